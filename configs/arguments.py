@@ -1,0 +1,92 @@
+"""Words after a configuration's colon: configs/ade20k.py:release,resnet101."""
+
+from encnet_jax.errors import UserError
+from encnet_jax.models import HEADS
+from encnet_jax.models.resnet import BACKBONES
+
+
+def paper(config) -> None:
+    """The paper's text; what base.py holds already."""
+    config.architecture = "paper"
+
+
+def release_2018(config) -> None:
+    """The released code that made the published scores (September 2018, f891919).
+
+    Short side scaled, no rotation, blur; FCN auxiliary head; head learning rate x10.
+    """
+    config.architecture = "release"
+    augment = config.data.augment
+    augment.scale_relative_to = "short_side"
+    augment.antialias = True
+    augment.rotate_degrees = 0.0
+    augment.blur_probability = 0.5
+
+
+def release_head(config) -> None:
+    """The released code as it stands today: long side scaled, no blur."""
+    release_2018(config)
+    config.data.augment.scale_relative_to = "long_side"
+    config.data.augment.blur_probability = 0.0
+
+
+def tiny(config) -> None:
+    """A network for CPUs and tests: 0.3 M parameters."""
+    model = config.model
+    model.backbone = "tiny"
+    model.stem_width = 8
+    model.head_channels = 64
+    model.aux_channels = 32
+
+
+def smoke(config) -> None:
+    """Four steps of a tiny network on generated data: does everything hold together?"""
+    tiny(config)
+    config.data.name = "scenes"
+    config.data.reader = "arrays"
+    config.data.crop_size = 64
+    config.data.input_scale = 1.0
+    config.train.batch_size = 8
+    config.train.total_steps = 4
+    config.train.log_every_steps = 2
+    config.eval.max_images = 8
+
+
+RECIPES = {
+    "paper": paper,
+    "release": release_2018,
+    "release_2018": release_2018,
+    "release_head": release_head,
+    "tiny": tiny,
+    "smoke": smoke,
+}
+
+
+def apply(config, arguments: str, recipes: dict | None = None):
+    """Applies words in order: a recipe, a model's name, or a backbone's.
+
+    Args:
+        config: changed in place.
+        arguments: words joined by commas.
+        recipes: name -> function(config), the configuration's own; its release_2018 runs
+            after the general one.
+
+    Returns:
+        config.
+
+    Raises:
+        UserError: an unknown word.
+    """
+    recipes = recipes or {}
+    for word in filter(None, arguments.split(",")):
+        if word in HEADS:
+            config.model.name = word
+        elif word in BACKBONES and word != "tiny":
+            config.model.backbone = word
+        elif word in RECIPES or word in recipes:
+            for table in (RECIPES, recipes):
+                table.get(word, lambda _: None)(config)
+        else:
+            known = sorted({*HEADS, *BACKBONES, *RECIPES, *recipes})
+            raise UserError(f"unknown argument {word!r}; there are: {', '.join(known)}")
+    return config

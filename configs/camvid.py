@@ -1,0 +1,43 @@
+"""EncNet on CamVid (11 classes, 360x480 video frames).
+
+python train.py --config configs/camvid.py             EncNet-18 at half resolution, CPU
+python train.py --config configs/camvid.py:fcn         the baseline under the same budget
+python train.py --config configs/camvid.py:resnet50    full resolution, for a GPU or TPU
+
+Scores are at the native 360x480 against the original labels, whatever the resolution of
+the input. Weights start from chance. Results and times stand in the README.
+"""
+
+from configs import arguments as arguments_lib
+from configs import base
+
+
+def resnet50(config):
+    """Full resolution, batch 16, for one accelerator."""
+    config.data.input_scale = 1.0
+    config.data.crop_size = 352
+    config.model.stem_width = 64
+    config.model.head_channels = 512
+    config.model.aux_channels = 256
+    config.train.batch_size = 16
+    config.train.epochs = 200.0
+    config.train.eval_every_epochs = 10.0
+
+
+def get_config(arguments=""):
+    """Returns EncNet-18 at half resolution, about 45 minutes on two CPU cores."""
+    config = base.get_config()
+    config.data.name = "camvid"
+    config.data.input_scale = 0.5
+    config.data.crop_size = 176
+    config.model.backbone = "resnet18"
+    config.model.stem_width = 32
+    config.model.head_channels = 128
+    config.model.aux_channels = 64
+    config.optim.base_lr = 0.02
+    config.train.batch_size = 8
+    config.train.epochs = 30.0
+    config.train.log_every_steps = 10
+    config.train.eval_every_epochs = 5.0
+    config.train.checkpoint_every_steps = 200
+    return arguments_lib.apply(config, arguments, {"resnet50": resnet50})

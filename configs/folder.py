@@ -1,0 +1,21 @@
+"""Your own images and masks: a template that needs no preparation.
+
+python train.py --config configs/folder.py --config.data.folder.images='my/{split}/images' \\
+    --config.data.folder.masks='my/{split}/masks' \\
+    --config.data.folder.class_names="('road', 'other')"
+
+Masks are single-channel PNGs of class ids with the stems of their images.
+`python -m encnet_jax.data.check` with the same flags looks for mistakes first.
+"""
+
+from configs import arguments as arguments_lib
+from configs import base
+
+
+def get_config(arguments=""):
+    """Returns EncNet-50 with batch 16 for 50 epochs."""
+    config = base.get_config()
+    config.data.name = "folder"
+    config.optim.base_lr = 0.001
+    config.train.epochs = 50.0
+    return arguments_lib.apply(config, arguments)

@@ -1,0 +1,29 @@
+"""EncNet-tiny on generated scenes: minutes on a CPU, no download.
+
+python train.py --config configs/quickstart.py         EncNet
+python train.py --config configs/quickstart.py:fcn     the baseline, which cannot see far
+
+Patches that look the same have different labels depending on the kind of scene, which
+only cues elsewhere in the image tell: the paper's argument (its Figure 4) made small.
+"""
+
+from configs import arguments as arguments_lib
+from configs import base
+
+
+def get_config(arguments=""):
+    """Returns EncNet-tiny with batch 16."""
+    config = base.get_config()
+    config.data.name = "scenes"
+    config.data.crop_size = 128
+    config.data.augment.scale_min = 0.75
+    config.data.augment.scale_max = 1.25
+    arguments_lib.tiny(config)
+    config.optim.base_lr = 0.05
+    config.train.batch_size = 16
+    config.train.epochs = 20.0
+    config.train.log_every_steps = 10
+    config.train.eval_every_epochs = 5.0
+    config.train.checkpoint_every_steps = 100
+    config.eval.batch_size = 16
+    return arguments_lib.apply(config, arguments)

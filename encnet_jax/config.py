@@ -1,0 +1,195 @@
+"""Configurations: from file and flags to a checked, frozen, saved dictionary."""
+
+import importlib.util
+import json
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import ml_collections
+
+from encnet_jax.errors import UserError
+from encnet_jax.models import HEADS
+from encnet_jax.models.resnet import BACKBONES
+
+# What an architecture puts where a configuration has None; see the README's table.
+_PAPER = {
+    "model.code_pooling": "sum",
+    "model.gate": "scale",
+    "model.aux": "context",
+    "model.lateral": False,
+    "model.head_convs": 1,
+    "model.head_concat_input": False,
+    "optim.head_lr_multiplier": 1.0,
+}
+_RELEASE = _PAPER | {
+    "model.code_pooling": "mean",
+    "model.gate": "residual",
+    "model.aux": "fcn",
+    "optim.head_lr_multiplier": 10.0,
+}
+_MMSEG = _RELEASE | {
+    "model.head_convs": 2,
+    "model.head_concat_input": True,
+    "optim.head_lr_multiplier": 1.0,
+}
+ARCHITECTURES = {"paper": _PAPER, "release": _RELEASE, "mmseg": _MMSEG}
+
+_ALLOWED = {
+    "task": ("segmentation",),
+    "architecture": tuple(ARCHITECTURES),
+    "data.reader": ("tfds", "arrays"),
+    "data.augment.scale_relative_to": ("image", "short_side", "long_side"),
+    "model.name": HEADS,
+    "model.backbone": tuple(BACKBONES),
+    "model.stem": ("deep", "conv7"),
+    "model.output_stride": (8, 16, 32),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.code_pooling": ("sum", "mean"),
+    "model.gate": ("scale", "residual"),
+    "model.aux": ("context", "fcn", "none"),
+    "optim.schedule": ("poly", "cosine"),
+    "eval.protocol": ("single",),
+    "eval.absent_classes": ("zero", "skip"),
+}
+_POSITIVE = (
+    "data.crop_size",
+    "data.input_scale",
+    "loss.row_blocks",
+    "optim.base_lr",
+    "train.batch_size",
+    "train.accumulate",
+    "train.log_every_steps",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "eval.bucket",
+    "eval.batch_size",
+)
+# Fields a run may change between starts: they alter neither the weights nor their order.
+FREE_FIELDS = (
+    "eval.",
+    "data.data_dir",
+    "init_from",
+    "train.log_every_steps",
+    "train.max_minutes",
+    "train.eval_every_epochs",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "train.num_pictures",
+)
+
+
+def load(spec: str) -> ml_collections.ConfigDict:
+    """Loads `FILE.py[:arguments]` and returns what its get_config(arguments) returns.
+
+    Raises:
+        UserError: the file does not exist or has no get_config.
+    """
+    name, _, arguments = spec.partition(":")
+    path = pathlib.Path(name).resolve()
+    if not path.is_file():
+        known = ", ".join(sorted(str(p) for p in pathlib.Path("configs").glob("*.py")))
+        raise UserError(f"no configuration file {name}; there are: {known or 'none here'}")
+    # A configuration imports its neighbours as `configs.base`.
+    sys.path.insert(0, str(path.parent.parent))
+    try:
+        module_spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(module_spec)
+        module_spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{name} has no function get_config(arguments)")
+    return module.get_config(arguments) if arguments else module.get_config()
+
+
+def resolve(
+    config: ml_collections.ConfigDict, num_examples: int | None = None
+) -> ml_collections.FrozenConfigDict:
+    """Fills what the architecture decides, checks every value, freezes.
+
+    Args:
+        config: as returned by `load`, with overrides applied.
+        num_examples: training images; gives `train.total_steps` where it is 0.
+
+    Returns:
+        A frozen copy without any None.
+
+    Raises:
+        UserError: a value is not allowed, or the data set is smaller than a batch.
+    """
+    config = ml_collections.ConfigDict(config).copy_and_resolve_references()
+    _check_allowed(config, ("architecture",))
+    for field, value in ARCHITECTURES[config.architecture].items():
+        if get(config, field) is None:
+            with config.unlocked():
+                config.update_from_flattened_dict({field: value})
+    _check_allowed(config, tuple(_ALLOWED))
+    for field in _POSITIVE:
+        if not get(config, field) > 0:
+            raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
+    train = config.train
+    if train.batch_size % train.accumulate:
+        raise UserError(
+            f"train.batch_size {train.batch_size} does not divide into"
+            f" train.accumulate {train.accumulate} equal parts"
+        )
+    if num_examples is not None and train.total_steps <= 0:
+        steps_per_epoch = num_examples // train.batch_size
+        if not steps_per_epoch:
+            raise UserError(
+                f"{num_examples} training images do not fill one batch of"
+                f" {train.batch_size}: lower train.batch_size"
+            )
+        train.total_steps = max(1, round(train.epochs * steps_per_epoch))
+    return ml_collections.FrozenConfigDict(config)
+
+
+def _check_allowed(config, fields: tuple[str, ...]) -> None:
+    for field in fields:
+        value = get(config, field)
+        if value not in _ALLOWED[field]:
+            choices = ", ".join(map(str, _ALLOWED[field]))
+            raise UserError(f"{field} is {value!r}, wanted one of: {choices}")
+
+
+def get(config, field: str):
+    """Returns the value of a dotted field name."""
+    for part in field.split("."):
+        config = config[part]
+    return config
+
+
+def to_json(config) -> str:
+    """Returns the configuration as JSON text; tuples become lists."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True)
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+    """Returns the locked configuration that `to_json` wrote."""
+    return ml_collections.ConfigDict(json.loads(text)).lock()
+
+
+def flatten(config) -> dict:
+    """Returns {dotted field name: value}, in the order of the names."""
+    return dict(_flatten(json.loads(to_json(config)), ""))
+
+
+def _flatten(node: dict, prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in sorted(node.items()):
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def first_difference(old, new) -> str | None:
+    """Names the first field in which two configurations differ for good, or None.
+
+    Fields of FREE_FIELDS may differ.
+    """
+    old, new = flatten(old), flatten(new)
+    for field in sorted(old.keys() | new.keys()):
+        if not field.startswith(FREE_FIELDS) and old.get(field) != new.get(field):
+            return f"{field} was {old.get(field)!r} and is now {new.get(field)!r}"
+    return None

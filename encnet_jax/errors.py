@@ -1,0 +1,22 @@
+"""Errors that are the user's to mend, and the exit status of each."""
+
+
+class UserError(Exception):
+    """A mistake outside the program; shown as one line, never as a traceback.
+
+    The message says what was found, what was wanted, and how to mend it.
+    """
+
+    exit_status = 2
+
+
+class NotFiniteError(UserError):
+    """The loss became NaN or infinite; the last good checkpoint stays."""
+
+    exit_status = 3
+
+
+class PeersMissingError(UserError):
+    """Other processes of a distributed run did not appear in time."""
+
+    exit_status = 4

@@ -1,0 +1,80 @@
+"""The Encoding Layer: residuals to learned codewords, softly assigned and summed."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+def encode(features: jax.Array, codewords: jax.Array, smoothing: jax.Array) -> jax.Array:
+    """Sums softly assigned residuals to each codeword.
+
+    Shapes: B images, N = H * W positions, D channels, K codewords. Neither direction of
+    differentiation makes a [B, N, K, D] array: the squared distance and the sum of
+    residuals are both expanded into matrix products.
+
+    Args:
+        features: [B, N, D], any float type.
+        codewords: f32[K, D].
+        smoothing: f32[K], dimensionless; larger is a harder assignment.
+
+    Returns:
+        f32[B, K, D], row k = sum_n a[n, k] * (features[n] - codewords[k]), where a[n] is
+        the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
+
+    Raises:
+        ValueError: D differs between features and codewords, or K between codewords and
+            smoothing.
+
+    Source: equation 1 of the paper. The released code stores -smoothing.
+    """
+    if features.shape[-1] != codewords.shape[-1]:
+        raise ValueError(
+            f"features have {features.shape[-1]} channels, codewords {codewords.shape[-1]};"
+            " both must be the same"
+        )
+    if smoothing.shape != codewords.shape[:1]:
+        raise ValueError(
+            f"smoothing has shape {smoothing.shape}, wanted one factor for each of"
+            f" {codewords.shape[0]} codewords"
+        )
+    features = features.astype(jnp.float32)  # The expanded square cancels in bfloat16.
+    product = jnp.einsum("bnd,kd->bnk", features, codewords, precision="highest")
+    sq_distance = (
+        jnp.sum(features**2, axis=-1, keepdims=True)
+        - 2 * product
+        + jnp.sum(codewords**2, axis=-1)[None, None]
+    )
+    assignment = jax.nn.softmax(-smoothing[None, None] * sq_distance, axis=-1)
+    weighted = jnp.einsum("bnk,bnd->bkd", assignment, features, precision="highest")
+    return weighted - jnp.sum(assignment, axis=1)[..., None] * codewords[None]
+
+
+def _codeword_init(key, shape, dtype):
+    """U(-b, b) with b = 1 / sqrt(K * D), as released."""
+    bound = (shape[0] * shape[1]) ** -0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _smoothing_init(key, shape, dtype):
+    """U(0, 1): the released code draws -smoothing from U(-1, 0)."""
+    return jax.random.uniform(key, shape, dtype)
+
+
+class Encoding(nn.Module):
+    """The Encoding Layer with its parameters.
+
+    Params: codewords f32[K, D]; smoothing f32[K].
+    """
+
+    num_codes: int
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`."""
+        channels = features.shape[-1]
+        codewords = self.param(
+            "codewords", _codeword_init, (self.num_codes, channels), jnp.float32
+        )
+        smoothing = self.param("smoothing", _smoothing_init, (self.num_codes,), jnp.float32)
+        flat = features.reshape(features.shape[0], -1, channels)
+        return encode(flat, codewords, smoothing)

@@ -1,0 +1,88 @@
+"""Batch normalisation whose statistics are shared by all devices."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+STATISTICS_NAME = "bn_stats"  # Rematerialisation policies save this by name.
+
+
+def batch_moments(
+    x: jax.Array, reduce_axes: tuple[int, ...], axis_name: str | None
+) -> jax.Array:
+    """Returns mean and mean of squares over `reduce_axes` and over all devices.
+
+    Both travel stacked, so that each direction of differentiation needs exactly one
+    collective. Devices must hold equally many examples.
+
+    Args:
+        x: [..., C, ...], any float type.
+        reduce_axes: the axes of x to average over; one axis remains.
+        axis_name: the mapped axis to average over as well, or None.
+
+    Returns:
+        f32[2, C]: mean, mean of squares.
+
+    Source: appendix A, equation 2, of the paper.
+    """
+    x = x.astype(jnp.float32)  # bfloat16 sums would lose the small half of the digits.
+    moments = jnp.stack([jnp.mean(x, reduce_axes), jnp.mean(x * x, reduce_axes)])
+    if axis_name is not None:
+        moments = jax.lax.pmean(moments, axis_name)
+    # Without a name, rematerialisation would repeat the collective in the backward pass.
+    return checkpoint_name(moments, STATISTICS_NAME)
+
+
+class SyncBatchNorm(nn.Module):
+    """Batch normalisation, synchronised over a mapped axis.
+
+    Attributes:
+        axis_name: the pmap axis to share statistics over; None for one device.
+        feature_axis: the axis of the input that is normalised separately.
+        momentum: the share of the old running statistics that is kept.
+        epsilon: added to the variance.
+        dtype: of the output; statistics are always float32.
+
+    Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
+    running variance is the biased one, as in the released code.
+
+    Source: appendix A of the paper.
+    """
+
+    axis_name: str | None = None
+    feature_axis: int = -1
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalises x, with the batch's statistics if `train`, else the running ones."""
+        feature_axis = self.feature_axis % x.ndim
+        shape = (x.shape[feature_axis],)
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        if train:
+            reduce_axes = tuple(i for i in range(x.ndim) if i != feature_axis)
+            # The axis is not mapped while parameters are being initialised.
+            axis_name = None if self.is_initializing() else self.axis_name
+            mean, mean_of_squares = batch_moments(x, reduce_axes, axis_name)
+            # Rounding can push a tiny variance below zero, and its root to NaN.
+            var = jnp.maximum(mean_of_squares - mean * mean, 0.0)
+            if not self.is_initializing():
+                keep = self.momentum
+                running_mean.value = keep * running_mean.value + (1 - keep) * mean
+                running_var.value = keep * running_var.value + (1 - keep) * var
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        offset = bias - mean * factor
+        broadcast = [1] * x.ndim
+        broadcast[feature_axis] = shape[0]
+        y = x.astype(jnp.float32) * factor.reshape(broadcast) + offset.reshape(broadcast)
+        return y.astype(self.dtype)

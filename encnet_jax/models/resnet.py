@@ -1,0 +1,177 @@
+"""Dilated residual networks, with the 7x7 or the deep stem."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.models.conv import Conv, ConvNormRelu
+from encnet_jax.models.norm import STATISTICS_NAME, SyncBatchNorm
+
+
+class BackboneSpec(NamedTuple):
+    """Blocks of each stage, whether they are bottlenecks, channels of the first stage."""
+
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool
+    width: int = 64
+
+    @property
+    def out_channels(self) -> int:
+        """Channels after stage 4."""
+        return self.width * 8 * (4 if self.bottleneck else 1)
+
+
+BACKBONES = {
+    "tiny": BackboneSpec((1, 1, 1, 1), False, 16),
+    "resnet18": BackboneSpec((2, 2, 2, 2), False),
+    "resnet34": BackboneSpec((3, 4, 6, 3), False),
+    "resnet50": BackboneSpec((3, 4, 6, 3), True),
+    "resnet101": BackboneSpec((3, 4, 23, 3), True),
+    "resnet152": BackboneSpec((3, 8, 36, 3), True),
+}
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 (bottleneck).
+
+    Attributes:
+        width: channels of the 3x3 convolutions.
+        bottleneck: widen the output to four times `width`.
+        stride: of the block; in a bottleneck its 3x3 convolution carries it.
+        first_dilation: of the convolution that carries the stride.
+        dilation: of the second 3x3 convolution of a plain block.
+        avg_down: average pooling before the 1x1 shortcut instead of striding it.
+    """
+
+    width: int
+    bottleneck: bool
+    stride: int = 1
+    first_dilation: int = 1
+    dilation: int = 1
+    avg_down: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C_out]."""
+        if self.bottleneck:
+            layers = [(1, 1, 1), (3, self.stride, self.first_dilation), (1, 1, 1)]
+        else:
+            layers = [(3, self.stride, self.first_dilation), (3, 1, self.dilation)]
+        out_channels = self.width * (4 if self.bottleneck else 1)
+        y = x
+        for i, (size, stride, dilation) in enumerate(layers, 1):
+            last = i == len(layers)
+            channels = out_channels if last else self.width
+            y = Conv(channels, size, stride, dilation, dtype=self.dtype, name=f"conv{i}")(y)
+            y = self._norm(f"norm{i}")(y, train)
+            if not last:
+                y = nn.relu(y)
+        if self.stride != 1 or x.shape[-1] != out_channels:
+            x = self._shortcut(x, out_channels, train)
+        return nn.relu(x + y)
+
+    def _norm(self, name: str) -> SyncBatchNorm:
+        return SyncBatchNorm(self.axis_name, dtype=self.dtype, name=name)
+
+    def _shortcut(self, x: jax.Array, channels: int, train: bool) -> jax.Array:
+        stride = self.stride
+        if self.avg_down and stride != 1:
+            # An odd side's last pixel has no partner, and counts alone: ceil_mode.
+            x = nn.avg_pool(
+                x, (stride, stride), (stride, stride), _ceil_padding(x, stride), False
+            )
+            stride = 1
+        x = Conv(channels, 1, stride, dtype=self.dtype, name="shortcut_conv")(x)
+        return self._norm("shortcut_norm")(x, train)
+
+
+def _ceil_padding(x: jax.Array, stride: int) -> list[tuple[int, int]]:
+    return [(0, -size % stride) for size in x.shape[1:3]]
+
+
+class Stem(nn.Module):
+    """From the image to a quarter of its resolution."""
+
+    kind: str
+    width: int
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C]."""
+        if self.kind == "deep":
+            layers = [(self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1)]
+        else:
+            layers = [(self.width, 7, 2)]
+        for i, (channels, size, stride) in enumerate(layers, 1):
+            x = ConvNormRelu(
+                channels,
+                size,
+                stride,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
+                name=f"layer{i}",
+            )(x, train)
+        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+
+class ResNet(nn.Module):
+    """A residual network whose last stages keep the resolution and dilate instead.
+
+    Attributes:
+        spec: one of BACKBONES.
+        stem: 'deep' or 'conv7'.
+        stem_width: channels of the stem; the deep stem ends with twice as many.
+        output_stride: 8 dilates stages 3 and 4 (rates 2 and 4), 16 stage 4, 32 none.
+        avg_down: see Block.
+        remat: recompute blocks in the backward pass, batch statistics excepted.
+
+    Source: section 3.1 of the paper. A dilated stage's first block works at half its
+    stage's rate, because its input still has the density of the stage before.
+    """
+
+    spec: BackboneSpec
+    stem: str = "deep"
+    stem_width: int = 64
+    output_stride: int = 8
+    avg_down: bool = False
+    remat: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, out_channels]}.
+
+        h = ceil(H / output_stride) for stage 4; sides need not be multiples of it.
+        """
+        shared = {"axis_name": self.axis_name, "dtype": self.dtype}
+        x = Stem(self.stem, self.stem_width, name="stem", **shared)(x, train)
+        block_type = Block
+        if self.remat:
+            policy = jax.checkpoint_policies.save_only_these_names(STATISTICS_NAME)
+            block_type = nn.remat(Block, policy=policy, static_argnums=(2,))
+        stages, reached, rate = {}, 4, 1
+        for stage, num_blocks in enumerate(self.spec.blocks, 1):
+            stride, previous_rate = (1 if stage == 1 else 2), rate
+            if stride == 2 and reached == self.output_stride:
+                stride, rate = 1, rate * 2
+            reached *= stride
+            for block in range(1, num_blocks + 1):
+                x = block_type(
+                    width=self.spec.width * 2 ** (stage - 1),
+                    bottleneck=self.spec.bottleneck,
+                    stride=stride if block == 1 else 1,
+                    first_dilation=previous_rate if block == 1 else rate,
+                    dilation=rate,
+                    avg_down=self.avg_down,
+                    name=f"stage{stage}_block{block:02d}",
+                    **shared,
+                )(x, train)
+            stages[f"stage{stage}"] = x
+        return stages

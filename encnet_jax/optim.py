@@ -1,0 +1,60 @@
+"""Learning-rate schedules and the optimiser, from optax."""
+
+import jax
+import optax
+
+
+def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule:
+    """Returns the backbone's learning rate as a function of the step.
+
+    Args:
+        optim: `config.optim`.
+        total_steps: the schedule reaches 0 here.
+        batch_size: images in a step over all devices.
+
+    Source: section 3.1 of the paper: base_lr * (1 - step / total_steps) ** 0.9.
+    """
+    base = optim.base_lr * (batch_size / 16 if optim.scale_lr_by_batch else 1.0)
+    if optim.schedule == "cosine":
+        schedule = optax.cosine_decay_schedule(base, total_steps)
+    else:
+        schedule = optax.polynomial_schedule(base, 0.0, optim.poly_power, total_steps)
+    if not optim.warmup_steps:
+        return schedule
+    # The poly curve keeps its own clock, so warm-up does not lengthen the run.
+    ramp = optax.linear_schedule(0.0, 1.0, optim.warmup_steps)
+    return lambda step: ramp(step) * schedule(step)
+
+
+def optimizer(optim, params, *, total_steps: int, batch_size: int):
+    """Returns SGD with momentum and coupled weight decay, as PyTorch's.
+
+    Args:
+        optim: `config.optim`.
+        params: the parameters, or their shapes; only names are read.
+        total_steps, batch_size: see `learning_rate`.
+
+    Returns:
+        An optax.GradientTransformation.
+    """
+    schedule = learning_rate(optim, total_steps=total_steps, batch_size=batch_size)
+    decayed = jax.tree_util.tree_map_with_path(
+        lambda path, _: optim.decay_norm_and_bias or not is_norm_or_bias(path), params
+    )
+    in_head = jax.tree_util.tree_map_with_path(lambda path, _: is_head(path), params)
+    return optax.chain(
+        optax.add_decayed_weights(optim.weight_decay, mask=decayed),
+        optax.trace(decay=optim.momentum),
+        optax.masked(optax.scale(optim.head_lr_multiplier), in_head),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def is_head(path) -> bool:
+    """Tells whether a parameter's path lies outside the backbone."""
+    return path[0].key != "backbone"
+
+
+def is_norm_or_bias(path) -> bool:
+    """Tells whether a parameter is a scale or bias of a norm, or another bias."""
+    return path[-1].key in ("scale", "bias")

@@ -1,0 +1,1 @@
+"""What people look at: log lines, tables, pictures."""

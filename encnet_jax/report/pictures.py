@@ -1,0 +1,41 @@
+"""Pictures of labels and predictions."""
+
+import numpy as np
+from PIL import Image
+
+from encnet_jax.losses import IGNORE_LABEL
+
+VOID_COLOUR = (255, 255, 255)
+
+
+def colourise(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Maps uint8[H, W] ids to uint8[H, W, 3]; IGNORE_LABEL becomes white.
+
+    Args:
+        ids: 0..C-1 and IGNORE_LABEL.
+        colours: uint8[C, 3].
+    """
+    table = np.full((256, 3), VOID_COLOUR, np.uint8)
+    table[: min(len(colours), IGNORE_LABEL)] = colours[:IGNORE_LABEL]
+    return table[ids]
+
+
+def overlay(image: np.ndarray, ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Returns the uint8[H, W, 3] image with the classes' colours laid half over it."""
+    mixed = (image.astype(np.uint16) + colourise(ids, colours)) // 2
+    return mixed.astype(np.uint8)
+
+
+def side_by_side(
+    image: np.ndarray, label: np.ndarray, ids: np.ndarray, colours: np.ndarray
+) -> np.ndarray:
+    """Returns image, truth and prediction in a row, uint8[H, 3 W, 3]."""
+    panels = [image, colourise(label, colours), colourise(ids, colours)]
+    return np.concatenate(panels, axis=1)
+
+
+def save_index_png(path, ids: np.ndarray, colours: np.ndarray) -> None:
+    """Writes uint8[H, W] ids as an indexed 8-bit PNG whose palette shows the colours."""
+    picture = Image.fromarray(ids)
+    picture.putpalette(colourise(np.arange(256, dtype=np.uint8), colours).tobytes())
+    picture.save(path)

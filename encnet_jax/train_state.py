@@ -1,0 +1,46 @@
+"""Everything that a training step reads and writes."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state of a run after `step` updates.
+
+    Attributes:
+        step: int32[], updates done.
+        params, batch_stats: of the model, float32.
+        opt_state: of the optimiser.
+        ema_params: moving average of params, or None where it is not kept.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema_params: Any = None
+
+    @classmethod
+    def create(
+        cls, variables: dict, tx: optax.GradientTransformation, ema: bool
+    ) -> "TrainState":
+        """Returns the state before the first update, from freshly made variables."""
+        params = variables["params"]
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=tx.init(params),
+            # A copy: two names of one buffer cannot both be donated.
+            ema_params=jax.tree.map(jnp.copy, params) if ema else None,
+        )
+
+    def eval_variables(self) -> dict:
+        """Returns what evaluation applies: averaged weights where they are kept."""
+        params = self.params if self.ema_params is None else self.ema_params
+        return {"params": params, "batch_stats": self.batch_stats}

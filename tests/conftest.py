@@ -1,0 +1,38 @@
+"""Eight virtual CPU devices for every test, and the reference data where it is."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+flags = os.environ.get("XLA_FLAGS", "")
+if "host_platform_device_count" not in flags:
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest  # noqa: E402  (the environment must be set before JAX is imported)
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves `slow` and `gpu` tests out unless a mark expression asks for them."""
+    if config.option.markexpr:
+        return
+    for item in items:
+        for mark in ("slow", "gpu"):
+            if mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f"{mark}: ask with -m {mark}"))
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> pathlib.Path:
+    """The folder of reference outputs and sample data; skips where it is absent.
+
+    Continuous integration sets ENCNET_REQUIRE_REFERENCE, and then fails instead.
+    """
+    path = pathlib.Path(os.environ.get("ENCNET_REFERENCE_DIR", PROJECT.parent / "shared"))
+    if (path / "golden").is_dir():
+        return path
+    if os.environ.get("ENCNET_REQUIRE_REFERENCE"):
+        pytest.fail(f"no reference data in {path}, and ENCNET_REQUIRE_REFERENCE is set")
+    pytest.skip(f"no reference data in {path}: set ENCNET_REFERENCE_DIR")

@@ -1,0 +1,33 @@
+"""Trains a model: python train.py --config configs/camvid.py [--workdir DIR]."""
+
+import sys
+
+from absl import flags
+
+from encnet_jax import cli
+from encnet_jax.errors import UserError
+
+
+def main(argv):
+    """Parses the flags and trains."""
+
+    def define(values):
+        cli.define_config(values, argv)
+        flags.DEFINE_string(
+            "workdir",
+            None,
+            "Where the run's files go; the same folder resumes it. Default: runs/CONFIG.",
+            flag_values=values,
+        )
+
+    values = cli.parse(argv, define)
+    if values.config is None:
+        raise UserError("no configuration: add --config configs/NAME.py")
+    # Imported late, so that a mistyped flag is told at once.
+    from encnet_jax import train_lib
+
+    train_lib.train(values.config, values.workdir or f"runs/{cli.config_name(values)}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))
