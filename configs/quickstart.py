@@ -16,8 +16,10 @@ def get_config(arguments=""):
     config = base.get_config()
     config.data.name = "scenes"
     config.data.crop_size = 128
-    config.data.augment.scale_min = 0.75
-    config.data.augment.scale_max = 1.25
+    # Crops would cut off the cues that decide the labels.
+    config.data.augment.scale_min = 1.0
+    config.data.augment.scale_max = 1.0
+    config.data.augment.rotate_degrees = 0.0
     arguments_lib.tiny(config)
     config.optim.base_lr = 0.05
     config.train.batch_size = 16

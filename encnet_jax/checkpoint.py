@@ -171,14 +171,18 @@ def save_variables(workdir: str, variables: dict, config) -> None:
         manager.close()
 
 
-def _manager(workdir: str, **options) -> ocp.CheckpointManager:
+def _manager(
+    workdir: str, item_handlers: dict | None = None, **options
+) -> ocp.CheckpointManager:
     # Orbax reports every file it touches at the level INFO.
     logging.getLogger("absl").setLevel(logging.ERROR)
     path = epath.Path(workdir)
     # Orbax refuses relative paths.
     path = (path if "://" in str(path) else path.resolve()) / FOLDER
     return ocp.CheckpointManager(
-        path, options=ocp.CheckpointManagerOptions(best_fn=_score, **options)
+        path,
+        options=ocp.CheckpointManagerOptions(best_fn=_score, **options),
+        item_handlers=item_handlers,
     )
 
 
@@ -186,7 +190,12 @@ def _manager(workdir: str, **options) -> ocp.CheckpointManager:
 def _reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
     if not (epath.Path(workdir) / FOLDER).exists():
         raise UserError(f"no checkpoints in {workdir}: train first, or name its --workdir")
-    manager = _manager(workdir, read_only=True)
+    # Without its handlers a manager that has saved nothing knows no item's metadata.
+    handlers = {
+        "variables": ocp.PyTreeCheckpointHandler(),
+        "config": ocp.JsonCheckpointHandler(),
+    }
+    manager = _manager(workdir, item_handlers=handlers, read_only=True)
     try:
         yield manager
     finally:

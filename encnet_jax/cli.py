@@ -37,6 +37,8 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None]) -> fl
     flags.DEFINE_bool("help", False, "Shows this text.", short_name="h", flag_values=values)
     try:
         rest = values(argv)
+        if "config" in values and values.config is not None:
+            values.config.keys()  # A file that could not be loaded says so only when read.
     except UserError:
         raise
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:

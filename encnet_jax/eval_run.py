@@ -8,7 +8,7 @@ import jax
 from encnet_jax import checkpoint as checkpoint_lib
 from encnet_jax import parallel, tasks
 from encnet_jax import config as config_lib
-from encnet_jax.data import open_dataset
+from encnet_jax.data import dataset_info, open_dataset
 from encnet_jax.errors import UserError
 from encnet_jax.eval_lib import Evaluator
 from encnet_jax.report import tables
@@ -38,9 +38,10 @@ def evaluate_run(
         UserError: no such checkpoint, or the configuration differs elsewhere.
     """
     parallel.enable_compilation_cache()
-    evaluator, variables, saved, step, dataset = load(
+    evaluator, variables, saved, step = load(
         workdir, checkpoint, config=config, protocol=protocol
     )
+    dataset = open_dataset(saved.data)
     split = split or saved.data.val_split
     limit = saved.eval.max_images or None
     examples = dataset.eval_examples(
@@ -65,7 +66,7 @@ def evaluate_run(
 
 
 def load(workdir: str, step_wanted: str | None, *, config=None, protocol=None):
-    """Returns (evaluator, replicated variables, configuration, step, data set)."""
+    """Returns (evaluator, replicated variables, resolved configuration, step)."""
     if step_wanted is not None and step_wanted != "best":
         if not step_wanted.isdigit():
             raise UserError(f"--checkpoint is {step_wanted!r}, wanted a step or 'best'")
@@ -77,10 +78,10 @@ def load(workdir: str, step_wanted: str | None, *, config=None, protocol=None):
     if protocol is not None:
         saved.eval.protocol = protocol
     saved = config_lib.resolve(saved)
-    dataset = open_dataset(saved.data)
-    model = tasks.TASKS[saved.task].build_model(saved, dataset.info.num_classes, None)
-    evaluator = Evaluator(model, saved, dataset.info.num_classes)
-    return evaluator, parallel.replicate(variables), saved, step, dataset
+    num_classes = dataset_info(saved.data).num_classes
+    model = tasks.TASKS[saved.task].build_model(saved, num_classes, None)
+    evaluator = Evaluator(model, saved, num_classes)
+    return evaluator, parallel.replicate(variables), saved, step
 
 
 def _take_free_fields(saved, config) -> None:

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from encnet_jax import eval_run, parallel
+from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.report import pictures
 
@@ -36,8 +37,8 @@ def predict_files(
     """
     paths = list_images(pathlib.Path(source))
     parallel.enable_compilation_cache()
-    evaluator, variables, _, step, dataset = eval_run.load(workdir, checkpoint)
-    colours = dataset.info.colours
+    evaluator, variables, config, step = eval_run.load(workdir, checkpoint)
+    colours = dataset_info(config.data).colours
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     broken: list[str] = []

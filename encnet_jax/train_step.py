@@ -40,7 +40,7 @@ def train_step(
         stacked = jnp.stack([metrics[name] for name in names])
         grads, stacked = jax.lax.psum((grads, stacked), axis_name)
         metrics = dict(zip(names, stacked, strict=True))
-    metrics["grad_norm"] = optax.global_norm(grads)
+    metrics["grad_norm"] = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema_params = state.ema_params

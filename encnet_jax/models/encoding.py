@@ -63,18 +63,50 @@ def _smoothing_init(key, shape, dtype):
 class Encoding(nn.Module):
     """The Encoding Layer with its parameters.
 
-    Params: codewords f32[K, D]; smoothing f32[K].
+    Attributes:
+        num_codes: K.
+        draw_smoothing: the smoothing factors are not learned but drawn from U(0, 1) in
+            every training forward pass, out of the random stream 'smoothing' (give all
+            devices the same key, and they share one draw), and 0.5 in evaluation.
+
+    Params: codewords f32[K, D]; smoothing f32[K] unless draw_smoothing.
+
+    Source: sections 2 and 3.5 of the paper.
     """
 
     num_codes: int
+    draw_smoothing: bool = False
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
+    def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
         """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`."""
         channels = features.shape[-1]
         codewords = self.param(
             "codewords", _codeword_init, (self.num_codes, channels), jnp.float32
         )
-        smoothing = self.param("smoothing", _smoothing_init, (self.num_codes,), jnp.float32)
         flat = features.reshape(features.shape[0], -1, channels)
-        return encode(flat, codewords, smoothing)
+        return encode(flat, codewords, self._smoothing(train))
+
+    def _smoothing(self, train: bool) -> jax.Array:
+        shape = (self.num_codes,)
+        if not self.draw_smoothing:
+            return self.param("smoothing", _smoothing_init, shape, jnp.float32)
+        if not train:
+            return jnp.full(shape, 0.5, jnp.float32)
+        return jax.random.uniform(self.make_rng("smoothing"), shape, jnp.float32)
+
+
+def smoothing_statistics(params) -> dict[str, jax.Array]:
+    """Returns {'smoothing_mean', 'smoothing_std': f32[]} of all learned factors together.
+
+    Empty where none are learned. The paper found them near 0.5 with a small variance.
+
+    Args:
+        params: of any network.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    found = [x.ravel() for path, x in leaves if path[-1].key == "smoothing"]
+    if not found:
+        return {}
+    factors = jnp.concatenate(found)
+    return {"smoothing_mean": jnp.mean(factors), "smoothing_std": jnp.std(factors)}

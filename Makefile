@@ -1,0 +1,41 @@
+# make demo: train, evaluate and look, on any CPU, in minutes.
+# make test: the fast suite. make test-all: the slow tests too.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/demo
+
+.PHONY: demo test test-all lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/python train.py --config configs/quickstart.py --workdir $(RUN)
+	$(BIN)/python -m encnet_jax.data.scenes --output $(RUN)/photos
+	$(BIN)/python eval.py --workdir $(RUN)
+	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/photos --output $(RUN)/pictures
+	@echo
+	@echo "score:    $(RUN)/report.json (the table above)"
+	@echo "pictures: $(RUN)/pictures (look at the *_overlay.png)"
+	@echo "curves:   $(BIN)/tensorboard --logdir runs"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -q
+
+test-all: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "error: $$($(PYTHON) --version) found, Python 3.11 to 3.13 wanted:" \
+	         "make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -r requirements.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs/demo

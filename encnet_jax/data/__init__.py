@@ -1,0 +1,45 @@
+"""Data sets: what they are, where they lie, and how batches come out of them."""
+
+from typing import Any
+
+from encnet_jax.data.catalog import IGNORE_ID, DatasetInfo, dataset_info
+from encnet_jax.data.dataset import Dataset
+from encnet_jax.errors import UserError
+
+__all__ = ["IGNORE_ID", "Dataset", "DatasetInfo", "dataset_info", "open_dataset"]
+
+
+def open_dataset(data: Any) -> Dataset:
+    """Opens the data set of a configuration.
+
+    Args:
+        data: The `data` fields of configs/base.py.
+
+    Raises:
+        UserError: it is unknown, not prepared, or (reader 'tfds') TensorFlow is not
+            installed.
+    """
+    info = dataset_info(data)
+    if data.reader == "arrays":
+        return _open_arrays(info, data)
+    if data.reader != "tfds":
+        raise UserError(f"data.reader is {data.reader!r}; wanted 'tfds' or 'arrays'")
+    from encnet_jax.data import pipeline, sources
+
+    if info.name == "folder":
+        source = sources.FolderSource(info, data.folder)
+    else:
+        source = sources.TfdsSource(info, data.data_dir)
+    return pipeline.TfDataDataset(info, source, data)
+
+
+def _open_arrays(info: DatasetInfo, data: Any) -> Dataset:
+    from encnet_jax.data import arrays, sources
+
+    if info.name == "folder":
+        source = sources.FolderSource(info, data.folder)
+    elif info.name == "scenes":
+        source = arrays.ScenesSource()
+    else:
+        source = arrays.NpzSource(info, data.data_dir)
+    return arrays.ArraysDataset(info, source, data)

@@ -1,0 +1,148 @@
+"""What augmentation does to one example: its random numbers and its geometry.
+
+Pure NumPy. The tf.data pipeline and the Pillow pipeline both carry out what is decided
+here, so that the two see the same crops.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_AUGMENT_STREAM = 1  # Keeps these random numbers apart from those of the order.
+
+
+class AugmentParams(NamedTuple):
+    """Random numbers of one example in one epoch.
+
+    flip: 1.0 mirrors left and right. scale: factor. angle: degrees, counter-clockwise.
+    u, v: in [0, 1), the crop's place among those possible, horizontally and
+    vertically. blur: Gaussian radius in pixels, 0 for none.
+    """
+
+    flip: float = 0.0
+    scale: float = 1.0
+    angle: float = 0.0
+    u: float = 0.0
+    v: float = 0.0
+    blur: float = 0.0
+
+
+class Geometry(NamedTuple):
+    """How pixels of the crop are found in the image and in the mask.
+
+    A matrix f64[2, 3] maps (x, y, 1) in the crop to (x, y) in the source. Positions are
+    in pixels from the image's top left corner; the first pixel's centre is (0.5, 0.5).
+
+    resized: (height, width) to which the image is resized, antialiased, beforehand.
+    image_matrix: crop -> resized image. label_matrix: crop -> mask in its own size.
+    corner: (top, left) of the crop in the scaled image.
+    """
+
+    resized: tuple[int, int]
+    image_matrix: np.ndarray
+    label_matrix: np.ndarray
+    corner: tuple[int, int]
+
+
+def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
+    """Draws the parameters of an example, a function of the arguments alone."""
+    r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(7)
+    spread = augment.scale_max - augment.scale_min
+    return AugmentParams(
+        flip=float(augment.flip and r[0] < 0.5),
+        scale=augment.scale_min + spread * r[1],
+        angle=augment.rotate_degrees * (2 * r[2] - 1),
+        u=r[3],
+        v=r[4],
+        blur=r[6] if r[5] < augment.blur_probability else 0.0,
+    )
+
+
+def input_size(height: int, width: int, input_scale: float) -> tuple[int, int]:
+    """Returns (height, width) after data.input_scale; at least one pixel."""
+    return max(1, round(height * input_scale)), max(1, round(width * input_scale))
+
+
+def scaled_size(
+    params: AugmentParams, height: int, width: int, augment: Any
+) -> tuple[int, int]:
+    """Returns (height, width) of the image after the random scale.
+
+    Source: PyTorch-Encoding datasets/base.py, _sync_transform: the short side at commit
+    f891919, the long side at HEAD, with their ways of rounding.
+    """
+    if augment.scale_relative_to == "image":
+        return input_size(height, width, params.scale)
+    side = int(augment.base_size * params.scale)
+    if augment.scale_relative_to == "short_side":
+        if height > width:
+            return int(height * side / width), side
+        return side, int(width * side / height)
+    if height > width:
+        return side, int(width * side / height + 0.5)
+    return int(height * side / width + 0.5), side
+
+
+def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
+    """f64[3, 3]: positions in an image of size target -> in the same at size source."""
+    return np.diag([source[1] / target[1], source[0] / target[0], 1.0])
+
+
+def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]):
+    """f64[3, 3]: positions in the crop -> in the scaled image, before its rotation."""
+    cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    centre_x, centre_y = size[1] / 2, size[0] / 2
+    x, y = corner[1] - centre_x, corner[0] - centre_y
+    return np.array(
+        [
+            [cos, -sin, cos * x - sin * y + centre_x],
+            [sin, cos, sin * x + cos * y + centre_y],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def projective_matrix(
+    params: AugmentParams, source: tuple[int, int], scaled: tuple[int, int], corner
+) -> np.ndarray:
+    """Returns the f64[2, 3] that finds a crop's pixels in an image, as in Geometry.
+
+    The image is mirrored, scaled to `scaled`, rotated about its centre, and cropped at
+    `corner`, in this order; the matrix undoes that.
+
+    Args:
+        params: Of these, flip and angle are used.
+        source: (height, width) of the image that the matrix leads to.
+        scaled: (height, width) after scaling.
+        corner: (top, left) of the crop in the scaled and rotated image.
+    """
+    matrix = _scaling(scaled, source) @ _crop_to_scaled(params.angle, scaled, corner)
+    if params.flip:
+        matrix = np.array([[-1.0, 0, source[1]], [0, 1, 0], [0, 0, 1]]) @ matrix
+    return matrix[:2]
+
+
+def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
+    """Plans the augmentation of one example.
+
+    The crop lies at a whole pixel, uniformly among the places that fit. Where the
+    scaled image is smaller than the crop, the rest lies to its right and below it.
+
+    Args:
+        params: Random numbers of the example.
+        height: Of the image and mask as stored, in pixels.
+        width: Likewise.
+        data: Fields crop_size, input_scale and augment of configs/base.py.
+    """
+    native, augment = (height, width), data.augment
+    inputs = input_size(height, width, data.input_scale)
+    scaled = scaled_size(params, *inputs, augment)
+    room = [max(side - data.crop_size, 0) for side in scaled]
+    corner = (int(params.v * (room[0] + 1)), int(params.u * (room[1] + 1)))
+    resized = scaled if augment.antialias else inputs
+    return Geometry(
+        resized=resized,
+        image_matrix=projective_matrix(params, resized, scaled, corner),
+        label_matrix=projective_matrix(params, native, scaled, corner),
+        corner=corner,
+    )

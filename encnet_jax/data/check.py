@@ -1,0 +1,114 @@
+"""Reads every example of a data set once and reports what is there and what is wrong.
+
+    python -m encnet_jax.data.check --config configs/X.py[:arguments]
+
+Exit status 0 where all is well, 1 where an example has a problem, 2 for a mistake in
+the command.
+"""
+
+import collections
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from encnet_jax import cli
+from encnet_jax.data import dataset_info, open_dataset
+from encnet_jax.data.catalog import IGNORE_ID, DatasetInfo
+from encnet_jax.data.dataset import Source
+from encnet_jax.data.prefetch import map_ahead
+from encnet_jax.data.sources import FolderSource
+from encnet_jax.errors import UserError
+
+_EXAMPLES_AHEAD = 16
+
+
+@dataclasses.dataclass
+class SplitReport:
+    """What a split holds.
+
+    Attributes:
+        pairs: Number of images, with or without a readable mask.
+        sizes: (width, height) -> number of images.
+        pixels: i64[256], pixels of each train id.
+        images: i64[256], images in which each train id occurs.
+        problems: One line for each bad example, naming the file.
+    """
+
+    pairs: int
+    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
+    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+def check_split(source: Source, split: str) -> SplitReport:
+    """Decodes every example of a split."""
+
+    def read(index: int):
+        try:
+            return source.example(split, index)
+        except UserError as error:
+            return error
+
+    report = SplitReport(source.sizes()[split])
+    examples = map_ahead(read, range(report.pairs), ahead=_EXAMPLES_AHEAD)
+    for example in tqdm(examples, split, report.pairs, leave=False, disable=None):
+        if isinstance(example, UserError):
+            report.problems.append(str(example))
+            continue
+        counts = np.bincount(example.label.ravel(), minlength=256)
+        report.sizes[example.label.shape[::-1]] += 1
+        report.pixels += counts
+        report.images += counts > 0
+    return report
+
+
+def open_source(data: Any) -> Source:
+    """Opens the source of a configuration without asking that every mask be there."""
+    if data.name == "folder":
+        return FolderSource(dataset_info(data), data.folder, require_masks=False)
+    return open_dataset(data).source
+
+
+def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
+    """Returns the report as text: sizes, and pixels and images of each class."""
+    sizes = ", ".join(
+        f"{w}x{h} ({count})" for (w, h), count in report.sizes.most_common(3)
+    )
+    more = len(report.sizes) - 3
+    lines = [
+        f"{info.name} {split}: {report.pairs} pairs, {len(report.problems)} problems",
+        f"  sizes: {sizes or 'none'}{f' and {more} others' if more > 0 else ''}",
+        f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}",
+    ]
+    total = max(report.pixels.sum(), 1)
+    rows = [*enumerate(info.class_names), (IGNORE_ID, "(ignored)")]
+    for i, name in rows:
+        pixels, share = report.pixels[i], report.pixels[i] / total
+        lines.append(
+            f"  {i:>3}  {name:<16} {pixels:>14,} {share:>8.3%} {report.images[i]:>7}"
+        )
+    return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
+
+
+def main(argv: Sequence[str]) -> int:
+    """Checks the data set of a configuration; returns the exit status."""
+    flags = cli.parse(argv, lambda flags: cli.define_config(flags, argv))
+    if flags.config is None:
+        raise UserError("--config is missing; wanted --config configs/NAME.py")
+    source, info = open_source(flags.config.data), dataset_info(flags.config.data)
+    found_problems = False
+    for split in source.sizes():
+        report = check_split(source, split)
+        print(describe(info, split, report))
+        found_problems |= bool(report.problems)
+    print("problems found" if found_problems else "no problems found")
+    return int(found_problems)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))

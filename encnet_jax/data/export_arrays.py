@@ -1,0 +1,94 @@
+"""Writes a prepared data set as .npz shards, for machines without TensorFlow.
+
+    python -m encnet_jax.data.export_arrays NAME --data_dir DIR [--input_scale 0.5]
+
+All images of the data set must have one size.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from encnet_jax import cli
+from encnet_jax.data.augment import input_size
+from encnet_jax.data.catalog import named_info
+from encnet_jax.data.sources import TfdsSource
+from encnet_jax.errors import UserError
+
+_SHARD_BYTES = 60e6
+
+
+def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list[str]:
+    """Writes data_dir/NAME/SPLIT-NNNNN.npz and returns the files.
+
+    Args:
+        name: A prepared data set of the catalogue.
+        data_dir: Where it lies, and where the shards go.
+        input_scale: Images are resized by this (bilinear, masks nearest), to be read
+            with data.input_scale = 1.
+
+    Raises:
+        UserError: it is not prepared, has images of several sizes, or shards are there.
+    """
+    source = TfdsSource(named_info(name), data_dir)
+    folder = pathlib.Path(data_dir).expanduser() / name
+    if any(folder.glob("*.npz")):
+        raise UserError(f"{folder} holds .npz files already; remove them to write anew")
+    files = []
+    for split, count in source.sizes().items():
+        height, width, _ = _read(source, split, 0, input_scale)[0].shape
+        step = max(1, int(_SHARD_BYTES // (height * width * 4)))
+        for shard, start in enumerate(range(0, count, step)):
+            indices = range(start, min(start + step, count))
+            pairs = [_read(source, split, i, input_scale) for i in indices]
+            if len({label.shape for _, label in pairs} | {(height, width)}) > 1:
+                raise UserError(
+                    f"{name} {split} has images of several sizes; arrays want one, so "
+                    "read it with data.reader 'tfds'"
+                )
+            images, labels = map(np.stack, zip(*pairs, strict=True))
+            file = folder / f"{split}-{shard:05d}.npz"
+            unfinished = file.with_suffix(".unfinished")
+            with open(unfinished, "wb") as out:
+                np.savez(out, **{f"{split}_images": images, f"{split}_labels": labels})
+            os.replace(unfinished, file)
+            files.append(str(file))
+    return files
+
+
+def _read(source, split: str, index: int, scale: float):
+    """Returns image u8[H, W, 3] and label u8[H, W], resized."""
+    example = source.example(split, index)
+    height, width = input_size(*example.label.shape, scale)
+    image = Image.fromarray(example.image).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
+    label = Image.fromarray(example.label).resize(
+        (width, height), Image.Resampling.NEAREST
+    )
+    return np.asarray(image), np.asarray(label)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encnet_jax.data.export_arrays",
+        description=__doc__.split("\n")[0],
+    )
+    parser.add_argument("name", help="a prepared data set")
+    parser.add_argument("--data_dir", default="data", help="where it lies")
+    parser.add_argument("--input_scale", type=float, default=1.0, help="resize by this")
+    args = parser.parse_args(argv[1:])
+    files = export_arrays(
+        args.name, data_dir=args.data_dir, input_scale=args.input_scale
+    )
+    print("\n".join(files))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))

@@ -1,0 +1,77 @@
+"""Which examples a step trains on: a pure function of the seed and the step."""
+
+import functools
+
+import numpy as np
+
+from encnet_jax.errors import UserError
+
+_ORDER_STREAM = 0  # Keeps these random numbers apart from those of the augmentation.
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
+    rng = np.random.default_rng([_ORDER_STREAM, seed, epoch])
+    order = rng.permutation(num_examples)
+    order.flags.writeable = False  # The cached array would change for every later step.
+    return order
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Returns the number of whole batches in an epoch, at least 1.
+
+    Raises:
+        UserError: not even one batch can be filled.
+    """
+    if not 1 <= batch_size <= num_examples:
+        raise UserError(
+            f"a batch of {batch_size} images cannot be drawn from {num_examples}; "
+            f"set train.batch_size between 1 and {num_examples}"
+        )
+    return num_examples // batch_size
+
+
+def batch_indices(
+    num_examples: int,
+    batch_size: int,
+    *,
+    seed: int,
+    step: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> tuple[int, np.ndarray]:
+    """Returns the epoch of a step and the examples that one process reads in it.
+
+    The global batch is a slice of the epoch's permutation, so the examples of a step
+    do not depend on the number of processes. The last partial batch is dropped.
+
+    Args:
+        num_examples: Size of the split.
+        batch_size: Images in the global batch, a multiple of process_count.
+        seed: Non-negative.
+        step: Counted from 0 over all epochs.
+        process_index: In 0..process_count-1.
+        process_count: Processes that share the batch in contiguous parts.
+
+    Returns:
+        (epoch, i64[batch_size / process_count]).
+
+    Raises:
+        UserError: the batch is larger than the split, or not a multiple of
+            process_count.
+    """
+    epoch, position = divmod(step, steps_per_epoch(num_examples, batch_size))
+    if batch_size % process_count:
+        raise UserError(
+            f"train.batch_size is {batch_size}; wanted a multiple of the "
+            f"{process_count} processes"
+        )
+    share = batch_size // process_count
+    start = position * batch_size + process_index * share
+    return epoch, _permutation(num_examples, seed, epoch)[start : start + share]
+
+
+def process_share(num_examples: int, process_index: int, process_count: int) -> range:
+    """Returns a process's contiguous part of 0..num_examples-1, as even as can be."""
+    bounds = [num_examples * p // process_count for p in range(process_count + 1)]
+    return range(bounds[process_index], bounds[process_index + 1])

@@ -1,0 +1,52 @@
+"""Augmentation with Pillow: an image and its mask together, as augment.py plans it."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from encnet_jax.data.augment import AugmentParams, geometry
+from encnet_jax.data.catalog import IGNORE_ID
+
+
+def blur(image: np.ndarray, radius: float) -> np.ndarray:
+    """Returns u8[H, W, 3] smoothed by a Gaussian of this standard deviation, pixels."""
+    picture = Image.fromarray(image)
+    return np.asarray(picture.filter(ImageFilter.GaussianBlur(float(radius))))
+
+
+def augment_example(
+    image: np.ndarray, label: np.ndarray, params: AugmentParams, data: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Augments an example.
+
+    Within one level of 255 of the TensorFlow version, except along the image's border,
+    where that one fades into the padding and this one ends sharply.
+
+    Args:
+        image: u8[H, W, 3].
+        label: u8[H, W], train ids.
+        params: Random numbers of the example.
+        data: Fields crop_size, input_scale and augment of configs/base.py.
+
+    Returns:
+        u8[crop, crop, 3] and u8[crop, crop], padded with black and 255.
+    """
+    height, width = label.shape
+    plan = geometry(params, height, width, data)
+    picture = Image.fromarray(image)
+    if plan.resized != (height, width):
+        picture = picture.resize(plan.resized[::-1], Image.Resampling.BILINEAR)
+    size, affine = (data.crop_size, data.crop_size), Image.Transform.AFFINE
+    picture = picture.transform(
+        size, affine, plan.image_matrix.ravel(), Image.Resampling.BILINEAR, fillcolor=0
+    )
+    mask = Image.fromarray(label).transform(
+        size,
+        affine,
+        plan.label_matrix.ravel(),
+        Image.Resampling.NEAREST,
+        fillcolor=IGNORE_ID,
+    )
+    image = np.asarray(picture)
+    return blur(image, params.blur) if params.blur else image, np.asarray(mask)

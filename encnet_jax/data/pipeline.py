@@ -1,0 +1,123 @@
+"""The tf.data pipeline: records are decoded, augmented and batched in parallel."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from encnet_jax.data import order
+from encnet_jax.data.augment import draw
+from encnet_jax.data.catalog import UNKNOWN_ID
+from encnet_jax.data.dataset import Dataset
+from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data.transforms import augment_example
+
+_BATCHES_AHEAD = 2
+
+
+class TfDataDataset(Dataset):
+    """Reads a RecordSource through tf.data."""
+
+    def train_batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        start_step: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """See Dataset.train_batches."""
+        num_examples = self.num_examples(split)
+
+        def indices(step: int) -> tuple[int, np.ndarray]:
+            return order.batch_indices(
+                num_examples,
+                batch_size,
+                seed=seed,
+                step=step,
+                process_index=process_index,
+                process_count=process_count,
+            )
+
+        _, first = indices(start_step)  # A batch size that does not fit fails here.
+
+        def records() -> Iterator[tuple[bytes, bytes, np.ndarray]]:
+            for step in itertools.count(start_step):
+                epoch, examples = indices(step)
+                for index in map(int, examples):
+                    record = self.source.record(split, index)
+                    params = draw(
+                        self.data.augment, seed=seed, epoch=epoch, index=index
+                    )
+                    yield record.image, record.mask, np.array(params)
+
+        batches = self._tf_dataset(records, len(first))
+        return self._named_errors(split, batches, start_step, indices)
+
+    def _tf_dataset(self, records, batch_size: int):
+        tf = tensorflow()
+        id_map = tf.constant(self.info.id_map)
+
+        def example(image_bytes, mask_bytes, params) -> dict:
+            image, label = decode(image_bytes, mask_bytes, id_map)
+            image, label = augment_example(image, label, params, self.data)
+            return {"image": image, "label": label}
+
+        options = tf.data.Options()
+        options.threading.max_intra_op_parallelism = 1  # Images are the parallel unit.
+        encoded = tf.TensorSpec((), tf.string)
+        return (
+            tf.data.Dataset.from_generator(
+                records,
+                output_signature=(encoded, encoded, tf.TensorSpec((6,), tf.float64)),
+            )
+            .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .batch(batch_size, drop_remainder=True)
+            .prefetch(_BATCHES_AHEAD)
+            .with_options(options)
+        )
+
+    def _named_errors(self, split, batches, start_step, indices) -> Iterator[dict]:
+        """Yields the batches; decodes a failing one again for a message with a name."""
+        iterator = batches.as_numpy_iterator()
+        for step in itertools.count(start_step):
+            try:
+                batch = next(iterator)
+            except tensorflow().errors.OpError:
+                for index in indices(step)[1]:
+                    self.source.example(split, int(index))
+                raise
+            yield batch
+
+
+def decode(image_bytes, mask_bytes, id_map):
+    """Decodes a record inside a tf.data graph.
+
+    Args:
+        image_bytes: An encoded JPEG or PNG.
+        mask_bytes: An encoded PNG of mode 'L'.
+        id_map: u8[256], raw value -> train id.
+
+    Returns:
+        u8[H, W, 3] as Pillow decodes it, and train ids u8[H, W, 1]. Execution fails
+        where the sizes differ or a raw value is unknown.
+    """
+    tf = tensorflow()
+    image = tf.cond(
+        tf.io.is_jpeg(image_bytes),
+        lambda: tf.io.decode_jpeg(
+            image_bytes, channels=3, dct_method="INTEGER_ACCURATE"
+        ),
+        lambda: tf.io.decode_png(image_bytes, channels=3),
+    )
+    image = tf.ensure_shape(image, [None, None, 3])
+    mask = tf.io.decode_png(mask_bytes, channels=1)
+    label = tf.gather(id_map, tf.cast(mask, tf.int32))
+    checks = [
+        tf.debugging.Assert(tf.reduce_all(label != UNKNOWN_ID), ["unknown id"]),
+        tf.debugging.assert_equal(tf.shape(image)[:2], tf.shape(label)[:2]),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(image), tf.identity(label)

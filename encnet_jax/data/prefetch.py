@@ -1,0 +1,35 @@
+"""Work done ahead of need, in threads, with results in order."""
+
+import collections
+import concurrent.futures
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+
+def map_ahead(
+    fn: Callable[[Any], Any], items: Iterable[Any], *, ahead: int
+) -> Iterator[Any]:
+    """Yields fn(item) for each item, in order, computing up to `ahead` beforehand.
+
+    Args:
+        fn: Called in threads of this process; its exceptions appear at the item's turn.
+        items: May be endless.
+        ahead: At least 1.
+    """
+    items = iter(items)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        pending = collections.deque(
+            pool.submit(fn, item) for item in itertools.islice(items, ahead)
+        )
+        try:
+            while pending:
+                result = pending.popleft().result()
+                pending.extend(
+                    pool.submit(fn, item) for item in itertools.islice(items, 1)
+                )
+                yield result
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,155 @@
+"""Generated pictures in which the same patch means different things in other places.
+
+The argument of the EncNet paper made small (its Figure 4: sand or earth?). There are
+three kinds of scene, told apart only by a few small cues near one side: parasols at a
+beach, trees in the fields, houses in a town. Far from the cues lie patches of sand,
+water and stone that look the same everywhere but carry a label for each kind. A network
+that sees less than FAR_PX around a pixel can only guess which.
+"""
+
+import numpy as np
+
+SIZE_PX = 128  # Side of the square images.
+NUM_IMAGES = {"train": 400, "val": 100}
+FAR_PX = 58  # Every ambiguous pixel is at least this far from the centre of any cue.
+CUE_RADIUS_PX = 8
+KINDS = ("beach", "fields", "town")
+CLASSES = {  # Name -> RGB in pictures of labels.
+    "ground": (196, 214, 160),
+    "parasol": (226, 60, 60),
+    "tree": (24, 104, 40),
+    "house": (150, 70, 170),
+    "sand": (250, 220, 120),
+    "earth": (140, 90, 40),
+    "gravel": (200, 170, 150),
+    "sea": (20, 70, 190),
+    "pond": (40, 150, 160),
+    "pool": (110, 210, 250),
+    "rock": (80, 80, 90),
+    "wall": (150, 150, 150),
+    "road": (60, 40, 60),
+}
+_FIRST_PATCH_ID = 4  # Texture t in scenes of kind k has the id 4 + 3 * t + k.
+
+
+def generate(
+    split: str, index: int, *, size: int = SIZE_PX
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns one picture and its label, a function of split and index.
+
+    Args:
+        split: A key of NUM_IMAGES.
+        index: Non-negative.
+        size: Side in pixels, at least SIZE_PX for patches to fit far from the cues.
+
+    Returns:
+        image u8[size, size, 3] and label u8[size, size] of train ids.
+    """
+    rng = np.random.default_rng([list(NUM_IMAGES).index(split), index])
+    kind = int(rng.integers(len(KINDS)))
+    y, x = np.mgrid[:size, :size]
+    image = _ground(rng, size)
+    label = np.zeros((size, size), np.uint8)
+
+    centres = _cue_centres(rng, size)
+    distance = np.min([np.hypot(y - cy, x - cx) for cy, cx in centres], axis=0)
+    heights = np.stack([_smooth_noise(rng, size, cells=4) for _ in range(3)])
+    texture = heights.argmax(0)
+    patch = (heights.max(0) > 0.5) & (distance >= FAR_PX)
+    textures = (_sandy(rng, size), _watery(rng, size), _stony(rng, size))
+    for t, pixels in enumerate(textures):
+        where = patch & (texture == t)
+        image[where] = pixels[where]
+        label[where] = _FIRST_PATCH_ID + len(KINDS) * t + kind
+
+    for cy, cx in centres:
+        pixels, where = (_parasol, _tree, _house)[kind](rng, y - cy, x - cx)
+        image[where] = pixels[where]
+        label[where] = 1 + kind
+    image *= rng.uniform(0.9, 1.08)
+    image += rng.normal(0, 4, image.shape)
+    return image.clip(0, 255).astype(np.uint8), label
+
+
+def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndarray:
+    """f64[size, size] in [0, 1]: random heights on a grid, smoothly joined."""
+    grid = rng.random((cells + 1, cells + 1))
+    position = np.linspace(0, cells, size, endpoint=False)
+    cell = position.astype(int)
+    t = position - cell
+    t = t * t * (3 - 2 * t)
+    rows = grid[cell] * (1 - t)[:, None] + grid[cell + 1] * t[:, None]
+    return rows[:, cell] * (1 - t) + rows[:, cell + 1] * t
+
+
+def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
+    """f64[3, 2]: (y, x) of cues beside each other along one side of the picture."""
+    along = rng.uniform(0.12, 0.88) * size + np.array([-20, 0, 20])
+    along = np.clip(along, 10, size - 11)
+    along += rng.uniform(-3, 3, 3)
+    across = rng.uniform(9, 16, 3)
+    if rng.random() < 0.5:
+        across = size - 1 - across
+    centres = np.stack([along, across], axis=1)
+    return centres[:, ::-1] if rng.random() < 0.5 else centres
+
+
+def _mix(weight: np.ndarray, low: tuple, high: tuple) -> np.ndarray:
+    """f64[..., 3] between two colours; weight f64[...] in [0, 1]."""
+    return np.array(low) + weight[..., None] * np.subtract(high, low)
+
+
+def _ground(rng, size: int) -> np.ndarray:
+    """A meadow with flowers; the flowers are ground too."""
+    meadow = _smooth_noise(rng, size, cells=10) * 0.6 + rng.random((size, size)) * 0.4
+    image = _mix(meadow, (160, 184, 120), (204, 216, 160))
+    for fy, fx in rng.integers(2, size - 2, (40, 2)):
+        petals = [(255, 250, 240), (250, 220, 90)][int(rng.integers(2))]
+        image[fy - 1 : fy + 2, fx] = petals
+        image[fy, fx - 1 : fx + 2] = petals
+    return image
+
+
+def _sandy(rng, size: int) -> np.ndarray:
+    grain = 0.35 * _smooth_noise(rng, size, cells=12) + 0.65 * rng.random((size, size))
+    return _mix(grain, (196, 154, 96), (236, 204, 150))
+
+
+def _watery(rng, size: int) -> np.ndarray:
+    y = np.arange(size)[:, None]
+    sway = 9 * _smooth_noise(rng, size, cells=6)
+    wave = np.sin(0.9 * y + sway + rng.uniform(0, 6.28))
+    return _mix((wave + 1) / 2, (52, 112, 176), (120, 178, 220))
+
+
+def _stony(rng, size: int) -> np.ndarray:
+    """Cobbles: rows of 8x12 stones, every second row shifted by half a stone."""
+    y, x = np.mgrid[:size, :size] + rng.integers(0, 24, (2, 1, 1))
+    row = y // 8
+    column = (x + 6 * (row % 2)) // 12
+    joint = (y % 8 == 0) | ((x + 6 * (row % 2)) % 12 == 0)
+    shade = rng.random((size // 8 + 4, size // 12 + 4))[row, column]
+    image = _mix(shade, (120, 118, 122), (170, 168, 170))
+    image[joint] = (92, 90, 96)
+    return image
+
+
+def _parasol(rng, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sector = np.floor((np.arctan2(dy, dx) + rng.uniform(0, 6.28)) / (np.pi / 4))
+    image = _mix(sector % 2, (222, 48, 52), (252, 248, 244))
+    return image, np.hypot(dy, dx) <= CUE_RADIUS_PX
+
+
+def _tree(rng, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    leaves = 1 + np.sin(7 * np.arctan2(dy, dx) + rng.uniform(0, 6.28)) * 0.12
+    radius = np.hypot(dy, dx) / (CUE_RADIUS_PX * leaves)
+    light = np.clip(0.55 - (dy + dx) / (3 * CUE_RADIUS_PX), 0, 1)
+    return _mix(light, (14, 66, 30), (60, 140, 60)), radius <= 1
+
+
+def _house(rng, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    turn = rng.uniform(0, 3.14)
+    a, b = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+    image = _mix((b > 0).astype(float), (118, 48, 140), (176, 96, 196))
+    image[np.abs(b) < 0.7] = (70, 26, 84)
+    return image, (np.abs(a) <= CUE_RADIUS_PX) & (np.abs(b) <= 0.75 * CUE_RADIUS_PX)

@@ -1,0 +1,52 @@
+"""TensorFlow and TFDS, quiet and confined to the CPU.
+
+Every use of either goes through here: TensorFlow would otherwise take the memory of the
+accelerator that JAX computes on.
+"""
+
+import functools
+import logging
+import os
+
+from encnet_jax.errors import UserError
+
+
+@functools.cache
+def tensorflow():
+    """Returns the module `tensorflow`, with accelerators hidden from it.
+
+    Raises:
+        UserError: TensorFlow is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # It announces itself if on.
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise UserError(
+            f"TensorFlow cannot be imported ({error}); pip install tensorflow-cpu, or "
+            "set data.reader to 'arrays', which does without"
+        ) from None
+    tf.get_logger().setLevel(logging.ERROR)
+    for kind in ("GPU", "TPU"):
+        tf.config.set_visible_devices([], kind)
+    return tf
+
+
+@functools.cache
+def tensorflow_datasets():
+    """Returns the module `tensorflow_datasets`.
+
+    Raises:
+        UserError: it or TensorFlow is not installed.
+    """
+    tensorflow()
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise UserError(
+            f"TFDS cannot be imported ({error}); pip install tensorflow-datasets "
+            "array-record importlib_resources"
+        ) from None
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    return tfds

@@ -1,0 +1,116 @@
+"""Augmentation in TensorFlow: image and mask together, as augment.py plans it."""
+
+from typing import Any
+
+import numpy as np
+
+from encnet_jax.data.augment import AugmentParams, geometry
+from encnet_jax.data.catalog import IGNORE_ID
+from encnet_jax.data.pillow_transforms import blur
+from encnet_jax.data.tensorflow_import import tensorflow
+
+
+def _tf_transform(matrix: np.ndarray) -> np.ndarray:
+    """f32[1, 8] as TensorFlow has it, (0, 0) being the first pixel's centre."""
+    offset = matrix @ [0.5, 0.5, 1.0] - 0.5
+    rows = np.column_stack([matrix[:, :2], offset])
+    return np.append(rows, [0, 0]).astype(np.float32)[None]
+
+
+def _project(image, transform, *, crop_size: int, interpolation: str, fill: float):
+    """[H, W, c] -> [crop, crop, c] of the same dtype."""
+    return tensorflow().raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=transform,
+        output_shape=[crop_size, crop_size],
+        fill_value=fill,
+        interpolation=interpolation,
+        fill_mode="CONSTANT",
+    )[0]
+
+
+def _resize(image, size, resized, corner):
+    """Resizes u8[H, W, 3] as Pillow's bilinear filter does, computing only a window.
+
+    Args:
+        image: u8[H, W, 3].
+        size: i32[2], height and width of the window.
+        resized: i32[2], height and width of the whole image after resizing.
+        corner: i32[2], top and left of the window; outside of the image it is black.
+
+    Returns:
+        f32[size, 3].
+    """
+    tf = tensorflow()
+    return tf.raw_ops.ScaleAndTranslate(
+        images=image[None],
+        size=size,
+        scale=tf.cast(resized / tf.shape(image)[:2], tf.float32),
+        translation=-tf.cast(corner, tf.float32),
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+
+
+def augment_example(image, label, params, data: Any):
+    """Augments an example inside a tf.data graph.
+
+    Args:
+        image: u8[H, W, 3].
+        label: u8[H, W, 1], train ids.
+        params: f64[6], AugmentParams.
+        data: Fields crop_size, input_scale and augment of configs/base.py.
+
+    Returns:
+        u8[crop, crop, 3] and u8[crop, crop], padded with black and 255.
+    """
+    tf = tensorflow()
+    augment, crop_size = data.augment, data.crop_size
+
+    def plan(params, height, width):
+        plan = geometry(AugmentParams(*params), int(height), int(width), data)
+        return (
+            _tf_transform(plan.image_matrix),
+            _tf_transform(plan.label_matrix),
+            np.array(plan.resized, np.int32),
+            np.array(plan.corner, np.int32),
+        )
+
+    shape = tf.shape(image)
+    image_transform, label_transform, resized, corner = tf.numpy_function(
+        plan, [params, shape[0], shape[1]], [tf.float32, tf.float32, tf.int32, tf.int32]
+    )
+    params = tf.ensure_shape(params, [6])
+    resized, corner = tf.ensure_shape(resized, [2]), tf.ensure_shape(corner, [2])
+    label = _project(
+        label,
+        label_transform,
+        crop_size=crop_size,
+        interpolation="NEAREST",
+        fill=float(IGNORE_ID),
+    )
+    if augment.antialias and not augment.rotate_degrees:
+        # The window alone: the resized image may have ten times its pixels.
+        image = tf.cond(params[0] > 0, lambda: tf.reverse(image, [1]), lambda: image)
+        image = _resize(image, [crop_size, crop_size], resized, corner)
+    else:
+        if augment.antialias or data.input_scale != 1:
+            image = _resize(image, resized, resized, [0, 0])
+        image = _project(
+            # TensorFlow would cut off the fractions of uint8, half a level on average.
+            tf.cast(image, tf.float32),
+            image_transform,
+            crop_size=crop_size,
+            interpolation="BILINEAR",
+            fill=0.0,
+        )
+    image = tf.cast(tf.round(image), tf.uint8)
+    if augment.blur_probability:
+        # By Pillow: in TensorFlow the temporaries of a filter cost thrice the time.
+        image = tf.cond(
+            params[5] > 0,
+            lambda: tf.numpy_function(blur, [image, params[5]], tf.uint8),
+            lambda: image,
+        )
+    image = tf.ensure_shape(image, [crop_size, crop_size, 3])
+    return image, tf.ensure_shape(label[..., 0], [crop_size, crop_size])

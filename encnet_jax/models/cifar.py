@@ -1,0 +1,177 @@
+"""The 14-layer networks of Table 6: pre-activation ResNet, SE-ResNet and EncNet."""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.models.conv import Conv, ConvNormRelu
+from encnet_jax.models.encoding import Encoding
+from encnet_jax.models.norm import SyncBatchNorm
+
+CLASSIFIERS = ("resnet", "se_resnet", "encnet")
+SE_REDUCTION = 16  # Of the SE paper, which section 3.5 follows.
+CODE_REDUCTION = 4  # Channels of the featuremap over those that are encoded.
+
+_dense_init = nn.initializers.he_normal()  # MSRA, as section 3.5 asks.
+
+
+class SqueezeExcitation(nn.Module):
+    """Factors for the channels from their global averages.
+
+    Params: squeeze and expand, two fully connected layers with biases.
+
+    Source: Hu et al., Squeeze-and-Excitation Networks, reduction 16.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [B, H, W, C] to factors f32[B, C] in (0, 1)."""
+        channels = x.shape[-1]
+        squeezed = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        narrow = max(1, channels // SE_REDUCTION)
+        hidden = nn.Dense(narrow, kernel_init=_dense_init, name="squeeze")(squeezed)
+        expand = nn.Dense(channels, kernel_init=_dense_init, name="expand")
+        return nn.sigmoid(expand(nn.relu(hidden)))
+
+
+class EncodedScaling(nn.Module):
+    """Factors for the channels from residuals to learned codewords.
+
+    A 1x1 convolution to a quarter of the channels, with batch norm and ReLU as elsewhere
+    in this project; the Encoding Layer; all K encoders of an image joined into one vector
+    of length 1; a fully connected layer; a sigmoid.
+
+    Attributes:
+        num_codes: K.
+        draw_smoothing: see Encoding.
+
+    Source: section 3.5 of the paper.
+    """
+
+    num_codes: int
+    draw_smoothing: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [B, H, W, C] to factors f32[B, C] in (0, 1)."""
+        channels = x.shape[-1]
+        shared = {"axis_name": self.axis_name, "dtype": self.dtype}
+        reduce = ConvNormRelu(channels // CODE_REDUCTION, 1, name="project", **shared)
+        encoding = Encoding(self.num_codes, self.draw_smoothing, name="encoding")
+        codes = encoding(reduce(x, train), train)
+        joined = codes.reshape(codes.shape[0], -1)
+        # The root of a sum of squares has no gradient at 0: a dead featuremap's code.
+        length = jnp.sqrt(jnp.sum(joined**2, axis=-1, keepdims=True) + 1e-12)
+        dense = nn.Dense(channels, kernel_init=_dense_init, name="attention")
+        return nn.sigmoid(dense(joined / length))
+
+
+class PreactBlock(nn.Module):
+    """Batch norm, ReLU and 3x3 convolution, twice; the result is scaled, then added.
+
+    The identity is left alone. Where the shape changes, a 1x1 convolution of the
+    activated input takes its place.
+
+    Attributes:
+        channels: of the output.
+        stride: of the first convolution and of the shortcut.
+        scaling: makes the module that scales the result's channels, or None.
+
+    Source: He et al., Identity Mappings in Deep Residual Networks; sections 3.5.
+    """
+
+    channels: int
+    stride: int = 1
+    scaling: Any = None
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), channels]."""
+        y = self._activate(x, train, "norm1")
+        if self.stride != 1 or x.shape[-1] != self.channels:
+            x = self._conv(1, self.stride, "shortcut")(y)
+        y = self._conv(3, self.stride, "conv1")(y)
+        y = self._conv(3, 1, "conv2")(self._activate(y, train, "norm2"))
+        if self.scaling is not None:
+            factors = self.scaling(name="scaling")(y, train)
+            y = y * factors[:, None, None].astype(y.dtype)
+        return x + y
+
+    def _activate(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        norm = SyncBatchNorm(self.axis_name, dtype=self.dtype, name=name)
+        return nn.relu(norm(x, train))
+
+    def _conv(self, size: int, stride: int, name: str) -> Conv:
+        return Conv(self.channels, size, stride, dtype=self.dtype, name=name)
+
+
+class CifarNet(nn.Module):
+    """A 3x3 stem, three stages of two blocks, global average pooling, a linear layer.
+
+    Attributes:
+        num_classes: C.
+        width: channels of stage 1 ("64d"); stages 2 and 3 double them and halve the
+            resolution.
+        scaling: see PreactBlock.
+
+    Source: section 3.5 of the paper.
+    """
+
+    num_classes: int
+    width: int = 64
+    scaling: Any = None
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Runs the network.
+
+        Args:
+            images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
+            train: whether batch norms use the batch and smoothing factors are drawn.
+
+        Returns:
+            {'logits': f32[B, C]}.
+        """
+        shared = {"axis_name": self.axis_name, "dtype": self.dtype}
+        x = Conv(self.width, dtype=self.dtype, name="stem")(images.astype(self.dtype))
+        for stage in (1, 2, 3):
+            for block in (1, 2):
+                x = PreactBlock(
+                    channels=self.width * 2 ** (stage - 1),
+                    stride=2 if stage > 1 and block == 1 else 1,
+                    scaling=self.scaling,
+                    name=f"stage{stage}_block{block:02d}",
+                    **shared,
+                )(x, train)
+        x = nn.relu(SyncBatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train))
+        pooled = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        dense = nn.Dense(self.num_classes, kernel_init=_dense_init, name="classifier")
+        return {"logits": dense(pooled)}
+
+
+def build(model_config, num_classes: int, axis_name: str | None = None) -> CifarNet:
+    """Builds a network for images of 32x32 pixels.
+
+    Args:
+        model_config: `config.model` after `encnet_jax.config.resolve`; of it are used
+            name (one of CLASSIFIERS), width, num_codes, draw_smoothing and dtype.
+        num_classes: C.
+        axis_name: pmap axis over which batch norms are synchronised; None for one device.
+    """
+    m = model_config
+    shared = {"axis_name": axis_name, "dtype": jnp.dtype(m.dtype)}
+    scaling = {
+        "resnet": None,
+        "se_resnet": SqueezeExcitation,
+        "encnet": partial(EncodedScaling, m.num_codes, m.draw_smoothing, **shared),
+    }[m.name]
+    return CifarNet(num_classes, m.width, scaling, **shared)

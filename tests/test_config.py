@@ -1,0 +1,103 @@
+"""Configurations: every file builds, mistakes are told, resolution is frozen."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from encnet_jax import cli, tasks
+from encnet_jax import config as config_lib
+from encnet_jax.data import dataset_info
+from encnet_jax.errors import UserError
+
+CONFIGS = sorted(
+    path
+    for path in pathlib.Path("configs").glob("*.py")
+    if path.stem not in ("base", "arguments", "folder")
+)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("suffix", ["", ":smoke"])
+def test_every_configuration_builds(path, suffix):
+    config = config_lib.resolve(config_lib.load(f"{path}{suffix}"), num_examples=1000)
+    num_classes = dataset_info(config.data).num_classes
+    model = tasks.TASKS[config.task].build_model(config, num_classes, None)
+    size = config.data.crop_size
+    outputs = jax.eval_shape(
+        lambda key: model.init_with_output(key, jnp.zeros((1, size, size, 3)), train=False),
+        jax.random.key(0),
+    )[0]
+    assert outputs["logits"].shape[-1] == num_classes
+    assert config.train.total_steps > 0
+    if suffix:
+        assert config.train.total_steps == 4
+
+
+def test_folder_template_wants_its_fields():
+    config = config_lib.load("configs/folder.py")
+    with pytest.raises(UserError, match="data.folder.images"):
+        dataset_info(config.data)
+
+
+def test_architectures_fill_only_what_is_open():
+    config = config_lib.load("configs/ade20k.py:release")
+    config.model.gate = "scale"
+    model = config_lib.resolve(config).model
+    assert (model.gate, model.code_pooling, model.aux) == ("scale", "mean", "fcn")
+    paper = config_lib.resolve(config_lib.load("configs/ade20k.py")).model
+    assert (paper.gate, paper.code_pooling, paper.aux) == ("scale", "sum", "context")
+
+
+def test_steps_from_epochs():
+    config = config_lib.load("configs/ade20k.py")
+    # 20,210 images in batches of 16, the last one dropped, 120 times.
+    assert config_lib.resolve(config, 20210).train.total_steps == 1263 * 120
+    with pytest.raises(UserError, match="10 training images do not fill one batch of 16"):
+        config_lib.resolve(config, 10)
+
+
+def test_json_round_trip_and_first_difference():
+    config = config_lib.resolve(config_lib.load("configs/camvid.py"), 367)
+    same = config_lib.from_json(config_lib.to_json(config))
+    assert config_lib.first_difference(config, same) is None
+    same.eval.bucket = 32
+    same.data.data_dir = "elsewhere"
+    assert config_lib.first_difference(config, same) is None
+    same.optim.momentum = 0.8
+    assert (
+        config_lib.first_difference(config, same)
+        == "optim.momentum was 0.9 and is now 0.8"
+    )
+
+
+def run_train(*flags):
+    import train
+
+    return cli.run(train.main, ["train.py", *flags])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "add --config"),
+        (["--config", "configs/nope.py"], "configs/nope.py"),
+        (["--config", "configs/camvid.py:wat"], "unknown argument 'wat'"),
+        (["--config", "configs/camvid.py", "--config.optim.lr=1"], "lr"),
+        (["--config", "configs/camvid.py", "--config.optim.base_lr=x"], "base_lr=x"),
+        (["--config", "configs/camvid.py", "--config.model.gate=x"], "wanted one of"),
+        (["--config", "configs/camvid.py", "--config.train.batch_size=0"], "batch_size"),
+        (["--config", "configs/camvid.py", "--nope"], "nope"),
+        (["--config", "configs/camvid.py", "stray"], "stray"),
+        (
+            ["--config", "configs/ade20k.py", "--config.data.data_dir=nowhere"],
+            "encnet_jax.data.prepare ade20k",
+        ),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(flags, message, capsys):
+    assert run_train(*flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ") and error.count("\n") == 1

@@ -1,0 +1,47 @@
+"""The order of examples: permutations, slices, parts of processes."""
+
+import numpy as np
+import pytest
+
+from encnet_jax.data import order
+from encnet_jax.errors import UserError
+
+
+def _indices(step, **kwargs):
+    return order.batch_indices(10, 4, seed=3, step=step, **kwargs)
+
+
+def test_an_epoch_holds_each_example_at_most_once():
+    (epoch0, first), (epoch1, second), (epoch2, third) = map(_indices, range(3))
+    assert (epoch0, epoch1, epoch2) == (0, 0, 1)
+    assert len(set(first) | set(second)) == 8
+    assert set(third) <= set(range(10))
+
+
+def test_epochs_and_seeds_differ():
+    epochs = [tuple(_indices(2 * epoch)[1]) for epoch in range(6)]
+    assert len(set(epochs)) == 6
+    other = order.batch_indices(10, 4, seed=4, step=0)[1]
+    assert tuple(other) != epochs[0]
+
+
+@pytest.mark.parametrize("process_count", [1, 2, 4])
+def test_processes_share_the_same_global_batch(process_count):
+    parts = [
+        _indices(5, process_index=p, process_count=process_count)[1]
+        for p in range(process_count)
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), _indices(5)[1])
+
+
+def test_a_batch_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match="batch of 11 images cannot be drawn from 10"):
+        order.batch_indices(10, 11, seed=0, step=0)
+    with pytest.raises(UserError, match="multiple of the 3 processes"):
+        _indices(0, process_count=3)
+
+
+def test_process_shares_cover_everything_once():
+    shares = [order.process_share(17, p, 3) for p in range(3)]
+    assert [i for share in shares for i in share] == list(range(17))
+    assert {len(share) for share in shares} == {5, 6}

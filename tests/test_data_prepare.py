@@ -1,0 +1,179 @@
+"""Preparing CamVid, exporting it as arrays, and reading both."""
+
+import io
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encnet_jax import config as config_lib
+from encnet_jax.data import open_dataset
+from encnet_jax.data.export_arrays import export_arrays
+from encnet_jax.data.pipeline import decode
+from encnet_jax.data.prepare import prepare
+from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.errors import UserError
+
+PROJECT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def camvid(reference_dir, tmp_path_factory):
+    """The first 4 training and 3 validation pairs, in the folders of the original."""
+    source = reference_dir / "data" / "CamVid"
+    root = tmp_path_factory.mktemp("source") / "CamVid"
+    for split, count in (("train", 4), ("val", 3)):
+        for image in sorted((source / split).iterdir())[:count]:
+            mask = source / f"{split}annot" / f"{image.stem}.png"
+            for file, folder in ((image, split), (mask, f"{split}annot")):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, root / folder / file.name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def data_dir(camvid, tmp_path_factory):
+    """CamVid prepared from an archive that holds it one level down."""
+    folder = tmp_path_factory.mktemp("data")
+    archive = shutil.make_archive(folder / "camvid", "zip", camvid.parent)
+    counts = prepare("camvid", source=archive, data_dir=str(folder))
+    assert counts == {"train": 4, "val": 3}
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"camvid", "camvid.zip"}
+    return folder
+
+
+def configure(data_dir, reader="tfds"):
+    data = config_lib.load(str(PROJECT / "configs" / "base.py")).data
+    data.name, data.data_dir, data.reader = "camvid", str(data_dir), reader
+    data.crop_size = 96
+    return data
+
+
+def test_files_are_kept_and_stay_in_order(camvid, data_dir):
+    source = open_dataset(configure(data_dir)).source
+    for split in ("train", "val"):
+        for i, file in enumerate(sorted((camvid / split).iterdir())):
+            record = source.record(split, i)
+            assert record.name == file.stem
+            assert record.image == file.read_bytes()
+
+
+def test_masks_have_train_ids(camvid, data_dir):
+    examples = open_dataset(configure(data_dir)).eval_examples("val")
+    for example in examples:
+        file = camvid / "valannot" / f"{example['id']}.png"
+        raw = np.asarray(Image.open(file))
+        np.testing.assert_array_equal(example["label"], np.where(raw == 11, 255, raw))
+
+
+def test_tensorflow_decodes_as_pillow_does(data_dir):
+    dataset = open_dataset(configure(data_dir))
+    record = dataset.source.record("train", 0)
+    image, label = decode(
+        record.image, record.mask, tensorflow().constant(dataset.info.id_map)
+    )
+    example = dataset.source.example("train", 0)
+    np.testing.assert_array_equal(image, example.image)
+    np.testing.assert_array_equal(label[..., 0], example.label)
+
+
+def test_preparing_twice_is_refused(camvid, data_dir):
+    with pytest.raises(UserError, match="prepared already in .*/camvid/1.0.0; remove"):
+        prepare("camvid", source=str(camvid), data_dir=str(data_dir))
+
+
+def test_a_broken_source_leaves_nothing(camvid, tmp_path):
+    root = shutil.copytree(camvid, tmp_path / "broken")
+    file = sorted((root / "train").iterdir())[2]
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(UserError, match=f"{file.name}: cannot be decoded"):
+        prepare("camvid", source=str(root), data_dir=str(tmp_path / "data"))
+    assert not list((tmp_path / "data").rglob("*.array_record*"))
+    with pytest.raises(UserError, match="camvid is not prepared"):
+        open_dataset(configure(tmp_path / "data"))
+
+
+def test_sources_that_hold_no_camvid_are_told(tmp_path):
+    data_dir = str(tmp_path / "data")
+    with pytest.raises(UserError, match="no such file or folder"):
+        prepare("camvid", source=str(tmp_path / "nothing"), data_dir=data_dir)
+    with pytest.raises(UserError, match="found no folder train, val or test"):
+        prepare("camvid", source=str(tmp_path), data_dir=data_dir)
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(UserError, match="wanted a folder, a .zip or a .tar"):
+        prepare("camvid", source=str(tmp_path / "text"), data_dir=data_dir)
+    with pytest.raises(UserError, match="camvid needs --source"):
+        prepare("camvid", source=None, data_dir=data_dir)
+
+
+def test_arrays_hold_what_tfds_holds(data_dir):
+    export_arrays("camvid", data_dir=str(data_dir))
+    datasets = [open_dataset(configure(data_dir, r)) for r in ("tfds", "arrays")]
+    for a, b in zip(*(d.eval_examples("val") for d in datasets), strict=True):
+        np.testing.assert_array_equal(a["image"], b["image"])
+        np.testing.assert_array_equal(a["label"], b["label"])
+    batches = [
+        next(d.train_batches("train", batch_size=4, seed=0)) for d in datasets
+    ]
+    agree = batches[0]["label"] == batches[1]["label"]
+    assert agree.mean() > 0.98  # Of the same random numbers, by TensorFlow and Pillow.
+    with pytest.raises(UserError, match="holds .npz files already"):
+        export_arrays("camvid", data_dir=str(data_dir))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images, labels: (images, labels + 11), "labels have the value 11, out"),
+        (lambda images, labels: (images, labels[:, 1:]), "wanted uint8 .N, H, W, 3."),
+        (lambda images, labels: (images * 1.0, labels), "found images float64"),
+    ],
+)
+def test_bad_arrays_are_refused(tmp_path, change, message):
+    images, labels = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), np.uint8)
+    images, labels = change(images, labels)
+    (tmp_path / "camvid").mkdir()
+    np.savez(
+        tmp_path / "camvid" / "a.npz", train_images=images, train_labels=labels
+    )
+    with pytest.raises(UserError, match=message):
+        open_dataset(configure(tmp_path, "arrays"))
+
+
+@pytest.mark.slow
+def test_an_interrupted_preparation_can_be_repeated(reference_dir, tmp_path):
+    command = [sys.executable, "-m", "encnet_jax.data.prepare", "camvid"]
+    command += ["--source", str(reference_dir / "data" / "CamVid")]
+    command += ["--data_dir", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.rglob("*incomplete*")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(UserError, match="camvid is not prepared"):
+        open_dataset(configure(tmp_path))
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "camvid train: 367 examples\ncamvid val: 101 examples" in done.stdout
+    assert open_dataset(configure(tmp_path)).num_examples("train") == 367
+
+
+def test_png_images_of_the_public_copy_are_read(camvid, tmp_path):
+    root = shutil.copytree(camvid, tmp_path / "png")
+    for file in sorted((root / "train").iterdir()):
+        Image.open(file).save(file.with_suffix(".png"))
+        file.unlink()
+    prepare("camvid", source=str(root), data_dir=str(tmp_path))
+    dataset = open_dataset(configure(tmp_path))
+    record = dataset.source.record("train", 0)
+    assert Image.open(io.BytesIO(record.image)).format == "PNG"
+    batch = next(dataset.train_batches("train", batch_size=4, seed=0))
+    assert batch["image"].std() > 20

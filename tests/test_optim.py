@@ -1,0 +1,95 @@
+"""Schedules and the optimiser against their formulas and PyTorch's SGD."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import arguments, base
+from encnet_jax import config as config_lib
+from encnet_jax import models, optim
+
+
+def optim_config(**fields):
+    config = base.get_config()
+    config.optim.update(fields)
+    return config_lib.resolve(config).optim
+
+
+def rate(step, **fields):
+    schedule = optim.learning_rate(optim_config(**fields), total_steps=100, batch_size=32)
+    return float(schedule(step))
+
+
+def test_poly_schedule():
+    assert rate(0) == pytest.approx(0.01)
+    assert rate(50) == pytest.approx(0.01 * 0.5**0.9)
+    assert rate(100) == 0
+
+
+def test_cosine_warmup_and_batch_scaling():
+    assert rate(50, schedule="cosine") == pytest.approx(0.005)
+    assert rate(0, scale_lr_by_batch=True) == pytest.approx(0.02)
+    assert rate(0, warmup_steps=10) == 0
+    assert rate(5, warmup_steps=10) == pytest.approx(0.005 * 0.95**0.9)
+    assert rate(50, warmup_steps=10) == pytest.approx(0.01 * 0.5**0.9)
+
+
+def run_steps(params, grads, steps, **fields):
+    tx = optim.optimizer(optim_config(**fields), params, total_steps=10, batch_size=16)
+    state = tx.init(params)
+    for _ in range(steps):
+        updates, state = tx.update(grads, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+    return params
+
+
+def test_equals_torch_sgd():
+    torch = pytest.importorskip("torch")
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    sgd = torch.optim.SGD([weight], lr=0.01, momentum=0.9, weight_decay=0.1)
+    for step in range(4):
+        sgd.param_groups[0]["lr"] = 0.01 * (1 - step / 10) ** 0.9
+        weight.grad = torch.tensor([0.5, 0.25])
+        sgd.step()
+    params = {"backbone": {"kernel": jnp.asarray([1.0, -2.0])}}
+    grads = {"backbone": {"kernel": jnp.asarray([0.5, 0.25])}}
+    ours = run_steps(params, grads, 4, weight_decay=0.1)
+    np.testing.assert_allclose(
+        ours["backbone"]["kernel"], weight.detach().numpy(), rtol=1e-6
+    )
+
+
+def test_head_multiplier_and_exempted_norms():
+    one = jnp.ones(1)
+    params = {
+        "backbone": {"conv": {"kernel": one}, "norm": {"scale": one}},
+        "head": {"conv": {"kernel": one, "bias": one}},
+    }
+    zero = jax.tree.map(jnp.zeros_like, params)
+    fields = {"weight_decay": 0.5, "head_lr_multiplier": 10.0}
+    moved = jax.tree.map(
+        lambda new: float(1 - new[0]), run_steps(params, zero, 1, **fields)
+    )
+    assert moved["backbone"]["conv"]["kernel"] == pytest.approx(0.005)
+    assert moved["backbone"]["norm"]["scale"] == pytest.approx(0.005)
+    assert moved["head"]["conv"]["bias"] == pytest.approx(0.05)
+    spared = run_steps(params, zero, 1, decay_norm_and_bias=False, **fields)
+    assert spared["backbone"]["norm"]["scale"] == spared["head"]["conv"]["bias"] == 1
+    assert spared["head"]["conv"]["kernel"] == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize("name", models.HEADS)
+def test_every_parameter_is_in_the_backbone_or_the_head(name):
+    config = arguments.apply(base.get_config(), f"release,tiny,{name}")
+    model = models.build(config_lib.resolve(config).model, 5)
+    shapes = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
+    )["params"]
+    assert {"backbone", "head"} <= set(shapes) <= {"backbone", "head", "aux_head"}
+    paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(shapes)]
+    assert {optim.is_head(p) for p in paths} == {True, False}
+    exempt = {p[-1].key for p in paths if optim.is_norm_or_bias(p)}
+    kept = {p[-1].key for p in paths if not optim.is_norm_or_bias(p)}
+    assert exempt == {"scale", "bias"}
+    assert kept <= {"kernel", "codewords", "smoothing"}

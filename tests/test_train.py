@@ -1,0 +1,247 @@
+"""Training end to end on generated scenes, without TensorFlow."""
+
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from encnet_jax import checkpoint, eval_run, parallel, tasks, train_lib
+from encnet_jax import config as config_lib
+from encnet_jax.errors import NotFiniteError, UserError
+from encnet_jax.optim import optimizer
+from encnet_jax.report.logbook import Logbook
+from encnet_jax.train_state import TrainState
+from encnet_jax.train_step import parallel_step, train_step
+
+
+def smoke_config(**fields):
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.model.head_channels, config.model.aux_channels = 16, 8
+    config.data.crop_size = 32
+    config.eval.max_images = 8
+    config.train.num_pictures = 1
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def random_batch(num_images, num_classes=5, size=32):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, num_classes, (num_images, size, size)).astype(np.uint8)
+    labels[0, :20] = 255
+    images = rng.integers(0, 256, (num_images, size, size, 3)).astype(np.uint8)
+    return {"image": images, "label": labels}
+
+
+def prepare(axis_name, **fields):
+    config = config_lib.resolve(smoke_config(**fields))
+    model = tasks.TASKS["segmentation"].build_model(config, 5, axis_name)
+    variables = train_lib.init_variables(model, config)
+    tx = optimizer(config.optim, variables["params"], total_steps=10, batch_size=8)
+    ema = config.optim.ema_decay > 0
+    return config, model, tx, TrainState.create(variables, tx, ema)
+
+
+@pytest.fixture(scope="module")
+def eight_devices():
+    """One step of EncNet on eight devices and its lowered text."""
+    config, model, tx, state = prepare("batch", **{"model.dropout": 0.0})
+    step = parallel_step(model, tx, config)
+    state, batch = parallel.replicate(state), parallel.shard(random_batch(8))
+    text = step.lower(state, batch).as_text()
+    return state.params, text, step(state, batch)
+
+
+def test_eight_devices_equal_one(eight_devices):
+    _, _, (state, metrics) = eight_devices
+    config, model, tx, alone = prepare(None, **{"model.dropout": 0.0})
+    step = jax.jit(
+        lambda s, b: train_step(s, b, model=model, tx=tx, config=config, axis_name=None)
+    )
+    alone, expected = step(alone, random_batch(8))
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=2e-4, err_msg=name)
+    for ours, theirs in zip(
+        jax.tree.leaves((state.params, state.batch_stats)),
+        jax.tree.leaves((alone.params, alone.batch_stats)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
+
+
+def test_two_collectives_for_each_batch_norm(eight_devices):
+    params, text, _ = eight_devices
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    norms = sum(1 for path, _ in leaves if path[-1].key == "scale")
+    # Besides: each gradient, the counts of valid pixels and images, the metrics.
+    assert text.count("all_reduce") == 2 * norms + len(leaves) + 1 + 1
+
+
+def test_rematerialisation_repeats_no_collective(eight_devices):
+    _, text, _ = eight_devices
+    config, model, tx, state = prepare("batch", **{"model.remat": True})
+    lowered = parallel_step(model, tx, config).lower(
+        parallel.replicate(state), parallel.shard(random_batch(8))
+    )
+    assert lowered.as_text().count("all_reduce") == text.count("all_reduce")
+
+
+def test_dropout_differs_by_device_and_step_but_not_by_run():
+    def keys(step):
+        def on_device(_):
+            key = jax.random.fold_in(jax.random.key(3), step)
+            return jax.random.bits(
+                jax.random.fold_in(key, jax.lax.axis_index("batch")), (2,)
+            )
+
+        return np.asarray(jax.pmap(on_device, "batch")(jnp.zeros(8)))
+
+    assert len(np.unique(keys(0), axis=0)) == 8
+    np.testing.assert_array_equal(keys(1), keys(1))
+    assert (keys(0) != keys(1)).any()
+
+
+def test_accumulated_parts_equal_their_mean_gradient():
+    config, model, tx, state = prepare(
+        None, **{"train.accumulate": 2, "model.dropout": 0.0, "optim.weight_decay": 0.0}
+    )
+    batch = jax.tree.map(lambda x: np.concatenate([x, x]), random_batch(2))
+    both, metrics = train_step(
+        state, batch, model=model, tx=tx, config=config, axis_name=None
+    )
+    config, *_ = prepare(None, **{"model.dropout": 0.0, "optim.weight_decay": 0.0})
+    half = jax.tree.map(lambda x: x[:2], batch)
+    once, expected = train_step(
+        state, half, model=model, tx=tx, config=config, axis_name=None
+    )
+    # Two equal halves have the gradient of one.
+    np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-5)
+    np.testing.assert_allclose(metrics["grad_norm"], expected["grad_norm"], rtol=1e-3)
+
+
+def test_loss_falls_on_a_repeated_batch_and_ema_follows():
+    config, model, tx, state = prepare(
+        None, **{"optim.ema_decay": 0.5, "optim.base_lr": 0.05}
+    )
+    step = jax.jit(
+        lambda s, b: train_step(s, b, model=model, tx=tx, config=config, axis_name=None)
+    )
+    losses, batch = [], random_batch(4)
+    for _ in range(8):
+        before = state
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss_pixel"]))
+    assert losses[-1] < 0.9 * losses[0]
+    expected = optax.incremental_update(state.params, before.ema_params, 0.5)
+    for ours, theirs in zip(
+        jax.tree.leaves(state.ema_params), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    assert state.eval_variables()["params"] is state.ema_params
+
+
+def variables_of(workdir):
+    return jax.tree.leaves(checkpoint.restore_variables(str(workdir))[0])
+
+
+def test_restart_changes_no_bit(tmp_path):
+    """Straight through equals half, restart, half."""
+    fields = {"train.total_steps": 6, "train.checkpoint_every_steps": 3}
+    train_lib.train(smoke_config(**fields), str(tmp_path / "straight"))
+    config = smoke_config(**fields)
+    config.train.max_minutes = 1e-9  # Stops after one step of each start.
+    train_lib.train(config, str(tmp_path / "broken"))
+    assert checkpoint.find_step(str(tmp_path / "broken")) == 1
+    train_lib.train(config, str(tmp_path / "broken"))
+    assert checkpoint.find_step(str(tmp_path / "broken")) == 2
+    config.train.max_minutes = 0.0
+    train_lib.train(config, str(tmp_path / "broken"))
+    for a, b in zip(
+        variables_of(tmp_path / "straight"), variables_of(tmp_path / "broken"), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of four steps."""
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    train_lib.train(smoke_config(), str(workdir))
+    return workdir
+
+
+def test_evaluation_reports_what_training_saw(finished, capsys):
+    report = eval_run.evaluate_run(str(finished))
+    written = json.loads((finished / "report.json").read_text())
+    assert written == report
+    assert report["val/single/pixel_accuracy"] > 0
+    assert report["images"] == 8 and report["step"] == 4
+    assert report["pixels"] == 8 * 128 * 128
+    assert "ground" in capsys.readouterr().out
+    best = checkpoint.find_step(str(finished), "best")
+    assert best == 4
+
+
+def test_changed_configuration_is_refused(finished):
+    config = smoke_config(**{"optim.base_lr": 0.5})
+    with pytest.raises(UserError, match="optim.base_lr was 0.05 and is now 0.5"):
+        train_lib.train(config, str(finished))
+
+
+def test_used_workdir_is_refused(finished):
+    from encnet_jax import workdir as workdir_lib
+
+    with workdir_lib.locked(str(finished)):
+        with pytest.raises(UserError, match="another run is using"):
+            train_lib.train(smoke_config(), str(finished))
+
+
+def test_missing_checkpoints_are_told(finished, tmp_path):
+    with pytest.raises(UserError, match="no checkpoints in"):
+        eval_run.evaluate_run(str(tmp_path))
+    with pytest.raises(UserError, match="no checkpoint 3 .*there are: \\[4\\]"):
+        eval_run.evaluate_run(str(finished), checkpoint="3")
+    with pytest.raises(UserError, match="wanted a step or 'best'"):
+        eval_run.evaluate_run(str(finished), checkpoint="newest")
+
+
+def test_infinite_loss_stops_and_keeps_the_good_checkpoint(tmp_path):
+    fields = {"optim.base_lr": 1e30, "train.checkpoint_every_steps": 1}
+    with pytest.raises(NotFiniteError, match="NaN or infinite between steps") as info:
+        train_lib.train(smoke_config(**fields), str(tmp_path / "run"))
+    assert info.value.exit_status == 3
+    for leaf in variables_of(tmp_path / "run"):
+        assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_save_and_the_next_start_goes_on(tmp_path, monkeypatch, number):
+    config = smoke_config(**{"train.total_steps": 1000, "train.eval_every_epochs": 0.0})
+    workdir = str(tmp_path / "run")
+    step_done = Logbook.step_done
+
+    def signalled_step_done(self, step, metrics):
+        step_done(self, step, metrics)
+        if step == 3:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Logbook, "step_done", signalled_step_done)
+    train_lib.train(config, workdir)
+    assert checkpoint.find_step(workdir) == 3
+    config.train.max_minutes = 1e-9
+    train_lib.train(config, workdir)
+    assert checkpoint.find_step(workdir) == 4
+
+
+def test_init_from_another_run_takes_what_fits(finished, tmp_path, capsys):
+    config = smoke_config(init_from=str(finished))
+    config.model.num_codes = 8
+    config.train.max_minutes = 1e-9
+    train_lib.train(config, str(tmp_path / "run"))
+    out = capsys.readouterr().out
+    assert "left at random: params/head/context/encoding/codewords" in out
+    assert "left at random: params/backbone" not in out
