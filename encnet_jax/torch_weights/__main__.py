@@ -1,0 +1,116 @@
+"""python -m encnet_jax.torch_weights import|export: weight files in and out."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from encnet_jax import checkpoint, cli
+from encnet_jax import config as config_lib
+from encnet_jax.errors import UserError
+from encnet_jax.torch_weights import families, files, state_dicts
+
+_PROGRAM = "-m encnet_jax.torch_weights"
+_USAGE = f"""usage:
+  python {_PROGRAM} import --source FILE --config FILE.py[:words] --workdir DIR
+  python {_PROGRAM} export --workdir DIR --output FILE [--family NAME]
+--help after either tells more."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command that the first argument names."""
+    commands = {"import": import_weights, "export": export_weights}
+    command = argv[1] if len(argv) > 1 else "--help"
+    if command in ("--help", "-h"):
+        print(_USAGE)
+        return 0
+    if command not in commands:
+        raise UserError(f"unknown command {command!r}, wanted import or export")
+    commands[command]([f"{_PROGRAM} {command}", *argv[2:]])
+    return 0
+
+
+def import_weights(argv: Sequence[str]) -> None:
+    """Writes a checkpoint, which eval.py and predict.py take, from a weight file."""
+
+    def define(values):
+        cli.define_config(values, argv)
+        _string(values, "source", "A .safetensors, a .pth, or a zip of a .pth.")
+        _string(values, "workdir", "Where the checkpoint goes.")
+
+    values = _parse(argv, define, ("source", "config", "workdir"))
+    # TensorFlow may be missing where only weights are converted.
+    from encnet_jax.data import dataset_info
+
+    config = config_lib.resolve(values.config)
+    if config.task != "segmentation":
+        raise UserError(
+            f"task is {config.task!r}, and only segmentation has weight files"
+        )
+    state_dict = state_dicts.unwrap(files.read_state_dict(values.source))
+    family = families.recognise(state_dict)
+    print(f"{values.source}: weights of {family.title}")
+    num_classes = dataset_info(config.data).num_classes
+    variables = state_dicts.convert(state_dict, config.model, num_classes)
+    if "head" not in variables["params"]:
+        raise UserError(
+            f"{values.source} holds a backbone alone, which scores nothing: train from"
+            f" it with train.py --config.init_from={values.source}"
+        )
+    shapes = {name: x.shape for name, x in state_dict.items()}
+    for difference in families.differences(shapes, family, config.model):
+        print(f"warning: {difference}; scores will suffer")
+    checkpoint.save_variables(values.workdir, variables, config)
+    print(
+        f"wrote {values.workdir}; score it: python eval.py --workdir {values.workdir}"
+    )
+
+
+def export_weights(argv: Sequence[str]) -> None:
+    """Writes a weight file that PyTorch's load_state_dict takes, from a checkpoint."""
+
+    def define(values):
+        _string(values, "workdir", "The run whose weights to write.")
+        _string(values, "checkpoint", "A step, or 'best'. Default: the newest.")
+        _string(values, "output", "A .safetensors or a .pth that does not exist yet.")
+        known = ", ".join(f.name for f in families.FAMILIES)
+        _string(values, "family", f"Whose names: {known}. Default: the model's.")
+
+    values = _parse(argv, define, ("workdir", "output"))
+    step = values.checkpoint
+    if step is not None and step != "best":
+        if not step.isdigit():
+            raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
+        step = int(step)
+    variables, config = checkpoint.restore_variables(values.workdir, step)
+    default = "mmseg" if config.architecture == "mmseg" else "authors"
+    family = families.find(values.family or default)
+    state_dict = state_dicts.to_state_dict(variables, config.model, family)
+    recognised = families.recognise(state_dict)
+    if recognised != family:
+        raise UserError(
+            f"this run's network is not {family.title} but {recognised.title}: use"
+            f" --family {recognised.name}"
+        )
+    files.write_state_dict(values.output, state_dict)
+    print(f"wrote {values.output}: weights of {family.title}, {len(state_dict)} arrays")
+
+
+def _string(values: flags.FlagValues, name: str, text: str) -> None:
+    flags.DEFINE_string(name, None, text, flag_values=values)
+
+
+def _parse(
+    argv: Sequence[str],
+    define: Callable[[flags.FlagValues], None],
+    required: Sequence[str],
+) -> flags.FlagValues:
+    values = cli.parse(argv, define)
+    missing = [f"--{name}" for name in required if values[name].value is None]
+    if missing:
+        raise UserError(f"{argv[0].split()[-1]} needs {' and '.join(missing)} as well")
+    return values
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))

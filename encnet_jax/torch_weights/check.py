@@ -1,0 +1,77 @@
+"""Whether a state dict holds a model's arrays, all of them and no others."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from encnet_jax.errors import UserError
+from encnet_jax.torch_weights import families
+from encnet_jax.torch_weights.names import Entry, Family, counters, table
+
+
+def checked_table(
+    variables: Mapping,
+    state_dict: Mapping[str, np.ndarray],
+    family: Family,
+    model_config,
+) -> list[Entry]:
+    """Returns `table`, having compared it with a state dict.
+
+    Args:
+        variables: of the model, or their shapes.
+        state_dict: without wrappers.
+        family: of the state dict; parts it does not list are not compared.
+        model_config: `config.model`, resolved.
+
+    Raises:
+        UserError: lists all entries that are missing, surplus or misshapen; or the
+            family has nothing like one of the model's modules.
+    """
+    try:
+        entries = table(variables, family, model_config)
+        problems = _problems(state_dict, entries, family)
+    except UserError as error:
+        entries, problems = [], [str(error)]
+    if not problems:
+        return entries
+    shapes = {name: x.shape for name, x in state_dict.items()}
+    hints = families.differences(shapes, family, model_config)
+    summary = f"these are weights of {family.title}, but not of the configured model:"
+    if hints:
+        summary += f" change {len(hints)} of its fields ({'; '.join(hints)}):"
+    raise UserError("\n  ".join([summary, *problems]))
+
+
+def misfits(
+    state_dict: Mapping[str, np.ndarray], entries: Iterable[Entry]
+) -> list[str]:
+    """Describes each entry that a state dict lacks or holds in another shape."""
+    found = []
+    for name, _, shape, _ in entries:
+        if name not in state_dict:
+            found.append(f"missing {name} {list(shape)}")
+        elif not _is_float(state_dict[name]) or state_dict[name].shape != shape:
+            found.append(
+                f"misshapen {name} {_describe(state_dict[name])}, wanted {list(shape)}"
+            )
+    return found
+
+
+def _problems(state_dict, entries: list[Entry], family: Family) -> list[str]:
+    known = {e.name for e in entries} | set(counters(entries))
+    surplus = [
+        f"surplus {name} {_describe(array)}"
+        for name, array in state_dict.items()
+        if name not in known and not re.fullmatch(family.left_out, name)
+    ]
+    return misfits(state_dict, entries) + surplus
+
+
+def _is_float(array: np.ndarray) -> bool:
+    return np.issubdtype(array.dtype, np.floating)
+
+
+def _describe(array: np.ndarray) -> str:
+    kind = "" if _is_float(array) else f" of {array.dtype}"
+    return f"{list(array.shape)}{kind}"

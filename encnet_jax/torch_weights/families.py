@@ -1,0 +1,84 @@
+"""Which family a state dict belongs to, and which model its entries describe."""
+
+from collections.abc import Mapping
+
+from encnet_jax.errors import UserError
+from encnet_jax.torch_weights import resnet
+from encnet_jax.torch_weights.authors import AUTHORS, DEEP_STEM
+from encnet_jax.torch_weights.mmseg import MMSEG, V1C
+from encnet_jax.torch_weights.names import Family
+from encnet_jax.torch_weights.timm import RESNET_D
+from encnet_jax.torch_weights.torchvision import TORCHVISION
+
+# A ResNet-D has all the names of a deep-stem ResNet, so it is asked first.
+FAMILIES = (AUTHORS, MMSEG, RESNET_D, DEEP_STEM, V1C, TORCHVISION)
+
+
+def find(name: str) -> Family:
+    """Returns the family of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    for family in FAMILIES:
+        if family.name == name:
+            return family
+    known = ", ".join(f.name for f in FAMILIES)
+    raise UserError(f"no family of weights {name!r}; there are: {known}")
+
+
+def recognise(state_dict: Mapping[str, object]) -> Family:
+    """Returns the family that a state dict's names belong to.
+
+    Raises:
+        UserError: none knows them; the message quotes some.
+    """
+    names = set(state_dict)
+    for family in FAMILIES:
+        if family.recognises(names):
+            return family
+    some = ", ".join(sorted(names)[:5]) or "nothing"
+    known = "; ".join(f.title for f in FAMILIES)
+    raise UserError(f"unknown weights, holding {some}...; wanted one of: {known}")
+
+
+def differences(
+    shapes: Mapping[str, tuple[int, ...]], family: Family, model_config
+) -> list[str]:
+    """Compares the model that a state dict was made for with a configuration.
+
+    Args:
+        shapes: of the state dict's entries, by name.
+        family: that recognised them.
+        model_config: `config.model`, resolved.
+
+    Returns:
+        A sentence for each field that differs, of those that the state dict shows and
+        those that its family has by convention.
+    """
+    found = resnet.fields(dict(shapes), family.prefix)
+    if family.heads:
+        found |= dict(family.conventions)
+        found["name"] = next(
+            (name for start, name in family.heads if _occurs(start, shapes)), "another"
+        )
+        for field, start, if_there, if_not in family.switches:
+            if _occurs(start, shapes):
+                found[field] = if_there
+            else:
+                found.setdefault(field, if_not)
+    # The authors have no such head: this package wrote it, for either convention.
+    if found.get("aux") == "context":
+        found = {k: v for k, v in found.items() if k not in ("code_pooling", "gate")}
+    if found.get("name") != "encnet":
+        for field in ("lateral", "se_loss", "code_pooling", "gate"):
+            found.pop(field, None)
+    return [
+        f"model.{field} is {model_config[field]!r}, these weights are for {value!r}"
+        for field, value in sorted(found.items())
+        if model_config[field] != value
+    ]
+
+
+def _occurs(start: str, names: Mapping[str, object]) -> bool:
+    return any(name.startswith(start) for name in names)

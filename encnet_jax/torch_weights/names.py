@@ -1,0 +1,144 @@
+"""One table of names a model and family: conversion reads it in both directions."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+from flax import traverse_util
+
+from encnet_jax.errors import UserError
+
+
+class Layout(NamedTuple):
+    """How an array differs between the two worlds; the two functions are inverses."""
+
+    to_torch: Callable[[np.ndarray], np.ndarray]
+    from_torch: Callable[[np.ndarray], np.ndarray]
+
+
+SAME = Layout(lambda x: x, lambda x: x)
+CONV = Layout(lambda x: x.transpose(3, 2, 0, 1), lambda x: x.transpose(2, 3, 1, 0))
+DENSE = Layout(lambda x: x.transpose(1, 0), lambda x: x.transpose(1, 0))
+NEGATED = Layout(lambda x: -x, lambda x: -x)
+
+# Our leaf name and rank -> PyTorch's leaf name and the layout.
+_LEAVES = {
+    ("kernel", 4): ("weight", CONV),
+    ("kernel", 2): ("weight", DENSE),
+    ("scale", 1): ("weight", SAME),
+    ("bias", 1): ("bias", SAME),
+    ("mean", 1): ("running_mean", SAME),
+    ("var", 1): ("running_var", SAME),
+    ("codewords", 2): ("codewords", SAME),
+    ("smoothing", 1): ("scale", NEGATED),
+}
+
+
+class Rule(NamedTuple):
+    """Names the modules whose path matches `pattern`.
+
+    Attributes:
+        pattern: regular expression of a whole path such as 'head/classifier/conv'.
+        template: the PyTorch module's name; {stage}, {i} and so on are the pattern's
+            groups, {block} counts from 0 there and from 1 here.
+        kernel: the layout of the module's kernel where it is a special one.
+    """
+
+    pattern: str
+    template: str
+    kernel: Layout | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A naming scheme of state dicts.
+
+    Attributes:
+        name: for the command line.
+        title: for people.
+        parts: which of 'backbone', 'head', 'aux_head' its files hold.
+        rules: given the model's configuration, returns the rules.
+        recognises: given a state dict's names, tells whether they are this family's.
+        prefix: of the backbone's names.
+        heads: (start of a name, model name); the first that occurs tells the head.
+        switches: (model field, start of a name, value if it occurs, value if not); a
+            later one that occurs wins.
+        conventions: model fields that leave no trace in the names, as this family has
+            them.
+        left_out: regular expression of names that a file may hold and no model has.
+    """
+
+    name: str
+    title: str
+    parts: tuple[str, ...]
+    rules: Callable[..., Iterable[Rule]]
+    recognises: Callable[[set[str]], bool]
+    prefix: str = ""
+    heads: tuple[tuple[str, str], ...] = ()
+    switches: tuple[tuple[str, str, object, object], ...] = ()
+    conventions: tuple[tuple[str, object], ...] = ()
+    left_out: str = r"(?!)"
+
+
+class Entry(NamedTuple):
+    """One array: its name in the state dict, its path in the variables."""
+
+    name: str
+    path: tuple[str, ...]
+    shape: tuple[int, ...]  # In PyTorch's layout.
+    layout: Layout
+
+
+def table(variables: dict, family: Family, model_config) -> list[Entry]:
+    """Lists every array of a model under both of its names.
+
+    Args:
+        variables: {'params', 'batch_stats'} of arrays, or of anything with a shape.
+        family: decides the names; parts it does not hold are left out.
+        model_config: `config.model`, resolved.
+
+    Returns:
+        Entries, module by module.
+
+    Raises:
+        UserError: the family has nothing like one of the model's modules.
+    """
+    rules = tuple(family.rules(model_config))
+    entries = []
+    leaves = traverse_util.flatten_dict(dict(variables))
+    for path in sorted(leaves, key=lambda path: path[1:]):
+        leaf = leaves[path]
+        if path[1] in family.parts:
+            module, kernel = _translate(path[1:-1], rules, family)
+            name, layout = _LEAVES[path[-1], len(leaf.shape)]
+            if path[-1] == "kernel" and kernel is not None:
+                layout = kernel
+            shape = layout.to_torch(np.broadcast_to(np.float32(0), leaf.shape)).shape
+            entries.append(Entry(f"{module}.{name}", path, shape, layout))
+    return entries
+
+
+def counters(entries: Iterable[Entry]) -> list[str]:
+    """Names PyTorch's batch counters, which nothing reads while momentum is set."""
+    suffix = "running_mean"
+    return [
+        e.name.removesuffix(suffix) + "num_batches_tracked"
+        for e in entries
+        if e.name.endswith(suffix)
+    ]
+
+
+def _translate(
+    path: tuple[str, ...], rules: tuple[Rule, ...], family: Family
+) -> tuple[str, Layout | None]:
+    module = "/".join(path)
+    for rule in rules:
+        match = re.fullmatch(rule.pattern, module)
+        if match:
+            groups = match.groupdict()
+            if "block" in groups:
+                groups["block"] = int(groups["block"]) - 1
+            return rule.template.format(**groups), rule.kernel
+    raise UserError(f"{family.title} has nothing like this model's {module}")

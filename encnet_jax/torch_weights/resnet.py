@@ -1,0 +1,71 @@
+"""Names shared by every ResNet of the PyTorch world; families differ in few of them."""
+
+from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.torch_weights.names import Rule
+
+# (name of the convolution, name of the batch norm) of each layer of the stem.
+STEM_CONV7 = (("conv1", "bn1"),)
+STEM_DEEP = (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1"))
+STEM_V1C = (("stem.0", "stem.1"), ("stem.3", "stem.4"), ("stem.6", "stem.7"))
+IMAGENET_CLASSIFIER = r"fc\.(weight|bias)"
+
+
+def rules(
+    model_config, prefix: str = "", deep_stem: tuple[tuple[str, str], ...] = STEM_DEEP
+) -> list[Rule]:
+    """Returns the rules of a backbone.
+
+    Args:
+        model_config: `config.model`; its `stem` and `avg_down` decide names.
+        prefix: before every name.
+        deep_stem: how the family names the deep stem.
+    """
+    stem = deep_stem if model_config.stem == "deep" else STEM_CONV7
+    found = []
+    for i, (conv, norm) in enumerate(stem, 1):
+        found.append(Rule(f"backbone/stem/layer{i}/conv", prefix + conv))
+        found.append(Rule(f"backbone/stem/layer{i}/norm", prefix + norm))
+    block = r"backbone/stage(?P<stage>\d)_block(?P<block>\d+)/"
+    name = prefix + "layer{stage}.{block}."
+    # The pooling has no weights and still counts in PyTorch's sequence.
+    first = 1 if model_config.avg_down else 0
+    return [
+        *found,
+        Rule(block + r"conv(?P<i>\d)", name + "conv{i}"),
+        Rule(block + r"norm(?P<i>\d)", name + "bn{i}"),
+        Rule(block + "shortcut_conv", f"{name}downsample.{first}"),
+        Rule(block + "shortcut_norm", f"{name}downsample.{first + 1}"),
+    ]
+
+
+def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, object]:
+    """Reads off a state dict which model fields its backbone was built with.
+
+    Args:
+        shapes: of the state dict's entries, by name.
+        prefix: of the backbone's names.
+
+    Returns:
+        Those of 'stem', 'stem_width', 'avg_down' and 'backbone' that the names tell.
+    """
+    found: dict[str, object] = {}
+    for stem, first in (("deep", "conv1.0"), ("deep", "stem.0"), ("conv7", "conv1")):
+        shape = shapes.get(f"{prefix}{first}.weight")
+        if shape is not None:
+            found |= {"stem": stem, "stem_width": shape[0]}
+    names = shapes.keys()
+    if any(".downsample." in name for name in names):
+        pooled = f"{prefix}layer2.0.downsample.2.weight"
+        found["avg_down"] = pooled in names
+    counts = []
+    for stage in range(1, 5):
+        count = 0
+        while f"{prefix}layer{stage}.{count}.conv1.weight" in names:
+            count += 1
+        counts.append(count)
+    bottleneck = f"{prefix}layer1.0.conv3.weight" in names
+    width = shapes.get(f"{prefix}layer1.0.conv2.weight", (0,))[0]
+    for name, spec in BACKBONES.items():
+        if spec == (tuple(counts), bottleneck, width):
+            found["backbone"] = name
+    return found

@@ -1,0 +1,89 @@
+"""A training run's start from the weights in a file."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from flax import traverse_util
+
+from encnet_jax.errors import UserError
+from encnet_jax.torch_weights import families
+from encnet_jax.torch_weights.check import checked_table, misfits
+from encnet_jax.torch_weights.files import read_state_dict
+from encnet_jax.torch_weights.names import Entry, Family, table
+from encnet_jax.torch_weights.state_dicts import to_variables, unwrap
+
+# Modules as wide as there are classes; other classes need others.
+_CLASS_MODULES = ("classifier", "presence")
+
+
+def initialise(
+    variables: Mapping, path: str | os.PathLike, model_config
+) -> tuple[dict[str, dict], list[str]]:
+    """Replaces what a file has of a freshly initialised model.
+
+    The backbone must be the model's own. Heads are taken where all of them fits but the
+    layers that are as wide as there are classes, and left as they are elsewhere.
+
+    Args:
+        variables: {'params', 'batch_stats'}.
+        path: see `read_state_dict`.
+        model_config: `config.model`, resolved.
+
+    Returns:
+        (variables of the same structure; lines that say what was taken, what was not).
+
+    Raises:
+        UserError: the file cannot be read, its family is unknown, its backbone is
+            another one, or the model has none.
+    """
+    if "backbone" not in variables["params"]:
+        raise UserError(
+            "weight files start segmentation networks, and this is a classifier: leave"
+            " init_from empty, or name a run's folder"
+        )
+    state_dict = unwrap(read_state_dict(path))
+    family = families.recognise(state_dict)
+    backbone = {n: x for n, x in state_dict.items() if n.startswith(family.prefix)}
+    part = dataclasses.replace(family, parts=("backbone",))
+    taken = checked_table(variables, backbone, part, model_config)
+    lines = [
+        f"{path}: weights of {family.title}",
+        f"backbone: took all {len(taken)} arrays",
+    ]
+    for head in ("head", "aux_head"):
+        if head in variables["params"]:
+            entries, head_lines = _head(
+                variables, state_dict, family, head, model_config
+            )
+            taken += entries
+            lines += head_lines
+    flat = traverse_util.flatten_dict(dict(variables))
+    flat |= traverse_util.flatten_dict(to_variables(state_dict, taken))
+    return traverse_util.unflatten_dict(flat), lines
+
+
+def _head(
+    variables: Mapping, state_dict: Mapping, family: Family, head: str, model_config
+) -> tuple[list[Entry], list[str]]:
+    """Returns the entries of a head that can be taken, and what to say about it."""
+    if head not in family.parts:
+        return [], [f"{head}: left at random, the file has none"]
+    try:
+        part = dataclasses.replace(family, parts=(head,))
+        entries = table(variables, part, model_config)
+    except UserError as error:
+        return [], [f"{head}: left at random, {error}"]
+    of_classes = [e for e in entries if not set(_CLASS_MODULES).isdisjoint(e.path)]
+    others = [e for e in entries if e not in of_classes]
+    problems = misfits(state_dict, others)
+    if problems:
+        return [], [f"{head}: left at random, the file's differs: {problems[0]}"]
+    fitting = others + [e for e in of_classes if not misfits(state_dict, [e])]
+    return fitting, [
+        f"{head}: took {len(fitting)} of {len(entries)} arrays",
+        *(
+            f"{head}: left at random, {line}"
+            for line in misfits(state_dict, of_classes)
+        ),
+    ]

@@ -1,0 +1,97 @@
+"""State dicts to variables and back."""
+
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from encnet_jax import models
+from encnet_jax.errors import UserError
+from encnet_jax.torch_weights import families
+from encnet_jax.torch_weights.check import checked_table
+from encnet_jax.torch_weights.names import Entry, Family, counters, table
+
+_WRAPPERS = ("state_dict", "model")  # Training scripts nest their weights under these.
+
+
+def unwrap(state_dict: Mapping) -> dict[str, np.ndarray]:
+    """Takes a state dict out of its checkpoint, and its names out of DataParallel.
+
+    Raises:
+        UserError: no arrays are found.
+    """
+    for key in _WRAPPERS:
+        if isinstance(state_dict.get(key), Mapping):
+            return unwrap(state_dict[key])
+    found = {name: x for name, x in state_dict.items() if hasattr(x, "shape")}
+    if not found:
+        names = ", ".join(map(str, state_dict)) or "nothing"
+        raise UserError(f"wanted a state dict of arrays, found {names}")
+    while all(name.startswith("module.") for name in found):
+        found = {name.removeprefix("module."): x for name, x in found.items()}
+    return {name: np.asarray(x) for name, x in found.items()}
+
+
+def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, dict]:
+    """Turns a PyTorch state dict into the variables of `models.build`.
+
+    Args:
+        state_dict: name -> array in PyTorch's layout; may be nested in a checkpoint, or
+            have DataParallel's names.
+        model_config: `config.model`, resolved.
+        num_classes: C.
+
+    Returns:
+        {'params', 'batch_stats'} of f32 arrays; only 'backbone' below both where the
+        state dict is a backbone's.
+
+    Raises:
+        UserError: the family is unknown, or entries are missing, surplus or misshapen.
+    """
+    state_dict = unwrap(state_dict)
+    family = families.recognise(state_dict)
+    shapes = variable_shapes(model_config, num_classes)
+    entries = checked_table(shapes, state_dict, family, model_config)
+    return to_variables(state_dict, entries)
+
+
+def to_state_dict(
+    variables: Mapping, model_config, family: Family
+) -> dict[str, np.ndarray]:
+    """Turns variables into a state dict that `load_state_dict(strict=True)` takes.
+
+    Args:
+        variables: {'params', 'batch_stats'}.
+        model_config: `config.model`, resolved.
+        family: decides the names; a backbone's family leaves the heads out.
+
+    Returns:
+        {name: array in PyTorch's layout}; PyTorch's batch counters are 0.
+
+    Raises:
+        UserError: the family has nothing like one of the model's modules.
+    """
+    arrays = traverse_util.flatten_dict(dict(variables))
+    entries = table(variables, family, model_config)
+    found = {
+        e.name: np.ascontiguousarray(e.layout.to_torch(np.asarray(arrays[e.path])))
+        for e in entries
+    }
+    return found | {name: np.zeros((), np.int64) for name in counters(entries)}
+
+
+def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dict]:
+    """Puts the entries of a state dict where they belong, as f32."""
+    flat = {e.path: e.layout.from_torch(state_dict[e.name]) for e in entries}
+    return traverse_util.unflatten_dict(
+        {path: np.ascontiguousarray(x, dtype=np.float32) for path, x in flat.items()}
+    )
+
+
+def variable_shapes(model_config, num_classes: int) -> dict[str, dict]:
+    """Returns the variables of a model as shapes; none is computed."""
+    model = models.build(model_config, num_classes)
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)
