@@ -109,7 +109,7 @@ def test_evaluation_sees_each_image_once_in_its_own_size(data):
     examples = [example for part in parts for example in part]
     assert [example["id"] for example in examples] == [f"p{i}" for i in range(5)]
     for i, example in enumerate(examples):
-        assert example["image"].shape == (96 + i, 128, 3)
+        assert example["image"].shape == (96 + i, scenes.SIZE_PX, 3)
         label = scenes.generate("train", i)[1][: 96 + i]
         np.testing.assert_array_equal(
             example["label"], np.choose(label % 4, [0, 1, 2, 255])

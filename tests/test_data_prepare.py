@@ -1,5 +1,6 @@
 """Preparing CamVid, exporting it as arrays, and reading both."""
 
+import importlib
 import io
 import pathlib
 import shutil
@@ -14,12 +15,16 @@ from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
+from encnet_jax.data.builders.examples import sort_key
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.pipeline import decode
 from encnet_jax.data.prepare import prepare
-from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data.tensorflow_import import tensorflow, tensorflow_datasets
+from encnet_jax.data.unfinished import preparing
 from encnet_jax.errors import UserError
 
+tensorflow_datasets()
+shuffle = importlib.import_module("tensorflow_datasets.core.shuffle")
 PROJECT = pathlib.Path(__file__).parent.parent
 
 
@@ -104,11 +109,11 @@ def test_sources_that_hold_no_camvid_are_told(tmp_path):
     data_dir = str(tmp_path / "data")
     with pytest.raises(UserError, match="no such file or folder"):
         prepare("camvid", source=str(tmp_path / "nothing"), data_dir=data_dir)
-    with pytest.raises(UserError, match="found no folder train, val or test"):
+    with pytest.raises(UserError, match="wanted folders train and trainannot"):
         prepare("camvid", source=str(tmp_path), data_dir=data_dir)
-    (tmp_path / "text").write_text("no archive")
-    with pytest.raises(UserError, match="wanted a folder, a .zip or a .tar"):
-        prepare("camvid", source=str(tmp_path / "text"), data_dir=data_dir)
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(UserError, match="text.zip: cannot be read"):
+        prepare("camvid", source=str(tmp_path / "text.zip"), data_dir=data_dir)
     with pytest.raises(UserError, match="camvid needs --source"):
         prepare("camvid", source=None, data_dir=data_dir)
 
@@ -119,13 +124,50 @@ def test_arrays_hold_what_tfds_holds(data_dir):
     for a, b in zip(*(d.eval_examples("val") for d in datasets), strict=True):
         np.testing.assert_array_equal(a["image"], b["image"])
         np.testing.assert_array_equal(a["label"], b["label"])
-    batches = [
-        next(d.train_batches("train", batch_size=4, seed=0)) for d in datasets
-    ]
+    batches = [next(d.train_batches("train", batch_size=4, seed=0)) for d in datasets]
     agree = batches[0]["label"] == batches[1]["label"]
     assert agree.mean() > 0.98  # Of the same random numbers, by TensorFlow and Pillow.
     with pytest.raises(UserError, match="holds .npz files already"):
         export_arrays("camvid", data_dir=str(data_dir))
+
+
+def test_what_a_killed_preparation_left_is_removed(camvid, tmp_path):
+    left = tmp_path / "camvid" / "incomplete.ABC123_1.0.0"
+    left.mkdir(parents=True)
+    (left / "camvid-train.array_record").write_bytes(b"half")
+    with preparing(tmp_path / "camvid"):  # As if another process were still writing it.
+        with preparing(tmp_path / "camvid"):
+            assert left.exists() is False
+            left.mkdir()
+        with preparing(tmp_path / "camvid"):
+            assert left.exists()
+    prepare("camvid", source=str(camvid), data_dir=str(tmp_path))
+    assert {p.name for p in (tmp_path / "camvid").iterdir()} == {"1.0.0"}
+
+
+def test_large_splits_stay_in_order_and_out_of_memory(camvid, tmp_path, monkeypatch):
+    monkeypatch.setattr("encnet_jax.data.builders._BUFFER_BYTES", 1000)
+    files = set()
+    add = shuffle._Bucket.add
+
+    def noted(bucket, *args):
+        files.add(str(bucket._path))
+        add(bucket, *args)
+
+    monkeypatch.setattr(shuffle._Bucket, "add", noted)
+    prepare("camvid", source=str(camvid), data_dir=str(tmp_path))
+    assert len(files) == 4 + 3  # On disk, one for each example of so few.
+    source = open_dataset(configure(tmp_path)).source
+    names = [source.record("train", i).name for i in range(4)]
+    assert names == sorted(path.stem for path in (camvid / "train").iterdir())
+
+
+def test_sort_keys_rise_and_spread_over_128_files():
+    keys = [sort_key(i, 20_210) for i in range(20_210)]
+    assert all(a < b for a, b in zip(keys, keys[1:], strict=False))
+    buckets = [shuffle.get_bucket_number(key, shuffle.BUCKETS_NUMBER) for key in keys]
+    counts = np.unique(buckets, return_counts=True)[1]
+    assert len(counts) == 128 and counts.max() <= 158
 
 
 @pytest.mark.parametrize(
@@ -140,9 +182,7 @@ def test_bad_arrays_are_refused(tmp_path, change, message):
     images, labels = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), np.uint8)
     images, labels = change(images, labels)
     (tmp_path / "camvid").mkdir()
-    np.savez(
-        tmp_path / "camvid" / "a.npz", train_images=images, train_labels=labels
-    )
+    np.savez(tmp_path / "camvid" / "a.npz", train_images=images, train_labels=labels)
     with pytest.raises(UserError, match=message):
         open_dataset(configure(tmp_path, "arrays"))
 
@@ -160,8 +200,10 @@ def test_an_interrupted_preparation_can_be_repeated(reference_dir, tmp_path):
     process.wait()
     with pytest.raises(UserError, match="camvid is not prepared"):
         open_dataset(configure(tmp_path))
+    assert list(tmp_path.rglob("*incomplete*"))
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("*incomplete*"))
     assert "camvid train: 367 examples\ncamvid val: 101 examples" in done.stdout
     assert open_dataset(configure(tmp_path)).num_examples("train") == 367
 

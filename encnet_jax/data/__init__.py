@@ -20,6 +20,8 @@ def open_dataset(data: Any) -> Dataset:
             installed.
     """
     info = dataset_info(data)
+    if info.task == "classification":
+        return _open_images(info, data)
     if data.reader == "arrays":
         return _open_arrays(info, data)
     if data.reader != "tfds":
@@ -31,6 +33,16 @@ def open_dataset(data: Any) -> Dataset:
     else:
         source = sources.TfdsSource(info, data.data_dir)
     return pipeline.TfDataDataset(info, source, data)
+
+
+def _open_images(info: DatasetInfo, data: Any) -> Dataset:
+    from encnet_jax.data import cifar, discs, image_set
+
+    if info.name == "cifar10":
+        return cifar.open_cifar(info, data)
+    splits = {split: discs.generate(split) for split in discs.NUM_IMAGES}
+    arrays = image_set.ImageArrays(image_set.with_validation(splits))
+    return image_set.ImageSet(info, arrays, data)
 
 
 def _open_arrays(info: DatasetInfo, data: Any) -> Dataset:

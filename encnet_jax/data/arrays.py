@@ -3,6 +3,7 @@
 import itertools
 import pathlib
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.pillow_transforms import augment_example
 from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.records import Example
+from encnet_jax.data.unreadable import Unreadable
 from encnet_jax.errors import UserError
 
 _EXAMPLES_AHEAD = 32
@@ -107,7 +109,8 @@ class ArraysDataset(Dataset):
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
         """See Dataset.train_batches."""
-        num_examples = self.num_examples(split)
+        num_examples = self.num_labelled(split)
+        unreadable = Unreadable(num_examples, self.data.max_unreadable_share)
 
         def indices(step: int) -> tuple[int, np.ndarray]:
             return order.batch_indices(
@@ -121,7 +124,7 @@ class ArraysDataset(Dataset):
 
         def augmented(place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
             epoch, index = place
-            example = self.source.example(split, index)
+            example = unreadable.read(index, partial(self.source.example, split))
             params = draw(self.data.augment, seed=seed, epoch=epoch, index=index)
             return augment_example(example.image, example.label, params, self.data)
 

@@ -1,71 +1,23 @@
 """The data sets by name: their classes, colours, splits and raw mask values."""
 
-import dataclasses
 import functools
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
+from encnet_jax.data import pascal
+from encnet_jax.data.info import (
+    IGNORE_ID,
+    UNKNOWN_ID,
+    DatasetInfo,
+    class_lines,
+    consecutive_ids,
+    prepare_command,
+    voc_colours,
+)
 from encnet_jax.errors import UserError
 
-IGNORE_ID = 255  # Pixels with this train id are neither trained nor scored.
-UNKNOWN_ID = 254  # What id_map holds for raw values that the data set does not define.
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DatasetInfo:
-    """What is known about a data set before any of its files are read.
-
-    Attributes:
-        name: Also the name of its folder under data_dir.
-        class_names: One for each train id 0..C-1.
-        colours: u8[C, 3], RGB of each class in pictures.
-        id_map: u8[256], raw mask value -> train id, IGNORE_ID or UNKNOWN_ID.
-        splits: Names of the splits it may have.
-        source: Where the data can be had.
-        preparation: How to make it readable, for error messages.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    colours: np.ndarray
-    id_map: np.ndarray
-    splits: tuple[str, ...]
-    source: str
-    preparation: str
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-
-def voc_colours(num_classes: int) -> np.ndarray:
-    """The PASCAL VOC palette: u8[num_classes, 3]; the id's bits, dealt to R, G, B.
-
-    Source: VOCdevkit VOClabelcolormap.
-    """
-    ids = np.arange(num_classes)[:, None]
-    channel = np.arange(3)
-    bits = [((ids >> (3 * k + channel)) & 1) << (7 - k) for k in range(8)]
-    return sum(bits).astype(np.uint8)
-
-
-def consecutive_ids(
-    num_classes: int, *, first_id: int = 0, ignore_ids: tuple[int, ...] = ()
-) -> np.ndarray:
-    """u8[256]: first_id, first_id + 1, ... -> 0, 1, ...; ignore_ids -> IGNORE_ID."""
-    id_map = np.full(256, UNKNOWN_ID, np.uint8)
-    id_map[first_id : first_id + num_classes] = np.arange(num_classes)
-    id_map[list(ignore_ids)] = IGNORE_ID
-    return id_map
-
-
-def _prepare_command(name: str, what: str) -> str:
-    return (
-        f"get {what}, then run python -m encnet_jax.data.prepare {name} "
-        "--source ARCHIVE_OR_FOLDER --data_dir DIR"
-    )
+__all__ = ["IGNORE_ID", "UNKNOWN_ID", "DatasetInfo", "dataset_info", "named_info"]
 
 
 def _camvid() -> DatasetInfo:
@@ -91,22 +43,59 @@ def _camvid() -> DatasetInfo:
         id_map=consecutive_ids(11, ignore_ids=(11,)),
         splits=("train", "val", "test"),
         source=source,
-        preparation=_prepare_command("camvid", f"the CamVid folder of {source}"),
+        preparation=prepare_command("camvid", f"the CamVid folder of {source}"),
+        full_counts={"train": 367, "val": 101, "test": 233},
     )
 
 
 def _ade20k() -> DatasetInfo:
     """ADE20K as in SceneParse150: raw 0 is unlabelled, 1..150 are the classes."""
-    names = resources.files(__package__) / "classes" / "ade20k.txt"
-    source = "http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)"
+    address = "http://data.csail.mit.edu/places/ADEchallenge"
     return DatasetInfo(
         name="ade20k",
-        class_names=tuple(names.read_text(encoding="utf-8").splitlines()),
+        class_names=class_lines("ade20k"),
         colours=voc_colours(151)[1:],
         id_map=consecutive_ids(150, first_id=1, ignore_ids=(0,)),
-        splits=("train", "val"),
-        source=source,
-        preparation=_prepare_command("ade20k", f"{source}"),
+        splits=("train", "val", "test"),
+        source="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
+        preparation="run python -m encnet_jax.data.prepare ade20k --data_dir DIR, "
+        "which downloads it, or add --source with ADEChallengeData2016.zip and "
+        "release_test.zip",
+        unions={"trainval": ("train", "val")},
+        unlabelled=("test",),
+        full_counts={"train": 20_210, "val": 2_000},
+        downloads=(
+            (
+                f"{address}/ADEChallengeData2016.zip",
+                "219e1696abb36c8ba3a3afe7fb2f4b4606a897c7",
+            ),
+            (
+                f"{address}/release_test.zip",
+                "e05747892219d10e9243933371a497e905a4860c",
+            ),
+        ),
+    )
+
+
+def _cityscapes() -> DatasetInfo:
+    """Cityscapes: raw values are label ids, 19 of which are trained and scored."""
+    fields = [line.split(" ", 4) for line in class_lines("cityscapes")]
+    id_map = np.full(256, UNKNOWN_ID, np.uint8)
+    id_map[:34] = IGNORE_ID
+    id_map[[int(f[0]) for f in fields]] = np.arange(len(fields))
+    return DatasetInfo(
+        name="cityscapes",
+        class_names=tuple(f[4] for f in fields),
+        colours=np.array([f[1:4] for f in fields], np.uint8),
+        id_map=id_map,
+        splits=("train", "val", "test"),
+        source="https://www.cityscapes-dataset.com",
+        preparation=prepare_command(
+            "cityscapes",
+            "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
+        ),
+        unlabelled=("test",),
+        full_counts={"train": 2_975, "val": 500, "test": 1_525},
     )
 
 
@@ -125,7 +114,49 @@ def _scenes() -> DatasetInfo:
     )
 
 
-_MAKERS = {"ade20k": _ade20k, "camvid": _camvid, "scenes": _scenes}
+def _cifar10() -> DatasetInfo:
+    """CIFAR-10 as TFDS prepares it."""
+    names = "airplane automobile bird cat deer dog frog horse ship truck"
+    return DatasetInfo(
+        name="cifar10",
+        class_names=tuple(names.split()),
+        colours=voc_colours(11)[1:],
+        id_map=consecutive_ids(10),
+        splits=("train", "train_without_val", "val", "test"),
+        source="https://www.cs.toronto.edu/~kriz/cifar.html",
+        preparation="tfds build cifar10 --data_dir DIR",
+        task="classification",
+    )
+
+
+def _discs() -> DatasetInfo:
+    """The generated set of encnet_jax.data.discs."""
+    from encnet_jax.data import discs
+
+    return DatasetInfo(
+        name="discs",
+        class_names=tuple(discs.CLASSES),
+        colours=np.array(list(discs.CLASSES.values()), np.uint8),
+        id_map=consecutive_ids(len(discs.CLASSES)),
+        splits=("train", "train_without_val", "val", "test"),
+        source="generated by encnet_jax.data.discs",
+        preparation="nothing to do: it is generated on first use",
+        task="classification",
+    )
+
+
+_MAKERS = {
+    "ade20k": _ade20k,
+    "camvid": _camvid,
+    "cifar10": _cifar10,
+    "cityscapes": _cityscapes,
+    "coco_voc": pascal.coco_voc,
+    "discs": _discs,
+    "pascal_context": pascal.pascal_context,
+    "pascal_context60": pascal.pascal_context60,
+    "pascal_voc": pascal.pascal_voc,
+    "scenes": _scenes,
+}
 
 
 @functools.cache

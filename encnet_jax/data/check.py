@@ -61,7 +61,7 @@ def check_split(source: Source, split: str) -> SplitReport:
             report.problems.append(str(example))
             continue
         counts = np.bincount(example.label.ravel(), minlength=256)
-        report.sizes[example.label.shape[::-1]] += 1
+        report.sizes[example.image.shape[1::-1]] += 1
         report.pixels += counts
         report.images += counts > 0
     return report
@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--config is missing; wanted --config configs/NAME.py")
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
     found_problems = False
-    for split in source.sizes():
+    for split in (s for s in source.sizes() if s not in info.unions):
         report = check_split(source, split)
         print(describe(info, split, report))
         found_problems |= bool(report.problems)

@@ -53,6 +53,19 @@ class Dataset:
             )
         return sizes[split]
 
+    def num_labelled(self, split: str) -> int:
+        """Returns the number of examples in a split that can be trained and scored on.
+
+        Raises:
+            UserError: the data set lacks the split, or the split lacks labels.
+        """
+        if split in self.info.unlabelled:
+            raise UserError(
+                f"{self.info.name} has no labels for {split!r}, which is there to be "
+                "predicted and submitted; choose another split to train or score on"
+            )
+        return self.num_examples(split)
+
     def train_batches(
         self,
         split: str,
@@ -82,26 +95,39 @@ class Dataset:
                 where ignored or padded.
 
         Raises:
-            UserError: no such split, a batch size that does not fit, a broken file.
+            UserError: no such split, one without labels, a batch size that does not
+                fit, a broken file.
         """
         raise NotImplementedError
 
     def eval_examples(
-        self, split: str, *, process_index: int = 0, process_count: int = 1
+        self,
+        split: str,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+        max_images: int = 0,
     ) -> Iterator[dict[str, Any]]:
         """Yields each example of a process's contiguous share once, in order.
 
+        Args:
+            split: Name of the split.
+            process_index: Which share to read.
+            process_count: Number of shares.
+            max_images: The first so many examples are shared out; 0 for all.
+
         Yields:
             image: u8[H, W, 3] in its own size.
-            label: u8[H, W], train ids 0..C-1 or 255.
+            label: u8[H, W], train ids 0..C-1 or 255; 255 all over in the splits of
+                info.unlabelled.
             id: The example's name.
 
         Raises:
             UserError: no such split, a broken file.
         """
-        share = order.process_share(
-            self.num_examples(split), process_index, process_count
-        )
+        num_examples = self.num_examples(split)
+        num_examples = min(num_examples, max_images or num_examples)
+        share = order.process_share(num_examples, process_index, process_count)
         examples = map_ahead(
             lambda index: self.source.example(split, index), share, ahead=_EVAL_AHEAD
         )

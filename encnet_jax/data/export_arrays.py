@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from encnet_jax import cli
+from encnet_jax.data import cifar
 from encnet_jax.data.augment import input_size
 from encnet_jax.data.catalog import named_info
 from encnet_jax.data.sources import TfdsSource
@@ -35,12 +36,16 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
     Raises:
         UserError: it is not prepared, has images of several sizes, or shards are there.
     """
-    source = TfdsSource(named_info(name), data_dir)
+    info = named_info(name)
+    if name == "cifar10":
+        return cifar.export(info, data_dir)
+    source = TfdsSource(info, data_dir)
     folder = pathlib.Path(data_dir).expanduser() / name
     if any(folder.glob("*.npz")):
         raise UserError(f"{folder} holds .npz files already; remove them to write anew")
     files = []
-    for split, count in source.sizes().items():
+    stored = {s: n for s, n in source.sizes().items() if s not in info.unions}
+    for split, count in stored.items():
         height, width, _ = _read(source, split, 0, input_scale)[0].shape
         step = max(1, int(_SHARD_BYTES // (height * width * 4)))
         for shard, start in enumerate(range(0, count, step)):

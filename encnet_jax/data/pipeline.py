@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from encnet_jax.data.catalog import UNKNOWN_ID
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.tensorflow_import import tensorflow
 from encnet_jax.data.transforms import augment_example
+from encnet_jax.data.unreadable import Unreadable
+from encnet_jax.errors import UserError
 
 _BATCHES_AHEAD = 2
 
@@ -29,7 +32,8 @@ class TfDataDataset(Dataset):
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
         """See Dataset.train_batches."""
-        num_examples = self.num_examples(split)
+        num_examples = self.num_labelled(split)
+        unreadable = Unreadable(num_examples, self.data.max_unreadable_share)
 
         def indices(step: int) -> tuple[int, np.ndarray]:
             return order.batch_indices(
@@ -43,18 +47,32 @@ class TfDataDataset(Dataset):
 
         _, first = indices(start_step)  # A batch size that does not fit fails here.
 
-        def records() -> Iterator[tuple[bytes, bytes, np.ndarray]]:
-            for step in itertools.count(start_step):
+        def records(first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:
+            for step in itertools.count(first_step):
                 epoch, examples = indices(step)
                 for index in map(int, examples):
-                    record = self.source.record(split, index)
+                    record = self.source.record(split, unreadable.substitute(index))
                     params = draw(
                         self.data.augment, seed=seed, epoch=epoch, index=index
                     )
                     yield record.image, record.mask, np.array(params)
 
-        batches = self._tf_dataset(records, len(first))
-        return self._named_errors(split, batches, start_step, indices)
+        def batches(first_step: int) -> Iterator[dict]:
+            dataset = self._tf_dataset(partial(records, first_step), len(first))
+            return dataset.as_numpy_iterator()
+
+        def find_unreadable(step: int) -> bool:
+            """Decodes a batch again, to name what is broken; tells if any is."""
+            found = False
+            for index in map(unreadable.substitute, map(int, indices(step)[1])):
+                try:
+                    self.source.example(split, index)
+                except UserError as error:
+                    unreadable.add(index, error)
+                    found = True
+            return found
+
+        return _without_unreadable(batches, find_unreadable, start_step)
 
     def _tf_dataset(self, records, batch_size: int):
         tf = tensorflow()
@@ -79,17 +97,26 @@ class TfDataDataset(Dataset):
             .with_options(options)
         )
 
-    def _named_errors(self, split, batches, start_step, indices) -> Iterator[dict]:
-        """Yields the batches; decodes a failing one again for a message with a name."""
-        iterator = batches.as_numpy_iterator()
-        for step in itertools.count(start_step):
+
+def _without_unreadable(batches, find_unreadable, start_step: int) -> Iterator[dict]:
+    """Yields batches; after a failed one, starts anew at its step.
+
+    Args:
+        batches: step -> iterator of the batches from there on.
+        find_unreadable: step -> whether examples of it were found broken.
+        start_step: The first step.
+    """
+    iterator = batches(start_step)
+    for step in itertools.count(start_step):
+        while True:
             try:
                 batch = next(iterator)
+                break
             except tensorflow().errors.OpError:
-                for index in indices(step)[1]:
-                    self.source.example(split, int(index))
-                raise
-            yield batch
+                if not find_unreadable(step):
+                    raise
+                iterator = batches(step)
+        yield batch
 
 
 def decode(image_bytes, mask_bytes, id_map):

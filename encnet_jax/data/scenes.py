@@ -9,9 +9,9 @@ that sees less than FAR_PX around a pixel can only guess which.
 
 import numpy as np
 
-SIZE_PX = 128  # Side of the square images.
+SIZE_PX = 192  # Side of the square images.
 NUM_IMAGES = {"train": 400, "val": 100}
-FAR_PX = 58  # Every ambiguous pixel is at least this far from the centre of any cue.
+FAR_PX = 112  # Every ambiguous pixel is at least this far from the centre of any cue.
 CUE_RADIUS_PX = 8
 KINDS = ("beach", "fields", "town")
 CLASSES = {  # Name -> RGB in pictures of labels.

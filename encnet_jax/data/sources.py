@@ -44,17 +44,27 @@ class TfdsSource(RecordSource):
         builder = builders.prepared(info, data_dir)
         skip = builders.skip_decoding(builder)
         self._where = os.fspath(builder.data_path)
-        self._splits = {
+        stored = {
             split: builder.as_data_source(split, decoders=skip)
             for split in info.splits
             if split in builder.info.splits
         }
+        parts = {split: (split,) for split in stored} | dict(info.unions)
+        self._splits = {
+            split: [stored[part] for part in names]
+            for split, names in parts.items()
+            if all(part in stored for part in names)
+        }
 
     def sizes(self) -> dict[str, int]:
-        return {split: len(records) for split, records in self._splits.items()}
+        return {split: sum(map(len, parts)) for split, parts in self._splits.items()}
 
     def record(self, split: str, index: int) -> Record:
-        stored = self._splits[split][index]
+        for part in self._splits[split]:
+            if index < len(part):
+                break
+            index -= len(part)
+        stored = part[index]
         name = stored["id"].decode()
         file = f"{self._where}, {split} example {name}"
         return Record(

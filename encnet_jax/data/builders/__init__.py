@@ -2,16 +2,25 @@
 
 import importlib
 import os
+import pathlib
 import tempfile
+from collections.abc import Sequence
 
-from encnet_jax.data.catalog import DatasetInfo
+from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
+from encnet_jax.data.unfinished import preparing
 from encnet_jax.errors import UserError
 
-_BUILDERS = {
-    "camvid": ("encnet_jax.data.builders.camvid", "CamVid"),
-    "scenes": ("encnet_jax.data.builders.scenes", "Scenes"),
+_BUILDERS = {  # Name -> class, in the module of the name.
+    "ade20k": "Ade20k",
+    "camvid": "CamVid",
+    "cityscapes": "Cityscapes",
+    "coco_voc": "CocoVoc",
+    "pascal_context": "PascalContext",
+    "pascal_voc": "PascalVoc",
+    "scenes": "Scenes",
 }
+_BUFFER_BYTES = 64 << 20  # Of records that wait in memory to be written in order.
 GENERATED = ("scenes",)  # Prepared on first use, without any source.
 
 
@@ -19,17 +28,17 @@ def builder(info: DatasetInfo, data_dir: str):
     """Returns the TFDS builder of a data set, prepared or not.
 
     Raises:
-        UserError: the data set cannot be prepared by this version.
+        UserError: the data set has no builder.
     """
-    if info.name not in _BUILDERS:
+    name = info.stored_as or info.name
+    if name not in _BUILDERS:
         raise UserError(
-            f"{info.name} is not prepared in {data_dir}, and this version can prepare "
-            f"only {', '.join(sorted(_BUILDERS))}; with a version that can, "
+            f"{name} cannot be prepared; wanted one of {', '.join(_BUILDERS)}; "
             f"{info.preparation}"
         )
     tensorflow_datasets()
-    module, cls = _BUILDERS[info.name]
-    return getattr(importlib.import_module(module), cls)(
+    module = importlib.import_module(f"{__name__}.{name}")
+    return getattr(module, _BUILDERS[name])(
         data_dir=os.path.expanduser(data_dir), file_format="array_record"
     )
 
@@ -51,22 +60,44 @@ def prepared(info: DatasetInfo, data_dir: str):
     return found
 
 
-def download_and_prepare(builder, source: str | None = None) -> None:
+def download_and_prepare(builder, sources: Sequence[str] = ()) -> None:
     """Writes a data set; until it is whole it lies in a folder of another name.
 
     Args:
         builder: As returned by `builder`.
-        source: The folder to read from, for data sets that are not generated.
+        sources: Archives, folders and files to read; none for generated data sets.
     """
     tfds = tensorflow_datasets()
-    config = tfds.download.DownloadConfig(manual_dir=source)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, preparing(builder.data_path.parent):
+        config = tfds.download.DownloadConfig(manual_dir=_linked(sources, scratch))
+        # TFDS would keep the first GiB, and so all of most data sets.
+        shuffle = importlib.import_module("tensorflow_datasets.core.shuffle")
+        shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
+        tfds.disable_progress_bar()  # `examples` shows one that knows the total.
         try:
             builder.download_and_prepare(download_dir=scratch, download_config=config)
         except OSError:
             # Another process may have finished the same data set first.
             if not builder.is_prepared():
                 raise
+        finally:
+            tfds.enable_progress_bar()
+
+
+def _linked(sources: Sequence[str], scratch: str) -> str | None:
+    """Makes one folder of the sources, which keep their names and stay where they are.
+
+    TFDS hands builders a single folder.
+    """
+    if not sources:
+        return None
+    folder = pathlib.Path(scratch) / "sources"
+    for number, source in enumerate(sources):
+        path = pathlib.Path(source).resolve()
+        link = folder / str(number) / path.name
+        link.parent.mkdir(parents=True)
+        link.symlink_to(path)
+    return str(folder)
 
 
 def skip_decoding(builder) -> dict:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from tqdm import tqdm
+
 from encnet_jax.data import scenes
 from encnet_jax.data.builders import segmentation_info
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
@@ -13,7 +15,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     """Writes every split of encnet_jax.data.scenes."""
 
     name = "scenes"
-    VERSION = tfds.core.Version("1.0.0")  # Raise it whenever the pictures change.
+    VERSION = tfds.core.Version("1.1.0")  # Raise it whenever the pictures change.
 
     def _info(self) -> tfds.core.DatasetInfo:
         return segmentation_info(
@@ -26,7 +28,8 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in scenes.NUM_IMAGES}
 
     def _generate_examples(self, split) -> Iterator[tuple[int, dict]]:
-        for index in range(scenes.NUM_IMAGES[split]):
+        indices = range(scenes.NUM_IMAGES[split])
+        for index in tqdm(indices, f"scenes {split}", unit="image", disable=None):
             image, label = scenes.generate(split, index)
             name = f"{split}_{index:04d}"
             yield index, {"image": image, "mask": label[..., None], "id": name}

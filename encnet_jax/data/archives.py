@@ -1,0 +1,149 @@
+"""Archives whose files are read in place, from several threads, never unpacked."""
+
+import gzip
+import os
+import pathlib
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+from encnet_jax.errors import UserError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+_BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
+    *(EOFError, OSError, RuntimeError),  # RuntimeError: a password is wanted.
+)
+
+
+class Container(Protocol):
+    """A folder or an archive: files by name."""
+
+    def names(self) -> Iterator[str]:
+        """Yields the path of each file, with forward slashes."""
+
+    def where(self, name: str) -> str:
+        """Returns how messages call a file."""
+
+    def read(self, name: str) -> bytes:
+        """Returns the contents of a file."""
+
+    def copy(self, name: str, to: BinaryIO) -> None:
+        """Writes the contents of a file, however large, to another one."""
+
+
+class Folder:
+    """The files directly in a folder."""
+
+    def __init__(self, path: str, names: list[str]):
+        self._path = path
+        self._names = names
+
+    def names(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def where(self, name: str) -> str:
+        return os.path.join(self._path, name)
+
+    def read(self, name: str) -> bytes:
+        return pathlib.Path(self.where(name)).read_bytes()
+
+    def copy(self, name: str, to: BinaryIO) -> None:
+        with open(self.where(name), "rb") as file:
+            shutil.copyfileobj(file, to)
+
+
+class Zip:
+    """The files of a .zip archive."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._zip = zipfile.ZipFile(path)  # Its reads may come from any thread.
+
+    def names(self) -> Iterator[str]:
+        return (info.filename for info in self._zip.infolist() if not info.is_dir())
+
+    def where(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._zip.read(name)
+        except _BROKEN as error:
+            raise UserError(_broken(self.where(name), error)) from None
+
+    def copy(self, name: str, to: BinaryIO) -> None:
+        try:
+            with self._zip.open(name) as file:
+                shutil.copyfileobj(file, to)
+        except _BROKEN as error:
+            raise UserError(_broken(self.where(name), error)) from None
+
+
+class Tar:
+    """The files of a .tar archive; a compressed one is decompressed once."""
+
+    def __init__(self, path: str, scratch: str | None):
+        self._path = path
+        self._file = open(path, "rb")
+        if self._file.read(2) == b"\x1f\x8b":
+            self._file = _decompressed(path, scratch)
+        self._file.seek(0)
+        with tarfile.open(fileobj=self._file, mode="r:") as archive:
+            self._places = {
+                member.name.removeprefix("./"): (member.offset_data, member.size)
+                for member in archive
+                if member.isfile()
+            }
+
+    def names(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def where(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+    def read(self, name: str) -> bytes:
+        offset, size = self._places[name]
+        contents = os.pread(self._file.fileno(), size, offset)
+        if len(contents) < size:
+            raise UserError(_broken(self.where(name), "the archive ends within it"))
+        return contents
+
+    def copy(self, name: str, to: BinaryIO) -> None:
+        offset, size = self._places[name]
+        for start in range(0, size, 1 << 24):
+            part = min(1 << 24, size - start)
+            to.write(os.pread(self._file.fileno(), part, offset + start))
+
+
+def _decompressed(path: str, scratch: str | None) -> BinaryIO:
+    # A file without a name: nothing stays behind, however the process ends.
+    unpacked = tempfile.TemporaryFile(dir=scratch)
+    with gzip.open(path) as stream:
+        shutil.copyfileobj(stream, unpacked, 1 << 20)
+    unpacked.seek(0)  # Flushes too, for those who read past the file object.
+    return unpacked
+
+
+def _broken(where: str, error: object) -> str:
+    return f"{where}: cannot be read ({error}); get the archive anew"
+
+
+def open_archive(path: str, *, scratch: str | None) -> Container:
+    """Opens an archive.
+
+    Args:
+        path: A .zip, .tar, .tar.gz or .tgz file.
+        scratch: Folder for what must be decompressed; None for the system's.
+
+    Raises:
+        UserError: it is none, or broken.
+    """
+    try:
+        return Zip(path) if path.endswith(".zip") else Tar(path, scratch)
+    except _BROKEN as error:
+        raise UserError(_broken(path, error)) from None

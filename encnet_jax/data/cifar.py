@@ -1,0 +1,132 @@
+"""CIFAR-10, read whole into memory: as TFDS prepared it, or from .npz files."""
+
+import os
+import pathlib
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from encnet_jax.data.catalog import DatasetInfo
+from encnet_jax.data.image_set import ImageArrays, ImageSet, with_validation
+from encnet_jax.data.tensorflow_import import tensorflow, tensorflow_datasets
+from encnet_jax.errors import UserError
+
+_SPLITS = ("train", "test")
+_SIDE = 32  # Pixels.
+
+
+def open_cifar(info: DatasetInfo, data: Any) -> ImageSet:
+    """Opens CIFAR-10 with its splits 'train', 'train_without_val', 'val' and 'test'.
+
+    Args:
+        info: of the catalogue.
+        data: the `data` fields of configs/base.py.
+
+    Raises:
+        UserError: it is not in data.data_dir, or something else is.
+    """
+    read = read_arrays if data.reader == "arrays" else read_tfds
+    splits = read(info, data.data_dir)
+    return ImageSet(info, ImageArrays(with_validation(splits)), data)
+
+
+def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
+    """Reads what TFDS prepared, in the order of its records.
+
+    Returns:
+        split -> (images u8[N, 32, 32, 3], labels u8[N]).
+
+    Raises:
+        UserError: it is not prepared in data_dir.
+    """
+    tfds = tensorflow_datasets()
+    builder = tfds.builder(info.name, data_dir=os.path.expanduser(data_dir))
+    if not builder.is_prepared():
+        raise UserError(
+            f"{info.name} is not prepared: found no {builder.data_path}; to download"
+            f" and prepare it, run {info.preparation.replace(' DIR', f' {data_dir}')}"
+        )
+    autotune = tensorflow().data.AUTOTUNE
+    splits = {}
+    for split in _SPLITS:
+        records = builder.as_dataset(
+            split=split, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        count = builder.info.splits[split].num_examples
+        decoded = records.map(_decode, num_parallel_calls=autotune).batch(count)
+        images, labels = next(decoded.as_numpy_iterator())
+        splits[split] = _checked(images, labels, f"{builder.data_path}, {split}")
+    return splits
+
+
+def _decode(record: dict) -> tuple:
+    tf = tensorflow()
+    image = tf.io.decode_image(record["image"], channels=3, expand_animations=False)
+    return image, tf.cast(record["label"], tf.uint8)
+
+
+def read_arrays(info: DatasetInfo, data_dir: str) -> dict:
+    """Reads data_dir/cifar10/SPLIT.npz; see read_tfds.
+
+    Raises:
+        UserError: a file is missing or has other arrays.
+    """
+    splits = {}
+    for split in _SPLITS:
+        file = _npz(info, data_dir, split)
+        if not file.is_file():
+            raise UserError(
+                f"{info.name} is not there as arrays: found no {file}; on a machine"
+                f" with TensorFlow, where it is prepared in DIR, run python -m"
+                f" encnet_jax.data.export_arrays {info.name} --data_dir DIR"
+            )
+        splits[split] = _checked(*_load(file), str(file))
+    return splits
+
+
+def _load(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(file) as arrays:
+            return arrays["images"], arrays["labels"]
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{file}: wanted arrays images and labels ({error}); write it anew with"
+            " python -m encnet_jax.data.export_arrays"
+        ) from None
+
+
+def _npz(info: DatasetInfo, data_dir: str, split: str) -> pathlib.Path:
+    return pathlib.Path(data_dir).expanduser() / info.name / f"{split}.npz"
+
+
+def _checked(images: np.ndarray, labels: np.ndarray, where: str):
+    fits = images.dtype == labels.dtype == np.uint8
+    fits = fits and images.shape[1:] == (_SIDE, _SIDE, 3)
+    if not fits or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
+        raise UserError(
+            f"{where}: found images {images.dtype}{list(images.shape)} and labels"
+            f" {labels.dtype}{list(labels.shape)} up to {labels.max(initial=0)}; wanted"
+            " uint8 [N, 32, 32, 3] and uint8 [N] up to 9"
+        )
+    return images, labels
+
+
+def export(info: DatasetInfo, data_dir: str) -> list[str]:
+    """Writes what `read_arrays` reads and returns the files.
+
+    Raises:
+        UserError: it is not prepared, or the files are there already.
+    """
+    targets = {split: _npz(info, data_dir, split) for split in _SPLITS}
+    for file in targets.values():
+        if file.exists():
+            raise UserError(f"{file} is there already; remove it to write anew")
+    for split, (images, labels) in read_tfds(info, data_dir).items():
+        file = targets[split]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished")
+        with open(unfinished, "wb") as out:
+            np.savez(out, images=images, labels=labels)
+        os.replace(unfinished, file)
+    return [str(file) for file in targets.values()]

@@ -1,0 +1,68 @@
+"""Writes images of a data set as PNGs, and their labels in colour beside them.
+
+    python -m encnet_jax.data.export_images --config configs/X.py --output DIR
+
+DIR/images holds what predict.py takes, DIR/labels the truth to compare with.
+"""
+
+import itertools
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from PIL import Image
+
+from encnet_jax import cli
+from encnet_jax.data import open_dataset
+from encnet_jax.errors import UserError
+from encnet_jax.report.pictures import colourise
+
+
+def export_images(data, *, split: str, count: int, output: str) -> int:
+    """Writes the first images of a split, and returns how many it wrote.
+
+    Args:
+        data: The `data` fields of a configuration.
+        split: Name of the split.
+        count: At most this many.
+        output: Folder; DIR/images and DIR/labels are made in it.
+
+    Raises:
+        UserError: the data set is not there, or lacks the split.
+    """
+    dataset = open_dataset(data)
+    folders = [pathlib.Path(output) / name for name in ("images", "labels")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for example in itertools.islice(dataset.eval_examples(split), count):
+        name = f"{pathlib.PurePath(example['id']).stem}.png"
+        label = colourise(example["label"], dataset.info.colours)
+        for folder, pixels in zip(folders, (example["image"], label), strict=True):
+            Image.fromarray(pixels).save(folder / name)
+        written += 1
+    return written
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the flags and writes."""
+
+    def define(values):
+        cli.define_config(values, argv)
+        string = flags.DEFINE_string
+        string("split", None, "Default: data.val_split.", flag_values=values)
+        string("output", None, "Folder for the PNGs.", flag_values=values)
+        flags.DEFINE_integer("count", 6, "How many.", flag_values=values)
+
+    values = cli.parse(argv, define)
+    if values.config is None or not values.output:
+        raise UserError("--config configs/X.py and --output DIR are both needed")
+    data = values.config.data
+    split = values.split or data.val_split
+    written = export_images(data, split=split, count=values.count, output=values.output)
+    print(f"wrote {written} images of {data.name}/{split} to {values.output}/images")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))

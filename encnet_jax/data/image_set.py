@@ -1,0 +1,161 @@
+"""Small images with one label each: held in memory, shifted and mirrored in batches.
+
+The crops are decided here in NumPy and carried out on the host or on the devices, with
+equal pixels.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax import parallel
+from encnet_jax.data import order
+from encnet_jax.data.dataset import Dataset
+from encnet_jax.data.records import Example
+
+_CROP_STREAM = 2  # Keeps these random numbers apart from other users of the seed.
+
+
+class ImageArrays:
+    """Splits in memory; see Source."""
+
+    def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]):
+        """Takes split -> (images u8[N, S, S, 3], labels u8[N] of class ids)."""
+        self._splits = splits
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the number of examples of each split."""
+        return {split: len(labels) for split, (_, labels) in self._splits.items()}
+
+    def example(self, split: str, index: int) -> Example:
+        """Returns an example; its label is a u8[]."""
+        images, labels = self._splits[split]
+        return Example(f"{split}_{index:05d}", images[index], labels[index])
+
+    def arrays(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns images u8[N, S, S, 3] and labels u8[N]."""
+        return self._splits[split]
+
+
+def with_validation(splits: dict) -> dict:
+    """Adds 'val', the last tenth of 'train', and 'train_without_val', the others.
+
+    Of CIFAR-10's 50,000 training images these are the last 5,000 and the first 45,000.
+
+    Args:
+        splits: see ImageArrays; no images are copied.
+    """
+    images, labels = splits["train"]
+    cut = len(labels) - len(labels) // 10
+    return splits | {
+        "train_without_val": (images[:cut], labels[:cut]),
+        "val": (images[cut:], labels[cut:]),
+    }
+
+
+def draw_crops(
+    batch_size: int, *, pad: int, flip: bool, seed: int, step: int
+) -> dict[str, np.ndarray]:
+    """Draws what happens to each image of a global batch.
+
+    Args:
+        batch_size: images in the global batch.
+        pad: pixels that images are padded by on each side.
+        flip: whether half of the images are mirrored.
+        seed, step: the result is a function of the arguments alone.
+
+    Returns:
+        top, left: i32[batch_size] in 0..2 * pad, the crop's place in the padded image.
+        flip: bool[batch_size].
+
+    Source: section 3.5 of the paper, after He et al.
+    """
+    rng = np.random.default_rng([_CROP_STREAM, seed, step])
+    corner = rng.integers(0, 2 * pad + 1, (2, batch_size), np.int32)
+    mirrored = flip & (rng.random(batch_size) < 0.5)
+    return {"top": corner[0], "left": corner[1], "flip": mirrored}
+
+
+def crop(images, top, left, flip, *, pad: int, xp: Any = np):
+    """Pads with black, cuts out the original size, mirrors left and right.
+
+    Args:
+        images: u8[B, S, S, 3].
+        top, left, flip: see draw_crops.
+        pad: see draw_crops.
+        xp: numpy or jax.numpy.
+
+    Returns:
+        u8[B, S, S, 3].
+    """
+    padded = xp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    places = xp.arange(images.shape[1])
+    rows = top[:, None] + places
+    columns = left[:, None] + xp.where(flip[:, None], places[::-1], places)
+    batch = xp.arange(len(images))[:, None, None]
+    return padded[batch, rows[:, :, None], columns[:, None, :]]
+
+
+def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
+    """Returns image and label of the examples in plan['index'], cropped as planned."""
+    index, crops = plan["index"], {k: v for k, v in plan.items() if k != "index"}
+    return {
+        "image": crop(images[index], **crops, pad=pad, xp=xp),
+        "label": labels[index],
+    }
+
+
+class ImageSet(Dataset):
+    """Reads ImageArrays; its labels are u8[B] and its crops have the images' size."""
+
+    def train_batches(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        start_step: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[dict]:
+        """See Dataset.train_batches; with data.on_device they are there already."""
+        num_examples, augment = self.num_examples(split), self.data.augment
+        share = {"process_index": process_index, "process_count": process_count}
+
+        def plan(step: int) -> dict[str, np.ndarray]:
+            _, index = order.batch_indices(
+                num_examples, batch_size, seed=seed, step=step, **share
+            )
+            crops = draw_crops(
+                batch_size, pad=augment.pad, flip=augment.flip, seed=seed, step=step
+            )
+            part = slice(process_index * len(index), (process_index + 1) * len(index))
+            return {
+                "index": index.astype(np.int32),
+                **{k: v[part] for k, v in crops.items()},
+            }
+
+        plan(start_step)  # A batch size that does not fit fails here.
+        make = _device_maker if self.data.on_device else _host_maker
+        make_planned = make(*self.source.arrays(split), augment.pad)
+        return (make_planned(plan(step)) for step in itertools.count(start_step))
+
+
+def _host_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
+    return partial(make_batch, images, labels, pad=pad)
+
+
+def _device_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
+    """Keeps the split in every device's memory; only plans travel there."""
+    images, labels = parallel.replicate((images, labels))
+    make = jax.pmap(
+        partial(make_batch, pad=pad, xp=jnp),
+        in_axes=(None, None, 0),
+        devices=jax.local_devices(),
+    )
+    return lambda plan: make(images, labels, parallel.shard(plan))

@@ -1,0 +1,118 @@
+"""Large JSON files read piece by piece, with the place of each piece."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from encnet_jax.errors import UserError
+
+_READ_BYTES = 1 << 24
+
+
+class _Scanner:
+    """Values one after the other; holds little more than one of them.
+
+    Bytes are decoded as latin-1, so that characters count bytes; what else than ASCII
+    stands in strings comes out wrong.
+    """
+
+    def __init__(self, file: BinaryIO, read_bytes: int):
+        self._file = file
+        self._read_bytes = read_bytes
+        self._decoder = json.JSONDecoder()
+        self._text = ""
+        self._base = 0  # Of the text in the file.
+        self._next = 0  # Of what is to be read in the text.
+
+    def _more(self) -> bool:
+        rest = self._text[self._next :]
+        # Twice as much each time: a long value is not begun anew too often.
+        read = self._file.read(max(self._read_bytes, len(rest)))
+        if read:
+            self._base += self._next
+            self._next, self._text = 0, rest + read.decode("latin-1")
+        return bool(read)
+
+    @property
+    def place(self) -> int:
+        return self._base + self._next
+
+    def peek(self) -> str:
+        """Returns the next character that is no space, '' at the end of the file."""
+        while True:
+            while self._next < len(self._text):
+                if not self._text[self._next].isspace():
+                    return self._text[self._next]
+                self._next += 1
+            if not self._more():
+                return ""
+
+    def take(self, wanted: str) -> str:
+        """Consumes one of the wanted characters and returns it."""
+        found = self.peek()
+        if not found or found not in wanted:
+            raise ValueError
+        self._next += 1
+        return found
+
+    def value(self) -> Any:
+        """Consumes a value and returns it."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._next)
+            except ValueError:
+                if not self._more():
+                    raise
+                continue
+            if end == len(self._text) and self._more():
+                continue  # A number may go on beyond what had been read.
+            self._next = end
+            return value
+
+
+def array_items(
+    file: BinaryIO, where: str, *, read_bytes: int = _READ_BYTES
+) -> Iterator[tuple[str, Any, int, int]]:
+    """Yields the elements of the arrays in a JSON object, in the order of the file.
+
+    Args:
+        file: Holds one object; values of it that are no arrays are passed over.
+        where: What messages call it.
+        read_bytes: How much is read at a time.
+
+    Yields:
+        The array's name, the element, and the bytes from start to stop that hold it.
+
+    Raises:
+        UserError: it is not such a file.
+    """
+    scanner = _Scanner(file, read_bytes)
+    try:
+        closed = scanner.take("{") and scanner.peek() == "}"
+        while not closed:
+            name = scanner.value()
+            scanner.take(":")
+            if scanner.peek() == "[":
+                yield from _elements(scanner, name)
+            else:
+                scanner.value()
+            closed = scanner.take(",}") == "}"
+    except ValueError:
+        raise UserError(
+            f"{where}: no whole JSON file, broken at byte {scanner.place}; get it anew"
+        ) from None
+
+
+def _elements(scanner: _Scanner, name: str) -> Iterator[tuple[str, Any, int, int]]:
+    scanner.take("[")
+    if scanner.peek() == "]":
+        scanner.take("]")
+        return
+    while True:
+        scanner.peek()
+        start = scanner.place
+        value = scanner.value()
+        yield name, value, start, scanner.place
+        if scanner.take(",]") == "]":
+            return

@@ -1,0 +1,36 @@
+"""What preparations that were killed have left behind."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def preparing(folder: os.PathLike) -> Iterator[None]:
+    """Marks a folder as being written to, for as long as this process lives.
+
+    Unfinished data sets in it are removed first, unless another process is preparing
+    there. Folders without locks (on a network, in a bucket) are left as they are.
+
+    Args:
+        folder: Of the data set, with a folder for each version; made if missing.
+    """
+    if "://" in os.fspath(folder):
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # TFDS writes to incomplete.RANDOM_VERSION and renames it at the end.
+            for unfinished in pathlib.Path(folder).glob("incomplete.*"):
+                shutil.rmtree(unfinished)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)  # Gives the lock back, as the end of the process does.

@@ -1,0 +1,135 @@
+"""Annotation files: read piece by piece, and their pixels."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from made_datasets import box, compressed, rectangle, run_lengths
+from pycocotools import mask as coco_mask
+
+from encnet_jax.data.instances import Annotations, Keys, decode_segmentation
+from encnet_jax.data.json_stream import array_items
+from encnet_jax.errors import UserError
+
+DOCUMENT = {
+    "info": {"year": 2017, "note": 'a "quoted" ] brace }'},
+    "count": 1234567,
+    "empty": [],
+    "images": [{"id": 1, "name": "caf\u00e9"}, {"id": 22, "list": [[1.5, -2e3], []]}],
+    "numbers": [10, 2345, 6],
+    "last": 98765,
+}
+
+
+@pytest.mark.parametrize("read_bytes", [1, 2, 7, 64, 1 << 20])
+@pytest.mark.parametrize("indent", [None, 3])
+@pytest.mark.parametrize("ascii", [True, False])
+def test_arrays_are_read_in_pieces_of_any_size(read_bytes, indent, ascii):
+    text = json.dumps(DOCUMENT, indent=indent, ensure_ascii=ascii).encode()
+    found = {}
+    for name, _, start, stop in array_items(
+        io.BytesIO(text), "x.json", read_bytes=read_bytes
+    ):
+        found.setdefault(name, []).append(json.loads(text[start:stop]))
+    assert found == {"images": DOCUMENT["images"], "numbers": DOCUMENT["numbers"]}
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, 120, -1])
+def test_a_file_that_ends_early_is_named(cut):
+    text = json.dumps(DOCUMENT).encode()[:cut]
+    with pytest.raises(UserError, match="x.json: no whole JSON file, broken at byte"):
+        list(array_items(io.BytesIO(text), "x.json", read_bytes=16))
+
+
+def test_a_value_is_held_only_while_it_is_read():
+    class Counting(io.BytesIO):
+        largest = 0
+
+        def read(self, size=-1):
+            self.largest = max(self.largest, size)
+            return super().read(size)
+
+    many = {"images": [{"id": i, "pad": "x" * 50} for i in range(2000)]}
+    file = Counting(json.dumps(many).encode())
+    assert sum(1 for _ in array_items(file, "x.json", read_bytes=256)) == 2000
+    assert file.largest <= 512
+
+
+def shape():
+    return 9, 7
+
+
+def test_run_lengths_by_hand():
+    """Columns of 3: 0 1 1 | 1 0 0 | 0 0 1."""
+    wanted = np.array([[0, 1, 0], [1, 0, 0], [1, 0, 1]], bool)
+    counts = {"size": [3, 3], "counts": [1, 3, 4, 1]}
+    np.testing.assert_array_equal(decode_segmentation(counts, 3, 3, "x"), wanted)
+    assert run_lengths(wanted) == [1, 3, 4, 1]
+    # 5 bits a character from '0' on; the fourth is less the second: 1 - 3 = -2.
+    counts = {"size": [3, 3], "counts": "134N"}
+    np.testing.assert_array_equal(decode_segmentation(counts, 3, 3, "x"), wanted)
+
+
+def test_all_three_forms_agree():
+    wanted = box(shape(), 2, 1, 8, 5)
+    forms = [
+        [rectangle(2, 1, 8, 5)],
+        [rectangle(2, 1, 4, 5), rectangle(4, 1, 8, 5), [1, 1, 2, 2]],
+        {"size": [9, 7], "counts": run_lengths(wanted)},
+        compressed(wanted),
+    ]
+    for form in forms:
+        np.testing.assert_array_equal(decode_segmentation(form, 9, 7, "x"), wanted)
+    assert not decode_segmentation([], 9, 7, "x").any()
+
+
+def test_run_lengths_of_another_image_are_refused():
+    with pytest.raises(UserError, match=r"a.json: its size is \[9, 7\], its image's"):
+        decode_segmentation(compressed(box(shape(), 0, 0, 3, 3)), 7, 9, "a.json")
+
+
+def test_annotations_come_in_the_order_of_the_file(tmp_path):
+    def annotation(image_id, category_id, size):
+        mask = compressed(box(shape(), 0, 0, size, size))
+        return {
+            "id": size,
+            "image_id": image_id,
+            "category_id": category_id,
+            "segmentation": mask,
+        }
+
+    images = [
+        {"id": i, "file_name": f"{i}.jpg", "height": 9, "width": 7} for i in (5, 3, 4)
+    ]
+    document = {
+        "annotations": [
+            *(annotation(3, 8, 1), annotation(5, 2, 2), annotation(3, 1, 3)),
+            *(annotation(3, 9, 4), annotation(99, 1, 5)),
+        ],
+        "images": images,
+    }
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(document))
+    with open(file, "rb") as opened:
+        found = Annotations(
+            opened, "a.json", Keys("annotations", "id"), lambda a: a["category_id"] < 9
+        )
+        assert found.annotated() == [3, 5]
+        sizes = [(c, int(np.sqrt(m.sum()))) for c, m in found.of_image(3)]
+    assert sizes == [(8, 1), (1, 3)]
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    for text, message in (
+        ('{"images": []}', "lists no images"),
+        ('{"images": [{"id": 1}]}', "an entry lacks 'file_name'"),
+    ):
+        file = io.BytesIO(text.encode())
+        with pytest.raises(UserError, match=f"a.json: .*{message}"):
+            Annotations(file, "a.json", Keys("annotations", "id"), lambda a: True)
+
+
+def test_the_compressed_form_made_here_is_cocos():
+    mask = box(shape(), 1, 2, 7, 6)
+    assert coco_mask.area(compressed(mask)) == 24

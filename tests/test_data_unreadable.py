@@ -1,0 +1,65 @@
+"""Broken files while training: skipped and named while they are few."""
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encnet_jax import config as config_lib
+from encnet_jax.data import open_dataset, scenes
+from encnet_jax.errors import UserError
+
+
+@pytest.fixture(params=["tfds", "arrays"])
+def data(request, tmp_path):
+    """Eight examples, of which p3 and p4 are broken."""
+    for kind in ("images", "masks"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        (tmp_path / "val").mkdir(exist_ok=True)
+    for i in range(8):
+        image, label = scenes.generate("train", i)
+        Image.fromarray(image).save(tmp_path / "train" / "images" / f"p{i}.png")
+        Image.fromarray(label).save(tmp_path / "train" / "masks" / f"p{i}.png")
+    for name in ("p3", "p4"):
+        path = tmp_path / "train" / "images" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:2000])
+    for kind in ("images", "masks"):
+        (tmp_path / "val" / kind).symlink_to(tmp_path / "train" / kind)
+    data = config_lib.load("configs/base.py").data
+    data.reader, data.name, data.crop_size = request.param, "folder", 64
+    data.folder.images = f"{tmp_path}/{{split}}/images"
+    data.folder.masks = f"{tmp_path}/{{split}}/masks"
+    data.folder.class_names = tuple(scenes.CLASSES)
+    return data
+
+
+def batches(data, count, start_step=0):
+    dataset = open_dataset(data)
+    endless = dataset.train_batches(
+        "train", batch_size=4, seed=0, start_step=start_step
+    )
+    return list(itertools.islice(endless, count))
+
+
+def test_none_is_allowed_by_default(data):
+    with pytest.raises(UserError, match=r"p[34]\.png: cannot be decoded"):
+        batches(data, 2)
+
+
+def test_a_few_are_counted_named_and_replaced(data, capsys):
+    data.max_unreadable_share = 0.25
+    found = batches(data, 4)
+    shown = capsys.readouterr().err
+    assert shown.count("unreadable, skipped") == 2
+    assert "p3.png" in shown and "p4.png" in shown
+    assert all(batch["image"].shape == (4, 64, 64, 3) for batch in found)
+    # A restart skips the same ones.
+    for batch, again in zip(found[2:], batches(data, 2, start_step=2), strict=True):
+        np.testing.assert_array_equal(batch["image"], again["image"])
+
+
+def test_too_many_stop_the_run(data):
+    data.max_unreadable_share = 0.125
+    with pytest.raises(UserError, match="2 of 8 examples cannot be read.*at most 1"):
+        batches(data, 2)

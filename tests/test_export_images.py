@@ -1,0 +1,22 @@
+"""Images of a data set as files."""
+
+import numpy as np
+from PIL import Image
+
+from encnet_jax import config as config_lib
+from encnet_jax.data import open_dataset
+from encnet_jax.data.export_images import export_images
+from encnet_jax.report.pictures import colourise
+
+
+def test_files_hold_images_and_coloured_labels(tmp_path):
+    data = config_lib.load("configs/quickstart.py:smoke").data
+    assert export_images(data, split="val", count=2, output=str(tmp_path)) == 2
+    dataset = open_dataset(data)
+    example = next(dataset.eval_examples("val"))
+    image, label = (sorted((tmp_path / d).iterdir()) for d in ("images", "labels"))
+    assert len(image) == len(label) == 2
+    assert [p.name for p in image] == [p.name for p in label]
+    np.testing.assert_array_equal(np.asarray(Image.open(image[0])), example["image"])
+    coloured = colourise(example["label"], dataset.info.colours)
+    np.testing.assert_array_equal(np.asarray(Image.open(label[0])), coloured)
