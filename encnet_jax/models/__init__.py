@@ -14,9 +14,11 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
     """Builds a segmentation network.
 
     Args:
-        model_config: `config.model` after `encnet_jax.config.resolve` (no field is None).
+        model_config: `config.model` after `encnet_jax.config.resolve` (no field is
+            None).
         num_classes: C.
-        axis_name: pmap axis over which batch norms are synchronised; None for one device.
+        axis_name: pmap axis over which batch norms are synchronised; None for one
+            device.
 
     Returns:
         A module with `apply(variables, images, train=...) -> dict`, see Segmenter.

@@ -40,9 +40,9 @@ class SqueezeExcitation(nn.Module):
 class EncodedScaling(nn.Module):
     """Factors for the channels from residuals to learned codewords.
 
-    A 1x1 convolution to a quarter of the channels, with batch norm and ReLU as elsewhere
-    in this project; the Encoding Layer; all K encoders of an image joined into one vector
-    of length 1; a fully connected layer; a sigmoid.
+    A 1x1 convolution to a quarter of the channels, with batch norm and ReLU as
+    elsewhere in this project; the Encoding Layer; all K encoders of an image joined
+    into one vector of length 1; a fully connected layer; a sigmoid.
 
     Attributes:
         num_codes: K.
@@ -152,7 +152,9 @@ class CifarNet(nn.Module):
                     name=f"stage{stage}_block{block:02d}",
                     **shared,
                 )(x, train)
-        x = nn.relu(SyncBatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train))
+        x = nn.relu(
+            SyncBatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train)
+        )
         pooled = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         dense = nn.Dense(self.num_classes, kernel_init=_dense_init, name="classifier")
         return {"logits": dense(pooled)}
@@ -165,7 +167,8 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> Cifar
         model_config: `config.model` after `encnet_jax.config.resolve`; of it are used
             name (one of CLASSIFIERS), width, num_codes, draw_smoothing and dtype.
         num_classes: C.
-        axis_name: pmap axis over which batch norms are synchronised; None for one device.
+        axis_name: pmap axis over which batch norms are synchronised; None for one
+            device.
     """
     m = model_config
     shared = {"axis_name": axis_name, "dtype": jnp.dtype(m.dtype)}

@@ -16,7 +16,8 @@ class ContextEncoding(nn.Module):
 
     Attributes:
         num_codes: K; 0 replaces the encoding by global average pooling (Figure 5).
-        code_pooling: over codewords, of ReLU(BN(e_k)): 'sum' (paper) or 'mean' (released).
+        code_pooling: over codewords, of ReLU(BN(e_k)): 'sum' (paper) or 'mean'
+            (released).
         gate: 'scale': x * sigmoid(W e) (paper); 'residual': relu(x + x * sigmoid(W e))
             (released); 'none': no output map, where only the SE branch is wanted.
         se_classes: classes of the SE branch; 0 leaves it out.
@@ -71,8 +72,8 @@ class ContextEncoding(nn.Module):
         return pool(nn.relu(codes), axis=1)
 
     def _dense(self, features: int, name: str) -> nn.Dense:
-        # The sum over K codewords is K times their mean: without the smaller weights every
-        # sigmoid would start saturated and pass no gradient.
+        # The sum over K codewords is K times their mean: without the smaller weights
+        # every sigmoid would start saturated and pass no gradient.
         summed = self.num_codes and self.code_pooling == "sum"
         variance = 1.0 / (3.0 * (self.num_codes**2 if summed else 1))
         init = nn.initializers.variance_scaling(variance, "fan_in", "uniform")

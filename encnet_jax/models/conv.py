@@ -15,8 +15,8 @@ class Conv(nn.Module):
     """A square convolution padded by dilation * (kernel_size // 2) on every side.
 
     Flax's SAME padding is asymmetric at stride 2 and would shift converted PyTorch
-    weights by a pixel. A 1x1 convolution is one matrix product, which XLA runs faster on
-    CPUs than its convolution.
+    weights by a pixel. A 1x1 convolution is one matrix product, which XLA runs faster
+    on CPUs than its convolution.
 
     Params: kernel f32[k, k, C_in, features]; bias f32[features] if `use_bias`.
     """
@@ -48,7 +48,9 @@ class Conv(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            bias = self.param(
+                "bias", nn.initializers.zeros, (self.features,), jnp.float32
+            )
             y = y + bias.astype(self.dtype)
         return y
 
@@ -74,4 +76,6 @@ class ConvNormRelu(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(x)
-        return nn.relu(SyncBatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train))
+        return nn.relu(
+            SyncBatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train)
+        )

@@ -5,7 +5,9 @@ import jax
 import jax.numpy as jnp
 
 
-def encode(features: jax.Array, codewords: jax.Array, smoothing: jax.Array) -> jax.Array:
+def encode(
+    features: jax.Array, codewords: jax.Array, smoothing: jax.Array
+) -> jax.Array:
     """Sums softly assigned residuals to each codeword.
 
     Shapes: B images, N = H * W positions, D channels, K codewords. Neither direction of
@@ -18,8 +20,8 @@ def encode(features: jax.Array, codewords: jax.Array, smoothing: jax.Array) -> j
         smoothing: f32[K], dimensionless; larger is a harder assignment.
 
     Returns:
-        f32[B, K, D], row k = sum_n a[n, k] * (features[n] - codewords[k]), where a[n] is
-        the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
+        f32[B, K, D], row k = sum_n a[n, k] * (features[n] - codewords[k]), where a[n]
+        is the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
 
     Raises:
         ValueError: D differs between features and codewords, or K between codewords and
@@ -29,7 +31,8 @@ def encode(features: jax.Array, codewords: jax.Array, smoothing: jax.Array) -> j
     """
     if features.shape[-1] != codewords.shape[-1]:
         raise ValueError(
-            f"features have {features.shape[-1]} channels, codewords {codewords.shape[-1]};"
+            f"features have {features.shape[-1]} channels, codewords"
+            f" {codewords.shape[-1]};"
             " both must be the same"
         )
     if smoothing.shape != codewords.shape[:1]:
@@ -97,7 +100,7 @@ class Encoding(nn.Module):
 
 
 def smoothing_statistics(params) -> dict[str, jax.Array]:
-    """Returns {'smoothing_mean', 'smoothing_std': f32[]} of all learned factors together.
+    """Returns {'smoothing_mean', 'smoothing_std': f32[]} over all learned factors.
 
     Empty where none are learned. The paper found them near 0.5 with a small variance.
 

@@ -1,4 +1,4 @@
-"""Segmentation heads: FCN, EncNet, PSPNet, DeepLabV3; each maps stages to class logits."""
+"""Segmentation heads: FCN, EncNet, PSPNet, DeepLabV3."""
 
 from typing import Any
 
@@ -54,9 +54,9 @@ class FCNHead(nn.Module):
         if self.concat_input:
             y = jnp.concatenate([x, y], axis=-1)
             y = ConvNormRelu(self.channels, name="conv_concat", **shared)(y, train)
-        return Classifier(self.num_classes, self.dropout, self.dtype, name="classifier")(
-            y, train
-        )
+        return Classifier(
+            self.num_classes, self.dropout, self.dtype, name="classifier"
+        )(y, train)
 
 
 class EncHead(nn.Module):
@@ -86,13 +86,15 @@ class EncHead(nn.Module):
     def __call__(
         self, stages: dict[str, jax.Array], train: bool
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Maps stage outputs to (f32[B, h, w, C] logits, f32[B, C] presence logits or None)."""
+        """Maps stages to (f32[B, h, w, C] logits, f32[B, C] presence or None)."""
         shared = {"axis_name": self.axis_name, "dtype": self.dtype}
         x = ConvNormRelu(self.channels, name="conv", **shared)(stages["stage4"], train)
         if self.lateral:
             branches = [x]
             for stage in ("stage2", "stage3"):
-                lateral = ConvNormRelu(self.channels, 1, name=f"lateral_{stage}", **shared)
+                lateral = ConvNormRelu(
+                    self.channels, 1, name=f"lateral_{stage}", **shared
+                )
                 branches.append(lateral(stages[stage], train))
             x = jnp.concatenate(branches, axis=-1)
             x = ConvNormRelu(self.channels, name="fusion", **shared)(x, train)
@@ -184,9 +186,9 @@ class PSPHead(nn.Module):
         x = ConvNormRelu(self.channels, name="conv", **shared)(
             jnp.concatenate(branches, axis=-1), train
         )
-        return Classifier(self.num_classes, self.dropout, self.dtype, name="classifier")(
-            x, train
-        )
+        return Classifier(
+            self.num_classes, self.dropout, self.dtype, name="classifier"
+        )(x, train)
 
 
 class DeepLabV3Head(nn.Module):
@@ -197,7 +199,8 @@ class DeepLabV3Head(nn.Module):
         concat_input: the 3x3 convolution reads the concatenated branches as they are
             (mmsegmentation) instead of their 1x1 projection (the paper).
 
-    Source: Chen et al., arXiv 1706.05587; widths as in the released baselines of EncNet.
+    Source: Chen et al., arXiv 1706.05587; widths as in the released baselines of
+    EncNet.
     """
 
     num_classes: int
@@ -226,6 +229,6 @@ class DeepLabV3Head(nn.Module):
             # Whole channels are dropped here, as in the released code.
             x = nn.Dropout(0.5, broadcast_dims=(1, 2), deterministic=not train)(x)
         x = ConvNormRelu(self.channels, name="conv", **shared)(x, train)
-        return Classifier(self.num_classes, self.dropout, self.dtype, name="classifier")(
-            x, train
-        )
+        return Classifier(
+            self.num_classes, self.dropout, self.dtype, name="classifier"
+        )(x, train)

@@ -32,7 +32,8 @@ def batch_moments(
     moments = jnp.stack([jnp.mean(x, reduce_axes), jnp.mean(x * x, reduce_axes)])
     if axis_name is not None:
         moments = jax.lax.pmean(moments, axis_name)
-    # Without a name, rematerialisation would repeat the collective in the backward pass.
+    # Without a name, rematerialisation would repeat the collective in the backward
+    # pass.
     return checkpoint_name(moments, STATISTICS_NAME)
 
 
@@ -60,12 +61,14 @@ class SyncBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises x, with the batch's statistics if `train`, else the running ones."""
+        """Normalises x, by the batch's statistics if `train`, else the running ones."""
         feature_axis = self.feature_axis % x.ndim
         shape = (x.shape[feature_axis],)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_mean = self.variable(
+            "batch_stats", "mean", jnp.zeros, shape, jnp.float32
+        )
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if train:
             reduce_axes = tuple(i for i in range(x.ndim) if i != feature_axis)
@@ -84,5 +87,7 @@ class SyncBatchNorm(nn.Module):
         offset = bias - mean * factor
         broadcast = [1] * x.ndim
         broadcast[feature_axis] = shape[0]
-        y = x.astype(jnp.float32) * factor.reshape(broadcast) + offset.reshape(broadcast)
+        y = x.astype(jnp.float32) * factor.reshape(broadcast) + offset.reshape(
+            broadcast
+        )
         return y.astype(self.dtype)

@@ -5,6 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def sample_positions(
+    index: np.ndarray, out_size: int, in_size: int, align_corners: bool
+) -> np.ndarray:
+    """Returns f64[n]: where samples `index` of out_size lie among in_size samples."""
+    if align_corners:
+        return index * ((in_size - 1) / max(out_size - 1, 1))
+    return np.maximum((index + 0.5) * (in_size / out_size) - 0.5, 0.0)
+
+
 def interpolation_matrix(
     out_size: int, in_size: int, align_corners: bool = True
 ) -> np.ndarray:
@@ -13,18 +22,14 @@ def interpolation_matrix(
     Args:
         out_size: samples wanted.
         in_size: samples given.
-        align_corners: True puts the first and last samples of both on top of each other;
-            False aligns the outer edges of the samples (half-pixel centres). Shrinking
-            does not antialias, as in PyTorch's `interpolate`.
+        align_corners: True puts the first and last samples of both on top of each
+            other; False aligns the outer edges of the samples (half-pixel centres).
+            Shrinking does not antialias, as in PyTorch's `interpolate`.
 
     Returns:
         f32[out_size, in_size]; every row sums to 1 and has at most two entries.
     """
-    index = np.arange(out_size, dtype=np.float64)
-    if align_corners:
-        position = index * ((in_size - 1) / max(out_size - 1, 1))
-    else:
-        position = np.maximum((index + 0.5) * (in_size / out_size) - 0.5, 0.0)
+    position = sample_positions(np.arange(out_size), out_size, in_size, align_corners)
     low = np.minimum(np.floor(position).astype(int), in_size - 1)
     high = np.minimum(low + 1, in_size - 1)
     weight = (position - low)[:, None]
@@ -32,7 +37,9 @@ def interpolation_matrix(
     return ((1 - weight) * eye[low] + weight * eye[high]).astype(np.float32)
 
 
-def apply_rows_and_columns(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def apply_rows_and_columns(
+    x: jax.Array, rows: jax.Array, columns: jax.Array
+) -> jax.Array:
     """Resamples images by a matrix for each direction.
 
     Args:
@@ -43,8 +50,8 @@ def apply_rows_and_columns(x: jax.Array, rows: jax.Array, columns: jax.Array) ->
     Returns:
         [B, H, W, C] of x's type.
     """
-    # The TPU's default would round the weights to bfloat16 and flip 1 % of the argmaxes;
-    # 'high' costs a seventh of 'highest' and does not.
+    # The TPU's default would round the weights to bfloat16 and flip 1 % of the
+    # argmaxes; 'high' costs a seventh of 'highest' and does not.
     x = jnp.einsum("Hh,bhwc->bHwc", rows.astype(x.dtype), x, precision="high")
     return jnp.einsum("Ww,bHwc->bHWc", columns.astype(x.dtype), x, precision="high")
 

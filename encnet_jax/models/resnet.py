@@ -11,7 +11,7 @@ from encnet_jax.models.norm import STATISTICS_NAME, SyncBatchNorm
 
 
 class BackboneSpec(NamedTuple):
-    """Blocks of each stage, whether they are bottlenecks, channels of the first stage."""
+    """Blocks of each stage, whether they are bottlenecks, width of the first stage."""
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool
@@ -66,7 +66,9 @@ class Block(nn.Module):
         for i, (size, stride, dilation) in enumerate(layers, 1):
             last = i == len(layers)
             channels = out_channels if last else self.width
-            y = Conv(channels, size, stride, dilation, dtype=self.dtype, name=f"conv{i}")(y)
+            y = Conv(
+                channels, size, stride, dilation, dtype=self.dtype, name=f"conv{i}"
+            )(y)
             y = self._norm(f"norm{i}")(y, train)
             if not last:
                 y = nn.relu(y)

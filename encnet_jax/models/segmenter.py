@@ -45,7 +45,8 @@ class Segmenter(nn.Module):
                 outputs["se_logits"] = se_logits
         else:
             outputs["logits"] = self.head(stages["stage4"], train)
-        # Evaluation has no use for the auxiliary output, and XLA drops what is not used.
+        # Evaluation has no use for the auxiliary output, and XLA drops what is not
+        # used.
         if self.aux_head is not None:
             outputs[f"aux_{self.aux_output}"] = self.aux_head(stages["stage3"], train)
         return outputs

@@ -1,0 +1,117 @@
+"""Train and validation error against epoch, several runs in one picture (Figure 7).
+
+python -m encnet_jax.report curves RUN... [--output curves.png]
+"""
+
+import argparse
+import collections
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from encnet_jax import config as config_lib
+from encnet_jax.errors import UserError
+from encnet_jax.report.events import read_scalars
+
+
+class Curves(NamedTuple):
+    """Errors of a run in [0, 1] at points in time counted in epochs, ascending.
+
+    train, val: (f64[N] epochs, f64[N] errors).
+    """
+
+    name: str
+    train: tuple[np.ndarray, np.ndarray]
+    val: tuple[np.ndarray, np.ndarray]
+
+
+def load_curves(workdir: str) -> Curves:
+    """Reads a run's curves.
+
+    A point of the train curve is the mean over the batches that were logged since the
+    previous validation, augmented and with the batch's own statistics; the network
+    changes meanwhile. A point of the validation curve is the score of one network.
+
+    Args:
+        workdir: of a run, perhaps still running.
+
+    Raises:
+        UserError: it is not the folder of a classification run with a validation split.
+    """
+    file = pathlib.Path(workdir) / "config.json"
+    if not file.is_file():
+        raise UserError(f"{workdir} holds no config.json: name the workdir of a run")
+    config = config_lib.from_json(file.read_text())
+    scalars = read_scalars(workdir)
+    train = scalars.get("train/error", {})
+    val = scalars.get(f"val/{config.train.val_protocol}/error", {})
+    if not (train and val):
+        raise UserError(
+            f"{workdir} has {len(train)} train errors and {len(val)} validation errors;"
+            " wanted both: a classification run with a validation split, for example"
+            " --config configs/cifar10.py:resnet64d,curves"
+        )
+    steps_per_epoch = config.train.total_steps / config.train.epochs
+    return Curves(
+        pathlib.Path(workdir).name,
+        _in_epochs(_mean_between(train, list(val)), steps_per_epoch),
+        _in_epochs(val, steps_per_epoch),
+    )
+
+
+def _mean_between(values: dict[int, float], bounds: list[int]) -> dict[int, float]:
+    """Returns for each bound the mean of the values after the one before, up to it."""
+    groups = collections.defaultdict(list)
+    for step, value in values.items():
+        place = np.searchsorted(bounds, step)
+        if place < len(bounds):
+            groups[bounds[place]].append(value)
+    return {bound: float(np.mean(group)) for bound, group in groups.items()}
+
+
+def _in_epochs(values: dict[int, float], steps_per_epoch: float):
+    return np.array(list(values)) / steps_per_epoch, np.array(list(values.values()))
+
+
+def draw_curves(runs: Sequence[Curves], output: str) -> None:
+    """Writes a PNG: a colour for each run, validation solid, train dashed."""
+    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for number, run in enumerate(runs):
+        for kind, points, style in (("val", run.val, "-"), ("train", run.train, "--")):
+            epochs, errors = points
+            colour, label = f"C{number % 10}", f"{run.name} {kind}"
+            axes.plot(epochs, 100 * errors, style, color=colour, label=label)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("error (%)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    target = pathlib.Path(output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(target.name + ".partial")
+    figure.savefig(unfinished, format="png", dpi=120)
+    unfinished.replace(target)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encnet_jax.report curves", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("run", nargs="+", help="workdirs of classification runs")
+    parser.add_argument("--output", default="curves.png", help="the PNG to write")
+    args = parser.parse_args(argv[1:])
+    runs = [load_curves(workdir) for workdir in args.run]
+    draw_curves(runs, args.output)
+    for run in runs:
+        epochs, errors = run.val
+        print(
+            f"{run.name}: validation error {100 * errors[-1]:.2f} % at epoch"
+            f" {epochs[-1]:.2f}, train error {100 * run.train[1][-1]:.2f} %"
+        )
+    print(f"curves: {args.output}")

@@ -1,0 +1,46 @@
+"""Reading back the scalars that a run's logbook wrote."""
+
+import pathlib
+import struct
+from collections.abc import Iterator
+
+from tensorboardX.proto import event_pb2
+
+from encnet_jax.errors import UserError
+
+
+def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
+    """Reads every TensorBoard file of a run, in the order in which they were written.
+
+    TensorBoard's own reader would start TensorFlow, and with it every accelerator.
+
+    Returns:
+        name -> {step: value}, steps ascending; where a resumed run repeated a step, its
+        last value.
+
+    Raises:
+        UserError: there are no files.
+    """
+    files = sorted(pathlib.Path(workdir).glob("events.out.tfevents.*"))
+    if not files:
+        raise UserError(f"{workdir} holds no TensorBoard files: name a run's workdir")
+    scalars: dict[str, dict[int, float]] = {}
+    for file in files:
+        for record in _records(file.read_bytes()):
+            event = event_pb2.Event.FromString(record)
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    scalars.setdefault(value.tag, {})[event.step] = value.simple_value
+    return {name: dict(sorted(values.items())) for name, values in scalars.items()}
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    """Splits a file: a record's length u64, its checksum, the record, its checksum."""
+    start = 0
+    while start + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, start)
+        end = start + 12 + length
+        if end + 4 > len(data):
+            return  # A running job has not written the rest yet.
+        yield data[start + 12 : end]
+        start = end + 4

@@ -1,0 +1,116 @@
+"""Classification end to end: learning, evaluation, reports, resuming."""
+
+import json
+
+import numpy as np
+import pytest
+
+from encnet_jax import checkpoint, eval_run, predict_lib, train_lib
+from encnet_jax import config as config_lib
+from encnet_jax.errors import UserError
+from encnet_jax.report import curves
+from encnet_jax.report.events import read_scalars
+
+
+def discs_config(**fields):
+    config = config_lib.load("configs/cifar10.py:smoke")
+    config.eval.max_images = 0
+    config.eval.batch_size = 104  # Does not divide the 200 or 500 images.
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """EncNet-16k8d after 60 steps of 64 generated images."""
+    workdir = tmp_path_factory.mktemp("runs") / "learned"
+    config = discs_config(
+        **{
+            "model.draw_smoothing": False,
+            "train.batch_size": 64,
+            "train.total_steps": 60,
+            "train.eval_every_epochs": 20 / 28,
+            "train.log_every_steps": 4,
+        }
+    )
+    train_lib.train(config, str(workdir))
+    return workdir
+
+
+def test_learns_well_above_chance(learned):
+    scalars = read_scalars(str(learned))
+    errors = scalars["val/single/error"]
+    assert list(errors) == [20, 40, 60]
+    assert errors[60] < 0.5  # Chance is 0.9.
+    train_errors = list(scalars["train/error"].values())
+    assert train_errors[-1] < train_errors[0]
+
+
+@pytest.mark.slow
+def test_learns_cifar10_well_above_chance(reference_dir, tmp_path):
+    config = config_lib.load("configs/cifar10.py:encnet16k64d,curves")
+    config.data.data_dir = str(reference_dir / "data/tfds")
+    config.model.width = 8
+    config.train.batch_size, config.train.total_steps = 64, 200
+    config.eval.max_images = 1000
+    train_lib.train(config, str(tmp_path / "run"))
+    error = read_scalars(str(tmp_path / "run"))["val/single/error"][200]
+    assert error < 0.75  # Chance is 0.9.
+
+
+def test_learned_smoothing_factors_are_logged(learned):
+    scalars = read_scalars(str(learned))
+    assert 0.4 < scalars["train/smoothing_mean"][4] < 0.6
+    assert 0.2 < scalars["train/smoothing_std"][4] < 0.4  # U(0, 1) has 0.29.
+
+
+def test_test_error_is_reported(learned, capsys):
+    report = eval_run.evaluate_run(str(learned), split="test")
+    assert json.loads((learned / "report.json").read_text()) == report
+    assert report["images"] == 500 and report["model"] == "encnet 16k8d"
+    error = report["test/single/error"]
+    assert error == pytest.approx(np.mean(list(report["error"].values())))
+    assert 0 < error < 0.5
+    assert f"test/single/error: {100 * error:.2f} %" in capsys.readouterr().out
+    val = eval_run.evaluate_run(str(learned))["val/single/error"]
+    logged = read_scalars(str(learned))["val/single/error"][60]
+    assert val == pytest.approx(logged, abs=1e-6)
+
+
+def test_curves_of_a_run(learned):
+    run = curves.load_curves(str(learned))
+    np.testing.assert_allclose(run.val[0], np.array([20, 40, 60]) / 28)
+    assert len(run.train[1]) == 3 and run.train[1][-1] < run.train[1][0]
+
+
+def test_pictures_are_refused(learned, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="classifies whole images"):
+        predict_lib.predict_files(
+            str(learned), str(tmp_path / "a.png"), str(tmp_path / "out")
+        )
+
+
+@pytest.mark.slow
+def test_restart_changes_no_bit_with_drawn_smoothing(tmp_path):
+    fields = {"train.total_steps": 2, "data.val_split": ""}
+    train_lib.train(discs_config(**fields), str(tmp_path / "straight"))
+    config = discs_config(**fields)
+    config.train.max_minutes = 1e-9  # Stops after one step.
+    config.data.on_device = False
+    train_lib.train(config, str(tmp_path / "broken"))
+    assert checkpoint.find_step(str(tmp_path / "broken")) == 1
+    train_lib.train(discs_config(**fields), str(tmp_path / "broken"))
+    straight, broken = (
+        checkpoint.restore_variables(str(tmp_path / name))[0]["params"]
+        for name in ("straight", "broken")
+    )
+    kernel = straight["stage2_block01"]["scaling"]["attention"]["kernel"]
+    np.testing.assert_array_equal(
+        kernel, broken["stage2_block01"]["scaling"]["attention"]["kernel"]
+    )
+    np.testing.assert_array_equal(straight["stem"]["kernel"], broken["stem"]["kernel"])
+    with pytest.raises(UserError, match="no validation split: name one, --split test"):
+        eval_run.evaluate_run(str(tmp_path / "straight"))
