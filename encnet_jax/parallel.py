@@ -23,37 +23,55 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", folder)
 
 
-def _sharding(spec: PartitionSpec) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), spec)
+def _sharding(spec: PartitionSpec, devices: list | None = None) -> NamedSharding:
+    devices = jax.local_devices() if devices is None else devices
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), spec)
 
 
-def replicate(tree):
-    """Puts a tree of arrays on every local device, unstacked, as the pmapped step returns it.
+def replicate(tree, devices: list | None = None):
+    """Puts a tree of arrays on every local device, as the pmapped step returns it.
 
     A donated single-device array would fail in the first call with several processes.
     """
-    return jax.device_put(tree, _sharding(PartitionSpec()))
+    return jax.device_put(tree, _sharding(PartitionSpec(), devices))
 
 
-def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+def shard(batch, devices: list | None = None):
     """Spreads a process's batch over its devices.
 
     Args:
-        batch: arrays [b, ...], b a multiple of the local device count.
+        batch: tree of arrays [b, ...], b a multiple of the device count.
+        devices: None for all local ones.
 
     Returns:
         Arrays [devices, b / devices, ...], one row on each device.
     """
-    devices = jax.local_device_count()
-    stacked = {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()}
-    return jax.device_put(stacked, _sharding(PartitionSpec(AXIS)))
+    count = jax.local_device_count() if devices is None else len(devices)
+    stacked = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
+    return spread(stacked, devices)
+
+
+def spread(tree, devices: list | None = None):
+    """Puts row i of every array [devices, ...] of a tree on device i.
+
+    Args:
+        tree: of arrays.
+        devices: None for all local ones.
+    """
+    return jax.device_put(tree, _sharding(PartitionSpec(AXIS), devices))
 
 
 def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
-    """Yields sharded batches, starting the transfer of the next ones early."""
+    """Yields sharded batches, starting the transfer of the next ones early.
+
+    Args:
+        batches: see `shard`; those made on the devices, [devices, ...], pass unchanged.
+        ahead: batches under way.
+    """
     queue = collections.deque()
     for batch in batches:
-        queue.append(shard(batch))
+        made_there = isinstance(next(iter(batch.values())), jax.Array)
+        queue.append(batch if made_there else shard(batch))
         if len(queue) >= ahead:
             yield queue.popleft()
     yield from queue

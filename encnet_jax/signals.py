@@ -1,21 +1,41 @@
-"""Requests to stop: SIGTERM and Ctrl-C are noted, and the loop leaves when it can."""
+"""Requests to stop: by SIGTERM, Ctrl-C or a deadline; a run stops when it can."""
 
 import signal
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import jax
+from jax.experimental import multihost_utils
+
+Item = TypeVar("Item")
+
+
+class Stopped(Exception):
+    """Work was left unfinished because the run was asked to stop."""
 
 
 class StopRequest:
     """While entered, notes the first SIGTERM or SIGINT; a second SIGINT interrupts.
 
+    With several processes a request reaches all through JAX's preemption service, which
+    listens to SIGTERM itself and picks a moment that none has passed. A save needs all
+    of them, and a signal may have come to one.
+
     Attributes:
-        name: of the signal, or None.
+        reason: what asked for the stop, or None.
     """
 
     def __init__(self):
-        self.name = None
+        self.reason = None
+        self._agreed = False
+        self._moment = 0
         self._previous = {}
+        self._several = jax.process_count() > 1
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # A handler for SIGTERM would take JAX's own away.
+        numbers = (signal.SIGINT,) if self._several else (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
             self._previous[number] = signal.signal(number, self._note)
         return self
 
@@ -24,9 +44,52 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number, frame) -> None:
-        if self.name and number == signal.SIGINT:
+        if self.reason and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.name = signal.Signals(number).name
+        self.request(signal.Signals(number).name)
 
-    def __bool__(self) -> bool:
-        return self.name is not None
+    def request(self, reason: str) -> None:
+        """Asks for a stop on behalf of this process; the first reason counts."""
+        if self.reason:
+            return
+        self.reason = reason
+        if self._several:
+            signal.raise_signal(signal.SIGTERM)
+
+    def agreed(self) -> bool:
+        """Tells whether to stop now; the same answer in every process.
+
+        All processes must ask equally often and in the same order.
+        """
+        if not self._agreed:
+            self._moment += 1
+            if self._several:
+                now = multihost_utils.reached_preemption_sync_point(self._moment)
+                if now and not self.reason:
+                    self.reason = "SIGTERM"  # In this process or another.
+                self._agreed = now
+            else:
+                self._agreed = self.reason is not None
+        return self._agreed
+
+    def watch(self, items: Iterable[Item], times: int) -> Iterator[Item]:
+        """Yields items until a stop is agreed.
+
+        Args:
+            items: at most `times`; their number may differ between processes.
+            times: how often to ask, equal in all processes.
+
+        Raises:
+            Stopped: a stop is agreed, at the same question in every process.
+        """
+        asked = 0
+        for item in items:
+            asked += 1
+            self._raise_if_agreed()
+            yield item
+        for _ in range(asked, times):
+            self._raise_if_agreed()
+
+    def _raise_if_agreed(self) -> None:
+        if self.agreed():
+            raise Stopped(self.reason)

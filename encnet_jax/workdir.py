@@ -4,9 +4,11 @@ import contextlib
 import fcntl
 from collections.abc import Iterator
 
+import jax
 from etils import epath
 
 from encnet_jax import config as config_lib
+from encnet_jax import distributed
 from encnet_jax.errors import UserError
 
 
@@ -14,13 +16,30 @@ from encnet_jax.errors import UserError
 def locked(workdir: str) -> Iterator[None]:
     """Makes the folder and holds it, so that no second run writes into it.
 
-    Folders on object stores cannot be locked and are not.
+    Process 0 holds it for all. Folders on object stores cannot be locked and are not.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another run holds it, it cannot be made, or the processes of this run
+            do not share it.
     """
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            distributed.together(lambda: stack.enter_context(_held(workdir)))
+        else:
+            distributed.together(lambda: None)
+        distributed.check_shared(workdir)
+        yield
+
+
+@contextlib.contextmanager
+def _held(workdir: str) -> Iterator[None]:
     path = epath.Path(workdir)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{workdir} cannot be made ({error}); choose another --workdir"
+        ) from None
     if "://" in str(workdir):
         yield
         return
@@ -50,7 +69,9 @@ def check_same_config(workdir: str, saved, config) -> None:
 
 
 def save_config(workdir: str, config) -> None:
-    """Writes WORKDIR/config.json, whole or not at all."""
+    """Writes WORKDIR/config.json, whole or not at all; process 0 does."""
+    if jax.process_index() != 0:
+        return
     target = epath.Path(workdir) / "config.json"
     partial = epath.Path(workdir) / "config.json.partial"
     partial.write_text(config_lib.to_json(config) + "\n")

@@ -1,0 +1,159 @@
+"""Kills a training run over and over, and compares what comes out with a quiet run.
+
+python benchmarks/faults.py [--kills 20] [--seed 0]
+
+The run is killed with SIGKILL at random moments of its steps, its checkpoint writes and
+its evaluations, started again each time, and must end with bit-identical parameters.
+Prints a line for each kill and a tally. Exit status 1 if anything differs.
+"""
+
+import argparse
+import collections
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+PHASES = ("steps", "checkpoint", "evaluation")
+LONGEST_DELAY_S = 0.3  # Of a kill, after its phase has begun.
+MOST_SAVES = 2  # Between two kills.
+COMMAND = (
+    "--config=configs/quickstart.py:smoke",
+    "--config.data.crop_size=32",
+    "--config.model.head_channels=16",
+    "--config.model.aux_channels=8",
+    "--config.train.batch_size=4",
+    "--config.train.eval_every_epochs=0.1",
+    "--config.train.checkpoint_every_steps=3",
+    "--config.train.keep_checkpoints=1000",
+    "--config.train.num_pictures=0",
+    "--config.eval.max_images=16",
+)
+
+
+def main() -> int:
+    """Runs quietly, runs under fire, compares."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        return run_child(pathlib.Path(args.child), args.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        quiet, shot = pathlib.Path(folder, "quiet"), pathlib.Path(folder, "shot")
+        start(quiet, args.steps).wait()
+        tally = run_under_fire(shot, args)
+        same = differences(quiet, shot) == []
+    print(f"kills: {sum(tally.values())}, {dict(tally)}")
+    print("final parameters, statistics:", "bit-identical" if same else "DIFFERENT")
+    return 0 if same else 1
+
+
+def start(workdir: pathlib.Path, steps: int) -> subprocess.Popen:
+    """Starts a training run in a process of its own."""
+    workdir.mkdir(exist_ok=True)
+    (workdir / "phase").write_text("start")
+    command = [sys.executable, __file__, f"--child={workdir}", f"--steps={steps}"]
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
+        **os.environ,
+        "PYTHONPATH": str(PROJECT),
+    }
+    with open(workdir / "log", "a") as log:
+        return subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdout=log, stderr=log
+        )
+
+
+def run_child(workdir: pathlib.Path, steps: int) -> int:
+    """Trains, and keeps in a file what it is at."""
+    import train
+    from encnet_jax import cli, train_lib
+    from encnet_jax.validate import Validator
+
+    def noted(phase, function):
+        def wrapper(*args):
+            (workdir / "phase").write_text(phase)
+            try:
+                return function(*args)
+            finally:
+                (workdir / "phase").write_text("steps")
+
+        return wrapper
+
+    Validator.score = noted("evaluation", Validator.score)
+    train_lib._loop = noted("steps", train_lib._loop)
+    flags = (f"--workdir={workdir}", f"--config.train.total_steps={steps}")
+    return cli.run(train.main, ["train.py", *COMMAND, *flags])
+
+
+def phase_of(workdir: pathlib.Path) -> str:
+    """Returns what a run is at: 'start' or one of PHASES."""
+    if any((workdir / "checkpoints").glob("*-tmp*")):
+        return "checkpoint"
+    return (workdir / "phase").read_text() or "steps"
+
+
+def checkpoints_of(workdir: pathlib.Path) -> list[int]:
+    """Returns the steps of the checkpoints there are; none is ever removed here."""
+    folders = (workdir / "checkpoints").glob("*")
+    return [int(path.name) for path in folders if path.name.isdigit()]
+
+
+def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
+    """Kills and restarts a run until it ends by itself; counts kills by phase."""
+    tally, chance = collections.Counter(), random.Random(args.seed)
+    while True:
+        process = start(workdir, args.steps)
+        kills = sum(tally.values())
+        target = PHASES[kills % len(PHASES)] if kills < args.kills else None
+        # Without some progress between kills all would fall on the same few steps.
+        wanted = len(checkpoints_of(workdir)) + chance.randint(0, MOST_SAVES)
+        delay = chance.uniform(0, LONGEST_DELAY_S)
+        while process.poll() is None and (
+            target is None
+            or len(checkpoints_of(workdir)) < wanted
+            or phase_of(workdir) != target
+        ):
+            time.sleep(0.002)
+        if process.poll() is None:
+            time.sleep(delay)
+            phase = phase_of(workdir)
+            process.kill()
+        if process.wait() == 0:
+            return tally
+        if process.returncode != -9:
+            raise SystemExit((workdir / "log").read_text()[-3000:])
+        tally[phase] += 1
+        newest = max(checkpoints_of(workdir), default=None)
+        print(
+            f"kill {kills + 1}: during {phase}; newest checkpoint {newest}", flush=True
+        )
+
+
+def differences(quiet: pathlib.Path, shot: pathlib.Path) -> list[str]:
+    """Names the arrays of the last checkpoints that are not equal bit for bit."""
+    import jax
+
+    from encnet_jax import checkpoint
+
+    ours, theirs = (
+        jax.tree_util.tree_leaves_with_path(checkpoint.restore_variables(str(run))[0])
+        for run in (quiet, shot)
+    )
+    return [
+        jax.tree_util.keystr(path)
+        for (path, one), (_, other) in zip(ours, theirs, strict=True)
+        if one.tobytes() != other.tobytes()
+    ]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(PROJECT))
+    sys.exit(main())

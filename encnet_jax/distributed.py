@@ -1,0 +1,167 @@
+"""Several processes as one run: joining them, failing together, one shared folder."""
+
+import contextlib
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+
+from encnet_jax.errors import PeersMissingError, UserError
+
+Result = TypeVar("Result")
+HEARTBEAT_TIMEOUT_S = 60  # A process that is silent for so long takes the run down.
+_PROBE_TIMEOUT_S = 10  # Network file systems show new files late.
+
+
+def join(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    timeout_s: float = 300.0,
+) -> None:
+    """Joins the other processes of this run; alone if there are none.
+
+    Must come before anything else that JAX does. Where processes are missing after
+    timeout_s, prints one line and ends this process with the status of
+    PeersMissingError: nothing that JAX does by itself then can be caught.
+
+    Args:
+        coordinator_address: host:port of process 0, which listens there.
+        num_processes: of the whole run.
+        process_id: of this process, from 0.
+            All three, or none: Cloud TPU, SLURM and Open MPI are asked then.
+        timeout_s: how long to wait for the other processes.
+
+    Raises:
+        UserError: only some of the three are given, or they do not fit.
+    """
+    given = (coordinator_address, num_processes, process_id)
+    _check(*given)
+    try:
+        with _time_limit(timeout_s, coordinator_address or "the cluster's first host"):
+            jax.distributed.initialize(
+                *given,
+                # JAX's own limit ends the process with 134: ours must come first.
+                initialization_timeout=int(timeout_s) + 60,
+                heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
+            )
+            jax.device_count()  # On TPUs this is where a missing host is waited for.
+    except ValueError as error:
+        if "coordinator_address" not in str(error):
+            raise
+        return  # No flags and no cluster: one process.
+
+
+def _check(coordinator_address, num_processes, process_id) -> None:
+    flags = {
+        "--coordinator_address": coordinator_address,
+        "--num_processes": num_processes,
+        "--process_id": process_id,
+    }
+    missing = [flag for flag, value in flags.items() if value is None]
+    if 0 < len(missing) < len(flags):
+        raise UserError(
+            f"{', '.join(missing)} is missing: give all of {', '.join(flags)}"
+        )
+    if missing:
+        return
+    host, _, port = coordinator_address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(
+            f"--coordinator_address is {coordinator_address!r}, wanted HOST:PORT of"
+            " process 0"
+        )
+    if not 0 <= process_id < num_processes:
+        raise UserError(
+            f"--process_id is {process_id}, wanted 0 to {num_processes - 1}"
+            f" (--num_processes is {num_processes})"
+        )
+
+
+@contextlib.contextmanager
+def _time_limit(timeout_s: float, coordinator: str) -> Iterator[None]:
+    timer = threading.Timer(timeout_s, _leave, [timeout_s, coordinator])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _leave(timeout_s: float, coordinator: str) -> None:
+    line = (
+        f"error: other processes did not appear at {coordinator} in {timeout_s:g} s:"
+        " start this on every host (gcloud: --worker=all), or run on one host alone"
+    )
+    print(line, file=sys.stderr, flush=True)
+    os._exit(PeersMissingError.exit_status)
+
+
+def together(action: Callable[[], Result]) -> Result:
+    """Runs an action in every process; where it fails in one, it fails in all.
+
+    Without this the others would wait for the one that left until the heartbeat ends.
+
+    Raises:
+        UserError: the action's own, or one that names the processes where it failed.
+    """
+    failure = result = None
+    try:
+        result = action()
+    except UserError as error:
+        failure = error
+    if jax.process_count() > 1:
+        failed = multihost_utils.process_allgather(np.array(failure is not None))
+        if failed.any() and failure is None:
+            who = ", ".join(map(str, np.flatnonzero(failed)))
+            failure = UserError(f"process {who} could not go on; its message says why")
+    if failure is not None:
+        raise failure
+    return result
+
+
+def check_shared(folder: str) -> None:
+    """Makes sure that all processes write into one and the same folder.
+
+    Process 0 writes a file, all others must see it.
+
+    Raises:
+        UserError: some do not: the folder is local to a host.
+    """
+    if jax.process_count() == 1:
+        return
+    mine = np.array(secrets.randbits(31), np.int32)
+    if jax.process_index() == 0:
+        (epath.Path(folder) / f".probe-{mine}").touch()
+    # Returns after process 0 has come here, hence after it has written.
+    name = f".probe-{multihost_utils.broadcast_one_to_all(mine)}"
+    path = epath.Path(folder) / name
+    try:
+        together(lambda: _await(path, folder))
+    finally:
+        if jax.process_index() == 0:
+            path.unlink(missing_ok=True)
+
+
+def _await(path: epath.Path, folder: str) -> None:
+    deadline = time.monotonic() + _PROBE_TIMEOUT_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"process {jax.process_index()} does not see what process 0 writes into"
+                f" {folder}; wanted a folder that all hosts share: gs://BUCKET/FOLDER"
+                " or a network file system"
+            )
+        if path.parent.exists():
+            list(path.parent.iterdir())  # Makes a network file system look again.
+        time.sleep(0.5)

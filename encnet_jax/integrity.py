@@ -1,0 +1,98 @@
+"""Checksums in a checkpoint: Orbax notices missing files, but takes flipped bytes."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from etils import epath
+
+from encnet_jax.errors import UserError
+
+NAME = "sha256.json"
+# Orbax writes them after the checksums: that the save ended, and when.
+_WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
+
+
+def seal(folder: epath.Path) -> None:
+    """Writes the size and SHA-256 of every file of a folder into the folder."""
+    files = {
+        name: [path.stat().length, _sha256(path)]
+        for name, path in sorted(_files(folder))
+        if name not in _WRITTEN_LATER
+    }
+    (folder / NAME).write_text(json.dumps(files, indent=0))
+
+
+def find_damage(folder: epath.Path) -> str | None:
+    """Names the first file that is not as it was sealed; None if all are."""
+    try:
+        files = json.loads((folder / NAME).read_text())
+    except FileNotFoundError:
+        return f"{NAME} is missing"
+    except ValueError:
+        return f"{NAME} cannot be read"
+    for name, (size, digest) in files.items():
+        path = folder / name
+        if not path.exists():
+            return f"{name} is missing"
+        if path.stat().length != size:
+            return f"{name} has {path.stat().length} bytes instead of {size}"
+        if _sha256(path) != digest:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Path]]:
+    # epath has no recursive glob, for the sake of object stores.
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path, f"{prefix}{path.name}/")
+        elif path.name != NAME:
+            yield f"{prefix}{path.name}", path
+
+
+def _sha256(path: epath.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
+    """Looks for the newest undamaged checkpoint.
+
+    Args:
+        folder: of checkpoints, each in a folder named by its step; may be missing.
+
+    Returns:
+        (its step or None, {newer step: its damage}).
+    """
+    damaged = {}
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    for step in sorted(map(int, filter(str.isdigit, names)), reverse=True):
+        damage = find_damage(folder / str(step))
+        if damage is None:
+            return step, damaged
+        damaged[step] = damage
+    return None, damaged
+
+
+def set_aside_damaged(folder: epath.Path) -> None:
+    """Renames checkpoints newer than the newest whole one to STEP.damaged, and says so.
+
+    Raises:
+        UserError: there are checkpoints, but none is whole; nothing is renamed.
+    """
+    step, damaged = newest_whole(folder)
+    if damaged and step is None:
+        raise UserError(
+            f"no checkpoint in {folder} is whole ({describe(damaged)}); restore one, or"
+            " remove the folder to start anew"
+        )
+    if damaged:
+        print(f"skipped damaged checkpoints: {describe(damaged)}; going on from {step}")
+    for name in map(str, damaged):
+        (folder / name).rename(folder / f"{name}.damaged")
+
+
+def describe(damaged: dict[int, str]) -> str:
+    """Returns '{step}: {damage}', joined for one line."""
+    return "; ".join(f"step {step}: {damage}" for step, damage in damaged.items())

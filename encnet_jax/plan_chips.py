@@ -1,0 +1,72 @@
+"""TPU chips: what they offer, and slices of them that need not be there."""
+
+import os
+from typing import NamedTuple
+
+import jax
+from jax.experimental import topologies
+
+from encnet_jax.errors import UserError
+
+
+class Chip(NamedTuple):
+    """What one chip offers.
+
+    Attributes:
+        hbm_bytes: what the compiler lets a program use.
+        flops: bfloat16 operations a second.
+        bytes_per_s: to and from HBM.
+        config_name: how libtpu names one device for each chip.
+    """
+
+    hbm_bytes: float
+    flops: float
+    bytes_per_s: float
+    config_name: str
+
+
+# Speeds: cloud.google.com/tpu/docs, one page a generation. HBM: the limit that libtpu
+# names when a program does not fit.
+CHIPS = {
+    "v4": Chip(30.75 * 2**30, 275e12, 1228e9, "megacore"),
+    "v5e": Chip(15.75 * 2**30, 197e12, 819e9, "default"),
+    "v5p": Chip(95.74 * 2**30, 459e12, 2765e9, "megacore"),
+    "v6e": Chip(31.25 * 2**30, 918e12, 1640e9, "default"),
+}
+LIBTPU = "libtpu==0.0.42"
+
+
+def open_topology(name: str) -> tuple[Chip, list]:
+    """Returns the chip and the devices of a slice, for compiling only.
+
+    Args:
+        name: for example 'v5e:2x4' or 'v4:2x2x1'.
+
+    Raises:
+        UserError: no such chip or shape, or libtpu is not installed.
+    """
+    generation, _, shape = name.partition(":")
+    if generation not in CHIPS or not shape:
+        raise UserError(
+            f"--topology is {name!r}, wanted CHIP:SHAPE such as v5e:2x4 or v4:2x2x1;"
+            f" chips: {', '.join(CHIPS)}"
+        )
+    try:
+        import libtpu  # noqa: F401  (what compiles for TPUs)
+    except ImportError:
+        raise UserError(
+            "the package libtpu is not installed, which compiles for TPUs on any"
+            f" machine; pip install {LIBTPU} (see requirements-plan.txt)"
+        ) from None
+    # Without these libtpu asks a cloud's metadata server, and refuses a second process.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    chip = CHIPS[generation]
+    try:
+        topology = topologies.get_topology_desc(
+            platform="tpu", topology_name=name, chip_config_name=chip.config_name
+        )
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise UserError(f"--topology {name} cannot be had: {text}") from None
+    return chip, list(topology.devices)

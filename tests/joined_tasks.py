@@ -1,0 +1,125 @@
+"""What the processes of tests/test_distributed.py do: joined_tasks.py --task=NAME."""
+
+import itertools
+import os
+import pathlib
+import resource
+import signal
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+from jax.experimental import multihost_utils
+
+from encnet_jax import cli, config, distributed, parallel, workdir
+from encnet_jax.checkpointer import Checkpointer
+from encnet_jax.errors import UserError
+from encnet_jax.signals import Stopped, StopRequest
+from encnet_jax.train_state import TrainState
+
+
+def make_state(step: int = 5, fill: float | None = None) -> TrainState:
+    """A state of random numbers, which depend on the step, or of one number."""
+
+    def draw(index, shape):
+        if fill is not None:
+            return jnp.full(shape, fill, jnp.float32)
+        random = np.random.default_rng([step, index])
+        return jnp.asarray(random.standard_normal(shape, np.float32))
+
+    params = {"conv": {"kernel": draw(0, (3, 3, 8, 17)), "bias": draw(1, (17,))}}
+    statistics = {"norm": {"mean": draw(2, (17,)), "var": draw(3, (17,))}}
+    variables = {"params": params, "batch_stats": statistics}
+    state = TrainState.create(variables, optax.trace(0.9), ema=True)
+    return parallel.replicate(state.replace(step=jnp.asarray(step, jnp.int32)))
+
+
+def settings():
+    """Any resolved configuration."""
+    return config.resolve(config.load("configs/quickstart.py:smoke"))
+
+
+def save(folder):
+    """Saves a state from all devices."""
+    with Checkpointer(folder, keep=1) as checkpointer:
+        checkpointer.save(make_state(), settings(), score=None)
+
+
+def restore(folder):
+    """Restores it onto all devices and writes what each process got."""
+    with Checkpointer(folder, keep=1) as checkpointer:
+        state = checkpointer.restore(make_state(fill=0.0))
+    assert all(
+        len(x.devices()) == jax.local_device_count() for x in jax.tree.leaves(state)
+    )
+    arrays = {str(i): x for i, x in enumerate(jax.tree.leaves(state))}
+    np.savez(f"{folder}/restored_{jax.process_index()}.npz", **arrays)
+
+
+def stop(folder):
+    """Works, then evaluates unequal shares until told to stop, and says when."""
+    with StopRequest() as request:
+        pathlib.Path(folder, f"ready_{jax.process_index()}").touch()
+        share = 3 + jax.process_index()
+        for step in itertools.count():
+            multihost_utils.sync_global_devices("step")
+            try:
+                for _ in request.watch(range(share), times=5):
+                    time.sleep(0.02)
+            except Stopped:
+                pass
+            if request.agreed():
+                print(f"stopped after step {step} by {request.reason}")
+                return
+
+
+def separate(folder):
+    """Uses a folder of its own, as on a host without shared storage."""
+    with workdir.locked(f"{folder}/{jax.process_index()}"):
+        print("went on")
+
+
+def fail(folder):
+    """Fails in one process alone."""
+
+    def action():
+        if jax.process_index() == 1:
+            raise UserError("no such image")
+
+    distributed.together(action)
+
+
+def fill_disk(folder):
+    """Saves twice; before the second time no file may grow any more."""
+    with Checkpointer(folder, keep=1) as checkpointer:
+        checkpointer.save(make_state(1), settings(), score=None)
+    with Checkpointer(folder, keep=1) as checkpointer:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+        checkpointer.save(make_state(2), settings(), score=None)
+
+
+def die(folder):
+    """Ends process 1 as a lost machine would."""
+    for step in itertools.count():
+        multihost_utils.sync_global_devices("step")
+        if step == 3 and jax.process_index() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(argv):
+    def define(values):
+        cli.define_processes(values)
+        flags.DEFINE_string("task", None, "", flag_values=values)
+        flags.DEFINE_string("folder", None, "", flag_values=values)
+
+    values = cli.parse(argv, define)
+    cli.join_processes(values)
+    globals()[values.task](values.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))

@@ -1,0 +1,130 @@
+"""Checkpoints: whole or not at all, and what is damaged is never used."""
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+from joined_tasks import make_state, settings
+from processes import finish, start
+
+from encnet_jax import checkpoint, integrity
+from encnet_jax import config as config_lib
+from encnet_jax.checkpointer import Checkpointer
+from encnet_jax.errors import UserError
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A run with checkpoints of steps 1, 2 and 3; step 2 has the best score."""
+    with Checkpointer(str(tmp_path), keep=3) as checkpointer:
+        for step, score in ((1, 0.1), (2, 0.5), (3, 0.2)):
+            checkpointer.save(make_state(step), settings(), score)
+    return tmp_path
+
+
+def assert_equal(ours, theirs):
+    for one, other in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def restore(workdir):
+    with Checkpointer(str(workdir), keep=3) as checkpointer:
+        return checkpointer.restore(make_state(fill=0.0))
+
+
+def largest_file(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def delete(path):
+    path.unlink()
+
+
+def test_what_is_saved_comes_back(workdir):
+    state = restore(workdir)
+    assert_equal(state, make_state(3))
+    assert state.params["conv"]["bias"].sharding == make_state().step.sharding
+    variables, config = checkpoint.restore_variables(str(workdir), "best")
+    expected = make_state(2)
+    assert_equal(variables["params"], expected.ema_params)
+    assert_equal(variables["batch_stats"], expected.batch_stats)
+    assert config_lib.to_json(config) == config_lib.to_json(settings())
+
+
+@pytest.mark.parametrize(
+    "harm, message",
+    [
+        (flip, "has changed since it was written"),
+        (truncate, "bytes instead of"),
+        (delete, "is missing"),
+    ],
+)
+def test_damaged_files_are_named_and_skipped(harm, message, workdir, capsys):
+    folder = workdir / "checkpoints" / "3"
+    path = largest_file(folder)
+    harm(path)
+    with pytest.raises(UserError, match=f"checkpoint 3 .* is damaged: .*{message}"):
+        checkpoint.restore_variables(str(workdir), 3)
+    assert checkpoint.find_step(str(workdir)) == 2
+    assert_equal(restore(workdir), make_state(2))
+    shown = capsys.readouterr().out
+    assert f"step 3: {path.relative_to(folder)}" in shown and message in shown
+    # The run comes to step 3 again, and must be able to save it.
+    with Checkpointer(str(workdir), keep=3) as checkpointer:
+        checkpointer.save(make_state(3), settings(), None)
+    assert_equal(restore(workdir), make_state(3))
+
+
+def test_every_file_is_checked(workdir):
+    folder = workdir / "checkpoints" / "3"
+    later = {"_CHECKPOINT_METADATA", "commit_success.txt"}
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.parent == folder and path.name in later:
+            continue
+        before = path.read_bytes()
+        flip(path)
+        assert integrity.find_damage(epath.Path(folder)), path
+        path.write_bytes(before)
+    assert integrity.find_damage(epath.Path(folder)) is None
+
+
+def test_no_whole_checkpoint_is_an_error_and_changes_nothing(workdir):
+    for step in (1, 2, 3):
+        truncate(largest_file(workdir / "checkpoints" / str(step)))
+    with pytest.raises(UserError, match="no checkpoint in .* is whole"):
+        Checkpointer(str(workdir), keep=3)
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {
+        "1",
+        "2",
+        "3",
+    }
+
+
+def test_a_half_written_checkpoint_is_cleared_away(workdir):
+    left = workdir / "checkpoints" / "4.orbax-checkpoint-tmp"
+    (left / "variables").mkdir(parents=True)
+    assert checkpoint.find_step(str(workdir)) == 3
+    with Checkpointer(str(workdir), keep=3) as checkpointer:
+        assert checkpointer.latest_step() == 3
+        checkpointer.save(make_state(4), settings(), None)
+    assert not left.exists()
+    assert_equal(restore(workdir), make_state(4))
+
+
+def test_a_full_disk_is_named_and_spares_the_previous_checkpoint(tmp_path):
+    command = ("tests/joined_tasks.py", "--task=fill_disk", f"--folder={tmp_path}")
+    ((status, text),) = finish(start(*command), timeout_s=300)
+    assert status == 2, text
+    assert "no space to write" in text and "whole one is step 1" in text
+    assert_equal(restore(tmp_path), make_state(1))

@@ -1,0 +1,159 @@
+"""Several real processes: the same training, evaluation and checkpoints as one."""
+
+import glob
+import json
+import re
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+from joined_tasks import make_state
+from processes import SMOKE, finish, start, start_joined, succeed, wait_for
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from encnet_jax import checkpoint, distributed
+from encnet_jax.errors import UserError
+
+NO_DROPOUT = "--config.model.dropout=0.0"  # Its units are drawn for each device.
+
+
+def scalars(workdir):
+    events = EventAccumulator(str(workdir))
+    events.Reload()
+    return {
+        tag: [event.value for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+        if tag != "train/images_per_second"
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Four steps on eight devices: of one process, and of two with four each."""
+    alone, joined = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("joined")
+    command = ("train.py", *SMOKE, NO_DROPOUT)
+    succeed(
+        start(*command, f"--workdir={alone}", devices=8),
+        *start_joined(2, *command, f"--workdir={joined}", devices=4),
+    )
+    return alone, joined
+
+
+def test_training_equals_one_process(trained):
+    alone, joined = map(scalars, trained)
+    assert alone.keys() == joined.keys() and len(alone["train/loss"]) == 2
+    for name, values in alone.items():
+        np.testing.assert_allclose(joined[name], values, rtol=2e-4, err_msg=name)
+    states = [checkpoint.restore_variables(str(folder))[0] for folder in trained]
+    assert {"params", "batch_stats"} == set(states[0])
+    for ours, theirs in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
+
+
+def test_only_process_0_writes_logs(trained):
+    for workdir in trained:
+        assert len(glob.glob(f"{workdir}/events.*")) == 1
+
+
+def test_evaluation_on_three_processes_equals_one(trained):
+    reports = []
+    for processes in (1, 3):
+        command = ("eval.py", f"--workdir={trained[1]}")
+        succeed(*(start_joined(processes, *command)))
+        reports.append(json.loads((trained[1] / "report.json").read_text()))
+    assert [report.pop("devices") for report in reports] == ["1 x cpu", "3 x cpu"]
+    assert reports[0]["images"] == 17
+    assert reports[0] == reports[1]
+
+
+def run_task(name, folder, *, processes, devices=1, timeout_s=300):
+    return finish(
+        *start_joined(
+            processes,
+            "tests/joined_tasks.py",
+            f"--task={name}",
+            f"--folder={folder}",
+            devices=devices,
+        ),
+        timeout_s=timeout_s,
+    )
+
+
+@pytest.mark.parametrize("saving, restoring", [((2, 4), (1, 1)), ((1, 1), (2, 4))])
+def test_checkpoints_pass_between_numbers_of_processes(saving, restoring, tmp_path):
+    for task, (processes, devices) in (("save", saving), ("restore", restoring)):
+        for status, text in run_task(
+            task, tmp_path, processes=processes, devices=devices
+        ):
+            assert status == 0, text
+    expected = jax.tree.leaves(make_state())
+    for process in range(restoring[0]):
+        restored = np.load(tmp_path / f"restored_{process}.npz")
+        assert len(restored) == len(expected)
+        for index, array in enumerate(expected):
+            np.testing.assert_array_equal(restored[str(index)], array)
+
+
+def test_one_signal_stops_all_processes_at_the_same_step(tmp_path):
+    command = ("tests/joined_tasks.py", "--task=stop", f"--folder={tmp_path}")
+    processes = start_joined(2, *command)
+    for index in range(2):
+        wait_for(tmp_path, f"ready_{index}", *processes)
+    time.sleep(1)
+    processes[1].send_signal(signal.SIGTERM)
+    texts = succeed(*processes)
+    stops = [re.search(r"stopped after step (\d+) by SIGTERM", t)[1] for t in texts]
+    assert stops[0] == stops[1]
+
+
+def test_what_fails_in_one_process_fails_in_all(tmp_path):
+    ended = run_task("fail", tmp_path, processes=2)
+    assert [status for status, _ in ended] == [2, 2]
+    assert "process 1 could not go on" in ended[0].text
+    assert "error: no such image" in ended[1].text
+
+
+def test_folders_of_their_own_are_refused(tmp_path, monkeypatch):
+    ended = run_task("separate", tmp_path, processes=2)
+    assert [status for status, _ in ended] == [2, 2]
+    assert "gs://" in ended[1].text and "does not see" in ended[1].text
+    assert not any("went on" in text for _, text in ended)
+    assert not list(tmp_path.glob("*/.probe*"))
+
+
+def test_a_lost_process_takes_the_others_down(tmp_path):
+    ended = run_task("die", tmp_path, processes=2)
+    assert ended[1].status == -signal.SIGKILL
+    assert ended[0].status in (1, 134, -signal.SIGABRT)
+    assert re.search("start it again on every host|another task died", ended[0].text)
+
+
+@pytest.mark.parametrize("present", [0, 1])
+def test_missing_processes_are_named(present):
+    command = (
+        "train.py",
+        *SMOKE,
+        "--coordinator_address=localhost:1",
+        "--num_processes=2",
+    )
+    if present == 0:
+        command = (*command[:-2], "--coordinator_address=localhost:0", command[-1])
+    process = start(*command, f"--process_id={present}", "--peers_timeout_s=2")
+    ((status, text),) = finish(process, timeout_s=300)
+    assert status == 4, text
+    assert "start this on every host" in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (("h:1", 2, None), "--process_id is missing"),
+        (("h", 2, 0), "wanted HOST:PORT"),
+        (("h:1", 2, 2), "wanted 0 to 1"),
+    ],
+)
+def test_wrong_flags_are_refused(flags, message):
+    with pytest.raises(UserError, match=message):
+        distributed.join(*flags)

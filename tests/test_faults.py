@@ -1,0 +1,102 @@
+"""Nothing is lost when a run is stopped, killed, or loses a process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from processes import PROJECT, SMOKE, finish, start_joined, succeed, wait_for
+
+from encnet_jax import checkpoint, eval_lib, train_lib
+from encnet_jax import config as config_lib
+from encnet_jax.metrics import ConfusionMatrix
+
+
+def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
+    tmp_path, monkeypatch
+):
+    """Steps and scores are made up: what is tested is who asks, saves and goes on."""
+
+    def step(state, batch):
+        return state.replace(step=state.step + 1), {"loss": np.float32(0)}
+
+    seen = []
+
+    def confusion(self, variables, examples, total=None):
+        for example in examples:
+            seen.append(example["id"])
+            if len(seen) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return ConfusionMatrix(self.num_classes)
+
+    monkeypatch.setattr(train_lib, "parallel_step", lambda *_: step)
+    monkeypatch.setattr(eval_lib.Evaluator, "confusion", confusion)
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.train.num_pictures = 0
+    config.train.eval_every_epochs = 2 / 50  # Fifty steps are an epoch: after step 2.
+    config.train.checkpoint_every_steps = 100
+    workdir = str(tmp_path)
+    train_lib.train(config, workdir)
+    assert checkpoint.find_step(workdir) == 2 and len(seen) == 3
+    train_lib.train(config, workdir)
+    assert checkpoint.find_step(workdir) == 4 and len(seen) == 3 + 8
+
+
+LONG = ("train.py", *SMOKE, "--config.train.total_steps=100000")
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_saves_and_the_next_start_goes_on(tmp_path):
+    command = (
+        *LONG,
+        f"--workdir={tmp_path}",
+        "--config.train.checkpoint_every_steps=1",
+    )
+    processes = start_joined(2, *command)
+    wait_for(tmp_path / "checkpoints", "[1-9]", *processes)
+    processes[1].send_signal(signal.SIGTERM)
+    texts = succeed(*processes)
+    stopped = int(re.search(r"stopped by SIGTERM at step (\d+)", texts[0])[1])
+    assert checkpoint.find_step(str(tmp_path)) == stopped
+    limit = "--config.train.max_minutes=0.0001"
+    texts = succeed(*start_joined(2, *command, limit))
+    assert f"resuming at step {stopped} of 100000" in texts[0]
+    assert checkpoint.find_step(str(tmp_path)) > stopped
+
+
+@pytest.mark.slow
+def test_a_killed_process_takes_the_run_down_and_the_next_start_goes_on(tmp_path):
+    command = (
+        *LONG,
+        f"--workdir={tmp_path}",
+        "--config.train.checkpoint_every_steps=2",
+    )
+    processes = start_joined(2, *command)
+    wait_for(tmp_path / "checkpoints", "[1-9]", *processes)
+    processes[1].kill()
+    ended = finish(*processes, timeout_s=100)
+    assert ended[0].status not in (0, None)
+    assert re.search("start it again on every host|another task died", ended[0].text)
+    limit = "--config.train.max_minutes=0.0001"
+    texts = succeed(*start_joined(2, *command, limit))
+    assert re.search(r"resuming at step \d+ of 100000", texts[0])
+
+
+@pytest.mark.slow
+def test_killed_runs_end_bit_identical():
+    """A short form of the benchmark, which kills twenty times."""
+    command = [sys.executable, "benchmarks/faults.py", "--kills=3", "--steps=12"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    done = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bit-identical" in done.stdout and "kills: 3" in done.stdout
