@@ -10,9 +10,9 @@ RUN := runs/demo
 
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config configs/quickstart.py --workdir $(RUN)
-	$(BIN)/python -m encnet_jax.data.scenes --output $(RUN)/photos
+	$(BIN)/python -m encnet_jax.data.export_images --config configs/quickstart.py --output $(RUN)
 	$(BIN)/python eval.py --workdir $(RUN)
-	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/photos --output $(RUN)/pictures
+	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/images --output $(RUN)/pictures
 	@echo
 	@echo "score:    $(RUN)/report.json (the table above)"
 	@echo "pictures: $(RUN)/pictures (look at the *_overlay.png)"

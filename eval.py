@@ -1,4 +1,8 @@
-"""Scores a checkpoint: python eval.py --workdir runs/camvid."""
+"""Scores a checkpoint: python eval.py --workdir runs/camvid.
+
+python eval.py --workdir RUN --protocol release
+python eval.py --workdir RUN --submission voc2012 --output results.tgz
+"""
 
 import sys
 
@@ -7,32 +11,54 @@ from absl import flags
 from encnet_jax import cli
 from encnet_jax.errors import UserError
 
+EVAL_FIELDS = {
+    "small_object_px": "Score objects of fewer pixels apart from the larger ones.",
+    "precise_norm_steps": "Measure batch norms anew on so many training batches.",
+}
+
 
 def main(argv):
-    """Parses the flags, evaluates, prints the table, writes report.json."""
+    """Parses the flags; writes report.json, or an archive for a test server."""
 
     def define(values):
         cli.define_config(values, argv)
+        cli.define_processes(values)
         string = flags.DEFINE_string
         string("workdir", None, "The run to score.", flag_values=values)
         string(
-            "checkpoint", None, "A step, or 'best'. Default: newest.", flag_values=values
+            "checkpoint",
+            None,
+            "A step, or 'best'. Default: newest.",
+            flag_values=values,
         )
         string("split", None, "Default: data.val_split.", flag_values=values)
-        string("protocol", None, "Default: eval.protocol.", flag_values=values)
+        protocol = "single, multiscale, release or centre_crop. Default: eval.protocol."
+        string("protocol", None, protocol, flag_values=values)
+        server = "Label the test split for a server: ade20k or voc2012."
+        string("submission", None, server, flag_values=values)
+        string("output", None, "The archive of --submission.", flag_values=values)
+        for name, meaning in EVAL_FIELDS.items():
+            flags.DEFINE_integer(name, None, meaning, 0, flag_values=values)
 
     values = cli.parse(argv, define)
     if not values.workdir:
         raise UserError("no run to score: add --workdir runs/NAME")
     from encnet_jax import eval_run
 
-    eval_run.evaluate_run(
-        values.workdir,
-        checkpoint=values.checkpoint,
-        split=values.split,
-        protocol=values.protocol,
-        config=values.config,
-    )
+    cli.join_processes(values)
+
+    given = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
+    options = {
+        "checkpoint": values.checkpoint,
+        "split": values.split,
+        "protocol": values.protocol,
+        "config": values.config,
+        "fields": {name: value for name, value in given.items() if value is not None},
+    }
+    if values.submission:
+        eval_run.submit_run(values.workdir, values.submission, values.output, **options)
+    else:
+        eval_run.evaluate_run(values.workdir, **options)
 
 
 if __name__ == "__main__":

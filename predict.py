@@ -1,4 +1,4 @@
-"""Labels photographs: python predict.py --workdir runs/camvid --input DIR --output OUT."""
+"""Labels photographs: python predict.py --workdir RUN --input DIR --output OUT."""
 
 import sys
 
@@ -15,7 +15,10 @@ def main(argv):
         string = flags.DEFINE_string
         string("workdir", None, "The run whose model to use.", flag_values=values)
         string(
-            "checkpoint", None, "A step, or 'best'. Default: newest.", flag_values=values
+            "checkpoint",
+            None,
+            "A step, or 'best'. Default: newest.",
+            flag_values=values,
         )
         string("input", None, "An image, or a folder of images.", flag_values=values)
         string("output", None, "Folder for the PNGs.", flag_values=values)

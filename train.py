@@ -13,10 +13,11 @@ def main(argv):
 
     def define(values):
         cli.define_config(values, argv)
+        cli.define_processes(values)
         flags.DEFINE_string(
             "workdir",
             None,
-            "Where the run's files go; the same folder resumes it. Default: runs/CONFIG.",
+            "Where the run's files go; the same one resumes it. Default: runs/CONFIG.",
             flag_values=values,
         )
 
@@ -25,6 +26,8 @@ def main(argv):
         raise UserError("no configuration: add --config configs/NAME.py")
     # Imported late, so that a mistyped flag is told at once.
     from encnet_jax import train_lib
+
+    cli.join_processes(values)
 
     train_lib.train(values.config, values.workdir or f"runs/{cli.config_name(values)}")
 

@@ -4,9 +4,12 @@ python train.py --config configs/ade20k.py                       EncNet-50, pape
 python train.py --config configs/ade20k.py:resnet101             EncNet-101, paper
 python train.py --config configs/ade20k.py:fcn                   the baseline
 python train.py --config configs/ade20k.py:release,resnet101     as released
+python train.py --config configs/ade20k.py:resnet101,with_val \\
+    --config.init_from=runs/ade20k-resnet101                     20 epochs more, Table 5
 
 Published (multi-scale): FCN-50 34.38, EncNet-50 41.11, EncNet-101 44.65 % mIoU. Not yet
-reproduced here. The paper gives no crop size; 480 is the released code's.
+reproduced here. The paper gives no crop size; 480 is the released code's. Nor does it
+say with which rate the 20 epochs more begin; 0.01 again is ours.
 """
 
 from configs import arguments as arguments_lib
@@ -19,8 +22,17 @@ def release_head(config):
     config.train.epochs = 180.0
 
 
+def with_val(config):
+    """Table 5: after training, 20 epochs more with the validation images."""
+    config.data.train_split = "trainval"
+    config.data.val_split = ""
+    config.train.epochs = 20.0
+
+
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 120 epochs."""
     config = base.get_config()
     config.data.name = "ade20k"
-    return arguments_lib.apply(config, arguments, {"release_head": release_head})
+    config.train.val_protocol = "centre_crop"
+    recipes = {"release_head": release_head, "with_val": with_val}
+    return arguments_lib.apply(config, arguments, recipes)

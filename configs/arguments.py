@@ -1,5 +1,7 @@
 """Words after a configuration's colon: configs/ade20k.py:release,resnet101."""
 
+from functools import partial
+
 from encnet_jax.errors import UserError
 from encnet_jax.models import HEADS
 from encnet_jax.models.resnet import BACKBONES
@@ -30,6 +32,11 @@ def release_head(config) -> None:
     config.data.augment.blur_probability = 0.0
 
 
+def mmseg(config) -> None:
+    """The architecture of mmsegmentation's ResNet-v1c models, for their weights."""
+    config.architecture = "mmseg"
+
+
 def tiny(config) -> None:
     """A network for CPUs and tests: 0.3 M parameters."""
     model = config.model
@@ -52,13 +59,23 @@ def smoke(config) -> None:
     config.eval.max_images = 8
 
 
+def _set_model(config, **fields) -> None:
+    config.model.update(fields)
+
+
 RECIPES = {
     "paper": paper,
     "release": release_2018,
     "release_2018": release_2018,
     "release_head": release_head,
+    "mmseg": mmseg,
     "tiny": tiny,
     "smoke": smoke,
+}
+
+# Models and backbones by their own names; `tiny` is a recipe.
+_NAMES = {name: partial(_set_model, name=name) for name in HEADS} | {
+    name: partial(_set_model, backbone=name) for name in BACKBONES if name != "tiny"
 }
 
 
@@ -68,8 +85,8 @@ def apply(config, arguments: str, recipes: dict | None = None):
     Args:
         config: changed in place.
         arguments: words joined by commas.
-        recipes: name -> function(config), the configuration's own; its release_2018 runs
-            after the general one.
+        recipes: name -> function(config), the configuration's own; its release_2018
+            runs after the general one.
 
     Returns:
         config.
@@ -77,16 +94,12 @@ def apply(config, arguments: str, recipes: dict | None = None):
     Raises:
         UserError: an unknown word.
     """
-    recipes = recipes or {}
+    tables = (_NAMES, RECIPES, recipes or {})
     for word in filter(None, arguments.split(",")):
-        if word in HEADS:
-            config.model.name = word
-        elif word in BACKBONES and word != "tiny":
-            config.model.backbone = word
-        elif word in RECIPES or word in recipes:
-            for table in (RECIPES, recipes):
-                table.get(word, lambda _: None)(config)
-        else:
-            known = sorted({*HEADS, *BACKBONES, *RECIPES, *recipes})
+        if not any(word in table for table in tables):
+            known = sorted({name for table in tables for name in table})
             raise UserError(f"unknown argument {word!r}; there are: {', '.join(known)}")
+        for table in tables:
+            if word in table:
+                table[word](config)
     return config

@@ -12,27 +12,39 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the default configuration: EncNet-50 as in the paper's text."""
     config = ml_collections.ConfigDict()
     config.task = "segmentation"  # 'segmentation' or 'classification'.
-    config.architecture = "paper"  # Fills fields left None: 'paper', 'release', 'mmseg'.
+    # Fills fields left None: 'paper', 'release', 'mmseg'.
+    config.architecture = "paper"
     config.seed = 0  # Decides initial weights, data order, augmentation and dropout.
-    config.init_from = ""  # A workdir or weight file whose parameters training starts from.
+    # A workdir or weight file whose parameters training starts from.
+    config.init_from = ""
 
     data = config.data = ml_collections.ConfigDict()
     data.name = "ade20k"  # A data set of encnet_jax.data.catalog, or 'folder'.
     data.data_dir = "data"  # Where prepared data sets lie; local or gs://.
     data.reader = "tfds"  # 'tfds' (tf.data), or 'arrays' (.npz files, no TensorFlow).
     data.train_split = "train"
-    data.val_split = "val"
+    data.val_split = "val"  # Empty: nothing is scored during training.
+    data.max_unreadable_share = (
+        0.0  # Of the training images; more of them stop the run.
+    )
     data.crop_size = 480  # Pixels; training crops are squares of this side.
-    data.input_scale = 1.0  # Images are resized by this first; scores stay at native size.
+    # Classification: keep the set on the devices, augment there.
+    data.on_device = False
+    # Images are resized by this first; scores stay at native size.
+    data.input_scale = 1.0
     augment = data.augment = ml_collections.ConfigDict()
     augment.flip = True  # Mirror left and right with probability 1/2.
     augment.scale_min = 0.5  # The scale is drawn uniformly from [scale_min, scale_max].
     augment.scale_max = 2.0
-    augment.scale_relative_to = "image"  # 'image', 'short_side' or 'long_side' (of base_size).
+    # 'image', 'short_side' or 'long_side' (of base_size).
+    augment.scale_relative_to = "image"
     augment.base_size = 520  # Pixels; used unless scale_relative_to is 'image'.
     augment.rotate_degrees = 10.0  # The angle is drawn uniformly from [-this, this].
-    augment.blur_probability = 0.0  # Gaussian blur with a radius drawn from [0, 1) pixels.
-    augment.antialias = False  # Resize as Pillow does (True), or in one projective resampling.
+    # Gaussian blur with a radius drawn from [0, 1) pixels.
+    augment.blur_probability = 0.0
+    # Resize as Pillow does (True), or in one projective resampling.
+    augment.antialias = False
+    augment.pad = 4  # Classification: pixels of black on each side before the crop.
     folder = data.folder = ml_collections.ConfigDict()  # Only for name='folder'.
     folder.images = ""  # '{split}' is replaced: 'my_data/{split}/images'.
     folder.masks = ""  # Index PNGs of the same stems: 'my_data/{split}/masks'.
@@ -41,32 +53,43 @@ def get_config() -> ml_collections.ConfigDict:
     folder.first_id = 0  # The mask value of the first class.
 
     model = config.model = ml_collections.ConfigDict()
-    model.name = "encnet"  # 'encnet', 'fcn', 'pspnet', 'deeplabv3'.
+    # 'encnet', 'fcn', 'pspnet', 'deeplabv3'; classification: 'resnet', 'se_resnet',
+    # 'encnet'.
+    model.name = "encnet"
     model.backbone = "resnet50"  # 'resnet18', '34', '50', '101', '152', or 'tiny'.
     model.stem = "deep"  # 'deep': three 3x3 convolutions; 'conv7': one 7x7.
-    model.stem_width = 64  # Channels of the stem; the deep one ends with twice as many.
     model.avg_down = False  # Average pooling before the 1x1 shortcuts (ResNet-D).
     model.output_stride = 8  # 8, 16 or 32.
     model.num_codes = 32  # K of the paper; 0 means global average pooling (Figure 5).
+    model.width = 64  # Classification: channels of the first stage.
+    # Classification: drawn in training instead of learned.
+    model.draw_smoothing = False
     model.se_loss = True  # Class-presence branch.
     model.dropout = 0.1  # Probability of dropping an input of the last convolution.
-    model.align_corners = True  # Corner convention of the upsampling.
-    model.remat = False  # Recompute residual blocks in the backward pass to save memory.
-    model.dtype = "float32"  # Compute type: 'float32' or 'bfloat16'; parameters stay float32.
-    model.head_channels = 512  # Channels inside the head.
+    # Recompute residual blocks in the backward pass to save memory.
+    model.remat = False
+    # Compute type: 'float32' or 'bfloat16'; parameters stay float32.
+    model.dtype = "float32"
     model.aux_channels = 256  # Channels inside the auxiliary head.
     # The rest is filled in from `architecture` where it is None.
-    model.code_pooling = placeholder(str)  # Of ReLU(BN(e_k)) over codewords: 'sum', 'mean'.
+    # The deep stem ends with twice as many channels.
+    model.stem_width = placeholder(int)
+    model.align_corners = placeholder(bool)  # Corner convention of the upsampling.
+    model.head_channels = placeholder(int)  # Channels inside the head.
+    # Of ReLU(BN(e_k)) over codewords: 'sum', 'mean'.
+    model.code_pooling = placeholder(str)
     model.gate = placeholder(str)  # 'scale': x * s; 'residual': relu(x + x * s).
     model.aux = placeholder(str)  # On stage 3: 'context', 'fcn' or 'none'.
     model.lateral = placeholder(bool)  # Fuse stages 2 and 3 into EncNet's head.
     model.head_convs = placeholder(int)  # 3x3 convolutions of an FCN head.
-    model.head_concat_input = placeholder(bool)  # Join an FCN head's input to its output.
+    # Join an FCN head's input to its output; DeepLabV3 reads its branches unprojected.
+    model.head_concat_input = placeholder(bool)
 
     loss = config.loss = ml_collections.ConfigDict()
     loss.se_weight = 0.2  # alpha of the paper: weight of each SE-loss.
     loss.aux_weight = 0.2  # Weight of an auxiliary pixel cross-entropy.
-    loss.row_blocks = 8  # Full-resolution logits exist for 1/row_blocks of the rows at a time.
+    # Full-resolution logits exist for 1/row_blocks of the rows at a time.
+    loss.row_blocks = 8
 
     optim = config.optim = ml_collections.ConfigDict()
     optim.base_lr = 0.01
@@ -77,7 +100,8 @@ def get_config() -> ml_collections.ConfigDict:
     optim.momentum = 0.9
     optim.weight_decay = 1e-4
     optim.decay_norm_and_bias = True  # As in the reference; False exempts them.
-    optim.head_lr_multiplier = placeholder(float)  # Outside the backbone; by architecture.
+    # Outside the backbone; by architecture.
+    optim.head_lr_multiplier = placeholder(float)
     optim.ema_decay = 0.0  # 0: no moving average of the weights.
 
     train = config.train = ml_collections.ConfigDict()
@@ -91,11 +115,29 @@ def get_config() -> ml_collections.ConfigDict:
     train.checkpoint_every_steps = 1000
     train.keep_checkpoints = 2  # The newest ones; the best is kept besides.
     train.num_pictures = 4  # Predicted validation pictures in TensorBoard.
+    train.val_protocol = "single"  # Of scores during training; one of eval.protocol's.
 
     evaluation = config.eval = ml_collections.ConfigDict()
+    # 'single': whole images at their own size. 'multiscale': mean over scales and flips
+    # of the same. 'release': sliding windows as in the released code. 'centre_crop':
+    # the middle of each image, for watching a run.
     evaluation.protocol = "single"
     evaluation.bucket = 64  # Pixels; image sides are padded to multiples of this.
-    evaluation.batch_size = 8  # Images at a time, over all devices.
-    evaluation.absent_classes = "zero"  # IoU of classes that never occur: 'zero' or 'skip'.
-    evaluation.max_images = 0  # 0: all; fewer is for a quick look and stands in the report.
+    evaluation.scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # 'multiscale', 'release'.
+    evaluation.flip = True  # Average with mirror images; 'multiscale', 'release'.
+    # Pixels of the long side at scale 1 ('release'); None: data.augment.base_size.
+    evaluation.base_size = placeholder(int)
+    # Pixels; side of a window ('release') or of the crop ('centre_crop'); None:
+    # data.crop_size.
+    evaluation.crop_size = placeholder(int)
+    evaluation.batch_size = 8  # Images or windows at a time, over all devices.
+    # IoU of classes that never occur: 'zero' or 'skip'.
+    evaluation.absent_classes = "zero"
+    # Objects of fewer pixels are also scored apart from the larger ones; 0: they are
+    # not.
+    evaluation.small_object_px = 0
+    # Training batches that batch-norm statistics are measured on anew; 0: as trained.
+    evaluation.precise_norm_steps = 0
+    # 0: all; fewer is for a quick look and stands in the report.
+    evaluation.max_images = 0
     return config

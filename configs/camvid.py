@@ -1,7 +1,7 @@
 """EncNet on CamVid (11 classes, 360x480 video frames).
 
 python train.py --config configs/camvid.py             EncNet-18 at half resolution, CPU
-python train.py --config configs/camvid.py:fcn         the baseline under the same budget
+python train.py --config configs/camvid.py:fcn         the baseline, same budget
 python train.py --config configs/camvid.py:resnet50    full resolution, for a GPU or TPU
 
 Scores are at the native 360x480 against the original labels, whatever the resolution of
@@ -16,6 +16,7 @@ def resnet50(config):
     """Full resolution, batch 16, for one accelerator."""
     config.data.input_scale = 1.0
     config.data.crop_size = 352
+    config.eval.base_size = 480
     config.model.stem_width = 64
     config.model.head_channels = 512
     config.model.aux_channels = 256
@@ -30,6 +31,7 @@ def get_config(arguments=""):
     config.data.name = "camvid"
     config.data.input_scale = 0.5
     config.data.crop_size = 176
+    config.eval.base_size = 240
     config.model.backbone = "resnet18"
     config.model.stem_width = 32
     config.model.head_channels = 128

@@ -1,6 +1,7 @@
 """Your own images and masks: a template that needs no preparation.
 
-python train.py --config configs/folder.py --config.data.folder.images='my/{split}/images' \\
+python train.py --config configs/folder.py \\
+    --config.data.folder.images='my/{split}/images' \\
     --config.data.folder.masks='my/{split}/masks' \\
     --config.data.folder.class_names="('road', 'other')"
 

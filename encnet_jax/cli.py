@@ -1,28 +1,90 @@
 """Command lines: flags, overrides, and one line for a user's mistake."""
 
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import flags
 from ml_collections import config_flags
 
-from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs main(argv) and returns its exit status; a UserError becomes one line."""
+    """Runs main(argv) and returns its exit status; a UserError becomes one line.
+
+    One of several processes that fails ends here: the interpreter would wait at its
+    exit for the others, which know nothing of the failure.
+    """
     try:
         return main(argv) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
+        status = error.exit_status
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
-        return 130
+        status = 130
+    except Exception:
+        if not _joined():
+            raise
+        traceback.print_exc()
+        print(
+            "error: one of several processes failed, perhaps because another was lost;"
+            " start it again on every host: it goes on from the newest checkpoint",
+            file=sys.stderr,
+        )
+        status = 1
+    if _joined():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
-def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None]) -> flags.FlagValues:
+def _joined() -> bool:
+    jax = sys.modules.get("jax")  # A mistyped flag is told before JAX is imported.
+    return jax is not None and jax.distributed.is_initialized()
+
+
+def define_processes(values: flags.FlagValues) -> None:
+    """Defines the flags by which a process finds the others of its run."""
+    flags.DEFINE_string(
+        "coordinator_address",
+        None,
+        "HOST:PORT of process 0; not needed on Cloud TPU, SLURM and Open MPI.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "num_processes", None, "Processes of the whole run.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "process_id", None, "Of this process, from 0.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "peers_timeout_s",
+        300.0,
+        "Seconds to wait for the other processes.",
+        lower_bound=1.0,
+        flag_values=values,
+    )
+
+
+def join_processes(values: flags.FlagValues) -> None:
+    """Joins the processes that define_processes' flags or the cluster name."""
+    from encnet_jax import distributed
+
+    distributed.join(
+        values.coordinator_address,
+        values.num_processes,
+        values.process_id,
+        timeout_s=values.peers_timeout_s,
+    )
+
+
+def parse(
+    argv: Sequence[str], define: Callable[[flags.FlagValues], None]
+) -> flags.FlagValues:
     """Parses a command line.
 
     Args:
@@ -34,14 +96,24 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None]) -> fl
     """
     values = flags.FlagValues()
     define(values)
-    flags.DEFINE_bool("help", False, "Shows this text.", short_name="h", flag_values=values)
+    flags.DEFINE_bool(
+        "help", False, "Shows this text.", short_name="h", flag_values=values
+    )
     try:
         rest = values(argv)
         if "config" in values and values.config is not None:
-            values.config.keys()  # A file that could not be loaded says so only when read.
+            # A file that could not be loaded says so only when read.
+            values.config.keys()
     except UserError:
         raise
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (
+        flags.Error,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+    ) as error:
         raise UserError(_one_line(error)) from error
     if values.help:
         print(f"usage: python {argv[0]} [flags]\n{values.get_help()}")

@@ -10,10 +10,15 @@ import ml_collections
 
 from encnet_jax.errors import UserError
 from encnet_jax.models import HEADS
+from encnet_jax.models.cifar import CLASSIFIERS
 from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.protocols import PROTOCOLS
 
 # What an architecture puts where a configuration has None; see the README's table.
 _PAPER = {
+    "model.stem_width": 64,
+    "model.align_corners": True,
+    "model.head_channels": 512,
     "model.code_pooling": "sum",
     "model.gate": "scale",
     "model.aux": "context",
@@ -29,18 +34,27 @@ _RELEASE = _PAPER | {
     "optim.head_lr_multiplier": 10.0,
 }
 _MMSEG = _RELEASE | {
+    "model.stem_width": 32,
+    "model.align_corners": False,
     "model.head_convs": 2,
     "model.head_concat_input": True,
     "optim.head_lr_multiplier": 1.0,
 }
 ARCHITECTURES = {"paper": _PAPER, "release": _RELEASE, "mmseg": _MMSEG}
+# Where a model differs from its architecture: the paper's auxiliary head belongs to
+# EncNet, and the authors' DeepLabV3 is narrower.
+_OF_MODEL = {
+    ("paper", "fcn"): {"model.aux": "none"},
+    ("paper", "pspnet"): {"model.aux": "none"},
+    ("paper", "deeplabv3"): {"model.aux": "none", "model.head_channels": 256},
+    ("release", "deeplabv3"): {"model.head_channels": 256},
+}
 
 _ALLOWED = {
-    "task": ("segmentation",),
+    "task": ("segmentation", "classification"),
     "architecture": tuple(ARCHITECTURES),
     "data.reader": ("tfds", "arrays"),
     "data.augment.scale_relative_to": ("image", "short_side", "long_side"),
-    "model.name": HEADS,
     "model.backbone": tuple(BACKBONES),
     "model.stem": ("deep", "conv7"),
     "model.output_stride": (8, 16, 32),
@@ -49,13 +63,25 @@ _ALLOWED = {
     "model.gate": ("scale", "residual"),
     "model.aux": ("context", "fcn", "none"),
     "optim.schedule": ("poly", "cosine"),
-    "eval.protocol": ("single",),
+    "eval.protocol": PROTOCOLS,
+    "train.val_protocol": PROTOCOLS,
     "eval.absent_classes": ("zero", "skip"),
+}
+_ALLOWED_IN_TASK = {
+    "segmentation": {"model.name": HEADS, "model.draw_smoothing": (False,)},
+    "classification": {
+        "model.name": CLASSIFIERS,
+        "train.num_pictures": (0,),
+        "eval.protocol": ("single",),
+        "train.val_protocol": ("single",),
+        "eval.small_object_px": (0,),
+    },
 }
 _POSITIVE = (
     "data.crop_size",
     "data.input_scale",
     "loss.row_blocks",
+    "model.width",
     "optim.base_lr",
     "train.batch_size",
     "train.accumulate",
@@ -63,12 +89,17 @@ _POSITIVE = (
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "eval.bucket",
+    "eval.base_size",
+    "eval.crop_size",
     "eval.batch_size",
 )
-# Fields a run may change between starts: they alter neither the weights nor their order.
+# Fields a run may change between starts: they alter neither the weights nor their
+# order.
 FREE_FIELDS = (
     "eval.",
     "data.data_dir",
+    "data.max_unreadable_share",
+    "data.on_device",
     "init_from",
     "train.log_every_steps",
     "train.max_minutes",
@@ -76,7 +107,13 @@ FREE_FIELDS = (
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.num_pictures",
+    "train.val_protocol",
 )
+# Fields left None that take the value of another.
+_FOLLOWING = {
+    "eval.base_size": "data.augment.base_size",
+    "eval.crop_size": "data.crop_size",
+}
 
 
 def load(spec: str) -> ml_collections.ConfigDict:
@@ -89,7 +126,9 @@ def load(spec: str) -> ml_collections.ConfigDict:
     path = pathlib.Path(name).resolve()
     if not path.is_file():
         known = ", ".join(sorted(str(p) for p in pathlib.Path("configs").glob("*.py")))
-        raise UserError(f"no configuration file {name}; there are: {known or 'none here'}")
+        raise UserError(
+            f"no configuration file {name}; there are: {known or 'none here'}"
+        )
     # A configuration imports its neighbours as `configs.base`.
     sys.path.insert(0, str(path.parent.parent))
     try:
@@ -110,7 +149,8 @@ def resolve(
 
     Args:
         config: as returned by `load`, with overrides applied.
-        num_examples: training images; gives `train.total_steps` where it is 0.
+        num_examples: training images; gives `train.total_steps` where it is 0, and
+            `train.epochs` otherwise.
 
     Returns:
         A frozen copy without any None.
@@ -119,37 +159,66 @@ def resolve(
         UserError: a value is not allowed, or the data set is smaller than a batch.
     """
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()
-    _check_allowed(config, ("architecture",))
-    for field, value in ARCHITECTURES[config.architecture].items():
-        if get(config, field) is None:
-            with config.unlocked():
-                config.update_from_flattened_dict({field: value})
-    _check_allowed(config, tuple(_ALLOWED))
-    for field in _POSITIVE:
-        if not get(config, field) > 0:
-            raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
-    train = config.train
-    if train.batch_size % train.accumulate:
-        raise UserError(
-            f"train.batch_size {train.batch_size} does not divide into"
-            f" train.accumulate {train.accumulate} equal parts"
-        )
-    if num_examples is not None and train.total_steps <= 0:
-        steps_per_epoch = num_examples // train.batch_size
-        if not steps_per_epoch:
-            raise UserError(
-                f"{num_examples} training images do not fill one batch of"
-                f" {train.batch_size}: lower train.batch_size"
-            )
-        train.total_steps = max(1, round(train.epochs * steps_per_epoch))
+    _check_allowed(config, {"architecture": _ALLOWED["architecture"]})
+    _fill(config)
+    _check(config)
+    if num_examples is not None:
+        _count_steps(config.train, num_examples)
     return ml_collections.FrozenConfigDict(config)
 
 
-def _check_allowed(config, fields: tuple[str, ...]) -> None:
-    for field in fields:
+def _fill(config) -> None:
+    """Gives every None its value."""
+    fields = dict(ARCHITECTURES[config.architecture])
+    fields |= _OF_MODEL.get((config.architecture, config.model.name), {})
+    fields |= {field: get(config, source) for field, source in _FOLLOWING.items()}
+    for field, value in fields.items():
+        if get(config, field) is None:
+            with config.unlocked():
+                config.update_from_flattened_dict({field: value})
+
+
+def _check(config) -> None:
+    """Raises UserError for the first value that is not allowed."""
+    _check_allowed(config, _ALLOWED)
+    _check_allowed(config, _ALLOWED_IN_TASK[config.task])
+    for field in _POSITIVE:
+        if not get(config, field) > 0:
+            raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
+    scales = tuple(config.eval.scales)
+    if not scales or min(scales) <= 0:
+        raise UserError(f"eval.scales is {scales}, wanted one or more numbers above 0")
+    if config.model.lateral and config.model.output_stride != 8:
+        raise UserError(
+            "model.lateral joins stages of one size, and model.output_stride is"
+            f" {config.model.output_stride}: wanted 8"
+        )
+    if config.train.batch_size % config.train.accumulate:
+        raise UserError(
+            f"train.batch_size {config.train.batch_size} does not divide into"
+            f" train.accumulate {config.train.accumulate} equal parts"
+        )
+
+
+def _count_steps(train, num_examples: int) -> None:
+    """Derives total_steps from epochs, or epochs from total_steps."""
+    steps_per_epoch = num_examples // train.batch_size
+    if not steps_per_epoch:
+        raise UserError(
+            f"{num_examples} training images do not fill one batch of"
+            f" {train.batch_size}: lower train.batch_size"
+        )
+    if train.total_steps > 0:
+        train.epochs = train.total_steps / steps_per_epoch
+    else:
+        train.total_steps = max(1, round(train.epochs * steps_per_epoch))
+
+
+def _check_allowed(config, allowed: dict[str, tuple]) -> None:
+    for field, values in allowed.items():
         value = get(config, field)
-        if value not in _ALLOWED[field]:
-            choices = ", ".join(map(str, _ALLOWED[field]))
+        if value not in values:
+            choices = ", ".join(map(str, values))
             raise UserError(f"{field} is {value!r}, wanted one of: {choices}")
 
 
@@ -158,6 +227,29 @@ def get(config, field: str):
     for part in field.split("."):
         config = config[part]
     return config
+
+
+def replaced(config, fields: dict) -> ml_collections.FrozenConfigDict:
+    """Returns a frozen copy with some fields changed: {dotted field name: value}."""
+    copy = ml_collections.ConfigDict(config)
+    copy.update_from_flattened_dict(fields)
+    return ml_collections.FrozenConfigDict(copy)
+
+
+def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Gives fields that came after a configuration was saved their default values."""
+    from configs import base
+
+    defaults = json.loads(to_json(base.get_config()))
+    return from_json(json.dumps(_merged(defaults, json.loads(to_json(saved)))))
+
+
+def _merged(defaults: dict, given: dict) -> dict:
+    merged = defaults | given
+    for key, value in defaults.items():
+        if isinstance(value, dict) and isinstance(given.get(key), dict):
+            merged[key] = _merged(value, given[key])
+    return merged
 
 
 def to_json(config) -> str:

@@ -2,16 +2,15 @@
 
 import jax
 import numpy as np
-from etils import epath
 
-from encnet_jax import checkpoint
+from encnet_jax import checkpoint, checkpoint_manager
 
 
 def initialise(variables: dict, config) -> tuple[dict, list[str]]:
     """Replaces fresh variables by those that config.init_from holds.
 
-    A run's folder gives every array of the same name and shape, so that a classifier for
-    other classes stays fresh; a weight file gives what its family maps to.
+    A run's folder gives every array of the same name and shape, so that a classifier
+    for other classes stays fresh; a weight file gives what its family maps to.
 
     Args:
         variables: freshly made {'params', 'batch_stats'}.
@@ -24,7 +23,7 @@ def initialise(variables: dict, config) -> tuple[dict, list[str]]:
         UserError: nothing is there, or nothing fits.
     """
     source = config.init_from
-    if (epath.Path(source) / checkpoint.FOLDER).exists():
+    if checkpoint_manager.folder_of(source).exists():
         saved, _ = checkpoint.restore_variables(source)
         return take_matching(variables, saved, source)
     from encnet_jax import torch_weights
@@ -32,9 +31,7 @@ def initialise(variables: dict, config) -> tuple[dict, list[str]]:
     return torch_weights.initialise(variables, source, config.model)
 
 
-def take_matching(
-    variables: dict, saved: dict, source: str
-) -> tuple[dict, list[str]]:
+def take_matching(variables: dict, saved: dict, source: str) -> tuple[dict, list[str]]:
     """Replaces arrays by those of the same name and shape in `saved`."""
     flat_saved = dict(jax.tree_util.tree_leaves_with_path(saved))
     left = []

@@ -12,12 +12,16 @@ IGNORE_LABEL = 255
 
 
 def upsampled_cross_entropy(
-    logits: jax.Array, labels: jax.Array, align_corners: bool = True, row_blocks: int = 8
+    logits: jax.Array,
+    labels: jax.Array,
+    align_corners: bool = True,
+    row_blocks: int = 8,
 ) -> jax.Array:
-    """Upsamples logits to the labels' size and sums the cross-entropy of labelled pixels.
+    """Upsamples logits to the labels' size and sums their cross-entropy.
 
-    Only 1 / row_blocks of the full-resolution logits exist at a time, in both directions:
-    the gradient is built while the value is, and at the logits' own resolution.
+    Only 1 / row_blocks of the full-resolution logits exist at a time, in both
+    directions: the gradient is built while the value is, and at the logits' own
+    resolution.
 
     Args:
         logits: f32[B, h, w, C].
@@ -71,8 +75,11 @@ def _scan_row_blocks(logits, labels, align_corners, row_blocks, with_gradient):
         valid = (block_labels != IGNORE_LABEL)[..., None]
         # A comparison instead of a gather: XLA fuses it into the reduction.
         is_label = block_labels[..., None] == jnp.arange(x.shape[-1], dtype=jnp.uint8)
-        total += jnp.sum(jnp.where(valid, log_z - jnp.where(is_label, x, 0.0).sum(
-            -1, keepdims=True), 0.0))
+        total += jnp.sum(
+            jnp.where(
+                valid, log_z - jnp.where(is_label, x, 0.0).sum(-1, keepdims=True), 0.0
+            )
+        )
         if with_gradient:
             d = jnp.where(valid, jnp.exp(x - log_z) - is_label, 0.0)
             d = product("Ww,brWc->brwc", columns, d)
@@ -106,9 +113,9 @@ def segmentation_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Adds up the pixel, presence and auxiliary terms.
 
-    Pixel terms are divided by the number of labelled pixels, presence terms by the number
-    of images that have any times C, both over all devices. What is returned is this
-    device's share: the shares of all devices sum to the loss.
+    Pixel terms are divided by the number of labelled pixels, presence terms by the
+    number of images that have any times C, both over all devices. What is returned is
+    this device's share: the shares of all devices sum to the loss.
 
     Args:
         outputs: of the network; 'se_logits', 'aux_logits', 'aux_se_logits' if present.
@@ -119,8 +126,8 @@ def segmentation_loss(
         axis_name: pmap axis, or None.
 
     Returns:
-        (f32[] share of the loss, {'loss_pixel', 'loss_se', ...: f32[] unweighted shares}).
-        An all-ignored batch gives zeros.
+        (f32[] share of the loss, {'loss_pixel', 'loss_se', ...: f32[] unweighted
+        shares}). An all-ignored batch gives zeros.
 
     Source: section 2 of the paper; weights as in its Figure 5.
     """
@@ -134,7 +141,10 @@ def segmentation_loss(
     presence = class_presence(labels, num_classes)
 
     def pixel_term(logits):
-        return upsampled_cross_entropy(logits, labels, align_corners, row_blocks) / num_pixels
+        return (
+            upsampled_cross_entropy(logits, labels, align_corners, row_blocks)
+            / num_pixels
+        )
 
     def presence_term(logits):
         each = optax.sigmoid_binary_cross_entropy(logits, presence)

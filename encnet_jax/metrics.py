@@ -45,7 +45,9 @@ class ConfusionMatrix:
                 raise ValueError(
                     f"{name} ids {ids.min()}..{ids.max()}, wanted 0..{num_classes - 1}"
                 )
-        pairs = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+        pairs = np.bincount(
+            labels * num_classes + predictions, minlength=num_classes**2
+        )
         self.counts += pairs.reshape(num_classes, num_classes)
 
     def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
@@ -79,7 +81,9 @@ class ConfusionMatrix:
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0
 
 
-def count_pairs(labels: jax.Array, predictions: jax.Array, num_classes: int) -> jax.Array:
+def count_pairs(
+    labels: jax.Array, predictions: jax.Array, num_classes: int
+) -> jax.Array:
     """Counts (label, prediction) pairs on the device.
 
     Args:
@@ -89,7 +93,8 @@ def count_pairs(labels: jax.Array, predictions: jax.Array, num_classes: int) -> 
     Returns:
         int32[C, C]; row = label.
     """
-    # A product of one-hot matrices: TPUs scatter slowly. float32 counts to 2**24 exactly.
+    # A product of one-hot matrices: TPUs scatter slowly. float32 counts to 2**24
+    # exactly.
     one_hot_labels = jax.nn.one_hot(labels, num_classes, dtype=jnp.bfloat16)
     one_hot_predictions = jax.nn.one_hot(predictions, num_classes, dtype=jnp.bfloat16)
     counts = jnp.einsum(

@@ -41,7 +41,10 @@ def optimizer(optim, params, *, total_steps: int, batch_size: int):
     decayed = jax.tree_util.tree_map_with_path(
         lambda path, _: optim.decay_norm_and_bias or not is_norm_or_bias(path), params
     )
-    in_head = jax.tree_util.tree_map_with_path(lambda path, _: is_head(path), params)
+    # A network without a backbone has one learning rate.
+    in_head = jax.tree_util.tree_map_with_path(
+        lambda path, _: "backbone" in params and is_head(path), params
+    )
     return optax.chain(
         optax.add_decayed_weights(optim.weight_decay, mask=decayed),
         optax.trace(decay=optim.momentum),

@@ -37,7 +37,9 @@ def predict_files(
     """
     paths = list_images(pathlib.Path(source))
     parallel.enable_compilation_cache()
-    evaluator, variables, config, step = eval_run.load(workdir, checkpoint)
+    evaluator, variables, config, step = eval_run.load(
+        workdir, checkpoint, whole_images=True
+    )
     colours = dataset_info(config.data).colours
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,9 @@ def list_images(source: pathlib.Path) -> list[pathlib.Path]:
     stems = [p.stem for p in paths]
     twice = {s for s in stems if stems.count(s) > 1}
     if twice:
-        raise UserError(f"several images in {source} are called {min(twice)}: rename one")
+        raise UserError(
+            f"several images in {source} are called {min(twice)}: rename one"
+        )
     return paths
 
 

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from encnet_jax import config as config_lib
 from encnet_jax import initialise, optim, parallel, tasks
 from encnet_jax import workdir as workdir_lib
-from encnet_jax.checkpoint import Checkpointer
-from encnet_jax.data import open_dataset
+from encnet_jax.checkpointer import Checkpointer
 from encnet_jax.report.logbook import Logbook
-from encnet_jax.signals import StopRequest
+from encnet_jax.signals import Stopped, StopRequest
 from encnet_jax.train_state import TrainState
 from encnet_jax.train_step import parallel_step
 from encnet_jax.validate import Validator
@@ -27,39 +26,39 @@ def train(config, workdir: str) -> None:
         workdir: where checkpoints, configuration and TensorBoard scalars go.
 
     Raises:
-        UserError: the data set is missing, a value is wrong, or the workdir is in use or
-            holds a run with another configuration.
+        UserError: the data set is missing, a value is wrong, or the workdir is in use
+            or holds a run with another configuration.
         NotFiniteError: the loss became NaN or infinite.
     """
     parallel.enable_compilation_cache()
     config_lib.resolve(config)  # A wrong value is told before a missing data set.
-    dataset = open_dataset(config.data)
+    dataset = tasks.open_dataset(config)
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
-    with workdir_lib.locked(workdir), StopRequest() as stop:
-        checkpointer = Checkpointer(workdir, config.train.keep_checkpoints)
-        try:
-            if checkpointer.latest_step() is not None:
-                saved = checkpointer.saved_config()
-                workdir_lib.check_same_config(workdir, saved, config)
-            workdir_lib.save_config(workdir, config)
-            model, tx, state = set_up(config, dataset.info.num_classes, checkpointer)
-            with Logbook(workdir, config, start_step=int(state.step)) as logbook:
-                validator = Validator(config, dataset, logbook)
-                step_fn = parallel_step(model, tx, config)
-                batches = dataset.train_batches(
-                    config.data.train_split,
-                    batch_size=config.train.batch_size,
-                    seed=config.seed,
-                    start_step=int(state.step),
-                    process_index=jax.process_index(),
-                    process_count=jax.process_count(),
-                )
-                saver = _Saver(checkpointer, validator, logbook, config, num_examples)
-                _loop(state, step_fn, batches, config, logbook, saver, stop)
-        finally:
-            checkpointer.close()
+    with (
+        workdir_lib.locked(workdir),
+        StopRequest() as stop,
+        Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
+    ):
+        if checkpointer.latest_step() is not None:
+            saved = checkpointer.saved_config()
+            workdir_lib.check_same_config(workdir, saved, config)
+        workdir_lib.save_config(workdir, config)
+        model, tx, state = set_up(config, dataset.info.num_classes, checkpointer)
+        with Logbook(workdir, config, start_step=int(state.step)) as logbook:
+            validator = Validator(config, dataset, logbook, stop)
+            step_fn = parallel_step(model, tx, config)
+            batches = dataset.train_batches(
+                config.data.train_split,
+                batch_size=config.train.batch_size,
+                seed=config.seed,
+                start_step=int(state.step),
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            )
+            saver = _Saver(checkpointer, validator, logbook, config, num_examples)
+            _loop(state, step_fn, batches, config, logbook, saver, stop)
 
 
 def set_up(config, num_classes: int, checkpointer: Checkpointer):
@@ -100,13 +99,15 @@ def _loop(state, step_fn, batches, config, logbook, saver, stop) -> None:
             break
         state, metrics = step_fn(state, batch)
         logbook.step_done(step, metrics)
-        late = time.monotonic() > deadline
-        if stop or late:
-            saver.save(state, step)
-            reason = stop.name or f"train.max_minutes = {config.train.max_minutes}"
-            logbook.note(f"stopped by {reason} at step {step}; the same command goes on")
-            return
+        if time.monotonic() > deadline:
+            stop.request(f"train.max_minutes = {config.train.max_minutes}")
         saver.step_done(state, step)
+        if stop.agreed():
+            saver.save(state, step)
+            logbook.note(
+                f"stopped by {stop.reason} at step {step}; the same command goes on"
+            )
+            return
     logbook.note(f"trained {total_steps} steps; checkpoints in {logbook.workdir}")
 
 
@@ -121,14 +122,21 @@ class _Saver:
         self._eval_every = round(train.eval_every_epochs * steps_per_epoch)
 
     def step_done(self, state: TrainState, step: int) -> None:
-        """Evaluates, then saves, if either is due after this step."""
+        """Evaluates, then saves, if either is due after this step.
+
+        A stop that is asked for during the evaluation ends it; nothing is saved then.
+        """
         train = self._config.train
         last = step == train.total_steps
         score = None
-        if last or (self._eval_every and step % self._eval_every == 0):
+        due = last or (self._eval_every and step % self._eval_every == 0)
+        if due and self._config.data.val_split:
             self._logbook.flush()
-            score = self._validator.score(state.eval_variables(), step)
-        if score is not None or step % train.checkpoint_every_steps == 0:
+            try:
+                score = self._validator.score(state.eval_variables(), step)
+            except Stopped:
+                return
+        if last or score is not None or step % train.checkpoint_every_steps == 0:
             self.save(state, step, score)
 
     def save(self, state: TrainState, step: int, score: float | None = None) -> None:

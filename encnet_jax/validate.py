@@ -4,44 +4,65 @@ import itertools
 
 import jax
 
+from encnet_jax import config as config_lib
 from encnet_jax import tasks
-from encnet_jax.eval_lib import Evaluator
 from encnet_jax.report import pictures
 
 
 class Validator:
     """Scores the validation split; its compiled programs serve every time."""
 
-    def __init__(self, config, dataset, logbook):
-        """Takes the resolved configuration, the open data set, where results go."""
+    def __init__(self, config, dataset, logbook, stop):
+        """Takes the resolved configuration, the open data set, where results go.
+
+        Args:
+            config, dataset, logbook: as train_lib made them.
+            stop: a StopRequest, which ends an evaluation.
+        """
+        config = config_lib.replaced(
+            config, {"eval.protocol": config.train.val_protocol}
+        )
         self._config, self._dataset, self._logbook = config, dataset, logbook
+        self._stop = stop
         num_classes = dataset.info.num_classes
         # Without an axis: running statistics need no other device.
-        model = tasks.TASKS[config.task].build_model(config, num_classes, None)
-        self._evaluator = Evaluator(model, config, num_classes)
+        self._task = tasks.TASKS[config.task]
+        model = self._task.build_model(config, num_classes, None)
+        self._evaluator = self._task.make_evaluator(model, config, num_classes)
 
     def score(self, variables: dict, step: int) -> float:
-        """Returns mean IoU in [0, 1] and writes it, pixel accuracy and pictures."""
-        matrix = self._evaluator.confusion(variables, self._examples())
+        """Returns what checkpoints are compared by; writes all scores and pictures.
+
+        Raises:
+            Stopped: a stop was asked for; nothing was written.
+        """
+        limit = self._config.eval.max_images
+        total = self._dataset.num_examples(self._config.data.val_split)
+        largest_share = -(-min(total, limit or total) // jax.process_count())
+        examples = self._stop.watch(self._examples(), largest_share)
+        matrix = self._evaluator.confusion(variables, examples)
         prefix = f"val/{self._config.eval.protocol}"
-        mean_iou = matrix.mean_iou(self._config.eval.absent_classes)
-        scores = {
-            f"{prefix}/mean_iou": mean_iou,
-            f"{prefix}/pixel_accuracy": matrix.pixel_accuracy(),
-        }
+        measures = self._task.measure(matrix, self._config)
+        scores = {f"{prefix}/{name}": value for name, value in measures.scores.items()}
         self._logbook.scores(step, scores)
+        if self._config.train.num_pictures:
+            self._write_pictures(variables, step)
+        return measures.best
+
+    def _write_pictures(self, variables: dict, step: int) -> None:
         few = itertools.islice(self._examples(), self._config.train.num_pictures)
-        for number, (example, ids) in enumerate(self._evaluator.predict(variables, few)):
+        for number, (example, ids) in enumerate(
+            self._evaluator.predict(variables, few)
+        ):
             panel = pictures.side_by_side(
                 example["image"], example["label"], ids, self._dataset.info.colours
             )
             self._logbook.picture(step, f"val/{number}", panel)
-        return mean_iou
 
     def _examples(self):
-        examples = self._dataset.eval_examples(
+        return self._dataset.eval_examples(
             self._config.data.val_split,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            max_images=self._config.eval.max_images,
         )
-        return itertools.islice(examples, self._config.eval.max_images or None)

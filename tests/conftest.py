@@ -30,7 +30,9 @@ def reference_dir() -> pathlib.Path:
 
     Continuous integration sets ENCNET_REQUIRE_REFERENCE, and then fails instead.
     """
-    path = pathlib.Path(os.environ.get("ENCNET_REFERENCE_DIR", PROJECT.parent / "shared"))
+    path = pathlib.Path(
+        os.environ.get("ENCNET_REFERENCE_DIR", PROJECT.parent / "shared")
+    )
     if (path / "golden").is_dir():
         return path
     if os.environ.get("ENCNET_REQUIRE_REFERENCE"):

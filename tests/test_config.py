@@ -26,7 +26,9 @@ def test_every_configuration_builds(path, suffix):
     model = tasks.TASKS[config.task].build_model(config, num_classes, None)
     size = config.data.crop_size
     outputs = jax.eval_shape(
-        lambda key: model.init_with_output(key, jnp.zeros((1, size, size, 3)), train=False),
+        lambda key: model.init_with_output(
+            key, jnp.zeros((1, size, size, 3)), train=False
+        ),
         jax.random.key(0),
     )[0]
     assert outputs["logits"].shape[-1] == num_classes
@@ -50,11 +52,41 @@ def test_architectures_fill_only_what_is_open():
     assert (paper.gate, paper.code_pooling, paper.aux) == ("scale", "sum", "context")
 
 
+def test_models_that_differ_from_their_architecture():
+    def model(arguments):
+        return config_lib.resolve(
+            config_lib.load(f"configs/ade20k.py:{arguments}")
+        ).model
+
+    assert model("fcn").aux == "none"
+    assert model("release,fcn").aux == "fcn"
+    assert model("release,deeplabv3").head_channels == 256
+    assert model("mmseg,deeplabv3").head_channels == 512
+    mmseg = model("mmseg")
+    assert (mmseg.stem_width, mmseg.align_corners) == (32, False)
+    assert model("mmseg,tiny").stem_width == 8
+
+
+def test_a_configuration_adds_to_a_word():
+    full = config_lib.load("configs/camvid.py:resnet50")
+    assert (full.model.backbone, full.data.input_scale) == ("resnet50", 1.0)
+    assert config_lib.load("configs/camvid.py").data.input_scale == 0.5
+
+
+def test_lateral_fusion_wants_stages_of_one_size():
+    config = config_lib.load("configs/ade20k.py:release")
+    config.model.lateral, config.model.output_stride = True, 16
+    with pytest.raises(UserError, match="model.output_stride is 16: wanted 8"):
+        config_lib.resolve(config)
+
+
 def test_steps_from_epochs():
     config = config_lib.load("configs/ade20k.py")
     # 20,210 images in batches of 16, the last one dropped, 120 times.
     assert config_lib.resolve(config, 20210).train.total_steps == 1263 * 120
-    with pytest.raises(UserError, match="10 training images do not fill one batch of 16"):
+    with pytest.raises(
+        UserError, match="10 training images do not fill one batch of 16"
+    ):
         config_lib.resolve(config, 10)
 
 
@@ -72,10 +104,17 @@ def test_json_round_trip_and_first_difference():
     )
 
 
-def run_train(*flags):
-    import train
+@pytest.fixture
+def run_train(monkeypatch):
+    """Runs train.py in this process, which JAX would not let join others any more."""
+    monkeypatch.setattr(cli, "join_processes", lambda values: None)
 
-    return cli.run(train.main, ["train.py", *flags])
+    def run(*flags):
+        import train
+
+        return cli.run(train.main, ["train.py", *flags])
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -87,7 +126,10 @@ def run_train(*flags):
         (["--config", "configs/camvid.py", "--config.optim.lr=1"], "lr"),
         (["--config", "configs/camvid.py", "--config.optim.base_lr=x"], "base_lr=x"),
         (["--config", "configs/camvid.py", "--config.model.gate=x"], "wanted one of"),
-        (["--config", "configs/camvid.py", "--config.train.batch_size=0"], "batch_size"),
+        (
+            ["--config", "configs/camvid.py", "--config.train.batch_size=0"],
+            "batch_size",
+        ),
         (["--config", "configs/camvid.py", "--nope"], "nope"),
         (["--config", "configs/camvid.py", "stray"], "stray"),
         (
@@ -96,7 +138,7 @@ def run_train(*flags):
         ),
     ],
 )
-def test_mistakes_get_one_line_and_status_2(flags, message, capsys):
+def test_mistakes_get_one_line_and_status_2(flags, message, capsys, run_train):
     assert run_train(*flags) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -48,7 +48,9 @@ def test_gradients(inputs):
 def test_bfloat16_features_are_encoded_in_float32(inputs):
     features, codewords, smoothing = (jnp.asarray(x, jnp.float32) for x in inputs)
     features = features.astype(jnp.bfloat16)
-    expected = brute_force(*(np.asarray(x, float) for x in (features, codewords, smoothing)))
+    expected = brute_force(
+        *(np.asarray(x, float) for x in (features, codewords, smoothing))
+    )
     np.testing.assert_allclose(
         encode(features, codewords, smoothing), expected, rtol=1e-5, atol=1e-5
     )

@@ -90,7 +90,9 @@ def test_terms_and_weights(inputs):
     np.testing.assert_allclose(
         terms["loss_pixel"], plain_cross_entropy(logits, labels, True) / num_valid, 1e-5
     )
-    presence = np.stack([[k in image for k in range(7)] for image in np.asarray(labels)])
+    presence = np.stack(
+        [[k in image for k in range(7)] for image in np.asarray(labels)]
+    )
     z = np.asarray(outputs["se_logits"])
     p = 1 / (1 + np.exp(-z))
     expected = -np.mean(np.where(presence, np.log(p), np.log(1 - p)))

@@ -58,7 +58,9 @@ def test_benchmark_scores(reference_dir, name):
     for label, prediction in zip(labels, predictions, strict=True):
         # The reference counts from 1 and ignores 0.
         matrix.update(np.where(label == 0, 255, label - 1), prediction - 1)
-    assert matrix.pixel_accuracy() == pytest.approx(expected["pixel_accuracy"], abs=1e-9)
+    assert matrix.pixel_accuracy() == pytest.approx(
+        expected["pixel_accuracy"], abs=1e-9
+    )
     assert matrix.mean_iou() == pytest.approx(expected["mean_iou"], abs=1e-9)
     iou = np.nan_to_num(matrix.iou())
     np.testing.assert_allclose(iou, expected["iou"], atol=1e-9)

@@ -31,7 +31,9 @@ def tiny_model_config(**fields):
 @pytest.mark.parametrize("kind", SMALL)
 def test_dilation_keeps_what_striding_computes(kind):
     """Stride 8, subsampled, equals strides 16 and 32 with the same weights."""
-    images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 96, 3)), jnp.float32)
+    images = jnp.asarray(
+        np.random.default_rng(0).normal(size=(1, 64, 96, 3)), jnp.float32
+    )
 
     def network(stride):
         return ResNet(SMALL[kind], stem_width=4, output_stride=stride)
@@ -59,8 +61,7 @@ def test_dilation_rates():
             lambda key, n=network: n.init_with_output(key, images, False)[0]
         )(jax.random.key(0))
         rates[stride] = [
-            int(r)
-            for r in re.findall(r"rhs_dilation=\((\d+),", str(jaxpr))
+            int(r) for r in re.findall(r"rhs_dilation=\((\d+),", str(jaxpr))
         ]
     # Stem of three, then the 3x3 convolution of each of 1 + 2 + 2 + 2 blocks.
     assert rates[8] == [1] * 6 + [1, 2, 2, 4]
@@ -82,7 +83,9 @@ def test_dilation_rates():
 )
 def test_every_parameter_gets_a_gradient(fields):
     model = models.build(tiny_model_config(dropout=0.0, **fields), num_classes=5)
-    images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 49, 57, 3)), jnp.float32)
+    images = jnp.asarray(
+        np.random.default_rng(1).normal(size=(2, 49, 57, 3)), jnp.float32
+    )
     variables = jax.jit(lambda k: model.init(k, images, train=False))(jax.random.key(0))
 
     def loss(params):
@@ -125,7 +128,9 @@ def test_outputs_are_named_and_absent_heads_absent():
 
 
 def test_rematerialisation_changes_nothing_but_memory():
-    images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 33, 33, 3)), jnp.float32)
+    images = jnp.asarray(
+        np.random.default_rng(1).normal(size=(2, 33, 33, 3)), jnp.float32
+    )
     results = []
     for remat in (False, True):
         model = models.build(tiny_model_config(remat=remat, dropout=0.0), 5)

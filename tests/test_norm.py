@@ -40,7 +40,9 @@ def test_eight_devices_equal_one(feature_axis):
         return y, stats, jax.lax.psum(params, "batch"), dx
 
     split = [a.reshape(DEVICES, -1, *a.shape[1:]) for a in (x, weights)]
-    step = jax.pmap(on_device, "batch", in_axes=(None, 0, 0), out_axes=(0, None, None, 0))
+    step = jax.pmap(
+        on_device, "batch", in_axes=(None, 0, 0), out_axes=(0, None, None, 0)
+    )
     y, stats, params, dx = step(variables, *split)
     joined = (y.reshape(x.shape), stats, params, dx.reshape(x.shape))
     for ours, theirs in zip(
@@ -56,7 +58,9 @@ def test_values_and_biased_running_variance():
     layer = SyncBatchNorm()
     variables = layer.init(jax.random.key(0), x, False)
     y, updates = layer.apply(variables, x, True, mutable=["batch_stats"])
-    np.testing.assert_allclose(y[:, 0], (np.arange(4) * 2 - 3) / np.sqrt(5 + 1e-5), 1e-5)
+    np.testing.assert_allclose(
+        y[:, 0], (np.arange(4) * 2 - 3) / np.sqrt(5 + 1e-5), 1e-5
+    )
     np.testing.assert_allclose(updates["batch_stats"]["mean"], [0.3], rtol=1e-6)
     # Biased: 5, not 20 / 3.
     np.testing.assert_allclose(updates["batch_stats"]["var"], [0.9 + 0.5], rtol=1e-6)

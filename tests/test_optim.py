@@ -17,7 +17,9 @@ def optim_config(**fields):
 
 
 def rate(step, **fields):
-    schedule = optim.learning_rate(optim_config(**fields), total_steps=100, batch_size=32)
+    schedule = optim.learning_rate(
+        optim_config(**fields), total_steps=100, batch_size=32
+    )
     return float(schedule(step))
 
 

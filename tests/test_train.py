@@ -148,21 +148,33 @@ def variables_of(workdir):
     return jax.tree.leaves(checkpoint.restore_variables(str(workdir))[0])
 
 
-def test_restart_changes_no_bit(tmp_path):
-    """Straight through equals half, restart, half."""
-    fields = {"train.total_steps": 6, "train.checkpoint_every_steps": 3}
-    train_lib.train(smoke_config(**fields), str(tmp_path / "straight"))
-    config = smoke_config(**fields)
-    config.train.max_minutes = 1e-9  # Stops after one step of each start.
-    train_lib.train(config, str(tmp_path / "broken"))
-    assert checkpoint.find_step(str(tmp_path / "broken")) == 1
-    train_lib.train(config, str(tmp_path / "broken"))
-    assert checkpoint.find_step(str(tmp_path / "broken")) == 2
-    config.train.max_minutes = 0.0
-    train_lib.train(config, str(tmp_path / "broken"))
-    for a, b in zip(
-        variables_of(tmp_path / "straight"), variables_of(tmp_path / "broken"), strict=True
-    ):
+@pytest.fixture
+def signal_at(monkeypatch):
+    """Returns a function that makes a signal arrive after a step."""
+    step_done = Logbook.step_done
+
+    def arrange(wanted_step, number):
+        def signalled(self, step, metrics):
+            step_done(self, step, metrics)
+            if step == wanted_step:
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(Logbook, "step_done", signalled)
+
+    return arrange
+
+
+def test_restart_changes_no_bit(tmp_path, signal_at):
+    """20 steps equal 10, a stop, a restart, and 10 more."""
+    config = smoke_config(**{"train.total_steps": 20})
+    straight, broken = str(tmp_path / "straight"), str(tmp_path / "broken")
+    train_lib.train(config, straight)
+    signal_at(10, signal.SIGTERM)
+    train_lib.train(config, broken)
+    assert checkpoint.find_step(broken) == 10
+    train_lib.train(config, broken)
+    assert checkpoint.find_step(broken) == 20
+    for a, b in zip(variables_of(straight), variables_of(broken), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -180,7 +192,7 @@ def test_evaluation_reports_what_training_saw(finished, capsys):
     assert written == report
     assert report["val/single/pixel_accuracy"] > 0
     assert report["images"] == 8 and report["step"] == 4
-    assert report["pixels"] == 8 * 128 * 128
+    assert report["pixels"] == 8 * 192 * 192
     assert "ground" in capsys.readouterr().out
     best = checkpoint.find_step(str(finished), "best")
     assert best == 4
@@ -210,7 +222,7 @@ def test_missing_checkpoints_are_told(finished, tmp_path):
 
 
 def test_infinite_loss_stops_and_keeps_the_good_checkpoint(tmp_path):
-    fields = {"optim.base_lr": 1e30, "train.checkpoint_every_steps": 1}
+    fields = {"optim.base_lr": 1e16, "train.checkpoint_every_steps": 1}
     with pytest.raises(NotFiniteError, match="NaN or infinite between steps") as info:
         train_lib.train(smoke_config(**fields), str(tmp_path / "run"))
     assert info.value.exit_status == 3
@@ -219,22 +231,17 @@ def test_infinite_loss_stops_and_keeps_the_good_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_save_and_the_next_start_goes_on(tmp_path, monkeypatch, number):
+def test_signals_save_and_stop(tmp_path, signal_at, number):
     config = smoke_config(**{"train.total_steps": 1000, "train.eval_every_epochs": 0.0})
-    workdir = str(tmp_path / "run")
-    step_done = Logbook.step_done
+    signal_at(3, number)
+    train_lib.train(config, str(tmp_path / "run"))
+    assert checkpoint.find_step(str(tmp_path / "run")) == 3
 
-    def signalled_step_done(self, step, metrics):
-        step_done(self, step, metrics)
-        if step == 3:
-            os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Logbook, "step_done", signalled_step_done)
-    train_lib.train(config, workdir)
-    assert checkpoint.find_step(workdir) == 3
-    config.train.max_minutes = 1e-9
-    train_lib.train(config, workdir)
-    assert checkpoint.find_step(workdir) == 4
+def test_time_limit_saves_and_stops(tmp_path):
+    config = smoke_config(**{"train.max_minutes": 1e-9})
+    train_lib.train(config, str(tmp_path / "run"))
+    assert checkpoint.find_step(str(tmp_path / "run")) == 1
 
 
 def test_init_from_another_run_takes_what_fits(finished, tmp_path, capsys):

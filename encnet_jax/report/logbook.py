@@ -73,9 +73,12 @@ class Logbook:
         values = {name: float(value) for name, value in metrics.items()}
         if not all(map(math.isfinite, values.values())):
             bad = ", ".join(k for k, v in values.items() if not math.isfinite(v))
-            kept = "none was saved yet" if self._saved is None else f"step {self._saved}"
+            kept = (
+                "none was saved yet" if self._saved is None else f"step {self._saved}"
+            )
             raise NotFiniteError(
-                f"{bad} became NaN or infinite between steps {self._last_good} and {step};"
+                f"{bad} became NaN or infinite between steps {self._last_good} and"
+                f" {step};"
                 f" last good checkpoint: {kept}. Lower optim.base_lr or add"
                 " optim.warmup_steps"
             )

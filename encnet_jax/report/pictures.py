@@ -35,7 +35,7 @@ def side_by_side(
 
 
 def save_index_png(path, ids: np.ndarray, colours: np.ndarray) -> None:
-    """Writes uint8[H, W] ids as an indexed 8-bit PNG whose palette shows the colours."""
+    """Writes uint8[H, W] ids as an indexed 8-bit PNG, the colours in its palette."""
     picture = Image.fromarray(ids)
     picture.putpalette(colourise(np.arange(256, dtype=np.uint8), colours).tobytes())
     picture.save(path)

@@ -1,8 +1,9 @@
 """Images of any size on padded canvases, and logits back to each image's own pixels.
 
-The sides of a canvas are multiples of a bucket, so that a data set of many sizes compiles
-few programs. Scores come back by one matrix for the rows and one for the columns, which
-hold upsampling, cropping and resizing together and are inputs of the program.
+The sides of a canvas are multiples of a bucket, so that a data set of many sizes
+compiles few programs. Scores come back by one matrix for the rows and one for the
+columns, which hold upsampling, cropping and resizing together and are inputs of the
+program.
 """
 
 from typing import NamedTuple
@@ -17,8 +18,9 @@ class Canvas(NamedTuple):
     """One image, ready for a batch of its kind.
 
     Attributes:
-        image: uint8[Hb, Wb, 3], black to the right and below.
-        rows: f32[Ho, h], from rows of logits to rows of the native image, zero below it.
+        image: [Hb, Wb, 3], black to the right and below.
+        rows: f32[Ho, h], from rows of logits to rows of the native image, zero below
+            it.
         columns: f32[Wo, w], likewise.
     """
 
@@ -41,20 +43,19 @@ def place(
     bucket belongs to the evaluation protocol.
 
     Args:
-        image: uint8[H, W, 3].
+        image: [H, W, 3] of pixel values, uint8 or float32.
         scale: of both sides before anything else.
         bucket: pixels.
         output_stride: of the network.
         align_corners: corner convention of the upsampling.
     """
     height, width = image.shape[:2]
-    scaled_height, scaled_width = round(height * scale), round(width * scale)
+    scaled_height, scaled_width = scaled_size(height, width, scale)
     if scale != 1:
-        resized = Image.fromarray(image).resize(
-            (scaled_width, scaled_height), Image.Resampling.BILINEAR
-        )
-        image = np.asarray(resized)
-    image = pad(image, round_up(scaled_height, bucket), round_up(scaled_width, bucket), 0)
+        image = resize(image, scaled_height, scaled_width)
+    image = pad(
+        image, round_up(scaled_height, bucket), round_up(scaled_width, bucket), 0
+    )
     sides = [
         _side_matrix(native, scaled, padded, output_stride, bucket, align_corners)
         for native, scaled, padded in (
@@ -63,6 +64,34 @@ def place(
         )
     ]
     return Canvas(image, *sides)
+
+
+def sizes(
+    height: int, width: int, scale: float, bucket: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns (height, width) of an image's canvas and of its native canvas."""
+    scaled = scaled_size(height, width, scale)
+    return tuple(
+        (round_up(size[0], bucket), round_up(size[1], bucket))
+        for size in (scaled, (height, width))
+    )
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Returns (height, width) of an image resized by a scale; at least one pixel."""
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes uint8 or float32 [H, W, 3] by Pillow's antialiasing bilinear filter."""
+    channels = [image] if image.dtype == np.uint8 else np.moveaxis(image, -1, 0)
+    resized = [
+        np.asarray(
+            Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR)
+        )
+        for channel in channels
+    ]
+    return resized[0] if image.dtype == np.uint8 else np.stack(resized, axis=-1)
 
 
 def _side_matrix(native, scaled, padded, output_stride, bucket, align_corners):

@@ -1,0 +1,170 @@
+"""Windows a second of batched sliding-window evaluation against the plain loop.
+
+python benchmarks/evaluation.py [--images 4 --height 512 --width 683 --batch 8]
+
+Both score the same images under the `release` protocol with the same network on the
+same devices. The plain loop sends one window after the other, and its mirror image,
+through the network, fetches the full-resolution logits and adds up on the host. A
+window counts once, mirrored or not.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# So that it runs as a file from any folder.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from configs import base  # noqa: E402
+from encnet_jax import config as config_lib  # noqa: E402
+from encnet_jax import models, parallel  # noqa: E402
+from encnet_jax.eval_lib import Evaluator  # noqa: E402
+from encnet_jax.metrics import ConfusionMatrix  # noqa: E402
+from encnet_jax.models.resize import resize_bilinear  # noqa: E402
+from encnet_jax.preprocess import normalise  # noqa: E402
+from encnet_jax.protocols import canvas, windows  # noqa: E402
+
+
+def make_config(args):
+    """Returns the resolved configuration of the measurement."""
+    config = base.get_config()
+    config.architecture = "release"
+    config.model.backbone = args.backbone
+    config.model.dtype = args.dtype
+    config.eval.protocol = "release"
+    config.eval.crop_size, config.eval.base_size = args.crop, args.crop * 13 // 12
+    config.eval.batch_size = args.batch * jax.local_device_count()
+    return config_lib.resolve(config)
+
+
+def make_examples(args, number: int) -> list[dict]:
+    """Returns generated images and labels of one size."""
+    rng = np.random.default_rng(0)
+    size = (args.height, args.width)
+    return [
+        {
+            "image": rng.integers(0, 256, (*size, 3), np.uint8),
+            "label": rng.integers(0, args.classes, size, np.uint8),
+        }
+        for _ in range(number)
+    ]
+
+
+class PlainLoop:
+    """One window at a time, added up on the host."""
+
+    def __init__(self, model, config, num_classes: int):
+        self._settings, self._num_classes = config.eval, num_classes
+
+        def upsampled(variables, window):
+            x = normalise(window[None])
+            logits = model.apply(variables, x)["logits"]
+            return resize_bilinear(logits, *window.shape[:2])[0]
+
+        self._logits = jax.jit(upsampled)
+        self._resize = jax.jit(
+            lambda x, h, w: resize_bilinear(x[None], h, w)[0], static_argnums=(1, 2)
+        )
+
+    def confusion(self, variables, examples: list[dict]) -> ConfusionMatrix:
+        """Counts all pixels of the examples."""
+        matrix = ConfusionMatrix(self._num_classes)
+        for example in examples:
+            scores = self._scores(variables, example["image"])
+            matrix.update(example["label"], scores.argmax(-1))
+        return matrix
+
+    def _scores(self, variables, image):
+        height, width = image.shape[:2]
+        total, crop = 0, self._settings.crop_size
+        for scale in self._settings.scales:
+            h, w = windows.scaled_size(height, width, scale, self._settings.base_size)
+            scaled = np.asarray(self._resize(np.float32(image), h, w))
+            room = max(h, crop), max(w, crop)
+            scaled = canvas.pad(scaled, *room, 0)
+            sums = np.zeros((*room, self._num_classes), np.float32)
+            counts = np.zeros((*room, 1), np.float32)
+            for y in windows.starts(h, crop):
+                for x in windows.starts(w, crop):
+                    window = scaled[y : y + crop, x : x + crop]
+                    part = window.shape[:2]
+                    window = canvas.pad(window, crop, crop, 0)
+                    logits = np.asarray(self._logits(variables, window))
+                    mirrored = np.asarray(self._logits(variables, window[:, ::-1]))
+                    scores = np.exp(logits + mirrored[:, ::-1])[: part[0], : part[1]]
+                    sums[y : y + crop, x : x + crop] += scores
+                    counts[y : y + crop, x : x + crop] += 1
+            score = (sums / counts)[:h, :w]
+            total = total + np.asarray(self._resize(score, height, width))
+        return total
+
+
+def timed(count, variables, examples) -> tuple[float, ConfusionMatrix]:
+    """Returns (seconds, counts), the programs being compiled beforehand."""
+    count(variables, examples[:1])
+    start = time.perf_counter()
+    matrix = count(variables, examples)
+    return time.perf_counter() - start, matrix
+
+
+def main() -> None:
+    """Prints a table, then the same as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--height", type=int, default=512)
+    parser.add_argument("--width", type=int, default=683)
+    parser.add_argument("--crop", type=int, default=480)
+    parser.add_argument("--batch", type=int, default=8, help="windows a device")
+    parser.add_argument("--classes", type=int, default=150)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--dtype", default="float32")
+    args = parser.parse_args()
+    config = make_config(args)
+    model = models.build(config.model, args.classes)
+    init = jax.jit(model.init)
+    variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    examples = make_examples(args, args.images)
+    number = args.images * windows.num_windows(
+        args.height,
+        args.width,
+        scales=config.eval.scales,
+        base_size=config.eval.base_size,
+        crop_size=config.eval.crop_size,
+    )
+    evaluator = Evaluator(model, config, args.classes)
+    loop = PlainLoop(model, config, args.classes)
+    batched_s, batched = timed(
+        evaluator.confusion, parallel.replicate(variables), examples
+    )
+    loop_s, looped = timed(loop.confusion, variables, examples)
+    agreement = (
+        1 - np.abs(batched.counts - looped.counts).sum() / 2 / looped.counts.sum()
+    )
+    result = {
+        "device": parallel.describe_devices(),
+        "windows": number,
+        "batched_windows_per_s": number / batched_s,
+        "loop_windows_per_s": number / loop_s,
+        "ratio": loop_s / batched_s,
+        "agreement_of_counts": float(agreement),
+        **vars(args),
+    }
+    print(
+        f"{result['device']}, {number} windows of {args.crop}x{args.crop},"
+        f" {args.backbone}"
+    )
+    print(f"{'':<10}{'windows/s':>12}")
+    print(f"{'batched':<10}{number / batched_s:>12.2f}")
+    print(f"{'loop':<10}{number / loop_s:>12.2f}")
+    print(f"ratio {result['ratio']:.2f}, equal counts {100 * agreement:.3f} %")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

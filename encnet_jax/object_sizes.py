@@ -1,0 +1,28 @@
+"""Objects by their size, for scores of small and of large ones apart."""
+
+import numpy as np
+from scipy import ndimage
+
+from encnet_jax.losses import IGNORE_LABEL
+
+
+def small_objects(label: np.ndarray, small_px: int) -> np.ndarray:
+    """Keeps the pixels of small objects only.
+
+    An object is a connected region (4 neighbours) of one class in the annotation. Two
+    objects of a class that touch are one: maps of classes cannot tell them apart.
+
+    Args:
+        label: uint8[H, W], ids 0..C-1 and IGNORE_LABEL.
+        small_px: objects of fewer pixels are small.
+
+    Returns:
+        uint8[H, W]: label where an object is small, IGNORE_LABEL elsewhere.
+    """
+    kept = np.full_like(label, IGNORE_LABEL)
+    for class_id in np.setdiff1d(np.unique(label), [IGNORE_LABEL]):
+        regions, _ = ndimage.label(label == class_id)
+        pixels = np.bincount(regions.ravel())
+        pixels[0] = small_px  # What is not of this class.
+        kept[(pixels < small_px)[regions]] = class_id
+    return kept

@@ -1,0 +1,144 @@
+"""The windows of the released code's evaluation, and where their pixels come from.
+
+Every window is a square of one size, whatever the image, so that one compiled network
+serves a whole data set. A window is described by taps, a few numbers for each pixel of
+a side, from which the device builds the matrices that cut it out of the native image
+and lay its scores onto the native image again.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.models.resize import sample_positions
+
+
+class Window(NamedTuple):
+    """One window of one scaled image.
+
+    Taps are f32[n, 3]: where sample i lies among the samples of the source (the index
+    of the lower neighbour, perhaps outside), the lower one's weight, the next one's
+    weight.
+
+    Attributes:
+        cut_rows, cut_columns: taps[crop], rows of the window from rows of the image;
+            weights are zero outside the image, which makes black pixels.
+        paste_rows, paste_columns: taps[side of the canvas], from the window; the
+            weights contain the division by how many windows cover a pixel.
+    """
+
+    cut_rows: np.ndarray
+    cut_columns: np.ndarray
+    paste_rows: np.ndarray
+    paste_columns: np.ndarray
+
+
+def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
+    """Turns taps f32[n, 3] into the matrix f32[n, size] that samples `size` values."""
+    position = jnp.arange(size, dtype=jnp.float32)
+    low, weight, next_weight = jnp.split(taps, 3, axis=1)
+    return weight * (position == low) + next_weight * (position == low + 1)
+
+
+def scaled_size(
+    height: int, width: int, scale: float, base_size: int
+) -> tuple[int, int]:
+    """Returns (height, width) whose long side is base_size * scale, rounded up."""
+    long_side = math.ceil(base_size * scale)
+    if height > width:
+        return long_side, int(width * long_side / height + 0.5)
+    return int(height * long_side / width + 0.5), long_side
+
+
+def starts(side: int, crop_size: int) -> range:
+    """Returns where windows start along a scaled side; the last may reach beyond it."""
+    stride = crop_size * 2 // 3
+    beyond = max(side - crop_size, 0)
+    return range(0, (-(-beyond // stride) + 1) * stride, stride)
+
+
+def num_windows(
+    height: int,
+    width: int,
+    *,
+    scales: tuple[float, ...],
+    base_size: int,
+    crop_size: int,
+) -> int:
+    """Returns the number of windows of an image, over all scales."""
+    sizes = [scaled_size(height, width, scale, base_size) for scale in scales]
+    return sum(len(starts(h, crop_size)) * len(starts(w, crop_size)) for h, w in sizes)
+
+
+@functools.lru_cache(maxsize=32)
+def plan(
+    height: int,
+    width: int,
+    canvas: tuple[int, int],
+    *,
+    scales: tuple[float, ...],
+    base_size: int,
+    crop_size: int,
+    align_corners: bool,
+) -> tuple[Window, ...]:
+    """Plans all windows of an image.
+
+    Args:
+        height, width: of the native image.
+        canvas: (height, width) of the native canvas, at least the image's.
+        scales: of the long side, relative to base_size.
+        base_size: pixels of the long side at scale 1.
+        crop_size: side of a window, in pixels.
+        align_corners: corner convention of every resizing.
+
+    Source: MultiEvalModule of the released code. Windows at the right and lower border
+    are cut there and padded with black, not shifted inward; a short side that is
+    smaller than the window is padded first, which comes to the same.
+    """
+    found = []
+    for scale in scales:
+        scaled = scaled_size(height, width, scale, base_size)
+        rows, columns = (
+            [
+                _side(native, size, start, room, crop_size, align_corners)
+                for start in starts(size, crop_size)
+            ]
+            for native, size, room in zip((height, width), scaled, canvas, strict=True)
+        )
+        found += [
+            Window(cut_rows, cut_columns, paste_rows, paste_columns)
+            for cut_rows, paste_rows in rows
+            for cut_columns, paste_columns in columns
+        ]
+    return tuple(found)
+
+
+def _side(native, scaled, start, room, crop_size, align_corners):
+    """Returns (cut taps[crop_size], paste taps[room]) of one side of a window."""
+    index = np.arange(start, start + crop_size)
+    cut = _taps(index, native, scaled, align_corners)
+    cut[index >= scaled, 1:] = 0
+    paste = _taps(np.arange(native), scaled, native, align_corners)
+    covered = sum(
+        (np.arange(scaled + 1) >= s) & (np.arange(scaled + 1) < s + crop_size)
+        for s in starts(scaled, crop_size)
+    )
+    low = paste[:, 0].astype(int)
+    for tap in (0, 1):
+        inside = (low + tap >= start) & (low + tap < start + crop_size)
+        paste[:, 1 + tap] *= inside / np.maximum(covered[low + tap], 1)
+    paste[:, 0] -= start
+    padding = [(0, room - native), (0, 0)]
+    return cut.astype(np.float32), np.pad(paste, padding).astype(np.float32)
+
+
+def _taps(index, source, target, align_corners):
+    """f64[n, 3]: where samples `index` of `target` many lie among `source` many."""
+    position = sample_positions(index, target, source, align_corners)
+    low = np.minimum(np.floor(position), source - 1)
+    share = np.where(low == source - 1, 0.0, position - low)
+    return np.stack([low, 1 - share, share], axis=1)

@@ -1,0 +1,156 @@
+"""Image, truth and the predictions of several runs side by side (Figures 4 and 6).
+
+python -m encnet_jax.report compare RUN RUN ... [--output compare.png]
+"""
+
+import argparse
+import itertools
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from encnet_jax import eval_run, parallel, tasks
+from encnet_jax.errors import UserError
+from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.report.pictures import colourise
+
+
+def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> list[dict]:
+    """Returns the examples of those ids, in their order, or the first ones.
+
+    Raises:
+        UserError: an id does not occur in the split.
+    """
+    examples = dataset.eval_examples(split)
+    if not ids:
+        return list(itertools.islice(examples, number))
+    found = {}
+    for example in examples:
+        if example["id"] in ids:
+            found[example["id"]] = example
+        if len(found) == len(set(ids)):
+            break
+    missing = [name for name in ids if name not in found]
+    if missing:
+        raise UserError(
+            f"--ids: no example {missing[0]!r} in {split}; wanted names of files"
+        )
+    return [found[name] for name in ids]
+
+
+def predictions(
+    workdirs: Sequence[str],
+    split: str | None,
+    ids: Sequence[str],
+    number: int,
+    **options,
+) -> tuple:
+    """Labels the same examples with every run.
+
+    Args:
+        workdirs: of runs on one data set.
+        split: None for data.val_split.
+        ids, number: see choose_examples.
+        options: of eval_run.load.
+
+    Returns:
+        (DatasetInfo, examples, a list over runs of {id: uint8[H, W]}).
+
+    Raises:
+        UserError: the runs have different classes, or see eval_run.load.
+    """
+    info, examples, found = None, [], []
+    for workdir in workdirs:
+        evaluator, variables, config, _ = eval_run.load(
+            workdir, whole_images=True, **options
+        )
+        if info is None:
+            dataset = tasks.open_dataset(config)
+            info, split = dataset.info, split or config.data.val_split
+            examples = choose_examples(dataset, split, ids, number)
+        elif tasks.open_dataset(config).info.class_names != info.class_names:
+            raise UserError(
+                f"{workdir} was trained on {config.data.name}, {workdirs[0]} on"
+                f" {info.name}; wanted runs with the same classes"
+            )
+        labelled = evaluator.predict(variables, examples)
+        found.append({example["id"]: labels for example, labels in labelled})
+    return info, examples, found
+
+
+def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
+    """Writes a PNG with a row for each example and a legend of the classes in it."""
+    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
+    from matplotlib.patches import Patch
+
+    columns = ["image", "truth", *titles]
+    figure = Figure(figsize=(2.6 * len(columns) + 2, 2.4 * len(examples)))
+    figure.set_layout_engine("constrained")
+    grid = figure.subplots(len(examples), len(columns), squeeze=False)
+    for axes, example in zip(grid, examples, strict=True):
+        maps = [example["label"], *(labels[example["id"]] for labels in found)]
+        panels = [example["image"], *(colourise(ids, info.colours) for ids in maps)]
+        for ax, panel in zip(axes, panels, strict=True):
+            ax.imshow(panel)
+            ax.set_axis_off()
+        present = np.unique(np.concatenate([m.ravel() for m in maps]))
+        handles = [
+            Patch(
+                facecolor=info.colours[i] / 255,
+                edgecolor="grey",
+                label=info.class_names[i],
+            )
+            for i in present
+            if i != IGNORE_LABEL
+        ]
+        axes[-1].legend(
+            handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7
+        )
+    for ax, title in zip(grid[0], columns, strict=True):
+        ax.set_title(title)
+    target = pathlib.Path(output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(target.name + ".partial")
+    figure.savefig(unfinished, format="png", dpi=120)
+    unfinished.replace(target)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encnet_jax.report compare", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "run", nargs="+", help="workdirs, for example of FCN and EncNet"
+    )
+    parser.add_argument(
+        "--titles", nargs="+", help="of the runs; default: their folders"
+    )
+    parser.add_argument("--split", help="default: data.val_split")
+    parser.add_argument("--ids", nargs="+", default=[], help="examples by name")
+    parser.add_argument(
+        "--number", type=int, default=4, help="of examples without --ids"
+    )
+    parser.add_argument("--checkpoint", help="a step, or 'best'; default: newest")
+    parser.add_argument("--protocol", help="default: eval.protocol")
+    parser.add_argument("--data_dir", help="default: data.data_dir of the runs")
+    parser.add_argument("--output", default="compare.png", help="the PNG to write")
+    args = parser.parse_args(argv[1:])
+    titles = args.titles or [pathlib.Path(run).name for run in args.run]
+    if len(titles) != len(args.run):
+        raise UserError(
+            f"{len(titles)} --titles for {len(args.run)} runs: give one each"
+        )
+    parallel.enable_compilation_cache()
+    info, examples, found = predictions(
+        args.run,
+        args.split,
+        args.ids,
+        args.number,
+        step_wanted=args.checkpoint,
+        protocol=args.protocol,
+        fields={"data.data_dir": args.data_dir} if args.data_dir else None,
+    )
+    draw(info, examples, titles, found, args.output)
+    print(f"comparison of {len(examples)} images: {args.output}")

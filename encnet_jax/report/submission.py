@@ -1,0 +1,224 @@
+"""Archives for the test servers of ADE20K and PASCAL VOC, and the servers' checks.
+
+A server says little about why it refuses an archive, and takes few a week. What it
+checks is checked here first.
+"""
+
+import contextlib
+import io
+import os
+import pathlib
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from encnet_jax.data.info import voc_colours
+from encnet_jax.errors import UserError
+
+_COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "indexed", 4: "grey with alpha", 6: "RGBA"}
+
+
+class Server(NamedTuple):
+    """What a test server takes.
+
+    Attributes:
+        dataset: name in the catalogue.
+        folder: of the PNGs in the archive.
+        suffixes: of the archive's file name.
+        colour_type: of the PNGs, as in their header: 0 grey, 3 indexed.
+        first_id: pixel value of the data set's class 0.
+        num_classes: C; the largest value is first_id + C - 1.
+
+    Source: CSAILVision/sceneparsing's README and demoEvaluation.m; VOC's development
+    kit and VOCevalseg.m. comp6 is VOC's competition for methods trained on further
+    data, which pre-training on ImageNet is.
+    """
+
+    dataset: str
+    folder: str
+    suffixes: tuple[str, ...]
+    colour_type: int
+    first_id: int
+    num_classes: int
+
+
+SERVERS = {
+    "ade20k": Server("ade20k", "", (".zip",), 0, 1, 150),
+    "voc2012": Server(
+        "pascal_voc",
+        "results/VOC2012/Segmentation/comp6_test_cls/",
+        (".tgz", ".tar.gz"),
+        3,
+        0,
+        21,
+    ),
+}
+
+
+def find(name: str, output: str) -> Server:
+    """Returns a server by name.
+
+    Raises:
+        UserError: there is none, or it does not take archives of that suffix.
+    """
+    if name not in SERVERS:
+        raise UserError(
+            f"--submission is {name!r}, wanted one of: {', '.join(SERVERS)}"
+        )
+    server = SERVERS[name]
+    if not output.endswith(server.suffixes):
+        wanted = " or ".join(server.suffixes)
+        raise UserError(
+            f"--output is {output!r}; {name} takes an archive named *{wanted}"
+        )
+    return server
+
+
+def write(
+    server: Server, output: str, predictions: Iterable[tuple[str, np.ndarray]]
+) -> int:
+    """Writes an archive, checks it, and only then gives it its name.
+
+    Args:
+        server: that it is for.
+        output: file name.
+        predictions: (name of the image without suffix, uint8[H, W] ids 0..C-1), one by
+            one; none is kept.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        UserError: a check failed; nothing is left behind.
+    """
+    sizes = {}
+    target = pathlib.Path(output)
+    partial = target.with_name(f"partial-{target.name}")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _writer(partial) as add:
+            for name, ids in predictions:
+                sizes[name] = ids.shape
+                add(f"{server.folder}{name}.png", encode(server, ids))
+        verify(server, str(partial), sizes)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(sizes)
+
+
+def encode(server: Server, ids: np.ndarray) -> bytes:
+    """Returns uint8[H, W] ids 0..C-1 as the 8-bit PNG that a server reads."""
+    picture = Image.fromarray(ids + np.uint8(server.first_id))
+    if server.colour_type == 3:
+        # All 256 entries: with fewer, Pillow would pack several pixels into a byte.
+        picture.putpalette(voc_colours(256).tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def verify(server: Server, archive: str, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Applies a server's checks to an archive.
+
+    Args:
+        server: that it is for.
+        archive: file name.
+        sizes: (height, width) of every test image, by its name without suffix.
+
+    Raises:
+        UserError: says which file is wrong, what it is and what was wanted.
+    """
+    missing = {f"{server.folder}{name}.png" for name in sizes}
+    for file, content in _files(archive):
+        where = f"{archive}, {file}"
+        if file not in missing:
+            raise UserError(
+                f"{where}: no test image is called so, or it is there twice; wanted"
+                f" {len(sizes)} files {server.folder}NAME.png"
+            )
+        missing.remove(file)
+        _verify_png(server, content, sizes[pathlib.PurePath(file).stem], where)
+    if missing:
+        raise UserError(
+            f"{archive}: lacks {min(missing)} and {len(missing) - 1} more; wanted one"
+            f" PNG for each of {len(sizes)} test images"
+        )
+
+
+def _verify_png(server, content: bytes, size: tuple[int, int], where: str) -> None:
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            values, palette = np.asarray(picture), picture.getpalette()
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"{where}: not a readable PNG ({error}); write it anew"
+        ) from None
+    # The header of a PNG: width, height, bits a sample, colour type.
+    width, height, bits, colour_type = struct.unpack(">IIBB", content[16:26])
+    if (bits, colour_type) != (8, server.colour_type):
+        raise UserError(
+            f"{where}: has {bits} bits, {_COLOUR_TYPES.get(colour_type)}; wanted 8"
+            f" bits, {_COLOUR_TYPES[server.colour_type]}"
+        )
+    if (height, width) != tuple(size):
+        raise UserError(
+            f"{where}: is {width}x{height} pixels; wanted the test image's own size,"
+            f" {size[1]}x{size[0]}"
+        )
+    last_id = server.first_id + server.num_classes - 1
+    if values.min() < server.first_id or values.max() > last_id:
+        raise UserError(
+            f"{where}: has values {values.min()} to {values.max()}; wanted"
+            f" {server.first_id} to {last_id}"
+        )
+    colours = voc_colours(server.num_classes).ravel().tolist()
+    if colour_type == 3 and palette[: len(colours)] != colours:
+        raise UserError(f"{where}: has another palette; wanted PASCAL VOC's colour map")
+
+
+@contextlib.contextmanager
+def _writer(path: pathlib.Path) -> Iterator[Callable[[str, bytes], None]]:
+    """Yields a function that adds a file to a new archive."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            yield archive.writestr
+        return
+    with tarfile.open(path, "w:gz") as archive:
+
+        def add(name: str, content: bytes) -> None:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+        yield add
+
+
+def _files(path: str) -> Iterator[tuple[str, bytes]]:
+    """Yields (name, content) of an archive's files."""
+    try:
+        if path.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    yield name, archive.read(name)
+        else:
+            with tarfile.open(path, "r:gz") as archive:
+                for member in archive:
+                    if member.isfile():
+                        yield member.name, archive.extractfile(member).read()
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+        tarfile.TarError,
+    ) as error:
+        raise UserError(
+            f"{path}: not a whole archive ({error}); write it anew"
+        ) from None

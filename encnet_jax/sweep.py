@@ -1,0 +1,181 @@
+"""One run for each value of one field, then a table and a plot of the scores.
+
+    python -m encnet_jax.sweep --config configs/quickstart.py --field loss.se_weight \\
+        --values 0,0.1,0.2,0.4,0.8 --workdir runs/sweep-alpha
+
+The same command goes on where it was stopped: finished runs are not repeated.
+"""
+
+import ast
+import json
+import pathlib
+import sys
+
+import jax
+from absl import flags
+
+from encnet_jax import checkpoint, cli, eval_run, tasks, train_lib
+from encnet_jax import config as config_lib
+from encnet_jax import workdir as workdir_lib
+from encnet_jax.errors import UserError
+from encnet_jax.report import tables
+
+
+def run(config, field: str, values: list, workdir: str, protocol: str | None) -> bool:
+    """Trains and scores one run after the other; table and plot grow with each.
+
+    Args:
+        config: as returned by `config.load`, overrides applied.
+        field: dotted name of the field that differs between the runs.
+        values: of the field.
+        workdir: gets a folder for each run, sweep.json, sweep.md and sweep.png.
+        protocol: None for eval.protocol.
+
+    Returns:
+        False if a signal ended a run early.
+
+    Raises:
+        UserError: there is no such field, or a run cannot be trained or scored.
+    """
+    folder, rows = pathlib.Path(workdir), []
+    for value in values:
+        run_config = with_value(config, field, value)
+        report = run_one(run_config, folder / f"{field}={value}", protocol)
+        if report is None:
+            return False
+        rows.append(row(value, report))
+        if jax.process_index() == 0:
+            save(folder, field, rows)
+            print((folder / "sweep.md").read_text())
+            print(f"plot: {folder / 'sweep.png'}")
+    return True
+
+
+def with_value(config, field: str, value):
+    """Returns a copy of a configuration with one field changed.
+
+    Raises:
+        UserError: the field does not exist or takes no such value.
+    """
+    changed = config.copy_and_resolve_references()
+    try:
+        config_lib.get(changed, field)
+        changed.update_from_flattened_dict({field: value})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"--field {field} cannot be {value!r} ({error}); configs/base.py has every"
+            " field and what it takes"
+        ) from error
+    return changed
+
+
+def run_one(config, workdir: pathlib.Path, protocol: str | None) -> dict | None:
+    """Trains and scores a run, unless both are done.
+
+    Returns:
+        Its report, or None if it was stopped early.
+    """
+    num_examples = tasks.open_dataset(config).num_examples(config.data.train_split)
+    resolved = config_lib.resolve(config, num_examples)
+    total_steps = resolved.train.total_steps
+    report_file = workdir / "report.json"
+    if report_file.exists():
+        saved = config_lib.from_json((workdir / "config.json").read_text())
+        workdir_lib.check_same_config(workdir, saved, resolved)
+        report = json.loads(report_file.read_text())
+        wanted = total_steps, protocol or resolved.eval.protocol
+        if (report["step"], report["protocol"]["name"]) == wanted:
+            print(f"{workdir}: done already")
+            return report
+    train_lib.train(config, str(workdir))
+    if checkpoint.find_step(str(workdir)) < total_steps:
+        return None
+    return eval_run.evaluate_run(str(workdir), protocol=protocol)
+
+
+def row(value, report: dict) -> dict:
+    """Returns {'value', 'mean_iou', 'pixel_accuracy', ...} of a report, in [0, 1]."""
+    scores = {k.rsplit("/", 1)[1]: x for k, x in report.items() if isinstance(x, float)}
+    return {"value": value, **scores}
+
+
+def save(folder: pathlib.Path, field: str, rows: list[dict]) -> None:
+    """Writes sweep.json, sweep.md and sweep.png for the rows so far."""
+    names = [name for name in rows[0] if name != "value"]
+    lines = [f"| {field} | {' | '.join(f'{name} %' for name in names)} |"]
+    lines.append(f"| --: |{' --: |' * len(names)}")
+    for each in rows:
+        scores = " | ".join(f"{100 * each[name]:.2f}" for name in names)
+        lines.append(f"| {each['value']} | {scores} |")
+    tables.save_report(folder / "sweep.json", {"field": field, "rows": rows})
+    (folder / "sweep.md").write_text("\n".join(lines) + "\n")
+    plot(folder / "sweep.png", field, rows)
+
+
+def plot(path: pathlib.Path, field: str, rows: list[dict]) -> None:
+    """Draws mean IoU and pixel accuracy against the field, as the paper's Figure 5."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    left = figure.add_subplot()
+    right = left.twinx()
+    places = range(len(rows))  # Evenly spaced: 0, 0.1, 0.2, 0.4, 0.8 crowd otherwise.
+    lines = []
+    for axes, name, colour, marker in (
+        (left, "mean_iou", "tab:blue", "o"),
+        (right, "pixel_accuracy", "tab:orange", "s"),
+    ):
+        scores = [100 * each[name] for each in rows]
+        label = name.replace("_", " ")
+        lines += axes.plot(places, scores, color=colour, marker=marker, label=label)
+        axes.set_ylabel(f"{label} (%)", color=colour)
+    left.set_xticks(places, [str(each["value"]) for each in rows])
+    left.set_xlabel(field)
+    left.legend(handles=lines, loc="best")
+    figure.savefig(path, dpi=150)
+
+
+def parse_values(text: str) -> list:
+    """Returns the values of '0,0.1,deep': numbers, truth values, else words."""
+    values = []
+    for word in filter(None, map(str.strip, text.split(","))):
+        try:
+            values.append(ast.literal_eval(word))
+        except (ValueError, SyntaxError):
+            values.append(word)
+    if len(values) != len(set(map(str, values))) or not values:
+        raise UserError(f"--values is {text!r}, wanted different values: 0,0.1,0.2")
+    return values
+
+
+def main(argv):
+    """Parses the flags and sweeps; exit status 1 if it was stopped early."""
+
+    def define(values):
+        cli.define_config(values, argv)
+        cli.define_processes(values)
+        string = flags.DEFINE_string
+        string(
+            "field", None, "The field, for example loss.se_weight.", flag_values=values
+        )
+        string("values", None, "Its values: 0,0.1,0.2,0.4,0.8.", flag_values=values)
+        string("workdir", None, "Folder of the sweep.", flag_values=values)
+        string("protocol", None, "Default: eval.protocol.", flag_values=values)
+
+    values = cli.parse(argv, define)
+    for name in ("config", "field", "values", "workdir"):
+        if values[name].value is None:
+            raise UserError(f"--{name} is missing; --help lists the flags")
+    cli.join_processes(values)
+    done = run(
+        values.config,
+        values.field,
+        parse_values(values["values"].value),
+        values.workdir,
+        values.protocol,
+    )
+    return 0 if done else 1
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))

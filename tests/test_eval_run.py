@@ -1,0 +1,143 @@
+"""From a checkpoint to a report: fields, rules, options, and runs of old versions."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from encnet_jax import checkpoint, eval_run, precise_norm, tasks, train_lib
+from encnet_jax import config as config_lib
+from encnet_jax.errors import UserError
+from encnet_jax.metrics import ConfusionMatrix
+from encnet_jax.report import rules, tables
+
+
+def tiny_config(**fields):
+    config = config_lib.load("configs/quickstart.py:smoke,fcn")
+    config.model.head_channels = 8
+    config.model.dropout = 0.0
+    config.data.crop_size = 32
+    config.eval.base_size, config.eval.crop_size = 64, 64
+    config.eval.scales = (0.5, 1.0)
+    config.eval.max_images = 3
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A checkpoint of random weights, saved without the fields that came later."""
+    workdir = tmp_path_factory.mktemp("runs") / "untrained"
+    config = config_lib.resolve(tiny_config(), 400)
+    model = tasks.TASKS[config.task].build_model(config, 13, None)
+    variables = jax.device_get(train_lib.init_variables(model, config))
+    older = json.loads(config_lib.to_json(config))
+    for name in ("precise_norm_steps", "small_object_px", "bucket"):
+        del older["eval"][name]
+    del older["train"]["val_protocol"]
+    older = config_lib.from_json(json.dumps(older))
+    checkpoint.save_variables(str(workdir), variables, older)
+    return workdir
+
+
+def test_report_names_protocol_and_rule(untrained, capsys):
+    fields = {"eval.small_object_px": 500}
+    report = eval_run.evaluate_run(str(untrained), protocol="release", fields=fields)
+    assert json.loads((untrained / "report.json").read_text()) == report
+    assert report["protocol"] == {
+        "name": "release",
+        "base_size": 64,
+        "crop_size": 64,
+        "scales": [0.5, 1.0],
+        "flip": True,
+    }
+    scores = {"mean_iou", "pixel_accuracy", "mean_iou_small", "mean_iou_large"}
+    assert {f"val/release/{name}" for name in scores} <= report.keys()
+    assert report["images"] == 3 and report["step"] == 0
+    assert report["rule"].endswith("classes that never occur count as 0")
+    text = capsys.readouterr().out
+    assert "small %" in text and f"rule: {report['rule']}" in text
+
+
+def test_missing_fields_take_their_defaults(untrained):
+    report = eval_run.evaluate_run(str(untrained))
+    assert report["protocol"] == {"name": "single", "input_scale": 1.0, "bucket": 64}
+    assert report["precise_norm_steps"] == 0
+
+
+def test_submission_wants_its_data_set(untrained, tmp_path):
+    output = str(tmp_path / "a.zip")
+    with pytest.raises(UserError, match="'scenes'; ade20k wants a run on 'ade20k'"):
+        eval_run.submit_run(str(untrained), "ade20k", output)
+    assert not list(tmp_path.iterdir())
+
+
+def test_measured_statistics_are_those_of_the_batches(untrained):
+    """With the statistics of one batch, evaluation gives what training saw of it."""
+    config = config_lib.resolve(tiny_config(**{"eval.precise_norm_steps": 1}))
+    variables, _ = checkpoint.restore_variables(str(untrained))
+    dataset = tasks.open_dataset(config)
+    batch = next(dataset.train_batches("train", batch_size=8, seed=config.seed))
+    task = tasks.TASKS[config.task]
+    model, images = task.build_model(config, 13, None), task.normalise(batch["image"])
+    expected, _ = model.apply(
+        variables,
+        images,
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": jax.random.key(0)},
+    )
+    measured = precise_norm.measured_anew(variables, config, dataset)
+    outputs = model.apply(measured, images, train=False)
+    np.testing.assert_allclose(
+        outputs["logits"],
+        expected["logits"],
+        atol=2e-4 * np.abs(expected["logits"]).max(),
+    )
+    before = model.apply(variables, images, train=False)["logits"]
+    assert np.abs(before - expected["logits"]).max() > 0.1 * np.abs(before).max()
+
+
+def test_benchmarks_count_by_their_own_rules():
+    assert rules.benchmark_scores("ade20k", 0.4, 0.8) == {
+        "final_score": pytest.approx(0.6)
+    }
+    context = rules.benchmark_scores("pascal_context", 0.526, 0.8)
+    assert context["context59"] == 0.526
+    assert round(context["context60_published"], 3) == 0.517
+    assert rules.benchmark_scores("pascal_context60", 0.5, 0.8) == {"context60": 0.5}
+    assert rules.benchmark_scores("pascal_voc", 0.5, 0.8) == {}
+    assert "background is one of the classes" in rules.describe("pascal_voc", "zero")
+    assert rules.describe("camvid", "skip").endswith("are left out of the mean")
+
+
+def test_small_and_large_scores_leave_out_classes_without_such_objects():
+    config = config_lib.resolve(tiny_config())
+    every, small = ConfusionMatrix(13), ConfusionMatrix(13)
+    every.update([0, 0, 1, 1], [0, 0, 1, 2])
+    small.update([1, 1], [1, 2])
+    report = tables.make_report(
+        every,
+        tasks.open_dataset(config).info.class_names,
+        config=config,
+        step=1,
+        split="val",
+        num_images=1,
+        by_size=(small, small),
+    )
+    assert report["val/single/mean_iou_small"] == 0.5
+    present = [score for score in report["iou_small"].values() if score is not None]
+    assert present == [0.5]
+
+
+def test_sizes_apart_are_for_segmentation():
+    config = config_lib.load("configs/cifar10.py:resnet64d")
+    config.eval.small_object_px = 5
+    with pytest.raises(UserError, match="eval.small_object_px is 5, wanted one of: 0"):
+        config_lib.resolve(config)
+
+
+def test_scales_must_be_positive():
+    with pytest.raises(UserError, match="eval.scales is \\(\\), wanted"):
+        config_lib.resolve(tiny_config(**{"eval.scales": ()}))

@@ -1,0 +1,122 @@
+"""The recipes of the paper and of the released code, held to their numbers."""
+
+import pytest
+
+from encnet_jax import config as config_lib
+
+PAPER = {
+    "architecture": "paper",
+    "train.batch_size": 16,
+    "data.crop_size": 480,
+    "data.augment.scale_min": 0.5,
+    "data.augment.scale_max": 2.0,
+    "data.augment.scale_relative_to": "image",
+    "data.augment.rotate_degrees": 10.0,
+    "data.augment.blur_probability": 0.0,
+    "loss.se_weight": 0.2,
+    "model.num_codes": 32,
+    "model.name": "encnet",
+    "model.backbone": "resnet50",
+    "model.output_stride": 8,
+    "model.code_pooling": "sum",
+    "model.gate": "scale",
+    "model.aux": "context",
+    "model.lateral": False,
+    "optim.schedule": "poly",
+    "optim.poly_power": 0.9,
+    "optim.momentum": 0.9,
+    "optim.weight_decay": 1e-4,
+    "optim.head_lr_multiplier": 1.0,
+    "eval.scales": (0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+    "eval.flip": True,
+    "eval.bucket": 64,
+    "eval.absent_classes": "zero",
+    "train.val_protocol": "centre_crop",
+}
+RELEASE_2018 = PAPER | {
+    "architecture": "release",
+    "data.augment.scale_relative_to": "short_side",
+    "data.augment.base_size": 520,
+    "data.augment.rotate_degrees": 0.0,
+    "data.augment.blur_probability": 0.5,
+    "loss.aux_weight": 0.2,
+    "model.code_pooling": "mean",
+    "model.gate": "residual",
+    "model.aux": "fcn",
+    "optim.head_lr_multiplier": 10.0,
+    "eval.base_size": 520,
+    "eval.crop_size": 480,
+}
+RELEASE_HEAD = RELEASE_2018 | {
+    "data.augment.scale_relative_to": "long_side",
+    "data.augment.blur_probability": 0.0,
+}
+LATERAL = {"model.lateral": True}
+
+
+def schedule(base_lr, epochs, data, train_split="train", val_split="val", **fields):
+    return {
+        "optim.base_lr": base_lr,
+        "train.epochs": float(epochs),
+        "data.name": data,
+        "data.train_split": train_split,
+        "data.val_split": val_split,
+        **fields,
+    }
+
+
+VOC, CONTEXT = "pascal_voc", "pascal_context"
+RECIPES = {
+    "ade20k": PAPER | schedule(0.01, 120, "ade20k"),
+    "ade20k:with_val": PAPER | schedule(0.01, 20, "ade20k", "trainval", ""),
+    "ade20k:release": RELEASE_2018 | schedule(0.01, 120, "ade20k"),
+    "ade20k:release_head": RELEASE_HEAD | schedule(0.004, 180, "ade20k"),
+    "pascal_context": PAPER | schedule(0.001, 50, CONTEXT),
+    "pascal_context:background": PAPER | schedule(0.001, 50, "pascal_context60"),
+    "pascal_context:release": RELEASE_2018 | schedule(0.001, 80, CONTEXT) | LATERAL,
+    "pascal_context:release_head": RELEASE_HEAD
+    | schedule(0.001, 80, CONTEXT)
+    | LATERAL,
+    "pascal_voc": PAPER | schedule(0.001, 50, VOC, "train_aug"),
+    "pascal_voc:with_val": PAPER | schedule(0.001, 50, VOC, "train_aug_val", ""),
+    "pascal_voc:finetune": PAPER | schedule(0.001, 50, VOC, "train", ""),
+    "pascal_voc:release": RELEASE_2018
+    | schedule(0.001, 50, VOC, "train_aug")
+    | LATERAL,
+    "pascal_voc:release,finetune": RELEASE_2018
+    | schedule(0.0001, 50, VOC, "train", "")
+    | LATERAL,
+    "pascal_voc:finetune,release_head": RELEASE_HEAD
+    | schedule(0.0001, 50, VOC, "train", "")
+    | LATERAL,
+    "pascal_voc:release_head": RELEASE_HEAD
+    | schedule(0.001, 80, VOC, "train_aug")
+    | LATERAL,
+    "coco_voc": PAPER | schedule(0.01, 30, "coco_voc"),
+    "coco_voc:release": RELEASE_2018 | schedule(0.01, 30, "coco_voc") | LATERAL,
+    "coco_voc:release_head": RELEASE_HEAD | schedule(0.004, 30, "coco_voc") | LATERAL,
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipe_has_its_numbers(recipe):
+    name, _, arguments = recipe.partition(":")
+    config = config_lib.resolve(config_lib.load(f"configs/{name}.py:{arguments}"))
+    found = {field: config_lib.get(config, field) for field in RECIPES[recipe]}
+    assert found == RECIPES[recipe]
+
+
+@pytest.mark.parametrize("data", ["ade20k", "pascal_context", "pascal_voc", "coco_voc"])
+def test_backbones_and_baselines_by_name(data):
+    config = config_lib.load(f"configs/{data}.py:resnet101,fcn,release_2018")
+    assert (config.model.backbone, config.model.name) == ("resnet101", "fcn")
+    assert config.architecture == "release"
+
+
+def test_splits_are_those_of_the_catalogue():
+    from encnet_jax.data.catalog import named_info
+
+    for fields in RECIPES.values():
+        info = named_info(fields["data.name"])
+        known = {*info.splits, *info.unions, ""}
+        assert {fields["data.train_split"], fields["data.val_split"]} <= known

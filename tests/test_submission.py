@@ -1,0 +1,163 @@
+"""Archives for the test servers: ours pass the servers' checks, damaged ones do not."""
+
+import io
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encnet_jax.data.info import voc_colours
+from encnet_jax.errors import UserError
+from encnet_jax.report import submission
+
+SIZES = {"test_1": (30, 41), "test_2": (25, 20), "test_3": (7, 9)}
+OUTPUTS = {"ade20k": "results.zip", "voc2012": "results.tgz"}
+
+
+def predictions(server):
+    rng = np.random.default_rng(0)
+    for name, size in SIZES.items():
+        ids = rng.integers(0, server.num_classes, size).astype(np.uint8)
+        ids[0, :2] = 0, server.num_classes - 1
+        yield name, ids
+
+
+def contents(path):
+    """Returns {name: bytes} of an archive."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    with tarfile.open(path) as archive:
+        return {m.name: archive.extractfile(m).read() for m in archive.getmembers()}
+
+
+def pack(path, files):
+    """Writes {name: bytes} as an archive."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def png(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(params=list(OUTPUTS))
+def written(request, tmp_path):
+    """(server, path of an archive that passed)."""
+    path = tmp_path / OUTPUTS[request.param]
+    server = submission.find(request.param, str(path))
+    assert submission.write(server, str(path), predictions(server)) == 3
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    return server, path
+
+
+def test_archive_holds_what_the_server_reads(written):
+    server, path = written
+    submission.verify(server, str(path), SIZES)
+    files = contents(path)
+    assert set(files) == {f"{server.folder}{name}.png" for name in SIZES}
+    for name, ids in predictions(server):
+        with Image.open(io.BytesIO(files[f"{server.folder}{name}.png"])) as picture:
+            values = np.asarray(picture)
+            if server.dataset == "ade20k":
+                assert picture.mode == "L" and values.min() == 1 and values.max() == 150
+            else:
+                assert picture.mode == "P" and values.max() == 20
+                colours = np.asarray(picture.convert("RGB"))
+                np.testing.assert_array_equal(colours, voc_colours(21)[ids])
+        np.testing.assert_array_equal(values, ids + server.first_id)
+
+
+def damaged(kind, server, files):
+    """Returns (files with one mistake, what the refusal says)."""
+    first = f"{server.folder}test_1.png"
+    ids = dict(predictions(server))["test_1"]
+    grey = Image.fromarray(ids + np.uint8(server.first_id))
+    if kind == "missing":
+        return {
+            n: c for n, c in files.items() if n != first
+        }, "lacks .*test_1.png and 0 more"
+    if kind == "elsewhere":
+        moved = {f"other/{n}": c for n, c in files.items()}
+        return moved, "no test image is called so"
+    if kind == "colours":
+        return files | {
+            first: png(grey.convert("RGB"))
+        }, "has 8 bits, RGB; wanted 8 bits"
+    if kind == "size":
+        content = submission.encode(server, ids[:-1])
+        return files | {first: content}, "is 41x29 pixels; wanted .* 41x30"
+    if kind == "range":
+        high = ids.copy()
+        high[0, 0] = server.num_classes
+        content = submission.encode(server, high)
+        last = server.first_id + server.num_classes - 1
+        return files | {
+            first: content
+        }, f"to {last + 1}; wanted {server.first_id} to {last}"
+    content = files[first]
+    return files | {first: content[: len(content) // 2]}, "not a readable PNG"
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "elsewhere", "colours", "size", "range", "cut off"]
+)
+def test_damaged_archives_are_refused(written, kind):
+    server, path = written
+    files, message = damaged(kind, server, contents(path))
+    pack(path, files)
+    with pytest.raises(UserError, match=message):
+        submission.verify(server, str(path), SIZES)
+
+
+def test_other_palettes_and_depths_are_refused(tmp_path):
+    """What some programs save: fewer colours, renumbered, packed to 4 bits."""
+    server = submission.SERVERS["voc2012"]
+    ids = np.zeros((4, 4), np.uint8)
+    path = tmp_path / "a.tgz"
+    name = f"{server.folder}a.png"
+    adaptive = Image.fromarray(ids)
+    adaptive.putpalette(voc_colours(256)[::-1].tobytes())
+    pack(path, {name: png(adaptive)})
+    with pytest.raises(UserError, match="another palette"):
+        submission.verify(server, str(path), {"a": (4, 4)})
+    packed = Image.fromarray(ids)
+    packed.putpalette(voc_colours(16).tobytes())
+    pack(path, {name: png(packed)})
+    with pytest.raises(UserError, match="has 4 bits, indexed; wanted 8 bits"):
+        submission.verify(server, str(path), {"a": (4, 4)})
+
+
+def test_cut_archives_are_refused(written):
+    server, path = written
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="not a whole archive|not a readable PNG|lacks"):
+        submission.verify(server, str(path), SIZES)
+
+
+def test_nothing_is_left_of_an_archive_that_fails(tmp_path):
+    server = submission.SERVERS["ade20k"]
+    path = tmp_path / "results.zip"
+    too_high = [("a", np.full((3, 3), 150, np.uint8))]
+    with pytest.raises(UserError, match="has values 151 to 151; wanted 1 to 150"):
+        submission.write(server, str(path), too_high)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_names_are_told():
+    with pytest.raises(UserError, match="--submission is 'ade', wanted one of: ade20k"):
+        submission.find("ade", "a.zip")
+    with pytest.raises(UserError, match="voc2012 takes an archive named"):
+        submission.find("voc2012", "a.zip")

@@ -1,0 +1,119 @@
+"""Sweeps and comparisons: runs are made once, tables and pictures come out."""
+
+import pathlib
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encnet_jax import config as config_lib
+from encnet_jax import sweep
+from encnet_jax import workdir as workdir_lib
+from encnet_jax.errors import UserError
+from encnet_jax.report import compare, tables
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Replaces training and scoring; returns the list of (workdir, value) trained."""
+    done = []
+
+    def train(config, workdir):
+        done.append((workdir, config.loss.se_weight))
+        pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
+        workdir_lib.save_config(workdir, config_lib.resolve(config, 400))
+
+    def evaluate_run(workdir, protocol):
+        score = 0.4 + done[-1][1]
+        report = {
+            "val/single/mean_iou": score,
+            "val/single/pixel_accuracy": score + 0.1,
+            "step": 4,
+            "protocol": {"name": protocol or "single"},
+        }
+        tables.save_report(pathlib.Path(workdir) / "report.json", report)
+        return report
+
+    monkeypatch.setattr(sweep.train_lib, "train", train)
+    monkeypatch.setattr(sweep.eval_run, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(sweep.checkpoint, "find_step", lambda workdir: 4)
+    return done
+
+
+def smoke():
+    return config_lib.load("configs/quickstart.py:smoke")
+
+
+def test_sweep_runs_each_value_once(trained, tmp_path, capsys):
+    arguments = (smoke(), "loss.se_weight", [0, 0.1], str(tmp_path), None)
+    assert sweep.run(*arguments)
+    assert [value for _, value in trained] == [0.0, 0.1]
+    table = (tmp_path / "sweep.md").read_text().splitlines()
+    assert table[0] == "| loss.se_weight | mean_iou % | pixel_accuracy % |"
+    assert table[2:] == ["| 0 | 40.00 | 50.00 |", "| 0.1 | 50.00 | 60.00 |"]
+    with Image.open(tmp_path / "sweep.png") as picture:
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+    # A longer sweep goes on from there; another protocol is scored anew.
+    assert sweep.run(smoke(), "loss.se_weight", [0, 0.1, 0.2], str(tmp_path), None)
+    assert [value for _, value in trained] == [0.0, 0.1, 0.2]
+    assert "done already" in capsys.readouterr().out
+    other = smoke()
+    other.optim.base_lr = 0.3
+    with pytest.raises(UserError, match="optim.base_lr was 0.05 and is now 0.3"):
+        sweep.run(other, "loss.se_weight", [0, 0.1], str(tmp_path), None)
+
+
+def test_a_stopped_run_ends_the_sweep(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep.checkpoint, "find_step", lambda workdir: 3)
+    assert not sweep.run(smoke(), "loss.se_weight", [0, 0.1], str(tmp_path), None)
+    assert len(trained) == 1 and not (tmp_path / "sweep.md").exists()
+
+
+def test_values_are_parsed():
+    assert sweep.parse_values("0, 0.5,True,deep") == [0, 0.5, True, "deep"]
+    for text in ("", "0.1,0.1"):
+        with pytest.raises(UserError, match="wanted different values"):
+            sweep.parse_values(text)
+
+
+def test_wrong_fields_are_told():
+    with pytest.raises(UserError, match="--field loss.alpha cannot be 0.1"):
+        sweep.with_value(smoke(), "loss.alpha", 0.1)
+    with pytest.raises(UserError, match="--field model.num_codes cannot be 'many'"):
+        sweep.with_value(smoke(), "model.num_codes", "many")
+    assert sweep.with_value(smoke(), "loss.se_weight", 0).loss.se_weight == 0.0
+
+
+def example(name):
+    label = np.zeros((20, 30), np.uint8)
+    label[5:] = 1
+    return {"image": np.full((20, 30, 3), 90, np.uint8), "label": label, "id": name}
+
+
+def test_examples_are_chosen_by_name():
+    names = ["a", "b", "c"]
+    dataset = types.SimpleNamespace(eval_examples=lambda split: map(example, names))
+    chosen = compare.choose_examples(dataset, "val", ["c", "a"], 1)
+    assert [e["id"] for e in chosen] == ["c", "a"]
+    assert [e["id"] for e in compare.choose_examples(dataset, "val", [], 2)] == [
+        "a",
+        "b",
+    ]
+    with pytest.raises(UserError, match="no example 'x' in val"):
+        compare.choose_examples(dataset, "val", ["x"], 1)
+
+
+def test_comparison_draws_every_panel(tmp_path):
+    info = types.SimpleNamespace(
+        class_names=("sand", "earth"),
+        colours=np.array([[250, 220, 120], [140, 90, 40]], np.uint8),
+    )
+    examples = [example("a"), example("b")]
+    found = [{"a": 1 - e["label"], "b": e["label"]} for e in examples]
+    output = tmp_path / "figures" / "compare.png"
+    compare.draw(info, examples, ["FCN", "EncNet"], found, str(output))
+    with Image.open(output) as picture:
+        colours = {c for _, c in picture.convert("RGB").getcolors(10**6)}
+    assert {(250, 220, 120), (140, 90, 40), (90, 90, 90)} <= colours
+    assert [p.name for p in output.parent.iterdir()] == ["compare.png"]
