@@ -25,6 +25,7 @@ def get_config(arguments=""):
     config.optim.base_lr = 0.05
     config.train.batch_size = 16
     config.train.epochs = 12.0
+    config.train.max_minutes = 5.0  # For slow machines; eval.py scores what there is.
     config.train.log_every_steps = 10
     config.train.eval_every_epochs = 4.0
     config.train.checkpoint_every_steps = 100

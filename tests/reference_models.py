@@ -44,7 +44,5 @@ def model_config(architecture: str, **fields):
     """Returns `config.model`, resolved, with some fields changed."""
     config = base.get_config()
     config.architecture = architecture
-    if fields.get("name") == "deeplabv3" and architecture != "mmseg":
-        config.model.head_channels = 256
     config.model.update(fields)
     return config_lib.resolve(config).model

@@ -50,14 +50,7 @@ def documented(request):
 def test_documented_counts(documented, architecture, name):
     counts = {}
     for backbone in TORCHVISION:
-        m = reference_models.model_config(
-            architecture,
-            name=name,
-            backbone=backbone,
-            stem_width=32 if architecture == "mmseg" else 64,
-            # The paper's FCN has no auxiliary head.
-            aux="none" if (architecture, name) == ("paper", "fcn") else None,
-        )
+        m = reference_models.model_config(architecture, name=name, backbone=backbone)
         counts[backbone] = count(state_dicts.variable_shapes(m, 150)["params"])
     assert counts == documented[architecture, name]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -59,10 +60,7 @@ def eight_devices():
 def test_eight_devices_equal_one(eight_devices):
     _, _, (state, metrics) = eight_devices
     config, model, tx, alone = prepare(None, **{"model.dropout": 0.0})
-    step = jax.jit(
-        lambda s, b: train_step(s, b, model=model, tx=tx, config=config, axis_name=None)
-    )
-    alone, expected = step(alone, random_batch(8))
+    alone, expected = on_one_device(config, model, tx)(alone, random_batch(8))
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=2e-4, err_msg=name)
     for ours, theirs in zip(
@@ -105,19 +103,20 @@ def test_dropout_differs_by_device_and_step_but_not_by_run():
     assert (keys(0) != keys(1)).any()
 
 
+def on_one_device(config, model, tx):
+    """Returns the compiled training step without a pmap axis."""
+    step = partial(train_step, model=model, tx=tx, config=config, axis_name=None)
+    return jax.jit(step)
+
+
 def test_accumulated_parts_equal_their_mean_gradient():
-    config, model, tx, state = prepare(
-        None, **{"train.accumulate": 2, "model.dropout": 0.0, "optim.weight_decay": 0.0}
-    )
-    batch = jax.tree.map(lambda x: np.concatenate([x, x]), random_batch(2))
-    both, metrics = train_step(
-        state, batch, model=model, tx=tx, config=config, axis_name=None
-    )
-    config, *_ = prepare(None, **{"model.dropout": 0.0, "optim.weight_decay": 0.0})
-    half = jax.tree.map(lambda x: x[:2], batch)
-    once, expected = train_step(
-        state, half, model=model, tx=tx, config=config, axis_name=None
-    )
+    fields = {"model.dropout": 0.0, "optim.weight_decay": 0.0}
+    half = random_batch(2)
+    whole = jax.tree.map(lambda x: np.concatenate([x, x]), half)
+    config, model, tx, state = prepare(None, **fields)
+    _, expected = on_one_device(config, model, tx)(state, half)
+    config, model, tx, state = prepare(None, **fields, **{"train.accumulate": 2})
+    _, metrics = on_one_device(config, model, tx)(state, whole)
     # Two equal halves have the gradient of one.
     np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(metrics["grad_norm"], expected["grad_norm"], rtol=1e-3)
@@ -127,9 +126,7 @@ def test_loss_falls_on_a_repeated_batch_and_ema_follows():
     config, model, tx, state = prepare(
         None, **{"optim.ema_decay": 0.5, "optim.base_lr": 0.05}
     )
-    step = jax.jit(
-        lambda s, b: train_step(s, b, model=model, tx=tx, config=config, axis_name=None)
-    )
+    step = on_one_device(config, model, tx)
     losses, batch = [], random_batch(4)
     for _ in range(8):
         before = state
