@@ -1,6 +1,8 @@
 """Command lines: flags, overrides, and one line for a user's mistake."""
 
 import os
+import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -101,9 +103,8 @@ def parse(
     )
     try:
         rest = values(argv)
-        if "config" in values and values.config is not None:
-            # A file that could not be loaded says so only when read.
-            values.config.keys()
+        if "config" in values and values["config"].present:
+            _check_config(values)
     except UserError:
         raise
     except (
@@ -121,6 +122,17 @@ def parse(
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; flags begin with --")
     return values
+
+
+def _check_config(values: flags.FlagValues) -> None:
+    """Raises UserError unless --config names a file; a broken one says so when read."""
+    name = values["config"].config_filename.partition(":")[0]
+    if not os.path.isfile(name):
+        known = ", ".join(
+            sorted(str(path) for path in pathlib.Path("configs").glob("*.py"))
+        )
+        raise UserError(f"no configuration {name}; there are: {known or 'none here'}")
+    values.config.keys()
 
 
 def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -143,6 +155,10 @@ def config_name(values: flags.FlagValues) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    # Some of ml_collections' messages span lines and quote the whole configuration.
+    # Some of ml_collections' messages span lines and quote the whole configuration, and
+    # its KeyError holds the representation of a text that ends with a suggestion.
     text = str(error.args[0] if error.args else error)
+    if "Did you mean" in text:
+        found, wanted = re.findall(r'"(\w+)"', text)[::-1][:2]
+        return f"no field {found!r} in the configuration; did you mean {wanted!r}?"
     return " ".join(text.split())[:300]

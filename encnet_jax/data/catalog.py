@@ -189,6 +189,12 @@ def _folder(data: Any) -> DatasetInfo:
             "data.name is 'folder', but data.folder.images, .masks or .class_names is "
             "empty; set all three (configs/base.py says how)"
         )
+    joined = [name for name in names if "," in name]
+    if joined:
+        raise UserError(
+            f"data.folder.class_names has one name {joined[0]!r}; wanted one for each "
+            "class: --config.data.folder.class_names=\"('road', 'other')\""
+        )
     last_id = folder.first_id + len(names) - 1
     if not 0 <= folder.first_id <= last_id <= 255 or len(names) > UNKNOWN_ID:
         raise UserError(

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from encnet_jax.data.catalog import UNKNOWN_ID, DatasetInfo
+from encnet_jax.data.catalog import IGNORE_ID, UNKNOWN_ID, DatasetInfo
 from encnet_jax.errors import UserError
 
 
@@ -108,10 +108,13 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
     unknown = label == UNKNOWN_ID
     if unknown.any():
         values = ", ".join(str(v) for v in np.unique(mask[unknown])[:5])
-        known = np.flatnonzero(info.id_map != UNKNOWN_ID)
+        classes = np.flatnonzero(info.id_map < UNKNOWN_ID)
+        ignored = np.flatnonzero(info.id_map == IGNORE_ID)
         raise UserError(
-            f"{file}: the mask has the value {values}, out of range; {info.name} has "
-            f"{len(known)} values from {known[0]} to {known[-1]}"
+            f"{file}: the mask has the value {values}, out of range; wanted "
+            f"{classes[0]}..{classes[-1]} ({info.num_classes} classes) or an ignored "
+            f"value ({', '.join(map(str, ignored)) or 'none'}); correct the mask, or "
+            "the list of classes"
         )
     return label
 

@@ -130,7 +130,7 @@ def pair_files(
     images, masks = pathlib.Path(images), pathlib.Path(masks)
     for folder in (images, masks):
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; wanted one of images and masks")
+            raise UserError(f"{folder}: no such folder; wanted images or masks there")
     found = sorted(p for p in images.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES)
     if not found:
         raise UserError(f"{images}: no images; wanted .jpg, .jpeg or .png files")

@@ -13,6 +13,9 @@ COMMANDS = {"compare": compare.main, "curves": curves.main}
 def main(argv: Sequence[str]) -> int | None:
     """Runs the command that the first argument names."""
     name = argv[1] if len(argv) > 1 else ""
+    if name in ("--help", "-h"):
+        print(f"usage: python -m encnet_jax.report {{{','.join(COMMANDS)}}} --help")
+        return 0
     if name not in COMMANDS:
         raise UserError(f"command {name!r}; wanted one of: {', '.join(COMMANDS)}")
     return COMMANDS[name](argv[1:])
