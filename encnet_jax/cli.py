@@ -1,7 +1,6 @@
 """Command lines: flags, overrides, and one line for a user's mistake."""
 
 import os
-import pathlib
 import re
 import sys
 import traceback
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 from ml_collections import config_flags
 
+from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 
 
@@ -126,12 +126,7 @@ def parse(
 
 def _check_config(values: flags.FlagValues) -> None:
     """Raises UserError unless --config names a file; a broken one says so when read."""
-    name = values["config"].config_filename.partition(":")[0]
-    if not os.path.isfile(name):
-        known = ", ".join(
-            sorted(str(path) for path in pathlib.Path("configs").glob("*.py"))
-        )
-        raise UserError(f"no configuration {name}; there are: {known or 'none here'}")
+    config_lib.split_spec(values["config"].config_filename)
     values.config.keys()
 
 
@@ -149,9 +144,8 @@ def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
 def config_name(values: flags.FlagValues) -> str:
     """Returns 'camvid-fcn-resnet50' for --config configs/camvid.py:fcn,resnet50."""
-    path, _, arguments = values["config"].config_filename.partition(":")
-    stem = path.rsplit("/", 1)[-1].removesuffix(".py")
-    return "-".join([stem, *filter(None, arguments.split(","))])
+    path, arguments = config_lib.split_spec(values["config"].config_filename)
+    return "-".join([path.stem, *filter(None, arguments.split(","))])
 
 
 def _one_line(error: Exception) -> str:

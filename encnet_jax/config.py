@@ -116,19 +116,27 @@ _FOLLOWING = {
 }
 
 
+def split_spec(spec: str) -> tuple[pathlib.Path, str]:
+    """Returns the file and the arguments of `FILE.py[:arguments]`.
+
+    Raises:
+        UserError: the file does not exist.
+    """
+    name, _, arguments = spec.partition(":")
+    path = pathlib.Path(name).resolve()
+    if not path.is_file():
+        known = ", ".join(sorted(map(str, pathlib.Path("configs").glob("*.py"))))
+        raise UserError(f"no configuration {name}; there are: {known or 'none here'}")
+    return path, arguments
+
+
 def load(spec: str) -> ml_collections.ConfigDict:
     """Loads `FILE.py[:arguments]` and returns what its get_config(arguments) returns.
 
     Raises:
         UserError: the file does not exist or has no get_config.
     """
-    name, _, arguments = spec.partition(":")
-    path = pathlib.Path(name).resolve()
-    if not path.is_file():
-        known = ", ".join(sorted(str(p) for p in pathlib.Path("configs").glob("*.py")))
-        raise UserError(
-            f"no configuration file {name}; there are: {known or 'none here'}"
-        )
+    path, arguments = split_spec(spec)
     # A configuration imports its neighbours as `configs.base`.
     sys.path.insert(0, str(path.parent.parent))
     try:
@@ -138,7 +146,7 @@ def load(spec: str) -> ml_collections.ConfigDict:
     finally:
         sys.path.pop(0)
     if not hasattr(module, "get_config"):
-        raise UserError(f"{name} has no function get_config(arguments)")
+        raise UserError(f"{path} has no function get_config(arguments)")
     return module.get_config(arguments) if arguments else module.get_config()
 
 
