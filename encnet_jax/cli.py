@@ -152,7 +152,8 @@ def _one_line(error: Exception) -> str:
     # Some of ml_collections' messages span lines and quote the whole configuration, and
     # its KeyError holds the representation of a text that ends with a suggestion.
     text = str(error.args[0] if error.args else error)
-    if "Did you mean" in text:
-        found, wanted = re.findall(r'"(\w+)"', text)[::-1][:2]
+    mistyped = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
+    if mistyped:
+        wanted, found = mistyped.groups()
         return f"no field {found!r} in the configuration; did you mean {wanted!r}?"
     return " ".join(text.split())[:300]

@@ -124,6 +124,10 @@ def run_train(monkeypatch):
         (["--config", "configs/nope.py"], "configs/nope.py"),
         (["--config", "configs/camvid.py:wat"], "unknown argument 'wat'"),
         (["--config", "configs/camvid.py", "--config.optim.lr=1"], "lr"),
+        (
+            ["--config", "configs/camvid.py", "--config.optim.base_lrr=1"],
+            "no field 'base_lrr' in the configuration; did you mean 'base_lr'?",
+        ),
         (["--config", "configs/camvid.py", "--config.optim.base_lr=x"], "base_lr=x"),
         (["--config", "configs/camvid.py", "--config.model.gate=x"], "wanted one of"),
         (
