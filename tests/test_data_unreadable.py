@@ -8,6 +8,7 @@ from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset, scenes
+from encnet_jax.data.unreadable import Unreadable
 from encnet_jax.errors import UserError
 
 
@@ -63,3 +64,15 @@ def test_too_many_stop_the_run(data):
     data.max_unreadable_share = 0.125
     with pytest.raises(UserError, match="2 of 8 examples cannot be read.*at most 1"):
         batches(data, 2)
+
+
+@pytest.mark.parametrize("max_share", [0.0, 0.5, 1.0])
+def test_all_broken_ends_in_every_thread(max_share):
+    unreadable = Unreadable(4, max_share)
+
+    def broken(index):
+        raise UserError(f"image {index}")
+
+    for index in (0, 1, 2, 3, 0, 1):
+        with pytest.raises(UserError):
+            unreadable.read(index, broken)

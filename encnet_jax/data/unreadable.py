@@ -31,9 +31,11 @@ class Unreadable:
 
     def substitute(self, index: int) -> int:
         """Returns the example itself, or the next one not known to be broken."""
-        while index in self._indices:
-            index = (index + 1) % self._num_examples
-        return index
+        for step in range(self._num_examples):
+            other = (index + step) % self._num_examples
+            if other not in self._indices:
+                return other
+        return index  # All are broken: reading it says so.
 
     def add(self, index: int, error: UserError) -> None:
         """Counts and names a broken example.
@@ -42,14 +44,15 @@ class Unreadable:
             UserError: they are too many; the example's own error if none is allowed.
         """
         with self._lock:
-            if index in self._indices:
-                return
+            new = index not in self._indices
             self._indices.add(index)
             count = len(self._indices)
+        # Known or not: a thread that did not stop here would look for ever.
         if not self._most:
             raise error
-        print(f"unreadable, skipped ({count}): {error}", file=sys.stderr)
-        if count > self._most:
+        if new:
+            print(f"unreadable, skipped ({count}): {error}", file=sys.stderr)
+        if count > self._most or count == self._num_examples:
             raise UserError(
                 f"{count} of {self._num_examples} examples cannot be read; wanted at"
                 f" most {self._most} (data.max_unreadable_share); the last: {error}"
