@@ -40,10 +40,7 @@ def train_step(
         config.train.accumulate,
     )
     if axis_name is not None:
-        names = sorted(metrics)
-        stacked = jnp.stack([metrics[name] for name in names])
-        grads, stacked = jax.lax.psum((grads, stacked), axis_name)
-        metrics = dict(zip(names, stacked, strict=True))
+        grads, metrics = parallel.sum_in_buckets((grads, metrics), axis_name)
     metrics["grad_norm"] = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

@@ -75,8 +75,22 @@ def test_two_collectives_for_each_batch_norm(eight_devices):
     params, text, _ = eight_devices
     leaves = jax.tree_util.tree_leaves_with_path(params)
     norms = sum(1 for path, _ in leaves if path[-1].key == "scale")
-    # Besides: each gradient, the counts of valid pixels and images, the metrics.
-    assert text.count("all_reduce") == 2 * norms + len(leaves) + 1 + 1
+    # Besides: the gradients with the metrics, the counts of valid pixels and images.
+    assert text.count("all_reduce") == 2 * norms + 1 + 1
+
+
+def test_buckets_hold_neighbours_up_to_a_size():
+    tree = {"a": jnp.ones(2), "b": jnp.ones((2, 2)), "c": jnp.ones(9), "d": jnp.ones(())}
+    tree = jax.tree.map(lambda x: jnp.stack([x * (i + 1) for i in range(8)]), tree)
+
+    def total(tree):
+        return parallel.sum_in_buckets(tree, "batch", bucket_bytes=24)
+
+    program = jax.pmap(total, "batch", out_axes=None)
+    # a with b, c alone because it is too large, d.
+    assert program.lower(tree).as_text().count("all_reduce") == 3
+    for name, ours in program(tree).items():
+        np.testing.assert_array_equal(ours, np.asarray(tree[name]).sum(0))
 
 
 def test_rematerialisation_repeats_no_collective(eight_devices):
