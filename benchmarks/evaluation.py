@@ -1,6 +1,6 @@
 """Windows a second of batched sliding-window evaluation against the plain loop.
 
-python benchmarks/evaluation.py [--images 4 --height 512 --width 683 --batch 8]
+python -m benchmarks.evaluation [--images 4 --height 512 --width 683 --batch 8]
 
 Both score the same images under the `release` protocol with the same network on the
 same devices. The plain loop sends one window after the other, and its mirror image,
@@ -9,26 +9,21 @@ window counts once, mirrored or not.
 """
 
 import argparse
-import json
-import pathlib
-import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# So that it runs as a file from any folder.
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-
-from configs import base  # noqa: E402
-from encnet_jax import config as config_lib  # noqa: E402
-from encnet_jax import models, parallel  # noqa: E402
-from encnet_jax.eval_lib import Evaluator  # noqa: E402
-from encnet_jax.metrics import ConfusionMatrix  # noqa: E402
-from encnet_jax.models.resize import resize_bilinear  # noqa: E402
-from encnet_jax.preprocess import normalise  # noqa: E402
-from encnet_jax.protocols import canvas, windows  # noqa: E402
+from benchmarks import measure
+from configs import base
+from encnet_jax import config as config_lib
+from encnet_jax import models, parallel
+from encnet_jax.eval_lib import Evaluator
+from encnet_jax.metrics import ConfusionMatrix
+from encnet_jax.models.resize import resize_bilinear
+from encnet_jax.preprocess import normalise
+from encnet_jax.protocols import canvas, windows
 
 
 def make_config(args):
@@ -146,24 +141,13 @@ def main() -> None:
     agreement = (
         1 - np.abs(batched.counts - looped.counts).sum() / 2 / looped.counts.sum()
     )
-    result = {
-        "device": parallel.describe_devices(),
-        "windows": number,
-        "batched_windows_per_s": number / batched_s,
-        "loop_windows_per_s": number / loop_s,
-        "ratio": loop_s / batched_s,
-        "agreement_of_counts": float(agreement),
-        **vars(args),
+    rows = {
+        "batched": {"windows/s": number / batched_s, "ratio": loop_s / batched_s},
+        "loop": {"windows/s": number / loop_s, "ratio": 1.0},
     }
-    print(
-        f"{result['device']}, {number} windows of {args.crop}x{args.crop},"
-        f" {args.backbone}"
-    )
-    print(f"{'':<10}{'windows/s':>12}")
-    print(f"{'batched':<10}{number / batched_s:>12.2f}")
-    print(f"{'loop':<10}{number / loop_s:>12.2f}")
-    print(f"ratio {result['ratio']:.2f}, equal counts {100 * agreement:.3f} %")
-    print(json.dumps(result))
+    print(f"{number} windows; equal counts {100 * agreement:.3f} %")
+    title = f"windows of {args.crop}, {args.backbone}, {args.dtype}"
+    measure.report(title, rows, vars(args) | {"agreement": float(agreement)})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0  # Decides initial weights, data order, augmentation and dropout.
     # A workdir or weight file whose parameters training starts from.
     config.init_from = ""
+    # Trace ten steps into WORKDIR/plugins/profile; tell how long the device idled.
+    config.profile = False
 
     data = config.data = ml_collections.ConfigDict()
     data.name = "ade20k"  # A data set of encnet_jax.data.catalog, or 'folder'.

@@ -21,15 +21,19 @@ class Cost(NamedTuple):
     Attributes:
         images: a chip works on at a time.
         hbm_bytes: peak of HBM, arguments and code included.
+        temporary_bytes: of those, what only lives during a run.
         flops, bytes_accessed: of one run; bodies of the loss's loop counted every time.
+        cycles: of one run by the compiler's own model, likewise.
         all_reduces, all_reduce_bytes: in the optimised program.
         compile_s: time it took to compile here.
     """
 
     images: int
     hbm_bytes: int
+    temporary_bytes: int
     flops: float
     bytes_accessed: float
+    cycles: int
     all_reduces: int
     all_reduce_bytes: int
     compile_s: float
@@ -64,8 +68,8 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     )
     batch = _batch(config, (len(devices), images))
     step = parallel_step(model, tx, config, devices)
-    cost = _compile(step, state, batch, images=images)
     blocks = config.loss.row_blocks
+    cost = _compile(step, state, batch, images=images, loop_trips=blocks)
     if blocks == 1:
         return cost
     # The compiler counts the body of a loop once, and the loss runs it in blocks.
@@ -138,7 +142,7 @@ def _loss_block_cost(config, num_classes, devices, images) -> Cost:
     )
 
 
-def _compile(program, *args, images: int) -> Cost:
+def _compile(program, *args, images: int, loop_trips: int = 1) -> Cost:
     lowered = program.lower(*args)
     start = time.monotonic()
     try:
@@ -149,7 +153,8 @@ def _compile(program, *args, images: int) -> Cost:
         raise DoesNotFit(" ".join(str(error).split())[:300]) from None
     seconds = time.monotonic() - start
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    sizes = all_reduce_sizes(compiled.as_text())
+    text = compiled.as_text()
+    sizes = all_reduce_sizes(text)
     return Cost(
         images=images,
         hbm_bytes=memory.argument_size_in_bytes
@@ -157,8 +162,10 @@ def _compile(program, *args, images: int) -> Cost:
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
         flops=cost["flops"],
         bytes_accessed=cost["bytes accessed"],
+        cycles=estimated_cycles(text, loop_trips),
         all_reduces=len(sizes),
         all_reduce_bytes=sum(sizes),
         compile_s=seconds,
@@ -187,3 +194,20 @@ def all_reduce_sizes(text: str) -> list[int]:
                 )
             )
     return sizes
+
+
+def estimated_cycles(text: str, loop_trips: int) -> int:
+    """Returns the cycles that the compiler's model expects of an optimised HLO program.
+
+    Args:
+        text: one instruction a line, a computation's name at its head.
+        loop_trips: of every loop; the model counts a body once.
+    """
+    bodies = set(re.findall(r"body=(%[^,\s]+)", text))
+    total, trips = 0, 1
+    for line in text.splitlines():
+        if line.endswith("{") and not line.startswith(" "):
+            trips = loop_trips if line.split()[0] in bodies else 1
+        match = re.search(r'"estimated_cycles":"(\d+)"', line)
+        total += trips * int(match[1]) if match else 0
+    return total

@@ -11,6 +11,7 @@ from encnet_jax import workdir as workdir_lib
 from encnet_jax.checkpointer import Checkpointer
 from encnet_jax.report.logbook import Logbook
 from encnet_jax.signals import Stopped, StopRequest
+from encnet_jax.tracing import StepTracer
 from encnet_jax.train_state import TrainState
 from encnet_jax.train_step import parallel_step
 from encnet_jax.validate import Validator
@@ -58,7 +59,8 @@ def train(config, workdir: str) -> None:
                 process_count=jax.process_count(),
             )
             saver = _Saver(checkpointer, validator, logbook, config, num_examples)
-            _loop(state, step_fn, batches, config, logbook, saver, stop)
+            with StepTracer(config.profile, workdir, logbook) as tracer:
+                _loop(state, step_fn, batches, config, logbook, saver, tracer, stop)
 
 
 def set_up(config, num_classes: int, checkpointer: Checkpointer):
@@ -90,7 +92,7 @@ def init_variables(model, config) -> dict:
     return init(jax.random.key(config.seed))
 
 
-def _loop(state, step_fn, batches, config, logbook, saver, stop) -> None:
+def _loop(state, step_fn, batches, config, logbook, saver, tracer, stop) -> None:
     """Runs the steps; the host never waits for the device except to log or save."""
     total_steps = config.train.total_steps
     deadline = time.monotonic() + (60 * config.train.max_minutes or float("inf"))
@@ -99,6 +101,7 @@ def _loop(state, step_fn, batches, config, logbook, saver, stop) -> None:
             break
         state, metrics = step_fn(state, batch)
         logbook.step_done(step, metrics)
+        tracer.step_done(metrics)
         if time.monotonic() > deadline:
             stop.request(f"train.max_minutes = {config.train.max_minutes}")
         saver.step_done(state, step)

@@ -18,8 +18,10 @@ from encnet_jax.errors import UserError
 COST = plan_compile.Cost(
     images=2,
     hbm_bytes=3 * 2**30,
+    temporary_bytes=2 * 2**30,
     flops=2e12,
     bytes_accessed=8e9,
+    cycles=10**8,
     all_reduces=110,
     all_reduce_bytes=160_000_000,
     compile_s=90.0,
@@ -35,6 +37,19 @@ def test_all_reduces_are_counted_and_weighed():
   %add = f32[9]{0} add(%all-reduce.1, %y)
 """
     assert plan_compile.all_reduce_sizes(text) == [512, 40 + 30 + 4, 28]
+
+
+def test_cycles_of_a_loop_count_every_time():
+    text = """
+%body.1 (wide.param.1: (s32[])) -> (s32[]) {
+  %a = f32[9]{0} fusion(%p), backend_config={"estimated_cycles":"100","x":"1"}
+}
+ENTRY %main.2 (p: f32[9]) -> f32[9] {
+  %b = f32[9]{0} fusion(%p), backend_config={"estimated_cycles":"7"}
+  %w = (s32[]) while(%t), condition=%condition.3, body=%body.1, metadata={}
+}
+"""
+    assert plan_compile.estimated_cycles(text, loop_trips=8) == 807
 
 
 def speed(accumulate=1, flops_per_s=200e12, bytes_per_s=800e9):

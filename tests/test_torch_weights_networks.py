@@ -10,8 +10,8 @@ import reference_models
 pytest.importorskip("torch", reason="PyTorch is an extra: requirements-torch.txt")
 
 import torch  # noqa: E402
-import torch_models  # noqa: E402
 
+from benchmarks import torch_models  # noqa: E402
 from encnet_jax import models, torch_weights  # noqa: E402
 from encnet_jax.models.resnet import BACKBONES, BackboneSpec  # noqa: E402
 from encnet_jax.torch_weights import names, state_dicts  # noqa: E402

@@ -80,7 +80,12 @@ def test_two_collectives_for_each_batch_norm(eight_devices):
 
 
 def test_buckets_hold_neighbours_up_to_a_size():
-    tree = {"a": jnp.ones(2), "b": jnp.ones((2, 2)), "c": jnp.ones(9), "d": jnp.ones(())}
+    tree = {
+        "a": jnp.ones(2),
+        "b": jnp.ones((2, 2)),
+        "c": jnp.ones(9),
+        "d": jnp.ones(()),
+    }
     tree = jax.tree.map(lambda x: jnp.stack([x * (i + 1) for i in range(8)]), tree)
 
     def total(tree):

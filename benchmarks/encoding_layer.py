@@ -1,0 +1,92 @@
+"""The Encoding Layer against the form that holds every residual, and against PyTorch's.
+
+python -m benchmarks.encoding_layer [--batch 2 --positions 1024 --codes 32]
+
+Forward and backward, in turn in one process. Memory is the compiler's own analysis.
+"""
+
+import argparse
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks import measure, torch_models
+from encnet_jax.models.encoding import encode
+
+
+def naive(features, codewords, smoothing):
+    """Equation 1 of the paper as it stands; holds [B, N, K, D]."""
+    residuals = features[:, :, None] - codewords
+    distances = jnp.sum(residuals**2, axis=-1)
+    assignment = jax.nn.softmax(-smoothing * distances, axis=-1)
+    return jnp.sum(assignment[..., None] * residuals, axis=1)
+
+
+def jax_candidate(function, arrays):
+    """Returns (a function that takes gradients, temporary MiB)."""
+
+    def loss(*inputs):
+        return jnp.sum(function(*inputs) ** 2)
+
+    program = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(*arrays).compile()
+    temporary = program.memory_analysis().temp_size_in_bytes / 2**20
+    return lambda: measure.wait(program(*arrays)), temporary
+
+
+def torch_candidate(arrays):
+    """Returns a function that takes gradients."""
+    features, codewords, smoothing = map(np.array, arrays)
+    module = torch_models.Encoding(*codewords.shape)
+    with torch.no_grad():
+        module.codewords.copy_(torch.from_numpy(codewords))
+        module.scale.copy_(torch.from_numpy(-smoothing))
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    module = module.to(device)
+    # The module takes [B, D, H, W].
+    x = torch.from_numpy(features.transpose(0, 2, 1)[..., None].copy()).to(device)
+    inputs = (x.requires_grad_(), *module.parameters())
+
+    def step():
+        loss = module(x).pow(2).sum()
+        gradients = torch.autograd.grad(loss, inputs)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return loss, gradients
+
+    return step
+
+
+def main() -> None:
+    """Prints a table, then the same as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--positions", type=int, default=1024)
+    parser.add_argument("--channels", type=int, default=512)
+    parser.add_argument("--codes", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=10)
+    args = parser.parse_args()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    keys = jax.random.split(jax.random.key(0), 3)
+    arrays = (
+        jax.random.normal(keys[0], (args.batch, args.positions, args.channels)),
+        jax.random.normal(keys[1], (args.codes, args.channels)),
+        # Small, so that assignments stay soft at distances of some hundreds.
+        jax.random.uniform(keys[2], (args.codes,)) / args.channels,
+    )
+    ours, our_memory = jax_candidate(encode, arrays)
+    plain, plain_memory = jax_candidate(naive, arrays)
+    candidates = {"ours": ours, "naive": plain, "torch naive": torch_candidate(arrays)}
+    losses = {name: f()[0].item() for name, f in candidates.items()}
+    rows = measure.summarise(measure.alternate(candidates, args.repeats), "ours")
+    memory = {"ours": our_memory, "naive": plain_memory, "torch naive": "-"}
+    for name, row in rows.items():
+        row |= {"temporary MiB": memory[name], "value": losses[name]}
+    sizes = f"{args.batch} x {args.positions} x {args.channels}, {args.codes} codewords"
+    measure.report(f"Encoding Layer, value and gradient, {sizes}", rows, vars(args))
+
+
+if __name__ == "__main__":
+    main()

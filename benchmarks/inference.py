@@ -1,0 +1,88 @@
+"""One image to its label map, against the same network in PyTorch, in turn.
+
+python -m benchmarks.inference [--model fcn --backbone resnet101 --dtype bfloat16]
+
+Forward with running statistics, bilinear upsampling to the image's size, argmax.
+"""
+
+import argparse
+import copy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks import measure, pairs
+from encnet_jax import models
+from encnet_jax.models.resize import resize_bilinear
+from encnet_jax.preprocess import normalise
+
+
+def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
+    """Returns a function that returns labels int32[B, H, W]."""
+    model = models.build(pair.config.model, num_classes)
+
+    @jax.jit
+    def program(variables, pixels):
+        logits = model.apply(variables, normalise(pixels))["logits"]
+        return jnp.argmax(resize_bilinear(logits, *pixels.shape[1:3]), -1)
+
+    device = jax.devices()[0]
+    variables, pixels = jax.device_put((pair.variables, batch["image"]), device)
+    return lambda: measure.wait(program(variables, pixels))
+
+
+def torch_inference(pair: pairs.Pair, batch: dict, memory_format, compiled: bool):
+    """Returns a function that returns labels int64[B, H, W]."""
+    module = copy.deepcopy(pair.module).eval().to(memory_format=memory_format)
+    images, labels = pairs.to_torch(batch, pair.device)
+    images = images.to(memory_format=memory_format)
+    half = pair.config.model.dtype == "bfloat16"
+
+    def labels_of(images):
+        with torch.autocast(pair.device, torch.bfloat16, enabled=half):
+            logits = module(images)["logits"]
+        return pairs.upsampled(logits, labels.shape[-1]).argmax(1)
+
+    function = torch.compile(labels_of) if compiled else labels_of
+
+    @torch.no_grad()
+    def infer():
+        found = function(images)
+        if pair.device == "cuda":
+            torch.cuda.synchronize()
+        return found
+
+    return infer
+
+
+def main() -> None:
+    """Prints a table, then the same as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    pairs.add_flags(parser)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.set_defaults(repeats=10)
+    args = parser.parse_args()
+    batch = pairs.random_batch(args, args.batch)
+    pair = pairs.make(args, args.batch)
+    plain, last = torch.contiguous_format, torch.channels_last
+    candidates = {
+        "ours": our_inference(pair, batch, args.classes),
+        "torch NCHW": torch_inference(pair, batch, plain, False),
+        "torch channels_last": torch_inference(pair, batch, last, False),
+    }
+    if not args.no_compile:
+        candidates["torch.compile"] = torch_inference(pair, batch, last, True)
+    ours, theirs = (candidates[name]() for name in ("ours", "torch NCHW"))
+    agreement = float(np.mean(np.asarray(ours) == theirs.cpu().numpy()))
+    reference = "torch channels_last" if args.no_compile else "torch.compile"
+    seconds = measure.alternate(candidates, args.repeats)
+    rows = measure.summarise(seconds, reference)
+    print(f"equal labels: {100 * agreement:.3f} %")
+    title = f"inference, {args.model}-{args.backbone}, {args.batch} x {args.size}"
+    measure.report(title, rows, vars(args) | {"agreement": agreement})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Images a CPU second from encoded files to augmented crops, by stage.
+
+python -m benchmarks.input_pipeline [--data_dir data] [--step-rate 100]
+
+Two sets: CamVid, if it is prepared in --data_dir, and generated images of ADE20K's
+usual size. A CPU second is one core busy for a second, whatever the number of threads.
+"""
+
+import argparse
+import itertools
+import pathlib
+import sys
+import tempfile
+import time
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import measure
+from configs import base
+from encnet_jax import config as config_lib
+from encnet_jax.data import open_dataset
+from encnet_jax.data.augment import draw
+from encnet_jax.data.pipeline import decode
+from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data.transforms import augment_example
+from encnet_jax.errors import UserError
+
+ADE20K_SIZE = (683, 512)  # Width and height of the most frequent size, pixels.
+MADE_IMAGES = 32
+
+
+def make_images(folder: pathlib.Path) -> None:
+    """Writes JPEGs with detail at several scales, and masks of large regions."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir()
+    for i in range(MADE_IMAGES):
+        layers = []
+        for cells in (4, 16, 64, 256):
+            noise = rng.integers(0, 256, (cells, cells, 3), np.uint8)
+            layer = Image.fromarray(noise).resize(ADE20K_SIZE, Image.Resampling.BICUBIC)
+            layers.append(np.float32(layer) / cells**0.5)
+        total = sum(layers)
+        pixels = np.uint8(255 * total / total.max())
+        Image.fromarray(pixels).save(folder / "images" / f"{i}.jpg", quality=90)
+        ids = rng.integers(0, 150, (6, 8), np.uint8)
+        mask = Image.fromarray(ids).resize(ADE20K_SIZE, Image.Resampling.NEAREST)
+        mask.save(folder / "masks" / f"{i}.png")
+
+
+def make_config(args, folder: pathlib.Path | None):
+    """Returns the configuration of the generated images, or of CamVid."""
+    config = base.get_config()
+    config.data.crop_size = args.crop
+    config.data.data_dir = args.data_dir
+    config.data.name = "camvid"
+    if folder is not None:
+        config.data.name = "folder"
+        config.data.folder.images = str(folder / "images")
+        config.data.folder.masks = str(folder / "masks")
+        config.data.folder.class_names = tuple(f"class {i}" for i in range(150))
+    config.train.total_steps = 1000
+    return config_lib.resolve(config)
+
+
+def stages(dataset, config) -> dict:
+    """Returns functions of a number of images that do more and more of the work."""
+    tf = tensorflow()
+    source, split = dataset.source, config.data.train_split
+    count = dataset.num_examples(split)
+    id_map = tf.constant(dataset.info.id_map)
+    spec = tf.TensorSpec((), tf.string)
+
+    @tf.function(input_signature=(spec, spec))
+    def decoded(image, mask):
+        return decode(image, mask, id_map)
+
+    @tf.function(input_signature=(spec, spec, tf.TensorSpec((6,), tf.float64)))
+    def augmented(image, mask, params):
+        return augment_example(*decode(image, mask, id_map), params, config.data)
+
+    def records(number):
+        for i in range(number):
+            yield i, source.record(split, i % count)
+
+    def read(number):
+        for _ in records(number):
+            pass
+
+    def read_and_decode(number):
+        for _, record in records(number):
+            decoded(record.image, record.mask)
+
+    def read_to_crop(number):
+        for i, record in records(number):
+            params = draw(config.data.augment, seed=0, epoch=0, index=i)
+            augmented(record.image, record.mask, np.array(params))
+
+    def batches(number):
+        size = 16
+        feed = dataset.train_batches(split, batch_size=size, seed=0)
+        for _ in itertools.islice(feed, number // size):
+            pass
+
+    return {
+        "read": read,
+        "read, decode": read_and_decode,
+        "read, decode, crop": read_to_crop,
+        "batches of 16": batches,
+    }
+
+
+def rates(work, number: int) -> dict:
+    """Returns images by CPU second and by second of wall time."""
+    work(16)
+    wall, cpu = time.perf_counter(), time.process_time()
+    work(number)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {"images/CPU s": number / cpu, "images/s": number / wall}
+
+
+def main() -> None:
+    """Prints a table, then the same as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--crop", type=int, default=480)
+    parser.add_argument("--images", type=int, default=480)
+    parser.add_argument(
+        "--step-rate", type=float, default=100.0, help="images/s of the device to feed"
+    )
+    args = parser.parse_args()
+    rows = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        make_images(folder)
+        for label, where in (("ADE20K size", folder), ("CamVid", None)):
+            config = make_config(args, where)
+            try:
+                dataset = open_dataset(config.data)
+            except UserError as error:
+                print(f"{label} left out: {error}", file=sys.stderr)
+                continue
+            for stage, work in stages(dataset, config).items():
+                row = rates(work, args.images)
+                row["cores to feed"] = args.step_rate / row["images/CPU s"]
+                rows[f"{label}: {stage}"] = row
+    measure.report(
+        f"crops of {args.crop}; cores for {args.step_rate:g} images/s", rows, vars(args)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What the TPU's compiler says of a training step: memory, bytes, cycles, collectives.
+
+python -m benchmarks.tpu_cost [--backbone resnet50 --batch 8 --topology v5e:2x4]
+
+Needs no TPU (requirements-plan.txt), but minutes for each row. `modelled images/s` are
+the compiler's estimated cycles at the chip's clock, not a run.
+"""
+
+import argparse
+import os
+
+# What is here computes nothing, and libtpu must not look for chips.
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+from benchmarks import measure  # noqa: E402
+from configs import base  # noqa: E402
+from encnet_jax import config as config_lib  # noqa: E402
+from encnet_jax import plan_chips, plan_compile  # noqa: E402
+
+CLOCK_HZ = 1.5e9  # Of v5e.
+
+
+def make_config(args, remat: bool):
+    """Returns the resolved configuration of a row."""
+    config = base.get_config()
+    config.architecture = "release"
+    config.model.backbone, config.model.dtype = args.backbone, "bfloat16"
+    config.model.remat = remat
+    config.data.crop_size = args.size
+    config.train.total_steps = 1000
+    return config_lib.resolve(config)
+
+
+def row(cost: plan_compile.Cost) -> dict:
+    """Returns the figures of a compiled step, of one image where that says more."""
+    return {
+        "temporary MB/image": cost.temporary_bytes / cost.images / 1e6,
+        "HBM GiB": cost.hbm_bytes / 2**30,
+        "GFLOP/image": cost.flops / cost.images / 1e9,
+        "GB/image": cost.bytes_accessed / cost.images / 1e9,
+        "modelled images/s": cost.images * CLOCK_HZ / cost.cycles,
+        "all-reduces": cost.all_reduces,
+        "compile s": cost.compile_s,
+    }
+
+
+def main() -> None:
+    """Prints a table, then the same as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--size", type=int, default=480)
+    parser.add_argument("--batch", type=int, default=8, help="images a chip")
+    parser.add_argument("--classes", type=int, default=150)
+    parser.add_argument("--topology", default="v5e:2x4")
+    args = parser.parse_args()
+    _, devices = plan_chips.open_topology(args.topology)
+    rows = {}
+    for name, remat in (("as trained", False), ("rematerialised", True)):
+        config = make_config(args, remat)
+        cost = plan_compile.train_cost(config, args.classes, devices, args.batch)
+        rows[name] = row(cost)
+    title = f"EncNet-{args.backbone}, {args.batch} x {args.size} a chip, bfloat16"
+    measure.report(f"{title}, {args.topology}", rows, vars(args))
+
+
+if __name__ == "__main__":
+    main()

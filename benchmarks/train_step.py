@@ -1,0 +1,106 @@
+"""Training steps against the same network in PyTorch, in turn in one process.
+
+python -m benchmarks.train_step [--model fcn --backbone resnet101 --dtype bfloat16]
+
+Forward, loss with upsampling, backward, SGD with momentum and weight decay. PyTorch
+gets images that are normalised already, ours the pixels as they come.
+"""
+
+import argparse
+import copy
+
+import jax
+import torch
+
+from benchmarks import measure, pairs
+from encnet_jax import models, optim, parallel
+from encnet_jax.train_state import TrainState
+from encnet_jax.train_step import parallel_step
+
+
+def our_step(pair: pairs.Pair, batch: dict, num_classes: int):
+    """Returns a function that takes one step and returns the loss."""
+    config = pair.config
+    model = models.build(config.model, num_classes, parallel.AXIS)
+    tx = optim.optimizer(
+        config.optim,
+        pair.variables["params"],
+        total_steps=config.train.total_steps,
+        batch_size=config.train.batch_size,
+    )
+    state = TrainState.create(pair.variables, tx, ema=False)
+    devices = jax.devices()[:1]
+    program = parallel_step(model, tx, config, devices)
+    held = [parallel.replicate(state, devices)]
+    fed = parallel.shard(batch, devices)
+
+    def step():
+        held[0], metrics = program(held[0], fed)
+        return float(measure.wait(metrics)["loss"])
+
+    return step
+
+
+def torch_step(pair: pairs.Pair, batch: dict, memory_format, compiled: bool):
+    """Returns a function that takes one step and returns the loss."""
+    settings = pair.config.optim
+    module = copy.deepcopy(pair.module).train().to(memory_format=memory_format)
+    head = [p for name, p in module.named_parameters() if "pretrained" not in name]
+    backbone = list(module.pretrained.parameters())
+    optimiser = torch.optim.SGD(
+        [
+            {"params": backbone, "lr": settings.base_lr},
+            {"params": head, "lr": settings.base_lr * settings.head_lr_multiplier},
+        ],
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+    images, labels = pairs.to_torch(batch, pair.device)
+    images = images.to(memory_format=memory_format)
+    half = pair.config.model.dtype == "bfloat16"
+
+    def loss_of(images, labels):
+        with torch.autocast(pair.device, torch.bfloat16, enabled=half):
+            outputs = module(images)
+        return pairs.torch_loss(outputs, labels, pair.config.loss)
+
+    loss_fn = torch.compile(loss_of) if compiled else loss_of
+
+    def step():
+        optimiser.zero_grad()
+        loss = loss_fn(images, labels)
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return step
+
+
+def main() -> None:
+    """Prints a table, then the same as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    pairs.add_flags(parser)
+    parser.add_argument("--batch", type=int, default=2)
+    args = parser.parse_args()
+    batch = pairs.random_batch(args, args.batch)
+    pair = pairs.make(args, args.batch)
+    ours = our_step(pair, batch, args.classes)
+    first = ours()
+    plain, last = torch.contiguous_format, torch.channels_last
+    candidates = {
+        "ours": ours,
+        "torch NCHW": torch_step(pair, batch, plain, False),
+        "torch channels_last": torch_step(pair, batch, last, False),
+    }
+    if not args.no_compile:
+        candidates["torch.compile"] = torch_step(pair, batch, last, True)
+    theirs = candidates["torch channels_last"]()
+    seconds = measure.alternate(candidates, args.repeats)
+    rows = measure.summarise(seconds, "torch channels_last")
+    print(f"first losses, dropout apart: ours {first:.4f}, torch {theirs:.4f}")
+    title = f"training step, {args.model}-{args.backbone}, {args.batch} x {args.size}"
+    measure.report(title, rows, vars(args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Profiles of a run: where they lie, and the share of idle time."""
+
+import pytest
+
+from encnet_jax import config as config_lib
+from encnet_jax import tracing, train_lib
+from encnet_jax.errors import UserError
+
+
+def test_idle_share_is_what_no_interval_covers():
+    # Two overlapping, one inside another, a gap of 3 and one of 2 in 0..20.
+    intervals = [(10, 13), (0, 4), (2, 7), (3, 5), (15, 20)]
+    assert tracing.idle_share(intervals) == pytest.approx(5 / 20)
+    assert tracing.idle_share([(5, 9)]) == 0
+    with pytest.raises(ValueError, match="nothing that ran"):
+        tracing.idle_share([])
+
+
+def test_a_run_leaves_a_trace_and_tells_the_idle_share(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(tracing, "WARM_UP", 1)
+    monkeypatch.setattr(tracing, "TRACED", 2)
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.profile = True
+    config.train.total_steps = 4
+    config.data.val_split = ""
+    train_lib.train(config, str(tmp_path))
+    (trace,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
+    assert list(trace.parent.glob("*perfetto_trace.json.gz"))
+    (line,) = [x for x in capfd.readouterr().out.splitlines() if "device idle" in x]
+    share = float(line.split("device idle ")[1].split(" %")[0])
+    assert 0 <= share < 100
+
+
+def test_a_remote_workdir_is_refused():
+    with pytest.raises(UserError, match="local"):
+        tracing.StepTracer(True, "gs://bucket/run", None)
