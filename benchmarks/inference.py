@@ -7,30 +7,38 @@ Forward with running statistics, bilinear upsampling to the image's size, argmax
 
 import argparse
 import copy
+import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 
 from benchmarks import measure, pairs
 from encnet_jax import models
-from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
+from encnet_jax.protocols import canvas, whole_images
 
 
 def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
-    """Returns a function that returns labels int32[B, H, W]."""
-    model = models.build(pair.config.model, num_classes)
+    """Returns a function that returns labels uint8[B, H, W], as evaluation does."""
+    m = pair.config.model
+    model = models.build(m, num_classes)
 
-    @jax.jit
-    def program(variables, pixels):
-        logits = model.apply(variables, normalise(pixels))["logits"]
-        return jnp.argmax(resize_bilinear(logits, *pixels.shape[1:3]), -1)
+    def apply_fn(variables, pixels):
+        return model.apply(variables, normalise(pixels))["logits"]
 
-    device = jax.devices()[0]
-    variables, pixels = jax.device_put((pair.variables, batch["image"]), device)
-    return lambda: measure.wait(program(variables, pixels))
+    placed = [
+        canvas.place(
+            image, scale=1.0, bucket=m.output_stride, output_stride=m.output_stride
+        )
+        for image in batch["image"]
+    ]
+    program = jax.jit(functools.partial(whole_images.predict, apply_fn=apply_fn))
+    inputs = jax.device_put(
+        (pair.variables, jax.tree.map(lambda *x: np.stack(x), *placed)),
+        jax.devices()[0],
+    )
+    return lambda: measure.wait(program(*inputs))
 
 
 def torch_inference(pair: pairs.Pair, batch: dict, memory_format, compiled: bool):
