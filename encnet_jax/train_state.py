@@ -35,7 +35,8 @@ class TrainState:
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=variables.get("batch_stats", {}),
-            opt_state=tx.init(params),
+            # Compiled as one program: array by array it takes a second at every start.
+            opt_state=jax.jit(tx.init)(params),
             # A copy: two names of one buffer cannot both be donated.
             ema_params=jax.tree.map(jnp.copy, params) if ema else None,
         )
