@@ -51,6 +51,17 @@ def make_examples(args, number: int) -> list[dict]:
     ]
 
 
+def make_variables(model) -> dict:
+    """Returns fresh variables with logits small enough for exp() of their sums."""
+    init = jax.jit(model.init)
+    variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    noise = jax.random.normal(jax.random.key(1), (1, 64, 64, 3))
+    largest = jnp.abs(jax.jit(model.apply)(variables, noise)["logits"]).max()
+    classifier = variables["params"]["head"]["classifier"]["conv"]
+    classifier["kernel"] = classifier["kernel"] / largest
+    return variables
+
+
 class PlainLoop:
     """One window at a time, added up on the host."""
 
@@ -122,8 +133,7 @@ def main() -> None:
     args = parser.parse_args()
     config = make_config(args)
     model = models.build(config.model, args.classes)
-    init = jax.jit(model.init)
-    variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    variables = make_variables(model)
     examples = make_examples(args, args.images)
     number = args.images * windows.num_windows(
         args.height,
