@@ -162,10 +162,8 @@ def main(argv):
         string("workdir", None, "Folder of the sweep.", flag_values=values)
         string("protocol", None, "Default: eval.protocol.", flag_values=values)
 
-    values = cli.parse(argv, define)
-    for name in ("config", "field", "values", "workdir"):
-        if values[name].value is None:
-            raise UserError(f"--{name} is missing; --help lists the flags")
+    required = ("config", "field", "values", "workdir")
+    values = cli.parse(argv, define, about=__doc__, required=required)
     cli.join_processes(values)
     done = run(
         values.config,

@@ -99,4 +99,4 @@ def test_mistakes_in_the_command_are_told_apart(root, capsys):
     status, printed = run(root, capsys)
     assert status == 2 and "val/images: no such folder" in printed.err
     assert cli.run(check.main, ["check"]) == 2
-    assert "--config is missing" in capsys.readouterr().err
+    assert "missing: --config; --help" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Reads every example of a data set once and reports what is there and what is wrong.
 
-    python -m encnet_jax.data.check --config configs/X.py[:arguments]
+    python -m encnet_jax.data.check --config configs/camvid.py
 
 Exit status 0 where all is well, 1 where an example has a problem, 2 for a mistake in
 the command.
@@ -97,9 +97,12 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Checks the data set of a configuration; returns the exit status."""
-    flags = cli.parse(argv, lambda flags: cli.define_config(flags, argv))
-    if flags.config is None:
-        raise UserError("--config is missing; wanted --config configs/NAME.py")
+    flags = cli.parse(
+        argv,
+        lambda flags: cli.define_config(flags, argv),
+        about=__doc__,
+        required=("config",),
+    )
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):

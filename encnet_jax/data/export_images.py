@@ -1,6 +1,6 @@
 """Writes images of a data set as PNGs, and their labels in colour beside them.
 
-    python -m encnet_jax.data.export_images --config configs/X.py --output DIR
+    python -m encnet_jax.data.export_images --config configs/camvid.py --output DIR
 
 DIR/images holds what predict.py takes, DIR/labels the truth to compare with.
 """
@@ -15,7 +15,6 @@ from PIL import Image
 
 from encnet_jax import cli
 from encnet_jax.data import open_dataset
-from encnet_jax.errors import UserError
 from encnet_jax.report.pictures import colourise
 
 
@@ -55,9 +54,8 @@ def main(argv: Sequence[str]) -> None:
         string("output", None, "Folder for the PNGs.", flag_values=values)
         flags.DEFINE_integer("count", 6, "How many.", flag_values=values)
 
-    values = cli.parse(argv, define)
-    if values.config is None or not values.output:
-        raise UserError("--config configs/X.py and --output DIR are both needed")
+    required = ("config", "output")
+    values = cli.parse(argv, define, about=__doc__, required=required)
     data = values.config.data
     split = values.split or data.val_split
     written = export_images(data, split=split, count=values.count, output=values.output)

@@ -1,6 +1,6 @@
 """Image, truth and the predictions of several runs side by side (Figures 4 and 6).
 
-python -m encnet_jax.report compare RUN RUN ... [--output compare.png]
+python -m encnet_jax.report compare runs/ade20k-fcn runs/ade20k --output compare.png
 """
 
 import argparse
@@ -119,7 +119,9 @@ def draw(info, examples: list[dict], titles: list[str], found: list[dict], outpu
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.report compare", description=__doc__.split("\n")[0]
+        prog="python -m encnet_jax.report compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "run", nargs="+", help="workdirs, for example of FCN and EncNet"

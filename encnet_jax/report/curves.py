@@ -1,6 +1,6 @@
 """Train and validation error against epoch, several runs in one picture (Figure 7).
 
-python -m encnet_jax.report curves RUN... [--output curves.png]
+python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-curves
 """
 
 import argparse
@@ -101,7 +101,9 @@ def draw_curves(runs: Sequence[Curves], output: str) -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.report curves", description=__doc__.split("\n")[0]
+        prog="python -m encnet_jax.report curves",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", nargs="+", help="workdirs of classification runs")
     parser.add_argument("--output", default="curves.png", help="the PNG to write")
