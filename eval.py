@@ -17,7 +17,7 @@ EVAL_FIELDS = {
 
 
 def main(argv):
-    """Parses the flags; writes report.json, or an archive for a test server."""
+    """Parses the flags; writes a report, or an archive for a test server."""
 
     def define(values):
         cli.define_config(values, argv)

@@ -10,7 +10,7 @@ from encnet_jax import checkpoint, eval_run, precise_norm, tasks, train_lib
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 from encnet_jax.metrics import ConfusionMatrix
-from encnet_jax.report import rules, tables
+from encnet_jax.report import compare, rules, tables
 
 
 def tiny_config(**fields):
@@ -45,6 +45,8 @@ def test_report_names_protocol_and_rule(untrained, capsys):
     fields = {"eval.small_object_px": 500}
     report = eval_run.evaluate_run(str(untrained), protocol="release", fields=fields)
     assert json.loads((untrained / "report.json").read_text()) == report
+    kept = untrained / "report-val-release.json"
+    assert json.loads(kept.read_text()) == report
     assert report["protocol"] == {
         "name": "release",
         "base_size": 64,
@@ -61,9 +63,22 @@ def test_report_names_protocol_and_rule(untrained, capsys):
 
 
 def test_missing_fields_take_their_defaults(untrained):
+    earlier = {"val/release/mean_iou": 0.25}
+    tables.save_report(untrained / "report-val-release.json", earlier)
     report = eval_run.evaluate_run(str(untrained))
+    kept = json.loads((untrained / "report-val-release.json").read_text())
+    assert kept == earlier  # Another protocol leaves it alone.
     assert report["protocol"] == {"name": "single", "input_scale": 1.0, "bucket": 64}
     assert report["precise_norm_steps"] == 0
+
+
+def test_comparison_names_run_and_protocol(untrained, tmp_path, capsys):
+    output = tmp_path / "compare.png"
+    arguments = ["compare", str(untrained), "--number=2", f"--output={output}"]
+    compare.main([*arguments, "--protocol=release"])
+    assert f"2 images, untrained (release): {output}" in capsys.readouterr().out
+    with pytest.raises(UserError, match="2 --titles for 1 runs: give one each"):
+        compare.main([*arguments, "--titles", "a", "b"])
 
 
 def test_submission_wants_its_data_set(untrained, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
+from encnet_jax.report import figures
 from encnet_jax.report.events import read_scalars
 
 
@@ -91,11 +92,7 @@ def draw_curves(runs: Sequence[Curves], output: str) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    target = pathlib.Path(output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".partial")
-    figure.savefig(unfinished, format="png", dpi=120)
-    unfinished.replace(target)
+    figures.save(figure, output, dpi=120)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 
 from encnet_jax import config as config_lib
-from encnet_jax import parallel, protocols, tasks
+from encnet_jax import parallel, tasks
 from encnet_jax.metrics import ConfusionMatrix
 
 # Scores of single classes that a report may hold, and their columns.
@@ -63,12 +63,12 @@ def make_report(
         "data": config.data.name,
         "split": split,
         "images": num_images,
-        "pixels": int(matrix.counts.sum()),
+        **measures.counted,
         "protocol": {
             "name": protocol,
             **{
                 field.split(".")[1]: _json_value(config_lib.get(config, field))
-                for field in protocols.FIELDS[protocol]
+                for field in task.protocol_fields[protocol]
             },
         },
         "model": task.describe_model(config),
@@ -97,6 +97,11 @@ def _commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def report_name(split: str, protocol: str) -> str:
+    """Returns the file of a run's newest report on a split under a protocol."""
+    return f"report-{split}-{protocol}.json"
 
 
 def save_report(path, report: dict) -> None:
@@ -128,6 +133,8 @@ def format_report(report: dict) -> str:
             lines.append(f"{name}: {100 * value:.2f} %")
     lines.append(f"rule: {report['rule']}")
     protocol = ", ".join(f"{k}={v}" for k, v in report["protocol"].items())
+    if report["precise_norm_steps"]:
+        protocol += f", precise_norm_steps={report['precise_norm_steps']}"
     lines.append(
         f"{report['model']}, step {report['step']}, {report['images']} images of"
         f" {report['data']}/{report['split']}, {protocol}, {report['devices']}"
