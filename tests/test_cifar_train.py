@@ -73,6 +73,7 @@ def test_test_error_is_reported(learned, capsys):
     assert 0 < error < 0.5
     text = capsys.readouterr().out
     assert f"test/single/error: {100 * error:.2f} %" in text
+    assert "images of discs/test, protocol single, " in text
     # Nothing of what only segmentation has.
     assert report["protocol"] == {"name": "single"} and "pixels" not in report
     assert not any(word in text for word in ("bucket", "input_scale", "pixel", "IoU"))

@@ -83,16 +83,25 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
     lines = [
         f"{info.name} {split}: {report.pairs} pairs, {len(report.problems)} problems",
         f"  sizes: {sizes or 'none'}{f' and {more} others' if more > 0 else ''}",
-        f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}",
     ]
+    if info.task == "classification":
+        lines.append(f"  {'id':>3}  {'class':<16} {'images':>7}")
+        for i, name in enumerate(info.class_names):
+            lines.append(f"  {i:>3}  {name:<16} {report.images[i]:>7}")
+    else:
+        lines += _pixel_rows(info, report)
+    return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
+
+
+def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
+    lines = [f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}"]
     total = max(report.pixels.sum(), 1)
-    rows = [*enumerate(info.class_names), (IGNORE_ID, "(ignored)")]
-    for i, name in rows:
+    for i, name in [*enumerate(info.class_names), (IGNORE_ID, "(ignored)")]:
         pixels, share = report.pixels[i], report.pixels[i] / total
         lines.append(
             f"  {i:>3}  {name:<16} {pixels:>14,} {share:>8.3%} {report.images[i]:>7}"
         )
-    return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
+    return lines
 
 
 def main(argv: Sequence[str]) -> int:

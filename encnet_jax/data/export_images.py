@@ -15,6 +15,7 @@ from PIL import Image
 
 from encnet_jax import cli
 from encnet_jax.data import open_dataset
+from encnet_jax.errors import UserError
 from encnet_jax.report.pictures import colourise
 
 
@@ -28,9 +29,14 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         output: Folder; DIR/images and DIR/labels are made in it.
 
     Raises:
-        UserError: the data set is not there, or lacks the split.
+        UserError: the data set is not there, lacks the split, or has no label maps.
     """
     dataset = open_dataset(data)
+    if dataset.info.task != "segmentation":
+        raise UserError(
+            f"{data.name} has one label for each image; wanted a data set whose pixels"
+            " are labelled"
+        )
     folders = [pathlib.Path(output) / name for name in ("images", "labels")]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

@@ -132,7 +132,9 @@ def format_report(report: dict) -> str:
         if isinstance(value, float):
             lines.append(f"{name}: {100 * value:.2f} %")
     lines.append(f"rule: {report['rule']}")
-    protocol = ", ".join(f"{k}={v}" for k, v in report["protocol"].items())
+    fields = dict(report["protocol"])
+    protocol = f"protocol {fields.pop('name')}"
+    protocol += "".join(f", {name}={value}" for name, value in fields.items())
     if report["precise_norm_steps"]:
         protocol += f", precise_norm_steps={report['precise_norm_steps']}"
     lines.append(
