@@ -1,7 +1,7 @@
-"""Scores a checkpoint: python eval.py --workdir runs/camvid.
+"""Scores a checkpoint, or labels a test split for a benchmark's server.
 
-python eval.py --workdir RUN --protocol release
-python eval.py --workdir RUN --submission voc2012 --output results.tgz
+python eval.py --workdir runs/camvid --protocol release
+python eval.py --workdir runs/voc --submission voc2012 --output results.tgz
 """
 
 import sys
@@ -9,7 +9,6 @@ import sys
 from absl import flags
 
 from encnet_jax import cli
-from encnet_jax.errors import UserError
 
 EVAL_FIELDS = {
     "small_object_px": "Score objects of fewer pixels apart from the larger ones.",
@@ -18,7 +17,7 @@ EVAL_FIELDS = {
 
 
 def main(argv):
-    """Parses the flags; writes report.json, or an archive for a test server."""
+    """Parses the flags; writes a report, or an archive for a test server."""
 
     def define(values):
         cli.define_config(values, argv)
@@ -40,9 +39,7 @@ def main(argv):
         for name, meaning in EVAL_FIELDS.items():
             flags.DEFINE_integer(name, None, meaning, 0, flag_values=values)
 
-    values = cli.parse(argv, define)
-    if not values.workdir:
-        raise UserError("no run to score: add --workdir runs/NAME")
+    values = cli.parse(argv, define, about=__doc__, required=("workdir",))
     from encnet_jax import eval_run
 
     cli.join_processes(values)

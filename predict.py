@@ -1,11 +1,13 @@
-"""Labels photographs: python predict.py --workdir RUN --input DIR --output OUT."""
+"""Labels photographs: index PNG, colour PNG and overlay for each.
+
+python predict.py --workdir runs/camvid --input photos --output labelled
+"""
 
 import sys
 
 from absl import flags
 
 from encnet_jax import cli
-from encnet_jax.errors import UserError
 
 
 def main(argv):
@@ -23,10 +25,8 @@ def main(argv):
         string("input", None, "An image, or a folder of images.", flag_values=values)
         string("output", None, "Folder for the PNGs.", flag_values=values)
 
-    values = cli.parse(argv, define)
-    for name in ("workdir", "input", "output"):
-        if not values[name].value:
-            raise UserError(f"--{name} is missing; --help lists the flags")
+    required = ("workdir", "input", "output")
+    values = cli.parse(argv, define, about=__doc__, required=required)
     from encnet_jax import predict_lib
 
     return predict_lib.predict_files(

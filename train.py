@@ -1,11 +1,14 @@
-"""Trains a model: python train.py --config configs/camvid.py [--workdir DIR]."""
+"""Trains a model, or goes on where the same command was stopped.
+
+python train.py --config configs/quickstart.py
+python train.py --config configs/camvid.py:fcn --config.train.epochs=40 --workdir runs/a
+"""
 
 import sys
 
 from absl import flags
 
 from encnet_jax import cli
-from encnet_jax.errors import UserError
 
 
 def main(argv):
@@ -21,9 +24,7 @@ def main(argv):
             flag_values=values,
         )
 
-    values = cli.parse(argv, define)
-    if values.config is None:
-        raise UserError("no configuration: add --config configs/NAME.py")
+    values = cli.parse(argv, define, about=__doc__, required=("config",))
     # Imported late, so that a mistyped flag is told at once.
     from encnet_jax import train_lib
 

@@ -1,6 +1,8 @@
 """Command lines: flags, overrides, and one line for a user's mistake."""
 
+import inspect
 import os
+import pathlib
 import re
 import sys
 import traceback
@@ -85,16 +87,23 @@ def join_processes(values: flags.FlagValues) -> None:
 
 
 def parse(
-    argv: Sequence[str], define: Callable[[flags.FlagValues], None]
+    argv: Sequence[str],
+    define: Callable[[flags.FlagValues], None],
+    *,
+    about: str,
+    required: Sequence[str] = (),
 ) -> flags.FlagValues:
     """Parses a command line.
 
     Args:
         argv: program name and arguments.
         define: defines the command's flags on the FlagValues it is given.
+        about: what --help says above the flags: the command's docstring, in which there
+            is an example.
+        required: flags without which there is nothing to do.
 
     Raises:
-        UserError: an unknown flag, a wrong value or a stray argument.
+        UserError: an unknown flag, a wrong value, a stray argument or missing flags.
     """
     values = flags.FlagValues()
     define(values)
@@ -115,13 +124,43 @@ def parse(
         ValueError,
         OSError,
     ) as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(_one_line(error, values)) from error
     if values.help:
-        print(f"usage: python {argv[0]} [flags]\n{values.get_help()}")
+        print(_help(program(argv[0]), about, values))
         raise SystemExit(0)
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; flags begin with --")
+    missing = [f"--{name}" for name in required if not values[name].value]
+    if missing:
+        raise UserError(f"missing: {', '.join(missing)}; --help shows an example")
     return values
+
+
+def program(name: str) -> str:
+    """Returns how a command is called, of argv[0]: 'train.py', '-m encnet_jax.sweep'.
+
+    Python gives a module that it was told to run the absolute path of its file.
+    """
+    package, path = pathlib.Path(__file__).resolve().parent, pathlib.Path(name)
+    if not path.is_absolute() or package not in path.resolve().parents:
+        return name
+    parts = path.resolve().relative_to(package.parent).with_suffix("").parts
+    return f"-m {'.'.join(part for part in parts if part != '__main__')}"
+
+
+def _help(name: str, about: str, values: flags.FlagValues) -> str:
+    """Returns the command's description and its flags; those of absl are left out."""
+    lines = [f"usage: python {name} [flags]", "", inspect.cleandoc(about), ""]
+    for flag_name in sorted(values):
+        flag = values[flag_name]
+        # Short names are second entries, fields of the configuration are no flags.
+        if flag_name != flag.name or "." in flag_name:
+            continue
+        text = f"--{flag_name}: {flag.help}"
+        if flag.default and not flag.boolean:
+            text += f" Default: {flag.default}."
+        lines.append(flags.text_wrap(text, indent="      ", firstline_indent="  "))
+    return "\n".join(lines)
 
 
 def _check_config(values: flags.FlagValues) -> None:
@@ -135,7 +174,8 @@ def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
     config_flags.DEFINE_config_file(
         "config",
         None,
-        "Configuration, for example configs/camvid.py or configs/ade20k.py:release.",
+        "Configuration, for example configs/camvid.py or configs/ade20k.py:release;"
+        " --config.FIELD=VALUE changes a field, configs/base.py lists them.",
         flag_values=values,
         lock_config=True,
         sys_argv=list(argv),
@@ -148,10 +188,24 @@ def config_name(values: flags.FlagValues) -> str:
     return "-".join([path.stem, *filter(None, arguments.split(","))])
 
 
-def _one_line(error: Exception) -> str:
+# What a value may be, by the name of its parser's type; absl says the rest in words.
+_WANTED = {
+    "bool": "true or false",
+    "tuple": "values in brackets, such as \"('road', 'other')\" or \"(0.5, 1.0)\"",
+}
+
+
+def _one_line(error: Exception, values: flags.FlagValues) -> str:
     # Some of ml_collections' messages span lines and quote the whole configuration, and
     # its KeyError holds the representation of a text that ends with a suggestion.
     text = str(error.args[0] if error.args else error)
+    illegal = re.match(r"flag --([\w.]+)=(.*?): ", text, re.DOTALL)
+    if illegal:
+        name, found = illegal.groups()
+        parser = values[name].parser
+        wanted = _WANTED.get(parser.flag_type(), parser.syntactic_help)
+        if wanted:  # A configuration that cannot be read says itself why.
+            return f"--{name} is {found!r}; wanted {wanted}"
     mistyped = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
     if mistyped:
         wanted, found = mistyped.groups()

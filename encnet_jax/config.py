@@ -195,7 +195,7 @@ def _check(config) -> None:
         if not get(config, field) > 0:
             raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
     scales = tuple(config.eval.scales)
-    if not scales or min(scales) <= 0:
+    if not scales or not all(isinstance(s, (int, float)) and s > 0 for s in scales):
         raise UserError(f"eval.scales is {scales}, wanted one or more numbers above 0")
     if config.model.lateral and config.model.output_stride != 8:
         raise UserError(

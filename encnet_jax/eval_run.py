@@ -21,7 +21,9 @@ def evaluate_run(
     config=None,
     fields: dict | None = None,
 ) -> dict:
-    """Scores a checkpoint, prints the table and writes WORKDIR/report.json.
+    """Scores a checkpoint, prints the table and writes it into WORKDIR as JSON.
+
+    report.json is the newest; report-SPLIT-PROTOCOL.json stays beside those of others.
 
     Args:
         workdir: of the run; model and data come from its checkpoint.
@@ -66,10 +68,11 @@ def evaluate_run(
         by_size=by_size,
     )
     if jax.process_index() == 0:
-        path = epath.Path(workdir) / "report.json"
-        tables.save_report(path, report)
+        path = epath.Path(workdir) / tables.report_name(split, saved.eval.protocol)
+        for file in (path, path.with_name("report.json")):
+            tables.save_report(file, report)
         print(tables.format_report(report))
-        print(f"report: {path}")
+        print(f"report: {path}, and as report.json")
     return report
 
 

@@ -28,9 +28,8 @@ def main(argv):
             "topology", None, "For example v5e:2x4 or v4:2x2x1.", flag_values=values
         )
 
-    values = cli.parse(argv, define)
-    if values.config is None or not values.topology:
-        raise UserError("wanted --config configs/NAME.py and --topology CHIP:SHAPE")
+    required = ("config", "topology")
+    values = cli.parse(argv, define, about=__doc__, required=required)
     # What is here computes nothing, and libtpu must not look for chips.
     os.environ["JAX_PLATFORMS"] = "cpu"
     report = plan(values.config, values.topology, cli.config_name(values))

@@ -18,7 +18,7 @@ from encnet_jax import checkpoint, cli, eval_run, tasks, train_lib
 from encnet_jax import config as config_lib
 from encnet_jax import workdir as workdir_lib
 from encnet_jax.errors import UserError
-from encnet_jax.report import tables
+from encnet_jax.report import figures, tables
 
 
 def run(config, field: str, values: list, workdir: str, protocol: str | None) -> bool:
@@ -78,13 +78,13 @@ def run_one(config, workdir: pathlib.Path, protocol: str | None) -> dict | None:
     num_examples = tasks.open_dataset(config).num_examples(config.data.train_split)
     resolved = config_lib.resolve(config, num_examples)
     total_steps = resolved.train.total_steps
-    report_file = workdir / "report.json"
+    protocol = protocol or resolved.eval.protocol
+    report_file = workdir / tables.report_name(resolved.data.val_split, protocol)
     if report_file.exists():
         saved = config_lib.from_json((workdir / "config.json").read_text())
         workdir_lib.check_same_config(workdir, saved, resolved)
         report = json.loads(report_file.read_text())
-        wanted = total_steps, protocol or resolved.eval.protocol
-        if (report["step"], report["protocol"]["name"]) == wanted:
+        if report["step"] == total_steps:
             print(f"{workdir}: done already")
             return report
     train_lib.train(config, str(workdir))
@@ -108,23 +108,27 @@ def save(folder: pathlib.Path, field: str, rows: list[dict]) -> None:
         scores = " | ".join(f"{100 * each[name]:.2f}" for name in names)
         lines.append(f"| {each['value']} | {scores} |")
     tables.save_report(folder / "sweep.json", {"field": field, "rows": rows})
-    (folder / "sweep.md").write_text("\n".join(lines) + "\n")
+    unfinished = folder / "sweep.md.partial"
+    unfinished.write_text("\n".join(lines) + "\n")
+    unfinished.replace(folder / "sweep.md")
     plot(folder / "sweep.png", field, rows)
 
 
 def plot(path: pathlib.Path, field: str, rows: list[dict]) -> None:
-    """Draws mean IoU and pixel accuracy against the field, as the paper's Figure 5."""
+    """Draws the first two scores against the field.
+
+    Of segmentation, mean IoU and pixel accuracy as in the paper's Figure 5.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     left = figure.add_subplot()
-    right = left.twinx()
+    names = [name for name in rows[0] if name != "value"][:2]
     places = range(len(rows))  # Evenly spaced: 0, 0.1, 0.2, 0.4, 0.8 crowd otherwise.
     lines = []
-    for axes, name, colour, marker in (
-        (left, "mean_iou", "tab:blue", "o"),
-        (right, "pixel_accuracy", "tab:orange", "s"),
-    ):
+    looks = (("tab:blue", "o"), ("tab:orange", "s"))
+    for name, (colour, marker) in zip(names, looks, strict=False):
+        axes = left if name == names[0] else left.twinx()
         scores = [100 * each[name] for each in rows]
         label = name.replace("_", " ")
         lines += axes.plot(places, scores, color=colour, marker=marker, label=label)
@@ -132,7 +136,7 @@ def plot(path: pathlib.Path, field: str, rows: list[dict]) -> None:
     left.set_xticks(places, [str(each["value"]) for each in rows])
     left.set_xlabel(field)
     left.legend(handles=lines, loc="best")
-    figure.savefig(path, dpi=150)
+    figures.save(figure, path, dpi=150)
 
 
 def parse_values(text: str) -> list:
@@ -162,10 +166,8 @@ def main(argv):
         string("workdir", None, "Folder of the sweep.", flag_values=values)
         string("protocol", None, "Default: eval.protocol.", flag_values=values)
 
-    values = cli.parse(argv, define)
-    for name in ("config", "field", "values", "workdir"):
-        if values[name].value is None:
-            raise UserError(f"--{name} is missing; --help lists the flags")
+    required = ("config", "field", "values", "workdir")
+    values = cli.parse(argv, define, about=__doc__, required=required)
     cli.join_processes(values)
     done = run(
         values.config,

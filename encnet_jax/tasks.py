@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from encnet_jax import classification, data, models
+from encnet_jax import classification, data, models, protocols
 from encnet_jax.errors import UserError
 from encnet_jax.eval_lib import Evaluator
 from encnet_jax.losses import segmentation_loss
@@ -23,6 +23,7 @@ class Measures(NamedTuple):
         class_score: the name of the classes' scores.
         class_scores: f64[C] in [0, 1], NaN for classes that never occur.
         rule: how the scores count, in words.
+        counted: 'pixels' -> their number, where it is not that of the images.
     """
 
     scores: dict[str, float]
@@ -30,6 +31,7 @@ class Measures(NamedTuple):
     class_score: str
     class_scores: np.ndarray
     rule: str
+    counted: dict[str, int]
 
 
 class Task(NamedTuple):
@@ -42,6 +44,7 @@ class Task(NamedTuple):
         loss: (outputs, batch, config, axis_name) -> (share of the loss, its terms).
         make_evaluator: (module, config, num_classes) -> see eval_lib.Evaluator.
         measure: (confusion matrix, config) -> Measures.
+        protocol_fields: protocol -> the fields that belong to it, for reports.
     """
 
     build_model: Callable
@@ -50,6 +53,7 @@ class Task(NamedTuple):
     loss: Callable
     make_evaluator: Callable
     measure: Callable
+    protocol_fields: dict[str, tuple[str, ...]]
 
 
 def open_dataset(config) -> data.Dataset:
@@ -93,7 +97,8 @@ def _measure_segmentation(matrix, config) -> Measures:
     scores = {"mean_iou": mean_iou, "pixel_accuracy": accuracy}
     scores |= rules.benchmark_scores(config.data.name, mean_iou, accuracy)
     rule = rules.describe(config.data.name, absent)
-    return Measures(scores, mean_iou, "iou", matrix.iou(), rule)
+    pixels = {"pixels": int(matrix.counts.sum())}
+    return Measures(scores, mean_iou, "iou", matrix.iou(), rule, pixels)
 
 
 def _build_classifier(config, num_classes, axis_name):
@@ -116,7 +121,7 @@ def _measure_classification(matrix, config) -> Measures:
     wrong = images - np.diag(matrix.counts)
     class_errors = np.where(images > 0, wrong / np.maximum(images, 1), np.nan)
     rule = "the share of images whose largest logit is another class's"
-    return Measures({"error": 1 - accuracy}, accuracy, "error", class_errors, rule)
+    return Measures({"error": 1 - accuracy}, accuracy, "error", class_errors, rule, {})
 
 
 TASKS = {
@@ -127,6 +132,7 @@ TASKS = {
         loss=_segmentation_loss,
         make_evaluator=Evaluator,
         measure=_measure_segmentation,
+        protocol_fields=protocols.FIELDS,
     ),
     "classification": Task(
         build_model=_build_classifier,
@@ -135,5 +141,6 @@ TASKS = {
         loss=_classification_loss,
         make_evaluator=classification.ImageEvaluator,
         measure=_measure_classification,
+        protocol_fields={"single": ()},  # Images enter as they are.
     ),
 }

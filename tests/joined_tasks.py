@@ -116,7 +116,7 @@ def main(argv):
         flags.DEFINE_string("task", None, "", flag_values=values)
         flags.DEFINE_string("folder", None, "", flag_values=values)
 
-    values = cli.parse(argv, define)
+    values = cli.parse(argv, define, about=__doc__)
     cli.join_processes(values)
     globals()[values.task](values.folder)
 

@@ -230,6 +230,13 @@ def test_learned_smoothing_factors_are_summed_up():
     assert smoothing_statistics({"a": {"kernel": jnp.ones(2)}}) == {}
 
 
+def test_pixels_are_normalised_by_channel():
+    task = tasks.TASKS["classification"]
+    pixels = np.array([[0, 128, 255], [125, 123, 114]], np.uint8)
+    expected = [[-1.9895, 0.0812, 2.1158], [-0.0049, 0.0006, 0.0021]]
+    np.testing.assert_allclose(task.normalise(pixels), expected, atol=1e-4)
+
+
 def test_one_learning_rate_everywhere():
     """No parameter lies in a backbone, so none is in a head either."""
     optim_config = narrow_config(architecture="release").optim

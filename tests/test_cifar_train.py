@@ -71,8 +71,14 @@ def test_test_error_is_reported(learned, capsys):
     error = report["test/single/error"]
     assert error == pytest.approx(np.mean(list(report["error"].values())))
     assert 0 < error < 0.5
-    assert f"test/single/error: {100 * error:.2f} %" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"test/single/error: {100 * error:.2f} %" in text
+    assert "images of discs/test, protocol single, " in text
+    # Nothing of what only segmentation has.
+    assert report["protocol"] == {"name": "single"} and "pixels" not in report
+    assert not any(word in text for word in ("bucket", "input_scale", "pixel", "IoU"))
     val = eval_run.evaluate_run(str(learned))["val/single/error"]
+    assert json.loads((learned / "report-test-single.json").read_text()) == report
     logged = read_scalars(str(learned))["val/single/error"][60]
     assert val == pytest.approx(logged, abs=1e-6)
 

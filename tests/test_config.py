@@ -120,7 +120,7 @@ def run_train(monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "add --config"),
+        ([], "missing: --config; --help"),
         (["--config", "configs/nope.py"], "configs/nope.py"),
         (["--config", "configs/camvid.py:wat"], "unknown argument 'wat'"),
         (["--config", "configs/camvid.py", "--config.optim.lr=1"], "lr"),
@@ -128,7 +128,30 @@ def run_train(monkeypatch):
             ["--config", "configs/camvid.py", "--config.optim.base_lrr=1"],
             "no field 'base_lrr' in the configuration; did you mean 'base_lr'?",
         ),
-        (["--config", "configs/camvid.py", "--config.optim.base_lr=x"], "base_lr=x"),
+        (
+            ["--config", "configs/camvid.py", "--config.optim.base_lr=x"],
+            "--config.optim.base_lr is 'x'; wanted a number",
+        ),
+        (
+            ["--config", "configs/camvid.py", "--config.train.batch_size=abc"],
+            "--config.train.batch_size is 'abc'; wanted an integer",
+        ),
+        (
+            ["--config", "configs/camvid.py", "--config.eval.flip=maybe"],
+            "--config.eval.flip is 'maybe'; wanted true or false",
+        ),
+        (
+            ["--config", "configs/camvid.py", "--config.eval.scales=1 two"],
+            "--config.eval.scales is '1 two'; wanted values in brackets, such as",
+        ),
+        (
+            ["--config", "configs/camvid.py", "--config.eval.scales=two"],
+            "eval.scales is ('two',), wanted one or more numbers above 0",
+        ),
+        (
+            ["--config", "configs/camvid.py", "--peers_timeout_s=0"],
+            "--peers_timeout_s is '0'; wanted number >= 1.0",
+        ),
         (["--config", "configs/camvid.py", "--config.model.gate=x"], "wanted one of"),
         (
             ["--config", "configs/camvid.py", "--config.train.batch_size=0"],

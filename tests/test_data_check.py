@@ -99,4 +99,14 @@ def test_mistakes_in_the_command_are_told_apart(root, capsys):
     status, printed = run(root, capsys)
     assert status == 2 and "val/images: no such folder" in printed.err
     assert cli.run(check.main, ["check"]) == 2
-    assert "--config is missing" in capsys.readouterr().err
+    assert "missing: --config; --help" in capsys.readouterr().err
+
+
+def test_classification_has_no_pixels_to_count(capsys):
+    flags = ["--config=configs/cifar10.py:smoke"]
+    assert cli.run(check.main, ["check", *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "discs train: 2000 pairs, 0 problems"
+    assert lines[2].split() == ["id", "class", "images"]
+    assert lines[3].split() == ["0", "red", "200"]
+    assert not any("pixels" in line or "ignored" in line for line in lines)

@@ -109,13 +109,18 @@ def test_sources_that_hold_no_camvid_are_told(tmp_path):
     data_dir = str(tmp_path / "data")
     with pytest.raises(UserError, match="no such file or folder"):
         prepare("camvid", source=str(tmp_path / "nothing"), data_dir=data_dir)
-    with pytest.raises(UserError, match="wanted folders train and trainannot"):
-        prepare("camvid", source=str(tmp_path), data_dir=data_dir)
+    (tmp_path / "empty").mkdir()
+    found = f"no files in {tmp_path}/empty; wanted folders train and trainannot"
+    with pytest.raises(UserError, match=found):
+        prepare("camvid", source=str(tmp_path / "empty"), data_dir=data_dir)
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(UserError, match="text.zip: cannot be read"):
         prepare("camvid", source=str(tmp_path / "text.zip"), data_dir=data_dir)
     with pytest.raises(UserError, match="camvid needs --source"):
         prepare("camvid", source=None, data_dir=data_dir)
+    wanted = f"cifar10 is not for .*; run tfds build cifar10 --data_dir {data_dir}, "
+    with pytest.raises(UserError, match=wanted):
+        prepare("cifar10", source=None, data_dir=data_dir)
 
 
 def test_arrays_hold_what_tfds_holds(data_dir):

@@ -1,16 +1,20 @@
 """From a checkpoint to a report: fields, rules, options, and runs of old versions."""
 
 import json
+import zipfile
 
 import jax
+import made_datasets
 import numpy as np
 import pytest
+from PIL import Image
 
 from encnet_jax import checkpoint, eval_run, precise_norm, tasks, train_lib
 from encnet_jax import config as config_lib
+from encnet_jax.data.prepare import prepare
 from encnet_jax.errors import UserError
 from encnet_jax.metrics import ConfusionMatrix
-from encnet_jax.report import rules, tables
+from encnet_jax.report import compare, rules, tables
 
 
 def tiny_config(**fields):
@@ -45,6 +49,8 @@ def test_report_names_protocol_and_rule(untrained, capsys):
     fields = {"eval.small_object_px": 500}
     report = eval_run.evaluate_run(str(untrained), protocol="release", fields=fields)
     assert json.loads((untrained / "report.json").read_text()) == report
+    kept = untrained / "report-val-release.json"
+    assert json.loads(kept.read_text()) == report
     assert report["protocol"] == {
         "name": "release",
         "base_size": 64,
@@ -61,9 +67,22 @@ def test_report_names_protocol_and_rule(untrained, capsys):
 
 
 def test_missing_fields_take_their_defaults(untrained):
+    earlier = {"val/release/mean_iou": 0.25}
+    tables.save_report(untrained / "report-val-release.json", earlier)
     report = eval_run.evaluate_run(str(untrained))
+    kept = json.loads((untrained / "report-val-release.json").read_text())
+    assert kept == earlier  # Another protocol leaves it alone.
     assert report["protocol"] == {"name": "single", "input_scale": 1.0, "bucket": 64}
     assert report["precise_norm_steps"] == 0
+
+
+def test_comparison_names_run_and_protocol(untrained, tmp_path, capsys):
+    output = tmp_path / "compare.png"
+    arguments = ["compare", str(untrained), "--number=2", f"--output={output}"]
+    compare.main([*arguments, "--protocol=release"])
+    assert f"2 images, untrained (release): {output}" in capsys.readouterr().out
+    with pytest.raises(UserError, match="2 --titles for 1 runs: give one each"):
+        compare.main([*arguments, "--titles", "a", "b"])
 
 
 def test_submission_wants_its_data_set(untrained, tmp_path):
@@ -71,6 +90,35 @@ def test_submission_wants_its_data_set(untrained, tmp_path):
     with pytest.raises(UserError, match="'scenes'; ade20k wants a run on 'ade20k'"):
         eval_run.submit_run(str(untrained), "ade20k", output)
     assert not list(tmp_path.iterdir())
+
+
+class Brightness:
+    """Labels pixels by their red value."""
+
+    def predict(self, variables, examples):
+        for example in examples:
+            yield example, example["image"][..., 0] // 2
+
+
+def test_submission_holds_the_test_images(tmp_path, monkeypatch, capsys):
+    made_datasets.ade20k(tmp_path / "source")
+    prepare("ade20k", source=str(tmp_path / "source"), data_dir=str(tmp_path))
+    config = config_lib.load("configs/ade20k.py")
+    config.data.data_dir = str(tmp_path)
+    loaded = Brightness(), None, config_lib.resolve(config), 7
+    monkeypatch.setattr(eval_run, "load", lambda *args, **options: loaded)
+    output = tmp_path / "results.zip"
+    eval_run.submit_run("run", "ade20k", str(output))
+    assert "2 images by step 7, passed the server's checks" in capsys.readouterr().out
+    images = (tmp_path / "source").rglob("ADE_test_*.jpg")
+    images = {image.stem: np.asarray(Image.open(image)) for image in images}
+    with zipfile.ZipFile(output) as archive:
+        names = ["ADE_test_00000001.png", "ADE_test_00000002.png"]
+        assert sorted(archive.namelist()) == names
+        for name, image in images.items():
+            with archive.open(f"{name}.png") as file, Image.open(file) as picture:
+                wanted = image[..., 0] // 2 + 1  # Of class c the server wants c + 1.
+                np.testing.assert_array_equal(np.asarray(picture), wanted)
 
 
 def test_measured_statistics_are_those_of_the_batches(untrained):

@@ -1,11 +1,13 @@
 """Images of a data set as files."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
 from encnet_jax.data.export_images import export_images
+from encnet_jax.errors import UserError
 from encnet_jax.report.pictures import colourise
 
 
@@ -20,3 +22,10 @@ def test_files_hold_images_and_coloured_labels(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(image[0])), example["image"])
     coloured = colourise(example["label"], dataset.info.colours)
     np.testing.assert_array_equal(np.asarray(Image.open(label[0])), coloured)
+
+
+def test_data_without_label_maps_are_refused(tmp_path):
+    data = config_lib.load("configs/cifar10.py:smoke").data
+    with pytest.raises(UserError, match="discs has one label for each image"):
+        export_images(data, split="val", count=2, output=str(tmp_path))
+    assert not list(tmp_path.iterdir())

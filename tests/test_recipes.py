@@ -65,7 +65,31 @@ def schedule(base_lr, epochs, data, train_split="train", val_split="val", **fiel
     }
 
 
+CIFAR = {
+    "task": "classification",
+    "train.batch_size": 128,
+    "data.augment.pad": 4,
+    "data.augment.flip": True,
+    "data.crop_size": 32,
+    "model.draw_smoothing": True,
+    "optim.schedule": "cosine",
+    "optim.warmup_steps": 0,
+    "optim.momentum": 0.9,
+    "optim.weight_decay": 5e-4,
+    "optim.decay_norm_and_bias": True,
+}
+
+
+def cifar_model(name, width, num_codes=0):
+    return {
+        "model.name": name,
+        "model.width": width,
+        "model.num_codes": num_codes,
+    }
+
+
 VOC, CONTEXT = "pascal_voc", "pascal_context"
+CIFAR_TABLE = CIFAR | schedule(0.1, 600, "cifar10", val_split="")
 RECIPES = {
     "ade20k": PAPER | schedule(0.01, 120, "ade20k"),
     "ade20k:with_val": PAPER | schedule(0.01, 20, "ade20k", "trainval", ""),
@@ -95,6 +119,13 @@ RECIPES = {
     "coco_voc": PAPER | schedule(0.01, 30, "coco_voc"),
     "coco_voc:release": RELEASE_2018 | schedule(0.01, 30, "coco_voc") | LATERAL,
     "coco_voc:release_head": RELEASE_HEAD | schedule(0.004, 30, "coco_voc") | LATERAL,
+    "cifar10:resnet64d": CIFAR_TABLE | cifar_model("resnet", 64),
+    "cifar10:se_resnet64d": CIFAR_TABLE | cifar_model("se_resnet", 64),
+    "cifar10:encnet16k64d": CIFAR_TABLE | cifar_model("encnet", 64, 16),
+    "cifar10:encnet32k128d": CIFAR_TABLE | cifar_model("encnet", 128, 32),
+    "cifar10:encnet32k64d,curves": CIFAR
+    | schedule(0.1, 600, "cifar10", "train_without_val")
+    | cifar_model("encnet", 64, 32),
 }
 
 

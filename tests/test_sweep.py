@@ -30,9 +30,10 @@ def trained(monkeypatch):
             "val/single/mean_iou": score,
             "val/single/pixel_accuracy": score + 0.1,
             "step": 4,
-            "protocol": {"name": protocol or "single"},
+            "protocol": {"name": protocol},
         }
-        tables.save_report(pathlib.Path(workdir) / "report.json", report)
+        file = tables.report_name("val", protocol)
+        tables.save_report(pathlib.Path(workdir) / file, report)
         return report
 
     monkeypatch.setattr(sweep.train_lib, "train", train)
@@ -68,6 +69,14 @@ def test_a_stopped_run_ends_the_sweep(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep.checkpoint, "find_step", lambda workdir: 3)
     assert not sweep.run(smoke(), "loss.se_weight", [0, 0.1], str(tmp_path), None)
     assert len(trained) == 1 and not (tmp_path / "sweep.md").exists()
+
+
+def test_scores_of_classification_are_drawn(tmp_path):
+    sweep.save(tmp_path, "optim.base_lr", [{"value": 0.1, "error": 0.25}])
+    table = (tmp_path / "sweep.md").read_text().splitlines()
+    assert (table[0], table[2]) == ("| optim.base_lr | error % |", "| 0.1 | 25.00 |")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["sweep.json", "sweep.md", "sweep.png"]
 
 
 def test_values_are_parsed():

@@ -122,8 +122,8 @@ def test_mistakes_are_one_line(run, tmp_path):
     assert run("--help")[0] == 0
     for arguments, words in (
         (["fetch"], "unknown command 'fetch', wanted import or export"),
-        (["import"], "import needs --source and --config and --workdir as well"),
-        (["export", "--workdir", "x"], "export needs --output as well"),
+        (["import"], "missing: --source, --config, --workdir; --help"),
+        (["export", "--workdir", "x"], "missing: --output; --help"),
         (["export", "--workdr", "x"], "Unknown command line flag 'workdr'"),
         (
             "import --source x --workdir y --config configs/cifar10.py".split(),

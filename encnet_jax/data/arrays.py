@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from encnet_jax.data import order, scenes
+from encnet_jax.data import scenes
 from encnet_jax.data.augment import draw
 from encnet_jax.data.catalog import DatasetInfo
 from encnet_jax.data.dataset import Dataset
@@ -109,18 +109,16 @@ class ArraysDataset(Dataset):
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
         """See Dataset.train_batches."""
-        num_examples = self.num_labelled(split)
-        unreadable = Unreadable(num_examples, self.data.max_unreadable_share)
-
-        def indices(step: int) -> tuple[int, np.ndarray]:
-            return order.batch_indices(
-                num_examples,
-                batch_size,
-                seed=seed,
-                step=step,
-                process_index=process_index,
-                process_count=process_count,
-            )
+        indices = self.batch_order(
+            split,
+            batch_size,
+            seed=seed,
+            process_index=process_index,
+            process_count=process_count,
+        )
+        unreadable = Unreadable(
+            self.num_labelled(split), self.data.max_unreadable_share
+        )
 
         def augmented(place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
             epoch, index = place

@@ -124,7 +124,7 @@ def _cifar10() -> DatasetInfo:
         id_map=consecutive_ids(10),
         splits=("train", "train_without_val", "val", "test"),
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
-        preparation="tfds build cifar10 --data_dir DIR",
+        preparation="run tfds build cifar10 --data_dir DIR, which downloads it",
         task="classification",
     )
 

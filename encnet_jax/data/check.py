@@ -1,6 +1,6 @@
 """Reads every example of a data set once and reports what is there and what is wrong.
 
-    python -m encnet_jax.data.check --config configs/X.py[:arguments]
+    python -m encnet_jax.data.check --config configs/camvid.py
 
 Exit status 0 where all is well, 1 where an example has a problem, 2 for a mistake in
 the command.
@@ -83,23 +83,35 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
     lines = [
         f"{info.name} {split}: {report.pairs} pairs, {len(report.problems)} problems",
         f"  sizes: {sizes or 'none'}{f' and {more} others' if more > 0 else ''}",
-        f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}",
     ]
+    if info.task == "classification":
+        lines.append(f"  {'id':>3}  {'class':<16} {'images':>7}")
+        for i, name in enumerate(info.class_names):
+            lines.append(f"  {i:>3}  {name:<16} {report.images[i]:>7}")
+    else:
+        lines += _pixel_rows(info, report)
+    return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
+
+
+def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
+    lines = [f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}"]
     total = max(report.pixels.sum(), 1)
-    rows = [*enumerate(info.class_names), (IGNORE_ID, "(ignored)")]
-    for i, name in rows:
+    for i, name in [*enumerate(info.class_names), (IGNORE_ID, "(ignored)")]:
         pixels, share = report.pixels[i], report.pixels[i] / total
         lines.append(
             f"  {i:>3}  {name:<16} {pixels:>14,} {share:>8.3%} {report.images[i]:>7}"
         )
-    return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
+    return lines
 
 
 def main(argv: Sequence[str]) -> int:
     """Checks the data set of a configuration; returns the exit status."""
-    flags = cli.parse(argv, lambda flags: cli.define_config(flags, argv))
-    if flags.config is None:
-        raise UserError("--config is missing; wanted --config configs/NAME.py")
+    flags = cli.parse(
+        argv,
+        lambda flags: cli.define_config(flags, argv),
+        about=__doc__,
+        required=("config",),
+    )
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):

@@ -44,8 +44,8 @@ def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
     builder = tfds.builder(info.name, data_dir=os.path.expanduser(data_dir))
     if not builder.is_prepared():
         raise UserError(
-            f"{info.name} is not prepared: found no {builder.data_path}; to download"
-            f" and prepare it, run {info.preparation.replace(' DIR', f' {data_dir}')}"
+            f"{info.name} is not prepared: found no {builder.data_path};"
+            f" {info.how_to_prepare(data_dir)}"
         )
     autotune = tensorflow().data.AUTOTUNE
     splits = {}

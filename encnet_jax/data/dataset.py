@@ -1,6 +1,6 @@
 """What training and evaluation ask of a data set, whatever it is read from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,6 +99,24 @@ class Dataset:
                 fit, a broken file.
         """
         raise NotImplementedError
+
+    def batch_order(
+        self, split: str, batch_size: int, **part: int
+    ) -> Callable[[int], tuple[int, np.ndarray]]:
+        """Returns what names the epoch of a step and the examples read in it.
+
+        Args:
+            split, batch_size: see train_batches.
+            part: its seed, process_index and process_count.
+
+        Raises:
+            UserError: no such split, or one without labels. What is returned raises it
+                for a batch size that does not fit.
+        """
+        num_examples = self.num_labelled(split)
+        return lambda step: order.batch_indices(
+            num_examples, batch_size, step=step, **part
+        )
 
     def eval_examples(
         self,

@@ -1,6 +1,6 @@
 """Writes a prepared data set as .npz shards, for machines without TensorFlow.
 
-    python -m encnet_jax.data.export_arrays NAME --data_dir DIR [--input_scale 0.5]
+    python -m encnet_jax.data.export_arrays camvid --data_dir data --input_scale 0.5
 
 All images of the data set must have one size.
 """
@@ -83,7 +83,8 @@ def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
         prog="python -m encnet_jax.data.export_arrays",
-        description=__doc__.split("\n")[0],
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", help="a prepared data set")
     parser.add_argument("--data_dir", default="data", help="where it lies")

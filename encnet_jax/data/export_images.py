@@ -1,6 +1,6 @@
 """Writes images of a data set as PNGs, and their labels in colour beside them.
 
-    python -m encnet_jax.data.export_images --config configs/X.py --output DIR
+    python -m encnet_jax.data.export_images --config configs/camvid.py --output DIR
 
 DIR/images holds what predict.py takes, DIR/labels the truth to compare with.
 """
@@ -29,9 +29,14 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         output: Folder; DIR/images and DIR/labels are made in it.
 
     Raises:
-        UserError: the data set is not there, or lacks the split.
+        UserError: the data set is not there, lacks the split, or has no label maps.
     """
     dataset = open_dataset(data)
+    if dataset.info.task != "segmentation":
+        raise UserError(
+            f"{data.name} has one label for each image; wanted a data set whose pixels"
+            " are labelled"
+        )
     folders = [pathlib.Path(output) / name for name in ("images", "labels")]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,9 +60,8 @@ def main(argv: Sequence[str]) -> None:
         string("output", None, "Folder for the PNGs.", flag_values=values)
         flags.DEFINE_integer("count", 6, "How many.", flag_values=values)
 
-    values = cli.parse(argv, define)
-    if values.config is None or not values.output:
-        raise UserError("--config configs/X.py and --output DIR are both needed")
+    required = ("config", "output")
+    values = cli.parse(argv, define, about=__doc__, required=required)
     data = values.config.data
     split = values.split or data.val_split
     written = export_images(data, split=split, count=values.count, output=values.output)

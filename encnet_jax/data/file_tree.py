@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import fnmatch
 import os
+import pathlib
 import tempfile
 from typing import BinaryIO
 
@@ -44,6 +45,7 @@ class FileTree:
             UserError: an archive is broken.
         """
         self._scratch = scratch
+        self._root = pathlib.Path(root)
         self._folders: dict[str, dict[str, StoredFile]] = collections.defaultdict(dict)
         archives = []
         for path, folders, names in os.walk(root, followlinks=True):
@@ -115,9 +117,16 @@ class FileTree:
 
     def missing(self, wanted: str) -> UserError:
         """Returns the error that says what is here and what was wanted."""
-        by_size = sorted(self._folders, key=lambda path: -len(self._folders[path]))
-        shown = ", ".join(f"{p} ({len(self._folders[p])} files)" for p in by_size[:4])
+        shown = [
+            f"{str(next(iter(files.values()))).rpartition('/')[0]} ({len(files)} files)"
+            for files in sorted(self._folders.values(), key=len, reverse=True)[:4]
+        ]
+        if not shown:
+            # A builder's root is a folder of links to what the user named.
+            links = (p for p in self._root.rglob("*") if p.is_symlink())
+            named = [str(link.resolve()) for link in links] or [str(self._root)]
+            shown = [f"no files in {' and '.join(sorted(named))}"]
         return UserError(
-            f"the source has {shown or 'no files'}; wanted {wanted}; docs/datasets.md "
+            f"the source has {', '.join(shown)}; wanted {wanted}; docs/datasets.md "
             "shows the layout"
         )

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from encnet_jax import parallel
-from encnet_jax.data import order
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.records import Example
 
@@ -124,13 +123,17 @@ class ImageSet(Dataset):
         process_count: int = 1,
     ) -> Iterator[dict]:
         """See Dataset.train_batches; with data.on_device they are there already."""
-        num_examples, augment = self.num_examples(split), self.data.augment
-        share = {"process_index": process_index, "process_count": process_count}
+        augment = self.data.augment
+        indices = self.batch_order(
+            split,
+            batch_size,
+            seed=seed,
+            process_index=process_index,
+            process_count=process_count,
+        )
 
         def plan(step: int) -> dict[str, np.ndarray]:
-            _, index = order.batch_indices(
-                num_examples, batch_size, seed=seed, step=step, **share
-            )
+            _, index = indices(step)
             crops = draw_crops(
                 batch_size, pad=augment.pad, flip=augment.flip, seed=seed, step=step
             )

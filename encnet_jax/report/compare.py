@@ -1,6 +1,6 @@
 """Image, truth and the predictions of several runs side by side (Figures 4 and 6).
 
-python -m encnet_jax.report compare RUN RUN ... [--output compare.png]
+python -m encnet_jax.report compare runs/ade20k-fcn runs/ade20k --output compare.png
 """
 
 import argparse
@@ -13,6 +13,7 @@ import numpy as np
 from encnet_jax import eval_run, parallel, tasks
 from encnet_jax.errors import UserError
 from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.report import figures
 from encnet_jax.report.pictures import colourise
 
 
@@ -55,12 +56,13 @@ def predictions(
         options: of eval_run.load.
 
     Returns:
-        (DatasetInfo, examples, a list over runs of {id: uint8[H, W]}).
+        (DatasetInfo, examples, a list over runs of {id: uint8[H, W]}, the runs'
+        protocols).
 
     Raises:
         UserError: the runs have different classes, or see eval_run.load.
     """
-    info, examples, found = None, [], []
+    info, examples, found, protocols = None, [], [], []
     for workdir in workdirs:
         evaluator, variables, config, _ = eval_run.load(
             workdir, whole_images=True, **options
@@ -76,7 +78,8 @@ def predictions(
             )
         labelled = evaluator.predict(variables, examples)
         found.append({example["id"]: labels for example, labels in labelled})
-    return info, examples, found
+        protocols.append(config.eval.protocol)
+    return info, examples, found, protocols
 
 
 def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
@@ -109,23 +112,21 @@ def draw(info, examples: list[dict], titles: list[str], found: list[dict], outpu
         )
     for ax, title in zip(grid[0], columns, strict=True):
         ax.set_title(title)
-    target = pathlib.Path(output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".partial")
-    figure.savefig(unfinished, format="png", dpi=120)
-    unfinished.replace(target)
+    figures.save(figure, output, dpi=120)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.report compare", description=__doc__.split("\n")[0]
+        prog="python -m encnet_jax.report compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "run", nargs="+", help="workdirs, for example of FCN and EncNet"
     )
     parser.add_argument(
-        "--titles", nargs="+", help="of the runs; default: their folders"
+        "--titles", nargs="+", help="of the runs; default: folder and protocol"
     )
     parser.add_argument("--split", help="default: data.val_split")
     parser.add_argument("--ids", nargs="+", default=[], help="examples by name")
@@ -137,13 +138,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--data_dir", help="default: data.data_dir of the runs")
     parser.add_argument("--output", default="compare.png", help="the PNG to write")
     args = parser.parse_args(argv[1:])
-    titles = args.titles or [pathlib.Path(run).name for run in args.run]
-    if len(titles) != len(args.run):
+    if args.titles and len(args.titles) != len(args.run):
         raise UserError(
-            f"{len(titles)} --titles for {len(args.run)} runs: give one each"
+            f"{len(args.titles)} --titles for {len(args.run)} runs: give one each"
         )
     parallel.enable_compilation_cache()
-    info, examples, found = predictions(
+    info, examples, found, protocols = predictions(
         args.run,
         args.split,
         args.ids,
@@ -152,5 +152,7 @@ def main(argv: Sequence[str]) -> None:
         protocol=args.protocol,
         fields={"data.data_dir": args.data_dir} if args.data_dir else None,
     )
-    draw(info, examples, titles, found, args.output)
-    print(f"comparison of {len(examples)} images: {args.output}")
+    names = [pathlib.Path(run).name for run in args.run]
+    labels = [f"{n} ({p})" for n, p in zip(names, protocols, strict=True)]
+    draw(info, examples, args.titles or labels, found, args.output)
+    print(f"{len(examples)} images, {', '.join(labels)}: {args.output}")

@@ -1,6 +1,6 @@
 """Train and validation error against epoch, several runs in one picture (Figure 7).
 
-python -m encnet_jax.report curves RUN... [--output curves.png]
+python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-curves
 """
 
 import argparse
@@ -13,6 +13,7 @@ import numpy as np
 
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
+from encnet_jax.report import figures
 from encnet_jax.report.events import read_scalars
 
 
@@ -91,17 +92,15 @@ def draw_curves(runs: Sequence[Curves], output: str) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    target = pathlib.Path(output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".partial")
-    figure.savefig(unfinished, format="png", dpi=120)
-    unfinished.replace(target)
+    figures.save(figure, output, dpi=120)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.report curves", description=__doc__.split("\n")[0]
+        prog="python -m encnet_jax.report curves",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", nargs="+", help="workdirs of classification runs")
     parser.add_argument("--output", default="curves.png", help="the PNG to write")

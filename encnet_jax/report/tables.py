@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 
 from encnet_jax import config as config_lib
-from encnet_jax import parallel, protocols, tasks
+from encnet_jax import parallel, tasks
 from encnet_jax.metrics import ConfusionMatrix
 
 # Scores of single classes that a report may hold, and their columns.
@@ -63,12 +63,12 @@ def make_report(
         "data": config.data.name,
         "split": split,
         "images": num_images,
-        "pixels": int(matrix.counts.sum()),
+        **measures.counted,
         "protocol": {
             "name": protocol,
             **{
                 field.split(".")[1]: _json_value(config_lib.get(config, field))
-                for field in protocols.FIELDS[protocol]
+                for field in task.protocol_fields[protocol]
             },
         },
         "model": task.describe_model(config),
@@ -99,6 +99,11 @@ def _commit() -> str | None:
         return None
 
 
+def report_name(split: str, protocol: str) -> str:
+    """Returns the file of a run's newest report on a split under a protocol."""
+    return f"report-{split}-{protocol}.json"
+
+
 def save_report(path, report: dict) -> None:
     """Writes the report as JSON, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
@@ -127,7 +132,11 @@ def format_report(report: dict) -> str:
         if isinstance(value, float):
             lines.append(f"{name}: {100 * value:.2f} %")
     lines.append(f"rule: {report['rule']}")
-    protocol = ", ".join(f"{k}={v}" for k, v in report["protocol"].items())
+    fields = dict(report["protocol"])
+    protocol = f"protocol {fields.pop('name')}"
+    protocol += "".join(f", {name}={value}" for name, value in fields.items())
+    if report["precise_norm_steps"]:
+        protocol += f", precise_norm_steps={report['precise_norm_steps']}"
     lines.append(
         f"{report['model']}, step {report['step']}, {report['images']} images of"
         f" {report['data']}/{report['split']}, {protocol}, {report['devices']}"

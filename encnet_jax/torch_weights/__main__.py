@@ -1,7 +1,7 @@
 """python -m encnet_jax.torch_weights import|export: weight files in and out."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -31,14 +31,23 @@ def main(argv: Sequence[str]) -> int:
 
 
 def import_weights(argv: Sequence[str]) -> None:
-    """Writes a checkpoint, which eval.py and predict.py take, from a weight file."""
+    """Writes a checkpoint, which eval.py and predict.py take, from a weight file.
+
+    python -m encnet_jax.torch_weights import --config configs/ade20k.py:release \\
+        --source encnet_resnet50s_ade-07ac287c.zip --workdir runs/authors
+    """
 
     def define(values):
         cli.define_config(values, argv)
         _string(values, "source", "A .safetensors, a .pth, or a zip of a .pth.")
         _string(values, "workdir", "Where the checkpoint goes.")
 
-    values = _parse(argv, define, ("source", "config", "workdir"))
+    values = cli.parse(
+        argv,
+        define,
+        about=import_weights.__doc__,
+        required=("source", "config", "workdir"),
+    )
     # TensorFlow may be missing where only weights are converted.
     from encnet_jax.data import dataset_info
 
@@ -67,7 +76,10 @@ def import_weights(argv: Sequence[str]) -> None:
 
 
 def export_weights(argv: Sequence[str]) -> None:
-    """Writes a weight file that PyTorch's load_state_dict takes, from a checkpoint."""
+    """Writes a weight file that PyTorch's load_state_dict takes, from a checkpoint.
+
+    python -m encnet_jax.torch_weights export --workdir runs/ade20k --output encnet.pth
+    """
 
     def define(values):
         _string(values, "workdir", "The run whose weights to write.")
@@ -76,7 +88,9 @@ def export_weights(argv: Sequence[str]) -> None:
         known = ", ".join(f.name for f in families.FAMILIES)
         _string(values, "family", f"Whose names: {known}. Default: the model's.")
 
-    values = _parse(argv, define, ("workdir", "output"))
+    values = cli.parse(
+        argv, define, about=export_weights.__doc__, required=("workdir", "output")
+    )
     step = values.checkpoint
     if step is not None and step != "best":
         if not step.isdigit():
@@ -98,18 +112,6 @@ def export_weights(argv: Sequence[str]) -> None:
 
 def _string(values: flags.FlagValues, name: str, text: str) -> None:
     flags.DEFINE_string(name, None, text, flag_values=values)
-
-
-def _parse(
-    argv: Sequence[str],
-    define: Callable[[flags.FlagValues], None],
-    required: Sequence[str],
-) -> flags.FlagValues:
-    values = cli.parse(argv, define)
-    missing = [f"--{name}" for name in required if values[name].value is None]
-    if missing:
-        raise UserError(f"{argv[0].split()[-1]} needs {' and '.join(missing)} as well")
-    return values
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The TFDS builders, one file a data set; TFDS is imported only when one is used."""
 
+import contextlib
 import importlib
+import io
 import os
 import pathlib
 import tempfile
@@ -11,7 +13,7 @@ from encnet_jax.data.tensorflow_import import tensorflow_datasets
 from encnet_jax.data.unfinished import preparing
 from encnet_jax.errors import UserError
 
-_BUILDERS = {  # Name -> class, in the module of the name.
+BUILDERS = {  # Name -> class, in the module of the name.
     "ade20k": "Ade20k",
     "camvid": "CamVid",
     "cityscapes": "Cityscapes",
@@ -31,14 +33,14 @@ def builder(info: DatasetInfo, data_dir: str):
         UserError: the data set has no builder.
     """
     name = info.stored_as or info.name
-    if name not in _BUILDERS:
+    if name not in BUILDERS:
         raise UserError(
-            f"{name} cannot be prepared; wanted one of {', '.join(_BUILDERS)}; "
-            f"{info.preparation}"
+            f"{name} is not for this command, only {', '.join(BUILDERS)}; "
+            f"{info.how_to_prepare(data_dir)}"
         )
     tensorflow_datasets()
     module = importlib.import_module(f"{__name__}.{name}")
-    return getattr(module, _BUILDERS[name])(
+    return getattr(module, BUILDERS[name])(
         data_dir=os.path.expanduser(data_dir), file_format="array_record"
     )
 
@@ -55,7 +57,7 @@ def prepared(info: DatasetInfo, data_dir: str):
     if not found.is_prepared():
         raise UserError(
             f"{info.name} is not prepared: found no {found.data_path}, wanted a data "
-            f"set there; {info.preparation.replace(' DIR', f' {data_dir}')}"
+            f"set there; {info.how_to_prepare(data_dir)}"
         )
     return found
 
@@ -75,7 +77,11 @@ def download_and_prepare(builder, sources: Sequence[str] = ()) -> None:
         shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
         tfds.disable_progress_bar()  # `examples` shows one that knows the total.
         try:
-            builder.download_and_prepare(download_dir=scratch, download_config=config)
+            # TFDS announces a download of unknown size, even before a mistake is told.
+            with contextlib.redirect_stdout(io.StringIO()):
+                builder.download_and_prepare(
+                    download_dir=scratch, download_config=config
+                )
         except OSError:
             # Another process may have finished the same data set first.
             if not builder.is_prepared():
