@@ -167,11 +167,16 @@ def test_floats_are_resized_like_bytes():
 
 
 def test_groups_lose_nothing_and_mix_nothing():
-    examples = [{"size": size} for size in [3, 4, 3, 5, 3, 4, 3]]
+    examples = [
+        {"size": size, "image": np.zeros(100, np.uint8), "name": "x"}
+        for size in [3, 4, 3, 5, 3, 4, 3]
+    ]
     groups = list(grouping.by_key(examples, 2, lambda e: e["size"]))
     assert [[e["size"] for e in g] for g in groups] == [[3, 3], [4, 4], [3, 3], [5]]
     # More than two may not wait: the largest group goes ahead.
-    groups = list(grouping.by_key(examples, 3, lambda e: e["size"], max_waiting=2))
+    groups = list(
+        grouping.by_key(examples, 3, lambda e: e["size"], max_waiting_bytes=200)
+    )
     sizes = [[e["size"] for e in g] for g in groups]
     assert sum(sizes, [])[:2] == [3, 3] and sorted(sum(sizes, [])) == [
         3,

@@ -7,28 +7,38 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 import jax
 import numpy as np
 
-MAX_WAITING = 256  # Examples held back for company, so that host memory stays flat.
+# Of examples held back for company: host memory stays flat however many there are.
+MAX_WAITING_BYTES = 512 * 2**20
 
 
 def by_key(
     examples: Iterable[dict],
     size: int,
     key: Callable[[dict], Hashable],
-    max_waiting: int = MAX_WAITING,
+    max_waiting_bytes: int = MAX_WAITING_BYTES,
 ) -> Iterator[list[dict]]:
     """Yields lists of at most `size` examples with equal keys, full ones first.
 
-    Where more than max_waiting examples wait, the largest group goes ahead unfilled.
+    Where the arrays of those that wait are larger than max_waiting_bytes, the largest
+    group goes ahead unfilled.
     """
-    waiting = defaultdict(list)
+    waiting, held = defaultdict(list), 0
     for example in examples:
         name = key(example)
         waiting[name].append(example)
-        if len(waiting[name]) == size:
-            yield waiting.pop(name)
-        elif sum(map(len, waiting.values())) > max_waiting:
-            yield waiting.pop(max(waiting, key=lambda name: len(waiting[name])))
+        held += _num_bytes(example)
+        if len(waiting[name]) < size:
+            if held <= max_waiting_bytes:
+                continue
+            name = max(waiting, key=lambda name: sum(map(_num_bytes, waiting[name])))
+        group = waiting.pop(name)
+        held -= sum(map(_num_bytes, group))
+        yield group
     yield from waiting.values()
+
+
+def _num_bytes(example: dict) -> int:
+    return sum(x.nbytes for x in example.values() if isinstance(x, np.ndarray))
 
 
 def by_similarity(
