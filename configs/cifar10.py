@@ -36,7 +36,7 @@ def curves(config):
 
 
 def cpu(config):
-    """The same networks and curves on a budget of minutes on one CPU core."""
+    """The same networks and curves on a budget of minutes on a CPU."""
     curves(config)
     config.optim.base_lr = 0.05
     config.train.batch_size = 32
