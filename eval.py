@@ -33,6 +33,8 @@ def main(argv):
         string("split", None, "Default: data.val_split.", flag_values=values)
         protocol = "single, multiscale, release or centre_crop. Default: eval.protocol."
         string("protocol", None, protocol, flag_values=values)
+        where = "Where prepared data sets lie. Default: as trained."
+        string("data_dir", None, where, flag_values=values)
         server = "Label the test split for a server: ade20k or voc2012."
         string("submission", None, server, flag_values=values)
         string("output", None, "The archive of --submission.", flag_values=values)
@@ -45,6 +47,7 @@ def main(argv):
     cli.join_processes(values)
 
     given = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
+    given["data.data_dir"] = values.data_dir
     options = {
         "checkpoint": values.checkpoint,
         "split": values.split,

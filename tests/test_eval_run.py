@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import eval as eval_cli
 from encnet_jax import checkpoint, eval_run, precise_norm, tasks, train_lib
 from encnet_jax import config as config_lib
 from encnet_jax.data.prepare import prepare
@@ -189,3 +190,10 @@ def test_sizes_apart_are_for_segmentation():
 def test_scales_must_be_positive():
     with pytest.raises(UserError, match="eval.scales is \\(\\), wanted"):
         config_lib.resolve(tiny_config(**{"eval.scales": ()}))
+
+
+def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
+    given = {}
+    monkeypatch.setattr(eval_run, "evaluate_run", lambda run, **o: given.update(o))
+    eval_cli.main(["eval.py", "--workdir=a", "--data_dir=b", "--small_object_px=9"])
+    assert given["fields"] == {"data.data_dir": "b", "eval.small_object_px": 9}
