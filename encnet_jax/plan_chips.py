@@ -61,6 +61,8 @@ def open_topology(name: str) -> tuple[Chip, list]:
     # Without these libtpu asks a cloud's metadata server, and refuses a second process.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    # Programs of chips that are not there can be stored but not read back.
+    jax.config.update("jax_enable_compilation_cache", False)
     chip = CHIPS[generation]
     try:
         topology = topologies.get_topology_desc(
