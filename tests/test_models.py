@@ -11,6 +11,7 @@ from configs import arguments, base
 from encnet_jax import config as config_lib
 from encnet_jax import models
 from encnet_jax.errors import UserError
+from encnet_jax.models import conv
 from encnet_jax.models.resnet import BACKBONES, BackboneSpec, ResNet
 
 SMALL = {
@@ -170,3 +171,27 @@ def test_unknown_backbone_is_told():
     with pytest.raises(UserError, match="resnet51.*wanted one of.*resnet50"):
         tiny_model_config(backbone="resnet51")
     assert "resnet152" in BACKBONES
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_both_forms_of_a_1x1_convolution_agree(stride):
+    x, kernel = (
+        jax.random.normal(jax.random.key(i), shape)
+        for i, shape in enumerate([(2, 7, 6, 4), (4, 5)])
+    )
+
+    def gradients(form):
+        def loss(x, kernel):
+            return jnp.sum(form(x, kernel, stride) ** 2)
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))
+
+    expected = gradients(conv._as_convolution)(x, kernel)
+    ours = gradients(conv.pointwise)
+    for one, other in zip(
+        jax.tree.leaves(ours(x, kernel)), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    for platform, has_convolution in (("cpu", False), ("tpu", True)):
+        module = jax.export.export(ours, platforms=[platform])(x, kernel).mlir_module()
+        assert ("stablehlo.convolution" in module) == has_convolution

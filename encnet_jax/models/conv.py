@@ -1,5 +1,6 @@
 """Convolutions with PyTorch's padding, and the convolution-norm-ReLU unit."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -11,12 +12,69 @@ from encnet_jax.models.norm import SyncBatchNorm
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
+def _as_product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return x[:, ::stride, ::stride] @ kernel
+
+
+def _as_convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel[None, None],
+        window_strides=(stride, stride),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """A 1x1 convolution in the form that suits the platform it is compiled for.
+
+    As a matrix product it is faster on CPUs. On TPUs that would change the layout of
+    the featuremap between every two convolutions: a tenth of the step's time and of its
+    memory.
+
+    Args:
+        x: [B, H, W, C_in].
+        kernel: [C_in, C_out].
+        stride: of both sides.
+
+    Returns:
+        [B, ceil(H / stride), ceil(W / stride), C_out].
+    """
+    return _on_platform(lambda form: partial(form, stride=stride), x, kernel)
+
+
+def _on_platform(make, *arrays):
+    """Applies make(the form for the platform) to arrays."""
+    return jax.lax.platform_dependent(
+        *arrays, cpu=make(_as_product), default=make(_as_convolution)
+    )
+
+
+def _pointwise_forward(x, kernel, stride):
+    return pointwise(x, kernel, stride), (x, kernel)
+
+
+def _pointwise_backward(stride, inputs, cotangent):
+    # Differentiated inside of each form: from outside, both would keep their inputs.
+    def make(form):
+        def gradients(x, kernel, cotangent):
+            return jax.vjp(partial(form, stride=stride), x, kernel)[1](cotangent)
+
+        return gradients
+
+    return _on_platform(make, *inputs, cotangent)
+
+
+pointwise.defvjp(_pointwise_forward, _pointwise_backward)
+
+
 class Conv(nn.Module):
     """A square convolution padded by dilation * (kernel_size // 2) on every side.
 
     Flax's SAME padding is asymmetric at stride 2 and would shift converted PyTorch
-    weights by a pixel. A 1x1 convolution is one matrix product, which XLA runs faster
-    on CPUs than its convolution.
+    weights by a pixel.
 
     Params: kernel f32[k, k, C_in, features]; bias f32[features] if `use_bias`.
     """
@@ -36,7 +94,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", he_normal_fan_out, shape, jnp.float32)
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         if size == 1:
-            y = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
+            y = pointwise(x, kernel[0, 0], self.stride)
         else:
             pad = self.dilation * (size // 2)
             y = jax.lax.conv_general_dilated(
