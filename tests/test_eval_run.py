@@ -16,6 +16,7 @@ from encnet_jax.data.prepare import prepare
 from encnet_jax.errors import UserError
 from encnet_jax.metrics import ConfusionMatrix
 from encnet_jax.report import compare, rules, tables
+from encnet_jax.signals import StopRequest
 
 
 def tiny_config(**fields):
@@ -137,7 +138,7 @@ def test_measured_statistics_are_those_of_the_batches(untrained):
         mutable=["batch_stats"],
         rngs={"dropout": jax.random.key(0)},
     )
-    measured = precise_norm.measured_anew(variables, config, dataset)
+    measured = precise_norm.measured_anew(variables, config, dataset, StopRequest())
     outputs = model.apply(measured, images, train=False)
     np.testing.assert_allclose(
         outputs["logits"],
