@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from encnet_jax import optim
 from encnet_jax.errors import NotFiniteError
+from encnet_jax.report import remote_events
 
 
 class Logbook:
@@ -19,6 +20,7 @@ class Logbook:
         """Takes the resolved configuration and the step training starts from."""
         self.workdir = workdir
         self._config = config
+        remote_events.register()
         self._writer = SummaryWriter(workdir) if jax.process_index() == 0 else None
         self._bar = tqdm(
             total=config.train.total_steps,
