@@ -51,13 +51,14 @@ def main() -> int:
         quiet, shot = pathlib.Path(folder, "quiet"), pathlib.Path(folder, "shot")
         start(quiet, args.steps).wait(LONGEST_RUN_S)
         tally = run_under_fire(shot, args)
-        same = differences(quiet, shot) == []
+        found = differences(quiet, shot)
     kills = sum(tally.values())
     print(f"kills: {kills}, {dict(tally)}")
-    print("final parameters, statistics:", "bit-identical" if same else "DIFFERENT")
+    print("parameters, statistics:", "DIFFERENT" if found else "bit-identical")
+    print("\n".join(found))
     if kills < args.kills:
         print(f"the run ended before {args.kills} kills: add --steps")
-    return 0 if same and kills == args.kills else 1
+    return int(bool(found) or kills < args.kills)
 
 
 def start(workdir: pathlib.Path, steps: int) -> subprocess.Popen:
@@ -159,17 +160,32 @@ def tail(workdir: pathlib.Path) -> str:
 
 
 def differences(quiet: pathlib.Path, shot: pathlib.Path) -> list[str]:
-    """Names the arrays of the last checkpoints that are not equal bit for bit."""
+    """Names what is not equal bit for bit in the first checkpoints that differ.
+
+    Returns:
+        A line for each array; none if the last checkpoints are equal.
+    """
+    for step in sorted(set(checkpoints_of(quiet)) & set(checkpoints_of(shot))):
+        if found := differences_at(step, quiet, shot):
+            return found
+    return []
+
+
+def differences_at(step: int, quiet: pathlib.Path, shot: pathlib.Path) -> list[str]:
+    """Returns a line for each array that differs in the checkpoints of a step."""
     import jax
 
     from encnet_jax import checkpoint
 
     ours, theirs = (
-        jax.tree_util.tree_leaves_with_path(checkpoint.restore_variables(str(run))[0])
+        jax.tree_util.tree_leaves_with_path(
+            checkpoint.restore_variables(str(run), step)[0]
+        )
         for run in (quiet, shot)
     )
     return [
-        jax.tree_util.keystr(path)
+        f"step {step}: {jax.tree_util.keystr(path, simple=True, separator='/')} by"
+        f" {abs(one - other).max():.2g}"
         for (path, one), (_, other) in zip(ours, theirs, strict=True)
         if one.tobytes() != other.tobytes()
     ]
