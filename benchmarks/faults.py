@@ -32,6 +32,7 @@ COMMAND = (
     "--config.train.eval_every_epochs=0.6",
     "--config.train.checkpoint_every_steps=15",
     "--config.train.keep_checkpoints=1000",
+    "--config.train.max_minutes=0",
     "--config.train.num_pictures=0",
     "--config.eval.max_images=16",
 )
@@ -41,7 +42,7 @@ def main() -> int:
     """Runs quietly, runs under fire, compares."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -163,8 +164,11 @@ def differences(quiet: pathlib.Path, shot: pathlib.Path) -> list[str]:
     """Names what is not equal bit for bit in the first checkpoints that differ.
 
     Returns:
-        A line for each array; none if the last checkpoints are equal.
+        A line for each array; none if all are equal.
     """
+    ends = [max(checkpoints_of(run)) for run in (quiet, shot)]
+    if len(set(ends)) > 1:
+        return ["the runs ended at steps {} and {}".format(*ends)]
     for step in sorted(set(checkpoints_of(quiet)) & set(checkpoints_of(shot))):
         if found := differences_at(step, quiet, shot):
             return found

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from processes import PROJECT, SMOKE, finish, start_joined, succeed, wait_for
 
-from encnet_jax import checkpoint, eval_lib, eval_run, tasks, train_lib
+from encnet_jax import checkpoint, cli, eval_lib, eval_run, tasks, train_lib
 from encnet_jax import config as config_lib
 from encnet_jax.metrics import ConfusionMatrix
+from encnet_jax.report.logbook import Logbook
 
 
 def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
@@ -62,6 +64,25 @@ def test_a_signal_ends_an_evaluation_and_writes_nothing(tmp_path, monkeypatch, c
     assert eval_run.evaluate_run(str(tmp_path)) is None
     assert len(seen) == 1 and not (tmp_path / "report.json").exists()
     assert "evaluation stopped by SIGTERM: nothing was" in capsys.readouterr().out
+
+
+def test_a_full_disk_ends_a_run_that_logs(tmp_path, capsys):
+    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def log(argv):
+        with Logbook(str(tmp_path), config, start_step=0) as logbook:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+            for step in range(1000):
+                logbook.scores(step, {"val/single/mean_iou": 0.5})
+
+    try:
+        status = cli.run(log, ["log"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert status == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("error: [Errno 27]") and "free some space" in lines[-1]
 
 
 LONG = ("train.py", *SMOKE, "--config.train.total_steps=100000")
