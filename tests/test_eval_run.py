@@ -196,5 +196,7 @@ def test_scales_must_be_positive():
 def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
     given = {}
     monkeypatch.setattr(eval_run, "evaluate_run", lambda run, **o: given.update(o))
+    # Too late for it here: other tests have used JAX.
+    monkeypatch.setattr(eval_cli.cli, "join_processes", lambda values: None)
     eval_cli.main(["eval.py", "--workdir=a", "--data_dir=b", "--small_object_px=9"])
     assert given["fields"] == {"data.data_dir": "b", "eval.small_object_px": 9}
