@@ -19,17 +19,20 @@ import time
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PHASES = ("steps", "checkpoint", "evaluation")
-LONGEST_DELAY_S = 0.3  # Of a kill, after its phase has begun.
-MOST_SAVES = 2  # Between two kills.
+LONGEST_DELAY_S = 0.2  # Of a kill, after its phase was seen.
+LONGEST_RUN_S = 900  # Of one start, to its end or its kill.
+MOST_SAVES = 1  # Between two kills, besides those before the next phase.
 COMMAND = (
     "--config=configs/quickstart.py:smoke",
-    "--config.data.crop_size=32",
+    # Steps long enough to be hit between two checkpoints.
+    "--config.data.crop_size=64",
     "--config.model.head_channels=16",
     "--config.model.aux_channels=8",
-    "--config.train.batch_size=4",
-    "--config.train.eval_every_epochs=0.1",
-    "--config.train.checkpoint_every_steps=3",
+    "--config.train.batch_size=8",
+    "--config.train.eval_every_epochs=0.6",
+    "--config.train.checkpoint_every_steps=15",
     "--config.train.keep_checkpoints=1000",
+    "--config.train.max_minutes=0",
     "--config.train.num_pictures=0",
     "--config.eval.max_images=16",
 )
@@ -39,7 +42,7 @@ def main() -> int:
     """Runs quietly, runs under fire, compares."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -47,12 +50,16 @@ def main() -> int:
         return run_child(pathlib.Path(args.child), args.steps)
     with tempfile.TemporaryDirectory() as folder:
         quiet, shot = pathlib.Path(folder, "quiet"), pathlib.Path(folder, "shot")
-        start(quiet, args.steps).wait()
+        start(quiet, args.steps).wait(LONGEST_RUN_S)
         tally = run_under_fire(shot, args)
-        same = differences(quiet, shot) == []
-    print(f"kills: {sum(tally.values())}, {dict(tally)}")
-    print("final parameters, statistics:", "bit-identical" if same else "DIFFERENT")
-    return 0 if same else 1
+        found = differences(quiet, shot)
+    kills = sum(tally.values())
+    print(f"kills: {kills}, {dict(tally)}")
+    print("parameters, statistics:", "DIFFERENT" if found else "bit-identical")
+    print("\n".join(found))
+    if kills < args.kills:
+        print(f"the run ended before {args.kills} kills: add --steps")
+    return int(bool(found) or kills < args.kills)
 
 
 def start(workdir: pathlib.Path, steps: int) -> subprocess.Popen:
@@ -97,7 +104,7 @@ def phase_of(workdir: pathlib.Path) -> str:
     """Returns what a run is at: 'start' or one of PHASES."""
     if any((workdir / "checkpoints").glob("*-tmp*")):
         return "checkpoint"
-    return (workdir / "phase").read_text() or "steps"
+    return (workdir / "phase").read_text()
 
 
 def checkpoints_of(workdir: pathlib.Path) -> list[int]:
@@ -115,40 +122,74 @@ def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
         target = PHASES[kills % len(PHASES)] if kills < args.kills else None
         # Without some progress between kills all would fall on the same few steps.
         wanted = len(checkpoints_of(workdir)) + chance.randint(0, MOST_SAVES)
-        delay = chance.uniform(0, LONGEST_DELAY_S)
-        while process.poll() is None and (
-            target is None
-            or len(checkpoints_of(workdir)) < wanted
-            or phase_of(workdir) != target
-        ):
-            time.sleep(0.002)
-        if process.poll() is None:
-            time.sleep(delay)
-            phase = phase_of(workdir)
+        if await_moment(process, workdir, target, wanted, chance):
             process.kill()
         if process.wait() == 0:
             return tally
         if process.returncode != -9:
-            raise SystemExit((workdir / "log").read_text()[-3000:])
-        tally[phase] += 1
+            raise SystemExit(tail(workdir))
+        tally[target] += 1
         newest = max(checkpoints_of(workdir), default=None)
         print(
-            f"kill {kills + 1}: during {phase}; newest checkpoint {newest}", flush=True
+            f"kill {kills + 1}: during {target}; newest checkpoint {newest}", flush=True
         )
 
 
+def await_moment(process, workdir, target: str | None, wanted: int, chance) -> bool:
+    """Waits for a random moment of a phase, after so many checkpoints.
+
+    Returns:
+        False if the run ended before.
+    """
+    deadline = time.monotonic() + LONGEST_RUN_S
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            process.kill()
+            raise SystemExit(f"no end after {LONGEST_RUN_S} s: {tail(workdir)}")
+        if len(checkpoints_of(workdir)) < wanted or phase_of(workdir) != target:
+            time.sleep(0.002)
+            continue
+        time.sleep(chance.uniform(0, LONGEST_DELAY_S))
+        if phase_of(workdir) == target:
+            return True
+    return False
+
+
+def tail(workdir: pathlib.Path) -> str:
+    """Returns the end of what a run printed."""
+    return (workdir / "log").read_text()[-3000:]
+
+
 def differences(quiet: pathlib.Path, shot: pathlib.Path) -> list[str]:
-    """Names the arrays of the last checkpoints that are not equal bit for bit."""
+    """Names what is not equal bit for bit in the first checkpoints that differ.
+
+    Returns:
+        A line for each array; none if all are equal.
+    """
+    ends = [max(checkpoints_of(run)) for run in (quiet, shot)]
+    if len(set(ends)) > 1:
+        return ["the runs ended at steps {} and {}".format(*ends)]
+    for step in sorted(set(checkpoints_of(quiet)) & set(checkpoints_of(shot))):
+        if found := differences_at(step, quiet, shot):
+            return found
+    return []
+
+
+def differences_at(step: int, quiet: pathlib.Path, shot: pathlib.Path) -> list[str]:
+    """Returns a line for each array that differs in the checkpoints of a step."""
     import jax
 
     from encnet_jax import checkpoint
 
     ours, theirs = (
-        jax.tree_util.tree_leaves_with_path(checkpoint.restore_variables(str(run))[0])
+        jax.tree_util.tree_leaves_with_path(
+            checkpoint.restore_variables(str(run), step)[0]
+        )
         for run in (quiet, shot)
     )
     return [
-        jax.tree_util.keystr(path)
+        f"step {step}: {jax.tree_util.keystr(path, simple=True, separator='/')} by"
+        f" {abs(one - other).max():.2g}"
         for (path, one), (_, other) in zip(ours, theirs, strict=True)
         if one.tobytes() != other.tobytes()
     ]

@@ -17,6 +17,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0  # Decides initial weights, data order, augmentation and dropout.
     # A workdir or weight file whose parameters training starts from.
     config.init_from = ""
+    # What of it may be missing or differ, comma separated: 'head/classifier,aux_head'.
+    config.init_skip = ""
     # Trace ten steps into WORKDIR/plugins/profile; tell how long the device idled.
     config.profile = False
 

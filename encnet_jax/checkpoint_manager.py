@@ -8,7 +8,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from ml_collections import ConfigDict
 
-from encnet_jax import integrity
+from encnet_jax import integrity, storage
 from encnet_jax.errors import UserError
 
 FOLDER = "checkpoints"
@@ -18,7 +18,7 @@ SCORE = "score"
 def folder_of(workdir: str) -> epath.Path:
     """Returns WORKDIR/checkpoints, absolute: Orbax refuses relative paths."""
     path = epath.Path(workdir)
-    return (path if "://" in str(path) else path.resolve()) / FOLDER
+    return (path if storage.is_remote(path) else path.resolve()) / FOLDER
 
 
 def open_manager(
@@ -51,6 +51,7 @@ def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
     Raises:
         UserError: there are none.
     """
+    storage.check(workdir)
     if not folder_of(workdir).exists():
         raise UserError(
             f"no checkpoints in {workdir}: train first, or name its --workdir"

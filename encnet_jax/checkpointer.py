@@ -6,7 +6,6 @@ WORKDIR/checkpoints/STEP; Orbax writes them asynchronously and atomically.
 """
 
 import contextlib
-import errno
 import json
 import os
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from encnet_jax import checkpoint_manager, distributed, integrity
 from encnet_jax import config as config_lib
-from encnet_jax.errors import UserError
+from encnet_jax.errors import DISK_FULL, UserError
 from encnet_jax.train_state import TrainState
 
 
@@ -188,5 +187,4 @@ def _lay_out(state: TrainState, sharding: NamedSharding) -> TrainState:
 
 def _tells_of_full_disk(error: Exception) -> bool:
     # TensorStore raises ValueError with the system's words.
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return any(os.strerror(number) in str(error) for number in full)
+    return any(os.strerror(number) in str(error) for number in DISK_FULL)

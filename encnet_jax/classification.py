@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tqdm import tqdm
 
 from encnet_jax import parallel
 from encnet_jax.errors import UserError
-from encnet_jax.eval_lib import evaluation_batch_size, sum_over_processes
+from encnet_jax.eval_lib import (
+    evaluation_batch_size,
+    progress_bar,
+    sum_over_processes,
+)
 from encnet_jax.losses import IGNORE_LABEL
 from encnet_jax.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.preprocess import CIFAR_MEAN, CIFAR_STD, normalise
@@ -69,11 +72,11 @@ class ImageEvaluator:
         Args:
             variables: replicated on the local devices.
             examples: dicts with image uint8[S, S, 3], label uint8[].
-            total: their number, for the progress bar; None shows none.
+            total: of all processes, for the progress bar; None shows none.
         """
         examples = iter(examples)
         counts = np.zeros((self.num_classes, self.num_classes), np.int64)
-        with tqdm(total=total, desc="evaluate", unit="image", disable=not total) as bar:
+        with progress_bar(total) as bar:
             while members := tuple(itertools.islice(examples, self._batch_size)):
                 batch = _stack(members, self._batch_size)
                 pairs = self._count(variables, parallel.shard(batch))

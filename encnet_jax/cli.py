@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from encnet_jax import config as config_lib
-from encnet_jax.errors import UserError
+from encnet_jax.errors import DISK_FULL, UserError
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
@@ -29,7 +29,10 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         status = 130
-    except Exception:
+    except Exception as error:
+        if getattr(error, "errno", None) in DISK_FULL:
+            print(f"error: {error}; free some space, then start again", file=sys.stderr)
+            return _leave(UserError.exit_status)
         if not _joined():
             raise
         traceback.print_exc()
@@ -39,6 +42,10 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
             file=sys.stderr,
         )
         status = 1
+    return _leave(status)
+
+
+def _leave(status: int) -> int:
     if _joined():
         sys.stdout.flush()
         sys.stderr.flush()

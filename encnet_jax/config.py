@@ -101,6 +101,7 @@ FREE_FIELDS = (
     "data.max_unreadable_share",
     "data.on_device",
     "init_from",
+    "init_skip",
     "profile",
     "train.log_every_steps",
     "train.max_minutes",

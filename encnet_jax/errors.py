@@ -1,5 +1,10 @@
 """Errors that are the user's to mend, and the exit status of each."""
 
+import errno
+
+# Of an OSError: no space, no quota, a file beyond the limit.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class UserError(Exception):
     """A mistake outside the program; shown as one line, never as a traceback.

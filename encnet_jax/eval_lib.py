@@ -15,6 +15,7 @@ from encnet_jax.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.object_sizes import small_objects
 from encnet_jax.preprocess import normalise
 from encnet_jax.protocols.centre_crop import centre_crop
+from encnet_jax.signals import StopRequest
 
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
@@ -43,6 +44,34 @@ def sum_over_processes(counts: np.ndarray) -> np.ndarray:
     halves = np.stack([counts >> 24, counts & 0xFFFFFF]).astype(np.int32)
     high, low = multihost_utils.process_allgather(halves).astype(np.int64).sum(0)
     return (high << 24) + low
+
+
+def watched_examples(
+    dataset, split: str, max_images: int, stop: StopRequest
+) -> tuple[Iterator[dict], int]:
+    """Returns this process's examples, until a stop is agreed, and all processes' sum.
+
+    Args:
+        dataset, split, max_images: see Dataset.eval_examples.
+        stop: asked once for each example; iterating raises Stopped.
+    """
+    total = dataset.num_examples(split)
+    total = min(total, max_images or total)
+    examples = dataset.eval_examples(
+        split,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        max_images=max_images,
+    )
+    largest_share = -(-total // jax.process_count())
+    return stop.watch(examples, largest_share), total
+
+
+def progress_bar(total: int | None) -> tqdm:
+    """Returns a bar for process 0's share of `total` images; None shows none."""
+    share = None if total is None else total // jax.process_count()
+    hidden = not share or jax.process_index() != 0
+    return tqdm(total=share, desc="evaluate", unit="image", disable=hidden)
 
 
 class Evaluator:
@@ -85,7 +114,7 @@ class Evaluator:
         Args:
             variables: replicated on the devices.
             examples: dicts with image uint8[H, W, 3], label uint8[H, W].
-            total: their number, for the progress bar; None shows none.
+            total: of all processes, for the progress bar; None shows none.
         """
         examples = self._as_scored(examples)
         counts = self._sum(variables, examples, ("label",), total)
@@ -130,7 +159,7 @@ class Evaluator:
         """Returns int64[len(keys), C, C] over the examples of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, pending = np.zeros(shape, np.int64), []
-        with tqdm(total=total, desc="evaluate", unit="image", disable=not total) as bar:
+        with progress_bar(total) as bar:
             for members, ids in self._protocol.ids(variables, examples):
                 # Fetched one batch later, so that the devices always have work.
                 counts += _fetch(pending)

@@ -9,7 +9,9 @@ from encnet_jax import config as config_lib
 from encnet_jax import parallel, precise_norm, tasks
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
+from encnet_jax.eval_lib import watched_examples
 from encnet_jax.report import submission, tables
+from encnet_jax.signals import Stopped, StopRequest
 
 
 def evaluate_run(
@@ -20,10 +22,12 @@ def evaluate_run(
     protocol: str | None = None,
     config=None,
     fields: dict | None = None,
-) -> dict:
+) -> dict | None:
     """Scores a checkpoint, prints the table and writes it into WORKDIR as JSON.
 
     report.json is the newest; report-SPLIT-PROTOCOL.json stays beside those of others.
+
+    SIGTERM or Ctrl-C in any process ends it in all; nothing is written then.
 
     Args:
         workdir: of the run; model and data come from its checkpoint.
@@ -34,23 +38,45 @@ def evaluate_run(
         fields: further fields to change, {'eval.small_object_px': 1024}.
 
     Returns:
-        The report; see report.tables.make_report.
+        The report; see report.tables.make_report. None if it was stopped.
 
     Raises:
         UserError: no such checkpoint, the split is missing or has no labels, or the
             configuration differs elsewhere.
     """
     parallel.enable_compilation_cache()
-    evaluator, variables, saved, step = load(
-        workdir, checkpoint, config=config, protocol=protocol, fields=fields
-    )
+    try:
+        with StopRequest() as stop:
+            evaluator, variables, saved, step = load(
+                workdir,
+                checkpoint,
+                config=config,
+                protocol=protocol,
+                fields=fields,
+                stop=stop,
+            )
+            report = _score(evaluator, variables, saved, split, step, stop)
+    except Stopped as reason:
+        _tell_stopped(reason)
+        return None
+    if jax.process_index() == 0:
+        name = tables.report_name(report["split"], report["protocol"]["name"])
+        path = epath.Path(workdir) / name
+        for file in (path, path.with_name("report.json")):
+            tables.save_report(file, report)
+        print(tables.format_report(report))
+        print(f"report: {path}, and as report.json")
+    return report
+
+
+def _score(evaluator, variables, saved, split, step, stop) -> dict:
+    """Returns the report of a split."""
     dataset = tasks.open_dataset(saved)
     split = split or saved.data.val_split
     if not split:
         raise UserError("the run has no validation split: name one, --split test")
-    total = dataset.num_labelled(split)
-    total = min(total, saved.eval.max_images or total)
-    examples = _examples(dataset, split, saved.eval.max_images)
+    dataset.num_labelled(split)
+    examples, total = watched_examples(dataset, split, saved.eval.max_images, stop)
     small_px, by_size = saved.eval.small_object_px, None
     if small_px:
         matrix, *by_size = evaluator.confusion_by_size(
@@ -58,7 +84,7 @@ def evaluate_run(
         )
     else:
         matrix = evaluator.confusion(variables, examples, total)
-    report = tables.make_report(
+    return tables.make_report(
         matrix,
         dataset.info.class_names,
         config=saved,
@@ -67,13 +93,14 @@ def evaluate_run(
         num_images=total,
         by_size=by_size,
     )
+
+
+def _tell_stopped(reason: Stopped) -> None:
     if jax.process_index() == 0:
-        path = epath.Path(workdir) / tables.report_name(split, saved.eval.protocol)
-        for file in (path, path.with_name("report.json")):
-            tables.save_report(file, report)
-        print(tables.format_report(report))
-        print(f"report: {path}, and as report.json")
-    return report
+        print(
+            f"evaluation stopped by {reason}: nothing was written; the same command"
+            " starts it anew"
+        )
 
 
 def submit_run(
@@ -89,6 +116,8 @@ def submit_run(
 ) -> None:
     """Labels the test images and writes the archive that a test server takes.
 
+    SIGTERM or Ctrl-C ends it; nothing is written then.
+
     Args:
         workdir, checkpoint, protocol, config, fields: see evaluate_run.
         server_name: one of report.submission.SERVERS.
@@ -103,38 +132,32 @@ def submit_run(
     server = submission.find(server_name, output or "")
     if jax.process_count() > 1:
         raise UserError("an archive is written by one process: run this on one host")
-    evaluator, variables, saved, step = load(
-        workdir,
-        checkpoint,
-        config=config,
-        protocol=protocol,
-        fields=fields,
-        whole_images=True,
-    )
-    if saved.data.name != server.dataset:
-        raise UserError(
-            f"{workdir} has data.name {saved.data.name!r}; {server_name} wants a run on"
-            f" {server.dataset!r}"
-        )
-    dataset, split = tasks.open_dataset(saved), split or "test"
-    total = dataset.num_examples(split)
-    examples = _examples(dataset, split, max_images=0)
-    predictions = (
-        (example["id"], ids) for example, ids in evaluator.predict(variables, examples)
-    )
-    done = submission.write(
-        server, output, tqdm(predictions, "label", total, unit="image")
-    )
+    try:
+        with StopRequest() as stop:
+            evaluator, variables, saved, step = load(
+                workdir,
+                checkpoint,
+                config=config,
+                protocol=protocol,
+                fields=fields,
+                whole_images=True,
+                stop=stop,
+            )
+            if saved.data.name != server.dataset:
+                raise UserError(
+                    f"{workdir} has data.name {saved.data.name!r}; {server_name} wants"
+                    f" a run on {server.dataset!r}"
+                )
+            dataset = tasks.open_dataset(saved)
+            examples, total = watched_examples(dataset, split or "test", 0, stop)
+            labelled = evaluator.predict(variables, examples)
+            predictions = ((example["id"], ids) for example, ids in labelled)
+            shown = tqdm(predictions, "label", total, unit="image")
+            done = submission.write(server, output, shown)
+    except Stopped as reason:
+        _tell_stopped(reason)
+        return
     print(f"{output}: {done} images by step {step}, passed the server's checks")
-
-
-def _examples(dataset, split: str, max_images: int):
-    return dataset.eval_examples(
-        split,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        max_images=max_images,
-    )
 
 
 def load(
@@ -145,6 +168,7 @@ def load(
     protocol: str | None = None,
     fields: dict | None = None,
     whole_images: bool = False,
+    stop: StopRequest | None = None,
 ):
     """Returns (evaluator, replicated variables, resolved configuration, step).
 
@@ -152,6 +176,7 @@ def load(
         workdir, config, protocol, fields: see evaluate_run.
         step_wanted: its `checkpoint`.
         whole_images: label all of an image; 'centre_crop' becomes 'single'.
+        stop: may end the measuring of batch norms; None: nothing does.
     """
     if step_wanted is not None and step_wanted != "best":
         if not step_wanted.isdigit():
@@ -174,7 +199,7 @@ def load(
     evaluator = task.make_evaluator(model, saved, num_classes)
     if saved.eval.precise_norm_steps:
         variables = precise_norm.measured_anew(
-            variables, saved, tasks.open_dataset(saved)
+            variables, saved, tasks.open_dataset(saved), stop or StopRequest()
         )
     return evaluator, parallel.replicate(variables), saved, step
 

@@ -5,10 +5,12 @@ import json
 from collections.abc import Iterator
 
 from etils import epath
+from orbax.checkpoint.utils import is_tmp_checkpoint
 
 from encnet_jax.errors import UserError
 
 NAME = "sha256.json"
+_CHUNK_BYTES = 16 << 20
 # Orbax writes them after the checksums: that the save ended, and when.
 _WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
@@ -52,8 +54,11 @@ def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Pa
 
 
 def _sha256(path: epath.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:  # Object stores' files lack what file_digest wants.
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
@@ -66,7 +71,9 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
         (its step or None, {newer step: its damage}).
     """
     damaged = {}
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    paths = folder.iterdir() if folder.exists() else []
+    # On object stores a checkpoint under way has its final name already.
+    names = [path.name for path in paths if not is_tmp_checkpoint(path)]
     for step in sorted(map(int, filter(str.isdigit, names)), reverse=True):
         damage = find_damage(folder / str(step))
         if damage is None:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from encnet_jax import parallel, tasks
 from encnet_jax.models.norm import SyncBatchNorm
+from encnet_jax.signals import StopRequest
 
 
 def measure_step(variables: dict, images: jax.Array, step: jax.Array, *, model, config):
@@ -44,7 +45,7 @@ def measure_step(variables: dict, images: jax.Array, step: jax.Array, *, model, 
     return traverse_util.unflatten_dict(flat)
 
 
-def measured_anew(variables: dict, config, dataset) -> dict:
+def measured_anew(variables: dict, config, dataset, stop: StopRequest) -> dict:
     """Replaces batch_stats by those of eval.precise_norm_steps training batches.
 
     All batches are of the trained weights and count alike, unlike the moving averages,
@@ -54,8 +55,10 @@ def measured_anew(variables: dict, config, dataset) -> dict:
         variables: {'params', 'batch_stats'}.
         config: resolved configuration.
         dataset: open; its data.train_split is read.
+        stop: asked before each batch.
 
     Raises:
+        Stopped: a stop is agreed.
         UserError: the batch does not spread over the devices, or data are missing.
     """
     parallel.check_batch_size(config.train.batch_size, 1)
@@ -77,8 +80,10 @@ def measured_anew(variables: dict, config, dataset) -> dict:
     )
     steps = config.eval.precise_norm_steps
     replicated, total = parallel.replicate(variables), None
-    fed = parallel.feed(itertools.islice(batches, steps))
-    for step, batch in enumerate(tqdm(fed, "batch norm", steps, unit="batch")):
+    fed = stop.watch(parallel.feed(itertools.islice(batches, steps)), steps)
+    hidden = jax.process_index() != 0
+    shown = tqdm(fed, "batch norm", steps, unit="batch", disable=hidden)
+    for step, batch in enumerate(shown):
         moments = jax.device_get(measure(replicated, batch["image"], np.int32(step)))
         if total is None:
             total = jax.tree.map(lambda x: x.astype(np.float64), moments)

@@ -8,11 +8,11 @@ The same command goes on where it was stopped: finished runs are not repeated.
 
 import ast
 import json
-import pathlib
 import sys
 
 import jax
 from absl import flags
+from etils import epath
 
 from encnet_jax import checkpoint, cli, eval_run, tasks, train_lib
 from encnet_jax import config as config_lib
@@ -37,7 +37,7 @@ def run(config, field: str, values: list, workdir: str, protocol: str | None) ->
     Raises:
         UserError: there is no such field, or a run cannot be trained or scored.
     """
-    folder, rows = pathlib.Path(workdir), []
+    folder, rows = epath.Path(workdir), []
     for value in values:
         run_config = with_value(config, field, value)
         report = run_one(run_config, folder / f"{field}={value}", protocol)
@@ -69,7 +69,7 @@ def with_value(config, field: str, value):
     return changed
 
 
-def run_one(config, workdir: pathlib.Path, protocol: str | None) -> dict | None:
+def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     """Trains and scores a run, unless both are done.
 
     Returns:
@@ -99,7 +99,7 @@ def row(value, report: dict) -> dict:
     return {"value": value, **scores}
 
 
-def save(folder: pathlib.Path, field: str, rows: list[dict]) -> None:
+def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
     """Writes sweep.json, sweep.md and sweep.png for the rows so far."""
     names = [name for name in rows[0] if name != "value"]
     lines = [f"| {field} | {' | '.join(f'{name} %' for name in names)} |"]
@@ -114,7 +114,7 @@ def save(folder: pathlib.Path, field: str, rows: list[dict]) -> None:
     plot(folder / "sweep.png", field, rows)
 
 
-def plot(path: pathlib.Path, field: str, rows: list[dict]) -> None:
+def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
     """Draws the first two scores against the field.
 
     Of segmentation, mean IoU and pixel accuracy as in the paper's Figure 5.

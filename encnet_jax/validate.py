@@ -5,7 +5,7 @@ import itertools
 import jax
 
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
+from encnet_jax import eval_lib, tasks
 from encnet_jax.report import pictures
 
 
@@ -36,10 +36,12 @@ class Validator:
         Raises:
             Stopped: a stop was asked for; nothing was written.
         """
-        limit = self._config.eval.max_images
-        total = self._dataset.num_examples(self._config.data.val_split)
-        largest_share = -(-min(total, limit or total) // jax.process_count())
-        examples = self._stop.watch(self._examples(), largest_share)
+        examples, _ = eval_lib.watched_examples(
+            self._dataset,
+            self._config.data.val_split,
+            self._config.eval.max_images,
+            self._stop,
+        )
         matrix = self._evaluator.confusion(variables, examples)
         prefix = f"val/{self._config.eval.protocol}"
         measures = self._task.measure(matrix, self._config)
@@ -50,7 +52,12 @@ class Validator:
         return measures.best
 
     def _write_pictures(self, variables: dict, step: int) -> None:
-        few = itertools.islice(self._examples(), self._config.train.num_pictures)
+        examples = self._dataset.eval_examples(
+            self._config.data.val_split,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        few = itertools.islice(examples, self._config.train.num_pictures)
         for number, (example, ids) in enumerate(
             self._evaluator.predict(variables, few)
         ):
@@ -58,11 +65,3 @@ class Validator:
                 example["image"], example["label"], ids, self._dataset.info.colours
             )
             self._logbook.picture(step, f"val/{number}", panel)
-
-    def _examples(self):
-        return self._dataset.eval_examples(
-            self._config.data.val_split,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            max_images=self._config.eval.max_images,
-        )

@@ -8,7 +8,7 @@ import jax
 from etils import epath
 
 from encnet_jax import config as config_lib
-from encnet_jax import distributed
+from encnet_jax import distributed, storage
 from encnet_jax.errors import UserError
 
 
@@ -33,6 +33,7 @@ def locked(workdir: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(workdir: str) -> Iterator[None]:
+    storage.check(workdir)
     path = epath.Path(workdir)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,7 @@ def _held(workdir: str) -> Iterator[None]:
         raise UserError(
             f"{workdir} cannot be made ({error}); choose another --workdir"
         ) from None
-    if "://" in str(workdir):
+    if storage.is_remote(workdir):
         yield
         return
     with open(path / ".lock", "w") as file:

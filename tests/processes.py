@@ -103,3 +103,12 @@ def wait_for(
                 process.kill()
             raise AssertionError(f"no {pattern}", finish(*processes))
         time.sleep(0.05)
+
+
+def read_until(process: subprocess.Popen, text: str) -> None:
+    """Reads what a process prints until a text comes; the rest is left to read."""
+    seen = ""
+    while text not in seen:
+        piece = process.stdout.read(1)
+        assert piece, seen
+        seen += piece

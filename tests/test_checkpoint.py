@@ -127,4 +127,5 @@ def test_a_full_disk_is_named_and_spares_the_previous_checkpoint(tmp_path):
     ((status, text),) = finish(start(*command), timeout_s=300)
     assert status == 2, text
     assert "no space to write" in text and "whole one is step 1" in text
+    assert "Traceback" not in text
     assert_equal(restore(tmp_path), make_state(1))

@@ -10,13 +10,23 @@ import jax
 import numpy as np
 import pytest
 from joined_tasks import make_state
-from processes import SMOKE, finish, start, start_joined, succeed, wait_for
+from processes import (
+    SMOKE,
+    finish,
+    read_until,
+    start,
+    start_joined,
+    succeed,
+    wait_for,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from encnet_jax import checkpoint, distributed
 from encnet_jax.errors import UserError
 
 NO_DROPOUT = "--config.model.dropout=0.0"  # Its units are drawn for each device.
+# With seed 0 a unit stands so near a ReLU's edge that rounding decides its gradient.
+SEED = "--config.seed=1"
 
 
 def scalars(workdir):
@@ -31,22 +41,25 @@ def scalars(workdir):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Four steps on eight devices: of one process, and of two with four each."""
-    alone, joined = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("joined")
-    command = ("train.py", *SMOKE, NO_DROPOUT)
+    """Four steps on eight devices of one process, on two times four, on three."""
+    folders = [tmp_path_factory.mktemp(f"of_{count}") for count in (1, 2, 3)]
+    command = ("train.py", *SMOKE, NO_DROPOUT, "--config.train.batch_size=24", SEED)
     succeed(
-        start(*command, f"--workdir={alone}", devices=8),
-        *start_joined(2, *command, f"--workdir={joined}", devices=4),
+        start(*command, f"--workdir={folders[0]}", devices=8),
+        *start_joined(2, *command, f"--workdir={folders[1]}", devices=4),
+        *start_joined(3, *command, f"--workdir={folders[2]}"),
     )
-    return alone, joined
+    return folders
 
 
-def test_training_equals_one_process(trained):
-    alone, joined = map(scalars, trained)
+@pytest.mark.parametrize("processes", [2, 3])
+def test_training_equals_one_process(trained, processes):
+    folders = trained[0], trained[processes - 1]
+    alone, joined = map(scalars, folders)
     assert alone.keys() == joined.keys() and len(alone["train/loss"]) == 2
     for name, values in alone.items():
         np.testing.assert_allclose(joined[name], values, rtol=2e-4, err_msg=name)
-    states = [checkpoint.restore_variables(str(folder))[0] for folder in trained]
+    states = [checkpoint.restore_variables(str(folder))[0] for folder in folders]
     assert {"params", "batch_stats"} == set(states[0])
     for ours, theirs in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
@@ -58,14 +71,30 @@ def test_only_process_0_writes_logs(trained):
 
 
 def test_evaluation_on_three_processes_equals_one(trained):
-    reports = []
+    reports, texts = [], []
     for processes in (1, 3):
         command = ("eval.py", f"--workdir={trained[1]}")
-        succeed(*(start_joined(processes, *command)))
+        texts += succeed(*(start_joined(processes, *command)))
         reports.append(json.loads((trained[1] / "report.json").read_text()))
     assert [report.pop("devices") for report in reports] == ["1 x cpu", "3 x cpu"]
     assert reports[0]["images"] == 17
     assert reports[0] == reports[1]
+    # Process 0 alone shows how far it is: with five of the seventeen images.
+    bars = [re.findall(r"(\d+)/\d+ \[.*image", text) for text in texts]
+    assert [bar[-1:] for bar in bars] == [["17"], ["5"], [], []]
+
+
+def test_a_signal_to_one_process_stops_the_evaluation_of_all(trained):
+    command = ("eval.py", f"--workdir={trained[2]}", *SMOKE, NO_DROPOUT)
+    processes = start_joined(2, *command, "--config.eval.max_images=100")
+    read_until(processes[0], "evaluate:")
+    processes[1].send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    texts = succeed(*processes)
+    assert time.monotonic() - sent < 30
+    told = "evaluation stopped by SIGTERM: nothing was written"
+    assert [text.count(told) for text in texts] == [1, 0]
+    assert not (trained[2] / "report.json").exists()
 
 
 def run_task(name, folder, *, processes, devices=1, timeout_s=300):

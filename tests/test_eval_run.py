@@ -16,6 +16,7 @@ from encnet_jax.data.prepare import prepare
 from encnet_jax.errors import UserError
 from encnet_jax.metrics import ConfusionMatrix
 from encnet_jax.report import compare, rules, tables
+from encnet_jax.signals import StopRequest
 
 
 def tiny_config(**fields):
@@ -137,7 +138,7 @@ def test_measured_statistics_are_those_of_the_batches(untrained):
         mutable=["batch_stats"],
         rngs={"dropout": jax.random.key(0)},
     )
-    measured = precise_norm.measured_anew(variables, config, dataset)
+    measured = precise_norm.measured_anew(variables, config, dataset, StopRequest())
     outputs = model.apply(measured, images, train=False)
     np.testing.assert_allclose(
         outputs["logits"],
@@ -195,5 +196,7 @@ def test_scales_must_be_positive():
 def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
     given = {}
     monkeypatch.setattr(eval_run, "evaluate_run", lambda run, **o: given.update(o))
+    # Too late for it here: other tests have used JAX.
+    monkeypatch.setattr(eval_cli.cli, "join_processes", lambda values: None)
     eval_cli.main(["eval.py", "--workdir=a", "--data_dir=b", "--small_object_px=9"])
     assert given["fields"] == {"data.data_dir": "b", "eval.small_object_px": 9}

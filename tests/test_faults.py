@@ -2,17 +2,20 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from processes import PROJECT, SMOKE, finish, start_joined, succeed, wait_for
 
-from encnet_jax import checkpoint, eval_lib, train_lib
+from encnet_jax import checkpoint, cli, eval_lib, eval_run, tasks, train_lib
 from encnet_jax import config as config_lib
 from encnet_jax.metrics import ConfusionMatrix
+from encnet_jax.report.logbook import Logbook
 
 
 def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
@@ -43,6 +46,43 @@ def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
     assert checkpoint.find_step(workdir) == 2 and len(seen) == 3
     train_lib.train(config, workdir)
     assert checkpoint.find_step(workdir) == 4 and len(seen) == 3 + 8
+
+
+def test_a_signal_ends_an_evaluation_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
+    model = tasks.TASKS[config.task].build_model(config, 13, None)
+    variables = jax.device_get(train_lib.init_variables(model, config))
+    checkpoint.save_variables(str(tmp_path), variables, config)
+    seen = []
+
+    def confusion(self, variables, examples, total=None):
+        for example in examples:
+            seen.append(example["id"])
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(eval_lib.Evaluator, "confusion", confusion)
+    assert eval_run.evaluate_run(str(tmp_path)) is None
+    assert len(seen) == 1 and not (tmp_path / "report.json").exists()
+    assert "evaluation stopped by SIGTERM: nothing was" in capsys.readouterr().out
+
+
+def test_a_full_disk_ends_a_run_that_logs(tmp_path, capsys):
+    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def log(argv):
+        with Logbook(str(tmp_path), config, start_step=0) as logbook:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+            for step in range(1000):
+                logbook.scores(step, {"val/single/mean_iou": 0.5})
+
+    try:
+        status = cli.run(log, ["log"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert status == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("error: [Errno 27]") and "free some space" in lines[-1]
 
 
 LONG = ("train.py", *SMOKE, "--config.train.total_steps=100000")
@@ -88,7 +128,7 @@ def test_a_killed_process_takes_the_run_down_and_the_next_start_goes_on(tmp_path
 @pytest.mark.slow
 def test_killed_runs_end_bit_identical():
     """A short form of the benchmark, which kills twenty times."""
-    command = [sys.executable, "benchmarks/faults.py", "--kills=3", "--steps=12"]
+    command = [sys.executable, "benchmarks/faults.py", "--kills=3", "--steps=120"]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     done = subprocess.run(
         command,

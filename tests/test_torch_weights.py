@@ -210,7 +210,10 @@ def test_a_run_starts_from_a_network_for_other_classes(weight_file):
     m = reference_models.model_config("release", **TINY)
     path = weight_file(export(m, 3, "authors"))
     fresh = random_variables(m, 5, seed=1)
-    started, lines = torch_weights.initialise(fresh, path, m)
+    with pytest.raises(UserError, match="head: misshapen .*--config.init_skip=head"):
+        torch_weights.initialise(fresh, path, m)
+    heads = ("head", "aux_head")
+    started, lines = torch_weights.initialise(fresh, path, m, may_differ=heads)
     assert [line.split(" [")[0] for line in lines[1:]] == [
         "backbone: took all 70 arrays",
         "head: took 18 of 22 arrays",
@@ -232,7 +235,9 @@ def test_a_run_does_not_start_from_another_head_or_backbone(weight_file):
     path = weight_file(export(there, 3, "authors"))
     here = reference_models.model_config("paper", **TINY, name="pspnet")
     fresh = random_variables(here, 3, seed=1)
-    started, lines = torch_weights.initialise(fresh, path, here)
+    with pytest.raises(UserError, match="head: the file's differs: "):
+        torch_weights.initialise(fresh, path, here)
+    started, lines = torch_weights.initialise(fresh, path, here, may_differ=["head"])
     assert lines[2].startswith("head: left at random, the file's differs: ")
     assert_trees_equal(started["params"]["head"], fresh["params"]["head"])
     here = reference_models.model_config("paper", **SIZES, backbone="resnet18")

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from encnet_jax import checkpoint, eval_run, parallel, tasks, train_lib
+from encnet_jax import checkpoint, eval_run, initialise, parallel, tasks, train_lib
 from encnet_jax import config as config_lib
 from encnet_jax.errors import NotFiniteError, UserError
 from encnet_jax.optim import optimizer
@@ -260,11 +260,30 @@ def test_time_limit_saves_and_stops(tmp_path):
     assert checkpoint.find_step(str(tmp_path / "run")) == 1
 
 
-def test_init_from_another_run_takes_what_fits(finished, tmp_path, capsys):
+def test_init_from_another_run_skips_only_what_is_named(finished, tmp_path, capsys):
     config = smoke_config(init_from=str(finished))
     config.model.num_codes = 8
     config.train.max_minutes = 1e-9
+    codewords = "params/head/context/encoding/codewords"
+    message = r"12 arrays, first \S+_head/context/\S+: \[32\] there, \[8\] here"
+    with pytest.raises(UserError, match=message):
+        train_lib.train(config, str(tmp_path / "refused"))
+    config.init_skip = "head/context, aux_head"
     train_lib.train(config, str(tmp_path / "run"))
-    out = capsys.readouterr().out
-    assert "left at random: params/head/context/encoding/codewords" in out
-    assert "left at random: params/backbone" not in out
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  left at random: {codewords}" in lines
+    assert not [line for line in lines if "random: params/backbone" in line]
+    own = checkpoint.restore_variables(str(tmp_path / "run"))[0]
+    assert own["params"]["head"]["context"]["encoding"]["codewords"].shape[0] == 8
+
+
+def test_arrays_without_a_place_must_be_named_too():
+    model, saved = {"params": {"a": np.zeros(2)}}, {"params": {"a": np.ones(2)}}
+    saved["params"]["head"] = {"b": np.ones(3)}
+    with pytest.raises(UserError, match=r"1 arrays, first params/head/b: \[3\] there"):
+        initialise.take_matching(model, saved, "runs/x", ())
+    with pytest.raises(UserError, match="params/head/b"):
+        initialise.take_matching(model, saved, "runs/x", ("hea",))
+    taken, lines = initialise.take_matching(model, saved, "runs/x", ("head",))
+    np.testing.assert_equal(taken, {"params": {"a": np.ones(2)}})
+    assert lines == ["took 1 of 1 arrays from runs/x", "  not used: params/head/b"]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from encnet_jax import storage
 from encnet_jax.data.catalog import IGNORE_ID, DatasetInfo, dataset_info
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.errors import UserError
@@ -16,9 +17,10 @@ def open_dataset(data: Any) -> Dataset:
         data: The `data` fields of configs/base.py.
 
     Raises:
-        UserError: it is unknown, not prepared, or (reader 'tfds') TensorFlow is not
-            installed.
+        UserError: it is unknown, not prepared, out of reach, or (reader 'tfds')
+            TensorFlow is not installed.
     """
+    storage.check(data.data_dir)
     info = dataset_info(data)
     if info.task == "classification":
         return _open_images(info, data)

@@ -1,11 +1,11 @@
 """The data sets without TensorFlow: .npz arrays, generated scenes, files in folders."""
 
 import itertools
-import pathlib
 from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+from etils import epath
 
 from encnet_jax.data import scenes
 from encnet_jax.data.augment import draw
@@ -33,7 +33,7 @@ class NpzSource:
         Raises:
             UserError: there are none, or one has other arrays or ids out of range.
         """
-        folder = pathlib.Path(data_dir).expanduser() / info.name
+        folder = epath.Path(data_dir).expanduser() / info.name
         files = sorted(folder.glob("*.npz"))
         if not files:
             raise UserError(
@@ -43,7 +43,7 @@ class NpzSource:
             )
         self._shards: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for file in files:
-            with np.load(file) as arrays:
+            with file.open("rb") as opened, np.load(opened) as arrays:
                 for split in info.splits:
                     if f"{split}_images" in arrays:
                         pair = arrays[f"{split}_images"], arrays[f"{split}_labels"]

@@ -1,11 +1,11 @@
 """CIFAR-10, read whole into memory: as TFDS prepared it, or from .npz files."""
 
 import os
-import pathlib
 import zipfile
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from encnet_jax.data.catalog import DatasetInfo
 from encnet_jax.data.image_set import ImageArrays, ImageSet, with_validation
@@ -75,7 +75,7 @@ def read_arrays(info: DatasetInfo, data_dir: str) -> dict:
     splits = {}
     for split in _SPLITS:
         file = _npz(info, data_dir, split)
-        if not file.is_file():
+        if not file.exists():
             raise UserError(
                 f"{info.name} is not there as arrays: found no {file}; on a machine"
                 f" with TensorFlow, where it is prepared in DIR, run python -m"
@@ -85,9 +85,9 @@ def read_arrays(info: DatasetInfo, data_dir: str) -> dict:
     return splits
 
 
-def _load(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+def _load(file: epath.Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as opened, np.load(opened) as arrays:
             return arrays["images"], arrays["labels"]
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
@@ -96,8 +96,8 @@ def _load(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
         ) from None
 
 
-def _npz(info: DatasetInfo, data_dir: str, split: str) -> pathlib.Path:
-    return pathlib.Path(data_dir).expanduser() / info.name / f"{split}.npz"
+def _npz(info: DatasetInfo, data_dir: str, split: str) -> epath.Path:
+    return epath.Path(data_dir).expanduser() / info.name / f"{split}.npz"
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, where: str):
@@ -126,7 +126,7 @@ def export(info: DatasetInfo, data_dir: str) -> list[str]:
         file = targets[split]
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".unfinished")
-        with open(unfinished, "wb") as out:
+        with unfinished.open("wb") as out:
             np.savez(out, images=images, labels=labels)
-        os.replace(unfinished, file)
+        unfinished.replace(file)
     return [str(file) for file in targets.values()]

@@ -9,6 +9,7 @@ import numpy as np
 from encnet_jax.data.augment import draw
 from encnet_jax.data.catalog import UNKNOWN_ID
 from encnet_jax.data.dataset import Dataset
+from encnet_jax.data.records import Record, decode_record, looks_whole
 from encnet_jax.data.tensorflow_import import tensorflow
 from encnet_jax.data.transforms import augment_example
 from encnet_jax.data.unreadable import Unreadable
@@ -42,12 +43,17 @@ class TfDataDataset(Dataset):
             self.num_labelled(split), self.data.max_unreadable_share
         )
         _, first = indices(start_step)  # A batch size that does not fit fails here.
+        failures: list[UserError] = []
 
         def records(first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:
             for step in itertools.count(first_step):
                 epoch, examples = indices(step)
                 for index in map(int, examples):
-                    record = self.source.record(split, unreadable.substitute(index))
+                    try:
+                        record = unreadable.read(index, partial(self._record, split))
+                    except UserError as error:
+                        failures.append(error)
+                        return  # TensorFlow would log what is raised here at length.
                     params = draw(
                         self.data.augment, seed=seed, epoch=epoch, index=index
                     )
@@ -68,7 +74,17 @@ class TfDataDataset(Dataset):
                     found = True
             return found
 
-        return _without_unreadable(batches, find_unreadable, start_step)
+        return _without_unreadable(batches, find_unreadable, failures, start_step)
+
+    def _record(self, split: str, index: int) -> Record:
+        """Returns an example as stored; what looks cut off is decoded, to be sure.
+
+        TensorFlow fails on it too, but not without lines of its own in the terminal.
+        """
+        record = self.source.record(split, index)
+        if not (looks_whole(record.image) and looks_whole(record.mask)):
+            decode_record(record, self.info)
+        return record
 
     def _tf_dataset(self, records, batch_size: int):
         tf = tensorflow()
@@ -94,12 +110,16 @@ class TfDataDataset(Dataset):
         )
 
 
-def _without_unreadable(batches, find_unreadable, start_step: int) -> Iterator[dict]:
+def _without_unreadable(
+    batches, find_unreadable, failures: list[UserError], start_step: int
+) -> Iterator[dict]:
     """Yields batches; after a failed one, starts anew at its step.
 
     Args:
-        batches: step -> iterator of the batches from there on.
+        batches: step -> iterator of the batches from there on; ends early where
+            reading failed for good.
         find_unreadable: step -> whether examples of it were found broken.
+        failures: why reading failed for good.
         start_step: The first step.
     """
     iterator = batches(start_step)
@@ -108,6 +128,8 @@ def _without_unreadable(batches, find_unreadable, start_step: int) -> Iterator[d
             try:
                 batch = next(iterator)
                 break
+            except StopIteration:
+                raise failures[0] from None
             except tensorflow().errors.OpError:
                 if not find_unreadable(step):
                     raise

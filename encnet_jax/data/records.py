@@ -38,6 +38,13 @@ class Example:
     label: np.ndarray
 
 
+def looks_whole(encoded: bytes) -> bool:
+    """Tells whether a JPEG or PNG ends as one should; few that do are cut off."""
+    if encoded.startswith(b"\xff\xd8"):
+        return encoded.endswith(b"\xff\xd9")
+    return encoded.endswith(b"IEND\xaeB`\x82")
+
+
 def _open(encoded: bytes, file: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(encoded))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
 
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
@@ -41,8 +42,8 @@ def load_curves(workdir: str) -> Curves:
     Raises:
         UserError: it is not the folder of a classification run with a validation split.
     """
-    file = pathlib.Path(workdir) / "config.json"
-    if not file.is_file():
+    file = epath.Path(workdir) / "config.json"
+    if not file.exists():
         raise UserError(f"{workdir} holds no config.json: name the workdir of a run")
     config = config_lib.from_json(file.read_text())
     scalars = read_scalars(workdir)

@@ -1,9 +1,9 @@
 """Reading back the scalars that a run's logbook wrote."""
 
-import pathlib
 import struct
 from collections.abc import Iterator
 
+from etils import epath
 from tensorboardX.proto import event_pb2
 
 from encnet_jax.errors import UserError
@@ -21,7 +21,7 @@ def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
     Raises:
         UserError: there are no files.
     """
-    files = sorted(pathlib.Path(workdir).glob("events.out.tfevents.*"))
+    files = sorted(epath.Path(workdir).glob("events.out.tfevents.*"))
     if not files:
         raise UserError(f"{workdir} holds no TensorBoard files: name a run's workdir")
     scalars: dict[str, dict[int, float]] = {}

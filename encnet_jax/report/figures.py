@@ -1,12 +1,16 @@
 """Writing matplotlib's figures."""
 
-import pathlib
+import io
+import os
+
+from etils import epath
 
 
-def save(figure, output: str | pathlib.Path, *, dpi: int) -> None:
+def save(figure, output: str | os.PathLike, *, dpi: int) -> None:
     """Writes a PNG, whole or not at all; its folder is made if missing."""
-    target = pathlib.Path(output)
+    picture, target = io.BytesIO(), epath.Path(output)
+    figure.savefig(picture, format="png", dpi=dpi)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(target.name + ".partial")
-    figure.savefig(unfinished, format="png", dpi=dpi)
+    unfinished.write_bytes(picture.getvalue())
     unfinished.replace(target)

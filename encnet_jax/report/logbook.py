@@ -5,11 +5,11 @@ import time
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from encnet_jax import optim
 from encnet_jax.errors import NotFiniteError
+from encnet_jax.report.event_file import EventFile
 
 
 class Logbook:
@@ -19,7 +19,7 @@ class Logbook:
         """Takes the resolved configuration and the step training starts from."""
         self.workdir = workdir
         self._config = config
-        self._writer = SummaryWriter(workdir) if jax.process_index() == 0 else None
+        self._writer = EventFile(workdir) if jax.process_index() == 0 else None
         self._bar = tqdm(
             total=config.train.total_steps,
             initial=start_step,
@@ -41,10 +41,14 @@ class Logbook:
     def __enter__(self) -> "Logbook":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, kind, *exception) -> None:
         self._bar.close()
         if self._writer:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except OSError:
+                if kind is None:  # Else the error on its way out tells more.
+                    raise
 
     def step_done(self, step: int, metrics: dict) -> None:
         """Takes a step's metrics, still on the device.
@@ -91,7 +95,7 @@ class Logbook:
         values["learning_rate"] = float(self._learning_rate(step - 1))
         if self._writer:
             for name, value in values.items():
-                self._writer.add_scalar(f"train/{name}", value, step)
+                self._writer.scalar(step, f"train/{name}", value)
             self._bar.set_postfix(
                 loss=f"{values['loss']:.3f}",
                 lr=f"{values['learning_rate']:.2g}",
@@ -102,7 +106,7 @@ class Logbook:
         """Writes scores in [0, 1] under names that carry split and protocol."""
         if self._writer:
             for name, value in scores.items():
-                self._writer.add_scalar(name, value, step)
+                self._writer.scalar(step, name, value)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         self.note(f"step {step}: {shown}")
         # Time spent evaluating is not training speed.
@@ -111,7 +115,7 @@ class Logbook:
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Writes a uint8[H, W, 3] picture."""
         if self._writer:
-            self._writer.add_image(name, image, step, dataformats="HWC")
+            self._writer.picture(step, name, image)
 
     def saved(self, step: int) -> None:
         """Notes that a checkpoint of this step was given to be written."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from flax import traverse_util
 
@@ -18,24 +18,30 @@ _CLASS_MODULES = ("classifier", "presence")
 
 
 def initialise(
-    variables: Mapping, path: str | os.PathLike, model_config
+    variables: Mapping,
+    path: str | os.PathLike,
+    model_config,
+    *,
+    may_differ: Collection[str] = (),
 ) -> tuple[dict[str, dict], list[str]]:
     """Replaces what a file has of a freshly initialised model.
 
-    The backbone must be the model's own. Heads are taken where all of them fits but the
-    layers that are as wide as there are classes, and left as they are elsewhere.
+    The backbone must be the model's own. Heads that the file lacks stay as they are. Of
+    one in `may_differ` what fits is taken: all, all but the layers that are as wide as
+    there are classes, or nothing.
 
     Args:
         variables: {'params', 'batch_stats'}.
         path: see `read_state_dict`.
         model_config: `config.model`, resolved.
+        may_differ: of 'head', 'aux_head'.
 
     Returns:
         (variables of the same structure; lines that say what was taken, what was not).
 
     Raises:
         UserError: the file cannot be read, its family is unknown, its backbone is
-            another one, or the model has none.
+            another one, or the model has none; a head differs that must not.
     """
     if "backbone" not in variables["params"]:
         raise UserError(
@@ -52,12 +58,22 @@ def initialise(
         f"backbone: took all {len(taken)} arrays",
     ]
     for head in ("head", "aux_head"):
-        if head in variables["params"]:
-            entries, head_lines = _head(
-                variables, state_dict, family, head, model_config
+        if head not in variables["params"]:
+            continue
+        if head not in family.parts:
+            lines.append(f"{head}: left at random, the file has none")
+            continue
+        entries, problems = _head(variables, state_dict, family, head, model_config)
+        if problems and head not in may_differ:
+            raise UserError(
+                f"{path}: {head}: {problems[0]}; choose the model fields that it was"
+                f" trained with, or let it differ: --config.init_skip={head}"
             )
-            taken += entries
-            lines += head_lines
+        taken += entries
+        if entries:
+            total = len(entries) + len(problems)
+            lines.append(f"{head}: took {len(entries)} of {total} arrays")
+        lines += [f"{head}: left at random, {problem}" for problem in problems]
     flat = traverse_util.flatten_dict(dict(variables))
     flat |= traverse_util.flatten_dict(to_variables(state_dict, taken))
     return traverse_util.unflatten_dict(flat), lines
@@ -66,24 +82,16 @@ def initialise(
 def _head(
     variables: Mapping, state_dict: Mapping, family: Family, head: str, model_config
 ) -> tuple[list[Entry], list[str]]:
-    """Returns the entries of a head that can be taken, and what to say about it."""
-    if head not in family.parts:
-        return [], [f"{head}: left at random, the file has none"]
+    """Returns the entries of a head that can be taken, and why others cannot."""
     try:
         part = dataclasses.replace(family, parts=(head,))
         entries = table(variables, part, model_config)
     except UserError as error:
-        return [], [f"{head}: left at random, {error}"]
+        return [], [str(error)]
     of_classes = [e for e in entries if not set(_CLASS_MODULES).isdisjoint(e.path)]
     others = [e for e in entries if e not in of_classes]
     problems = misfits(state_dict, others)
     if problems:
-        return [], [f"{head}: left at random, the file's differs: {problems[0]}"]
+        return [], [f"the file's differs: {problems[0]}"]
     fitting = others + [e for e in of_classes if not misfits(state_dict, [e])]
-    return fitting, [
-        f"{head}: took {len(fitting)} of {len(entries)} arrays",
-        *(
-            f"{head}: left at random, {line}"
-            for line in misfits(state_dict, of_classes)
-        ),
-    ]
+    return fitting, misfits(state_dict, of_classes)

@@ -1,0 +1,105 @@
+"""Host memory while training and evaluating: does it stay flat?
+
+python benchmarks/host_memory.py [--steps 500] [--images 500] [--protocol single]
+
+Trains a tiny network on generated scenes read through tf.data, then scores images with
+it, and compares the resident memory of the process after a warm-up of a fifth with that
+at the end. Exit status 1 if either grew by more than 5 %.
+"""
+
+import argparse
+import itertools
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))  # So that it runs as a file from any folder.
+
+from encnet_jax import config as config_lib  # noqa: E402
+from encnet_jax import eval_run, tasks, train_lib  # noqa: E402
+from encnet_jax.report.logbook import Logbook  # noqa: E402
+
+MOST_GROWTH = 0.05
+WINDOW = 0.1  # The share of the samples that a figure is the mean of.
+WARM_UP = 0.2
+
+
+def resident_mib() -> float:
+    """Returns the resident memory of this process, as Linux tells it."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def watched(items: Iterable, samples: list[float]) -> Iterator:
+    """Yields items and notes the memory at each."""
+    for item in items:
+        samples.append(resident_mib())
+        yield item
+
+
+def train(workdir: str, args) -> list[float]:
+    """Trains and returns the memory at each step."""
+    config = config_lib.load(f"{PROJECT}/configs/quickstart.py:smoke")
+    config.data.reader = "tfds"  # What data sets from files go through.
+    config.data.data_dir = f"{workdir}/data"
+    config.train.total_steps = args.steps
+    config.train.eval_every_epochs = 0.0
+    config.train.checkpoint_every_steps = args.steps
+    samples, step_done = [], Logbook.step_done
+
+    def noted(self, step, metrics):
+        samples.append(resident_mib())
+        step_done(self, step, metrics)
+
+    Logbook.step_done = noted
+    train_lib.train(config, workdir)
+    return samples
+
+
+def evaluate(workdir: str, args) -> list[float]:
+    """Scores the validation images over and over; returns the memory at each image."""
+    evaluator, variables, config, _ = eval_run.load(
+        workdir, None, protocol=args.protocol
+    )
+    dataset, samples = tasks.open_dataset(config), []
+    splits = itertools.repeat(config.data.val_split)
+    endless = itertools.chain.from_iterable(map(dataset.eval_examples, splits))
+    examples = watched(itertools.islice(endless, args.images), samples)
+    evaluator.confusion(variables, examples, args.images)
+    return samples
+
+
+def growth(samples: list[float]) -> tuple[float, float, float]:
+    """Returns MiB after the warm-up, MiB at the end, and the growth as a share."""
+    window, start = round(WINDOW * len(samples)), round(WARM_UP * len(samples))
+    before = float(np.mean(samples[start : start + window]))
+    after = float(np.mean(samples[-window:]))
+    return before, after, after / before - 1
+
+
+def main() -> int:
+    """Trains, evaluates, prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--protocol", default="single")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as workdir:
+        found = {
+            f"{args.steps} training steps": growth(train(workdir, args)),
+            f"{args.images} evaluated images": growth(evaluate(workdir, args)),
+        }
+    print("| over | MiB after the warm-up | MiB at the end | growth |")
+    print("| --- | --: | --: | --: |")
+    for name, (before, after, share) in found.items():
+        print(f"| {name} | {before:.0f} | {after:.0f} | {100 * share:+.1f} % |")
+    return int(max(share for _, _, share in found.values()) > MOST_GROWTH)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
