@@ -93,7 +93,7 @@ def get_config() -> ml_collections.ConfigDict:
     loss.se_weight = 0.2  # alpha of the paper: weight of each SE-loss.
     loss.aux_weight = 0.2  # Weight of an auxiliary pixel cross-entropy.
     # Full-resolution logits exist for 1/row_blocks of the rows at a time.
-    loss.row_blocks = 8
+    loss.row_blocks = 16
 
     optim = config.optim = ml_collections.ConfigDict()
     optim.base_lr = 0.01

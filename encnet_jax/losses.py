@@ -15,7 +15,7 @@ def upsampled_cross_entropy(
     logits: jax.Array,
     labels: jax.Array,
     align_corners: bool = True,
-    row_blocks: int = 8,
+    row_blocks: int = 16,
 ) -> jax.Array:
     """Upsamples logits to the labels' size and sums their cross-entropy.
 
@@ -108,7 +108,7 @@ def segmentation_loss(
     se_weight: float,
     aux_weight: float,
     align_corners: bool = True,
-    row_blocks: int = 8,
+    row_blocks: int = 16,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Adds up the pixel, presence and auxiliary terms.
