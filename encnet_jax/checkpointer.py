@@ -23,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from encnet_jax import checkpoint_manager, distributed, integrity
 from encnet_jax import config as config_lib
-from encnet_jax.errors import DISK_FULL, UserError
+from encnet_jax.errors import DISK_FULL, DiskFullError, UserError
 from encnet_jax.train_state import TrainState
 
 
@@ -83,7 +83,7 @@ class Checkpointer:
             score: in [0, 1], what "best" compares; None if it was not evaluated.
 
         Raises:
-            UserError: this or the previous write failed: the disk is full.
+            DiskFullError: this or the previous write failed.
         """
         step = int(state.step)
         if self._manager.latest_step() == step:
@@ -135,7 +135,7 @@ class Checkpointer:
         """Waits for writes under way.
 
         Raises:
-            UserError: one failed: the disk is full.
+            DiskFullError: one failed.
         """
         with self._full_disk_named():
             self._manager.close()
@@ -148,7 +148,7 @@ class Checkpointer:
             if not _tells_of_full_disk(error):
                 raise
             kept, _ = integrity.newest_whole(self._manager.directory)
-            raise UserError(
+            raise DiskFullError(
                 f"no space to write a checkpoint to {self._manager.directory}; the"
                 f" newest whole one is {'none' if kept is None else f'step {kept}'}."
                 " Free some space; the same command goes on"

@@ -12,20 +12,22 @@ from absl import flags
 from ml_collections import config_flags
 
 from encnet_jax import config as config_lib
-from encnet_jax.errors import DISK_FULL, UserError
+from encnet_jax.errors import DISK_FULL, DiskFullError, UserError
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
     """Runs main(argv) and returns its exit status; a UserError becomes one line.
 
     One of several processes that fails ends here: the interpreter would wait at its
-    exit for the others, which know nothing of the failure.
+    exit for the others, which know nothing of the failure. So does one whose disk is
+    full: there the threads of the unfinished checkpoint would print tracebacks.
     """
+    at_once = False
     try:
         return main(argv) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        status = error.exit_status
+        status, at_once = error.exit_status, isinstance(error, DiskFullError)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         status = 130
@@ -42,11 +44,11 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
             file=sys.stderr,
         )
         status = 1
-    return _leave(status)
+    return _leave(status, at_once)
 
 
-def _leave(status: int) -> int:
-    if _joined():
+def _leave(status: int, at_once: bool = False) -> int:
+    if at_once or _joined():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

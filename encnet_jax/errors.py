@@ -25,3 +25,7 @@ class PeersMissingError(UserError):
     """Other processes of a distributed run did not appear in time."""
 
     exit_status = 4
+
+
+class DiskFullError(UserError):
+    """A checkpoint could not be written; threads that were writing it remain."""
