@@ -1,6 +1,6 @@
 """Kills a training run over and over, and compares what comes out with a quiet run.
 
-python benchmarks/faults.py [--kills 20] [--seed 0]
+python -m benchmarks.faults [--kills 20] [--seed 0]
 
 The run is killed with SIGKILL at random moments of its steps, its checkpoint writes and
 its evaluations, started again each time, and must end with bit-identical parameters.

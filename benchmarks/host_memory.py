@@ -1,6 +1,6 @@
 """Host memory while training and evaluating: does it stay flat?
 
-python benchmarks/host_memory.py [--steps 500] [--images 500] [--protocol single]
+python -m benchmarks.host_memory [--steps 500] [--images 500] [--protocol single]
 
 Trains a tiny network on generated scenes read through tf.data, then scores images with
 it, and compares the resident memory of the process after a warm-up of a fifth with that
