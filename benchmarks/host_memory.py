@@ -17,12 +17,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-PROJECT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))  # So that it runs as a file from any folder.
+from encnet_jax import config as config_lib
+from encnet_jax import eval_run, tasks, train_lib
+from encnet_jax.report.logbook import Logbook
 
-from encnet_jax import config as config_lib  # noqa: E402
-from encnet_jax import eval_run, tasks, train_lib  # noqa: E402
-from encnet_jax.report.logbook import Logbook  # noqa: E402
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
 MOST_GROWTH = 0.05
 WINDOW = 0.1  # The share of the samples that a figure is the mean of.
