@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from encnet_jax.models.norm import SyncBatchNorm
 
+LANES = 8  # Images that a TPU's convolution lays side by side.
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
@@ -30,9 +31,10 @@ def _as_convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """A 1x1 convolution in the form that suits the platform it is compiled for.
 
-    As a matrix product it is faster on CPUs. On TPUs that would change the layout of
-    the featuremap between every two convolutions: a tenth of the step's time and of its
-    memory.
+    As a matrix product it is faster on CPUs. On TPUs, whose convolutions lay eight
+    images side by side, that would change the featuremap's layout between every two of
+    them: a tenth of a step's time and memory. Fewer than eight images would fill those
+    lanes in part only, and a product moves less again.
 
     Args:
         x: [B, H, W, C_in].
@@ -45,10 +47,11 @@ def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return _on_platform(lambda form: partial(form, stride=stride), x, kernel)
 
 
-def _on_platform(make, *arrays):
-    """Applies make(the form for the platform) to arrays."""
+def _on_platform(make, x, *arrays):
+    """Applies make(the form for platform and batch) to x, [B, ...], and arrays."""
+    default = _as_convolution if x.shape[0] >= LANES else _as_product
     return jax.lax.platform_dependent(
-        *arrays, cpu=make(_as_product), default=make(_as_convolution)
+        x, *arrays, cpu=make(_as_product), default=make(default)
     )
 
 
