@@ -8,6 +8,7 @@ WORKDIR/checkpoints/STEP; Orbax writes them asynchronously and atomically.
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 
 import jax
@@ -63,12 +64,25 @@ class Checkpointer:
         )
 
     def __enter__(self) -> "Checkpointer":
+        self._unraisable = sys.unraisablehook
+        sys.unraisablehook = self._tell_unraisable
         return self
 
     def __exit__(self, kind, *exception) -> None:
         # Several processes write together: without the one that died, never to the end.
         if kind is None or jax.process_count() == 1 or issubclass(kind, UserError):
             self.close()
+        # After a failed write its threads go on for a while.
+        if kind is None or not issubclass(kind, DiskFullError):
+            sys.unraisablehook = self._unraisable
+
+    def _tell_unraisable(self, unraisable) -> None:
+        """Leaves out what threads of a failed write would print a traceback for each.
+
+        They find the event loop closed by the first of them that failed.
+        """
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._unraisable(unraisable)
 
     def latest_step(self) -> int | None:
         """Returns the newest whole checkpoint's step, or None."""
