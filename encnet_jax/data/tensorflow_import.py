@@ -18,7 +18,9 @@ def tensorflow():
     Raises:
         UserError: TensorFlow is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Errors are told by the callers. 1 is what JAX sets where nobody has.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # It announces itself if on.
     try:
         import tensorflow as tf
