@@ -1,6 +1,6 @@
 """Windows a second of batched sliding-window evaluation against the plain loop.
 
-python -m benchmarks.evaluation [--images 4 --height 512 --width 683 --batch 8]
+python -m benchmarks.evaluation [--height 512 --width 683 --crop 480 --batch 8]
 
 Both score the same images under the `release` protocol with the same network on the
 same devices. The plain loop sends one window after the other, and its mirror image,
@@ -123,10 +123,10 @@ def main() -> None:
     """Prints a table, then the same as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--height", type=int, default=512)
-    parser.add_argument("--width", type=int, default=683)
-    parser.add_argument("--crop", type=int, default=480)
-    parser.add_argument("--batch", type=int, default=8, help="windows a device")
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=342)
+    parser.add_argument("--crop", type=int, default=240)
+    parser.add_argument("--batch", type=int, default=1, help="windows a device")
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--dtype", default="float32")
