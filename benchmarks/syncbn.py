@@ -15,37 +15,21 @@ os.environ["XLA_FLAGS"] = (
 )
 
 import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
 from configs import base  # noqa: E402
 from encnet_jax import config as config_lib  # noqa: E402
-from encnet_jax import models, optim, parallel, train_lib  # noqa: E402
-from encnet_jax.train_state import TrainState  # noqa: E402
-from encnet_jax.train_step import parallel_step  # noqa: E402
+from encnet_jax.plan_compile import lower_train_step  # noqa: E402
 
 
-def lowered(args, remat: bool) -> tuple[str, dict]:
-    """Returns (StableHLO of the step, its parameters' shapes)."""
+def make_config(args, remat: bool):
+    """Returns the resolved configuration of a row."""
     config = base.get_config()
     config.architecture = "release"
     config.model.name, config.model.backbone = args.model, args.backbone
     config.model.remat = remat
     config.train.total_steps = 1000
-    config = config_lib.resolve(config)
-    model = models.build(config.model, args.classes, parallel.AXIS)
-    variables = jax.eval_shape(lambda: train_lib.init_variables(model, config))
-    tx = optim.optimizer(
-        config.optim, variables["params"], total_steps=1000, batch_size=16
-    )
-    state = jax.eval_shape(lambda v: TrainState.create(v, tx, ema=False), variables)
-    shape = (jax.device_count(), 2, config.data.crop_size, config.data.crop_size)
-    batch = {
-        "image": jax.ShapeDtypeStruct((*shape, 3), jnp.uint8),
-        "label": jax.ShapeDtypeStruct(shape, jnp.uint8),
-    }
-    program = parallel_step(model, tx, config).lower(state, batch)
-    return program.as_text(), variables["params"]
+    return config_lib.resolve(config)
 
 
 def collectives(text: str) -> dict[str, int]:
@@ -66,10 +50,11 @@ def main() -> None:
     args = parser.parse_args()
     rows = {}
     for name, remat in (("as trained", False), ("rematerialised", True)):
-        text, params = lowered(args, remat)
+        config = make_config(args, remat)
+        lowered, params = lower_train_step(config, args.classes, None, images=2)
         leaves = jax.tree_util.tree_leaves_with_path(params)
         norms = sum(path[-1].key == "scale" for path, _ in leaves)
-        found = collectives(text)
+        found = collectives(lowered.as_text())
         rows[name] = {
             "batch norms": norms,
             "gradients": len(leaves),

@@ -43,17 +43,17 @@ class DoesNotFit(Exception):
     """A program needs more memory than the chip has; the message is the compiler's."""
 
 
-def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
-    """Compiles the training step.
+def lower_train_step(config, num_classes: int, devices: list | None, images: int):
+    """Lowers the real training step; computes and compiles nothing.
 
     Args:
         config: resolved; total_steps is known.
         num_classes: C.
-        devices: of a topology.
-        images: for each chip.
+        devices: of a topology; None for all there are.
+        images: for each device.
 
-    Raises:
-        DoesNotFit: too many images.
+    Returns:
+        (jax.stages.Lowered, shapes of the parameters).
     """
     model = tasks.TASKS[config.task].build_model(config, num_classes, parallel.AXIS)
     variables = jax.eval_shape(lambda: train_lib.init_variables(model, config))
@@ -66,10 +66,24 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     state = jax.eval_shape(
         lambda v: TrainState.create(v, tx, config.optim.ema_decay > 0), variables
     )
-    batch = _batch(config, (len(devices), images))
-    step = parallel_step(model, tx, config, devices)
+    count = jax.device_count() if devices is None else len(devices)
+    batch = _batch(config, (count, images))
+    lowered = parallel_step(model, tx, config, devices).lower(state, batch)
+    return lowered, variables["params"]
+
+
+def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
+    """Compiles the training step.
+
+    Args:
+        config, num_classes, devices, images: see lower_train_step.
+
+    Raises:
+        DoesNotFit: too many images.
+    """
     blocks = config.loss.row_blocks
-    cost = _compile(step, state, batch, images=images, loop_trips=blocks)
+    lowered, _ = lower_train_step(config, num_classes, devices, images)
+    cost = _compile(lowered, images=images, loop_trips=blocks)
     if blocks == 1:
         return cost
     # The compiler counts the body of a loop once, and the loss runs it in blocks.
@@ -106,9 +120,8 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
         in_axes=(None, 0),
         devices=devices,
     )
-    return _compile(
-        program, variables, canvas.Canvas(pixels, taps, taps), images=images
-    )
+    lowered = program.lower(variables, canvas.Canvas(pixels, taps, taps))
+    return _compile(lowered, images=images)
 
 
 def _batch(config, leading: tuple[int, ...]) -> dict:
@@ -133,7 +146,7 @@ def _loss_block_cost(config, num_classes, devices, images) -> Cost:
             )
 
         program = jax.pmap(jax.value_and_grad(loss), devices=devices[:1])
-        return _compile(program, logits, labels, images=images)
+        return _compile(program.lower(logits, labels), images=images)
 
     once, halved = cost(blocks), cost(2 * blocks)
     return once._replace(
@@ -142,8 +155,7 @@ def _loss_block_cost(config, num_classes, devices, images) -> Cost:
     )
 
 
-def _compile(program, *args, images: int, loop_trips: int = 1) -> Cost:
-    lowered = program.lower(*args)
+def _compile(lowered, *, images: int, loop_trips: int = 1) -> Cost:
     start = time.monotonic()
     try:
         compiled = lowered.compile()
