@@ -33,7 +33,7 @@ def jax_candidate(function, arrays):
 
     program = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(*arrays).compile()
     temporary = program.memory_analysis().temp_size_in_bytes / 2**20
-    return lambda: measure.wait(program(*arrays)), temporary
+    return lambda: jax.block_until_ready(program(*arrays)), temporary
 
 
 def torch_candidate(arrays):

@@ -38,7 +38,7 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
         (pair.variables, jax.tree.map(lambda *x: np.stack(x), *placed)),
         jax.devices()[0],
     )
-    return lambda: measure.wait(program(*inputs))
+    return lambda: jax.block_until_ready(program(*inputs))
 
 
 def torch_inference(pair: pairs.Pair, batch: dict, memory_format, compiled: bool):

@@ -7,7 +7,6 @@ backward; the fused one 1 / row_blocks of them. Memory is the compiler's own ana
 """
 
 import argparse
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +43,7 @@ def main() -> None:
         for name, loss in (("plain", plain_loss), ("fused", upsampled_cross_entropy))
     }
     candidates = {
-        name: functools.partial(lambda f: measure.wait(f(logits, labels)), program)
+        name: lambda f=program: jax.block_until_ready(f(logits, labels))
         for name, program in compiled.items()
     }
     rows = measure.summarise(measure.alternate(candidates, args.repeats), "plain")

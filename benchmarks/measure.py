@@ -7,8 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 
-import jax
-
 from encnet_jax import parallel
 
 
@@ -96,8 +94,3 @@ def versions() -> dict[str, str]:
                 "tensorflow-cpu" if name == "tensorflow" else name
             )
     return found
-
-
-def wait(value):
-    """Waits for a JAX computation."""
-    return jax.block_until_ready(value)

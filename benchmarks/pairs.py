@@ -14,8 +14,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import torch_weights
 from encnet_jax.losses import IGNORE_LABEL
 from encnet_jax.models.resnet import BACKBONES
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from encnet_jax.preprocess import MEAN, STD
 
 
 class Pair(NamedTuple):

@@ -71,7 +71,8 @@ def main() -> None:
     for row in rows.values():
         row["ratio"] = row["overhead s"] / rows["first"]["overhead s"]
     title = f"start-up, EncNet-{args.backbone}, {args.batch} x {args.size}"
-    measure.report(title, rows, vars(args))
+    settings = {name: x for name, x in vars(args).items() if name != "child"}
+    measure.report(title, rows, settings)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def our_step(pair: pairs.Pair, batch: dict, num_classes: int):
 
     def step():
         held[0], metrics = program(held[0], fed)
-        return float(measure.wait(metrics)["loss"])
+        return float(jax.block_until_ready(metrics)["loss"])
 
     return step
 
