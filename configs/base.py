@@ -21,8 +21,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.init_skip = ""
     # Trace ten steps into WORKDIR/plugins/profile; tell how long the device idled.
     config.profile = False
+    config.data = _data()
+    config.model = _model()
+    config.loss = _loss()
+    config.optim = _optim()
+    config.train = _train()
+    config.eval = _evaluation()
+    return config
 
-    data = config.data = ml_collections.ConfigDict()
+
+def _data() -> ml_collections.ConfigDict:
+    """What is read, and how it is augmented."""
+    data = ml_collections.ConfigDict()
     data.name = "ade20k"  # A data set of encnet_jax.data.catalog, or 'folder'.
     data.data_dir = "data"  # Where prepared data sets lie; local or gs://.
     data.reader = "tfds"  # 'tfds' (tf.data), or 'arrays' (.npz files, no TensorFlow).
@@ -55,8 +65,12 @@ def get_config() -> ml_collections.ConfigDict:
     folder.class_names = ()  # One name for each class, in the order of the ids.
     folder.ignore_ids = (255,)  # Mask values that are neither trained nor scored.
     folder.first_id = 0  # The mask value of the first class.
+    return data
 
-    model = config.model = ml_collections.ConfigDict()
+
+def _model() -> ml_collections.ConfigDict:
+    """The network."""
+    model = ml_collections.ConfigDict()
     # 'encnet', 'fcn', 'pspnet', 'deeplabv3'; classification: 'resnet', 'se_resnet',
     # 'encnet'.
     model.name = "encnet"
@@ -88,14 +102,22 @@ def get_config() -> ml_collections.ConfigDict:
     model.head_convs = placeholder(int)  # 3x3 convolutions of an FCN head.
     # Join an FCN head's input to its output; DeepLabV3 reads its branches unprojected.
     model.head_concat_input = placeholder(bool)
+    return model
 
-    loss = config.loss = ml_collections.ConfigDict()
+
+def _loss() -> ml_collections.ConfigDict:
+    """The terms of the loss."""
+    loss = ml_collections.ConfigDict()
     loss.se_weight = 0.2  # alpha of the paper: weight of each SE-loss.
     loss.aux_weight = 0.2  # Weight of an auxiliary pixel cross-entropy.
     # Full-resolution logits exist for 1/row_blocks of the rows at a time.
     loss.row_blocks = 16
+    return loss
 
-    optim = config.optim = ml_collections.ConfigDict()
+
+def _optim() -> ml_collections.ConfigDict:
+    """The optimiser and its schedule."""
+    optim = ml_collections.ConfigDict()
     optim.base_lr = 0.01
     optim.scale_lr_by_batch = False  # Multiply base_lr by batch_size / 16.
     optim.schedule = "poly"  # 'poly' or 'cosine'; both end at 0.
@@ -107,8 +129,12 @@ def get_config() -> ml_collections.ConfigDict:
     # Outside the backbone; by architecture.
     optim.head_lr_multiplier = placeholder(float)
     optim.ema_decay = 0.0  # 0: no moving average of the weights.
+    return optim
 
-    train = config.train = ml_collections.ConfigDict()
+
+def _train() -> ml_collections.ConfigDict:
+    """The length of a run, and what happens on the way."""
+    train = ml_collections.ConfigDict()
     train.batch_size = 16  # Images in a step, over all devices.
     train.epochs = 120.0  # The length of the schedule, unless total_steps is positive.
     train.total_steps = 0
@@ -120,8 +146,12 @@ def get_config() -> ml_collections.ConfigDict:
     train.keep_checkpoints = 2  # The newest ones; the best is kept besides.
     train.num_pictures = 4  # Predicted validation pictures in TensorBoard.
     train.val_protocol = "single"  # Of scores during training; one of eval.protocol's.
+    return train
 
-    evaluation = config.eval = ml_collections.ConfigDict()
+
+def _evaluation() -> ml_collections.ConfigDict:
+    """How a checkpoint is scored."""
+    evaluation = ml_collections.ConfigDict()
     # 'single': whole images at their own size. 'multiscale': mean over scales and flips
     # of the same. 'release': sliding windows as in the released code. 'centre_crop':
     # the middle of each image, for watching a run.
@@ -144,4 +174,4 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.precise_norm_steps = 0
     # 0: all; fewer is for a quick look and stands in the report.
     evaluation.max_images = 0
-    return config
+    return evaluation

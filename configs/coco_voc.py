@@ -11,15 +11,7 @@ counts 6.5 K images, the rule it names (more than 1,000 labelled pixels) keeps f
 
 from configs import arguments as arguments_lib
 from configs import base
-
-
-def release_2018(config):
-    """The released code's models for PASCAL fuse stages 2 and 3 in.
-
-    The released code means to do so for COCO too, and then passes its weights on; a
-    wrong default there leaves it out, so that its weights do not fit.
-    """
-    config.model.lateral = True
+from configs.pascal_voc import release_2018
 
 
 def release_head(config):
