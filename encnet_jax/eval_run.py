@@ -1,5 +1,8 @@
 """Scoring a checkpoint: from its folder to a report."""
 
+import contextlib
+from collections.abc import Iterator
+
 import jax
 from etils import epath
 from tqdm import tqdm
@@ -45,21 +48,18 @@ def evaluate_run(
             configuration differs elsewhere.
     """
     parallel.enable_compilation_cache()
-    try:
-        with StopRequest() as stop:
-            evaluator, variables, saved, step = load(
-                workdir,
-                checkpoint,
-                config=config,
-                protocol=protocol,
-                fields=fields,
-                stop=stop,
-            )
-            report = _score(evaluator, variables, saved, split, step, stop)
-    except Stopped as reason:
-        _tell_stopped(reason)
-        return None
-    if jax.process_index() == 0:
+    report = None
+    with _stoppable() as stop:
+        evaluator, variables, saved, step = load(
+            workdir,
+            checkpoint,
+            config=config,
+            protocol=protocol,
+            fields=fields,
+            stop=stop,
+        )
+        report = _score(evaluator, variables, saved, split, step, stop)
+    if report and jax.process_index() == 0:
         name = tables.report_name(report["split"], report["protocol"]["name"])
         path = epath.Path(workdir) / name
         for file in (path, path.with_name("report.json")):
@@ -95,12 +95,18 @@ def _score(evaluator, variables, saved, split, step, stop) -> dict:
     )
 
 
-def _tell_stopped(reason: Stopped) -> None:
-    if jax.process_index() == 0:
-        print(
-            f"evaluation stopped by {reason}: nothing was written; the same command"
-            " starts it anew"
-        )
+@contextlib.contextmanager
+def _stoppable() -> Iterator[StopRequest]:
+    """Ends what is inside where a stop is agreed, and says so."""
+    try:
+        with StopRequest() as stop:
+            yield stop
+    except Stopped as reason:
+        if jax.process_index() == 0:
+            print(
+                f"evaluation stopped by {reason}: nothing was written; the same"
+                " command starts it anew"
+            )
 
 
 def submit_run(
@@ -132,32 +138,28 @@ def submit_run(
     server = submission.find(server_name, output or "")
     if jax.process_count() > 1:
         raise UserError("an archive is written by one process: run this on one host")
-    try:
-        with StopRequest() as stop:
-            evaluator, variables, saved, step = load(
-                workdir,
-                checkpoint,
-                config=config,
-                protocol=protocol,
-                fields=fields,
-                whole_images=True,
-                stop=stop,
+    with _stoppable() as stop:
+        evaluator, variables, saved, step = load(
+            workdir,
+            checkpoint,
+            config=config,
+            protocol=protocol,
+            fields=fields,
+            whole_images=True,
+            stop=stop,
+        )
+        if saved.data.name != server.dataset:
+            raise UserError(
+                f"{workdir} has data.name {saved.data.name!r}; {server_name} wants"
+                f" a run on {server.dataset!r}"
             )
-            if saved.data.name != server.dataset:
-                raise UserError(
-                    f"{workdir} has data.name {saved.data.name!r}; {server_name} wants"
-                    f" a run on {server.dataset!r}"
-                )
-            dataset = tasks.open_dataset(saved)
-            examples, total = watched_examples(dataset, split or "test", 0, stop)
-            labelled = evaluator.predict(variables, examples)
-            predictions = ((example["id"], ids) for example, ids in labelled)
-            shown = tqdm(predictions, "label", total, unit="image")
-            done = submission.write(server, output, shown)
-    except Stopped as reason:
-        _tell_stopped(reason)
-        return
-    print(f"{output}: {done} images by step {step}, passed the server's checks")
+        dataset = tasks.open_dataset(saved)
+        examples, total = watched_examples(dataset, split or "test", 0, stop)
+        labelled = evaluator.predict(variables, examples)
+        predictions = ((example["id"], ids) for example, ids in labelled)
+        shown = tqdm(predictions, "label", total, unit="image")
+        done = submission.write(server, output, shown)
+        print(f"{output}: {done} images by step {step}, passed the server's checks")
 
 
 def load(
