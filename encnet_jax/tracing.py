@@ -63,6 +63,10 @@ class StepTracer:
         return f"{TRACED} steps traced, device idle {100 * share:.1f} %: {trace.parent}"
 
 
+# Lines of a device's plane whose events span others, and the gaps between them.
+_SUMMARIES = ("Steps", "XLA Modules", "Framework", "Source", "XLA TraceMe")
+
+
 def device_intervals(data) -> list[tuple[float, float]]:
     """Returns (start, end) in ns of whatever the first device ran.
 
@@ -72,7 +76,8 @@ def device_intervals(data) -> list[tuple[float, float]]:
     """
     devices = [plane for plane in data.planes if plane.name.startswith("/device:")]
     if devices:
-        lines = list(min(devices, key=lambda plane: plane.name).lines)
+        plane = min(devices, key=lambda plane: plane.name)
+        lines = [x for x in plane.lines if not x.name.startswith(_SUMMARIES)]
     else:
         lines = [
             line

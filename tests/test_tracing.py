@@ -1,5 +1,7 @@
 """Profiles of a run: where they lie, and the share of idle time."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from encnet_jax import config as config_lib
@@ -14,6 +16,24 @@ def test_idle_share_is_what_no_interval_covers():
     assert tracing.idle_share([(5, 9)]) == 0
     with pytest.raises(ValueError, match="nothing that ran"):
         tracing.idle_share([])
+
+
+def test_steps_and_programs_do_not_count_as_work():
+    def line(name, *spans):
+        events = [SimpleNamespace(start_ns=a, duration_ns=b - a) for a, b in spans]
+        return SimpleNamespace(name=name, events=events)
+
+    lines = [
+        line("Steps", (0, 100)),
+        line("XLA Modules", (0, 100)),
+        line("XLA Ops", (0, 30), (50, 100)),
+    ]
+    planes = [
+        SimpleNamespace(name="/host:CPU", lines=[line("python", (0, 100))]),
+        SimpleNamespace(name="/device:TPU:0", lines=lines),
+    ]
+    found = tracing.device_intervals(SimpleNamespace(planes=planes))
+    assert tracing.idle_share(found) == pytest.approx(0.2)
 
 
 def test_a_run_leaves_a_trace_and_tells_the_idle_share(tmp_path, capfd, monkeypatch):
