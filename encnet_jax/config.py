@@ -127,7 +127,8 @@ def split_spec(spec: str) -> tuple[pathlib.Path, str]:
     name, _, arguments = spec.partition(":")
     path = pathlib.Path(name).resolve()
     if not path.is_file():
-        known = ", ".join(sorted(map(str, pathlib.Path("configs").glob("*.py"))))
+        files = sorted(pathlib.Path("configs").glob("*.py"))
+        known = ", ".join(str(f) for f in files if "def get_config" in f.read_text())
         raise UserError(f"no configuration {name}; there are: {known or 'none here'}")
     return path, arguments
 

@@ -168,7 +168,7 @@ def named_info(name: str) -> DatasetInfo:
     """
     if name not in _MAKERS:
         known = ", ".join(sorted([*_MAKERS, "folder"]))
-        raise UserError(f"data.name is {name!r}; wanted one of: {known}")
+        raise UserError(f"no data set is called {name!r}; wanted one of: {known}")
     return _MAKERS[name]()
 
 

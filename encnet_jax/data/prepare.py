@@ -73,6 +73,14 @@ def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
     return lines
 
 
+def _config(name: str) -> str:
+    """Returns the --config of a data set: its own recipe, if it has one."""
+    recipe = f"configs/{name}.py"
+    if pathlib.Path(recipe).is_file():
+        return recipe
+    return f"configs/base.py --config.data.name={name}"
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
@@ -93,8 +101,8 @@ def main(argv: Sequence[str]) -> None:
     counts = prepare(args.name, source=args.source, data_dir=args.data_dir)
     print("\n".join(describe_counts(named_info(args.name), counts)))
     print(
-        "next: python -m encnet_jax.data.check --config configs/base.py "
-        f"--config.data.name={args.name} --config.data.data_dir={args.data_dir}"
+        f"next: python -m encnet_jax.data.check --config {_config(args.name)} "
+        f"--config.data.data_dir={args.data_dir}"
     )
 
 
