@@ -1,10 +1,10 @@
 """Labelling photographs from files."""
 
-import pathlib
 import sys
 from collections.abc import Iterator
 
 import numpy as np
+from etils import epath
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
@@ -35,13 +35,13 @@ def predict_files(
     Raises:
         UserError: nothing to do, or no such checkpoint.
     """
-    paths = list_images(pathlib.Path(source))
+    paths = list_images(epath.Path(source))
     parallel.enable_compilation_cache()
     evaluator, variables, config, step = eval_run.load(
         workdir, checkpoint, whole_images=True
     )
     colours = dataset_info(config.data).colours
-    folder = pathlib.Path(output)
+    folder = epath.Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     broken: list[str] = []
     examples = _read_all(paths, broken)
@@ -54,7 +54,8 @@ def predict_files(
                 ("colour", pictures.colourise(ids, colours)),
                 ("overlay", pictures.overlay(image, ids, colours)),
             ):
-                Image.fromarray(picture).save(folder / f"{name}_{kind}.png")
+                path = folder / f"{name}_{kind}.png"
+                pictures.save_png(path, Image.fromarray(picture))
             done += 1
             bar.update()
     for line in broken:
@@ -63,7 +64,7 @@ def predict_files(
     return 1 if broken else 0
 
 
-def list_images(source: pathlib.Path) -> list[pathlib.Path]:
+def list_images(source: epath.Path) -> list[epath.Path]:
     """Returns the image files that a file or folder name stands for, sorted.
 
     Raises:
@@ -85,11 +86,11 @@ def list_images(source: pathlib.Path) -> list[pathlib.Path]:
     return paths
 
 
-def _read_all(paths: list[pathlib.Path], broken: list[str]) -> Iterator[dict]:
+def _read_all(paths: list[epath.Path], broken: list[str]) -> Iterator[dict]:
     for path in paths:
         try:
-            with Image.open(path) as file:
-                image = np.asarray(file.convert("RGB"))
+            with path.open("rb") as file, Image.open(file) as opened:
+                image = np.asarray(opened.convert("RGB"))
         except (OSError, UnidentifiedImageError, SyntaxError) as error:
             broken.append(f"{path}: not a readable image ({error})")
             continue

@@ -1,5 +1,7 @@
 """Folders wherever they lie: on local disks, or in object stores through epath."""
 
+import pathlib
+
 from etils import epath
 
 from encnet_jax.errors import UserError
@@ -8,6 +10,24 @@ from encnet_jax.errors import UserError
 def is_remote(path) -> bool:
     """Tells whether a path lies in an object store, where nothing can be locked."""
     return "://" in str(path)
+
+
+def local_path(path: str, flag: str) -> pathlib.Path:
+    """Returns a path of what libraries write to disks only.
+
+    Args:
+        path: a file or folder.
+        flag: where the user named it, for the error.
+
+    Raises:
+        UserError: it lies in an object store.
+    """
+    if is_remote(path):
+        raise UserError(
+            f"{flag} is {path}, wanted a place on a disk: write it there, then copy it"
+            " (gcloud storage cp -r, aws s3 cp --recursive)"
+        )
+    return pathlib.Path(path).expanduser()
 
 
 def check(path) -> None:

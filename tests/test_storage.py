@@ -1,44 +1,51 @@
-"""Workdirs and data in object stores: all but Orbax's arrays, without a store."""
+"""Workdirs and data in object stores: real clients, and a store on this machine."""
 
 import json
+import re
 
-import fsspec
+import fake_gcs
+import jax
+import made_datasets
 import numpy as np
+import processes
 import pytest
 from etils import epath
-from fsspec.implementations.memory import MemoryFileSystem
 from joined_tasks import settings
 
+from encnet_jax import (
+    checkpoint,
+    eval_run,
+    integrity,
+    predict_lib,
+    storage,
+    train_lib,
+    workdir,
+)
 from encnet_jax import config as config_lib
-from encnet_jax import integrity, storage, workdir
-from encnet_jax.data import arrays, catalog
+from encnet_jax.data import arrays, builders, catalog
+from encnet_jax.data.export_arrays import export_arrays
+from encnet_jax.data.export_images import export_images
+from encnet_jax.data.prepare import prepare
 from encnet_jax.errors import UserError
-from encnet_jax.report import events, tables
+from encnet_jax.report import events, submission, tables
 from encnet_jax.report.logbook import Logbook
 
 
-class Bucket(MemoryFileSystem):
-    """Takes the place of gcsfs: objects by name, folders only as parts of names."""
-
-    protocol, cachable = ("gs", "gcs"), False
-    store, pseudo_dirs = {}, [""]
-
-    def __init__(self, **options):
-        super().__init__()
-
-    @classmethod
-    def _strip_protocol(cls, path):
-        return super()._strip_protocol(str(path).removeprefix("gs://"))
+@pytest.fixture(scope="module")
+def server():
+    # TensorStore reads the variables once, gcsfs some of them when it is imported.
+    with fake_gcs.Server() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        pytest.importorskip("gcsfs")
+        yield server
 
 
 @pytest.fixture
-def bucket():
-    fsspec.register_implementation("gcs", Bucket, clobber=True)
-    Bucket.store.clear()
-    Bucket.pseudo_dirs[:] = [""]
-    path = epath.Path("gs://bucket")
-    path.mkdir()
-    return path
+def bucket(server, request):
+    server.objects.clear()
+    # One for each test: gcsfs remembers listings.
+    return epath.Path("gs://" + re.sub("[^a-z]+", "-", request.node.name).strip("-"))
 
 
 def test_a_run_keeps_its_files_in_a_bucket(bucket):
@@ -84,6 +91,54 @@ def test_arrays_are_read_from_a_bucket(bucket):
     np.testing.assert_array_equal(source.example("val", 1).image, images[1])
 
 
+def test_prepared_data_is_read_from_a_bucket(bucket, server, tmp_path):
+    made_datasets.ade20k(tmp_path / "source")
+    prepare("ade20k", source=str(tmp_path / "source"), data_dir=str(tmp_path / "data"))
+    server.upload(tmp_path / "data", f"{bucket}/data")
+    check = processes.start(
+        *("-m", "encnet_jax.data.check", "--config=configs/ade20k.py"),
+        f"--config.data.data_dir={bucket}/data",
+        **server.environment,
+    )
+    [told] = processes.succeed(check)
+    assert "no problems found" in told
+
+
+def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_path):
+    for name in ("a", "b"):
+        made_datasets.write(
+            tmp_path / f"images/{name}.png", made_datasets.image(0, "PNG")
+        )
+        mask = made_datasets.png(made_datasets.raw_mask(0, range(3)))
+        made_datasets.write(tmp_path / f"masks/{name}.png", mask)
+    server.upload(tmp_path, f"{bucket}/my")
+    config = config_lib.load("configs/folder.py:tiny")
+    config.data.folder.images = f"{bucket}/my/images"
+    config.data.folder.masks = f"{bucket}/my/masks"
+    config.data.folder.class_names = ("one", "two", "three")
+    count = export_images(config.data, split="val", count=9, output=f"{bucket}/out")
+    names = {path.name for path in (bucket / "out/labels").iterdir()}
+    assert (count, names) == (2, {"a.png", "b.png"})
+    found = predict_lib.list_images(bucket / "out/images")
+    assert [path.name for path in found] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: prepare("camvid", source=None, data_dir=path),
+        lambda path: export_arrays("camvid", data_dir=path),
+        lambda path: submission.find("ade20k", f"{path}/a.zip"),
+        lambda path: builders.prepared(catalog.named_info("scenes"), path),
+    ],
+    ids=["prepare", "export_arrays", "submission", "scenes"],
+)
+def test_what_is_written_on_disks_only_says_so(write, bucket, server):
+    with pytest.raises(UserError, match=f"is {bucket}.*, wanted a place on a disk"):
+        write(str(bucket))
+    assert not server.objects
+
+
 @pytest.mark.parametrize("path", ["nowhere://bucket/a", "az://bucket/a"])
 def test_stores_out_of_reach_are_named(path):
     with pytest.raises(UserError, match=f"{path} cannot be reached .*pip install"):
@@ -91,3 +146,37 @@ def test_stores_out_of_reach_are_named(path):
     with pytest.raises(UserError, match="cannot be reached"):
         with workdir.locked(path):
             pass
+
+
+def test_a_run_in_a_bucket_survives_damage_and_is_scored(bucket, server, capsys):
+    run = f"{bucket}/runs/a"
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.train.checkpoint_every_steps = 2
+    train_lib.train(config, run)
+    trained, _ = checkpoint.restore_variables(run)
+    newest = {
+        key: content
+        for key, (_, content) in server.objects.items()
+        if "/checkpoints/4/" in key[1]
+    }
+    names = {key[1].partition("/checkpoints/4/")[2] for key in newest}
+    sealed = json.loads((bucket / "runs/a/checkpoints/4/sha256.json").read_text())
+    assert names - set(sealed) == {
+        "sha256.json",
+        "_CHECKPOINT_METADATA",
+        "commit_success.txt",
+    }
+
+    largest = max(newest, key=lambda key: len(newest[key]))
+    content = bytearray(newest[largest])
+    content[len(content) // 2] ^= 1
+    server.objects[largest] = (next(server.generations), bytes(content))
+    train_lib.train(config, run)
+    told = capsys.readouterr().out
+    assert "has changed since it was written; going on from 2" in told
+    assert "resuming at step 2 of 4" in told
+    repeated, _ = checkpoint.restore_variables(run)
+    jax.tree.map(np.testing.assert_array_equal, repeated, trained)
+
+    report = eval_run.evaluate_run(run)
+    assert json.loads((bucket / "runs/a/report.json").read_text()) == report

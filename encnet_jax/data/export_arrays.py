@@ -7,14 +7,13 @@ All images of the data set must have one size.
 
 import argparse
 import os
-import pathlib
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from encnet_jax import cli
+from encnet_jax import cli, storage
 from encnet_jax.data import cifar
 from encnet_jax.data.augment import input_size
 from encnet_jax.data.catalog import named_info
@@ -34,13 +33,14 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
             with data.input_scale = 1.
 
     Raises:
-        UserError: it is not prepared, has images of several sizes, or shards are there.
+        UserError: it is not prepared, has images of several sizes, shards are there,
+            or data_dir lies in an object store.
     """
     info = named_info(name)
     if name == "cifar10":
         return cifar.export(info, data_dir)
+    folder = storage.local_path(data_dir, "--data_dir") / name
     source = TfdsSource(info, data_dir)
-    folder = pathlib.Path(data_dir).expanduser() / name
     if any(folder.glob("*.npz")):
         raise UserError(f"{folder} holds .npz files already; remove them to write anew")
     files = []

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 
 from absl import flags
+from etils import epath
 from PIL import Image
 
 from encnet_jax import cli
 from encnet_jax.data import open_dataset
 from encnet_jax.errors import UserError
-from encnet_jax.report.pictures import colourise
+from encnet_jax.report.pictures import colourise, save_png
 
 
 def export_images(data, *, split: str, count: int, output: str) -> int:
@@ -37,7 +38,7 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
             f"{data.name} has one label for each image; wanted a data set whose pixels"
             " are labelled"
         )
-    folders = [pathlib.Path(output) / name for name in ("images", "labels")]
+    folders = [epath.Path(output) / name for name in ("images", "labels")]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -45,7 +46,7 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         name = f"{pathlib.PurePath(example['id']).stem}.png"
         label = colourise(example["label"], dataset.info.colours)
         for folder, pixels in zip(folders, (example["image"], label), strict=True):
-            Image.fromarray(pixels).save(folder / name)
+            save_png(folder / name, Image.fromarray(pixels))
         written += 1
     return written
 

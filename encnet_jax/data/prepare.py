@@ -12,7 +12,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from encnet_jax import cli
+from encnet_jax import cli, storage
 from encnet_jax.data import builders
 from encnet_jax.data.catalog import named_info
 from encnet_jax.data.download import download
@@ -32,9 +32,11 @@ def prepare(
         data_dir: Where prepared data sets lie.
 
     Raises:
-        UserError: it is prepared already, cannot be prepared, or a file is broken.
+        UserError: it is prepared already, cannot be prepared, a file is broken, or
+            data_dir lies in an object store.
     """
     info = named_info(name)
+    storage.local_path(data_dir, "--data_dir")
     builder = builders.builder(info, data_dir)
     if builder.is_prepared():
         raise UserError(

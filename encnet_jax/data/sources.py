@@ -1,8 +1,9 @@
 """Random access to stored examples: prepared by TFDS, or files in folders."""
 
 import os
-import pathlib
 from typing import Any
+
+from etils import epath
 
 from encnet_jax.data import builders
 from encnet_jax.data.catalog import DatasetInfo
@@ -103,12 +104,13 @@ class FolderSource(RecordSource):
 
     def record(self, split: str, index: int) -> Record:
         image_file, mask_file = self._files[split][index]
-        if not os.path.exists(mask_file):
+        image, mask = epath.Path(image_file), epath.Path(mask_file)
+        if not mask.exists():
             raise UserError(_no_mask(image_file, mask_file))
         return Record(
-            name=pathlib.Path(image_file).stem,
-            image=pathlib.Path(image_file).read_bytes(),
-            mask=grey_mask(pathlib.Path(mask_file).read_bytes(), mask_file),
+            name=image.stem,
+            image=image.read_bytes(),
+            mask=grey_mask(mask.read_bytes(), mask_file),
             image_file=image_file,
             mask_file=mask_file,
         )
@@ -127,7 +129,7 @@ def pair_files(
         UserError: a folder is missing or without images, two images share a stem, or
             (require_masks) an image has no mask.
     """
-    images, masks = pathlib.Path(images), pathlib.Path(masks)
+    images, masks = epath.Path(images), epath.Path(masks)
     for folder in (images, masks):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; wanted images or masks there")
@@ -145,6 +147,6 @@ def pair_files(
     if require_masks:
         there = {path.name for path in masks.iterdir()}
         for image_file, mask_file in pairs:
-            if pathlib.Path(mask_file).name not in there:
+            if epath.Path(mask_file).name not in there:
                 raise UserError(_no_mask(image_file, mask_file))
     return pairs

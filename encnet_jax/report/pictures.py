@@ -1,6 +1,7 @@
 """Pictures of labels and predictions."""
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from encnet_jax.losses import IGNORE_LABEL
@@ -34,8 +35,14 @@ def side_by_side(
     return np.concatenate(panels, axis=1)
 
 
-def save_index_png(path, ids: np.ndarray, colours: np.ndarray) -> None:
+def save_index_png(path: epath.Path, ids: np.ndarray, colours: np.ndarray) -> None:
     """Writes uint8[H, W] ids as an indexed 8-bit PNG, the colours in its palette."""
     picture = Image.fromarray(ids)
     picture.putpalette(colourise(np.arange(256, dtype=np.uint8), colours).tobytes())
-    picture.save(path)
+    save_png(path, picture)
+
+
+def save_png(path: epath.Path, picture: Image.Image) -> None:
+    """Writes a PNG, on a disk or in an object store."""
+    with path.open("wb") as file:
+        picture.save(file, "PNG")

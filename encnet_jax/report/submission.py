@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from encnet_jax import storage
 from encnet_jax.data.info import voc_colours
 from encnet_jax.errors import UserError
 
@@ -65,7 +66,8 @@ def find(name: str, output: str) -> Server:
     """Returns a server by name.
 
     Raises:
-        UserError: there is none, or it does not take archives of that suffix.
+        UserError: there is none, it does not take archives of that suffix, or output
+            lies in an object store.
     """
     if name not in SERVERS:
         raise UserError(
@@ -77,6 +79,7 @@ def find(name: str, output: str) -> Server:
         raise UserError(
             f"--output is {output!r}; {name} takes an archive named *{wanted}"
         )
+    storage.local_path(output, "--output")
     return server
 
 

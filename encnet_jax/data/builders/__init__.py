@@ -8,6 +8,7 @@ import pathlib
 import tempfile
 from collections.abc import Sequence
 
+from encnet_jax import storage
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
 from encnet_jax.data.unfinished import preparing
@@ -49,10 +50,12 @@ def prepared(info: DatasetInfo, data_dir: str):
     """Returns the builder of a prepared data set, preparing generated ones.
 
     Raises:
-        UserError: it is not prepared in data_dir, or this version cannot prepare it.
+        UserError: it is not prepared in data_dir, this version cannot prepare it,
+            or it would have to be generated in an object store.
     """
     found = builder(info, data_dir)
     if not found.is_prepared() and info.name in GENERATED:
+        storage.local_path(data_dir, "data.data_dir")
         download_and_prepare(found)
     if not found.is_prepared():
         raise UserError(
