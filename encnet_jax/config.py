@@ -93,6 +93,7 @@ _POSITIVE = (
     "eval.crop_size",
     "eval.batch_size",
 )
+_DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
 # Fields a run may change between starts: they alter neither the weights nor their
 # order.
 FREE_FIELDS = (
@@ -289,10 +290,12 @@ def _flatten(node: dict, prefix: str) -> Iterator[tuple[str, object]]:
 def first_difference(old, new) -> str | None:
     """Names the first field in which two configurations differ for good, or None.
 
-    Fields of FREE_FIELDS may differ.
+    Fields of FREE_FIELDS may differ. Those that others follow from come first: a
+    changed model is told as such, not by one of its widths.
     """
     old, new = flatten(old), flatten(new)
-    for field in sorted(old.keys() | new.keys()):
+    fields = sorted(old.keys() | new.keys(), key=lambda x: (x not in _DECISIVE, x))
+    for field in fields:
         if not field.startswith(FREE_FIELDS) and old.get(field) != new.get(field):
             return f"{field} was {old.get(field)!r} and is now {new.get(field)!r}"
     return None

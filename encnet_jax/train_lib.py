@@ -107,11 +107,11 @@ def _loop(state, step_fn, batches, config, logbook, saver, tracer, stop) -> None
         saver.step_done(state, step)
         if stop.agreed():
             saver.save(state, step)
-            logbook.note(
+            logbook.finish(
                 f"stopped by {stop.reason} at step {step}; the same command goes on"
             )
             return
-    logbook.note(f"trained {total_steps} steps; checkpoints in {logbook.workdir}")
+    logbook.finish(f"trained {total_steps} steps; checkpoints in {logbook.workdir}")
 
 
 class _Saver:

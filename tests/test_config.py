@@ -102,6 +102,9 @@ def test_json_round_trip_and_first_difference():
         config_lib.first_difference(config, same)
         == "optim.momentum was 0.9 and is now 0.8"
     )
+    same.model.name, same.model.aux_channels = "fcn", 7  # The second follows.
+    difference = config_lib.first_difference(config, same)
+    assert difference == "model.name was 'encnet' and is now 'fcn'"
 
 
 @pytest.fixture

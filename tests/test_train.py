@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from functools import partial
 
 import jax
@@ -258,6 +259,19 @@ def test_time_limit_saves_and_stops(tmp_path):
     config = smoke_config(**{"train.max_minutes": 1e-9})
     train_lib.train(config, str(tmp_path / "run"))
     assert checkpoint.find_step(str(tmp_path / "run")) == 1
+
+
+def test_the_bar_says_what_it_waits_for_and_ends_above_the_last_line(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    config = config_lib.resolve(smoke_config(), 64)
+    with Logbook(str(tmp_path), config, start_step=0) as logbook:
+        assert "compiling" in capsys.readouterr().out
+        logbook.step_done(1, {})
+        logbook.finish("trained")
+    told = capsys.readouterr().out
+    assert "compiling" not in told and told.endswith("\ntrained\n")
 
 
 def test_init_from_another_run_skips_only_what_is_named(finished, tmp_path, capsys):

@@ -27,6 +27,7 @@ class Logbook:
             unit="step",
             disable=self._writer is None,
         )
+        self._bar.set_postfix_str("compiling")
         self._learning_rate = optim.learning_rate(
             config.optim,
             total_steps=config.train.total_steps,
@@ -55,6 +56,8 @@ class Logbook:
 
         What is due is fetched one step later, so that the device always has work.
         """
+        if self._bar.n == self._bar.initial:
+            self._bar.set_postfix_str("", refresh=False)
         self._bar.update()
         if self._pending:
             self._write(*self._pending)
@@ -125,3 +128,9 @@ class Logbook:
         """Prints a line above the progress bar."""
         if self._writer:
             self._bar.write(line)
+
+    def finish(self, line: str) -> None:
+        """Ends the progress bar and prints a last line below it."""
+        self._bar.close()
+        if self._writer:
+            print(line)
