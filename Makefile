@@ -13,9 +13,10 @@ demo: $(VENV)/installed
 	$(BIN)/python -m encnet_jax.data.export_images --config configs/quickstart.py --output $(RUN)
 	$(BIN)/python eval.py --workdir $(RUN)
 	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/images --output $(RUN)/pictures
+	$(BIN)/python -m encnet_jax.report compare $(RUN) --titles prediction --output $(RUN)/compare.png
 	@echo
 	@echo "score:    $(RUN)/report.json (the table above)"
-	@echo "pictures: $(RUN)/pictures (look at the *_overlay.png)"
+	@echo "pictures: $(RUN)/compare.png (image, truth, prediction), $(RUN)/pictures (*_overlay.png)"
 	@echo "curves:   $(BIN)/tensorboard --logdir runs"
 
 test: $(VENV)/installed
