@@ -91,6 +91,18 @@ def test_arrays_are_read_from_a_bucket(bucket):
     np.testing.assert_array_equal(source.example("val", 1).image, images[1])
 
 
+def test_two_processes_share_a_run_in_a_bucket(bucket, server):
+    run = f"{bucket}/runs/a"
+    command = ("train.py", *processes.SMOKE, f"--workdir={run}")
+    processes.succeed(*processes.start_joined(2, *command))
+    names = [name for _, name in server.objects]
+    for process in (0, 1):
+        assert any(f"/variables/ocdbt.process_{process}/d/" in name for name in names)
+    assert sum("/events.out.tfevents" in name for name in names) == 1
+    assert checkpoint.find_step(run) == 4
+    assert eval_run.evaluate_run(run)["step"] == 4
+
+
 def test_prepared_data_is_read_from_a_bucket(bucket, server, tmp_path):
     made_datasets.ade20k(tmp_path / "source")
     prepare("ade20k", source=str(tmp_path / "source"), data_dir=str(tmp_path / "data"))

@@ -28,6 +28,7 @@ class Logbook:
             disable=self._writer is None,
         )
         self._bar.set_postfix_str("compiling")
+        self._compiling = True
         self._learning_rate = optim.learning_rate(
             config.optim,
             total_steps=config.train.total_steps,
@@ -56,8 +57,9 @@ class Logbook:
 
         What is due is fetched one step later, so that the device always has work.
         """
-        if self._bar.n == self._bar.initial:
+        if self._compiling:
             self._bar.set_postfix_str("", refresh=False)
+            self._compiling = False
         self._bar.update()
         if self._pending:
             self._write(*self._pending)
