@@ -1,6 +1,8 @@
 """Folders wherever they lie: on local disks, or in object stores through epath."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 from etils import epath
 
@@ -31,19 +33,53 @@ def local_path(path: str, flag: str) -> pathlib.Path:
 
 
 def check(path) -> None:
-    """Makes sure that a path's file system can be reached.
+    """Makes sure that an object store can be reached; the path may be new.
 
     Raises:
-        UserError: an unknown scheme, its package is missing, no such bucket, no rights.
+        UserError: an unknown scheme, its package is missing, no answer.
+    """
+    if is_remote(path):
+        with _reached(path):
+            epath.Path(path).exists()
+
+
+def check_there(path) -> None:
+    """Makes sure that a folder in an object store is there.
+
+    Raises:
+        UserError: as check, and where there is no such folder or bucket.
     """
     if not is_remote(path):
         return
+    with _reached(path):
+        there = epath.Path(path).exists()
+    if not there:
+        raise UserError(
+            f"{path} is not there, or may not be seen; wanted a folder of a bucket"
+        )
+
+
+def check_writable(path) -> None:
+    """Makes sure that a folder in an object store takes files, by writing one.
+
+    Raises:
+        UserError: as check, and where there is no such bucket or no right to write.
+    """
+    if is_remote(path):
+        with _reached(path):
+            probe = epath.Path(path) / ".probe"
+            probe.write_text("")
+            probe.unlink()
+
+
+@contextlib.contextmanager
+def _reached(path) -> Iterator[None]:
     try:
-        epath.Path(path).exists()
+        yield
     except Exception as error:  # Every package has errors of its own.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
             f"{path} cannot be reached ({reason}); wanted a local folder, or gs://,"
-            " s3:// or az:// with its package (pip install gcsfs, s3fs or adlfs) and"
-            " the right to use it"
+            " s3:// or az:// with its package (pip install gcsfs, s3fs or adlfs), a"
+            " bucket that is there, and the right to use it"
         ) from None

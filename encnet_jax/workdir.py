@@ -33,7 +33,7 @@ def locked(workdir: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(workdir: str) -> Iterator[None]:
-    storage.check(workdir)
+    storage.check_writable(workdir)
     path = epath.Path(workdir)
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ OBJECT = r"/(?:download/)?storage/v1/b/([^/]+)/o/([^/]+)"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Holds `objects`: (bucket, name) -> (generation, content). Buckets need no making.
+    """Holds `objects`: (bucket, name) -> (generation, content), and `buckets` by name.
 
     Attributes:
         url: where it listens.
@@ -30,7 +30,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.objects, self.uploads = {}, {}
+        self.buckets, self.objects, self.uploads = set(), {}, {}
         self.generations, self.lock = itertools.count(1), threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.environment = {
@@ -202,6 +202,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             objects[target] = (next(self.server.generations), content)
             resource = self._resource(target)
         self._json(resource if move else {"done": True, "resource": resource})
+
+    def parse_request(self) -> bool:
+        """Takes a request; refuses at once those to buckets that are not there."""
+        if not super().parse_request():
+            return False
+        bucket = re.search(r"/b/([^/?]+)", self.path)
+        if bucket and bucket[1] in self.server.buckets:
+            return True
+        self._json({"error": {"message": "The specified bucket does not exist."}}, 404)
+        return False
 
     def _json(self, value, status=200):
         headers = {"Content-Type": "application/json"}

@@ -22,7 +22,7 @@ from encnet_jax import (
     workdir,
 )
 from encnet_jax import config as config_lib
-from encnet_jax.data import arrays, builders, catalog
+from encnet_jax.data import arrays, builders, catalog, open_dataset
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.export_images import export_images
 from encnet_jax.data.prepare import prepare
@@ -45,7 +45,9 @@ def server():
 def bucket(server, request):
     server.objects.clear()
     # One for each test: gcsfs remembers listings.
-    return epath.Path("gs://" + re.sub("[^a-z]+", "-", request.node.name).strip("-"))
+    name = re.sub("[^a-z]+", "-", request.node.name).strip("-")
+    server.buckets.add(name)
+    return epath.Path(f"gs://{name}")
 
 
 def test_a_run_keeps_its_files_in_a_bucket(bucket):
@@ -149,6 +151,16 @@ def test_what_is_written_on_disks_only_says_so(write, bucket, server):
     with pytest.raises(UserError, match=f"is {bucket}.*, wanted a place on a disk"):
         write(str(bucket))
     assert not server.objects
+
+
+def test_a_bucket_that_is_not_there_is_named(server):
+    config = config_lib.load("configs/folder.py:tiny")
+    config.data.data_dir = "gs://nobucket/data"
+    with pytest.raises(UserError, match="gs://nobucket/data is not there"):
+        open_dataset(config.data)
+    with pytest.raises(UserError, match="gs://nobucket/a cannot be .*FileNotFound"):
+        with workdir.locked("gs://nobucket/a"):
+            pass
 
 
 @pytest.mark.parametrize("path", ["nowhere://bucket/a", "az://bucket/a"])

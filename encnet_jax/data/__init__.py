@@ -20,7 +20,7 @@ def open_dataset(data: Any) -> Dataset:
         UserError: it is unknown, not prepared, out of reach, or (reader 'tfds')
             TensorFlow is not installed.
     """
-    storage.check(data.data_dir)
+    storage.check_there(data.data_dir)
     info = dataset_info(data)
     if info.task == "classification":
         return _open_images(info, data)
