@@ -13,6 +13,7 @@ from encnet_jax import parallel, precise_norm, tasks
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.eval_lib import watched_examples
+from encnet_jax.protocols import PROTOCOLS
 from encnet_jax.report import submission, tables
 from encnet_jax.signals import Stopped, StopRequest
 
@@ -184,6 +185,9 @@ def load(
         if not step_wanted.isdigit():
             raise UserError(f"--checkpoint is {step_wanted!r}, wanted a step or 'best'")
         step_wanted = int(step_wanted)
+    if protocol not in (None, *PROTOCOLS):
+        known = ", ".join(PROTOCOLS)
+        raise UserError(f"--protocol is {protocol!r}, wanted one of: {known}")
     step = checkpoint_lib.find_step(workdir, step_wanted)
     variables, saved = checkpoint_lib.restore_variables(workdir, step)
     saved = config_lib.completed(saved)

@@ -1,6 +1,7 @@
 """TPU chips: what they offer, and slices of them that need not be there."""
 
 import os
+import re
 from typing import NamedTuple
 
 import jax
@@ -46,7 +47,7 @@ def open_topology(name: str) -> tuple[Chip, list]:
         UserError: no such chip or shape, or libtpu is not installed.
     """
     generation, _, shape = name.partition(":")
-    if generation not in CHIPS or not shape:
+    if generation not in CHIPS or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
         raise UserError(
             f"--topology is {name!r}, wanted CHIP:SHAPE such as v5e:2x4 or v4:2x2x1;"
             f" chips: {', '.join(CHIPS)}"

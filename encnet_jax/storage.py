@@ -1,7 +1,9 @@
 """Folders wherever they lie: on local disks, or in object stores through epath."""
 
 import contextlib
+import logging
 import pathlib
+import re
 from collections.abc import Iterator
 
 from etils import epath
@@ -10,12 +12,19 @@ from encnet_jax.errors import UserError
 
 
 def is_remote(path) -> bool:
-    """Tells whether a path lies in an object store, where nothing can be locked."""
+    """Tells whether a path lies in an object store, where nothing can be locked.
+
+    Raises:
+        UserError: 'gs:/', which would be a local folder of that name.
+    """
+    mistyped = re.match(r"(gs|s3|az):/(?!/)", str(path))
+    if mistyped:
+        raise UserError(f"{path} has one slash, wanted {mistyped[1]}://BUCKET/FOLDER")
     return "://" in str(path)
 
 
 def local_path(path: str, flag: str) -> pathlib.Path:
-    """Returns a path of what libraries write to disks only.
+    """Returns a path of what libraries read from and write to disks only.
 
     Args:
         path: a file or folder.
@@ -26,7 +35,7 @@ def local_path(path: str, flag: str) -> pathlib.Path:
     """
     if is_remote(path):
         raise UserError(
-            f"{flag} is {path}, wanted a place on a disk: write it there, then copy it"
+            f"{flag} is {path}, wanted a place on a disk; copy between the two"
             " (gcloud storage cp -r, aws s3 cp --recursive)"
         )
     return pathlib.Path(path).expanduser()
@@ -52,11 +61,8 @@ def check_there(path) -> None:
     if not is_remote(path):
         return
     with _reached(path):
-        there = epath.Path(path).exists()
-    if not there:
-        raise UserError(
-            f"{path} is not there, or may not be seen; wanted a folder of a bucket"
-        )
+        if not epath.Path(path).exists():
+            raise FileNotFoundError(path)
 
 
 def check_writable(path) -> None:
@@ -74,8 +80,14 @@ def check_writable(path) -> None:
 
 @contextlib.contextmanager
 def _reached(path) -> Iterator[None]:
+    # It logs tracebacks of what is told in one line here.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     try:
         yield
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is not there, or may not be seen; wanted a folder of a bucket"
+        ) from None
     except Exception as error:  # Every package has errors of its own.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(

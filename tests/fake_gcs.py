@@ -80,11 +80,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._json({}, 404)
 
     def do_POST(self):  # noqa: N802
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if "upload_id" in self.query:
-            return self._continue_upload(body)
+            return self._continue_upload(self.body)
         if found := self._match(r"/upload/storage/v1/b/([^/]+)/o"):
-            return self._upload(found[0], body)
+            return self._upload(found[0], self.body)
         if found := self._match(OBJECT + r"/moveTo/o/([^/]+)"):
             bucket, source, target = found
             return self._copy((bucket, source), (bucket, target), move=True)
@@ -207,6 +206,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Takes a request; refuses at once those to buckets that are not there."""
         if not super().parse_request():
             return False
+        # Whatever is refused, or its body would be taken for the next request.
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         bucket = re.search(r"/b/([^/?]+)", self.path)
         if bucket and bucket[1] in self.server.buckets:
             return True

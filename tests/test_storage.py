@@ -158,8 +158,11 @@ def test_a_bucket_that_is_not_there_is_named(server):
     config.data.data_dir = "gs://nobucket/data"
     with pytest.raises(UserError, match="gs://nobucket/data is not there"):
         open_dataset(config.data)
-    with pytest.raises(UserError, match="gs://nobucket/a cannot be .*FileNotFound"):
+    with pytest.raises(UserError, match="gs://nobucket/a is not there"):
         with workdir.locked("gs://nobucket/a"):
+            pass
+    with pytest.raises(UserError, match="gs:/a/b has one slash, wanted gs://BUCKET"):
+        with workdir.locked("gs:/a/b"):
             pass
 
 

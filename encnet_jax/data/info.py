@@ -6,6 +6,8 @@ from importlib import resources
 
 import numpy as np
 
+from encnet_jax import storage
+
 IGNORE_ID = 255  # Pixels with this train id are neither trained nor scored.
 UNKNOWN_ID = 254  # What id_map holds for raw values that the data set does not define.
 
@@ -50,6 +52,9 @@ class DatasetInfo:
 
     def how_to_prepare(self, data_dir: str) -> str:
         """Returns `preparation` for a folder of prepared data sets."""
+        if storage.is_remote(data_dir):
+            done = self.preparation.replace(" DIR", " data")
+            return f"{done}; then copy data/{self.stored_as or self.name} to {data_dir}"
         return self.preparation.replace(" DIR", f" {data_dir}")
 
 

@@ -45,7 +45,7 @@ def prepare(
         )
     sources = [source] if isinstance(source, str) else list(source or ())
     for path in sources:
-        if not pathlib.Path(path).exists():
+        if not storage.local_path(path, "--source").exists():
             raise UserError(f"--source {path}: no such file or folder")
     if not sources and name not in builders.GENERATED:
         sources = _downloaded(info, data_dir)
