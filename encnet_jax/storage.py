@@ -80,8 +80,10 @@ def check_writable(path) -> None:
 
 @contextlib.contextmanager
 def _reached(path) -> Iterator[None]:
-    # It logs tracebacks of what is told in one line here.
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    # gcsfs logs tracebacks of what is told in one line here.
+    logger = logging.getLogger("gcsfs")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     except FileNotFoundError:
@@ -95,3 +97,5 @@ def _reached(path) -> Iterator[None]:
             " s3:// or az:// with its package (pip install gcsfs, s3fs or adlfs), a"
             " bucket that is there, and the right to use it"
         ) from None
+    finally:
+        logger.setLevel(level)
