@@ -8,7 +8,7 @@ from etils import epath
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from encnet_jax import eval_run, parallel
+from encnet_jax import eval_run, parallel, storage
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.report import pictures
@@ -33,8 +33,10 @@ def predict_files(
         Exit status: 0, or 1 if an image could not be read (the others are done).
 
     Raises:
-        UserError: nothing to do, or no such checkpoint.
+        UserError: nothing to do, no such checkpoint, or output lies in a bucket that
+            cannot be written to.
     """
+    storage.check_writable(output)
     paths = list_images(epath.Path(source))
     parallel.enable_compilation_cache()
     evaluator, variables, config, step = eval_run.load(

@@ -27,7 +27,7 @@ from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.export_images import export_images
 from encnet_jax.data.prepare import prepare
 from encnet_jax.errors import UserError
-from encnet_jax.report import events, submission, tables
+from encnet_jax.report import events, figures, submission, tables
 from encnet_jax.report.logbook import Logbook
 
 
@@ -161,6 +161,13 @@ def test_a_bucket_that_is_not_there_is_named(server):
     with pytest.raises(UserError, match="gs://nobucket/a is not there"):
         with workdir.locked("gs://nobucket/a"):
             pass
+    for write in (
+        lambda path: predict_lib.predict_files("runs/a", "images", path),
+        lambda path: export_images(config.data, split="val", count=1, output=path),
+        lambda path: figures.save(None, f"{path}/a.png", dpi=1),
+    ):
+        with pytest.raises(UserError, match="gs://nobucket/out is not there"):
+            write("gs://nobucket/out")
     with pytest.raises(UserError, match="gs:/a/b has one slash, wanted gs://BUCKET"):
         with workdir.locked("gs:/a/b"):
             pass

@@ -14,7 +14,7 @@ from absl import flags
 from etils import epath
 from PIL import Image
 
-from encnet_jax import cli
+from encnet_jax import cli, storage
 from encnet_jax.data import open_dataset
 from encnet_jax.errors import UserError
 from encnet_jax.report.pictures import colourise, save_png
@@ -30,8 +30,10 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         output: Folder; DIR/images and DIR/labels are made in it.
 
     Raises:
-        UserError: the data set is not there, lacks the split, or has no label maps.
+        UserError: the data set is not there, lacks the split, or has no label maps;
+            or output lies in a bucket that cannot be written to.
     """
+    storage.check_writable(output)
     dataset = open_dataset(data)
     if dataset.info.task != "segmentation":
         raise UserError(

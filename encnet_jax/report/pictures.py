@@ -43,6 +43,6 @@ def save_index_png(path: epath.Path, ids: np.ndarray, colours: np.ndarray) -> No
 
 
 def save_png(path: epath.Path, picture: Image.Image) -> None:
-    """Writes a PNG, on a disk or in an object store."""
+    """Writes a picture of any mode as PNG, on a disk or in an object store."""
     with path.open("wb") as file:
         picture.save(file, "PNG")
