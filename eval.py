@@ -42,7 +42,7 @@ def main(argv):
             flags.DEFINE_integer(name, None, meaning, 0, flag_values=values)
 
     values = cli.parse(argv, define, about=__doc__, required=("workdir",))
-    from encnet_jax import eval_run
+    from encnet_jax.evaluate import run as run_lib
 
     cli.join_processes(values)
 
@@ -56,9 +56,9 @@ def main(argv):
         "fields": {name: value for name, value in given.items() if value is not None},
     }
     if values.submission:
-        eval_run.submit_run(values.workdir, values.submission, values.output, **options)
+        run_lib.submit_run(values.workdir, values.submission, values.output, **options)
     else:
-        eval_run.evaluate_run(values.workdir, **options)
+        run_lib.evaluate_run(values.workdir, **options)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(argv):
 
     required = ("workdir", "input", "output")
     values = cli.parse(argv, define, about=__doc__, required=required)
-    from encnet_jax import predict_lib
+    from encnet_jax.evaluate import predict as predict_lib
 
     return predict_lib.predict_files(
         values.workdir, values.input, values.output, checkpoint=values.checkpoint

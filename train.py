@@ -26,11 +26,11 @@ def main(argv):
 
     values = cli.parse(argv, define, about=__doc__, required=("config",))
     # Imported late, so that a mistyped flag is told at once.
-    from encnet_jax import train_lib
+    from encnet_jax.train import loop
 
     cli.join_processes(values)
 
-    train_lib.train(values.config, values.workdir or f"runs/{cli.config_name(values)}")
+    loop.train(values.config, values.workdir or f"runs/{cli.config_name(values)}")
 
 
 if __name__ == "__main__":

@@ -16,19 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measure
-from configs import base
 from encnet_jax import config as config_lib
-from encnet_jax import models, parallel
-from encnet_jax.eval_lib import Evaluator
-from encnet_jax.metrics import ConfusionMatrix
+from encnet_jax import models
+from encnet_jax.config import defaults
 from encnet_jax.models.resize import resize_bilinear
+from encnet_jax.pods import parallel
 from encnet_jax.preprocess import normalise
-from encnet_jax.protocols import canvas, windows
+from encnet_jax.scoring.evaluator import Evaluator
+from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.protocols import canvas, windows
 
 
 def make_config(args):
     """Returns the resolved configuration of the measurement."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.architecture = "release"
     config.model.backbone = args.backbone
     config.model.dtype = args.dtype

@@ -81,8 +81,9 @@ def start(workdir: pathlib.Path, steps: int) -> subprocess.Popen:
 def run_child(workdir: pathlib.Path, steps: int) -> int:
     """Trains, and keeps in a file what it is at."""
     import train
-    from encnet_jax import cli, train_lib
-    from encnet_jax.validate import Validator
+    from encnet_jax import cli
+    from encnet_jax.train import loop
+    from encnet_jax.train.validate import Validator
 
     def noted(phase, function):
         def wrapper(*args):
@@ -95,7 +96,7 @@ def run_child(workdir: pathlib.Path, steps: int) -> int:
         return wrapper
 
     Validator.score = noted("evaluation", Validator.score)
-    train_lib._loop = noted("steps", train_lib._loop)
+    loop._loop = noted("steps", loop._loop)
     flags = (f"--workdir={workdir}", f"--config.train.total_steps={steps}")
     return cli.run(train.main, ["train.py", *COMMAND, *flags])
 
@@ -179,12 +180,10 @@ def differences_at(step: int, quiet: pathlib.Path, shot: pathlib.Path) -> list[s
     """Returns a line for each array that differs in the checkpoints of a step."""
     import jax
 
-    from encnet_jax import checkpoint
+    from encnet_jax.checkpoints import read
 
     ours, theirs = (
-        jax.tree_util.tree_leaves_with_path(
-            checkpoint.restore_variables(str(run), step)[0]
-        )
+        jax.tree_util.tree_leaves_with_path(read.restore_variables(str(run), step)[0])
         for run in (quiet, shot)
     )
     return [

@@ -13,21 +13,22 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import measure
-from configs import base
 from encnet_jax import config as config_lib
-from encnet_jax import models, train_lib
+from encnet_jax import models
+from encnet_jax.config import defaults
 from encnet_jax.models import HEADS
+from encnet_jax.train import loop
 
 
 def cost(name: str, args) -> dict:
     """Returns GFLOP of an image, millions of parameters; no auxiliary head."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.architecture = args.architecture
     config.model.name, config.model.backbone = name, args.backbone
     config.data.crop_size = args.size
     config = config_lib.resolve(config)
     model = models.build(config.model, args.classes)
-    variables = jax.eval_shape(lambda: train_lib.init_variables(model, config))
+    variables = jax.eval_shape(lambda: loop.init_variables(model, config))
     pixels = jax.ShapeDtypeStruct((1, args.size, args.size, 3), jnp.float32)
 
     def forward(variables, pixels):

@@ -19,8 +19,10 @@ import numpy as np
 
 from benchmarks import measure
 from encnet_jax import config as config_lib
-from encnet_jax import eval_run, tasks, train_lib
-from encnet_jax.report.logbook import Logbook
+from encnet_jax import tasks
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.train import loop
+from encnet_jax.train.logbook import Logbook
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -57,13 +59,13 @@ def train(workdir: str, args) -> list[float]:
         step_done(self, step, metrics)
 
     Logbook.step_done = noted
-    train_lib.train(config, workdir)
+    loop.train(config, workdir)
     return samples
 
 
 def evaluate(workdir: str, args) -> list[float]:
     """Scores the validation images over and over; returns the memory at each image."""
-    evaluator, variables, config, _ = eval_run.load(
+    evaluator, variables, config, _ = run_lib.load(
         workdir, None, protocol=args.protocol
     )
     dataset, samples = tasks.open_dataset(config), []

@@ -16,7 +16,7 @@ import torch
 from benchmarks import measure, pairs
 from encnet_jax import models
 from encnet_jax.preprocess import normalise
-from encnet_jax.protocols import canvas, whole_images
+from encnet_jax.scoring.protocols import canvas, whole_images
 
 
 def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):

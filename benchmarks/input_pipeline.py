@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import measure
-from configs import base
 from encnet_jax import config as config_lib
+from encnet_jax.config import defaults
 from encnet_jax.data import open_dataset
 from encnet_jax.data.augment import draw
 from encnet_jax.data.pipeline import decode
@@ -51,7 +51,7 @@ def make_images(folder: pathlib.Path) -> None:
 
 def make_config(args, folder: pathlib.Path | None):
     """Returns the configuration of the generated images, or of CamVid."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.crop_size = args.crop
     config.data.data_dir = args.data_dir
     config.data.name = "camvid"

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from encnet_jax import parallel
+from encnet_jax.pods import parallel
 
 
 def alternate(candidates: dict[str, Callable], repeats: int) -> dict[str, list[float]]:

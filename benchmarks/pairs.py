@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import torch_models
-from configs import base
 from encnet_jax import config as config_lib
 from encnet_jax import torch_weights
+from encnet_jax.config import defaults
 from encnet_jax.losses import IGNORE_LABEL
 from encnet_jax.models.resnet import BACKBONES
 from encnet_jax.preprocess import MEAN, STD
@@ -53,7 +53,7 @@ def make(args, batch_size: int) -> Pair:
     """
     # Both sides get the cores that this process may use.
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    config = base.get_config()
+    config = defaults.get_config()
     config.architecture = "release"
     config.model.name, config.model.backbone = args.model, args.backbone
     config.model.dtype = args.dtype

@@ -22,7 +22,7 @@ def child(started: float, workdir: str, args) -> None:
 
     import train
     from encnet_jax import cli
-    from encnet_jax.report.logbook import Logbook
+    from encnet_jax.train.logbook import Logbook
 
     def step_done(logbook, step, metrics):
         jax.block_until_ready(metrics)

@@ -17,14 +17,14 @@ os.environ["XLA_FLAGS"] = (
 import jax  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
-from configs import base  # noqa: E402
 from encnet_jax import config as config_lib  # noqa: E402
-from encnet_jax.plan_compile import lower_train_step  # noqa: E402
+from encnet_jax.config import defaults  # noqa: E402
+from encnet_jax.plan.compile import lower_train_step  # noqa: E402
 
 
 def make_config(args, remat: bool):
     """Returns the resolved configuration of a row."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.architecture = "release"
     config.model.name, config.model.backbone = args.model, args.backbone
     config.model.remat = remat

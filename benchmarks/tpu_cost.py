@@ -13,16 +13,16 @@ import os
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 from benchmarks import measure  # noqa: E402
-from configs import base  # noqa: E402
 from encnet_jax import config as config_lib  # noqa: E402
-from encnet_jax import plan_chips, plan_compile  # noqa: E402
+from encnet_jax.config import defaults  # noqa: E402
+from encnet_jax.plan import chips, compile  # noqa: E402
 
 CLOCK_HZ = 1.5e9  # Of v5e.
 
 
 def make_config(args, remat: bool):
     """Returns the resolved configuration of a row."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.architecture = "release"
     config.model.backbone, config.model.dtype = args.backbone, "bfloat16"
     config.model.remat = remat
@@ -31,7 +31,7 @@ def make_config(args, remat: bool):
     return config_lib.resolve(config)
 
 
-def row(cost: plan_compile.Cost) -> dict:
+def row(cost: compile.Cost) -> dict:
     """Returns the figures of a compiled step, of one image where that says more."""
     return {
         "temporary MB/image": cost.temporary_bytes / cost.images / 1e6,
@@ -53,11 +53,11 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--topology", default="v5e:2x4")
     args = parser.parse_args()
-    _, devices = plan_chips.open_topology(args.topology)
+    _, devices = chips.open_topology(args.topology)
     rows = {}
     for name, remat in (("as trained", False), ("rematerialised", True)):
         config = make_config(args, remat)
-        cost = plan_compile.train_cost(config, args.classes, devices, args.batch)
+        cost = compile.train_cost(config, args.classes, devices, args.batch)
         rows[name] = row(cost)
     title = f"EncNet-{args.backbone}, {args.batch} x {args.size} a chip, bfloat16"
     measure.report(f"{title}, {args.topology}", rows, vars(args))

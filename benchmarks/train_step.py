@@ -13,9 +13,11 @@ import jax
 import torch
 
 from benchmarks import measure, pairs
-from encnet_jax import models, optim, parallel
+from encnet_jax import models
+from encnet_jax.pods import parallel
+from encnet_jax.train import optim
+from encnet_jax.train.step import parallel_step
 from encnet_jax.train_state import TrainState
-from encnet_jax.train_step import parallel_step
 
 
 def our_step(pair: pairs.Pair, batch: dict, num_classes: int):

@@ -12,12 +12,12 @@ reproduced here. The paper gives no crop size; 480 is the released code's. Nor d
 say with which rate the 20 epochs more begin; 0.01 again is ours.
 """
 
-from configs import arguments as arguments_lib
-from configs import base
+from encnet_jax.config import defaults, recipes
 
 
 def release_head(config):
     """The learning rate and length that today's released code uses for ADE20K."""
+    recipes.release_head(config)
     config.optim.base_lr = 0.004
     config.train.epochs = 180.0
 
@@ -31,8 +31,8 @@ def with_val(config):
 
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 120 epochs."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.name = "ade20k"
     config.train.val_protocol = "centre_crop"
-    recipes = {"release_head": release_head, "with_val": with_val}
-    return arguments_lib.apply(config, arguments, recipes)
+    words = {"release_head": release_head, "with_val": with_val}
+    return recipes.apply(config, arguments, words)

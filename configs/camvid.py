@@ -8,12 +8,12 @@ Scores are at the native 360x480 against the original labels, whatever the resol
 the input. Weights start from chance. Results and times stand in the README.
 """
 
-from configs import arguments as arguments_lib
-from configs import base
+from encnet_jax.config import defaults, recipes
 
 
 def resnet50(config):
     """Full resolution, batch 16, for one accelerator."""
+    config.model.backbone = "resnet50"
     config.data.input_scale = 1.0
     config.data.crop_size = 352
     config.eval.base_size = 480
@@ -27,7 +27,7 @@ def resnet50(config):
 
 def get_config(arguments=""):
     """Returns EncNet-18 at half resolution, for two CPU cores."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.name = "camvid"
     config.data.input_scale = 0.5
     config.data.crop_size = 176
@@ -42,4 +42,4 @@ def get_config(arguments=""):
     config.train.log_every_steps = 10
     config.train.eval_every_epochs = 5.0
     config.train.checkpoint_every_steps = 200
-    return arguments_lib.apply(config, arguments, {"resnet50": resnet50})
+    return recipes.apply(config, arguments, {"resnet50": resnet50})

@@ -17,8 +17,7 @@ Published test errors: ResNet 4.93, SE-ResNet 4.65, EncNet-16k64d 3.96, EncNet-3
 
 from functools import partial
 
-from configs import arguments as arguments_lib
-from configs import base
+from encnet_jax.config import defaults, recipes
 
 
 def _model(config, *, name, width, num_codes=0):
@@ -49,6 +48,7 @@ def cpu(config):
 
 def smoke(config):
     """Four steps of a narrow network on generated images."""
+    recipes.smoke(config)
     curves(config)
     config.data.name = "discs"
     config.data.crop_size = 32
@@ -66,7 +66,7 @@ MODELS = {
 
 def get_config(arguments=""):
     """Returns EncNet-16k64d with batch 128 for 600 epochs."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.task = "classification"
     config.data.name = "cifar10"
     config.data.val_split = ""
@@ -82,5 +82,5 @@ def get_config(arguments=""):
     config.train.num_pictures = 0
     config.eval.batch_size = 500
     MODELS["encnet16k64d"](config)
-    recipes = {**MODELS, "curves": curves, "cpu": cpu, "smoke": smoke}
-    return arguments_lib.apply(config, arguments, recipes)
+    words = {**MODELS, "curves": curves, "cpu": cpu, "smoke": smoke}
+    return recipes.apply(config, arguments, words)

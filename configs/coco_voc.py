@@ -9,26 +9,24 @@ The paper gives the base rate 0.01 but no length; 30 epochs are the released cod
 counts 6.5 K images, the rule it names (more than 1,000 labelled pixels) keeps far more.
 """
 
-from configs import arguments as arguments_lib
-from configs import base
-from configs.pascal_voc import release_2018
+from encnet_jax.config import defaults, recipes
 
 
 def release_head(config):
     """Today's released code has a lower rate."""
-    release_2018(config)
+    recipes.pascal_release_head(config)
     config.optim.base_lr = 0.004
 
 
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 30 epochs."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.name = "coco_voc"
     config.train.epochs = 30.0
     config.train.val_protocol = "centre_crop"
-    recipes = {
-        "release": release_2018,
-        "release_2018": release_2018,
+    words = {
+        "release": recipes.pascal_release_2018,
+        "release_2018": recipes.pascal_release_2018,
         "release_head": release_head,
     }
-    return arguments_lib.apply(config, arguments, recipes)
+    return recipes.apply(config, arguments, words)

@@ -9,14 +9,13 @@ Masks are single-channel PNGs of class ids with the stems of their images.
 `python -m encnet_jax.data.check` with the same flags looks for mistakes first.
 """
 
-from configs import arguments as arguments_lib
-from configs import base
+from encnet_jax.config import defaults, recipes
 
 
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 50 epochs."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.name = "folder"
     config.optim.base_lr = 0.001
     config.train.epochs = 50.0
-    return arguments_lib.apply(config, arguments)
+    return recipes.apply(config, arguments)

@@ -11,8 +11,7 @@ with several scales 52.6. Not yet reproduced here. The paper counts background a
 wrong where it writes 60 classes; a model that is trained on background scores lower.
 """
 
-from configs import arguments as arguments_lib
-from configs import base
+from encnet_jax.config import defaults, recipes
 
 
 def background(config):
@@ -21,22 +20,28 @@ def background(config):
 
 
 def release_2018(config):
-    """The released code's length; its models for PASCAL fuse stages 2 and 3 in."""
-    config.model.lateral = True
+    """The released code's length."""
+    recipes.pascal_release_2018(config)
+    config.train.epochs = 80.0
+
+
+def release_head(config):
+    """Today's released code has the same length."""
+    recipes.pascal_release_head(config)
     config.train.epochs = 80.0
 
 
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 50 epochs."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.name = "pascal_context"
     config.optim.base_lr = 0.001
     config.train.epochs = 50.0
     config.train.val_protocol = "centre_crop"
-    recipes = {
+    words = {
         "background": background,
         "release": release_2018,
         "release_2018": release_2018,
-        "release_head": release_2018,
+        "release_head": release_head,
     }
-    return arguments_lib.apply(config, arguments, recipes)
+    return recipes.apply(config, arguments, words)

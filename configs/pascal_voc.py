@@ -12,8 +12,7 @@ released ones are ResNet-101. After `with_val`, scores on val mean nothing, so n
 is scored.
 """
 
-from configs import arguments as arguments_lib
-from configs import base
+from encnet_jax.config import defaults, recipes
 
 
 def with_val(config):
@@ -28,33 +27,28 @@ def finetune(config):
     config.data.val_split = ""
 
 
-def release_2018(config):
-    """The released code's models for PASCAL fuse stages 2 and 3 in."""
-    config.model.lateral = True
-
-
 def release_head(config):
     """Today's released code trains longer on the augmented set."""
-    release_2018(config)
+    recipes.pascal_release_head(config)
     config.train.epochs = 80.0
 
 
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 50 epochs of the augmented training set."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.name = "pascal_voc"
     config.data.train_split = "train_aug"
     config.optim.base_lr = 0.001
     config.train.epochs = 50.0
     config.train.val_protocol = "centre_crop"
-    recipes = {
+    words = {
         "with_val": with_val,
         "finetune": finetune,
-        "release": release_2018,
-        "release_2018": release_2018,
+        "release": recipes.pascal_release_2018,
+        "release_2018": recipes.pascal_release_2018,
         "release_head": release_head,
     }
-    arguments_lib.apply(config, arguments, recipes)
+    recipes.apply(config, arguments, words)
     if config.architecture == "release" and config.data.train_split == "train":
         # The released code's own setting for VOC without SBD.
         config.optim.base_lr = 0.0001

@@ -7,13 +7,12 @@ Patches that look the same have different labels depending on the kind of scene,
 only cues elsewhere in the image tell: the paper's argument (its Figure 4) made small.
 """
 
-from configs import arguments as arguments_lib
-from configs import base
+from encnet_jax.config import defaults, recipes
 
 
 def get_config(arguments=""):
     """Returns EncNet-tiny with batch 16."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.name = "scenes"
     config.data.crop_size = 192
     config.eval.base_size = 192
@@ -21,7 +20,7 @@ def get_config(arguments=""):
     config.data.augment.scale_min = 1.0
     config.data.augment.scale_max = 1.0
     config.data.augment.rotate_degrees = 0.0
-    arguments_lib.tiny(config)
+    recipes.tiny(config)
     config.optim.base_lr = 0.05
     config.train.batch_size = 16
     config.train.epochs = 12.0
@@ -30,4 +29,4 @@ def get_config(arguments=""):
     config.train.eval_every_epochs = 4.0
     config.train.checkpoint_every_steps = 100
     config.eval.batch_size = 16
-    return arguments_lib.apply(config, arguments)
+    return recipes.apply(config, arguments)

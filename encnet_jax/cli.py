@@ -85,7 +85,7 @@ def define_processes(values: flags.FlagValues) -> None:
 
 def join_processes(values: flags.FlagValues) -> None:
     """Joins the processes that define_processes' flags or the cluster name."""
-    from encnet_jax import distributed
+    from encnet_jax.pods import distributed
 
     distributed.join(
         values.coordinator_address,
@@ -184,7 +184,7 @@ def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
         "config",
         None,
         "Configuration, for example configs/camvid.py or configs/ade20k.py:release;"
-        " --config.FIELD=VALUE changes a field, configs/base.py lists them.",
+        " --config.FIELD=VALUE changes a field; encnet_jax/config/defaults.py has all.",
         flag_values=values,
         lock_config=True,
         sys_argv=list(argv),

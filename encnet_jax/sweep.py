@@ -14,11 +14,15 @@ import jax
 from absl import flags
 from etils import epath
 
-from encnet_jax import checkpoint, cli, eval_run, tasks, train_lib
+from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
-from encnet_jax import workdir as workdir_lib
+from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
-from encnet_jax.report import figures, tables
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate import tables
+from encnet_jax.pods import workdir as workdir_lib
+from encnet_jax.report import figures
+from encnet_jax.train import loop
 
 
 def run(config, field: str, values: list, workdir: str, protocol: str | None) -> bool:
@@ -63,8 +67,8 @@ def with_value(config, field: str, value):
         changed.update_from_flattened_dict({field: value})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"--field {field} cannot be {value!r} ({error}); configs/base.py has every"
-            " field and what it takes"
+            f"--field {field} cannot be {value!r} ({error});"
+            " encnet_jax/config/defaults.py has every field and what it takes"
         ) from error
     return changed
 
@@ -87,10 +91,10 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
         if report["step"] == total_steps:
             print(f"{workdir}: done already")
             return report
-    train_lib.train(config, str(workdir))
-    if checkpoint.find_step(str(workdir)) < total_steps:
+    loop.train(config, str(workdir))
+    if read.find_step(str(workdir)) < total_steps:
         return None
-    return eval_run.evaluate_run(str(workdir), protocol=protocol)
+    return run_lib.evaluate_run(str(workdir), protocol=protocol)
 
 
 def row(value, report: dict) -> dict:

@@ -15,10 +15,12 @@ import optax
 from absl import flags
 from jax.experimental import multihost_utils
 
-from encnet_jax import cli, config, distributed, parallel, workdir
-from encnet_jax.checkpointer import Checkpointer
+from encnet_jax import cli, config
+from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.errors import UserError
-from encnet_jax.signals import Stopped, StopRequest
+from encnet_jax.pods import distributed, parallel
+from encnet_jax.pods import workdir as workdir_lib
+from encnet_jax.pods.signals import Stopped, StopRequest
 from encnet_jax.train_state import TrainState
 
 
@@ -79,7 +81,7 @@ def stop(folder):
 
 def separate(folder):
     """Uses a folder of its own, as on a host without shared storage."""
-    with workdir.locked(f"{folder}/{jax.process_index()}"):
+    with workdir_lib.locked(f"{folder}/{jax.process_index()}"):
         print("went on")
 
 

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from configs import base
 from encnet_jax import config as config_lib
+from encnet_jax.config import defaults
 
 NAMES = {"encnet": "encnet", "fcn": "fcn", "psp": "pspnet", "deeplab": "deeplabv3"}
 
@@ -42,7 +42,7 @@ def release_model(reference: dict, **fields):
 
 def model_config(architecture: str, **fields):
     """Returns `config.model`, resolved, with some fields changed."""
-    config = base.get_config()
+    config = defaults.get_config()
     config.architecture = architecture
     config.model.update(fields)
     return config_lib.resolve(config).model

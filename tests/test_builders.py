@@ -15,12 +15,12 @@ from made_datasets import (
 )
 from made_datasets import image as made_image
 
-from encnet_jax.data.builders.ade20k import Ade20k
-from encnet_jax.data.builders.camvid import CamVid
-from encnet_jax.data.builders.cityscapes import Cityscapes
-from encnet_jax.data.builders.coco_voc import CocoVoc
-from encnet_jax.data.builders.pascal_context import PascalContext
-from encnet_jax.data.builders.pascal_voc import PascalVoc
+from encnet_jax.data.prepare.builders.ade20k import Ade20k
+from encnet_jax.data.prepare.builders.camvid import CamVid
+from encnet_jax.data.prepare.builders.cityscapes import Cityscapes
+from encnet_jax.data.prepare.builders.coco_voc import CocoVoc
+from encnet_jax.data.prepare.builders.pascal_context import PascalContext
+from encnet_jax.data.prepare.builders.pascal_voc import PascalVoc
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
 
 tfds = tensorflow_datasets()

@@ -7,9 +7,9 @@ from etils import epath
 from joined_tasks import make_state, settings
 from processes import finish, start
 
-from encnet_jax import checkpoint, integrity
 from encnet_jax import config as config_lib
-from encnet_jax.checkpointer import Checkpointer
+from encnet_jax.checkpoints import integrity, read
+from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.errors import UserError
 
 
@@ -55,7 +55,7 @@ def test_what_is_saved_comes_back(workdir):
     state = restore(workdir)
     assert_equal(state, make_state(3))
     assert state.params["conv"]["bias"].sharding == make_state().step.sharding
-    variables, config = checkpoint.restore_variables(str(workdir), "best")
+    variables, config = read.restore_variables(str(workdir), "best")
     expected = make_state(2)
     assert_equal(variables["params"], expected.ema_params)
     assert_equal(variables["batch_stats"], expected.batch_stats)
@@ -75,8 +75,8 @@ def test_damaged_files_are_named_and_skipped(harm, message, workdir, capsys):
     path = largest_file(folder)
     harm(path)
     with pytest.raises(UserError, match=f"checkpoint 3 .* is damaged: .*{message}"):
-        checkpoint.restore_variables(str(workdir), 3)
-    assert checkpoint.find_step(str(workdir)) == 2
+        read.restore_variables(str(workdir), 3)
+    assert read.find_step(str(workdir)) == 2
     assert_equal(restore(workdir), make_state(2))
     shown = capsys.readouterr().out
     assert f"step 3: {path.relative_to(folder)}" in shown and message in shown
@@ -114,7 +114,7 @@ def test_no_whole_checkpoint_is_an_error_and_changes_nothing(workdir):
 def test_a_half_written_checkpoint_is_cleared_away(workdir):
     left = workdir / "checkpoints" / "4.orbax-checkpoint-tmp"
     (left / "variables").mkdir(parents=True)
-    assert checkpoint.find_step(str(workdir)) == 3
+    assert read.find_step(str(workdir)) == 3
     with Checkpointer(str(workdir), keep=3) as checkpointer:
         assert checkpointer.latest_step() == 3
         checkpointer.save(make_state(4), settings(), None)

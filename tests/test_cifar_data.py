@@ -6,14 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from configs import base
+from encnet_jax.config import defaults
 from encnet_jax.data import open_dataset
 from encnet_jax.data.image_set import crop, draw_crops
 from encnet_jax.errors import UserError
 
 
 def cifar_data(**fields):
-    config = base.get_config()
+    config = defaults.get_config()
     config.data.update({"name": "cifar10", "reader": "arrays", **fields})
     return config.data
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from encnet_jax import config as config_lib
-from encnet_jax import optim, parallel, tasks, train_lib
+from encnet_jax import tasks
 from encnet_jax.errors import UserError
 from encnet_jax.models import cifar
 from encnet_jax.models.encoding import Encoding, encode, smoothing_statistics
+from encnet_jax.pods import parallel
+from encnet_jax.train import loop, optim
+from encnet_jax.train.step import parallel_step, random_keys, train_step
 from encnet_jax.train_state import TrainState
-from encnet_jax.train_step import parallel_step, random_keys, train_step
 
 
 def narrow_config(word="encnet16k64d", **fields):
@@ -193,7 +195,7 @@ def test_eight_devices_draw_once_and_equal_one():
     def prepare(axis_name):
         config = narrow_config()
         model = tasks.TASKS["classification"].build_model(config, 10, axis_name)
-        variables = train_lib.init_variables(model, config)
+        variables = loop.init_variables(model, config)
         tx = optim.optimizer(
             config.optim, variables["params"], total_steps=10, batch_size=16
         )

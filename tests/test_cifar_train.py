@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from encnet_jax import checkpoint, eval_run, predict_lib, train_lib
 from encnet_jax import config as config_lib
+from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
+from encnet_jax.evaluate import predict as predict_lib
+from encnet_jax.evaluate import run as run_lib
 from encnet_jax.report import curves
 from encnet_jax.report.events import read_scalars
+from encnet_jax.train import loop
 
 
 def discs_config(**fields):
@@ -33,7 +36,7 @@ def learned(tmp_path_factory):
             "train.log_every_steps": 4,
         }
     )
-    train_lib.train(config, str(workdir))
+    loop.train(config, str(workdir))
     return workdir
 
 
@@ -53,7 +56,7 @@ def test_learns_cifar10_well_above_chance(reference_dir, tmp_path):
     config.train.batch_size, config.train.total_steps = 64, 200
     config.train.eval_every_epochs = 0.0
     config.eval.max_images = 1000
-    train_lib.train(config, str(tmp_path / "run"))
+    loop.train(config, str(tmp_path / "run"))
     error = read_scalars(str(tmp_path / "run"))["val/single/error"][200]
     assert error < 0.7  # Measured 0.64 and 0.62 (two seeds); chance is 0.9.
 
@@ -65,7 +68,7 @@ def test_learned_smoothing_factors_are_logged(learned):
 
 
 def test_test_error_is_reported(learned, capsys):
-    report = eval_run.evaluate_run(str(learned), split="test")
+    report = run_lib.evaluate_run(str(learned), split="test")
     assert json.loads((learned / "report.json").read_text()) == report
     assert report["images"] == 500 and report["model"] == "encnet 16k8d"
     error = report["test/single/error"]
@@ -77,7 +80,7 @@ def test_test_error_is_reported(learned, capsys):
     # Nothing of what only segmentation has.
     assert report["protocol"] == {"name": "single"} and "pixels" not in report
     assert not any(word in text for word in ("bucket", "input_scale", "pixel", "IoU"))
-    val = eval_run.evaluate_run(str(learned))["val/single/error"]
+    val = run_lib.evaluate_run(str(learned))["val/single/error"]
     assert json.loads((learned / "report-test-single.json").read_text()) == report
     logged = read_scalars(str(learned))["val/single/error"][60]
     assert val == pytest.approx(logged, abs=1e-6)
@@ -102,15 +105,15 @@ def test_pictures_are_refused(learned, tmp_path):
 @pytest.mark.slow
 def test_restart_changes_no_bit_with_drawn_smoothing(tmp_path):
     fields = {"train.total_steps": 2, "data.val_split": ""}
-    train_lib.train(discs_config(**fields), str(tmp_path / "straight"))
+    loop.train(discs_config(**fields), str(tmp_path / "straight"))
     config = discs_config(**fields)
     config.train.max_minutes = 1e-9  # Stops after one step.
     config.data.on_device = False
-    train_lib.train(config, str(tmp_path / "broken"))
-    assert checkpoint.find_step(str(tmp_path / "broken")) == 1
-    train_lib.train(discs_config(**fields), str(tmp_path / "broken"))
+    loop.train(config, str(tmp_path / "broken"))
+    assert read.find_step(str(tmp_path / "broken")) == 1
+    loop.train(discs_config(**fields), str(tmp_path / "broken"))
     straight, broken = (
-        checkpoint.restore_variables(str(tmp_path / name))[0]["params"]
+        read.restore_variables(str(tmp_path / name))[0]["params"]
         for name in ("straight", "broken")
     )
     kernel = straight["stage2_block01"]["scaling"]["attention"]["kernel"]
@@ -119,4 +122,4 @@ def test_restart_changes_no_bit_with_drawn_smoothing(tmp_path):
     )
     np.testing.assert_array_equal(straight["stem"]["kernel"], broken["stem"]["kernel"])
     with pytest.raises(UserError, match="no validation split: name one, --split test"):
-        eval_run.evaluate_run(str(tmp_path / "straight"))
+        run_lib.evaluate_run(str(tmp_path / "straight"))

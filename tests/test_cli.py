@@ -28,6 +28,8 @@ EXAMPLES = {
 def run(name, capsys, *flags):
     """Runs a command as `python -m` or `python FILE.py` would; returns what it says."""
     module = importlib.import_module(name)
+    if not hasattr(module, "main"):  # A folder that `python -m` runs.
+        module = importlib.import_module(f"{name}.__main__")
     file = module.__file__ if "." in name else f"{name}.py"
     try:
         status = cli.run(module.main, [file, *flags])

@@ -14,7 +14,7 @@ from encnet_jax.errors import UserError
 CONFIGS = sorted(
     path
     for path in pathlib.Path("configs").glob("*.py")
-    if path.stem not in ("base", "arguments", "folder")
+    if path.stem not in ("default", "folder")
 )
 
 

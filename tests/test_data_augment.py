@@ -9,7 +9,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.data import augment
 from encnet_jax.data.augment import AugmentParams
 
-BASE = pathlib.Path(__file__).parent.parent / "configs" / "base.py"
+BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from PIL import Image
 from encnet_jax import cli
 from encnet_jax.data import check
 
-BASE = pathlib.Path(__file__).parent.parent / "configs" / "base.py"
+BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import made_datasets
 import pytest
 from test_data_sets import pack
 
-from encnet_jax.data import catalog
-from encnet_jax.data.download import download
-from encnet_jax.data.prepare import prepare
+from encnet_jax.data import catalogue
+from encnet_jax.data.prepare.__main__ import prepare
+from encnet_jax.data.prepare.download import download
 from encnet_jax.errors import UserError
 
 CONTENTS = bytes(range(256)) * 5000
@@ -113,9 +113,11 @@ def test_a_data_set_is_downloaded_where_no_source_is_named(
         server.files[f"{name}.zip"] = contents
         sha1 = hashlib.sha1(contents).hexdigest()
         downloads.append((server.address(f"{name}.zip"), sha1))
-    info = catalog.named_info("ade20k")
+    info = catalogue.named_info("ade20k")
     changed = dataclasses.replace(info, downloads=tuple(downloads))
-    monkeypatch.setattr("encnet_jax.data.prepare.named_info", lambda name: changed)
+    monkeypatch.setattr(
+        "encnet_jax.data.prepare.__main__.named_info", lambda name: changed
+    )
     counts = prepare("ade20k", source=None, data_dir=str(tmp_path / "data"))
     assert counts == {"train": 4, "val": 3, "test": 2}
     left = {p.name for p in (tmp_path / "data" / "downloads").iterdir()}

@@ -12,7 +12,7 @@ from encnet_jax.data import open_dataset, scenes
 from encnet_jax.data.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 
-BASE = pathlib.Path(__file__).parent.parent / "configs" / "base.py"
+BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +146,9 @@ def test_tensorflow_has_no_accelerator():
 
 def test_generated_scenes_are_the_same_from_both_readers(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes, "NUM_IMAGES", {"train": 6, "val": 3})
-    from encnet_jax.data import catalog
+    from encnet_jax.data import catalogue
 
-    catalog.named_info.cache_clear()
+    catalogue.named_info.cache_clear()
     data = config_lib.load(str(BASE)).data
     data.name, data.data_dir, data.crop_size = "scenes", str(tmp_path), 64
     data.augment.rotate_degrees, data.augment.scale_max = 0.0, 0.5
@@ -162,4 +162,4 @@ def test_generated_scenes_are_the_same_from_both_readers(tmp_path, monkeypatch):
     for a, b in zip(*batches, strict=True):
         np.testing.assert_array_equal(a["label"], b["label"])
         assert np.abs(a["image"].astype(int) - b["image"]).max() <= 1
-    catalog.named_info.cache_clear()
+    catalogue.named_info.cache_clear()

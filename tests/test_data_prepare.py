@@ -15,12 +15,12 @@ from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
-from encnet_jax.data.builders.examples import sort_key
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.pipeline import decode
-from encnet_jax.data.prepare import prepare
+from encnet_jax.data.prepare.__main__ import prepare
+from encnet_jax.data.prepare.builders.examples import sort_key
+from encnet_jax.data.prepare.unfinished import preparing
 from encnet_jax.data.tensorflow_import import tensorflow, tensorflow_datasets
-from encnet_jax.data.unfinished import preparing
 from encnet_jax.errors import UserError
 
 tensorflow_datasets()
@@ -55,7 +55,7 @@ def data_dir(camvid, tmp_path_factory):
 
 
 def configure(data_dir, reader="tfds"):
-    data = config_lib.load(str(PROJECT / "configs" / "base.py")).data
+    data = config_lib.load(str(PROJECT / "configs" / "default.py")).data
     data.name, data.data_dir, data.reader = "camvid", str(data_dir), reader
     data.crop_size = 96
     return data
@@ -151,7 +151,7 @@ def test_what_a_killed_preparation_left_is_removed(camvid, tmp_path):
 
 
 def test_large_splits_stay_in_order_and_out_of_memory(camvid, tmp_path, monkeypatch):
-    monkeypatch.setattr("encnet_jax.data.builders._BUFFER_BYTES", 1000)
+    monkeypatch.setattr("encnet_jax.data.prepare.builders._BUFFER_BYTES", 1000)
     files = set()
     add = shuffle._Bucket.add
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from encnet_jax.data import catalog, scenes
+from encnet_jax.data import catalogue, scenes
 
 FIRST_PATCH_ID = 4
 
@@ -54,24 +54,24 @@ def test_ambiguous_pixels_are_common():
     assert 0.15 < (labels >= FIRST_PATCH_ID).mean() < 0.6
 
 
-@pytest.mark.parametrize("name", sorted(set(catalog._MAKERS) - {"cifar10", "discs"}))
+@pytest.mark.parametrize("name", sorted(set(catalogue._MAKERS) - {"cifar10", "discs"}))
 def test_catalogue_entries_are_consistent(name):
-    info = catalog.named_info(name)
+    info = catalogue.named_info(name)
     assert info.colours.shape == (info.num_classes, 3)
     assert len(set(info.class_names)) == info.num_classes
-    known = info.id_map[info.id_map < catalog.UNKNOWN_ID]
+    known = info.id_map[info.id_map < catalogue.UNKNOWN_ID]
     np.testing.assert_array_equal(np.sort(known), np.arange(info.num_classes))
 
 
 def test_raw_ids_of_camvid_and_ade20k():
-    camvid, ade20k = catalog.named_info("camvid"), catalog.named_info("ade20k")
+    camvid, ade20k = catalogue.named_info("camvid"), catalogue.named_info("ade20k")
     assert camvid.id_map[[0, 10, 11, 12]].tolist() == [0, 10, 255, 254]
     assert ade20k.id_map[[0, 1, 150, 151]].tolist() == [255, 0, 149, 254]
     assert ade20k.class_names[0] == "wall" and ade20k.class_names[149] == "flag"
 
 
 def test_voc_palette():
-    colours = catalog.voc_colours(22)
+    colours = catalogue.voc_colours(22)
     assert colours[[0, 1, 2, 15, 21]].tolist() == [
         [0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [128, 64, 128],
     ]  # fmt: skip

@@ -14,11 +14,11 @@ from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
-from encnet_jax.data.prepare import describe_counts, prepare
+from encnet_jax.data.prepare.__main__ import describe_counts, prepare
 from encnet_jax.errors import UserError
-from encnet_jax.metrics import ConfusionMatrix
+from encnet_jax.scoring.metrics import ConfusionMatrix
 
-BASE = pathlib.Path(__file__).parent.parent / "configs" / "base.py"
+BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 
 
 def configure(name, data_dir):
@@ -266,7 +266,7 @@ def test_pascal_context_from_pngs_numbered_by_a_list(root, tmp_path):
 
 
 def open_names():
-    from encnet_jax.data.catalog import named_info
+    from encnet_jax.data.catalogue import named_info
 
     return named_info("pascal_context").class_names
 

@@ -11,7 +11,7 @@ from encnet_jax.data import augment, pillow_transforms, transforms
 from encnet_jax.data.augment import AugmentParams
 from encnet_jax.data.tensorflow_import import tensorflow
 
-BASE = pathlib.Path(__file__).parent.parent / "configs" / "base.py"
+BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 
 
 @pytest.fixture

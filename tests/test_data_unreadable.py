@@ -28,7 +28,7 @@ def data(request, tmp_path):
         path.write_bytes(path.read_bytes()[:2000])
     for kind in ("images", "masks"):
         (tmp_path / "val" / kind).symlink_to(tmp_path / "train" / kind)
-    data = config_lib.load("configs/base.py").data
+    data = config_lib.load("configs/default.py").data
     data.reader, data.name, data.crop_size = request.param, "folder", 64
     data.folder.images = f"{tmp_path}/{{split}}/images"
     data.folder.masks = f"{tmp_path}/{{split}}/masks"

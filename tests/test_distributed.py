@@ -21,8 +21,9 @@ from processes import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from encnet_jax import checkpoint, distributed
+from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
+from encnet_jax.pods import distributed
 
 NO_DROPOUT = "--config.model.dropout=0.0"  # Its units are drawn for each device.
 
@@ -58,7 +59,7 @@ def test_training_equals_one_process(trained, processes):
     assert alone.keys() == joined.keys() and len(alone["train/loss"]) == 2
     for name, values in alone.items():
         np.testing.assert_allclose(joined[name], values, rtol=1e-6, err_msg=name)
-    states = [checkpoint.restore_variables(str(folder))[0] for folder in folders]
+    states = [read.restore_variables(str(folder))[0] for folder in folders]
     assert {"params", "batch_stats"} == set(states[0])
     for ours, theirs in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-10)

@@ -5,22 +5,22 @@ import numpy as np
 import pytest
 from toy_segmenter import STRIDE, ToySegmenter, random_image
 
-from configs import base
 from encnet_jax import config as config_lib
-from encnet_jax import object_sizes, protocols
-from encnet_jax.eval_lib import Evaluator
+from encnet_jax.config import defaults
 from encnet_jax.losses import IGNORE_LABEL
-from encnet_jax.metrics import ConfusionMatrix
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
-from encnet_jax.protocols import canvas, grouping, whole_images
-from encnet_jax.protocols.centre_crop import centre_crop
+from encnet_jax.scoring import object_sizes, protocols
+from encnet_jax.scoring.evaluator import Evaluator
+from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.protocols import canvas, grouping, whole_images
+from encnet_jax.scoring.protocols.centre_crop import centre_crop
 
 CLASSES = 5
 
 
 def make_config(protocol, **fields):
-    config = base.get_config()
+    config = defaults.get_config()
     config.eval.protocol = protocol
     config.eval.bucket = 16
     config.eval.scales = (0.5, 1.5)

@@ -10,13 +10,18 @@ import pytest
 from PIL import Image
 
 import eval as eval_cli
-from encnet_jax import checkpoint, eval_run, precise_norm, tasks, train_lib
 from encnet_jax import config as config_lib
-from encnet_jax.data.prepare import prepare
+from encnet_jax import tasks
+from encnet_jax.checkpoints import read
+from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.errors import UserError
-from encnet_jax.metrics import ConfusionMatrix
-from encnet_jax.report import compare, rules, tables
-from encnet_jax.signals import StopRequest
+from encnet_jax.evaluate import precise_norm, tables
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.pods.signals import StopRequest
+from encnet_jax.report import compare
+from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.tasks import rules
+from encnet_jax.train import loop
 
 
 def tiny_config(**fields):
@@ -37,19 +42,19 @@ def untrained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "untrained"
     config = config_lib.resolve(tiny_config(), 400)
     model = tasks.TASKS[config.task].build_model(config, 13, None)
-    variables = jax.device_get(train_lib.init_variables(model, config))
+    variables = jax.device_get(loop.init_variables(model, config))
     older = json.loads(config_lib.to_json(config))
     for name in ("precise_norm_steps", "small_object_px", "bucket"):
         del older["eval"][name]
     del older["train"]["val_protocol"]
     older = config_lib.from_json(json.dumps(older))
-    checkpoint.save_variables(str(workdir), variables, older)
+    read.save_variables(str(workdir), variables, older)
     return workdir
 
 
 def test_report_names_protocol_and_rule(untrained, capsys):
     fields = {"eval.small_object_px": 500}
-    report = eval_run.evaluate_run(str(untrained), protocol="release", fields=fields)
+    report = run_lib.evaluate_run(str(untrained), protocol="release", fields=fields)
     assert json.loads((untrained / "report.json").read_text()) == report
     kept = untrained / "report-val-release.json"
     assert json.loads(kept.read_text()) == report
@@ -71,7 +76,7 @@ def test_report_names_protocol_and_rule(untrained, capsys):
 def test_missing_fields_take_their_defaults(untrained):
     earlier = {"val/release/mean_iou": 0.25}
     tables.save_report(untrained / "report-val-release.json", earlier)
-    report = eval_run.evaluate_run(str(untrained))
+    report = run_lib.evaluate_run(str(untrained))
     kept = json.loads((untrained / "report-val-release.json").read_text())
     assert kept == earlier  # Another protocol leaves it alone.
     assert report["protocol"] == {"name": "single", "input_scale": 1.0, "bucket": 64}
@@ -90,7 +95,7 @@ def test_comparison_names_run_and_protocol(untrained, tmp_path, capsys):
 def test_submission_wants_its_data_set(untrained, tmp_path):
     output = str(tmp_path / "a.zip")
     with pytest.raises(UserError, match="'scenes'; ade20k wants a run on 'ade20k'"):
-        eval_run.submit_run(str(untrained), "ade20k", output)
+        run_lib.submit_run(str(untrained), "ade20k", output)
     assert not list(tmp_path.iterdir())
 
 
@@ -108,9 +113,9 @@ def test_submission_holds_the_test_images(tmp_path, monkeypatch, capsys):
     config = config_lib.load("configs/ade20k.py")
     config.data.data_dir = str(tmp_path)
     loaded = Brightness(), None, config_lib.resolve(config), 7
-    monkeypatch.setattr(eval_run, "load", lambda *args, **options: loaded)
+    monkeypatch.setattr(run_lib, "load", lambda *args, **options: loaded)
     output = tmp_path / "results.zip"
-    eval_run.submit_run("run", "ade20k", str(output))
+    run_lib.submit_run("run", "ade20k", str(output))
     assert "2 images by step 7, passed the server's checks" in capsys.readouterr().out
     images = (tmp_path / "source").rglob("ADE_test_*.jpg")
     images = {image.stem: np.asarray(Image.open(image)) for image in images}
@@ -126,7 +131,7 @@ def test_submission_holds_the_test_images(tmp_path, monkeypatch, capsys):
 def test_measured_statistics_are_those_of_the_batches(untrained):
     """With the statistics of one batch, evaluation gives what training saw of it."""
     config = config_lib.resolve(tiny_config(**{"eval.precise_norm_steps": 1}))
-    variables, _ = checkpoint.restore_variables(str(untrained))
+    variables, _ = read.restore_variables(str(untrained))
     dataset = tasks.open_dataset(config)
     batch = next(dataset.train_batches("train", batch_size=8, seed=config.seed))
     task = tasks.TASKS[config.task]
@@ -195,7 +200,7 @@ def test_scales_must_be_positive():
 
 def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
     given = {}
-    monkeypatch.setattr(eval_run, "evaluate_run", lambda run, **o: given.update(o))
+    monkeypatch.setattr(run_lib, "evaluate_run", lambda run, **o: given.update(o))
     # Too late for it here: other tests have used JAX.
     monkeypatch.setattr(eval_cli.cli, "join_processes", lambda values: None)
     eval_cli.main(["eval.py", "--workdir=a", "--data_dir=b", "--small_object_px=9"])

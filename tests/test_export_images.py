@@ -8,7 +8,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
 from encnet_jax.data.export_images import export_images
 from encnet_jax.errors import UserError
-from encnet_jax.report.pictures import colourise
+from encnet_jax.pictures import colourise
 
 
 def test_files_hold_images_and_coloured_labels(tmp_path):

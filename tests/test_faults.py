@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 from processes import PROJECT, SMOKE, finish, start_joined, succeed, wait_for
 
-from encnet_jax import checkpoint, cli, eval_lib, eval_run, tasks, train_lib
+from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
-from encnet_jax.metrics import ConfusionMatrix
-from encnet_jax.report.logbook import Logbook
+from encnet_jax.checkpoints import read
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.scoring import evaluator as evaluator_lib
+from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.train import loop
+from encnet_jax.train.logbook import Logbook
 
 
 def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
@@ -35,24 +39,24 @@ def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
                 os.kill(os.getpid(), signal.SIGTERM)
         return ConfusionMatrix(self.num_classes)
 
-    monkeypatch.setattr(train_lib, "parallel_step", lambda *_: step)
-    monkeypatch.setattr(eval_lib.Evaluator, "confusion", confusion)
+    monkeypatch.setattr(loop, "parallel_step", lambda *_: step)
+    monkeypatch.setattr(evaluator_lib.Evaluator, "confusion", confusion)
     config = config_lib.load("configs/quickstart.py:smoke")
     config.train.num_pictures = 0
     config.train.eval_every_epochs = 2 / 50  # Fifty steps are an epoch: after step 2.
     config.train.checkpoint_every_steps = 100
     workdir = str(tmp_path)
-    train_lib.train(config, workdir)
-    assert checkpoint.find_step(workdir) == 2 and len(seen) == 3
-    train_lib.train(config, workdir)
-    assert checkpoint.find_step(workdir) == 4 and len(seen) == 3 + 8
+    loop.train(config, workdir)
+    assert read.find_step(workdir) == 2 and len(seen) == 3
+    loop.train(config, workdir)
+    assert read.find_step(workdir) == 4 and len(seen) == 3 + 8
 
 
 def test_a_signal_ends_an_evaluation_and_writes_nothing(tmp_path, monkeypatch, capsys):
     config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
     model = tasks.TASKS[config.task].build_model(config, 13, None)
-    variables = jax.device_get(train_lib.init_variables(model, config))
-    checkpoint.save_variables(str(tmp_path), variables, config)
+    variables = jax.device_get(loop.init_variables(model, config))
+    read.save_variables(str(tmp_path), variables, config)
     seen = []
 
     def confusion(self, variables, examples, total=None):
@@ -60,8 +64,8 @@ def test_a_signal_ends_an_evaluation_and_writes_nothing(tmp_path, monkeypatch, c
             seen.append(example["id"])
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(eval_lib.Evaluator, "confusion", confusion)
-    assert eval_run.evaluate_run(str(tmp_path)) is None
+    monkeypatch.setattr(evaluator_lib.Evaluator, "confusion", confusion)
+    assert run_lib.evaluate_run(str(tmp_path)) is None
     assert len(seen) == 1 and not (tmp_path / "report.json").exists()
     assert "evaluation stopped by SIGTERM: nothing was" in capsys.readouterr().out
 
@@ -100,11 +104,11 @@ def test_a_signal_to_one_of_two_processes_saves_and_the_next_start_goes_on(tmp_p
     processes[1].send_signal(signal.SIGTERM)
     texts = succeed(*processes)
     stopped = int(re.search(r"stopped by SIGTERM at step (\d+)", texts[0])[1])
-    assert checkpoint.find_step(str(tmp_path)) == stopped
+    assert read.find_step(str(tmp_path)) == stopped
     limit = "--config.train.max_minutes=0.0001"
     texts = succeed(*start_joined(2, *command, limit))
     assert f"resuming at step {stopped} of 100000" in texts[0]
-    assert checkpoint.find_step(str(tmp_path)) > stopped
+    assert read.find_step(str(tmp_path)) > stopped
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encnet_jax.metrics import ConfusionMatrix, count_pairs
+from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 
 
 def test_hand_numbers():

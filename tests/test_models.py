@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import arguments, base
 from encnet_jax import config as config_lib
 from encnet_jax import models
+from encnet_jax.config import defaults, recipes
 from encnet_jax.errors import UserError
 from encnet_jax.models import conv
 from encnet_jax.models.resnet import BACKBONES, BackboneSpec, ResNet
@@ -21,8 +21,8 @@ SMALL = {
 
 
 def tiny_model_config(**fields):
-    config = base.get_config()
-    arguments.tiny(config)
+    config = defaults.get_config()
+    recipes.tiny(config)
     config.model.head_channels, config.model.aux_channels = 16, 8
     config.architecture = fields.pop("architecture", "paper")
     config.model.update(fields)

@@ -10,9 +10,9 @@ from toy_segmenter import ToySegmenter, random_image
 
 from encnet_jax import models, torch_weights
 from encnet_jax.models.resize import resize_bilinear
-from encnet_jax.multiscale import predict_scores
 from encnet_jax.preprocess import normalise
-from encnet_jax.protocols import canvas, windows
+from encnet_jax.scoring.one_image import predict_scores
+from encnet_jax.scoring.protocols import canvas, windows
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 BLACK = np.asarray(normalise(np.zeros(3)))

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import arguments, base
 from encnet_jax import config as config_lib
-from encnet_jax import models, optim
+from encnet_jax import models
+from encnet_jax.config import defaults, recipes
+from encnet_jax.train import optim
 
 
 def optim_config(**fields):
-    config = base.get_config()
+    config = defaults.get_config()
     config.optim.update(fields)
     return config_lib.resolve(config).optim
 
@@ -83,7 +84,7 @@ def test_head_multiplier_and_exempted_norms():
 
 @pytest.mark.parametrize("name", models.HEADS)
 def test_every_parameter_is_in_the_backbone_or_the_head(name):
-    config = arguments.apply(base.get_config(), f"release,tiny,{name}")
+    config = recipes.apply(defaults.get_config(), f"release,tiny,{name}")
     model = models.build(config_lib.resolve(config).model, 5)
     shapes = jax.eval_shape(
         lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)

@@ -12,10 +12,11 @@ import pytest
 from processes import PROJECT
 
 from encnet_jax import config as config_lib
-from encnet_jax import plan, plan_chips, plan_compile
 from encnet_jax.errors import UserError
+from encnet_jax.plan import __main__ as plan_main
+from encnet_jax.plan import chips, compile
 
-COST = plan_compile.Cost(
+COST = compile.Cost(
     images=2,
     hbm_bytes=3 * 2**30,
     temporary_bytes=2 * 2**30,
@@ -36,7 +37,7 @@ def test_all_reduces_are_counted_and_weighed():
   %done = f32[7]{0} all-reduce-done(%start)
   %add = f32[9]{0} add(%all-reduce.1, %y)
 """
-    assert plan_compile.all_reduce_sizes(text) == [512, 40 + 30 + 4, 28]
+    assert compile.all_reduce_sizes(text) == [512, 40 + 30 + 4, 28]
 
 
 def test_cycles_of_a_loop_count_every_time():
@@ -49,13 +50,13 @@ ENTRY %main.2 (p: f32[9]) -> f32[9] {
   %w = (s32[]) while(%t), condition=%condition.3, body=%body.1, metadata={}
 }
 """
-    assert plan_compile.estimated_cycles(text, loop_trips=8) == 807
+    assert compile.estimated_cycles(text, loop_trips=8) == 807
 
 
 def speed(accumulate=1, flops_per_s=200e12, bytes_per_s=800e9):
-    chip = plan_chips.Chip(16 * 2**30, flops_per_s, bytes_per_s, "default")
+    chip = chips.Chip(16 * 2**30, flops_per_s, bytes_per_s, "default")
     train = SimpleNamespace(accumulate=accumulate, total_steps=3600, batch_size=16)
-    return plan._speed(COST, chip, SimpleNamespace(train=train), num_chips=8)
+    return plan_main._speed(COST, chip, SimpleNamespace(train=train), num_chips=8)
 
 
 def test_the_slower_of_arithmetic_and_memory_bounds_the_speed():
@@ -79,7 +80,7 @@ def largest(fits, compiled):
             return None
         return COST._replace(images=images, hbm_bytes=(1 + images / 2) * 2**30)
 
-    return plan._largest_batch(train_cost, COST, hbm_bytes=15.75 * 2**30)
+    return plan_main._largest_batch(train_cost, COST, hbm_bytes=15.75 * 2**30)
 
 
 def test_the_largest_batch_is_predicted_and_confirmed():
@@ -102,7 +103,7 @@ def test_a_report_shows_what_does_not_fit():
         "hbm_per_chip": 2**34,
         "fits": False,
     }
-    lines = plan.format_report(report).splitlines()
+    lines = plan_main.format_report(report).splitlines()
     assert lines[0] == "ade20k on v5e:2x4 (8 chips)"
     assert any("fits in memory" in line and "NO" in line for line in lines)
 
@@ -110,33 +111,33 @@ def test_a_report_shows_what_does_not_fit():
 @pytest.mark.parametrize("name", ["v5e", "v9:2x2", "tpu"])
 def test_unknown_topologies_are_refused(name):
     with pytest.raises(UserError, match="wanted CHIP:SHAPE"):
-        plan_chips.open_topology(name)
+        chips.open_topology(name)
 
 
 def test_a_missing_libtpu_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "libtpu", None)
     with pytest.raises(UserError, match="pip install libtpu=="):
-        plan_chips.open_topology("v5e:2x4")
+        chips.open_topology("v5e:2x4")
 
 
 def test_a_batch_that_does_not_spread_is_refused(monkeypatch):
-    chip = plan_chips.CHIPS["v5e"]
-    monkeypatch.setattr(plan_chips, "open_topology", lambda _: (chip, [None] * 32))
+    chip = chips.CHIPS["v5e"]
+    monkeypatch.setattr(chips, "open_topology", lambda _: (chip, [None] * 32))
     with pytest.raises(UserError, match="a multiple of 32 chips"):
-        plan.plan(config_lib.load("configs/ade20k.py:tiny"), "v5e:4x8", "ade20k-tiny")
+        plan_main.plan(
+            config_lib.load("configs/ade20k.py:tiny"), "v5e:4x8", "ade20k-tiny"
+        )
 
 
 @pytest.mark.slow
 def test_the_real_programs_are_measured(monkeypatch):
     """The whole plan, compiled for this machine's virtual devices."""
-    chip = plan_chips.CHIPS["v5e"]
-    monkeypatch.setattr(
-        plan_chips, "open_topology", lambda _: (chip, jax.devices()[:2])
-    )
-    monkeypatch.setattr(plan, "_largest_batch", lambda *_: {})
+    chip = chips.CHIPS["v5e"]
+    monkeypatch.setattr(chips, "open_topology", lambda _: (chip, jax.devices()[:2]))
+    monkeypatch.setattr(plan_main, "_largest_batch", lambda *_: {})
     config = config_lib.load("configs/quickstart.py:smoke")
     config.data.crop_size = 32
-    report = plan.plan(config, "v5e:1x2", "quickstart-smoke")
+    report = plan_main.plan(config, "v5e:1x2", "quickstart-smoke")
     assert report["fits"] and report["images_per_chip"] == 4
     assert report["hours"] == pytest.approx(
         4 * 8 / (2 * report["images_per_s_per_chip"]) / 3600
@@ -147,7 +148,7 @@ def test_the_real_programs_are_measured(monkeypatch):
     # of 20 batch norms both ways, of which the compiler joins some.
     assert 20 < report["all_reduces"] <= 110
     assert 4 * 0.4148e6 < report["all_reduce_bytes"] < 4 * 0.44e6
-    assert "quickstart-smoke on v5e:1x2 (2 chips)" in plan.format_report(report)
+    assert "quickstart-smoke on v5e:1x2 (2 chips)" in plan_main.format_report(report)
 
 
 @pytest.mark.slow

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encnet_jax import predict_lib
+from encnet_jax import pictures
 from encnet_jax.errors import UserError
+from encnet_jax.evaluate import predict as predict_lib
 from encnet_jax.losses import IGNORE_LABEL
-from encnet_jax.report import pictures
 
 COLOURS = np.asarray([[10, 20, 30], [200, 100, 50], [0, 255, 0]], np.uint8)
 
@@ -23,7 +23,7 @@ class FakeEvaluator:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        predict_lib.eval_run,
+        predict_lib.run_lib,
         "load",
         lambda *a, **k: (FakeEvaluator(), None, type("C", (), {"data": None}), 7),
     )

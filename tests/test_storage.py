@@ -12,23 +12,22 @@ import pytest
 from etils import epath
 from joined_tasks import settings
 
-from encnet_jax import (
-    checkpoint,
-    eval_run,
-    integrity,
-    predict_lib,
-    storage,
-    train_lib,
-    workdir,
-)
 from encnet_jax import config as config_lib
-from encnet_jax.data import arrays, builders, catalog, open_dataset
+from encnet_jax import storage
+from encnet_jax.checkpoints import integrity, read
+from encnet_jax.data import arrays, catalogue, open_dataset
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.export_images import export_images
-from encnet_jax.data.prepare import prepare
+from encnet_jax.data.prepare import builders
+from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.errors import UserError
-from encnet_jax.report import events, figures, submission, tables
-from encnet_jax.report.logbook import Logbook
+from encnet_jax.evaluate import predict as predict_lib
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate import submission, tables
+from encnet_jax.pods import workdir as workdir_lib
+from encnet_jax.report import events, figures
+from encnet_jax.train import loop
+from encnet_jax.train.logbook import Logbook
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +51,9 @@ def bucket(server, request):
 
 def test_a_run_keeps_its_files_in_a_bucket(bucket):
     run, config = f"{bucket}/runs/a", config_lib.resolve(settings(), 400)
-    with workdir.locked(run):  # Nothing can be locked: a second start is let in.
-        with workdir.locked(run):
-            workdir.save_config(run, config)
+    with workdir_lib.locked(run):  # Nothing can be locked: a second start is let in.
+        with workdir_lib.locked(run):
+            workdir_lib.save_config(run, config)
     with Logbook(run, config, start_step=0) as logbook:
         logbook.scores(3, {"val/single/mean_iou": 0.25})
     tables.save_report(epath.Path(run) / "report.json", {"step": 3})
@@ -82,7 +81,7 @@ def test_damaged_checkpoints_in_a_bucket_are_set_aside(bucket, capsys):
 
 
 def test_arrays_are_read_from_a_bucket(bucket):
-    info = catalog.dataset_info(settings().data)
+    info = catalogue.dataset_info(settings().data)
     images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     shard = bucket / "data" / info.name / "0.npz"
     shard.parent.mkdir(parents=True)
@@ -101,8 +100,8 @@ def test_two_processes_share_a_run_in_a_bucket(bucket, server):
     for process in (0, 1):
         assert any(f"/variables/ocdbt.process_{process}/d/" in name for name in names)
     assert sum("/events.out.tfevents" in name for name in names) == 1
-    assert checkpoint.find_step(run) == 4
-    assert eval_run.evaluate_run(run)["step"] == 4
+    assert read.find_step(run) == 4
+    assert run_lib.evaluate_run(run)["step"] == 4
 
 
 def test_prepared_data_is_read_from_a_bucket(bucket, server, tmp_path):
@@ -143,7 +142,7 @@ def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_p
         lambda path: prepare("camvid", source=None, data_dir=path),
         lambda path: export_arrays("camvid", data_dir=path),
         lambda path: submission.find("ade20k", f"{path}/a.zip"),
-        lambda path: builders.prepared(catalog.named_info("scenes"), path),
+        lambda path: builders.prepared(catalogue.named_info("scenes"), path),
     ],
     ids=["prepare", "export_arrays", "submission", "scenes"],
 )
@@ -159,7 +158,7 @@ def test_a_bucket_that_is_not_there_is_named(server):
     with pytest.raises(UserError, match="gs://nobucket/data is not there"):
         open_dataset(config.data)
     with pytest.raises(UserError, match="gs://nobucket/a is not there"):
-        with workdir.locked("gs://nobucket/a"):
+        with workdir_lib.locked("gs://nobucket/a"):
             pass
     for write in (
         lambda path: predict_lib.predict_files("runs/a", "images", path),
@@ -169,7 +168,7 @@ def test_a_bucket_that_is_not_there_is_named(server):
         with pytest.raises(UserError, match="gs://nobucket/out is not there"):
             write("gs://nobucket/out")
     with pytest.raises(UserError, match="gs:/a/b has one slash, wanted gs://BUCKET"):
-        with workdir.locked("gs:/a/b"):
+        with workdir_lib.locked("gs:/a/b"):
             pass
 
 
@@ -178,7 +177,7 @@ def test_stores_out_of_reach_are_named(path):
     with pytest.raises(UserError, match=f"{path} cannot be reached .*pip install"):
         storage.check(path)
     with pytest.raises(UserError, match="cannot be reached"):
-        with workdir.locked(path):
+        with workdir_lib.locked(path):
             pass
 
 
@@ -186,8 +185,8 @@ def test_a_run_in_a_bucket_survives_damage_and_is_scored(bucket, server, capsys)
     run = f"{bucket}/runs/a"
     config = config_lib.load("configs/quickstart.py:smoke")
     config.train.checkpoint_every_steps = 2
-    train_lib.train(config, run)
-    trained, _ = checkpoint.restore_variables(run)
+    loop.train(config, run)
+    trained, _ = read.restore_variables(run)
     newest = {
         key: content
         for key, (_, content) in server.objects.items()
@@ -205,12 +204,12 @@ def test_a_run_in_a_bucket_survives_damage_and_is_scored(bucket, server, capsys)
     content = bytearray(newest[largest])
     content[len(content) // 2] ^= 1
     server.objects[largest] = (next(server.generations), bytes(content))
-    train_lib.train(config, run)
+    loop.train(config, run)
     told = capsys.readouterr().out
     assert "has changed since it was written; going on from 2" in told
     assert "resuming at step 2 of 4" in told
-    repeated, _ = checkpoint.restore_variables(run)
+    repeated, _ = read.restore_variables(run)
     jax.tree.map(np.testing.assert_array_equal, repeated, trained)
 
-    report = eval_run.evaluate_run(run)
+    report = run_lib.evaluate_run(run)
     assert json.loads((bucket / "runs/a/report.json").read_text()) == report

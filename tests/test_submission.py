@@ -10,7 +10,7 @@ from PIL import Image
 
 from encnet_jax.data.info import voc_colours
 from encnet_jax.errors import UserError
-from encnet_jax.report import submission
+from encnet_jax.evaluate import submission
 
 SIZES = {"test_1": (30, 41), "test_2": (25, 20), "test_3": (7, 9)}
 OUTPUTS = {"ade20k": "results.zip", "voc2012": "results.tgz"}

@@ -9,9 +9,10 @@ from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax import sweep
-from encnet_jax import workdir as workdir_lib
 from encnet_jax.errors import UserError
-from encnet_jax.report import compare, tables
+from encnet_jax.evaluate import tables
+from encnet_jax.pods import workdir as workdir_lib
+from encnet_jax.report import compare
 
 
 @pytest.fixture
@@ -36,9 +37,9 @@ def trained(monkeypatch):
         tables.save_report(pathlib.Path(workdir) / file, report)
         return report
 
-    monkeypatch.setattr(sweep.train_lib, "train", train)
-    monkeypatch.setattr(sweep.eval_run, "evaluate_run", evaluate_run)
-    monkeypatch.setattr(sweep.checkpoint, "find_step", lambda workdir: 4)
+    monkeypatch.setattr(sweep.loop, "train", train)
+    monkeypatch.setattr(sweep.run_lib, "evaluate_run", evaluate_run)
+    monkeypatch.setattr(sweep.read, "find_step", lambda workdir: 4)
     return done
 
 
@@ -66,7 +67,7 @@ def test_sweep_runs_each_value_once(trained, tmp_path, capsys):
 
 
 def test_a_stopped_run_ends_the_sweep(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep.checkpoint, "find_step", lambda workdir: 3)
+    monkeypatch.setattr(sweep.read, "find_step", lambda workdir: 3)
     assert not sweep.run(smoke(), "loss.se_weight", [0, 0.1], str(tmp_path), None)
     assert len(trained) == 1 and not (tmp_path / "sweep.md").exists()
 

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from encnet_jax import checkpoint, cli, eval_run, torch_weights
+from encnet_jax import cli, torch_weights
 from encnet_jax import config as config_lib
+from encnet_jax.checkpoints import read
 from encnet_jax.data import dataset_info
+from encnet_jax.evaluate import run as run_lib
 from encnet_jax.torch_weights import state_dicts
 from encnet_jax.torch_weights.__main__ import main
 
@@ -50,7 +52,7 @@ def test_import_then_export_gives_the_same_bits(run, state_dict, tmp_path):
     assert "weights of a segmentation network of PyTorch-Encoding" in out
     assert f"python eval.py --workdir {workdir}" in out
     assert "warning" not in out
-    _, config = checkpoint.restore_variables(workdir)
+    _, config = read.restore_variables(workdir)
     assert config.architecture == "release"
 
     output = tmp_path / "out.safetensors"
@@ -139,6 +141,6 @@ def test_evaluation_takes_an_imported_checkpoint(run, state_dict, tmp_path):
     source, workdir = tmp_path / "in.safetensors", tmp_path / "run"
     safetensors.numpy.save_file(state_dict, source)
     run("import", "--source", source, "--config", CONFIG, "--workdir", workdir)
-    report = eval_run.evaluate_run(str(workdir))
+    report = run_lib.evaluate_run(str(workdir))
     assert 0 <= report["val/single/pixel_accuracy"] <= 1
     assert (workdir / "report.json").exists()

@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from encnet_jax import checkpoint, torch_weights, train_lib
 from encnet_jax import config as config_lib
+from encnet_jax import torch_weights
+from encnet_jax.checkpoints import read
 from encnet_jax.torch_weights import state_dicts
+from encnet_jax.train import loop
 
 pytestmark = [pytest.mark.golden, pytest.mark.slow]
 
@@ -15,7 +17,7 @@ def test_training_starts_from_a_converted_backbone(
     reference_dir, tmp_path, capsys, request, monkeypatch
 ):
     pytest.importorskip("tensorflow_datasets")
-    from encnet_jax.data.prepare import prepare
+    from encnet_jax.data.prepare.__main__ import prepare
 
     monkeypatch.chdir(request.config.rootpath)
     source = reference_dir / "data" / "CamVid"
@@ -39,13 +41,13 @@ def test_training_starts_from_a_converted_backbone(
         weights,
         torch_weights.to_state_dict(published, m, torch_weights.find("deep_stem")),
     )
-    train_lib.train(config, str(tmp_path / "run"))
+    loop.train(config, str(tmp_path / "run"))
 
     lines = capsys.readouterr().out.splitlines()
     assert f"{weights}: weights of {torch_weights.find('deep_stem').title}" in lines
     assert "backbone: took all 70 arrays" in lines
     assert "head: left at random, the file has none" in lines
-    variables, _ = checkpoint.restore_variables(str(tmp_path / "run"))
+    variables, _ = read.restore_variables(str(tmp_path / "run"))
     jax.tree.map(
         lambda trained, start: np.testing.assert_allclose(trained, start, atol=1e-6),
         variables["params"]["backbone"],

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from encnet_jax import config as config_lib
-from encnet_jax import tracing, train_lib
 from encnet_jax.errors import UserError
+from encnet_jax.train import loop, tracing
 
 
 def test_idle_share_is_what_no_interval_covers():
@@ -43,7 +43,7 @@ def test_a_run_leaves_a_trace_and_tells_the_idle_share(tmp_path, capfd, monkeypa
     config.profile = True
     config.train.total_steps = 4
     config.data.val_split = ""
-    train_lib.train(config, str(tmp_path))
+    loop.train(config, str(tmp_path))
     (trace,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
     assert list(trace.parent.glob("*perfetto_trace.json.gz"))
     (line,) = [x for x in capfd.readouterr().out.splitlines() if "device idle" in x]

@@ -12,13 +12,17 @@ import numpy as np
 import optax
 import pytest
 
-from encnet_jax import checkpoint, eval_run, initialise, parallel, tasks, train_lib
 from encnet_jax import config as config_lib
+from encnet_jax import tasks
+from encnet_jax.checkpoints import read
 from encnet_jax.errors import NotFiniteError, UserError
-from encnet_jax.optim import optimizer
-from encnet_jax.report.logbook import Logbook
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.pods import parallel
+from encnet_jax.train import initialise, loop
+from encnet_jax.train.logbook import Logbook
+from encnet_jax.train.optim import optimizer
+from encnet_jax.train.step import parallel_step, train_step
 from encnet_jax.train_state import TrainState
-from encnet_jax.train_step import parallel_step, train_step
 
 
 def smoke_config(**fields):
@@ -42,7 +46,7 @@ def random_batch(num_images, num_classes=5, size=32):
 def prepare(axis_name, **fields):
     config = config_lib.resolve(smoke_config(**fields))
     model = tasks.TASKS["segmentation"].build_model(config, 5, axis_name)
-    variables = train_lib.init_variables(model, config)
+    variables = loop.init_variables(model, config)
     tx = optimizer(config.optim, variables["params"], total_steps=10, batch_size=8)
     ema = config.optim.ema_decay > 0
     return config, model, tx, TrainState.create(variables, tx, ema)
@@ -162,7 +166,7 @@ def test_loss_falls_on_a_repeated_batch_and_ema_follows():
 
 
 def variables_of(workdir):
-    return jax.tree.leaves(checkpoint.restore_variables(str(workdir))[0])
+    return jax.tree.leaves(read.restore_variables(str(workdir))[0])
 
 
 @pytest.fixture
@@ -185,12 +189,12 @@ def test_restart_changes_no_bit(tmp_path, signal_at):
     """20 steps equal 10, a stop, a restart, and 10 more."""
     config = smoke_config(**{"train.total_steps": 20})
     straight, broken = str(tmp_path / "straight"), str(tmp_path / "broken")
-    train_lib.train(config, straight)
+    loop.train(config, straight)
     signal_at(10, signal.SIGTERM)
-    train_lib.train(config, broken)
-    assert checkpoint.find_step(broken) == 10
-    train_lib.train(config, broken)
-    assert checkpoint.find_step(broken) == 20
+    loop.train(config, broken)
+    assert read.find_step(broken) == 10
+    loop.train(config, broken)
+    assert read.find_step(broken) == 20
     for a, b in zip(variables_of(straight), variables_of(broken), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -199,49 +203,49 @@ def test_restart_changes_no_bit(tmp_path, signal_at):
 def finished(tmp_path_factory):
     """A finished run of four steps."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    train_lib.train(smoke_config(), str(workdir))
+    loop.train(smoke_config(), str(workdir))
     return workdir
 
 
 def test_evaluation_reports_what_training_saw(finished, capsys):
-    report = eval_run.evaluate_run(str(finished))
+    report = run_lib.evaluate_run(str(finished))
     written = json.loads((finished / "report.json").read_text())
     assert written == report
     assert report["val/single/pixel_accuracy"] > 0
     assert report["images"] == 8 and report["step"] == 4
     assert report["pixels"] == 8 * 192 * 192
     assert "ground" in capsys.readouterr().out
-    best = checkpoint.find_step(str(finished), "best")
+    best = read.find_step(str(finished), "best")
     assert best == 4
 
 
 def test_changed_configuration_is_refused(finished):
     config = smoke_config(**{"optim.base_lr": 0.5})
     with pytest.raises(UserError, match="optim.base_lr was 0.05 and is now 0.5"):
-        train_lib.train(config, str(finished))
+        loop.train(config, str(finished))
 
 
 def test_used_workdir_is_refused(finished):
-    from encnet_jax import workdir as workdir_lib
+    from encnet_jax.pods import workdir as workdir_lib
 
     with workdir_lib.locked(str(finished)):
         with pytest.raises(UserError, match="another run is using"):
-            train_lib.train(smoke_config(), str(finished))
+            loop.train(smoke_config(), str(finished))
 
 
 def test_missing_checkpoints_are_told(finished, tmp_path):
     with pytest.raises(UserError, match="no checkpoints in"):
-        eval_run.evaluate_run(str(tmp_path))
+        run_lib.evaluate_run(str(tmp_path))
     with pytest.raises(UserError, match="no checkpoint 3 .*there are: \\[4\\]"):
-        eval_run.evaluate_run(str(finished), checkpoint="3")
+        run_lib.evaluate_run(str(finished), checkpoint="3")
     with pytest.raises(UserError, match="wanted a step or 'best'"):
-        eval_run.evaluate_run(str(finished), checkpoint="newest")
+        run_lib.evaluate_run(str(finished), checkpoint="newest")
 
 
 def test_infinite_loss_stops_and_keeps_the_good_checkpoint(tmp_path):
     fields = {"optim.base_lr": 1e16, "train.checkpoint_every_steps": 1}
     with pytest.raises(NotFiniteError, match="NaN or infinite between steps") as info:
-        train_lib.train(smoke_config(**fields), str(tmp_path / "run"))
+        loop.train(smoke_config(**fields), str(tmp_path / "run"))
     assert info.value.exit_status == 3
     for leaf in variables_of(tmp_path / "run"):
         assert np.isfinite(leaf).all()
@@ -251,14 +255,14 @@ def test_infinite_loss_stops_and_keeps_the_good_checkpoint(tmp_path):
 def test_signals_save_and_stop(tmp_path, signal_at, number):
     config = smoke_config(**{"train.total_steps": 1000, "train.eval_every_epochs": 0.0})
     signal_at(3, number)
-    train_lib.train(config, str(tmp_path / "run"))
-    assert checkpoint.find_step(str(tmp_path / "run")) == 3
+    loop.train(config, str(tmp_path / "run"))
+    assert read.find_step(str(tmp_path / "run")) == 3
 
 
 def test_time_limit_saves_and_stops(tmp_path):
     config = smoke_config(**{"train.max_minutes": 1e-9})
-    train_lib.train(config, str(tmp_path / "run"))
-    assert checkpoint.find_step(str(tmp_path / "run")) == 1
+    loop.train(config, str(tmp_path / "run"))
+    assert read.find_step(str(tmp_path / "run")) == 1
 
 
 def test_the_bar_says_what_it_waits_for_and_ends_above_the_last_line(
@@ -281,13 +285,13 @@ def test_init_from_another_run_skips_only_what_is_named(finished, tmp_path, caps
     codewords = "params/head/context/encoding/codewords"
     message = r"12 arrays, first \S+_head/context/\S+: \[32\] there, \[8\] here"
     with pytest.raises(UserError, match=message):
-        train_lib.train(config, str(tmp_path / "refused"))
+        loop.train(config, str(tmp_path / "refused"))
     config.init_skip = "head/context, aux_head"
-    train_lib.train(config, str(tmp_path / "run"))
+    loop.train(config, str(tmp_path / "run"))
     lines = capsys.readouterr().out.splitlines()
     assert f"  left at random: {codewords}" in lines
     assert not [line for line in lines if "random: params/backbone" in line]
-    own = checkpoint.restore_variables(str(tmp_path / "run"))[0]
+    own = read.restore_variables(str(tmp_path / "run"))[0]
     assert own["params"]["head"]["context"]["encoding"]["codewords"].shape[0] == 8
 
 

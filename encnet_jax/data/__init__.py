@@ -3,7 +3,7 @@
 from typing import Any
 
 from encnet_jax import storage
-from encnet_jax.data.catalog import IGNORE_ID, DatasetInfo, dataset_info
+from encnet_jax.data.catalogue import IGNORE_ID, DatasetInfo, dataset_info
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.errors import UserError
 
@@ -14,7 +14,7 @@ def open_dataset(data: Any) -> Dataset:
     """Opens the data set of a configuration.
 
     Args:
-        data: The `data` fields of configs/base.py.
+        data: The `data` fields of encnet_jax.config.defaults.
 
     Raises:
         UserError: it is unknown, not prepared, out of reach, or (reader 'tfds')

@@ -9,7 +9,7 @@ from etils import epath
 
 from encnet_jax.data import scenes
 from encnet_jax.data.augment import draw
-from encnet_jax.data.catalog import DatasetInfo
+from encnet_jax.data.catalogue import DatasetInfo
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.pillow_transforms import augment_example
 from encnet_jax.data.prefetch import map_ahead

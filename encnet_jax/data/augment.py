@@ -132,7 +132,7 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
         params: Random numbers of the example.
         height: Of the image and mask as stored, in pixels.
         width: Likewise.
-        data: Fields crop_size, input_scale and augment of configs/base.py.
+        data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
     """
     native, augment = (height, width), data.augment
     inputs = input_size(height, width, data.input_scale)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from encnet_jax import cli
 from encnet_jax.data import dataset_info, open_dataset
-from encnet_jax.data.catalog import IGNORE_ID, DatasetInfo
+from encnet_jax.data.catalogue import IGNORE_ID, DatasetInfo
 from encnet_jax.data.dataset import Source
 from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.sources import FolderSource

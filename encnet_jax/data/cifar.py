@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from encnet_jax.data.catalog import DatasetInfo
+from encnet_jax.data.catalogue import DatasetInfo
 from encnet_jax.data.image_set import ImageArrays, ImageSet, with_validation
 from encnet_jax.data.tensorflow_import import tensorflow, tensorflow_datasets
 from encnet_jax.errors import UserError
@@ -21,7 +21,7 @@ def open_cifar(info: DatasetInfo, data: Any) -> ImageSet:
 
     Args:
         info: of the catalogue.
-        data: the `data` fields of configs/base.py.
+        data: the `data` fields of encnet_jax.config.defaults.
 
     Raises:
         UserError: it is not in data.data_dir, or something else is.

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from encnet_jax.data import order
-from encnet_jax.data.catalog import DatasetInfo
+from encnet_jax.data.catalogue import DatasetInfo
 from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.records import Example
 from encnet_jax.errors import UserError

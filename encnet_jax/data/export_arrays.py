@@ -16,7 +16,7 @@ from PIL import Image
 from encnet_jax import cli, storage
 from encnet_jax.data import cifar
 from encnet_jax.data.augment import input_size
-from encnet_jax.data.catalog import named_info
+from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.sources import TfdsSource
 from encnet_jax.errors import UserError
 

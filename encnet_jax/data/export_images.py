@@ -17,7 +17,7 @@ from PIL import Image
 from encnet_jax import cli, storage
 from encnet_jax.data import open_dataset
 from encnet_jax.errors import UserError
-from encnet_jax.report.pictures import colourise, save_png
+from encnet_jax.pictures import colourise, save_png
 
 
 def export_images(data, *, split: str, count: int, output: str) -> int:

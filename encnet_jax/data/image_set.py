@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from encnet_jax import parallel
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.records import Example
+from encnet_jax.pods import parallel
 
 _CROP_STREAM = 2  # Keeps these random numbers apart from other users of the seed.
 

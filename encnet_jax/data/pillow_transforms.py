@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from encnet_jax.data.augment import AugmentParams, geometry
-from encnet_jax.data.catalog import IGNORE_ID
+from encnet_jax.data.catalogue import IGNORE_ID
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
@@ -27,7 +27,7 @@ def augment_example(
         image: u8[H, W, 3].
         label: u8[H, W], train ids.
         params: Random numbers of the example.
-        data: Fields crop_size, input_scale and augment of configs/base.py.
+        data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
 
     Returns:
         u8[crop, crop, 3] and u8[crop, crop], padded with black and 255.

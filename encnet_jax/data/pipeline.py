@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from encnet_jax.data.augment import draw
-from encnet_jax.data.catalog import UNKNOWN_ID
+from encnet_jax.data.catalogue import UNKNOWN_ID
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.records import Record, decode_record, looks_whole
 from encnet_jax.data.tensorflow_import import tensorflow

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from encnet_jax.data.catalog import IGNORE_ID, UNKNOWN_ID, DatasetInfo
+from encnet_jax.data.catalogue import IGNORE_ID, UNKNOWN_ID, DatasetInfo
 from encnet_jax.errors import UserError
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from etils import epath
 
-from encnet_jax.data import builders
-from encnet_jax.data.catalog import DatasetInfo
+from encnet_jax.data.catalogue import DatasetInfo
+from encnet_jax.data.prepare import builders
 from encnet_jax.data.records import Example, Record, decode_record, grey_mask
 from encnet_jax.errors import UserError
 
@@ -85,7 +85,7 @@ class FolderSource(RecordSource):
 
         Args:
             info: The data set.
-            folder: Fields images and masks of configs/base.py.
+            folder: Fields images and masks of encnet_jax.config.defaults.
             require_masks: False leaves a missing mask to the moment it is read.
 
         Raises:

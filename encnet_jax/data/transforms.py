@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from encnet_jax.data.augment import AugmentParams, geometry
-from encnet_jax.data.catalog import IGNORE_ID
+from encnet_jax.data.catalogue import IGNORE_ID
 from encnet_jax.data.pillow_transforms import blur
 from encnet_jax.data.tensorflow_import import tensorflow
 
@@ -59,7 +59,7 @@ def augment_example(image, label, params, data: Any):
         image: u8[H, W, 3].
         label: u8[H, W, 1], train ids.
         params: f64[6], AugmentParams.
-        data: Fields crop_size, input_scale and augment of configs/base.py.
+        data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
 
     Returns:
         u8[crop, crop, 3] and u8[crop, crop], padded with black and 255.

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encnet_jax import eval_run, parallel, tasks
+from encnet_jax import tasks
 from encnet_jax.errors import UserError
+from encnet_jax.evaluate import run as run_lib
 from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.pictures import colourise
+from encnet_jax.pods import parallel
 from encnet_jax.report import figures
-from encnet_jax.report.pictures import colourise
 
 
 def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> list[dict]:
@@ -53,18 +55,18 @@ def predictions(
         workdirs: of runs on one data set.
         split: None for data.val_split.
         ids, number: see choose_examples.
-        options: of eval_run.load.
+        options: of evaluate.run.load.
 
     Returns:
         (DatasetInfo, examples, a list over runs of {id: uint8[H, W]}, the runs'
         protocols).
 
     Raises:
-        UserError: the runs have different classes, or see eval_run.load.
+        UserError: the runs have different classes, or see evaluate.run.load.
     """
     info, examples, found, protocols = None, [], [], []
     for workdir in workdirs:
-        evaluator, variables, config, _ = eval_run.load(
+        evaluator, variables, config, _ = run_lib.load(
             workdir, whole_images=True, **options
         )
         if info is None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from encnet_jax import checkpoint, cli
+from encnet_jax import cli
 from encnet_jax import config as config_lib
+from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import families, files, state_dicts
 
@@ -69,7 +70,7 @@ def import_weights(argv: Sequence[str]) -> None:
     shapes = {name: x.shape for name, x in state_dict.items()}
     for difference in families.differences(shapes, family, config.model):
         print(f"warning: {difference}; scores will suffer")
-    checkpoint.save_variables(values.workdir, variables, config)
+    read.save_variables(values.workdir, variables, config)
     print(
         f"wrote {values.workdir}; score it: python eval.py --workdir {values.workdir}"
     )
@@ -96,7 +97,7 @@ def export_weights(argv: Sequence[str]) -> None:
         if not step.isdigit():
             raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
         step = int(step)
-    variables, config = checkpoint.restore_variables(values.workdir, step)
+    variables, config = read.restore_variables(values.workdir, step)
     default = "mmseg" if config.architecture == "mmseg" else "authors"
     family = families.find(values.family or default)
     state_dict = state_dicts.to_state_dict(variables, config.model, family)

@@ -1,0 +1,11 @@
+"""The package's defaults, for commands that need a configuration but no recipe.
+
+python -m encnet_jax.data.check --config configs/default.py --config.data.name=camvid
+"""
+
+from encnet_jax.config import defaults, recipes
+
+
+def get_config(arguments=""):
+    """Returns the defaults, changed by the general recipe words."""
+    return recipes.apply(defaults.get_config(), arguments)

@@ -1,0 +1,1 @@
+"""Checkpoints: saving a run, finding a step, reading it back, checksums."""

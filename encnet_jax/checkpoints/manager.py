@@ -1,0 +1,98 @@
+"""Orbax's manager of a run's checkpoints, set up our way."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import orbax.checkpoint as ocp
+from etils import epath
+from ml_collections import ConfigDict
+
+from encnet_jax import storage
+from encnet_jax.checkpoints import integrity
+from encnet_jax.errors import UserError
+
+FOLDER = "checkpoints"
+SCORE = "score"
+
+
+def folder_of(workdir: str) -> epath.Path:
+    """Returns WORKDIR/checkpoints, absolute: Orbax refuses relative paths."""
+    path = epath.Path(workdir)
+    return (path if storage.is_remote(path) else path.resolve()) / FOLDER
+
+
+def open_manager(
+    workdir: str, item_handlers: dict | None = None, **options
+) -> ocp.CheckpointManager:
+    """Opens WORKDIR/checkpoints; what is saved is sealed with checksums.
+
+    Args:
+        workdir: absolute or relative path, or gs://.
+        item_handlers: by item name; None lets the first save or restore decide.
+        options: further ones of CheckpointManagerOptions.
+    """
+    # Orbax reports every file it touches, and every error before it raises it.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    folder = folder_of(workdir)
+    seal = ocp.AsyncOptions(post_finalization_callback=lambda: _seal(folder))
+    return _Manager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            best_fn=score, async_options=seal, **options
+        ),
+        item_handlers=item_handlers,
+    )
+
+
+@contextlib.contextmanager
+def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
+    """Opens checkpoints for reading `variables` and `config`.
+
+    Raises:
+        UserError: there are none.
+    """
+    storage.check(workdir)
+    if not folder_of(workdir).exists():
+        raise UserError(
+            f"no checkpoints in {workdir}: train first, or name its --workdir"
+        )
+    # Without its handlers a manager that has saved nothing knows no item's metadata.
+    handlers = {
+        "variables": ocp.PyTreeCheckpointHandler(),
+        "config": ocp.JsonCheckpointHandler(),
+    }
+    manager = open_manager(workdir, item_handlers=handlers, read_only=True)
+    try:
+        yield manager
+    finally:
+        manager.close()
+
+
+def score(metrics: dict) -> float:
+    """Returns what checkpoints are compared by."""
+    return metrics[SCORE]
+
+
+def read_config(manager: ocp.CheckpointManager, step: int) -> ConfigDict:
+    """Returns the resolved configuration kept in a checkpoint."""
+    restored = manager.restore(
+        step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
+    )
+    return ConfigDict(restored["config"]).lock()
+
+
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """Leaves preemption to signals.StopRequest.
+
+        JAX's service takes questions from one counter only: asked with the step as
+        well, its processes would never agree.
+        """
+        return False
+
+
+def _seal(folder: epath.Path) -> None:
+    """Seals the one checkpoint under way, all written, before Orbax renames it."""
+    (path,) = (path for path in folder.iterdir() if ocp.utils.is_tmp_checkpoint(path))
+    integrity.seal(path)

@@ -1,0 +1,177 @@
+"""Every field of a configuration: its meaning, its unit, its allowed values.
+
+The other files in this folder change a few of these fields each. `python train.py
+--config configs/NAME.py --config.optim.base_lr=0.02` overrides one from the shell.
+"""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the default configuration: EncNet-50 as in the paper's text."""
+    config = ml_collections.ConfigDict()
+    config.task = "segmentation"  # 'segmentation' or 'classification'.
+    # Fills fields left None: 'paper', 'release', 'mmseg'.
+    config.architecture = "paper"
+    config.seed = 0  # Decides initial weights, data order, augmentation and dropout.
+    # A workdir or weight file whose parameters training starts from.
+    config.init_from = ""
+    # What of it may be missing or differ, comma separated: 'head/classifier,aux_head'.
+    config.init_skip = ""
+    # Trace ten steps into WORKDIR/plugins/profile; tell how long the device idled.
+    config.profile = False
+    config.data = _data()
+    config.model = _model()
+    config.loss = _loss()
+    config.optim = _optim()
+    config.train = _train()
+    config.eval = _evaluation()
+    return config
+
+
+def _data() -> ml_collections.ConfigDict:
+    """What is read, and how it is augmented."""
+    data = ml_collections.ConfigDict()
+    data.name = "ade20k"  # A data set of encnet_jax.data.catalogue, or 'folder'.
+    data.data_dir = "data"  # Where prepared data sets lie; local or gs://.
+    data.reader = "tfds"  # 'tfds' (tf.data), or 'arrays' (.npz files, no TensorFlow).
+    data.train_split = "train"
+    data.val_split = "val"  # Empty: nothing is scored during training.
+    data.max_unreadable_share = (
+        0.0  # Of the training images; more of them stop the run.
+    )
+    data.crop_size = 480  # Pixels; training crops are squares of this side.
+    # Classification: keep the set on the devices, augment there.
+    data.on_device = False
+    # Images are resized by this first; scores stay at native size.
+    data.input_scale = 1.0
+    augment = data.augment = ml_collections.ConfigDict()
+    augment.flip = True  # Mirror left and right with probability 1/2.
+    augment.scale_min = 0.5  # The scale is drawn uniformly from [scale_min, scale_max].
+    augment.scale_max = 2.0
+    # 'image', 'short_side' or 'long_side' (of base_size).
+    augment.scale_relative_to = "image"
+    augment.base_size = 520  # Pixels; used unless scale_relative_to is 'image'.
+    augment.rotate_degrees = 10.0  # The angle is drawn uniformly from [-this, this].
+    # Gaussian blur with a radius drawn from [0, 1) pixels.
+    augment.blur_probability = 0.0
+    # Resize as Pillow does (True), or in one projective resampling.
+    augment.antialias = False
+    augment.pad = 4  # Classification: pixels of black on each side before the crop.
+    folder = data.folder = ml_collections.ConfigDict()  # Only for name='folder'.
+    folder.images = ""  # '{split}' is replaced: 'my_data/{split}/images'.
+    folder.masks = ""  # Index PNGs of the same stems: 'my_data/{split}/masks'.
+    folder.class_names = ()  # One name for each class, in the order of the ids.
+    folder.ignore_ids = (255,)  # Mask values that are neither trained nor scored.
+    folder.first_id = 0  # The mask value of the first class.
+    return data
+
+
+def _model() -> ml_collections.ConfigDict:
+    """The network."""
+    model = ml_collections.ConfigDict()
+    # 'encnet', 'fcn', 'pspnet', 'deeplabv3'; classification: 'resnet', 'se_resnet',
+    # 'encnet'.
+    model.name = "encnet"
+    model.backbone = "resnet50"  # 'resnet18', '34', '50', '101', '152', or 'tiny'.
+    model.stem = "deep"  # 'deep': three 3x3 convolutions; 'conv7': one 7x7.
+    model.avg_down = False  # Average pooling before the 1x1 shortcuts (ResNet-D).
+    model.output_stride = 8  # 8, 16 or 32.
+    model.num_codes = 32  # K of the paper; 0 means global average pooling (Figure 5).
+    model.width = 64  # Classification: channels of the first stage.
+    # Classification: drawn in training instead of learned.
+    model.draw_smoothing = False
+    model.se_loss = True  # Class-presence branch.
+    model.dropout = 0.1  # Probability of dropping an input of the last convolution.
+    # Recompute residual blocks in the backward pass to save memory.
+    model.remat = False
+    # Compute type: 'float32' or 'bfloat16'; parameters stay float32.
+    model.dtype = "float32"
+    model.aux_channels = 256  # Channels inside the auxiliary head.
+    # The rest is filled in from `architecture` where it is None.
+    # The deep stem ends with twice as many channels.
+    model.stem_width = placeholder(int)
+    model.align_corners = placeholder(bool)  # Corner convention of the upsampling.
+    model.head_channels = placeholder(int)  # Channels inside the head.
+    # Of ReLU(BN(e_k)) over codewords: 'sum', 'mean'.
+    model.code_pooling = placeholder(str)
+    model.gate = placeholder(str)  # 'scale': x * s; 'residual': relu(x + x * s).
+    model.aux = placeholder(str)  # On stage 3: 'context', 'fcn' or 'none'.
+    model.lateral = placeholder(bool)  # Fuse stages 2 and 3 into EncNet's head.
+    model.head_convs = placeholder(int)  # 3x3 convolutions of an FCN head.
+    # Join an FCN head's input to its output; DeepLabV3 reads its branches unprojected.
+    model.head_concat_input = placeholder(bool)
+    return model
+
+
+def _loss() -> ml_collections.ConfigDict:
+    """The terms of the loss."""
+    loss = ml_collections.ConfigDict()
+    loss.se_weight = 0.2  # alpha of the paper: weight of each SE-loss.
+    loss.aux_weight = 0.2  # Weight of an auxiliary pixel cross-entropy.
+    # Full-resolution logits exist for 1/row_blocks of the rows at a time.
+    loss.row_blocks = 16
+    return loss
+
+
+def _optim() -> ml_collections.ConfigDict:
+    """The optimiser and its schedule."""
+    optim = ml_collections.ConfigDict()
+    optim.base_lr = 0.01
+    optim.scale_lr_by_batch = False  # Multiply base_lr by batch_size / 16.
+    optim.schedule = "poly"  # 'poly' or 'cosine'; both end at 0.
+    optim.poly_power = 0.9
+    optim.warmup_steps = 0  # Linear from 0.
+    optim.momentum = 0.9
+    optim.weight_decay = 1e-4
+    optim.decay_norm_and_bias = True  # As in the reference; False exempts them.
+    # Outside the backbone; by architecture.
+    optim.head_lr_multiplier = placeholder(float)
+    optim.ema_decay = 0.0  # 0: no moving average of the weights.
+    return optim
+
+
+def _train() -> ml_collections.ConfigDict:
+    """The length of a run, and what happens on the way."""
+    train = ml_collections.ConfigDict()
+    train.batch_size = 16  # Images in a step, over all devices.
+    train.epochs = 120.0  # The length of the schedule, unless total_steps is positive.
+    train.total_steps = 0
+    train.accumulate = 1  # Micro-batches a step; batch norm sees the smaller batch.
+    train.max_minutes = 0.0  # Save and stop cleanly after this long; 0: no limit.
+    train.log_every_steps = 50
+    train.eval_every_epochs = 1.0  # 0: only at the end.
+    train.checkpoint_every_steps = 1000
+    train.keep_checkpoints = 2  # The newest ones; the best is kept besides.
+    train.num_pictures = 4  # Predicted validation pictures in TensorBoard.
+    train.val_protocol = "single"  # Of scores during training; one of eval.protocol's.
+    return train
+
+
+def _evaluation() -> ml_collections.ConfigDict:
+    """How a checkpoint is scored."""
+    evaluation = ml_collections.ConfigDict()
+    # 'single': whole images at their own size. 'multiscale': mean over scales and flips
+    # of the same. 'release': sliding windows as in the released code. 'centre_crop':
+    # the middle of each image, for watching a run.
+    evaluation.protocol = "single"
+    evaluation.bucket = 64  # Pixels; image sides are padded to multiples of this.
+    evaluation.scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # 'multiscale', 'release'.
+    evaluation.flip = True  # Average with mirror images; 'multiscale', 'release'.
+    # Pixels of the long side at scale 1 ('release'); None: data.augment.base_size.
+    evaluation.base_size = placeholder(int)
+    # Pixels; side of a window ('release') or of the crop ('centre_crop'); None:
+    # data.crop_size.
+    evaluation.crop_size = placeholder(int)
+    evaluation.batch_size = 8  # Images or windows at a time, over all devices.
+    # IoU of classes that never occur: 'zero' or 'skip'.
+    evaluation.absent_classes = "zero"
+    # Objects of fewer pixels are also scored apart from the larger ones; 0: they are
+    # not.
+    evaluation.small_object_px = 0
+    # Training batches that batch-norm statistics are measured on anew; 0: as trained.
+    evaluation.precise_norm_steps = 0
+    # 0: all; fewer is for a quick look and stands in the report.
+    evaluation.max_images = 0
+    return evaluation

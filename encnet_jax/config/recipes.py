@@ -1,0 +1,115 @@
+"""Words after a configuration's colon: configs/ade20k.py:release,resnet101."""
+
+from functools import partial
+
+from encnet_jax.errors import UserError
+from encnet_jax.models import HEADS
+from encnet_jax.models.resnet import BACKBONES
+
+
+def paper(config) -> None:
+    """The paper's text, which the defaults hold already."""
+    config.architecture = "paper"
+
+
+def release_2018(config) -> None:
+    """The released code that made the published scores (September 2018, f891919).
+
+    Short side scaled, no rotation, blur; FCN auxiliary head; head learning rate x10.
+    """
+    config.architecture = "release"
+    augment = config.data.augment
+    augment.scale_relative_to = "short_side"
+    augment.antialias = True
+    augment.rotate_degrees = 0.0
+    augment.blur_probability = 0.5
+
+
+def release_head(config) -> None:
+    """The released code as it stands today: long side scaled, no blur."""
+    release_2018(config)
+    config.data.augment.scale_relative_to = "long_side"
+    config.data.augment.blur_probability = 0.0
+
+
+def pascal_release_2018(config) -> None:
+    """As release_2018; the released models for PASCAL fuse stages 2 and 3 in."""
+    release_2018(config)
+    config.model.lateral = True
+
+
+def pascal_release_head(config) -> None:
+    """As release_head, with the lateral connections of the models for PASCAL."""
+    release_head(config)
+    config.model.lateral = True
+
+
+def mmseg(config) -> None:
+    """The architecture of mmsegmentation's ResNet-v1c models, for their weights."""
+    config.architecture = "mmseg"
+
+
+def tiny(config) -> None:
+    """A network for CPUs and tests: 0.3 M parameters."""
+    model = config.model
+    model.backbone = "tiny"
+    model.stem_width = 8
+    model.head_channels = 64
+    model.aux_channels = 32
+
+
+def smoke(config) -> None:
+    """Four steps of a tiny network on generated data: does everything hold together?"""
+    tiny(config)
+    config.data.name = "scenes"
+    config.data.reader = "arrays"
+    config.data.crop_size = 64
+    config.data.input_scale = 1.0
+    config.train.batch_size = 8
+    config.train.total_steps = 4
+    config.train.log_every_steps = 2
+    config.eval.max_images = 8
+
+
+def _set_model(config, **fields) -> None:
+    config.model.update(fields)
+
+
+RECIPES = {
+    "paper": paper,
+    "release": release_2018,
+    "release_2018": release_2018,
+    "release_head": release_head,
+    "mmseg": mmseg,
+    "tiny": tiny,
+    "smoke": smoke,
+}
+
+# Models and backbones by their own names; `tiny` is a recipe.
+_NAMES = {name: partial(_set_model, name=name) for name in HEADS} | {
+    name: partial(_set_model, backbone=name) for name in BACKBONES if name != "tiny"
+}
+
+
+def apply(config, arguments: str, own: dict | None = None):
+    """Applies words in order: a recipe, a model's name, or a backbone's.
+
+    Args:
+        config: changed in place.
+        arguments: words joined by commas; each runs one function.
+        own: name -> function(config), the configuration's own words, which replace
+            general ones of the same name.
+
+    Returns:
+        config.
+
+    Raises:
+        UserError: an unknown word.
+    """
+    words = {**_NAMES, **RECIPES, **(own or {})}
+    for word in filter(None, arguments.split(",")):
+        if word not in words:
+            known = ", ".join(sorted(words))
+            raise UserError(f"unknown argument {word!r}; there are: {known}")
+        words[word](config)
+    return config

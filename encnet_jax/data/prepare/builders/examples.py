@@ -1,0 +1,121 @@
+"""From files to examples of a TFDS builder: read, checked and encoded in threads."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from encnet_jax.data.info import IGNORE_ID, DatasetInfo
+from encnet_jax.data.prefetch import map_ahead
+from encnet_jax.data.prepare.file_tree import FileTree, StoredFile
+from encnet_jax.data.records import Record, decode_record, encode_mask, grey_mask
+from encnet_jax.errors import UserError
+
+_AHEAD = 32  # Examples in memory between reading and writing.
+
+# TFDS sorts records by keys that it takes to be spread over 2**128, in a thousand files
+# by their first digits. Small keys would all come into the first, to be held in memory.
+_KEY_BITS = 128
+_GROUP_BITS = 7  # 128 files, open at a time.
+
+
+class Entry(NamedTuple):
+    """An example before it is read.
+
+    mask: Encoded image -> encoded PNG of mode 'L' with raw ids, or None, which leaves
+        the example out.
+    mask_file: How messages call the mask.
+    """
+
+    name: str
+    image: StoredFile
+    mask: Callable[[bytes], bytes | None]
+    mask_file: str
+
+
+def file_tree(builder, dl_manager) -> FileTree:
+    """Returns the files that a builder is to read."""
+    return FileTree(dl_manager.manual_dir, scratch=str(builder.data_path.parent))
+
+
+def examples(
+    info: DatasetInfo, split: str, entries: list[Entry]
+) -> Iterator[tuple[int, dict]]:
+    """Yields (key, example) for TFDS, in order, with a progress bar.
+
+    Raises:
+        UserError: a file is broken, a mask does not fit the image or the data set, or
+            every example is left out.
+    """
+    kept = 0
+    with tqdm(
+        total=len(entries), desc=f"{info.name} {split}", unit="image", disable=None
+    ) as bar:
+        read = map_ahead(partial(_example, info), entries, ahead=_AHEAD)
+        for index, example in enumerate(read):
+            if example is not None:
+                kept += 1
+                yield sort_key(index, len(entries)), example
+            bar.update()
+        bar.set_postfix_str("writing")
+    if not kept:
+        raise UserError(
+            f"{info.name} {split}: none of the {len(entries)} images has enough of the "
+            "classes; wanted images and annotations that belong together"
+        )
+
+
+def _example(info: DatasetInfo, entry: Entry) -> dict | None:
+    image = entry.image.read()
+    mask = entry.mask(image)
+    if mask is None:
+        return None
+    record = Record(entry.name, image, mask, str(entry.image), entry.mask_file)
+    decode_record(record, info)  # Raises now, not in training.
+    return {"image": image, "mask": mask, "id": entry.name}
+
+
+def sort_key(index: int, total: int) -> int:
+    """Returns TFDS's key of an example; keys rise with the index and spread evenly."""
+    group = (index << _GROUP_BITS) // total
+    return (group << (_KEY_BITS - _GROUP_BITS)) + index
+
+
+def pairs(
+    images: Mapping[str, StoredFile], masks: Mapping[str, StoredFile]
+) -> list[Entry]:
+    """Returns the images with the masks of the same names.
+
+    Raises:
+        UserError: an image has no mask.
+    """
+    return [file_entry(name, image, masks.get(name)) for name, image in images.items()]
+
+
+def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> Entry:
+    """Returns the example of an image file and an index PNG.
+
+    Raises:
+        UserError: one of them is None.
+    """
+    if image is None or mask is None:
+        found, lacks = (image, "mask") if mask is None else (mask, "image")
+        raise UserError(
+            f"{found or name}: has no {lacks} in the source; add it, or remove this one"
+        )
+    return Entry(name, image, lambda _: grey_mask(mask.read(), str(mask)), str(mask))
+
+
+def unlabelled(info: DatasetInfo, images: Mapping[str, StoredFile]) -> list[Entry]:
+    """Returns images without truth: each gets a mask of pixels that are ignored."""
+    raw = int(np.flatnonzero(info.id_map == IGNORE_ID)[0])
+
+    def mask(image: bytes) -> bytes:
+        width, height = Image.open(io.BytesIO(image)).size
+        return encode_mask(np.full((height, width), raw, np.uint8))
+
+    return [Entry(name, image, mask, str(image)) for name, image in images.items()]

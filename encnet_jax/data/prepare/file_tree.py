@@ -1,0 +1,132 @@
+"""The files of a data set's source, in folders and archives alike."""
+
+import collections
+import dataclasses
+import fnmatch
+import os
+import pathlib
+import tempfile
+from typing import BinaryIO
+
+from encnet_jax.data.prepare.archives import SUFFIXES, Container, Folder, open_archive
+from encnet_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a folder or an archive."""
+
+    container: Container
+    name: str
+
+    def __str__(self) -> str:
+        return self.container.where(self.name)
+
+    def read(self) -> bytes:
+        """Returns the contents; raises UserError where the archive is broken."""
+        return self.container.read(self.name)
+
+
+class FileTree:
+    """Files by the end of their folder's path, whatever they are packed in.
+
+    What lies in a folder is preferred to the same in an archive beside it. Archives in
+    archives are not opened. Hidden files do not count.
+    """
+
+    def __init__(self, root: str | os.PathLike, *, scratch: str | None = None):
+        """Lists everything below a folder.
+
+        Args:
+            root: The folder; links are followed.
+            scratch: Folder for what must be decompressed; None for the system's.
+
+        Raises:
+            UserError: an archive is broken.
+        """
+        self._scratch = scratch
+        self._root = pathlib.Path(root)
+        self._folders: dict[str, dict[str, StoredFile]] = collections.defaultdict(dict)
+        archives = []
+        for path, folders, names in os.walk(root, followlinks=True):
+            folders.sort()
+            archives += [
+                os.path.join(path, name)
+                for name in sorted(names)
+                if name.endswith(SUFFIXES)
+            ]
+            self._add(
+                Folder(os.path.realpath(path), names), os.path.relpath(path, root)
+            )
+        for path in archives:
+            self._add(open_archive(os.path.realpath(path), scratch=scratch), "")
+
+    def _add(self, container: Container, prefix: str) -> None:
+        for name in container.names():
+            folder, _, base = name.rpartition("/")
+            if not base.startswith("."):
+                path = os.path.normpath(os.path.join(prefix, folder))
+                self._folders[path].setdefault(base, StoredFile(container, name))
+
+    def files(self, folder: str, *suffixes: str) -> dict[str, StoredFile]:
+        """Returns the files of all folders whose path ends in a pattern.
+
+        Args:
+            folder: One or more names, of which '*' stands for any: 'images/*'.
+            suffixes: Of the file names; they are cut off the keys.
+
+        Returns:
+            File name without its suffix -> file, sorted.
+        """
+        wanted = folder.split("/")
+        found: dict[str, StoredFile] = {}
+        for path, files in self._folders.items():
+            ending = path.split("/")[-len(wanted) :]
+            if len(ending) == len(wanted) and all(map(fnmatch.fnmatch, ending, wanted)):
+                for base, file in files.items():
+                    suffix = next((s for s in suffixes if base.endswith(s)), None)
+                    if suffix is not None:
+                        found.setdefault(base.removesuffix(suffix), file)
+        return dict(sorted(found.items()))
+
+    def file(self, name: str) -> StoredFile | None:
+        """Returns a file of this name in any folder, or None."""
+        return next((f[name] for f in self._folders.values() if name in f), None)
+
+    def words(self, folder: str, name: str) -> list[str] | None:
+        """Returns the first word of each line of a list in folders as in `files`."""
+        file = self.files(folder, name).get("")
+        if file is None:
+            return None
+        lines = file.read().decode("utf-8", "replace").splitlines()
+        return [line.split()[0] for line in lines if line.strip()]
+
+    def local(self, file: StoredFile) -> BinaryIO:
+        """Returns a file to read anywhere in: itself, or a copy without a name."""
+        if isinstance(file.container, Folder):
+            return open(str(file), "rb")
+        copy = tempfile.TemporaryFile(dir=self._scratch)
+        file.container.copy(file.name, copy)
+        copy.seek(0)
+        return copy
+
+    def ends(self, suffix: str) -> StoredFile | None:
+        """Returns a file whose name ends so, or None."""
+        files = (f for folder in self._folders.values() for f in folder.items())
+        return next((file for base, file in files if base.endswith(suffix)), None)
+
+    def missing(self, wanted: str) -> UserError:
+        """Returns the error that says what is here and what was wanted."""
+        shown = [
+            f"{str(next(iter(files.values()))).rpartition('/')[0]} ({len(files)} files)"
+            for files in sorted(self._folders.values(), key=len, reverse=True)[:4]
+        ]
+        if not shown:
+            # A builder's root is a folder of links to what the user named.
+            links = (p for p in self._root.rglob("*") if p.is_symlink())
+            named = [str(link.resolve()) for link in links] or [str(self._root)]
+            shown = [f"no files in {' and '.join(sorted(named))}"]
+        return UserError(
+            f"the source has {', '.join(shown)}; wanted {wanted}; docs/datasets.md "
+            "shows the layout"
+        )

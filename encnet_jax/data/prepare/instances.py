@@ -1,0 +1,121 @@
+"""Annotation files in the manner of COCO: which pixels belong to which category."""
+
+import array
+import collections
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from encnet_jax.data.prepare.json_stream import array_items
+from encnet_jax.errors import UserError
+
+
+class Keys(NamedTuple):
+    """What an annotation file calls its parts."""
+
+    annotations: str
+    image_id: str  # Of an image; annotations call it image_id everywhere.
+
+
+class Picture(NamedTuple):
+    """An image of the file; the sides in pixels."""
+
+    file_name: str
+    height: int
+    width: int
+    phase: str  # 'train' or 'val' where the file has both, else ''.
+
+
+class Annotations:
+    """The annotations of each image, left in the file until they are asked for.
+
+    Attributes:
+        images: Each image of the file, by its id.
+    """
+
+    def __init__(
+        self, file: BinaryIO, where: str, keys: Keys, keep: Callable[[dict], bool]
+    ):
+        """Notes where each annotation lies; never holds more than a few of them.
+
+        Args:
+            file: The JSON file, which stays open.
+            where: What messages call it.
+            keys: What it calls its parts.
+            keep: Whether an annotation is of interest.
+
+        Raises:
+            UserError: it is no such file.
+        """
+        self._file, self._where = file, where
+        self._spans = collections.defaultdict(lambda: array.array("q"))
+        self.images: dict[Any, Picture] = {}
+        try:
+            for name, item, start, stop in array_items(file, where):
+                if name == "images":
+                    self.images[item[keys.image_id]] = Picture(
+                        *(item["file_name"], item["height"], item["width"]),
+                        phase=item.get("phase", ""),
+                    )
+                elif name == keys.annotations and keep(item):
+                    self._spans[item["image_id"]].extend((start, stop))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{where}: an entry lacks {error}; get it anew") from None
+        if not self.images:
+            raise UserError(f"{where}: it lists no images; wanted {keys.annotations}")
+
+    def annotated(self) -> list:
+        """Returns the ids of the images that have annotations, in order."""
+        return sorted(i for i in self._spans if i in self.images)
+
+    def of_image(self, image_id: Any) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields (category id, bool[H, W]) of each annotation, in the file's order.
+
+        Raises:
+            UserError: a segmentation does not fit its image.
+        """
+        image = self.images[image_id]
+        spans = self._spans[image_id]
+        for start, stop in zip(spans[::2], spans[1::2], strict=True):
+            item = json.loads(os.pread(self._file.fileno(), stop - start, start))
+            where = f"{self._where}, annotation {item.get('id')}"
+            pixels = decode_segmentation(
+                item["segmentation"], image.height, image.width, where
+            )
+            yield item["category_id"], pixels
+
+
+def decode_segmentation(
+    segmentation: dict | list, height: int, width: int, where: str
+) -> np.ndarray:
+    """Returns bool[height, width], the pixels of an object.
+
+    Args:
+        segmentation: Polygons [[x0, y0, x1, y1, ...], ...], or run lengths by columns
+            {'size': [height, width], 'counts': list or compressed string}.
+        height: Of the image, in pixels.
+        width: Likewise.
+        where: What messages call it.
+
+    Raises:
+        UserError: run lengths of another size.
+    """
+    if isinstance(segmentation, dict):
+        if list(segmentation["size"]) != [height, width]:
+            raise UserError(
+                f"{where}: its size is {segmentation['size']}, its image's "
+                f"{[height, width]}; get the annotations of these images"
+            )
+        if isinstance(segmentation["counts"], list):
+            segmentation = coco_mask.frPyObjects(segmentation, height, width)
+        return coco_mask.decode(segmentation).astype(bool)
+    # Four numbers would be taken for a box; two points enclose nothing.
+    polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
+    if not polygons:
+        return np.zeros((height, width), bool)
+    parts = coco_mask.frPyObjects(polygons, height, width)
+    return coco_mask.decode(coco_mask.merge(parts)).astype(bool)

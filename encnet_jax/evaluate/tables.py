@@ -1,0 +1,145 @@
+"""Scores as JSON and as a table in the terminal."""
+
+import json
+import subprocess
+
+import numpy as np
+
+from encnet_jax import config as config_lib
+from encnet_jax import tasks
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.metrics import ConfusionMatrix
+
+# Scores of single classes that a report may hold, and their columns.
+_HEADINGS = {
+    "iou": "IoU %",
+    "iou_small": "small %",
+    "iou_large": "large %",
+    "error": "error %",
+}
+
+
+def make_report(
+    matrix: ConfusionMatrix,
+    class_names: tuple[str, ...],
+    *,
+    config,
+    step: int,
+    split: str,
+    num_images: int,
+    by_size: tuple[ConfusionMatrix, ConfusionMatrix] | None = None,
+) -> dict:
+    """Collects what a reader needs to believe a score.
+
+    Args:
+        matrix: of all pixels.
+        class_names: in the order of the ids.
+        config: resolved configuration, eval.protocol being the one followed.
+        step: of the checkpoint.
+        split: that was scored.
+        num_images: in it.
+        by_size: counts in small and in large objects, if they were taken apart.
+
+    Returns:
+        A JSON-ready dict; scores in [0, 1] under '{split}/{protocol}/...', and of each
+        class under 'iou' or 'error', None for a class that never occurs. With `by_size`
+        also '.../mean_iou_small' and '..._large', over the classes that have such
+        objects, and 'iou_small' and 'iou_large'.
+    """
+    protocol = config.eval.protocol
+    task = tasks.TASKS[config.task]
+    measures = task.measure(matrix, config)
+    scores, classes = (
+        dict(measures.scores),
+        {measures.class_score: measures.class_scores},
+    )
+    for name, part in zip(("small", "large"), by_size or (), strict=False):
+        occurs = part.counts.sum(axis=1) > 0
+        iou = classes[f"iou_{name}"] = np.where(occurs, part.iou(), np.nan)
+        scores[f"mean_iou_{name}"] = float(iou[occurs].mean()) if occurs.any() else 0.0
+    return {
+        **{f"{split}/{protocol}/{name}": value for name, value in scores.items()},
+        **{name: _named(class_names, values) for name, values in classes.items()},
+        "rule": measures.rule,
+        "data": config.data.name,
+        "split": split,
+        "images": num_images,
+        **measures.counted,
+        "protocol": {
+            "name": protocol,
+            **{
+                field.split(".")[1]: _json_value(config_lib.get(config, field))
+                for field in task.protocol_fields[protocol]
+            },
+        },
+        "model": task.describe_model(config),
+        "step": step,
+        "precise_norm_steps": config.eval.precise_norm_steps,
+        "commit": _commit(),
+        "devices": parallel.describe_devices(),
+    }
+
+
+def _json_value(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _named(class_names: tuple[str, ...], values: np.ndarray) -> dict:
+    values = [None if np.isnan(x) else float(x) for x in values]
+    return dict(zip(class_names, values, strict=True))
+
+
+def _commit() -> str | None:
+    """Returns the version of the code, or None outside a git checkout."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def report_name(split: str, protocol: str) -> str:
+    """Returns the file of a run's newest report on a split under a protocol."""
+    return f"report-{split}-{protocol}.json"
+
+
+def save_report(path, report: dict) -> None:
+    """Writes the report as JSON, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(report, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _percent(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.1f}"
+
+
+def format_report(report: dict) -> str:
+    """Returns the per-class table and the scores, in percent, as lines of text."""
+    measures = [name for name in _HEADINGS if name in report]
+    width = max(map(len, report[measures[0]]))
+    headings = "  ".join(_HEADINGS[name] for name in measures)
+    lines = [f"{'class':<{width}}  {headings}"]
+    for name, score in report[measures[0]].items():
+        values = "  ".join(
+            _percent(report[m][name]).rjust(len(_HEADINGS[m])) for m in measures
+        )
+        bar = "" if score is None else "#" * round(30 * score)
+        lines.append(f"{name:<{width}}  {values}  {bar}".rstrip())
+    lines.append("")
+    for name, value in report.items():
+        if isinstance(value, float):
+            lines.append(f"{name}: {100 * value:.2f} %")
+    lines.append(f"rule: {report['rule']}")
+    fields = dict(report["protocol"])
+    protocol = f"protocol {fields.pop('name')}"
+    protocol += "".join(f", {name}={value}" for name, value in fields.items())
+    if report["precise_norm_steps"]:
+        protocol += f", precise_norm_steps={report['precise_norm_steps']}"
+    lines.append(
+        f"{report['model']}, step {report['step']}, {report['images']} images of"
+        f" {report['data']}/{report['split']}, {protocol}, {report['devices']}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,190 @@
+"""Whether a TPU slice will do, before it is paid for.
+
+python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4
+
+Compiles the real training and evaluation steps for chips that are not there, and prints
+what the compiler says of them as a table and, last, as one line of JSON.
+"""
+
+import json
+import os
+import sys
+
+from absl import flags
+
+from encnet_jax import cli
+from encnet_jax.errors import UserError
+
+# Memory grows evenly from here on: chips lay images out in groups of eight.
+GROUP = 8
+
+
+def main(argv):
+    """Parses the flags, compiles, prints."""
+
+    def define(values):
+        cli.define_config(values, argv)
+        flags.DEFINE_string(
+            "topology", None, "For example v5e:2x4 or v4:2x2x1.", flag_values=values
+        )
+
+    required = ("config", "topology")
+    values = cli.parse(argv, define, about=__doc__, required=required)
+    # What is here computes nothing, and libtpu must not look for chips.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    report = plan(values.config, values.topology, cli.config_name(values))
+    print(format_report(report))
+    print(json.dumps(report))
+
+
+def plan(config, topology: str, name: str) -> dict:
+    """Compiles a configuration for a slice.
+
+    Args:
+        config: as returned by `config.load`, overrides applied.
+        topology: see chips.open_topology.
+        name: of the configuration, for the report.
+
+    Returns:
+        A JSON-ready dict; see format_report for the units.
+
+    Raises:
+        UserError: a wrong value, no such slice, or libtpu is not installed.
+    """
+    from encnet_jax import config as config_lib
+    from encnet_jax.data import dataset_info
+    from encnet_jax.plan import chips, compile
+
+    info = dataset_info(config.data)
+    config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
+    if config.task != "segmentation" or not config.train.total_steps:
+        raise UserError(
+            "wanted a segmentation configuration of known length: set"
+            " --config.train.total_steps"
+        )
+    chip, devices = chips.open_topology(topology)
+    share, rest = divmod(
+        config.train.batch_size, len(devices) * config.train.accumulate
+    )
+    if rest:
+        raise UserError(
+            f"train.batch_size is {config.train.batch_size}, wanted a multiple of"
+            f" {len(devices)} chips x train.accumulate {config.train.accumulate}"
+        )
+
+    def train_cost(images):
+        _progress(f"training step, {images} images a chip")
+        try:
+            cost = compile.train_cost(config, info.num_classes, devices, images)
+        except compile.DoesNotFit as error:
+            _progress(str(error))
+            return None
+        _progress(f"{cost.hbm_bytes / 2**30:.2f} GiB; took {cost.compile_s:.0f} s")
+        return cost
+
+    share *= config.train.accumulate
+    train = train_cost(share)
+    report = {
+        "config": name,
+        "topology": topology,
+        "chips": len(devices),
+        "images_per_chip": share,
+        "hbm_per_chip": chip.hbm_bytes,
+        "fits": train is not None and train.hbm_bytes <= chip.hbm_bytes,
+    }
+    if train is None:
+        return report
+    _progress("evaluation step")
+    images = max(1, config.eval.batch_size // len(devices))
+    evaluation = compile.eval_cost(config, info.num_classes, devices, images)
+    return {
+        **report,
+        **_speed(train, chip, config, len(devices)),
+        **_largest_batch(train_cost, train, chip.hbm_bytes),
+        "eval_images_per_chip": images,
+        "eval_hbm": evaluation.hbm_bytes,
+        "eval_fits": evaluation.hbm_bytes <= chip.hbm_bytes,
+        "eval_compile_s": evaluation.compile_s,
+    }
+
+
+def _progress(line: str) -> None:
+    print(f"compiling: {line}", file=sys.stderr, flush=True)
+
+
+def _speed(train, chip, config, num_chips: int) -> dict:
+    """Returns a step's costs and the roofline: the slower of arithmetic and memory."""
+    # Of the parts that a batch is accumulated from, the compiler counts one.
+    counted = train.images / config.train.accumulate
+    flops, accessed = train.flops / counted, train.bytes_accessed / counted
+    seconds = {"arithmetic": flops / chip.flops, "memory": accessed / chip.bytes_per_s}
+    bound = max(seconds, key=seconds.get)
+    images = config.train.total_steps * config.train.batch_size
+    return {
+        "hbm": train.hbm_bytes,
+        "all_reduces": train.all_reduces,
+        "all_reduce_bytes": train.all_reduce_bytes,
+        "flops_per_image": flops,
+        "bytes_per_image": accessed,
+        "images_per_s_per_chip": 1 / seconds[bound],
+        "bound_by": bound,
+        "hours": images * seconds[bound] / num_chips / 3600,
+        "compile_s": train.compile_s,
+    }
+
+
+def _largest_batch(train_cost, known, hbm_bytes: float) -> dict:
+    """Predicts the largest batch of a chip from two compiles, confirms it by one."""
+    small, large = (
+        known if known.images == images else train_cost(images)
+        for images in (GROUP, 2 * GROUP)
+    )
+    if small is None or large is None:
+        # Not even two groups: the largest is what did compile.
+        images = known.images if small is None else max(GROUP, known.images)
+        return {"largest_batch": images, "largest_batch_confirmed": True}
+    each = (large.hbm_bytes - small.hbm_bytes) / GROUP
+    groups = int((hbm_bytes - small.hbm_bytes) / each / GROUP)
+    images = GROUP * (1 + groups)
+    confirmed = images in (GROUP, 2 * GROUP) or train_cost(images) is not None
+    return {
+        "largest_batch": images,
+        "largest_batch_confirmed": confirmed,
+        "hbm_per_image": each,
+    }
+
+
+_ROWS = (
+    ("fits", "fits in memory", lambda x: "yes" if x else "NO"),
+    ("images_per_chip", "images a chip and step", str),
+    ("hbm", "peak HBM a chip, GiB", lambda x: f"{x / 2**30:.2f}"),
+    ("hbm_per_chip", "HBM of a chip, GiB", lambda x: f"{x / 2**30:.2f}"),
+    ("largest_batch", "largest batch a chip, images", str),
+    ("largest_batch_confirmed", "  compiled", lambda x: "yes" if x else "NO"),
+    ("hbm_per_image", "HBM an image, MiB", lambda x: f"{x / 2**20:.0f}"),
+    ("all_reduces", "all-reduces a step", str),
+    ("all_reduce_bytes", "  MB in all", lambda x: f"{x / 1e6:.1f}"),
+    ("flops_per_image", "GFLOP an image", lambda x: f"{x / 1e9:.0f}"),
+    ("bytes_per_image", "GB moved an image", lambda x: f"{x / 1e9:.2f}"),
+    ("images_per_s_per_chip", "at most images/s a chip", lambda x: f"{x:.0f}"),
+    ("bound_by", "  bound by", str),
+    ("hours", "at least hours for the schedule", lambda x: f"{x:.1f}"),
+    ("compile_s", "compile time here, s", lambda x: f"{x:.0f}"),
+    ("eval_images_per_chip", "evaluation: images a chip", str),
+    ("eval_hbm", "  peak HBM a chip, GiB", lambda x: f"{x / 2**30:.2f}"),
+    ("eval_fits", "  fits in memory", lambda x: "yes" if x else "NO"),
+    ("eval_compile_s", "  compile time here, s", lambda x: f"{x:.0f}"),
+)
+
+
+def format_report(report: dict) -> str:
+    """Returns a plan as lines of text."""
+    lines = [f"{report['config']} on {report['topology']} ({report['chips']} chips)"]
+    for key, label, show in _ROWS:
+        if key in report:
+            lines.append(f"  {label:<34} {show(report[key])}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, sys.argv))

@@ -1,0 +1,227 @@
+"""The real programs, compiled for devices that are not there, and what they cost."""
+
+import math
+import re
+import time
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from encnet_jax import losses, tasks
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.protocols import canvas, whole_images
+from encnet_jax.train import loop, optim
+from encnet_jax.train.step import parallel_step
+from encnet_jax.train_state import TrainState
+
+
+class Cost(NamedTuple):
+    """What the compiler says of one program on one chip.
+
+    Attributes:
+        images: a chip works on at a time.
+        hbm_bytes: peak of HBM, arguments and code included.
+        temporary_bytes: of those, what only lives during a run.
+        flops, bytes_accessed: of one run; bodies of the loss's loop counted every time.
+        cycles: of one run by the compiler's own model, likewise.
+        all_reduces, all_reduce_bytes: in the optimised program.
+        compile_s: time it took to compile here.
+    """
+
+    images: int
+    hbm_bytes: int
+    temporary_bytes: int
+    flops: float
+    bytes_accessed: float
+    cycles: int
+    all_reduces: int
+    all_reduce_bytes: int
+    compile_s: float
+
+
+class DoesNotFit(Exception):
+    """A program needs more memory than the chip has; the message is the compiler's."""
+
+
+def lower_train_step(config, num_classes: int, devices: list | None, images: int):
+    """Lowers the real training step; computes and compiles nothing.
+
+    Args:
+        config: resolved; total_steps is known.
+        num_classes: C.
+        devices: of a topology; None for all there are.
+        images: for each device.
+
+    Returns:
+        (jax.stages.Lowered, shapes of the parameters).
+    """
+    model = tasks.TASKS[config.task].build_model(config, num_classes, parallel.AXIS)
+    variables = jax.eval_shape(lambda: loop.init_variables(model, config))
+    tx = optim.optimizer(
+        config.optim,
+        variables["params"],
+        total_steps=config.train.total_steps,
+        batch_size=config.train.batch_size,
+    )
+    state = jax.eval_shape(
+        lambda v: TrainState.create(v, tx, config.optim.ema_decay > 0), variables
+    )
+    count = jax.device_count() if devices is None else len(devices)
+    batch = _batch(config, (count, images))
+    lowered = parallel_step(model, tx, config, devices).lower(state, batch)
+    return lowered, variables["params"]
+
+
+def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
+    """Compiles the training step.
+
+    Args:
+        config, num_classes, devices, images: see lower_train_step.
+
+    Raises:
+        DoesNotFit: too many images.
+    """
+    blocks = config.loss.row_blocks
+    lowered, _ = lower_train_step(config, num_classes, devices, images)
+    cost = _compile(lowered, images=images, loop_trips=blocks)
+    if blocks == 1:
+        return cost
+    # The compiler counts the body of a loop once, and the loss runs it in blocks.
+    body = _loss_block_cost(config, num_classes, devices, images)
+    heads = 1 + (config.model.aux == "fcn")
+    times = heads * (blocks - 1)
+    return cost._replace(
+        flops=cost.flops + times * body.flops,
+        bytes_accessed=cost.bytes_accessed + times * body.bytes_accessed,
+    )
+
+
+def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
+    """Compiles the `single` protocol's program for images of the training crop's size.
+
+    Raises:
+        DoesNotFit: too many images.
+    """
+    model = tasks.TASKS[config.task].build_model(config, num_classes, None)
+    variables = jax.eval_shape(lambda: loop.init_variables(model, config))
+    normalise = tasks.TASKS[config.task].normalise
+
+    def apply_fn(variables, pixels):
+        return model.apply(variables, normalise(pixels), train=False)["logits"]
+
+    side = canvas.round_up(config.data.crop_size, config.eval.bucket)
+    taps = jax.ShapeDtypeStruct(
+        (len(devices), images, side, -(-side // config.model.output_stride)),
+        jnp.float32,
+    )
+    pixels = jax.ShapeDtypeStruct((len(devices), images, side, side, 3), jnp.uint8)
+    program = jax.pmap(
+        partial(whole_images.predict, apply_fn=apply_fn),
+        in_axes=(None, 0),
+        devices=devices,
+    )
+    lowered = program.lower(variables, canvas.Canvas(pixels, taps, taps))
+    return _compile(lowered, images=images)
+
+
+def _batch(config, leading: tuple[int, ...]) -> dict:
+    crop = (*leading, config.data.crop_size, config.data.crop_size)
+    return {
+        "image": jax.ShapeDtypeStruct((*crop, 3), jnp.uint8),
+        "label": jax.ShapeDtypeStruct(crop, jnp.uint8),
+    }
+
+
+def _loss_block_cost(config, num_classes, devices, images) -> Cost:
+    """Cost of one row block of the loss: twice what doubling the blocks saves."""
+    crop, blocks = config.data.crop_size, config.loss.row_blocks
+    side = -(-crop // config.model.output_stride)
+    logits = jax.ShapeDtypeStruct((1, images, side, side, num_classes), jnp.float32)
+    labels = jax.ShapeDtypeStruct((1, images, crop, crop), jnp.uint8)
+
+    def cost(row_blocks):
+        def loss(x, y):
+            return losses.upsampled_cross_entropy(
+                x, y, config.model.align_corners, row_blocks
+            )
+
+        program = jax.pmap(jax.value_and_grad(loss), devices=devices[:1])
+        return _compile(program.lower(logits, labels), images=images)
+
+    once, halved = cost(blocks), cost(2 * blocks)
+    return once._replace(
+        flops=2 * max(0.0, once.flops - halved.flops),
+        bytes_accessed=2 * max(0.0, once.bytes_accessed - halved.bytes_accessed),
+    )
+
+
+def _compile(lowered, *, images: int, loop_trips: int = 1) -> Cost:
+    start = time.monotonic()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise DoesNotFit(" ".join(str(error).split())[:300]) from None
+    seconds = time.monotonic() - start
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    text = compiled.as_text()
+    sizes = all_reduce_sizes(text)
+    return Cost(
+        images=images,
+        hbm_bytes=memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        flops=cost["flops"],
+        bytes_accessed=cost["bytes accessed"],
+        cycles=estimated_cycles(text, loop_trips),
+        all_reduces=len(sizes),
+        all_reduce_bytes=sum(sizes),
+        compile_s=seconds,
+    )
+
+
+_ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
+
+
+def all_reduce_sizes(text: str) -> list[int]:
+    """Returns the bytes of each all-reduce in an optimised HLO program.
+
+    Args:
+        text: one instruction a line; f32[2,64]{1,0} is a shape.
+    """
+    sizes = []
+    for line in text.splitlines():
+        match = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
+        if match:
+            shapes = re.findall(r"([a-z]+[0-9]*)\[([0-9,]*)\]", match[1])
+            sizes.append(
+                sum(
+                    _ITEM_BYTES.get(kind, 4)
+                    * math.prod(map(int, filter(None, dims.split(","))))
+                    for kind, dims in shapes
+                )
+            )
+    return sizes
+
+
+def estimated_cycles(text: str, loop_trips: int) -> int:
+    """Returns the cycles that the compiler's model expects of an optimised HLO program.
+
+    Args:
+        text: one instruction a line, a computation's name at its head.
+        loop_trips: of every loop; the model counts a body once.
+    """
+    bodies = set(re.findall(r"body=(%[^,\s]+)", text))
+    total, trips = 0, 1
+    for line in text.splitlines():
+        if line.endswith("{") and not line.startswith(" "):
+            trips = loop_trips if line.split()[0] in bodies else 1
+        match = re.search(r'"estimated_cycles":"(\d+)"', line)
+        total += trips * int(match[1]) if match else 0
+    return total

@@ -1,0 +1,1 @@
+"""What a run asks of its machines: devices, processes, signals, its folder."""

@@ -1,0 +1,80 @@
+"""The folder of a run: one run at a time, one configuration for good."""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+
+import jax
+from etils import epath
+
+from encnet_jax import config as config_lib
+from encnet_jax import storage
+from encnet_jax.errors import UserError
+from encnet_jax.pods import distributed
+
+
+@contextlib.contextmanager
+def locked(workdir: str) -> Iterator[None]:
+    """Makes the folder and holds it, so that no second run writes into it.
+
+    Process 0 holds it for all. Folders on object stores cannot be locked and are not.
+
+    Raises:
+        UserError: another run holds it, it cannot be made, or the processes of this run
+            do not share it.
+    """
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            distributed.together(lambda: stack.enter_context(_held(workdir)))
+        else:
+            distributed.together(lambda: None)
+        distributed.check_shared(workdir)
+        yield
+
+
+@contextlib.contextmanager
+def _held(workdir: str) -> Iterator[None]:
+    storage.check_writable(workdir)
+    path = epath.Path(workdir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{workdir} cannot be made ({error}); choose another --workdir"
+        ) from None
+    if storage.is_remote(workdir):
+        yield
+        return
+    with open(path / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another run is using {workdir}: wait for it, stop it, or choose"
+                " another --workdir"
+            ) from None
+        yield
+
+
+def check_same_config(workdir: str, saved, config) -> None:
+    """Refuses to go on with a run under a different configuration.
+
+    Raises:
+        UserError: names the first field that differs.
+    """
+    difference = config_lib.first_difference(saved, config)
+    if difference:
+        raise UserError(
+            f"{workdir} holds a run with another configuration: {difference}; choose"
+            " another --workdir to start anew"
+        )
+
+
+def save_config(workdir: str, config) -> None:
+    """Writes WORKDIR/config.json, whole or not at all; process 0 does."""
+    if jax.process_index() != 0:
+        return
+    target = epath.Path(workdir) / "config.json"
+    partial = epath.Path(workdir) / "config.json.partial"
+    partial.write_text(config_lib.to_json(config) + "\n")
+    partial.replace(target)

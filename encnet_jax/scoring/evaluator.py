@@ -1,0 +1,191 @@
+"""Evaluation: every image once, on all devices, into one integer confusion matrix."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from tqdm import tqdm
+
+from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.pods import parallel
+from encnet_jax.pods.signals import StopRequest
+from encnet_jax.preprocess import normalise
+from encnet_jax.scoring import protocols
+from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
+from encnet_jax.scoring.object_sizes import small_objects
+from encnet_jax.scoring.protocols.centre_crop import centre_crop
+
+
+def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
+    """Returns int32[C, C] pairs of (label, prediction) in uint8[B, H, W] each."""
+    # One image at a time: float32 counts to 2**24 exactly, a batch may hold more
+    # pixels.
+    pairs = jax.lax.map(
+        lambda pair: count_pairs(pair[0].ravel(), pair[1].ravel(), num_classes),
+        (labels, ids),
+    )
+    return jnp.sum(pairs, axis=0)
+
+
+def evaluation_batch_size(config, num_devices: int | None = None) -> int:
+    """Returns this process's share of eval.batch_size, a multiple of its devices."""
+    devices = jax.local_device_count() if num_devices is None else num_devices
+    share = config.eval.batch_size // jax.process_count()
+    return max(devices, share // devices * devices)
+
+
+def sum_over_processes(counts: np.ndarray) -> np.ndarray:
+    """Returns the int64 sum of every process's int64[...] counts."""
+    if jax.process_count() == 1:
+        return counts
+    # The exchange is 32 bits wide: send the halves apart.
+    halves = np.stack([counts >> 24, counts & 0xFFFFFF]).astype(np.int32)
+    high, low = multihost_utils.process_allgather(halves).astype(np.int64).sum(0)
+    return (high << 24) + low
+
+
+def watched_examples(
+    dataset, split: str, max_images: int, stop: StopRequest
+) -> tuple[Iterator[dict], int]:
+    """Returns this process's examples, until a stop is agreed, and all processes' sum.
+
+    Args:
+        dataset, split, max_images: see Dataset.eval_examples.
+        stop: asked once for each example; iterating raises Stopped.
+    """
+    total = dataset.num_examples(split)
+    total = min(total, max_images or total)
+    examples = dataset.eval_examples(
+        split,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        max_images=max_images,
+    )
+    largest_share = -(-total // jax.process_count())
+    return stop.watch(examples, largest_share), total
+
+
+def progress_bar(total: int | None) -> tqdm:
+    """Returns a bar for process 0's share of `total` images; None shows none."""
+    share = None if total is None else total // jax.process_count()
+    hidden = not share or jax.process_index() != 0
+    return tqdm(total=share, desc="evaluate", unit="image", disable=hidden)
+
+
+class Evaluator:
+    """Scores and predicts with one model under one protocol; keeps compiled programs.
+
+    Every process works through its own images on its own devices without waiting for
+    others, so differing image sizes cannot deadlock; only the sums are exchanged.
+    """
+
+    def __init__(self, model, config, num_classes: int, devices: list | None = None):
+        """Prepares, compiles nothing yet.
+
+        Args:
+            model: module without a batch-norm axis.
+            config: resolved configuration; eval.protocol is the one to follow.
+            num_classes: C.
+            devices: of this process; None for all.
+        """
+        self.num_classes = num_classes
+        self._devices = jax.local_devices() if devices is None else devices
+        self._crop_size = (
+            config.eval.crop_size if config.eval.protocol == "centre_crop" else None
+        )
+
+        def apply_fn(variables, pixels):
+            return model.apply(variables, normalise(pixels), train=False)["logits"]
+
+        batch_size = evaluation_batch_size(config, len(self._devices))
+        self._protocol = protocols.make(
+            apply_fn, config, num_classes, batch_size, self._devices
+        )
+        count = partial(count_images, num_classes=num_classes)
+        self._count = jax.pmap(count, devices=self._devices)
+
+    def confusion(
+        self, variables: dict, examples: Iterable[dict], total: int | None = None
+    ) -> ConfusionMatrix:
+        """Counts every pixel of this process's examples, summed over all processes.
+
+        Args:
+            variables: replicated on the devices.
+            examples: dicts with image uint8[H, W, 3], label uint8[H, W].
+            total: of all processes, for the progress bar; None shows none.
+        """
+        examples = self._as_scored(examples)
+        counts = self._sum(variables, examples, ("label",), total)
+        return ConfusionMatrix.from_counts(counts[0])
+
+    def confusion_by_size(
+        self,
+        variables: dict,
+        examples: Iterable[dict],
+        small_px: int,
+        total: int | None = None,
+    ) -> tuple[ConfusionMatrix, ConfusionMatrix, ConfusionMatrix]:
+        """Counts all pixels, those of small objects, and those of large ones.
+
+        Args:
+            variables, examples, total: see confusion.
+            small_px: objects of fewer pixels are small; see object_sizes.
+        """
+        examples = (
+            {**e, "small": small_objects(e["label"], small_px)}
+            for e in self._as_scored(examples)
+        )
+        counts = self._sum(variables, examples, ("label", "small"), total)
+        every, small = map(ConfusionMatrix.from_counts, counts)
+        return every, small, ConfusionMatrix.from_counts(counts[0] - counts[1])
+
+    def predict(
+        self, variables: dict, examples: Iterable[dict]
+    ) -> Iterator[tuple[dict, np.ndarray]]:
+        """Yields (example, uint8[H, W] class ids), in the order batches fill up.
+
+        Under `centre_crop` the examples come back cropped.
+        """
+        for members, ids in self._protocol.ids(variables, self._as_scored(examples)):
+            canvases = np.asarray(ids)
+            canvases = canvases.reshape(-1, *canvases.shape[2:])
+            for member, native in zip(members, canvases, strict=False):
+                height, width = member["image"].shape[:2]
+                yield member, native[:height, :width]
+
+    def _sum(self, variables, examples, keys, total) -> np.ndarray:
+        """Returns int64[len(keys), C, C] over the examples of all processes."""
+        shape = (len(keys), self.num_classes, self.num_classes)
+        counts, pending = np.zeros(shape, np.int64), []
+        with progress_bar(total) as bar:
+            for members, ids in self._protocol.ids(variables, examples):
+                # Fetched one batch later, so that the devices always have work.
+                counts += _fetch(pending)
+                pending = [
+                    self._count(self._labels(members, k, ids), ids) for k in keys
+                ]
+                bar.update(len(members))
+        return sum_over_processes(counts + _fetch(pending))
+
+    def _as_scored(self, examples: Iterable[dict]) -> Iterator[dict]:
+        if self._crop_size is None:
+            return iter(examples)
+        return (centre_crop(example, self._crop_size) for example in examples)
+
+    def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
+        """Lays the members' labels on canvases as `ids` are; the rest is ignored."""
+        labels = np.full(
+            (ids.shape[0] * ids.shape[1], *ids.shape[2:]), IGNORE_LABEL, np.uint8
+        )
+        for row, member in zip(labels, members, strict=False):
+            label = member[key]
+            row[: label.shape[0], : label.shape[1]] = label
+        return parallel.shard(labels, self._devices)
+
+
+def _fetch(pairs: list) -> np.ndarray | int:
+    """Returns the int64 sums over devices of int32[devices, C, C] each."""
+    return np.stack([np.asarray(p, np.int64).sum(0) for p in pairs]) if pairs else 0

@@ -1,0 +1,86 @@
+"""Evaluation protocols by name: how images are cut, scaled and averaged."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+
+from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
+from encnet_jax.scoring.protocols.sliding import SlidingWindows
+from encnet_jax.scoring.protocols.whole_images import WholeImages, class_ids
+
+PROTOCOLS = ("single", "multiscale", "release", "centre_crop")
+
+# What belongs to each protocol and stands in its report.
+FIELDS = {
+    "single": ("data.input_scale", "eval.bucket"),
+    "multiscale": ("data.input_scale", "eval.bucket", "eval.scales", "eval.flip"),
+    "release": ("eval.base_size", "eval.crop_size", "eval.scales", "eval.flip"),
+    "centre_crop": ("eval.crop_size",),
+}
+
+
+class ArgMax:
+    """Labels images by the largest of the scores that a protocol sums up."""
+
+    def __init__(self, scorer, devices: list):
+        """Takes a protocol with a method `scores`, and the devices it uses."""
+        self._scorer = scorer
+        # Batches of one image a device.
+        self._ids = jax.pmap(lambda total: class_ids(total)[None], devices=devices)
+
+    def ids(
+        self, variables: dict, examples: Iterable[dict]
+    ) -> Iterator[tuple[list[dict], jax.Array]]:
+        """Yields (examples, uint8[devices, 1, H, W] class ids on native canvases)."""
+        for members, total in self._scorer.scores(variables, examples):
+            yield members, self._ids(total)
+
+
+def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices: list):
+    """Returns what labels images under config.eval.protocol.
+
+    Args:
+        apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+        config: resolved configuration.
+        num_classes: C.
+        batch_size: images or windows at a time, over all devices.
+        devices: to use.
+    """
+    settings, align_corners = config.eval, config.model.align_corners
+    averaged = {
+        "scales": tuple(settings.scales),
+        "flip": settings.flip,
+        "bucket": settings.bucket,
+        "align_corners": align_corners,
+        "devices": devices,
+    }
+    stride = config.model.output_stride
+    if settings.protocol == "multiscale":
+        scorer = AveragedScales(
+            apply_fn,
+            num_classes,
+            input_scale=config.data.input_scale,
+            output_stride=stride,
+            **averaged,
+        )
+        return ArgMax(scorer, devices)
+    if settings.protocol == "release":
+        scorer = SlidingWindows(
+            apply_fn,
+            num_classes,
+            base_size=settings.base_size,
+            crop_size=settings.crop_size,
+            batch_size=batch_size // len(devices),
+            **averaged,
+        )
+        return ArgMax(scorer, devices)
+    whole = settings.protocol == "single"
+    return WholeImages(
+        apply_fn,
+        scale=config.data.input_scale if whole else 1.0,
+        bucket=settings.bucket if whole else 1,  # Crops are of one size already.
+        output_stride=stride,
+        align_corners=align_corners,
+        batch_size=batch_size,
+        devices=devices,
+    )

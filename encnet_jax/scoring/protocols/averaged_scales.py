@@ -1,0 +1,119 @@
+"""The `multiscale` protocol: class probabilities averaged over scales and flips."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.protocols import canvas, grouping
+from encnet_jax.scoring.protocols.whole_images import map_native
+
+
+def add_probabilities(
+    total: jax.Array, logits: jax.Array, rows: jax.Array, columns: jax.Array
+) -> jax.Array:
+    """Adds the softmax of F views' logits [F, h, w, C] to the native f32[H, W, C]."""
+
+    def summed(x):
+        return jnp.sum(jax.nn.softmax(x, axis=-1), axis=0, keepdims=True)
+
+    return total + map_native(summed, logits.astype(jnp.float32), rows, columns)[0]
+
+
+class AveragedScales:
+    """Averages an image's class probabilities over scales and flips.
+
+    Each view goes through the network whole, as in the `single` protocol, and the
+    softmax is taken at native size.
+
+    Source: section 3.1 of the paper, which averages the prediction in multiple scales
+    and says no more; scales and flips are those of the released code.
+    """
+
+    def __init__(
+        self,
+        apply_fn: Callable,
+        num_classes: int,
+        *,
+        scales: tuple[float, ...],
+        flip: bool,
+        input_scale: float,
+        bucket: int,
+        output_stride: int,
+        align_corners: bool,
+        devices: list,
+    ):
+        """Prepares, compiles nothing yet.
+
+        Args:
+            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+            num_classes: C.
+            scales: of the image after input_scale.
+            flip: add the mirrored image at each scale.
+            input_scale: of every image.
+            bucket, output_stride, align_corners: see canvas.place.
+            devices: to use; each works on images of its own.
+        """
+        self._scales = [input_scale * scale for scale in scales]
+        self._flip, self._bucket, self._devices = flip, bucket, devices
+        self._convention = {
+            "output_stride": output_stride,
+            "align_corners": align_corners,
+        }
+        self._forward = jax.pmap(apply_fn, in_axes=(None, 0), devices=devices)
+        self._add = jax.pmap(add_probabilities, donate_argnums=0, devices=devices)
+        self._empty = jax.pmap(
+            lambda rows, columns: jnp.zeros(
+                (rows.shape[1], columns.shape[1], num_classes)
+            ),
+            devices=devices,
+        )
+
+    @property
+    def num_views(self) -> int:
+        """The number of views of an image that are averaged."""
+        return len(self._scales) * (2 if self._flip else 1)
+
+    def scores(
+        self, variables: dict, examples: Iterable[dict]
+    ) -> Iterator[tuple[list[dict], jax.Array]]:
+        """Yields (examples, f32[devices, H, W, C]: probabilities summed over views).
+
+        Args:
+            variables: on the devices.
+            examples: dicts with image [H, W, 3] of pixel values.
+        """
+
+        def sizes(example: dict):
+            native = example["image"].shape[:2]
+            return [
+                canvas.sizes(*native, scale, self._bucket) for scale in self._scales
+            ]
+
+        count = len(self._devices)
+        for members in grouping.by_key(examples, count, lambda e: tuple(sizes(e))):
+            total = None
+            for scale in self._scales:
+                views = [self._views(member["image"], scale) for member in members]
+                views = parallel.spread(grouping.stack(views, count), self._devices)
+                if total is None:
+                    total = self._empty(views.rows, views.columns)
+                logits = self._forward(variables, views.image)
+                total = self._add(total, logits, views.rows, views.columns)
+            yield members, total
+
+    def _views(self, image: np.ndarray, scale: float) -> canvas.Canvas:
+        """Returns the image and its mirror image at a scale, stacked to [F, ...]."""
+        place = partial(
+            canvas.place, scale=scale, bucket=self._bucket, **self._convention
+        )
+        views = [place(image)]
+        if self._flip:
+            mirrored = place(image[:, ::-1])
+            columns, width = mirrored.columns.copy(), image.shape[1]
+            columns[:width] = columns[:width][::-1]  # Scores are mirrored back.
+            views.append(mirrored._replace(columns=columns))
+        return grouping.stack(views, len(views))

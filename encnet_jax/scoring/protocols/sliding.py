@@ -1,0 +1,217 @@
+"""The `release` protocol: sliding windows over scaled images, many at a time.
+
+Windows of consecutive images fill batches of one static shape, so that the network is
+compiled once for a data set. Each device works on images of its own; only how large the
+canvases are, and so the small programs around the network, changes with the images.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.models.resize import interpolation_matrix
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.protocols import canvas, grouping, windows
+
+# exp() of more would overflow when windows are added, and infinity times 0 is NaN.
+MAX_EXPONENT = 80.0
+
+
+def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Cuts a window f32[crop, crop, 3] out of an image [H, W, 3], scaling it.
+
+    Args:
+        image: pixel values in 0..255, any type.
+        rows, columns: taps of the window; see encnet_jax.scoring.protocols.windows.
+    """
+    matrices = [
+        windows.tap_matrix(t, n)
+        for t, n in zip((rows, columns), image.shape[:2], strict=True)
+    ]
+    # Pixels have 8 bits and are told apart by less: no rounding of the weights here.
+    x = jnp.einsum(
+        "rh,hwc->rwc", matrices[0], image.astype(jnp.float32), precision="highest"
+    )
+    return jnp.einsum("sw,rwc->rsc", matrices[1], x, precision="highest")
+
+
+def window_scores(
+    variables: dict,
+    pixels: tuple,
+    *,
+    apply_fn: Callable,
+    flip: bool,
+    align_corners: bool,
+) -> tuple:
+    """Returns for each window f32[crop, crop, C]: exp of the logits.
+
+    Args:
+        variables: of the network.
+        pixels: f32[crop, crop, 3] each, in 0..255.
+        apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+        flip: add the logits of the mirrored window before taking exp.
+        align_corners: corner convention of the upsampling.
+    """
+    x = jnp.stack(pixels)
+    if flip:
+        logits, mirrored = jnp.split(
+            apply_fn(variables, jnp.concatenate([x, x[:, :, ::-1]])), 2
+        )
+        # Upsampling is symmetric: mirroring back comes before it, on fewer pixels.
+        logits = logits + mirrored[:, :, ::-1]
+    else:
+        logits = apply_fn(variables, x)
+    logits = logits.astype(jnp.float32)
+    rows, columns = (
+        interpolation_matrix(x.shape[axis], logits.shape[axis], align_corners)
+        for axis in (1, 2)
+    )
+
+    def upsampled_exp(y):
+        # 'high', or the TPU would round the weights to bfloat16.
+        y = jnp.einsum("Hh,hwc->Hwc", rows, y, precision="high")
+        y = jnp.einsum("Ww,Hwc->HWc", columns, y, precision="high")
+        return jnp.exp(jnp.minimum(y, MAX_EXPONENT))
+
+    return tuple(upsampled_exp(y) for y in logits)
+
+
+def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Array):
+    """Adds a window's scores [crop, crop, C], resized, to the native f32[H, W, C]."""
+    rows, columns = (
+        windows.tap_matrix(t, n)
+        for t, n in zip((rows, columns), scores.shape[:2], strict=True)
+    )
+    x = jnp.einsum("Hh,hwc->Hwc", rows, scores, precision="high")
+    return total + jnp.einsum("Ww,Hwc->HWc", columns, x, precision="high")
+
+
+@dataclass
+class _Round:
+    """One image for each device, while its windows are under way."""
+
+    members: list[dict]
+    pixels: np.ndarray
+    windows: list
+    total: jax.Array | None = None
+    done: int = 0
+
+
+class SlidingWindows:
+    """Scores images under the `release` protocol; keeps its compiled programs."""
+
+    def __init__(
+        self,
+        apply_fn: Callable,
+        num_classes: int,
+        *,
+        scales: tuple[float, ...],
+        flip: bool,
+        base_size: int,
+        crop_size: int,
+        align_corners: bool,
+        bucket: int,
+        batch_size: int,
+        devices: list,
+    ):
+        """Prepares, compiles nothing yet.
+
+        Args:
+            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+            num_classes: C.
+            scales, flip, base_size, crop_size, align_corners: see windows.plan and
+                window_scores.
+            bucket: native canvases have sides of multiples of it; no result depends on
+                it.
+            batch_size: windows in a batch of each device, mirrored ones not counted.
+            devices: to use.
+        """
+        self._geometry = {
+            "scales": tuple(scales),
+            "base_size": base_size,
+            "crop_size": crop_size,
+        }
+        self._align_corners, self._bucket = align_corners, bucket
+        self._batch_size, self._devices = batch_size, devices
+        self._cut = jax.pmap(cut, devices=devices)
+        forward = partial(
+            window_scores, apply_fn=apply_fn, flip=flip, align_corners=align_corners
+        )
+        self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
+        self._paste = jax.pmap(paste, donate_argnums=0, devices=devices)
+        self._empty = jax.pmap(
+            lambda image: jnp.zeros((*image.shape[:2], num_classes)), devices=devices
+        )
+
+    def scores(
+        self, variables: dict, examples: Iterable[dict]
+    ) -> Iterator[tuple[list[dict], jax.Array]]:
+        """Yields (examples, their summed scores f32[devices, H, W, C] on the devices).
+
+        Args:
+            variables: on the devices.
+            examples: dicts with image [H, W, 3] of pixel values.
+        """
+        queue = []
+        for round_ in self._rounds(examples):
+            pixels = parallel.spread(round_.pixels, self._devices)
+            round_.total = self._empty(pixels)
+            for window in round_.windows:
+                cut_out = self._cut(pixels, window.cut_rows, window.cut_columns)
+                queue.append((round_, window, cut_out))
+                if len(queue) == self._batch_size:
+                    yield from self._run(variables, queue)
+                    queue = []
+        if queue:
+            yield from self._run(variables, queue)
+
+    def _run(self, variables, queue):
+        pixels = [cut_out for _, _, cut_out in queue]
+        pixels += pixels[-1:] * (self._batch_size - len(pixels))
+        batch = self._forward(variables, tuple(pixels))
+        for (round_, window, _), scores in zip(queue, batch, strict=False):
+            round_.total = self._paste(
+                round_.total, scores, window.paste_rows, window.paste_columns
+            )
+            round_.done += 1
+            if round_.done == len(round_.windows):
+                yield round_.members, round_.total
+
+    def _rounds(self, examples: Iterable[dict]) -> Iterator[_Round]:
+        def similar(example):
+            size = example["image"].shape[:2]
+            return windows.num_windows(*size, **self._geometry), size
+
+        count = len(self._devices)
+        for members in grouping.by_similarity(examples, count, similar):
+            images = [member["image"] for member in members]
+            sides = [max(i.shape[axis] for i in images) for axis in (0, 1)]
+            room = tuple(canvas.round_up(side, self._bucket) for side in sides)
+            plans = [
+                windows.plan(
+                    *image.shape[:2],
+                    room,
+                    align_corners=self._align_corners,
+                    **self._geometry,
+                )
+                for image in images
+            ]
+            yield _Round(
+                members,
+                grouping.stack(
+                    [canvas.pad(image, *room, 0) for image in images], count
+                ),
+                # Where an image has fewer windows, taps of zero add nothing.
+                [grouping.stack(list(each), count) for each in _zip_longest(plans)],
+            )
+
+
+def _zip_longest(plans: list) -> Iterator[list]:
+    """Yields the windows number 0, 1, ... of all plans; short plans end with zeros."""
+    nothing = jax.tree.map(np.zeros_like, plans[0][0])
+    for index in range(max(map(len, plans))):
+        yield [plan[index] if index < len(plan) else nothing for plan in plans]

@@ -1,0 +1,112 @@
+"""The `single` protocol: whole images on padded canvases, a batch for each size."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.protocols import canvas, grouping
+
+ROW_BLOCKS = 8  # Full-resolution logits exist for this part of the rows at a time.
+
+
+def map_native(
+    fn: Callable, logits: jax.Array, rows: jax.Array, columns: jax.Array
+) -> jax.Array:
+    """Applies a function to logits on each image's native canvas, block by block.
+
+    Args:
+        fn: maps f32[B, r, W, C], some of the rows, to [b, r, ...].
+        logits: f32[B, h, w, C].
+        rows: f32[B, H, h]; columns: f32[B, W, w]; see protocols.canvas.
+
+    Returns:
+        [b, H, ...]; what lies outside the image is meaningless.
+    """
+    height = rows.shape[1]
+    block = -(-height // ROW_BLOCKS)
+    rows = jnp.pad(rows, ((0, 0), (0, block * ROW_BLOCKS - height), (0, 0)))
+    blocks = rows.reshape(rows.shape[0], ROW_BLOCKS, block, -1).swapaxes(0, 1)
+
+    def of_block(block_rows):
+        # 'high', or the TPU would round the weights to bfloat16 and flip 1 % of the
+        # ids.
+        x = jnp.einsum("brh,bhwc->brwc", block_rows, logits, precision="high")
+        return fn(jnp.einsum("bWw,brwc->brWc", columns, x, precision="high"))
+
+    mapped = jax.lax.map(of_block, blocks).swapaxes(0, 1)
+    return mapped.reshape(mapped.shape[0], -1, *mapped.shape[3:])[:, :height]
+
+
+def native_ids(logits: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Returns uint8[B, H, W] class ids on native canvases; see map_native."""
+    return map_native(class_ids, logits, rows, columns)
+
+
+def class_ids(scores: jax.Array) -> jax.Array:
+    """Returns uint8[...]: the class of the largest of scores [..., C]."""
+    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+
+
+def predict(variables: dict, placed: canvas.Canvas, *, apply_fn: Callable) -> jax.Array:
+    """Returns uint8[B, H, W] ids for a batch of canvases."""
+    logits = apply_fn(variables, placed.image).astype(jnp.float32)
+    return native_ids(logits, placed.rows, placed.columns)
+
+
+class WholeImages:
+    """Labels images under the `single` protocol; keeps its compiled programs."""
+
+    def __init__(
+        self,
+        apply_fn: Callable,
+        *,
+        scale: float,
+        bucket: int,
+        output_stride: int,
+        align_corners: bool,
+        batch_size: int,
+        devices: list,
+    ):
+        """Prepares, compiles nothing yet.
+
+        Args:
+            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+            scale, bucket, output_stride, align_corners: see canvas.place.
+            batch_size: images in a batch, over all devices.
+            devices: to use.
+        """
+        self._scale, self._bucket = scale, bucket
+        self._place = partial(
+            canvas.place,
+            scale=scale,
+            bucket=bucket,
+            output_stride=output_stride,
+            align_corners=align_corners,
+        )
+        self._batch_size, self._devices = batch_size, devices
+        self._predict = jax.pmap(
+            partial(predict, apply_fn=apply_fn), in_axes=(None, 0), devices=devices
+        )
+
+    def ids(
+        self, variables: dict, examples: Iterable[dict]
+    ) -> Iterator[tuple[list[dict], jax.Array]]:
+        """Yields (examples, uint8[devices, b, H, W] class ids on native canvases).
+
+        A batch never mixes canvas sizes; its last images may be missing.
+        """
+
+        def sizes(example: dict):
+            return canvas.sizes(*example["image"].shape[:2], self._scale, self._bucket)
+
+        for members in grouping.by_key(examples, self._batch_size, sizes):
+            placed = [self._place(np.asarray(member["image"])) for member in members]
+            batch = grouping.stack(placed, self._batch_size)
+            yield (
+                members,
+                self._predict(variables, parallel.shard(batch, self._devices)),
+            )
