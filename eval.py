@@ -48,17 +48,17 @@ def main(argv):
 
     given = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
     given["data.data_dir"] = values.data_dir
-    options = {
-        "checkpoint": values.checkpoint,
-        "split": values.split,
-        "protocol": values.protocol,
-        "config": values.config,
-        "fields": {name: value for name, value in given.items() if value is not None},
-    }
+    selection = run_lib.Selection(
+        checkpoint=values.checkpoint,
+        split=values.split,
+        protocol=values.protocol,
+        config=values.config,
+        fields={name: value for name, value in given.items() if value is not None},
+    )
     if values.submission:
-        run_lib.submit_run(values.workdir, values.submission, values.output, **options)
+        run_lib.submit_run(values.workdir, values.submission, values.output, selection)
     else:
-        run_lib.evaluate_run(values.workdir, **options)
+        run_lib.evaluate_run(values.workdir, selection)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import models
 from encnet_jax.config import defaults
 from encnet_jax.models import HEADS
-from encnet_jax.train import loop
+from encnet_jax.train.assemble import init_variables
 
 
 def cost(name: str, args) -> dict:
@@ -28,7 +28,7 @@ def cost(name: str, args) -> dict:
     config.data.crop_size = args.size
     config = config_lib.resolve(config)
     model = models.build(config.model, args.classes)
-    variables = jax.eval_shape(lambda: loop.init_variables(model, config))
+    variables = jax.eval_shape(lambda: init_variables(model, config))
     pixels = jax.ShapeDtypeStruct((1, args.size, args.size, 3), jnp.float32)
 
     def forward(variables, pixels):

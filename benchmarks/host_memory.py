@@ -54,9 +54,9 @@ def train(workdir: str, args) -> list[float]:
     config.train.checkpoint_every_steps = args.steps
     samples, step_done = [], Logbook.step_done
 
-    def noted(self, step, metrics):
+    def noted(self, step, state, metrics):
         samples.append(resident_mib())
-        step_done(self, step, metrics)
+        step_done(self, step, state, metrics)
 
     Logbook.step_done = noted
     loop.train(config, workdir)
@@ -66,7 +66,7 @@ def train(workdir: str, args) -> list[float]:
 def evaluate(workdir: str, args) -> list[float]:
     """Scores the validation images over and over; returns the memory at each image."""
     evaluator, variables, config, _ = run_lib.load(
-        workdir, None, protocol=args.protocol
+        workdir, run_lib.Selection(protocol=args.protocol)
     )
     dataset, samples = tasks.open_dataset(config), []
     splits = itertools.repeat(config.data.val_split)

@@ -13,27 +13,18 @@ import jax
 import torch
 
 from benchmarks import measure, pairs
-from encnet_jax import models
 from encnet_jax.pods import parallel
-from encnet_jax.train import optim
+from encnet_jax.train.assemble import assemble
 from encnet_jax.train.step import parallel_step
-from encnet_jax.train_state import TrainState
 
 
 def our_step(pair: pairs.Pair, batch: dict, num_classes: int):
     """Returns a function that takes one step and returns the loss."""
     config = pair.config
-    model = models.build(config.model, num_classes, parallel.AXIS)
-    tx = optim.optimizer(
-        config.optim,
-        pair.variables["params"],
-        total_steps=config.train.total_steps,
-        batch_size=config.train.batch_size,
-    )
-    state = TrainState.create(pair.variables, tx, ema=False)
+    parts = assemble(config, num_classes, start=lambda _: pair.variables)
     devices = jax.devices()[:1]
-    program = parallel_step(model, tx, config, devices)
-    held = [parallel.replicate(state, devices)]
+    program = parallel_step(parts.model, parts.tx, parts.task, config, devices)
+    held = [parallel.replicate(parts.state, devices)]
     fed = parallel.shard(batch, devices)
 
     def step():

@@ -94,7 +94,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     loop.train(config, str(workdir))
     if read.find_step(str(workdir)) < total_steps:
         return None
-    return run_lib.evaluate_run(str(workdir), protocol=protocol)
+    return run_lib.evaluate_run(str(workdir), run_lib.Selection(protocol=protocol))
 
 
 def row(value, report: dict) -> dict:

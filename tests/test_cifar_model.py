@@ -11,9 +11,9 @@ from encnet_jax.errors import UserError
 from encnet_jax.models import cifar
 from encnet_jax.models.encoding import Encoding, encode, smoothing_statistics
 from encnet_jax.pods import parallel
-from encnet_jax.train import loop, optim
+from encnet_jax.train import optim
+from encnet_jax.train.assemble import assemble
 from encnet_jax.train.step import parallel_step, random_keys, train_step
-from encnet_jax.train_state import TrainState
 
 
 def narrow_config(word="encnet16k64d", **fields):
@@ -40,7 +40,7 @@ def images_of(count, seed=0):
 )
 def test_parameter_counts_of_table_6(word, published, exact):
     config = config_lib.resolve(config_lib.load(f"configs/cifar10.py:{word}"))
-    model = tasks.TASKS["classification"].build_model(config, 10, None)
+    model = tasks.classification.TASK.build_model(config, 10, None)
     params = jax.eval_shape(
         lambda key: model.init(key, jnp.zeros((1, 32, 32, 3))), jax.random.key(0)
     )["params"]
@@ -194,21 +194,17 @@ def test_eight_devices_draw_once_and_equal_one():
 
     def prepare(axis_name):
         config = narrow_config()
-        model = tasks.TASKS["classification"].build_model(config, 10, axis_name)
-        variables = loop.init_variables(model, config)
-        tx = optim.optimizer(
-            config.optim, variables["params"], total_steps=10, batch_size=16
-        )
-        return config, model, tx, TrainState.create(variables, tx, ema=False)
+        return config, assemble(config, 10, axis_name=axis_name)
 
-    config, model, tx, state = prepare(None)
+    config, parts = prepare(None)
+    given = {"model": parts.model, "tx": parts.tx, "task": parts.task}
     alone = jax.jit(
-        lambda s, b: train_step(s, b, model=model, tx=tx, config=config, axis_name=None)
+        lambda s, b: train_step(s, b, config=config, axis_name=None, **given)
     )
-    alone, expected = alone(state, batch)
-    config, model, tx, state = prepare("batch")
-    step = parallel_step(model, tx, config)
-    state, metrics = step(parallel.replicate(state), parallel.shard(batch))
+    alone, expected = alone(parts.state, batch)
+    config, parts = prepare("batch")
+    step = parallel_step(parts.model, parts.tx, parts.task, config)
+    state, metrics = step(parallel.replicate(parts.state), parallel.shard(batch))
     for name in ("loss", "error", "grad_norm"):
         np.testing.assert_allclose(metrics[name], expected[name], rtol=2e-4)
     for ours, theirs in zip(
@@ -233,7 +229,7 @@ def test_learned_smoothing_factors_are_summed_up():
 
 
 def test_pixels_are_normalised_by_channel():
-    task = tasks.TASKS["classification"]
+    task = tasks.classification.TASK
     pixels = np.array([[0, 128, 255], [125, 123, 114]], np.uint8)
     expected = [[-1.9895, 0.0812, 2.1158], [-0.0049, 0.0006, 0.0021]]
     np.testing.assert_allclose(task.normalise(pixels), expected, atol=1e-4)

@@ -68,7 +68,7 @@ def test_learned_smoothing_factors_are_logged(learned):
 
 
 def test_test_error_is_reported(learned, capsys):
-    report = run_lib.evaluate_run(str(learned), split="test")
+    report = run_lib.evaluate_run(str(learned), run_lib.Selection(split="test"))
     assert json.loads((learned / "report.json").read_text()) == report
     assert report["images"] == 500 and report["model"] == "encnet 16k8d"
     error = report["test/single/error"]

@@ -21,7 +21,7 @@ from encnet_jax.pods.signals import StopRequest
 from encnet_jax.report import compare
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.tasks import rules
-from encnet_jax.train import loop
+from encnet_jax.train.assemble import init_variables
 
 
 def tiny_config(**fields):
@@ -41,8 +41,8 @@ def untrained(tmp_path_factory):
     """A checkpoint of random weights, saved without the fields that came later."""
     workdir = tmp_path_factory.mktemp("runs") / "untrained"
     config = config_lib.resolve(tiny_config(), 400)
-    model = tasks.TASKS[config.task].build_model(config, 13, None)
-    variables = jax.device_get(loop.init_variables(model, config))
+    model = tasks.of(config).build_model(config, 13, None)
+    variables = jax.device_get(init_variables(model, config))
     older = json.loads(config_lib.to_json(config))
     for name in ("precise_norm_steps", "small_object_px", "bucket"):
         del older["eval"][name]
@@ -54,7 +54,9 @@ def untrained(tmp_path_factory):
 
 def test_report_names_protocol_and_rule(untrained, capsys):
     fields = {"eval.small_object_px": 500}
-    report = run_lib.evaluate_run(str(untrained), protocol="release", fields=fields)
+    report = run_lib.evaluate_run(
+        str(untrained), run_lib.Selection(protocol="release", fields=fields)
+    )
     assert json.loads((untrained / "report.json").read_text()) == report
     kept = untrained / "report-val-release.json"
     assert json.loads(kept.read_text()) == report
@@ -134,7 +136,7 @@ def test_measured_statistics_are_those_of_the_batches(untrained):
     variables, _ = read.restore_variables(str(untrained))
     dataset = tasks.open_dataset(config)
     batch = next(dataset.train_batches("train", batch_size=8, seed=config.seed))
-    task = tasks.TASKS[config.task]
+    task = tasks.of(config)
     model, images = task.build_model(config, 13, None), task.normalise(batch["image"])
     expected, _ = model.apply(
         variables,
@@ -199,9 +201,11 @@ def test_scales_must_be_positive():
 
 
 def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
-    given = {}
-    monkeypatch.setattr(run_lib, "evaluate_run", lambda run, **o: given.update(o))
+    given = []
+    monkeypatch.setattr(
+        run_lib, "evaluate_run", lambda run, selection: given.append(selection)
+    )
     # Too late for it here: other tests have used JAX.
     monkeypatch.setattr(eval_cli.cli, "join_processes", lambda values: None)
     eval_cli.main(["eval.py", "--workdir=a", "--data_dir=b", "--small_object_px=9"])
-    assert given["fields"] == {"data.data_dir": "b", "eval.small_object_px": 9}
+    assert given[0].fields == {"data.data_dir": "b", "eval.small_object_px": 9}

@@ -19,6 +19,7 @@ from encnet_jax.evaluate import run as run_lib
 from encnet_jax.scoring import evaluator as evaluator_lib
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.train import loop
+from encnet_jax.train.assemble import init_variables
 from encnet_jax.train.logbook import Logbook
 
 
@@ -54,8 +55,8 @@ def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
 
 def test_a_signal_ends_an_evaluation_and_writes_nothing(tmp_path, monkeypatch, capsys):
     config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
-    model = tasks.TASKS[config.task].build_model(config, 13, None)
-    variables = jax.device_get(loop.init_variables(model, config))
+    model = tasks.of(config).build_model(config, 13, None)
+    variables = jax.device_get(init_variables(model, config))
     read.save_variables(str(tmp_path), variables, config)
     seen = []
 
@@ -75,7 +76,7 @@ def test_a_full_disk_ends_a_run_that_logs(tmp_path, capsys):
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def log(argv):
-        with Logbook(str(tmp_path), config, start_step=0) as logbook:
+        with Logbook(str(tmp_path), config.train, start_step=0) as logbook:
             resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
             for step in range(1000):
                 logbook.scores(step, {"val/single/mean_iou": 0.5})

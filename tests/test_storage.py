@@ -54,7 +54,7 @@ def test_a_run_keeps_its_files_in_a_bucket(bucket):
     with workdir_lib.locked(run):  # Nothing can be locked: a second start is let in.
         with workdir_lib.locked(run):
             workdir_lib.save_config(run, config)
-    with Logbook(run, config, start_step=0) as logbook:
+    with Logbook(run, config.train, start_step=0) as logbook:
         logbook.scores(3, {"val/single/mean_iou": 0.25})
     tables.save_report(epath.Path(run) / "report.json", {"step": 3})
     assert events.read_scalars(run) == {"val/single/mean_iou": {3: 0.25}}

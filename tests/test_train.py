@@ -13,16 +13,16 @@ import optax
 import pytest
 
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import NotFiniteError, UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.pods import parallel
-from encnet_jax.train import initialise, loop
+from encnet_jax.report import events
+from encnet_jax.train import initialise, loop, scalars
+from encnet_jax.train.assemble import assemble
 from encnet_jax.train.logbook import Logbook
-from encnet_jax.train.optim import optimizer
-from encnet_jax.train.step import parallel_step, train_step
-from encnet_jax.train_state import TrainState
+from encnet_jax.train.scalars import fetch
+from encnet_jax.train.step import parallel_step, random_keys, train_step
 
 
 def smoke_config(**fields):
@@ -45,27 +45,23 @@ def random_batch(num_images, num_classes=5, size=32):
 
 def prepare(axis_name, **fields):
     config = config_lib.resolve(smoke_config(**fields))
-    model = tasks.TASKS["segmentation"].build_model(config, 5, axis_name)
-    variables = loop.init_variables(model, config)
-    tx = optimizer(config.optim, variables["params"], total_steps=10, batch_size=8)
-    ema = config.optim.ema_decay > 0
-    return config, model, tx, TrainState.create(variables, tx, ema)
+    return config, assemble(config, 5, axis_name=axis_name)
 
 
 @pytest.fixture(scope="module")
 def eight_devices():
     """One step of EncNet on eight devices and its lowered text."""
-    config, model, tx, state = prepare("batch", **{"model.dropout": 0.0})
-    step = parallel_step(model, tx, config)
-    state, batch = parallel.replicate(state), parallel.shard(random_batch(8))
+    config, parts = prepare("batch", **{"model.dropout": 0.0})
+    step = parallel_step(parts.model, parts.tx, parts.task, config)
+    state, batch = parallel.replicate(parts.state), parallel.shard(random_batch(8))
     text = step.lower(state, batch).as_text()
     return state.params, text, step(state, batch)
 
 
 def test_eight_devices_equal_one(eight_devices):
     _, _, (state, metrics) = eight_devices
-    config, model, tx, alone = prepare(None, **{"model.dropout": 0.0})
-    alone, expected = on_one_device(config, model, tx)(alone, random_batch(8))
+    config, parts = prepare(None, **{"model.dropout": 0.0})
+    alone, expected = on_one_device(config, parts)(parts.state, random_batch(8))
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=2e-4, err_msg=name)
     for ours, theirs in zip(
@@ -105,52 +101,54 @@ def test_buckets_hold_neighbours_up_to_a_size():
 
 def test_rematerialisation_repeats_no_collective(eight_devices):
     _, text, _ = eight_devices
-    config, model, tx, state = prepare("batch", **{"model.remat": True})
-    lowered = parallel_step(model, tx, config).lower(
-        parallel.replicate(state), parallel.shard(random_batch(8))
+    config, parts = prepare("batch", **{"model.remat": True})
+    lowered = parallel_step(parts.model, parts.tx, parts.task, config).lower(
+        parallel.replicate(parts.state), parallel.shard(random_batch(8))
     )
     assert lowered.as_text().count("all_reduce") == text.count("all_reduce")
 
 
 def test_dropout_differs_by_device_and_step_but_not_by_run():
-    def keys(step):
+    def bits(step, stream, seed=3):
         def on_device(_):
-            key = jax.random.fold_in(jax.random.key(3), step)
-            return jax.random.bits(
-                jax.random.fold_in(key, jax.lax.axis_index("batch")), (2,)
-            )
+            keys = random_keys(seed, jnp.int32(step), "batch")
+            return jax.random.bits(keys[stream], (2,))
 
         return np.asarray(jax.pmap(on_device, "batch")(jnp.zeros(8)))
 
-    assert len(np.unique(keys(0), axis=0)) == 8
-    np.testing.assert_array_equal(keys(1), keys(1))
-    assert (keys(0) != keys(1)).any()
+    first = bits(0, "dropout")
+    assert len(np.unique(first, axis=0)) == 8
+    np.testing.assert_array_equal(bits(0, "dropout"), first)
+    assert (bits(1, "dropout") != first).all()
+    assert (bits(0, "dropout", seed=4) != first).all()
+    # Smoothing factors are drawn once for all devices, and never as dropout is.
+    smoothing = bits(0, "smoothing")
+    assert len(np.unique(smoothing, axis=0)) == 1
+    assert (smoothing != first).all()
 
 
-def on_one_device(config, model, tx):
+def on_one_device(config, parts):
     """Returns the compiled training step without a pmap axis."""
-    step = partial(train_step, model=model, tx=tx, config=config, axis_name=None)
-    return jax.jit(step)
+    given = {"model": parts.model, "tx": parts.tx, "task": parts.task}
+    return jax.jit(partial(train_step, config=config, axis_name=None, **given))
 
 
 def test_accumulated_parts_equal_their_mean_gradient():
     fields = {"model.dropout": 0.0, "optim.weight_decay": 0.0}
     half = random_batch(2)
     whole = jax.tree.map(lambda x: np.concatenate([x, x]), half)
-    config, model, tx, state = prepare(None, **fields)
-    _, expected = on_one_device(config, model, tx)(state, half)
-    config, model, tx, state = prepare(None, **fields, **{"train.accumulate": 2})
-    _, metrics = on_one_device(config, model, tx)(state, whole)
+    config, parts = prepare(None, **fields)
+    _, expected = on_one_device(config, parts)(parts.state, half)
+    config, parts = prepare(None, **fields, **{"train.accumulate": 2})
+    _, metrics = on_one_device(config, parts)(parts.state, whole)
     # Two equal halves have the gradient of one.
     np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(metrics["grad_norm"], expected["grad_norm"], rtol=1e-3)
 
 
 def test_loss_falls_on_a_repeated_batch_and_ema_follows():
-    config, model, tx, state = prepare(
-        None, **{"optim.ema_decay": 0.5, "optim.base_lr": 0.05}
-    )
-    step = on_one_device(config, model, tx)
+    config, parts = prepare(None, **{"optim.ema_decay": 0.5, "optim.base_lr": 0.05})
+    step, state = on_one_device(config, parts), parts.state
     losses, batch = [], random_batch(4)
     for _ in range(8):
         before = state
@@ -175,8 +173,8 @@ def signal_at(monkeypatch):
     step_done = Logbook.step_done
 
     def arrange(wanted_step, number):
-        def signalled(self, step, metrics):
-            step_done(self, step, metrics)
+        def signalled(self, step, state, metrics):
+            step_done(self, step, state, metrics)
             if step == wanted_step:
                 os.kill(os.getpid(), number)
 
@@ -237,9 +235,9 @@ def test_missing_checkpoints_are_told(finished, tmp_path):
     with pytest.raises(UserError, match="no checkpoints in"):
         run_lib.evaluate_run(str(tmp_path))
     with pytest.raises(UserError, match="no checkpoint 3 .*there are: \\[4\\]"):
-        run_lib.evaluate_run(str(finished), checkpoint="3")
+        run_lib.evaluate_run(str(finished), run_lib.Selection(checkpoint="3"))
     with pytest.raises(UserError, match="wanted a step or 'best'"):
-        run_lib.evaluate_run(str(finished), checkpoint="newest")
+        run_lib.evaluate_run(str(finished), run_lib.Selection(checkpoint="newest"))
 
 
 def test_infinite_loss_stops_and_keeps_the_good_checkpoint(tmp_path):
@@ -270,9 +268,9 @@ def test_the_bar_says_what_it_waits_for_and_ends_above_the_last_line(
 ):
     monkeypatch.setattr(sys, "stderr", sys.stdout)
     config = config_lib.resolve(smoke_config(), 64)
-    with Logbook(str(tmp_path), config, start_step=0) as logbook:
+    with Logbook(str(tmp_path), config.train, start_step=0) as logbook:
         assert "compiling" in capsys.readouterr().out
-        logbook.step_done(1, {})
+        logbook.step_done(1, None, {})
         logbook.finish("trained")
     told = capsys.readouterr().out
     assert "compiling" not in told and told.endswith("\ntrained\n")
@@ -305,3 +303,19 @@ def test_arrays_without_a_place_must_be_named_too():
     taken, lines = initialise.take_matching(model, saved, "runs/x", ("head",))
     np.testing.assert_equal(taken, {"params": {"a": np.ones(2)}})
     assert lines == ["took 1 of 1 arrays from runs/x", "  not used: params/head/b"]
+
+
+def test_the_loop_fetches_only_what_is_logged(tmp_path, monkeypatch):
+    """Six steps, values every three and at the save: two fetches, none between."""
+    fetched = []
+
+    def counted(metrics):
+        fetched.append(sorted(metrics))
+        return fetch(metrics)
+
+    monkeypatch.setattr(scalars, "fetch", counted)
+    fields = {"train.total_steps": 6, "train.log_every_steps": 3}
+    config = smoke_config(**fields, **{"data.val_split": "", "optim.base_lr": 1e-3})
+    loop.train(config, str(tmp_path / "run"))
+    assert len(fetched) == 2 and "loss" in fetched[0]
+    assert sorted(events.read_scalars(str(tmp_path / "run"))["train/loss"]) == [3, 6]

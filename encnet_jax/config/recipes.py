@@ -67,6 +67,7 @@ def smoke(config) -> None:
     config.data.input_scale = 1.0
     config.train.batch_size = 8
     config.train.total_steps = 4
+    config.train.max_minutes = 0.0
     config.train.log_every_steps = 2
     config.eval.max_images = 8
 

@@ -32,7 +32,7 @@ def measure_step(variables: dict, images: jax.Array, step: jax.Array, *, model, 
     zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
     _, updates = model.apply(
         {"params": variables["params"], "batch_stats": zeros},
-        tasks.TASKS[config.task].normalise(images),
+        tasks.of(config).normalise(images),
         train=True,
         mutable=["batch_stats"],
         rngs={"dropout": key, "smoothing": key},
@@ -63,7 +63,7 @@ def measured_anew(variables: dict, config, dataset, stop: StopRequest) -> dict:
         UserError: the batch does not spread over the devices, or data are missing.
     """
     parallel.check_batch_size(config.train.batch_size, 1)
-    model = tasks.TASKS[config.task].build_model(
+    model = tasks.of(config).build_model(
         config, dataset.info.num_classes, parallel.AXIS
     )
     measure = jax.pmap(

@@ -41,7 +41,7 @@ def predict_files(
     paths = list_images(epath.Path(source))
     parallel.enable_compilation_cache()
     evaluator, variables, config, step = run_lib.load(
-        workdir, checkpoint, whole_images=True
+        workdir, run_lib.Selection(checkpoint=checkpoint), whole_images=True
     )
     colours = dataset_info(config.data).colours
     folder = epath.Path(output)

@@ -1,7 +1,9 @@
 """Scoring a checkpoint: from its folder to a report."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 from etils import epath
@@ -15,19 +17,50 @@ from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm, submission, tables
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import Stopped, StopRequest
+from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import watched_examples
-from encnet_jax.scoring.protocols import PROTOCOLS
 
 
-def evaluate_run(
-    workdir: str,
-    *,
-    checkpoint: str | None = None,
-    split: str | None = None,
-    protocol: str | None = None,
-    config=None,
-    fields: dict | None = None,
-) -> dict | None:
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which checkpoint of a run is used, and how.
+
+    Attributes:
+        checkpoint: a step, 'best', or None for the newest.
+        split: of the data set; None for the default of what is done.
+        protocol: None for eval.protocol.
+        config: may differ from the checkpoint's in eval.* and data.data_dir only; None
+            for the checkpoint's own.
+        fields: further fields to change, {'eval.small_object_px': 1024}.
+    """
+
+    checkpoint: str | None = None
+    split: str | None = None
+    protocol: str | None = None
+    config: Any = None
+    fields: dict = dataclasses.field(default_factory=dict)
+
+
+NEWEST = Selection()
+
+
+class Loaded(NamedTuple):
+    """A checkpoint, ready to be applied.
+
+    Attributes:
+        evaluator: of the task, see scoring.evaluator.
+        variables: {'params', 'batch_stats'}, replicated on the local devices.
+        config: resolved; the selection's changes applied.
+        step: of the checkpoint.
+    """
+
+    evaluator: Any
+    variables: dict
+    config: Any
+    step: int
+
+
+def evaluate_run(workdir: str, selection: Selection = NEWEST) -> dict | None:
     """Scores a checkpoint, prints the table and writes it into WORKDIR as JSON.
 
     report.json is the newest; report-SPLIT-PROTOCOL.json stays beside those of others.
@@ -36,11 +69,7 @@ def evaluate_run(
 
     Args:
         workdir: of the run; model and data come from its checkpoint.
-        checkpoint: a step, 'best', or None for the newest.
-        split: None for data.val_split.
-        protocol: None for eval.protocol.
-        config: may differ from the checkpoint's in eval.* and data.data_dir only.
-        fields: further fields to change, {'eval.small_object_px': 1024}.
+        selection: its split is data.val_split unless named.
 
     Returns:
         The report; see evaluate.tables.make_report. None if it was stopped.
@@ -52,15 +81,7 @@ def evaluate_run(
     parallel.enable_compilation_cache()
     report = None
     with _stoppable() as stop:
-        evaluator, variables, saved, step = load(
-            workdir,
-            checkpoint,
-            config=config,
-            protocol=protocol,
-            fields=fields,
-            stop=stop,
-        )
-        report = _score(evaluator, variables, saved, split, step, stop)
+        report = _score(load(workdir, selection, stop=stop), selection.split, stop)
     if report and jax.process_index() == 0:
         name = tables.report_name(report["split"], report["protocol"]["name"])
         path = epath.Path(workdir) / name
@@ -71,15 +92,16 @@ def evaluate_run(
     return report
 
 
-def _score(evaluator, variables, saved, split, step, stop) -> dict:
+def _score(loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
     """Returns the report of a split."""
-    dataset = tasks.open_dataset(saved)
-    split = split or saved.data.val_split
+    evaluator, variables, config, step = loaded
+    dataset = tasks.open_dataset(config)
+    split = split or config.data.val_split
     if not split:
         raise UserError("the run has no validation split: name one, --split test")
     dataset.num_labelled(split)
-    examples, total = watched_examples(dataset, split, saved.eval.max_images, stop)
-    small_px, by_size = saved.eval.small_object_px, None
+    examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
+    small_px, by_size = config.eval.small_object_px, None
     if small_px:
         matrix, *by_size = evaluator.confusion_by_size(
             variables, examples, small_px, total
@@ -89,7 +111,7 @@ def _score(evaluator, variables, saved, split, step, stop) -> dict:
     return tables.make_report(
         matrix,
         dataset.info.class_names,
-        config=saved,
+        config=config,
         step=step,
         split=split,
         num_images=total,
@@ -112,25 +134,17 @@ def _stoppable() -> Iterator[StopRequest]:
 
 
 def submit_run(
-    workdir: str,
-    server_name: str,
-    output: str | None,
-    *,
-    checkpoint: str | None = None,
-    split: str | None = None,
-    protocol: str | None = None,
-    config=None,
-    fields: dict | None = None,
+    workdir: str, server_name: str, output: str | None, selection: Selection = NEWEST
 ) -> None:
     """Labels the test images and writes the archive that a test server takes.
 
     SIGTERM or Ctrl-C ends it; nothing is written then.
 
     Args:
-        workdir, checkpoint, protocol, config, fields: see evaluate_run.
+        workdir: of the run.
         server_name: one of evaluate.submission.SERVERS.
         output: the archive.
-        split: None for 'test'.
+        selection: its split is 'test' unless named.
 
     Raises:
         UserError: the run is of another data set, the archive would be refused, or
@@ -141,22 +155,17 @@ def submit_run(
     if jax.process_count() > 1:
         raise UserError("an archive is written by one process: run this on one host")
     with _stoppable() as stop:
-        evaluator, variables, saved, step = load(
-            workdir,
-            checkpoint,
-            config=config,
-            protocol=protocol,
-            fields=fields,
-            whole_images=True,
-            stop=stop,
+        evaluator, variables, config, step = load(
+            workdir, selection, whole_images=True, stop=stop
         )
-        if saved.data.name != server.dataset:
+        if config.data.name != server.dataset:
             raise UserError(
-                f"{workdir} has data.name {saved.data.name!r}; {server_name} wants"
+                f"{workdir} has data.name {config.data.name!r}; {server_name} wants"
                 f" a run on {server.dataset!r}"
             )
-        dataset = tasks.open_dataset(saved)
-        examples, total = watched_examples(dataset, split or "test", 0, stop)
+        dataset = tasks.open_dataset(config)
+        split = selection.split or "test"
+        examples, total = watched_examples(dataset, split, 0, stop)
         labelled = evaluator.predict(variables, examples)
         predictions = ((example["id"], ids) for example, ids in labelled)
         shown = tqdm(predictions, "label", total, unit="image")
@@ -166,49 +175,54 @@ def submit_run(
 
 def load(
     workdir: str,
-    step_wanted: str | None,
+    selection: Selection = NEWEST,
     *,
-    config=None,
-    protocol: str | None = None,
-    fields: dict | None = None,
     whole_images: bool = False,
     stop: StopRequest | None = None,
-):
-    """Returns (evaluator, replicated variables, resolved configuration, step).
+) -> Loaded:
+    """Reads a checkpoint and prepares the evaluation that its configuration says.
 
     Args:
-        workdir, config, protocol, fields: see evaluate_run.
-        step_wanted: its `checkpoint`.
-        whole_images: label all of an image; 'centre_crop' becomes 'single'.
+        workdir: of the run.
+        selection: which checkpoint, and what to change; its split is not looked at.
+        whole_images: label all of an image, whatever part the protocol scores.
         stop: may end the measuring of batch norms; None: nothing does.
+
+    Raises:
+        UserError: no such checkpoint, an unknown protocol, a field that may not change.
     """
-    if step_wanted is not None and step_wanted != "best":
-        if not step_wanted.isdigit():
-            raise UserError(f"--checkpoint is {step_wanted!r}, wanted a step or 'best'")
-        step_wanted = int(step_wanted)
-    if protocol not in (None, *PROTOCOLS):
-        known = ", ".join(PROTOCOLS)
+    protocol = selection.protocol
+    if protocol not in (None, *protocols.PROTOCOLS):
+        known = ", ".join(protocols.PROTOCOLS)
         raise UserError(f"--protocol is {protocol!r}, wanted one of: {known}")
-    step = read.find_step(workdir, step_wanted)
+    step = read.find_step(workdir, _step_or_best(selection.checkpoint))
     variables, saved = read.restore_variables(workdir, step)
     saved = config_lib.completed(saved)
-    if config is not None:
-        _take_free_fields(saved, config)
-    if protocol is not None:
-        saved.eval.protocol = protocol
-    saved.update_from_flattened_dict(fields or {})
-    if whole_images and saved.eval.protocol == "centre_crop":
-        saved.eval.protocol = "single"
-    saved = config_lib.resolve(saved)
-    num_classes = dataset_info(saved.data).num_classes
-    task = tasks.TASKS[saved.task]
-    model = task.build_model(saved, num_classes, None)
-    evaluator = task.make_evaluator(model, saved, num_classes)
-    if saved.eval.precise_norm_steps:
+    if selection.config is not None:
+        _take_free_fields(saved, selection.config)
+    saved.eval.protocol = protocol or saved.eval.protocol
+    saved.update_from_flattened_dict(selection.fields)
+    if whole_images:
+        saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)
+    config = config_lib.resolve(saved)
+    num_classes = dataset_info(config.data).num_classes
+    task = tasks.of(config)
+    model = task.build_model(config, num_classes, None)
+    evaluator = task.make_evaluator(model, config, num_classes)
+    if config.eval.precise_norm_steps:
         variables = precise_norm.measured_anew(
-            variables, saved, tasks.open_dataset(saved), stop or StopRequest()
+            variables, config, tasks.open_dataset(config), stop or StopRequest()
         )
-    return evaluator, parallel.replicate(variables), saved, step
+    return Loaded(evaluator, parallel.replicate(variables), config, step)
+
+
+def _step_or_best(checkpoint: str | None) -> int | str | None:
+    """Returns the step that --checkpoint names, 'best', or None for the newest."""
+    if checkpoint in (None, "best"):
+        return checkpoint
+    if not checkpoint.isdigit():
+        raise UserError(f"--checkpoint is {checkpoint!r}, wanted a step or 'best'")
+    return int(checkpoint)
 
 
 def _take_free_fields(saved, config) -> None:

@@ -47,7 +47,7 @@ def make_report(
         objects, and 'iou_small' and 'iou_large'.
     """
     protocol = config.eval.protocol
-    task = tasks.TASKS[config.task]
+    task = tasks.of(config)
     measures = task.measure(matrix, config)
     scores, classes = (
         dict(measures.scores),

@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax import losses, tasks
-from encnet_jax.pods import parallel
+from encnet_jax.scoring.evaluator import logits_from_pixels
 from encnet_jax.scoring.protocols import canvas, whole_images
-from encnet_jax.train import loop, optim
+from encnet_jax.train.assemble import assemble, init_variables
 from encnet_jax.train.step import parallel_step
-from encnet_jax.train_state import TrainState
 
 
 class Cost(NamedTuple):
@@ -57,21 +56,11 @@ def lower_train_step(config, num_classes: int, devices: list | None, images: int
     Returns:
         (jax.stages.Lowered, shapes of the parameters).
     """
-    model = tasks.TASKS[config.task].build_model(config, num_classes, parallel.AXIS)
-    variables = jax.eval_shape(lambda: loop.init_variables(model, config))
-    tx = optim.optimizer(
-        config.optim,
-        variables["params"],
-        total_steps=config.train.total_steps,
-        batch_size=config.train.batch_size,
-    )
-    state = jax.eval_shape(
-        lambda v: TrainState.create(v, tx, config.optim.ema_decay > 0), variables
-    )
+    parts = assemble(config, num_classes, only_shapes=True)
     count = jax.device_count() if devices is None else len(devices)
     batch = _batch(config, (count, images))
-    lowered = parallel_step(model, tx, config, devices).lower(state, batch)
-    return lowered, variables["params"]
+    step = parallel_step(parts.model, parts.tx, parts.task, config, devices)
+    return step.lower(parts.state, batch), parts.state.params
 
 
 def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
@@ -104,12 +93,10 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     Raises:
         DoesNotFit: too many images.
     """
-    model = tasks.TASKS[config.task].build_model(config, num_classes, None)
-    variables = jax.eval_shape(lambda: loop.init_variables(model, config))
-    normalise = tasks.TASKS[config.task].normalise
-
-    def apply_fn(variables, pixels):
-        return model.apply(variables, normalise(pixels), train=False)["logits"]
+    task = tasks.of(config)
+    model = task.build_model(config, num_classes, None)
+    variables = jax.eval_shape(lambda: init_variables(model, config))
+    apply_fn = logits_from_pixels(model, task.normalise)
 
     side = canvas.round_up(config.data.crop_size, config.eval.bucket)
     taps = jax.ShapeDtypeStruct(

@@ -44,18 +44,16 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
 
 def predictions(
     workdirs: Sequence[str],
-    split: str | None,
+    selection: run_lib.Selection,
     ids: Sequence[str],
     number: int,
-    **options,
 ) -> tuple:
     """Labels the same examples with every run.
 
     Args:
         workdirs: of runs on one data set.
-        split: None for data.val_split.
+        selection: of every run; its split is data.val_split unless named.
         ids, number: see choose_examples.
-        options: of evaluate.run.load.
 
     Returns:
         (DatasetInfo, examples, a list over runs of {id: uint8[H, W]}, the runs'
@@ -64,10 +62,11 @@ def predictions(
     Raises:
         UserError: the runs have different classes, or see evaluate.run.load.
     """
+    split = selection.split
     info, examples, found, protocols = None, [], [], []
     for workdir in workdirs:
         evaluator, variables, config, _ = run_lib.load(
-            workdir, whole_images=True, **options
+            workdir, selection, whole_images=True
         )
         if info is None:
             dataset = tasks.open_dataset(config)
@@ -145,14 +144,14 @@ def main(argv: Sequence[str]) -> None:
             f"{len(args.titles)} --titles for {len(args.run)} runs: give one each"
         )
     parallel.enable_compilation_cache()
-    info, examples, found, protocols = predictions(
-        args.run,
-        args.split,
-        args.ids,
-        args.number,
-        step_wanted=args.checkpoint,
+    selection = run_lib.Selection(
+        checkpoint=args.checkpoint,
+        split=args.split,
         protocol=args.protocol,
-        fields={"data.data_dir": args.data_dir} if args.data_dir else None,
+        fields={"data.data_dir": args.data_dir} if args.data_dir else {},
+    )
+    info, examples, found, protocols = predictions(
+        args.run, selection, args.ids, args.number
     )
     names = [pathlib.Path(run).name for run in args.run]
     labels = [f"{n} ({p})" for n, p in zip(names, protocols, strict=True)]

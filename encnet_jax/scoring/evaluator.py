@@ -1,6 +1,6 @@
 """Evaluation: every image once, on all devices, into one integer confusion matrix."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import jax
@@ -16,7 +16,6 @@ from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
-from encnet_jax.scoring.protocols.centre_crop import centre_crop
 
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
@@ -75,6 +74,15 @@ def progress_bar(total: int | None) -> tqdm:
     return tqdm(total=share, desc="evaluate", unit="image", disable=hidden)
 
 
+def logits_from_pixels(model, normalise: Callable) -> Callable:
+    """Returns (variables, pixel values [B, H, W, 3]) -> the model's logits."""
+
+    def apply_fn(variables, pixels):
+        return model.apply(variables, normalise(pixels), train=False)["logits"]
+
+    return apply_fn
+
+
 class Evaluator:
     """Scores and predicts with one model under one protocol; keeps compiled programs.
 
@@ -93,13 +101,7 @@ class Evaluator:
         """
         self.num_classes = num_classes
         self._devices = jax.local_devices() if devices is None else devices
-        self._crop_size = (
-            config.eval.crop_size if config.eval.protocol == "centre_crop" else None
-        )
-
-        def apply_fn(variables, pixels):
-            return model.apply(variables, normalise(pixels), train=False)["logits"]
-
+        apply_fn = logits_from_pixels(model, normalise)
         batch_size = evaluation_batch_size(config, len(self._devices))
         self._protocol = protocols.make(
             apply_fn, config, num_classes, batch_size, self._devices
@@ -117,8 +119,7 @@ class Evaluator:
             examples: dicts with image uint8[H, W, 3], label uint8[H, W].
             total: of all processes, for the progress bar; None shows none.
         """
-        examples = self._as_scored(examples)
-        counts = self._sum(variables, examples, ("label",), total)
+        counts = self._sum(variables, self._viewed(examples), ("label",), total)
         return ConfusionMatrix.from_counts(counts[0])
 
     def confusion_by_size(
@@ -136,7 +137,7 @@ class Evaluator:
         """
         examples = (
             {**e, "small": small_objects(e["label"], small_px)}
-            for e in self._as_scored(examples)
+            for e in self._viewed(examples)
         )
         counts = self._sum(variables, examples, ("label", "small"), total)
         every, small = map(ConfusionMatrix.from_counts, counts)
@@ -147,9 +148,9 @@ class Evaluator:
     ) -> Iterator[tuple[dict, np.ndarray]]:
         """Yields (example, uint8[H, W] class ids), in the order batches fill up.
 
-        Under `centre_crop` the examples come back cropped.
+        Examples come back as the protocol views them.
         """
-        for members, ids in self._protocol.ids(variables, self._as_scored(examples)):
+        for members, ids in self._protocol.ids(variables, self._viewed(examples)):
             canvases = np.asarray(ids)
             canvases = canvases.reshape(-1, *canvases.shape[2:])
             for member, native in zip(members, canvases, strict=False):
@@ -170,10 +171,8 @@ class Evaluator:
                 bar.update(len(members))
         return sum_over_processes(counts + _fetch(pending))
 
-    def _as_scored(self, examples: Iterable[dict]) -> Iterator[dict]:
-        if self._crop_size is None:
-            return iter(examples)
-        return (centre_crop(example, self._crop_size) for example in examples)
+    def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
+        return map(self._protocol.view, examples)
 
     def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
         """Lays the members' labels on canvases as `ids` are; the rest is ignored."""

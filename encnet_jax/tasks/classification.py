@@ -11,6 +11,7 @@ import optax
 
 from encnet_jax.errors import UserError
 from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.models import cifar
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import CIFAR_MEAN, CIFAR_STD, normalise
 from encnet_jax.scoring.evaluator import (
@@ -19,6 +20,7 @@ from encnet_jax.scoring.evaluator import (
     sum_over_processes,
 )
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
+from encnet_jax.tasks.task import Measures, Task
 
 normalise_cifar = partial(normalise, mean=CIFAR_MEAN, std=CIFAR_STD)
 
@@ -101,3 +103,37 @@ def _stack(members: tuple[dict, ...], batch_size: int) -> dict[str, np.ndarray]:
         "image": np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
         "label": np.pad(labels, (0, missing), constant_values=IGNORE_LABEL),
     }
+
+
+def _build_model(config, num_classes, axis_name):
+    return cifar.build(config.model, num_classes, axis_name)
+
+
+def _describe_model(config) -> str:
+    codes = f"{config.model.num_codes}k" if config.model.name == "encnet" else ""
+    return f"{config.model.name} {codes}{config.model.width}d"
+
+
+def _loss(outputs, batch, config, axis_name):
+    return classification_loss(outputs, batch["label"], axis_name)
+
+
+def _measure(matrix, config) -> Measures:
+    # Every "pixel" of this matrix is an image.
+    accuracy = matrix.pixel_accuracy()
+    images = matrix.counts.sum(axis=1)
+    wrong = images - np.diag(matrix.counts)
+    class_errors = np.where(images > 0, wrong / np.maximum(images, 1), np.nan)
+    rule = "the share of images whose largest logit is another class's"
+    return Measures({"error": 1 - accuracy}, accuracy, "error", class_errors, rule, {})
+
+
+TASK = Task(
+    build_model=_build_model,
+    describe_model=_describe_model,
+    normalise=normalise_cifar,
+    loss=_loss,
+    make_evaluator=ImageEvaluator,
+    measure=_measure,
+    protocol_fields={"single": ()},  # Images enter as they are.
+)

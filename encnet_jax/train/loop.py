@@ -3,20 +3,21 @@
 import time
 
 import jax
-import jax.numpy as jnp
 
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.pods import parallel
 from encnet_jax.pods import workdir as workdir_lib
-from encnet_jax.pods.signals import Stopped, StopRequest
-from encnet_jax.train import initialise, optim
+from encnet_jax.pods.signals import StopRequest
+from encnet_jax.train import initialise
+from encnet_jax.train.assemble import Assembled, assemble
 from encnet_jax.train.logbook import Logbook
+from encnet_jax.train.saver import Saver
+from encnet_jax.train.scalars import Scalars
 from encnet_jax.train.step import parallel_step
 from encnet_jax.train.tracing import StepTracer
 from encnet_jax.train.validate import Validator
-from encnet_jax.train_state import TrainState
 
 
 def train(config, workdir: str) -> None:
@@ -34,7 +35,7 @@ def train(config, workdir: str) -> None:
         NotFiniteError: the loss became NaN or infinite.
     """
     parallel.enable_compilation_cache()
-    config_lib.resolve(config)  # A wrong value is told before a missing data set.
+    config_lib.resolve(config)  # A wrong value is reported before a missing data set.
     dataset = tasks.open_dataset(config)
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
@@ -48,67 +49,84 @@ def train(config, workdir: str) -> None:
             saved = checkpointer.saved_config()
             workdir_lib.check_same_config(workdir, saved, config)
         workdir_lib.save_config(workdir, config)
-        model, tx, state = set_up(config, dataset.info.num_classes, checkpointer)
-        with Logbook(workdir, config, start_step=int(state.step)) as logbook:
-            validator = Validator(config, dataset, logbook, stop)
-            step_fn = parallel_step(model, tx, config)
-            batches = dataset.train_batches(
-                config.data.train_split,
-                batch_size=config.train.batch_size,
-                seed=config.seed,
-                start_step=int(state.step),
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
+        parts = set_up(config, dataset.info.num_classes, checkpointer)
+        start_step = int(parts.state.step)
+        batches = dataset.train_batches(
+            config.data.train_split,
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            start_step=start_step,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        with (
+            Logbook(workdir, config.train, start_step=start_step) as logbook,
+            StepTracer(config.profile, workdir, logbook) as tracer,
+        ):
+            scalars = Scalars(
+                logbook,
+                parts.learning_rate,
+                every=config.train.log_every_steps,
+                start_step=start_step,
             )
-            saver = _Saver(checkpointer, validator, logbook, config, num_examples)
-            with StepTracer(config.profile, workdir, logbook) as tracer:
-                _loop(state, step_fn, batches, config, logbook, saver, tracer, stop)
+            saver = Saver(
+                checkpointer,
+                Validator(config, dataset, logbook, stop),
+                scalars,
+                logbook,
+                config=config,
+                num_examples=num_examples,
+            )
+            hooks = (
+                logbook.step_done,
+                scalars,
+                tracer,
+                _Deadline(config.train.max_minutes, stop),
+                saver,
+            )
+            _loop(parts, batches, config, hooks, saver, logbook, stop)
 
 
-def set_up(config, num_classes: int, checkpointer: Checkpointer):
-    """Returns (model, optimiser, replicated state): restored, initialised, or fresh."""
-    model = tasks.TASKS[config.task].build_model(config, num_classes, parallel.AXIS)
-    variables = init_variables(model, config)
+def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:
+    """Returns a run's parts with a replicated state: restored, initialised, or fresh.
+
+    Args:
+        config: resolved.
+        num_classes: C.
+        checkpointer: of the run; its newest state comes before config.init_from.
+    """
     resuming = checkpointer.latest_step() is not None
-    if config.init_from and not resuming:
+
+    def start(variables: dict) -> dict:
         variables, lines = initialise.initialise(variables, config)
         print("\n".join(lines))
-    tx = optim.optimizer(
-        config.optim,
-        variables["params"],
-        total_steps=config.train.total_steps,
-        batch_size=config.train.batch_size,
-    )
-    state = TrainState.create(variables, tx, ema=config.optim.ema_decay > 0)
-    state = parallel.replicate(state)
+        return variables
+
+    wanted = config.init_from and not resuming
+    parts = assemble(config, num_classes, start=start if wanted else None)
+    state = parallel.replicate(parts.state)
     if resuming:
         state = checkpointer.restore(state)
         print(f"resuming at step {int(state.step)} of {config.train.total_steps}")
-    return model, tx, state
+    return parts._replace(state=state)
 
 
-def init_variables(model, config) -> dict:
-    """Returns {'params', 'batch_stats'}, a function of the model and config.seed."""
-    images = jnp.zeros((1, config.data.crop_size, config.data.crop_size, 3))
-    init = jax.jit(lambda key: model.init(key, images, train=False))
-    return init(jax.random.key(config.seed))
+def _loop(parts, batches, config, hooks, saver, logbook, stop) -> None:
+    """Runs the steps; the host never waits for the device except in a hook.
 
-
-def _loop(state, step_fn, batches, config, logbook, saver, tracer, stop) -> None:
-    """Runs the steps; the host never waits for the device except to log or save."""
-    total_steps = config.train.total_steps
-    deadline = time.monotonic() + (60 * config.train.max_minutes or float("inf"))
+    Every hook is called as hook(step, state, metrics), in order, after each step.
+    """
+    state, total_steps = parts.state, config.train.total_steps
+    step_fn = parallel_step(parts.model, parts.tx, parts.task, config)
     for step, batch in enumerate(parallel.feed(batches), start=int(state.step) + 1):
         if step > total_steps:
             break
-        state, metrics = step_fn(state, batch)
-        logbook.step_done(step, metrics)
-        tracer.step_done(metrics)
-        if time.monotonic() > deadline:
-            stop.request(f"train.max_minutes = {config.train.max_minutes}")
-        saver.step_done(state, step)
+        with jax.profiler.StepTraceAnnotation("train", step_num=step):
+            state, metrics = step_fn(state, batch)
+        for hook in hooks:
+            hook(step, state, metrics)
         if stop.agreed():
-            saver.save(state, step)
+            saver.save(step, state)
             logbook.finish(
                 f"stopped by {stop.reason} at step {step}; the same command goes on"
             )
@@ -116,36 +134,13 @@ def _loop(state, step_fn, batches, config, logbook, saver, tracer, stop) -> None
     logbook.finish(f"trained {total_steps} steps; checkpoints in {logbook.workdir}")
 
 
-class _Saver:
-    """Evaluates and saves when due; what is evaluated is saved with its score."""
+class _Deadline:
+    """A hook that asks for a stop once the time is up."""
 
-    def __init__(self, checkpointer, validator, logbook, config, num_examples):
-        self._checkpointer, self._validator = checkpointer, validator
-        self._logbook, self._config = logbook, config
-        train = config.train
-        steps_per_epoch = max(1, num_examples // train.batch_size)
-        self._eval_every = round(train.eval_every_epochs * steps_per_epoch)
+    def __init__(self, max_minutes: float, stop: StopRequest):
+        self._reason, self._stop = f"train.max_minutes = {max_minutes}", stop
+        self._end = time.monotonic() + (60 * max_minutes or float("inf"))
 
-    def step_done(self, state: TrainState, step: int) -> None:
-        """Evaluates, then saves, if either is due after this step.
-
-        A stop that is asked for during the evaluation ends it; nothing is saved then.
-        """
-        train = self._config.train
-        last = step == train.total_steps
-        score = None
-        due = last or (self._eval_every and step % self._eval_every == 0)
-        if due and self._config.data.val_split:
-            self._logbook.flush()
-            try:
-                score = self._validator.score(state.eval_variables(), step)
-            except Stopped:
-                return
-        if last or score is not None or step % train.checkpoint_every_steps == 0:
-            self.save(state, step, score)
-
-    def save(self, state: TrainState, step: int, score: float | None = None) -> None:
-        """Saves, unless the newest metrics are not finite."""
-        self._logbook.flush()
-        self._checkpointer.save(state, self._config, score)
-        self._logbook.saved(step)
+    def __call__(self, step: int, state, metrics: dict) -> None:
+        if time.monotonic() > self._end:
+            self._stop.request(self._reason)

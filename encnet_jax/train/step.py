@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from encnet_jax import tasks
 from encnet_jax.models.encoding import smoothing_statistics
 from encnet_jax.pods import parallel
 from encnet_jax.train_state import TrainState
 
 
 def train_step(
-    state: TrainState, batch: dict, *, model, tx, config, axis_name: str | None
+    state: TrainState, batch: dict, *, model, tx, task, config, axis_name: str | None
 ) -> tuple[TrainState, dict]:
     """Updates the state by one batch.
 
@@ -23,6 +22,7 @@ def train_step(
             [b, H, W] or [b].
         model: network whose batch norms share `axis_name`.
         tx: optimiser.
+        task: normalises images and gives the loss; see tasks.Task.
         config: resolved configuration.
         axis_name: pmap axis, or None outside pmap.
 
@@ -32,7 +32,7 @@ def train_step(
         devices.
     """
     keys = random_keys(config.seed, state.step, axis_name)
-    loss_fn = partial(_loss, model=model, config=config, axis_name=axis_name)
+    loss_fn = partial(_loss, model=model, task=task, config=config, axis_name=axis_name)
     grads, batch_stats, metrics = _accumulate(
         jax.value_and_grad(loss_fn, has_aux=True),
         state,
@@ -74,9 +74,8 @@ def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
     return {"dropout": dropout, "smoothing": smoothing}
 
 
-def _loss(params, batch_stats, batch, keys, *, model, config, axis_name):
+def _loss(params, batch_stats, batch, keys, *, model, task, config, axis_name):
     """Returns (this device's share of the loss, (new batch_stats, metrics))."""
-    task = tasks.TASKS[config.task]
     outputs, updates = model.apply(
         {"params": params, "batch_stats": batch_stats},
         task.normalise(batch["image"]),
@@ -121,15 +120,20 @@ def _accumulate(differentiate, state, batch, keys, parts):
     return grads, batch_stats, metrics
 
 
-def parallel_step(model, tx, config, devices: list | None = None):
+def parallel_step(model, tx, task, config, devices: list | None = None):
     """Returns the pmapped train_step: state replicated and donated, batch per device.
 
     Args:
-        model, tx, config: see train_step.
+        model, tx, task, config: see train_step.
         devices: None for all there are.
     """
     step = partial(
-        train_step, model=model, tx=tx, config=config, axis_name=parallel.AXIS
+        train_step,
+        model=model,
+        tx=tx,
+        task=task,
+        config=config,
+        axis_name=parallel.AXIS,
     )
     return jax.pmap(
         step,

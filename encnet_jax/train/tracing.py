@@ -36,7 +36,7 @@ class StepTracer:
         if self._tracing:
             jax.profiler.stop_trace()
 
-    def step_done(self, metrics: dict) -> None:
+    def __call__(self, step: int, state, metrics: dict) -> None:
         """Starts or ends the profile when due; metrics are those of the newest step."""
         self._steps += 1
         if not self._wanted:

@@ -26,7 +26,7 @@ class Validator:
         self._stop = stop
         num_classes = dataset.info.num_classes
         # Without an axis: running statistics need no other device.
-        self._task = tasks.TASKS[config.task]
+        self._task = tasks.of(config)
         model = self._task.build_model(config, num_classes, None)
         self._evaluator = self._task.make_evaluator(model, config, num_classes)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import jax
 
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
+from encnet_jax.scoring.protocols.centre_crop import CentreCrop
 from encnet_jax.scoring.protocols.sliding import SlidingWindows
 from encnet_jax.scoring.protocols.whole_images import WholeImages, class_ids
 
@@ -28,6 +29,10 @@ class ArgMax:
         # Batches of one image a device.
         self._ids = jax.pmap(lambda total: class_ids(total)[None], devices=devices)
 
+    def view(self, example: dict) -> dict:
+        """Returns the example as it is scored: unchanged."""
+        return example
+
     def ids(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array]]:
@@ -36,8 +41,16 @@ class ArgMax:
             yield members, self._ids(total)
 
 
+def of_whole_images(protocol: str) -> str:
+    """Returns the protocol itself, or 'single' for one that labels only a part."""
+    return "single" if protocol == "centre_crop" else protocol
+
+
 def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices: list):
     """Returns what labels images under config.eval.protocol.
+
+    It has `view(example)`, the part of an example that is scored, and
+    `ids(variables, viewed examples)`, see WholeImages.
 
     Args:
         apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
@@ -74,13 +87,14 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
             **averaged,
         )
         return ArgMax(scorer, devices)
-    whole = settings.protocol == "single"
+    shared = {
+        "output_stride": stride,
+        "align_corners": align_corners,
+        "batch_size": batch_size,
+        "devices": devices,
+    }
+    if settings.protocol == "centre_crop":
+        return CentreCrop(apply_fn, crop_size=settings.crop_size, **shared)
     return WholeImages(
-        apply_fn,
-        scale=config.data.input_scale if whole else 1.0,
-        bucket=settings.bucket if whole else 1,  # Crops are of one size already.
-        output_stride=stride,
-        align_corners=align_corners,
-        batch_size=batch_size,
-        devices=devices,
+        apply_fn, scale=config.data.input_scale, bucket=settings.bucket, **shared
     )

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from encnet_jax.scoring.protocols import canvas
+from encnet_jax.scoring.protocols.whole_images import WholeImages
 
 
 def centre_crop(example: dict, crop_size: int) -> dict:
@@ -39,3 +40,22 @@ def centre_crop(example: dict, crop_size: int) -> dict:
         )
         cropped["label"] = middle(np.asarray(label))
     return {**example, **cropped}
+
+
+class CentreCrop(WholeImages):
+    """Labels the middle of each image; keeps its compiled program."""
+
+    def __init__(self, apply_fn, *, crop_size: int, **shared):
+        """Prepares, compiles nothing yet.
+
+        Args:
+            apply_fn, shared: see WholeImages.
+            crop_size: pixels, see centre_crop.
+        """
+        # Crops are of one size already: nothing to scale or to pad.
+        super().__init__(apply_fn, scale=1.0, bucket=1, **shared)
+        self._crop_size = crop_size
+
+    def view(self, example: dict) -> dict:
+        """Returns the middle of the example."""
+        return centre_crop(example, self._crop_size)

@@ -92,6 +92,10 @@ class WholeImages:
             partial(predict, apply_fn=apply_fn), in_axes=(None, 0), devices=devices
         )
 
+    def view(self, example: dict) -> dict:
+        """Returns the example as it is scored: whole."""
+        return example
+
     def ids(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array]]:

@@ -1,0 +1,50 @@
+"""Segmentation: a class for every pixel."""
+
+from encnet_jax import models
+from encnet_jax.losses import segmentation_loss
+from encnet_jax.preprocess import normalise
+from encnet_jax.scoring import protocols
+from encnet_jax.scoring.evaluator import Evaluator
+from encnet_jax.tasks import rules
+from encnet_jax.tasks.task import Measures, Task
+
+
+def _build_model(config, num_classes, axis_name):
+    return models.build(config.model, num_classes, axis_name)
+
+
+def _describe_model(config) -> str:
+    return f"{config.model.name}-{config.model.backbone} ({config.architecture})"
+
+
+def _loss(outputs, batch, config, axis_name):
+    return segmentation_loss(
+        outputs,
+        batch["label"],
+        se_weight=config.loss.se_weight,
+        aux_weight=config.loss.aux_weight,
+        align_corners=config.model.align_corners,
+        row_blocks=config.loss.row_blocks,
+        axis_name=axis_name,
+    )
+
+
+def _measure(matrix, config) -> Measures:
+    absent, accuracy = config.eval.absent_classes, matrix.pixel_accuracy()
+    mean_iou = matrix.mean_iou(absent)
+    scores = {"mean_iou": mean_iou, "pixel_accuracy": accuracy}
+    scores |= rules.benchmark_scores(config.data.name, mean_iou, accuracy)
+    rule = rules.describe(config.data.name, absent)
+    pixels = {"pixels": int(matrix.counts.sum())}
+    return Measures(scores, mean_iou, "iou", matrix.iou(), rule, pixels)
+
+
+TASK = Task(
+    build_model=_build_model,
+    describe_model=_describe_model,
+    normalise=normalise,
+    loss=_loss,
+    make_evaluator=Evaluator,
+    measure=_measure,
+    protocol_fields=protocols.FIELDS,
+)

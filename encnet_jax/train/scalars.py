@@ -1,0 +1,88 @@
+"""Metrics on their way from the device to the logbook: fetched late, checked once."""
+
+import math
+from collections.abc import Callable
+
+import jax
+
+from encnet_jax.errors import NotFiniteError
+from encnet_jax.train.logbook import Logbook
+
+
+def fetch(metrics: dict) -> dict[str, float]:
+    """Copies a step's metrics to the host: the loop's only device-to-host transfer."""
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+
+class Scalars:
+    """A hook that gives the logbook every so many steps' metrics.
+
+    What is due is fetched one step later, so that the device always has work.
+    """
+
+    def __init__(
+        self,
+        logbook: Logbook,
+        learning_rate: Callable,
+        *,
+        every: int,
+        start_step: int,
+    ):
+        """Prepares.
+
+        Args:
+            logbook: where values go.
+            learning_rate: updates done -> rate.
+            every: steps between two values.
+            start_step: of the run.
+        """
+        self._logbook, self._learning_rate, self._every = logbook, learning_rate, every
+        self._pending = self._newest = None
+        self._last_good = start_step
+
+    def __call__(self, step: int, state, metrics: dict) -> None:
+        """Takes a step's metrics, still on the device."""
+        if self._pending:
+            self._write(*self._pending)
+            self._pending = None
+        self._newest = step, metrics
+        if step % self._every == 0:
+            self._pending = self._newest
+
+    def flush(self) -> None:
+        """Writes the newest metrics now.
+
+        Raises:
+            NotFiniteError: they are NaN or infinite; nothing may be saved.
+        """
+        if self._newest:
+            self._write(*self._newest)
+        self._pending = self._newest = None
+
+    def _write(self, step: int, metrics: dict) -> None:
+        values = fetch(metrics)
+        check_finite(values, self._last_good, step, self._logbook.saved_step)
+        self._last_good = step
+        rate = float(self._learning_rate(step - 1))
+        self._logbook.write(step, values | {"learning_rate": rate})
+
+
+def check_finite(
+    values: dict[str, float], last_good: int, step: int, saved_step: int | None
+) -> None:
+    """Raises NotFiniteError if a value is NaN or infinite.
+
+    Args:
+        values: of a step, by name.
+        last_good: the last step whose values were finite.
+        step: the one that is looked at.
+        saved_step: of the newest checkpoint, or None.
+    """
+    bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
+    if not bad:
+        return
+    kept = "none was saved yet" if saved_step is None else f"step {saved_step}"
+    raise NotFiniteError(
+        f"{bad} became NaN or infinite between steps {last_good} and {step}; last good"
+        f" checkpoint: {kept}. Lower optim.base_lr or add optim.warmup_steps"
+    )

@@ -1,0 +1,117 @@
+"""The rooms of the package: who may import whom."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "encnet_jax"
+# From the top floor to the ground: a room imports from floors below its own, and from
+# its neighbours on the same floor only where no circle comes of it.
+FLOORS = (
+    ("__main__", "sweep", "report", "plan", "export", "selftest", "api"),
+    ("train", "evaluate"),
+    ("tasks", "torch_weights"),
+    ("data", "scoring", "checkpoints"),
+    ("cli",),
+    ("pods",),
+    ("config",),
+    ("models", "losses", "crf"),
+    ("preprocess", "pictures", "train_state", "errors", "storage"),
+)
+FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+# Imports that run up, each explained where it is.
+EXCEPTIONS: set[tuple[str, str]] = set()
+
+
+def room_of(module: str) -> str | None:
+    """Returns the folder or module at the top of the package that a name is in."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "encnet_jax" else None
+
+
+def imports() -> set[tuple[str, str, str]]:
+    """Returns (importing room, imported room, file) of every import between rooms."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        here = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                there = room_of(name)
+                if there and there != here and here != "__init__":
+                    found.add((here, there, str(path.relative_to(PACKAGE))))
+    return found
+
+
+def test_every_room_has_a_floor():
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py"}
+    rooms |= {
+        path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
+    }
+    assert rooms - set(FLOOR) <= {"__init__"}
+
+
+def test_imports_go_down():
+    up = {
+        (here, there, file)
+        for here, there, file in imports()
+        if FLOOR[there] < FLOOR[here] and (here, there) not in EXCEPTIONS
+    }
+    assert not up and len(EXCEPTIONS) <= 2
+
+
+def test_no_circle_between_rooms():
+    below: dict[str, set[str]] = {}
+    for here, there, _ in imports():
+        if (here, there) not in EXCEPTIONS:
+            below.setdefault(here, set()).add(there)
+
+    def reaches(start: str) -> set[str]:
+        seen, queue = set(), [start]
+        while queue:
+            for there in below.get(queue.pop(), ()):
+                if there not in seen:
+                    seen.add(there)
+                    queue.append(there)
+        return seen
+
+    assert not {room for room in below if room in reaches(room)}
+
+
+def test_few_modules_stand_beside_the_folders():
+    files = [p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__"]
+    assert len(files) <= 10, sorted(files)
+
+
+def test_configurations_import_only_the_package():
+    for path in (PACKAGE.parent / "configs").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module.split(".")[0] != "configs", path.name
+    sources = PACKAGE.rglob("*.py")
+    assert not [p for p in sources if "from configs" in p.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("encnet_jax.train.step", ("data", "report", "scoring", "tasks", "config")),
+        ("encnet_jax.models", ("data", "train", "scoring", "config")),
+    ],
+)
+def test_a_module_loads_only_what_it_needs(module, forbidden):
+    program = f"import sys, {module}; print(*sorted(m for m in sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = run.stdout.split()
+    assert module in loaded
+    rooms = {room_of(name) for name in loaded}
+    assert not rooms & set(forbidden)
