@@ -9,9 +9,9 @@ if "host_platform_device_count" not in flags:
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import pytest  # noqa: E402  (the environment must be set before JAX is imported)
-
-PROJECT = pathlib.Path(__file__).resolve().parent.parent
+# The environment must be set before JAX is imported.
+import pytest  # noqa: E402
+import reference_models  # noqa: E402
 
 
 def pytest_collection_modifyitems(config, items):
@@ -30,9 +30,7 @@ def reference_dir() -> pathlib.Path:
 
     Continuous integration sets ENCNET_REQUIRE_REFERENCE, and then fails instead.
     """
-    path = pathlib.Path(
-        os.environ.get("ENCNET_REFERENCE_DIR", PROJECT.parent / "shared")
-    )
+    path = reference_models.FOLDER
     if (path / "golden").is_dir():
         return path
     if os.environ.get("ENCNET_REQUIRE_REFERENCE"):

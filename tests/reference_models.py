@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import pathlib
 from types import ModuleType
 
@@ -11,6 +12,13 @@ from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
 
 NAMES = {"encnet": "encnet", "fcn": "fcn", "psp": "pspnet", "deeplab": "deeplabv3"}
+
+# Read when tests are collected, for one test each reference; conftest's reference_dir
+# skips or fails where it is absent.
+FOLDER = pathlib.Path(
+    os.environ.get("ENCNET_REFERENCE_DIR", pathlib.Path(__file__).parents[2] / "shared")
+)
+ABSENT = ("no reference",)
 
 
 def load(reference_dir: pathlib.Path, name: str) -> tuple[dict, dict[str, np.ndarray]]:

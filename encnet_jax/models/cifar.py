@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from encnet_jax.models.conv import Conv, ConvNormRelu
 from encnet_jax.models.encoding import Encoding
+from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.norm import SyncBatchNorm
 
 CLASSIFIERS = ("resnet", "se_resnet", "encnet")
@@ -61,7 +62,13 @@ class EncodedScaling(nn.Module):
         """Maps [B, H, W, C] to factors f32[B, C] in (0, 1)."""
         channels = x.shape[-1]
         shared = {"axis_name": self.axis_name, "dtype": self.dtype}
-        reduce = ConvNormRelu(channels // CODE_REDUCTION, 1, name="project", **shared)
+        reduce = ConvNormRelu(
+            channels // CODE_REDUCTION,
+            1,
+            kernel_init=he_normal_fan_out,
+            name="project",
+            **shared,
+        )
         encoding = Encoding(self.num_codes, self.draw_smoothing, name="encoding")
         codes = encoding(reduce(x, train), train)
         joined = codes.reshape(codes.shape[0], -1)
@@ -109,7 +116,14 @@ class PreactBlock(nn.Module):
         return nn.relu(norm(x, train))
 
     def _conv(self, size: int, stride: int, name: str) -> Conv:
-        return Conv(self.channels, size, stride, dtype=self.dtype, name=name)
+        return Conv(
+            self.channels,
+            size,
+            stride,
+            kernel_init=he_normal_fan_out,
+            dtype=self.dtype,
+            name=name,
+        )
 
 
 class CifarNet(nn.Module):
@@ -142,7 +156,10 @@ class CifarNet(nn.Module):
             {'logits': f32[B, C]}.
         """
         shared = {"axis_name": self.axis_name, "dtype": self.dtype}
-        x = Conv(self.width, dtype=self.dtype, name="stem")(images.astype(self.dtype))
+        stem = Conv(
+            self.width, kernel_init=he_normal_fan_out, dtype=self.dtype, name="stem"
+        )
+        x = stem(images.astype(self.dtype))
         for stage in (1, 2, 3):
             for block in (1, 2):
                 x = PreactBlock(

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.models import initial_weights
 from encnet_jax.models.conv import ConvNormRelu
 from encnet_jax.models.encoding import Encoding
 from encnet_jax.models.norm import SyncBatchNorm
@@ -51,10 +52,12 @@ class ContextEncoding(nn.Module):
         semantics = self._encoded_semantics(x, train)
         se_logits = None
         if self.se_classes:
-            se_logits = self._dense(self.se_classes, "presence")(semantics)
+            se_logits = self._dense(self.se_classes, x.shape[-1], "presence")(semantics)
         if self.gate == "none":
             return None, se_logits
-        factors = nn.sigmoid(self._dense(x.shape[-1], "attention")(semantics))
+        factors = nn.sigmoid(
+            self._dense(x.shape[-1], x.shape[-1], "attention")(semantics)
+        )
         scaled = x * factors[:, None, None].astype(x.dtype)
         return (scaled if self.gate == "scale" else nn.relu(x + scaled)), se_logits
 
@@ -71,10 +74,16 @@ class ContextEncoding(nn.Module):
         pool = jnp.sum if self.code_pooling == "sum" else jnp.mean
         return pool(nn.relu(codes), axis=1)
 
-    def _dense(self, features: int, name: str) -> nn.Dense:
-        # The sum over K codewords is K times their mean: without the smaller weights
-        # every sigmoid would start saturated and pass no gradient.
-        summed = self.num_codes and self.code_pooling == "sum"
-        variance = 1.0 / (3.0 * (self.num_codes**2 if summed else 1))
-        init = nn.initializers.variance_scaling(variance, "fan_in", "uniform")
-        return nn.Dense(features, kernel_init=init, name=name)
+    def _dense(self, features: int, fan_in: int, name: str) -> nn.Dense:
+        kernel_init = initial_weights.uniform_kernel
+        if self.num_codes and self.code_pooling == "sum":
+            # The sum over K codewords is K times their mean: without the smaller
+            # weights every sigmoid would start saturated and pass no gradient.
+            variance = 1 / (3 * self.num_codes**2)
+            kernel_init = nn.initializers.variance_scaling(
+                variance, "fan_in", "uniform"
+            )
+        bias_init = initial_weights.uniform_bias(fan_in)
+        return nn.Dense(
+            features, kernel_init=kernel_init, bias_init=bias_init, name=name
+        )

@@ -1,5 +1,6 @@
 """Convolutions with PyTorch's padding, and the convolution-norm-ReLU unit."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,10 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.models import initial_weights
 from encnet_jax.models.norm import SyncBatchNorm
 
 LANES = 8  # Images that a TPU's convolution lays side by side.
-he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def _as_product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -79,7 +80,8 @@ class Conv(nn.Module):
     Flax's SAME padding is asymmetric at stride 2 and would shift converted PyTorch
     weights by a pixel.
 
-    Params: kernel f32[k, k, C_in, features]; bias f32[features] if `use_bias`.
+    Params: kernel f32[k, k, C_in, features], drawn by `kernel_init`; bias
+    f32[features] if `use_bias`, drawn as PyTorch's.
     """
 
     features: int
@@ -87,6 +89,7 @@ class Conv(nn.Module):
     stride: int = 1
     dilation: int = 1
     use_bias: bool = False
+    kernel_init: Callable = initial_weights.uniform_kernel
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -94,7 +97,7 @@ class Conv(nn.Module):
         """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features]."""
         size = self.kernel_size
         shape = (size, size, x.shape[-1], self.features)
-        kernel = self.param("kernel", he_normal_fan_out, shape, jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         if size == 1:
             y = pointwise(x, kernel[0, 0], self.stride)
@@ -109,9 +112,8 @@ class Conv(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         if self.use_bias:
-            bias = self.param(
-                "bias", nn.initializers.zeros, (self.features,), jnp.float32
-            )
+            bias_init = initial_weights.uniform_bias(size * size * shape[2])
+            bias = self.param("bias", bias_init, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         return y
 
@@ -123,6 +125,7 @@ class ConvNormRelu(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     dilation: int = 1
+    kernel_init: Callable = initial_weights.uniform_kernel
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
@@ -134,6 +137,7 @@ class ConvNormRelu(nn.Module):
             self.kernel_size,
             self.stride,
             self.dilation,
+            kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="conv",
         )(x)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.models.conv import Conv, ConvNormRelu
+from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.norm import STATISTICS_NAME, SyncBatchNorm
 
 
@@ -66,15 +67,16 @@ class Block(nn.Module):
         for i, (size, stride, dilation) in enumerate(layers, 1):
             last = i == len(layers)
             channels = out_channels if last else self.width
-            y = Conv(
-                channels, size, stride, dilation, dtype=self.dtype, name=f"conv{i}"
-            )(y)
+            y = self._conv(channels, size, stride, dilation, name=f"conv{i}")(y)
             y = self._norm(f"norm{i}")(y, train)
             if not last:
                 y = nn.relu(y)
         if self.stride != 1 or x.shape[-1] != out_channels:
             x = self._shortcut(x, out_channels, train)
         return nn.relu(x + y)
+
+    def _conv(self, *args, name: str) -> Conv:
+        return Conv(*args, kernel_init=he_normal_fan_out, dtype=self.dtype, name=name)
 
     def _norm(self, name: str) -> SyncBatchNorm:
         return SyncBatchNorm(self.axis_name, dtype=self.dtype, name=name)
@@ -87,7 +89,7 @@ class Block(nn.Module):
                 x, (stride, stride), (stride, stride), _ceil_padding(x, stride), False
             )
             stride = 1
-        x = Conv(channels, 1, stride, dtype=self.dtype, name="shortcut_conv")(x)
+        x = self._conv(channels, 1, stride, name="shortcut_conv")(x)
         return self._norm("shortcut_norm")(x, train)
 
 
@@ -115,6 +117,7 @@ class Stem(nn.Module):
                 channels,
                 size,
                 stride,
+                kernel_init=he_normal_fan_out,
                 axis_name=self.axis_name,
                 dtype=self.dtype,
                 name=f"layer{i}",

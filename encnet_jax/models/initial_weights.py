@@ -1,0 +1,25 @@
+"""How weights are drawn: He-normal in backbones, PyTorch's default in heads."""
+
+import flax.linen as nn
+import jax
+
+he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# Uniform within 1 / sqrt(fan_in), PyTorch's default for convolutions and linear layers.
+uniform_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def uniform_bias(fan_in: int) -> jax.nn.initializers.Initializer:
+    """Returns an initializer that draws uniformly within 1 / sqrt(fan_in).
+
+    Args:
+        fan_in: numbers that one output of the layer is a sum over: k * k * C_in for a
+            convolution.
+
+    Source: the authors' networks keep PyTorch's default outside of the backbone.
+    """
+    bound = fan_in**-0.5
+
+    def draw(key, shape, dtype):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
