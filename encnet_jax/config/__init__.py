@@ -27,6 +27,8 @@ _PAPER = {
     "model.head_concat_input": False,
     "optim.head_lr_multiplier": 1.0,
 }
+# The paper's network with the two parts of the released code that make it learn better.
+_TUNED = _PAPER | {"model.code_pooling": "mean", "model.gate": "residual"}
 _RELEASE = _PAPER | {
     "model.code_pooling": "mean",
     "model.gate": "residual",
@@ -40,13 +42,19 @@ _MMSEG = _RELEASE | {
     "model.head_concat_input": True,
     "optim.head_lr_multiplier": 1.0,
 }
-ARCHITECTURES = {"paper": _PAPER, "release": _RELEASE, "mmseg": _MMSEG}
+ARCHITECTURES = {
+    "tuned": _TUNED,
+    "paper": _PAPER,
+    "release": _RELEASE,
+    "mmseg": _MMSEG,
+}
 # Where a model differs from its architecture: the paper's auxiliary head belongs to
 # EncNet, and the authors' DeepLabV3 is narrower.
+_ALONE = {"model.aux": "none"}
 _OF_MODEL = {
-    ("paper", "fcn"): {"model.aux": "none"},
-    ("paper", "pspnet"): {"model.aux": "none"},
-    ("paper", "deeplabv3"): {"model.aux": "none", "model.head_channels": 256},
+    **{(own, name): _ALONE for own in ("tuned", "paper") for name in ("fcn", "pspnet")},
+    ("tuned", "deeplabv3"): _ALONE | {"model.head_channels": 256},
+    ("paper", "deeplabv3"): _ALONE | {"model.head_channels": 256},
     ("release", "deeplabv3"): {"model.head_channels": 256},
 }
 

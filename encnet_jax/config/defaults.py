@@ -9,11 +9,11 @@ from ml_collections.config_dict import placeholder
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the default configuration: EncNet-50 as in the paper's text."""
+    """Returns the default configuration: EncNet-50 as it learns best here."""
     config = ml_collections.ConfigDict()
     config.task = "segmentation"  # 'segmentation' or 'classification'.
-    # Fills fields left None: 'paper', 'release', 'mmseg'.
-    config.architecture = "paper"
+    # Fills fields left None: 'tuned', 'paper', 'release', 'mmseg'.
+    config.architecture = "tuned"
     config.seed = 0  # Decides initial weights, data order, augmentation and dropout.
     # A workdir or weight file whose parameters training starts from.
     config.init_from = ""

@@ -8,7 +8,7 @@ from encnet_jax.models.resnet import BACKBONES
 
 
 def paper(config) -> None:
-    """The paper's text, which the defaults hold already."""
+    """The paper's text to the letter: codes summed up, x * sigmoid(W e)."""
     config.architecture = "paper"
 
 

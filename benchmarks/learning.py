@@ -1,0 +1,114 @@
+"""One table of training runs: which network learns better, on equal budgets.
+
+python -m benchmarks.learning --runs camvid-encnet,camvid-fcn --seeds 0,1,2
+
+A run is a row of RUNS and a seed. It is trained by `train.py` and scored by `eval.py` in
+processes of their own, under WORKDIR/ROW-seedN, and never repeated: the same command goes
+on where it was stopped. The table holds whatever is finished, with mean and spread.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+
+CAMVID = "configs/camvid.py"
+TINY = f"{CAMVID}:tiny"
+SCENES = "configs/quickstart.py"
+STEPS_450 = ("--config.train.total_steps=450", "--config.train.max_minutes=0")
+STEPS_540 = ("--config.train.total_steps=540", "--config.train.max_minutes=0")
+FULL = ("--config.train.max_minutes=0",)
+
+# Row: the configuration, and the flags that differ from it.
+RUNS = {
+    # CamVid, ResNet-18 from chance, 450 steps of 8.
+    "camvid-encnet": (CAMVID, *STEPS_450),
+    "camvid-fcn": (f"{CAMVID}:fcn", *STEPS_450),
+    "camvid-paper": (f"{CAMVID}:paper", *STEPS_450),
+    "camvid-duc": (f"{CAMVID}:duc", *STEPS_450),
+    # CamVid, the tiny network, 540 steps of 8.
+    "tiny-encnet": (TINY, *STEPS_540),
+    "tiny-fcn": (f"{TINY},fcn", *STEPS_540),
+    "tiny-paper": (f"{TINY},paper", *STEPS_540),
+    "tiny-mean-scale": (
+        f"{TINY},paper",
+        "--config.model.code_pooling=mean",
+        *STEPS_540,
+    ),
+    "tiny-sum-residual": (f"{TINY},paper", "--config.model.gate=residual", *STEPS_540),
+    "tiny-no-se": (TINY, "--config.loss.se_weight=0", *STEPS_540),
+    "tiny-no-aux": (TINY, "--config.model.aux=none", *STEPS_540),
+    "tiny-average": (TINY, "--config.model.num_codes=0", *STEPS_540),
+    "tiny-head-lr-10": (TINY, "--config.optim.head_lr_multiplier=10.0", *STEPS_540),
+    "tiny-duc": (f"{TINY},duc", *STEPS_540),
+    # Generated scenes, 300 steps of 16.
+    "scenes-encnet": (SCENES, *FULL),
+    "scenes-fcn": (f"{SCENES}:fcn", *FULL),
+    "scenes-paper": (f"{SCENES}:paper", *FULL),
+    **{
+        f"scenes-se-{weight}": (SCENES, f"--config.loss.se_weight={weight}", *FULL)
+        for weight in (0.0, 0.1, 0.4, 0.8)
+    },
+}
+
+
+def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
+    """Trains and scores one run, unless it is done."""
+    workdir = folder / f"{row}-seed{seed}"
+    if (workdir / "report.json").exists():
+        return
+    spec, *changes = RUNS[row]
+    own = [f"--config.seed={seed}", f"--config.data.data_dir={data_dir}"]
+    own.append("--config.train.num_pictures=0")
+    train = [sys.executable, "train.py", "--config", spec, "--workdir", str(workdir)]
+    subprocess.run([*train, *changes, *own], check=True)
+    subprocess.run([sys.executable, "eval.py", "--workdir", str(workdir)], check=True)
+
+
+def finished(folder: pathlib.Path) -> dict[str, list[dict]]:
+    """Returns the reports of each row, of however many seeds there are."""
+    found: dict[str, list[dict]] = {}
+    for path in sorted(folder.glob("*-seed*/report.json")):
+        row = re.sub(r"-seed\d+$", "", path.parent.name)
+        found.setdefault(row, []).append(json.loads(path.read_text()))
+    return found
+
+
+def table(reports: dict[str, list[dict]], protocol: str = "val/single") -> str:
+    """Returns a Markdown table: mean IoU and pixel accuracy in %, each seed's and all."""
+    lines = [
+        "| run | seeds | mean IoU %, of each | mean | spread | pixel accuracy % |",
+        "| --- | --: | --- | --: | --: | --: |",
+    ]
+    for row, found in sorted(reports.items()):
+        ious = [100 * report[f"{protocol}/mean_iou"] for report in found]
+        pixels = [100 * report[f"{protocol}/pixel_accuracy"] for report in found]
+        spread = f"{statistics.stdev(ious):.1f}" if len(ious) > 1 else ""
+        each = ", ".join(f"{iou:.1f}" for iou in ious)
+        lines.append(
+            f"| {row} | {len(ious)} | {each} | {statistics.mean(ious):.1f} | {spread}"
+            f" | {statistics.mean(pixels):.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs what is asked for, then prints the table of all that is finished."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", default="", help=f"of: {', '.join(RUNS)}")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--workdir", default="runs/learning")
+    parser.add_argument("--data_dir", default="data")
+    args = parser.parse_args()
+    folder = pathlib.Path(args.workdir)
+    for seed in map(int, args.seeds.split(",")):
+        for row in filter(None, args.runs.split(",")):
+            run_one(row, seed, folder, args.data_dir)
+    print(table(finished(folder)))
+
+
+if __name__ == "__main__":
+    main()
