@@ -48,7 +48,9 @@ class SyncBatchNorm(nn.Module):
         dtype: of the output; statistics are always float32.
         train: whether to use the batch's statistics; None leaves it to the call.
 
-    Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C].
+    Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
+    running variance is the biased one, as in the authors' last code; their code of
+    September 2018 kept the unbiased one, n / (n - 1) times as large for n values.
 
     Source: appendix A of the paper.
     """
