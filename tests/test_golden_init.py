@@ -1,5 +1,6 @@
 """Initial weights against those of the authors' freshly initialised networks."""
 
+import functools
 import json
 import math
 from statistics import NormalDist
@@ -48,16 +49,37 @@ def described(name: str, arrays: dict):
 def draw(m, num_classes: int) -> dict[str, np.ndarray]:
     """Returns freshly drawn parameters under the authors' names."""
     model = models.build(m, num_classes)
-    # Of the compiled program only the draws remain.
-    init = jax.jit(
-        lambda key: model.init(key, jnp.zeros((1, 32, 32, 3))),
-        compiler_options={"xla_backend_optimization_level": 0},
+    # The backbone is one module in all networks: it is drawn once for all of them.
+    backbone = draw_backbone(m.backbone, m.stem)
+    _, heads = _compiled(
+        lambda key: model.apply(
+            backbone,
+            jnp.zeros((1, 32, 32, 3)),
+            rngs={"params": key},
+            mutable=["params", "batch_stats"],
+        )
     )
     arrays = torch_weights.to_state_dict(
-        jax.device_get(init(jax.random.key(0))), m, torch_weights.find("authors")
+        jax.device_get(heads), m, torch_weights.find("authors")
     )
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     return {n: x for n, x in arrays.items() if not n.endswith(buffers)}
+
+
+@functools.cache
+def draw_backbone(backbone: str, stem: str) -> dict:
+    m = reference_models.model_config(
+        "release", name="fcn", aux="none", backbone=backbone, stem=stem
+    )
+    model = models.build(m, 1)
+    variables = _compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3))))
+    return {name: {"backbone": tree["backbone"]} for name, tree in variables.items()}
+
+
+def _compiled(draw_fn):
+    # Optimising the machine code takes longer than running it once.
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(draw_fn, compiler_options=options)(jax.random.key(0))
 
 
 def difference(ours: np.ndarray, theirs: dict) -> str:
@@ -93,8 +115,9 @@ def difference(ours: np.ndarray, theirs: dict) -> str:
 def _uniform_extremes(n: int, theirs: dict, side: str) -> tuple[float, float]:
     """Bounds of the largest of n values, by the largest of SEEDS * n (or smallest)."""
     extreme = theirs["max"] if side == "max" else -theirs["min"]
-    step = RARE * (theirs["max"] - theirs["min"]) / n
-    return extreme - step, extreme + step / SEEDS
+    span = theirs["max"] - theirs["min"]
+    step, rounding = RARE * span / n, 1e-5 * span  # The reference has six digits.
+    return extreme - step - rounding, extreme + step / SEEDS + rounding
 
 
 def _normal_extremes(n: int, theirs: dict, side: str) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from encnet_jax import models
 from encnet_jax.config import defaults, recipes
 from encnet_jax.errors import UserError
 from encnet_jax.models import conv
+from encnet_jax.models.layers import make_layers
 from encnet_jax.models.resnet import BACKBONES, BackboneSpec, ResNet
 
 SMALL = {
@@ -37,10 +38,10 @@ def test_dilation_keeps_what_striding_computes(kind):
     )
 
     def network(stride):
-        return ResNet(SMALL[kind], stem_width=4, output_stride=stride)
+        return ResNet(SMALL[kind], make_layers(), stem_width=4, output_stride=stride)
 
-    variables = network(8).init(jax.random.key(0), images, False)
-    stages = {s: network(s).apply(variables, images, False) for s in (8, 16, 32)}
+    variables = network(8).init(jax.random.key(0), images)
+    stages = {s: network(s).apply(variables, images) for s in (8, 16, 32)}
     assert stages[8]["stage4"].shape[1:3] == (8, 12)
     for stride in (16, 32):
         for stage in ("stage3", "stage4"):
@@ -57,9 +58,11 @@ def test_dilation_rates():
     images = jnp.zeros((1, 32, 32, 3))
     rates = {}
     for stride in (8, 16, 32):
-        network = ResNet(SMALL["bottleneck"], stem_width=4, output_stride=stride)
+        network = ResNet(
+            SMALL["bottleneck"], make_layers(), stem_width=4, output_stride=stride
+        )
         # Lowered for the CPU, where 1x1 convolutions are products.
-        program = jax.jit(lambda key, n=network: n.init_with_output(key, images, False))
+        program = jax.jit(lambda key, n=network: n.init_with_output(key, images))
         text = program.lower(jax.random.key(0)).as_text()
         rates[stride] = [int(r) for r in re.findall(r"rhs_dilate = \[(\d+),", text)]
     # Stem of three, then the 3x3 convolution of each of 1 + 2 + 2 + 2 blocks.

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encnet_jax.models.heads import adaptive_pool_matrix
+from encnet_jax.models.heads.pspnet import adaptive_pool_matrix
 from encnet_jax.models.resize import interpolation_matrix, resize_bilinear
 
 

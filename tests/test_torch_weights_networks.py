@@ -13,6 +13,7 @@ import torch  # noqa: E402
 
 from benchmarks import torch_models  # noqa: E402
 from encnet_jax import models, torch_weights  # noqa: E402
+from encnet_jax.models.layers import make_layers  # noqa: E402
 from encnet_jax.models.resnet import BACKBONES, BackboneSpec  # noqa: E402
 from encnet_jax.torch_weights import names, state_dicts  # noqa: E402
 
@@ -136,9 +137,9 @@ def test_backbone_equals_pytorch(family, backbone):
     assert torch_weights.recognise(state_dict).name == family
     variables = torch_weights.convert(state_dict, m, CLASSES)
     assert variables["params"].keys() == {"backbone"}
-    forward = jax.jit(models.build(m, CLASSES).backbone.apply, static_argnums=2)
+    forward = jax.jit(models.build(m, CLASSES).backbone(layers=make_layers()).apply)
     own = {collection: tree["backbone"] for collection, tree in variables.items()}
-    stages = forward(own, jnp.asarray(image.transpose(0, 2, 3, 1)), False)
+    stages = forward(own, jnp.asarray(image.transpose(0, 2, 3, 1)))
     for i, theirs in enumerate(module.stages(torch.from_numpy(image)), 1):
         assert_close(stages[f"stage{i}"], theirs)
     assert_export_loads(variables, m, family, module)
@@ -179,6 +180,6 @@ def test_dilated_resnet18_equals_pytorch():
     image = np.random.default_rng(0).standard_normal((1, 3, 65, 49), np.float32)
     variables = torch_weights.convert(arrays(module), m, CLASSES)
     own = {collection: tree["backbone"] for collection, tree in variables.items()}
-    forward = jax.jit(models.build(m, CLASSES).backbone.apply, static_argnums=2)
-    stages = forward(own, jnp.asarray(image.transpose(0, 2, 3, 1)), False)
+    forward = jax.jit(models.build(m, CLASSES).backbone(layers=make_layers()).apply)
+    stages = forward(own, jnp.asarray(image.transpose(0, 2, 3, 1)))
     assert_close(stages["stage4"], module.stages(torch.from_numpy(image))[3])

@@ -1,5 +1,8 @@
 """Models by name; they take plain fields and never see the whole configuration."""
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -26,62 +29,61 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
     Source: Figures 2 and 3 of the paper.
     """
     m = model_config
-    shared = {"axis_name": axis_name, "dtype": jnp.dtype(m.dtype)}
-    backbone = ResNet(
-        spec=BACKBONES[m.backbone],
-        stem=m.stem,
-        stem_width=m.stem_width,
-        output_stride=m.output_stride,
-        avg_down=m.avg_down,
-        remat=m.remat,
-        **shared,
-    )
     return Segmenter(
-        backbone=backbone,
-        head=_head(m, num_classes, shared),
-        head_input="stages" if m.name == "encnet" else "stage4",
-        aux_head=_aux_head(m, num_classes, shared),
-        aux_output="se_logits" if m.aux == "context" else "logits",
-        dtype=shared["dtype"],
+        backbone=partial(
+            ResNet,
+            BACKBONES[m.backbone],
+            stem=m.stem,
+            stem_width=m.stem_width,
+            output_stride=m.output_stride,
+            avg_down=m.avg_down,
+            remat=m.remat,
+        ),
+        head=_head(m, num_classes),
+        aux_head=_aux_head(m, num_classes),
+        axis_name=axis_name,
+        dtype=jnp.dtype(m.dtype),
     )
 
 
-def _head(m, num_classes: int, shared: dict) -> nn.Module:
-    common = {"dropout": m.dropout, "channels": m.head_channels, **shared}
+def _head(m, num_classes: int) -> Callable[..., nn.Module]:
+    fields = {"channels": m.head_channels, "dropout": m.dropout}
     if m.name == "encnet":
-        return heads.EncHead(
-            num_classes,
+        head = partial(
+            heads.EncHead,
             lateral=m.lateral,
             num_codes=m.num_codes,
             code_pooling=m.code_pooling,
             gate=m.gate,
             se_loss=m.se_loss,
-            **common,
         )
-    if m.name == "fcn":
-        return heads.FCNHead(
-            num_classes,
-            num_convs=m.head_convs,
-            concat_input=m.head_concat_input,
-            **common,
+    elif m.name == "fcn":
+        head = partial(
+            heads.FCNHead, num_convs=m.head_convs, concat_input=m.head_concat_input
         )
-    if m.name == "pspnet":
-        return heads.PSPHead(num_classes, align_corners=m.align_corners, **common)
-    return heads.DeepLabV3Head(num_classes, concat_input=m.head_concat_input, **common)
+    elif m.name == "pspnet":
+        head = partial(heads.PSPHead, align_corners=m.align_corners)
+    else:
+        head = partial(heads.DeepLabV3Head, concat_input=m.head_concat_input)
+    return partial(head, num_classes, **fields)
 
 
-def _aux_head(m, num_classes: int, shared: dict) -> nn.Module | None:
+def _aux_head(m, num_classes: int) -> Callable[..., nn.Module] | None:
     if m.aux == "fcn":
-        return heads.FCNHead(
-            num_classes, channels=m.aux_channels, dropout=m.dropout, **shared
+        return partial(
+            heads.FCNHead,
+            num_classes,
+            stage="stage3",
+            channels=m.aux_channels,
+            dropout=m.dropout,
         )
     # The SE branch is all that this auxiliary head has.
     if m.aux == "context" and m.se_loss:
-        return heads.ContextAuxHead(
+        return partial(
+            heads.ContextAuxHead,
             num_classes,
             channels=m.aux_channels,
             num_codes=m.num_codes,
             code_pooling=m.code_pooling,
-            **shared,
         )
     return None

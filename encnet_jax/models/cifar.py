@@ -7,16 +7,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.models.conv import Conv, ConvNormRelu
+from encnet_jax.models.conv import Conv
 from encnet_jax.models.encoding import Encoding
 from encnet_jax.models.initial_weights import he_normal_fan_out
+from encnet_jax.models.layers import ConvNormRelu
 from encnet_jax.models.norm import SyncBatchNorm
 
 CLASSIFIERS = ("resnet", "se_resnet", "encnet")
 SE_REDUCTION = 16  # Of the SE paper, which section 3.5 follows.
 CODE_REDUCTION = 4  # Channels of the featuremap over those that are encoded.
 
-_dense_init = nn.initializers.he_normal()  # MSRA, as section 3.5 asks.
+# MSRA initialisation, as section 3.5 asks.
+_dense_init = nn.initializers.he_normal()
+_he_conv = partial(Conv, kernel_init=he_normal_fan_out)
 
 
 class SqueezeExcitation(nn.Module):
@@ -48,29 +51,27 @@ class EncodedScaling(nn.Module):
     Attributes:
         num_codes: K.
         draw_smoothing: see Encoding.
+        conv, norm: make a convolution and a batch norm.
 
     Source: section 3.5 of the paper.
     """
 
     num_codes: int
     draw_smoothing: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
+    conv: Any = _he_conv
+    norm: Any = SyncBatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps [B, H, W, C] to factors f32[B, C] in (0, 1)."""
         channels = x.shape[-1]
-        shared = {"axis_name": self.axis_name, "dtype": self.dtype}
         reduce = ConvNormRelu(
-            channels // CODE_REDUCTION,
-            1,
-            kernel_init=he_normal_fan_out,
+            conv=partial(self.conv, channels // CODE_REDUCTION, 1),
+            norm=partial(self.norm, train=train),
             name="project",
-            **shared,
         )
         encoding = Encoding(self.num_codes, self.draw_smoothing, name="encoding")
-        codes = encoding(reduce(x, train), train)
+        codes = encoding(reduce(x), train)
         joined = codes.reshape(codes.shape[0], -1)
         # The root of a sum of squares has no gradient at 0: a dead featuremap's code.
         length = jnp.sqrt(jnp.sum(joined**2, axis=-1, keepdims=True) + 1e-12)
@@ -88,6 +89,7 @@ class PreactBlock(nn.Module):
         channels: of the output.
         stride: of the first convolution and of the shortcut.
         scaling: makes the module that scales the result's channels, or None.
+        conv, norm: make a convolution and a batch norm.
 
     Source: He et al., Identity Mappings in Deep Residual Networks; sections 3.5.
     """
@@ -95,35 +97,22 @@ class PreactBlock(nn.Module):
     channels: int
     stride: int = 1
     scaling: Any = None
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
+    conv: Any = _he_conv
+    norm: Any = SyncBatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), channels]."""
-        y = self._activate(x, train, "norm1")
+        y = nn.relu(self.norm(name="norm1")(x, train))
         if self.stride != 1 or x.shape[-1] != self.channels:
-            x = self._conv(1, self.stride, "shortcut")(y)
-        y = self._conv(3, self.stride, "conv1")(y)
-        y = self._conv(3, 1, "conv2")(self._activate(y, train, "norm2"))
+            x = self.conv(self.channels, 1, self.stride, name="shortcut")(y)
+        y = self.conv(self.channels, 3, self.stride, name="conv1")(y)
+        y = nn.relu(self.norm(name="norm2")(y, train))
+        y = self.conv(self.channels, 3, name="conv2")(y)
         if self.scaling is not None:
             factors = self.scaling(name="scaling")(y, train)
             y = y * factors[:, None, None].astype(y.dtype)
         return x + y
-
-    def _activate(self, x: jax.Array, train: bool, name: str) -> jax.Array:
-        norm = SyncBatchNorm(self.axis_name, dtype=self.dtype, name=name)
-        return nn.relu(norm(x, train))
-
-    def _conv(self, size: int, stride: int, name: str) -> Conv:
-        return Conv(
-            self.channels,
-            size,
-            stride,
-            kernel_init=he_normal_fan_out,
-            dtype=self.dtype,
-            name=name,
-        )
 
 
 class CifarNet(nn.Module):
@@ -133,7 +122,7 @@ class CifarNet(nn.Module):
         num_classes: C.
         width: channels of stage 1 ("64d"); stages 2 and 3 double them and halve the
             resolution.
-        scaling: see PreactBlock.
+        scaling, conv, norm: see PreactBlock.
 
     Source: section 3.5 of the paper.
     """
@@ -141,8 +130,8 @@ class CifarNet(nn.Module):
     num_classes: int
     width: int = 64
     scaling: Any = None
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
+    conv: Any = _he_conv
+    norm: Any = SyncBatchNorm
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -155,23 +144,18 @@ class CifarNet(nn.Module):
         Returns:
             {'logits': f32[B, C]}.
         """
-        shared = {"axis_name": self.axis_name, "dtype": self.dtype}
-        stem = Conv(
-            self.width, kernel_init=he_normal_fan_out, dtype=self.dtype, name="stem"
-        )
-        x = stem(images.astype(self.dtype))
+        x = self.conv(self.width, name="stem")(images)
         for stage in (1, 2, 3):
             for block in (1, 2):
                 x = PreactBlock(
                     channels=self.width * 2 ** (stage - 1),
                     stride=2 if stage > 1 and block == 1 else 1,
                     scaling=self.scaling,
+                    conv=self.conv,
+                    norm=self.norm,
                     name=f"stage{stage}_block{block:02d}",
-                    **shared,
                 )(x, train)
-        x = nn.relu(
-            SyncBatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train)
-        )
+        x = nn.relu(self.norm(name="norm")(x, train))
         pooled = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         dense = nn.Dense(self.num_classes, kernel_init=_dense_init, name="classifier")
         return {"logits": dense(pooled)}
@@ -188,10 +172,14 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> Cifar
             device.
     """
     m = model_config
-    shared = {"axis_name": axis_name, "dtype": jnp.dtype(m.dtype)}
+    dtype = jnp.dtype(m.dtype)
+    layers = {
+        "conv": partial(_he_conv, dtype=dtype),
+        "norm": partial(SyncBatchNorm, axis_name, dtype=dtype),
+    }
     scaling = {
         "resnet": None,
         "se_resnet": SqueezeExcitation,
-        "encnet": partial(EncodedScaling, m.num_codes, m.draw_smoothing, **shared),
+        "encnet": partial(EncodedScaling, m.num_codes, m.draw_smoothing, **layers),
     }[m.name]
-    return CifarNet(num_classes, m.width, scaling, **shared)
+    return CifarNet(num_classes, m.width, scaling, **layers)

@@ -1,15 +1,12 @@
 """The Context Encoding Module: encoded semantics, featuremap attention, SE branch."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from encnet_jax.models import initial_weights
-from encnet_jax.models.conv import ConvNormRelu
 from encnet_jax.models.encoding import Encoding
-from encnet_jax.models.norm import SyncBatchNorm
+from encnet_jax.models.layers import Layers
 
 
 class ContextEncoding(nn.Module):
@@ -22,55 +19,51 @@ class ContextEncoding(nn.Module):
         gate: 'scale': x * sigmoid(W e) (paper); 'residual': relu(x + x * sigmoid(W e))
             (released); 'none': no output map, where only the SE branch is wanted.
         se_classes: classes of the SE branch; 0 leaves it out.
-        axis_name: pmap axis of the batch norms.
-        dtype: compute type of the convolutions and of the output.
 
     Source: section 2 and Figure 2 of the paper.
     """
 
+    layers: Layers
     num_codes: int = 32
     code_pooling: str = "sum"
     gate: str = "scale"
     se_classes: int = 0
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, train: bool
-    ) -> tuple[jax.Array | None, jax.Array | None]:
+    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns the gated featuremap and the class-presence logits.
 
         Args:
             x: [B, H, W, D].
-            train: whether batch norms use the batch's statistics.
 
         Returns:
-            ([B, H, W, D] of x's type, or None if gate is 'none';
-             f32[B, se_classes], or None if se_classes is 0).
+            'features' [B, H, W, D] of x's type, absent if gate is 'none'; 'se_logits'
+            f32[B, se_classes], absent if se_classes is 0.
         """
-        semantics = self._encoded_semantics(x, train)
-        se_logits = None
+        semantics = self._encoded_semantics(x)
+        outputs = {}
         if self.se_classes:
-            se_logits = self._dense(self.se_classes, x.shape[-1], "presence")(semantics)
+            presence = self._dense(self.se_classes, x.shape[-1], "presence")
+            outputs["se_logits"] = presence(semantics)
         if self.gate == "none":
-            return None, se_logits
+            return outputs
         factors = nn.sigmoid(
             self._dense(x.shape[-1], x.shape[-1], "attention")(semantics)
         )
         scaled = x * factors[:, None, None].astype(x.dtype)
-        return (scaled if self.gate == "scale" else nn.relu(x + scaled)), se_logits
+        residual = self.gate == "residual"
+        outputs["features"] = nn.relu(x + scaled) if residual else scaled
+        return outputs
 
-    def _encoded_semantics(self, x: jax.Array, train: bool) -> jax.Array:
+    def _encoded_semantics(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, D] to e, f32[B, D]."""
-        x = ConvNormRelu(
-            x.shape[-1], 1, axis_name=self.axis_name, dtype=self.dtype, name="project"
-        )(x, train)
+        x = self.layers.unit(x.shape[-1], 1, name="project")(x)
         if not self.num_codes:
             return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         codes = Encoding(self.num_codes, name="encoding")(x)
         # One mean and variance for each codeword, over images, channels and devices.
-        codes = SyncBatchNorm(self.axis_name, feature_axis=1, name="norm")(codes, train)
+        norm = self.layers.norm(feature_axis=1, dtype=jnp.float32, name="norm")
+        codes = norm(codes)
         pool = jnp.sum if self.code_pooling == "sum" else jnp.mean
         return pool(nn.relu(codes), axis=1)
 

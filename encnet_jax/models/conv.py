@@ -1,4 +1,4 @@
-"""Convolutions with PyTorch's padding, and the convolution-norm-ReLU unit."""
+"""Convolutions with PyTorch's padding."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.models import initial_weights
-from encnet_jax.models.norm import SyncBatchNorm
 
 LANES = 8  # Images that a TPU's convolution lays side by side.
 
@@ -116,31 +115,3 @@ class Conv(nn.Module):
             bias = self.param("bias", bias_init, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         return y
-
-
-class ConvNormRelu(nn.Module):
-    """Convolution without bias, batch normalisation, ReLU: submodules conv and norm."""
-
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
-    dilation: int = 1
-    kernel_init: Callable = initial_weights.uniform_kernel
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features]."""
-        x = Conv(
-            self.features,
-            self.kernel_size,
-            self.stride,
-            self.dilation,
-            kernel_init=self.kernel_init,
-            dtype=self.dtype,
-            name="conv",
-        )(x)
-        return nn.relu(
-            SyncBatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train)
-        )

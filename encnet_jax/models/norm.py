@@ -46,9 +46,11 @@ class SyncBatchNorm(nn.Module):
         momentum: the share of the old running statistics that is kept.
         epsilon: added to the variance.
         dtype: of the output; statistics are always float32.
+        train: whether to use the batch's statistics; None leaves it to the call.
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
-    running variance is the biased one, as in the released code.
+    running variance is the biased one, as in the authors' last code; their code of
+    September 2018 kept the unbiased one, n / (n - 1) times as large for n values.
 
     Source: appendix A of the paper.
     """
@@ -58,10 +60,16 @@ class SyncBatchNorm(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
+    train: bool | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises x, by the batch's statistics if `train`, else the running ones."""
+    def __call__(self, x: jax.Array, train: bool | None = None) -> jax.Array:
+        """Normalises x, by the batch's statistics if `train`, else the running ones.
+
+        Raises:
+            ValueError: `train` is given both here and as an attribute, or nowhere.
+        """
+        train = nn.merge_param("train", self.train, train)
         feature_axis = self.feature_axis % x.ndim
         shape = (x.shape[feature_axis],)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)

@@ -1,14 +1,13 @@
 """Dilated residual networks, with the 7x7 or the deep stem."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from encnet_jax.models.conv import Conv, ConvNormRelu
 from encnet_jax.models.initial_weights import he_normal_fan_out
-from encnet_jax.models.norm import STATISTICS_NAME, SyncBatchNorm
+from encnet_jax.models.layers import Layers
+from encnet_jax.models.norm import STATISTICS_NAME
 
 
 class BackboneSpec(NamedTuple):
@@ -48,15 +47,14 @@ class Block(nn.Module):
 
     width: int
     bottleneck: bool
+    layers: Layers
     stride: int = 1
     first_dilation: int = 1
     dilation: int = 1
     avg_down: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C_out]."""
         if self.bottleneck:
             layers = [(1, 1, 1), (3, self.stride, self.first_dilation), (1, 1, 1)]
@@ -67,21 +65,15 @@ class Block(nn.Module):
         for i, (size, stride, dilation) in enumerate(layers, 1):
             last = i == len(layers)
             channels = out_channels if last else self.width
-            y = self._conv(channels, size, stride, dilation, name=f"conv{i}")(y)
-            y = self._norm(f"norm{i}")(y, train)
+            conv = self.layers.conv(channels, size, stride, dilation, name=f"conv{i}")
+            y = self.layers.norm(name=f"norm{i}")(conv(y))
             if not last:
                 y = nn.relu(y)
         if self.stride != 1 or x.shape[-1] != out_channels:
-            x = self._shortcut(x, out_channels, train)
+            x = self._shortcut(x, out_channels)
         return nn.relu(x + y)
 
-    def _conv(self, *args, name: str) -> Conv:
-        return Conv(*args, kernel_init=he_normal_fan_out, dtype=self.dtype, name=name)
-
-    def _norm(self, name: str) -> SyncBatchNorm:
-        return SyncBatchNorm(self.axis_name, dtype=self.dtype, name=name)
-
-    def _shortcut(self, x: jax.Array, channels: int, train: bool) -> jax.Array:
+    def _shortcut(self, x: jax.Array, channels: int) -> jax.Array:
         stride = self.stride
         if self.avg_down and stride != 1:
             # An odd side's last pixel has no partner, and counts alone: ceil_mode.
@@ -89,8 +81,8 @@ class Block(nn.Module):
                 x, (stride, stride), (stride, stride), _ceil_padding(x, stride), False
             )
             stride = 1
-        x = self._conv(channels, 1, stride, name="shortcut_conv")(x)
-        return self._norm("shortcut_norm")(x, train)
+        x = self.layers.conv(channels, 1, stride, name="shortcut_conv")(x)
+        return self.layers.norm(name="shortcut_norm")(x)
 
 
 def _ceil_padding(x: jax.Array, stride: int) -> list[tuple[int, int]]:
@@ -102,26 +94,17 @@ class Stem(nn.Module):
 
     kind: str
     width: int
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
+    layers: Layers
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C]."""
         if self.kind == "deep":
             layers = [(self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1)]
         else:
             layers = [(self.width, 7, 2)]
         for i, (channels, size, stride) in enumerate(layers, 1):
-            x = ConvNormRelu(
-                channels,
-                size,
-                stride,
-                kernel_init=he_normal_fan_out,
-                axis_name=self.axis_name,
-                dtype=self.dtype,
-                name=f"layer{i}",
-            )(x, train)
+            x = self.layers.unit(channels, size, stride, name=f"layer{i}")(x)
         return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
@@ -141,26 +124,25 @@ class ResNet(nn.Module):
     """
 
     spec: BackboneSpec
+    layers: Layers
     stem: str = "deep"
     stem_width: int = 64
     output_stride: int = 8
     avg_down: bool = False
     remat: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, out_channels]}.
 
         h = ceil(H / output_stride) for stage 4; sides need not be multiples of it.
         """
-        shared = {"axis_name": self.axis_name, "dtype": self.dtype}
-        x = Stem(self.stem, self.stem_width, name="stem", **shared)(x, train)
+        layers = self.layers.drawn_by(he_normal_fan_out)
+        x = Stem(self.stem, self.stem_width, layers, name="stem")(x)
         block_type = Block
         if self.remat:
             policy = jax.checkpoint_policies.save_only_these_names(STATISTICS_NAME)
-            block_type = nn.remat(Block, policy=policy, static_argnums=(2,))
+            block_type = nn.remat(Block, policy=policy)
         stages, reached, rate = {}, 4, 1
         for stage, num_blocks in enumerate(self.spec.blocks, 1):
             stride, previous_rate = (1 if stage == 1 else 2), rate
@@ -171,12 +153,12 @@ class ResNet(nn.Module):
                 x = block_type(
                     width=self.spec.width * 2 ** (stage - 1),
                     bottleneck=self.spec.bottleneck,
+                    layers=layers,
                     stride=stride if block == 1 else 1,
                     first_dilation=previous_rate if block == 1 else rate,
                     dilation=rate,
                     avg_down=self.avg_down,
                     name=f"stage{stage}_block{block:02d}",
-                    **shared,
-                )(x, train)
+                )(x)
             stages[f"stage{stage}"] = x
         return stages

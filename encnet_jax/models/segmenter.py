@@ -1,31 +1,34 @@
 """The whole network: backbone, head, auxiliary head."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.models.layers import make_layers
+
 
 class Segmenter(nn.Module):
     """Maps images to named outputs; a head that is absent is an absent key.
 
     Attributes:
-        backbone: maps images to a dict of stages.
-        head: of the kind `head_input` says.
-        head_input: 'stages' (returns logits and presence logits) or 'stage4' (logits).
-        aux_head: on stage 3, or None.
-        aux_output: 'se_logits' or 'logits', what the auxiliary head returns.
-        dtype: compute type the images are cast to.
+        backbone: makes the module that maps images to a dict of stages, given `layers`
+            and a name.
+        head: likewise; maps stages to a dict of outputs, 'logits' among them.
+        aux_head: likewise, or None.
+        axis_name: pmap axis of the batch norms; None for one device.
+        dtype: compute type.
     """
 
-    backbone: nn.Module
-    head: nn.Module
-    head_input: str = "stage4"
-    aux_head: nn.Module | None = None
-    aux_output: str = "logits"
+    backbone: Callable[..., nn.Module]
+    head: Callable[..., nn.Module]
+    aux_head: Callable[..., nn.Module] | None = None
+    axis_name: str | None = None
     dtype: Any = jnp.float32
 
+    @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Runs the network.
 
@@ -34,19 +37,17 @@ class Segmenter(nn.Module):
             train: whether batch norms use the batch and dropout drops.
 
         Returns:
-            'logits' f32[B, h, w, C] at the output stride; where present 'se_logits'
-            f32[B, C], 'aux_logits' f32[B, h', w', C], 'aux_se_logits' f32[B, C].
+            What the head returns, 'logits' f32[B, h, w, C] at the output stride and,
+            where present, 'se_logits' f32[B, C]; the auxiliary head's outputs with
+            `aux_` before their names.
         """
-        stages = self.backbone(images.astype(self.dtype), train)
-        outputs = {}
-        if self.head_input == "stages":
-            outputs["logits"], se_logits = self.head(stages, train)
-            if se_logits is not None:
-                outputs["se_logits"] = se_logits
-        else:
-            outputs["logits"] = self.head(stages["stage4"], train)
-        # Evaluation has no use for the auxiliary output, and XLA drops what is not
+        layers = make_layers(train, self.axis_name, self.dtype)
+        backbone = self.backbone(layers=layers, name="backbone")
+        stages = backbone(images.astype(self.dtype))
+        outputs = self.head(layers=layers, name="head")(stages)
+        # Evaluation has no use for the auxiliary outputs, and XLA drops what is not
         # used.
         if self.aux_head is not None:
-            outputs[f"aux_{self.aux_output}"] = self.aux_head(stages["stage3"], train)
+            auxiliary = self.aux_head(layers=layers, name="aux_head")(stages)
+            outputs |= {f"aux_{name}": x for name, x in auxiliary.items()}
         return outputs

@@ -1,0 +1,50 @@
+"""DeepLabV3's head."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.models.heads.classifier import Classifier
+from encnet_jax.models.layers import Layers
+
+
+class DeepLabV3Head(nn.Module):
+    """Atrous spatial pyramid pooling with rates 12, 24, 36, then a 3x3 convolution.
+
+    Attributes:
+        channels: of every convolution.
+        concat_input: the 3x3 convolution reads the concatenated branches as they are
+            (mmsegmentation) instead of their 1x1 projection (the paper).
+
+    Source: Chen et al., arXiv 1706.05587; widths as in the released baselines of
+    EncNet.
+    """
+
+    num_classes: int
+    layers: Layers
+    channels: int = 256
+    concat_input: bool = False
+    dropout: float = 0.1
+
+    @nn.compact
+    def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Maps stages of [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
+        x = stages["stage4"]
+        unit = self.layers.unit
+        branches = [unit(self.channels, 1, name="rate1")(x)]
+        for rate in (12, 24, 36):
+            branch = unit(self.channels, dilation=rate, name=f"rate{rate}")
+            branches.append(branch(x))
+        pooled = jnp.mean(x.astype(jnp.float32), axis=(1, 2), keepdims=True)
+        pooled = unit(self.channels, 1, name="image")(pooled)
+        branches.append(jnp.broadcast_to(pooled, branches[0].shape))
+        x = jnp.concatenate(branches, axis=-1)
+        if not self.concat_input:
+            x = unit(self.channels, 1, name="project")(x)
+            # Whole channels are dropped here, as in the released code.
+            x = self.layers.dropout(0.5, broadcast_dims=(1, 2))(x)
+        x = unit(self.channels, name="conv")(x)
+        classifier = Classifier(
+            self.num_classes, self.dropout, self.layers, name="classifier"
+        )
+        return {"logits": classifier(x)}

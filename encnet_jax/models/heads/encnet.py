@@ -1,0 +1,88 @@
+"""EncNet's head and the auxiliary head of the paper's Figure 3."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.models.context import ContextEncoding
+from encnet_jax.models.heads.classifier import Classifier
+from encnet_jax.models.layers import Layers
+
+
+class EncHead(nn.Module):
+    """A 3x3 convolution, optional lateral fusion, the Context Encoding Module, logits.
+
+    Attributes:
+        channels: 512 in the paper.
+        lateral: fuse stages 2 and 3 (of output stride 8 all) into the input.
+        num_codes, code_pooling, gate: see ContextEncoding.
+        se_loss: whether to return class-presence logits.
+
+    Source: Figure 2 of the paper; lateral connections from the released code.
+    """
+
+    num_classes: int
+    layers: Layers
+    channels: int = 512
+    lateral: bool = False
+    num_codes: int = 32
+    code_pooling: str = "sum"
+    gate: str = "scale"
+    se_loss: bool = True
+    dropout: float = 0.1
+
+    @nn.compact
+    def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Maps stages to {'logits': f32[B, h, w, C], 'se_logits': f32[B, C]}.
+
+        'se_logits' is absent without `se_loss`.
+        """
+        x = self.layers.unit(self.channels, name="conv")(stages["stage4"])
+        if self.lateral:
+            x = self._fuse(x, stages)
+        context = ContextEncoding(
+            num_codes=self.num_codes,
+            code_pooling=self.code_pooling,
+            gate=self.gate,
+            se_classes=self.num_classes if self.se_loss else 0,
+            layers=self.layers,
+            name="context",
+        )(x)
+        classifier = Classifier(
+            self.num_classes, self.dropout, self.layers, name="classifier"
+        )
+        return {"logits": classifier(context.pop("features")), **context}
+
+    def _fuse(self, x: jax.Array, stages: dict[str, jax.Array]) -> jax.Array:
+        branches = [x]
+        for stage in ("stage2", "stage3"):
+            lateral = self.layers.unit(self.channels, 1, name=f"lateral_{stage}")
+            branches.append(lateral(stages[stage]))
+        joined = jnp.concatenate(branches, axis=-1)
+        return self.layers.unit(self.channels, name="fusion")(joined)
+
+
+class ContextAuxHead(nn.Module):
+    """A Context Encoding Module on stage 3 of which only the SE branch is used.
+
+    Source: section 2.1 of the paper, which does not give the width; 256 is our choice.
+    """
+
+    num_classes: int
+    layers: Layers
+    channels: int = 256
+    num_codes: int = 32
+    code_pooling: str = "sum"
+
+    @nn.compact
+    def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Maps stages to {'se_logits': f32[B, num_classes]}."""
+        x = self.layers.unit(self.channels, name="conv")(stages["stage3"])
+        return ContextEncoding(
+            num_codes=self.num_codes,
+            code_pooling=self.code_pooling,
+            gate="none",
+            se_classes=self.num_classes,
+            layers=self.layers,
+            name="context",
+        )(x)

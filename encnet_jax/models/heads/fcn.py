@@ -1,0 +1,41 @@
+"""The paper's baseline, and the auxiliary head of released networks."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.models.heads.classifier import Classifier
+from encnet_jax.models.layers import Layers
+
+
+class FCNHead(nn.Module):
+    """3x3 convolutions and a classifier.
+
+    Attributes:
+        stage: the one it reads.
+        channels: of the 3x3 convolutions.
+        num_convs: how many of them.
+        concat_input: join the input to their output through one more 3x3 convolution.
+    """
+
+    num_classes: int
+    layers: Layers
+    stage: str = "stage4"
+    channels: int = 512
+    num_convs: int = 1
+    concat_input: bool = False
+    dropout: float = 0.1
+
+    @nn.compact
+    def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Maps stages of [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
+        x = y = stages[self.stage]
+        for i in range(1, self.num_convs + 1):
+            y = self.layers.unit(self.channels, name=f"conv{i}")(y)
+        if self.concat_input:
+            y = jnp.concatenate([x, y], axis=-1)
+            y = self.layers.unit(self.channels, name="conv_concat")(y)
+        classifier = Classifier(
+            self.num_classes, self.dropout, self.layers, name="classifier"
+        )
+        return {"logits": classifier(y)}
