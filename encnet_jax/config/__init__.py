@@ -25,6 +25,7 @@ _PAPER = {
     "model.lateral": False,
     "model.head_convs": 1,
     "model.head_concat_input": False,
+    "model.mask_padding": True,
     "optim.head_lr_multiplier": 1.0,
 }
 # The paper's network with the two parts of the released code that make it learn better.
@@ -33,6 +34,7 @@ _RELEASE = _PAPER | {
     "model.code_pooling": "mean",
     "model.gate": "residual",
     "model.aux": "fcn",
+    "model.mask_padding": False,
     "optim.head_lr_multiplier": 10.0,
 }
 _MMSEG = _RELEASE | {
@@ -111,6 +113,8 @@ FREE_FIELDS = (
     "data.on_device",
     "init_from",
     "init_skip",
+    "model.mask_padding",  # Training crops have no canvas around them,
+    "model.reference_positions",  # and as many positions as this says.
     "profile",
     "train.log_every_steps",
     "train.max_minutes",
@@ -187,6 +191,10 @@ def _fill(config) -> None:
     fields = dict(ARCHITECTURES[config.architecture])
     fields |= _OF_MODEL.get((config.architecture, config.model.name), {})
     fields |= {field: get(config, source) for field, source in _FOLLOWING.items()}
+    masked = get(config, "model.mask_padding")
+    masked = fields["model.mask_padding"] if masked is None else masked
+    side = -(-config.data.crop_size // config.model.output_stride)
+    fields["model.reference_positions"] = side * side if masked else 0
     for field, value in fields.items():
         if get(config, field) is None:
             with config.unlocked():
@@ -251,9 +259,17 @@ def replaced(config, fields: dict) -> ml_collections.FrozenConfigDict:
     return ml_collections.FrozenConfigDict(copy)
 
 
+# Fields that came later and whose default is not what a run did that lacks them.
+_AS_BEFORE = {"mask_padding": False, "reference_positions": 0}
+
+
 def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Gives fields that came after a configuration was saved their default values."""
+    """Gives fields that came after a configuration was saved their default values.
+
+    Where the default changes what a trained run computes, they get what it did before.
+    """
     known = json.loads(to_json(defaults.get_config()))
+    known["model"] |= _AS_BEFORE
     return from_json(json.dumps(_merged(known, json.loads(to_json(saved)))))
 
 

@@ -100,6 +100,11 @@ def _model() -> ml_collections.ConfigDict:
     model.aux = placeholder(str)  # On stage 3: 'context', 'fcn' or 'none'.
     model.lateral = placeholder(bool)  # Fuse stages 2 and 3 into EncNet's head.
     model.head_convs = placeholder(int)  # 3x3 convolutions of an FCN head.
+    # Leave out what is beyond the image where it is padded to be scored.
+    model.mask_padding = placeholder(bool)
+    # Positions of a training crop's featuremap: codes of images with more or fewer are
+    # scaled to as many. 0: sums are taken as they come.
+    model.reference_positions = placeholder(int)
     # Join an FCN head's input to its output; DeepLabV3 reads its branches unprojected.
     model.head_concat_input = placeholder(bool)
     return model

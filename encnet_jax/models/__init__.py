@@ -56,6 +56,7 @@ def _head(m, num_classes: int) -> Callable[..., nn.Module]:
             code_pooling=m.code_pooling,
             gate=m.gate,
             se_loss=m.se_loss,
+            reference_positions=m.reference_positions or 0,
         )
     elif m.name == "fcn":
         head = partial(
@@ -85,5 +86,6 @@ def _aux_head(m, num_classes: int) -> Callable[..., nn.Module] | None:
             channels=m.aux_channels,
             num_codes=m.num_codes,
             code_pooling=m.code_pooling,
+            reference_positions=m.reference_positions or 0,
         )
     return None

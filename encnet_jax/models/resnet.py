@@ -76,17 +76,10 @@ class Block(nn.Module):
     def _shortcut(self, x: jax.Array, channels: int) -> jax.Array:
         stride = self.stride
         if self.avg_down and stride != 1:
-            # An odd side's last pixel has no partner, and counts alone: ceil_mode.
-            x = nn.avg_pool(
-                x, (stride, stride), (stride, stride), _ceil_padding(x, stride), False
-            )
+            x = self.layers.average_pool(x, stride)
             stride = 1
         x = self.layers.conv(channels, 1, stride, name="shortcut_conv")(x)
         return self.layers.norm(name="shortcut_norm")(x)
-
-
-def _ceil_padding(x: jax.Array, stride: int) -> list[tuple[int, int]]:
-    return [(0, -size % stride) for size in x.shape[1:3]]
 
 
 class Stem(nn.Module):
@@ -105,6 +98,8 @@ class Stem(nn.Module):
             layers = [(self.width, 7, 2)]
         for i, (channels, size, stride) in enumerate(layers, 1):
             x = self.layers.unit(channels, size, stride, name=f"layer{i}")(x)
+        # After a ReLU zeros are no maximum that would not have been there.
+        x = self.layers.only_inside(x)
         return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.models.inside import Inside
 from encnet_jax.models.layers import make_layers
 
 
@@ -29,19 +30,23 @@ class Segmenter(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+    def __call__(
+        self, images: jax.Array, train: bool = False, inside: Inside | None = None
+    ) -> dict[str, jax.Array]:
         """Runs the network.
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
             train: whether batch norms use the batch and dropout drops.
+            inside: the part of each image that counts, for evaluation: the network
+                answers there as if nothing were around it. None: all of it.
 
         Returns:
             What the head returns, 'logits' f32[B, h, w, C] at the output stride and,
             where present, 'se_logits' f32[B, C]; the auxiliary head's outputs with
             `aux_` before their names.
         """
-        layers = make_layers(train, self.axis_name, self.dtype)
+        layers = make_layers(train, self.axis_name, self.dtype, inside)
         backbone = self.backbone(layers=layers, name="backbone")
         stages = backbone(images.astype(self.dtype))
         outputs = self.head(layers=layers, name="head")(stages)

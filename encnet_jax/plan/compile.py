@@ -99,17 +99,19 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     apply_fn = logits_from_pixels(model, task.normalise)
 
     side = canvas.round_up(config.data.crop_size, config.eval.bucket)
+    masked = config.model.mask_padding
+    sizes = jax.ShapeDtypeStruct((len(devices), images, 2), jnp.int32)
     taps = jax.ShapeDtypeStruct(
         (len(devices), images, side, -(-side // config.model.output_stride)),
         jnp.float32,
     )
     pixels = jax.ShapeDtypeStruct((len(devices), images, side, side, 3), jnp.uint8)
     program = jax.pmap(
-        partial(whole_images.predict, apply_fn=apply_fn),
+        partial(whole_images.predict, apply_fn=apply_fn, mask_padding=masked),
         in_axes=(None, 0),
         devices=devices,
     )
-    lowered = program.lower(variables, canvas.Canvas(pixels, taps, taps))
+    lowered = program.lower(variables, canvas.Canvas(pixels, taps, taps, sizes))
     return _compile(lowered, images=images)
 
 

@@ -75,10 +75,14 @@ def progress_bar(total: int | None) -> tqdm:
 
 
 def logits_from_pixels(model, normalise: Callable) -> Callable:
-    """Returns (variables, pixel values [B, H, W, 3]) -> the model's logits."""
+    """Returns (variables, pixel values [B, H, W, 3], ...) -> the model's logits.
 
-    def apply_fn(variables, pixels):
-        return model.apply(variables, normalise(pixels), train=False)["logits"]
+    What follows the pixels, models.inside.Inside, is handed on to the model.
+    """
+
+    def apply_fn(variables, pixels, *inside):
+        images = normalise(pixels)
+        return model.apply(variables, images, False, *inside)["logits"]
 
     return apply_fn
 

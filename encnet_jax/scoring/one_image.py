@@ -80,6 +80,7 @@ def _scorer(kind, apply_fn: Callable, num_classes: int, align_corners: bool, **f
         on_pixels,
         num_classes,
         align_corners=align_corners,
+        mask_padding=False,
         devices=jax.local_devices()[:1],
         **fields,
     )

@@ -46,7 +46,7 @@ def train(config, workdir: str) -> None:
         Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
     ):
         if checkpointer.latest_step() is not None:
-            saved = checkpointer.saved_config()
+            saved = config_lib.completed(checkpointer.saved_config())
             workdir_lib.check_same_config(workdir, saved, config)
         workdir_lib.save_config(workdir, config)
         parts = set_up(config, dataset.info.num_classes, checkpointer)

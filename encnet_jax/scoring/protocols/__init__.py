@@ -53,7 +53,7 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
     `ids(variables, viewed examples)`, see WholeImages.
 
     Args:
-        apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+        apply_fn: see whole_images.WholeImages.
         config: resolved configuration.
         num_classes: C.
         batch_size: images or windows at a time, over all devices.
@@ -65,6 +65,7 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
         "flip": settings.flip,
         "bucket": settings.bucket,
         "align_corners": align_corners,
+        "mask_padding": config.model.mask_padding,
         "devices": devices,
     }
     stride = config.model.output_stride
@@ -90,6 +91,7 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
     shared = {
         "output_stride": stride,
         "align_corners": align_corners,
+        "mask_padding": config.model.mask_padding,
         "batch_size": batch_size,
         "devices": devices,
     }

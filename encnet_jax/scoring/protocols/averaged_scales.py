@@ -9,7 +9,7 @@ import numpy as np
 
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
-from encnet_jax.scoring.protocols.whole_images import map_native
+from encnet_jax.scoring.protocols.whole_images import canvas_logits, map_native
 
 
 def add_probabilities(
@@ -44,12 +44,13 @@ class AveragedScales:
         bucket: int,
         output_stride: int,
         align_corners: bool,
+        mask_padding: bool,
         devices: list,
     ):
         """Prepares, compiles nothing yet.
 
         Args:
-            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+            apply_fn, mask_padding: see whole_images.WholeImages.
             num_classes: C.
             scales: of the image after input_scale.
             flip: add the mirrored image at each scale.
@@ -62,8 +63,10 @@ class AveragedScales:
         self._convention = {
             "output_stride": output_stride,
             "align_corners": align_corners,
+            "as_alone": mask_padding,
         }
-        self._forward = jax.pmap(apply_fn, in_axes=(None, 0), devices=devices)
+        forward = partial(canvas_logits, apply_fn=apply_fn, mask_padding=mask_padding)
+        self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
         self._add = jax.pmap(add_probabilities, donate_argnums=0, devices=devices)
         self._empty = jax.pmap(
             lambda rows, columns: jnp.zeros(
@@ -101,7 +104,7 @@ class AveragedScales:
                 views = parallel.spread(grouping.stack(views, count), self._devices)
                 if total is None:
                     total = self._empty(views.rows, views.columns)
-                logits = self._forward(variables, views.image)
+                logits = self._forward(variables, views)
                 total = self._add(total, logits, views.rows, views.columns)
             yield members, total
 
