@@ -48,8 +48,10 @@ def test_architectures_fill_only_what_is_open():
     config.model.gate = "scale"
     model = config_lib.resolve(config).model
     assert (model.gate, model.code_pooling, model.aux) == ("scale", "mean", "fcn")
-    paper = config_lib.resolve(config_lib.load("configs/ade20k.py")).model
+    paper = config_lib.resolve(config_lib.load("configs/ade20k.py:paper")).model
     assert (paper.gate, paper.code_pooling, paper.aux) == ("scale", "sum", "context")
+    tuned = config_lib.resolve(config_lib.load("configs/ade20k.py")).model
+    assert (tuned.gate, tuned.code_pooling) == ("residual", "mean")
 
 
 def test_models_that_differ_from_their_architecture():

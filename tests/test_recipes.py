@@ -22,6 +22,7 @@ PAPER = {
     "model.gate": "scale",
     "model.aux": "context",
     "model.lateral": False,
+    "model.mask_padding": True,
     "optim.schedule": "poly",
     "optim.poly_power": 0.9,
     "optim.momentum": 0.9,
@@ -33,6 +34,11 @@ PAPER = {
     "eval.absent_classes": "zero",
     "train.val_protocol": "centre_crop",
 }
+TUNED = PAPER | {
+    "architecture": "tuned",
+    "model.code_pooling": "mean",
+    "model.gate": "residual",
+}
 RELEASE_2018 = PAPER | {
     "architecture": "release",
     "data.augment.scale_relative_to": "short_side",
@@ -43,6 +49,8 @@ RELEASE_2018 = PAPER | {
     "model.code_pooling": "mean",
     "model.gate": "residual",
     "model.aux": "fcn",
+    "model.mask_padding": False,
+    "model.reference_positions": 0,
     "optim.head_lr_multiplier": 10.0,
     "eval.base_size": 520,
     "eval.crop_size": 480,
@@ -91,19 +99,22 @@ def cifar_model(name, width, num_codes=0):
 VOC, CONTEXT = "pascal_voc", "pascal_context"
 CIFAR_TABLE = CIFAR | schedule(0.1, 600, "cifar10", val_split="")
 RECIPES = {
-    "ade20k": PAPER | schedule(0.01, 120, "ade20k"),
-    "ade20k:with_val": PAPER | schedule(0.01, 20, "ade20k", "trainval", ""),
+    "ade20k": TUNED | schedule(0.01, 120, "ade20k"),
+    "ade20k:paper": PAPER
+    | schedule(0.01, 120, "ade20k")
+    | {"model.reference_positions": 60 * 60},
+    "ade20k:with_val": TUNED | schedule(0.01, 20, "ade20k", "trainval", ""),
     "ade20k:release": RELEASE_2018 | schedule(0.01, 120, "ade20k"),
     "ade20k:release_head": RELEASE_HEAD | schedule(0.004, 180, "ade20k"),
-    "pascal_context": PAPER | schedule(0.001, 50, CONTEXT),
-    "pascal_context:background": PAPER | schedule(0.001, 50, "pascal_context60"),
+    "pascal_context": TUNED | schedule(0.001, 50, CONTEXT),
+    "pascal_context:background": TUNED | schedule(0.001, 50, "pascal_context60"),
     "pascal_context:release": RELEASE_2018 | schedule(0.001, 80, CONTEXT) | LATERAL,
     "pascal_context:release_head": RELEASE_HEAD
     | schedule(0.001, 80, CONTEXT)
     | LATERAL,
-    "pascal_voc": PAPER | schedule(0.001, 50, VOC, "train_aug"),
-    "pascal_voc:with_val": PAPER | schedule(0.001, 50, VOC, "train_aug_val", ""),
-    "pascal_voc:finetune": PAPER | schedule(0.001, 50, VOC, "train", ""),
+    "pascal_voc": TUNED | schedule(0.001, 50, VOC, "train_aug"),
+    "pascal_voc:with_val": TUNED | schedule(0.001, 50, VOC, "train_aug_val", ""),
+    "pascal_voc:finetune": TUNED | schedule(0.001, 50, VOC, "train", ""),
     "pascal_voc:release": RELEASE_2018
     | schedule(0.001, 50, VOC, "train_aug")
     | LATERAL,
@@ -116,7 +127,7 @@ RECIPES = {
     "pascal_voc:release_head": RELEASE_HEAD
     | schedule(0.001, 80, VOC, "train_aug")
     | LATERAL,
-    "coco_voc": PAPER | schedule(0.01, 30, "coco_voc"),
+    "coco_voc": TUNED | schedule(0.01, 30, "coco_voc"),
     "coco_voc:release": RELEASE_2018 | schedule(0.01, 30, "coco_voc") | LATERAL,
     "coco_voc:release_head": RELEASE_HEAD | schedule(0.004, 30, "coco_voc") | LATERAL,
     "cifar10:resnet64d": CIFAR_TABLE | cifar_model("resnet", 64),
