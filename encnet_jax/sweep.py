@@ -3,7 +3,8 @@
     python -m encnet_jax.sweep --config configs/quickstart.py --field loss.se_weight \\
         --values 0,0.1,0.2,0.4,0.8 --seeds 0,1,2 --workdir runs/sweep-alpha
 
-With several seeds the table has means and standard deviations. The same command goes on where it was stopped: finished runs are not repeated.
+With several seeds the table has means and standard deviations. The same command goes on
+where it was stopped: finished runs are not repeated.
 """
 
 import ast
