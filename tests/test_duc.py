@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encnet_jax.models.duc import depth_to_space
+from encnet_jax.models.heads.duc import depth_to_space
 
 
 @pytest.mark.parametrize("block", [1, 2, 4])

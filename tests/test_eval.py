@@ -142,7 +142,7 @@ def test_canvas_maps_logits_to_native_pixels(scale, align_corners):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (70, 100, 3)).astype(np.uint8)
     placed = canvas.place(
-        image, scale=scale, bucket=64, output_stride=STRIDE, align_corners=align_corners
+        image, scale=scale, bucket=64, logits_stride=STRIDE, align_corners=align_corners
     )
     scaled = (round(70 * scale), round(100 * scale))
     assert placed.image.shape == ((128, 128, 3) if scale == 1 else (64, 64, 3))

@@ -95,19 +95,3 @@ def test_two_arrays_of_one_name(tmp_path):
 def test_no_file(tmp_path):
     with pytest.raises(UserError, match="no file"):
         read_params(tmp_path / "none.params")
-
-
-@pytest.mark.golden
-def test_the_references_of_the_authors_code(reference_dir):
-    """Names, shapes and values of what MXNet 0.11 wrote."""
-    import reference_duc
-
-    paths = sorted((reference_dir / "golden/duc").glob("*.params"))
-    assert paths
-    for path in paths:
-        reference = reference_duc.load(path.with_suffix(".json"))
-        found = read_params(path)
-        expected = reference.checkpoint()
-        assert found.keys() == expected.keys()
-        for name, array in expected.items():
-            np.testing.assert_array_equal(found[name], array, err_msg=name)

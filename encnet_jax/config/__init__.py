@@ -8,57 +8,14 @@ from collections.abc import Iterator
 import ml_collections
 
 from encnet_jax.config import defaults
+from encnet_jax.config.architectures import ARCHITECTURES, decided_fields
+from encnet_jax.config.upsampling import check_upsampling
 from encnet_jax.errors import UserError
 from encnet_jax.models import HEADS
 from encnet_jax.models.cifar import CLASSIFIERS
 from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring.protocols import PROTOCOLS
-
-# What an architecture puts where a configuration has None; see the README's table.
-_PAPER = {
-    "model.stem_width": 64,
-    "model.align_corners": True,
-    "model.head_channels": 512,
-    "model.code_pooling": "sum",
-    "model.gate": "scale",
-    "model.aux": "context",
-    "model.lateral": False,
-    "model.head_convs": 1,
-    "model.head_concat_input": False,
-    "model.mask_padding": True,
-    "optim.head_lr_multiplier": 1.0,
-}
-# The paper's network with the two parts of the released code that make it learn better.
-_TUNED = _PAPER | {"model.code_pooling": "mean", "model.gate": "residual"}
-_RELEASE = _PAPER | {
-    "model.code_pooling": "mean",
-    "model.gate": "residual",
-    "model.aux": "fcn",
-    "model.mask_padding": False,
-    "optim.head_lr_multiplier": 10.0,
-}
-_MMSEG = _RELEASE | {
-    "model.stem_width": 32,
-    "model.align_corners": False,
-    "model.head_convs": 2,
-    "model.head_concat_input": True,
-    "optim.head_lr_multiplier": 1.0,
-}
-ARCHITECTURES = {
-    "tuned": _TUNED,
-    "paper": _PAPER,
-    "release": _RELEASE,
-    "mmseg": _MMSEG,
-}
-# Where a model differs from its architecture: the paper's auxiliary head belongs to
-# EncNet, and the authors' DeepLabV3 is narrower.
-_ALONE = {"model.aux": "none"}
-_OF_MODEL = {
-    **{(own, name): _ALONE for own in ("tuned", "paper") for name in ("fcn", "pspnet")},
-    ("tuned", "deeplabv3"): _ALONE | {"model.head_channels": 256},
-    ("paper", "deeplabv3"): _ALONE | {"model.head_channels": 256},
-    ("release", "deeplabv3"): {"model.head_channels": 256},
-}
 
 _ALLOWED = {
     "task": ("segmentation", "classification"),
@@ -72,7 +29,9 @@ _ALLOWED = {
     "model.code_pooling": ("sum", "mean"),
     "model.gate": ("scale", "residual"),
     "model.aux": ("context", "fcn", "none"),
-    "optim.schedule": ("poly", "cosine"),
+    "model.pixels": tuple(PIXELS),
+    "loss.labels": ("upsampled", "thinned"),
+    "optim.schedule": ("poly", "cosine", "halving"),
     "eval.protocol": PROTOCOLS,
     "train.val_protocol": PROTOCOLS,
     "eval.absent_classes": ("zero", "skip"),
@@ -92,7 +51,9 @@ _POSITIVE = (
     "data.input_scale",
     "loss.row_blocks",
     "model.width",
+    "model.norm_epsilon",
     "optim.base_lr",
+    "optim.halving_parts",
     "train.batch_size",
     "train.accumulate",
     "train.log_every_steps",
@@ -188,8 +149,7 @@ def resolve(
 
 def _fill(config) -> None:
     """Gives every None its value."""
-    fields = dict(ARCHITECTURES[config.architecture])
-    fields |= _OF_MODEL.get((config.architecture, config.model.name), {})
+    fields = decided_fields(config.architecture, config.model.name)
     fields |= {field: get(config, source) for field, source in _FOLLOWING.items()}
     masked = get(config, "model.mask_padding")
     masked = fields["model.mask_padding"] if masked is None else masked
@@ -216,6 +176,7 @@ def _check(config) -> None:
             "model.lateral joins stages of one size, and model.output_stride is"
             f" {config.model.output_stride}: wanted 8"
         )
+    check_upsampling(config)
     if config.train.batch_size % config.train.accumulate:
         raise UserError(
             f"train.batch_size {config.train.batch_size} does not divide into"

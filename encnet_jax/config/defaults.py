@@ -71,13 +71,16 @@ def _data() -> ml_collections.ConfigDict:
 def _model() -> ml_collections.ConfigDict:
     """The network."""
     model = ml_collections.ConfigDict()
-    # 'encnet', 'fcn', 'pspnet', 'deeplabv3'; classification: 'resnet', 'se_resnet',
-    # 'encnet'.
+    # 'encnet', 'fcn', 'pspnet', 'deeplabv3', 'duc'; classification: 'resnet',
+    # 'se_resnet', 'encnet'.
     model.name = "encnet"
     model.backbone = "resnet50"  # 'resnet18', '34', '50', '101', '152', or 'tiny'.
     model.stem = "deep"  # 'deep': three 3x3 convolutions; 'conv7': one 7x7.
     model.avg_down = False  # Average pooling before the 1x1 shortcuts (ResNet-D).
     model.output_stride = 8  # 8, 16 or 32.
+    # Rates of the stages that keep their resolution: 'plain', 'none', 'hdc_rf',
+    # 'hdc_bigger', 'hdc_released', or one for each block: '1,2,5,9,1,2/5,9,17'.
+    model.dilation = "plain"
     model.num_codes = 32  # K of the paper; 0 means global average pooling (Figure 5).
     model.width = 64  # Classification: channels of the first stage.
     # Classification: drawn in training instead of learned.
@@ -89,9 +92,20 @@ def _model() -> ml_collections.ConfigDict:
     # Compute type: 'float32' or 'bfloat16'; parameters stay float32.
     model.dtype = "float32"
     model.aux_channels = 256  # Channels inside the auxiliary head.
+    duc = model.duc = ml_collections.ConfigDict()  # Only for name='duc'.
+    duc.cell = 2  # Pixels between its logits, 1, 2 or 4.
+    duc.rates = (6, 12, 18, 24)  # Of the 3x3 convolutions whose sum it is.
     # The rest is filled in from `architecture` where it is None.
     # The deep stem ends with twice as many channels.
     model.stem_width = placeholder(int)
+    # The stride of a bottleneck on its first 1x1 convolution instead of its 3x3.
+    model.stride_first = placeholder(bool)
+    model.padded_pool = placeholder(bool)  # Whether the stem's pooling sees a border.
+    model.norm_epsilon = placeholder(float)  # Added to the variance in batch norms.
+    # Batch norms keep the running statistics they start with; scales, biases learn.
+    model.frozen_norm = placeholder(bool)
+    # 'unit': pixels less the mean over the deviation; 'mean': less the mean, 0..255.
+    model.pixels = placeholder(str)
     model.align_corners = placeholder(bool)  # Corner convention of the upsampling.
     model.head_channels = placeholder(int)  # Channels inside the head.
     # Of ReLU(BN(e_k)) over codewords: 'sum', 'mean'.
@@ -117,6 +131,8 @@ def _loss() -> ml_collections.ConfigDict:
     loss.aux_weight = 0.2  # Weight of an auxiliary pixel cross-entropy.
     # Full-resolution logits exist for 1/row_blocks of the rows at a time.
     loss.row_blocks = 16
+    # 'upsampled': logits to the labels; 'thinned': every n-th label, to the logits.
+    loss.labels = placeholder(str)
     return loss
 
 
@@ -125,12 +141,18 @@ def _optim() -> ml_collections.ConfigDict:
     optim = ml_collections.ConfigDict()
     optim.base_lr = 0.01
     optim.scale_lr_by_batch = False  # Multiply base_lr by batch_size / 16.
-    optim.schedule = "poly"  # 'poly' or 'cosine'; both end at 0.
+    # 'poly' and 'cosine' end at 0; 'halving' halves at the end of each equal part.
+    optim.schedule = "poly"
+    optim.halving_parts = 6  # Of the run under 'halving'; the last ends unhalved.
     optim.poly_power = 0.9
     optim.warmup_steps = 0  # Linear from 0.
     optim.momentum = 0.9
     optim.weight_decay = 1e-4
     optim.decay_norm_and_bias = True  # As in the reference; False exempts them.
+    # Of biases, those of norms included; False exempts them. By architecture.
+    optim.decay_bias = placeholder(bool)
+    # Each element of the gradient is cut to [-this, this]; 0: none. By architecture.
+    optim.clip_element = placeholder(float)
     # Outside the backbone; by architecture.
     optim.head_lr_multiplier = placeholder(float)
     optim.ema_decay = 0.0  # 0: no moving average of the weights.

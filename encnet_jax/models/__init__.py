@@ -10,7 +10,20 @@ from encnet_jax.models import heads
 from encnet_jax.models.resnet import BACKBONES, ResNet
 from encnet_jax.models.segmenter import Segmenter
 
-HEADS = ("encnet", "fcn", "pspnet", "deeplabv3")
+HEADS = ("encnet", "fcn", "pspnet", "deeplabv3", "duc")
+
+
+def logits_stride(model_config) -> int:
+    """Returns the image pixels between neighbouring logits, along rows and columns.
+
+    What follows the network asks for this rather than for `output_stride`, which
+    is the featuremap's: a DUC head predicts on a finer grid.
+
+    Args:
+        model_config: `config.model`, resolved.
+    """
+    m = model_config
+    return m.duc.cell if m.name == "duc" else m.output_stride
 
 
 def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Module:
@@ -36,17 +49,25 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
             stem=m.stem,
             stem_width=m.stem_width,
             output_stride=m.output_stride,
+            dilation=m.dilation,
             avg_down=m.avg_down,
+            stride_first=m.stride_first,
+            padded_pool=m.padded_pool,
             remat=m.remat,
         ),
         head=_head(m, num_classes),
         aux_head=_aux_head(m, num_classes),
         axis_name=axis_name,
+        norm_epsilon=m.norm_epsilon,
+        frozen_norm=m.frozen_norm,
         dtype=jnp.dtype(m.dtype),
     )
 
 
 def _head(m, num_classes: int) -> Callable[..., nn.Module]:
+    if m.name == "duc":
+        block = m.output_stride // m.duc.cell
+        return partial(heads.DUCHead, num_classes, block=block, rates=m.duc.rates)
     fields = {"channels": m.head_channels, "dropout": m.dropout}
     if m.name == "encnet":
         head = partial(

@@ -96,6 +96,9 @@ def make_layers(
     axis_name: str | None = None,
     dtype: Any = jnp.float32,
     inside: Inside | None = None,
+    *,
+    norm_epsilon: float = 1e-5,
+    frozen_norm: bool = False,
 ) -> Layers:
     """Returns the layers of a network.
 
@@ -104,10 +107,19 @@ def make_layers(
         axis_name: pmap axis of the batch norms; None for one device.
         dtype: compute type; parameters and statistics are float32.
         inside: the part of a canvas that counts; None: all of it.
+        norm_epsilon: of the batch norms, added to the variance.
+        frozen_norm: batch norms use their running statistics in training too, and
+            leave them as they are; scales and biases still learn.
     """
     return Layers(
         conv=partial(Conv, dtype=dtype, inside=inside),
-        norm=partial(SyncBatchNorm, axis_name, dtype=dtype, train=train),
+        norm=partial(
+            SyncBatchNorm,
+            axis_name,
+            epsilon=norm_epsilon,
+            dtype=dtype,
+            train=train and not frozen_norm,
+        ),
         dropout=partial(nn.Dropout, deterministic=not train),
         inside=inside,
     )

@@ -20,6 +20,7 @@ class Segmenter(nn.Module):
         head: likewise; maps stages to a dict of outputs, 'logits' among them.
         aux_head: likewise, or None.
         axis_name: pmap axis of the batch norms; None for one device.
+        norm_epsilon, frozen_norm: see make_layers.
         dtype: compute type.
     """
 
@@ -27,6 +28,8 @@ class Segmenter(nn.Module):
     head: Callable[..., nn.Module]
     aux_head: Callable[..., nn.Module] | None = None
     axis_name: str | None = None
+    norm_epsilon: float = 1e-5
+    frozen_norm: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -42,11 +45,18 @@ class Segmenter(nn.Module):
                 answers there as if nothing were around it. None: all of it.
 
         Returns:
-            What the head returns, 'logits' f32[B, h, w, C] at the output stride and,
+            What the head returns, 'logits' f32[B, h, w, C] at the model's logits_stride and,
             where present, 'se_logits' f32[B, C]; the auxiliary head's outputs with
             `aux_` before their names.
         """
-        layers = make_layers(train, self.axis_name, self.dtype, inside)
+        layers = make_layers(
+            train,
+            self.axis_name,
+            self.dtype,
+            inside,
+            norm_epsilon=self.norm_epsilon,
+            frozen_norm=self.frozen_norm,
+        )
         backbone = self.backbone(layers=layers, name="backbone")
         stages = backbone(images.astype(self.dtype))
         outputs = self.head(layers=layers, name="head")(stages)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from encnet_jax import losses, tasks
+from encnet_jax import losses, models, tasks
 from encnet_jax.scoring.evaluator import logits_from_pixels
 from encnet_jax.scoring.protocols import canvas, whole_images
 from encnet_jax.train.assemble import assemble, init_variables
@@ -72,7 +72,8 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     Raises:
         DoesNotFit: too many images.
     """
-    blocks = config.loss.row_blocks
+    # Thinned labels need no upsampling, and so no loop.
+    blocks = config.loss.row_blocks if config.loss.labels == "upsampled" else 1
     lowered, _ = lower_train_step(config, num_classes, devices, images)
     cost = _compile(lowered, images=images, loop_trips=blocks)
     if blocks == 1:
@@ -102,7 +103,7 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     masked = config.model.mask_padding
     sizes = jax.ShapeDtypeStruct((len(devices), images, 2), jnp.int32)
     taps = jax.ShapeDtypeStruct(
-        (len(devices), images, side, -(-side // config.model.output_stride)),
+        (len(devices), images, side, -(-side // models.logits_stride(config.model))),
         jnp.float32,
     )
     pixels = jax.ShapeDtypeStruct((len(devices), images, side, side, 3), jnp.uint8)
@@ -126,7 +127,7 @@ def _batch(config, leading: tuple[int, ...]) -> dict:
 def _loss_block_cost(config, num_classes, devices, images) -> Cost:
     """Cost of one row block of the loss: twice what doubling the blocks saves."""
     crop, blocks = config.data.crop_size, config.loss.row_blocks
-    side = -(-crop // config.model.output_stride)
+    side = -(-crop // models.logits_stride(config.model))
     logits = jax.ShapeDtypeStruct((1, images, side, side, num_classes), jnp.float32)
     labels = jax.ShapeDtypeStruct((1, images, crop, crop), jnp.uint8)
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from encnet_jax.losses import IGNORE_LABEL
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import StopRequest
-from encnet_jax.preprocess import normalise
+from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
@@ -105,7 +105,7 @@ class Evaluator:
         """
         self.num_classes = num_classes
         self._devices = jax.local_devices() if devices is None else devices
-        apply_fn = logits_from_pixels(model, normalise)
+        apply_fn = logits_from_pixels(model, PIXELS[config.model.pixels])
         batch_size = evaluation_batch_size(config, len(self._devices))
         self._protocol = protocols.make(
             apply_fn, config, num_classes, batch_size, self._devices

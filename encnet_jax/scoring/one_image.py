@@ -29,8 +29,7 @@ def predict_scores(
     """Scores one image with what evaluation uses for a data set, on one device.
 
     Args:
-        apply_fn: (variables, normalised images f32[B, H, W, 3]) -> logits at the output
-            stride [B, h, w, C].
+        apply_fn: (variables, normalised images f32[B, H, W, 3]) -> logits [B, h, w, C].
         variables: of the network.
         image: f32[H, W, 3], normalised by channel mean and standard deviation.
         scales: relative to the image ('multiscale') or to base_size ('release').
@@ -57,7 +56,7 @@ def predict_scores(
             SlidingWindows, apply_fn, num_classes, align_corners, **shared, **own
         )
     elif protocol == "multiscale":
-        own = {"input_scale": 1.0, "output_stride": 64 // rows}
+        own = {"input_scale": 1.0, "logits_stride": 64 // rows}
         scorer = _scorer(
             AveragedScales, apply_fn, num_classes, align_corners, **shared, **own
         )

@@ -25,6 +25,7 @@ def _loss(outputs, batch, config, axis_name):
         aux_weight=config.loss.aux_weight,
         align_corners=config.model.align_corners,
         row_blocks=config.loss.row_blocks,
+        thin_labels=config.loss.labels == "thinned",
         axis_name=axis_name,
     )
 

@@ -40,7 +40,9 @@ def import_weights(argv: Sequence[str]) -> None:
 
     def define(values):
         cli.define_config(values, argv)
-        _string(values, "source", "A .safetensors, a .pth, or a zip of a .pth.")
+        _string(
+            values, "source", "A .safetensors, a .pth, a zip of a .pth, or a .params."
+        )
         _string(values, "workdir", "Where the checkpoint goes.")
 
     values = cli.parse(

@@ -67,6 +67,9 @@ class Family:
             later one that occurs wins.
         conventions: model fields that leave no trace in the names, as this family has
             them.
+        join: names an array of a module: (module, leaf) -> name.
+        fields: given {name: shape} and `prefix`, returns the model fields that a state
+            dict's backbone shows; None: as PyTorch's ResNets show them.
         left_out: regular expression of names that a file may hold and no model has.
     """
 
@@ -79,6 +82,8 @@ class Family:
     heads: tuple[tuple[str, str], ...] = ()
     switches: tuple[tuple[str, str, object, object], ...] = ()
     conventions: tuple[tuple[str, object], ...] = ()
+    join: Callable[[str, str], str] = "{}.{}".format
+    fields: Callable[[dict, str], dict[str, object]] | None = None
     left_out: str = r"(?!)"
 
 
@@ -116,7 +121,7 @@ def table(variables: dict, family: Family, model_config) -> list[Entry]:
             if path[-1] == "kernel" and kernel is not None:
                 layout = kernel
             shape = layout.to_torch(np.broadcast_to(np.float32(0), leaf.shape)).shape
-            entries.append(Entry(f"{module}.{name}", path, shape, layout))
+            entries.append(Entry(family.join(module, name), path, shape, layout))
     return entries
 
 

@@ -65,7 +65,12 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
         counts.append(count)
     bottleneck = f"{prefix}layer1.0.conv3.weight" in names
     width = shapes.get(f"{prefix}layer1.0.conv2.weight", (0,))[0]
+    return found | named_backbone(counts, bottleneck, width)
+
+
+def named_backbone(counts: list[int], bottleneck: bool, width: int) -> dict[str, str]:
+    """Returns {'backbone': name} of the one with these blocks a stage, or {}."""
     for name, spec in BACKBONES.items():
         if spec == (tuple(counts), bottleneck, width):
-            found["backbone"] = name
-    return found
+            return {"backbone": name}
+    return {}

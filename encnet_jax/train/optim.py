@@ -9,7 +9,7 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
 
     Args:
         optim: `config.optim`.
-        total_steps: the schedule reaches 0 here.
+        total_steps: the schedule ends here.
         batch_size: images in a step over all devices.
 
     Source: section 3.1 of the paper: base_lr * (1 - step / total_steps) ** 0.9.
@@ -17,6 +17,11 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
     base = optim.base_lr * (batch_size / 16 if optim.scale_lr_by_batch else 1.0)
     if optim.schedule == "cosine":
         schedule = optax.cosine_decay_schedule(base, total_steps)
+    elif optim.schedule == "halving":
+        parts = optim.halving_parts
+        schedule = optax.piecewise_constant_schedule(
+            base, {round(i * total_steps / parts): 0.5 for i in range(1, parts)}
+        )
     else:
         schedule = optax.polynomial_schedule(base, 0.0, optim.poly_power, total_steps)
     if not optim.warmup_steps:
@@ -39,13 +44,15 @@ def optimizer(optim, params, *, total_steps: int, batch_size: int):
     """
     schedule = learning_rate(optim, total_steps=total_steps, batch_size=batch_size)
     decayed = jax.tree_util.tree_map_with_path(
-        lambda path, _: optim.decay_norm_and_bias or not is_norm_or_bias(path), params
+        lambda path, _: is_decayed(path, optim), params
     )
     # A network without a backbone has one learning rate.
     in_head = jax.tree_util.tree_map_with_path(
         lambda path, _: "backbone" in params and is_head(path), params
     )
+    clip = [optax.clip(optim.clip_element)] if optim.clip_element else []
     return optax.chain(
+        *clip,
         optax.add_decayed_weights(optim.weight_decay, mask=decayed),
         optax.trace(decay=optim.momentum),
         optax.masked(optax.scale(optim.head_lr_multiplier), in_head),
@@ -58,6 +65,14 @@ def is_head(path) -> bool:
     return path[0].key != "backbone"
 
 
-def is_norm_or_bias(path) -> bool:
-    """Tells whether a parameter is a scale or bias of a norm, or another bias."""
-    return path[-1].key in ("scale", "bias")
+def is_decayed(path, optim) -> bool:
+    """Tells whether weight decay draws on a parameter, by its name.
+
+    Args:
+        path: 'scale' ends that of a norm's scale; 'bias' those of all biases.
+        optim: `config.optim`.
+    """
+    name = path[-1].key
+    if name == "bias" and not optim.decay_bias:
+        return False
+    return optim.decay_norm_and_bias or name not in ("scale", "bias")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import jax
 
+from encnet_jax.models import logits_stride
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
 from encnet_jax.scoring.protocols.centre_crop import CentreCrop
 from encnet_jax.scoring.protocols.sliding import SlidingWindows
@@ -68,13 +69,13 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
         "mask_padding": config.model.mask_padding,
         "devices": devices,
     }
-    stride = config.model.output_stride
+    stride = logits_stride(config.model)
     if settings.protocol == "multiscale":
         scorer = AveragedScales(
             apply_fn,
             num_classes,
             input_scale=config.data.input_scale,
-            output_stride=stride,
+            logits_stride=stride,
             **averaged,
         )
         return ArgMax(scorer, devices)
@@ -89,7 +90,7 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
         )
         return ArgMax(scorer, devices)
     shared = {
-        "output_stride": stride,
+        "logits_stride": stride,
         "align_corners": align_corners,
         "mask_padding": config.model.mask_padding,
         "batch_size": batch_size,

@@ -42,7 +42,7 @@ class AveragedScales:
         flip: bool,
         input_scale: float,
         bucket: int,
-        output_stride: int,
+        logits_stride: int,
         align_corners: bool,
         mask_padding: bool,
         devices: list,
@@ -55,13 +55,13 @@ class AveragedScales:
             scales: of the image after input_scale.
             flip: add the mirrored image at each scale.
             input_scale: of every image.
-            bucket, output_stride, align_corners: see canvas.place.
+            bucket, logits_stride, align_corners: see canvas.place.
             devices: to use; each works on images of its own.
         """
         self._scales = [input_scale * scale for scale in scales]
         self._flip, self._bucket, self._devices = flip, bucket, devices
         self._convention = {
-            "output_stride": output_stride,
+            "logits_stride": logits_stride,
             "align_corners": align_corners,
             "as_alone": mask_padding,
         }

@@ -36,7 +36,7 @@ def place(
     *,
     scale: float,
     bucket: int,
-    output_stride: int,
+    logits_stride: int,
     align_corners: bool = True,
     as_alone: bool = False,
 ) -> Canvas:
@@ -49,7 +49,7 @@ def place(
         image: [H, W, 3] of pixel values, uint8 or float32.
         scale: of both sides before anything else.
         bucket: pixels.
-        output_stride: of the network.
+        logits_stride: image pixels between neighbouring logits.
         align_corners: corner convention of the upsampling.
         as_alone: upsample as if there were no canvas around the image; what a network
             returns that leaves the border out.
@@ -66,7 +66,7 @@ def place(
             native,
             scaled,
             padded,
-            output_stride,
+            logits_stride,
             bucket,
             align_corners,
             of=scaled if as_alone else padded,
@@ -108,14 +108,14 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return resized[0] if image.dtype == np.uint8 else np.stack(resized, axis=-1)
 
 
-def _side_matrix(native, scaled, padded, output_stride, bucket, align_corners, *, of):
+def _side_matrix(native, scaled, padded, logits_stride, bucket, align_corners, *, of):
     """f32[round_up(native, bucket), logits]: upsample, crop, resize, along one side.
 
     The upsampling is that of a side of `of` pixels, `padded` or `scaled`.
     """
-    logits = -(-of // output_stride)
+    logits = -(-of // logits_stride)
     matrix = interpolation_matrix(of, logits, align_corners)[:scaled]
-    missing = -(-padded // output_stride) - logits
+    missing = -(-padded // logits_stride) - logits
     matrix = np.pad(matrix, ((0, 0), (0, missing)))
     if scaled != native:
         matrix = interpolation_matrix(native, scaled, align_corners) @ matrix

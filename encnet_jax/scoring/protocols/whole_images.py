@@ -77,7 +77,7 @@ class WholeImages:
         *,
         scale: float,
         bucket: int,
-        output_stride: int,
+        logits_stride: int,
         align_corners: bool,
         mask_padding: bool,
         batch_size: int,
@@ -89,7 +89,7 @@ class WholeImages:
             apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C];
                 with mask_padding it takes models.inside.Inside besides, and leaves
                 out all other pixels.
-            scale, bucket, output_stride, align_corners: see canvas.place.
+            scale, bucket, logits_stride, align_corners: see canvas.place.
             mask_padding: whether the canvas around an image is left out.
             batch_size: images in a batch, over all devices.
             devices: to use.
@@ -99,7 +99,7 @@ class WholeImages:
             canvas.place,
             scale=scale,
             bucket=bucket,
-            output_stride=output_stride,
+            logits_stride=logits_stride,
             align_corners=align_corners,
             as_alone=mask_padding,
         )
