@@ -1,6 +1,7 @@
 """Evaluation: every pixel of every image once, whatever protocol and devices."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_segmenter import STRIDE, ToySegmenter, random_image
@@ -86,6 +87,42 @@ def test_single_predicts_the_largest_upsampled_logit():
     evaluator = Evaluator(segmenter, config, CLASSES)
     ((_, ids),) = evaluator.predict(segmenter.variables, [example])
     assert np.mean(ids == expected) > 0.999
+
+
+@pytest.mark.parametrize("protocol", ["single", "multiscale"])
+def test_probabilities_can_be_upsampled_instead(protocol):
+    """They differ from upsampled logits in some labels, and only so."""
+    fields = {"eval.scales": (1.0,), "eval.flip": False, "eval.bucket": 8}
+    (example,) = make_examples([(48, 64)])
+    segmenter, found = ToySegmenter(CLASSES), {}
+    for upsampled in ("logits", "probabilities"):
+        config = make_config(protocol, **fields, **{"eval.upsampled": upsampled})
+        evaluator = Evaluator(segmenter, config, CLASSES)
+        ((_, found[upsampled]),) = evaluator.predict(segmenter.variables, [example])
+    logits = segmenter.logits(segmenter.variables, normalise(example["image"])[None])
+    scores = resize_bilinear(jax.nn.softmax(logits), 48, 64)[0]
+    expected = np.argmax(scores, axis=-1)
+    assert np.mean(found["probabilities"] == expected) > 0.999
+    assert np.mean(found["logits"] == expected) < 0.99
+
+
+def test_logits_of_a_finer_grid():
+    """The protocol asks the model for its stride."""
+
+    class Fine(ToySegmenter):
+        def apply(self, variables, images, train=False):
+            logits = super().apply(variables, images)["logits"]
+            return {"logits": jnp.repeat(jnp.repeat(logits, 4, axis=1), 4, axis=2)}
+
+    config = make_config("single", **{"model.name": "duc", "model.duc.cell": 2})
+    segmenter = Fine(CLASSES)
+    (example,) = make_examples([(40, 55)])
+    evaluator = Evaluator(segmenter, config, CLASSES)
+    ((_, ids),) = evaluator.predict(segmenter.variables, [example])
+    padded = canvas.pad(example["image"], 48, 64, 0)
+    logits = segmenter.logits(segmenter.variables, normalise(padded)[None])
+    expected = resize_bilinear(logits, 48, 64, align_corners=False)[0, :40, :55]
+    assert np.mean(ids == np.argmax(expected, axis=-1)) > 0.999
 
 
 def test_hundred_sizes_compile_few_networks():

@@ -96,6 +96,46 @@ def cifar_model(name, width, num_codes=0):
     }
 
 
+CITYSCAPES = {
+    "architecture": "paper",
+    "data.crop_size": 800,
+    "data.augment.scales": (0.5, 0.75, 1.0, 1.25, 1.5),
+    "data.augment.crop_centres": tuple((512, 256 * i) for i in range(1, 8)),
+    "data.augment.crop_jitter": 120,
+    "data.augment.rotate_degrees": 0.0,
+    "model.backbone": "resnet101",
+    "model.output_stride": 8,
+    "optim.schedule": "poly",
+    "optim.weight_decay": 5e-4,
+    "eval.flip": True,
+}
+DUC_HEAD = {
+    "model.name": "duc",
+    "model.duc.cell": 2,
+    "model.duc.rates": (6, 12, 18, 24),
+    "model.align_corners": False,
+    "model.aux": "none",
+    "loss.labels": "thinned",
+}
+DUC_RELEASED = {
+    "architecture": "duc_released",
+    "model.dilation": "hdc_released",
+    "model.stride_first": True,
+    "model.padded_pool": False,
+    "model.norm_epsilon": 1e-6,
+    "model.frozen_norm": True,
+    "model.pixels": "mean",
+    "optim.schedule": "halving",
+    "optim.halving_parts": 6,
+    "optim.weight_decay": 5e-5,
+    "optim.decay_norm_and_bias": True,
+    "optim.decay_bias": False,
+    "optim.clip_element": 5.0,
+    "train.batch_size": 1,
+    "eval.flip": False,
+    "eval.upsampled": "probabilities",
+}
+
 VOC, CONTEXT = "pascal_voc", "pascal_context"
 CIFAR_TABLE = CIFAR | schedule(0.1, 600, "cifar10", val_split="")
 RECIPES = {
@@ -130,6 +170,19 @@ RECIPES = {
     "coco_voc": TUNED | schedule(0.01, 30, "coco_voc"),
     "coco_voc:release": RELEASE_2018 | schedule(0.01, 30, "coco_voc") | LATERAL,
     "coco_voc:release_head": RELEASE_HEAD | schedule(0.004, 30, "coco_voc") | LATERAL,
+    "cityscapes": CITYSCAPES | schedule(2.5e-4, 140, "cityscapes"),
+    "cityscapes:duc,hdc_bigger": CITYSCAPES
+    | schedule(2.5e-4, 140, "cityscapes")
+    | DUC_HEAD
+    | {"model.dilation": "hdc_bigger"},
+    "cityscapes:released": CITYSCAPES
+    | schedule(1e-4, 210, "cityscapes")
+    | DUC_HEAD
+    | DUC_RELEASED,
+    "pascal_voc:duc,resnet152": PAPER
+    | schedule(0.001, 50, VOC, "train_aug")
+    | DUC_HEAD
+    | {"model.backbone": "resnet152"},
     "cifar10:resnet64d": CIFAR_TABLE | cifar_model("resnet", 64),
     "cifar10:se_resnet64d": CIFAR_TABLE | cifar_model("se_resnet", 64),
     "cifar10:encnet16k64d": CIFAR_TABLE | cifar_model("encnet", 64, 16),

@@ -34,6 +34,7 @@ _ALLOWED = {
     "optim.schedule": ("poly", "cosine", "halving"),
     "eval.protocol": PROTOCOLS,
     "train.val_protocol": PROTOCOLS,
+    "eval.upsampled": ("logits", "probabilities"),
     "eval.absent_classes": ("zero", "skip"),
 }
 _ALLOWED_IN_TASK = {

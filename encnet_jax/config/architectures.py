@@ -17,6 +17,7 @@ _PAPER = {
     "model.head_concat_input": False,
     "model.mask_padding": True,
     "loss.labels": "upsampled",
+    "eval.upsampled": "logits",
     "optim.decay_bias": True,
     "optim.clip_element": 0.0,
     "optim.head_lr_multiplier": 1.0,
@@ -48,6 +49,7 @@ _DUC_RELEASED = _PAPER | {
     "model.aux": "none",
     "model.mask_padding": False,
     "loss.labels": "thinned",
+    "eval.upsampled": "probabilities",
     "optim.decay_bias": False,
     "optim.clip_element": 5.0,
 }

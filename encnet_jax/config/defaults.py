@@ -50,6 +50,11 @@ def _data() -> ml_collections.ConfigDict:
     augment.flip = True  # Mirror left and right with probability 1/2.
     augment.scale_min = 0.5  # The scale is drawn uniformly from [scale_min, scale_max].
     augment.scale_max = 2.0
+    augment.scales = ()  # If any, the scale is one of these instead.
+    # Pixels of the stored image: (row, column) of the middles of crops, one of which is
+    # drawn, and how far a crop may be off; none: crops lie anywhere.
+    augment.crop_centres = ()
+    augment.crop_jitter = 0
     # 'image', 'short_side' or 'long_side' (of base_size).
     augment.scale_relative_to = "image"
     augment.base_size = 520  # Pixels; used unless scale_relative_to is 'image'.
@@ -199,6 +204,8 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.small_object_px = 0
     # Training batches that batch-norm statistics are measured on anew; 0: as trained.
     evaluation.precise_norm_steps = 0
+    # What is upsampled to the image: 'logits' or 'probabilities'; by architecture.
+    evaluation.upsampled = placeholder(str)
     # 0: all; fewer is for a quick look and stands in the report.
     evaluation.max_images = 0
     return evaluation

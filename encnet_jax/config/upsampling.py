@@ -40,15 +40,15 @@ def _check_duc(duc, output_stride: int) -> None:
 def _check_sides(config) -> None:
     """A cell of the featuremap is predicted whole, so that sides have to hold it."""
     stride = config.model.output_stride
-    sides = {"data.crop_size": config.data.crop_size}
-    if config.eval.protocol in ("single", "multiscale"):
-        sides["eval.bucket"] = config.eval.bucket
-    else:
-        sides["eval.crop_size"] = config.eval.crop_size
+    sides = {
+        "data.crop_size": config.data.crop_size,
+        "eval.crop_size": config.eval.crop_size,
+        "eval.bucket": config.eval.bucket,
+    }
     for field, side in sides.items():
         if side % stride:
-            below = side // stride * stride
+            below = max(side // stride, 1) * stride
             raise UserError(
                 f"{field} is {side}, and a DUC head predicts cells of {stride} pixels:"
-                f" wanted a multiple, such as {below or stride} or {below + stride}"
+                f" wanted a multiple, such as {below} or {below + stride}"
             )

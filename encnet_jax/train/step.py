@@ -78,7 +78,7 @@ def _loss(params, batch_stats, batch, keys, *, model, task, config, axis_name):
     """Returns (this device's share of the loss, (new batch_stats, metrics))."""
     outputs, updates = model.apply(
         {"params": params, "batch_stats": batch_stats},
-        task.normaliser(config)(batch["image"]),
+        task.normalise(batch["image"]),
         train=True,
         mutable=["batch_stats"],
         rngs=keys,

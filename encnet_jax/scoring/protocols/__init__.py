@@ -1,6 +1,7 @@
 """Evaluation protocols by name: how images are cut, scaled and averaged."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import jax
 
@@ -14,10 +15,16 @@ PROTOCOLS = ("single", "multiscale", "release", "centre_crop")
 
 # What belongs to each protocol and stands in its report.
 FIELDS = {
-    "single": ("data.input_scale", "eval.bucket"),
-    "multiscale": ("data.input_scale", "eval.bucket", "eval.scales", "eval.flip"),
+    "single": ("data.input_scale", "eval.bucket", "eval.upsampled"),
+    "multiscale": (
+        "data.input_scale",
+        "eval.bucket",
+        "eval.scales",
+        "eval.flip",
+        "eval.upsampled",
+    ),
     "release": ("eval.base_size", "eval.crop_size", "eval.scales", "eval.flip"),
-    "centre_crop": ("eval.crop_size",),
+    "centre_crop": ("eval.crop_size", "eval.upsampled"),
 }
 
 
@@ -70,10 +77,14 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
         "devices": devices,
     }
     stride = logits_stride(config.model)
+    upsampled = apply_fn
+    if settings.upsampled == "probabilities":
+        upsampled = partial(_probabilities, apply_fn=apply_fn)
     if settings.protocol == "multiscale":
         scorer = AveragedScales(
-            apply_fn,
+            upsampled,
             num_classes,
+            are_probabilities=settings.upsampled == "probabilities",
             input_scale=config.data.input_scale,
             logits_stride=stride,
             **averaged,
@@ -97,7 +108,11 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
         "devices": devices,
     }
     if settings.protocol == "centre_crop":
-        return CentreCrop(apply_fn, crop_size=settings.crop_size, **shared)
+        return CentreCrop(upsampled, crop_size=settings.crop_size, **shared)
     return WholeImages(
-        apply_fn, scale=config.data.input_scale, bucket=settings.bucket, **shared
+        upsampled, scale=config.data.input_scale, bucket=settings.bucket, **shared
     )
+
+
+def _probabilities(*arguments, apply_fn):
+    return jax.nn.softmax(apply_fn(*arguments), axis=-1)
