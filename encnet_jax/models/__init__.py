@@ -67,7 +67,9 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
 def _head(m, num_classes: int) -> Callable[..., nn.Module]:
     if m.name == "duc":
         block = m.output_stride // m.duc.cell
-        return partial(heads.DUCHead, num_classes, block=block, rates=m.duc.rates)
+        return partial(
+            heads.DUCHead, num_classes, block=block, rates=tuple(m.duc.rates)
+        )
     fields = {"channels": m.head_channels, "dropout": m.dropout}
     if m.name == "encnet":
         head = partial(

@@ -45,9 +45,9 @@ class Segmenter(nn.Module):
                 answers there as if nothing were around it. None: all of it.
 
         Returns:
-            What the head returns, 'logits' f32[B, h, w, C] at the model's logits_stride and,
-            where present, 'se_logits' f32[B, C]; the auxiliary head's outputs with
-            `aux_` before their names.
+            What the head returns, 'logits' f32[B, h, w, C] at the model's
+            logits_stride and, where present, 'se_logits' f32[B, C]; the auxiliary
+            head's outputs with `aux_` before their names.
         """
         layers = make_layers(
             train,
