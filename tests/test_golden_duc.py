@@ -13,12 +13,14 @@ import pytest
 import reference_duc
 
 from configs import default
+from encnet_jax import cli, losses, models, torch_weights
 from encnet_jax import config as config_lib
-from encnet_jax import losses, models, torch_weights
+from encnet_jax.checkpoints import read
 from encnet_jax.data.catalogue import named_info
 from encnet_jax.models.heads.duc import depth_to_space
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.torch_weights import __main__ as command
 from encnet_jax.torch_weights.mxnet import read_params
 from encnet_jax.train import optim
 
@@ -112,6 +114,49 @@ def test_params_file(params_file):
     read = torch_weights.read_state_dict(path)
     converted = torch_weights.convert(read, m, reference.num_classes)
     jax.tree.map(np.testing.assert_array_equal, converted, variables)
+
+
+IMPORT_CONFIG = """
+from encnet_jax.config import defaults
+
+def get_config(arguments=""):
+    config = defaults.get_config()
+    config.architecture = "duc_released"
+    config.data.name = "folder"
+    config.data.folder.images = config.data.folder.masks = "{{split}}"
+    config.data.folder.class_names = {classes}
+    config.model.name = "duc"
+    config.model.update({fields})
+    return config
+"""
+
+
+def test_import_writes_a_checkpoint(params_file, tmp_path, monkeypatch, capsys):
+    """The command line, with the reference's backbone among those that are known."""
+    reference, m, variables, path = params_file
+    monkeypatch.setitem(config_lib._ALLOWED, "model.backbone", (reference.name,))
+    fields = {name: m[name] for name in ("backbone", "stem_width", "dilation")}
+    fields["duc"] = m.duc.to_dict()
+    classes = tuple(f"class{i}" for i in range(reference.num_classes))
+    config, workdir = tmp_path / "config.py", tmp_path / "run"
+    config.write_text(IMPORT_CONFIG.format(classes=classes, fields=fields))
+
+    def run_import(source):
+        arguments = {"source": source, "config": config, "workdir": workdir}
+        flags = [f"--{name}={value}" for name, value in arguments.items()]
+        status = cli.run(command.main, ["torch_weights", "import", *flags])
+        return status, capsys.readouterr()
+
+    broken = tmp_path / "broken.params"
+    broken.write_bytes(path.read_bytes()[:-1000])
+    status, output = run_import(broken)
+    assert status == 2 and "truncated" in output.err
+    assert len(output.err.splitlines()) == 1 and not workdir.exists()
+
+    status, output = run_import(path)
+    assert status == 0 and "a DUC-HDC network of its authors' MXNet code" in output.out
+    restored, _ = read.restore_variables(workdir)
+    jax.tree.map(np.testing.assert_array_equal, restored, variables)
 
 
 def test_number_of_parameters(network):

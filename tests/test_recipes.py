@@ -97,7 +97,7 @@ def cifar_model(name, width, num_codes=0):
 
 
 CITYSCAPES = {
-    "architecture": "paper",
+    "architecture": "tuned",
     "data.crop_size": 800,
     "data.augment.scales": (0.5, 0.75, 1.0, 1.25, 1.5),
     "data.augment.crop_centres": tuple((512, 256 * i) for i in range(1, 8)),
@@ -179,7 +179,7 @@ RECIPES = {
     | schedule(1e-4, 210, "cityscapes")
     | DUC_HEAD
     | DUC_RELEASED,
-    "pascal_voc:duc,resnet152": PAPER
+    "pascal_voc:paper,duc,resnet152": PAPER
     | schedule(0.001, 50, VOC, "train_aug")
     | DUC_HEAD
     | {"model.backbone": "resnet152"},
