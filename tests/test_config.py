@@ -188,6 +188,7 @@ def test_mistakes_get_one_line_and_status_2(flags, message, capsys, run_train):
         ({"model.duc.rates": (6, 6)}, r"model.duc.rates is \(6, 6\), wanted one or"),
         ({"model.duc.rates": (0,)}, r"model.duc.rates is \(0,\), wanted one or more"),
         ({"model.dilation": "1,2/3"}, "model.dilation lists 2 and 1 rates"),
+        ({"model.mask_padding": True}, "model.mask_padding is True, .* wanted False"),
         ({"model.pixels": "raw"}, "model.pixels is 'raw', wanted one of: unit, mean"),
         ({"loss.labels": "voted"}, "wanted one of: upsampled, thinned"),
     ],

@@ -16,6 +16,11 @@ def check_upsampling(config) -> None:
     m = config.model
     # Whatever does not fit, it says.
     plan_stages(BACKBONES[m.backbone].blocks, m.output_stride, m.dilation)
+    if m.mask_padding and (m.name == "duc" or not m.padded_pool):
+        raise UserError(
+            "model.mask_padding is True, and the canvas around an image takes part in"
+            " what DUC heads and stems with model.padded_pool=False say: wanted False"
+        )
     if m.name == "duc":
         _check_duc(m.duc, m.output_stride)
         _check_sides(config)
