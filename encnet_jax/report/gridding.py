@@ -74,7 +74,7 @@ def draw(found: Sequence[Stack], output: str) -> None:
         seen = np.outer(g.paths > 0, g.paths > 0)
         paths = np.outer(g.paths, g.paths) / g.paths.max() ** 2
         rows = (
-            (seen, "gray", f"{_short(name)}\nseen: {100 * g.share:.1f} %", reach),
+            (1.0 * seen, "gray", f"{_short(name)}\nseen: {100 * g.share:.1f} %", reach),
             (paths, "viridis", "paths to the output", reach),
             (paths, "viridis", f"unevenness {g.unevenness:.2f}", _ZOOM / 2),
         )
@@ -88,7 +88,8 @@ def draw(found: Sequence[Stack], output: str) -> None:
                 vmin=0,
                 vmax=1,
                 extent=(-side, side, side, -side),
-                interpolation="nearest",
+                # Averaged where screen pixels are as coarse as the grid: no moire.
+                interpolation="nearest" if limit < reach else "hanning",
             )
             axes.set(xlim=(-limit, limit), ylim=(limit, -limit), title=title)
             axes.set_facecolor("#b0c4de")  # Beyond the receptive field.
