@@ -1,0 +1,131 @@
+"""The piecewise loss: each potential is normalised by itself, so nothing is inferred.
+
+Shapes: B maps of h x w nodes, K classes. Labels are uint8[B, h, w] at the nodes;
+IGNORE_LABEL counts nothing.
+
+Source: piecewise training in the paper. The pieces' log-normalisers sum to no less than
+the model's own, so the summed loss is an upper bound of the negative log-likelihood.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.crf import potentials
+from encnet_jax.crf.potentials import Pairs
+from encnet_jax.losses import IGNORE_LABEL
+
+
+def unary_loss(
+    unary: jax.Array, labels: jax.Array, axis_name: str | None = None
+) -> jax.Array:
+    """Returns this device's share of the mean of -log softmax(z_p)[y_p].
+
+    Args:
+        unary: [B, h, w, K], z, at least float32.
+        labels: uint8[B, h, w].
+        axis_name: pmap axis over which labelled nodes are counted, or None.
+
+    Returns:
+        float[]; 0 where no node is labelled.
+    """
+    valid = labels != IGNORE_LABEL
+    log_z = jax.nn.logsumexp(unary, axis=-1)
+    picked = jnp.sum(jnp.where(_one_hot(labels, unary), unary, 0), axis=-1)
+    total = jnp.sum(jnp.where(valid, log_z - picked, 0))
+    return total / _count(valid, axis_name, total.dtype)
+
+
+def pairwise_loss(
+    pairs: Pairs, labels: jax.Array, axis_name: str | None = None
+) -> jax.Array:
+    """Returns this device's share of the mean of -log softmax(s_pq)[y_p, y_q].
+
+    The mean is over the pairs whose ends are both labelled. Scores exist for one step
+    of `pairs.plan` at a time in both directions, because gradients are built while the
+    value is.
+
+    Args:
+        pairs: a relation.
+        labels: uint8[B, h, w].
+        axis_name: pmap axis over which pairs are counted, or None.
+
+    Returns:
+        float[]; 0 where no pair is labelled.
+    """
+    plan = pairs.plan
+    labels = potentials.pad(labels, plan, IGNORE_LABEL)
+    total, num_pairs = _sum_of_pairs(
+        pairs.score_fn, plan.window, pairs.terms, labels, plan.steps
+    )
+    return total / _over_devices(num_pairs, axis_name)
+
+
+def _one_hot(labels: jax.Array, scores: jax.Array) -> jax.Array:
+    return labels[..., None] == jnp.arange(scores.shape[-1], dtype=labels.dtype)
+
+
+def _count(valid, axis_name, dtype):
+    return _over_devices(jnp.sum(valid).astype(dtype), axis_name)
+
+
+def _over_devices(count, axis_name):
+    """Sums a count over devices; at least 1, so that nothing labelled gives 0."""
+    if axis_name is not None:
+        count = jax.lax.psum(count, axis_name)
+    return jnp.maximum(count, 1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _sum_of_pairs(score_fn, window, terms, labels, steps):
+    """Returns (sum of -log softmax over labelled pairs, their number), float[] each."""
+    return _scan(score_fn, window, terms, labels, steps, False)[0]
+
+
+def _forward(score_fn, window, terms, labels, steps):
+    return _scan(score_fn, window, terms, labels, steps, True)
+
+
+def _backward(score_fn, window, gradient, cotangents):
+    scaled = jax.tree.map(lambda g: (cotangents[0] * g).astype(g.dtype), gradient)
+    return scaled, None, None
+
+
+_sum_of_pairs.defvjp(_forward, _backward)
+
+
+def _scan(score_fn, window, terms, labels, steps, with_gradient):
+    """Returns ((sum, count), gradient of the sum like terms, or None)."""
+
+    def of_step(carry, step):
+        total, count, gradient = carry
+        if with_gradient:
+            scores, pull = jax.vjp(lambda t: score_fn(t, step, window), terms)
+        else:
+            scores = score_fn(terms, step, window)
+        at_p, at_q = (potentials.take(labels, x, window) for x in (step.p, step.q))
+        valid = (at_p != IGNORE_LABEL) & (at_q != IGNORE_LABEL)
+        is_pair = (
+            _one_hot(at_p, scores)[..., :, None] & _one_hot(at_q, scores)[..., None, :]
+        )
+        log_z = jax.nn.logsumexp(scores, axis=(-2, -1))
+        picked = jnp.sum(jnp.where(is_pair, scores, 0), axis=(-2, -1))
+        total += jnp.sum(jnp.where(valid, log_z - picked, 0))
+        count += jnp.sum(valid).astype(count.dtype)
+        if with_gradient:
+            wide = (..., None, None)
+            change = jnp.exp(scores - log_z[wide]) - is_pair
+            (share,) = pull(jnp.where(valid[wide], change, 0))
+            gradient = jax.tree.map(jnp.add, gradient, share)
+        return (total, count, gradient), None
+
+    step = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), steps)
+    dtype = jax.eval_shape(lambda t, s: score_fn(t, s, window), terms, step).dtype
+    zero = jnp.zeros((), dtype)
+    gradient = jax.tree.map(jnp.zeros_like, terms) if with_gradient else None
+    if not np.shape(steps.offset)[0]:
+        return (zero, zero), gradient
+    (total, count, gradient), _ = jax.lax.scan(of_step, (zero, zero, gradient), steps)
+    return (total, count), gradient
