@@ -97,7 +97,8 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     resolved = config_lib.resolve(config, num_examples)
     total_steps = resolved.train.total_steps
     protocol = protocol or resolved.eval.protocol
-    report_file = workdir / tables.report_name(resolved.data.val_split, protocol)
+    name = tables.protocol_name(protocol, resolved.eval.refine)
+    report_file = workdir / tables.report_name(resolved.data.val_split, name)
     if report_file.exists():
         saved = config_lib.from_json((workdir / "config.json").read_text())
         workdir_lib.check_same_config(workdir, saved, resolved)

@@ -13,6 +13,7 @@ from encnet_jax.config.upsampling import check_upsampling
 from encnet_jax.errors import UserError
 from encnet_jax.models import HEADS
 from encnet_jax.models.cifar import CLASSIFIERS
+from encnet_jax.models.piecewise_crf import FEATURES, PAIRWISE
 from encnet_jax.models.resnet import BACKBONES
 from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring.protocols import PROTOCOLS
@@ -30,8 +31,11 @@ _ALLOWED = {
     "model.gate": ("scale", "residual"),
     "model.aux": ("context", "fcn", "none"),
     "model.pixels": tuple(PIXELS),
+    "model.crf.features": tuple(FEATURES),
+    "model.crf.pairwise": tuple(PAIRWISE),
     "loss.labels": ("upsampled", "thinned"),
     "optim.schedule": ("poly", "cosine", "halving"),
+    "eval.refine": ("none", "dense"),
     "eval.protocol": PROTOCOLS,
     "train.val_protocol": PROTOCOLS,
     "eval.upsampled": ("logits", "probabilities"),
@@ -45,6 +49,7 @@ _ALLOWED_IN_TASK = {
         "eval.protocol": ("single",),
         "train.val_protocol": ("single",),
         "eval.small_object_px": (0,),
+        "eval.refine": ("none",),
     },
 }
 _POSITIVE = (
@@ -53,6 +58,8 @@ _POSITIVE = (
     "loss.row_blocks",
     "model.width",
     "model.norm_epsilon",
+    "model.crf.hidden_channels",
+    "model.crf.max_score_mib",
     "optim.base_lr",
     "optim.halving_parts",
     "train.batch_size",
@@ -64,6 +71,18 @@ _POSITIVE = (
     "eval.base_size",
     "eval.crop_size",
     "eval.batch_size",
+    "eval.dense.bilateral_px",
+    "eval.dense.bilateral_levels",
+    "eval.dense.spatial_px",
+    "eval.dense.radius",
+)
+_NOT_NEGATIVE = (
+    "loss.unary_weight",
+    "loss.pairwise_weight",
+    "model.crf.num_updates",
+    "eval.dense.bilateral_weight",
+    "eval.dense.spatial_weight",
+    "eval.dense.iterations",
 )
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
 # Fields a run may change between starts: they alter neither the weights nor their
@@ -169,6 +188,24 @@ def _check(config) -> None:
     for field in _POSITIVE:
         if not get(config, field) > 0:
             raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
+    for field in _NOT_NEGATIVE:
+        if get(config, field) < 0:
+            raise UserError(f"{field} is {get(config, field)}, wanted 0 or more")
+    if not 0 < config.model.crf.box <= 1:
+        raise UserError(
+            f"model.crf.box is {config.model.crf.box}, wanted a share of the map's"
+            " short side: above 0, at most 1"
+        )
+    if config.model.name == "piecewise_crf" and config.model.aux != "none":
+        raise UserError(
+            f"model.aux is {config.model.aux!r}, and a piecewise_crf has no auxiliary"
+            " head: wanted 'none'"
+        )
+    if config.model.name == "piecewise_crf" and config.model.mask_padding:
+        raise UserError(
+            "model.mask_padding is True, and a piecewise_crf sees all of a canvas:"
+            " wanted False"
+        )
     scales = tuple(config.eval.scales)
     if not scales or not all(isinstance(s, (int, float)) and s > 0 for s in scales):
         raise UserError(f"eval.scales is {scales}, wanted one or more numbers above 0")

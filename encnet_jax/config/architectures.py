@@ -69,6 +69,8 @@ _OF_MODEL = {
     ("paper", "deeplabv3"): _ALONE | {"model.head_channels": 256},
     ("release", "deeplabv3"): {"model.head_channels": 256},
 }
+# Scales and range boxes are those of a whole canvas: no part of it is left out.
+_OF_PIECEWISE_CRF = {"model.aux": "none", "model.mask_padding": False}
 # Its logits fill cells of pixels, whose outer edges they share with the image; a canvas
 # of whole cells around it stays.
 _OF_DUC = {
@@ -88,4 +90,5 @@ def decided_fields(architecture: str, model_name: str) -> dict[str, object]:
     """
     fields = ARCHITECTURES[architecture]
     fields = fields | _OF_MODEL.get((architecture, model_name), {})
-    return fields | _OF_DUC if model_name == "duc" else fields
+    own = {"duc": _OF_DUC, "piecewise_crf": _OF_PIECEWISE_CRF}
+    return fields | own.get(model_name, {})

@@ -76,8 +76,8 @@ def _data() -> ml_collections.ConfigDict:
 def _model() -> ml_collections.ConfigDict:
     """The network."""
     model = ml_collections.ConfigDict()
-    # 'encnet', 'fcn', 'pspnet', 'deeplabv3', 'duc'; classification: 'resnet',
-    # 'se_resnet', 'encnet'.
+    # 'encnet', 'fcn', 'pspnet', 'deeplabv3', 'duc', 'piecewise_crf'; classification:
+    # 'resnet', 'se_resnet', 'encnet'.
     model.name = "encnet"
     model.backbone = "resnet50"  # 'resnet18', '34', '50', '101', '152', or 'tiny'.
     model.stem = "deep"  # 'deep': three 3x3 convolutions; 'conv7': one 7x7.
@@ -100,6 +100,17 @@ def _model() -> ml_collections.ConfigDict:
     duc = model.duc = ml_collections.ConfigDict()  # Only for name='duc'.
     duc.cell = 2  # Pixels between its logits, 1, 2 or 4.
     duc.rates = (6, 12, 18, 24)  # Of the 3x3 convolutions whose sum it is.
+    crf = model.crf = ml_collections.ConfigDict()  # Only for name='piecewise_crf'.
+    # 'plain': one scale; 'pyramid': and its sliding maxima; 'scales': both, at the
+    # scales 1.2, 0.8 and 0.4 of the image.
+    crf.features = "scales"
+    # Pairs that are scored: 'none', 'surrounding', 'above_below', 'both'.
+    crf.pairwise = "both"
+    crf.box = 0.4  # Side of the range box, relative to the map's short side.
+    crf.hidden_channels = 512  # Of the unary and pairwise networks.
+    crf.num_updates = 3  # Of mean field, in evaluation.
+    # MiB of a device that K x K scores may take at once; less makes more steps.
+    crf.max_score_mib = 256
     # The rest is filled in from `architecture` where it is None.
     # The deep stem ends with twice as many channels.
     model.stem_width = placeholder(int)
@@ -134,6 +145,9 @@ def _loss() -> ml_collections.ConfigDict:
     loss = ml_collections.ConfigDict()
     loss.se_weight = 0.2  # alpha of the paper: weight of each SE-loss.
     loss.aux_weight = 0.2  # Weight of an auxiliary pixel cross-entropy.
+    # Of the piecewise loss (model.name='piecewise_crf'): the nodes', each relation's.
+    loss.unary_weight = 1.0
+    loss.pairwise_weight = 1.0
     # Full-resolution logits exist for 1/row_blocks of the rows at a time.
     loss.row_blocks = 16
     # 'upsampled': logits to the labels; 'thinned': every n-th label, to the logits.
@@ -196,6 +210,18 @@ def _evaluation() -> ml_collections.ConfigDict:
     # Pixels; side of a window ('release') or of the crop ('centre_crop'); None:
     # data.crop_size.
     evaluation.crop_size = placeholder(int)
+    # 'dense' sharpens the averaged scores by a dense CRF; 'none' does not.
+    evaluation.refine = "none"
+    dense = evaluation.dense = ml_collections.ConfigDict()  # Only for refine='dense'.
+    # Kernel of distance and colour: its weight, and its standard deviations in pixels
+    # and in grey levels. `python -m encnet_jax.report refine RUN` searches all five.
+    dense.bilateral_weight = 4.0
+    dense.bilateral_px = 20.0
+    dense.bilateral_levels = 10.0
+    dense.spatial_weight = 3.0  # Kernel of the distance alone, likewise.
+    dense.spatial_px = 3.0
+    dense.radius = 5  # Pixels; both kernels end here.
+    dense.iterations = 5  # Of mean field.
     evaluation.batch_size = 8  # Images or windows at a time, over all devices.
     # IoU of classes that never occur: 'zero' or 'skip'.
     evaluation.absent_classes = "zero"

@@ -1,7 +1,7 @@
 """The piecewise loss: each potential is normalised by itself, so nothing is inferred.
 
 Shapes: B maps of h x w nodes, K classes. Labels are uint8[B, h, w] at the nodes;
-IGNORE_LABEL counts nothing.
+`ignore_label` counts nothing.
 
 Source: piecewise training in the paper. The pieces' log-normalisers sum to no less than
 the model's own, so the summed loss is an upper bound of the negative log-likelihood.
@@ -15,23 +15,27 @@ import numpy as np
 
 from encnet_jax.crf import potentials
 from encnet_jax.crf.potentials import Pairs
-from encnet_jax.losses import IGNORE_LABEL
 
 
 def unary_loss(
-    unary: jax.Array, labels: jax.Array, axis_name: str | None = None
+    unary: jax.Array,
+    labels: jax.Array,
+    *,
+    ignore_label: int,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """Returns this device's share of the mean of -log softmax(z_p)[y_p].
 
     Args:
         unary: [B, h, w, K], z, at least float32.
         labels: uint8[B, h, w].
+        ignore_label: of nodes that count nothing.
         axis_name: pmap axis over which labelled nodes are counted, or None.
 
     Returns:
         float[]; 0 where no node is labelled.
     """
-    valid = labels != IGNORE_LABEL
+    valid = labels != ignore_label
     log_z = jax.nn.logsumexp(unary, axis=-1)
     picked = jnp.sum(jnp.where(_one_hot(labels, unary), unary, 0), axis=-1)
     total = jnp.sum(jnp.where(valid, log_z - picked, 0))
@@ -39,7 +43,11 @@ def unary_loss(
 
 
 def pairwise_loss(
-    pairs: Pairs, labels: jax.Array, axis_name: str | None = None
+    pairs: Pairs,
+    labels: jax.Array,
+    *,
+    ignore_label: int,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """Returns this device's share of the mean of -log softmax(s_pq)[y_p, y_q].
 
@@ -50,15 +58,17 @@ def pairwise_loss(
     Args:
         pairs: a relation.
         labels: uint8[B, h, w].
+        ignore_label: of nodes whose pairs count nothing.
         axis_name: pmap axis over which pairs are counted, or None.
 
     Returns:
         float[]; 0 where no pair is labelled.
     """
     plan = pairs.plan
-    labels = potentials.pad(labels, plan, IGNORE_LABEL)
+    # Outside the map nothing is labelled, and so there are no pairs with it.
+    labels = potentials.pad(labels, plan, ignore_label)
     total, num_pairs = _sum_of_pairs(
-        pairs.score_fn, plan.window, pairs.terms, labels, plan.steps
+        (pairs.score_fn, plan.window, ignore_label), pairs.terms, labels, plan.steps
     )
     return total / _over_devices(num_pairs, axis_name)
 
@@ -78,17 +88,17 @@ def _over_devices(count, axis_name):
     return jnp.maximum(count, 1)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _sum_of_pairs(score_fn, window, terms, labels, steps):
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sum_of_pairs(fixed, terms, labels, steps):
     """Returns (sum of -log softmax over labelled pairs, their number), float[] each."""
-    return _scan(score_fn, window, terms, labels, steps, False)[0]
+    return _scan(fixed, terms, labels, steps, False)[0]
 
 
-def _forward(score_fn, window, terms, labels, steps):
-    return _scan(score_fn, window, terms, labels, steps, True)
+def _forward(fixed, terms, labels, steps):
+    return _scan(fixed, terms, labels, steps, True)
 
 
-def _backward(score_fn, window, gradient, cotangents):
+def _backward(fixed, gradient, cotangents):
     scaled = jax.tree.map(lambda g: (cotangents[0] * g).astype(g.dtype), gradient)
     return scaled, None, None
 
@@ -96,8 +106,9 @@ def _backward(score_fn, window, gradient, cotangents):
 _sum_of_pairs.defvjp(_forward, _backward)
 
 
-def _scan(score_fn, window, terms, labels, steps, with_gradient):
+def _scan(fixed, terms, labels, steps, with_gradient):
     """Returns ((sum, count), gradient of the sum like terms, or None)."""
+    score_fn, window, ignore_label = fixed
 
     def of_step(carry, step):
         total, count, gradient = carry
@@ -106,7 +117,7 @@ def _scan(score_fn, window, terms, labels, steps, with_gradient):
         else:
             scores = score_fn(terms, step, window)
         at_p, at_q = (potentials.take(labels, x, window) for x in (step.p, step.q))
-        valid = (at_p != IGNORE_LABEL) & (at_q != IGNORE_LABEL)
+        valid = (at_p != ignore_label) & (at_q != ignore_label)
         is_pair = (
             _one_hot(at_p, scores)[..., :, None] & _one_hot(at_q, scores)[..., None, :]
         )

@@ -117,15 +117,13 @@ def bounded_schedule(
     offsets: np.ndarray,
     shape: tuple[int, int, int, int],
     max_mib: float,
-    field: str = "model.crf.max_score_mib",
 ) -> Schedule:
     """Plans a scan whose steps hold as many rows of scores as fit.
 
     Args:
         offsets: int[D, 2].
         shape: (B, h, w, K).
-        max_mib: MiB that the scores of one step may take.
-        field: named in the error.
+        max_mib: MiB that the scores of one step may take: model.crf.max_score_mib.
 
     Raises:
         UserError: one row of nodes has more scores than that.
@@ -136,8 +134,9 @@ def bounded_schedule(
     if rows < 1:
         raise UserError(
             f"the {num_classes} x {num_classes} scores of one row of {width} nodes in"
-            f" {batch} images take {row / 2**20:.0f} MiB, {field} allows {max_mib:g}:"
-            " lower train.batch_size or eval.batch_size, or raise it"
+            f" {batch} images take {row / 2**20:.1f} MiB, and model.crf.max_score_mib"
+            f" allows {max_mib:g}: lower train.batch_size or eval.batch_size, or raise"
+            " it"
         )
     return schedule(offsets, height, width, -(-height // rows))
 
@@ -229,3 +228,22 @@ def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Arr
     )
     scores = scores + net.bias.astype(scores.dtype)
     return scores.reshape(*scores.shape[:3], num_classes, num_classes)
+
+
+def relation_pairs(
+    relation: str, net: PairwiseNet, box: float, max_score_mib: float
+) -> Pairs:
+    """Returns the pairs of a relation on a network's map.
+
+    Args:
+        relation, box: see neighbour_offsets.
+        net: outputs of the network.
+        max_score_mib: see bounded_schedule.
+
+    Raises:
+        UserError: a row of scores does not fit.
+    """
+    batch, height, width = net.from_p.shape[:3]
+    offsets = neighbour_offsets(relation, height, width, box)
+    shape = (batch, height, width, math.isqrt(net.bias.size))
+    return net_pairs(net, bounded_schedule(offsets, shape, max_score_mib))

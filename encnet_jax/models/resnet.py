@@ -144,10 +144,11 @@ class ResNet(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
+    def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
         """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, out_channels]}.
 
         h = ceil(H / output_stride) for stage 4; sides need not be multiples of it.
+        Calls share all weights but those of stage 4, whose names begin with `branch`.
         """
         layers = self.layers.drawn_by(he_normal_fan_out)
         x = Stem(self.stem, self.stem_width, layers, self.padded_pool, name="stem")(x)
@@ -168,7 +169,7 @@ class ResNet(nn.Module):
                     dilation=rate,
                     avg_down=self.avg_down,
                     stride_first=self.stride_first,
-                    name=f"stage{stage}_block{block:02d}",
+                    name=f"{branch if stage == 4 else ''}stage{stage}_block{block:02d}",
                 )(x)
             stages[f"stage{stage}"] = x
         return stages

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from encnet_jax import cli
 from encnet_jax.errors import UserError
-from encnet_jax.report import compare, curves, gridding
+from encnet_jax.report import compare, curves, gridding, refine
 
 COMMANDS = {
     "compare": compare.main,
     "curves": curves.main,
     "gridding": gridding.main,
+    "refine": refine.main,
 }
 
 

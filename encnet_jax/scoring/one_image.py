@@ -47,7 +47,9 @@ def predict_scores(
     Raises:
         ValueError: another protocol.
     """
-    probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    # A side that every stride divides, that of a network at scale 1.2 included.
+    side = 1920
+    probe = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     _, rows, _, num_classes = jax.eval_shape(apply_fn, variables, probe).shape
     shared = {"scales": tuple(scales), "flip": flip, "bucket": bucket}
     if protocol == "release":
@@ -56,7 +58,7 @@ def predict_scores(
             SlidingWindows, apply_fn, num_classes, align_corners, **shared, **own
         )
     elif protocol == "multiscale":
-        own = {"input_scale": 1.0, "logits_stride": 64 // rows}
+        own = {"input_scale": 1.0, "logits_stride": side / rows}
         scorer = _scorer(
             AveragedScales, apply_fn, num_classes, align_corners, **shared, **own
         )

@@ -1,7 +1,7 @@
 """Segmentation: a class for every pixel."""
 
 from encnet_jax import models
-from encnet_jax.losses import segmentation_loss
+from encnet_jax.losses import piecewise_loss, segmentation_loss
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import Evaluator
@@ -18,6 +18,17 @@ def _describe_model(config) -> str:
 
 
 def _loss(outputs, batch, config, axis_name):
+    if config.model.name == "piecewise_crf":
+        return piecewise_loss(
+            outputs,
+            batch["label"],
+            unary_weight=config.loss.unary_weight,
+            pairwise_weight=config.loss.pairwise_weight,
+            box=config.model.crf.box,
+            max_score_mib=config.model.crf.max_score_mib,
+            align_corners=config.model.align_corners,
+            axis_name=axis_name,
+        )
     return segmentation_loss(
         outputs,
         batch["label"],

@@ -25,7 +25,8 @@ def rules(
     for i, (conv, norm) in enumerate(stem, 1):
         found.append(Rule(f"backbone/stem/layer{i}/conv", prefix + conv))
         found.append(Rule(f"backbone/stem/layer{i}/norm", prefix + norm))
-    block = r"backbone/stage(?P<stage>\d)_block(?P<block>\d+)/"
+    # A piecewise CRF starts the last stage of every scale from the same weights.
+    block = r"backbone/(?:scale\d_)?stage(?P<stage>\d)_block(?P<block>\d+)/"
     name = prefix + "layer{stage}.{block}."
     # The pooling has no weights and still counts in PyTorch's sequence.
     first = 1 if model_config.avg_down else 0

@@ -7,7 +7,9 @@ import jax
 
 from encnet_jax.models import logits_stride
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
-from encnet_jax.scoring.protocols.centre_crop import CentreCrop
+from encnet_jax.scoring.protocols.centre_crop import CentreCrop, centre_crop
+from encnet_jax.scoring.protocols.dense_refined import FIELDS as DENSE_FIELDS
+from encnet_jax.scoring.protocols.dense_refined import DenseRefined
 from encnet_jax.scoring.protocols.sliding import SlidingWindows
 from encnet_jax.scoring.protocols.whole_images import WholeImages, class_ids
 
@@ -26,6 +28,7 @@ FIELDS = {
     "release": ("eval.base_size", "eval.crop_size", "eval.scales", "eval.flip"),
     "centre_crop": ("eval.crop_size", "eval.upsampled"),
 }
+REFINED_FIELDS = {"none": (), "dense": DENSE_FIELDS}
 
 
 class ArgMax:
@@ -55,7 +58,7 @@ def of_whole_images(protocol: str) -> str:
 
 
 def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices: list):
-    """Returns what labels images under config.eval.protocol.
+    """Returns what labels images under config.eval.protocol and config.eval.refine.
 
     It has `view(example)`, the part of an example that is scored, and
     `ids(variables, viewed examples)`, see WholeImages.
@@ -67,42 +70,17 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
         batch_size: images or windows at a time, over all devices.
         devices: to use.
     """
-    settings, align_corners = config.eval, config.model.align_corners
-    averaged = {
-        "scales": tuple(settings.scales),
-        "flip": settings.flip,
-        "bucket": settings.bucket,
-        "align_corners": align_corners,
-        "mask_padding": config.model.mask_padding,
-        "devices": devices,
-    }
-    stride = logits_stride(config.model)
-    upsampled = apply_fn
-    if settings.upsampled == "probabilities":
-        upsampled = partial(_probabilities, apply_fn=apply_fn)
-    if settings.protocol == "multiscale":
-        scorer = AveragedScales(
-            upsampled,
-            num_classes,
-            are_probabilities=settings.upsampled == "probabilities",
-            input_scale=config.data.input_scale,
-            logits_stride=stride,
-            **averaged,
-        )
+    settings = config.eval
+    if settings.refine == "dense":
+        scorer = make_scorer(apply_fn, config, num_classes, batch_size, devices)
+        return DenseRefined(scorer, settings.dense, devices, _view(config))
+    if settings.protocol in ("multiscale", "release"):
+        scorer = make_scorer(apply_fn, config, num_classes, batch_size, devices)
         return ArgMax(scorer, devices)
-    if settings.protocol == "release":
-        scorer = SlidingWindows(
-            apply_fn,
-            num_classes,
-            base_size=settings.base_size,
-            crop_size=settings.crop_size,
-            batch_size=batch_size // len(devices),
-            **averaged,
-        )
-        return ArgMax(scorer, devices)
+    upsampled, _ = _upsampled(apply_fn, config)
     shared = {
-        "logits_stride": stride,
-        "align_corners": align_corners,
+        "logits_stride": logits_stride(config.model),
+        "align_corners": config.model.align_corners,
         "mask_padding": config.model.mask_padding,
         "batch_size": batch_size,
         "devices": devices,
@@ -112,6 +90,66 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
     return WholeImages(
         upsampled, scale=config.data.input_scale, bucket=settings.bucket, **shared
     )
+
+
+def make_scorer(
+    apply_fn: Callable, config, num_classes: int, batch_size: int, devices: list
+):
+    """Returns what sums up scores at native size, an image a device at a time.
+
+    Args:
+        apply_fn, config, num_classes, batch_size, devices: see `make`.
+    """
+    settings = config.eval
+    scales, flip, bucket = tuple(settings.scales), settings.flip, settings.bucket
+    shared = {
+        "align_corners": config.model.align_corners,
+        "mask_padding": config.model.mask_padding,
+        "devices": devices,
+    }
+    if settings.protocol == "release":
+        return SlidingWindows(
+            apply_fn,
+            num_classes,
+            scales=scales,
+            flip=flip,
+            bucket=bucket,
+            base_size=settings.base_size,
+            crop_size=settings.crop_size,
+            batch_size=batch_size // len(devices),
+            **shared,
+        )
+    input_scale = config.data.input_scale
+    if settings.protocol != "multiscale":
+        scales, flip = (1.0,), False
+    if settings.protocol == "centre_crop":
+        input_scale, bucket = 1.0, 1  # Crops are of their scale and one size already.
+    upsampled, are_probabilities = _upsampled(apply_fn, config)
+    return AveragedScales(
+        upsampled,
+        num_classes,
+        are_probabilities=are_probabilities,
+        scales=scales,
+        flip=flip,
+        input_scale=input_scale,
+        bucket=bucket,
+        logits_stride=logits_stride(config.model),
+        **shared,
+    )
+
+
+def _view(config) -> Callable[[dict], dict]:
+    """Returns what takes an example to the part of it that is scored."""
+    if config.eval.protocol == "centre_crop":
+        return partial(centre_crop, crop_size=config.eval.crop_size)
+    return lambda example: example
+
+
+def _upsampled(apply_fn: Callable, config) -> tuple[Callable, bool]:
+    """Returns what gives the maps to upsample, and whether those are probabilities."""
+    if config.eval.upsampled == "probabilities":
+        return partial(_probabilities, apply_fn=apply_fn), True
+    return apply_fn, False
 
 
 def _probabilities(*arguments, apply_fn):

@@ -54,7 +54,7 @@ class AveragedScales:
         flip: bool,
         input_scale: float,
         bucket: int,
-        logits_stride: int,
+        logits_stride: float,
         align_corners: bool,
         mask_padding: bool,
         devices: list,

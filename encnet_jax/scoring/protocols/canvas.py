@@ -6,6 +6,7 @@ columns, which hold upsampling, cropping and resizing together and are inputs of
 program.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ def place(
     *,
     scale: float,
     bucket: int,
-    logits_stride: int,
+    logits_stride: float,
     align_corners: bool = True,
     as_alone: bool = False,
 ) -> Canvas:
@@ -113,13 +114,24 @@ def _side_matrix(native, scaled, padded, logits_stride, bucket, align_corners, *
 
     The upsampling is that of a side of `of` pixels, `padded` or `scaled`.
     """
-    logits = -(-of // logits_stride)
+    logits = logits_side(of, logits_stride)
     matrix = interpolation_matrix(of, logits, align_corners)[:scaled]
-    missing = -(-padded // logits_stride) - logits
+    missing = logits_side(padded, logits_stride) - logits
     matrix = np.pad(matrix, ((0, 0), (0, missing)))
     if scaled != native:
         matrix = interpolation_matrix(native, scaled, align_corners) @ matrix
     return np.pad(matrix, ((0, round_up(native, bucket) - native), (0, 0)))
+
+
+def logits_side(size: int, logits_stride: float) -> int:
+    """Returns the logits along a side of an image.
+
+    Args:
+        size: pixels.
+        logits_stride: see models.logits_stride.
+    """
+    # Where it is no whole number, a quotient meant as a whole one is close to it.
+    return math.ceil(size / logits_stride - 1e-6)
 
 
 def round_up(size: int, multiple: int) -> int:

@@ -77,7 +77,7 @@ class WholeImages:
         *,
         scale: float,
         bucket: int,
-        logits_stride: int,
+        logits_stride: float,
         align_corners: bool,
         mask_padding: bool,
         batch_size: int,
