@@ -63,8 +63,13 @@ def search(
 class TrainingScores:
     """The network's scores of some training images, kept to be refined many times."""
 
-    def __init__(self, evaluator, variables, config, number: int):
-        """Runs the network once over `number` images of data.train_split."""
+    def __init__(self, loaded: run_lib.Loaded, number: int):
+        """Runs the network once over `number` images of data.train_split.
+
+        Raises:
+            UserError: they are the images that are scored, or too small for a window.
+        """
+        evaluator, variables, config, _ = loaded
         dataset = tasks.open_dataset(config)
         split = config.data.train_split
         if split == config.data.val_split:
@@ -136,14 +141,12 @@ def main(argv: Sequence[str]) -> None:
     fields = {"eval.refine": "dense"}
     if args.data_dir:
         fields["data.data_dir"] = args.data_dir
-    evaluator, variables, config, step = run_lib.load(
-        args.run,
-        args.checkpoint,
-        protocol=args.protocol,
-        fields=fields,
-        whole_images=True,
+    selection = run_lib.Selection(
+        checkpoint=args.checkpoint, protocol=args.protocol, fields=fields
     )
-    images = TrainingScores(evaluator, variables, config, args.number)
+    loaded = run_lib.load(args.run, selection, whole_images=True)
+    config, step = loaded.config, loaded.step
+    images = TrainingScores(loaded, args.number)
     print(f"unrefined: mean IoU {100 * images.mean_iou(None):.2f} %")
     start = dense_refined.params_of(config.eval.dense)
     best, value = search(images.mean_iou, start, args.rounds, _print)
