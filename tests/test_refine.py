@@ -49,7 +49,7 @@ def test_labels_are_those_of_refined_scores(protocol):
         q = single(p, example["image"], params, radius=2, iterations=2)
         assert np.mean(ids == q.argmax(-1)) > 0.999
         changed += np.sum(ids != own.argmax(-1))
-    assert len(scores) == 2 and changed > 50
+    assert len(scores) == 2 and changed > 10
 
 
 def test_a_window_larger_than_an_image_is_refused():

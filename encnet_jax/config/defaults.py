@@ -110,7 +110,7 @@ def _model() -> ml_collections.ConfigDict:
     crf.hidden_channels = 512  # Of the unary and pairwise networks.
     crf.num_updates = 3  # Of mean field, in evaluation.
     # MiB of a device that K x K scores may take at once; less makes more steps.
-    crf.max_score_mib = 256
+    crf.max_score_mib = 256.0
     # The rest is filled in from `architecture` where it is None.
     # The deep stem ends with twice as many channels.
     model.stem_width = placeholder(int)
