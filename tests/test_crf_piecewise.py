@@ -77,6 +77,26 @@ def test_pairwise_loss_and_gradient_equal_a_loop(rows):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
+def test_gradients_in_bfloat16_are_added_up_in_float32():
+    """Rounded once: as near to the float32 gradient as bfloat16 can be."""
+    net, labels = make_net(2, 12, 12, 4), make_labels(2, 12, 12)
+    half = net._replace(
+        from_p=net.from_p.astype(jnp.bfloat16), from_q=net.from_q.astype(jnp.bfloat16)
+    )
+    exact = half._replace(
+        from_p=half.from_p.astype(jnp.float32), from_q=half.from_q.astype(jnp.float32)
+    )
+    plan = potentials.schedule(
+        potentials.neighbour_offsets("surrounding", 12, 12, 0.6), 12, 12
+    )
+    gradient = jax.jit(jax.grad(lambda n: 1e3 * pairwise_loss(n, plan, labels)))
+    ours, wanted = gradient(half).from_p, gradient(exact).from_p
+    assert ours.dtype == jnp.bfloat16
+    error = jnp.abs(ours.astype(jnp.float32) - wanted).mean() / jnp.abs(wanted).mean()
+    print(f"mean error {float(error):.4f}")
+    assert error < 0.01
+
+
 def test_terms_are_means_over_the_labelled_pieces_of_all_devices():
     net, labels = make_net(), make_labels()
     unary = jnp.asarray(np.random.default_rng(2).normal(size=(2, 4, 5, 3)), jnp.float32)

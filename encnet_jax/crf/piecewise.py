@@ -11,7 +11,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from encnet_jax.crf import potentials
 from encnet_jax.crf.potentials import Pairs
@@ -129,14 +128,19 @@ def _scan(fixed, terms, labels, steps, with_gradient):
             wide = (..., None, None)
             change = jnp.exp(scores - log_z[wide]) - is_pair
             (share,) = pull(jnp.where(valid[wide], change, 0))
-            gradient = jax.tree.map(jnp.add, gradient, share)
+            gradient = jax.tree.map(lambda g, x: g + x.astype(g.dtype), gradient, share)
         return (total, count, gradient), None
 
     step = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), steps)
     dtype = jax.eval_shape(lambda t, s: score_fn(t, s, window), terms, step).dtype
     zero = jnp.zeros((), dtype)
-    gradient = jax.tree.map(jnp.zeros_like, terms) if with_gradient else None
-    if not np.shape(steps.offset)[0]:
-        return (zero, zero), gradient
+    # In float32 at least: many small shares are added up.
+    gradient = jax.tree.map(_wide_zeros, terms) if with_gradient else None
     (total, count, gradient), _ = jax.lax.scan(of_step, (zero, zero, gradient), steps)
+    if with_gradient:
+        gradient = jax.tree.map(lambda g, x: g.astype(x.dtype), gradient, terms)
     return (total, count), gradient
+
+
+def _wide_zeros(x):
+    return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
