@@ -1,5 +1,6 @@
 """Configurations: every file builds, mistakes are told, resolution is frozen."""
 
+import json
 import pathlib
 
 import jax
@@ -212,3 +213,20 @@ def test_a_duc_head_decides_how_labels_and_logits_meet():
     found = config_lib.resolve(config)
     assert found.loss.labels == "upsampled"
     assert models.logits_stride(found.model) == 8
+
+
+def test_fields_that_came_later_do_not_stop_a_saved_run():
+    resolved = config_lib.resolve(config_lib.load("configs/quickstart.py"))
+    saved = json.loads(config_lib.to_json(resolved))
+    for section, field in (
+        ("model", "frozen_norm"),
+        ("model", "dilation"),
+        ("model", "duc"),
+        ("loss", "labels"),
+        ("optim", "clip_element"),
+        ("eval", "upsampled"),
+    ):
+        del saved[section][field]
+    completed = config_lib.completed(config_lib.from_json(json.dumps(saved)))
+    assert config_lib.first_difference(completed, resolved) is None
+    assert completed.model.frozen_norm is False

@@ -265,11 +265,14 @@ _AS_BEFORE = {"mask_padding": False, "reference_positions": 0}
 def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Gives fields that came after a configuration was saved their default values.
 
-    Where the default changes what a trained run computes, they get what it did before.
+    Those that are open by default get what the architecture decides. Where the default
+    changes what a trained run computes, they get what it did before.
     """
     known = json.loads(to_json(defaults.get_config()))
     known["model"] |= _AS_BEFORE
-    return from_json(json.dumps(_merged(known, json.loads(to_json(saved)))))
+    config = from_json(json.dumps(_merged(known, json.loads(to_json(saved)))))
+    _fill(config)
+    return config
 
 
 def _merged(defaults: dict, given: dict) -> dict:

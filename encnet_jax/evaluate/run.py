@@ -228,8 +228,7 @@ def _step_or_best(checkpoint: str | None) -> int | str | None:
 def _take_free_fields(saved, config) -> None:
     """Takes eval.* and data.data_dir of a configuration; the rest must agree."""
     given = config_lib.resolve(config)
-    saved_flat = config_lib.flatten(config_lib.resolve(saved))
-    given_flat = config_lib.flatten(given)
+    saved_flat, given_flat = config_lib.flatten(saved), config_lib.flatten(given)
     for field, value in given_flat.items():
         if field == "data.data_dir" or field.startswith("eval."):
             saved.update_from_flattened_dict({field: value})
