@@ -9,7 +9,6 @@ MEAN = (0.485, 0.456, 0.406)  # Of ImageNet, for red, green, blue in [0, 1].
 STD = (0.229, 0.224, 0.225)
 PIXEL_MEAN = (122.675, 116.669, 104.008)  # In 0..255, of the DUC authors' code.
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # Of the 50,000 training images.
-CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
 def normalise(

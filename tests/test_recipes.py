@@ -187,6 +187,14 @@ RECIPES = {
     "cifar10:se_resnet64d": CIFAR_TABLE | cifar_model("se_resnet", 64),
     "cifar10:encnet16k64d": CIFAR_TABLE | cifar_model("encnet", 64, 16),
     "cifar10:encnet32k128d": CIFAR_TABLE | cifar_model("encnet", 128, 32),
+    "cifar10:encnet32k128d,authors": CIFAR_TABLE
+    | cifar_model("encnet", 128, 32)
+    | {
+        "model.block": "authors",
+        "data.channel_std": (0.2023, 0.1994, 0.2010),
+        "data.keep_last_batch": True,
+        "optim.cosine_ahead": 1 / 600,
+    },
     "cifar10:encnet32k64d,curves": CIFAR
     | schedule(0.1, 600, "cifar10", "train_without_val")
     | cifar_model("encnet", 64, 32),

@@ -30,6 +30,7 @@ _ALLOWED = {
     "model.code_pooling": ("sum", "mean"),
     "model.gate": ("scale", "residual"),
     "model.aux": ("context", "fcn", "none"),
+    "model.block": ("paper", "authors"),
     "model.pixels": tuple(PIXELS),
     "model.crf.features": tuple(FEATURES),
     "model.crf.pairwise": tuple(PAIRWISE),
@@ -42,7 +43,12 @@ _ALLOWED = {
     "eval.absent_classes": ("zero", "skip"),
 }
 _ALLOWED_IN_TASK = {
-    "segmentation": {"model.name": HEADS, "model.draw_smoothing": (False,)},
+    "segmentation": {
+        "model.name": HEADS,
+        "model.draw_smoothing": (False,),
+        "model.block": ("paper",),
+        "data.keep_last_batch": (False,),
+    },
     "classification": {
         "model.name": CLASSIFIERS,
         "train.num_pictures": (0,),
@@ -163,7 +169,7 @@ def resolve(
     _fill(config)
     _check(config)
     if num_examples is not None:
-        _count_steps(config.train, num_examples)
+        _count_steps(config, num_examples)
     return ml_collections.FrozenConfigDict(config)
 
 
@@ -215,6 +221,11 @@ def _check(config) -> None:
             f" {config.model.output_stride}: wanted 8"
         )
     check_upsampling(config)
+    if config.model.block == "authors" and config.model.name == "se_resnet":
+        raise UserError(
+            "model.block is 'authors', and their code has no SE-ResNet: wanted"
+            " model.block='paper', or model.name one of resnet, encnet"
+        )
     if config.train.batch_size % config.train.accumulate:
         raise UserError(
             f"train.batch_size {config.train.batch_size} does not divide into"
@@ -222,18 +233,32 @@ def _check(config) -> None:
         )
 
 
-def _count_steps(train, num_examples: int) -> None:
+def _count_steps(config, num_examples: int) -> None:
     """Derives total_steps from epochs, or epochs from total_steps."""
-    steps_per_epoch = num_examples // train.batch_size
-    if not steps_per_epoch:
+    train, steps = config.train, steps_per_epoch(config, num_examples)
+    if train.total_steps > 0:
+        train.epochs = train.total_steps / steps
+    else:
+        train.total_steps = max(1, round(train.epochs * steps))
+
+
+def steps_per_epoch(config, num_examples: int) -> int:
+    """Returns the number of training steps in an epoch.
+
+    Args:
+        config: resolved, but for the length of the run.
+        num_examples: training images.
+
+    Raises:
+        UserError: they do not fill a batch.
+    """
+    whole, left = divmod(num_examples, config.train.batch_size)
+    if not whole:
         raise UserError(
             f"{num_examples} training images do not fill one batch of"
-            f" {train.batch_size}: lower train.batch_size"
+            f" {config.train.batch_size}: lower train.batch_size"
         )
-    if train.total_steps > 0:
-        train.epochs = train.total_steps / steps_per_epoch
-    else:
-        train.total_steps = max(1, round(train.epochs * steps_per_epoch))
+    return whole + (config.data.keep_last_batch and left > 0)
 
 
 def _check_allowed(config, allowed: dict[str, tuple]) -> None:

@@ -44,6 +44,10 @@ def _data() -> ml_collections.ConfigDict:
     data.crop_size = 480  # Pixels; training crops are squares of this side.
     # Classification: keep the set on the devices, augment there.
     data.on_device = False
+    # Classification: train on an epoch's last, smaller batch too; else it is dropped.
+    data.keep_last_batch = False
+    # Classification: pixels are divided by it; of red, green, blue in [0, 1].
+    data.channel_std = (0.2470, 0.2435, 0.2616)
     # Images are resized by this first; scores stay at native size.
     data.input_scale = 1.0
     augment = data.augment = ml_collections.ConfigDict()
@@ -90,6 +94,8 @@ def _model() -> ml_collections.ConfigDict:
     model.width = 64  # Classification: channels of the first stage.
     # Classification: drawn in training instead of learned.
     model.draw_smoothing = False
+    # Classification: residual blocks as in the 'paper' or in the 'authors' code.
+    model.block = "paper"
     model.se_loss = True  # Class-presence branch.
     model.dropout = 0.1  # Probability of dropping an input of the last convolution.
     # Recompute residual blocks in the backward pass to save memory.
@@ -164,6 +170,8 @@ def _optim() -> ml_collections.ConfigDict:
     optim.schedule = "poly"
     optim.halving_parts = 6  # Of the run under 'halving'; the last ends unhalved.
     optim.poly_power = 0.9
+    # Share of the run that the cosine is ahead; past its end it rises again.
+    optim.cosine_ahead = 0.0
     optim.warmup_steps = 0  # Linear from 0.
     optim.momentum = 0.9
     optim.weight_decay = 1e-4

@@ -44,7 +44,8 @@ def encode(
             f"smoothing has shape {smoothing.shape}, wanted one factor for each of"
             f" {codewords.shape[0]} codewords"
         )
-    features = features.astype(jnp.float32)  # The expanded square cancels in bfloat16.
+    wide = jnp.promote_types(features.dtype, jnp.float32)
+    features = features.astype(wide)  # The expanded square cancels in bfloat16.
     product = jnp.einsum("bnd,kd->bnk", features, codewords, precision="highest")
     sq_distance = (
         jnp.sum(features**2, axis=-1, keepdims=True)

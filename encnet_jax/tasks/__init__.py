@@ -12,7 +12,7 @@ __all__ = ("Measures", "Task", "of", "open_dataset")
 def of(config) -> Task:
     """Returns the task of a resolved configuration."""
     if config.task == "classification":
-        return classification.TASK
+        return classification.task(config)
     return segmentation.TASK._replace(normalise=PIXELS[config.model.pixels])
 
 

@@ -1,7 +1,7 @@
 """Classification of whole images: the loss, and every image counted once."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import jax
@@ -13,7 +13,7 @@ from encnet_jax.errors import UserError
 from encnet_jax.losses import IGNORE_LABEL
 from encnet_jax.models import cifar
 from encnet_jax.pods import parallel
-from encnet_jax.preprocess import CIFAR_MEAN, CIFAR_STD, normalise
+from encnet_jax.preprocess import CIFAR_MEAN, normalise
 from encnet_jax.scoring.evaluator import (
     evaluation_batch_size,
     progress_bar,
@@ -22,7 +22,10 @@ from encnet_jax.scoring.evaluator import (
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.tasks.task import Measures, Task
 
-normalise_cifar = partial(normalise, mean=CIFAR_MEAN, std=CIFAR_STD)
+
+def normaliser(config) -> Callable[[jax.Array], jax.Array]:
+    """Returns uint8 [..., 3] -> f32, by CIFAR-10's mean and data.channel_std."""
+    return partial(normalise, mean=CIFAR_MEAN, std=config.data.channel_std)
 
 
 def classification_loss(
@@ -49,9 +52,11 @@ def classification_loss(
     return jnp.sum(each) / num_images, {"error": jnp.sum(wrong) / num_images}
 
 
-def count_step(variables: dict, batch: dict, *, model, num_classes: int) -> jax.Array:
+def count_step(
+    variables: dict, batch: dict, *, model, normalise: Callable, num_classes: int
+) -> jax.Array:
     """Returns int32[C, C] pairs (label, prediction) of a batch with label uint8[B]."""
-    outputs = model.apply(variables, normalise_cifar(batch["image"]), train=False)
+    outputs = model.apply(variables, normalise(batch["image"]), train=False)
     predictions = jnp.argmax(outputs["logits"], axis=-1)
     return count_pairs(batch["label"], predictions, num_classes)
 
@@ -63,7 +68,12 @@ class ImageEvaluator:
         """Takes a module without a batch-norm axis and the resolved configuration."""
         self.num_classes = num_classes
         self._batch_size = evaluation_batch_size(config)
-        count = partial(count_step, model=model, num_classes=num_classes)
+        count = partial(
+            count_step,
+            model=model,
+            normalise=normaliser(config),
+            num_classes=num_classes,
+        )
         self._count = jax.pmap(count, in_axes=(None, 0), devices=jax.local_devices())
 
     def confusion(
@@ -111,7 +121,8 @@ def _build_model(config, num_classes, axis_name):
 
 def _describe_model(config) -> str:
     codes = f"{config.model.num_codes}k" if config.model.name == "encnet" else ""
-    return f"{config.model.name} {codes}{config.model.width}d"
+    whose = " (authors)" if config.model.block == "authors" else ""
+    return f"{config.model.name} {codes}{config.model.width}d{whose}"
 
 
 def _loss(outputs, batch, config, axis_name):
@@ -128,12 +139,14 @@ def _measure(matrix, config) -> Measures:
     return Measures({"error": 1 - accuracy}, accuracy, "error", class_errors, rule, {})
 
 
-TASK = Task(
-    build_model=_build_model,
-    describe_model=_describe_model,
-    normalise=normalise_cifar,
-    loss=_loss,
-    make_evaluator=ImageEvaluator,
-    measure=_measure,
-    protocol_fields={"single": ()},  # Images enter as they are.
-)
+def task(config) -> Task:
+    """Returns the task of a resolved configuration."""
+    return Task(
+        build_model=_build_model,
+        describe_model=_describe_model,
+        normalise=normaliser(config),
+        loss=_loss,
+        make_evaluator=ImageEvaluator,
+        measure=_measure,
+        protocol_fields={"single": ()},  # Images enter as they are.
+    )

@@ -55,16 +55,17 @@ def import_weights(argv: Sequence[str]) -> None:
     from encnet_jax.data import dataset_info
 
     config = config_lib.resolve(values.config)
-    if config.task != "segmentation":
-        raise UserError(
-            f"task is {config.task!r}, and only segmentation has weight files"
-        )
     state_dict = state_dicts.unwrap(files.read_state_dict(values.source))
     family = families.recognise(state_dict)
     print(f"{values.source}: weights of {family.title}")
+    if family.task != config.task:
+        raise UserError(
+            f"task is {config.task!r}, and these weights are for {family.task}: wanted"
+            " another configuration"
+        )
     num_classes = dataset_info(config.data).num_classes
     variables = state_dicts.convert(state_dict, config.model, num_classes)
-    if "head" not in variables["params"]:
+    if family.task == "segmentation" and "head" not in variables["params"]:
         raise UserError(
             f"{values.source} holds a backbone alone, which scores nothing: train from"
             f" it with train.py --config.init_from={values.source}"
@@ -101,6 +102,8 @@ def export_weights(argv: Sequence[str]) -> None:
         step = int(step)
     variables, config = read.restore_variables(values.workdir, step)
     default = "mmseg" if config.architecture == "mmseg" else "authors"
+    if config.task == "classification":
+        default = "authors_cifar"
     family = families.find(values.family or default)
     state_dict = state_dicts.to_state_dict(variables, config.model, family)
     recognised = families.recognise(state_dict)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.authors import AUTHORS, DEEP_STEM
+from encnet_jax.torch_weights.authors_cifar import AUTHORS_CIFAR
 from encnet_jax.torch_weights.duc import DUC
 from encnet_jax.torch_weights.mmseg import MMSEG, V1C
 from encnet_jax.torch_weights.names import Family
@@ -12,7 +13,16 @@ from encnet_jax.torch_weights.timm import RESNET_D
 from encnet_jax.torch_weights.torchvision import TORCHVISION
 
 # A ResNet-D has all the names of a deep-stem ResNet, so it is asked first.
-FAMILIES = (AUTHORS, MMSEG, RESNET_D, DEEP_STEM, V1C, TORCHVISION, DUC)
+FAMILIES = (
+    AUTHORS,
+    AUTHORS_CIFAR,
+    MMSEG,
+    RESNET_D,
+    DEEP_STEM,
+    V1C,
+    TORCHVISION,
+    DUC,
+)
 
 
 def find(name: str) -> Family:

@@ -40,6 +40,11 @@ def train(config, workdir: str) -> None:
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+    if config.data.keep_last_batch:
+        last = num_examples % config.train.batch_size
+        parallel.check_batch_size(
+            last, config.train.accumulate, "what data.keep_last_batch keeps"
+        )
     with (
         workdir_lib.locked(workdir),
         StopRequest() as stop,

@@ -16,7 +16,7 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
     """
     base = optim.base_lr * (batch_size / 16 if optim.scale_lr_by_batch else 1.0)
     if optim.schedule == "cosine":
-        schedule = optax.cosine_decay_schedule(base, total_steps)
+        schedule = _cosine(base, total_steps, optim.cosine_ahead * total_steps)
     elif optim.schedule == "halving":
         parts = optim.halving_parts
         schedule = optax.piecewise_constant_schedule(
@@ -29,6 +29,19 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
     # The poly curve keeps its own clock, so warm-up does not lengthen the run.
     ramp = optax.linear_schedule(0.0, 1.0, optim.warmup_steps)
     return lambda step: ramp(step) * schedule(step)
+
+
+def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
+    """Returns a cosine to 0 whose clock is ahead of the steps.
+
+    Source: main.py of the authors' CIFAR-10 code counts epochs from 1: its first epoch
+    has the rates of the second, and in its last the rate rises from 0.
+    """
+    schedule = optax.cosine_decay_schedule(base, total_steps)
+    if not ahead:
+        return schedule
+    # Optax holds the end, and a cosine is even about it.
+    return lambda step: schedule(total_steps - abs(total_steps - ahead - step))
 
 
 def optimizer(optim, params, *, total_steps: int, batch_size: int):
