@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import interpolation_matrix
-
-IGNORE_LABEL = 255
 
 
 def upsampled_cross_entropy(

@@ -16,7 +16,7 @@ import jax
 from absl import flags
 from etils import epath
 
-from encnet_jax import cli, tasks
+from encnet_jax import cli, storage, tasks
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
@@ -141,9 +141,7 @@ def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
         scores = " | ".join(_cell(each, name) for name in names)
         lines.append(f"| {each['value']} | {scores} |")
     tables.save_report(folder / "sweep.json", {"field": field, "rows": rows})
-    unfinished = folder / "sweep.md.partial"
-    unfinished.write_text("\n".join(lines) + "\n")
-    unfinished.replace(folder / "sweep.md")
+    storage.write_whole(folder / "sweep.md", "\n".join(lines) + "\n")
     plot(folder / "sweep.png", field, rows)
 
 

@@ -52,7 +52,7 @@ def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
     Raises:
         UserError: there are none.
     """
-    storage.check(workdir)
+    storage.check_reachable(workdir)
     if not folder_of(workdir).exists():
         raise UserError(
             f"no checkpoints in {workdir}: train first, or name its --workdir"

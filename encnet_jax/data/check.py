@@ -17,11 +17,13 @@ from tqdm import tqdm
 
 from encnet_jax import cli
 from encnet_jax.data import dataset_info, open_dataset
-from encnet_jax.data.catalogue import IGNORE_ID, DatasetInfo
+from encnet_jax.data.catalogue import DatasetInfo
 from encnet_jax.data.dataset import Source
+from encnet_jax.data.decode import image_rules
 from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.sources import FolderSource
 from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
 
 _EXAMPLES_AHEAD = 16
 
@@ -33,8 +35,8 @@ class SplitReport:
     Attributes:
         pairs: Number of images, with or without a readable mask.
         sizes: (width, height) -> number of images.
-        pixels: i64[256], pixels of each train id.
-        images: i64[256], images in which each train id occurs.
+        pixels: int64[256], pixels of each train id.
+        images: int64[256], images in which each train id occurs.
         problems: One line for each bad example, naming the file.
     """
 
@@ -70,7 +72,8 @@ def check_split(source: Source, split: str) -> SplitReport:
 def open_source(data: Any) -> Source:
     """Opens the source of a configuration without asking that every mask be there."""
     if data.name == "folder":
-        return FolderSource(dataset_info(data), data.folder, require_masks=False)
+        info, rules = dataset_info(data), image_rules(data)
+        return FolderSource(info, data.folder, rules, require_masks=False)
     return open_dataset(data).source
 
 
@@ -96,7 +99,7 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
     lines = [f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}"]
     total = max(report.pixels.sum(), 1)
-    for i, name in [*enumerate(info.class_names), (IGNORE_ID, "(ignored)")]:
+    for i, name in [*enumerate(info.class_names), (IGNORE_LABEL, "(ignored)")]:
         pixels, share = report.pixels[i], report.pixels[i] / total
         lines.append(
             f"  {i:>3}  {name:<16} {pixels:>14,} {share:>8.3%} {report.images[i]:>7}"

@@ -1,5 +1,6 @@
 """Which examples a step trains on: a pure function of the seed and the step."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -54,7 +55,7 @@ def batch_indices(
         process_count: Processes that share the batch in contiguous parts.
 
     Returns:
-        (epoch, i64[batch_size / process_count]).
+        (epoch, int64[batch_size / process_count]).
 
     Raises:
         UserError: the batch is larger than the split, or not a multiple of
@@ -69,6 +70,47 @@ def batch_indices(
     share = batch_size // process_count
     start = position * batch_size + process_index * share
     return epoch, _permutation(num_examples, seed, epoch)[start : start + share]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchOrder:
+    """Which examples one process reads in each step.
+
+    Attributes:
+        num_examples: Size of the split.
+        batch_size: Images in the global batch.
+        seed: Non-negative.
+        process_index: Which part of each batch is read.
+        process_count: Number of parts.
+    """
+
+    num_examples: int
+    batch_size: int
+    seed: int
+    process_index: int = 0
+    process_count: int = 1
+
+    @property
+    def share(self) -> int:
+        """Images of each batch that this process reads."""
+        return self.batch_size // self.process_count
+
+    @property
+    def part(self) -> slice:
+        """This process's place in the global batch."""
+        start = self.process_index * self.share
+        return slice(start, start + self.share)
+
+    def indices(self, step: int) -> tuple[int, np.ndarray]:
+        """Returns the epoch of a step and the examples to read; see batch_indices."""
+        return batch_indices(
+            self.num_examples,
+            self.batch_size,
+            seed=self.seed,
+            step=step,
+            process_index=self.process_index,
+            process_count=self.process_count,
+        )
 
 
 def process_share(num_examples: int, process_index: int, process_count: int) -> range:

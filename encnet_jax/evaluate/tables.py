@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
+from encnet_jax import storage, tasks
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
@@ -107,9 +107,7 @@ def report_name(split: str, protocol: str) -> str:
 
 def save_report(path, report: dict) -> None:
     """Writes the report as JSON, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(path)
+    storage.write_whole(path, json.dumps(report, indent=2) + "\n")
 
 
 def _percent(score: float | None) -> str:

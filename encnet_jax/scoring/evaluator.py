@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.preprocess import normalise

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from encnet_jax.errors import UserError
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models import cifar
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import CIFAR_MEAN, CIFAR_STD, normalise

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 
 _TORCH_SUFFIXES = (".pth", ".pt")
@@ -64,7 +65,7 @@ def write_state_dict(
         raise UserError(f"{path} has to end in .safetensors, .pth or .pt")
     if path.exists():
         raise UserError(f"{path} exists already: choose another name")
-    if "://" not in str(path) and not path.parent.is_dir():
+    if not storage.is_remote(path) and not path.parent.is_dir():
         raise UserError(f"no folder {path.parent} to write {path.name} to")
     if path.suffix == ".safetensors":
         data = safetensors.numpy.save(dict(state_dict), {"format": "pt"})
@@ -74,12 +75,7 @@ def write_state_dict(
             {name: torch.from_numpy(x) for name, x in state_dict.items()}, buffer
         )
         data = buffer.getvalue()
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    storage.write_whole(path, data)
 
 
 def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ def prepare(
     Args:
         name: Of the catalogue.
         source: One or several archives or folders, or a folder of archives; None for
-            data sets that are generated or can be downloaded.
+            data sets that can be downloaded.
         data_dir: Where prepared data sets lie.
 
     Raises:
@@ -47,7 +47,7 @@ def prepare(
     for path in sources:
         if not storage.local_path(path, "--source").exists():
             raise UserError(f"--source {path}: no such file or folder")
-    if not sources and name not in builders.GENERATED:
+    if not sources:
         sources = _downloaded(info, data_dir)
     builders.download_and_prepare(builder, sources)
     stored = builder.info.splits
