@@ -4,8 +4,6 @@ python eval.py --workdir runs/camvid --protocol release
 python eval.py --workdir runs/voc --submission voc2012 --output results.tgz
 """
 
-import sys
-
 from absl import flags
 
 from encnet_jax import cli
@@ -62,4 +60,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

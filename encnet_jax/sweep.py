@@ -10,7 +10,6 @@ where it was stopped: finished runs are not repeated.
 import ast
 import json
 import statistics
-import sys
 
 import jax
 from absl import flags
@@ -229,4 +228,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

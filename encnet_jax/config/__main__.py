@@ -6,9 +6,9 @@ Fields that differ from the defaults are marked with * and the default's value. 
 --config.FIELD=VALUE change fields as they do in train.py.
 """
 
-import sys
 from collections.abc import Sequence
 
+# A command, above the command line; the rest of this room lies below it.
 from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
@@ -41,4 +41,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

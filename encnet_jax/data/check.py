@@ -8,7 +8,6 @@ the command.
 
 import collections
 import dataclasses
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -126,4 +125,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

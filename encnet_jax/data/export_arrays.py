@@ -6,7 +6,6 @@ All images of the data set must have one size.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -95,4 +94,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -1,6 +1,5 @@
 """python -m encnet_jax.torch_weights import|export: weight files in and out."""
 
-import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -116,4 +115,4 @@ def _string(values: flags.FlagValues, name: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -9,7 +9,6 @@ docs/datasets.md says where each data set can be had.
 import argparse
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from encnet_jax import cli, storage
@@ -109,4 +108,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)
