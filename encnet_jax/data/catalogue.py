@@ -195,6 +195,12 @@ def _folder(data: Any) -> DatasetInfo:
             f"data.folder.class_names has one name {joined[0]!r}; wanted one for each "
             "class: --config.data.folder.class_names=\"('road', 'other')\""
         )
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(
+            f"data.folder.class_names has {min(twice)!r} twice; wanted a name of its"
+            " own for each class"
+        )
     last_id = folder.first_id + len(names) - 1
     if not 0 <= folder.first_id <= last_id <= 255 or len(names) > UNKNOWN_ID:
         raise UserError(

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from encnet_jax import cli
-from encnet_jax.data import dataset_info, open_dataset
+from encnet_jax.data import dataset_info, open_dataset, teachable
 from encnet_jax.data.catalogue import DatasetInfo
 from encnet_jax.data.dataset import Source
 from encnet_jax.data.decode import image_rules
@@ -36,6 +36,7 @@ class SplitReport:
         sizes: (width, height) -> number of images.
         pixels: int64[256], pixels of each train id.
         images: int64[256], images in which each train id occurs.
+        turned: Images that their EXIF orientation mirrors or turns.
         problems: One line for each bad example, naming the file.
     """
 
@@ -43,6 +44,7 @@ class SplitReport:
     sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
     images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
+    turned: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -65,6 +67,7 @@ def check_split(source: Source, split: str) -> SplitReport:
         report.sizes[example.image.shape[1::-1]] += 1
         report.pixels += counts
         report.images += counts > 0
+        report.turned += example.orientation != 1
     return report
 
 
@@ -95,6 +98,22 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
     return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
 
 
+def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
+    """Returns notes on a split as text; adds to its problems what cannot be taught."""
+    if info.task != "segmentation" or split in info.unlabelled or not report.sizes:
+        return []
+    found = teachable.problem(info, report.pixels)
+    if found:
+        report.problems.append(found)
+    notes, absent = [], teachable.absent_classes(info, report.pixels)
+    if absent and not found:
+        some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        notes.append(f"{len(absent)} classes never occur: {some}")
+    if report.turned:
+        notes.append(f"EXIF orientation mirrors or turns {report.turned} images")
+    return [f"  note: {note}" for note in notes]
+
+
 def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
     lines = [f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}"]
     total = max(report.pixels.sum(), 1)
@@ -118,8 +137,14 @@ def main(argv: Sequence[str]) -> int:
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):
         report = check_split(source, split)
-        print(describe(info, split, report))
+        notes = judge(info, split, report)
+        print("\n".join([describe(info, split, report), *notes]))
         found_problems |= bool(report.problems)
+    data = flags.config.data
+    same = teachable.shared_files(source, data.train_split, data.val_split)
+    if same:
+        print(f"problem: {same}")
+        found_problems = True
     print("problems found" if found_problems else "no problems found")
     return int(found_problems)
 

@@ -170,6 +170,10 @@ class FolderSource(RecordSource):
     def sizes(self) -> dict[str, int]:
         return {split: len(files) for split, files in self._files.items()}
 
+    def files(self, split: str) -> list[tuple[str, str]]:
+        """Returns (image file, mask file) of each example of a split."""
+        return self._files[split]
+
     def record(self, split: str, index: int) -> Record:
         image_file, mask_file = self._files[split][index]
         if not epath.Path(mask_file).exists():
