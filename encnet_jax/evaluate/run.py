@@ -195,8 +195,8 @@ def load(
     if protocol not in (None, *protocols.PROTOCOLS):
         known = ", ".join(protocols.PROTOCOLS)
         raise UserError(f"--protocol is {protocol!r}, wanted one of: {known}")
-    step = read.find_step(workdir, _step_or_best(selection.checkpoint))
-    variables, saved = read.restore_variables(workdir, step)
+    wanted = _step_or_best(selection.checkpoint)
+    variables, saved, step = read.restore(workdir, wanted)
     saved = config_lib.completed(saved)
     if selection.config is not None:
         _take_free_fields(saved, selection.config)
@@ -220,7 +220,7 @@ def _step_or_best(checkpoint: str | None) -> int | str | None:
     """Returns the step that --checkpoint names, 'best', or None for the newest."""
     if checkpoint in (None, "best"):
         return checkpoint
-    if not checkpoint.isdigit():
+    if not checkpoint.isdecimal():
         raise UserError(f"--checkpoint is {checkpoint!r}, wanted a step or 'best'")
     return int(checkpoint)
 

@@ -93,7 +93,7 @@ def export_weights(argv: Sequence[str]) -> None:
     )
     step = values.checkpoint
     if step is not None and step != "best":
-        if not step.isdigit():
+        if not step.isdecimal():
             raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
         step = int(step)
     variables, config = read.restore_variables(values.workdir, step)
