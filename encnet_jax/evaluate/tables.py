@@ -65,6 +65,7 @@ def make_report(
         "split": split,
         "images": num_images,
         **measures.counted,
+        "not_finite_pixels": matrix.not_finite,
         "protocol": {
             "name": protocol,
             **{
@@ -131,6 +132,11 @@ def format_report(report: dict) -> str:
         if isinstance(value, float):
             lines.append(f"{name}: {100 * value:.2f} %")
     lines.append(f"rule: {report['rule']}")
+    if report.get("not_finite_pixels"):
+        lines.append(
+            f"warning: the scores of {report['not_finite_pixels']} labelled pixels (or"
+            " images) were NaN or infinite; they are not counted above"
+        )
     fields = dict(report["protocol"])
     protocol = f"protocol {fields.pop('name')}"
     protocol += "".join(f", {name}={value}" for name, value in fields.items())

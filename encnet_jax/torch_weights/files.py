@@ -118,9 +118,9 @@ def _to_array(data: bytes, dtype: np.dtype, shape: list[int]) -> np.ndarray:
 def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
     """Returns what PyTorch should load; its own files are zips as well."""
     source = io.BytesIO(data)
-    if not zipfile.is_zipfile(source):
-        return source
     try:
+        if not zipfile.is_zipfile(source):
+            return source
         with zipfile.ZipFile(source) as archive:
             unpacked = sum(info.file_size for info in archive.infolist())
             if unpacked > MAX_UNPACKED_BYTES:

@@ -90,14 +90,15 @@ def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dic
     """
     entries = list(entries)
     for entry in entries:
-        _check_values(entry.name, np.asarray(state_dict[entry.name]))
+        check_values(entry.name, np.asarray(state_dict[entry.name]))
     flat = {e.path: e.layout.from_torch(state_dict[e.name]) for e in entries}
     return traverse_util.unflatten_dict(
         {path: np.ascontiguousarray(x, dtype=np.float32) for path, x in flat.items()}
     )
 
 
-def _check_values(name: str, values: np.ndarray) -> None:
+def check_values(name: str, values: np.ndarray) -> None:
+    """Raises UserError for NaN, infinity, and variances below zero; names the array."""
     wrong = np.count_nonzero(~np.isfinite(values))
     if wrong:
         raise UserError(
