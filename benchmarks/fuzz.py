@@ -133,7 +133,7 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
     def weights(content: bytes, name: str):
         found = state_dicts.unwrap(files.read_state_dict(stored(content, name[1:])))
         for entry, values in found.items():
-            state_dicts.check_values(entry, values)
+            state_dicts.check_values(f"{name}, {entry}", values)
 
     def archive(content: bytes, name: str):
         path = os.fspath(stored(content, ".zip"))
@@ -142,7 +142,7 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
             opened.read(member)
 
     def sums(content: bytes, name: str):
-        stored(content, "").rename(folder / integrity.NAME)
+        (folder / integrity.NAME).write_bytes(content)
         integrity.find_damage(epath.Path(folder))
 
     def items(content: bytes, name: str):

@@ -8,6 +8,7 @@ see `tensorflow_decodes`.
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from PIL import (
 
 from encnet_jax.errors import UserError
 
+# Of damaged tags; what cannot be decoded is refused, the rest is as good as it gets.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _WANTED = "a whole JPEG, PNG, WebP, BMP or TIFF file"
 _ORIENTATION = 0x0112  # Of EXIF: 1 as stored, 2..8 mirrored or turned.
