@@ -132,8 +132,7 @@ def resolve(
         UserError: a value is not allowed, or the data set is smaller than a batch.
     """
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()
-    architecture = {"architecture": ranges.ALLOWED["architecture"]}
-    ranges.check_fields({"architecture": config.architecture}, architecture)
+    ranges.check_fields(dict(_flatten(config.to_dict(), "")), ranges.ALLOWED)
     _fill(config)
     ranges.check(dict(_flatten(config.to_dict(), "")))
     if num_examples is not None:

@@ -145,6 +145,8 @@ ALLOWED = {
     "model.lateral": _FLAG,
     "model.head_convs": _from(0, 100),
     "model.head_concat_input": _FLAG,
+    "model.mask_padding": _FLAG,
+    "model.reference_positions": _COUNT,
     "loss.se_weight": _from(0, 1e6),
     "loss.aux_weight": _from(0, 1e6),
     "loss.row_blocks": _from(1, 1 << 15),

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from encnet_jax.models import inside
 from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.models import inside
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
 
