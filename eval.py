@@ -4,8 +4,6 @@ python eval.py --workdir runs/camvid --protocol release
 python eval.py --workdir runs/voc --submission voc2012 --output results.tgz
 """
 
-import sys
-
 from absl import flags
 
 from encnet_jax import cli
@@ -41,13 +39,15 @@ def main(argv):
         string("data_dir", None, where, flag_values=values)
         server = "Label the test split for a server: ade20k or voc2012."
         string("submission", None, server, flag_values=values)
-        string("output", None, "The archive of --submission.", flag_values=values)
+        output = "The archive of --submission; or a folder for reports."
+        string("output", None, output, flag_values=values)
         for name, meaning in EVAL_FIELDS.items():
             flags.DEFINE_integer(name, None, meaning, 0, flag_values=values)
 
     values = cli.parse(argv, define, about=__doc__, required=("workdir",))
     from encnet_jax.evaluate import run as run_lib
     from encnet_jax.evaluate.refine import refine_fields
+    from encnet_jax.pods import signals
 
     cli.join_processes(values)
 
@@ -61,11 +61,15 @@ def main(argv):
         config=values.config,
         fields={name: value for name, value in given.items() if value is not None},
     )
+    stop, output = signals.StopRequest(), values.output
     if values.submission:
-        run_lib.submit_run(values.workdir, values.submission, values.output, selection)
+        run_lib.submit_run(
+            values.workdir, values.submission, output, selection, stop=stop
+        )
     else:
-        run_lib.evaluate_run(values.workdir, selection)
+        run_lib.evaluate_run(values.workdir, selection, output=output, stop=stop)
+    return signals.exit_status(stop.reason)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

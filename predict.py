@@ -3,8 +3,6 @@
 python predict.py --workdir runs/camvid --input photos --output labelled
 """
 
-import sys
-
 from absl import flags
 
 from encnet_jax import cli
@@ -43,4 +41,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -4,8 +4,6 @@ python train.py --config configs/quickstart.py
 python train.py --config configs/camvid.py:fcn --config.train.epochs=40 --workdir runs/a
 """
 
-import sys
-
 from absl import flags
 
 from encnet_jax import cli
@@ -34,4 +32,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -7,7 +7,7 @@ from PIL import Image
 from encnet_jax import pictures
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import predict as predict_lib
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 
 COLOURS = np.asarray([[10, 20, 30], [200, 100, 50], [0, 255, 0]], np.uint8)
 

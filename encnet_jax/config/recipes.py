@@ -2,9 +2,8 @@
 
 from functools import partial
 
+from encnet_jax.config.names import BACKBONES, HEADS
 from encnet_jax.errors import UserError
-from encnet_jax.models import HEADS
-from encnet_jax.models.resnet import BACKBONES
 
 
 def paper(config) -> None:
