@@ -57,6 +57,7 @@ def piecewise_crf(config) -> None:
     config.model.name = "piecewise_crf"
     config.model.output_stride = 16
     augment = config.data.augment
+    augment.scales = ()
     augment.scale_min, augment.scale_max = 0.7, 1.2
     augment.rotate_degrees = 0.0
     config.optim.weight_decay = 5e-4
