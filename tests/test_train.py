@@ -80,6 +80,46 @@ def test_two_collectives_for_each_batch_norm(eight_devices):
     assert text.count("all_reduce") == 2 * norms + 1 + 1
 
 
+def test_groups_average_what_their_batch_norms_saw():
+    fields = {"model.dropout": 0.0, "model.norm_group": 2}
+    config, model, tx, state = prepare("batch", **fields)
+    step, batch = parallel_step(model, tx, config), random_batch(8)
+    start, sharded = parallel.replicate(state), parallel.shard(batch)
+    text = step.lower(start, sharded).as_text()
+    pairs = "dense<[[0, 1], [2, 3], [4, 5], [6, 7]]>"
+    leaves = jax.tree_util.tree_leaves_with_path(state.params)
+    norms = sum(1 for path, _ in leaves if path[-1].key == "scale")
+    assert text.count("all_reduce") == 2 * norms + 1 + 1
+    assert text.count(pairs) == 2 * norms
+
+    _, alone, *_ = prepare(None, **fields)
+    normalised = tasks.TASKS["segmentation"].normalise(batch["image"])
+    seen = [
+        alone.apply(
+            {"params": state.params, "batch_stats": state.batch_stats},
+            normalised[i : i + 2],
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )[1]["batch_stats"]
+        for i in range(0, 8, 2)
+    ]
+    expected = jax.tree.map(lambda *each: sum(each) / 4, *seen)
+    after, _ = step(start, sharded)
+    ours = jax.tree_util.tree_leaves_with_path(after.batch_stats)
+    for (path, values), wanted in zip(ours, jax.tree.leaves(expected), strict=True):
+        for shard in values.addressable_shards:
+            np.testing.assert_allclose(
+                shard.data, wanted, rtol=1e-3, atol=1e-4, err_msg=str(path)
+            )
+
+
+def test_a_group_that_does_not_divide_is_one_line(tmp_path):
+    config = smoke_config(**{"model.norm_group": 3})
+    with pytest.raises(UserError, match="0 .all. or one of 1, 2, 4, 8"):
+        loop.train(config, str(tmp_path / "run"))
+
+
 def test_buckets_hold_neighbours_up_to_a_size():
     tree = {
         "a": jnp.ones(2),

@@ -84,6 +84,8 @@ def _model() -> ml_collections.ConfigDict:
     model.draw_smoothing = False
     model.se_loss = True  # Class-presence branch.
     model.dropout = 0.1  # Probability of dropping an input of the last convolution.
+    # Devices that share batch-norm statistics, neighbours of a slice; 0: all of them.
+    model.norm_group = 0
     # Recompute residual blocks in the backward pass to save memory.
     model.remat = False
     # Compute type: 'float32' or 'bfloat16'; parameters stay float32.

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from encnet_jax.models import heads
+from encnet_jax.models.norm import GroupedAxis
 from encnet_jax.models.resnet import BACKBONES, ResNet
 from encnet_jax.models.segmenter import Segmenter
 
@@ -20,8 +21,8 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
         model_config: `config.model` after `encnet_jax.config.resolve` (no field is
             None).
         num_classes: C.
-        axis_name: pmap axis over which batch norms are synchronised; None for one
-            device.
+        axis_name: pmap axis over which batch norms are synchronised, in groups of
+            model_config.norm_group devices; None for one device.
 
     Returns:
         A module with `apply(variables, images, train=...) -> dict`, see Segmenter.
@@ -41,7 +42,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
         ),
         head=_head(m, num_classes),
         aux_head=_aux_head(m, num_classes),
-        axis_name=axis_name,
+        axis_name=axis_name and GroupedAxis(axis_name, m.norm_group),
         dtype=jnp.dtype(m.dtype),
     )
 

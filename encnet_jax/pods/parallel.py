@@ -130,6 +130,22 @@ def check_batch_size(batch_size: int, accumulate: int) -> None:
         )
 
 
+def check_norm_group(group: int, num_devices: int | None = None) -> None:
+    """Raises UserError unless the devices divide into groups for batch norm.
+
+    Args:
+        group: model.norm_group; 0 for one group of all.
+        num_devices: None for all there are.
+    """
+    devices = jax.device_count() if num_devices is None else num_devices
+    if group < 0 or (group and devices % group):
+        divisors = [str(n) for n in range(1, devices + 1) if devices % n == 0]
+        raise UserError(
+            f"model.norm_group is {group}, and {devices} devices do not divide into"
+            f" groups of {group}: wanted 0 (all) or one of {', '.join(divisors)}"
+        )
+
+
 def describe_devices() -> str:
     """Returns for example '8 x TPU v5 lite' or '1 x cpu'."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

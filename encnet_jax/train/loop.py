@@ -40,6 +40,7 @@ def train(config, workdir: str) -> None:
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+    parallel.check_norm_group(config.model.norm_group)
     with (
         workdir_lib.locked(workdir),
         StopRequest() as stop,
