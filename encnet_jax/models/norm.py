@@ -92,7 +92,8 @@ class SyncBatchNorm(nn.Module):
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
     running variance is the biased one, as in the authors' last code; their code of
-    September 2018 kept the unbiased one, n / (n - 1) times as large for n values.
+    September 2018 kept the unbiased one, n / (n - 1) times as large for n values. Of a
+    batch norm that `folding.fold_batch_norms` folded `bias` alone is there, and is added.
 
     Source: appendix A of the paper.
     """
@@ -114,6 +115,14 @@ class SyncBatchNorm(nn.Module):
         train = nn.merge_param("train", self.train, train)
         feature_axis = self.feature_axis % x.ndim
         shape = (x.shape[feature_axis],)
+        broadcast = [1] * x.ndim
+        broadcast[feature_axis] = shape[0]
+        folded = self.has_variable("params", "bias") and not self.has_variable(
+            "params", "scale"
+        )
+        if folded and not train:
+            bias = self.get_variable("params", "bias").reshape(broadcast)
+            return (x.astype(jnp.float32) + bias).astype(self.dtype)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable(
@@ -135,8 +144,6 @@ class SyncBatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         offset = bias - mean * factor
-        broadcast = [1] * x.ndim
-        broadcast[feature_axis] = shape[0]
         y = x.astype(jnp.float32) * factor.reshape(broadcast) + offset.reshape(
             broadcast
         )
