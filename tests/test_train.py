@@ -82,8 +82,9 @@ def test_two_collectives_for_each_batch_norm(eight_devices):
 
 def test_groups_average_what_their_batch_norms_saw():
     fields = {"model.dropout": 0.0, "model.norm_group": 2}
-    config, model, tx, state = prepare("batch", **fields)
-    step, batch = parallel_step(model, tx, config), random_batch(8)
+    config, parts = prepare("batch", **fields)
+    step = parallel_step(parts.model, parts.tx, parts.task, config)
+    batch, state = random_batch(8), parts.state
     start, sharded = parallel.replicate(state), parallel.shard(batch)
     text = step.lower(start, sharded).as_text()
     pairs = "dense<[[0, 1], [2, 3], [4, 5], [6, 7]]>"
@@ -92,18 +93,21 @@ def test_groups_average_what_their_batch_norms_saw():
     assert text.count("all_reduce") == 2 * norms + 1 + 1
     assert text.count(pairs) == 2 * norms
 
-    _, alone, *_ = prepare(None, **fields)
-    normalised = tasks.TASKS["segmentation"].normalise(batch["image"])
-    seen = [
-        alone.apply(
-            {"params": state.params, "batch_stats": state.batch_stats},
-            normalised[i : i + 2],
+    _, alone = prepare(None, **fields)
+
+    @jax.jit
+    def statistics(images):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        _, updates = alone.model.apply(
+            variables,
+            parts.task.normalise(images),
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(0)},
-        )[1]["batch_stats"]
-        for i in range(0, 8, 2)
-    ]
+        )
+        return updates["batch_stats"]
+
+    seen = [statistics(batch["image"][i : i + 2]) for i in range(0, 8, 2)]
     expected = jax.tree.map(lambda *each: sum(each) / 4, *seen)
     after, _ = step(start, sharded)
     ours = jax.tree_util.tree_leaves_with_path(after.batch_stats)

@@ -150,6 +150,8 @@ def _train() -> ml_collections.ConfigDict:
     train.log_every_steps = 50
     train.eval_every_epochs = 1.0  # 0: only at the end.
     train.checkpoint_every_steps = 1000
+    # Also so long after the last one, at a step that is logged; 0: steps alone decide.
+    train.checkpoint_every_minutes = 0.0
     train.keep_checkpoints = 2  # The newest ones; the best is kept besides.
     train.num_pictures = 4  # Predicted validation pictures in TensorBoard.
     train.val_protocol = "single"  # Of scores during training; one of eval.protocol's.

@@ -11,16 +11,18 @@ from encnet_jax.pods import parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.train import initialise
+from encnet_jax.train.account import TimeAccount, timed_input
 from encnet_jax.train.assemble import Assembled, assemble
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.saver import Saver
 from encnet_jax.train.scalars import Scalars
 from encnet_jax.train.step import parallel_step
+from encnet_jax.train.timekeeper import TimeKeeper
 from encnet_jax.train.tracing import StepTracer
 from encnet_jax.train.validate import Validator
 
 
-def train(config, workdir: str) -> None:
+def train(config, workdir: str, account: TimeAccount | None = None) -> None:
     """Trains until the schedule ends, the time is up, or a signal asks to stop.
 
     Goes on from WORKDIR's newest checkpoint if there is one.
@@ -28,12 +30,14 @@ def train(config, workdir: str) -> None:
     Args:
         config: as returned by `config.load`, overrides applied.
         workdir: where checkpoints, configuration and TensorBoard scalars go.
+        account: of this process's time; None starts one here.
 
     Raises:
         UserError: the data set is missing, a value is wrong, or the workdir is in use
             or holds a run with another configuration.
         NotFiniteError: the loss became NaN or infinite.
     """
+    account = account or TimeAccount()
     parallel.enable_compilation_cache()
     config_lib.resolve(config)  # A wrong value is reported before a missing data set.
     dataset = tasks.open_dataset(config)
@@ -75,8 +79,12 @@ def train(config, workdir: str) -> None:
                 Validator(config, dataset, logbook, stop),
                 scalars,
                 logbook,
+                account,
                 config=config,
                 num_examples=num_examples,
+            )
+            timekeeper = TimeKeeper(
+                account, logbook, start_step=start_step, every=scalars.every
             )
             hooks = (
                 logbook.step_done,
@@ -84,8 +92,13 @@ def train(config, workdir: str) -> None:
                 tracer,
                 _Deadline(config.train.max_minutes, stop),
                 saver,
+                timekeeper,
             )
-            _loop(parts, batches, config, hooks, saver, logbook, stop)
+            fed = timed_input(parallel.feed(batches), account, scalars.device_is_done)
+            _loop(parts, fed, config, hooks, saver, logbook, stop, account)
+            with account.doing("checkpoints"):
+                checkpointer.wait()
+            timekeeper.report()
 
 
 def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:
@@ -112,18 +125,23 @@ def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:
     return parts._replace(state=state)
 
 
-def _loop(parts, batches, config, hooks, saver, logbook, stop) -> None:
+def _loop(parts, batches, config, hooks, saver, logbook, stop, account) -> None:
     """Runs the steps; the host never waits for the device except in a hook.
 
     Every hook is called as hook(step, state, metrics), in order, after each step.
     """
     state, total_steps = parts.state, config.train.total_steps
     step_fn = parallel_step(parts.model, parts.tx, parts.task, config)
-    for step, batch in enumerate(parallel.feed(batches), start=int(state.step) + 1):
+    part = "compiling"  # In the first call.
+    for step, batch in enumerate(batches, start=int(state.step) + 1):
         if step > total_steps:
             break
-        with jax.profiler.StepTraceAnnotation("train", step_num=step):
+        with (
+            jax.profiler.StepTraceAnnotation("train", step_num=step),
+            account.doing(part),
+        ):
             state, metrics = step_fn(state, batch)
+        part = "steps"
         for hook in hooks:
             hook(step, state, metrics)
         if stop.agreed():
