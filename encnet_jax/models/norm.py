@@ -93,7 +93,8 @@ class SyncBatchNorm(nn.Module):
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
     running variance is the biased one, as in the authors' last code; their code of
     September 2018 kept the unbiased one, n / (n - 1) times as large for n values. Of a
-    batch norm that `folding.fold_batch_norms` folded `bias` alone is there, and is added.
+    batch norm that `folding.fold_batch_norms` folded, `bias` alone is there; it is
+    added.
 
     Source: appendix A of the paper.
     """
