@@ -41,8 +41,7 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
     parallel.enable_compilation_cache()
     config_lib.resolve(config)  # A wrong value is reported before a missing data set.
     dataset = tasks.open_dataset(config)
-    num_examples = dataset.num_examples(config.data.train_split)
-    config = config_lib.resolve(config, num_examples)
+    config = config_lib.resolve(config, dataset.num_examples(config.data.train_split))
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
     parallel.check_norm_group(config.model.norm_group)
     with (
@@ -55,50 +54,55 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
             workdir_lib.check_same_config(workdir, saved, config)
         workdir_lib.save_config(workdir, config)
         parts = set_up(config, dataset.info.num_classes, checkpointer)
-        start_step = int(parts.state.step)
-        batches = dataset.train_batches(
-            config.data.train_split,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
+        _train(parts, dataset, config, workdir, checkpointer, stop, account)
+
+
+def _train(parts, dataset, config, workdir, checkpointer, stop, account) -> None:
+    """Makes what happens around the steps, runs them, and reports their time."""
+    start_step = int(parts.state.step)
+    batches = dataset.train_batches(
+        config.data.train_split,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    with (
+        Logbook(workdir, config.train, start_step=start_step) as logbook,
+        StepTracer(config.profile, workdir, logbook) as tracer,
+    ):
+        scalars = Scalars(
+            logbook,
+            parts.learning_rate,
+            every=config.train.log_every_steps,
             start_step=start_step,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
         )
-        with (
-            Logbook(workdir, config.train, start_step=start_step) as logbook,
-            StepTracer(config.profile, workdir, logbook) as tracer,
-        ):
-            scalars = Scalars(
-                logbook,
-                parts.learning_rate,
-                every=config.train.log_every_steps,
-                start_step=start_step,
-            )
-            saver = Saver(
-                checkpointer,
-                Validator(config, dataset, logbook, stop),
-                scalars,
-                logbook,
-                account,
-                config=config,
-                num_examples=num_examples,
-            )
-            timekeeper = TimeKeeper(
-                account, logbook, start_step=start_step, every=scalars.every
-            )
-            hooks = (
-                logbook.step_done,
-                scalars,
-                tracer,
-                _Deadline(config.train.max_minutes, stop),
-                saver,
-                timekeeper,
-            )
-            fed = timed_input(parallel.feed(batches), account, scalars.device_is_done)
-            _loop(parts, fed, config, hooks, saver, logbook, stop, account)
-            with account.doing("checkpoints"):
-                checkpointer.wait()
-            timekeeper.report()
+        saver = Saver(
+            checkpointer,
+            Validator(config, dataset, logbook, stop),
+            scalars,
+            logbook,
+            account,
+            config=config,
+            num_examples=dataset.num_examples(config.data.train_split),
+        )
+        timekeeper = TimeKeeper(
+            account, logbook, start_step=start_step, every=scalars.every
+        )
+        hooks = (
+            logbook.step_done,
+            scalars,
+            tracer,
+            _Deadline(config.train.max_minutes, stop),
+            saver,
+            timekeeper,
+        )
+        fed = timed_input(parallel.feed(batches), account, scalars.device_is_done)
+        _loop(parts, fed, config, hooks, saver, logbook, stop, account)
+        with account.doing("checkpoints"):
+            checkpointer.wait()
+        timekeeper.report()
 
 
 def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:
