@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from functools import partial
 
 import jax
@@ -227,6 +228,16 @@ def signal_at(monkeypatch):
     return arrange
 
 
+def check_times(workdir, wall_s):
+    """Both starts are there, nothing was lost, the second one's parts are its time."""
+    first, second = starts.read(workdir)
+    assert (first.from_step, first.to_step) == (0, 10)
+    assert (second.from_step, second.to_step, second.lost_s) == (10, 20, 0)
+    assert sum(second.seconds.values()) == pytest.approx(wall_s, rel=0.01, abs=0.1)
+    for part in ("start-up", "compiling", "steps", "evaluation", "checkpoints"):
+        assert second.seconds[part] > 0
+
+
 def test_restart_changes_no_bit(tmp_path, signal_at):
     """20 steps equal 10, a stop, a restart, and 10 more."""
     config = smoke_config(**{"train.total_steps": 20})
@@ -235,7 +246,9 @@ def test_restart_changes_no_bit(tmp_path, signal_at):
     signal_at(10, signal.SIGTERM)
     loop.train(config, broken)
     assert read.find_step(broken) == 10
+    began = time.monotonic()
     loop.train(config, broken)
+    check_times(broken, time.monotonic() - began)
     assert read.find_step(broken) == 20
     for a, b in zip(variables_of(straight), variables_of(broken), strict=True):
         np.testing.assert_array_equal(a, b)
