@@ -19,7 +19,7 @@ from encnet_jax.errors import NotFiniteError, UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.pods import parallel
 from encnet_jax.report import events
-from encnet_jax.train import initialise, loop, scalars
+from encnet_jax.train import initialise, loop, scalars, starts
 from encnet_jax.train.assemble import assemble
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.scalars import fetch
