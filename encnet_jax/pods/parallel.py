@@ -30,12 +30,17 @@ def _sharding(spec: PartitionSpec, devices: list | None = None) -> NamedSharding
     return NamedSharding(Mesh(np.array(devices), (AXIS,)), spec)
 
 
+def replicated(devices: list | None = None) -> NamedSharding:
+    """Returns how `replicate` lays arrays out."""
+    return _sharding(PartitionSpec(), devices)
+
+
 def replicate(tree, devices: list | None = None):
     """Puts a tree of arrays on every local device, as the pmapped step returns it.
 
     A donated single-device array would fail in the first call with several processes.
     """
-    return jax.device_put(tree, _sharding(PartitionSpec(), devices))
+    return jax.device_put(tree, replicated(devices))
 
 
 def shard(batch, devices: list | None = None):

@@ -120,13 +120,14 @@ def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:
         print("\n".join(lines))
         return variables
 
-    wanted = config.init_from and not resuming
-    parts = assemble(config, num_classes, start=start if wanted else None)
-    state = parallel.replicate(parts.state)
     if resuming:
-        state = checkpointer.restore(state)
+        # Drawing weights that are replaced at once would cost a compilation.
+        parts = assemble(config, num_classes, only_shapes=True)
+        state = checkpointer.restore(parts.state)
         print(f"resuming at step {int(state.step)} of {config.train.total_steps}")
-    return parts._replace(state=state)
+        return parts._replace(state=state)
+    parts = assemble(config, num_classes, start=start if config.init_from else None)
+    return parts._replace(state=parallel.replicate(parts.state))
 
 
 def _loop(parts, batches, config, hooks, saver, logbook, stop, account) -> None:
