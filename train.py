@@ -24,11 +24,13 @@ def main(argv):
 
     values = cli.parse(argv, define, about=__doc__, required=("config",))
     # Imported late, so that a mistyped flag is told at once.
-    from encnet_jax.train import loop
+    from encnet_jax.train import account, loop
 
+    time_account = account.TimeAccount(age_s=account.process_age_s())
     cli.join_processes(values)
 
-    loop.train(values.config, values.workdir or f"runs/{cli.config_name(values)}")
+    workdir = values.workdir or f"runs/{cli.config_name(values)}"
+    loop.train(values.config, workdir, time_account)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ FREE_FIELDS = (
     "train.log_every_steps",
     "train.max_minutes",
     "train.eval_every_epochs",
+    "train.checkpoint_every_minutes",
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.num_pictures",

@@ -103,6 +103,8 @@ def _model() -> ml_collections.ConfigDict:
     model.block = "paper"
     model.se_loss = True  # Class-presence branch.
     model.dropout = 0.1  # Probability of dropping an input of the last convolution.
+    # Devices that share batch-norm statistics, neighbours of a slice; 0: all of them.
+    model.norm_group = 0
     # Recompute residual blocks in the backward pass to save memory.
     model.remat = False
     # Compute type: 'float32' or 'bfloat16'; parameters stay float32.
@@ -202,6 +204,8 @@ def _train() -> ml_collections.ConfigDict:
     train.log_every_steps = 50
     train.eval_every_epochs = 1.0  # 0: only at the end.
     train.checkpoint_every_steps = 1000
+    # Also so long after the last one, at a step that is logged; 0: steps alone decide.
+    train.checkpoint_every_minutes = 0.0
     train.keep_checkpoints = 2  # The newest ones; the best is kept besides.
     train.num_pictures = 4  # Predicted validation pictures in TensorBoard.
     train.val_protocol = "single"  # Of scores during training; one of eval.protocol's.

@@ -16,6 +16,7 @@ from encnet_jax.checkpoints import read
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm, submission, tables
+from encnet_jax.models.folding import fold_batch_norms
 from encnet_jax.pods import distributed, parallel
 from encnet_jax.pods.signals import Stopped, StopRequest
 from encnet_jax.scoring import protocols
@@ -259,6 +260,8 @@ def load(
         variables = precise_norm.measured_anew(
             variables, config, tasks.open_dataset(config), stop or StopRequest()
         )
+    if config.task == "segmentation":
+        variables = fold_batch_norms(variables)
     return Loaded(evaluator, parallel.replicate(variables), config, step)
 
 

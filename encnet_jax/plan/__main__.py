@@ -54,6 +54,7 @@ def plan(config, topology: str, name: str) -> dict:
     from encnet_jax import config as config_lib
     from encnet_jax.data import dataset_info
     from encnet_jax.plan import chips, compile
+    from encnet_jax.pods import parallel
 
     info = dataset_info(config.data)
     config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
@@ -71,6 +72,8 @@ def plan(config, topology: str, name: str) -> dict:
             f"train.batch_size is {config.train.batch_size}, wanted a multiple of"
             f" {len(devices)} chips x train.accumulate {config.train.accumulate}"
         )
+
+    parallel.check_norm_group(config.model.norm_group, len(devices))
 
     def train_cost(images):
         _progress(f"training step, {images} images a chip")
