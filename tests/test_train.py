@@ -192,7 +192,8 @@ def test_accumulated_parts_equal_their_mean_gradient():
 
 
 def test_loss_falls_on_a_repeated_batch_and_ema_follows():
-    config, parts = prepare(None, **{"optim.ema_decay": 0.5, "optim.base_lr": 0.05})
+    fields = {"optim.ema_decay": 0.5, "train.total_steps": 30}
+    config, parts = prepare(None, **fields)
     step, state = on_one_device(config, parts), parts.state
     losses, batch = [], random_batch(4)
     for _ in range(24):
