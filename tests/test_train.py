@@ -196,6 +196,7 @@ def test_loss_falls_on_a_repeated_batch_and_ema_follows():
     config, parts = prepare(None, **fields)
     step, state = on_one_device(config, parts), parts.state
     losses, batch = [], random_batch(4)
+    batch["label"][:, :16], batch["label"][:, 16:] = 1, 3  # What can be learned.
     for _ in range(24):
         before = state
         state, metrics = step(state, batch)
