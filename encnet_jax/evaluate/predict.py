@@ -13,7 +13,6 @@ from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate.refine import refine_fields
-from encnet_jax.pods import parallel
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -46,7 +45,6 @@ def predict_files(
     """
     storage.check_writable(output)
     paths = list_images(epath.Path(source))
-    parallel.enable_compilation_cache()
     evaluator, variables, config, step = run_lib.load(
         workdir,
         run_lib.Selection(checkpoint=checkpoint, fields=refine_fields(refine)),

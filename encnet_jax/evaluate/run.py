@@ -78,7 +78,6 @@ def evaluate_run(workdir: str, selection: Selection = NEWEST) -> dict | None:
         UserError: no such checkpoint, the split is missing or has no labels, or the
             configuration differs elsewhere.
     """
-    parallel.enable_compilation_cache()
     report = None
     with _stoppable() as stop:
         report = _score(load(workdir, selection, stop=stop), selection.split, stop)
@@ -150,7 +149,6 @@ def submit_run(
         UserError: the run is of another data set, the archive would be refused, or
             several processes were started.
     """
-    parallel.enable_compilation_cache()
     server = submission.find(server_name, output or "")
     if jax.process_count() > 1:
         raise UserError("an archive is written by one process: run this on one host")

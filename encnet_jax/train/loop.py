@@ -34,7 +34,6 @@ def train(config, workdir: str) -> None:
             or holds a run with another configuration.
         NotFiniteError: the loss became NaN or infinite.
     """
-    parallel.enable_compilation_cache()
     config_lib.resolve(config)  # A wrong value is reported before a missing data set.
     dataset = tasks.open_dataset(config)
     num_examples = dataset.num_examples(config.data.train_split)

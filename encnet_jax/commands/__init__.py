@@ -1,0 +1,28 @@
+"""The console command `encnet`: the same functions as `python train.py` and so on."""
+
+import sys
+from collections.abc import Sequence
+
+from encnet_jax import cli
+from encnet_jax.cli import Command
+
+COMMANDS = {
+    "train": Command("encnet_jax.commands.train", "trains, or goes on"),
+    "eval": Command("encnet_jax.commands.eval", "scores a checkpoint"),
+    "predict": Command("encnet_jax.commands.predict", "labels photographs"),
+    "report": Command("encnet_jax.report.__main__", "pictures and plots of runs"),
+    "plan": Command("encnet_jax.plan.__main__", "compiles for a TPU slice elsewhere"),
+    "sweep": Command("encnet_jax.sweep", "one run for each value of a field"),
+    "data": Command("encnet_jax.data.__main__", "prepares and checks data sets"),
+    "weights": Command("encnet_jax.torch_weights.__main__", "PyTorch's weights"),
+}
+
+
+def main(argv: Sequence[str]) -> int | None:
+    """Runs the command that the first argument names."""
+    return cli.choose(argv, COMMANDS)
+
+
+def run() -> int:
+    """Runs the console command and returns its exit status."""
+    return cli.run(main, ["encnet", *sys.argv[1:]])
