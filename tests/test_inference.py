@@ -19,7 +19,7 @@ from encnet_jax.evaluate import run as run_lib
 from encnet_jax.inference import pixels, reading, tiles
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols.whole_images import WholeImages
-from encnet_jax.train.initialise import init_variables
+from encnet_jax.train.assemble import init_variables
 
 NUM_CLASSES = 13
 

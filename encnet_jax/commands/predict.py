@@ -6,24 +6,46 @@ python predict.py --workdir runs/camvid --input photos --output labelled
 from collections.abc import Sequence
 
 from encnet_jax import cli
+from encnet_jax.errors import UserError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the flags and writes three PNGs for each image."""
+    """Parses the flags and writes three PNGs for each image, and scores if asked."""
     line = cli.CommandLine(argv, __doc__)
     line.string("workdir", "The run whose model to use.", required=True)
     line.checkpoint()
-    refined = "'dense', or a file of `encnet_jax.report refine`"
-    line.string("refine", f"{refined}. Default: as trained.")
     line.string("input", "An image, or a folder of images.", required=True)
-    line.string("output", "Folder for the PNGs.", required=True)
+    line.string("output", "Folder for the PNGs; may be in a bucket.", required=True)
+    line.string("protocol", "single, multiscale or release. Default: eval.protocol.")
+    line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
+    line.integer("top", "Classes of each pixel that --scores keeps.", 3, least=1)
+    line.integer("batch_size", "Images at a time. Default: one on each device.")
+    line.integer("whole_px", "Pixels; larger images are labelled in tiles.", 2048**2)
+    line.integer("max_pixels", "Larger files are refused.", 200_000_000)
+    line.strings("value_range", "Black and white of 16-bit grey files: 0,65535.")
     values = line.parse()
-    from encnet_jax.evaluate import predict as predict_lib
+    from encnet_jax.inference import files, model
 
-    return predict_lib.predict_files(
+    read = files.Reading(values.max_pixels, _value_range(values.value_range))
+    paths = files.prepare(values.input, values.output)  # Before minutes of work.
+    loaded = model.load(
         values.workdir,
-        values.input,
-        values.output,
-        checkpoint=values.checkpoint,
-        refine=values.refine,
+        values.checkpoint,
+        protocol=values.protocol,
+        batch_size=values.batch_size,
+        whole_px=values.whole_px,
     )
+    top = values.top if values.scores else 0
+    return files.predict_files(loaded, paths, values.output, top=top, read=read)
+
+
+def _value_range(words: list[str]) -> tuple[float, float] | None:
+    if not words:
+        return None
+    try:
+        black, white = map(float, words)
+    except ValueError:
+        black = white = 0.0
+    if black == white:
+        raise UserError(f"--value_range is {','.join(words)}, wanted BLACK,WHITE")
+    return black, white
