@@ -19,7 +19,6 @@ from encnet_jax.evaluate import run as run_lib
 from encnet_jax.inference import pixels, reading, tiles
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols.whole_images import WholeImages
-from encnet_jax.train.assemble import init_variables
 
 NUM_CLASSES = 13
 
@@ -32,13 +31,26 @@ def run(tmp_path_factory):
     config.model.head_channels = 8
     config.eval.scales = (0.5, 1.0)
     config = config_lib.resolve(config, 400)
-    model = tasks.of(config).build_model(config, NUM_CLASSES, None)
-    variables = jax.device_get(init_variables(model, config))
-    # Without this the classes of random weights differ too little for labels to vary.
-    kernel = variables["params"]["head"]["classifier"]["conv"]["kernel"]
-    variables["params"]["head"]["classifier"]["conv"]["kernel"] = 20 * kernel
+    variables = random_variables(config)
     checkpoints.save_variables(str(workdir), variables, config)
     return workdir
+
+
+def random_variables(config):
+    """Weights that nothing was compiled for; signals keep their size through layers."""
+    model = tasks.of(config).build_model(config, NUM_CLASSES, None)
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1].key in ("scale", "var"):
+            return np.ones(leaf.shape, np.float32)
+        fan_in = max(1, np.prod(leaf.shape[:-1]))
+        spread = 4 if "classifier" in str(path) else 1.4
+        return rng.normal(0, spread / fan_in**0.5, leaf.shape).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": Command("encnet_jax.commands.train", "trains, or goes on"),
     "eval": Command("encnet_jax.commands.eval", "scores a checkpoint"),
     "predict": Command("encnet_jax.commands.predict", "labels photographs"),
+    "export": Command("encnet_jax.export.__main__", "files for other runtimes"),
     "report": Command("encnet_jax.report.__main__", "pictures and plots of runs"),
     "plan": Command("encnet_jax.plan.__main__", "compiles for a TPU slice elsewhere"),
     "sweep": Command("encnet_jax.sweep", "one run for each value of a field"),

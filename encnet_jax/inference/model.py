@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import overload
 
 import jax
@@ -12,7 +12,7 @@ from encnet_jax import tasks
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
-from encnet_jax.inference import pixels, reading
+from encnet_jax.inference import folder, pixels, reading
 from encnet_jax.inference.reading import ImageLike
 from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
@@ -30,29 +30,34 @@ def load(
     protocol: str | None = None,
     batch_size: int | None = None,
     whole_px: int = WHOLE_PX,
+    fields: Mapping[str, object] | None = None,
 ) -> "Model":
     """Loads a trained segmentation network.
 
     Args:
-        source: the folder of a run, on a disk or in a bucket.
+        source: the folder of a run, on a disk or in a bucket, or a folder that was
+            exported to hand on.
         checkpoint: a step, 'best', or None for the newest.
         protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
         batch_size: images at a time, over all devices; None for one on each.
         whole_px: larger images are labelled in tiles; see inference.tiles.
+        fields: of the configuration that change, {'eval.bucket': 32}.
 
     Raises:
         UserError: no such run or checkpoint, or it was not trained to label pixels.
     """
+    options = {"batch_size": batch_size, "whole_px": whole_px}
+    fields = dict(fields or {})
+    if folder.is_one(source):
+        if checkpoint is not None:
+            raise UserError(f"{source} holds one network; a checkpoint was asked for")
+        if protocol is not None:
+            fields["eval.protocol"] = protocol
+        return Model(*folder.read(source, fields), **options)
     wanted = None if checkpoint is None else str(checkpoint)
-    selection = run_lib.Selection(checkpoint=wanted, protocol=protocol)
+    selection = run_lib.Selection(wanted, protocol=protocol, fields=fields)
     loaded = run_lib.load(os.fspath(source), selection, whole_images=True)
-    return Model(
-        loaded.variables,
-        loaded.config,
-        loaded.step,
-        batch_size=batch_size,
-        whole_px=whole_px,
-    )
+    return Model(loaded.variables, loaded.config, loaded.step, **options)
 
 
 class Model:
