@@ -148,6 +148,7 @@ def test_tiles_of_a_local_network_make_the_whole(size, monkeypatch):
     weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     variables = parallel.replicate(weights, devices)
     shared = {"scale": 1.0, "bucket": 8, "align_corners": True, "devices": devices}
+    shared["mask_padding"] = False
     image = picture(*size)
     whole = WholeImages(
         averaged, output_stride=8, batch_size=2, pixel_fn=pixels.everything, **shared

@@ -38,7 +38,8 @@ def describe(
             "resize_by": scale,
             "resize": "both sides, bilinear with antialiasing, before padding; labels"
             " have the resized image's size",
-            "pad": "with black, to the right and below; cut the labels to the image",
+            "pad": "a smaller image with black, to the right and below, its labels cut"
+            " to it; the border takes part in the context, so sizes near this are best",
         },
         "outputs": {
             "labels": "uint8 [batch, height, width], places in class_names",

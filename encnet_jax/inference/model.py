@@ -18,6 +18,7 @@ from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import protocols
+from encnet_jax.scoring.evaluator import logits_from_pixels
 
 WHOLE_PX = 2048 * 2048  # Larger images go through the network in tiles.
 _BATCHES_AHEAD = 4  # Among so many batches' images those of one size are gathered.
@@ -72,7 +73,7 @@ class Model:
         class_names: one for each class.
         colours: uint8[C, 3], one for each class.
         variables: {'params', 'batch_stats'} on the devices.
-        apply_fn: (variables, pixel values [B, H, W, 3]) -> logits f32[B, h, w, C].
+        apply_fn: see scoring.evaluator.logits_from_pixels.
     """
 
     def __init__(
@@ -102,11 +103,7 @@ class Model:
         self._batch_size = max(1, (batch_size or count) // count) * count
         self._whole_px = whole_px
         network = tasks.of(config).build_model(config, info.num_classes, None)
-
-        def apply_fn(variables, values):
-            return network.apply(variables, normalise(values), train=False)["logits"]
-
-        self.apply_fn = apply_fn
+        self.apply_fn = logits_from_pixels(network, normalise)
         self._programs: dict[Callable, tuple] = {}
 
     @overload
@@ -236,6 +233,7 @@ class Model:
                 scale=config.data.input_scale,
                 bucket=config.eval.bucket,
                 align_corners=config.model.align_corners,
+                mask_padding=config.model.mask_padding,
                 devices=self._devices,
             )
             self._programs[pixel_fn] = protocol, tiles

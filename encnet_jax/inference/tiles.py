@@ -11,6 +11,7 @@ sees a tile as if it were the whole picture.
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,8 @@ import numpy as np
 
 from encnet_jax.models.resize import sample_positions
 from encnet_jax.pods import parallel
-from encnet_jax.scoring.protocols import canvas
+from encnet_jax.scoring.protocols import canvas, grouping
+from encnet_jax.scoring.protocols.whole_images import canvas_logits
 
 TILE_PX = 1024
 OVERLAP_PX = 256
@@ -64,13 +66,18 @@ class Side(NamedTuple):
         first = self.starts[number] // self.stride
         return (fade / total[first : first + rows]).astype(np.float32)
 
-    def positions(self, align_corners: bool) -> np.ndarray:
-        """Returns f64[native]: where the image's pixels lie among rows of logits."""
+    def positions(self, align_corners: bool, as_alone: bool) -> np.ndarray:
+        """Returns f64[native]: the image's pixels in units of rows of logits.
+
+        Args:
+            align_corners, as_alone: see canvas.place.
+        """
         pixels = np.arange(self.native)
         scaled = sample_positions(pixels, self.native, self.scaled, align_corners)
-        padded = self.starts[-1] + self.tile
-        found = sample_positions(scaled, padded, self.logits, align_corners)
-        return np.minimum(found, self.logits - 1)
+        side = self.scaled if as_alone else self.starts[-1] + self.tile
+        rows = -(-side // self.stride)
+        found = sample_positions(scaled, side, rows, align_corners)
+        return np.minimum(found, rows - 1)
 
 
 def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
@@ -95,12 +102,13 @@ class Tiles:
         scale: float,
         bucket: int,
         align_corners: bool,
+        mask_padding: bool,
         devices: list,
     ):
         """Prepares, compiles nothing yet.
 
         Args:
-            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+            apply_fn, mask_padding: see whole_images.WholeImages.
             pixel_fn: (logits [..., C], probabilities [..., C]) -> dict of [...].
             scale: of the image before anything else.
             bucket: sides shorter than a tile are padded to multiples of it.
@@ -110,7 +118,9 @@ class Tiles:
         self._apply_fn = apply_fn
         self._scale, self._bucket = scale, bucket
         self._align_corners, self._devices = align_corners, devices
-        self._forward = jax.pmap(apply_fn, in_axes=(None, 0), devices=devices)
+        self._as_alone = mask_padding
+        forward = partial(canvas_logits, apply_fn=apply_fn, mask_padding=mask_padding)
+        self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
 
         def described(logits, rows, columns):
             x = jnp.einsum("Hh,hwc->Hwc", rows, logits, precision="high")
@@ -133,7 +143,8 @@ class Tiles:
         if self._scale != 1:
             image = canvas.resize(image, *(side.scaled for side in sides))
         rows, columns = sides
-        row_at, column_at = (side.positions(self._align_corners) for side in sides)
+        convention = self._align_corners, self._as_alone
+        row_at, column_at = (side.positions(*convention) for side in sides)
         found: dict[str, np.ndarray] = {}
         first_pixel, ready, first_row = 0, None, 0
         for number, logits in enumerate(self._bands(variables, image, rows, columns)):
@@ -187,11 +198,18 @@ class Tiles:
         count = len(self._devices)
         for first in range(0, len(columns.starts), count):
             starts = columns.starts[first : first + count]
-            batch = np.zeros((count, 1, rows.tile, columns.tile, 3), np.uint8)
-            for each, left in zip(batch[:, 0], starts, strict=False):
-                tile = band[:, left : left + columns.tile]
-                each[: tile.shape[0], : tile.shape[1]] = tile
-            logits = self._forward(variables, parallel.spread(batch, self._devices))
+            tiles = [band[:, left : left + columns.tile] for left in starts]
+            placed = [
+                canvas.Canvas(
+                    canvas.pad(tile, rows.tile, columns.tile, 0)[None],
+                    rows=np.zeros(0),
+                    columns=np.zeros(0),
+                    size=np.asarray([tile.shape[:2]], np.int32),
+                )
+                for tile in tiles
+            ]
+            batch = parallel.spread(grouping.stack(placed, count), self._devices)
+            logits = self._forward(variables, batch)
             for number, left in enumerate(starts):
                 weights = columns.weights(first + number)[:, None]
                 own = np.asarray(logits[number, 0], np.float32)
