@@ -8,49 +8,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import untrained
 from PIL import Image
 
 import encnet_jax
-from encnet_jax import config as config_lib
-from encnet_jax import tasks
-from encnet_jax.checkpoints import read as checkpoints
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.inference import pixels, reading, tiles
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols.whole_images import WholeImages
 
-NUM_CLASSES = 13
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A checkpoint of random weights."""
     workdir = tmp_path_factory.mktemp("runs") / "untrained"
-    config = config_lib.load("configs/quickstart.py:smoke")
-    config.model.head_channels = 8
-    config.eval.scales = (0.5, 1.0)
-    config = config_lib.resolve(config, 400)
-    variables = random_variables(config)
-    checkpoints.save_variables(str(workdir), variables, config)
+    untrained.save(workdir, **{"eval.scales": (0.5, 1.0)})
     return workdir
-
-
-def random_variables(config):
-    """Weights that nothing was compiled for; signals keep their size through layers."""
-    model = tasks.of(config).build_model(config, NUM_CLASSES, None)
-    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        if path[-1].key in ("scale", "var"):
-            return np.ones(leaf.shape, np.float32)
-        fan_in = max(1, np.prod(leaf.shape[:-1]))
-        spread = 4 if "classifier" in str(path) else 1.4
-        return rng.normal(0, spread / fan_in**0.5, leaf.shape).astype(np.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +95,7 @@ def test_pictures_have_the_colours_of_the_classes(model):
     np.testing.assert_array_equal(result.colour(), colours)
     mixed = (result.image.astype(int) + colours) // 2
     np.testing.assert_array_equal(result.overlay(), mixed)
-    assert len(result.class_names) == NUM_CLASSES
+    assert len(result.class_names) == untrained.NUM_CLASSES
 
 
 def test_what_is_no_such_checkpoint_gets_one_line(run, tmp_path):

@@ -17,8 +17,9 @@ from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm, submission, tables
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import Stopped, StopRequest
-from encnet_jax.scoring import protocols
+from encnet_jax.scoring import image_scores, protocols
 from encnet_jax.scoring.evaluator import watched_examples
+from encnet_jax.scoring.image_scores import ImageScores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,8 @@ def evaluate_run(workdir: str, selection: Selection = NEWEST) -> dict | None:
     """Scores a checkpoint, prints the table and writes it into WORKDIR as JSON.
 
     report.json is the newest; report-SPLIT-PROTOCOL.json stays beside those of others.
+    Scores of single images, with the best and the worst of them, are kept beside it for
+    `encnet report html`; each process writes its own images.
 
     SIGTERM or Ctrl-C in any process ends it in all; nothing is written then.
 
@@ -80,7 +83,8 @@ def evaluate_run(workdir: str, selection: Selection = NEWEST) -> dict | None:
     """
     report = None
     with _stoppable() as stop:
-        report = _score(load(workdir, selection, stop=stop), selection.split, stop)
+        loaded = load(workdir, selection, stop=stop)
+        report = _score(workdir, loaded, selection.split, stop)
     if report and jax.process_index() == 0:
         name = tables.report_name(report["split"], report["protocol"]["name"])
         path = epath.Path(workdir) / name
@@ -91,8 +95,8 @@ def evaluate_run(workdir: str, selection: Selection = NEWEST) -> dict | None:
     return report
 
 
-def _score(loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
-    """Returns the report of a split."""
+def _score(workdir: str, loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
+    """Returns the report of a split; keeps the scores of its images in the workdir."""
     evaluator, variables, config, step = loaded
     dataset = tasks.open_dataset(config)
     split = split or config.data.val_split
@@ -101,12 +105,17 @@ def _score(loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
     dataset.num_labelled(split)
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
+    kept = ImageScores() if config.task == "segmentation" else None
+    watched = {"watch": kept.add} if kept else {}
     if small_px:
         matrix, *by_size = evaluator.confusion_by_size(
-            variables, examples, small_px, total
+            variables, examples, small_px, total, **watched
         )
     else:
-        matrix = evaluator.confusion(variables, examples, total)
+        matrix = evaluator.confusion(variables, examples, total, **watched)
+    if kept:
+        name = image_scores.file_name(split, config.eval.protocol, jax.process_index())
+        kept.save(epath.Path(workdir) / name, matrix)
     return tables.make_report(
         matrix,
         dataset.info.class_names,

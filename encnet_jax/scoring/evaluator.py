@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from tqdm import tqdm
@@ -17,16 +16,17 @@ from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
 
+Watch = Callable[[dict, np.ndarray, Callable[[], np.ndarray]], None]
+
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
-    """Returns int32[C, C] pairs of (label, prediction) in uint8[B, H, W] each."""
+    """Returns int32[B, C, C] pairs of (label, prediction) in uint8[B, H, W] each."""
     # One image at a time: float32 counts to 2**24 exactly, a batch may hold more
     # pixels.
-    pairs = jax.lax.map(
+    return jax.lax.map(
         lambda pair: count_pairs(pair[0].ravel(), pair[1].ravel(), num_classes),
         (labels, ids),
     )
-    return jnp.sum(pairs, axis=0)
 
 
 def evaluation_batch_size(config, num_devices: int | None = None) -> int:
@@ -126,7 +126,11 @@ class Evaluator:
         self._count = jax.pmap(count, devices=self.devices)
 
     def confusion(
-        self, variables: dict, examples: Iterable[dict], total: int | None = None
+        self,
+        variables: dict,
+        examples: Iterable[dict],
+        total: int | None = None,
+        watch: Watch | None = None,
     ) -> ConfusionMatrix:
         """Counts every pixel of this process's examples, summed over all processes.
 
@@ -134,8 +138,10 @@ class Evaluator:
             variables: replicated on the devices.
             examples: dicts with image uint8[H, W, 3], label uint8[H, W].
             total: of all processes, for the progress bar; None shows none.
+            watch: called with each example of this process, its pairs int64[C, C], and
+                a function that fetches its labels uint8[H, W] from the device.
         """
-        counts = self._sum(variables, self._viewed(examples), ("label",), total)
+        counts = self._sum(variables, self._viewed(examples), ("label",), total, watch)
         return ConfusionMatrix.from_counts(counts[0])
 
     def confusion_by_size(
@@ -144,18 +150,19 @@ class Evaluator:
         examples: Iterable[dict],
         small_px: int,
         total: int | None = None,
+        watch: Watch | None = None,
     ) -> tuple[ConfusionMatrix, ConfusionMatrix, ConfusionMatrix]:
         """Counts all pixels, those of small objects, and those of large ones.
 
         Args:
-            variables, examples, total: see confusion.
+            variables, examples, total, watch: see confusion.
             small_px: objects of fewer pixels are small; see object_sizes.
         """
         examples = (
             {**e, "small": small_objects(e["label"], small_px)}
             for e in self._viewed(examples)
         )
-        counts = self._sum(variables, examples, ("label", "small"), total)
+        counts = self._sum(variables, examples, ("label", "small"), total, watch)
         every, small = map(ConfusionMatrix.from_counts, counts)
         return every, small, ConfusionMatrix.from_counts(counts[0] - counts[1])
 
@@ -186,19 +193,18 @@ class Evaluator:
         """
         return self._make_scorer().scores(variables, self._viewed(examples))
 
-    def _sum(self, variables, examples, keys, total) -> np.ndarray:
+    def _sum(self, variables, examples, keys, total, watch) -> np.ndarray:
         """Returns int64[len(keys), C, C] over the examples of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, pending = np.zeros(shape, np.int64), []
         with progress_bar(total) as bar:
             for members, ids in self._protocol.ids(variables, examples):
                 # Fetched one batch later, so that the devices always have work.
-                counts += _fetch(pending)
-                pending = [
-                    self._count(self._labels(members, k, ids), ids) for k in keys
-                ]
+                counts += _fetch(pending, watch)
+                pairs = [self._count(self._labels(members, k, ids), ids) for k in keys]
+                pending = [(members, ids, pairs)]
                 bar.update(len(members))
-        return sum_over_processes(counts + _fetch(pending))
+        return sum_over_processes(counts + _fetch(pending, watch))
 
     def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
         return map(self._protocol.view, examples)
@@ -214,6 +220,25 @@ class Evaluator:
         return parallel.shard(labels, self.devices)
 
 
-def _fetch(pairs: list) -> np.ndarray | int:
-    """Returns the int64 sums over devices of int32[devices, C, C] each."""
-    return np.stack([np.asarray(p, np.int64).sum(0) for p in pairs]) if pairs else 0
+def _fetch(pending: list, watch: Watch | None) -> np.ndarray | int:
+    """Returns int64[keys, C, C], the sums over images of a batch that is under way.
+
+    Args:
+        pending: nothing, or one (examples, labels uint8[devices, b, H, W], pairs
+            int32[devices, b, C, C] for each key).
+        watch: see Evaluator.confusion; it gets the pairs of the first key.
+    """
+    total: np.ndarray | int = 0
+    for members, ids, pairs in pending:
+        fetched = np.stack([np.asarray(each, np.int64) for each in pairs])
+        if watch is not None:
+            places = np.ndindex(ids.shape[:2])
+            for member, place in zip(members, places, strict=False):
+                height, width = member["label"].shape
+                watch(
+                    member,
+                    fetched[0][place],
+                    lambda: np.asarray(ids[place])[:height, :width],  # noqa: B023
+                )
+        total = total + fetched.sum((1, 2))
+    return total
