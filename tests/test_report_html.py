@@ -70,7 +70,7 @@ def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val"):
     }
     for name in ("report.json", f"report-{split}-single.json"):
         (folder / name).write_text(json.dumps(report))
-    with Logbook(str(folder), config, start_step=0) as logbook:
+    with Logbook(str(folder), config.train, start_step=0) as logbook:
         logbook.scores(3, {"val/single/mean_iou": 0.25})
     return folder
 

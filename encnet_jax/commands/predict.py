@@ -17,6 +17,8 @@ def main(argv: Sequence[str]) -> int:
     line.string("input", "An image, or a folder of images.", required=True)
     line.string("output", "Folder for the PNGs; may be in a bucket.", required=True)
     line.string("protocol", "single, multiscale or release. Default: eval.protocol.")
+    refined = "'dense', or a file of `encnet_jax.report refine`"
+    line.string("refine", f"{refined}. Default: as trained.")
     line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
     line.integer("top", "Classes of each pixel that --scores keeps.", 3, least=1)
     line.integer("batch_size", "Images at a time. Default: one on each device.")
@@ -24,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
     line.integer("max_pixels", "Larger files are refused.", 200_000_000)
     line.strings("value_range", "Black and white of 16-bit grey files: 0,65535.")
     values = line.parse()
+    from encnet_jax.evaluate.refine import refine_fields
     from encnet_jax.inference import files, model
 
     read = files.Reading(values.max_pixels, _value_range(values.value_range))
@@ -32,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
         values.workdir,
         values.checkpoint,
         protocol=values.protocol,
+        fields=refine_fields(values.refine),
         batch_size=values.batch_size,
         whole_px=values.whole_px,
     )

@@ -114,7 +114,8 @@ def _score(workdir: str, loaded: Loaded, split: str | None, stop: StopRequest) -
     else:
         matrix = evaluator.confusion(variables, examples, total, **watched)
     if kept:
-        name = image_scores.file_name(split, config.eval.protocol, jax.process_index())
+        protocol = tables.protocol_name(config.eval.protocol, config.eval.refine)
+        name = image_scores.file_name(split, protocol, jax.process_index())
         kept.save(epath.Path(workdir) / name, matrix)
     return tables.make_report(
         matrix,

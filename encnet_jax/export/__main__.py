@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> None:
     from encnet_jax.inference.model import load
 
     # Where there is no bfloat16, and so that all runtimes compute alike.
-    fields = {"model.dtype": "float32"} if values.format != "hub" else {}
+    fields = {"model.dtype": "float32", "eval.refine": "none"}
+    fields = {} if values.format == "hub" else fields
     model = load(values.workdir, values.checkpoint, protocol="single", fields=fields)
     if values.format == "hub":
         from encnet_jax.export import hub

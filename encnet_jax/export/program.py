@@ -23,6 +23,7 @@ class Program(NamedTuple):
         outputs: names: 'labels' uint8[B, height, width], 'logits' f32[B, h, w, C] at
             the network's resolution, and perhaps 'scores' f32[B, height, width, C].
         rows, columns: f32[height, h], f32[width, w] that upsample the logits.
+        of_probabilities: their softmax is upsampled instead; see eval.upsampled.
     """
 
     run: Callable[[jax.Array], dict[str, jax.Array]]
@@ -31,6 +32,7 @@ class Program(NamedTuple):
     outputs: tuple[str, ...]
     rows: np.ndarray
     columns: np.ndarray
+    of_probabilities: bool = False
 
 
 def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
@@ -46,28 +48,38 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
     probe = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
     _, h, w, _ = jax.eval_shape(model.apply_fn, variables, probe).shape
     align_corners = model.config.model.align_corners
+    of_probabilities = model.config.eval.upsampled == "probabilities"
     rows = interpolation_matrix(height, h, align_corners)
     columns = interpolation_matrix(width, w, align_corners)
 
     def run(images: jax.Array) -> dict[str, jax.Array]:
         logits = model.apply_fn(variables, images).astype(jnp.float32)
+        maps = jax.nn.softmax(logits, axis=-1) if of_probabilities else logits
         labels, shares = [], []
         for block in np.array_split(rows, _ROW_BLOCKS):
-            x = apply_rows_and_columns(logits, jnp.asarray(block), jnp.asarray(columns))
+            x = apply_rows_and_columns(maps, jnp.asarray(block), jnp.asarray(columns))
             labels.append(class_ids(x))
             if scores:
-                shares.append(jax.nn.softmax(x, axis=-1))
+                shares.append(x if of_probabilities else jax.nn.softmax(x, axis=-1))
         found = {"labels": jnp.concatenate(labels, axis=1), "logits": logits}
         return found | ({"scores": jnp.concatenate(shares, axis=1)} if scores else {})
 
     outputs = ("labels", "logits", "scores") if scores else ("labels", "logits")
-    return Program(run, height, width, outputs, rows, columns)
+    return Program(run, height, width, outputs, rows, columns, of_probabilities)
 
 
-def native_logits(
+def native_scores(
     program: Program, logits: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (rows, their logits f32[rows, width, C]) of one image's f32[h, w, C]."""
+    """Yields (rows, what decides their labels f32[rows, width, C]) of an image.
+
+    Args:
+        program: of the image's size.
+        logits: f32[h, w, C].
+    """
+    if program.of_probabilities:
+        logits = np.exp(logits - logits.max(-1, keepdims=True))
+        logits /= logits.sum(-1, keepdims=True)
     step = -(-program.height // _ROW_BLOCKS)
     wide = np.einsum("Ww,hwc->hWc", program.columns, logits)
     for top in range(0, program.height, step):

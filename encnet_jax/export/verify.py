@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from encnet_jax.errors import UserError
-from encnet_jax.export.program import Program, native_logits
+from encnet_jax.export.program import Program, native_scores
 
 MARGIN = 1e-3  # Of the range of logits: between closer ones either may win.
 LEAST_EQUAL = 0.999
@@ -55,14 +55,15 @@ def compare(
     theirs = _run(file, runtime, images)
     ours, seconds = _run_here(program, images)
     scale = np.ptp(ours["logits"])
+    apart = MARGIN * (1 if program.of_probabilities else scale)
     equal, clear = 0, 0
     for mine, labels in zip(ours["logits"], theirs["labels"], strict=True):
-        for rows, logits in native_logits(program, mine):
-            differ = labels[rows] != np.argmax(logits, axis=-1)
-            second, best = np.partition(logits, -2, axis=-1)[..., -2:].transpose(
+        for rows, scores in native_scores(program, mine):
+            differ = labels[rows] != np.argmax(scores, axis=-1)
+            second, best = np.partition(scores, -2, axis=-1)[..., -2:].transpose(
                 2, 0, 1
             )
-            clear += int(np.sum(differ & (best - second > MARGIN * scale)))
+            clear += int(np.sum(differ & (best - second > apart)))
             equal += int(np.sum(~differ))
     return Comparison(
         equal=equal / theirs["labels"].size,

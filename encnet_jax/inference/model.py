@@ -16,9 +16,10 @@ from encnet_jax.inference import folder, pixels, reading
 from encnet_jax.inference.reading import ImageLike
 from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
-from encnet_jax.preprocess import normalise
+from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import logits_from_pixels
+from encnet_jax.scoring.protocols.whole_images import of_shares
 
 WHOLE_PX = 2048 * 2048  # Larger images go through the network in tiles.
 _BATCHES_AHEAD = 4  # Among so many batches' images those of one size are gathered.
@@ -103,7 +104,7 @@ class Model:
         self._batch_size = max(1, (batch_size or count) // count) * count
         self._whole_px = whole_px
         network = tasks.of(config).build_model(config, info.num_classes, None)
-        self.apply_fn = logits_from_pixels(network, normalise)
+        self.apply_fn = logits_from_pixels(network, PIXELS[config.model.pixels])
         self._programs: dict[Callable, tuple] = {}
 
     @overload
@@ -205,12 +206,14 @@ class Model:
             yield from ((example, found.pop(i)) for i, example in enumerate(some))
 
     def _in_tiles(self, image, pixel_fn, done) -> dict[str, np.ndarray]:
-        if self.config.eval.protocol != "single":
+        settings = self.config.eval
+        if (settings.protocol, settings.refine) != ("single", "none"):
             height, width = image.shape[:2]
             raise UserError(
                 f"an image of {width}x{height} pixels is labelled in tiles, by the"
-                f" protocol 'single' alone; the protocol is"
-                f" {self.config.eval.protocol!r}: choose 'single', or raise whole_px"
+                " protocol 'single' alone, not refined; the protocol is"
+                f" {settings.protocol!r}, refined {settings.refine!r}: change them, or"
+                " raise whole_px"
             )
         _, tiles = self._made(pixel_fn)
         return tiles.describe(self.variables, image, done)
@@ -227,9 +230,10 @@ class Model:
                 self._devices,
                 pixel_fn,
             )
+            maps, are_probabilities = protocols.upsampled(self.apply_fn, config)
             tiles = Tiles(
-                self.apply_fn,
-                pixel_fn,
+                maps,
+                of_shares(pixel_fn) if are_probabilities else pixel_fn,
                 scale=config.data.input_scale,
                 bucket=config.eval.bucket,
                 align_corners=config.model.align_corners,

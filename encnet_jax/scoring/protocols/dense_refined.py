@@ -100,9 +100,7 @@ class DenseRefined:
             yield members, self._refine(total, *placed, self._params)
 
 
-def make_refine(
-    settings, devices: list, pixel_fn: Callable = labels_only
-) -> Callable:
+def make_refine(settings, devices: list, pixel_fn: Callable = labels_only) -> Callable:
     """Returns the compiled refined_ids over devices; parameters are shared."""
     return jax.pmap(
         partial(
