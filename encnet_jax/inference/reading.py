@@ -74,8 +74,9 @@ def _check_size(picture: Image.Image, max_pixels: int, path) -> None:
 
 def _from_pillow(picture: Image.Image, value_range, name: str) -> np.ndarray:
     # A telephone's MPO has the picture first, then views of it for other uses.
-    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-        raise UserError(f"{name}: {picture.n_frames} frames, wanted a still image")
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":
+        raise UserError(f"{name}: {frames} frames, wanted a still image")
     modes = "RGB", "L", "P", "1", "I;16", "I;16B", "I;16L", "I", "F"
     if picture.mode not in modes or "transparency" in picture.info:
         raise UserError(

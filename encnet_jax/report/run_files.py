@@ -85,7 +85,8 @@ def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict
     if split is None and protocol is None:
         wanted = r"report\.json"
     else:
-        wanted = rf"report-{split or r'.+'}-{protocol or r'.+'}\.json"
+        named = (re.escape(split or ""), re.escape(protocol or ""))
+        wanted = "report-{}-{}".format(*(name or ".+" for name in named)) + r"\.json"
     found = sorted(name for name in names if re.fullmatch(wanted, name))
     if not found:
         there = ", ".join(sorted(names)) or "no reports"
