@@ -4,10 +4,8 @@ python eval.py --workdir runs/camvid --protocol release
 python eval.py --workdir runs/voc --submission voc2012 --output results.tgz
 """
 
-import sys
-
 from encnet_jax import cli
 from encnet_jax.commands.eval import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -3,10 +3,8 @@
 python predict.py --workdir runs/camvid --input photos --output labelled
 """
 
-import sys
-
 from encnet_jax import cli
 from encnet_jax.commands.predict import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -4,10 +4,8 @@ python train.py --config configs/quickstart.py
 python train.py --config configs/camvid.py:fcn --config.train.epochs=40 --workdir runs/a
 """
 
-import sys
-
 from encnet_jax import cli
 from encnet_jax.commands.train import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks import measure
-from encnet_jax.losses import IGNORE_LABEL, upsampled_cross_entropy
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses import upsampled_cross_entropy
 from encnet_jax.models.resize import resize_bilinear
 
 

@@ -1,5 +1,6 @@
 """Command lines: flags, overrides, and one line for a user's mistake."""
 
+import contextlib
 import importlib
 import inspect
 import logging
@@ -9,52 +10,110 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
 
-from encnet_jax.errors import DISK_FULL, DiskFullError, UserError
+from encnet_jax import storage
+from encnet_jax.errors import DISK_FULL, UserError
+
+
+def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """Runs a command as the whole of this process, and ends the process.
+
+    After an error the interpreter is not taken down piece by piece: threads of tf.data
+    and of unfinished checkpoints may wait for ever for parts of it that are gone.
+    """
+    status = run(main, sys.argv)
+    if status:
+        _leave(status)
+    sys.exit(0)
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs main(argv) and returns its exit status; a UserError becomes one line.
+    """Runs main(argv) and returns its exit status; a mistake becomes one line.
 
-    Leaves with os._exit in two cases. In a run of several processes a normal exit would
-    wait for processes that do not know of the failure. With a full disk the threads of
-    the unfinished checkpoint would print tracebacks.
+    Errors that are nobody's mistake but the program's get a traceback. One of several
+    processes that fails ends here: the interpreter would wait at its exit for the
+    others, which know nothing of the failure.
     """
-    at_once = False
+    # Names of files may hold bytes that are no text; printing one must not fail.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return main(argv) or 0
+        status = main(argv) or 0
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        status, at_once = error.exit_status, isinstance(error, DiskFullError)
+        status = error.exit_status
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         status = 130
+    except BrokenPipeError:
+        # What reads our output, such as `head`, has ended; nothing more is printed.
+        sys.stdout = open(os.devnull, "w")
+        status = 141
     except Exception as error:
-        if getattr(error, "errno", None) in DISK_FULL:
-            print(f"error: {error}; free some space, then start again", file=sys.stderr)
-            return _leave(UserError.exit_status)
-        if not _joined():
-            raise
-        traceback.print_exc()
+        status = _unexpected(error)
+    if _joined():
+        _leave(status)
+    return status
+
+
+def _unexpected(error: Exception) -> int:
+    """Reports what no command raises on purpose; returns the exit status."""
+    reason = _of_the_machine(error)
+    if reason:
+        print(f"error: {reason}", file=sys.stderr)
+        return UserError.exit_status
+    traceback.print_exc()
+    if _joined():
         print(
             "error: one of several processes failed, perhaps because another was lost;"
             " start it again on every host: it goes on from the newest checkpoint",
             file=sys.stderr,
         )
-        status = 1
-    return _leave(status, at_once)
+    return 1
 
 
-def _leave(status: int, at_once: bool = False) -> int:
-    if at_once or _joined():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+def _of_the_machine(error: Exception) -> str | None:
+    """Returns one line for an error of disks, rights, memory or devices, or None."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
+        return storage.describe(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return (
+            f"out of memory ({text[:200] or 'on the host'}); lower train.batch_size,"
+            " data.crop_size or eval.batch_size, set model.remat, or use a larger"
+            " device"
+        )
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms and isinstance(error, (AssertionError, RuntimeError)):
+        if not _has_devices():
+            return (
+                f"JAX finds none of the devices in JAX_PLATFORMS={platforms}"
+                f" ({text[:200] or type(error).__name__}); unset it, or install JAX for"
+                " them"
+            )
+    return None
+
+
+def _has_devices() -> bool:
+    jax = sys.modules.get("jax")
+    try:
+        return jax is None or bool(jax.devices())
+    except Exception:  # JAX raises errors of several kinds, AssertionError among them.
+        return False
+
+
+def _leave(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def _joined() -> bool:
@@ -136,7 +195,9 @@ class CommandLine:
         """Defines a flag that takes a whole number, `least` or more."""
         self._define(flags.DEFINE_integer, name, default, meaning, False, least)
 
-    def number(self, name: str, meaning: str, default: float, least: float) -> None:
+    def number(
+        self, name: str, meaning: str, default: float | None = None, least: float = 0.0
+    ) -> None:
         """Defines a flag that takes a number, `least` or more."""
         self._define(flags.DEFINE_float, name, default, meaning, False, least)
 

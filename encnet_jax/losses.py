@@ -8,9 +8,8 @@ import numpy as np
 import optax
 
 from encnet_jax.crf import piecewise, potentials
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import interpolation_matrix, sample_positions
-
-IGNORE_LABEL = 255
 
 
 def upsampled_cross_entropy(

@@ -10,12 +10,11 @@ where it was stopped: finished runs are not repeated.
 import ast
 import json
 import statistics
-import sys
 
 import jax
 from etils import epath
 
-from encnet_jax import cli, tasks
+from encnet_jax import cli, storage, tasks
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
@@ -141,9 +140,7 @@ def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
         scores = " | ".join(_cell(each, name) for name in names)
         lines.append(f"| {each['value']} | {scores} |")
     tables.save_report(folder / "sweep.json", {"field": field, "rows": rows})
-    unfinished = folder / "sweep.md.partial"
-    unfinished.write_text("\n".join(lines) + "\n")
-    unfinished.replace(folder / "sweep.md")
+    storage.write_whole(folder / "sweep.md", "\n".join(lines) + "\n")
     plot(folder / "sweep.png", field, rows)
 
 
@@ -226,4 +223,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -8,7 +8,7 @@ from toy_segmenter import STRIDE, ToySegmenter, random_image
 
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import object_sizes, protocols

@@ -6,9 +6,10 @@ from PIL import Image
 
 from encnet_jax import cli, pictures
 from encnet_jax.commands import predict
+from encnet_jax.data import decode
 from encnet_jax.errors import UserError
-from encnet_jax.inference import files, model
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.inference import files, model, reading
+from encnet_jax.labels import IGNORE_LABEL
 
 COLOURS = np.asarray([[10, 20, 30], [200, 100, 50], [0, 255, 0]], np.uint8)
 
@@ -17,6 +18,13 @@ class FakeModel:
     """Labels pixels by whether they are bright."""
 
     colours, step = COLOURS, 7
+
+    def __init__(self, fields):
+        limit = fields.get("data.max_megapixels", 1) * 1e6
+        self.rules = decode.ImageRules(limit, tuple(fields.get("data.value_range", ())))
+
+    def read(self, path):
+        return reading.read(path, self.rules)
 
     def describe(self, examples, pixel_fn, done):
         for example in examples:
@@ -40,7 +48,7 @@ class FakeModel:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(model, "load", lambda *args, **options: FakeModel())
+    monkeypatch.setattr(model, "load", lambda *_, fields, **options: FakeModel(fields))
     source = tmp_path / "in"
     source.mkdir()
     image = np.zeros((30, 41, 3), np.uint8)
@@ -89,16 +97,14 @@ def test_broken_images_are_reported_and_the_rest_go_on(folder, capsys):
     (folder / "broken.jpg").write_bytes(b"not an image")
     whole = (folder / "good.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
-    Image.new("RGBA", (4, 4)).save(folder / "clear.png")
     Image.new("RGB", (50, 50)).save(folder / "large.png")
-    status, _ = run(folder, "--max_pixels=1300")
+    status, _ = run(folder, "--max_megapixels=0.0013")
     captured = capsys.readouterr()
     assert status == 1
-    assert "broken.jpg: not a readable image" in captured.err
-    assert "cut.png: not a readable image" in captured.err
-    assert "clear.png: channels RGBA, wanted RGB or grey" in captured.err
-    assert "large.png: 50x50 pixels, wanted at most 1300" in captured.err
-    assert "labelled 1 of 5 images with step 7" in captured.out
+    assert "broken.jpg: cannot be decoded" in captured.err
+    assert "cut.png: cannot be decoded" in captured.err
+    assert "large.png: has 50x50 pixels; wanted at most 0.0013 million" in captured.err
+    assert "labelled 1 of 4 images with step 7" in captured.out
 
 
 def test_16_bits_want_their_range(folder, capsys):
@@ -106,7 +112,7 @@ def test_16_bits_want_their_range(folder, capsys):
     grey[:, 20:] = 3000
     Image.fromarray(grey).save(folder / "deep.png")
     assert run(folder)[0] == 1
-    assert "deep.png: values of type uint16, wanted uint8" in capsys.readouterr().err
+    assert "deep.png: is grey with more than 8 bits" in capsys.readouterr().err
     status, out = run(folder, "--value_range=0,4095")
     assert status == 0
     np.testing.assert_array_equal(

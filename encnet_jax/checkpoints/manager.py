@@ -49,7 +49,7 @@ def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
     Raises:
         UserError: there are none.
     """
-    storage.check(workdir)
+    storage.check_reachable(workdir)
     if not folder_of(workdir).exists():
         raise UserError(
             f"no checkpoints in {workdir}: train first, or name its --workdir"
@@ -90,6 +90,10 @@ class _Manager(ocp.CheckpointManager):
 
 
 def _seal(folder: epath.Path) -> None:
-    """Seals the one checkpoint under way, all written, before Orbax renames it."""
-    (path,) = (path for path in folder.iterdir() if ocp.utils.is_tmp_checkpoint(path))
-    integrity.seal(path)
+    """Seals what is under way, all written, before Orbax renames it.
+
+    There is one, unless what a killed save left could not be removed.
+    """
+    for path in folder.iterdir():
+        if ocp.utils.is_tmp_checkpoint(path):
+            integrity.seal(path)

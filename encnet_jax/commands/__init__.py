@@ -1,7 +1,7 @@
 """The console command `encnet`: the same functions as `python train.py` and so on."""
 
-import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from encnet_jax import cli
 from encnet_jax.cli import Command
@@ -14,6 +14,7 @@ COMMANDS = {
     "report": Command("encnet_jax.report.__main__", "pictures and plots of runs"),
     "plan": Command("encnet_jax.plan.__main__", "compiles for a TPU slice elsewhere"),
     "sweep": Command("encnet_jax.sweep", "one run for each value of a field"),
+    "config": Command("encnet_jax.config.__main__", "prints a configuration"),
     "data": Command("encnet_jax.data.__main__", "prepares and checks data sets"),
     "weights": Command("encnet_jax.torch_weights.__main__", "PyTorch's weights"),
 }
@@ -24,6 +25,6 @@ def main(argv: Sequence[str]) -> int | None:
     return cli.choose(argv, COMMANDS)
 
 
-def run() -> int:
-    """Runs the console command and returns its exit status."""
-    return cli.run(main, ["encnet", *sys.argv[1:]])
+def run() -> NoReturn:
+    """Runs the console command and ends the process."""
+    cli.start(lambda argv: main(["encnet", *argv[1:]]))

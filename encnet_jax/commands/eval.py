@@ -16,7 +16,7 @@ EVAL_FIELDS = {
 }
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     """Parses the flags; writes a report, or an archive for a test server."""
     line = cli.CommandLine(argv, __doc__)
     line.config()
@@ -32,12 +32,13 @@ def main(argv: Sequence[str]) -> None:
     line.string("refine", f"{refined}. Default: as trained.")
     line.string("data_dir", "Folder of prepared data sets. Default: as trained.")
     line.string("submission", "Label the test split for a server: ade20k or voc2012.")
-    line.string("output", "The archive of --submission.")
+    line.string("output", "The archive of --submission; or a folder for reports.")
     for name, meaning in EVAL_FIELDS.items():
         line.integer(name, meaning)
     values = line.parse()
     from encnet_jax.evaluate import run as run_lib
     from encnet_jax.evaluate.refine import refine_fields
+    from encnet_jax.pods import signals
 
     cli.join_processes(values)
 
@@ -51,7 +52,11 @@ def main(argv: Sequence[str]) -> None:
         config=values.config,
         fields={name: value for name, value in given.items() if value is not None},
     )
+    stop, output = signals.StopRequest(), values.output
     if values.submission:
-        run_lib.submit_run(values.workdir, values.submission, values.output, selection)
+        run_lib.submit_run(
+            values.workdir, values.submission, output, selection, stop=stop
+        )
     else:
-        run_lib.evaluate_run(values.workdir, selection)
+        run_lib.evaluate_run(values.workdir, selection, output=output, stop=stop)
+    return signals.exit_status(stop.reason)

@@ -41,6 +41,11 @@ def _data() -> ml_collections.ConfigDict:
     data.max_unreadable_share = (
         0.0  # Of the training images; more of them stop the run.
     )
+    # Millions of pixels; a larger image is refused before it is decoded.
+    data.max_megapixels = 200.0
+    # Grey images of more than 8 bits: the values that are black and white, such as
+    # (0, 65535). Empty: such images are refused.
+    data.value_range = ()
     data.crop_size = 480  # Pixels; training crops are squares of this side.
     # Classification: keep the set on the devices, augment there.
     data.on_device = False

@@ -1,6 +1,5 @@
 """Data sets from the command line: python -m encnet_jax.data COMMAND ..."""
 
-import sys
 from collections.abc import Sequence
 
 from encnet_jax import cli
@@ -20,4 +19,4 @@ def main(argv: Sequence[str]) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

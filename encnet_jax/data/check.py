@@ -8,7 +8,6 @@ the command.
 
 import collections
 import dataclasses
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,12 +15,14 @@ import numpy as np
 from tqdm import tqdm
 
 from encnet_jax import cli
-from encnet_jax.data import dataset_info, open_dataset
-from encnet_jax.data.catalogue import IGNORE_ID, DatasetInfo
+from encnet_jax.data import dataset_info, open_dataset, teachable
+from encnet_jax.data.catalogue import DatasetInfo
 from encnet_jax.data.dataset import Source
+from encnet_jax.data.decode import image_rules
 from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.sources import FolderSource
 from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
 
 _EXAMPLES_AHEAD = 16
 
@@ -33,8 +34,9 @@ class SplitReport:
     Attributes:
         pairs: Number of images, with or without a readable mask.
         sizes: (width, height) -> number of images.
-        pixels: i64[256], pixels of each train id.
-        images: i64[256], images in which each train id occurs.
+        pixels: int64[256], pixels of each train id.
+        images: int64[256], images in which each train id occurs.
+        turned: Images that their EXIF orientation mirrors or turns.
         problems: One line for each bad example, naming the file.
     """
 
@@ -42,6 +44,7 @@ class SplitReport:
     sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
     images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
+    turned: int = 0
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -64,13 +67,15 @@ def check_split(source: Source, split: str) -> SplitReport:
         report.sizes[example.image.shape[1::-1]] += 1
         report.pixels += counts
         report.images += counts > 0
+        report.turned += example.orientation != 1
     return report
 
 
 def open_source(data: Any) -> Source:
     """Opens the source of a configuration without asking that every mask be there."""
     if data.name == "folder":
-        return FolderSource(dataset_info(data), data.folder, require_masks=False)
+        info, rules = dataset_info(data), image_rules(data)
+        return FolderSource(info, data.folder, rules, require_masks=False)
     return open_dataset(data).source
 
 
@@ -93,10 +98,26 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
     return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
 
 
+def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
+    """Returns notes on a split as text; adds to its problems what cannot be taught."""
+    if info.task != "segmentation" or split in info.unlabelled or not report.sizes:
+        return []
+    found = teachable.problem(info, report.pixels)
+    if found:
+        report.problems.append(found)
+    notes, absent = [], teachable.absent_classes(info, report.pixels)
+    if absent and not found:
+        some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        notes.append(f"{len(absent)} classes never occur: {some}")
+    if report.turned:
+        notes.append(f"EXIF orientation mirrors or turns {report.turned} images")
+    return [f"  note: {note}" for note in notes]
+
+
 def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
     lines = [f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}"]
     total = max(report.pixels.sum(), 1)
-    for i, name in [*enumerate(info.class_names), (IGNORE_ID, "(ignored)")]:
+    for i, name in [*enumerate(info.class_names), (IGNORE_LABEL, "(ignored)")]:
         pixels, share = report.pixels[i], report.pixels[i] / total
         lines.append(
             f"  {i:>3}  {name:<16} {pixels:>14,} {share:>8.3%} {report.images[i]:>7}"
@@ -113,11 +134,17 @@ def main(argv: Sequence[str]) -> int:
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):
         report = check_split(source, split)
-        print(describe(info, split, report))
+        notes = judge(info, split, report)
+        print("\n".join([describe(info, split, report), *notes]))
         found_problems |= bool(report.problems)
+    data = flags.config.data
+    same = teachable.shared_files(source, data.train_split, data.val_split)
+    if same:
+        print(f"problem: {same}")
+        found_problems = True
     print("problems found" if found_problems else "no problems found")
     return int(found_problems)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -7,7 +7,6 @@ DIR/images holds what predict.py takes, DIR/labels the truth to compare with.
 
 import itertools
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from etils import epath
@@ -68,4 +67,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

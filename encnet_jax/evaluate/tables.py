@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
+from encnet_jax import storage, tasks
 from encnet_jax.pods import parallel
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix
@@ -72,6 +72,7 @@ def make_report(
         "split": split,
         "images": num_images,
         **measures.counted,
+        "not_finite_pixels": matrix.not_finite,
         "protocol": {
             "name": protocol,
             **{
@@ -125,9 +126,7 @@ def report_name(split: str, protocol: str) -> str:
 
 def save_report(path, report: dict) -> None:
     """Writes the report as JSON, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(path)
+    storage.write_whole(path, json.dumps(report, indent=2) + "\n")
 
 
 def _percent(score: float | None) -> str:
@@ -151,6 +150,11 @@ def format_report(report: dict) -> str:
         if isinstance(value, float):
             lines.append(f"{name}: {100 * value:.2f} %")
     lines.append(f"rule: {report['rule']}")
+    if report.get("not_finite_pixels"):
+        lines.append(
+            f"warning: the scores of {report['not_finite_pixels']} labelled pixels (or"
+            " images) were NaN or infinite; they are not counted above"
+        )
     fields = dict(report["protocol"])
     protocol = f"protocol {fields.pop('name')}"
     protocol += "".join(f", {name}={value}" for name, value in fields.items())

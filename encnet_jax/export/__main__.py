@@ -10,13 +10,12 @@ counts; one that computes something else is removed.
 import json
 import pathlib
 import re
-import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from encnet_jax import cli
+from encnet_jax import cli, storage
 from encnet_jax.errors import UserError
 
 FORMATS = ("stablehlo", "onnx", "hub")
@@ -86,7 +85,7 @@ def write_file(model, values) -> None:
             )
         described = sidecar.describe(model, made, values.format, found, platforms)
         beside = output.with_name(output.name + ".json")
-        beside.write_text(json.dumps(described, indent=2) + "\n")
+        storage.write_whole(beside, json.dumps(described, indent=2) + "\n")
         unfinished.replace(output)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -127,4 +126,4 @@ def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

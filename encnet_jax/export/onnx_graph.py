@@ -222,6 +222,12 @@ def _rsqrt(graph, inputs, shape, params, equation):
     return graph.add("Reciprocal", [root], root.shape)
 
 
+def _is_finite(graph, inputs, shape, params, equation):
+    kinds = [graph.add(op, inputs, inputs[0].shape) for op in ("IsNaN", "IsInf")]
+    either = graph.add("Or", kinds, inputs[0].shape)
+    return graph.add("Not", [either], either.shape)
+
+
 def _cast(graph, inputs, shape, params, equation):
     from onnx import helper
 
@@ -400,6 +406,7 @@ ELEMENTWISE = {
     "lt": _elementwise("Less"),
     "le": _elementwise("LessOrEqual"),
     "rsqrt": _rsqrt,
+    "is_finite": _is_finite,
     "integer_pow": _power,
     "square": lambda graph, inputs, *_: graph.add("Mul", inputs * 2, inputs[0].shape),
     "convert_element_type": _cast,

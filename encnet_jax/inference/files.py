@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from etils import epath
@@ -10,22 +9,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from encnet_jax import pictures, storage
+from encnet_jax.data import decode
 from encnet_jax.errors import UserError
-from encnet_jax.inference import pixels, reading
+from encnet_jax.inference import pixels
 from encnet_jax.inference.model import Model
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _STRIP = 256  # Rows of an overlay that are mixed at a time.
-
-
-class Reading(NamedTuple):
-    """How files are read; see inference.reading.read."""
-
-    max_pixels: int = reading.MAX_PIXELS
-    value_range: tuple[float, float] | None = None
-
-
-AS_USUAL = Reading()
 
 
 def prepare(source: str, output: str) -> list[epath.Path]:
@@ -46,7 +35,6 @@ def predict_files(
     output: str,
     *,
     top: int = 0,
-    read: Reading = AS_USUAL,
 ) -> int:
     """Writes STEM_ids.png, STEM_colour.png and STEM_overlay.png for each image.
 
@@ -62,7 +50,6 @@ def predict_files(
         paths: images with different stems.
         output: folder that is there; may be in a bucket.
         top: classes to keep of every pixel; 0 for the label alone.
-        read: limits and range of what is read.
 
     Returns:
         Exit status: 0, or 1 if an image could not be read (the others are done).
@@ -72,7 +59,7 @@ def predict_files(
     broken: list[str] = []
     done = 0
     with tqdm(total=len(paths), desc="predict", unit="image") as bar:
-        examples = _read_all(paths, read, broken)
+        examples = _read_all(model, paths, broken)
         for example, found in model.describe(examples, pixel_fn, bar.update):
             for name, write in outputs(example["image"], found, model.colours):
                 write(folder / f"{example['id']}_{name}")
@@ -138,9 +125,11 @@ def list_images(source: epath.Path) -> list[epath.Path]:
         raise UserError(f"--input {source} does not exist")
     if source.is_file():
         return [source]
-    paths = sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = decode.list_images(source)
     if not paths:
-        raise UserError(f"no images in {source}; known suffixes: {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"no images in {source}; known suffixes: {', '.join(decode.SUFFIXES)}"
+        )
     stems = [p.stem for p in paths]
     twice = {s for s in stems if stems.count(s) > 1}
     if twice:
@@ -151,11 +140,11 @@ def list_images(source: epath.Path) -> list[epath.Path]:
 
 
 def _read_all(
-    paths: list[epath.Path], read: Reading, broken: list[str]
+    model: Model, paths: list[epath.Path], broken: list[str]
 ) -> Iterator[dict]:
     for path in paths:
         try:
-            image = reading.read(path, **read._asdict())
+            image = model.read(path)
         except UserError as error:
             broken.append(str(error))
             continue

@@ -10,6 +10,7 @@ import numpy as np
 
 from encnet_jax import tasks
 from encnet_jax.data import dataset_info
+from encnet_jax.data.decode import image_rules
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.inference import folder, pixels, reading
@@ -146,7 +147,7 @@ class Model:
 
     def _results(self, images: Iterable[ImageLike], scores: bool) -> Iterator[Result]:
         pixel_fn = pixels.everything if scores else pixels.confidence
-        read = ({"image": reading.read(image)} for image in images)
+        read = ({"image": self.read(image)} for image in images)
         for example, found in self.describe(read, pixel_fn):
             yield Result(
                 example["image"],
@@ -156,6 +157,10 @@ class Model:
                 self.colours,
                 found.get("scores"),
             )
+
+    def read(self, image: ImageLike) -> np.ndarray:
+        """Returns uint8[H, W, 3], under the limits of the run's data; see reading."""
+        return reading.read(image, image_rules(self.config.data))
 
     def is_tiled(self, image: np.ndarray) -> bool:
         """Tells whether an image [H, W, 3] is too large to be labelled whole."""

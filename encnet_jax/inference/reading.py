@@ -1,112 +1,72 @@
 """Images from arrays, Pillow and files, as networks take them; others are refused."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
 from etils import epath
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from encnet_jax import storage
+from encnet_jax.data import decode
+from encnet_jax.data.decode import DEFAULT_RULES, ImageRules
 from encnet_jax.errors import UserError
 
 ImageLike: TypeAlias = np.ndarray | Image.Image | str | os.PathLike
-MAX_PIXELS = 200_000_000  # A small file may claim to be a picture of any size.
 
 
-def read(
-    source: ImageLike,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    value_range: tuple[float, float] | None = None,
-) -> np.ndarray:
+def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
     """Returns uint8[H, W, 3], red, green, blue.
 
-    Grey images get three equal channels. A file's EXIF orientation is applied.
+    Files are decoded as training decodes them; see data.decode. Grey images get three
+    equal channels, transparency is dropped, EXIF orientation is applied.
 
     Args:
         source: [H, W, 3] or [H, W] of any real type, a picture of Pillow, or the path
             of a file, perhaps in a bucket.
-        max_pixels: of a file; larger ones are not decoded.
-        value_range: (black, white) of arrays and grey pictures that are not of 8 bits.
+        rules: how large a file may be, and the range of what has not 8 bits.
 
     Raises:
-        UserError: an unreadable or too large file, several frames, more than three
-            channels, values of another range, or an array of another shape.
+        UserError: an unreadable or too large file, several frames, values of another
+            range, or an array of another shape.
     """
     if isinstance(source, np.ndarray):
-        return _three_channels(_in_range(source, value_range, "the array"), "the array")
+        return _three_channels(_of_8_bits(source, rules, "the array"), "the array")
     if isinstance(source, Image.Image):
-        return _from_pillow(source, value_range, "the picture")
+        return _from_pillow(source, rules)
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(
             f"an image is a {type(source).__name__}, wanted an array, a PIL image or a"
             " path"
         )
-    path = epath.Path(source)
     try:
-        with path.open("rb") as file, _no_limit(), Image.open(file) as picture:
-            _check_size(picture, max_pixels, path)
-            return _from_pillow(picture, value_range, str(path))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: not a readable image ({error})") from None
+        encoded = epath.Path(source).read_bytes()
+    except OSError as error:
+        raise UserError(storage.describe(error, source)) from None
+    return decode.decode_image(encoded, os.fspath(source), rules)
 
 
-@contextlib.contextmanager
-def _no_limit() -> Iterator[None]:
-    """Leaves the limit to _check_size: Pillow's own has no field and no one line."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
-def _check_size(picture: Image.Image, max_pixels: int, path) -> None:
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise UserError(
-            f"{path}: {width}x{height} pixels, wanted at most {max_pixels}"
-            " (max_pixels); raise it if you trust the file"
-        )
-
-
-def _from_pillow(picture: Image.Image, value_range, name: str) -> np.ndarray:
-    # A telephone's MPO has the picture first, then views of it for other uses.
+def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
     frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":
-        raise UserError(f"{name}: {frames} frames, wanted a still image")
-    modes = "RGB", "L", "P", "1", "I;16", "I;16B", "I;16L", "I", "F"
-    if picture.mode not in modes or "transparency" in picture.info:
-        raise UserError(
-            f"{name}: channels {picture.mode}, wanted RGB or grey: remove the"
-            " transparency or convert it first"
-        )
-    # Pillow would drop the lower half of such colours without a word.
-    if picture.mode == "RGB" and any("16" in str(tile) for tile in _tiles(picture)):
-        raise UserError(f"{name}: 16 bits for each colour, wanted 8: convert it first")
-    ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode in ("RGB", "P", "1"):
+    if frames > 1 and picture.format != "MPO":  # Whose first one is the photograph.
+        raise UserError(f"the picture has {frames} frames, wanted a still image")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode[0] not in "IF":  # Not grey of 16 bits, 32 bits or floats.
         return np.asarray(picture.convert("RGB"))
-    return _three_channels(_in_range(np.asarray(picture), value_range, name), name)
+    values = _of_8_bits(np.asarray(picture), rules, "the picture")
+    return _three_channels(values, "the picture")
 
 
-def _tiles(picture: Image.Image) -> list:
-    """Returns how Pillow unpacks each part of a file, 'RGB;16B' for instance."""
-    return [tile[3] for tile in getattr(picture, "tile", [])]
-
-
-def _in_range(array: np.ndarray, value_range, name: str) -> np.ndarray:
+def _of_8_bits(array: np.ndarray, rules: ImageRules, name: str) -> np.ndarray:
     """Returns uint8 values; others are mapped from their range."""
     if array.dtype == np.uint8:
         return array
-    if value_range is None:
+    if not rules.value_range:
         raise UserError(
-            f"{name}: values of type {array.dtype}, wanted uint8, or the range they"
-            " have: value_range=(0, 65535)"
+            f"{name} has values of type {array.dtype}, wanted uint8, or say in"
+            " data.value_range which are black and white, for example [0, 65535]"
         )
-    black, white = value_range
+    black, white = rules.value_range
     shares = (array.astype(np.float32) - black) / (white - black)
     return np.round(255 * np.clip(shares, 0, 1)).astype(np.uint8)
 
@@ -115,5 +75,5 @@ def _three_channels(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim == 2 and array.size:
         return np.repeat(array[..., None], 3, axis=-1)
     if array.ndim != 3 or array.shape[-1] != 3 or not array.size:
-        raise UserError(f"{name}: shape {array.shape}, wanted [H, W, 3] or [H, W]")
+        raise UserError(f"{name} has shape {array.shape}, wanted [H, W, 3] or [H, W]")
     return array

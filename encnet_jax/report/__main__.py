@@ -1,6 +1,5 @@
 """Reports by name: python -m encnet_jax.report COMMAND ..."""
 
-import sys
 from collections.abc import Sequence
 
 from encnet_jax import cli
@@ -21,4 +20,4 @@ def main(argv: Sequence[str]) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -14,7 +14,7 @@ from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate.refine import refine_fields
 from encnet_jax.evaluate.tables import protocol_name
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pictures import colourise
 from encnet_jax.report import figures
 

@@ -13,7 +13,7 @@ from etils import epath
 
 from encnet_jax import cli, pictures, storage
 from encnet_jax.errors import UserError
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.report import page, run_files
 from encnet_jax.report.run_files import RunFiles
 from encnet_jax.scoring import image_scores
@@ -226,7 +226,5 @@ def main(argv: Sequence[str]) -> None:
     ]
     text = make(runs)
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".partial")
-    unfinished.write_text(text)
-    unfinished.replace(target)
+    storage.write_whole(target, text)
     print(f"{', '.join(run.name for run in runs)}: {target} ({len(text) / 1e6:.1f} MB)")

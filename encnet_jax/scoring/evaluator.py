@@ -8,7 +8,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.preprocess import PIXELS
@@ -141,8 +142,9 @@ class Evaluator:
             watch: called with each example of this process, its pairs int64[C, C], and
                 a function that fetches its labels uint8[H, W] from the device.
         """
-        counts = self._sum(variables, self._viewed(examples), ("label",), total, watch)
-        return ConfusionMatrix.from_counts(counts[0])
+        viewed = self._viewed(examples)
+        counts, labelled = self._sum(variables, viewed, ("label",), total, watch)
+        return _matrix(counts[0], labelled)
 
     def confusion_by_size(
         self,
@@ -162,15 +164,18 @@ class Evaluator:
             {**e, "small": small_objects(e["label"], small_px)}
             for e in self._viewed(examples)
         )
-        counts = self._sum(variables, examples, ("label", "small"), total, watch)
-        every, small = map(ConfusionMatrix.from_counts, counts)
-        return every, small, ConfusionMatrix.from_counts(counts[0] - counts[1])
+        keys = ("label", "small")
+        counts, labelled = self._sum(variables, examples, keys, total, watch)
+        small = ConfusionMatrix.from_counts(counts[1])
+        large = ConfusionMatrix.from_counts(counts[0] - counts[1])
+        return _matrix(counts[0], labelled), small, large
 
     def predict(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[dict, np.ndarray]]:
         """Yields (example, uint8[H, W] class ids), in the order batches fill up.
 
+        Pixels without finite scores have the id IGNORE_LABEL; see check_finite.
         Examples come back as the protocol views them.
         """
         for members, ids in self._protocol.ids(variables, self._viewed(examples)):
@@ -193,18 +198,23 @@ class Evaluator:
         """
         return self._make_scorer().scores(variables, self._viewed(examples))
 
-    def _sum(self, variables, examples, keys, total, watch) -> np.ndarray:
-        """Returns int64[len(keys), C, C] over the examples of all processes."""
+    def _sum(self, variables, examples, keys, total, watch) -> tuple[np.ndarray, int]:
+        """Returns int64[len(keys), C, C] and the labelled pixels, of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
-        counts, pending = np.zeros(shape, np.int64), []
+        counts, pending, labelled = np.zeros(shape, np.int64), [], 0
         with progress_bar(total) as bar:
             for members, ids in self._protocol.ids(variables, examples):
                 # Fetched one batch later, so that the devices always have work.
                 counts += _fetch(pending, watch)
                 pairs = [self._count(self._labels(members, k, ids), ids) for k in keys]
                 pending = [(members, ids, pairs)]
+                labelled += sum(
+                    np.count_nonzero(member["label"] != IGNORE_LABEL)
+                    for member in members
+                )
                 bar.update(len(members))
-        return sum_over_processes(counts + _fetch(pending, watch))
+        counts = sum_over_processes(counts + _fetch(pending, watch))
+        return counts, int(sum_over_processes(np.array([labelled]))[0])
 
     def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
         return map(self._protocol.view, examples)
@@ -218,6 +228,22 @@ class Evaluator:
             label = member[key]
             row[: label.shape[0], : label.shape[1]] = label
         return parallel.shard(labels, self.devices)
+
+
+def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
+    matrix = ConfusionMatrix.from_counts(counts)
+    matrix.not_finite = labelled - int(counts.sum())
+    return matrix
+
+
+def check_finite(ids: np.ndarray, name: str) -> None:
+    """Raises UserError where class ids uint8[H, W] say that scores were not finite."""
+    wrong = np.count_nonzero(ids == IGNORE_LABEL)
+    if wrong:
+        raise UserError(
+            f"{name}: the scores of {wrong} of {ids.size} pixels are NaN or infinite,"
+            " which is no class; choose another --checkpoint, or model.dtype float32"
+        )
 
 
 def _fetch(pending: list, watch: Watch | None) -> np.ndarray | int:

@@ -1,13 +1,14 @@
 """What evaluation keeps of single images: their counts, and the best and the worst."""
 
 import heapq
-import io
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from etils import epath
 from PIL import Image
 
+from encnet_jax import storage
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
 KEEP = 4  # Best images, and as many worst ones.
@@ -73,11 +74,7 @@ class ImageScores:
                 arrays[f"{name}{place}"] = np.asarray(number)
                 for kind, pixels in zip(KINDS, maps, strict=True):
                     arrays[f"{name}{place}_{kind}"] = pixels
-        content = io.BytesIO()
-        np.savez_compressed(content, **arrays)
-        unfinished = path.with_name(path.name + ".partial")
-        unfinished.write_bytes(content.getvalue())
-        unfinished.replace(path)
+        storage.write_whole(path, partial(np.savez_compressed, **arrays))
 
 
 KINDS = ("image", "label", "prediction")

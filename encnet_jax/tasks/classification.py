@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from encnet_jax.errors import UserError
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models import cifar
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import CIFAR_MEAN, normalise
@@ -20,6 +20,7 @@ from encnet_jax.scoring.evaluator import (
     sum_over_processes,
 )
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
+from encnet_jax.scoring.protocols.whole_images import class_ids
 from encnet_jax.tasks.task import Measures, Task
 
 
@@ -57,7 +58,7 @@ def count_step(
 ) -> jax.Array:
     """Returns int32[C, C] pairs (label, prediction) of a batch with label uint8[B]."""
     outputs = model.apply(variables, normalise(batch["image"]), train=False)
-    predictions = jnp.argmax(outputs["logits"], axis=-1)
+    predictions = class_ids(outputs["logits"])
     return count_pairs(batch["label"], predictions, num_classes)
 
 
@@ -87,14 +88,18 @@ class ImageEvaluator:
             total: of all processes, for the progress bar; None shows none.
         """
         examples = iter(examples)
-        counts = np.zeros((self.num_classes, self.num_classes), np.int64)
+        counts, images = np.zeros((self.num_classes, self.num_classes), np.int64), 0
         with progress_bar(total) as bar:
             while members := tuple(itertools.islice(examples, self._batch_size)):
                 batch = _stack(members, self._batch_size)
                 pairs = self._count(variables, parallel.shard(batch))
                 counts += np.asarray(pairs, np.int64).sum(0)
+                images += len(members)
                 bar.update(len(members))
-        return ConfusionMatrix.from_counts(sum_over_processes(counts))
+        matrix = ConfusionMatrix.from_counts(sum_over_processes(counts))
+        images = sum_over_processes(np.array([images]))
+        matrix.not_finite = int(images[0]) - int(matrix.counts.sum())
+        return matrix
 
     def predict(self, variables: dict, examples: Iterable[dict]):
         """Refuses: there are no label maps to draw."""

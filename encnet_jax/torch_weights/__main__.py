@@ -1,6 +1,5 @@
 """python -m encnet_jax.torch_weights import|export: weight files in and out."""
 
-import sys
 from collections.abc import Sequence
 
 from encnet_jax import cli
@@ -80,7 +79,7 @@ def export_weights(argv: Sequence[str]) -> None:
     values = line.parse()
     step = values.checkpoint
     if step is not None and step != "best":
-        if not step.isdigit():
+        if not step.isdecimal():
             raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
         step = int(step)
     variables, config = read.restore_variables(values.workdir, step)
@@ -100,4 +99,4 @@ def export_weights(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -1,5 +1,6 @@
 """Training from configuration to checkpoints: set-up, and the loop around the step."""
 
+import contextlib
 import time
 
 import jax
@@ -7,6 +8,7 @@ import jax
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.checkpoints.checkpointer import Checkpointer
+from encnet_jax.data import teachable
 from encnet_jax.pods import parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
@@ -38,6 +40,7 @@ def train(config, workdir: str) -> None:
     dataset = tasks.open_dataset(config)
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
+    teachable.check(dataset, config.data.train_split, config.data.val_split)
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
     if config.data.keep_last_batch:
         last = num_examples % config.train.batch_size
@@ -53,6 +56,8 @@ def train(config, workdir: str) -> None:
             saved = config_lib.completed(checkpointer.saved_config())
             workdir_lib.check_same_config(workdir, saved, config)
         workdir_lib.save_config(workdir, config)
+        if jax.process_index() == 0:
+            print("\n".join(config_lib.differences(config)))
         parts = set_up(config, dataset.info.num_classes, checkpointer)
         start_step = int(parts.state.step)
         batches = dataset.train_batches(
@@ -64,6 +69,7 @@ def train(config, workdir: str) -> None:
             process_count=jax.process_count(),
         )
         with (
+            contextlib.closing(batches),  # Threads that read must end with the run.
             Logbook(workdir, config.train, start_step=start_step) as logbook,
             StepTracer(config.profile, workdir, logbook) as tracer,
         ):

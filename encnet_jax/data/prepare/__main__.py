@@ -8,7 +8,6 @@ docs/datasets.md says where each data set can be had.
 
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from encnet_jax import cli, storage
@@ -27,7 +26,7 @@ def prepare(
     Args:
         name: Of the catalogue.
         source: One or several archives or folders, or a folder of archives; None for
-            data sets that are generated or can be downloaded.
+            data sets that can be downloaded.
         data_dir: Where prepared data sets lie.
 
     Raises:
@@ -46,7 +45,7 @@ def prepare(
     for path in sources:
         if not storage.local_path(path, "--source").exists():
             raise UserError(f"--source {path}: no such file or folder")
-    if not sources and name not in builders.GENERATED:
+    if not sources:
         sources = _downloaded(info, data_dir)
     builders.download_and_prepare(builder, sources)
     stored = builder.info.splits
@@ -98,4 +97,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

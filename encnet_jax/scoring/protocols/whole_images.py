@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models import inside
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
@@ -46,8 +47,14 @@ def map_native(
 
 
 def class_ids(scores: jax.Array) -> jax.Array:
-    """Returns uint8[...]: the class of the largest of scores [..., C]."""
-    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    """Returns uint8[...]: the class of the largest of scores [..., C].
+
+    IGNORE_LABEL where a score is NaN or the largest is infinite: argmax would call such
+    pixels class 0, and they would be scored.
+    """
+    ids = jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    finite = jnp.isfinite(jnp.max(scores, axis=-1))
+    return jnp.where(finite, ids, jnp.uint8(IGNORE_LABEL))
 
 
 def canvas_logits(
