@@ -3,7 +3,7 @@
 import datetime
 import importlib.metadata
 
-from encnet_jax import __version__
+import encnet_jax
 from encnet_jax.export.program import Program
 from encnet_jax.export.verify import Comparison
 from encnet_jax.inference.model import Model
@@ -61,7 +61,7 @@ def describe(
         },
         "comparison": found._asdict(),
         "versions": {
-            "encnet_jax": __version__,
+            "encnet_jax": encnet_jax.__version__,
             **{name: importlib.metadata.version(name) for name in packages},
         },
         "readable": READABLE[kind],
