@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import eval as eval_cli
+from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
 from encnet_jax.checkpoints import read
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.errors import UserError
@@ -95,7 +95,7 @@ def test_comparison_names_run_and_protocol(untrained, tmp_path, capsys):
     compare.main([*arguments, "--protocol=release"])
     assert f"2 images, untrained (release): {output}" in capsys.readouterr().out
     with pytest.raises(UserError, match="2 --titles for 1 runs: give one each"):
-        compare.main([*arguments, "--titles", "a", "b"])
+        compare.main([*arguments, "--titles=a,b"])
 
 
 def test_submission_wants_its_data_set(untrained, tmp_path):
@@ -236,6 +236,6 @@ def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
         run_lib, "evaluate_run", lambda run, selection: given.append(selection)
     )
     # Too late for it here: other tests have used JAX.
-    monkeypatch.setattr(eval_cli.cli, "join_processes", lambda values: None)
+    monkeypatch.setattr(cli, "join_processes", lambda values: None)
     eval_cli.main(["eval.py", "--workdir=a", "--data_dir=b", "--small_object_px=9"])
     assert given[0].fields == {"data.data_dir": "b", "eval.small_object_px": 9}

@@ -20,9 +20,9 @@ from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.export_images import export_images
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.errors import UserError
-from encnet_jax.evaluate import predict as predict_lib
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate import submission, tables
+from encnet_jax.inference import files
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.report import events, figures
 from encnet_jax.train import loop
@@ -131,7 +131,7 @@ def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_p
     count = export_images(config.data, split="val", count=9, output=f"{bucket}/out")
     names = {path.name for path in (bucket / "out/labels").iterdir()}
     assert (count, names) == (2, {"a.png", "b.png"})
-    found = predict_lib.list_images(bucket / "out/images")
+    found = files.list_images(bucket / "out/images")
     assert [path.name for path in found] == ["a.png", "b.png"]
 
 
@@ -159,7 +159,7 @@ def test_a_bucket_that_is_not_there_is_named(server):
         with workdir_lib.locked("gs://nobucket/a"):
             pass
     for write in (
-        lambda path: predict_lib.predict_files("runs/a", "images", path),
+        lambda path: files.prepare("images", path),
         lambda path: export_images(config.data, split="val", count=1, output=path),
         lambda path: figures.save(None, f"{path}/a.png", dpi=1),
     ):

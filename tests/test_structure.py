@@ -11,7 +11,10 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "encnet_jax"
 # From the top floor to the ground: a room imports from floors below its own, and from
 # its neighbours on the same floor only where no circle comes of it.
 FLOORS = (
-    ("__main__", "sweep", "report", "plan", "export", "selftest", "api"),
+    ("__main__",),
+    ("commands",),
+    ("sweep", "report", "plan", "export", "selftest"),
+    ("inference",),
     ("train", "evaluate"),
     ("tasks", "torch_weights"),
     ("data", "scoring", "checkpoints"),

@@ -1,7 +1,6 @@
 """Orbax's manager of a run's checkpoints, set up our way."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 
 import orbax.checkpoint as ocp
@@ -32,8 +31,6 @@ def open_manager(
         item_handlers: by item name; None lets the first save or restore decide.
         options: further ones of CheckpointManagerOptions.
     """
-    # Orbax reports every file it touches, and every error before it raises it.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
     folder = folder_of(workdir)
     seal = ocp.AsyncOptions(post_finalization_callback=lambda: _seal(folder))
     return _Manager(

@@ -30,13 +30,9 @@ def main(argv: Sequence[str]) -> None:
     name, *rest = argv
     if rest and not rest[0].startswith("-"):
         rest[0] = f"--config={rest[0]}"
-    argv = [name, *rest]
-    values = cli.parse(
-        argv,
-        lambda flags: cli.define_config(flags, argv),
-        about=__doc__,
-        required=("config",),
-    )
+    line = cli.CommandLine([name, *rest], __doc__)
+    line.config(required=True)
+    values = line.parse()
     print("\n".join(lines(config_lib.resolve(values.config))))
 
 

@@ -127,12 +127,9 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Checks the data set of a configuration; returns the exit status."""
-    flags = cli.parse(
-        argv,
-        lambda flags: cli.define_config(flags, argv),
-        about=__doc__,
-        required=("config",),
-    )
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    flags = line.parse()
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):

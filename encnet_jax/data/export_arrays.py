@@ -5,7 +5,6 @@
 All images of the data set must have one size.
 """
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 
@@ -78,15 +77,11 @@ def _read(source, split: str, index: int, scale: float):
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.data.export_arrays",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", help="a prepared data set")
-    parser.add_argument("--data_dir", default="data", help="where it lies")
-    parser.add_argument("--input_scale", type=float, default=1.0, help="resize by this")
-    args = parser.parse_args(argv[1:])
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("name", "A prepared data set.")
+    line.string("data_dir", "Folder of prepared data sets.", "data")
+    line.number("input_scale", "Resize by this.", 1.0, least=0.0)
+    args = line.parse()
     files = export_arrays(
         args.name, data_dir=args.data_dir, input_scale=args.input_scale
     )

@@ -19,8 +19,9 @@ from encnet_jax.evaluate import precise_norm, submission, tables
 from encnet_jax.models.folding import fold_batch_norms
 from encnet_jax.pods import distributed, parallel
 from encnet_jax.pods.signals import Stopped, StopRequest
-from encnet_jax.scoring import protocols
+from encnet_jax.scoring import image_scores, protocols
 from encnet_jax.scoring.evaluator import check_finite, watched_examples
+from encnet_jax.scoring.image_scores import ImageScores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,8 @@ def evaluate_run(
     """Scores a checkpoint, prints the table and writes it as JSON.
 
     report.json is the newest; report-SPLIT-PROTOCOL.json stays beside those of others.
+    Scores of single images, with the best and the worst of them, are kept beside it for
+    `encnet report html`; each process writes its own images.
 
     SIGTERM or Ctrl-C in any process ends it in all; nothing is written then.
 
@@ -92,7 +95,8 @@ def evaluate_run(
     distributed.together(lambda: _check_writable(folder, workdir))
     report = None
     with _stoppable(stop) as stop:
-        report = _score(load(workdir, selection, stop=stop), selection.split, stop)
+        loaded = load(workdir, selection, stop=stop)
+        report = _score(folder, loaded, selection.split, stop)
     if report and jax.process_index() == 0:
         # Hours of work: seen first, then saved.
         print(tables.format_report(report), flush=True)
@@ -127,8 +131,10 @@ def _save(report: dict, folder: epath.Path) -> None:
     print(f"report: {folder / name}, and as report.json")
 
 
-def _score(loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
-    """Returns the report of a split."""
+def _score(
+    folder: epath.Path, loaded: Loaded, split: str | None, stop: StopRequest
+) -> dict:
+    """Returns the report of a split; keeps the scores of its images in the folder."""
     evaluator, variables, config, step = loaded
     dataset = tasks.open_dataset(config)
     split = split or config.data.val_split
@@ -137,12 +143,19 @@ def _score(loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
     dataset.num_labelled(split)
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
+    kept = ImageScores() if config.task == "segmentation" else None
+    watched = {"watch": kept.add} if kept else {}
     if small_px:
         matrix, *by_size = evaluator.confusion_by_size(
-            variables, examples, small_px, total
+            variables, examples, small_px, total, **watched
         )
     else:
-        matrix = evaluator.confusion(variables, examples, total)
+        matrix = evaluator.confusion(variables, examples, total, **watched)
+    if kept:
+        protocol = tables.protocol_name(config.eval.protocol, config.eval.refine)
+        name = image_scores.file_name(split, protocol, jax.process_index())
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.save(folder / name, matrix)
     return tables.make_report(
         matrix,
         dataset.info.class_names,
@@ -191,7 +204,6 @@ def submit_run(
         UserError: the run is of another data set, the archive would be refused, or
             several processes were started.
     """
-    parallel.enable_compilation_cache()
     server = submission.find(server_name, output or "")
     if jax.process_count() > 1:
         raise UserError("an archive is written by one process: run this on one host")

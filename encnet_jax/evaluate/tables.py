@@ -1,7 +1,11 @@
 """Scores as JSON and as a table in the terminal."""
 
+import importlib.metadata
 import json
+import platform
+import shlex
 import subprocess
+import sys
 
 import numpy as np
 
@@ -11,6 +15,7 @@ from encnet_jax.pods import parallel
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 # Scores of single classes that a report may hold, and their columns.
 _HEADINGS = {
     "iou": "IoU %",
@@ -82,6 +87,9 @@ def make_report(
         "step": step,
         "precise_norm_steps": config.eval.precise_norm_steps,
         "commit": _commit(),
+        "command": shlex.join(sys.argv),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "devices": parallel.describe_devices(),
     }
 

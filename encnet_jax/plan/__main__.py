@@ -7,10 +7,7 @@ what the compiler says of them as a table and, last, as one line of JSON.
 """
 
 import json
-import os
 import sys
-
-from absl import flags
 
 from encnet_jax import cli
 from encnet_jax.errors import UserError
@@ -22,16 +19,14 @@ GROUP = 8
 def main(argv):
     """Parses the flags, compiles, prints."""
 
-    def define(values):
-        cli.define_config(values, argv)
-        flags.DEFINE_string(
-            "topology", None, "For example v5e:2x4 or v4:2x2x1.", flag_values=values
-        )
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
+    values = line.parse()
+    import jax  # A mistyped flag is reported before.
 
-    required = ("config", "topology")
-    values = cli.parse(argv, define, about=__doc__, required=required)
     # What is here computes nothing, and libtpu must not look for chips.
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    jax.config.update("jax_platforms", "cpu")
     report = plan(values.config, values.topology, cli.config_name(values))
     print(format_report(report))
     print(json.dumps(report))

@@ -10,12 +10,9 @@ what the chip moves: it says where to look, not how long it takes.
 
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
-
-from absl import flags
 
 from encnet_jax import cli
 from encnet_jax.plan.compiled_text import num_bytes
@@ -54,14 +51,10 @@ class Instruction(NamedTuple):
 def main(argv):
     """Parses the flags, compiles, prints the largest movers."""
 
-    def define(values):
-        cli.define_config(values, argv)
-        flags.DEFINE_string(
-            "topology", None, "For example v5e:2x4 or v4:2x2x1.", flag_values=values
-        )
-
-    required = ("config", "topology")
-    values = cli.parse(argv, define, about=__doc__, required=required)
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
+    values = line.parse()
     # What is here computes nothing, and libtpu must not look for chips.
     os.environ["JAX_PLATFORMS"] = "cpu"
     from encnet_jax import config as config_lib
@@ -154,4 +147,4 @@ def format_movers(found: list[Instruction], images: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -10,12 +10,10 @@ compilers for TPUs here made every all-reduce of the step synchronous.
 
 import json
 import math
-import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
-from absl import flags
 
 from encnet_jax import cli
 from encnet_jax.errors import UserError
@@ -55,17 +53,15 @@ class Row(NamedTuple):
 def main(argv):
     """Parses the flags, lowers the step, prints a table for each chip and as JSON."""
 
-    def define(values):
-        cli.define_config(values, argv)
-        flags.DEFINE_string(
-            "plans",
-            None,
-            "File with the last lines that the plan printed for this configuration, of"
-            " slices with different images a chip; other lines are skipped.",
-            flag_values=values,
-        )
-
-    values = cli.parse(argv, define, about=__doc__, required=("config", "plans"))
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    line.string(
+        "plans",
+        "File with the last lines that the plan printed for this configuration, of"
+        " slices with different images a chip; other lines are skipped.",
+        required=True,
+    )
+    values = line.parse()
     # What is here computes nothing; the devices lend their number.
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(8, 2 * values.config.model.norm_group))
@@ -227,4 +223,4 @@ def _shown(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

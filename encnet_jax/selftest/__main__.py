@@ -9,12 +9,10 @@ line for each with the largest difference; exit status 1 if one is too large.
 
 import json
 import pathlib
-import sys
 import time
 from typing import NamedTuple
 
 import jax
-from absl import flags
 
 from encnet_jax import cli
 
@@ -61,19 +59,15 @@ class Line(NamedTuple):
 def main(argv):
     """Runs the checks and prints them; returns the exit status."""
 
-    def define(values):
-        flags.DEFINE_bool(
-            "record",
-            False,
-            "Write the numbers to compare with, for after a change of the network.",
-            flag_values=values,
-        )
-
-    values = cli.parse(argv, define, about=__doc__)
+    line = cli.CommandLine(argv, __doc__)
+    line.switch(
+        "record",
+        "Write the numbers to compare with, for after a change of the network.",
+    )
+    values = line.parse()
     began = time.monotonic()
     from encnet_jax.pods import parallel
 
-    parallel.enable_compilation_cache()
     if values.record:
         EXPECTED.write_text(json.dumps(measure(), indent=0) + "\n")
         print(f"wrote {EXPECTED}")
@@ -155,4 +149,4 @@ def machine_checks() -> list[Line]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -177,7 +177,7 @@ def _import_torch(path: epath.Path):
         import torch
     except ImportError:
         raise UserError(
-            f"{path} is a PyTorch file: install requirements-torch.txt to use it, or"
+            f"{path} is a PyTorch file: install requirements/torch.txt to use it, or"
             " use .safetensors"
         ) from None
     return torch

@@ -40,7 +40,6 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
         NotFiniteError: the loss became NaN or infinite.
     """
     account = account or TimeAccount()
-    parallel.enable_compilation_cache()
     config_lib.resolve(config)  # A wrong value is reported before a missing data set.
     dataset = tasks.open_dataset(config)
     num_examples = dataset.num_examples(config.data.train_split)

@@ -6,7 +6,6 @@ May be interrupted and repeated: an unfinished data set is never taken for a who
 docs/datasets.md says where each data set can be had.
 """
 
-import argparse
 import os
 import pathlib
 from collections.abc import Sequence
@@ -84,21 +83,11 @@ def _config(name: str) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.data.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", help=f"one of {', '.join(builders.BUILDERS)}")
-    parser.add_argument(
-        "--source", nargs="+", help="archives or folders to read, or a folder of them"
-    )
-    parser.add_argument(
-        "--data_dir",
-        default="data",
-        help="where prepared data sets lie; default: %(default)s",
-    )
-    args = parser.parse_args(argv[1:])
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("name", f"One of {', '.join(builders.BUILDERS)}.")
+    line.strings("source", "Archives or folders, or a folder of them: A,B.")
+    line.string("data_dir", "Folder of prepared data sets.", "data")
+    args = line.parse()
     counts = prepare(args.name, source=args.source, data_dir=args.data_dir)
     print("\n".join(describe_counts(named_info(args.name), counts)))
     print(
