@@ -18,7 +18,8 @@ def network(arguments, **fields):
     config = config_lib.load(f"configs/ade20k.py:{arguments}")
     narrow = {"head_channels": 16, "aux_channels": 8, "stem_width": 4}
     config.model.update(narrow | fields)
-    model = models.build(config_lib.resolve(config).model, 5)
+    config = config_lib.resolve(config)
+    model = models.build(config.model, 5)
     images = jax.random.normal(jax.random.key(1), (1, 33, 33, 3))
     variables = jax.jit(model.init)(jax.random.key(0), images)
     rng = np.random.default_rng(0)
@@ -28,7 +29,8 @@ def network(arguments, **fields):
             flat[path] = rng.uniform(0.5, 2.0, x.shape).astype(np.float32)
         elif path[-1] in ("mean", "bias"):
             flat[path] = rng.normal(0, 0.5, x.shape).astype(np.float32)
-    return model, traverse_util.unflatten_dict(flat), images
+    variables = traverse_util.unflatten_dict(flat)
+    return model, variables, images, config.model.norm_epsilon
 
 
 def left(variables, name):
@@ -36,8 +38,8 @@ def left(variables, name):
     return [path for path in flat if path.endswith(f"/{name}")]
 
 
-def check_folded(model, variables, images, rtol):
-    folded = fold_batch_norms(variables)
+def check_folded(model, variables, images, epsilon, rtol):
+    folded = fold_batch_norms(variables, epsilon)
     assert len(left(variables, "scale")) > 8
     # Those of the codewords follow no convolution.
     assert all(path.endswith("context/norm/scale") for path in left(folded, "scale"))
@@ -62,6 +64,7 @@ def check_folded(model, variables, images, rtol):
         "mmseg,fcn",
         "release,pspnet",
         "release,deeplabv3",
+        "release,duc",
         "mmseg,deeplabv3",
     ],
 )

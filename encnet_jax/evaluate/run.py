@@ -273,7 +273,7 @@ def load(
             variables, config, tasks.open_dataset(config), stop or StopRequest()
         )
     if config.task == "segmentation":
-        variables = fold_batch_norms(variables)
+        variables = fold_batch_norms(variables, config.model.norm_epsilon)
     return Loaded(evaluator, parallel.replicate(variables), config, step)
 
 

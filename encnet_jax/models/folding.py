@@ -5,12 +5,10 @@ import re
 import numpy as np
 from flax import traverse_util
 
-from encnet_jax.models.norm import SyncBatchNorm
-
 _NORM = re.compile(r"(.*_)?norm(\d*)")  # norm, norm1, shortcut_norm: conv, conv1, ...
 
 
-def fold_batch_norms(variables: dict) -> dict:
+def fold_batch_norms(variables: dict, epsilon: float) -> dict:
     """Scales every convolution by the batch norm that follows it.
 
     In evaluation a batch norm is a factor and an offset for each channel. The factor
@@ -20,6 +18,7 @@ def fold_batch_norms(variables: dict) -> dict:
     Args:
         variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. Not of the
             networks for CIFAR-10, whose batch norms come before their convolutions.
+        epsilon: of the network, model.norm_epsilon.
 
     Returns:
         The same for `apply(..., train=False)`, NumPy arrays; no `scale`, `mean` and
@@ -36,7 +35,7 @@ def fold_batch_norms(variables: dict) -> dict:
             np.asarray(stats.pop((*norm, name)), np.float64) for name in ("mean", "var")
         )
         scale = np.asarray(params.pop(path), np.float64)
-        factor = scale / np.sqrt(var + SyncBatchNorm.epsilon)
+        factor = scale / np.sqrt(var + epsilon)
         kernel, bias = params[kernel_path], params[(*norm, "bias")]
         params[kernel_path] = (np.asarray(kernel) * factor).astype(np.float32)
         params[(*norm, "bias")] = (np.asarray(bias) - mean * factor).astype(np.float32)
