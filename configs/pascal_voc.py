@@ -51,7 +51,9 @@ def get_config(arguments=""):
     }
     recipes.apply(config, arguments, words)
     if config.architecture == "release" and config.data.train_split == "train":
-        # The released code's own setting for VOC without SBD.
+        # The released code's own setting for VOC without SBD, where it also trains on
+        # the validation images.
+        config.data.train_split = "trainval"
         config.optim.base_lr = 0.0001
         config.train.epochs = 50.0
     return config

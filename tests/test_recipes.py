@@ -146,6 +146,11 @@ RECIPES = {
     | {"model.reference_positions": 60 * 60},
     "ade20k:with_val": TUNED | schedule(0.01, 20, "ade20k", "trainval", ""),
     "ade20k:release": RELEASE_2018 | schedule(0.01, 120, "ade20k"),
+    "ade20k:release,resnet101": RELEASE_2018
+    | schedule(0.01, 120, "ade20k")
+    | {"model.backbone": "resnet101"}
+    | dict.fromkeys(("data.crop_size", "eval.crop_size"), 576)
+    | dict.fromkeys(("data.augment.base_size", "eval.base_size"), 640),
     "ade20k:release_head": RELEASE_HEAD | schedule(0.004, 180, "ade20k"),
     "pascal_context": TUNED | schedule(0.001, 50, CONTEXT),
     "pascal_context:background": TUNED | schedule(0.001, 50, "pascal_context60"),
@@ -160,10 +165,10 @@ RECIPES = {
     | schedule(0.001, 50, VOC, "train_aug")
     | LATERAL,
     "pascal_voc:release,finetune": RELEASE_2018
-    | schedule(0.0001, 50, VOC, "train", "")
+    | schedule(0.0001, 50, VOC, "trainval", "")
     | LATERAL,
     "pascal_voc:finetune,release_head": RELEASE_HEAD
-    | schedule(0.0001, 50, VOC, "train", "")
+    | schedule(0.0001, 50, VOC, "trainval", "")
     | LATERAL,
     "pascal_voc:release_head": RELEASE_HEAD
     | schedule(0.001, 80, VOC, "train_aug")
