@@ -63,3 +63,31 @@ def test_both_networks_of_a_pair_start_alike(monkeypatch, capsys):
     monkeypatch.setattr("torch.compile", lambda function: function)
     rows = run("inference", monkeypatch, capsys, **sizes)
     assert rows["settings"]["agreement"] == 1
+
+
+def test_faults_report_goodput_and_recovery(tmp_path):
+    from benchmarks import faults
+    from encnet_jax.train import starts
+    from encnet_jax.train.account import PARTS
+
+    def start(from_step, to_step, lost_s, **seconds):
+        seconds = {name.replace("_", "-"): x for name, x in seconds.items()}
+        return starts.Start(
+            from_step, to_step, dict.fromkeys(PARTS, 0.0) | seconds, lost_s
+        )
+
+    quiet, shot = tmp_path / "quiet", tmp_path / "shot"
+    for folder in (quiet, shot):
+        folder.mkdir()
+    starts.write(str(quiet), [start(0, 100, 0.0, steps=30.0, start_up=10.0)])
+    several = [
+        start(0, 50, 0.0, steps=15.0, start_up=10.0),
+        start(40, 40, 3.0, start_up=6.0),  # Killed before its first step.
+        start(40, 70, 3.0, steps=9.0, start_up=6.0, compiling=1.0),
+        start(70, 100, 0.0, steps=9.0, start_up=8.0, compiling=2.0),
+    ]
+    starts.write(str(shot), several)
+    line = faults.describe_time(quiet, shot, wall_s=80.0)
+    # 15 + 9 + 9 s of steps, of which 3 + 3 lost; 6 + 1 + 3 and 8 + 2 s to recover.
+    assert line.startswith("goodput 33.8 % of 80 s (quiet: 75.0 %)")
+    assert line.endswith("to recover 10.0 s (10.0-10.0), 2 starts")
