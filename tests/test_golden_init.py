@@ -35,13 +35,13 @@ def test_every_parameter_begins_as_the_authors(reference_dir, name):
 
 def described(name: str, arrays: dict):
     """Returns (resolved model, C) of a network such as 'fcn_resnet50s_ade'."""
-    model, backbone, _ = name.split("_")
-    lateral = any(n.startswith("head.connect.") for n in arrays)
-    reference = {
-        "model": model,
-        "backbone": backbone,
-        "options": {"lateral": lateral},
+    model, backbone, *_ = name.split("_")
+    switches = {"lateral": "head.connect.", "se_loss": "head.encmodule.selayer."}
+    options = {
+        option: any(n.startswith(prefix) for n in arrays)
+        for option, prefix in (switches | {"aux": "auxlayer."}).items()
     }
+    reference = {"model": model, "backbone": backbone, "options": options}
     num_classes = arrays["auxlayer.conv5.4.bias"]["shape"][0]
     return reference_models.release_model(reference), num_classes
 
