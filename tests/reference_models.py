@@ -13,7 +13,7 @@ from encnet_jax.config import defaults
 
 NAMES = {"encnet": "encnet", "fcn": "fcn", "psp": "pspnet", "deeplab": "deeplabv3"}
 
-# Read when tests are collected, for one test each reference; conftest's reference_dir
+# Read when tests are collected, for a test of each reference; conftest's reference_dir
 # skips or fails where it is absent.
 FOLDER = pathlib.Path(
     os.environ.get("ENCNET_REFERENCE_DIR", pathlib.Path(__file__).parents[2] / "shared")
@@ -37,13 +37,38 @@ def seeded(reference_dir: pathlib.Path, file: str = "seeded.py") -> ModuleType:
     return module
 
 
+def names(holding: str, without: str = "no such key") -> tuple[str, ...]:
+    """Returns the names of all references of one kind, for `parametrize`.
+
+    Args:
+        holding: a key of the .json of each of them.
+        without: a key that none of them has.
+    """
+    found = []
+    for path in sorted((FOLDER / "golden").glob("*.json")):
+        reference = json.loads(path.read_text())
+        if holding in reference and without not in reference:
+            found.append(path.stem)
+    return tuple(found) or ABSENT
+
+
 def release_model(reference: dict, **fields):
-    """Returns the resolved model configuration of a reference."""
+    """Returns the resolved model configuration of a reference.
+
+    Args:
+        reference: its 'model', 'backbone' ('resnet50s': with the deep stem) and
+            'options' ('aux', 'se_loss', 'lateral') decide.
+        fields: of `config.model`, changed besides.
+    """
+    options = reference["options"]
     return model_config(
         "release",
         name=NAMES[reference["model"]],
+        backbone=reference["backbone"].removesuffix("s"),
         stem="deep" if reference["backbone"].endswith("s") else "conv7",
-        lateral=reference["options"].get("lateral", False),
+        lateral=options.get("lateral", False),
+        se_loss=options.get("se_loss", False),
+        aux="fcn" if options.get("aux", False) else "none",
         **fields,
     )
 

@@ -35,13 +35,13 @@ def test_every_parameter_begins_as_the_authors(reference_dir, name):
 
 def described(name: str, arrays: dict):
     """Returns (resolved model, C) of a network such as 'fcn_resnet50s_ade'."""
-    model, backbone, _ = name.split("_")
-    lateral = any(n.startswith("head.connect.") for n in arrays)
-    reference = {
-        "model": model,
-        "backbone": backbone,
-        "options": {"lateral": lateral},
+    model, backbone, *_ = name.split("_")
+    switches = {"lateral": "head.connect.", "se_loss": "head.encmodule.selayer."}
+    options = {
+        option: any(n.startswith(prefix) for n in arrays)
+        for option, prefix in (switches | {"aux": "auxlayer."}).items()
     }
+    reference = {"model": model, "backbone": backbone, "options": options}
     num_classes = arrays["auxlayer.conv5.4.bias"]["shape"][0]
     return reference_models.release_model(reference), num_classes
 
@@ -51,16 +51,16 @@ def draw(m, num_classes: int) -> dict[str, np.ndarray]:
     model = models.build(m, num_classes)
     # The backbone is one module in all networks: it is drawn once for all of them.
     backbone = draw_backbone(m.backbone, m.stem)
-    _, heads = _compiled(
+    variables = _compiled(
         lambda key: model.apply(
             backbone,
             jnp.zeros((1, 32, 32, 3)),
             rngs={"params": key},
             mutable=["params", "batch_stats"],
-        )
+        )[1]
     )
     arrays = torch_weights.to_state_dict(
-        jax.device_get(heads), m, torch_weights.find("authors")
+        jax.device_get(variables), m, torch_weights.find("authors")
     )
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     return {n: x for n, x in arrays.items() if not n.endswith(buffers)}
@@ -72,8 +72,13 @@ def draw_backbone(backbone: str, stem: str) -> dict:
         "release", name="fcn", aux="none", backbone=backbone, stem=stem
     )
     model = models.build(m, 1)
-    variables = _compiled(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3))))
-    return {name: {"backbone": tree["backbone"]} for name, tree in variables.items()}
+
+    def draw_fn(key):
+        variables = model.init(key, jnp.zeros((1, 32, 32, 3)))
+        # Inside of the compiled program, so that the head is not drawn.
+        return {name: {"backbone": x["backbone"]} for name, x in variables.items()}
+
+    return _compiled(draw_fn)
 
 
 def _compiled(draw_fn):

@@ -64,16 +64,7 @@ def test_backbones_have_torchvisions_counts(backbone):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize(
-    "name",
-    [
-        "encnet_resnet50s_ade",
-        "encnet_resnet50_7x7stem",
-        "fcn_resnet50s_ade",
-        "psp_resnet50s",
-        "deeplab_resnet50s",
-    ],
-)
+@pytest.mark.parametrize("name", reference_models.names("state_dict"))
 def test_counts_of_the_released_networks(reference_dir, name):
     reference, _ = reference_models.load(reference_dir, name)
     theirs = sum(

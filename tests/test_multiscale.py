@@ -13,21 +13,22 @@ from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring.one_image import predict_scores
 from encnet_jax.scoring.protocols import canvas, windows
+from encnet_jax.torch_weights import names, state_dicts
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 BLACK = np.asarray(normalise(np.zeros(3)))
 
 
 @pytest.mark.golden
-def test_release_scores_equal_the_reference(reference_dir):
-    reference, expected = reference_models.load(
-        reference_dir, "multiscale_encnet_resnet50s"
-    )
-    # The same network as in the reference of a training step, which lists its weights.
-    trained, _ = reference_models.load(reference_dir, "train_step_encnet_resnet50s")
+@pytest.mark.parametrize("name", reference_models.names("scales"))
+def test_release_scores_equal_the_reference(reference_dir, name):
+    reference, expected = reference_models.load(reference_dir, name)
     seeded = reference_models.seeded(reference_dir)
     m, num_classes = reference_models.release_model(reference), reference["num_classes"]
-    state_dict = seeded.seeded_state_dict(trained["state_dict"])
+    # The reference lists no weights; other references hold these names to be theirs.
+    shapes = state_dicts.variable_shapes(m, num_classes)
+    entries = names.table(shapes, torch_weights.find("authors"), m)
+    state_dict = seeded.seeded_state_dict({e.name: e.shape for e in entries})
     model = models.build(m, num_classes)
     scores = predict_scores(
         lambda variables, images: model.apply(variables, images)["logits"],

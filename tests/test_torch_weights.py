@@ -33,16 +33,7 @@ def assert_trees_equal(a, b):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize(
-    "name",
-    [
-        "encnet_resnet50s_ade",
-        "encnet_resnet50_7x7stem",
-        "fcn_resnet50s_ade",
-        "psp_resnet50s",
-        "deeplab_resnet50s",
-    ],
-)
+@pytest.mark.parametrize("name", reference_models.names("state_dict"))
 def test_released_names_round_trip_bit_for_bit(reference_dir, name):
     reference, _ = reference_models.load(reference_dir, name)
     seeded = reference_models.seeded(reference_dir)
