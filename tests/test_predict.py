@@ -40,8 +40,8 @@ class FakeModel:
                     "labels": labels,
                     "top_classes": classes,
                     "top_probabilities": (1 - classes).astype(np.float16),
-                    "confidence": (labels * 40000).astype(np.uint16),
-                    "entropy": (labels * 300).astype(np.uint16),
+                    "confidence": labels.astype(np.uint16) * 40000,
+                    "entropy": labels.astype(np.uint16) * 300,
                 },
             )
 
