@@ -26,6 +26,10 @@ def main(argv):
         string("refine", None, refine, flag_values=values)
         string("input", None, "An image, or a folder of images.", flag_values=values)
         string("output", None, "Folder for the PNGs.", flag_values=values)
+        again = "Replace results of an earlier call in --output."
+        flags.DEFINE_bool("overwrite", False, again, flag_values=values)
+        size = "Images at a time. Default: one on each device."
+        flags.DEFINE_integer("batch_size", None, size, 1, flag_values=values)
 
     required = ("workdir", "input", "output")
     values = cli.parse(argv, define, about=__doc__, required=required)
@@ -37,6 +41,8 @@ def main(argv):
         values.output,
         checkpoint=values.checkpoint,
         refine=values.refine,
+        overwrite=values.overwrite,
+        batch_size=values.batch_size,
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from encnet_jax import pictures
+from encnet_jax.config import defaults
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import predict as predict_lib
 from encnet_jax.labels import IGNORE_LABEL
@@ -25,7 +26,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(
         predict_lib.run_lib,
         "load",
-        lambda *a, **k: (FakeEvaluator(), None, type("C", (), {"data": None}), 7),
+        lambda *a, **k: (FakeEvaluator(), None, defaults.get_config(), 7),
     )
     monkeypatch.setattr(
         predict_lib, "dataset_info", lambda data: type("I", (), {"colours": COLOURS})
@@ -58,8 +59,8 @@ def test_broken_image_is_told_and_the_rest_go_on(folder, tmp_path, capsys):
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     assert predict_lib.predict_files("run", str(folder), str(tmp_path / "out")) == 1
     captured = capsys.readouterr()
-    assert "broken.jpg: not a readable image" in captured.err
-    assert "cut.png: not a readable image" in captured.err
+    assert "broken.jpg: cannot be decoded" in captured.err
+    assert "cut.png: cannot be decoded" in captured.err
     assert "labelled 1 of 3 images" in captured.out
 
 
@@ -80,3 +81,64 @@ def test_void_is_white_in_pictures():
     np.testing.assert_array_equal(coloured, [[[10, 20, 30], [255, 255, 255]]])
     row = pictures.side_by_side(coloured, label, label, COLOURS)
     assert row.shape == (1, 6, 3)
+
+
+def test_nothing_of_the_users_is_written_over(folder, tmp_path):
+    mask = folder / "good_ids.png"
+    mask.write_bytes(b"the user's own")
+    for source in (folder, folder / "good.png"):
+        for overwrite in (False, True):
+            with pytest.raises(UserError, match="is the folder of the images"):
+                predict_lib.predict_files(
+                    "run", str(source), str(folder), overwrite=overwrite
+                )
+    assert mask.read_bytes() == b"the user's own"
+    mask.unlink()
+    places = "run", str(folder), str(tmp_path / "out")
+    assert predict_lib.predict_files(*places) == 0
+    (tmp_path / "out/good_ids.png").write_bytes(b"edited since")
+    with pytest.raises(UserError, match="good_ids.png is there already.*--overwrite"):
+        predict_lib.predict_files(*places)
+    assert (tmp_path / "out/good_ids.png").read_bytes() == b"edited since"
+    assert predict_lib.predict_files(*places, overwrite=True) == 0
+    assert (tmp_path / "out/good_ids.png").read_bytes().startswith(b"\x89PNG")
+
+
+def fake(monkeypatch, predict):
+    evaluator = FakeEvaluator()
+    evaluator.predict = predict
+    loaded = evaluator, None, defaults.get_config(), 7
+    monkeypatch.setattr(predict_lib.run_lib, "load", lambda *a, **k: loaded)
+
+
+def test_pixels_without_finite_scores_are_refused(
+    folder, tmp_path, capsys, monkeypatch
+):
+    def overflowing(variables, examples):
+        for example in examples:
+            yield example, np.full((30, 41), IGNORE_LABEL, np.uint8)
+
+    fake(monkeypatch, overflowing)
+    assert predict_lib.predict_files("run", str(folder), str(tmp_path / "out")) == 1
+    assert not list((tmp_path / "out").iterdir())
+    message = "good: the scores of 1230 of 1230 pixels are NaN or infinite"
+    assert message in capsys.readouterr().err
+
+
+def test_an_image_that_does_not_fit_is_named_and_the_others_go_on(
+    folder, tmp_path, capsys, monkeypatch
+):
+    def small(variables, examples):
+        together = list(examples)  # As a batch of them all.
+        if any(len(example["image"]) > 40 for example in together):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        yield from FakeEvaluator().predict(variables, together)
+
+    fake(monkeypatch, small)
+    Image.new("RGB", (90, 50)).save(folder / "large.png")
+    (folder / "._good.png").write_bytes(b"of macOS, no image")
+    assert predict_lib.predict_files("run", str(folder), str(tmp_path / "out")) == 1
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    printed = capsys.readouterr()
+    assert "large: 90x50 pixels do not fit into memory" in printed.err
+    assert "labelled 1 of 2 images" in printed.out
