@@ -161,7 +161,7 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
                 content, name, RULES, mask=True
             ),
         ],
-        ".npz": [lambda content, name: npz.load(stored(content, ".npz"), "arrays")],
+        ".npz": [lambda content, name: npz.load(stored(content, ".npz"), "arrays", 64)],
         ".safetensors": [weights],
         ".pth": [weights],
         "archives": [archive],

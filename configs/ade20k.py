@@ -14,7 +14,6 @@ say with which rate the 20 epochs more begin; 0.01 again is ours.
 
 from encnet_jax.config import defaults, recipes
 
-
 # The released code trains and scores this model on larger crops than all others.
 _WIDE = ("release", "encnet", "resnet101")
 

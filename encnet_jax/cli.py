@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from encnet_jax import storage
-from encnet_jax.errors import DISK_FULL, UserError
+from encnet_jax.errors import DISK_FULL, UserError, is_out_of_memory
 
 
 def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
@@ -84,7 +84,7 @@ def _of_the_machine(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
         return storage.describe(error)
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+    if is_out_of_memory(error):
         return (
             f"out of memory ({text[:200] or 'on the host'}); lower train.batch_size,"
             " data.crop_size or eval.batch_size, set model.remat, or use a larger"

@@ -6,6 +6,11 @@ import errno
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the host's memory or a device's was too small; JAX has no type for it."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 class UserError(Exception):
     """A mistake outside the program; shown as one line, never as a traceback.
 

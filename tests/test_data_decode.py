@@ -51,7 +51,7 @@ def grey_png(rows: np.ndarray, bits: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB"])
 def test_every_kind_is_read_whatever_its_name(kind, mode):
     try:
         file = encoded(Image.fromarray(RGB).convert(mode), kind)
@@ -97,7 +97,7 @@ def test_masks_of_few_bits_hold_their_stored_values(bits):
 def test_deep_grey_wants_a_range():
     values = np.array([[0, 1000, 2000], [3000, 4000, 65535]])
     for file in (grey_png(values, 16), encoded(values.astype(np.int32), "TIFF")):
-        with pytest.raises(UserError, match="a.png: is grey with more than 8 bits"):
+        with pytest.raises(UserError, match="a.png: values of more than 8 bits"):
             decode.decode_image(file, "a.png")
         pixels = decode.decode_image(file, "a", ImageRules(value_range=(1000, 4000)))
         wanted = np.array([[0, 0, 85], [170, 255, 255]], np.uint8)
@@ -120,14 +120,20 @@ def several(kind: str) -> bytes:
     ("file", "message"),
     [
         (b"", r"x: cannot be decoded \(it is empty\)"),
-        (b"GIF89a" + bytes(99), "x: cannot be decoded .*wanted a whole JPEG, PNG, W"),
+        (b"%PDF-1.7" + bytes(99), "x: cannot be decoded .*wanted a whole JPEG, PNG, W"),
         (encoded(RGB, "JPEG")[:900], "x: cannot be decoded"),
         (encoded(RGB, "PNG")[:900], "x: cannot be decoded"),
         (encoded(RGB, "PNG")[:20], "x: cannot be decoded"),
-        (several("WEBP"), r"x: is animated or has several pages \(3\)"),
-        (several("PNG"), r"x: is animated or has several pages \(3\)"),
-        (several("TIFF"), r"x: is animated or has several pages \(3\)"),
-        (encoded(Image.new("LAB", (4, 4)), "TIFF"), r"x: has the channels L\+A\+B"),
+        (several("WEBP"), "x: 3 frames, wanted a still image"),
+        (several("PNG"), "x: 3 frames, wanted a still image"),
+        (several("GIF"), "x: 3 frames, wanted a still image"),
+        (encoded(Image.new("RGBA", (4, 4)), "PNG"), "x: channels RGBA, wanted RGB"),
+        (encoded(Image.new("CMYK", (4, 4)), "JPEG"), "x: channels CMYK, wanted RGB"),
+        (several("TIFF"), "x: 3 frames, wanted a still image"),
+        (
+            encoded(Image.new("LAB", (4, 4)), "TIFF"),
+            "x: channels LAB, wanted RGB or grey",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(file, message):
@@ -139,7 +145,7 @@ def test_bombs_are_refused_before_they_are_decoded():
     rules = ImageRules(max_pixels=3000)
     file = encoded(RGB, "PNG")
     for read in (decode.decode_image, decode.decode_mask, decode.image_size):
-        with pytest.raises(UserError, match="x: has 64x48 pixels; wanted at most"):
+        with pytest.raises(UserError, match="x: 64x48 pixels, wanted at most 3000"):
             read(file, "x", rules)
 
 

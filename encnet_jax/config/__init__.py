@@ -18,6 +18,7 @@ FREE_FIELDS = (
     "eval.",
     "data.data_dir",
     "data.max_unreadable_share",
+    "data.max_file_mib",
     "data.max_megapixels",
     "data.on_device",
     "init_from",

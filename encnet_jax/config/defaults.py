@@ -43,6 +43,7 @@ def _data() -> ml_collections.ConfigDict:
     )
     # Millions of pixels; a larger image is refused before it is decoded.
     data.max_megapixels = 200.0
+    data.max_file_mib = 8192.0  # Of an array of an .npz file, once it is unpacked.
     # Grey images of more than 8 bits: the values that are black and white, such as
     # (0, 65535). Empty: such images are refused.
     data.value_range = ()

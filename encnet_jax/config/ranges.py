@@ -106,6 +106,7 @@ ALLOWED = {
     "data.val_split": _TEXT,
     "data.max_unreadable_share": _from(0, 1),
     "data.max_megapixels": _above(0, 1e6),
+    "data.max_file_mib": _above(0, 1e9),
     "data.value_range": Allowed(
         "nothing, or two numbers, the lower one first, such as (0, 65535)",
         lambda x: x in ((), []) or _is_range(x),

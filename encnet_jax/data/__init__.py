@@ -51,7 +51,7 @@ def _open_arrays(info: DatasetInfo, data: Any) -> Dataset:
     if info.name in ("folder", "scenes"):
         source = _record_source(info, data)
     else:
-        source = npz.NpzSource(info, data.data_dir)
+        source = npz.NpzSource(info, data.data_dir, data.max_file_mib)
     return pipeline_pillow.PillowDataset(info, source, data)
 
 

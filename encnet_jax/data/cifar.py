@@ -28,8 +28,10 @@ def open_cifar(info: DatasetInfo, data: Any) -> ImageSet:
     Raises:
         UserError: it is not in data.data_dir, or something else is.
     """
-    read = read_arrays if data.reader == "arrays" else read_tfds
-    splits = read(info, data.data_dir)
+    if data.reader == "arrays":
+        splits = read_arrays(info, data.data_dir, data.max_file_mib)
+    else:
+        splits = read_tfds(info, data.data_dir)
     return ImageSet(info, ImageArrays(with_validation(splits)), data)
 
 
@@ -68,8 +70,8 @@ def _decode(record: dict) -> tuple:
     return image, tf.cast(record["label"], tf.uint8)
 
 
-def read_arrays(info: DatasetInfo, data_dir: str) -> dict:
-    """Reads data_dir/cifar10/SPLIT.npz; see read_tfds.
+def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
+    """Reads data_dir/cifar10/SPLIT.npz; see read_tfds and npz.load.
 
     Raises:
         UserError: a file is missing or has other arrays.
@@ -83,12 +85,12 @@ def read_arrays(info: DatasetInfo, data_dir: str) -> dict:
                 f" with TensorFlow, where it is prepared in DIR, run python -m"
                 f" encnet_jax.data.export_arrays {info.name} --data_dir DIR"
             )
-        splits[split] = _checked(*_load(file), str(file))
+        splits[split] = _checked(*_load(file, max_mib), str(file))
     return splits
 
 
-def _load(file: epath.Path) -> tuple[np.ndarray, np.ndarray]:
-    arrays = npz.load(file, "arrays images and labels")
+def _load(file: epath.Path, max_mib: float) -> tuple[np.ndarray, np.ndarray]:
+    arrays = npz.load(file, "arrays images and labels", max_mib)
     if not {"images", "labels"} <= set(arrays):
         raise UserError(
             f"{file}: has the arrays {', '.join(arrays) or 'none'}; wanted images and"

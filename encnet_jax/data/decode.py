@@ -16,6 +16,7 @@ import numpy as np
 from etils import epath
 from PIL import (
     BmpImagePlugin,
+    GifImagePlugin,
     Image,
     JpegImagePlugin,
     PngImagePlugin,
@@ -37,9 +38,10 @@ _KINDS = (
     ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
     ((b"RIFF",), WebPImagePlugin.WebPImageFile),
     ((b"BM",), BmpImagePlugin.BmpImageFile),
+    ((b"GIF8",), GifImagePlugin.GifImageFile),
     ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
 )
-_COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "YCbCr")
 # Pillow scales these masks to 0..255; the quotient is the stored value.
 _SCALED_BY = {"L;2": 85, "L;4": 17}
 
@@ -89,7 +91,8 @@ def decode_image(
 ) -> np.ndarray:
     """Returns uint8[H, W, 3] in RGB, mirrored and turned as its EXIF orientation says.
 
-    Transparency is dropped. EXIF data that cannot be parsed say nothing.
+    The transparency of grey images and palettes is dropped. EXIF data that cannot be
+    parsed say nothing.
 
     Args:
         encoded: the file's bytes.
@@ -97,8 +100,9 @@ def decode_image(
         rules: what it may be.
 
     Raises:
-        UserError: it is broken, of another kind, animated, too large, or has values
-            that do not fit 0..255 without `rules.value_range`.
+        UserError: it is broken, of another kind, animated, too large, of more than
+            three channels, or has values that do not fit 0..255 without
+            `rules.value_range`.
     """
     return decode(encoded, file, rules).pixels
 
@@ -178,14 +182,14 @@ def tensorflow_decodes(
     """Whether TensorFlow's decoders give the same pixels as the ones here.
 
     True for the common kinds only: what looks like a whole JPEG of grey or RGB, or a
-    whole 8-bit PNG of grey, RGB or RGBA, without an orientation; of masks, grey PNGs.
+    whole 8-bit PNG of grey or RGB, without an orientation; of masks, grey PNGs.
 
     Raises:
         UserError: the header is broken, or the image is too large.
     """
     with _named(file):
         image = _opened(encoded, file, rules)
-        modes = ("L",) if mask else ("L", "RGB", "RGBA")
+        modes = ("L",) if mask else ("L", "RGB")
         if image.mode not in modes or _rawmode(image) != image.mode:
             return False
         if image.format == "PNG":
@@ -222,15 +226,12 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
     width, height = image.size
     if width * height > rules.max_pixels:
         raise UserError(
-            f"{file}: has {width}x{height} pixels; wanted at most"
-            f" {rules.max_pixels / 1e6:g} million (data.max_megapixels)"
+            f"{file}: {width}x{height} pixels, wanted at most {rules.max_pixels:.0f}"
+            " (data.max_megapixels); raise it if you trust the file"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise UserError(
-            f"{file}: is animated or has several pages ({frames}); wanted a single"
-            " image, extract one"
-        )
+        raise UserError(f"{file}: {frames} frames, wanted a still image: extract one")
     return image
 
 
@@ -250,23 +251,22 @@ def _is_deep(image: Image.Image) -> bool:
 def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
     """Raises UserError unless the samples have one meaning as RGB of 8 bits."""
     deep = _is_deep(image)
-    # Pillow keeps the upper 8 bits of 16: right for colours, which fill their range.
-    cut = ";16" in rawmode and not deep
-    if (deep and not rules.value_range) or (cut and image.mode == "LA"):
-        raise UserError(
-            f"{file}: is grey with more than 8 bits (mode {rawmode or image.mode});"
-            " wanted 8 bits, or say in data.value_range which values are black and"
-            ' white, for example "(0, 65535)"'
-        )
-    if cut and rules.value_range:
-        raise UserError(
-            f"{file}: has colours of 16 bits, which data.value_range does not apply"
-            " to; wanted grey images, or colours of 8 bits"
-        )
     if not deep and image.mode not in _COLOUR_MODES:
         raise UserError(
-            f"{file}: has the channels {'+'.join(image.getbands())} (mode"
-            f" {image.mode}); wanted grey or RGB, extract three channels"
+            f"{file}: channels {image.mode}, wanted RGB or grey: remove the"
+            " transparency or convert it first"
+        )
+    if deep and not rules.value_range:
+        raise UserError(
+            f"{file}: values of more than 8 bits (mode {rawmode or image.mode}), wanted"
+            " 8 bits, or the values that are black and white (data.value_range), such"
+            " as (0, 65535)"
+        )
+    # Pillow would drop the lower half of these samples without a word.
+    if ";16" in rawmode and not deep:
+        raise UserError(
+            f"{file}: 16 bits for each of several channels ({rawmode}), wanted 8:"
+            " convert it first"
         )
 
 

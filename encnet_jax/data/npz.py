@@ -10,15 +10,14 @@ from encnet_jax.data.records import Example
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 
-_MEMBER_BYTES = 8 << 30  # Of one array; a small file can unpack to far more.
 
-
-def load(path: epath.Path, wanted: str) -> dict[str, np.ndarray]:
+def load(path: epath.Path, wanted: str, max_mib: float) -> dict[str, np.ndarray]:
     """Reads every array of an .npz file; objects, which could run code, are refused.
 
     Args:
         path: of the file.
         wanted: what it should hold, for the error.
+        max_mib: of one array once unpacked; a small file can hold far more.
 
     Raises:
         UserError: the file is broken, too large once unpacked, or holds objects.
@@ -27,12 +26,15 @@ def load(path: epath.Path, wanted: str) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as archive:
                 largest = max((i.file_size for i in archive.infolist()), default=0)
-            if largest > _MEMBER_BYTES:
-                raise ValueError(f"an array of {largest} bytes")
+            if largest > max_mib * 2**20:
+                raise UserError(
+                    f"{path}: has an array of {largest / 2**20:.0f} MiB; wanted at most"
+                    f" {max_mib:.0f} (data.max_file_mib)"
+                )
             file.seek(0)
             with np.load(file) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-    except FileNotFoundError:
+    except (UserError, FileNotFoundError):
         raise
     # NumPy and zipfile raise errors of many kinds on damaged bytes.
     except Exception as error:
@@ -51,8 +53,13 @@ class NpzSource:
     order of file name.
     """
 
-    def __init__(self, info: DatasetInfo, data_dir: str):
+    def __init__(self, info: DatasetInfo, data_dir: str, max_mib: float = 8192):
         """Reads the shards of data_dir/NAME.
+
+        Args:
+            info: of the data set.
+            data_dir: where its folder is.
+            max_mib: see load.
 
         Raises:
             UserError: there are none, or one is broken, has other arrays or ids out of
@@ -68,7 +75,7 @@ class NpzSource:
             )
         self._shards: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for file in files:
-            arrays = load(file, "arrays SPLIT_images and SPLIT_labels")
+            arrays = load(file, "arrays SPLIT_images and SPLIT_labels", max_mib)
             for split in info.splits:
                 if f"{split}_images" in arrays:
                     pair = _checked_shard(arrays, split, info, f"{file}, {split}")

@@ -8,24 +8,38 @@ from etils import epath
 from PIL import Image
 from tqdm import tqdm
 
-from encnet_jax import pictures, storage
+from encnet_jax import pictures
 from encnet_jax.data import decode
 from encnet_jax.errors import UserError
-from encnet_jax.inference import pixels
+from encnet_jax.inference import pixels, results
 from encnet_jax.inference.model import Model
+from encnet_jax.scoring.evaluator import check_finite
 
 _STRIP = 256  # Rows of an overlay that are mixed at a time.
 
 
-def prepare(source: str, output: str) -> list[epath.Path]:
+ENDS = ("ids.png", "colour.png", "overlay.png")  # Of the files of an image,
+SCORE_ENDS = ("confidence.png", "entropy.png", "top.npz")  # and those of its scores.
+
+
+def prepare(
+    source: str, output: str, *, scores: bool = False, overwrite: bool = False
+) -> list[epath.Path]:
     """Lists the images of a file or folder and makes the output folder.
 
+    Args:
+        source: an image or a folder of images.
+        output: folder, not that of the images; may be in a bucket.
+        scores: whether files of scores will be written too.
+        overwrite: whether results of an earlier call may be replaced.
+
     Raises:
-        UserError: nothing to do, or output is in a bucket that cannot be written to.
+        UserError: nothing to do, or output cannot be written to or holds something of
+            the user's.
     """
-    storage.check_writable(output)
     paths = list_images(epath.Path(source))
-    epath.Path(output).mkdir(parents=True, exist_ok=True)
+    ends = ENDS + SCORE_ENDS if scores else ENDS
+    results.prepare_folder(output, paths, ends, overwrite=overwrite)
     return paths
 
 
@@ -52,15 +66,24 @@ def predict_files(
         top: classes to keep of every pixel; 0 for the label alone.
 
     Returns:
-        Exit status: 0, or 1 if an image could not be read (the others are done).
+        Exit status: 0, or 1 if an image could not be labelled (the others are done).
     """
     folder = epath.Path(output)
     pixel_fn = pixels.largest(top) if top else pixels.labels
     broken: list[str] = []
     done = 0
     with tqdm(total=len(paths), desc="predict", unit="image") as bar:
-        examples = _read_all(model, paths, broken)
-        for example, found in model.describe(examples, pixel_fn, bar.update):
+        described = results.leaving_out_too_large(
+            lambda examples: model.describe(examples, pixel_fn, bar.update),
+            _read_all(model, paths, broken),
+            broken,
+        )
+        for example, found in described:
+            try:
+                check_finite(found["labels"], example["id"])
+            except UserError as error:
+                broken.append(str(error))
+                continue
             for name, write in outputs(example["image"], found, model.colours):
                 write(folder / f"{example['id']}_{name}")
             done += 1

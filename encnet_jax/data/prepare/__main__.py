@@ -14,12 +14,17 @@ from encnet_jax import cli, storage
 from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.prepare import builders
+from encnet_jax.data.prepare.archives import MAX_FILE_MIB
 from encnet_jax.data.prepare.download import download
 from encnet_jax.errors import UserError
 
 
 def prepare(
-    name: str, *, source: str | Sequence[str] | None, data_dir: str
+    name: str,
+    *,
+    source: str | Sequence[str] | None,
+    data_dir: str,
+    max_file_mib: float = MAX_FILE_MIB,
 ) -> dict[str, int]:
     """Prepares a data set and returns the number of examples of each stored split.
 
@@ -28,6 +33,7 @@ def prepare(
         source: One or several archives or folders, or a folder of archives; None for
             data sets that can be downloaded.
         data_dir: Where prepared data sets lie.
+        max_file_mib: A larger image or list in the source stops the preparation.
 
     Raises:
         UserError: it is prepared already, cannot be prepared, a file is broken, or
@@ -47,7 +53,7 @@ def prepare(
             raise UserError(f"--source {path}: no such file or folder")
     if not sources:
         sources = _downloaded(info, data_dir)
-    builders.download_and_prepare(builder, sources)
+    builders.download_and_prepare(builder, sources, max_file_mib)
     stored = builder.info.splits
     return {s: stored[s].num_examples for s in info.splits if s in stored}
 
@@ -87,8 +93,14 @@ def main(argv: Sequence[str]) -> None:
     line.argument("name", f"One of {', '.join(builders.BUILDERS)}.")
     line.strings("source", "Archives or folders, or a folder of them: A,B.")
     line.string("data_dir", "Folder of prepared data sets.", "data")
+    line.number("max_file_mib", "Larger images and lists are refused.", MAX_FILE_MIB)
     args = line.parse()
-    counts = prepare(args.name, source=args.source, data_dir=args.data_dir)
+    counts = prepare(
+        args.name,
+        source=args.source,
+        data_dir=args.data_dir,
+        max_file_mib=args.max_file_mib,
+    )
     print("\n".join(describe_counts(named_info(args.name), counts)))
     print(
         f"next: python -m encnet_jax.data.check --config {_config(args.name)} "

@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 
-MAX_FILE_BYTES = 256 << 20  # Of a file in memory; a small archive can hold far more.
+MAX_FILE_MIB = 256.0  # Of a file in memory; a small archive can hold far more.
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
@@ -43,8 +43,8 @@ class Container(Protocol):
 class Folder:
     """The files directly in a folder."""
 
-    def __init__(self, path: str, names: list[str]):
-        self._path = path
+    def __init__(self, path: str, names: list[str], max_mib: float):
+        self._path, self._max_mib = path, max_mib
         self._names = names
 
     def names(self) -> Iterator[str]:
@@ -56,7 +56,7 @@ class Folder:
     def read(self, name: str) -> bytes:
         path = pathlib.Path(self.where(name))
         try:
-            _check_size(self.where(name), path.stat().st_size)
+            _check_size(self.where(name), path.stat().st_size, self._max_mib)
         except OSError as error:
             raise UserError(storage.describe(error)) from None
         return storage.read_bytes(path)
@@ -69,19 +69,21 @@ class Folder:
 class Zip:
     """The files of a .zip archive."""
 
-    def __init__(self, path: str):
-        self._path = path
+    def __init__(self, path: str, max_mib: float):
+        self._path, self._max_mib = path, max_mib
         self._zip = zipfile.ZipFile(path)  # Its reads may come from any thread.
 
     def names(self) -> Iterator[str]:
         return (info.filename for info in self._zip.infolist() if not info.is_dir())
 
     def where(self, name: str) -> str:
-        return f"{self._path}/{name}"
+        return f"{self._path}/{_on_one_line(name)}"
 
     def read(self, name: str) -> bytes:
         try:
-            _check_size(self.where(name), self._zip.getinfo(name).file_size)
+            _check_size(
+                self.where(name), self._zip.getinfo(name).file_size, self._max_mib
+            )
             return self._zip.read(name)
         except _BROKEN as error:
             raise UserError(_broken(self.where(name), error)) from None
@@ -97,8 +99,8 @@ class Zip:
 class Tar:
     """The files of a .tar archive; a compressed one is decompressed once."""
 
-    def __init__(self, path: str, scratch: str | None):
-        self._path = path
+    def __init__(self, path: str, scratch: str | None, max_mib: float):
+        self._path, self._max_mib = path, max_mib
         self._file = open(path, "rb")
         if self._file.read(2) == b"\x1f\x8b":
             self._file = _decompressed(path, scratch)
@@ -114,11 +116,11 @@ class Tar:
         return iter(self._places)
 
     def where(self, name: str) -> str:
-        return f"{self._path}/{name}"
+        return f"{self._path}/{_on_one_line(name)}"
 
     def read(self, name: str) -> bytes:
         offset, size = self._places[name]
-        _check_size(self.where(name), size)
+        _check_size(self.where(name), size, self._max_mib)
         contents = os.pread(self._file.fileno(), size, offset)
         if len(contents) < size:
             raise UserError(_broken(self.where(name), "the archive ends within it"))
@@ -140,11 +142,15 @@ def _decompressed(path: str, scratch: str | None) -> BinaryIO:
     return unpacked
 
 
-def _check_size(where: str, size: int) -> None:
-    if size > MAX_FILE_BYTES:
+def _on_one_line(name: str) -> str:
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def _check_size(where: str, size: int, max_mib: float) -> None:
+    if size > max_mib * 2**20:
         raise UserError(
-            f"{where}: has {size:,} bytes; wanted an image or a list of at most"
-            f" {MAX_FILE_BYTES:,}"
+            f"{where}: has {size / 2**20:.0f} MiB; wanted an image or a list of at most"
+            f" {max_mib:.0f} (--max_file_mib)"
         )
 
 
@@ -152,17 +158,22 @@ def _broken(where: str, error: object) -> str:
     return f"{where}: cannot be read ({error}); get the archive anew"
 
 
-def open_archive(path: str, *, scratch: str | None) -> Container:
+def open_archive(
+    path: str, *, scratch: str | None, max_mib: float = MAX_FILE_MIB
+) -> Container:
     """Opens an archive.
 
     Args:
         path: A .zip, .tar, .tar.gz or .tgz file.
         scratch: Folder for what must be decompressed; None for the system's.
+        max_mib: Larger files are not read into memory.
 
     Raises:
         UserError: it is none, or broken.
     """
     try:
-        return Zip(path) if path.endswith(".zip") else Tar(path, scratch)
+        if path.endswith(".zip"):
+            return Zip(path, max_mib)
+        return Tar(path, scratch, max_mib)
     except _BROKEN as error:
         raise UserError(_broken(path, error)) from None

@@ -8,7 +8,13 @@ import pathlib
 import tempfile
 from typing import BinaryIO
 
-from encnet_jax.data.prepare.archives import SUFFIXES, Container, Folder, open_archive
+from encnet_jax.data.prepare.archives import (
+    MAX_FILE_MIB,
+    SUFFIXES,
+    Container,
+    Folder,
+    open_archive,
+)
 from encnet_jax.errors import UserError
 
 
@@ -34,12 +40,19 @@ class FileTree:
     archives are not opened. Hidden files do not count.
     """
 
-    def __init__(self, root: str | os.PathLike, *, scratch: str | None = None):
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        *,
+        scratch: str | None = None,
+        max_mib: float = MAX_FILE_MIB,
+    ):
         """Lists everything below a folder.
 
         Args:
             root: The folder; links are followed.
             scratch: Folder for what must be decompressed; None for the system's.
+            max_mib: Larger files are not read into memory.
 
         Raises:
             UserError: an archive is broken.
@@ -64,10 +77,14 @@ class FileTree:
                 if name.endswith(SUFFIXES)
             ]
             self._add(
-                Folder(os.path.realpath(path), names), os.path.relpath(path, root)
+                Folder(os.path.realpath(path), names, max_mib),
+                os.path.relpath(path, root),
             )
         for path in archives:
-            self._add(open_archive(os.path.realpath(path), scratch=scratch), "")
+            self._add(
+                open_archive(os.path.realpath(path), scratch=scratch, max_mib=max_mib),
+                "",
+            )
 
     def _add(self, container: Container, prefix: str) -> None:
         for name in container.names():

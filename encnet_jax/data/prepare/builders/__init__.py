@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 
 from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.prepare.archives import MAX_FILE_MIB
 from encnet_jax.data.prepare.claim import claimed
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
@@ -43,13 +44,17 @@ def builder(info: DatasetInfo, data_dir: str):
     )
 
 
-def download_and_prepare(builder, sources: Sequence[str]) -> None:
+def download_and_prepare(
+    builder, sources: Sequence[str], max_file_mib: float = MAX_FILE_MIB
+) -> None:
     """Writes a data set; until it is whole it lies in a folder of another name.
 
     Args:
         builder: As returned by `builder`.
         sources: Archives, folders and files to read.
+        max_file_mib: Larger files of them are not read into memory.
     """
+    builder.max_file_mib = max_file_mib  # TFDS hands builders only a folder.
     tfds = tensorflow_datasets()
     with tempfile.TemporaryDirectory() as scratch, claimed(builder.data_path.parent):
         config = tfds.download.DownloadConfig(manual_dir=_linked(sources, scratch))

@@ -40,7 +40,11 @@ class Entry(NamedTuple):
 
 def file_tree(builder, dl_manager) -> FileTree:
     """Returns the files that a builder is to read."""
-    return FileTree(dl_manager.manual_dir, scratch=str(builder.data_path.parent))
+    return FileTree(
+        dl_manager.manual_dir,
+        scratch=str(builder.data_path.parent),
+        max_mib=builder.max_file_mib,
+    )
 
 
 def examples(

@@ -1,0 +1,98 @@
+"""Files that the cases of faults start from: a small data set and a run."""
+
+import io
+import os
+import pathlib
+import struct
+import sys
+import zlib
+
+import numpy as np
+from PIL import Image
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
+# The package is imported from the project, wherever the case is started.
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(PROJECT),
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+}
+
+
+def folder_set(root: pathlib.Path, *, side: int = 64, count: int = 8) -> None:
+    """Writes train and val: noise, and masks of two classes that follow its red."""
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            rng = np.random.default_rng(i)
+            image = rng.integers(0, 255, (side, side, 3)).astype(np.uint8)
+            Image.fromarray(image).save(root / split / "images" / f"{i}.jpg")
+            mask = Image.fromarray(image[..., 0] // 128)
+            mask.save(root / split / "masks" / f"{i}.png")
+
+
+def flags(root: pathlib.Path, *more: str, reader: str = "arrays") -> list[str]:
+    """Returns the flags of a tiny network on what folder_set wrote."""
+    fields = {
+        "data.folder.images": f"{root}/{{split}}/images",
+        "data.folder.masks": f"{root}/{{split}}/masks",
+        "data.folder.class_names": "('a','b')",
+        "data.reader": reader,
+        "data.crop_size": 64,
+        "train.batch_size": 4,
+        "train.total_steps": 4,
+        "train.num_pictures": 0,
+    }
+    config = f"--config={PROJECT}/configs/folder.py:tiny"
+    return [config, *(f"--config.{k}={v}" for k, v in fields.items()), *more]
+
+
+def save_run(root: pathlib.Path, workdir: pathlib.Path) -> None:
+    """Writes a checkpoint of random weights, as a training of no steps would."""
+    import jax
+
+    from encnet_jax import config as config_lib
+    from encnet_jax import tasks
+    from encnet_jax.checkpoints import read
+    from encnet_jax.train import assemble
+
+    config = config_lib.load(f"{PROJECT}/configs/folder.py:tiny")
+    config.data.folder.images = f"{root}/{{split}}/images"
+    config.data.folder.masks = f"{root}/{{split}}/masks"
+    config.data.folder.class_names = ("a", "b")
+    config.data.reader, config.data.crop_size = "arrays", 64
+    config.train.batch_size = 4
+    config = config_lib.resolve(config, 8)
+    model = tasks.of(config).build_model(config, 2, None)
+    variables = jax.device_get(assemble.init_variables(model, config))
+    read.save_variables(str(workdir), variables, config)
+
+
+def bomb(path: pathlib.Path, width: int, height: int) -> None:
+    """Writes a small PNG of one-bit zeros that decodes to very many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    compressor, row = zlib.compressobj(9), b"\0" + bytes((width + 7) // 8)
+    rows = b"".join(compressor.compress(row) for _ in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    parts = (b"IHDR", header), (b"IDAT", rows + compressor.flush()), (b"IEND", b"")
+    content = b"".join(chunk(kind, data) for kind, data in parts)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+    """Returns a picture as the bytes of a file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def command(name: str, *arguments) -> list[str]:
+    """Returns the command line of a script of the project, or of a module."""
+    where = [str(PROJECT / name)] if name.endswith(".py") else ["-m", name]
+    return [sys.executable, *where, *map(str, arguments)]

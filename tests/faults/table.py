@@ -1,0 +1,140 @@
+"""Runs the cases and prints a table: command, exit status, last line, verdict.
+
+python tests/faults/table.py [--only 14] [--output faults.md] [--limit 180]
+
+The exit status is 1 where a case hangs, ends with a traceback that is not expected, has
+another status, does not say what it should, or touches what it must not.
+"""
+
+import argparse
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import fixtures
+from cases import CASES, Case
+
+# The only case that may end with a traceback: it is a bug, made on purpose.
+_BUGS = ("1 an unexpected error, train with tf.data",)
+
+
+class Outcome(NamedTuple):
+    """How a case ended: `verdict` is 'ok' or what was wrong."""
+
+    name: str
+    command: str
+    status: int | None
+    last_line: str
+    verdict: str
+    seconds: float
+
+
+def try_case(
+    name: str, root: pathlib.Path, *, limit_s: float, made_run: pathlib.Path | None
+) -> Outcome:
+    """Runs a case in an empty folder.
+
+    Args:
+        name: of CASES.
+        root: the folder.
+        limit_s: after so long it hangs.
+        made_run: folder with a data set `r` and a `run`, which are copied.
+    """
+    case = CASES[name]
+    if case.needs_run:
+        subprocess.run(["cp", "-r", f"{made_run}/.", root], check=True)
+    steps = case.run(root)
+    words = next(steps)
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            words,
+            cwd=fixtures.PROJECT,
+            env=fixtures.ENVIRONMENT,
+            capture_output=True,
+            timeout=limit_s,
+            stdin=subprocess.DEVNULL,
+        )
+        status, text = done.returncode, _text(done.stdout, done.stderr)
+    except subprocess.TimeoutExpired as error:
+        status, text = None, _text(error.stdout, error.stderr)
+    seconds = time.monotonic() - began
+    verdict = judge(name, case, status, text, steps)
+    shown = shlex.join(words[1:]).replace(str(root), "$T")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return Outcome(name, shown, status, lines[-1] if lines else "", verdict, seconds)
+
+
+def _text(*streams: bytes | None) -> str:
+    return b"".join(x or b"" for x in streams).decode("utf-8", "replace")
+
+
+def judge(name: str, case: Case, status: int | None, text: str, steps) -> str:
+    """Returns 'ok', or what is wrong with how a case ended."""
+    if status is None:
+        return "HANGS"
+    if "Traceback" in text and name not in _BUGS:
+        return "TRACEBACK"
+    if status not in case.statuses:
+        return f"status {status}, wanted {' or '.join(map(str, case.statuses))}"
+    if case.says not in text:
+        return f"does not say {case.says!r}"
+    try:
+        next(steps, None)
+    except AssertionError as error:
+        return f"touched what it must not: {error}"
+    return "ok"
+
+
+def row(outcome: Outcome) -> str:
+    """Returns a row of the Markdown table."""
+    cells = (
+        outcome.name,
+        f"`{outcome.command[:160]}`",
+        str(outcome.status),
+        outcome.last_line[:200],
+        outcome.verdict,
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def main() -> int:
+    """Runs the chosen cases."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="cases whose name begins so")
+    parser.add_argument("--output", help="also write the table to this file")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for a case")
+    args = parser.parse_args()
+    names = [name for name in CASES if name.startswith(args.only)]
+    head = "| case | command | exit status | last line | verdict |"
+    lines, bad = [head, "| --- | --- | --: | --- | --- |"], 0
+    print("\n".join(lines), flush=True)
+    with tempfile.TemporaryDirectory() as made:
+        made_run = pathlib.Path(made)
+        if any(CASES[name].needs_run for name in names):
+            sys.path.insert(0, str(fixtures.PROJECT))
+            fixtures.folder_set(made_run / "r")
+            fixtures.save_run(made_run / "r", made_run / "run")
+        for name in names:
+            with tempfile.TemporaryDirectory() as folder:
+                root = pathlib.Path(folder)
+                outcome = try_case(name, root, limit_s=args.limit, made_run=made_run)
+                subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
+            bad += outcome.verdict != "ok"
+            lines.append(row(outcome))
+            print(lines[-1], flush=True)
+    lines.append(f"\n{len(names)} cases, {bad} not ok")
+    print(lines[-1])
+    if args.output:
+        pathlib.Path(args.output).write_text("\n".join(lines) + "\n")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
