@@ -21,7 +21,8 @@ def upsampled_cross_entropy(
 
     Only 1 / row_blocks of the full-resolution logits exist at a time, in both
     directions: the gradient is built while the value is, and at the logits' own
-    resolution.
+    resolution. Where the sizes are equal nothing is upsampled, and nothing of the
+    logits' size is made but their gradient.
 
     Args:
         logits: f32[B, h, w, C].
@@ -37,13 +38,38 @@ def upsampled_cross_entropy(
     return _cross_entropy(logits, labels, align_corners, row_blocks)
 
 
+def thinned_labels(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    """Keeps the label at the top left of each cell of the logits' grid.
+
+    Args:
+        labels: uint8[B, H, W].
+        logits: [B, h, w, C], of a grid whose cells have sides of ceil(H / h) pixels.
+
+    Returns:
+        uint8[B, h, w]: labels[:, ::cell, ::cell].
+
+    Raises:
+        ValueError: no whole number of cells covers the labels.
+
+    Source: Wang et al., WACV 2018, as their loader does it; a vote would be another.
+    """
+    cell = -(-labels.shape[1] // logits.shape[1])
+    thinned = labels[:, ::cell, ::cell]
+    if thinned.shape[1:] != logits.shape[1:3]:
+        raise ValueError(
+            f"labels {labels.shape} thinned by {cell} are {thinned.shape}, and the"
+            f" logits {logits.shape}"
+        )
+    return thinned
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _cross_entropy(logits, labels, align_corners, row_blocks):
-    return _scan_row_blocks(logits, labels, align_corners, row_blocks, False)[0]
+    return _value_and_gradient(logits, labels, align_corners, row_blocks, False)[0]
 
 
 def _cross_entropy_forward(logits, labels, align_corners, row_blocks):
-    return _scan_row_blocks(logits, labels, align_corners, row_blocks, True)
+    return _value_and_gradient(logits, labels, align_corners, row_blocks, True)
 
 
 def _cross_entropy_backward(align_corners, row_blocks, gradient, cotangent):
@@ -53,8 +79,27 @@ def _cross_entropy_backward(align_corners, row_blocks, gradient, cotangent):
 _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def _scan_row_blocks(logits, labels, align_corners, row_blocks, with_gradient):
+def _value_and_gradient(logits, labels, align_corners, row_blocks, with_gradient):
     """Returns (sum of cross-entropy f32[], its gradient like logits or f32[])."""
+    if logits.shape[1:3] == labels.shape[1:]:
+        total, gradient = _pixel_terms(logits, labels)
+        return total, gradient if with_gradient else jnp.zeros((), jnp.float32)
+    return _scan_row_blocks(logits, labels, align_corners, row_blocks, with_gradient)
+
+
+def _pixel_terms(x, labels):
+    """Returns (f32[] sum over pixels, its gradient with respect to x, [B, H, W, C])."""
+    log_z = jax.nn.logsumexp(x, axis=-1, keepdims=True)
+    valid = (labels != IGNORE_LABEL)[..., None]
+    # A comparison instead of a gather: XLA fuses it into the reduction.
+    is_label = labels[..., None] == jnp.arange(x.shape[-1], dtype=jnp.uint8)
+    of_label = jnp.where(is_label, x, 0.0).sum(-1, keepdims=True)
+    total = jnp.sum(jnp.where(valid, log_z - of_label, 0.0))
+    return total, jnp.where(valid, jnp.exp(x - log_z) - is_label, 0.0)
+
+
+def _scan_row_blocks(logits, labels, align_corners, row_blocks, with_gradient):
+    """As _value_and_gradient, of logits that are upsampled."""
     batch, height, width = labels.shape
     block = -(-height // row_blocks)
     pad = block * row_blocks - height
@@ -71,17 +116,9 @@ def _scan_row_blocks(logits, labels, align_corners, row_blocks, with_gradient):
         block_rows, block_labels = inputs
         x = product("rh,bhwc->brwc", block_rows, logits)
         x = product("Ww,brwc->brWc", columns, x)
-        log_z = jax.nn.logsumexp(x, axis=-1, keepdims=True)
-        valid = (block_labels != IGNORE_LABEL)[..., None]
-        # A comparison instead of a gather: XLA fuses it into the reduction.
-        is_label = block_labels[..., None] == jnp.arange(x.shape[-1], dtype=jnp.uint8)
-        total += jnp.sum(
-            jnp.where(
-                valid, log_z - jnp.where(is_label, x, 0.0).sum(-1, keepdims=True), 0.0
-            )
-        )
+        block_total, d = _pixel_terms(x, block_labels)
+        total += block_total
         if with_gradient:
-            d = jnp.where(valid, jnp.exp(x - log_z) - is_label, 0.0)
             d = product("Ww,brWc->brwc", columns, d)
             gradient += product("rh,brwc->bhwc", block_rows, d)
         return (total, gradient), None
@@ -109,13 +146,15 @@ def segmentation_loss(
     aux_weight: float,
     align_corners: bool = True,
     row_blocks: int = 16,
+    thin_labels: bool = False,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Adds up the pixel, presence and auxiliary terms.
 
-    Pixel terms are divided by the number of labelled pixels, presence terms by the
-    number of images that have any times C, both over all devices. What is returned is
-    this device's share: the shares of all devices sum to the loss.
+    Pixel terms are divided by the number of labelled pixels (of their own grid, where
+    labels are thinned), presence terms by the number of images that have any times C,
+    both over all devices. What is returned is this device's share: the shares of all
+    devices sum to the loss.
 
     Args:
         outputs: of the network; 'se_logits', 'aux_logits', 'aux_se_logits' if present.
@@ -123,6 +162,8 @@ def segmentation_loss(
         se_weight: alpha of the paper, of each presence term.
         aux_weight: of the auxiliary pixel term.
         align_corners, row_blocks: see upsampled_cross_entropy.
+        thin_labels: bring the labels to the logits' grid (thinned_labels) instead of
+            the logits to the labels'.
         axis_name: pmap axis, or None.
 
     Returns:
@@ -132,25 +173,31 @@ def segmentation_loss(
     Source: section 2 of the paper; weights as in its Figure 5.
     """
     num_classes = outputs["logits"].shape[-1]
-    valid = labels != IGNORE_LABEL
-    image_valid = jnp.any(valid, axis=(1, 2))
-    counts = jnp.stack([jnp.sum(valid), jnp.sum(image_valid)]).astype(jnp.float32)
+    grids = {
+        name: thinned_labels(labels, outputs[name]) if thin_labels else labels
+        for name in ("logits", "aux_logits")
+        if name in outputs
+    }
+    image_valid = jnp.any(labels != IGNORE_LABEL, axis=(1, 2))
+    counts = [jnp.sum(grid != IGNORE_LABEL) for grid in grids.values()]
+    counts = jnp.stack([*counts, jnp.sum(image_valid)]).astype(jnp.float32)
     if axis_name is not None:
         counts = jax.lax.psum(counts, axis_name)
-    num_pixels, num_images = jnp.maximum(counts, 1.0)
+    *num_pixels, num_images = jnp.maximum(counts, 1.0)
+    num_pixels = dict(zip(grids, num_pixels, strict=True))
     presence = class_presence(labels, num_classes)
 
-    def pixel_term(logits):
-        return (
-            upsampled_cross_entropy(logits, labels, align_corners, row_blocks)
-            / num_pixels
+    def pixel_term(name):
+        total = upsampled_cross_entropy(
+            outputs[name], grids[name], align_corners, row_blocks
         )
+        return total / num_pixels[name]
 
     def presence_term(logits):
         each = optax.sigmoid_binary_cross_entropy(logits, presence)
         return jnp.sum(each * image_valid[:, None]) / (num_images * num_classes)
 
-    terms = {"loss_pixel": pixel_term(outputs["logits"])}
+    terms = {"loss_pixel": pixel_term("logits")}
     loss = terms["loss_pixel"]
     if "se_logits" in outputs:
         terms["loss_se"] = presence_term(outputs["se_logits"])
@@ -159,6 +206,6 @@ def segmentation_loss(
         terms["loss_aux_se"] = presence_term(outputs["aux_se_logits"])
         loss += se_weight * terms["loss_aux_se"]
     if "aux_logits" in outputs:
-        terms["loss_aux"] = pixel_term(outputs["aux_logits"])
+        terms["loss_aux"] = pixel_term("aux_logits")
         loss += aux_weight * terms["loss_aux"]
     return loss, terms

@@ -10,6 +10,7 @@ from encnet_jax.losses import (
     IGNORE_LABEL,
     class_presence,
     segmentation_loss,
+    thinned_labels,
     upsampled_cross_entropy,
 )
 from encnet_jax.models.resize import resize_bilinear
@@ -44,6 +45,44 @@ def test_fused_equals_plain_in_value_and_gradient(inputs, align_corners, row_blo
     plain = jax.value_and_grad(plain_cross_entropy)(logits, labels, align_corners)
     np.testing.assert_allclose(fused[0], plain[0], rtol=1e-6)
     np.testing.assert_allclose(fused[1], plain[1], rtol=1e-5, atol=1e-5)
+
+
+def test_equal_sizes_need_no_upsampling(inputs):
+    logits, labels = inputs[0], inputs[1][:, 6:11, :6]
+    found = jax.value_and_grad(upsampled_cross_entropy)(logits, labels)
+    plain = jax.value_and_grad(plain_cross_entropy)(logits, labels, False)
+    np.testing.assert_allclose(found[0], plain[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], plain[1], rtol=1e-5, atol=1e-6)
+
+
+def test_thinned_labels():
+    labels = jnp.arange(48, dtype=jnp.uint8).reshape(1, 6, 8)
+    found = thinned_labels(labels, jnp.zeros((1, 3, 4, 2)))
+    np.testing.assert_array_equal(
+        found[0], [[0, 2, 4, 6], [16, 18, 20, 22], [32, 34, 36, 38]]
+    )
+    with pytest.raises(ValueError, match="thinned by 2"):
+        thinned_labels(labels, jnp.zeros((1, 4, 4, 2)))
+
+
+def test_each_pixel_term_has_a_thinned_grid_and_count_of_its_own(inputs):
+    labels = inputs[1][:, :36, :36]
+    fine = jnp.asarray(
+        np.random.default_rng(2).normal(size=(2, 18, 18, 7)), jnp.float32
+    )
+    outputs = {"logits": fine, "aux_logits": fine[:, ::3, ::3]}
+    loss, terms = segmentation_loss(
+        outputs, labels, se_weight=0.2, aux_weight=0.5, thin_labels=True
+    )
+    for term, cell, logits in (
+        ("loss_pixel", 2, "logits"),
+        ("loss_aux", 6, "aux_logits"),
+    ):
+        thin = labels[:, ::cell, ::cell]
+        expected = plain_cross_entropy(outputs[logits], thin, False)
+        expected /= np.sum(np.asarray(thin) != IGNORE_LABEL)
+        np.testing.assert_allclose(terms[term], expected, rtol=1e-6)
+    np.testing.assert_allclose(loss, terms["loss_pixel"] + 0.5 * terms["loss_aux"])
 
 
 def test_gradient_is_scaled_by_what_follows(inputs):
