@@ -1,5 +1,7 @@
 """Departures from the paper's pixel loss, each against PyTorch in double precision."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,14 +77,15 @@ def in_torch(logits, labels, options):
     return loss.item(), leaf.grad.numpy()
 
 
-def in_jax(logits, labels, options, axis_name=None, row_blocks=5):
+@partial(jax.jit, static_argnums=(2, 3))
+def in_jax(logits, labels, options, axis_name=None):
     def loss(x):
         return segmentation_loss(
             {"logits": x},
             labels,
             se_weight=0.0,
             aux_weight=0.0,
-            row_blocks=row_blocks,
+            row_blocks=5,
             options=options,
             axis_name=axis_name,
         )[0]
@@ -93,7 +96,7 @@ def in_jax(logits, labels, options, axis_name=None, row_blocks=5):
 @pytest.mark.parametrize("form", FORMS)
 def test_value_and_gradient_are_pytorchs(form):
     logits, labels = random_inputs()
-    value, gradient = jax.jit(in_jax, static_argnums=2)(logits, labels, FORMS[form])
+    value, gradient = in_jax(logits, labels, FORMS[form])
     expected, expected_gradient = in_torch(logits, labels, FORMS[form])
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     scale = np.abs(expected_gradient).max()
@@ -107,7 +110,7 @@ def test_shares_of_devices_are_those_of_the_global_batch(form):
     expected, expected_gradient = in_jax(logits, labels, FORMS[form])
 
     def share(x, y):
-        value, gradient = in_jax(x, y, FORMS[form], axis_name="batch")
+        value, gradient = in_jax(x, y, FORMS[form], "batch")
         return jax.lax.psum(value, "batch"), gradient
 
     values, gradients = jax.pmap(share, "batch")(logits[:, None], labels[:, None])

@@ -70,6 +70,7 @@ _ALLOWED = {
     "model.code_pooling": ("sum", "mean"),
     "model.gate": ("scale", "residual"),
     "model.aux": ("context", "fcn", "none"),
+    "loss.class_weighting": ("", "median_frequency", "inverse_sqrt"),
     "optim.schedule": ("poly", "cosine"),
     "eval.protocol": PROTOCOLS,
     "train.val_protocol": PROTOCOLS,
@@ -79,6 +80,11 @@ _ALLOWED_IN_TASK = {
     "segmentation": {"model.name": HEADS, "model.draw_smoothing": (False,)},
     "classification": {
         "model.name": CLASSIFIERS,
+        "loss.class_weighting": ("",),
+        "loss.focal_gamma": (0,),
+        "loss.ohem_threshold": (0,),
+        "loss.ohem_min_kept": (0,),
+        "loss.dice_weight": (0,),
         "train.num_pictures": (0,),
         "eval.protocol": ("single",),
         "train.val_protocol": ("single",),
@@ -200,6 +206,7 @@ def _check(config) -> None:
     for field in _POSITIVE:
         if not get(config, field) > 0:
             raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
+    _check_loss(config)
     scales = tuple(config.eval.scales)
     if not scales or not all(isinstance(s, (int, float)) and s > 0 for s in scales):
         raise UserError(f"eval.scales is {scales}, wanted one or more numbers above 0")
@@ -212,6 +219,30 @@ def _check(config) -> None:
         raise UserError(
             f"train.batch_size {config.train.batch_size} does not divide into"
             f" train.accumulate {config.train.accumulate} equal parts"
+        )
+
+
+def _check_loss(config) -> None:
+    loss = config.loss
+    weights = tuple(loss.class_weights)
+    if not all(isinstance(w, (int, float)) and w >= 0 for w in weights):
+        raise UserError(
+            f"loss.class_weights is {weights}, wanted numbers of at least 0; for a rule"
+            " set loss.class_weighting"
+        )
+    if weights and config.task != "segmentation":
+        raise UserError(
+            f"loss.class_weights is {weights}, and task {config.task!r} has none: ()"
+        )
+    for field, high in (("label_smoothing", 1), ("ohem_threshold", 1.0001)):
+        if not 0 <= loss[field] < high:
+            raise UserError(f"loss.{field} is {loss[field]}, wanted 0 to 1")
+    for field in ("focal_gamma", "ohem_min_kept", "dice_weight"):
+        if loss[field] < 0:
+            raise UserError(f"loss.{field} is {loss[field]}, wanted at least 0")
+    if loss.focal_gamma and loss.label_smoothing:
+        raise UserError(
+            "loss.focal_gamma and loss.label_smoothing exclude each other: set one to 0"
         )
 
 

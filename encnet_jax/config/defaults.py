@@ -112,6 +112,23 @@ def _loss() -> ml_collections.ConfigDict:
     loss.aux_weight = 0.2  # Weight of an auxiliary pixel cross-entropy.
     # Full-resolution logits exist for 1/row_blocks of the rows at a time.
     loss.row_blocks = 16
+    # Departures from the paper's pixel cross-entropy; as they are, there are none.
+    # A rule that counts the training pixels when a run starts: 'median_frequency',
+    # 'inverse_sqrt', or '' for none. The counted weights are kept with the run.
+    loss.class_weighting = ""
+    # One factor (at least 0) for each class, in the order of the ids; () for 1 each.
+    loss.class_weights = ()
+    # Power of (1 - p) before each pixel's term, at least 0; 0: no focal loss.
+    loss.focal_gamma = 0.0
+    # Share of the target spread over all classes, in [0, 1). Classification too.
+    loss.label_smoothing = 0.0
+    # Online hard example mining, exact over the global batch: pixels whose label is
+    # less probable than this are kept, in [0, 1]; 0: this keeps none.
+    loss.ohem_threshold = 0.0
+    # Pixels for each image, at least 0, that are kept in any case, the hardest of the
+    # batch; with ohem_threshold 0 they alone are. 0 and 0: no mining.
+    loss.ohem_min_kept = 0
+    loss.dice_weight = 0.0  # Weight of a Dice term on the main logits, at least 0.
     return loss
 
 

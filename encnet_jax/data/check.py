@@ -6,65 +6,17 @@ Exit status 0 where all is well, 1 where an example has a problem, 2 for a mista
 the command.
 """
 
-import collections
-import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 from encnet_jax import cli
 from encnet_jax.data import dataset_info, open_dataset
 from encnet_jax.data.catalogue import IGNORE_ID, DatasetInfo
+from encnet_jax.data.class_weights import RULES, class_weights
 from encnet_jax.data.dataset import Source
-from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.sources import FolderSource
-from encnet_jax.errors import UserError
-
-_EXAMPLES_AHEAD = 16
-
-
-@dataclasses.dataclass
-class SplitReport:
-    """What a split holds.
-
-    Attributes:
-        pairs: Number of images, with or without a readable mask.
-        sizes: (width, height) -> number of images.
-        pixels: i64[256], pixels of each train id.
-        images: i64[256], images in which each train id occurs.
-        problems: One line for each bad example, naming the file.
-    """
-
-    pairs: int
-    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
-    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
-    problems: list[str] = dataclasses.field(default_factory=list)
-
-
-def check_split(source: Source, split: str) -> SplitReport:
-    """Decodes every example of a split."""
-
-    def read(index: int):
-        try:
-            return source.example(split, index)
-        except UserError as error:
-            return error
-
-    report = SplitReport(source.sizes()[split])
-    examples = map_ahead(read, range(report.pairs), ahead=_EXAMPLES_AHEAD)
-    for example in tqdm(examples, split, report.pairs, leave=False, disable=None):
-        if isinstance(example, UserError):
-            report.problems.append(str(example))
-            continue
-        counts = np.bincount(example.label.ravel(), minlength=256)
-        report.sizes[example.image.shape[1::-1]] += 1
-        report.pixels += counts
-        report.images += counts > 0
-    return report
+from encnet_jax.data.survey import SplitReport, check_split
 
 
 def open_source(data: Any) -> Source:
@@ -104,6 +56,16 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
     return lines
 
 
+def describe_weights(info: DatasetInfo, report: SplitReport) -> str:
+    """Returns the weights that loss.class_weighting would give, a rule a line."""
+    classes = slice(info.num_classes)
+    counts = report.pixels[classes], report.pixels_beside[classes]
+    return "\n".join(
+        f"  loss.class_weighting={rule} gives {class_weights(rule, *counts)}"
+        for rule in RULES
+    )
+
+
 def main(argv: Sequence[str]) -> int:
     """Checks the data set of a configuration; returns the exit status."""
     flags = cli.parse(
@@ -117,6 +79,8 @@ def main(argv: Sequence[str]) -> int:
     for split in (s for s in source.sizes() if s not in info.unions):
         report = check_split(source, split)
         print(describe(info, split, report))
+        if split == flags.config.data.train_split and info.task == "segmentation":
+            print(describe_weights(info, report))
         found_problems |= bool(report.problems)
     print("problems found" if found_problems else "no problems found")
     return int(found_problems)

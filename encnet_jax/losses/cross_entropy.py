@@ -40,7 +40,8 @@ def upsampled_cross_entropy(
     logits' size is made but their gradient.
 
     With p the softmax, y the label, w the class weights and e the smoothing, a pixel
-    adds -(1 - e) w_y (1 - p_y)**gamma log p_y - e / C * sum_c w_c log p_c.
+    adds -w_y (1 - p_y)**gamma log p_y, or where labels are smoothed
+    -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
 
     Args:
         logits: f32[B, h, w, C].
@@ -55,7 +56,8 @@ def upsampled_cross_entropy(
         f32[], nats summed over pixels.
 
     Raises:
-        ValueError: there are not C class weights.
+        ValueError: there are not C class weights, or both focal_gamma and
+            label_smoothing are given, for which there is no formula.
 
     Source: section 3.1 of the paper (predictions are upsampled 8 times for the loss);
     Lin et al., ICCV 2017, equation 4 (focal), with a softmax for their sigmoid;
@@ -65,6 +67,8 @@ def upsampled_cross_entropy(
         raise ValueError(
             f"{len(class_weights)} class weights, and logits of {logits.shape[-1]}"
         )
+    if focal_gamma and label_smoothing:
+        raise ValueError("focal_gamma and label_smoothing exclude each other")
     form = _Form(
         align_corners, row_blocks, tuple(class_weights), focal_gamma, label_smoothing
     )
@@ -129,25 +133,26 @@ def _plain(x, labels):
 
 def _shaped(x, labels, form):
     """See over_pixels and upsampled_cross_entropy."""
-    num_classes, rest = x.shape[-1], form.label_smoothing / x.shape[-1]
     log_z, nats, is_label, valid = pixel_nats(x, labels)
-    # `pull` is the hard term's derivative with respect to `nats`.
+    # `pull` is the value's derivative with respect to `nats`.
     value, pull = nats, jnp.ones_like(nats)
     if form.focal_gamma:
         wrong = jnp.maximum(-jnp.expm1(-nats), _TINY)  # 1 - p_y.
         factor = wrong**form.focal_gamma
         value = factor * nats
         pull = factor * (1 + form.focal_gamma * nats * jnp.exp(-nats) / wrong)
-    weights = jnp.ones(num_classes, jnp.float32)
+    weights = jnp.ones(x.shape[-1], jnp.float32)
     if form.class_weights:
         weights = jnp.asarray(form.class_weights, jnp.float32)
         of_label = jnp.where(is_label, weights, 0.0).sum(-1, keepdims=True)
         value, pull = of_label * value, of_label * pull
-    d = pull * (jnp.exp(x - log_z) - is_label)
+    target = jnp.where(is_label, pull, 0.0)
     if form.label_smoothing:
-        total_weight = jnp.sum(weights)
-        spread = total_weight * log_z - jnp.sum(weights * x, axis=-1, keepdims=True)
-        value = (1 - form.label_smoothing) * value + rest * spread
-        d = (1 - form.label_smoothing) * d
-        d += rest * (total_weight * jnp.exp(x - log_z) - weights)
+        spread = form.label_smoothing / x.shape[-1] * weights
+        hard = (1 - form.label_smoothing) * pull
+        # One sum over classes: on CPUs each makes an array of the block's size.
+        target = jnp.where(is_label, hard + spread, spread)
+        pull = hard + jnp.sum(spread)
+        value = pull * log_z - jnp.sum(target * x, axis=-1, keepdims=True)
+    d = pull * jnp.exp(x - log_z) - target
     return jnp.sum(jnp.where(valid, value, 0.0)), jnp.where(valid, d, 0.0), None

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.losses.labels import IGNORE_LABEL
+from encnet_jax.losses.labels import IGNORE_LABEL, class_counts
 from encnet_jax.losses.row_blocks import over_pixels
 
 
@@ -35,7 +35,8 @@ def dice_loss(
 
     Source: Milletari et al., 3DV 2016, without squares in the denominator.
     """
-    return _dice(logits, labels, align_corners, row_blocks, axis_name)
+    # On CPUs its sums make more arrays of a block's size than the cross-entropy's.
+    return _dice(logits, labels, align_corners, 2 * row_blocks, axis_name)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -71,6 +72,8 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
     sums, _, _ = over_pixels(
         _overlaps, logits, labels, align_corners=align_corners, row_blocks=row_blocks
     )
+    labelled = class_counts(labels, logits.shape[-1]).astype(jnp.float32)
+    sums = (*sums, labelled)
     if axis_name is not None:
         sums = jax.lax.psum(sums, axis_name)
     overlap, predicted, labelled = sums
@@ -88,13 +91,15 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
 def _probabilities(x, labels):
     is_label = labels[..., None] == jnp.arange(x.shape[-1], dtype=jnp.uint8)
     valid = (labels != IGNORE_LABEL)[..., None]
-    return jnp.where(valid, jax.nn.softmax(x), 0.0), is_label
+    # jax.nn.softmax keeps its numerator, another array of the block's size.
+    log_z = jax.nn.logsumexp(x, axis=-1, keepdims=True)
+    return jnp.where(valid, jnp.exp(x - log_z), 0.0), is_label
 
 
 def _overlaps(x, labels):
-    """See over_pixels; sums f32[C] of p y, of p and of y."""
+    """See over_pixels; sums f32[C] of p y and of p."""
     p, is_label = _probabilities(x, labels)
-    parts = (jnp.where(is_label, p, 0.0), p, is_label.astype(jnp.float32))
+    parts = (jnp.where(is_label, p, 0.0), p)
     return jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1, 2)), parts), None, None
 
 

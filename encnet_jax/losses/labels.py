@@ -50,7 +50,12 @@ def total_weight(labels: jax.Array, class_weights: tuple[float, ...] = ()) -> ja
     """
     if not class_weights:
         return jnp.sum(labels != IGNORE_LABEL).astype(jnp.float32)
-    is_label = labels[..., None] == jnp.arange(len(class_weights), dtype=jnp.uint8)
-    # Exact counts first: float32 stops counting at 2**24 pixels.
-    counts = jnp.sum(is_label, axis=(0, 1, 2)).astype(jnp.float32)
+    counts = class_counts(labels, len(class_weights)).astype(jnp.float32)
     return jnp.sum(counts * jnp.asarray(class_weights, jnp.float32))
+
+
+def class_counts(labels: jax.Array, num_classes: int) -> jax.Array:
+    """Returns int32[C], the pixels of each class in uint8[B, H, W] labels."""
+    # One class after the other: all at once would be an array of the logits' full size.
+    classes = jnp.arange(num_classes, dtype=jnp.uint8)
+    return jax.lax.map(lambda class_id: jnp.sum(labels == class_id), classes)

@@ -34,6 +34,9 @@ class PixelOptions(NamedTuple):
     dice_weight: float = 0.0
 
 
+PAPER = PixelOptions()
+
+
 def segmentation_loss(
     outputs: dict[str, jax.Array],
     labels: jax.Array,
@@ -43,7 +46,7 @@ def segmentation_loss(
     align_corners: bool = True,
     row_blocks: int = 16,
     thin_labels: bool = False,
-    options: PixelOptions = PixelOptions(),
+    options: PixelOptions = PAPER,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Adds up the pixel, presence and auxiliary terms.

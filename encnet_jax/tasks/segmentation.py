@@ -1,7 +1,7 @@
 """Segmentation: a class for every pixel."""
 
 from encnet_jax import models
-from encnet_jax.losses import segmentation_loss
+from encnet_jax.losses import PixelOptions, segmentation_loss
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import Evaluator
@@ -25,8 +25,15 @@ def _loss(outputs, batch, config, axis_name):
         aux_weight=config.loss.aux_weight,
         align_corners=config.model.align_corners,
         row_blocks=config.loss.row_blocks,
+        options=pixel_options(config.loss),
         axis_name=axis_name,
     )
+
+
+def pixel_options(loss) -> PixelOptions:
+    """Returns what the `loss` fields of a resolved configuration ask for."""
+    fields = {name: loss[name] for name in PixelOptions._fields}
+    return PixelOptions(**fields | {"class_weights": tuple(loss.class_weights)})
 
 
 def _measure(matrix, config) -> Measures:

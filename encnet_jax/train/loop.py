@@ -12,6 +12,7 @@ from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.train import initialise
 from encnet_jax.train.assemble import Assembled, assemble
+from encnet_jax.train.class_weighting import with_class_weights
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.saver import Saver
 from encnet_jax.train.scalars import Scalars
@@ -45,8 +46,10 @@ def train(config, workdir: str) -> None:
         StopRequest() as stop,
         Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
     ):
-        if checkpointer.latest_step() is not None:
-            saved = checkpointer.saved_config()
+        resuming = checkpointer.latest_step() is not None
+        saved = checkpointer.saved_config() if resuming else None
+        config = with_class_weights(config, dataset, saved)
+        if saved is not None:
             workdir_lib.check_same_config(workdir, saved, config)
         workdir_lib.save_config(workdir, config)
         parts = set_up(config, dataset.info.num_classes, checkpointer)

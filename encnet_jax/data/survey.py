@@ -1,0 +1,70 @@
+"""Counting what a split holds: sizes, pixels and images of each class, problems."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from encnet_jax.data.catalogue import IGNORE_ID
+from encnet_jax.data.dataset import Source
+from encnet_jax.data.prefetch import map_ahead
+from encnet_jax.errors import UserError
+
+_EXAMPLES_AHEAD = 16
+
+
+@dataclasses.dataclass
+class SplitReport:
+    """What a split holds.
+
+    Attributes:
+        pairs: Number of images, with or without a readable mask.
+        sizes: (width, height) -> number of images.
+        pixels: i64[256], pixels of each train id.
+        images: i64[256], images in which each train id occurs.
+        pixels_beside: i64[256], labelled pixels of the images in which it occurs.
+        problems: One line for each bad example, naming the file.
+    """
+
+    pairs: int
+    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
+    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
+    pixels_beside: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(256, int)
+    )
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+def check_split(
+    source: Source, split: str, share: Sequence[int] | None = None
+) -> SplitReport:
+    """Decodes every example of a split.
+
+    Args:
+        source: of the data set.
+        split: that it has.
+        share: the examples to read; None for all.
+    """
+
+    def read(index: int):
+        try:
+            return source.example(split, index)
+        except UserError as error:
+            return error
+
+    share = range(source.sizes()[split]) if share is None else share
+    report = SplitReport(len(share))
+    examples = map_ahead(read, share, ahead=_EXAMPLES_AHEAD)
+    for example in tqdm(examples, split, report.pairs, leave=False, disable=None):
+        if isinstance(example, UserError):
+            report.problems.append(str(example))
+            continue
+        counts = np.bincount(example.label.ravel(), minlength=256)
+        report.sizes[example.image.shape[1::-1]] += 1
+        report.pixels += counts
+        report.images += counts > 0
+        report.pixels_beside += (counts > 0) * counts[:IGNORE_ID].sum()
+    return report
