@@ -71,7 +71,9 @@ _ALLOWED = {
     "model.gate": ("scale", "residual"),
     "model.aux": ("context", "fcn", "none"),
     "loss.class_weighting": ("", "median_frequency", "inverse_sqrt"),
+    "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("poly", "cosine"),
+    "train.freeze": ("", "backbone"),
     "eval.protocol": PROTOCOLS,
     "train.val_protocol": PROTOCOLS,
     "eval.absent_classes": ("zero", "skip"),
@@ -97,6 +99,7 @@ _POSITIVE = (
     "loss.row_blocks",
     "model.width",
     "optim.base_lr",
+    "optim.lr_batch_size",
     "train.batch_size",
     "train.accumulate",
     "train.log_every_steps",
@@ -197,6 +200,9 @@ def _fill(config) -> None:
         if get(config, field) is None:
             with config.unlocked():
                 config.update_from_flattened_dict({field: value})
+    freeze, frozen = config.train.freeze, tuple(config.optim.frozen)
+    if freeze and freeze not in frozen:
+        config.optim.frozen = (*frozen, freeze)
 
 
 def _check(config) -> None:
@@ -207,6 +213,12 @@ def _check(config) -> None:
         if not get(config, field) > 0:
             raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
     _check_loss(config)
+    for field in ("optim.clip_norm", "optim.clip_value"):
+        if get(config, field) < 0:
+            raise UserError(f"{field} is {get(config, field)}, wanted at least 0")
+    for field in ("optim.momentum", "optim.adam_beta2"):
+        if not 0 <= get(config, field) < 1:
+            raise UserError(f"{field} is {get(config, field)}, wanted 0 to below 1")
     scales = tuple(config.eval.scales)
     if not scales or not all(isinstance(s, (int, float)) and s > 0 for s in scales):
         raise UserError(f"eval.scales is {scales}, wanted one or more numbers above 0")

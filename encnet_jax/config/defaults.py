@@ -135,16 +135,29 @@ def _loss() -> ml_collections.ConfigDict:
 def _optim() -> ml_collections.ConfigDict:
     """The optimiser and its schedule."""
     optim = ml_collections.ConfigDict()
+    optim.name = "sgd"  # 'sgd' (with momentum) or 'adamw'.
     optim.base_lr = 0.01
-    optim.scale_lr_by_batch = False  # Multiply base_lr by batch_size / 16.
+    optim.scale_lr_by_batch = False  # Multiply base_lr by batch_size / lr_batch_size.
+    optim.lr_batch_size = 16  # Images, above 0: the batch that base_lr is meant for.
     optim.schedule = "poly"  # 'poly' or 'cosine'; both end at 0.
     optim.poly_power = 0.9
     optim.warmup_steps = 0  # Linear from 0.
-    optim.momentum = 0.9
+    optim.momentum = 0.9  # In [0, 1); AdamW's first beta.
+    optim.adam_beta2 = 0.999  # In [0, 1); AdamW's second beta.
     optim.weight_decay = 1e-4
     optim.decay_norm_and_bias = True  # As in the reference; False exempts them.
     # Outside the backbone; by architecture.
     optim.head_lr_multiplier = placeholder(float)
+    # Factors on learning rates by names of parameters, at least 0; those of several
+    # patterns multiply: ('backbone/stem=0.1', 'head/*=2').
+    optim.lr_multipliers = ()
+    # Patterns of parameters that stay as they are: ('backbone/stem',). Their batch
+    # norms go on measuring, unlike with train.freeze.
+    optim.frozen = ()
+    # Largest norm of all gradients together, above 0; 0: not clipped.
+    optim.clip_norm = 0.0
+    # Largest size of each gradient's element, above 0; 0: not clipped.
+    optim.clip_value = 0.0
     optim.ema_decay = 0.0  # 0: no moving average of the weights.
     return optim
 
@@ -155,6 +168,9 @@ def _train() -> ml_collections.ConfigDict:
     train.batch_size = 16  # Images in a step, over all devices.
     train.epochs = 120.0  # The length of the schedule, unless total_steps is positive.
     train.total_steps = 0
+    # 'backbone': its weights and statistics stay as they start, and its batch norms use
+    # them (with init_from, a linear probe); '': all is trained.
+    train.freeze = ""
     train.accumulate = 1  # Micro-batches a step; batch norm sees the smaller batch.
     train.max_minutes = 0.0  # Save and stop cleanly after this long; 0: no limit.
     train.log_every_steps = 50

@@ -20,6 +20,8 @@ class Segmenter(nn.Module):
         aux_head: likewise, or None.
         axis_name: pmap axis of the batch norms; None for one device.
         dtype: compute type.
+        freeze_backbone: its batch norms use their running statistics in training too,
+            and no gradient reaches it.
     """
 
     backbone: Callable[..., nn.Module]
@@ -27,6 +29,7 @@ class Segmenter(nn.Module):
     aux_head: Callable[..., nn.Module] | None = None
     axis_name: str | None = None
     dtype: Any = jnp.float32
+    freeze_backbone: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -42,8 +45,7 @@ class Segmenter(nn.Module):
             `aux_` before their names.
         """
         layers = make_layers(train, self.axis_name, self.dtype)
-        backbone = self.backbone(layers=layers, name="backbone")
-        stages = backbone(images.astype(self.dtype))
+        stages = run_backbone(self, images, train)
         outputs = self.head(layers=layers, name="head")(stages)
         # Evaluation has no use for the auxiliary outputs, and XLA drops what is not
         # used.
@@ -51,3 +53,17 @@ class Segmenter(nn.Module):
             auxiliary = self.aux_head(layers=layers, name="aux_head")(stages)
             outputs |= {f"aux_{name}": x for name, x in auxiliary.items()}
         return outputs
+
+
+def run_backbone(network, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+    """Returns the stages of a network's backbone, made inside its compact method.
+
+    Args:
+        network: has fields backbone, axis_name, dtype and freeze_backbone of Segmenter.
+        images, train: see Segmenter.
+    """
+    train = train and not network.freeze_backbone
+    layers = make_layers(train, network.axis_name, network.dtype)
+    backbone = network.backbone(layers=layers, name="backbone")
+    stages = backbone(images.astype(network.dtype))
+    return jax.lax.stop_gradient(stages) if network.freeze_backbone else stages

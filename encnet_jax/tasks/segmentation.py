@@ -10,7 +10,8 @@ from encnet_jax.tasks.task import Measures, Task
 
 
 def _build_model(config, num_classes, axis_name):
-    return models.build(config.model, num_classes, axis_name)
+    model = models.build(config.model, num_classes, axis_name)
+    return model.clone(freeze_backbone=config.train.freeze == "backbone")
 
 
 def _describe_model(config) -> str:
