@@ -81,7 +81,7 @@ _ALLOWED = {
 _ALLOWED_IN_TASK = {
     "segmentation": {"model.name": HEADS, "model.draw_smoothing": (False,)},
     "classification": {
-        "model.name": CLASSIFIERS,
+        "model.name": (*CLASSIFIERS, "backbone"),
         "loss.class_weighting": ("",),
         "loss.focal_gamma": (0,),
         "loss.ohem_threshold": (0,),
@@ -213,6 +213,20 @@ def _check(config) -> None:
         if not get(config, field) > 0:
             raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
     _check_loss(config)
+    for name in ("brightness", "contrast", "saturation", "hue"):
+        value, most = config.data.augment[name], 0.5 if name == "hue" else 1
+        if not 0 <= value <= most:
+            raise UserError(f"data.augment.{name} is {value}, wanted 0 to {most}")
+    if not 0 < config.data.augment.area_min <= 1:
+        raise UserError(
+            f"data.augment.area_min is {config.data.augment.area_min}, wanted above 0"
+            " and at most 1"
+        )
+    if config.train.freeze and config.eval.precise_norm_steps:
+        raise UserError(
+            "eval.precise_norm_steps measures batch norms again, and train.freeze keeps"
+            " the backbone's: set one of them to 0 or ''"
+        )
     for field in ("optim.clip_norm", "optim.clip_value"):
         if get(config, field) < 0:
             raise UserError(f"{field} is {get(config, field)}, wanted at least 0")

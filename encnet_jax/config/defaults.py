@@ -33,7 +33,9 @@ def get_config() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
     """What is read, and how it is augmented."""
     data = ml_collections.ConfigDict()
-    data.name = "ade20k"  # A data set of encnet_jax.data.catalogue, or 'folder'.
+    # A data set of encnet_jax.data.catalogue, 'folder' (images and masks), or
+    # 'image_folder' (a folder of images for each class).
+    data.name = "ade20k"
     data.data_dir = "data"  # Where prepared data sets lie; local or gs://.
     data.reader = "tfds"  # 'tfds' (tf.data), or 'arrays' (.npz files, no TensorFlow).
     data.train_split = "train"
@@ -58,9 +60,20 @@ def _data() -> ml_collections.ConfigDict:
     augment.blur_probability = 0.0
     # Resize as Pillow does (True), or in one projective resampling.
     augment.antialias = False
+    # Half ranges of the colour changes, drawn uniformly: factors from [1 - this,
+    # 1 + this], each in [0, 1]; the hue from [-this, this] turns, in [0, 0.5].
+    augment.brightness = 0.0
+    augment.contrast = 0.0
+    augment.saturation = 0.0
+    augment.hue = 0.0
+    # Image files that are classified: least share of the image's area in a crop.
+    augment.area_min = 0.08
     augment.pad = 4  # Classification: pixels of black on each side before the crop.
-    folder = data.folder = ml_collections.ConfigDict()  # Only for name='folder'.
-    folder.images = ""  # '{split}' is replaced: 'my_data/{split}/images'.
+    # Only for name='folder' and, of them images alone, 'image_folder'.
+    folder = data.folder = ml_collections.ConfigDict()
+    # '{split}' is replaced: 'my_data/{split}/images'; 'image_folder' has the classes'
+    # folders below.
+    folder.images = ""
     folder.masks = ""  # Index PNGs of the same stems: 'my_data/{split}/masks'.
     folder.class_names = ()  # One name for each class, in the order of the ids.
     folder.ignore_ids = (255,)  # Mask values that are neither trained nor scored.
@@ -72,7 +85,7 @@ def _model() -> ml_collections.ConfigDict:
     """The network."""
     model = ml_collections.ConfigDict()
     # 'encnet', 'fcn', 'pspnet', 'deeplabv3'; classification: 'resnet', 'se_resnet',
-    # 'encnet'.
+    # 'encnet' (of 32x32 pixels), 'backbone' (model.backbone and a linear layer).
     model.name = "encnet"
     model.backbone = "resnet50"  # 'resnet18', '34', '50', '101', '152', or 'tiny'.
     model.stem = "deep"  # 'deep': three 3x3 convolutions; 'conv7': one 7x7.

@@ -123,8 +123,7 @@ class ArraysDataset(Dataset):
         def augmented(place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
             epoch, index = place
             example = unreadable.read(index, partial(self.source.example, split))
-            params = draw(self.data.augment, seed=seed, epoch=epoch, index=index)
-            return augment_example(example.image, example.label, params, self.data)
+            return self._augmented(example, seed=seed, epoch=epoch, index=index)
 
         def places() -> Iterator[tuple[int, int]]:
             for step in itertools.count(start_step):
@@ -141,3 +140,13 @@ class ArraysDataset(Dataset):
                 yield {"image": np.stack(images), "label": np.stack(labels)}
 
         return batches()
+
+    def _augmented(self, example: Example, **drawn_by: int) -> tuple:
+        """Returns what a batch holds of an example: image and label.
+
+        Args:
+            example: as the source gives it.
+            drawn_by: seed, epoch and index.
+        """
+        params = draw(self.data.augment, **drawn_by)
+        return augment_example(example.image, example.label, params, self.data)

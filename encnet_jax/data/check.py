@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):
-        report = check_split(source, split)
+        report = check_split(source, split, num_classes=info.num_classes)
         print(describe(info, split, report))
         if split == flags.config.data.train_split and info.task == "segmentation":
             print(describe_weights(info, report))

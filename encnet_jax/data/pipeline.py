@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from encnet_jax.data.augment import draw
+from encnet_jax.data.augment import AugmentParams, draw
 from encnet_jax.data.catalogue import UNKNOWN_ID
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.records import Record, decode_record, looks_whole
@@ -98,10 +98,11 @@ class TfDataDataset(Dataset):
         options = tf.data.Options()
         options.threading.max_intra_op_parallelism = 1  # Images are the parallel unit.
         encoded = tf.TensorSpec((), tf.string)
+        params_spec = tf.TensorSpec((len(AugmentParams._fields),), tf.float64)
         return (
             tf.data.Dataset.from_generator(
                 records,
-                output_signature=(encoded, encoded, tf.TensorSpec((6,), tf.float64)),
+                output_signature=(encoded, encoded, params_spec),
             )
             .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(batch_size, drop_remainder=True)

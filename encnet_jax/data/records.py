@@ -61,9 +61,16 @@ def decode_image(encoded: bytes, file: str) -> np.ndarray:
     """Returns u8[H, W, 3] in RGB.
 
     Raises:
-        UserError: the file is truncated or not an image.
+        UserError: the file is truncated, not an image, or has the colours of a printer.
     """
-    return np.asarray(_open(encoded, file).convert("RGB"))
+    image = _open(encoded, file)
+    if image.mode == "CMYK":
+        # TensorFlow refuses these, and Pillow inverts some: no two readers agree.
+        raise UserError(
+            f"{file}: has CMYK colours; wanted RGB or grey, convert it (for example"
+            " magick IN -colorspace sRGB OUT) or remove it"
+        )
+    return np.asarray(image.convert("RGB"))
 
 
 def decode_mask(encoded: bytes, file: str) -> np.ndarray:

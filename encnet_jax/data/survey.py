@@ -21,25 +21,30 @@ class SplitReport:
 
     Attributes:
         pairs: Number of images, with or without a readable mask.
+        length: Of the counts, 256 or the number of classes.
         sizes: (width, height) -> number of images.
-        pixels: i64[256], pixels of each train id.
-        images: i64[256], images in which each train id occurs.
-        pixels_beside: i64[256], labelled pixels of the images in which it occurs.
+        pixels: i64[length], pixels of each train id.
+        images: i64[length], images in which each train id occurs.
+        pixels_beside: i64[length], labelled pixels of the images in which it occurs.
         problems: One line for each bad example, naming the file.
     """
 
     pairs: int
+    length: int = 256
     sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
-    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
-    pixels_beside: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.zeros(256, int)
-    )
     problems: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        self.pixels = np.zeros(self.length, int)
+        self.images = np.zeros(self.length, int)
+        self.pixels_beside = np.zeros(self.length, int)
 
 
 def check_split(
-    source: Source, split: str, share: Sequence[int] | None = None
+    source: Source,
+    split: str,
+    share: Sequence[int] | None = None,
+    num_classes: int = 0,
 ) -> SplitReport:
     """Decodes every example of a split.
 
@@ -47,6 +52,7 @@ def check_split(
         source: of the data set.
         split: that it has.
         share: the examples to read; None for all.
+        num_classes: where there may be more than 256.
     """
 
     def read(index: int):
@@ -56,13 +62,14 @@ def check_split(
             return error
 
     share = range(source.sizes()[split]) if share is None else share
-    report = SplitReport(len(share))
+    length = max(256, num_classes)
+    report = SplitReport(len(share), length)
     examples = map_ahead(read, share, ahead=_EXAMPLES_AHEAD)
     for example in tqdm(examples, split, report.pairs, leave=False, disable=None):
         if isinstance(example, UserError):
             report.problems.append(str(example))
             continue
-        counts = np.bincount(example.label.ravel(), minlength=256)
+        counts = np.bincount(example.label.ravel(), minlength=length)
         report.sizes[example.image.shape[1::-1]] += 1
         report.pixels += counts
         report.images += counts > 0

@@ -68,7 +68,7 @@ def make_report(
         "protocol": {
             "name": protocol,
             **{
-                field.split(".")[1]: _json_value(config_lib.get(config, field))
+                field.split(".")[-1]: _json_value(config_lib.get(config, field))
                 for field in task.protocol_fields[protocol]
             },
         },

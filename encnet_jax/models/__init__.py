@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from encnet_jax.models import heads
+from encnet_jax.models.classifier import Classifier
 from encnet_jax.models.resnet import BACKBONES, ResNet
 from encnet_jax.models.segmenter import Segmenter
 
@@ -30,19 +31,35 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
     """
     m = model_config
     return Segmenter(
-        backbone=partial(
-            ResNet,
-            BACKBONES[m.backbone],
-            stem=m.stem,
-            stem_width=m.stem_width,
-            output_stride=m.output_stride,
-            avg_down=m.avg_down,
-            remat=m.remat,
-        ),
+        backbone=_backbone(m),
         head=_head(m, num_classes),
         aux_head=_aux_head(m, num_classes),
         axis_name=axis_name,
         dtype=jnp.dtype(m.dtype),
+    )
+
+
+def build_classifier(
+    model_config, num_classes: int, axis_name: str | None = None
+) -> nn.Module:
+    """Builds a backbone with a linear classifier; see build and Classifier."""
+    return Classifier(
+        backbone=_backbone(model_config),
+        num_classes=num_classes,
+        axis_name=axis_name,
+        dtype=jnp.dtype(model_config.dtype),
+    )
+
+
+def _backbone(m) -> Callable[..., nn.Module]:
+    return partial(
+        ResNet,
+        BACKBONES[m.backbone],
+        stem=m.stem,
+        stem_width=m.stem_width,
+        output_stride=m.output_stride,
+        avg_down=m.avg_down,
+        remat=m.remat,
     )
 
 

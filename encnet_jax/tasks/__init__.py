@@ -12,7 +12,7 @@ def of(config) -> Task:
     """Returns the task of a resolved configuration."""
     return {
         "segmentation": segmentation.TASK,
-        "classification": classification.TASK,
+        "classification": classification.of(config),
     }[config.task]
 
 
