@@ -67,6 +67,7 @@ def smoke(config):
     recipes.smoke(config)
     config.data.name = "discs"
     config.data.crop_size = 32
+    config.optim.warmup_steps = 0
 
 
 def get_config(arguments=""):

@@ -101,6 +101,7 @@ def test_the_centre_is_cut_at_the_short_side():
 def test_examples_are_scored_on_the_centre(root):
     image = np.zeros((40, 50, 3), np.uint8)
     image[8:32, 13:37] = 255  # Short side 40 for 20: the crop of 16 shows 32 pixels.
+    (root / "val" / "blue" / "0.jpg").unlink()
     Image.fromarray(image).save(root / "val" / "blue" / "0.png")
     example = next(iter(open_dataset(data_of(root)).eval_examples("val")))
     assert example["image"].shape == (16, 16, 3)

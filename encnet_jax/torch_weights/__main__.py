@@ -98,9 +98,12 @@ def export_weights(argv: Sequence[str]) -> None:
             raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
         step = int(step)
     variables, config = read.restore_variables(values.workdir, step)
-    default = "mmseg" if config.architecture == "mmseg" else "authors"
-    family = families.find(values.family or default)
+    family = families.find(values.family or _default_family(config))
+    if config.task == "classification":
+        _check_classifier(values.workdir, variables, family)
     state_dict = state_dicts.to_state_dict(variables, config.model, family)
+    if config.task == "classification":
+        state_dict |= state_dicts.linear_classifier(variables["params"]["classifier"])
     recognised = families.recognise(state_dict)
     if recognised != family:
         raise UserError(
@@ -109,6 +112,29 @@ def export_weights(argv: Sequence[str]) -> None:
         )
     files.write_state_dict(values.output, state_dict)
     print(f"wrote {values.output}: weights of {family.title}, {len(state_dict)} arrays")
+
+
+def _default_family(config) -> str:
+    """Returns the family that names a model's modules in full."""
+    if config.task == "segmentation":
+        return "mmseg" if config.architecture == "mmseg" else "authors"
+    if config.model.stem == "conv7":
+        return "torchvision"
+    return "resnet_d" if config.model.avg_down else "deep_stem"
+
+
+def _check_classifier(workdir: str, variables: dict, family) -> None:
+    """Raises UserError unless a family of backbones can hold a classifier's run."""
+    if "backbone" not in variables["params"]:
+        raise UserError(
+            f"{workdir} holds a classifier for 32x32 pixels, which no family of weights"
+            " has: name a run of configs/imagenet.py"
+        )
+    if family.parts != ("backbone",):
+        raise UserError(
+            f"{workdir} holds a backbone with a linear classifier, not"
+            f" {family.title}: leave --family out"
+        )
 
 
 def _string(values: flags.FlagValues, name: str, text: str) -> None:
