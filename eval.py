@@ -33,6 +33,10 @@ def main(argv):
         string("split", None, "Default: data.val_split.", flag_values=values)
         protocol = "single, multiscale, release or centre_crop. Default: eval.protocol."
         string("protocol", None, protocol, flag_values=values)
+        refine = (
+            "'dense', or a file of `encnet_jax.report refine`. Default: as trained."
+        )
+        string("refine", None, refine, flag_values=values)
         where = "Where prepared data sets lie. Default: as trained."
         string("data_dir", None, where, flag_values=values)
         server = "Label the test split for a server: ade20k or voc2012."
@@ -43,11 +47,13 @@ def main(argv):
 
     values = cli.parse(argv, define, about=__doc__, required=("workdir",))
     from encnet_jax.evaluate import run as run_lib
+    from encnet_jax.evaluate.refine import refine_fields
 
     cli.join_processes(values)
 
     given = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
     given["data.data_dir"] = values.data_dir
+    given |= refine_fields(values.refine)
     selection = run_lib.Selection(
         checkpoint=values.checkpoint,
         split=values.split,

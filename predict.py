@@ -22,6 +22,10 @@ def main(argv):
             "A step, or 'best'. Default: newest.",
             flag_values=values,
         )
+        refine = (
+            "'dense', or a file of `encnet_jax.report refine`. Default: as trained."
+        )
+        string("refine", None, refine, flag_values=values)
         string("input", None, "An image, or a folder of images.", flag_values=values)
         string("output", None, "Folder for the PNGs.", flag_values=values)
 
@@ -30,7 +34,11 @@ def main(argv):
     from encnet_jax.evaluate import predict as predict_lib
 
     return predict_lib.predict_files(
-        values.workdir, values.input, values.output, checkpoint=values.checkpoint
+        values.workdir,
+        values.input,
+        values.output,
+        checkpoint=values.checkpoint,
+        refine=values.refine,
     )
 
 

@@ -29,7 +29,10 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
 
     placed = [
         canvas.place(
-            image, scale=1.0, bucket=m.output_stride, output_stride=m.output_stride
+            image,
+            scale=1.0,
+            bucket=m.output_stride,
+            logits_stride=models.logits_stride(m),
         )
         for image in batch["image"]
     ]

@@ -2,9 +2,9 @@
 
 python -m benchmarks.learning --runs camvid-encnet,camvid-fcn --seeds 0,1,2
 
-A run is a row of RUNS and a seed. It is trained by `train.py` and scored by `eval.py` in
-processes of their own, under WORKDIR/ROW-seedN, and never repeated: the same command goes
-on where it was stopped. The table holds whatever is finished, with mean and spread.
+A run is a row of RUNS and a seed. It is trained by `train.py` and scored by `eval.py`
+in processes of their own, under WORKDIR/ROW-seedN, and never repeated: the same command
+goes on where it was stopped. The table has whatever is finished, mean and spread.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def finished(folder: pathlib.Path) -> dict[str, list[dict]]:
 
 
 def table(reports: dict[str, list[dict]], protocol: str = "val/single") -> str:
-    """Returns a Markdown table: mean IoU and pixel accuracy in %, each seed's and all."""
+    """Returns a Markdown table: mean IoU and pixel accuracy in %, of each seed."""
     lines = [
         "| run | seeds | mean IoU %, of each | mean | spread | pixel accuracy % |",
         "| --- | --: | --- | --: | --: | --: |",

@@ -3,6 +3,8 @@
 python train.py --config configs/camvid.py             EncNet-18 at half resolution, CPU
 python train.py --config configs/camvid.py:fcn         the baseline, same budget
 python train.py --config configs/camvid.py:resnet50    full resolution, for a GPU or TPU
+python train.py --config configs/camvid.py:piecewise_crf
+                                                       a CRF, trained piecewise
 
 Scores are at the native 360x480 against the original labels, whatever the resolution of
 the input. Weights start from chance. Results and times stand in the README.

@@ -5,6 +5,7 @@ python train.py --config configs/pascal_context.py:resnet101         EncNet-101,
 python train.py --config configs/pascal_context.py:fcn               the baseline
 python train.py --config configs/pascal_context.py:background        60 classes
 python train.py --config configs/pascal_context.py:release,resnet101 as released
+python train.py --config configs/pascal_context.py:piecewise_crf,resnet101,background
 
 Published (59 classes, % mIoU): FCN-50 41.0, EncNet-50 49.2, EncNet-101 51.7, the last
 with several scales 52.6. Not yet reproduced here. The paper counts background as all

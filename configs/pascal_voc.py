@@ -5,6 +5,7 @@ python train.py --config configs/pascal_voc.py:resnet101,with_val 12,031, for th
 python train.py --config configs/pascal_voc.py:resnet101,finetune --config.init_from=RUN
                                                                   then VOC's own train
 python train.py --config configs/pascal_voc.py:release,resnet101  as released
+python train.py --config configs/pascal_voc.py:piecewise_crf,resnet101
 
 Published on the test server: 82.9 % mIoU, and 85.9 % where configs/coco_voc.py came
 first. Not yet reproduced here. The paper does not name the backbone of these; the

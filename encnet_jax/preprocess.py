@@ -1,12 +1,14 @@
 """From pixels to what networks take: normalisation on the device."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 MEAN = (0.485, 0.456, 0.406)  # Of ImageNet, for red, green, blue in [0, 1].
 STD = (0.229, 0.224, 0.225)
+PIXEL_MEAN = (122.675, 116.669, 104.008)  # In 0..255, of the DUC authors' code.
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # Of the 50,000 training images.
-CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
 def normalise(
@@ -24,3 +26,22 @@ def normalise(
     """
     scaled = images.astype(jnp.float32) / 255.0
     return (scaled - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def less_mean(images: jax.Array) -> jax.Array:
+    """Maps uint8 [..., 3] in 0..255 to f32 less PIXEL_MEAN, in units of pixel values.
+
+    Source: the code released with "Understanding Convolution for Semantic
+    Segmentation". The deviation could be folded into the first convolution's weights,
+    the mean not: a padded border is 0 after it was subtracted.
+
+    Args:
+        images: red, green, blue.
+    """
+    return images.astype(jnp.float32) - jnp.asarray(PIXEL_MEAN, jnp.float32)
+
+
+PIXELS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "unit": normalise,
+    "mean": less_mean,
+}

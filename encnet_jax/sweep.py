@@ -1,13 +1,15 @@
 """One run for each value of one field, then a table and a plot of the scores.
 
     python -m encnet_jax.sweep --config configs/quickstart.py --field loss.se_weight \\
-        --values 0,0.1,0.2,0.4,0.8 --workdir runs/sweep-alpha
+        --values 0,0.1,0.2,0.4,0.8 --seeds 0,1,2 --workdir runs/sweep-alpha
 
-The same command goes on where it was stopped: finished runs are not repeated.
+With several seeds the table has means and standard deviations. The same command goes on
+where it was stopped: finished runs are not repeated.
 """
 
 import ast
 import json
+import statistics
 import sys
 
 import jax
@@ -25,7 +27,14 @@ from encnet_jax.report import figures
 from encnet_jax.train import loop
 
 
-def run(config, field: str, values: list, workdir: str, protocol: str | None) -> bool:
+def run(
+    config,
+    field: str,
+    values: list,
+    workdir: str,
+    protocol: str | None,
+    seeds: tuple[int, ...] = (),
+) -> bool:
     """Trains and scores one run after the other; table and plot grow with each.
 
     Args:
@@ -34,6 +43,7 @@ def run(config, field: str, values: list, workdir: str, protocol: str | None) ->
         values: of the field.
         workdir: gets a folder for each run, sweep.json, sweep.md and sweep.png.
         protocol: None for eval.protocol.
+        seeds: each value is trained once with each; none: once with config.seed.
 
     Returns:
         False if a signal ended a run early.
@@ -43,11 +53,15 @@ def run(config, field: str, values: list, workdir: str, protocol: str | None) ->
     """
     folder, rows = epath.Path(workdir), []
     for value in values:
-        run_config = with_value(config, field, value)
-        report = run_one(run_config, folder / f"{field}={value}", protocol)
-        if report is None:
-            return False
-        rows.append(row(value, report))
+        run_config, reports = with_value(config, field, value), []
+        for seed in seeds or (run_config.seed,):
+            run_config.seed = seed
+            name = f"{field}={value}" + (f"-seed{seed}" if seeds else "")
+            report = run_one(run_config, folder / name, protocol)
+            if report is None:
+                return False
+            reports.append(report)
+        rows.append(row(value, reports))
         if jax.process_index() == 0:
             save(folder, field, rows)
             print((folder / "sweep.md").read_text())
@@ -83,7 +97,8 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     resolved = config_lib.resolve(config, num_examples)
     total_steps = resolved.train.total_steps
     protocol = protocol or resolved.eval.protocol
-    report_file = workdir / tables.report_name(resolved.data.val_split, protocol)
+    name = tables.protocol_name(protocol, resolved.eval.refine)
+    report_file = workdir / tables.report_name(resolved.data.val_split, name)
     if report_file.exists():
         saved = config_lib.from_json((workdir / "config.json").read_text())
         workdir_lib.check_same_config(workdir, saved, resolved)
@@ -97,19 +112,34 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     return run_lib.evaluate_run(str(workdir), run_lib.Selection(protocol=protocol))
 
 
-def row(value, report: dict) -> dict:
-    """Returns {'value', 'mean_iou', 'pixel_accuracy', ...} of a report, in [0, 1]."""
-    scores = {k.rsplit("/", 1)[1]: x for k, x in report.items() if isinstance(x, float)}
-    return {"value": value, **scores}
+def row(value, reports: list[dict]) -> dict:
+    """Returns the scores of a value's reports, in [0, 1].
+
+    Returns:
+        {'value', 'mean_iou': mean, ..., 'spread': {'mean_iou': standard deviation}};
+        'spread' is empty for a single report.
+    """
+    names = [name for name, x in reports[0].items() if isinstance(x, float)]
+    scores = {n.rsplit("/", 1)[1]: [report[n] for report in reports] for n in names}
+    several = scores if len(reports) > 1 else {}
+    return {
+        "value": value,
+        **{name: statistics.mean(found) for name, found in scores.items()},
+        "spread": {name: statistics.stdev(found) for name, found in several.items()},
+    }
+
+
+def _score_names(rows: list[dict]) -> list[str]:
+    return [name for name in rows[0] if name not in ("value", "spread")]
 
 
 def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
     """Writes sweep.json, sweep.md and sweep.png for the rows so far."""
-    names = [name for name in rows[0] if name != "value"]
+    names = _score_names(rows)
     lines = [f"| {field} | {' | '.join(f'{name} %' for name in names)} |"]
     lines.append(f"| --: |{' --: |' * len(names)}")
     for each in rows:
-        scores = " | ".join(f"{100 * each[name]:.2f}" for name in names)
+        scores = " | ".join(_cell(each, name) for name in names)
         lines.append(f"| {each['value']} | {scores} |")
     tables.save_report(folder / "sweep.json", {"field": field, "rows": rows})
     unfinished = folder / "sweep.md.partial"
@@ -118,8 +148,14 @@ def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
     plot(folder / "sweep.png", field, rows)
 
 
+def _cell(row: dict, name: str) -> str:
+    spread = row["spread"].get(name)
+    behind = "" if spread is None else f" ± {100 * spread:.2f}"
+    return f"{100 * row[name]:.2f}{behind}"
+
+
 def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
-    """Draws the first two scores against the field.
+    """Draws the first two scores against the field, with bars of one deviation.
 
     Of segmentation, mean IoU and pixel accuracy as in the paper's Figure 5.
     """
@@ -127,7 +163,7 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
 
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     left = figure.add_subplot()
-    names = [name for name in rows[0] if name != "value"][:2]
+    names = _score_names(rows)[:2]
     places = range(len(rows))  # Evenly spaced: 0, 0.1, 0.2, 0.4, 0.8 crowd otherwise.
     lines = []
     looks = (("tab:blue", "o"), ("tab:orange", "s"))
@@ -135,7 +171,9 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
         axes = left if name == names[0] else left.twinx()
         scores = [100 * each[name] for each in rows]
         label = name.replace("_", " ")
+        bars = [100 * each["spread"].get(name, 0.0) for each in rows]
         lines += axes.plot(places, scores, color=colour, marker=marker, label=label)
+        axes.errorbar(places, scores, bars, color=colour, capsize=3, fmt="none")
         axes.set_ylabel(f"{label} (%)", color=colour)
     left.set_xticks(places, [str(each["value"]) for each in rows])
     left.set_xlabel(field)
@@ -156,6 +194,14 @@ def parse_values(text: str) -> list:
     return values
 
 
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Returns the seeds of '0,1,2'; none for an empty text."""
+    words = [word for word in map(str.strip, text.split(",")) if word]
+    if not all(word.isdigit() for word in words) or len(words) != len(set(words)):
+        raise UserError(f"--seeds is {text!r}, wanted different whole numbers: 0,1,2")
+    return tuple(map(int, words))
+
+
 def main(argv):
     """Parses the flags and sweeps; exit status 1 if it was stopped early."""
 
@@ -167,6 +213,7 @@ def main(argv):
             "field", None, "The field, for example loss.se_weight.", flag_values=values
         )
         string("values", None, "Its values: 0,0.1,0.2,0.4,0.8.", flag_values=values)
+        string("seeds", None, "Train each value with these: 0,1,2.", flag_values=values)
         string("workdir", None, "Folder of the sweep.", flag_values=values)
         string("protocol", None, "Default: eval.protocol.", flag_values=values)
 
@@ -179,6 +226,7 @@ def main(argv):
         parse_values(values["values"].value),
         values.workdir,
         values.protocol,
+        parse_seeds(values.seeds or ""),
     )
     return 0 if done else 1
 

@@ -28,9 +28,9 @@ def load(reference_dir: pathlib.Path, name: str) -> tuple[dict, dict[str, np.nda
         return json.loads((folder / f"{name}.json").read_text()), dict(arrays)
 
 
-def seeded(reference_dir: pathlib.Path) -> ModuleType:
+def seeded(reference_dir: pathlib.Path, file: str = "seeded.py") -> ModuleType:
     """Returns the module that rebuilds weights, images and labels."""
-    path = reference_dir / "golden" / "seeded.py"
+    path = reference_dir / "golden" / file
     spec = importlib.util.spec_from_file_location("seeded", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -40,7 +40,7 @@ def images_of(count, seed=0):
 )
 def test_parameter_counts_of_table_6(word, published, exact):
     config = config_lib.resolve(config_lib.load(f"configs/cifar10.py:{word}"))
-    model = tasks.classification.TASK.build_model(config, 10, None)
+    model = tasks.of(config).build_model(config, 10, None)
     params = jax.eval_shape(
         lambda key: model.init(key, jnp.zeros((1, 32, 32, 3))), jax.random.key(0)
     )["params"]
@@ -229,7 +229,7 @@ def test_learned_smoothing_factors_are_summed_up():
 
 
 def test_pixels_are_normalised_by_channel():
-    task = tasks.classification.TASK
+    task = tasks.of(narrow_config())
     pixels = np.array([[0, 128, 255], [125, 123, 114]], np.uint8)
     expected = [[-1.9895, 0.0812, 2.1158], [-0.0049, 0.0006, 0.0021]]
     np.testing.assert_allclose(task.normalise(pixels), expected, atol=1e-4)

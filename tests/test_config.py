@@ -1,13 +1,15 @@
 """Configurations: every file builds, mistakes are told, resolution is frozen."""
 
+import json
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from encnet_jax import cli, tasks
+from encnet_jax import cli, models, tasks
 from encnet_jax import config as config_lib
+from encnet_jax.config import defaults
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 
@@ -48,8 +50,10 @@ def test_architectures_fill_only_what_is_open():
     config.model.gate = "scale"
     model = config_lib.resolve(config).model
     assert (model.gate, model.code_pooling, model.aux) == ("scale", "mean", "fcn")
-    paper = config_lib.resolve(config_lib.load("configs/ade20k.py")).model
+    paper = config_lib.resolve(config_lib.load("configs/ade20k.py:paper")).model
     assert (paper.gate, paper.code_pooling, paper.aux) == ("scale", "sum", "context")
+    tuned = config_lib.resolve(config_lib.load("configs/ade20k.py")).model
+    assert (tuned.gate, tuned.code_pooling) == ("residual", "mean")
 
 
 def test_models_that_differ_from_their_architecture():
@@ -173,3 +177,56 @@ def test_mistakes_get_one_line_and_status_2(flags, message, capsys, run_train):
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data.crop_size": 476}, "data.crop_size is 476, .* multiple, .* 472 or 480"),
+        ({"eval.bucket": 20}, "eval.bucket is 20, .* such as 16 or 24"),
+        ({"eval.crop_size": 4}, "eval.crop_size is 4, .* such as 8 or 16"),
+        ({"model.duc.cell": 3}, "model.duc.cell is 3, wanted one of: 1, 2, 4"),
+        ({"model.duc.rates": (6, 6)}, r"model.duc.rates is \(6, 6\), wanted one or"),
+        ({"model.duc.rates": (0,)}, r"model.duc.rates is \(0,\), wanted one or more"),
+        ({"model.dilation": "1,2/3"}, "model.dilation lists 2 and 1 rates"),
+        ({"model.mask_padding": True}, "model.mask_padding is True, .* wanted False"),
+        ({"model.pixels": "raw"}, "model.pixels is 'raw', wanted one of: unit, mean"),
+        ({"loss.labels": "voted"}, "wanted one of: upsampled, thinned"),
+    ],
+)
+def test_rates_cells_and_sides_that_do_not_fit_are_one_line(fields, message):
+    config = defaults.get_config()
+    config.update_from_flattened_dict({"model.name": "duc", **fields})
+    with pytest.raises(UserError, match=message) as error:
+        config_lib.resolve(config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_duc_head_decides_how_labels_and_logits_meet():
+    config = defaults.get_config()
+    config.model.name = "duc"
+    found = config_lib.resolve(config)
+    assert found.loss.labels == "thinned"
+    assert (found.model.align_corners, found.model.aux) == (False, "none")
+    assert models.logits_stride(found.model) == 2
+    config.model.name = "fcn"
+    found = config_lib.resolve(config)
+    assert found.loss.labels == "upsampled"
+    assert models.logits_stride(found.model) == 8
+
+
+def test_fields_that_came_later_do_not_stop_a_saved_run():
+    resolved = config_lib.resolve(config_lib.load("configs/quickstart.py"))
+    saved = json.loads(config_lib.to_json(resolved))
+    for section, field in (
+        ("model", "frozen_norm"),
+        ("model", "dilation"),
+        ("model", "duc"),
+        ("loss", "labels"),
+        ("optim", "clip_element"),
+        ("eval", "upsampled"),
+    ):
+        del saved[section][field]
+    completed = config_lib.completed(config_lib.from_json(json.dumps(saved)))
+    assert config_lib.first_difference(completed, resolved) is None
+    assert completed.model.frozen_norm is False

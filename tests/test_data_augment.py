@@ -65,6 +65,32 @@ def test_crop_positions_are_all_those_that_fit_and_no_other(data):
     assert corners == {(0, 0), (1, 0), (2, 0)}
 
 
+def test_scales_of_a_list(data):
+    data.augment.scales = (0.5, 0.75, 1.0)
+    draws = [augment.draw(data.augment, seed=0, epoch=0, index=i) for i in range(200)]
+    assert {params.scale for params in draws} == {0.5, 0.75, 1.0}
+
+
+def test_crops_around_centres(data):
+    data.crop_size = 20
+    data.augment.crop_centres, data.augment.crop_jitter = ((50, 30), (50, 60)), 8
+
+    def corner(u, v, scale=1.0):
+        params = AugmentParams(u=u, v=v, scale=scale)
+        return augment.geometry(params, 100, 90, data).corner
+
+    assert corner(0.25, 0.5) == (40, 20)
+    assert corner(0.75, 0.5) == (40, 50)
+    assert corner(0.75, 0.25) == (36, 50)
+    # Half of the second centre's share, less a quarter of it, is half the jitter left.
+    assert corner(0.625, 0.5) == (40, 46)
+    assert corner(0.75, 0.5, scale=2.0) == (90, 110)
+    assert corner(0.75, 0.5, scale=0.5) == (15, 20)
+    # What would reach beyond the image moves inside.
+    assert corner(0.0, 0.0, scale=0.25) == (0, 0)
+    assert corner(0.9999, 0.5, scale=0.25) == (2, 2)
+
+
 def test_matrix_by_hand():
     params = AugmentParams(flip=1.0)
     matrix = augment.projective_matrix(params, (10, 20), (20, 40), (4, 6))

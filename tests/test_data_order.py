@@ -25,6 +25,20 @@ def test_epochs_and_seeds_differ():
     assert tuple(other) != epochs[0]
 
 
+def test_the_last_batch_can_be_kept():
+    parts = [_indices(step, keep_last=True) for step in range(4)]
+    assert [epoch for epoch, _ in parts] == [0, 0, 0, 1]
+    assert [len(indices) for _, indices in parts] == [4, 4, 2, 4]
+    shown = np.concatenate([indices for _, indices in parts[:3]])
+    assert sorted(shown) == list(range(10))
+    halves = [
+        _indices(2, process_index=p, process_count=2, keep_last=True)[1] for p in (0, 1)
+    ]
+    np.testing.assert_array_equal(np.concatenate(halves), parts[2][1])
+    with pytest.raises(UserError, match="has 2 images; wanted a multiple of the 4"):
+        _indices(2, process_count=4, keep_last=True)
+
+
 @pytest.mark.parametrize("process_count", [1, 2, 4])
 def test_processes_share_the_same_global_batch(process_count):
     parts = [

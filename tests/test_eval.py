@@ -1,6 +1,7 @@
 """Evaluation: every pixel of every image once, whatever protocol and devices."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_segmenter import STRIDE, ToySegmenter, random_image
@@ -25,6 +26,7 @@ def make_config(protocol, **fields):
     config.eval.bucket = 16
     config.eval.scales = (0.5, 1.5)
     config.eval.base_size, config.eval.crop_size = 40, 32
+    config.model.mask_padding = False  # test_inside.py has the other way.
     config.update_from_flattened_dict(fields)
     return config_lib.resolve(config)
 
@@ -87,6 +89,42 @@ def test_single_predicts_the_largest_upsampled_logit():
     assert np.mean(ids == expected) > 0.999
 
 
+@pytest.mark.parametrize("protocol", ["single", "multiscale"])
+def test_probabilities_can_be_upsampled_instead(protocol):
+    """They differ from upsampled logits in some labels, and only so."""
+    fields = {"eval.scales": (1.0,), "eval.flip": False, "eval.bucket": 8}
+    (example,) = make_examples([(48, 64)])
+    segmenter, found = ToySegmenter(CLASSES), {}
+    for upsampled in ("logits", "probabilities"):
+        config = make_config(protocol, **fields, **{"eval.upsampled": upsampled})
+        evaluator = Evaluator(segmenter, config, CLASSES)
+        ((_, found[upsampled]),) = evaluator.predict(segmenter.variables, [example])
+    logits = segmenter.logits(segmenter.variables, normalise(example["image"])[None])
+    scores = resize_bilinear(jax.nn.softmax(logits), 48, 64)[0]
+    expected = np.argmax(scores, axis=-1)
+    assert np.mean(found["probabilities"] == expected) > 0.999
+    assert np.mean(found["logits"] == expected) < 0.99
+
+
+def test_logits_of_a_finer_grid():
+    """The protocol asks the model for its stride."""
+
+    class Fine(ToySegmenter):
+        def apply(self, variables, images, train=False):
+            logits = super().apply(variables, images)["logits"]
+            return {"logits": jnp.repeat(jnp.repeat(logits, 4, axis=1), 4, axis=2)}
+
+    config = make_config("single", **{"model.name": "duc", "model.duc.cell": 2})
+    segmenter = Fine(CLASSES)
+    (example,) = make_examples([(40, 55)])
+    evaluator = Evaluator(segmenter, config, CLASSES)
+    ((_, ids),) = evaluator.predict(segmenter.variables, [example])
+    padded = canvas.pad(example["image"], 48, 64, 0)
+    logits = segmenter.logits(segmenter.variables, normalise(padded)[None])
+    expected = resize_bilinear(logits, 48, 64, align_corners=False)[0, :40, :55]
+    assert np.mean(ids == np.argmax(expected, axis=-1)) > 0.999
+
+
 def test_hundred_sizes_compile_few_networks():
     """One for `release`, one a canvas size for `single`."""
     sizes = mixed_sizes(100)
@@ -141,7 +179,7 @@ def test_canvas_maps_logits_to_native_pixels(scale, align_corners):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (70, 100, 3)).astype(np.uint8)
     placed = canvas.place(
-        image, scale=scale, bucket=64, output_stride=STRIDE, align_corners=align_corners
+        image, scale=scale, bucket=64, logits_stride=STRIDE, align_corners=align_corners
     )
     scaled = (round(70 * scale), round(100 * scale))
     assert placed.image.shape == ((128, 128, 3) if scale == 1 else (64, 64, 3))

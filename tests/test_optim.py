@@ -93,10 +93,28 @@ def test_every_parameter_is_in_the_backbone_or_the_head(name):
     assert {"backbone", "head"} <= set(shapes) <= {"backbone", "head", "aux_head"}
     paths = [p for p, _ in jax.tree_util.tree_leaves_with_path(shapes)]
     assert {optim.is_head(p) for p in paths} == {True, False}
-    exempt = {p[-1].key for p in paths if optim.is_norm_or_bias(p)}
-    kept = {p[-1].key for p in paths if not optim.is_norm_or_bias(p)}
-    assert exempt == {"scale", "bias"}
+    spared = optim_config(decay_norm_and_bias=False)
+    kept = {p[-1].key for p in paths if optim.is_decayed(p, spared)}
     assert kept <= {"kernel", "codewords", "smoothing"}
+    kept = {
+        p[-1].key for p in paths if optim.is_decayed(p, optim_config(decay_bias=False))
+    }
+    assert "bias" not in kept
+    assert "scale" in kept
+
+
+def test_gradients_are_clipped_element_by_element():
+    params = {"backbone": {"conv": {"kernel": jnp.zeros(3)}}}
+    grads = {"backbone": {"conv": {"kernel": jnp.asarray([9.0, -6.0, 1.0])}}}
+    fields = {"weight_decay": 0.0, "base_lr": 1.0, "clip_element": 5.0}
+    moved = run_steps(params, grads, 1, **fields)["backbone"]["conv"]["kernel"]
+    np.testing.assert_allclose(moved, [-5, 5, -1])
+
+
+def test_the_rate_is_halved_after_each_part():
+    fields = {"base_lr": 0.8, "schedule": "halving", "halving_parts": 4}
+    rates = [rate(step, **fields) for step in (0, 24, 25, 49, 50, 75, 99)]
+    np.testing.assert_allclose(rates, [0.8, 0.8, 0.4, 0.4, 0.2, 0.1, 0.1], rtol=1e-6)
 
 
 def test_equals_torch_adamw():
@@ -142,7 +160,7 @@ def test_clipping():
     assert first_step() == pytest.approx([3, 4], rel=1e-4)
     assert first_step(clip_norm=1.0) == pytest.approx([0.6, 0.8], rel=1e-4)
     assert first_step(clip_norm=10.0) == pytest.approx([3, 4], rel=1e-4)
-    assert first_step(clip_value=3.5) == pytest.approx([3, 3.5], rel=1e-4)
+    assert first_step(clip_element=3.5) == pytest.approx([3, 3.5], rel=1e-4)
     # What is frozen does not count in the norm.
     found = first_step(clip_norm=1.0, frozen=("backbone",))
     assert found == pytest.approx([0, 1], rel=1e-4)

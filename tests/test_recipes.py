@@ -22,6 +22,7 @@ PAPER = {
     "model.gate": "scale",
     "model.aux": "context",
     "model.lateral": False,
+    "model.mask_padding": True,
     "optim.schedule": "poly",
     "optim.poly_power": 0.9,
     "optim.momentum": 0.9,
@@ -33,6 +34,11 @@ PAPER = {
     "eval.absent_classes": "zero",
     "train.val_protocol": "centre_crop",
 }
+TUNED = PAPER | {
+    "architecture": "tuned",
+    "model.code_pooling": "mean",
+    "model.gate": "residual",
+}
 RELEASE_2018 = PAPER | {
     "architecture": "release",
     "data.augment.scale_relative_to": "short_side",
@@ -43,6 +49,8 @@ RELEASE_2018 = PAPER | {
     "model.code_pooling": "mean",
     "model.gate": "residual",
     "model.aux": "fcn",
+    "model.mask_padding": False,
+    "model.reference_positions": 0,
     "optim.head_lr_multiplier": 10.0,
     "eval.base_size": 520,
     "eval.crop_size": 480,
@@ -88,22 +96,65 @@ def cifar_model(name, width, num_codes=0):
     }
 
 
+CITYSCAPES = {
+    "architecture": "tuned",
+    "data.crop_size": 800,
+    "data.augment.scales": (0.5, 0.75, 1.0, 1.25, 1.5),
+    "data.augment.crop_centres": tuple((512, 256 * i) for i in range(1, 8)),
+    "data.augment.crop_jitter": 120,
+    "data.augment.rotate_degrees": 0.0,
+    "model.backbone": "resnet101",
+    "model.output_stride": 8,
+    "optim.schedule": "poly",
+    "optim.weight_decay": 5e-4,
+    "eval.flip": True,
+}
+DUC_HEAD = {
+    "model.name": "duc",
+    "model.duc.cell": 2,
+    "model.duc.rates": (6, 12, 18, 24),
+    "model.align_corners": False,
+    "model.aux": "none",
+    "loss.labels": "thinned",
+}
+DUC_RELEASED = {
+    "architecture": "duc_released",
+    "model.dilation": "hdc_released",
+    "model.stride_first": True,
+    "model.padded_pool": False,
+    "model.norm_epsilon": 1e-6,
+    "model.frozen_norm": True,
+    "model.pixels": "mean",
+    "optim.schedule": "halving",
+    "optim.halving_parts": 6,
+    "optim.weight_decay": 5e-5,
+    "optim.decay_norm_and_bias": True,
+    "optim.decay_bias": False,
+    "optim.clip_element": 5.0,
+    "train.batch_size": 1,
+    "eval.flip": False,
+    "eval.upsampled": "probabilities",
+}
+
 VOC, CONTEXT = "pascal_voc", "pascal_context"
 CIFAR_TABLE = CIFAR | schedule(0.1, 600, "cifar10", val_split="")
 RECIPES = {
-    "ade20k": PAPER | schedule(0.01, 120, "ade20k"),
-    "ade20k:with_val": PAPER | schedule(0.01, 20, "ade20k", "trainval", ""),
+    "ade20k": TUNED | schedule(0.01, 120, "ade20k"),
+    "ade20k:paper": PAPER
+    | schedule(0.01, 120, "ade20k")
+    | {"model.reference_positions": 60 * 60},
+    "ade20k:with_val": TUNED | schedule(0.01, 20, "ade20k", "trainval", ""),
     "ade20k:release": RELEASE_2018 | schedule(0.01, 120, "ade20k"),
     "ade20k:release_head": RELEASE_HEAD | schedule(0.004, 180, "ade20k"),
-    "pascal_context": PAPER | schedule(0.001, 50, CONTEXT),
-    "pascal_context:background": PAPER | schedule(0.001, 50, "pascal_context60"),
+    "pascal_context": TUNED | schedule(0.001, 50, CONTEXT),
+    "pascal_context:background": TUNED | schedule(0.001, 50, "pascal_context60"),
     "pascal_context:release": RELEASE_2018 | schedule(0.001, 80, CONTEXT) | LATERAL,
     "pascal_context:release_head": RELEASE_HEAD
     | schedule(0.001, 80, CONTEXT)
     | LATERAL,
-    "pascal_voc": PAPER | schedule(0.001, 50, VOC, "train_aug"),
-    "pascal_voc:with_val": PAPER | schedule(0.001, 50, VOC, "train_aug_val", ""),
-    "pascal_voc:finetune": PAPER | schedule(0.001, 50, VOC, "train", ""),
+    "pascal_voc": TUNED | schedule(0.001, 50, VOC, "train_aug"),
+    "pascal_voc:with_val": TUNED | schedule(0.001, 50, VOC, "train_aug_val", ""),
+    "pascal_voc:finetune": TUNED | schedule(0.001, 50, VOC, "train", ""),
     "pascal_voc:release": RELEASE_2018
     | schedule(0.001, 50, VOC, "train_aug")
     | LATERAL,
@@ -116,13 +167,34 @@ RECIPES = {
     "pascal_voc:release_head": RELEASE_HEAD
     | schedule(0.001, 80, VOC, "train_aug")
     | LATERAL,
-    "coco_voc": PAPER | schedule(0.01, 30, "coco_voc"),
+    "coco_voc": TUNED | schedule(0.01, 30, "coco_voc"),
     "coco_voc:release": RELEASE_2018 | schedule(0.01, 30, "coco_voc") | LATERAL,
     "coco_voc:release_head": RELEASE_HEAD | schedule(0.004, 30, "coco_voc") | LATERAL,
+    "cityscapes": CITYSCAPES | schedule(2.5e-4, 140, "cityscapes"),
+    "cityscapes:duc,hdc_bigger": CITYSCAPES
+    | schedule(2.5e-4, 140, "cityscapes")
+    | DUC_HEAD
+    | {"model.dilation": "hdc_bigger"},
+    "cityscapes:released": CITYSCAPES
+    | schedule(1e-4, 210, "cityscapes")
+    | DUC_HEAD
+    | DUC_RELEASED,
+    "pascal_voc:paper,duc,resnet152": PAPER
+    | schedule(0.001, 50, VOC, "train_aug")
+    | DUC_HEAD
+    | {"model.backbone": "resnet152"},
     "cifar10:resnet64d": CIFAR_TABLE | cifar_model("resnet", 64),
     "cifar10:se_resnet64d": CIFAR_TABLE | cifar_model("se_resnet", 64),
     "cifar10:encnet16k64d": CIFAR_TABLE | cifar_model("encnet", 64, 16),
     "cifar10:encnet32k128d": CIFAR_TABLE | cifar_model("encnet", 128, 32),
+    "cifar10:encnet32k128d,authors": CIFAR_TABLE
+    | cifar_model("encnet", 128, 32)
+    | {
+        "model.block": "authors",
+        "data.channel_std": (0.2023, 0.1994, 0.2010),
+        "data.keep_last_batch": True,
+        "optim.cosine_ahead": 1 / 600,
+    },
     "cifar10:encnet32k64d,curves": CIFAR
     | schedule(0.1, 600, "cifar10", "train_without_val")
     | cifar_model("encnet", 64, 32),

@@ -18,15 +18,17 @@ from encnet_jax.report import compare
 @pytest.fixture
 def trained(monkeypatch):
     """Replaces training and scoring; returns the list of (workdir, value) trained."""
-    done = []
+    done, seeds = [], []
 
     def train(config, workdir):
         done.append((workdir, config.loss.se_weight))
+        seeds.append(config.seed)
         pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
         workdir_lib.save_config(workdir, config_lib.resolve(config, 400))
 
-    def evaluate_run(workdir, protocol):
-        score = 0.4 + done[-1][1]
+    def evaluate_run(workdir, selection):
+        protocol = selection.protocol
+        score = 0.4 + done[-1][1] + 0.01 * seeds[-1]
         report = {
             "val/single/mean_iou": score,
             "val/single/pixel_accuracy": score + 0.1,
@@ -73,11 +75,22 @@ def test_a_stopped_run_ends_the_sweep(trained, tmp_path, monkeypatch):
 
 
 def test_scores_of_classification_are_drawn(tmp_path):
-    sweep.save(tmp_path, "optim.base_lr", [{"value": 0.1, "error": 0.25}])
+    sweep.save(tmp_path, "optim.base_lr", [{"value": 0.1, "error": 0.25, "spread": {}}])
     table = (tmp_path / "sweep.md").read_text().splitlines()
     assert (table[0], table[2]) == ("| optim.base_lr | error % |", "| 0.1 | 25.00 |")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["sweep.json", "sweep.md", "sweep.png"]
+
+
+def test_each_value_is_trained_with_each_seed(trained, tmp_path):
+    arguments = (smoke(), "loss.se_weight", [0, 0.1], str(tmp_path), None, (0, 1, 2))
+    assert sweep.run(*arguments)
+    names = [pathlib.Path(workdir).name for workdir, _ in trained]
+    assert names[:2] == ["loss.se_weight=0-seed0", "loss.se_weight=0-seed1"]
+    assert len(names) == 6
+    rows = (tmp_path / "sweep.md").read_text().splitlines()[2:]
+    # Scores of 40, 41 and 42 %: mean 41, standard deviation 1.
+    assert rows[0] == "| 0 | 41.00 ± 1.00 | 51.00 ± 1.00 |"
 
 
 def test_values_are_parsed():
@@ -85,6 +98,10 @@ def test_values_are_parsed():
     for text in ("", "0.1,0.1"):
         with pytest.raises(UserError, match="wanted different values"):
             sweep.parse_values(text)
+    assert sweep.parse_seeds("0, 2") == (0, 2) and sweep.parse_seeds("") == ()
+    for text in ("a", "1,1", "-1"):
+        with pytest.raises(UserError, match="wanted different whole numbers"):
+            sweep.parse_seeds(text)
 
 
 def test_wrong_fields_are_told():

@@ -129,7 +129,7 @@ def test_mistakes_are_one_line(run, tmp_path):
         (["export", "--workdr", "x"], "Unknown command line flag 'workdr'"),
         (
             "import --source x --workdir y --config configs/cifar10.py".split(),
-            "only segmentation has weight files",
+            "no file x",
         ),
     ):
         status, _, err = run(*arguments)

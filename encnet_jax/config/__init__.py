@@ -8,55 +8,16 @@ from collections.abc import Iterator
 import ml_collections
 
 from encnet_jax.config import defaults
+from encnet_jax.config.architectures import ARCHITECTURES, decided_fields
+from encnet_jax.config.training import check_training
+from encnet_jax.config.upsampling import check_upsampling
 from encnet_jax.errors import UserError
 from encnet_jax.models import HEADS
 from encnet_jax.models.cifar import CLASSIFIERS
+from encnet_jax.models.piecewise_crf import FEATURES, PAIRWISE
 from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring.protocols import PROTOCOLS
-
-# What an architecture puts where a configuration has None; see the README's table.
-_PAPER = {
-    "model.stem_width": 64,
-    "model.align_corners": True,
-    "model.head_channels": 512,
-    "model.code_pooling": "sum",
-    "model.gate": "scale",
-    "model.aux": "context",
-    "model.lateral": False,
-    "model.head_convs": 1,
-    "model.head_concat_input": False,
-    "optim.head_lr_multiplier": 1.0,
-}
-# The paper's network with the two parts of the released code that make it learn better.
-_TUNED = _PAPER | {"model.code_pooling": "mean", "model.gate": "residual"}
-_RELEASE = _PAPER | {
-    "model.code_pooling": "mean",
-    "model.gate": "residual",
-    "model.aux": "fcn",
-    "optim.head_lr_multiplier": 10.0,
-}
-_MMSEG = _RELEASE | {
-    "model.stem_width": 32,
-    "model.align_corners": False,
-    "model.head_convs": 2,
-    "model.head_concat_input": True,
-    "optim.head_lr_multiplier": 1.0,
-}
-ARCHITECTURES = {
-    "tuned": _TUNED,
-    "paper": _PAPER,
-    "release": _RELEASE,
-    "mmseg": _MMSEG,
-}
-# Where a model differs from its architecture: the paper's auxiliary head belongs to
-# EncNet, and the authors' DeepLabV3 is narrower.
-_ALONE = {"model.aux": "none"}
-_OF_MODEL = {
-    **{(own, name): _ALONE for own in ("tuned", "paper") for name in ("fcn", "pspnet")},
-    ("tuned", "deeplabv3"): _ALONE | {"model.head_channels": 256},
-    ("paper", "deeplabv3"): _ALONE | {"model.head_channels": 256},
-    ("release", "deeplabv3"): {"model.head_channels": 256},
-}
 
 _ALLOWED = {
     "task": ("segmentation", "classification"),
@@ -70,27 +31,35 @@ _ALLOWED = {
     "model.code_pooling": ("sum", "mean"),
     "model.gate": ("scale", "residual"),
     "model.aux": ("context", "fcn", "none"),
+    "model.block": ("paper", "authors"),
+    "model.pixels": tuple(PIXELS),
+    "model.crf.features": tuple(FEATURES),
+    "model.crf.pairwise": tuple(PAIRWISE),
     "loss.class_weighting": ("", "median_frequency", "inverse_sqrt"),
+    "loss.labels": ("upsampled", "thinned"),
     "optim.name": ("sgd", "adamw"),
-    "optim.schedule": ("poly", "cosine"),
+    "optim.schedule": ("poly", "cosine", "halving"),
     "train.freeze": ("", "backbone"),
+    "eval.refine": ("none", "dense"),
     "eval.protocol": PROTOCOLS,
     "train.val_protocol": PROTOCOLS,
+    "eval.upsampled": ("logits", "probabilities"),
     "eval.absent_classes": ("zero", "skip"),
 }
 _ALLOWED_IN_TASK = {
-    "segmentation": {"model.name": HEADS, "model.draw_smoothing": (False,)},
+    "segmentation": {
+        "model.name": HEADS,
+        "model.draw_smoothing": (False,),
+        "model.block": ("paper",),
+        "data.keep_last_batch": (False,),
+    },
     "classification": {
         "model.name": (*CLASSIFIERS, "backbone"),
-        "loss.class_weighting": ("",),
-        "loss.focal_gamma": (0,),
-        "loss.ohem_threshold": (0,),
-        "loss.ohem_min_kept": (0,),
-        "loss.dice_weight": (0,),
         "train.num_pictures": (0,),
         "eval.protocol": ("single",),
         "train.val_protocol": ("single",),
         "eval.small_object_px": (0,),
+        "eval.refine": ("none",),
     },
 }
 _POSITIVE = (
@@ -98,8 +67,12 @@ _POSITIVE = (
     "data.input_scale",
     "loss.row_blocks",
     "model.width",
+    "model.norm_epsilon",
+    "model.crf.hidden_channels",
+    "model.crf.max_score_mib",
     "optim.base_lr",
     "optim.lr_batch_size",
+    "optim.halving_parts",
     "train.batch_size",
     "train.accumulate",
     "train.log_every_steps",
@@ -109,6 +82,18 @@ _POSITIVE = (
     "eval.base_size",
     "eval.crop_size",
     "eval.batch_size",
+    "eval.dense.bilateral_px",
+    "eval.dense.bilateral_levels",
+    "eval.dense.spatial_px",
+    "eval.dense.radius",
+)
+_NOT_NEGATIVE = (
+    "loss.unary_weight",
+    "loss.pairwise_weight",
+    "model.crf.num_updates",
+    "eval.dense.bilateral_weight",
+    "eval.dense.spatial_weight",
+    "eval.dense.iterations",
 )
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
 # Fields a run may change between starts: they alter neither the weights nor their
@@ -120,6 +105,8 @@ FREE_FIELDS = (
     "data.on_device",
     "init_from",
     "init_skip",
+    "model.mask_padding",  # Training crops have no canvas around them,
+    "model.reference_positions",  # and as many positions as this says.
     "profile",
     "train.log_every_steps",
     "train.max_minutes",
@@ -187,15 +174,18 @@ def resolve(
     _fill(config)
     _check(config)
     if num_examples is not None:
-        _count_steps(config.train, num_examples)
+        _count_steps(config, num_examples)
     return ml_collections.FrozenConfigDict(config)
 
 
 def _fill(config) -> None:
     """Gives every None its value."""
-    fields = dict(ARCHITECTURES[config.architecture])
-    fields |= _OF_MODEL.get((config.architecture, config.model.name), {})
+    fields = decided_fields(config.architecture, config.model.name)
     fields |= {field: get(config, source) for field, source in _FOLLOWING.items()}
+    masked = get(config, "model.mask_padding")
+    masked = fields["model.mask_padding"] if masked is None else masked
+    side = -(-config.data.crop_size // config.model.output_stride)
+    fields["model.reference_positions"] = side * side if masked else 0
     for field, value in fields.items():
         if get(config, field) is None:
             with config.unlocked():
@@ -212,27 +202,25 @@ def _check(config) -> None:
     for field in _POSITIVE:
         if not get(config, field) > 0:
             raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
-    _check_loss(config)
-    for name in ("brightness", "contrast", "saturation", "hue"):
-        value, most = config.data.augment[name], 0.5 if name == "hue" else 1
-        if not 0 <= value <= most:
-            raise UserError(f"data.augment.{name} is {value}, wanted 0 to {most}")
-    if not 0 < config.data.augment.area_min <= 1:
-        raise UserError(
-            f"data.augment.area_min is {config.data.augment.area_min}, wanted above 0"
-            " and at most 1"
-        )
-    if config.train.freeze and config.eval.precise_norm_steps:
-        raise UserError(
-            "eval.precise_norm_steps measures batch norms again, and train.freeze keeps"
-            " the backbone's: set one of them to 0 or ''"
-        )
-    for field in ("optim.clip_norm", "optim.clip_value"):
+    for field in _NOT_NEGATIVE:
         if get(config, field) < 0:
-            raise UserError(f"{field} is {get(config, field)}, wanted at least 0")
-    for field in ("optim.momentum", "optim.adam_beta2"):
-        if not 0 <= get(config, field) < 1:
-            raise UserError(f"{field} is {get(config, field)}, wanted 0 to below 1")
+            raise UserError(f"{field} is {get(config, field)}, wanted 0 or more")
+    if not 0 < config.model.crf.box <= 1:
+        raise UserError(
+            f"model.crf.box is {config.model.crf.box}, wanted a share of the map's"
+            " short side: above 0, at most 1"
+        )
+    if config.model.name == "piecewise_crf" and config.model.aux != "none":
+        raise UserError(
+            f"model.aux is {config.model.aux!r}, and a piecewise_crf has no auxiliary"
+            " head: wanted 'none'"
+        )
+    if config.model.name == "piecewise_crf" and config.model.mask_padding:
+        raise UserError(
+            "model.mask_padding is True, and a piecewise_crf sees all of a canvas:"
+            " wanted False"
+        )
+    check_training(config)
     scales = tuple(config.eval.scales)
     if not scales or not all(isinstance(s, (int, float)) and s > 0 for s in scales):
         raise UserError(f"eval.scales is {scales}, wanted one or more numbers above 0")
@@ -241,6 +229,12 @@ def _check(config) -> None:
             "model.lateral joins stages of one size, and model.output_stride is"
             f" {config.model.output_stride}: wanted 8"
         )
+    check_upsampling(config)
+    if config.model.block == "authors" and config.model.name == "se_resnet":
+        raise UserError(
+            "model.block is 'authors', and their code has no SE-ResNet: wanted"
+            " model.block='paper', or model.name one of resnet, encnet"
+        )
     if config.train.batch_size % config.train.accumulate:
         raise UserError(
             f"train.batch_size {config.train.batch_size} does not divide into"
@@ -248,42 +242,32 @@ def _check(config) -> None:
         )
 
 
-def _check_loss(config) -> None:
-    loss = config.loss
-    weights = tuple(loss.class_weights)
-    if not all(isinstance(w, (int, float)) and w >= 0 for w in weights):
-        raise UserError(
-            f"loss.class_weights is {weights}, wanted numbers of at least 0; for a rule"
-            " set loss.class_weighting"
-        )
-    if weights and config.task != "segmentation":
-        raise UserError(
-            f"loss.class_weights is {weights}, and task {config.task!r} has none: ()"
-        )
-    for field, high in (("label_smoothing", 1), ("ohem_threshold", 1.0001)):
-        if not 0 <= loss[field] < high:
-            raise UserError(f"loss.{field} is {loss[field]}, wanted 0 to 1")
-    for field in ("focal_gamma", "ohem_min_kept", "dice_weight"):
-        if loss[field] < 0:
-            raise UserError(f"loss.{field} is {loss[field]}, wanted at least 0")
-    if loss.focal_gamma and loss.label_smoothing:
-        raise UserError(
-            "loss.focal_gamma and loss.label_smoothing exclude each other: set one to 0"
-        )
-
-
-def _count_steps(train, num_examples: int) -> None:
+def _count_steps(config, num_examples: int) -> None:
     """Derives total_steps from epochs, or epochs from total_steps."""
-    steps_per_epoch = num_examples // train.batch_size
-    if not steps_per_epoch:
+    train, steps = config.train, steps_per_epoch(config, num_examples)
+    if train.total_steps > 0:
+        train.epochs = train.total_steps / steps
+    else:
+        train.total_steps = max(1, round(train.epochs * steps))
+
+
+def steps_per_epoch(config, num_examples: int) -> int:
+    """Returns the number of training steps in an epoch.
+
+    Args:
+        config: resolved, but for the length of the run.
+        num_examples: training images.
+
+    Raises:
+        UserError: they do not fill a batch.
+    """
+    whole, left = divmod(num_examples, config.train.batch_size)
+    if not whole:
         raise UserError(
             f"{num_examples} training images do not fill one batch of"
-            f" {train.batch_size}: lower train.batch_size"
+            f" {config.train.batch_size}: lower train.batch_size"
         )
-    if train.total_steps > 0:
-        train.epochs = train.total_steps / steps_per_epoch
-    else:
-        train.total_steps = max(1, round(train.epochs * steps_per_epoch))
+    return whole + (config.data.keep_last_batch and left > 0)
 
 
 def _check_allowed(config, allowed: dict[str, tuple]) -> None:
@@ -308,10 +292,21 @@ def replaced(config, fields: dict) -> ml_collections.FrozenConfigDict:
     return ml_collections.FrozenConfigDict(copy)
 
 
+# Fields that came later and whose default is not what a run did that lacks them.
+_AS_BEFORE = {"mask_padding": False, "reference_positions": 0}
+
+
 def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Gives fields that came after a configuration was saved their default values."""
+    """Gives fields that came after a configuration was saved their default values.
+
+    Those that are open by default get what the architecture decides. Where the default
+    changes what a trained run computes, they get what it did before.
+    """
     known = json.loads(to_json(defaults.get_config()))
-    return from_json(json.dumps(_merged(known, json.loads(to_json(saved)))))
+    known["model"] |= _AS_BEFORE
+    config = from_json(json.dumps(_merged(known, json.loads(to_json(saved)))))
+    _fill(config)
+    return config
 
 
 def _merged(defaults: dict, given: dict) -> dict:

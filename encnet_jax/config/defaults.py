@@ -46,12 +46,21 @@ def _data() -> ml_collections.ConfigDict:
     data.crop_size = 480  # Pixels; training crops are squares of this side.
     # Classification: keep the set on the devices, augment there.
     data.on_device = False
+    # Classification: train on an epoch's last, smaller batch too; else it is dropped.
+    data.keep_last_batch = False
+    # Classification: pixels are divided by it; of red, green, blue in [0, 1].
+    data.channel_std = (0.2470, 0.2435, 0.2616)
     # Images are resized by this first; scores stay at native size.
     data.input_scale = 1.0
     augment = data.augment = ml_collections.ConfigDict()
     augment.flip = True  # Mirror left and right with probability 1/2.
     augment.scale_min = 0.5  # The scale is drawn uniformly from [scale_min, scale_max].
     augment.scale_max = 2.0
+    augment.scales = ()  # If any, the scale is one of these instead.
+    # Pixels of the stored image: (row, column) of the middles of crops, one of which is
+    # drawn, and how far a crop may be off; none: crops lie anywhere.
+    augment.crop_centres = ()
+    augment.crop_jitter = 0
     # 'image', 'short_side' or 'long_side' (of base_size).
     augment.scale_relative_to = "image"
     augment.base_size = 520  # Pixels; used unless scale_relative_to is 'image'.
@@ -84,17 +93,23 @@ def _data() -> ml_collections.ConfigDict:
 def _model() -> ml_collections.ConfigDict:
     """The network."""
     model = ml_collections.ConfigDict()
-    # 'encnet', 'fcn', 'pspnet', 'deeplabv3'; classification: 'resnet', 'se_resnet',
-    # 'encnet' (of 32x32 pixels), 'backbone' (model.backbone and a linear layer).
+    # 'encnet', 'fcn', 'pspnet', 'deeplabv3', 'duc', 'piecewise_crf'; classification:
+    # 'resnet', 'se_resnet', 'encnet' (of 32x32 pixels), 'backbone' (model.backbone and
+    # a linear layer).
     model.name = "encnet"
     model.backbone = "resnet50"  # 'resnet18', '34', '50', '101', '152', or 'tiny'.
     model.stem = "deep"  # 'deep': three 3x3 convolutions; 'conv7': one 7x7.
     model.avg_down = False  # Average pooling before the 1x1 shortcuts (ResNet-D).
     model.output_stride = 8  # 8, 16 or 32.
+    # Rates of the stages that keep their resolution: 'plain', 'none', 'hdc_rf',
+    # 'hdc_bigger', 'hdc_released', or one for each block: '1,2,5,9,1,2/5,9,17'.
+    model.dilation = "plain"
     model.num_codes = 32  # K of the paper; 0 means global average pooling (Figure 5).
     model.width = 64  # Classification: channels of the first stage.
     # Classification: drawn in training instead of learned.
     model.draw_smoothing = False
+    # Classification: residual blocks as in the 'paper' or in the 'authors' code.
+    model.block = "paper"
     model.se_loss = True  # Class-presence branch.
     model.dropout = 0.1  # Probability of dropping an input of the last convolution.
     # Recompute residual blocks in the backward pass to save memory.
@@ -102,9 +117,31 @@ def _model() -> ml_collections.ConfigDict:
     # Compute type: 'float32' or 'bfloat16'; parameters stay float32.
     model.dtype = "float32"
     model.aux_channels = 256  # Channels inside the auxiliary head.
+    duc = model.duc = ml_collections.ConfigDict()  # Only for name='duc'.
+    duc.cell = 2  # Pixels between its logits, 1, 2 or 4.
+    duc.rates = (6, 12, 18, 24)  # Of the 3x3 convolutions whose sum it is.
+    crf = model.crf = ml_collections.ConfigDict()  # Only for name='piecewise_crf'.
+    # 'plain': one scale; 'pyramid': and its sliding maxima; 'scales': both, at the
+    # scales 1.2, 0.8 and 0.4 of the image.
+    crf.features = "scales"
+    # Pairs that are scored: 'none', 'surrounding', 'above_below', 'both'.
+    crf.pairwise = "both"
+    crf.box = 0.4  # Side of the range box, relative to the map's short side.
+    crf.hidden_channels = 512  # Of the unary and pairwise networks.
+    crf.num_updates = 3  # Of mean field, in evaluation.
+    # MiB of a device that K x K scores may take at once; less makes more steps.
+    crf.max_score_mib = 256.0
     # The rest is filled in from `architecture` where it is None.
     # The deep stem ends with twice as many channels.
     model.stem_width = placeholder(int)
+    # The stride of a bottleneck on its first 1x1 convolution instead of its 3x3.
+    model.stride_first = placeholder(bool)
+    model.padded_pool = placeholder(bool)  # Whether the stem's pooling sees a border.
+    model.norm_epsilon = placeholder(float)  # Added to the variance in batch norms.
+    # Batch norms keep the running statistics they start with; scales, biases learn.
+    model.frozen_norm = placeholder(bool)
+    # 'unit': pixels less the mean over the deviation; 'mean': less the mean, 0..255.
+    model.pixels = placeholder(str)
     model.align_corners = placeholder(bool)  # Corner convention of the upsampling.
     model.head_channels = placeholder(int)  # Channels inside the head.
     # Of ReLU(BN(e_k)) over codewords: 'sum', 'mean'.
@@ -113,6 +150,11 @@ def _model() -> ml_collections.ConfigDict:
     model.aux = placeholder(str)  # On stage 3: 'context', 'fcn' or 'none'.
     model.lateral = placeholder(bool)  # Fuse stages 2 and 3 into EncNet's head.
     model.head_convs = placeholder(int)  # 3x3 convolutions of an FCN head.
+    # Leave out what is beyond the image where it is padded to be scored.
+    model.mask_padding = placeholder(bool)
+    # Positions of a training crop's featuremap: codes of images with more or fewer are
+    # scaled to as many. 0: sums are taken as they come.
+    model.reference_positions = placeholder(int)
     # Join an FCN head's input to its output; DeepLabV3 reads its branches unprojected.
     model.head_concat_input = placeholder(bool)
     return model
@@ -123,8 +165,13 @@ def _loss() -> ml_collections.ConfigDict:
     loss = ml_collections.ConfigDict()
     loss.se_weight = 0.2  # alpha of the paper: weight of each SE-loss.
     loss.aux_weight = 0.2  # Weight of an auxiliary pixel cross-entropy.
+    # Of the piecewise loss (model.name='piecewise_crf'): the nodes', each relation's.
+    loss.unary_weight = 1.0
+    loss.pairwise_weight = 1.0
     # Full-resolution logits exist for 1/row_blocks of the rows at a time.
     loss.row_blocks = 16
+    # 'upsampled': logits to the labels; 'thinned': every n-th label, to the logits.
+    loss.labels = placeholder(str)
     # Departures from the paper's pixel cross-entropy; as they are, there are none.
     # A rule that counts the training pixels when a run starts: 'median_frequency',
     # 'inverse_sqrt', or '' for none. The counted weights are kept with the run.
@@ -152,13 +199,21 @@ def _optim() -> ml_collections.ConfigDict:
     optim.base_lr = 0.01
     optim.scale_lr_by_batch = False  # Multiply base_lr by batch_size / lr_batch_size.
     optim.lr_batch_size = 16  # Images, above 0: the batch that base_lr is meant for.
-    optim.schedule = "poly"  # 'poly' or 'cosine'; both end at 0.
+    # 'poly' and 'cosine' end at 0; 'halving' halves at the end of each equal part.
+    optim.schedule = "poly"
+    optim.halving_parts = 6  # Of the run under 'halving'; the last ends unhalved.
     optim.poly_power = 0.9
+    # Share of the run that the cosine is ahead; past its end it rises again.
+    optim.cosine_ahead = 0.0
     optim.warmup_steps = 0  # Linear from 0.
     optim.momentum = 0.9  # In [0, 1); AdamW's first beta.
     optim.adam_beta2 = 0.999  # In [0, 1); AdamW's second beta.
     optim.weight_decay = 1e-4
     optim.decay_norm_and_bias = True  # As in the reference; False exempts them.
+    # Of biases, those of norms included; False exempts them. By architecture.
+    optim.decay_bias = placeholder(bool)
+    # Each element of the gradient is cut to [-this, this]; 0: none. By architecture.
+    optim.clip_element = placeholder(float)
     # Outside the backbone; by architecture.
     optim.head_lr_multiplier = placeholder(float)
     # Factors on learning rates by names of parameters, at least 0; those of several
@@ -169,8 +224,6 @@ def _optim() -> ml_collections.ConfigDict:
     optim.frozen = ()
     # Largest norm of all gradients together, above 0; 0: not clipped.
     optim.clip_norm = 0.0
-    # Largest size of each gradient's element, above 0; 0: not clipped.
-    optim.clip_value = 0.0
     optim.ema_decay = 0.0  # 0: no moving average of the weights.
     return optim
 
@@ -210,6 +263,18 @@ def _evaluation() -> ml_collections.ConfigDict:
     # Pixels; side of a window ('release') or of the crop ('centre_crop'); None:
     # data.crop_size.
     evaluation.crop_size = placeholder(int)
+    # 'dense' sharpens the averaged scores by a dense CRF; 'none' does not.
+    evaluation.refine = "none"
+    dense = evaluation.dense = ml_collections.ConfigDict()  # Only for refine='dense'.
+    # Kernel of distance and colour: its weight, and its standard deviations in pixels
+    # and in grey levels. `python -m encnet_jax.report refine RUN` searches all five.
+    dense.bilateral_weight = 4.0
+    dense.bilateral_px = 20.0
+    dense.bilateral_levels = 10.0
+    dense.spatial_weight = 3.0  # Kernel of the distance alone, likewise.
+    dense.spatial_px = 3.0
+    dense.radius = 5  # Pixels; both kernels end here.
+    dense.iterations = 5  # Of mean field.
     evaluation.batch_size = 8  # Images or windows at a time, over all devices.
     # IoU of classes that never occur: 'zero' or 'skip'.
     evaluation.absent_classes = "zero"
@@ -218,6 +283,8 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.small_object_px = 0
     # Training batches that batch-norm statistics are measured on anew; 0: as trained.
     evaluation.precise_norm_steps = 0
+    # What is upsampled to the image: 'logits' or 'probabilities'; by architecture.
+    evaluation.upsampled = placeholder(str)
     # 0: all; fewer is for a quick look and stands in the report.
     evaluation.max_images = 0
     return evaluation

@@ -49,6 +49,20 @@ def mmseg(config) -> None:
     config.architecture = "mmseg"
 
 
+def piecewise_crf(config) -> None:
+    """FeatMap-Net with both relations; see encnet_jax.models.piecewise_crf.
+
+    Scales 0.7 to 1.2 and mirror images are the paper's; it gives no learning rates. The
+    weight decay is a re-implementation's.
+    """
+    config.model.name = "piecewise_crf"
+    config.model.output_stride = 16
+    augment = config.data.augment
+    augment.scale_min, augment.scale_max = 0.7, 1.2
+    augment.rotate_degrees = 0.0
+    config.optim.weight_decay = 5e-4
+
+
 def tiny(config) -> None:
     """A network for CPUs and tests: 0.3 M parameters."""
     model = config.model
@@ -56,6 +70,7 @@ def tiny(config) -> None:
     model.stem_width = 8
     model.head_channels = 64
     model.aux_channels = 32
+    model.crf.hidden_channels = 32
 
 
 def smoke(config) -> None:
@@ -82,6 +97,7 @@ RECIPES = {
     "release_2018": release_2018,
     "release_head": release_head,
     "mmseg": mmseg,
+    "piecewise_crf": piecewise_crf,
     "tiny": tiny,
     "smoke": smoke,
 }

@@ -17,8 +17,9 @@ class AugmentParams(NamedTuple):
 
     flip: 1.0 mirrors left and right. scale: factor. angle: degrees, counter-clockwise.
     u, v: in [0, 1), the crop's place among those possible, horizontally and
-    vertically. blur: Gaussian radius in pixels, 0 for none. brightness, contrast,
-    saturation: factors, 1 for none. hue: turns of the colour circle, 0 for none.
+    vertically; of crops around centres u chooses the centre as well. blur: Gaussian
+    radius in pixels, 0 for none. brightness, contrast, saturation: factors, 1 for none.
+    hue: turns of the colour circle, 0 for none.
     """
 
     flip: float = 0.0
@@ -62,10 +63,12 @@ class Geometry(NamedTuple):
 def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
     """Draws the parameters of an example, a function of the arguments alone."""
     r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(11)
-    spread = augment.scale_max - augment.scale_min
+    scale = augment.scale_min + (augment.scale_max - augment.scale_min) * r[1]
+    if augment.scales:
+        scale = augment.scales[int(r[1] * len(augment.scales))]
     return AugmentParams(
         flip=float(augment.flip and r[0] < 0.5),
-        scale=augment.scale_min + spread * r[1],
+        scale=scale,
         angle=augment.rotate_degrees * (2 * r[2] - 1),
         u=r[3],
         v=r[4],
@@ -179,8 +182,9 @@ def projective_matrix(
 def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
     """Plans the augmentation of one example.
 
-    The crop lies at a whole pixel, uniformly among the places that fit. Where the
-    scaled image is smaller than the crop, the rest lies to its right and below it.
+    The crop lies at a whole pixel, uniformly among the places that fit, or around one
+    of augment.crop_centres and as near to it as fits. Where the scaled image is smaller
+    than the crop, the rest lies to its right and below it.
 
     Args:
         params: Random numbers of the example.
@@ -192,7 +196,10 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
     inputs = input_size(height, width, data.input_scale)
     scaled = scaled_size(params, *inputs, augment)
     room = [max(side - data.crop_size, 0) for side in scaled]
-    corner = (int(params.v * (room[0] + 1)), int(params.u * (room[1] + 1)))
+    if augment.crop_centres:
+        corner = _corner_near_centre(params, native, scaled, room, data)
+    else:
+        corner = (int(params.v * (room[0] + 1)), int(params.u * (room[1] + 1)))
     resized = scaled if augment.antialias else inputs
     return Geometry(
         resized=resized,
@@ -200,3 +207,20 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
         label_matrix=projective_matrix(params, native, scaled, corner),
         corner=corner,
     )
+
+
+def _corner_near_centre(params, native, scaled, room, data) -> tuple[int, int]:
+    """Returns (top, left) of a crop around a centre, moved to where it fits.
+
+    Source: Wang et al., WACV 2018, as their loader draws crops; theirs may reach beyond
+    the image.
+    """
+    augment = data.augment
+    index, across = divmod(params.u * len(augment.crop_centres), 1)
+    offsets = [augment.crop_jitter * (2 * share - 1) for share in (params.v, across)]
+    corner = []
+    for axis, centre in enumerate(augment.crop_centres[int(index)]):
+        middle = (centre + offsets[axis]) * scaled[axis] / native[axis]
+        start = round(middle - data.crop_size / 2)
+        corner.append(min(max(start, 0), room[axis]))
+    return tuple(corner)

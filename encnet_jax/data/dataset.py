@@ -107,7 +107,8 @@ class Dataset:
 
         Args:
             split, batch_size: see train_batches.
-            part: its seed, process_index and process_count.
+            part: its seed, process_index and process_count, and batch_indices'
+                keep_last.
 
         Raises:
             UserError: no such split, or one without labels. What is returned raises it

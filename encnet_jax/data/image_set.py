@@ -130,6 +130,7 @@ class ImageSet(Dataset):
             seed=seed,
             process_index=process_index,
             process_count=process_count,
+            keep_last=self.data.keep_last_batch,
         )
 
         def plan(step: int) -> dict[str, np.ndarray]:

@@ -17,8 +17,11 @@ def _permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     return order
 
 
-def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Returns the number of whole batches in an epoch, at least 1.
+def steps_per_epoch(num_examples: int, batch_size: int, keep_last: bool) -> int:
+    """Returns the number of batches in an epoch, at least 1.
+
+    Args:
+        num_examples, batch_size, keep_last: see batch_indices.
 
     Raises:
         UserError: not even one batch can be filled.
@@ -28,7 +31,7 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
             f"a batch of {batch_size} images cannot be drawn from {num_examples}; "
             f"set train.batch_size between 1 and {num_examples}"
         )
-    return num_examples // batch_size
+    return -(-num_examples // batch_size) if keep_last else num_examples // batch_size
 
 
 def batch_indices(
@@ -39,11 +42,12 @@ def batch_indices(
     step: int,
     process_index: int = 0,
     process_count: int = 1,
+    keep_last: bool = False,
 ) -> tuple[int, np.ndarray]:
     """Returns the epoch of a step and the examples that one process reads in it.
 
     The global batch is a slice of the epoch's permutation, so the examples of a step
-    do not depend on the number of processes. The last partial batch is dropped.
+    do not depend on the number of processes.
 
     Args:
         num_examples: Size of the split.
@@ -52,22 +56,27 @@ def batch_indices(
         step: Counted from 0 over all epochs.
         process_index: In 0..process_count-1.
         process_count: Processes that share the batch in contiguous parts.
+        keep_last: Whether an epoch ends with a smaller batch of what is left; else
+            those examples are dropped.
 
     Returns:
-        (epoch, i64[batch_size / process_count]).
+        (epoch, i64[batch_size / process_count]), fewer in such a last batch.
 
     Raises:
         UserError: the batch is larger than the split, or not a multiple of
             process_count.
     """
-    epoch, position = divmod(step, steps_per_epoch(num_examples, batch_size))
-    if batch_size % process_count:
+    steps = steps_per_epoch(num_examples, batch_size, keep_last)
+    epoch, position = divmod(step, steps)
+    first = position * batch_size
+    size = min(batch_size, num_examples - first)
+    if size % process_count:
         raise UserError(
-            f"train.batch_size is {batch_size}; wanted a multiple of the "
+            f"a batch has {size} images; wanted a multiple of the "
             f"{process_count} processes"
         )
-    share = batch_size // process_count
-    start = position * batch_size + process_index * share
+    share = size // process_count
+    start = first + process_index * share
     return epoch, _permutation(num_examples, seed, epoch)[start : start + share]
 
 

@@ -12,13 +12,19 @@ from encnet_jax import pictures, storage
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.refine import refine_fields
 from encnet_jax.pods import parallel
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def predict_files(
-    workdir: str, source: str, output: str, *, checkpoint: str | None = None
+    workdir: str,
+    source: str,
+    output: str,
+    *,
+    checkpoint: str | None = None,
+    refine: str | None = None,
 ) -> int:
     """Writes STEM_ids.png, STEM_colour.png and STEM_overlay.png for each image.
 
@@ -29,6 +35,7 @@ def predict_files(
         source: an image or a folder of images.
         output: folder, made if missing.
         checkpoint: a step, 'best', or None for the newest.
+        refine: see evaluate.refine.refine_fields.
 
     Returns:
         Exit status: 0, or 1 if an image could not be read (the others are done).
@@ -41,7 +48,9 @@ def predict_files(
     paths = list_images(epath.Path(source))
     parallel.enable_compilation_cache()
     evaluator, variables, config, step = run_lib.load(
-        workdir, run_lib.Selection(checkpoint=checkpoint), whole_images=True
+        workdir,
+        run_lib.Selection(checkpoint=checkpoint, fields=refine_fields(refine)),
+        whole_images=True,
     )
     colours = dataset_info(config.data).colours
     folder = epath.Path(output)

@@ -8,6 +8,7 @@ import numpy as np
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.pods import parallel
+from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
 # Scores of single classes that a report may hold, and their columns.
@@ -41,12 +42,13 @@ def make_report(
         by_size: counts in small and in large objects, if they were taken apart.
 
     Returns:
-        A JSON-ready dict; scores in [0, 1] under '{split}/{protocol}/...', and of each
+        A JSON-ready dict; scores in [0, 1] under '{split}/{protocol}/...' ('single', or
+        'single-dense' if they were refined), and of each
         class under 'iou' or 'error', None for a class that never occurs. With `by_size`
         also '.../mean_iou_small' and '..._large', over the classes that have such
         objects, and 'iou_small' and 'iou_large'.
     """
-    protocol = config.eval.protocol
+    protocol = protocol_name(config.eval.protocol, config.eval.refine)
     task = tasks.of(config)
     measures = task.measure(matrix, config)
     scores, classes = (
@@ -68,8 +70,11 @@ def make_report(
         "protocol": {
             "name": protocol,
             **{
-                field.split(".")[-1]: _json_value(config_lib.get(config, field))
-                for field in task.protocol_fields[protocol]
+                field.split(".", 1)[1]: _json_value(config_lib.get(config, field))
+                for field in (
+                    *task.protocol_fields[config.eval.protocol],
+                    *protocols.REFINED_FIELDS[config.eval.refine],
+                )
             },
         },
         "model": task.describe_model(config),
@@ -98,6 +103,11 @@ def _commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def protocol_name(protocol: str, refine: str) -> str:
+    """Returns how reports call a protocol: 'single', refined 'single-dense'."""
+    return protocol if refine == "none" else f"{protocol}-{refine}"
 
 
 def report_name(split: str, protocol: str) -> str:

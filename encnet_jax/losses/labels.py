@@ -2,6 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.models.resize import sample_positions
 
 IGNORE_LABEL = 255
 
@@ -59,3 +62,20 @@ def class_counts(labels: jax.Array, num_classes: int) -> jax.Array:
     # One class after the other: all at once would be an array of the logits' full size.
     classes = jnp.arange(num_classes, dtype=jnp.uint8)
     return jax.lax.map(lambda class_id: jnp.sum(labels == class_id), classes)
+
+
+def node_labels(
+    labels: jax.Array, height: int, width: int, align_corners: bool = True
+) -> jax.Array:
+    """Returns uint8[B, height, width]: the label of the pixel nearest to each node.
+
+    Args:
+        labels: uint8[B, H, W].
+        height, width: of the nodes' map.
+        align_corners: where nodes are among the pixels, as in models.resize.
+    """
+    rows, columns = (
+        np.floor(sample_positions(np.arange(n), n, size, align_corners) + 0.5)
+        for n, size in zip((height, width), labels.shape[1:], strict=True)
+    )
+    return labels[:, rows.astype(int)][:, :, columns.astype(int)]

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.models import cifar_authors
 from encnet_jax.models.conv import Conv
 from encnet_jax.models.encoding import Encoding
 from encnet_jax.models.initial_weights import he_normal_fan_out
@@ -161,17 +162,20 @@ class CifarNet(nn.Module):
         return {"logits": dense(pooled)}
 
 
-def build(model_config, num_classes: int, axis_name: str | None = None) -> CifarNet:
-    """Builds a network for images of 32x32 pixels.
+def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Module:
+    """Builds a network for images of 32x32 pixels, a CifarNet or an AuthorsNet.
 
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`; of it are used
-            name (one of CLASSIFIERS), width, num_codes, draw_smoothing and dtype.
+            block, name (one of CLASSIFIERS), width, num_codes, draw_smoothing and
+            dtype.
         num_classes: C.
-        axis_name: pmap axis over which batch norms are synchronised; None for one
-            device.
+        axis_name: pmap axis over which batch norms are synchronised (block 'paper') or
+            average their running statistics ('authors'); None for one device.
     """
     m = model_config
+    if m.block == "authors":
+        return cifar_authors.build(m, num_classes, axis_name)
     dtype = jnp.dtype(m.dtype)
     layers = {
         "conv": partial(_he_conv, dtype=dtype),

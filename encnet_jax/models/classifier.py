@@ -19,13 +19,15 @@ class Classifier(nn.Module):
     Submodules backbone, as a Segmenter's, and classifier.
 
     Attributes:
-        backbone, axis_name, dtype, freeze_backbone: see Segmenter.
         num_classes: C.
+        backbone and the others: see Segmenter.
     """
 
     backbone: Callable[..., nn.Module]
     num_classes: int
     axis_name: str | None = None
+    norm_epsilon: float = 1e-5
+    frozen_norm: bool = False
     dtype: Any = jnp.float32
     freeze_backbone: bool = False
 

@@ -19,6 +19,8 @@ class ContextEncoding(nn.Module):
         gate: 'scale': x * sigmoid(W e) (paper); 'residual': relu(x + x * sigmoid(W e))
             (released); 'none': no output map, where only the SE branch is wanted.
         se_classes: classes of the SE branch; 0 leaves it out.
+        reference_positions: codes, which are sums over positions, are scaled to as many
+            as this, those of a training crop; 0: they grow with the featuremap.
 
     Source: section 2 and Figure 2 of the paper.
     """
@@ -28,6 +30,7 @@ class ContextEncoding(nn.Module):
     code_pooling: str = "sum"
     gate: str = "scale"
     se_classes: int = 0
+    reference_positions: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
@@ -59,13 +62,23 @@ class ContextEncoding(nn.Module):
         """Maps [B, H, W, D] to e, f32[B, D]."""
         x = self.layers.unit(x.shape[-1], 1, name="project")(x)
         if not self.num_codes:
-            return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
-        codes = Encoding(self.num_codes, name="encoding")(x)
+            return self.layers.mean(x)[:, 0, 0]
+        weights = self.layers.weights(x)
+        codes = Encoding(self.num_codes, name="encoding")(x, weights=weights)
+        if self.reference_positions:
+            codes *= self._share_of_reference(x, weights)
         # One mean and variance for each codeword, over images, channels and devices.
         norm = self.layers.norm(feature_axis=1, dtype=jnp.float32, name="norm")
         codes = norm(codes)
         pool = jnp.sum if self.code_pooling == "sum" else jnp.mean
         return pool(nn.relu(codes), axis=1)
+
+    def _share_of_reference(self, x: jax.Array, weights: jax.Array | None) -> jax.Array:
+        """Returns reference_positions / positions that count, f32[] or f32[B, 1, 1]."""
+        if weights is None:
+            return jnp.float32(self.reference_positions / (x.shape[1] * x.shape[2]))
+        count = jnp.sum(weights, axis=(1, 2))[:, None, None]
+        return self.reference_positions / jnp.maximum(count, 1.0)
 
     def _dense(self, features: int, fan_in: int, name: str) -> nn.Dense:
         kernel_init = initial_weights.uniform_kernel

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.models import initial_weights
+from encnet_jax.models.inside import Inside
 
 LANES = 8  # Images that a TPU's convolution lays side by side.
 
@@ -89,11 +90,16 @@ class Conv(nn.Module):
     dilation: int = 1
     use_bias: bool = False
     kernel_init: Callable = initial_weights.uniform_kernel
+    inside: Inside | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features].
+
+        Outside of `inside`, where it is given, the input counts as zero: what the
+        padding is at the border of an image without a canvas around it.
+        """
         size = self.kernel_size
         shape = (size, size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
@@ -101,6 +107,8 @@ class Conv(nn.Module):
         if size == 1:
             y = pointwise(x, kernel[0, 0], self.stride)
         else:
+            if self.inside is not None:
+                x = self.inside.only(x)
             pad = self.dilation * (size // 2)
             y = jax.lax.conv_general_dilated(
                 x,

@@ -6,7 +6,10 @@ import jax.numpy as jnp
 
 
 def encode(
-    features: jax.Array, codewords: jax.Array, smoothing: jax.Array
+    features: jax.Array,
+    codewords: jax.Array,
+    smoothing: jax.Array,
+    weights: jax.Array | None = None,
 ) -> jax.Array:
     """Sums softly assigned residuals to each codeword.
 
@@ -18,10 +21,11 @@ def encode(
         features: [B, N, D], any float type.
         codewords: f32[K, D].
         smoothing: f32[K], dimensionless; larger is a harder assignment.
+        weights: f32[B, N], how much each position counts; None: all count once.
 
     Returns:
-        f32[B, K, D], row k = sum_n a[n, k] * (features[n] - codewords[k]), where a[n]
-        is the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
+        f32[B, K, D], row k = sum_n w[n] * a[n, k] * (features[n] - codewords[k]), where
+        a[n] is the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
 
     Raises:
         ValueError: D differs between features and codewords, or K between codewords and
@@ -40,7 +44,8 @@ def encode(
             f"smoothing has shape {smoothing.shape}, wanted one factor for each of"
             f" {codewords.shape[0]} codewords"
         )
-    features = features.astype(jnp.float32)  # The expanded square cancels in bfloat16.
+    wide = jnp.promote_types(features.dtype, jnp.float32)
+    features = features.astype(wide)  # The expanded square cancels in bfloat16.
     product = jnp.einsum("bnd,kd->bnk", features, codewords, precision="highest")
     sq_distance = (
         jnp.sum(features**2, axis=-1, keepdims=True)
@@ -48,6 +53,8 @@ def encode(
         + jnp.sum(codewords**2, axis=-1)[None, None]
     )
     assignment = jax.nn.softmax(-smoothing[None, None] * sq_distance, axis=-1)
+    if weights is not None:
+        assignment *= weights[..., None]
     weighted = jnp.einsum("bnk,bnd->bkd", assignment, features, precision="highest")
     return weighted - jnp.sum(assignment, axis=1)[..., None] * codewords[None]
 
@@ -81,14 +88,27 @@ class Encoding(nn.Module):
     draw_smoothing: bool = False
 
     @nn.compact
-    def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
-        """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`."""
+    def __call__(
+        self,
+        features: jax.Array,
+        train: bool = False,
+        weights: jax.Array | None = None,
+    ) -> jax.Array:
+        """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`.
+
+        Args:
+            features: of all positions.
+            train: whether smoothing factors that are not learned are drawn.
+            weights: f32[B, H, W] or f32[B, N]; None: all positions count once.
+        """
         channels = features.shape[-1]
         codewords = self.param(
             "codewords", _codeword_init, (self.num_codes, channels), jnp.float32
         )
         flat = features.reshape(features.shape[0], -1, channels)
-        return encode(flat, codewords, self._smoothing(train))
+        if weights is not None:
+            weights = weights.reshape(flat.shape[:2])
+        return encode(flat, codewords, self._smoothing(train), weights)
 
     def _smoothing(self, train: bool) -> jax.Array:
         shape = (self.num_codes,)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.models.conv import Conv
+from encnet_jax.models.inside import Inside
 from encnet_jax.models.norm import SyncBatchNorm
 
 
@@ -35,11 +36,13 @@ class Layers(NamedTuple):
         conv: makes a Conv.
         norm: makes a SyncBatchNorm.
         dropout: makes an nn.Dropout.
+        inside: the part of a canvas that counts; None: all of it.
     """
 
     conv: Callable[..., Conv]
     norm: Callable[..., SyncBatchNorm]
     dropout: Callable[..., nn.Dropout]
+    inside: Inside | None = None
 
     def unit(self, *args, name: str, **kwargs) -> ConvNormRelu:
         """Makes a convolution without bias, batch norm and ReLU.
@@ -50,13 +53,52 @@ class Layers(NamedTuple):
         """
         return ConvNormRelu(partial(self.conv, *args, **kwargs), self.norm, name=name)
 
+    def only_inside(self, x: jax.Array) -> jax.Array:
+        """Returns x [B, h, w, C] with zeros where it does not count."""
+        return x if self.inside is None else self.inside.only(x)
+
+    def weights(self, x: jax.Array) -> jax.Array | None:
+        """Returns f32[B, h, w], 1 where x [B, h, w, C] counts, or None: all of it."""
+        return None if self.inside is None else self.inside.positions(*x.shape[1:3])
+
+    def mean(self, x: jax.Array) -> jax.Array:
+        """Returns the mean f32[B, 1, 1, C] of the positions of x that count."""
+        where = None if self.inside is None else self.weights(x)[..., None] > 0
+        x = x.astype(jnp.float32)
+        return jnp.mean(x, axis=(1, 2), keepdims=True, where=where)
+
+    def average_pool(self, x: jax.Array, stride: int) -> jax.Array:
+        """Returns means over cells of stride x stride of the positions that count.
+
+        An odd side's last pixel has no partner, and counts alone: ceil_mode.
+        """
+        padding = [(0, -size % stride) for size in x.shape[1:3]]
+        cells = (stride, stride)
+        pool = partial(
+            nn.avg_pool,
+            window_shape=cells,
+            strides=cells,
+            padding=padding,
+            count_include_pad=False,
+        )
+        if self.inside is None:
+            return pool(x)
+        counted = pool(self.weights(x)[..., None]).astype(x.dtype)
+        return pool(self.only_inside(x)) / jnp.where(counted > 0, counted, 1)
+
     def drawn_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":
         """Returns layers whose convolutions begin by another rule."""
         return self._replace(conv=partial(self.conv, kernel_init=kernel_init))
 
 
 def make_layers(
-    train: bool = False, axis_name: str | None = None, dtype: Any = jnp.float32
+    train: bool = False,
+    axis_name: str | None = None,
+    dtype: Any = jnp.float32,
+    inside: Inside | None = None,
+    *,
+    norm_epsilon: float = 1e-5,
+    frozen_norm: bool = False,
 ) -> Layers:
     """Returns the layers of a network.
 
@@ -64,9 +106,20 @@ def make_layers(
         train: whether batch norms use the batch's statistics and dropout drops.
         axis_name: pmap axis of the batch norms; None for one device.
         dtype: compute type; parameters and statistics are float32.
+        inside: the part of a canvas that counts; None: all of it.
+        norm_epsilon: of the batch norms, added to the variance.
+        frozen_norm: batch norms use their running statistics in training too, and
+            leave them as they are; scales and biases still learn.
     """
     return Layers(
-        conv=partial(Conv, dtype=dtype),
-        norm=partial(SyncBatchNorm, axis_name, dtype=dtype, train=train),
+        conv=partial(Conv, dtype=dtype, inside=inside),
+        norm=partial(
+            SyncBatchNorm,
+            axis_name,
+            epsilon=norm_epsilon,
+            dtype=dtype,
+            train=train and not frozen_norm,
+        ),
         dropout=partial(nn.Dropout, deterministic=not train),
+        inside=inside,
     )

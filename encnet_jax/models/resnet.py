@@ -5,6 +5,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
+from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import Layers
 from encnet_jax.models.norm import STATISTICS_NAME
@@ -40,8 +41,9 @@ class Block(nn.Module):
         width: channels of the 3x3 convolutions.
         bottleneck: widen the output to four times `width`.
         stride: of the block; in a bottleneck its 3x3 convolution carries it.
-        first_dilation: of the convolution that carries the stride.
+        first_dilation: of the first 3x3 convolution.
         dilation: of the second 3x3 convolution of a plain block.
+        stride_first: a bottleneck's first 1x1 convolution carries the stride instead.
         avg_down: average pooling before the 1x1 shortcut instead of striding it.
     """
 
@@ -52,12 +54,14 @@ class Block(nn.Module):
     first_dilation: int = 1
     dilation: int = 1
     avg_down: bool = False
+    stride_first: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C_out]."""
         if self.bottleneck:
-            layers = [(1, 1, 1), (3, self.stride, self.first_dilation), (1, 1, 1)]
+            first, second = (self.stride, 1)[:: 1 if self.stride_first else -1]
+            layers = [(1, first, 1), (3, second, self.first_dilation), (1, 1, 1)]
         else:
             layers = [(3, self.stride, self.first_dilation), (3, 1, self.dilation)]
         out_channels = self.width * (4 if self.bottleneck else 1)
@@ -76,36 +80,40 @@ class Block(nn.Module):
     def _shortcut(self, x: jax.Array, channels: int) -> jax.Array:
         stride = self.stride
         if self.avg_down and stride != 1:
-            # An odd side's last pixel has no partner, and counts alone: ceil_mode.
-            x = nn.avg_pool(
-                x, (stride, stride), (stride, stride), _ceil_padding(x, stride), False
-            )
+            x = self.layers.average_pool(x, stride)
             stride = 1
         x = self.layers.conv(channels, 1, stride, name="shortcut_conv")(x)
         return self.layers.norm(name="shortcut_norm")(x)
 
 
-def _ceil_padding(x: jax.Array, stride: int) -> list[tuple[int, int]]:
-    return [(0, -size % stride) for size in x.shape[1:3]]
-
-
 class Stem(nn.Module):
-    """From the image to a quarter of its resolution."""
+    """From the image to a quarter of its resolution.
+
+    Attributes:
+        kind: 'deep' or 'conv7'.
+        width: channels of its first convolution.
+        padded_pool: whether the pooling sees a border; without, the sides of its
+            output are shorter by one.
+    """
 
     kind: str
     width: int
     layers: Layers
+    padded_pool: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C]."""
+        """Maps [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C], see `padded_pool`."""
         if self.kind == "deep":
             layers = [(self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1)]
         else:
             layers = [(self.width, 7, 2)]
         for i, (channels, size, stride) in enumerate(layers, 1):
             x = self.layers.unit(channels, size, stride, name=f"layer{i}")(x)
-        return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        # After a ReLU zeros are no maximum that would not have been there.
+        x = self.layers.only_inside(x)
+        border = int(self.padded_pool)
+        return nn.max_pool(x, (3, 3), (2, 2), ((border, border),) * 2)
 
 
 class ResNet(nn.Module):
@@ -115,12 +123,13 @@ class ResNet(nn.Module):
         spec: one of BACKBONES.
         stem: 'deep' or 'conv7'.
         stem_width: channels of the stem; the deep stem ends with twice as many.
-        output_stride: 8 dilates stages 3 and 4 (rates 2 and 4), 16 stage 4, 32 none.
-        avg_down: see Block.
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
+        dilation: rates of the stages that keep it; see plan_stages.
+        avg_down, stride_first: see Block.
+        padded_pool: see Stem.
         remat: recompute blocks in the backward pass, batch statistics excepted.
 
-    Source: section 3.1 of the paper. A dilated stage's first block works at half its
-    stage's rate, because its input still has the density of the stage before.
+    Source: section 3.1 of the paper.
     """
 
     spec: BackboneSpec
@@ -128,37 +137,39 @@ class ResNet(nn.Module):
     stem: str = "deep"
     stem_width: int = 64
     output_stride: int = 8
+    dilation: str | tuple[tuple[int, ...], ...] = "plain"
     avg_down: bool = False
+    stride_first: bool = False
+    padded_pool: bool = True
     remat: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
+    def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
         """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, out_channels]}.
 
         h = ceil(H / output_stride) for stage 4; sides need not be multiples of it.
+        Calls share all weights but those of stage 4, whose names begin with `branch`.
         """
         layers = self.layers.drawn_by(he_normal_fan_out)
-        x = Stem(self.stem, self.stem_width, layers, name="stem")(x)
+        x = Stem(self.stem, self.stem_width, layers, self.padded_pool, name="stem")(x)
         block_type = Block
         if self.remat:
             policy = jax.checkpoint_policies.save_only_these_names(STATISTICS_NAME)
             block_type = nn.remat(Block, policy=policy)
-        stages, reached, rate = {}, 4, 1
-        for stage, num_blocks in enumerate(self.spec.blocks, 1):
-            stride, previous_rate = (1 if stage == 1 else 2), rate
-            if stride == 2 and reached == self.output_stride:
-                stride, rate = 1, rate * 2
-            reached *= stride
-            for block in range(1, num_blocks + 1):
+        stages = {}
+        plan = plan_stages(self.spec.blocks, self.output_stride, self.dilation)
+        for stage, (stride, rates) in enumerate(plan, 1):
+            for block, (first_rate, rate) in enumerate(rates, 1):
                 x = block_type(
                     width=self.spec.width * 2 ** (stage - 1),
                     bottleneck=self.spec.bottleneck,
                     layers=layers,
                     stride=stride if block == 1 else 1,
-                    first_dilation=previous_rate if block == 1 else rate,
+                    first_dilation=first_rate,
                     dilation=rate,
                     avg_down=self.avg_down,
-                    name=f"stage{stage}_block{block:02d}",
+                    stride_first=self.stride_first,
+                    name=f"{branch if stage == 4 else ''}stage{stage}_block{block:02d}",
                 )(x)
             stages[f"stage{stage}"] = x
         return stages

@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.models.layers import make_layers
+from encnet_jax.models.inside import Inside
+from encnet_jax.models.layers import Layers, make_layers
 
 
 class Segmenter(nn.Module):
@@ -19,6 +20,7 @@ class Segmenter(nn.Module):
         head: likewise; maps stages to a dict of outputs, 'logits' among them.
         aux_head: likewise, or None.
         axis_name: pmap axis of the batch norms; None for one device.
+        norm_epsilon, frozen_norm: see make_layers.
         dtype: compute type.
         freeze_backbone: its batch norms use their running statistics in training too,
             and no gradient reaches it.
@@ -28,24 +30,30 @@ class Segmenter(nn.Module):
     head: Callable[..., nn.Module]
     aux_head: Callable[..., nn.Module] | None = None
     axis_name: str | None = None
+    norm_epsilon: float = 1e-5
+    frozen_norm: bool = False
     dtype: Any = jnp.float32
     freeze_backbone: bool = False
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+    def __call__(
+        self, images: jax.Array, train: bool = False, inside: Inside | None = None
+    ) -> dict[str, jax.Array]:
         """Runs the network.
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
             train: whether batch norms use the batch and dropout drops.
+            inside: the part of each image that counts, for evaluation: the network
+                answers there as if nothing were around it. None: all of it.
 
         Returns:
-            What the head returns, 'logits' f32[B, h, w, C] at the output stride and,
-            where present, 'se_logits' f32[B, C]; the auxiliary head's outputs with
-            `aux_` before their names.
+            What the head returns, 'logits' f32[B, h, w, C] at the model's
+            logits_stride and, where present, 'se_logits' f32[B, C]; the auxiliary
+            head's outputs with `aux_` before their names.
         """
-        layers = make_layers(train, self.axis_name, self.dtype)
-        stages = run_backbone(self, images, train)
+        layers = network_layers(self, train, inside)
+        stages = run_backbone(self, images, train, inside)
         outputs = self.head(layers=layers, name="head")(stages)
         # Evaluation has no use for the auxiliary outputs, and XLA drops what is not
         # used.
@@ -55,15 +63,29 @@ class Segmenter(nn.Module):
         return outputs
 
 
-def run_backbone(network, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+def network_layers(network, train: bool, inside: Inside | None = None) -> Layers:
+    """Returns make_layers with the fields of a network: axis_name, dtype, norms'."""
+    return make_layers(
+        train,
+        network.axis_name,
+        network.dtype,
+        inside,
+        norm_epsilon=network.norm_epsilon,
+        frozen_norm=network.frozen_norm,
+    )
+
+
+def run_backbone(
+    network, images: jax.Array, train: bool, inside: Inside | None = None
+) -> dict[str, jax.Array]:
     """Returns the stages of a network's backbone, made inside its compact method.
 
     Args:
-        network: has fields backbone, axis_name, dtype and freeze_backbone of Segmenter.
-        images, train: see Segmenter.
+        network: has the fields of Segmenter but for its heads.
+        images, train, inside: see Segmenter.
     """
-    train = train and not network.freeze_backbone
-    layers = make_layers(train, network.axis_name, network.dtype)
+    frozen = network.freeze_backbone
+    layers = network_layers(network, train and not frozen, inside)
     backbone = network.backbone(layers=layers, name="backbone")
     stages = backbone(images.astype(network.dtype))
-    return jax.lax.stop_gradient(stages) if network.freeze_backbone else stages
+    return jax.lax.stop_gradient(stages) if frozen else stages

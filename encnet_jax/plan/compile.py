@@ -9,7 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from encnet_jax import losses, tasks
+from encnet_jax import losses, models, tasks
+from encnet_jax.crf import potentials
+from encnet_jax.models import piecewise_crf
 from encnet_jax.scoring.evaluator import logits_from_pixels
 from encnet_jax.scoring.protocols import canvas, whole_images
 from encnet_jax.train.assemble import assemble, init_variables
@@ -72,8 +74,11 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     Raises:
         DoesNotFit: too many images.
     """
-    blocks = config.loss.row_blocks
+    # Thinned labels need no upsampling, and so no loop.
+    blocks = config.loss.row_blocks if config.loss.labels == "upsampled" else 1
     lowered, _ = lower_train_step(config, num_classes, devices, images)
+    if config.model.name == "piecewise_crf":
+        return _with_pairs(lowered, config, num_classes, images)
     cost = _compile(lowered, images=images, loop_trips=blocks)
     if blocks == 1:
         return cost
@@ -85,6 +90,26 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
         flops=cost.flops + times * body.flops,
         bytes_accessed=cost.bytes_accessed + times * body.bytes_accessed,
     )
+
+
+def _with_pairs(lowered, config, num_classes: int, images: int) -> Cost:
+    """Compiles a piecewise CRF's training step, and adds the pairs of all offsets.
+
+    The compiler counts the body of each relation's scan once. Of its further trips only
+    the three products with the last layer's weights are added, and no bytes.
+    """
+    m = config.model
+    side = canvas.logits_side(config.data.crop_size, models.logits_stride(m))
+    shape, trips, flops = (images, side, side, num_classes), 1, 0
+    for relation in piecewise_crf.PAIRWISE[m.crf.pairwise]:
+        offsets = potentials.neighbour_offsets(relation, side, side, m.crf.box)
+        plan = potentials.bounded_schedule(offsets, shape, m.crf.max_score_mib)
+        steps = len(plan.steps.offset)
+        pairs = images * plan.window[0] * plan.window[1]
+        flops += 6 * (steps - 1) * pairs * m.crf.hidden_channels * num_classes**2
+        trips = max(trips, steps)
+    cost = _compile(lowered, images=images, loop_trips=trips)
+    return cost._replace(flops=cost.flops + flops)
 
 
 def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
@@ -99,17 +124,24 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     apply_fn = logits_from_pixels(model, task.normalise)
 
     side = canvas.round_up(config.data.crop_size, config.eval.bucket)
+    masked = config.model.mask_padding
+    sizes = jax.ShapeDtypeStruct((len(devices), images, 2), jnp.int32)
     taps = jax.ShapeDtypeStruct(
-        (len(devices), images, side, -(-side // config.model.output_stride)),
+        (
+            len(devices),
+            images,
+            side,
+            canvas.logits_side(side, models.logits_stride(config.model)),
+        ),
         jnp.float32,
     )
     pixels = jax.ShapeDtypeStruct((len(devices), images, side, side, 3), jnp.uint8)
     program = jax.pmap(
-        partial(whole_images.predict, apply_fn=apply_fn),
+        partial(whole_images.predict, apply_fn=apply_fn, mask_padding=masked),
         in_axes=(None, 0),
         devices=devices,
     )
-    lowered = program.lower(variables, canvas.Canvas(pixels, taps, taps))
+    lowered = program.lower(variables, canvas.Canvas(pixels, taps, taps, sizes))
     return _compile(lowered, images=images)
 
 
@@ -124,7 +156,7 @@ def _batch(config, leading: tuple[int, ...]) -> dict:
 def _loss_block_cost(config, num_classes, devices, images) -> Cost:
     """Cost of one row block of the loss: twice what doubling the blocks saves."""
     crop, blocks = config.data.crop_size, config.loss.row_blocks
-    side = -(-crop // config.model.output_stride)
+    side = canvas.logits_side(crop, models.logits_stride(config.model))
     logits = jax.ShapeDtypeStruct((1, images, side, side, num_classes), jnp.float32)
     labels = jax.ShapeDtypeStruct((1, images, crop, crop), jnp.uint8)
 

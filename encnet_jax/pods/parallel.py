@@ -120,12 +120,20 @@ def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
         yield bucket
 
 
-def check_batch_size(batch_size: int, accumulate: int) -> None:
-    """Raises UserError unless a global batch spreads evenly over devices and parts."""
+def check_batch_size(
+    batch_size: int, accumulate: int, name: str = "train.batch_size"
+) -> None:
+    """Raises UserError unless a global batch spreads evenly over devices and parts.
+
+    Args:
+        batch_size: images in it.
+        accumulate: `train.accumulate`.
+        name: of the batch size.
+    """
     wanted = jax.device_count() * accumulate
     if batch_size % wanted:
         raise UserError(
-            f"train.batch_size is {batch_size}, wanted a multiple of {wanted}"
+            f"{name} is {batch_size}, wanted a multiple of {wanted}"
             f" ({jax.device_count()} devices x train.accumulate {accumulate})"
         )
 

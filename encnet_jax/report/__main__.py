@@ -5,9 +5,14 @@ from collections.abc import Sequence
 
 from encnet_jax import cli
 from encnet_jax.errors import UserError
-from encnet_jax.report import compare, curves
+from encnet_jax.report import compare, curves, gridding, refine
 
-COMMANDS = {"compare": compare.main, "curves": curves.main}
+COMMANDS = {
+    "compare": compare.main,
+    "curves": curves.main,
+    "gridding": gridding.main,
+    "refine": refine.main,
+}
 
 
 def main(argv: Sequence[str]) -> int | None:

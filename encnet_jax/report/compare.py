@@ -13,6 +13,8 @@ import numpy as np
 from encnet_jax import tasks
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.refine import refine_fields
+from encnet_jax.evaluate.tables import protocol_name
 from encnet_jax.losses import IGNORE_LABEL
 from encnet_jax.pictures import colourise
 from encnet_jax.pods import parallel
@@ -79,7 +81,7 @@ def predictions(
             )
         labelled = evaluator.predict(variables, examples)
         found.append({example["id"]: labels for example, labels in labelled})
-        protocols.append(config.eval.protocol)
+        protocols.append(protocol_name(config.eval.protocol, config.eval.refine))
     return info, examples, found, protocols
 
 
@@ -136,6 +138,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--checkpoint", help="a step, or 'best'; default: newest")
     parser.add_argument("--protocol", help="default: eval.protocol")
+    parser.add_argument("--refine", help="'dense', or a file of `report refine`")
     parser.add_argument("--data_dir", help="default: data.data_dir of the runs")
     parser.add_argument("--output", default="compare.png", help="the PNG to write")
     args = parser.parse_args(argv[1:])
@@ -144,11 +147,12 @@ def main(argv: Sequence[str]) -> None:
             f"{len(args.titles)} --titles for {len(args.run)} runs: give one each"
         )
     parallel.enable_compilation_cache()
+    fields = {"data.data_dir": args.data_dir} if args.data_dir else {}
     selection = run_lib.Selection(
         checkpoint=args.checkpoint,
         split=args.split,
         protocol=args.protocol,
-        fields={"data.data_dir": args.data_dir} if args.data_dir else {},
+        fields=fields | refine_fields(args.refine),
     )
     info, examples, found, protocols = predictions(
         args.run, selection, args.ids, args.number

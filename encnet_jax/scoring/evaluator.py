@@ -12,7 +12,7 @@ from tqdm import tqdm
 from encnet_jax.losses import IGNORE_LABEL
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import StopRequest
-from encnet_jax.preprocess import normalise
+from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
@@ -75,16 +75,24 @@ def progress_bar(total: int | None) -> tqdm:
 
 
 def logits_from_pixels(model, normalise: Callable) -> Callable:
-    """Returns (variables, pixel values [B, H, W, 3]) -> the model's logits."""
+    """Returns (variables, pixel values [B, H, W, 3], ...) -> the model's logits.
 
-    def apply_fn(variables, pixels):
-        return model.apply(variables, normalise(pixels), train=False)["logits"]
+    What follows the pixels, models.inside.Inside, is handed on to the model.
+    """
+
+    def apply_fn(variables, pixels, *inside):
+        images = normalise(pixels)
+        return model.apply(variables, images, False, *inside)["logits"]
 
     return apply_fn
 
 
 class Evaluator:
     """Scores and predicts with one model under one protocol; keeps compiled programs.
+
+    Attributes:
+        num_classes: C.
+        devices: of this process that work.
 
     Every process works through its own images on its own devices without waiting for
     others, so differing image sizes cannot deadlock; only the sums are exchanged.
@@ -100,14 +108,22 @@ class Evaluator:
             devices: of this process; None for all.
         """
         self.num_classes = num_classes
-        self._devices = jax.local_devices() if devices is None else devices
-        apply_fn = logits_from_pixels(model, normalise)
-        batch_size = evaluation_batch_size(config, len(self._devices))
+        self.devices = jax.local_devices() if devices is None else devices
+        apply_fn = logits_from_pixels(model, PIXELS[config.model.pixels])
+        batch_size = evaluation_batch_size(config, len(self.devices))
         self._protocol = protocols.make(
-            apply_fn, config, num_classes, batch_size, self._devices
+            apply_fn, config, num_classes, batch_size, self.devices
+        )
+        self._make_scorer = partial(
+            protocols.make_scorer,
+            apply_fn,
+            config,
+            num_classes,
+            batch_size,
+            self.devices,
         )
         count = partial(count_images, num_classes=num_classes)
-        self._count = jax.pmap(count, devices=self._devices)
+        self._count = jax.pmap(count, devices=self.devices)
 
     def confusion(
         self, variables: dict, examples: Iterable[dict], total: int | None = None
@@ -157,6 +173,19 @@ class Evaluator:
                 height, width = member["image"].shape[:2]
                 yield member, native[:height, :width]
 
+    def scores(
+        self, variables: dict, examples: Iterable[dict]
+    ) -> Iterator[tuple[list[dict], jax.Array]]:
+        """Yields (examples, f32[devices, H, W, C] scores on native canvases).
+
+        They are sums over the protocol's views, neither refined nor divided by their
+        number.
+
+        Args:
+            variables, examples: see confusion.
+        """
+        return self._make_scorer().scores(variables, self._viewed(examples))
+
     def _sum(self, variables, examples, keys, total) -> np.ndarray:
         """Returns int64[len(keys), C, C] over the examples of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
@@ -182,7 +211,7 @@ class Evaluator:
         for row, member in zip(labels, members, strict=False):
             label = member[key]
             row[: label.shape[0], : label.shape[1]] = label
-        return parallel.shard(labels, self._devices)
+        return parallel.shard(labels, self.devices)
 
 
 def _fetch(pairs: list) -> np.ndarray | int:

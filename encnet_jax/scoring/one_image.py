@@ -29,8 +29,7 @@ def predict_scores(
     """Scores one image with what evaluation uses for a data set, on one device.
 
     Args:
-        apply_fn: (variables, normalised images f32[B, H, W, 3]) -> logits at the output
-            stride [B, h, w, C].
+        apply_fn: (variables, normalised images f32[B, H, W, 3]) -> logits [B, h, w, C].
         variables: of the network.
         image: f32[H, W, 3], normalised by channel mean and standard deviation.
         scales: relative to the image ('multiscale') or to base_size ('release').
@@ -48,7 +47,9 @@ def predict_scores(
     Raises:
         ValueError: another protocol.
     """
-    probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    # A side that every stride divides, that of a network at scale 1.2 included.
+    side = 1920
+    probe = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     _, rows, _, num_classes = jax.eval_shape(apply_fn, variables, probe).shape
     shared = {"scales": tuple(scales), "flip": flip, "bucket": bucket}
     if protocol == "release":
@@ -57,7 +58,7 @@ def predict_scores(
             SlidingWindows, apply_fn, num_classes, align_corners, **shared, **own
         )
     elif protocol == "multiscale":
-        own = {"input_scale": 1.0, "output_stride": 64 // rows}
+        own = {"input_scale": 1.0, "logits_stride": side / rows}
         scorer = _scorer(
             AveragedScales, apply_fn, num_classes, align_corners, **shared, **own
         )
@@ -80,6 +81,7 @@ def _scorer(kind, apply_fn: Callable, num_classes: int, align_corners: bool, **f
         on_pixels,
         num_classes,
         align_corners=align_corners,
+        mask_padding=False,
         devices=jax.local_devices()[:1],
         **fields,
     )

@@ -2,6 +2,7 @@
 
 from encnet_jax import data
 from encnet_jax.errors import UserError
+from encnet_jax.preprocess import PIXELS
 from encnet_jax.tasks import classification, segmentation
 from encnet_jax.tasks.task import Measures, Task
 
@@ -10,10 +11,9 @@ __all__ = ("Measures", "Task", "of", "open_dataset")
 
 def of(config) -> Task:
     """Returns the task of a resolved configuration."""
-    return {
-        "segmentation": segmentation.TASK,
-        "classification": classification.of(config),
-    }[config.task]
+    if config.task == "classification":
+        return classification.task(config)
+    return segmentation.TASK._replace(normalise=PIXELS[config.model.pixels])
 
 
 def open_dataset(config) -> data.Dataset:

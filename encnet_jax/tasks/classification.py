@@ -1,7 +1,7 @@
 """Classification of whole images: the loss, and every image counted once."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import jax
@@ -13,7 +13,7 @@ from encnet_jax import models
 from encnet_jax.errors import UserError
 from encnet_jax.models import cifar
 from encnet_jax.pods import parallel
-from encnet_jax.preprocess import CIFAR_MEAN, CIFAR_STD, normalise
+from encnet_jax.preprocess import CIFAR_MEAN, PIXELS, normalise
 from encnet_jax.scoring.evaluator import (
     evaluation_batch_size,
     progress_bar,
@@ -25,7 +25,15 @@ from encnet_jax.tasks.task import Measures, Task
 NO_LABEL = -1  # Of images that only fill a batch.
 _TOP = 5
 
-normalise_cifar = partial(normalise, mean=CIFAR_MEAN, std=CIFAR_STD)
+
+def normaliser(config) -> Callable[[jax.Array], jax.Array]:
+    """Returns uint8 [..., 3] -> f32: as a segmenter's, or by CIFAR-10's mean.
+
+    A backbone must see what the network sees that starts from it.
+    """
+    if config.model.name == "backbone":
+        return PIXELS[config.model.pixels]
+    return partial(normalise, mean=CIFAR_MEAN, std=config.data.channel_std)
 
 
 def classification_loss(
@@ -104,7 +112,7 @@ class ImageEvaluator:
         count = partial(
             count_step,
             model=model,
-            normalise=of(config).normalise,
+            normalise=normaliser(config),
             num_classes=num_classes,
         )
         self._count = jax.pmap(count, in_axes=(None, 0), devices=jax.local_devices())
@@ -158,7 +166,8 @@ def _build_model(config, num_classes, axis_name):
 
 def _describe_model(config) -> str:
     codes = f"{config.model.num_codes}k" if config.model.name == "encnet" else ""
-    return f"{config.model.name} {codes}{config.model.width}d"
+    whose = " (authors)" if config.model.block == "authors" else ""
+    return f"{config.model.name} {codes}{config.model.width}d{whose}"
 
 
 def _loss(outputs, batch, config, axis_name):
@@ -173,17 +182,6 @@ def _measure(matrix, config) -> Measures:
     class_errors = np.where(images > 0, wrong / np.maximum(images, 1), np.nan)
     rule = "the share of images whose largest logit is another class's"
     return Measures({"error": 1 - accuracy}, accuracy, "error", class_errors, rule, {})
-
-
-TASK = Task(
-    build_model=_build_model,
-    describe_model=_describe_model,
-    normalise=normalise_cifar,
-    loss=_loss,
-    make_evaluator=ImageEvaluator,
-    measure=_measure,
-    protocol_fields={"single": ()},  # Images enter as they are.
-)
 
 
 def _build_backbone(config, num_classes, axis_name):
@@ -207,15 +205,22 @@ def _measure_backbone(matrix, config) -> Measures:
     )
 
 
-_BACKBONE_TASK = TASK._replace(
-    build_model=_build_backbone,
-    describe_model=_describe_backbone,
-    normalise=normalise,  # As the segmentation networks that start from it.
-    measure=_measure_backbone,
-    protocol_fields={"single": ("data.crop_size", "data.augment.base_size")},
-)
-
-
-def of(config) -> Task:
+def task(config) -> Task:
     """Returns the task of a classifier: a backbone, or a network for 32x32 pixels."""
-    return _BACKBONE_TASK if config.model.name == "backbone" else TASK
+    found = Task(
+        build_model=_build_model,
+        describe_model=_describe_model,
+        normalise=normaliser(config),
+        loss=_loss,
+        make_evaluator=ImageEvaluator,
+        measure=_measure,
+        protocol_fields={"single": ()},  # Images enter as they are.
+    )
+    if config.model.name != "backbone":
+        return found
+    return found._replace(
+        build_model=_build_backbone,
+        describe_model=_describe_backbone,
+        measure=_measure_backbone,
+        protocol_fields={"single": ("data.crop_size", "data.augment.base_size")},
+    )

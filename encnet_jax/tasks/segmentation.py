@@ -1,7 +1,7 @@
 """Segmentation: a class for every pixel."""
 
 from encnet_jax import models
-from encnet_jax.losses import PixelOptions, segmentation_loss
+from encnet_jax.losses import PixelOptions, piecewise_loss, segmentation_loss
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import Evaluator
@@ -11,7 +11,7 @@ from encnet_jax.tasks.task import Measures, Task
 
 def _build_model(config, num_classes, axis_name):
     model = models.build(config.model, num_classes, axis_name)
-    return model.clone(freeze_backbone=config.train.freeze == "backbone")
+    return model.clone(freeze_backbone=True) if config.train.freeze else model
 
 
 def _describe_model(config) -> str:
@@ -19,6 +19,17 @@ def _describe_model(config) -> str:
 
 
 def _loss(outputs, batch, config, axis_name):
+    if config.model.name == "piecewise_crf":
+        return piecewise_loss(
+            outputs,
+            batch["label"],
+            unary_weight=config.loss.unary_weight,
+            pairwise_weight=config.loss.pairwise_weight,
+            box=config.model.crf.box,
+            max_score_mib=config.model.crf.max_score_mib,
+            align_corners=config.model.align_corners,
+            axis_name=axis_name,
+        )
     return segmentation_loss(
         outputs,
         batch["label"],
@@ -26,6 +37,7 @@ def _loss(outputs, batch, config, axis_name):
         aux_weight=config.loss.aux_weight,
         align_corners=config.model.align_corners,
         row_blocks=config.loss.row_blocks,
+        thin_labels=config.loss.labels == "thinned",
         options=pixel_options(config.loss),
         axis_name=axis_name,
     )

@@ -32,7 +32,8 @@ class Task(NamedTuple):
     Attributes:
         build_model: (config, num_classes, axis_name) -> module.
         describe_model: (config) -> a few words for reports.
-        normalise: uint8 [..., 3] -> f32 [..., 3], what the module takes.
+        normalise: uint8 [..., 3] -> f32 [..., 3], what the module takes; tasks.of
+            chooses it by `model.pixels`.
         loss: (outputs, batch, config, axis_name) -> (share of the loss, its terms).
         make_evaluator: (module, config, num_classes) -> see scoring.evaluator.
         measure: (confusion matrix, config) -> Measures.

@@ -40,7 +40,9 @@ def import_weights(argv: Sequence[str]) -> None:
 
     def define(values):
         cli.define_config(values, argv)
-        _string(values, "source", "A .safetensors, a .pth, or a zip of a .pth.")
+        _string(
+            values, "source", "A .safetensors, a .pth, a zip of a .pth, or a .params."
+        )
         _string(values, "workdir", "Where the checkpoint goes.")
 
     values = cli.parse(
@@ -53,16 +55,17 @@ def import_weights(argv: Sequence[str]) -> None:
     from encnet_jax.data import dataset_info
 
     config = config_lib.resolve(values.config)
-    if config.task != "segmentation":
-        raise UserError(
-            f"task is {config.task!r}, and only segmentation has weight files"
-        )
     state_dict = state_dicts.unwrap(files.read_state_dict(values.source))
     family = families.recognise(state_dict)
     print(f"{values.source}: weights of {family.title}")
+    if family.task != config.task:
+        raise UserError(
+            f"task is {config.task!r}, and these weights are for {family.task}: wanted"
+            " another configuration"
+        )
     num_classes = dataset_info(config.data).num_classes
     variables = state_dicts.convert(state_dict, config.model, num_classes)
-    if "head" not in variables["params"]:
+    if family.task == "segmentation" and "head" not in variables["params"]:
         raise UserError(
             f"{values.source} holds a backbone alone, which scores nothing: train from"
             f" it with train.py --config.init_from={values.source}"
@@ -99,10 +102,14 @@ def export_weights(argv: Sequence[str]) -> None:
         step = int(step)
     variables, config = read.restore_variables(values.workdir, step)
     family = families.find(values.family or _default_family(config))
-    if config.task == "classification":
-        _check_classifier(values.workdir, variables, family)
+    is_backbone = config.model.name == "backbone"
+    if is_backbone and family.parts != ("backbone",):
+        raise UserError(
+            f"{values.workdir} holds a backbone with a linear classifier, not"
+            f" {family.title}: leave --family out"
+        )
     state_dict = state_dicts.to_state_dict(variables, config.model, family)
-    if config.task == "classification":
+    if is_backbone:
         state_dict |= state_dicts.linear_classifier(variables["params"]["classifier"])
     recognised = families.recognise(state_dict)
     if recognised != family:
@@ -118,23 +125,11 @@ def _default_family(config) -> str:
     """Returns the family that names a model's modules in full."""
     if config.task == "segmentation":
         return "mmseg" if config.architecture == "mmseg" else "authors"
+    if config.model.name != "backbone":
+        return "authors_cifar"
     if config.model.stem == "conv7":
         return "torchvision"
     return "resnet_d" if config.model.avg_down else "deep_stem"
-
-
-def _check_classifier(workdir: str, variables: dict, family) -> None:
-    """Raises UserError unless a family of backbones can hold a classifier's run."""
-    if "backbone" not in variables["params"]:
-        raise UserError(
-            f"{workdir} holds a classifier for 32x32 pixels, which no family of weights"
-            " has: name a run of configs/imagenet.py"
-        )
-    if family.parts != ("backbone",):
-        raise UserError(
-            f"{workdir} holds a backbone with a linear classifier, not"
-            f" {family.title}: leave --family out"
-        )
 
 
 def _string(values: flags.FlagValues, name: str, text: str) -> None:

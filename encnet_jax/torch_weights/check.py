@@ -9,6 +9,8 @@ from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import families
 from encnet_jax.torch_weights.names import Entry, Family, counters, table
 
+_MAX_LISTED = 8
+
 
 def checked_table(
     variables: Mapping,
@@ -25,8 +27,8 @@ def checked_table(
         model_config: `config.model`, resolved.
 
     Raises:
-        UserError: lists all entries that are missing, surplus or misshapen; or the
-            family has nothing like one of the model's modules.
+        UserError: lists entries that are missing, surplus or misshapen, a few in full;
+            or the family has nothing like one of the model's modules.
     """
     try:
         entries = table(variables, family, model_config)
@@ -37,10 +39,13 @@ def checked_table(
         return entries
     shapes = {name: x.shape for name, x in state_dict.items()}
     hints = families.differences(shapes, family, model_config)
-    summary = f"these are weights of {family.title}, but not of the configured model:"
+    message = f"these are weights of {family.title}, but not of the configured model:"
     if hints:
-        summary += f" change {len(hints)} of its fields ({'; '.join(hints)}):"
-    raise UserError("\n  ".join([summary, *problems]))
+        message += f" change {len(hints)} of its fields ({'; '.join(hints)}):"
+    message += " " + "; ".join(problems[:_MAX_LISTED])
+    if len(problems) > _MAX_LISTED:
+        message += f"; and {len(problems) - _MAX_LISTED} more"
+    raise UserError(message)
 
 
 def misfits(

@@ -5,13 +5,24 @@ from collections.abc import Mapping
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.authors import AUTHORS, DEEP_STEM
+from encnet_jax.torch_weights.authors_cifar import AUTHORS_CIFAR
+from encnet_jax.torch_weights.duc import DUC
 from encnet_jax.torch_weights.mmseg import MMSEG, V1C
 from encnet_jax.torch_weights.names import Family
 from encnet_jax.torch_weights.timm import RESNET_D
 from encnet_jax.torch_weights.torchvision import TORCHVISION
 
 # A ResNet-D has all the names of a deep-stem ResNet, so it is asked first.
-FAMILIES = (AUTHORS, MMSEG, RESNET_D, DEEP_STEM, V1C, TORCHVISION)
+FAMILIES = (
+    AUTHORS,
+    AUTHORS_CIFAR,
+    MMSEG,
+    RESNET_D,
+    DEEP_STEM,
+    V1C,
+    TORCHVISION,
+    DUC,
+)
 
 
 def find(name: str) -> Family:
@@ -56,7 +67,7 @@ def differences(
         A sentence for each field that differs, of those that the state dict shows and
         those that its family has by convention.
     """
-    found = resnet.fields(dict(shapes), family.prefix)
+    found = (family.fields or resnet.fields)(dict(shapes), family.prefix)
     if family.heads:
         found |= dict(family.conventions)
         found["name"] = next(

@@ -1,4 +1,4 @@
-"""Weight files: .safetensors natively, .pth and zips of it through PyTorch."""
+"""Weight files: .safetensors and MXNet's, .pth and zips of it through PyTorch."""
 
 import io
 import os
@@ -14,6 +14,7 @@ import safetensors.numpy
 from etils import epath
 
 from encnet_jax.errors import UserError
+from encnet_jax.torch_weights.mxnet import read_params
 
 _TORCH_SUFFIXES = (".pth", ".pt")
 # safetensors' own NumPy reader does not know bfloat16.
@@ -31,8 +32,8 @@ def read_state_dict(path: str | os.PathLike) -> dict:
     """Reads a weight file; nothing in it is ever executed.
 
     Args:
-        path: local or gs://, of a .safetensors, a .pth, a .pt, or a zip that holds one
-            of the latter two.
+        path: local or gs://, of a .safetensors, a .params of MXNet, a .pth, a .pt, or a
+            zip that holds one of the latter two.
 
     Returns:
         {name: array}, nested where the file is; numbers of any precision are f32.
@@ -44,6 +45,8 @@ def read_state_dict(path: str | os.PathLike) -> dict:
     path = epath.Path(path)
     if not path.exists() or path.is_dir():
         raise UserError(f"no file {path}")
+    if path.suffix == ".params":
+        return read_params(path)
     data = path.read_bytes()
     if path.suffix == ".safetensors":
         return _load_safetensors(path, data)

@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import flax.linen as nn
 import numpy as np
 from flax import traverse_util
 
+from encnet_jax import models
 from encnet_jax.errors import UserError
 
 
@@ -58,7 +60,7 @@ class Family:
     Attributes:
         name: for the command line.
         title: for people.
-        parts: which of 'backbone', 'head', 'aux_head' its files hold.
+        parts: which of the model's top modules its files hold.
         rules: given the model's configuration, returns the rules.
         recognises: given a state dict's names, tells whether they are this family's.
         prefix: of the backbone's names.
@@ -67,7 +69,12 @@ class Family:
             later one that occurs wins.
         conventions: model fields that leave no trace in the names, as this family has
             them.
+        join: names an array of a module: (module, leaf) -> name.
+        fields: given {name: shape} and `prefix`, returns the model fields that a state
+            dict's backbone shows; None: as PyTorch's ResNets show them.
         left_out: regular expression of names that a file may hold and no model has.
+        task: that its networks are for.
+        build: (model's configuration, num_classes) -> the module whose arrays it names.
     """
 
     name: str
@@ -79,7 +86,11 @@ class Family:
     heads: tuple[tuple[str, str], ...] = ()
     switches: tuple[tuple[str, str, object, object], ...] = ()
     conventions: tuple[tuple[str, object], ...] = ()
+    join: Callable[[str, str], str] = "{}.{}".format
+    fields: Callable[[dict, str], dict[str, object]] | None = None
     left_out: str = r"(?!)"
+    task: str = "segmentation"
+    build: Callable[..., nn.Module] = models.build
 
 
 class Entry(NamedTuple):
@@ -116,7 +127,7 @@ def table(variables: dict, family: Family, model_config) -> list[Entry]:
             if path[-1] == "kernel" and kernel is not None:
                 layout = kernel
             shape = layout.to_torch(np.broadcast_to(np.float32(0), leaf.shape)).shape
-            entries.append(Entry(f"{module}.{name}", path, shape, layout))
+            entries.append(Entry(family.join(module, name), path, shape, layout))
     return entries
 
 

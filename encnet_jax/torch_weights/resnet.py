@@ -25,7 +25,8 @@ def rules(
     for i, (conv, norm) in enumerate(stem, 1):
         found.append(Rule(f"backbone/stem/layer{i}/conv", prefix + conv))
         found.append(Rule(f"backbone/stem/layer{i}/norm", prefix + norm))
-    block = r"backbone/stage(?P<stage>\d)_block(?P<block>\d+)/"
+    # A piecewise CRF starts the last stage of every scale from the same weights.
+    block = r"backbone/(?:scale\d_)?stage(?P<stage>\d)_block(?P<block>\d+)/"
     name = prefix + "layer{stage}.{block}."
     # The pooling has no weights and still counts in PyTorch's sequence.
     first = 1 if model_config.avg_down else 0
@@ -65,7 +66,12 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
         counts.append(count)
     bottleneck = f"{prefix}layer1.0.conv3.weight" in names
     width = shapes.get(f"{prefix}layer1.0.conv2.weight", (0,))[0]
+    return found | named_backbone(counts, bottleneck, width)
+
+
+def named_backbone(counts: list[int], bottleneck: bool, width: int) -> dict[str, str]:
+    """Returns {'backbone': name} of the one with these blocks a stage, or {}."""
     for name, spec in BACKBONES.items():
         if spec == (tuple(counts), bottleneck, width):
-            found["backbone"] = name
-    return found
+            return {"backbone": name}
+    return {}

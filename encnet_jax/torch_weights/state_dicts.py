@@ -1,7 +1,8 @@
 """State dicts to variables and back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +36,7 @@ def unwrap(state_dict: Mapping) -> dict[str, np.ndarray]:
 
 
 def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, dict]:
-    """Turns a PyTorch state dict into the variables of `models.build`.
+    """Turns a PyTorch state dict into the variables of the configured model.
 
     Args:
         state_dict: name -> array in PyTorch's layout; may be nested in a checkpoint, or
@@ -52,7 +53,7 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
     """
     state_dict = unwrap(state_dict)
     family = families.recognise(state_dict)
-    shapes = variable_shapes(model_config, num_classes)
+    shapes = variable_shapes(model_config, num_classes, family.build)
     entries = checked_table(shapes, state_dict, family, model_config)
     return to_variables(state_dict, entries)
 
@@ -99,8 +100,10 @@ def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dic
     )
 
 
-def variable_shapes(model_config, num_classes: int) -> dict[str, dict]:
+def variable_shapes(
+    model_config, num_classes: int, build: Callable[..., nn.Module] = models.build
+) -> dict[str, dict]:
     """Returns the variables of a model as shapes; none is computed."""
-    model = models.build(model_config, num_classes)
+    model = build(model_config, num_classes)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)

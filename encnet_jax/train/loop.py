@@ -41,13 +41,20 @@ def train(config, workdir: str) -> None:
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+    if config.data.keep_last_batch:
+        last = num_examples % config.train.batch_size
+        parallel.check_batch_size(
+            last, config.train.accumulate, "what data.keep_last_batch keeps"
+        )
     with (
         workdir_lib.locked(workdir),
         StopRequest() as stop,
         Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
     ):
         resuming = checkpointer.latest_step() is not None
-        saved = checkpointer.saved_config() if resuming else None
+        saved = None
+        if resuming:
+            saved = config_lib.completed(checkpointer.saved_config())
         config = with_class_weights(config, dataset, saved)
         if saved is not None:
             workdir_lib.check_same_config(workdir, saved, config)

@@ -12,7 +12,7 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
 
     Args:
         optim: `config.optim`.
-        total_steps: the schedule reaches 0 here.
+        total_steps: the schedule ends here.
         batch_size: images in a step over all devices.
 
     Source: section 3.1 of the paper: base_lr * (1 - step / total_steps) ** 0.9.
@@ -21,7 +21,12 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
     if optim.scale_lr_by_batch:
         base *= batch_size / optim.lr_batch_size
     if optim.schedule == "cosine":
-        schedule = optax.cosine_decay_schedule(base, total_steps)
+        schedule = _cosine(base, total_steps, optim.cosine_ahead * total_steps)
+    elif optim.schedule == "halving":
+        parts = optim.halving_parts
+        schedule = optax.piecewise_constant_schedule(
+            base, {round(i * total_steps / parts): 0.5 for i in range(1, parts)}
+        )
     else:
         schedule = optax.polynomial_schedule(base, 0.0, optim.poly_power, total_steps)
     if not optim.warmup_steps:
@@ -29,6 +34,19 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
     # The poly curve keeps its own clock, so warm-up does not lengthen the run.
     ramp = optax.linear_schedule(0.0, 1.0, optim.warmup_steps)
     return lambda step: ramp(step) * schedule(step)
+
+
+def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
+    """Returns a cosine to 0 whose clock is ahead of the steps.
+
+    Source: main.py of the authors' CIFAR-10 code counts epochs from 1: its first epoch
+    has the rates of the second, and in its last the rate rises from 0.
+    """
+    schedule = optax.cosine_decay_schedule(base, total_steps)
+    if not ahead:
+        return schedule
+    # Optax holds the end, and a cosine is even about it.
+    return lambda step: schedule(total_steps - abs(total_steps - ahead - step))
 
 
 def optimizer(optim, params, *, total_steps: int, batch_size: int):
@@ -52,7 +70,7 @@ def optimizer(optim, params, *, total_steps: int, batch_size: int):
             or nothing is left to train.
     """
     schedule = learning_rate(optim, total_steps=total_steps, batch_size=batch_size)
-    clips = [optax.clip(optim.clip_value)] if optim.clip_value else []
+    clips = [optax.clip(optim.clip_element)] if optim.clip_element else []
     if optim.clip_norm:
         clips.append(optax.clip_by_global_norm(optim.clip_norm))
     tx = optax.chain(
@@ -78,8 +96,7 @@ def _directions(optim) -> list[optax.GradientTransformation]:
 
     def decayed(params):
         return jax.tree_util.tree_map_with_path(
-            lambda path, _: optim.decay_norm_and_bias or not is_norm_or_bias(path),
-            params,
+            lambda path, _: is_decayed(path, optim), params
         )
 
     # A function of the parameters it is given: frozen ones are not among them.
@@ -137,6 +154,14 @@ def is_head(path) -> bool:
     return path[0].key != "backbone"
 
 
-def is_norm_or_bias(path) -> bool:
-    """Tells whether a parameter is a scale or bias of a norm, or another bias."""
-    return path[-1].key in ("scale", "bias")
+def is_decayed(path, optim) -> bool:
+    """Tells whether weight decay draws on a parameter, by its name.
+
+    Args:
+        path: 'scale' ends that of a norm's scale; 'bias' those of all biases.
+        optim: `config.optim`.
+    """
+    name = path[-1].key
+    if name == "bias" and not optim.decay_bias:
+        return False
+    return optim.decay_norm_and_bias or name not in ("scale", "bias")

@@ -1,5 +1,6 @@
 """When to evaluate and when to save; what is evaluated is saved with its score."""
 
+from encnet_jax import config as config_lib
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.pods.signals import Stopped
 from encnet_jax.train.logbook import Logbook
@@ -31,7 +32,7 @@ class Saver:
         self._checkpointer, self._validator = checkpointer, validator
         self._scalars, self._logbook, self._config = scalars, logbook, config
         train = config.train
-        steps_per_epoch = max(1, num_examples // train.batch_size)
+        steps_per_epoch = config_lib.steps_per_epoch(config, num_examples)
         self._eval_every = round(train.eval_every_epochs * steps_per_epoch)
 
     def __call__(self, step: int, state: TrainState, metrics: dict) -> None:

@@ -20,7 +20,9 @@ class Validator:
             stop: a StopRequest, which ends an evaluation.
         """
         config = config_lib.replaced(
-            config, {"eval.protocol": config.train.val_protocol}
+            config,
+            # A run is watched as its network is: refinement costs more than scoring.
+            {"eval.protocol": config.train.val_protocol, "eval.refine": "none"},
         )
         self._config, self._dataset, self._logbook = config, dataset, logbook
         self._stop = stop

@@ -35,8 +35,7 @@ class DeepLabV3Head(nn.Module):
         for rate in (12, 24, 36):
             branch = unit(self.channels, dilation=rate, name=f"rate{rate}")
             branches.append(branch(x))
-        pooled = jnp.mean(x.astype(jnp.float32), axis=(1, 2), keepdims=True)
-        pooled = unit(self.channels, 1, name="image")(pooled)
+        pooled = unit(self.channels, 1, name="image")(self.layers.mean(x))
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
         x = jnp.concatenate(branches, axis=-1)
         if not self.concat_input:

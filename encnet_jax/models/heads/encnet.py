@@ -15,7 +15,7 @@ class EncHead(nn.Module):
     Attributes:
         channels: 512 in the paper.
         lateral: fuse stages 2 and 3 (of output stride 8 all) into the input.
-        num_codes, code_pooling, gate: see ContextEncoding.
+        num_codes, code_pooling, gate, reference_positions: see ContextEncoding.
         se_loss: whether to return class-presence logits.
 
     Source: Figure 2 of the paper; lateral connections from the released code.
@@ -29,6 +29,7 @@ class EncHead(nn.Module):
     code_pooling: str = "sum"
     gate: str = "scale"
     se_loss: bool = True
+    reference_positions: int = 0
     dropout: float = 0.1
 
     @nn.compact
@@ -45,6 +46,7 @@ class EncHead(nn.Module):
             code_pooling=self.code_pooling,
             gate=self.gate,
             se_classes=self.num_classes if self.se_loss else 0,
+            reference_positions=self.reference_positions,
             layers=self.layers,
             name="context",
         )(x)
@@ -73,6 +75,7 @@ class ContextAuxHead(nn.Module):
     channels: int = 256
     num_codes: int = 32
     code_pooling: str = "sum"
+    reference_positions: int = 0
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -83,6 +86,7 @@ class ContextAuxHead(nn.Module):
             code_pooling=self.code_pooling,
             gate="none",
             se_classes=self.num_classes,
+            reference_positions=self.reference_positions,
             layers=self.layers,
             name="context",
         )(x)

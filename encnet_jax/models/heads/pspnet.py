@@ -23,6 +23,47 @@ def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
     return matrix
 
 
+def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
+    """Returns f32[B, cells, n]: adaptive_pool_matrix of each image's own part of n.
+
+    Args:
+        covered: f32[B, n], 1 in one run of positions, 0 elsewhere.
+        cells: to pool to.
+    """
+    size, place = _run_of(covered)
+    cell = jnp.arange(cells)[:, None]
+    start = cell * size // cells
+    stop = -(-(cell + 1) * size // cells)
+    member = (place >= start) & (place < stop) & (covered[:, None] > 0)
+    return member / jnp.maximum(member.sum(-1, keepdims=True), 1)
+
+
+def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.Array:
+    """Returns f32[B, n, cells]: bilinear from cells to each image's own part of n.
+
+    Args:
+        covered: see pool_matrices.
+        cells: to come from.
+        align_corners: corner convention.
+    """
+    size, place = _run_of(covered)
+    place, size = place.astype(jnp.float32), size.astype(jnp.float32)
+    if align_corners:
+        position = place * (cells - 1) / jnp.maximum(size - 1, 1)
+    else:
+        position = (place + 0.5) * cells / jnp.maximum(size, 1) - 0.5
+    position = jnp.clip(position, 0, cells - 1)
+    distance = jnp.abs(position[:, 0, :, None] - jnp.arange(cells, dtype=jnp.float32))
+    return jnp.maximum(1 - distance, 0)
+
+
+def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the run's length int32[B, 1, 1] and places in it int32[B, 1, n]."""
+    size = jnp.sum(covered > 0, axis=1)[:, None, None]
+    first = jnp.argmax(covered > 0, axis=1)[:, None, None]
+    return size, jnp.arange(covered.shape[1])[None, None] - first
+
+
 class PSPHead(nn.Module):
     """Pyramid pooling at 1, 2, 3 and 6 cells, then an FCN head.
 
@@ -42,16 +83,30 @@ class PSPHead(nn.Module):
         height, width = x.shape[1:3]
         branches = [x]
         for cells in (1, 2, 3, 6):
-            pooled = apply_rows_and_columns(
-                x,
-                jnp.asarray(adaptive_pool_matrix(cells, height)),
-                jnp.asarray(adaptive_pool_matrix(cells, width)),
-            )
+            pooled = self._pool(x, cells)
             pooled = self.layers.unit(self.channels, 1, name=f"pool{cells}")(pooled)
-            branches.append(resize_bilinear(pooled, height, width, self.align_corners))
+            branches.append(self._spread(pooled, height, width))
         x = jnp.concatenate(branches, axis=-1)
         x = self.layers.unit(self.channels, name="conv")(x)
         classifier = Classifier(
             self.num_classes, self.dropout, self.layers, name="classifier"
         )
         return {"logits": classifier(x)}
+
+    def _pool(self, x: jax.Array, cells: int) -> jax.Array:
+        if self.layers.inside is None:
+            matrices = (adaptive_pool_matrix(cells, size) for size in x.shape[1:3])
+            return apply_rows_and_columns(x, *map(jnp.asarray, matrices))
+        sides = self.layers.inside.sides(*x.shape[1:3])
+        rows, columns = (pool_matrices(side, cells) for side in sides)
+        return jnp.einsum("bih,bjw,bhwc->bijc", rows, columns, x.astype(jnp.float32))
+
+    def _spread(self, pooled: jax.Array, height: int, width: int) -> jax.Array:
+        if self.layers.inside is None:
+            return resize_bilinear(pooled, height, width, self.align_corners)
+        sides = self.layers.inside.sides(height, width)
+        cells, align = pooled.shape[1], self.align_corners
+        rows, columns = (spread_matrices(side, cells, align) for side in sides)
+        return jnp.einsum("bhi,bwj,bijc->bhwc", rows, columns, pooled).astype(
+            pooled.dtype
+        )

@@ -1,11 +1,15 @@
 """Evaluation protocols by name: how images are cut, scaled and averaged."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import jax
 
+from encnet_jax.models import logits_stride
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
-from encnet_jax.scoring.protocols.centre_crop import CentreCrop
+from encnet_jax.scoring.protocols.centre_crop import CentreCrop, centre_crop
+from encnet_jax.scoring.protocols.dense_refined import FIELDS as DENSE_FIELDS
+from encnet_jax.scoring.protocols.dense_refined import DenseRefined
 from encnet_jax.scoring.protocols.sliding import SlidingWindows
 from encnet_jax.scoring.protocols.whole_images import WholeImages, class_ids
 
@@ -13,11 +17,18 @@ PROTOCOLS = ("single", "multiscale", "release", "centre_crop")
 
 # What belongs to each protocol and stands in its report.
 FIELDS = {
-    "single": ("data.input_scale", "eval.bucket"),
-    "multiscale": ("data.input_scale", "eval.bucket", "eval.scales", "eval.flip"),
+    "single": ("data.input_scale", "eval.bucket", "eval.upsampled"),
+    "multiscale": (
+        "data.input_scale",
+        "eval.bucket",
+        "eval.scales",
+        "eval.flip",
+        "eval.upsampled",
+    ),
     "release": ("eval.base_size", "eval.crop_size", "eval.scales", "eval.flip"),
-    "centre_crop": ("eval.crop_size",),
+    "centre_crop": ("eval.crop_size", "eval.upsampled"),
 }
+REFINED_FIELDS = {"none": (), "dense": DENSE_FIELDS}
 
 
 class ArgMax:
@@ -47,54 +58,99 @@ def of_whole_images(protocol: str) -> str:
 
 
 def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices: list):
-    """Returns what labels images under config.eval.protocol.
+    """Returns what labels images under config.eval.protocol and config.eval.refine.
 
     It has `view(example)`, the part of an example that is scored, and
     `ids(variables, viewed examples)`, see WholeImages.
 
     Args:
-        apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+        apply_fn: see whole_images.WholeImages.
         config: resolved configuration.
         num_classes: C.
         batch_size: images or windows at a time, over all devices.
         devices: to use.
     """
-    settings, align_corners = config.eval, config.model.align_corners
-    averaged = {
-        "scales": tuple(settings.scales),
-        "flip": settings.flip,
-        "bucket": settings.bucket,
-        "align_corners": align_corners,
-        "devices": devices,
-    }
-    stride = config.model.output_stride
-    if settings.protocol == "multiscale":
-        scorer = AveragedScales(
-            apply_fn,
-            num_classes,
-            input_scale=config.data.input_scale,
-            output_stride=stride,
-            **averaged,
-        )
+    settings = config.eval
+    if settings.refine == "dense":
+        scorer = make_scorer(apply_fn, config, num_classes, batch_size, devices)
+        return DenseRefined(scorer, settings.dense, devices, _view(config))
+    if settings.protocol in ("multiscale", "release"):
+        scorer = make_scorer(apply_fn, config, num_classes, batch_size, devices)
         return ArgMax(scorer, devices)
-    if settings.protocol == "release":
-        scorer = SlidingWindows(
-            apply_fn,
-            num_classes,
-            base_size=settings.base_size,
-            crop_size=settings.crop_size,
-            batch_size=batch_size // len(devices),
-            **averaged,
-        )
-        return ArgMax(scorer, devices)
+    upsampled, _ = _upsampled(apply_fn, config)
     shared = {
-        "output_stride": stride,
-        "align_corners": align_corners,
+        "logits_stride": logits_stride(config.model),
+        "align_corners": config.model.align_corners,
+        "mask_padding": config.model.mask_padding,
         "batch_size": batch_size,
         "devices": devices,
     }
     if settings.protocol == "centre_crop":
-        return CentreCrop(apply_fn, crop_size=settings.crop_size, **shared)
+        return CentreCrop(upsampled, crop_size=settings.crop_size, **shared)
     return WholeImages(
-        apply_fn, scale=config.data.input_scale, bucket=settings.bucket, **shared
+        upsampled, scale=config.data.input_scale, bucket=settings.bucket, **shared
     )
+
+
+def make_scorer(
+    apply_fn: Callable, config, num_classes: int, batch_size: int, devices: list
+):
+    """Returns what sums up scores at native size, an image a device at a time.
+
+    Args:
+        apply_fn, config, num_classes, batch_size, devices: see `make`.
+    """
+    settings = config.eval
+    scales, flip, bucket = tuple(settings.scales), settings.flip, settings.bucket
+    shared = {
+        "align_corners": config.model.align_corners,
+        "mask_padding": config.model.mask_padding,
+        "devices": devices,
+    }
+    if settings.protocol == "release":
+        return SlidingWindows(
+            apply_fn,
+            num_classes,
+            scales=scales,
+            flip=flip,
+            bucket=bucket,
+            base_size=settings.base_size,
+            crop_size=settings.crop_size,
+            batch_size=batch_size // len(devices),
+            **shared,
+        )
+    input_scale = config.data.input_scale
+    if settings.protocol != "multiscale":
+        scales, flip = (1.0,), False
+    if settings.protocol == "centre_crop":
+        input_scale, bucket = 1.0, 1  # Crops are of their scale and one size already.
+    upsampled, are_probabilities = _upsampled(apply_fn, config)
+    return AveragedScales(
+        upsampled,
+        num_classes,
+        are_probabilities=are_probabilities,
+        scales=scales,
+        flip=flip,
+        input_scale=input_scale,
+        bucket=bucket,
+        logits_stride=logits_stride(config.model),
+        **shared,
+    )
+
+
+def _view(config) -> Callable[[dict], dict]:
+    """Returns what takes an example to the part of it that is scored."""
+    if config.eval.protocol == "centre_crop":
+        return partial(centre_crop, crop_size=config.eval.crop_size)
+    return lambda example: example
+
+
+def _upsampled(apply_fn: Callable, config) -> tuple[Callable, bool]:
+    """Returns what gives the maps to upsample, and whether those are probabilities."""
+    if config.eval.upsampled == "probabilities":
+        return partial(_probabilities, apply_fn=apply_fn), True
+    return apply_fn, False
+
+
+def _probabilities(*arguments, apply_fn):
+    return jax.nn.softmax(apply_fn(*arguments), axis=-1)

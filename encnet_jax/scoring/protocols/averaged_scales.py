@@ -9,16 +9,28 @@ import numpy as np
 
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
-from encnet_jax.scoring.protocols.whole_images import map_native
+from encnet_jax.scoring.protocols.whole_images import canvas_logits, map_native
 
 
 def add_probabilities(
-    total: jax.Array, logits: jax.Array, rows: jax.Array, columns: jax.Array
+    total: jax.Array,
+    logits: jax.Array,
+    rows: jax.Array,
+    columns: jax.Array,
+    *,
+    are_probabilities: bool = False,
 ) -> jax.Array:
-    """Adds the softmax of F views' logits [F, h, w, C] to the native f32[H, W, C]."""
+    """Adds the softmax of F views' logits [F, h, w, C] to the native f32[H, W, C].
+
+    Args:
+        total: f32[H, W, C].
+        logits, rows, columns: see map_native.
+        are_probabilities: instead of logits; upsampled, they are added as they are.
+    """
 
     def summed(x):
-        return jnp.sum(jax.nn.softmax(x, axis=-1), axis=0, keepdims=True)
+        x = x if are_probabilities else jax.nn.softmax(x, axis=-1)
+        return jnp.sum(x, axis=0, keepdims=True)
 
     return total + map_native(summed, logits.astype(jnp.float32), rows, columns)[0]
 
@@ -42,29 +54,35 @@ class AveragedScales:
         flip: bool,
         input_scale: float,
         bucket: int,
-        output_stride: int,
+        logits_stride: float,
         align_corners: bool,
+        mask_padding: bool,
         devices: list,
+        are_probabilities: bool = False,
     ):
         """Prepares, compiles nothing yet.
 
         Args:
-            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+            apply_fn, mask_padding: see whole_images.WholeImages.
             num_classes: C.
             scales: of the image after input_scale.
             flip: add the mirrored image at each scale.
             input_scale: of every image.
-            bucket, output_stride, align_corners: see canvas.place.
+            bucket, logits_stride, align_corners: see canvas.place.
             devices: to use; each works on images of its own.
+            are_probabilities: apply_fn returns those instead of logits.
         """
         self._scales = [input_scale * scale for scale in scales]
         self._flip, self._bucket, self._devices = flip, bucket, devices
         self._convention = {
-            "output_stride": output_stride,
+            "logits_stride": logits_stride,
             "align_corners": align_corners,
+            "as_alone": mask_padding,
         }
-        self._forward = jax.pmap(apply_fn, in_axes=(None, 0), devices=devices)
-        self._add = jax.pmap(add_probabilities, donate_argnums=0, devices=devices)
+        forward = partial(canvas_logits, apply_fn=apply_fn, mask_padding=mask_padding)
+        self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
+        add = partial(add_probabilities, are_probabilities=are_probabilities)
+        self._add = jax.pmap(add, donate_argnums=0, devices=devices)
         self._empty = jax.pmap(
             lambda rows, columns: jnp.zeros(
                 (rows.shape[1], columns.shape[1], num_classes)
@@ -101,7 +119,7 @@ class AveragedScales:
                 views = parallel.spread(grouping.stack(views, count), self._devices)
                 if total is None:
                     total = self._empty(views.rows, views.columns)
-                logits = self._forward(variables, views.image)
+                logits = self._forward(variables, views)
                 total = self._add(total, logits, views.rows, views.columns)
             yield members, total
 

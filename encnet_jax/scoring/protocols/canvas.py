@@ -6,6 +6,7 @@ columns, which hold upsampling, cropping and resizing together and are inputs of
 program.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +23,13 @@ class Canvas(NamedTuple):
         rows: f32[Ho, h], from rows of logits to rows of the native image, zero below
             it.
         columns: f32[Wo, w], likewise.
+        size: int32[2], height and width of what the image covers of the canvas.
     """
 
     image: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
+    size: np.ndarray
 
 
 def place(
@@ -34,20 +37,23 @@ def place(
     *,
     scale: float,
     bucket: int,
-    output_stride: int,
+    logits_stride: float,
     align_corners: bool = True,
+    as_alone: bool = False,
 ) -> Canvas:
     """Scales an image and puts it on a canvas.
 
-    The black border takes part in the encoding and changes the scores a little, so the
-    bucket belongs to the evaluation protocol.
+    Where the network does not leave the black border out, it takes part in the encoding
+    and changes the scores, so the bucket belongs to the evaluation protocol.
 
     Args:
         image: [H, W, 3] of pixel values, uint8 or float32.
         scale: of both sides before anything else.
         bucket: pixels.
-        output_stride: of the network.
+        logits_stride: image pixels between neighbouring logits.
         align_corners: corner convention of the upsampling.
+        as_alone: upsample as if there were no canvas around the image; what a network
+            returns that leaves the border out.
     """
     height, width = image.shape[:2]
     scaled_height, scaled_width = scaled_size(height, width, scale)
@@ -57,13 +63,22 @@ def place(
         image, round_up(scaled_height, bucket), round_up(scaled_width, bucket), 0
     )
     sides = [
-        _side_matrix(native, scaled, padded, output_stride, bucket, align_corners)
+        _side_matrix(
+            native,
+            scaled,
+            padded,
+            logits_stride,
+            bucket,
+            align_corners,
+            of=scaled if as_alone else padded,
+        )
         for native, scaled, padded in (
             (height, scaled_height, image.shape[0]),
             (width, scaled_width, image.shape[1]),
         )
     ]
-    return Canvas(image, *sides)
+    size = np.array([scaled_height, scaled_width], np.int32)
+    return Canvas(image, *sides, size)
 
 
 def sizes(
@@ -94,13 +109,29 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return resized[0] if image.dtype == np.uint8 else np.stack(resized, axis=-1)
 
 
-def _side_matrix(native, scaled, padded, output_stride, bucket, align_corners):
-    """f32[round_up(native, bucket), logits]: upsample, crop, resize, along one side."""
-    logits = -(-padded // output_stride)
-    matrix = interpolation_matrix(padded, logits, align_corners)[:scaled]
+def _side_matrix(native, scaled, padded, logits_stride, bucket, align_corners, *, of):
+    """f32[round_up(native, bucket), logits]: upsample, crop, resize, along one side.
+
+    The upsampling is that of a side of `of` pixels, `padded` or `scaled`.
+    """
+    logits = logits_side(of, logits_stride)
+    matrix = interpolation_matrix(of, logits, align_corners)[:scaled]
+    missing = logits_side(padded, logits_stride) - logits
+    matrix = np.pad(matrix, ((0, 0), (0, missing)))
     if scaled != native:
         matrix = interpolation_matrix(native, scaled, align_corners) @ matrix
     return np.pad(matrix, ((0, round_up(native, bucket) - native), (0, 0)))
+
+
+def logits_side(size: int, logits_stride: float) -> int:
+    """Returns the logits along a side of an image.
+
+    Args:
+        size: pixels.
+        logits_stride: see models.logits_stride.
+    """
+    # Where it is no whole number, a quotient meant as a whole one is close to it.
+    return math.ceil(size / logits_stride - 1e-6)
 
 
 def round_up(size: int, multiple: int) -> int:

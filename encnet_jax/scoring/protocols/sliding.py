@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.models.inside import Inside
 from encnet_jax.models.resize import interpolation_matrix
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping, windows
@@ -21,12 +22,15 @@ from encnet_jax.scoring.protocols import canvas, grouping, windows
 MAX_EXPONENT = 80.0
 
 
-def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Cuts a window f32[crop, crop, 3] out of an image [H, W, 3], scaling it.
+def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple:
+    """Cuts a window out of an image [H, W, 3], scaling it.
 
     Args:
         image: pixel values in 0..255, any type.
         rows, columns: taps of the window; see encnet_jax.scoring.protocols.windows.
+
+    Returns:
+        (f32[crop, crop, 3], its rows and columns inside of the image f32[crop] each).
     """
     matrices = [
         windows.tap_matrix(t, n)
@@ -36,7 +40,9 @@ def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     x = jnp.einsum(
         "rh,hwc->rwc", matrices[0], image.astype(jnp.float32), precision="highest"
     )
-    return jnp.einsum("sw,rwc->rsc", matrices[1], x, precision="highest")
+    x = jnp.einsum("sw,rwc->rsc", matrices[1], x, precision="highest")
+    covered = (jnp.any(t[:, 1:] != 0, axis=1) for t in (rows, columns))
+    return x, *(each.astype(jnp.float32) for each in covered)
 
 
 def window_scores(
@@ -46,35 +52,39 @@ def window_scores(
     apply_fn: Callable,
     flip: bool,
     align_corners: bool,
+    mask_padding: bool,
 ) -> tuple:
     """Returns for each window f32[crop, crop, C]: exp of the logits.
 
     Args:
         variables: of the network.
-        pixels: f32[crop, crop, 3] each, in 0..255.
-        apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+        pixels: (f32[crop, crop, 3] in 0..255, f32[crop] rows and columns inside of the
+            image) each; see Inside.
+        apply_fn, mask_padding: see whole_images.WholeImages.
         flip: add the logits of the mirrored window before taking exp.
         align_corners: corner convention of the upsampling.
     """
-    x = jnp.stack(pixels)
+    x, rows, columns = map(jnp.stack, zip(*pixels, strict=True))
     if flip:
-        logits, mirrored = jnp.split(
-            apply_fn(variables, jnp.concatenate([x, x[:, :, ::-1]])), 2
-        )
+        x = jnp.concatenate([x, x[:, :, ::-1]])
+        rows = jnp.concatenate([rows, rows])
+        columns = jnp.concatenate([columns, columns[:, ::-1]])
+    covered = (Inside(rows, columns),) if mask_padding else ()
+    logits = apply_fn(variables, x, *covered)
+    if flip:
+        logits, mirrored = jnp.split(logits, 2)
         # Upsampling is symmetric: mirroring back comes before it, on fewer pixels.
         logits = logits + mirrored[:, :, ::-1]
-    else:
-        logits = apply_fn(variables, x)
     logits = logits.astype(jnp.float32)
-    rows, columns = (
+    upsampling = [
         interpolation_matrix(x.shape[axis], logits.shape[axis], align_corners)
         for axis in (1, 2)
-    )
+    ]
 
     def upsampled_exp(y):
         # 'high', or the TPU would round the weights to bfloat16.
-        y = jnp.einsum("Hh,hwc->Hwc", rows, y, precision="high")
-        y = jnp.einsum("Ww,Hwc->HWc", columns, y, precision="high")
+        y = jnp.einsum("Hh,hwc->Hwc", upsampling[0], y, precision="high")
+        y = jnp.einsum("Ww,Hwc->HWc", upsampling[1], y, precision="high")
         return jnp.exp(jnp.minimum(y, MAX_EXPONENT))
 
     return tuple(upsampled_exp(y) for y in logits)
@@ -114,6 +124,7 @@ class SlidingWindows:
         base_size: int,
         crop_size: int,
         align_corners: bool,
+        mask_padding: bool,
         bucket: int,
         batch_size: int,
         devices: list,
@@ -121,7 +132,7 @@ class SlidingWindows:
         """Prepares, compiles nothing yet.
 
         Args:
-            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
+            apply_fn, mask_padding: see whole_images.WholeImages.
             num_classes: C.
             scales, flip, base_size, crop_size, align_corners: see windows.plan and
                 window_scores.
@@ -139,7 +150,11 @@ class SlidingWindows:
         self._batch_size, self._devices = batch_size, devices
         self._cut = jax.pmap(cut, devices=devices)
         forward = partial(
-            window_scores, apply_fn=apply_fn, flip=flip, align_corners=align_corners
+            window_scores,
+            apply_fn=apply_fn,
+            flip=flip,
+            align_corners=align_corners,
+            mask_padding=mask_padding,
         )
         self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
         self._paste = jax.pmap(paste, donate_argnums=0, devices=devices)

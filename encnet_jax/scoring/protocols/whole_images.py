@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.models import inside
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
 
@@ -51,9 +52,19 @@ def class_ids(scores: jax.Array) -> jax.Array:
     return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
 
 
-def predict(variables: dict, placed: canvas.Canvas, *, apply_fn: Callable) -> jax.Array:
-    """Returns uint8[B, H, W] ids for a batch of canvases."""
-    logits = apply_fn(variables, placed.image).astype(jnp.float32)
+def canvas_logits(
+    variables: dict, placed: canvas.Canvas, *, apply_fn: Callable, mask_padding: bool
+) -> jax.Array:
+    """Returns f32[B, h, w, C] for a batch of canvases; see WholeImages."""
+    covered = ()
+    if mask_padding:
+        covered = (inside.of_sizes(placed.size, *placed.image.shape[1:3]),)
+    return apply_fn(variables, placed.image, *covered).astype(jnp.float32)
+
+
+def predict(variables: dict, placed: canvas.Canvas, **how) -> jax.Array:
+    """Returns uint8[B, H, W] ids for a batch of canvases; `how`: see canvas_logits."""
+    logits = canvas_logits(variables, placed, **how)
     return native_ids(logits, placed.rows, placed.columns)
 
 
@@ -66,16 +77,20 @@ class WholeImages:
         *,
         scale: float,
         bucket: int,
-        output_stride: int,
+        logits_stride: float,
         align_corners: bool,
+        mask_padding: bool,
         batch_size: int,
         devices: list,
     ):
         """Prepares, compiles nothing yet.
 
         Args:
-            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C].
-            scale, bucket, output_stride, align_corners: see canvas.place.
+            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C];
+                with mask_padding it takes models.inside.Inside besides, and leaves
+                out all other pixels.
+            scale, bucket, logits_stride, align_corners: see canvas.place.
+            mask_padding: whether the canvas around an image is left out.
             batch_size: images in a batch, over all devices.
             devices: to use.
         """
@@ -84,12 +99,15 @@ class WholeImages:
             canvas.place,
             scale=scale,
             bucket=bucket,
-            output_stride=output_stride,
+            logits_stride=logits_stride,
             align_corners=align_corners,
+            as_alone=mask_padding,
         )
         self._batch_size, self._devices = batch_size, devices
         self._predict = jax.pmap(
-            partial(predict, apply_fn=apply_fn), in_axes=(None, 0), devices=devices
+            partial(predict, apply_fn=apply_fn, mask_padding=mask_padding),
+            in_axes=(None, 0),
+            devices=devices,
         )
 
     def view(self, example: dict) -> dict:

@@ -1,0 +1,99 @@
+"""Time and memory of dense refinement, beside a library where it is installed.
+
+taskset -c 0 python -m benchmarks.refine [--height 375 --width 500 --classes 21]
+
+The library is pydensecrf2 (`pip install pydensecrf2` builds it with g++, on Python 3.11
+and 3.12). It filters through a lattice, so its sums reach as far as its kernels do;
+ours end at the radius. Memory is the compiler's own analysis, without arguments and
+results.
+"""
+
+import argparse
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import measure
+from encnet_jax.config import defaults
+from encnet_jax.crf import dense
+from encnet_jax.scoring.protocols.dense_refined import params_of
+
+
+def make_scene(height: int, width: int, num_classes: int):
+    """Returns probabilities f32[H, W, C] and an image uint8[H, W, 3] of noisy tiles."""
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(0, 256, (height // 25 + 1, width // 25 + 1, 3))
+    image = np.kron(tiles, np.ones((25, 25, 1)))[:height, :width]
+    image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+    logits = rng.normal(0, 2, (height, width, num_classes)).astype(np.float32)
+    return jax.nn.softmax(jnp.asarray(logits)), image
+
+
+def ours(probabilities, image, params, radius: int, iterations: int):
+    """Returns (a function that refines, temporary MiB)."""
+    program = jax.jit(
+        functools.partial(dense.refine, radius=radius, iterations=iterations)
+    )
+    compiled = program.lower(probabilities, image, params).compile()
+    temporary = compiled.memory_analysis().temp_size_in_bytes / 2**20
+    arguments = probabilities, jnp.asarray(image), params
+    return lambda: jax.block_until_ready(compiled(*arguments)), temporary
+
+
+def library(probabilities, image, params, iterations: int):
+    """Returns a function that refines, or None where pydensecrf2 is not installed."""
+    try:
+        from pydensecrf import densecrf
+    except ImportError:
+        return None
+    height, width, num_classes = probabilities.shape
+    energy = -np.log(np.maximum(np.asarray(probabilities), 1e-30))
+    energy = energy.reshape(-1, num_classes).T.copy()
+
+    def run():
+        crf = densecrf.DenseCRF2D(width, height, num_classes)
+        crf.setUnaryEnergy(energy)
+        crf.addPairwiseGaussian(sxy=params.spatial_px, compat=params.spatial_weight)
+        crf.addPairwiseBilateral(
+            sxy=params.bilateral_px,
+            srgb=params.bilateral_levels,
+            rgbim=image.copy(),
+            compat=params.bilateral_weight,
+        )
+        return crf.inference(iterations)
+
+    return run
+
+
+def main():
+    """Times both in turn and prints a table."""
+    settings = defaults.get_config().eval.dense
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--height", type=int, default=375)
+    parser.add_argument("--width", type=int, default=500)
+    parser.add_argument("--classes", type=int, default=21)
+    parser.add_argument("--radius", type=int, default=settings.radius)
+    parser.add_argument("--iterations", type=int, default=settings.iterations)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    params = params_of(settings)
+    scene = make_scene(args.height, args.width, args.classes)
+    refine, temporary = ours(*scene, params, args.radius, args.iterations)
+    candidates = {"offsets": refine}
+    other = library(*scene, params, args.iterations)
+    if other is None:
+        print("pydensecrf2 is not installed: ours alone")
+    else:
+        candidates["pydensecrf2"] = other
+    rows = measure.summarise(measure.alternate(candidates, args.repeats), "offsets")
+    for name, row in rows.items():
+        row["temporary_mib"] = temporary if name == "offsets" else "-"
+    measure.report("dense refinement of one image", rows, vars(args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What an architecture puts where a configuration has None; see the README's table."""
+
+_PAPER = {
+    "model.stem_width": 64,
+    "model.stride_first": False,
+    "model.padded_pool": True,
+    "model.norm_epsilon": 1e-5,
+    "model.frozen_norm": False,
+    "model.pixels": "unit",
+    "model.align_corners": True,
+    "model.head_channels": 512,
+    "model.code_pooling": "sum",
+    "model.gate": "scale",
+    "model.aux": "context",
+    "model.lateral": False,
+    "model.head_convs": 1,
+    "model.head_concat_input": False,
+    "model.mask_padding": True,
+    "loss.labels": "upsampled",
+    "eval.upsampled": "logits",
+    "optim.decay_bias": True,
+    "optim.clip_element": 0.0,
+    "optim.head_lr_multiplier": 1.0,
+}
+# The paper's network with the two parts of the released code that make it learn better.
+_TUNED = _PAPER | {"model.code_pooling": "mean", "model.gate": "residual"}
+_RELEASE = _PAPER | {
+    "model.code_pooling": "mean",
+    "model.gate": "residual",
+    "model.aux": "fcn",
+    "model.mask_padding": False,
+    "optim.head_lr_multiplier": 10.0,
+}
+_MMSEG = _RELEASE | {
+    "model.stem_width": 32,
+    "model.align_corners": False,
+    "model.head_convs": 2,
+    "model.head_concat_input": True,
+    "optim.head_lr_multiplier": 1.0,
+}
+# The code released with "Understanding Convolution for Semantic Segmentation".
+_DUC_RELEASED = _PAPER | {
+    "model.stride_first": True,
+    "model.padded_pool": False,
+    "model.norm_epsilon": 1e-6,
+    "model.frozen_norm": True,
+    "model.pixels": "mean",
+    "model.align_corners": False,
+    "model.aux": "none",
+    "model.mask_padding": False,
+    "loss.labels": "thinned",
+    "eval.upsampled": "probabilities",
+    "optim.decay_bias": False,
+    "optim.clip_element": 5.0,
+}
+ARCHITECTURES = {
+    "tuned": _TUNED,
+    "paper": _PAPER,
+    "release": _RELEASE,
+    "mmseg": _MMSEG,
+    "duc_released": _DUC_RELEASED,
+}
+# Where a model differs from its architecture: the paper's auxiliary head belongs to
+# EncNet, and the authors' DeepLabV3 is narrower.
+_ALONE = {"model.aux": "none"}
+_OF_MODEL = {
+    **{(own, name): _ALONE for own in ("tuned", "paper") for name in ("fcn", "pspnet")},
+    ("tuned", "deeplabv3"): _ALONE | {"model.head_channels": 256},
+    ("paper", "deeplabv3"): _ALONE | {"model.head_channels": 256},
+    ("release", "deeplabv3"): {"model.head_channels": 256},
+}
+# Scales and range boxes are those of a whole canvas: no part of it is left out.
+_OF_PIECEWISE_CRF = {"model.aux": "none", "model.mask_padding": False}
+# Its logits fill cells of pixels, whose outer edges they share with the image; a canvas
+# of whole cells around it stays.
+_OF_DUC = {
+    "model.aux": "none",
+    "model.align_corners": False,
+    "model.mask_padding": False,
+    "loss.labels": "thinned",
+}
+
+
+def decided_fields(architecture: str, model_name: str) -> dict[str, object]:
+    """Returns {dotted field name: value} of what an architecture decides.
+
+    Args:
+        architecture: one of ARCHITECTURES.
+        model_name: `model.name`.
+    """
+    fields = ARCHITECTURES[architecture]
+    fields = fields | _OF_MODEL.get((architecture, model_name), {})
+    own = {"duc": _OF_DUC, "piecewise_crf": _OF_PIECEWISE_CRF}
+    return fields | own.get(model_name, {})

@@ -1,0 +1,101 @@
+"""Mean-field inference over nodes: independent marginals Q near the model's own.
+
+Shapes: B maps of h x w nodes, K classes. The score of a labelling y is the sum of
+z_p(y_p) over nodes and of s(y_p, y_q) over the pairs of every relation.
+
+Source: prediction in the paper: three updates, from the softmax of the unary scores.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.crf import potentials
+from encnet_jax.crf.potentials import Pairs
+
+NUM_UPDATES = 3
+
+
+def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
+    """Returns the scores that a node's classes expect from all of its pairs.
+
+    Args:
+        marginals: [B, h, w, K], Q.
+        relations: pairs in which a node may be p as well as q.
+
+    Returns:
+        [B, h, w, K]: sum over pairs (p, q) and b of s(a, b) Q_q(b) at p, and of
+        s(b, a) Q_p(b) at q.
+    """
+    total = jnp.zeros_like(marginals)
+    for pairs in relations:
+        total = total + _messages(marginals, pairs)
+    return total
+
+
+def _messages(marginals, pairs):
+    plan, window = pairs.plan, pairs.plan.window
+    # Zero outside the map: no pair there sends or receives anything that is kept.
+    padded = potentials.pad(marginals, plan)
+
+    def of_step(total, step):
+        scores = pairs.score_fn(pairs.terms, step, window).astype(total.dtype)
+        at_p = potentials.take(padded, step.p, window)
+        at_q = potentials.take(padded, step.q, window)
+        # 'high', or the TPU would round the marginals to bfloat16.
+        to_p = jnp.einsum("brwij,brwj->brwi", scores, at_q, precision="high")
+        to_q = jnp.einsum("brwij,brwi->brwj", scores, at_p, precision="high")
+        total = potentials.add(total, to_p, step.p, window)
+        return potentials.add(total, to_q, step.q, window), None
+
+    total, _ = jax.lax.scan(of_step, jnp.zeros_like(padded), plan.steps)
+    return potentials.crop(total, plan)
+
+
+def log_marginals(
+    unary: jax.Array, relations: Sequence[Pairs], num_updates: int = NUM_UPDATES
+) -> jax.Array:
+    """Updates the marginals of all nodes at once, some times.
+
+    Args:
+        unary: [B, h, w, K], z, at least float32.
+        relations: pairs, see `messages`.
+        num_updates: 0 gives log softmax(z).
+
+    Returns:
+        [B, h, w, K], log Q.
+    """
+
+    def update(_, log_q):
+        scores = unary + messages(jnp.exp(log_q), relations)
+        return jax.nn.log_softmax(scores, axis=-1)
+
+    return jax.lax.fori_loop(0, num_updates, update, jax.nn.log_softmax(unary, axis=-1))
+
+
+def marginals_in_turn(
+    unary: jax.Array, relations: Sequence[Pairs], num_rounds: int
+) -> jax.Array:
+    """Updates one node after another, row by row.
+
+    The KL divergence of Q from the model never rises here, unlike in `log_marginals`;
+    but every update costs the messages of a whole map. For small maps and tests.
+
+    Args:
+        unary, relations: see `log_marginals`.
+        num_rounds: times that every node is updated.
+
+    Returns:
+        [B, h, w, K], Q.
+    """
+    height, width = unary.shape[1:3]
+
+    def update(index, q):
+        row, column = index // width % height, index % width
+        scores = unary + messages(q, relations)
+        at = (slice(None), row, column)
+        return q.at[at].set(jax.nn.softmax(scores[at], axis=-1))
+
+    start = jax.nn.softmax(unary, axis=-1)
+    return jax.lax.fori_loop(0, num_rounds * height * width, update, start)

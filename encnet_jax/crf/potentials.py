@@ -1,0 +1,249 @@
+"""Scores of pairs of nodes: which pairs there are, and their scores, a few at once.
+
+Notation: B maps of h x w nodes, K classes, C channels of the pairwise network, D
+offsets. The pairs of one offset are all (p, q = p + offset) inside the map; their
+scores s(y_p, y_q) form an array [B, h, w, K, K] at p, of which only some rows exist at
+a time. The potential V of the paper is -s.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.errors import UserError
+
+RELATIONS = ("surrounding", "above_below")
+_GRID = 5  # Neighbours come from a grid of 5 x 5 positions over the range box.
+
+
+def neighbour_offsets(
+    relation: str, height: int, width: int, box: float = 0.4
+) -> np.ndarray:
+    """Returns the offsets from a node to its neighbours.
+
+    Args:
+        relation: one of RELATIONS. 'surrounding' puts the box around the node,
+            'above_below' on top of it.
+        height, width: of the map, in nodes.
+        box: side of the range box, relative to the map's short side.
+
+    Returns:
+        int32[D, 2] of (rows, columns) in the order of the rows. D is 24 ('surrounding')
+        or 25, and smaller where positions of the grid round to the same node. The
+        nearest nodes are always among them.
+
+    Source: the range box of the paper, a grid of 5 x 5 positions in it. A pair of
+    'above_below' is (lower, upper) with q strictly above p, so that none of its 25
+    positions is the node itself.
+    """
+    side = max(box * min(height, width), 2)
+    across = _rounded(np.linspace(-side / 2, side / 2, _GRID))
+    down = across
+    if relation == "above_below":
+        down = _rounded(np.linspace(-side, -side / _GRID, _GRID))
+        down = [min(y, -1) for y in down]
+    found = {(y, x) for y in down for x in across} - {(0, 0)}
+    return np.asarray(sorted(found), np.int32)
+
+
+def _rounded(positions: np.ndarray) -> list[int]:
+    """Rounds halves away from zero, so that the box stays symmetric."""
+    return [int(math.copysign(math.floor(abs(x) + 0.5), x)) for x in positions]
+
+
+class Step(NamedTuple):
+    """Where the scores of one step of a scan are, as int32 scalars or [2].
+
+    Attributes:
+        offset: number of the offset.
+        p, q: first (row, column) of the window of p, and of q, on padded maps.
+    """
+
+    offset: jax.Array | np.ndarray
+    p: jax.Array | np.ndarray
+    q: jax.Array | np.ndarray
+
+
+class Schedule(NamedTuple):
+    """A scan over offsets and blocks of rows.
+
+    Attributes:
+        steps: a Step of arrays with a leading axis of D * blocks.
+        window: (rows, columns) of nodes in a step.
+        padding: ((above, below), (left, right)) nodes that maps are padded by, so that
+            every window of p and of q is inside them.
+    """
+
+    steps: Step
+    window: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+
+
+def schedule(
+    offsets: np.ndarray, height: int, width: int, row_blocks: int = 1
+) -> Schedule:
+    """Plans a scan over the pairs of a map.
+
+    Args:
+        offsets: int[D, 2] of (rows, columns).
+        height, width: of the map, in nodes.
+        row_blocks: parts of the rows; need not divide height.
+    """
+    offsets = np.asarray(offsets, np.int32).reshape(-1, 2)
+    rows = -(-height // row_blocks)
+    starts = np.arange(0, height, rows, dtype=np.int32)
+    reach = np.abs(offsets).max(axis=0, initial=0)
+    beyond = len(starts) * rows - height
+    number, start = np.meshgrid(np.arange(len(offsets)), starts, indexing="ij")
+    p = np.stack([start.ravel(), np.zeros(start.size, int)], axis=1) + reach
+    q = p + offsets[number.ravel()]
+    return Schedule(
+        Step(number.ravel().astype(np.int32), p.astype(np.int32), q.astype(np.int32)),
+        (rows, width),
+        ((int(reach[0]), int(reach[0] + beyond)), (int(reach[1]), int(reach[1]))),
+    )
+
+
+def score_bytes(batch: int, rows: int, width: int, num_classes: int) -> int:
+    """Returns the bytes of the float32 scores [B, rows, w, K, K] of one step."""
+    return 4 * batch * rows * width * num_classes**2
+
+
+def bounded_schedule(
+    offsets: np.ndarray,
+    shape: tuple[int, int, int, int],
+    max_mib: float,
+) -> Schedule:
+    """Plans a scan whose steps hold as many rows of scores as fit.
+
+    Args:
+        offsets: int[D, 2].
+        shape: (B, h, w, K).
+        max_mib: MiB that the scores of one step may take: model.crf.max_score_mib.
+
+    Raises:
+        UserError: one row of nodes has more scores than that.
+    """
+    batch, height, width, num_classes = shape
+    row = score_bytes(batch, 1, width, num_classes)
+    rows = int(max_mib * 2**20 // row)
+    if rows < 1:
+        raise UserError(
+            f"the {num_classes} x {num_classes} scores of one row of {width} nodes in"
+            f" {batch} images take {row / 2**20:.1f} MiB, and model.crf.max_score_mib"
+            f" allows {max_mib:g}: lower train.batch_size or eval.batch_size, or raise"
+            " it"
+        )
+    return schedule(offsets, height, width, -(-height // rows))
+
+
+def pad(x: jax.Array, plan: Schedule, value=0) -> jax.Array:
+    """Pads maps [B, h, w, ...] as a schedule wants them."""
+    widths = ((0, 0), *plan.padding) + ((0, 0),) * (x.ndim - 3)
+    return jnp.pad(x, widths, constant_values=value)
+
+
+def crop(x: jax.Array, plan: Schedule) -> jax.Array:
+    """Undoes `pad`."""
+    (above, below), (left, right) = plan.padding
+    return x[:, above : x.shape[1] - below, left : x.shape[2] - right]
+
+
+def take(x: jax.Array, start: jax.Array, window: tuple[int, int]) -> jax.Array:
+    """Returns the window [B, rows, columns, ...] of padded maps from `start` on."""
+    sizes = (x.shape[0], *window, *x.shape[3:])
+    return jax.lax.dynamic_slice(x, _starts(x, start), sizes)
+
+
+def add(
+    x: jax.Array, update: jax.Array, start: jax.Array, window: tuple[int, int]
+) -> jax.Array:
+    """Adds [B, rows, columns, ...] to a window of padded maps."""
+    update = take(x, start, window) + update
+    return jax.lax.dynamic_update_slice(x, update, _starts(x, start))
+
+
+def _starts(x, start):
+    zero = jnp.zeros((), jnp.int32)  # Under 64 bits a plain 0 would be of another type.
+    return (zero, start[0], start[1]) + (zero,) * (x.ndim - 3)
+
+
+class PairwiseNet(NamedTuple):
+    """The last two layers of a pairwise network, before any pair is formed.
+
+    relu(W_a x_p + W_b x_q + b1) W2 + b2 needs W_a x and W_b x once for every node.
+
+    Attributes:
+        from_p: [B, h, w, C], W_a x + b1.
+        from_q: [B, h, w, C], W_b x.
+        kernel: [C, K * K], W2; column y_p * K + y_q.
+        bias: [K * K], b2.
+    """
+
+    from_p: jax.Array
+    from_q: jax.Array
+    kernel: jax.Array
+    bias: jax.Array
+
+
+class Pairs(NamedTuple):
+    """A relation: its scores, and the scan that goes through its pairs.
+
+    Attributes:
+        score_fn: (terms, step, window) -> [B, rows, columns, K, K], the scores at p.
+        terms: whatever score_fn reads; maps in it are padded.
+        plan: of the scan.
+    """
+
+    score_fn: Callable
+    terms: object
+    plan: Schedule
+
+
+def net_pairs(net: PairwiseNet, plan: Schedule) -> Pairs:
+    """Returns the pairs of a network's outputs."""
+    padded = net._replace(from_p=pad(net.from_p, plan), from_q=pad(net.from_q, plan))
+    return Pairs(net_scores, padded, plan)
+
+
+def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Array:
+    """Returns [B, rows, columns, K, K], at least float32; see PairwiseNet.
+
+    Source: the pairwise potential of the paper: two nodes' features, joined, through a
+    network with an output for every pair of classes.
+    """
+    hidden = jax.nn.relu(
+        take(net.from_p, step.p, window) + take(net.from_q, step.q, window)
+    )
+    num_classes = math.isqrt(net.bias.size)
+    scores = jnp.einsum(
+        "brwc,ck->brwk",
+        hidden,
+        net.kernel.astype(hidden.dtype),
+        preferred_element_type=jnp.promote_types(hidden.dtype, jnp.float32),
+    )
+    scores = scores + net.bias.astype(scores.dtype)
+    return scores.reshape(*scores.shape[:3], num_classes, num_classes)
+
+
+def relation_pairs(
+    relation: str, net: PairwiseNet, box: float, max_score_mib: float
+) -> Pairs:
+    """Returns the pairs of a relation on a network's map.
+
+    Args:
+        relation, box: see neighbour_offsets.
+        net: outputs of the network.
+        max_score_mib: see bounded_schedule.
+
+    Raises:
+        UserError: a row of scores does not fit.
+    """
+    batch, height, width = net.from_p.shape[:3]
+    offsets = neighbour_offsets(relation, height, width, box)
+    shape = (batch, height, width, math.isqrt(net.bias.size))
+    return net_pairs(net, bounded_schedule(offsets, shape, max_score_mib))

@@ -1,0 +1,34 @@
+"""Sliding pyramid pooling: a map beside its maxima over larger and larger windows."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+WINDOWS = (5, 9)
+
+
+def sliding_maxima(x: jax.Array, windows: tuple[int, ...] = WINDOWS) -> jax.Array:
+    """Joins a map and its sliding maxima, which keep its size.
+
+    Args:
+        x: [B, h, w, C].
+        windows: odd sides of the square windows, in nodes.
+
+    Returns:
+        [B, h, w, (1 + len(windows)) * C]: x, then the maxima in the order of windows;
+        a window ends at the border of the map.
+
+    Raises:
+        ValueError: a window is even, and so has no middle.
+
+    Source: the paper, windows of 5x5 and 9x9, stride 1.
+    """
+    if any(window % 2 == 0 for window in windows):
+        raise ValueError(f"windows are {windows}, wanted odd sides")
+    return jnp.concatenate([x, *(_maxima(x, window) for window in windows)], axis=-1)
+
+
+def _maxima(x: jax.Array, window: int) -> jax.Array:
+    # Rows, then columns: 2 * window comparisons for each value instead of its square.
+    x = nn.max_pool(x, (window, 1), padding="SAME")
+    return nn.max_pool(x, (1, window), padding="SAME")

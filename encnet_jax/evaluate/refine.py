@@ -1,0 +1,42 @@
+"""What the flag --refine of the commands means."""
+
+import json
+
+from etils import epath
+
+from encnet_jax.errors import UserError
+from encnet_jax.scoring import protocols
+
+
+def refine_fields(refine: str | None) -> dict:
+    """Returns the fields that --refine stands for.
+
+    Args:
+        refine: 'dense' or 'none', or a JSON file that `report refine` wrote; None
+            changes nothing.
+
+    Raises:
+        UserError: neither, or the file holds something else.
+    """
+    if refine is None:
+        return {}
+    if refine in protocols.REFINED_FIELDS:
+        return {"eval.refine": refine}
+    path = epath.Path(refine)
+    if not path.is_file():
+        known = ", ".join(protocols.REFINED_FIELDS)
+        raise UserError(
+            f"--refine is {refine!r}, wanted one of: {known}, or a file that"
+            " `python -m encnet_jax.report refine` wrote"
+        )
+    names = {field.rpartition(".")[2]: field for field in protocols.DENSE_FIELDS}
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or found.keys() != names.keys():
+        raise UserError(
+            f"--refine {path} does not hold exactly {', '.join(names)}: wanted a file"
+            " that `python -m encnet_jax.report refine` wrote"
+        )
+    return {"eval.refine": "dense"} | {names[n]: x for n, x in found.items()}

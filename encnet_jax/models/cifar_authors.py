@@ -1,0 +1,198 @@
+"""The authors' own networks for CIFAR-10, which differ from the paper's text.
+
+Source: experiments/recognition of PyTorch-Encoding, commit f891919 (September 2018):
+model/resnet.py, model/encnet.py and, with drawn smoothing factors, model/encnetdrop.py.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.models.conv import Conv
+from encnet_jax.models.device_norm import DeviceBatchNorm
+from encnet_jax.models.encoding import Encoding
+from encnet_jax.models.initial_weights import uniform_bias, uniform_kernel
+
+CLASSIFIERS = ("resnet", "encnet")  # The authors' code has no SE-ResNet.
+CODE_REDUCTION = 4  # Channels of the featuremap over those that are encoded.
+_MIN_LENGTH = 1e-8
+
+
+def _dense(x: jax.Array, features: int, name: str) -> jax.Array:
+    dense = nn.Dense(
+        features,
+        kernel_init=uniform_kernel,
+        bias_init=uniform_bias(x.shape[-1]),
+        name=name,
+    )
+    return dense(x)
+
+
+def unit_vectors(codes: jax.Array) -> jax.Array:
+    """Joins the codes of an image and divides them by max(length, 1e-8).
+
+    Args:
+        codes: [B, K, D].
+
+    Returns:
+        [B, K * D]; code k has the places k * D to (k + 1) * D - 1.
+    """
+    joined = codes.reshape(codes.shape[0], -1)
+    # The root of a sum of squares has no gradient at 0: a dead featuremap's code.
+    square = jnp.sum(joined**2, axis=-1, keepdims=True)
+    return joined / jnp.sqrt(jnp.maximum(square, _MIN_LENGTH**2))
+
+
+class EncodedGate(nn.Module):
+    """Factors for the channels from residuals to learned codewords.
+
+    A 1x1 convolution with bias to a quarter of the channels, batch norm, ReLU; the
+    Encoding Layer; all codes of an image joined into one vector of length 1; a fully
+    connected layer; a sigmoid.
+
+    Attributes:
+        num_codes: K.
+        draw_smoothing: see Encoding. The authors draw factors of their own for the
+            backward pass and on every GPU; here both passes and all devices share them.
+        conv, norm: make a convolution and a batch norm.
+    """
+
+    num_codes: int
+    draw_smoothing: bool
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [B, H, W, C] to factors f32[B, C] in (0, 1)."""
+        channels = x.shape[-1]
+        reduce = self.conv(channels // CODE_REDUCTION, 1, use_bias=True, name="project")
+        features = nn.relu(self.norm(name="norm")(reduce(x), train))
+        encoding = Encoding(self.num_codes, self.draw_smoothing, name="encoding")
+        unit = unit_vectors(encoding(features, train))
+        return nn.sigmoid(_dense(unit, channels, "attention"))
+
+
+class EncNetBlock(nn.Module):
+    """3x3 convolution and batch norm, twice; gate, sum, ReLU.
+
+    Attributes:
+        channels: of the output.
+        stride: of the first convolution and of the shortcut.
+        conv, norm, gate: make a convolution, a batch norm and an EncodedGate.
+    """
+
+    channels: int
+    stride: int
+    conv: Any
+    norm: Any
+    gate: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), channels]."""
+        y = self.conv(self.channels, 3, self.stride, name="conv1")(x)
+        y = nn.relu(self.norm(name="norm1")(y, train))
+        y = self.conv(self.channels, 3, name="conv2")(y)
+        y = self.norm(name="norm2")(y, train)
+        factors = self.gate(name="scaling")(y, train)
+        y = y * factors[:, None, None].astype(y.dtype)
+        return nn.relu(y + _shortcut(self, x))
+
+
+class ResNetBlock(nn.Module):
+    """Batch norm, ReLU and 3x3 convolution, twice; sum.
+
+    Attributes:
+        channels, stride, conv, norm: see EncNetBlock.
+    """
+
+    channels: int
+    stride: int
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), channels]."""
+        y = nn.relu(self.norm(name="norm1")(x, train))
+        y = self.conv(self.channels, 3, self.stride, name="conv1")(y)
+        y = nn.relu(self.norm(name="norm2")(y, train))
+        y = self.conv(self.channels, 3, name="conv2")(y)
+        return y + _shortcut(self, x)
+
+
+def _shortcut(block: EncNetBlock | ResNetBlock, x: jax.Array) -> jax.Array:
+    """Returns a block's input, by a 1x1 convolution with bias if the shape changes."""
+    if block.stride == 1 and x.shape[-1] == block.channels:
+        return x
+    conv = block.conv(block.channels, 1, block.stride, use_bias=True, name="shortcut")
+    return conv(x)
+
+
+class AuthorsNet(nn.Module):
+    """A 3x3 stem, three stages of two blocks, global average pooling, a linear layer.
+
+    Attributes:
+        num_classes: C.
+        width: channels of stage 1; stages 2 and 3 double them and halve the resolution.
+        block: makes an EncNetBlock or a ResNetBlock.
+        conv, norm: make a convolution and a batch norm.
+    """
+
+    num_classes: int
+    width: int
+    block: Any
+    conv: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Runs the network.
+
+        Args:
+            images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
+            train: whether batch norms use the batch and smoothing factors are drawn.
+
+        Returns:
+            {'logits': f32[B, C]}.
+        """
+        stem = self.conv(self.width, use_bias=True, name="stem")
+        x = nn.relu(self.norm(name="stem_norm")(stem(images), train))
+        for stage in (1, 2, 3):
+            for block in (1, 2):
+                x = self.block(
+                    channels=self.width * 2 ** (stage - 1),
+                    stride=2 if stage > 1 and block == 1 else 1,
+                    name=f"stage{stage}_block{block:02d}",
+                )(x, train)
+        x = nn.relu(self.norm(name="norm")(x, train))
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        pooled = jnp.mean(x.astype(wide), axis=(1, 2))
+        return {"logits": _dense(pooled, self.num_classes, "classifier")}
+
+
+def build(model_config, num_classes: int, axis_name: str | None = None) -> AuthorsNet:
+    """Builds a network for images of 32x32 pixels.
+
+    Args:
+        model_config: `config.model` after `encnet_jax.config.resolve`; of it are used
+            name (one of CLASSIFIERS), width, num_codes, draw_smoothing and dtype.
+        num_classes: C.
+        axis_name: see DeviceBatchNorm.
+    """
+    m = model_config
+    dtype = jnp.dtype(m.dtype)
+    layers = {
+        "conv": partial(Conv, kernel_init=uniform_kernel, dtype=dtype),
+        "norm": partial(DeviceBatchNorm, axis_name, dtype=dtype),
+    }
+    if m.name == "resnet":
+        block = partial(ResNetBlock, **layers)
+    else:
+        gate = partial(EncodedGate, m.num_codes, m.draw_smoothing, **layers)
+        block = partial(EncNetBlock, gate=gate, **layers)
+    return AuthorsNet(num_classes, m.width, block, **layers)

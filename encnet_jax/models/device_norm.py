@@ -1,0 +1,61 @@
+"""Batch normalisation as PyTorch has it: each device by itself."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class DeviceBatchNorm(nn.Module):
+    """Batch normalisation of each device's own images.
+
+    Attributes:
+        axis_name: the pmap axis over which running statistics are averaged, so that all
+            devices keep the same; None for one device.
+        momentum: the share of the old running statistics that is kept.
+        epsilon: added to the variance.
+        dtype: of the output; statistics are float32 or wider.
+
+    Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C].
+
+    Source: torch.nn.BatchNorm2d under DataParallel, before PyTorch 1.2: scales begin
+    in U(0, 1), and the running variance is n / (n - 1) times the one that normalises.
+    DataParallel keeps the running statistics of its first GPU, this class their mean.
+    """
+
+    axis_name: str | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Normalises x, [..., C], by the batch's statistics if `train`."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.uniform(1.0), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        running_mean = self.variable(
+            "batch_stats", "mean", jnp.zeros, shape, jnp.float32
+        )
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        if train:
+            wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+            mean = jnp.mean(wide, tuple(range(x.ndim - 1)))
+            var = jnp.mean((wide - mean) ** 2, tuple(range(x.ndim - 1)))
+            if not self.is_initializing():
+                self._keep(running_mean, running_var, mean, var, x.size // shape[0])
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        y = x.astype(factor.dtype) * factor + (bias - mean * factor)
+        return y.astype(self.dtype)
+
+    def _keep(self, running_mean, running_var, mean, var, count: int) -> None:
+        """Moves the running statistics; `count` values are behind each mean."""
+        new = jnp.stack([mean, var * (count / max(count - 1, 1))])
+        if self.axis_name is not None:
+            new = jax.lax.pmean(new, self.axis_name)
+        keep = self.momentum
+        running_mean.value = keep * running_mean.value + (1 - keep) * new[0]
+        running_var.value = keep * running_var.value + (1 - keep) * new[1]

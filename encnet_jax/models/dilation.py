@@ -1,0 +1,134 @@
+"""Where a backbone strides and where it dilates: the rates of every block, by name."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from encnet_jax.errors import UserError
+
+# Rates of stages 3 and 4, repeated and cut where a stage has more or fewer blocks.
+_CYCLES = {
+    "none": ((1,), (1,)),
+    "hdc_rf": ((1, 2, 3), (3, 4, 5)),
+    "hdc_bigger": ((1, 2, 5, 9), (5, 9, 17)),
+    "hdc_released": ((1, 2, 5, 9), (5, 9, 17)),
+}
+# ResNet-101's last two blocks of stage 3, which do not fill a group of three.
+_RF_OF_23_BLOCKS = (1, 2, 3) * 7 + (2, 2)
+NAMES = ("plain", *_CYCLES)
+
+
+class Stage(NamedTuple):
+    """One stage of a residual network.
+
+    Attributes:
+        stride: of its first block.
+        rates: for each block those of its 3x3 convolutions, the first and the second;
+            bottlenecks have only the first.
+    """
+
+    stride: int
+    rates: tuple[tuple[int, int], ...]
+
+
+def plan_stages(
+    blocks: Sequence[int],
+    output_stride: int,
+    dilation: str | Sequence[Sequence[int]] = "plain",
+) -> tuple[Stage, ...]:
+    """Decides the strides and rates of a backbone's four stages.
+
+    Stages past `output_stride` keep their resolution. Under 'plain' each of them
+    doubles the rate, and its first block works at half of it, because its input still
+    has the density of the stage before. All other dilations give every block, the first
+    included, its own listed rate.
+
+    Args:
+        blocks: of each of the four stages.
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
+        dilation: 'plain'; 'none' (rates of 1); 'hdc_rf', 'hdc_bigger', 'hdc_released'
+            (`output_stride` 8 only); or a rate for each block of each stage that keeps
+            its resolution, as lists or as text: '1,2,5,9,1,2/5,9,17'.
+
+    Raises:
+        UserError: an unknown name, or rates that do not fit the stages.
+
+    Source: Wang et al., WACV 2018, section 3.2 and Table 4; 'hdc_released' is
+    ResNet_DUC_HDC_CityScapes of the authors' code. They list rates for 23 and 3 blocks;
+    that other depths repeat the group and cut it is our choice.
+    """
+    strides, reached = [1], 4
+    for _ in blocks[1:]:
+        strides.append(2 if reached < output_stride else 1)
+        reached *= strides[-1]
+    kept = [i for i, stride in enumerate(strides) if i and stride == 1]
+    rates = {i: ((1, 1),) * blocks[i] for i in range(len(blocks))}
+    if dilation == "plain":
+        for rate, i in enumerate(kept):
+            before, after = 2**rate, 2 ** (rate + 1)
+            rates[i] = ((before, after),) + ((after, after),) * (blocks[i] - 1)
+    else:
+        listed = _listed([blocks[i] for i in kept], output_stride, dilation)
+        for i, of_stage in zip(kept, listed, strict=True):
+            rates[i] = tuple((rate, rate) for rate in of_stage)
+    return tuple(Stage(stride, rates[i]) for i, stride in enumerate(strides))
+
+
+def dilated_rates(stages: Sequence[Stage]) -> tuple[int, ...]:
+    """Returns the first rate of each block of the stages that keep their resolution."""
+    return tuple(
+        first for stage in stages[1:] if stage.stride == 1 for first, _ in stage.rates
+    )
+
+
+def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[int]]:
+    """Returns the rates of the stages that keep their resolution.
+
+    Args:
+        kept_blocks: blocks of each of those stages.
+    """
+    if dilation == "none":
+        return [[1] * count for count in kept_blocks]
+    if isinstance(dilation, str) and dilation in _CYCLES:
+        if len(kept_blocks) != 2:
+            raise UserError(
+                f"model.dilation {dilation!r} has rates for stages 3 and 4, and"
+                f" model.output_stride {output_stride} strides in one of them: use 8"
+            )
+        return [_by_name(dilation, i, n) for i, n in enumerate(kept_blocks)]
+    lists = _parsed(dilation) if isinstance(dilation, str) else list(dilation)
+    if not all(isinstance(rates, (list, tuple)) for rates in lists):
+        raise UserError(f"model.dilation is {dilation!r}, wanted a list for each stage")
+    counts = [len(rates) for rates in lists]
+    if counts != kept_blocks:
+        raise UserError(
+            f"model.dilation lists {_joined(counts)} rates, and at output stride"
+            f" {output_stride} this backbone dilates stages of {_joined(kept_blocks)}"
+            " blocks: list one rate for each block"
+        )
+    if not all(type(rate) is int and rate > 0 for rates in lists for rate in rates):
+        raise UserError(f"model.dilation is {dilation!r}, wanted whole rates above 0")
+    return [list(rates) for rates in lists]
+
+
+def _by_name(name: str, index: int, count: int) -> list[int]:
+    cycle = _CYCLES[name][index]
+    if (name, index, count) == ("hdc_rf", 0, len(_RF_OF_23_BLOCKS)):
+        return list(_RF_OF_23_BLOCKS)
+    rates = [cycle[i % len(cycle)] for i in range(count)]
+    if (name, index) == ("hdc_released", 0):
+        rates[0] = 2
+    return rates
+
+
+def _parsed(text: str) -> list[list[int]]:
+    try:
+        return [[int(rate) for rate in stage.split(",")] for stage in text.split("/")]
+    except ValueError:
+        raise UserError(
+            f"model.dilation is {text!r}, wanted one of {', '.join(NAMES)}, or a rate"
+            " for each dilated block, stage by stage, such as '1,2,5,9,1,2/5,9,17'"
+        ) from None
+
+
+def _joined(counts: Sequence[int]) -> str:
+    return " and ".join(map(str, counts)) or "no"

@@ -1,0 +1,73 @@
+"""Dense upsampling convolution: the head's channels become rows and columns."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.models.layers import Layers
+
+
+def depth_to_space(x: jax.Array, block: int) -> jax.Array:
+    """Moves blocks of channels to their places on a finer grid.
+
+    Channel (class * block + row) * block + column of cell (y, x) becomes the class at
+    row block * y + row and column block * x + column: the order of PyTorch's
+    PixelShuffle. TensorFlow's depth_to_space has the class last instead.
+
+    Args:
+        x: [B, h, w, L * block * block].
+        block: r; 1 leaves x as it is.
+
+    Returns:
+        [B, h * block, w * block, L].
+
+    Raises:
+        ValueError: the channels are no multiple of block * block.
+
+    Source: Wang et al., WACV 2018, section 3.1; the order is the authors' code's.
+    """
+    batch, height, width, channels = x.shape
+    classes, rest = divmod(channels, block**2)
+    if rest:
+        raise ValueError(f"{channels} channels do not divide into blocks of {block}^2")
+    x = x.reshape(batch, height, width, classes, block, block)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(
+        batch, height * block, width * block, classes
+    )
+
+
+class DUCHead(nn.Module):
+    """Predicts a block of labels for each cell of the featuremap.
+
+    The sum of dilated 3x3 convolutions with bias, without norm, ReLU or dropout.
+
+    Attributes:
+        num_classes: L.
+        block: r; each cell becomes r x r labels.
+        rates: of the convolutions, submodules rate6 and so on.
+
+    Source: Wang et al., WACV 2018, section 3.1; the branches, as ASPP, are those of the
+    authors' code.
+    """
+
+    num_classes: int
+    layers: Layers
+    block: int = 4
+    rates: Sequence[int] = (6, 12, 18, 24)
+
+    @nn.compact
+    def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Maps stages to {'logits': f32[B, h * block, w * block, num_classes]}.
+
+        h and w are those of stage 4.
+        """
+        x, features = stages["stage4"], self.num_classes * self.block**2
+        logits = sum(
+            self.layers.conv(
+                features, dilation=rate, use_bias=True, name=f"rate{rate}"
+            )(x).astype(jnp.float32)
+            for rate in self.rates
+        )
+        return {"logits": depth_to_space(logits, self.block)}

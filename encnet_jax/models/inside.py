@@ -1,0 +1,52 @@
+"""Which positions of a padded image belong to it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Inside(NamedTuple):
+    """Rows and columns of a batch of canvases that images cover.
+
+    Attributes:
+        rows: f32[B, H], 1 where a row of pixels belongs to the image, else 0.
+        columns: f32[B, W], likewise.
+    """
+
+    rows: jax.Array
+    columns: jax.Array
+
+    def positions(self, height: int, width: int) -> jax.Array:
+        """Returns f32[B, height, width] for a featuremap of the canvas.
+
+        Position i is where convolutions of the stride between them sample pixel
+        i * stride. An image of H rows alone has ceil(H / stride) of them.
+        """
+        rows, columns = self.sides(height, width)
+        return rows[:, :, None] * columns[:, None]
+
+    def sides(self, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+        """Returns f32[B, height] and f32[B, width], the rows and columns that count."""
+        rows, columns = (
+            pixels[:, :: -(-pixels.shape[1] // size)]
+            for pixels, size in zip(self, (height, width), strict=True)
+        )
+        return rows, columns
+
+    def only(self, x: jax.Array) -> jax.Array:
+        """Returns [B, h, w, C] of x's type with zeros outside."""
+        return x * self.positions(*x.shape[1:3])[..., None].astype(x.dtype)
+
+
+def of_sizes(sizes: jax.Array, height: int, width: int) -> Inside:
+    """Returns what images at the top left of canvases cover.
+
+    Args:
+        sizes: int32[B, 2], height and width of each image in pixels.
+        height, width: of the canvases.
+    """
+    return Inside(
+        (jnp.arange(height) < sizes[:, :1]).astype(jnp.float32),
+        (jnp.arange(width) < sizes[:, 1:]).astype(jnp.float32),
+    )

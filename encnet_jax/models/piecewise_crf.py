@@ -1,0 +1,237 @@
+"""FeatMap-Net and the networks of a CRF's potentials on top of it.
+
+Source: Lin, Shen, van den Hengel and Reid, "Efficient Piecewise Training of Deep
+Structured Models for Semantic Segmentation", CVPR 2016, on a dilated ResNet in the
+place of VGG-16: the shared blocks are the stem and stages 1 to 3, the block that each
+scale has of its own is stage 4 and a 3x3 convolution.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.crf import mean_field, potentials, pyramid
+from encnet_jax.errors import UserError
+from encnet_jax.models.layers import Layers, make_layers
+from encnet_jax.models.resize import resize_bilinear
+
+# What a map is made of, as the rows of the paper's ablation: the image's scales, and
+# the windows of the maxima.
+FEATURES = {
+    "plain": ((1.0,), ()),
+    "pyramid": ((1.0,), pyramid.WINDOWS),
+    "scales": ((1.2, 0.8, 0.4), pyramid.WINDOWS),
+}
+PAIRWISE = {
+    "none": (),
+    **{relation: (relation,) for relation in potentials.RELATIONS},
+    "both": potentials.RELATIONS,
+}
+
+
+def scaled_side(side: int, scale: float) -> int:
+    """Returns the pixels of a side at a scale, rounded up."""
+    # 1.2 * 35 is 42.00000000000001 in floating point, and means 42.
+    return math.ceil(side * scale - 1e-6)
+
+
+def _dense_init(gain: float):
+    return nn.initializers.variance_scaling(gain, "fan_in", "normal")
+
+
+class PairwiseHead(nn.Module):
+    """The pairwise network of one relation, as far as it works on single nodes.
+
+    Attributes:
+        num_classes: K.
+        channels: C, hidden.
+
+    Params: p/kernel, q/kernel f32[C_in, C]; p/bias f32[C]; kernel f32[C, K * K]; bias
+    f32[K * K].
+    """
+
+    num_classes: int
+    channels: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> potentials.PairwiseNet:
+        """Maps nodes [B, h, w, C_in] to what scores of pairs are made of."""
+        # Half the gain each: the two parts are added before the ReLU.
+        shared = {"kernel_init": _dense_init(1.0), "dtype": self.dtype}
+        num_outputs = self.num_classes**2
+        return potentials.PairwiseNet(
+            from_p=nn.Dense(self.channels, name="p", **shared)(x),
+            from_q=nn.Dense(self.channels, use_bias=False, name="q", **shared)(x),
+            kernel=self.param(
+                "kernel",
+                nn.initializers.normal(0.01),
+                (self.channels, num_outputs),
+                jnp.float32,
+            ),
+            bias=self.param("bias", nn.initializers.zeros, (num_outputs,), jnp.float32),
+        )
+
+
+class PotentialsHead(nn.Module):
+    """Joins the maps of all scales, and scores nodes and pairs.
+
+    Attributes:
+        num_classes: K.
+        channels: of each scale's last convolution.
+        hidden_channels: of the unary and the pairwise networks.
+        windows: of the sliding maxima.
+        relations: of potentials.RELATIONS.
+        dropout: of the unary network's hidden units.
+        align_corners: corner convention where maps are resized.
+    """
+
+    num_classes: int
+    layers: Layers
+    channels: int = 512
+    hidden_channels: int = 512
+    windows: tuple[int, ...] = pyramid.WINDOWS
+    relations: tuple[str, ...] = potentials.RELATIONS
+    dropout: float = 0.1
+    align_corners: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, maps: Sequence[jax.Array]
+    ) -> tuple[jax.Array, dict[str, potentials.PairwiseNet]]:
+        """Maps each scale's [B, h_i, w_i, C], the first of them the largest.
+
+        Returns:
+            (unary scores f32[B, h_0, w_0, K], {relation: its network}).
+        """
+        height, width = maps[0].shape[1:3]
+        joined = []
+        for i, x in enumerate(maps, 1):
+            x = self.layers.unit(self.channels, name=f"scale{i}")(x)
+            x = pyramid.sliding_maxima(x, self.windows)
+            joined.append(resize_bilinear(x, height, width, self.align_corners))
+        x = jnp.concatenate(joined, axis=-1)
+        unary = self._unary(x)
+        pairwise = {
+            name: PairwiseHead(
+                self.num_classes, self.hidden_channels, self.dtype, name=name
+            )(x)
+            for name in self.relations
+        }
+        return unary, pairwise
+
+    def _unary(self, x: jax.Array) -> jax.Array:
+        x = nn.Dense(
+            self.hidden_channels,
+            kernel_init=_dense_init(2.0),
+            dtype=self.dtype,
+            name="unary_hidden",
+        )(x)
+        x = self.layers.dropout(self.dropout)(nn.relu(x))
+        x = nn.Dense(
+            self.num_classes,
+            kernel_init=nn.initializers.normal(0.01),
+            dtype=self.dtype,
+            name="classifier",
+        )(x)
+        return x.astype(jnp.float32)
+
+
+class PiecewiseCRF(nn.Module):
+    """Unary and pairwise scores in training, mean-field marginals in evaluation.
+
+    Attributes:
+        backbone: makes the module that maps (images, branch) to a dict of stages,
+            given `layers` and a name.
+        head: likewise; a PotentialsHead.
+        scales: of the image, the largest first.
+        output_stride: of the backbone.
+        box: side of the range box; see potentials.neighbour_offsets.
+        num_updates: of mean field.
+        max_score_mib: see potentials.bounded_schedule.
+        axis_name: pmap axis of the batch norms; None for one device.
+        norm_epsilon, frozen_norm: see make_layers.
+        dtype: compute type.
+    """
+
+    backbone: Callable[..., nn.Module]
+    head: Callable[..., nn.Module]
+    scales: tuple[float, ...] = (1.2, 0.8, 0.4)
+    output_stride: int = 16
+    box: float = 0.4
+    num_updates: int = mean_field.NUM_UPDATES
+    max_score_mib: float = 256.0
+    axis_name: str | None = None
+    norm_epsilon: float = 1e-5
+    frozen_norm: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> dict:
+        """Runs the network.
+
+        Args:
+            images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
+            train: whether batch norms use the batch, dropout drops, and the potentials
+                are returned instead of being put together.
+
+        Returns:
+            'logits' f32[B, h, w, K] at the nodes, which are ceil(scale * H /
+            output_stride) rows for the largest scale: log Q after `num_updates`, or
+            the unary scores z if `train`. Then also 'pairwise': {relation:
+            potentials.PairwiseNet}.
+
+        Raises:
+            UserError: the image is too small for the smallest scale, or a row of
+                pairwise scores does not fit.
+        """
+        self._check_size(*images.shape[1:3])
+        layers = make_layers(
+            train,
+            self.axis_name,
+            self.dtype,
+            norm_epsilon=self.norm_epsilon,
+            frozen_norm=self.frozen_norm,
+        )
+        backbone = self.backbone(layers=layers, name="backbone")
+        maps = []
+        for i, scale in enumerate(self.scales):
+            # The last stage of the first scale has the plain backbone's name.
+            branch = f"scale{i + 1}_" if i else ""
+            x = _rescaled(images, scale).astype(self.dtype)
+            maps.append(backbone(x, branch)["stage4"])
+        head = self.head(layers=layers, dtype=self.dtype, name="head")
+        unary, pairwise = head(maps)
+        if train:
+            return {"logits": unary, "pairwise": pairwise}
+        pairs = [
+            potentials.relation_pairs(name, net, self.box, self.max_score_mib)
+            for name, net in pairwise.items()
+        ]
+        log_q = mean_field.log_marginals(unary, pairs, self.num_updates)
+        return {"logits": log_q}
+
+    def _check_size(self, height: int, width: int) -> None:
+        scale = min(self.scales)
+        wanted = math.ceil(self.output_stride / scale)
+        if min(height, width) < wanted:
+            raise UserError(
+                f"images of {height}x{width} pixels are less than one node of"
+                f" {self.output_stride} pixels at the smallest scale, {scale:g}: wanted"
+                f" {wanted} or more; raise data.crop_size or eval.bucket, or choose"
+                " model.crf.features='pyramid', which has one scale"
+            )
+
+
+def _rescaled(images: jax.Array, scale: float) -> jax.Array:
+    """Resizes images, with antialiasing where they become smaller."""
+    batch, height, width, channels = images.shape
+    sides = scaled_side(height, scale), scaled_side(width, scale)
+    if sides == (height, width):
+        return images
+    return jax.image.resize(images, (batch, *sides, channels), "linear")

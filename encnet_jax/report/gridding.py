@@ -1,0 +1,124 @@
+"""What the dilated convolutions of a backbone see of their receptive field.
+
+python -m encnet_jax.report gridding --dilation hdc_bigger plain --output gridding.png
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from encnet_jax.errors import UserError
+from encnet_jax.models.dilation import NAMES, dilated_rates, plan_stages
+from encnet_jax.models.gridding import Gridding, describe
+from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.report import figures
+
+_ZOOM = 33  # Featuremap pixels around the centre, in the lowest row of the picture.
+
+
+class Stack(NamedTuple):
+    """The dilated convolutions of one choice of rates."""
+
+    name: str
+    rates: tuple[int, ...]
+    gridding: Gridding
+
+
+def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
+    """Returns the stack of each choice in the stages that keep their resolution.
+
+    Args:
+        backbone: one of BACKBONES.
+        dilations: values of `model.dilation`.
+
+    Raises:
+        UserError: an unknown backbone, or rates that do not fit it.
+    """
+    if backbone not in BACKBONES:
+        known = ", ".join(BACKBONES)
+        raise UserError(f"--backbone is {backbone!r}, wanted one of: {known}")
+    found = []
+    for name in dilations:
+        rates = dilated_rates(plan_stages(BACKBONES[backbone].blocks, 8, name))
+        found.append(Stack(name, rates, describe(rates)))
+    return found
+
+
+def table(found: Sequence[Stack]) -> list[str]:
+    """Returns a heading and a line for each stack."""
+    width = max(len("dilation"), *(len(stack.name) for stack in found))
+    lines = [f"{'dilation':{width}}  field  share  unevenness  M1  M2"]
+    for name, _, g in found:
+        m1, m2 = (*g.max_distances, g.max_distances[-1])[:2]
+        lines.append(
+            f"{name:{width}}  {g.receptive_field:5d}  {g.share:5.3f}"
+            f"  {g.unevenness:10.2f}  {m1:2d}  {m2:2d}"
+        )
+    return lines
+
+
+def draw(found: Sequence[Stack], output: str) -> None:
+    """Writes a PNG: a column for each stack.
+
+    Its rows are what is seen, the path counts, and the same around the centre; all
+    columns have one scale, in featuremap pixels from the output.
+    """
+    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
+
+    figure = Figure(figsize=(3.2 * len(found) + 0.8, 9.6), layout="constrained")
+    grid = figure.subplots(3, len(found), squeeze=False)
+    reach = max(stack.gridding.receptive_field for stack in found) / 2
+    for column, (name, _, g) in enumerate(found):
+        seen = np.outer(g.paths > 0, g.paths > 0)
+        paths = np.outer(g.paths, g.paths) / g.paths.max() ** 2
+        rows = (
+            (1.0 * seen, "gray", f"{_short(name)}\nseen: {100 * g.share:.1f} %", reach),
+            (paths, "viridis", "paths to the output", reach),
+            (paths, "viridis", f"unevenness {g.unevenness:.2f}", _ZOOM / 2),
+        )
+        side = g.receptive_field / 2
+        for axes, (values, colours, title, limit) in zip(
+            grid[:, column], rows, strict=True
+        ):
+            axes.imshow(
+                values,
+                cmap=colours,
+                vmin=0,
+                vmax=1,
+                extent=(-side, side, side, -side),
+                # Averaged where screen pixels are as coarse as the grid: no moire.
+                interpolation="nearest" if limit < reach else "hanning",
+            )
+            axes.set(xlim=(-limit, limit), ylim=(limit, -limit), title=title)
+            axes.set_facecolor("#b0c4de")  # Beyond the receptive field.
+    for axes in grid[:, 0]:
+        axes.set_ylabel("featuremap pixels")
+    figures.save(figure, output, dpi=120)
+
+
+def _short(name: str, length: int = 24) -> str:
+    return name if len(name) <= length else name[: length - 3] + "..."
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encnet_jax.report gridding",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--dilation",
+        nargs="+",
+        default=list(NAMES),
+        help=f"values of model.dilation: {', '.join(NAMES)}, or lists of rates",
+    )
+    parser.add_argument("--backbone", default="resnet101", help="default: resnet101")
+    parser.add_argument("--output", default="gridding.png", help="the PNG to write")
+    args = parser.parse_args(argv[1:])
+    found = stacks(args.backbone, args.dilation)
+    draw(found, args.output)
+    print("\n".join(table(found)))
+    print(f"gridding: {args.output}")

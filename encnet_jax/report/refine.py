@@ -1,0 +1,167 @@
+"""Weights of the dense CRF that suit a run, searched on its training images.
+
+python -m encnet_jax.report refine runs/camvid
+python eval.py --workdir runs/camvid --refine runs/camvid/refine.json
+
+No image that is scored is seen. Training images look better to the network than others
+do, so what is found here may trust it a little too much.
+"""
+
+import argparse
+import itertools
+import json
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from etils import epath
+
+from encnet_jax import storage, tasks
+from encnet_jax.crf.dense import DenseParams
+from encnet_jax.errors import UserError
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate import tables
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.protocols import dense_refined
+
+FACTORS = (0.5, 2.0)  # A parameter is tried at these multiples of its best value.
+
+
+def search(
+    score: Callable[[DenseParams], float],
+    start: DenseParams,
+    rounds: int,
+    report: Callable[[DenseParams, float], None] = lambda params, value: None,
+) -> tuple[DenseParams, float]:
+    """Changes one parameter after the other, keeping what scores higher.
+
+    Args:
+        score: (parameters) -> what is to be large.
+        start: parameters to begin with.
+        rounds: times that every parameter is tried; fewer where a round finds nothing.
+        report: called with everything that was tried.
+
+    Returns:
+        (the best parameters, their score).
+    """
+    best, best_score = start, score(start)
+    report(best, best_score)
+    for _ in range(rounds):
+        before = best_score
+        for name, factor in itertools.product(DenseParams._fields, FACTORS):
+            tried = best._replace(**{name: factor * getattr(best, name)})
+            value = score(tried)
+            report(tried, value)
+            if value > best_score:
+                best, best_score = tried, value
+        if best_score == before:
+            break
+    return best, best_score
+
+
+class TrainingScores:
+    """The network's scores of some training images, kept to be refined many times."""
+
+    def __init__(self, loaded: run_lib.Loaded, number: int):
+        """Runs the network once over `number` images of data.train_split.
+
+        Raises:
+            UserError: they are the images that are scored, or too small for a window.
+        """
+        evaluator, variables, config, _ = loaded
+        dataset = tasks.open_dataset(config)
+        split = config.data.train_split
+        if split == config.data.val_split:
+            raise UserError(
+                f"data.train_split and data.val_split are both {split!r}: the images"
+                " that are scored must not choose the weights"
+            )
+        self._settings, self._absent = config.eval.dense, config.eval.absent_classes
+        self._devices, self._num_classes = evaluator.devices, evaluator.num_classes
+        self._refine = dense_refined.make_refine(self._settings, self._devices)
+        examples = itertools.islice(_spread_out(dataset, split, number), number)
+        examples = (dense_refined.checked(e, self._settings.radius) for e in examples)
+        self._kept = [
+            (members, _probabilities(np.asarray(total)))
+            for members, total in evaluator.scores(variables, examples)
+        ]
+
+    def mean_iou(self, params: DenseParams | None) -> float:
+        """Returns the mean IoU after refinement; None: without."""
+        matrix = ConfusionMatrix(self._num_classes)
+        for members, total in self._kept:
+            total = total.astype(np.float32)
+            if params is None:
+                ids = total.argmax(-1)[:, None]
+            else:
+                placed = dense_refined.place(members, total.shape[1:3], self._devices)
+                total = parallel.spread(total, self._devices)
+                ids = np.asarray(self._refine(total, *placed, params))
+            for member, own in zip(members, ids[:, 0], strict=False):
+                label = member["label"]
+                matrix.update(label, own[: label.shape[0], : label.shape[1]])
+        return matrix.mean_iou(self._absent)
+
+
+def _probabilities(total: np.ndarray) -> np.ndarray:
+    """Returns summed scores [..., C] as float16, so that hundreds of images fit."""
+    sums = np.maximum(total.sum(-1, keepdims=True), 1e-30)
+    smallest = np.finfo(np.float16).smallest_subnormal
+    return np.maximum(total / sums, smallest).astype(np.float16)
+
+
+def _spread_out(dataset, split: str, number: int):
+    """Yields every n-th example: neighbours in a data set are often alike."""
+    step = max(1, dataset.num_examples(split) // number)
+    return itertools.islice(dataset.eval_examples(split), 0, None, step)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encnet_jax.report refine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", help="workdir; gets refine.json")
+    parser.add_argument("--number", type=int, default=20, help="training images")
+    parser.add_argument("--rounds", type=int, default=2, help="over all parameters")
+    parser.add_argument("--checkpoint", help="a step, or 'best'; default: newest")
+    parser.add_argument("--protocol", help="default: eval.protocol")
+    parser.add_argument("--data_dir", help="default: data.data_dir of the run")
+    args = parser.parse_args(argv[1:])
+    for name in ("number", "rounds"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} is {getattr(args, name)}, wanted 1 or more")
+    if jax.process_count() > 1:
+        raise UserError("the search runs in one process: start it on one host")
+    storage.check_writable(args.run)
+    parallel.enable_compilation_cache()
+    fields = {"eval.refine": "dense"}
+    if args.data_dir:
+        fields["data.data_dir"] = args.data_dir
+    selection = run_lib.Selection(
+        checkpoint=args.checkpoint, protocol=args.protocol, fields=fields
+    )
+    loaded = run_lib.load(args.run, selection, whole_images=True)
+    config, step = loaded.config, loaded.step
+    images = TrainingScores(loaded, args.number)
+    print(f"unrefined: mean IoU {100 * images.mean_iou(None):.2f} %")
+    start = dense_refined.params_of(config.eval.dense)
+    best, value = search(images.mean_iou, start, args.rounds, _print)
+    found = {
+        **best._asdict(),
+        "radius": config.eval.dense.radius,
+        "iterations": config.eval.dense.iterations,
+    }
+    path = epath.Path(args.run) / "refine.json"
+    tables.save_report(path, found)
+    print(f"best: mean IoU {100 * value:.2f} % on {args.number} training images")
+    print(f"step {step}: {json.dumps(found)}")
+    print(f"score with it: python eval.py --workdir {args.run} --refine {path}")
+
+
+def _print(params: DenseParams, value: float) -> None:
+    shown = ", ".join(f"{name} {x:g}" for name, x in params._asdict().items())
+    print(f"{100 * value:.2f} %: {shown}", flush=True)

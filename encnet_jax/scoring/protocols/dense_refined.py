@@ -1,0 +1,128 @@
+"""Dense refinement of the scores that any protocol sums up, and labels from it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.crf import dense
+from encnet_jax.errors import UserError
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.protocols import canvas, grouping
+from encnet_jax.scoring.protocols.whole_images import class_ids
+
+FIELDS = (
+    *(f"eval.dense.{name}" for name in dense.DenseParams._fields),
+    "eval.dense.radius",
+    "eval.dense.iterations",
+)
+
+
+def params_of(settings) -> dense.DenseParams:
+    """Returns the kernels' parameters that `eval.dense` holds."""
+    return dense.DenseParams(*(settings[n] for n in dense.DenseParams._fields))
+
+
+def refined_ids(
+    total: jax.Array,
+    image: jax.Array,
+    size: jax.Array,
+    params: dense.DenseParams,
+    *,
+    radius: int,
+    iterations: int,
+) -> jax.Array:
+    """Returns uint8[1, H, W] class ids of one image on its canvas.
+
+    Args:
+        total: f32[H, W, C], scores of a protocol, sums over views.
+        image: uint8[H, W, 3].
+        size: int32[2], the image's own height and width; what is outside is neither
+            seen nor meaningful.
+        params, radius, iterations: see dense.refine.
+    """
+    inside = [jnp.arange(n) < size[i] for i, n in enumerate(total.shape[:2])]
+    valid = inside[0][:, None] & inside[1][None]
+    # Outside the image some protocols sum up nothing: no division by that.
+    sums = jnp.maximum(jnp.sum(total, axis=-1, keepdims=True), 1e-30)
+    refined = dense.refine(
+        total / sums,
+        image,
+        params,
+        radius=radius,
+        iterations=iterations,
+        valid=valid,
+    )
+    return class_ids(refined)[None]
+
+
+class DenseRefined:
+    """Labels images by refined scores; each device works on an image of its own."""
+
+    def __init__(self, scorer, settings, devices: list, view: Callable[[dict], dict]):
+        """Takes a protocol with a method `scores`, and `eval.dense`.
+
+        Args:
+            scorer: yields (examples, f32[devices, H, W, C] summed scores).
+            settings: `eval.dense`.
+            devices: that the scorer uses.
+            view: from an example to the part of it that is scored.
+        """
+        self.view = view
+        self._scorer, self._devices = scorer, devices
+        self._params, self._radius = params_of(settings), settings.radius
+        self._refine = make_refine(settings, devices)
+
+    def ids(
+        self, variables: dict, examples: Iterable[dict]
+    ) -> Iterator[tuple[list[dict], jax.Array]]:
+        """Yields (examples, uint8[devices, 1, H, W] class ids on native canvases).
+
+        Raises:
+            UserError: a window is larger than an image.
+        """
+        examples = (checked(example, self._radius) for example in examples)
+        for members, total in self._scorer.scores(variables, examples):
+            placed = place(members, total.shape[1:3], self._devices)
+            yield members, self._refine(total, *placed, self._params)
+
+
+def make_refine(settings, devices: list) -> Callable:
+    """Returns the compiled refined_ids over devices; parameters are shared."""
+    return jax.pmap(
+        partial(refined_ids, radius=settings.radius, iterations=settings.iterations),
+        in_axes=(0, 0, 0, None),
+        devices=devices,
+    )
+
+
+def checked(example: dict, radius: int) -> dict:
+    """Returns an example whose image has room for a window.
+
+    Raises:
+        UserError: it has none.
+    """
+    height, width = example["image"].shape[:2]
+    if 2 * radius + 1 > min(height, width):
+        raise UserError(
+            f"eval.dense.radius {radius} makes windows of {2 * radius + 1} pixels, and"
+            f" {example.get('id', 'an image')} has {height}x{width}: lower it to"
+            f" {(min(height, width) - 1) // 2} or less"
+        )
+    return example
+
+
+def place(members: list[dict], room: tuple[int, int], devices: list) -> tuple:
+    """Returns the members' images uint8[devices, H, W, 3] and sizes int32[devices, 2].
+
+    Args:
+        members: examples, one a device or fewer.
+        room: (H, W) of the canvas.
+        devices: to put them on.
+    """
+    images = [canvas.pad(np.asarray(m["image"]), *room, 0) for m in members]
+    sizes = [np.asarray(m["image"].shape[:2], np.int32) for m in members]
+    stacked = grouping.stack(list(zip(images, sizes, strict=True)), len(devices))
+    return parallel.spread(stacked, devices)

@@ -1,0 +1,135 @@
+"""MXNet's .params files, read without MXNet."""
+
+import math
+import os
+import struct
+
+import numpy as np
+from etils import epath
+
+from encnet_jax.errors import UserError
+
+_LIST_MAGIC = 0x112
+# After these a shape has 64-bit sides; the later two have a storage type before it.
+_V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
+_MAX_AXES = 32
+_DTYPES = {
+    0: np.dtype("<f4"),
+    1: np.dtype("<f8"),
+    2: np.dtype("<f2"),
+    3: np.dtype("u1"),
+    4: np.dtype("<i4"),
+    5: np.dtype("i1"),
+    6: np.dtype("<i8"),
+}
+
+
+def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads a .params file as MXNet's mx.nd.save and mx.mod.save_checkpoint write it.
+
+    Counts and sides in the file are compared with the bytes that are left before
+    anything is made of them.
+
+    Args:
+        path: local or gs://.
+
+    Returns:
+        {'arg:NAME' or 'aux:NAME': array}; numbers with a point of any precision are
+        f32.
+
+    Raises:
+        UserError: there is no such file; it is of another kind, truncated or longer
+            than its contents; it holds sparse arrays, arrays without values or names,
+            or two of one name.
+
+    Source: the format of NDArray::Save in MXNet 0.11 and 1.x; what is older has 32-bit
+    sides.
+    """
+    path = epath.Path(path)
+    if not path.exists() or path.is_dir():
+        raise UserError(f"no file {path}")
+    try:
+        return _Reader(path.read_bytes()).arrays()
+    except _FormatError as error:
+        raise UserError(
+            f"{path} is not a readable .params file: {error}; wanted a checkpoint of"
+            " MXNet, whole, with dense arrays"
+        ) from None
+
+
+class _FormatError(Exception):
+    """What is wrong with the bytes."""
+
+
+class _Reader:
+    """Takes numbers off the bytes of a file, from its start to its end."""
+
+    def __init__(self, data: bytes):
+        self._data = memoryview(data)
+        self._at = 0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        magic = self._number("Q") if len(self._data) >= 8 else None
+        if magic != _LIST_MAGIC:
+            raise _FormatError("it starts with other bytes than MXNet's")
+        self._number("Q")  # Reserved.
+        values = [self._array() for _ in range(self._count("arrays", 8))]
+        names = [self._name() for _ in range(self._count("names", 8))]
+        if len(names) != len(values):
+            raise _FormatError(f"it has {len(values)} arrays and {len(names)} names")
+        if self._at != len(self._data):
+            raise _FormatError(
+                f"{len(self._data) - self._at} bytes follow its last name"
+            )
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise _FormatError(f"it has two arrays called {twice}")
+        return dict(zip(names, values, strict=True))
+
+    def _take(self, size: int) -> memoryview:
+        if size > len(self._data) - self._at:
+            raise _FormatError(f"it ends after {len(self._data)} bytes, truncated")
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def _number(self, code: str) -> int:
+        return struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")))[0]
+
+    def _count(self, what: str, smallest: int) -> int:
+        """Reads how many items follow, each of `smallest` bytes or more."""
+        count = self._number("Q")
+        if count * smallest > len(self._data) - self._at:
+            raise _FormatError(
+                f"it announces {count} {what} and ends after {len(self._data)} bytes"
+            )
+        return count
+
+    def _name(self) -> str:
+        try:
+            return bytes(self._take(self._count("letters", 1))).decode()
+        except UnicodeDecodeError:
+            raise _FormatError("a name in it is not text") from None
+
+    def _array(self) -> np.ndarray:
+        magic = self._number("I")
+        if magic in (_V2, _V3):
+            storage = self._number("i")
+            if storage != 0:
+                raise _FormatError("it holds a sparse array")
+        wide = magic in (_V1, _V2, _V3)
+        num_axes = self._number("I") if wide else magic
+        if num_axes > _MAX_AXES:
+            raise _FormatError(f"it holds an array of {num_axes} axes")
+        shape = tuple(self._number("q" if wide else "I") for _ in range(num_axes))
+        if not shape or min(shape) < 1:
+            raise _FormatError(f"it holds an array of shape {list(shape)}")
+        self._number("i")  # Device type and number: where the array was.
+        self._number("i")
+        code = self._number("i")
+        if code not in _DTYPES:
+            raise _FormatError(f"it holds an array of unknown type {code}")
+        dtype = _DTYPES[code]
+        data = self._take(math.prod(shape) * dtype.itemsize)
+        array = np.frombuffer(data, dtype).reshape(shape)
+        floating = np.issubdtype(dtype, np.floating)
+        return array.astype(np.float32) if floating else array

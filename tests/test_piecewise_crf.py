@@ -1,0 +1,217 @@
+"""The piecewise CRF as a network: sizes, training on devices, weights, bad input."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from encnet_jax import config as config_lib
+from encnet_jax import models, tasks
+from encnet_jax.errors import UserError
+from encnet_jax.models import piecewise_crf
+from encnet_jax.scoring.protocols import canvas
+from encnet_jax.torch_weights import families
+from encnet_jax.torch_weights.names import table
+from encnet_jax.train.assemble import assemble
+from encnet_jax.train.step import train_step
+
+CLASSES = 4
+
+
+def make_config(**fields):
+    config = config_lib.load("configs/camvid.py:piecewise_crf,smoke")
+    config.model.head_channels = config.model.crf.hidden_channels = 8
+    config.model.stem_width = 4
+    config.model.dropout = 0.0
+    config.data.crop_size = 48
+    config.update_from_flattened_dict(fields)
+    return config_lib.resolve(config, 8)
+
+
+def make_batch(num_images=2, size=48):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, (num_images, size, size)).astype(np.uint8)
+    labels[0, :20] = 255
+    images = rng.integers(0, 256, (num_images, size, size, 3)).astype(np.uint8)
+    return {"image": images, "label": labels}
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("features", piecewise_crf.FEATURES)
+def test_logits_have_the_sides_that_protocols_expect(features, output_stride):
+    config = make_config(
+        **{"model.crf.features": features, "model.output_stride": output_stride}
+    )
+    scale = piecewise_crf.FEATURES[features][0][0]
+    stride = models.logits_stride(config.model)
+    for side in range(40, 700):
+        scaled = piecewise_crf.scaled_side(side, scale)
+        assert scaled - 1 < side * scale + 1e-6 <= scaled + 2e-6
+        nodes = -(-scaled // output_stride)
+        assert canvas.logits_side(side, stride) == nodes
+
+
+@pytest.mark.parametrize("size", [48, 75])
+def test_shapes_of_the_network(size):
+    config = make_config()
+    model = models.build(config.model, CLASSES)
+    images = jnp.zeros((2, size, size, 3))
+    variables, outputs = jax.eval_shape(
+        lambda: (
+            v := model.init(jax.random.key(0), images, train=False),
+            model.apply(v, images, train=False),
+        )
+    )
+    nodes = canvas.logits_side(size, models.logits_stride(config.model))
+    assert outputs.keys() == {"logits"}
+    assert outputs["logits"].shape == (2, nodes, nodes, CLASSES)
+    assert outputs["logits"].dtype == jnp.float32
+    names = traverse_util.flatten_dict(variables["params"], sep="/")
+    # Three scales with three maps each, 8 channels.
+    assert names["head/surrounding/p/kernel"].shape == (3 * 3 * 8, 8)
+    assert names["head/above_below/kernel"].shape == (8, CLASSES**2)
+    last = {n.split("/")[1] for n in names if "stage4" in n}
+    assert last == {f"{scale}stage4_block01" for scale in ("", "scale2_", "scale3_")}
+    assert sum("stage3_block01/conv1" in n for n in names) == 1
+
+
+def loss_and_gradients(config, state, batch, axis_name=None):
+    """One training step's metrics and the parameters after it."""
+    parts = assemble(config, CLASSES, axis_name=axis_name, only_shapes=True)
+    step = partial(
+        train_step,
+        model=parts.model,
+        tx=parts.tx,
+        task=parts.task,
+        config=config,
+        axis_name=axis_name,
+    )
+    return step(state, batch)
+
+
+def test_a_step_on_two_devices_equals_one():
+    """Counts of labelled nodes and pairs, and batch norms, are those of all devices."""
+    config = make_config(**{"model.crf.features": "pyramid", "optim.base_lr": 1.0})
+    state = assemble(config, CLASSES).state
+    batch = make_batch()
+    alone, expected = jax.jit(partial(loss_and_gradients, config))(state, batch)
+    spread = jax.tree.map(lambda x: x[:, None], batch)
+    both, metrics = jax.pmap(
+        partial(loss_and_gradients, config, axis_name="batch"),
+        axis_name="batch",
+        in_axes=(None, 0),
+        out_axes=None,
+        devices=jax.devices()[:2],
+    )(state, spread)
+    terms = {"loss_unary", "loss_surrounding", "loss_above_below"}
+    assert terms <= expected.keys()
+    total = sum(float(expected[name]) for name in terms)
+    np.testing.assert_allclose(expected["loss"], total, rtol=1e-5)
+    for name, value in expected.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=2e-4, err_msg=name)
+    moved = traverse_util.flatten_dict(
+        jax.tree.map(lambda a, b: jnp.abs(a - b).max(), alone.params, state.params)
+    )
+    # Two devices move every parameter, and as far as one does.
+    for (path, far), theirs, ours in zip(
+        moved.items(),
+        traverse_util.flatten_dict(alone.params).values(),
+        traverse_util.flatten_dict(both.params).values(),
+        strict=True,
+    ):
+        assert far > 0, path
+        np.testing.assert_allclose(ours, theirs, rtol=5e-3, atol=2e-4)
+
+
+def test_evaluation_returns_mean_field_marginals():
+    fields = {"model.crf.features": "plain"}
+    config = make_config(**fields)
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 80, 64, 3)), "f4")
+
+    def logits(config, variables):
+        return models.build(config.model, CLASSES).apply(variables, images)["logits"]
+
+    @jax.jit
+    def both():
+        variables = models.build(config.model, CLASSES).init(jax.random.key(1), images)
+        # Fresh scores of pairs are nearly 0, and so of no effect.
+        pairwise = ("surrounding", "above_below")
+        head = {
+            k: jax.tree.map(lambda x: 10 * x, v) if k in pairwise else v
+            for k, v in variables["params"]["head"].items()
+        }
+        variables["params"]["head"] = head
+        unary = make_config(**fields | {"model.crf.num_updates": 0})
+        once = make_config(**fields | {"model.crf.num_updates": 1})
+        return [logits(c, variables) for c in (config, once, unary)]
+
+    three, one, none = both()
+    np.testing.assert_allclose(jnp.exp(three).sum(-1), 1, atol=1e-5)
+    assert jnp.abs(one - none).max() > 1e-3
+    assert 1e-5 < jnp.abs(three - one).max() < jnp.abs(one - none).max()
+
+
+def test_every_scale_starts_from_the_same_last_stage():
+    """PyTorch's layer4 is copied to the last stage of all three scales."""
+    config = make_config(**{"model.backbone": "resnet18", "model.stem": "conv7"})
+    variables = jax.eval_shape(
+        lambda: models.build(config.model, CLASSES).init(
+            jax.random.key(0), jnp.zeros((1, 48, 48, 3))
+        )
+    )
+    family = dataclasses.replace(families.find("torchvision"), parts=("backbone",))
+    entries = table(variables, family, config.model)
+    paths = {}
+    for entry in entries:
+        paths.setdefault(entry.name, set()).add(entry.path[2])
+    blocks = {f"{scale}stage4_block02" for scale in ("", "scale2_", "scale3_")}
+    assert paths["layer4.1.conv2.weight"] == blocks
+    assert paths["layer3.1.conv2.weight"] == {"stage3_block02"}
+
+
+def outputs_of(config, height, width):
+    model = models.build(config.model, CLASSES)
+    images = jnp.zeros((1, height, width, 3))
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), images))
+
+
+def test_an_image_too_small_for_the_smallest_scale_is_refused():
+    outputs_of(make_config(), 40, 90)
+    with pytest.raises(UserError) as error:
+        outputs_of(make_config(), 39, 90)
+    assert "39x90" in str(error.value) and "wanted 40 or more" in str(error.value)
+    outputs_of(make_config(**{"model.crf.features": "pyramid"}), 39, 90)
+
+
+def test_scores_that_do_not_fit_are_refused():
+    row = 4 * 6 * CLASSES**2 / 2**20  # Of ceil(75 * 1.2 / 16) nodes, in MiB.
+    outputs_of(make_config(**{"model.crf.max_score_mib": row}), 75, 75)
+    with pytest.raises(UserError, match="model.crf.max_score_mib allows"):
+        outputs_of(make_config(**{"model.crf.max_score_mib": 0.9 * row}), 75, 75)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("model.crf.features", "scale", "wanted one of: plain, pyramid, scales"),
+        ("model.crf.pairwise", "above", "none, surrounding, above_below, both"),
+        ("model.crf.box", 0.0, "above 0, at most 1"),
+        ("model.crf.num_updates", -1, "wanted 0 or more"),
+        ("loss.pairwise_weight", -0.1, "wanted 0 or more"),
+        ("model.aux", "fcn", "has no auxiliary head"),
+        ("eval.dense.radius", 0, "wanted more than 0"),
+        ("eval.refine", "sparse", "wanted one of: none, dense"),
+    ],
+)
+def test_fields_out_of_range(field, value, words):
+    with pytest.raises(UserError, match=words):
+        make_config(**{field: value})
+
+
+def test_reports_describe_the_model():
+    config = make_config()
+    assert tasks.of(config).describe_model(config).startswith("piecewise_crf-tiny")
