@@ -15,6 +15,7 @@ from encnet_jax.evaluate import run as run_lib
 from encnet_jax.tasks import classification
 from encnet_jax.torch_weights.__main__ import main
 from encnet_jax.train import initialise, loop
+from encnet_jax.train.assemble import assemble
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,28 @@ def classifier(tmp_path_factory, request):
     config.data.val_split = ""
     loop.train(config, workdir)
     return workdir
+
+
+# Trainable parameters with 1000 classes: torchvision's documentation of its weights
+# (https://docs.pytorch.org/vision/stable/models.html); timm's model card of resnet50d
+# (https://huggingface.co/timm/resnet50d.ra2_in1k) says 25.6 million.
+COUNTS = {
+    "resnet18,conv7": 11_689_512,
+    "resnet34,conv7": 21_797_672,
+    "resnet50,conv7": 25_557_032,
+    "resnet101,conv7": 44_549_160,
+    "resnet152,conv7": 60_192_808,
+    "resnet50,resnet_d": 25_576_264,
+}
+
+
+@pytest.mark.parametrize("words", COUNTS)
+def test_parameters_are_as_many_as_published(words, request):
+    config = config_lib.load(f"{request.config.rootpath}/configs/imagenet.py:{words}")
+    config = config_lib.resolve(config, 1_281_167)
+    parts = assemble(config, 1000, axis_name=None, only_shapes=True)
+    sizes = [x.size for x in jax.tree.leaves(parts.state.params)]
+    assert sum(sizes) == COUNTS[words]
 
 
 def test_classifier_is_scored_by_top1_and_top5(classifier):
@@ -130,8 +153,6 @@ def test_another_backbone_is_refused(classifier, request):
     config = segmentation(
         request.config.rootpath, init_from=classifier, **{"model.stem_width": 16}
     )
-    from encnet_jax.train.assemble import assemble
-
     config = config_lib.resolve(config)
     with pytest.raises(UserError, match="and the model differ in .* arrays, first"):
         assemble(

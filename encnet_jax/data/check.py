@@ -79,7 +79,8 @@ def main(argv: Sequence[str]) -> int:
     for split in (s for s in source.sizes() if s not in info.unions):
         report = check_split(source, split, num_classes=info.num_classes)
         print(describe(info, split, report))
-        if split == flags.config.data.train_split and info.task == "segmentation":
+        is_trained = split == flags.config.data.train_split
+        if is_trained and info.task == "segmentation" and report.sizes:
             print(describe_weights(info, report))
         found_problems |= bool(report.problems)
     print("problems found" if found_problems else "no problems found")
