@@ -9,7 +9,7 @@ import numpy as np
 from encnet_jax.data.augment import AugmentParams, draw
 from encnet_jax.data.catalogue import UNKNOWN_ID
 from encnet_jax.data.dataset import Dataset
-from encnet_jax.data.records import Record, decode_record, looks_whole
+from encnet_jax.data.records import Record, decode_record, is_cmyk, looks_whole
 from encnet_jax.data.tensorflow_import import tensorflow
 from encnet_jax.data.transforms import augment_example
 from encnet_jax.data.unreadable import Unreadable
@@ -82,7 +82,8 @@ class TfDataDataset(Dataset):
         TensorFlow fails on it too, but not without lines of its own in the terminal.
         """
         record = self.source.record(split, index)
-        if not (looks_whole(record.image) and looks_whole(record.mask)):
+        whole = looks_whole(record.image) and looks_whole(record.mask)
+        if not whole or is_cmyk(record.image):
             decode_record(record, self.info)
         return record
 

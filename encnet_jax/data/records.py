@@ -45,6 +45,15 @@ def looks_whole(encoded: bytes) -> bool:
     return encoded.endswith(b"IEND\xaeB`\x82")
 
 
+def is_cmyk(encoded: bytes) -> bool:
+    """Tells whether the header of a JPEG or PNG says so; False for a broken one."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return image.mode == "CMYK"
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
 def _open(encoded: bytes, file: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(encoded))
@@ -65,7 +74,7 @@ def decode_image(encoded: bytes, file: str) -> np.ndarray:
     """
     image = _open(encoded, file)
     if image.mode == "CMYK":
-        # TensorFlow refuses these, and Pillow inverts some: no two readers agree.
+        # Readers turn these into different colours, Pillow some into their negatives.
         raise UserError(
             f"{file}: has CMYK colours; wanted RGB or grey, convert it (for example"
             " magick IN -colorspace sRGB OUT) or remove it"
