@@ -28,8 +28,9 @@ test-all: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
-$(VENV)/installed: requirements.txt
+$(VENV)/installed: requirements.txt $(wildcard requirements/*.txt)
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "error: $$($(PYTHON) --version) found, Python 3.11 to 3.13 wanted:" \
 	         "make PYTHON=python3.12"; exit 2; }

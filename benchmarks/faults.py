@@ -4,7 +4,9 @@ python -m benchmarks.faults [--kills 20] [--seed 0]
 
 The run is killed with SIGKILL at random moments of its steps, its checkpoint writes and
 its evaluations, started again each time, and must end with bit-identical parameters.
-Prints a line for each kill and a tally. Exit status 1 if anything differs.
+Prints a line for each kill, a tally, what share of the time went into steps that count,
+and how long a start took to be where the one before it was killed. Exit status 1 if
+anything differs.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import collections
 import os
 import pathlib
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -51,7 +54,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         quiet, shot = pathlib.Path(folder, "quiet"), pathlib.Path(folder, "shot")
         start(quiet, args.steps).wait(LONGEST_RUN_S)
+        began = time.monotonic()
         tally = run_under_fire(shot, args)
+        print(describe_time(quiet, shot, time.monotonic() - began))
         found = differences(quiet, shot)
     kills = sum(tally.values())
     print(f"kills: {kills}, {dict(tally)}")
@@ -154,6 +159,34 @@ def await_moment(process, workdir, target: str | None, wanted: int, chance) -> b
         if phase_of(workdir) == target:
             return True
     return False
+
+
+def describe_time(quiet: pathlib.Path, shot: pathlib.Path, wall_s: float) -> str:
+    """Returns goodput and seconds to recover, in words.
+
+    Args:
+        quiet, shot: the runs' folders.
+        wall_s: all starts of the second took, what they did not live to note included.
+    """
+    from encnet_jax.train import starts
+
+    (calm,), noted = starts.read(str(quiet)), starts.read(str(shot))
+    useful = sum(start.seconds["steps"] - start.lost_s for start in noted)
+    # A start that was killed before its first note after a step recovered nothing.
+    recovered = [start for start in noted[1:] if start.to_step > start.from_step]
+    seconds = [
+        start.seconds["start-up"] + start.seconds["compiling"] + start.lost_s
+        for start in recovered
+    ]
+    alone = calm.seconds["steps"] / sum(calm.seconds.values())
+    line = f"goodput {100 * useful / wall_s:.1f} % of {wall_s:.0f} s"
+    line += f" (quiet: {100 * alone:.1f} %)"
+    if not seconds:
+        return line
+    return line + (
+        f"; to recover {statistics.median(seconds):.1f} s"
+        f" ({min(seconds):.1f}-{max(seconds):.1f}), {len(seconds)} starts"
+    )
 
 
 def tail(workdir: pathlib.Path) -> str:

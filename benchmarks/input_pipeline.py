@@ -21,9 +21,9 @@ from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
 from encnet_jax.data import open_dataset
 from encnet_jax.data.augment import draw
-from encnet_jax.data.pipeline import decode
+from encnet_jax.data.augment_tensorflow import augment_example
+from encnet_jax.data.pipeline_tensorflow import decode
 from encnet_jax.data.tensorflow_import import tensorflow
-from encnet_jax.data.transforms import augment_example
 from encnet_jax.errors import UserError
 
 ADE20K_SIZE = (683, 512)  # Width and height of the most frequent size, pixels.

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks import measure
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses import (
-    IGNORE_LABEL,
     PixelOptions,
     segmentation_loss,
     upsampled_cross_entropy,

@@ -12,7 +12,7 @@ from benchmarks import torch_models
 from encnet_jax import config as config_lib
 from encnet_jax import torch_weights
 from encnet_jax.config import defaults
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resnet import BACKBONES
 from encnet_jax.preprocess import MEAN, STD
 

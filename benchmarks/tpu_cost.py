@@ -2,7 +2,7 @@
 
 python -m benchmarks.tpu_cost [--backbone resnet50 --batch 8 --topology v5e:2x4]
 
-Needs no TPU (requirements-plan.txt), but minutes for each row. `modelled images/s` are
+Needs no TPU (requirements/plan.txt), but minutes for each row. `modelled images/s` are
 the compiler's estimated cycles at the chip's clock, not a run.
 """
 

@@ -9,8 +9,8 @@ python train.py --config configs/cityscapes.py:released            as released
 Source: "Understanding Convolution for Semantic Segmentation" (WACV 2018). Crops of 800
 around seven centres an image, five scales, and 20 epochs of 20,825 crops (seven an
 image: 140 of ours) are the authors' code's; rate 2.5e-4, poly, decay 5e-4 the paper's
-as a fork quotes it. The batch is ours, as is what `released` does not change: the
-backbone and synchronised batch norms.
+as a fork quotes it. Batch size, backbone and synchronised batch norms are ours;
+`released` has the authors' network and batch.
 
 Published (validation, % mIoU): baseline 72.3, DUC 74.7 with cells of 2 and
 augmentation, DUC-HDC 75.4 (hdc_rf) and 76.4 (hdc_bigger). Not yet reproduced here.
@@ -35,7 +35,7 @@ def duc(config):
 def released(config):
     """The released network and the template of its training, from its own weights.
 
-    Add --config.init_from=FILE.params: their statistics never change.
+    Add --config.init_from=FILE.params: batch norms keep the file's statistics.
     """
     duc(config)
     config.architecture = "duc_released"

@@ -1,90 +1,358 @@
 """Command lines: flags, overrides, and one line for a user's mistake."""
 
+import contextlib
+import importlib
 import inspect
+import logging
 import os
 import pathlib
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
 
-from encnet_jax import config as config_lib
-from encnet_jax.errors import DISK_FULL, DiskFullError, UserError
+from encnet_jax import storage
+from encnet_jax.errors import DISK_FULL, UserError
+
+
+def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """Runs a command as the whole of this process, and ends the process.
+
+    After an error the interpreter is not taken down piece by piece: threads of tf.data
+    and of unfinished checkpoints may wait for ever for parts of it that are gone.
+    """
+    status = run(main, sys.argv)
+    if status:
+        _leave(status)
+    sys.exit(0)
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs main(argv) and returns its exit status; a UserError becomes one line.
+    """Runs main(argv) and returns its exit status; a mistake becomes one line.
 
-    One of several processes that fails ends here: the interpreter would wait at its
-    exit for the others, which know nothing of the failure. So does one whose disk is
-    full: there the threads of the unfinished checkpoint would print tracebacks.
+    Errors that are nobody's mistake but the program's get a traceback. One of several
+    processes that fails ends here: the interpreter would wait at its exit for the
+    others, which know nothing of the failure.
     """
-    at_once = False
+    # Names of files may hold bytes that are no text; printing one must not fail.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return main(argv) or 0
+        status = main(argv) or 0
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        status, at_once = error.exit_status, isinstance(error, DiskFullError)
+        status = error.exit_status
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         status = 130
+    except BrokenPipeError:
+        # What reads our output, such as `head`, has ended; nothing more is printed.
+        sys.stdout = open(os.devnull, "w")
+        status = 141
     except Exception as error:
-        if getattr(error, "errno", None) in DISK_FULL:
-            print(f"error: {error}; free some space, then start again", file=sys.stderr)
-            return _leave(UserError.exit_status)
-        if not _joined():
-            raise
-        traceback.print_exc()
+        status = _unexpected(error)
+    if _joined():
+        _leave(status)
+    return status
+
+
+def _unexpected(error: Exception) -> int:
+    """Reports what no command raises on purpose; returns the exit status."""
+    reason = _of_the_machine(error)
+    if reason:
+        print(f"error: {reason}", file=sys.stderr)
+        return UserError.exit_status
+    traceback.print_exc()
+    if _joined():
         print(
             "error: one of several processes failed, perhaps because another was lost;"
             " start it again on every host: it goes on from the newest checkpoint",
             file=sys.stderr,
         )
-        status = 1
-    return _leave(status, at_once)
+    return 1
 
 
-def _leave(status: int, at_once: bool = False) -> int:
-    if at_once or _joined():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+def _of_the_machine(error: Exception) -> str | None:
+    """Returns one line for an error of disks, rights, memory or devices, or None."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
+        return storage.describe(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return (
+            f"out of memory ({text[:200] or 'on the host'}); lower train.batch_size,"
+            " data.crop_size or eval.batch_size, set model.remat, or use a larger"
+            " device"
+        )
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if platforms and isinstance(error, (AssertionError, RuntimeError)):
+        if not _has_devices():
+            return (
+                f"JAX finds none of the devices in JAX_PLATFORMS={platforms}"
+                f" ({text[:200] or type(error).__name__}); unset it, or install JAX for"
+                " them"
+            )
+    return None
+
+
+def _has_devices() -> bool:
+    jax = sys.modules.get("jax")
+    try:
+        return jax is None or bool(jax.devices())
+    except Exception:  # JAX raises errors of several kinds, AssertionError among them.
+        return False
+
+
+def _leave(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def _joined() -> bool:
-    jax = sys.modules.get("jax")  # A mistyped flag is told before JAX is imported.
+    jax = sys.modules.get("jax")  # A mistyped flag is reported before JAX is imported.
     return jax is not None and jax.distributed.is_initialized()
 
 
-def define_processes(values: flags.FlagValues) -> None:
-    """Defines the flags by which a process finds the others of its run."""
-    flags.DEFINE_string(
-        "coordinator_address",
-        None,
-        "HOST:PORT of process 0; not needed on Cloud TPU, SLURM and Open MPI.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "num_processes", None, "Processes of the whole run.", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "process_id", None, "Of this process, from 0.", flag_values=values
-    )
-    flags.DEFINE_float(
-        "peers_timeout_s",
-        300.0,
-        "Seconds to wait for the other processes.",
-        lower_bound=1.0,
-        flag_values=values,
-    )
+class Command(NamedTuple):
+    """Where a command is: `function` of `module` takes argv; what it does, in short."""
+
+    module: str
+    does: str
+    function: str = "main"
+
+
+def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
+    """Runs the command that the first argument names.
+
+    Args:
+        argv: program name, name of the command, its arguments.
+        commands: by name; modules are imported when they run.
+
+    Raises:
+        UserError: no such command.
+    """
+    called, name = program(argv[0]), argv[1] if len(argv) > 1 else "--help"
+    if name in ("--help", "-h"):
+        width = max(map(len, commands))
+        print(f"usage: {called} COMMAND [flags]\n")
+        for each, command in commands.items():
+            print(f"  {each:<{width}}  {command.does}")
+        print(f"\n{called} COMMAND --help shows an example and the flags.")
+        return 0
+    if name not in commands:
+        known = ", ".join(commands)
+        raise UserError(f"unknown command {name!r}, wanted one of: {known}")
+    command = commands[name]
+    main = getattr(importlib.import_module(command.module), command.function)
+    return main([f"{called} {name}", *argv[2:]])
+
+
+class CommandLine:
+    """The flags of one command: define them, then `parse`."""
+
+    def __init__(self, argv: Sequence[str], about: str | None):
+        """Starts with --help alone.
+
+        Args:
+            argv: program name and arguments.
+            about: what --help says above the flags: the command's docstring, in which
+                there is an example.
+        """
+        self._argv, self._about = list(argv), about or ""
+        self._values = flags.FlagValues()
+        self._values.set_gnu_getopt(True)  # Arguments may come before flags.
+        self._required: list[str] = []
+        self._argument: tuple[str, bool] | None = None
+        flags.DEFINE_bool(
+            "help", False, "Shows this text.", short_name="h", flag_values=self._values
+        )
+
+    def string(
+        self,
+        name: str,
+        meaning: str,
+        default: str | None = None,
+        required: bool = False,
+    ) -> None:
+        """Defines a flag that takes text."""
+        self._define(flags.DEFINE_string, name, default, meaning, required)
+
+    def strings(self, name: str, meaning: str, required: bool = False) -> None:
+        """Defines a flag that takes a list, joined by commas; empty if not given."""
+        self._define(flags.DEFINE_list, name, [], meaning, required)
+
+    def integer(
+        self, name: str, meaning: str, default: int | None = None, least: int = 0
+    ) -> None:
+        """Defines a flag that takes a whole number, `least` or more."""
+        self._define(flags.DEFINE_integer, name, default, meaning, False, least)
+
+    def number(
+        self, name: str, meaning: str, default: float | None = None, least: float = 0.0
+    ) -> None:
+        """Defines a flag that takes a number, `least` or more."""
+        self._define(flags.DEFINE_float, name, default, meaning, False, least)
+
+    def switch(self, name: str, meaning: str) -> None:
+        """Defines a flag that is given or not."""
+        self._define(flags.DEFINE_bool, name, False, meaning, False)
+
+    def argument(
+        self,
+        name: str,
+        meaning: str,
+        several: bool = False,
+        default: list[str] | None = None,
+    ) -> None:
+        """Defines what is written without a flag.
+
+        Args:
+            name: of the value that `parse` returns: a text, a list if `several`.
+            meaning: for --help.
+            several: whether there may be more than one.
+            default: None if one must be given.
+        """
+        define = flags.DEFINE_list if several else flags.DEFINE_string
+        self._define(define, name, default, meaning, default is None)
+        self._argument = name, several
+
+    def config(self, required: bool = False) -> None:
+        """Defines --config FILE.py[:arguments] and --config.field=value overrides."""
+        config_flags.DEFINE_config_file(
+            "config",
+            None,
+            "Configuration, for example configs/camvid.py or configs/ade20k.py:release;"
+            " --config.FIELD=VALUE changes a field; encnet_jax/config/defaults.py has"
+            " all.",
+            flag_values=self._values,
+            lock_config=True,
+            sys_argv=self._argv,
+        )
+        if required:
+            self._required.append("config")
+
+    def checkpoint(self) -> None:
+        """Defines --checkpoint, which names one of a run."""
+        self.string("checkpoint", "A step, or 'best'. Default: newest.")
+
+    def processes(self) -> None:
+        """Defines the flags by which a process finds the others of its run."""
+        self.string(
+            "coordinator_address",
+            "HOST:PORT of process 0; not needed on Cloud TPU, SLURM and Open MPI.",
+        )
+        self.integer("num_processes", "Processes of the whole run.")
+        self.integer("process_id", "Of this process, from 0.")
+        waiting = "Seconds to wait for the other processes."
+        self.number("peers_timeout_s", waiting, 300.0, least=1.0)
+
+    def _define(self, define, name, default, meaning, required, *bound) -> None:
+        define(name, default, meaning, *bound, flag_values=self._values)
+        if required:
+            self._required.append(name)
+
+    def parse(self) -> flags.FlagValues:
+        """Returns the values by name, and makes the settings of this process.
+
+        Raises:
+            UserError: an unknown flag, a wrong value, a stray argument, missing flags.
+        """
+        values = self._values
+        try:
+            _, *rest = values(self._argv)
+            if "config" in values and values["config"].present:
+                _check_config(values)
+        except UserError:
+            raise
+        except (
+            flags.Error,
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OSError,
+        ) as error:
+            raise UserError(_one_line(error, values)) from error
+        if values.help:
+            print(self._help())
+            raise SystemExit(0)
+        if self._argument and rest:
+            name, several = self._argument
+            values[name].value = rest if several else rest[0]
+            rest = [] if several else rest[1:]
+        if rest:
+            raise UserError(f"unexpected argument {rest[0]!r}; flags begin with --")
+        missing = [self._shown(x) for x in self._required if not values[x].value]
+        if missing:
+            raise UserError(f"missing: {', '.join(missing)}; --help shows an example")
+        _make_settings()
+        return values
+
+    def _shown(self, name: str) -> str:
+        is_argument = self._argument and name == self._argument[0]
+        return name.upper() if is_argument else f"--{name}"
+
+    def _help(self) -> str:
+        """Returns the description and the flags; those of absl are left out."""
+        called, about = program(self._argv[0]), inspect.cleandoc(self._about)
+        usage, values = f"usage: {called}", self._values
+        if self._argument:
+            usage += f" {self._argument[0].upper()}{'...' if self._argument[1] else ''}"
+        if called.startswith("encnet"):
+            about = _CALLED_BY_PYTHON.sub(_console, about)
+        lines = [f"{usage} [flags]", "", about, ""]
+        for name in sorted(values):
+            flag = values[name]
+            # Short names are second entries, fields of the configuration are no flags.
+            if name != flag.name or "." in name:
+                continue
+            text = f"{self._shown(name)}: {flag.help}"
+            if flag.default and not flag.boolean:
+                text += f" Default: {flag.default}."
+            lines.append(flags.text_wrap(text, indent="      ", firstline_indent="  "))
+        return "\n".join(lines)
+
+
+_CALLED_BY_PYTHON = re.compile(r"python (?:-m encnet_jax\.([\w.]+)|(\w+)\.py)")
+
+
+def _console(match: re.Match) -> str:
+    """Returns the console command for `python train.py` or `python -m encnet_jax.x`."""
+    words = (match[1] or match[2]).replace("torch_weights", "weights")
+    return f"encnet {words.replace('.', ' ')}"
+
+
+def program(name: str) -> str:
+    """Returns how a command is called, of argv[0]: 'python train.py', 'encnet train'.
+
+    For `python -m` Python makes argv[0] the absolute path of the module's file.
+    """
+    package, path = pathlib.Path(__file__).resolve().parent, pathlib.Path(name)
+    if path.is_absolute() and package in path.resolve().parents:
+        parts = path.resolve().relative_to(package.parent).with_suffix("").parts
+        return f"python -m {'.'.join(part for part in parts if part != '__main__')}"
+    return name if name.startswith(("encnet", "python ")) else f"python {name}"
+
+
+def _make_settings() -> None:
+    """Settings of the whole process; functions of the library make none."""
+    from encnet_jax.pods import parallel  # A mistyped flag is reported before JAX.
+
+    parallel.enable_compilation_cache()
+    # Orbax reports every file it touches, and every error before it raises it.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def join_processes(values: flags.FlagValues) -> None:
-    """Joins the processes that define_processes' flags or the cluster name."""
+    """Joins the processes that CommandLine.processes' flags or the cluster name."""
     from encnet_jax.pods import distributed
 
     distributed.join(
@@ -95,104 +363,18 @@ def join_processes(values: flags.FlagValues) -> None:
     )
 
 
-def parse(
-    argv: Sequence[str],
-    define: Callable[[flags.FlagValues], None],
-    *,
-    about: str,
-    required: Sequence[str] = (),
-) -> flags.FlagValues:
-    """Parses a command line.
-
-    Args:
-        argv: program name and arguments.
-        define: defines the command's flags on the FlagValues it is given.
-        about: what --help says above the flags: the command's docstring, in which there
-            is an example.
-        required: flags without which there is nothing to do.
-
-    Raises:
-        UserError: an unknown flag, a wrong value, a stray argument or missing flags.
-    """
-    values = flags.FlagValues()
-    define(values)
-    flags.DEFINE_bool(
-        "help", False, "Shows this text.", short_name="h", flag_values=values
-    )
-    try:
-        rest = values(argv)
-        if "config" in values and values["config"].present:
-            _check_config(values)
-    except UserError:
-        raise
-    except (
-        flags.Error,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OSError,
-    ) as error:
-        raise UserError(_one_line(error, values)) from error
-    if values.help:
-        print(_help(program(argv[0]), about, values))
-        raise SystemExit(0)
-    if len(rest) > 1:
-        raise UserError(f"unexpected argument {rest[1]!r}; flags begin with --")
-    missing = [f"--{name}" for name in required if not values[name].value]
-    if missing:
-        raise UserError(f"missing: {', '.join(missing)}; --help shows an example")
-    return values
-
-
-def program(name: str) -> str:
-    """Returns how a command is called, of argv[0]: 'train.py', '-m encnet_jax.sweep'.
-
-    Python gives a module that it was told to run the absolute path of its file.
-    """
-    package, path = pathlib.Path(__file__).resolve().parent, pathlib.Path(name)
-    if not path.is_absolute() or package not in path.resolve().parents:
-        return name
-    parts = path.resolve().relative_to(package.parent).with_suffix("").parts
-    return f"-m {'.'.join(part for part in parts if part != '__main__')}"
-
-
-def _help(name: str, about: str, values: flags.FlagValues) -> str:
-    """Returns the command's description and its flags; those of absl are left out."""
-    lines = [f"usage: python {name} [flags]", "", inspect.cleandoc(about), ""]
-    for flag_name in sorted(values):
-        flag = values[flag_name]
-        # Short names are second entries, fields of the configuration are no flags.
-        if flag_name != flag.name or "." in flag_name:
-            continue
-        text = f"--{flag_name}: {flag.help}"
-        if flag.default and not flag.boolean:
-            text += f" Default: {flag.default}."
-        lines.append(flags.text_wrap(text, indent="      ", firstline_indent="  "))
-    return "\n".join(lines)
-
-
 def _check_config(values: flags.FlagValues) -> None:
     """Raises UserError unless --config names a file; a broken one says so when read."""
+    from encnet_jax import config as config_lib  # Imports JAX.
+
     config_lib.split_spec(values["config"].config_filename)
     values.config.keys()
 
 
-def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Defines --config FILE.py[:arguments] and its --config.field=value overrides."""
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "Configuration, for example configs/camvid.py or configs/ade20k.py:release;"
-        " --config.FIELD=VALUE changes a field; encnet_jax/config/defaults.py has all.",
-        flag_values=values,
-        lock_config=True,
-        sys_argv=list(argv),
-    )
-
-
 def config_name(values: flags.FlagValues) -> str:
     """Returns 'camvid-fcn-resnet50' for --config configs/camvid.py:fcn,resnet50."""
+    from encnet_jax import config as config_lib
+
     path, arguments = config_lib.split_spec(values["config"].config_filename)
     return "-".join([path.stem, *filter(None, arguments.split(","))])
 

@@ -1,10 +1,13 @@
 """Pictures of labels and predictions."""
 
+from functools import partial
+
 import numpy as np
 from etils import epath
 from PIL import Image
 
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax import storage
+from encnet_jax.labels import IGNORE_LABEL
 
 VOID_COLOUR = (255, 255, 255)
 
@@ -43,6 +46,5 @@ def save_index_png(path: epath.Path, ids: np.ndarray, colours: np.ndarray) -> No
 
 
 def save_png(path: epath.Path, picture: Image.Image) -> None:
-    """Writes a picture of any mode as PNG, on a disk or in an object store."""
-    with path.open("wb") as file:
-        picture.save(file, "PNG")
+    """Writes a picture of any mode as PNG, whole or not at all."""
+    storage.write_whole(path, partial(picture.save, format="PNG"))

@@ -1,14 +1,17 @@
-"""Folders wherever they lie: on local disks, or in object stores through epath."""
+"""Files and folders on local disks, or in object stores through epath."""
 
 import contextlib
+import errno
 import logging
+import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from etils import epath
 
-from encnet_jax.errors import UserError
+from encnet_jax.errors import DISK_FULL, UserError
 
 
 def is_remote(path) -> bool:
@@ -41,7 +44,7 @@ def local_path(path: str, flag: str) -> pathlib.Path:
     return pathlib.Path(path).expanduser()
 
 
-def check(path) -> None:
+def check_reachable(path) -> None:
     """Makes sure that an object store can be reached; the path may be new.
 
     Raises:
@@ -52,11 +55,11 @@ def check(path) -> None:
             epath.Path(path).exists()
 
 
-def check_there(path) -> None:
+def check_exists(path) -> None:
     """Makes sure that a folder in an object store is there.
 
     Raises:
-        UserError: as check, and where there is no such folder or bucket.
+        UserError: as check_reachable, and where there is no such folder or bucket.
     """
     if not is_remote(path):
         return
@@ -66,16 +69,116 @@ def check_there(path) -> None:
 
 
 def check_writable(path) -> None:
-    """Makes sure that a folder in an object store takes files, by writing one.
+    """Makes sure that a folder takes files, by writing one before the work starts.
+
+    A folder that is not there yet is made where it will be, and then removed.
 
     Raises:
-        UserError: as check, and where there is no such bucket or no right to write.
+        UserError: as check_reachable, and where there is no such bucket, no right to
+            write, no space, or a file of that name.
     """
     if is_remote(path):
         with _reached(path):
             probe = epath.Path(path) / ".probe"
             probe.write_text("")
             probe.unlink()
+        return
+    try:
+        _try_folder(pathlib.Path(path).expanduser())
+    except OSError as error:
+        raise UserError(describe(error, path)) from None
+
+
+def _try_folder(folder: pathlib.Path) -> None:
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"0")
+        probe.unlink()
+    finally:
+        for made in missing:
+            with contextlib.suppress(OSError):  # Another process may be using it.
+                made.rmdir()
+
+
+def describe(error: OSError, path=None) -> str:
+    """Returns one line for an error of the system: which file, why, what to do.
+
+    Args:
+        error: as it was raised.
+        path: what the user named; None for the error's own file.
+    """
+    name = path if path is not None else error.filename
+    if error.errno in DISK_FULL:
+        mend = "free some space, then start again"
+    else:
+        mend = _MENDS.get(error.errno, "see to it, then start again")
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return f"{'' if name is None else f'{name}: '}{reason}; {mend}"
+
+
+_MENDS = {
+    errno.EACCES: "wanted the right to use it: ask its owner, or name another place",
+    errno.EPERM: "wanted the right to use it: ask its owner, or name another place",
+    errno.EROFS: "name another place",
+    errno.ENOENT: "it is not there (any more): name another, or bring it back",
+    errno.EEXIST: "there is a file of that name: name another folder",
+    errno.ENOTDIR: "there is a file of that name: name another folder",
+    errno.EISDIR: "wanted a file: name one",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+def read_bytes(path) -> bytes:
+    """Returns the contents of a file.
+
+    Raises:
+        UserError: it is not there, may not be read, or the disk fails.
+    """
+    try:
+        return epath.Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(describe(error, path)) from None
+
+
+@contextlib.contextmanager
+def whole(path) -> Iterator[epath.Path]:
+    """Yields the name of a file to write, which gets its own name only at the end.
+
+    Where the writing fails nothing is left, and a file of that name stays as it was.
+    """
+    path = epath.Path(path)
+    # With the process's number: two that write the same file would mix their halves.
+    # With the dot no reader takes it for a finished one.
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
+    """Writes a file, whole or not at all.
+
+    Args:
+        path: of the file; its folder has to be there.
+        content: bytes, text, or a function that writes them to an open file.
+
+    Raises:
+        OSError: it cannot be written; nothing is left.
+    """
+    with whole(path) as partial:
+        if not callable(content):
+            data = content.encode() if isinstance(content, str) else content
+            partial.write_bytes(data)
+            return
+        with partial.open("wb") as file:
+            content(file)
 
 
 @contextlib.contextmanager

@@ -10,13 +10,11 @@ where it was stopped: finished runs are not repeated.
 import ast
 import json
 import statistics
-import sys
 
 import jax
-from absl import flags
 from etils import epath
 
-from encnet_jax import cli, tasks
+from encnet_jax import cli, storage, tasks
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
@@ -142,9 +140,7 @@ def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
         scores = " | ".join(_cell(each, name) for name in names)
         lines.append(f"| {each['value']} | {scores} |")
     tables.save_report(folder / "sweep.json", {"field": field, "rows": rows})
-    unfinished = folder / "sweep.md.partial"
-    unfinished.write_text("\n".join(lines) + "\n")
-    unfinished.replace(folder / "sweep.md")
+    storage.write_whole(folder / "sweep.md", "\n".join(lines) + "\n")
     plot(folder / "sweep.png", field, rows)
 
 
@@ -205,20 +201,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def main(argv):
     """Parses the flags and sweeps; exit status 1 if it was stopped early."""
 
-    def define(values):
-        cli.define_config(values, argv)
-        cli.define_processes(values)
-        string = flags.DEFINE_string
-        string(
-            "field", None, "The field, for example loss.se_weight.", flag_values=values
-        )
-        string("values", None, "Its values: 0,0.1,0.2,0.4,0.8.", flag_values=values)
-        string("seeds", None, "Train each value with these: 0,1,2.", flag_values=values)
-        string("workdir", None, "Folder of the sweep.", flag_values=values)
-        string("protocol", None, "Default: eval.protocol.", flag_values=values)
-
-    required = ("config", "field", "values", "workdir")
-    values = cli.parse(argv, define, about=__doc__, required=required)
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    line.processes()
+    line.string("field", "The field, for example loss.se_weight.", required=True)
+    line.string("values", "Its values: 0,0.1,0.2,0.4,0.8.", required=True)
+    line.string("seeds", "Train each value with these: 0,1,2.", "")
+    line.string("workdir", "Folder of the sweep.", required=True)
+    line.string("protocol", "Default: eval.protocol.")
+    values = line.parse()
     cli.join_processes(values)
     done = run(
         values.config,
@@ -226,10 +217,10 @@ def main(argv):
         parse_values(values["values"].value),
         values.workdir,
         values.protocol,
-        parse_seeds(values.seeds or ""),
+        parse_seeds(values.seeds),
     )
     return 0 if done else 1
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags
 from jax.experimental import multihost_utils
 
 from encnet_jax import cli, config
@@ -113,12 +112,11 @@ def die(folder):
 
 
 def main(argv):
-    def define(values):
-        cli.define_processes(values)
-        flags.DEFINE_string("task", None, "", flag_values=values)
-        flags.DEFINE_string("folder", None, "", flag_values=values)
-
-    values = cli.parse(argv, define, about=__doc__)
+    line = cli.CommandLine(argv, __doc__)
+    line.processes()
+    line.string("task", "")
+    line.string("folder", "")
+    values = line.parse()
     cli.join_processes(values)
     globals()[values.task](values.folder)
 

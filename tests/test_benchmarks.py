@@ -50,7 +50,7 @@ def test_the_plain_loss_holds_more(monkeypatch, capsys):
 
 
 def test_three_encoding_layers_give_one_value(monkeypatch, capsys):
-    pytest.importorskip("torch", reason="PyTorch is an extra: requirements-torch.txt")
+    pytest.importorskip("torch", reason="PyTorch is an extra: requirements/torch.txt")
     sizes = {"batch": 1, "positions": 50, "channels": 8, "codes": 3, "repeats": 1}
     rows = run("encoding_layer", monkeypatch, capsys, **sizes)
     values = [rows[name]["value"] for name in ("naive", "torch naive")]
@@ -58,7 +58,7 @@ def test_three_encoding_layers_give_one_value(monkeypatch, capsys):
 
 
 def test_both_networks_of_a_pair_start_alike(monkeypatch, capsys):
-    pytest.importorskip("torch", reason="PyTorch is an extra: requirements-torch.txt")
+    pytest.importorskip("torch", reason="PyTorch is an extra: requirements/torch.txt")
     sizes = {"backbone": "resnet18", "size": 32, "classes": 5, "repeats": 1}
     monkeypatch.setattr("torch.compile", lambda function: function)
     rows = run("inference", monkeypatch, capsys, **sizes)

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+import encnet_jax
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
-from encnet_jax.evaluate import predict as predict_lib
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.report import curves
 from encnet_jax.report.events import read_scalars
@@ -92,14 +92,9 @@ def test_curves_of_a_run(learned):
     assert len(run.train[1]) == 3 and run.train[1][-1] < run.train[1][0]
 
 
-def test_pictures_are_refused(learned, tmp_path):
-    from PIL import Image
-
-    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="classifies whole images"):
-        predict_lib.predict_files(
-            str(learned), str(tmp_path / "a.png"), str(tmp_path / "out")
-        )
+def test_pictures_are_refused(learned):
+    with pytest.raises(UserError, match="'classification', wanted one that labels"):
+        encnet_jax.load(learned)
 
 
 @pytest.mark.slow

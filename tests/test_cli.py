@@ -1,13 +1,14 @@
-"""Command lines: what --help shows, and what a missing flag is told."""
+"""Command lines: what --help shows, a missing flag gets, and the console has."""
 
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 
-from encnet_jax import cli
+from encnet_jax import cli, commands
 
 PROJECT = pathlib.Path(__file__).parent.parent
 EXAMPLES = {
@@ -40,10 +41,12 @@ def run(name, capsys, *flags):
 
 @pytest.mark.parametrize("called", EXAMPLES)
 def test_help_shows_how_to_call_it(called, capsys):
-    name = called.removeprefix("-m ").removesuffix(".py").replace("report ", "report.")
-    status, said = run(name, capsys, "--help")
+    name, *words = called.removeprefix("-m ").removesuffix(".py").split()
+    status, said = run(name, capsys, *words, "--help")
     assert status == 0
-    assert said.out.startswith(f"usage: python {called} [")
+    usage = said.out.splitlines()[0]
+    arguments = r"( NAME| RUN\.\.\.)? \[flags\]"
+    assert re.fullmatch(f"usage: python {re.escape(called)}{arguments}", usage)
     assert f"\npython {called} {EXAMPLES[called]}" in said.out.replace("    ", "")
     assert str(PROJECT) not in said.out and "flagfile" not in said.out
 
@@ -64,10 +67,46 @@ def test_defaults_are_shown_and_fields_are_not(capsys):
     assert "--config.seed" not in said.out
 
 
+def encnet(capsys, *words):
+    """Runs the console command; returns its status and what it says."""
+    try:
+        status = cli.run(commands.main, ["encnet", *words])
+    except SystemExit as end:
+        status = end.code
+    return status, capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "example"),
+    [
+        ("train", "encnet train --config configs/quickstart.py"),
+        ("eval", "encnet eval --workdir runs/camvid"),
+        ("data prepare", "encnet data prepare camvid --source"),
+        ("report compare", "encnet report compare runs/ade20k-fcn"),
+        ("weights export", "encnet weights export --workdir runs/ade20k"),
+    ],
+)
+def test_console_command_shows_itself_in_its_examples(words, example, capsys):
+    status, said = encnet(capsys, *words.split(), "--help")
+    assert status == 0 and example in said.out and "python" not in said.out
+    assert said.out.startswith(f"usage: encnet {words} ")
+
+
+def test_console_command_lists_its_commands(capsys):
+    status, said = encnet(capsys)
+    listed = [line.split()[0] for line in said.out.splitlines()[2:-2]]
+    assert status == 0 and listed == list(commands.COMMANDS)
+    status, said = encnet(capsys, "tain")
+    assert status == 2
+    assert said.err.startswith("error: unknown command 'tain', wanted one of: train, ")
+    status, said = encnet(capsys, "data", "nothing")
+    assert status == 2 and "wanted one of: prepare, check" in said.err
+
+
 def test_preparing_lists_the_data_sets(capsys):
     _, said = run("encnet_jax.data.prepare", capsys, "--help")
     listed = " ".join(said.out.split())
-    assert "one of ade20k, camvid, cityscapes, coco_voc, pascal_context" in listed
+    assert "One of ade20k, camvid, cityscapes, coco_voc, pascal_context" in listed
 
 
 @pytest.mark.parametrize(
@@ -79,6 +118,11 @@ def test_preparing_lists_the_data_sets(capsys):
         ("encnet_jax.sweep", ("--values=1",), "--config, --field, --workdir"),
         ("encnet_jax.plan", (), "--config, --topology"),
         ("encnet_jax.data.export_images", (), "--config, --output"),
+        ("encnet_jax.data.check", (), "--config"),
+        ("encnet_jax.data.prepare", (), "NAME"),
+        ("encnet_jax.data.export_arrays", ("--data_dir=x",), "NAME"),
+        ("encnet_jax.report", ("compare", "--titles=a"), "RUN"),
+        ("encnet_jax.report", ("curves",), "RUN"),
     ],
 )
 def test_all_missing_flags_are_named_at_once(name, flags, missing, capsys):
@@ -87,7 +131,7 @@ def test_all_missing_flags_are_named_at_once(name, flags, missing, capsys):
     assert said.err == f"error: missing: {missing}; --help shows an example\n"
 
 
-def test_python_is_told_the_same_name():
+def test_python_calls_it_by_the_same_name():
     command = [sys.executable, "-m", "encnet_jax.data.export_images", "--help"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     usage = "usage: python -m encnet_jax.data.export_images [flags]"

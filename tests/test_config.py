@@ -184,7 +184,7 @@ def test_mistakes_get_one_line_and_status_2(flags, message, capsys, run_train):
     [
         ({"data.crop_size": 476}, "data.crop_size is 476, .* multiple, .* 472 or 480"),
         ({"eval.bucket": 20}, "eval.bucket is 20, .* such as 16 or 24"),
-        ({"eval.crop_size": 4}, "eval.crop_size is 4, .* such as 8 or 16"),
+        ({"eval.crop_size": 20}, "eval.crop_size is 20, .* such as 16 or 24"),
         ({"model.duc.cell": 3}, "model.duc.cell is 3, wanted one of: 1, 2, 4"),
         ({"model.duc.rates": (6, 6)}, r"model.duc.rates is \(6, 6\), wanted one or"),
         ({"model.duc.rates": (0,)}, r"model.duc.rates is \(0,\), wanted one or more"),

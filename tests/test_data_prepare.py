@@ -16,10 +16,10 @@ from PIL import Image
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
 from encnet_jax.data.export_arrays import export_arrays
-from encnet_jax.data.pipeline import decode
+from encnet_jax.data.pipeline_tensorflow import decode
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.data.prepare.builders.examples import sort_key
-from encnet_jax.data.prepare.unfinished import preparing
+from encnet_jax.data.prepare.claim import claimed
 from encnet_jax.data.tensorflow_import import tensorflow, tensorflow_datasets
 from encnet_jax.errors import UserError
 
@@ -140,11 +140,11 @@ def test_what_a_killed_preparation_left_is_removed(camvid, tmp_path):
     left = tmp_path / "camvid" / "incomplete.ABC123_1.0.0"
     left.mkdir(parents=True)
     (left / "camvid-train.array_record").write_bytes(b"half")
-    with preparing(tmp_path / "camvid"):  # As if another process were still writing it.
-        with preparing(tmp_path / "camvid"):
+    with claimed(tmp_path / "camvid"):  # As if another process were still writing it.
+        with claimed(tmp_path / "camvid"):
             assert left.exists() is False
             left.mkdir()
-        with preparing(tmp_path / "camvid"):
+        with claimed(tmp_path / "camvid"):
             assert left.exists()
     prepare("camvid", source=str(camvid), data_dir=str(tmp_path))
     assert {p.name for p in (tmp_path / "camvid").iterdir()} == {"1.0.0"}

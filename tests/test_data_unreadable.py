@@ -89,12 +89,3 @@ def test_all_broken_ends_in_every_thread(max_share):
     for index in (0, 1, 2, 3, 0, 1):
         with pytest.raises(UserError):
             unreadable.read(index, broken)
-
-
-def test_printers_colours_are_refused_by_both_readers(data, capfd):
-    data.max_unreadable_share = 0.5
-    path = pathlib.Path(data.folder.images.replace("{split}", "train")) / "p5.png"
-    Image.open(path).convert("CMYK").save(path.with_suffix(".jpg"))
-    path.unlink()
-    batches(data, 2)
-    assert "p5.jpg: has CMYK colours; wanted RGB or grey" in capfd.readouterr().err

@@ -8,7 +8,7 @@ from toy_segmenter import STRIDE, ToySegmenter, random_image
 
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import object_sizes, protocols
@@ -191,7 +191,9 @@ def test_canvas_maps_logits_to_native_pixels(scale, align_corners):
     logits = np.float32(logits)
     x = resize_bilinear(logits, *placed.image.shape[:2], align_corners=align_corners)
     x = resize_bilinear(x[:, : scaled[0], : scaled[1]], 70, 100, align_corners)
-    ids = whole_images.native_ids(logits, placed.rows[None], placed.columns[None])
+    ids = whole_images.map_native(
+        whole_images.class_ids, logits, placed.rows[None], placed.columns[None]
+    )
     agreement = np.mean(np.asarray(ids)[0, :70, :100] == np.argmax(x[0], -1))
     assert agreement > 0.999
 

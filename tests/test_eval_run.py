@@ -2,21 +2,25 @@
 
 import json
 import zipfile
+from functools import partial
 
+import flax.linen as nn
 import jax
 import made_datasets
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import eval as eval_cli
+from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
 from encnet_jax.checkpoints import read
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm, tables
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.report import compare
 from encnet_jax.scoring.metrics import ConfusionMatrix
@@ -91,7 +95,7 @@ def test_comparison_names_run_and_protocol(untrained, tmp_path, capsys):
     compare.main([*arguments, "--protocol=release"])
     assert f"2 images, untrained (release): {output}" in capsys.readouterr().out
     with pytest.raises(UserError, match="2 --titles for 1 runs: give one each"):
-        compare.main([*arguments, "--titles", "a", "b"])
+        compare.main([*arguments, "--titles=a,b"])
 
 
 def test_submission_wants_its_data_set(untrained, tmp_path):
@@ -156,6 +160,32 @@ def test_measured_statistics_are_those_of_the_batches(untrained):
     assert np.abs(before - expected["logits"]).max() > 0.1 * np.abs(before).max()
 
 
+def test_measured_moments_are_averages_over_groups():
+    """One batch norm alone: groups change nothing in the moments of its input."""
+
+    class OneNorm(nn.Module):
+        @nn.compact
+        def __call__(self, images, train):
+            return SyncBatchNorm(GroupedAxis("batch", 2), name="norm")(images, train)
+
+    model = OneNorm()
+    images = np.random.default_rng(0).integers(0, 256, (8, 1, 4, 4, 3), np.uint8)
+    pixels = tasks.TASKS["segmentation"].normalise(images)
+    variables = model.init(jax.random.key(0), pixels[0], train=False)
+    config = ConfigDict({"task": "segmentation", "seed": 0, "model": {"norm_group": 2}})
+    measure = jax.pmap(
+        partial(precise_norm.measure_step, model=model, config=config),
+        axis_name="batch",
+        in_axes=(None, 0, None),
+    )
+    found = measure(variables, images, np.int32(0))["norm"]
+    for device in range(8):
+        for name, wanted in (("mean", pixels), ("var", pixels**2)):
+            np.testing.assert_allclose(
+                found[name][device], wanted.mean((0, 1, 2, 3)), rtol=1e-5, atol=1e-6
+            )
+
+
 def test_benchmarks_count_by_their_own_rules():
     assert rules.benchmark_scores("ade20k", 0.4, 0.8) == {
         "final_score": pytest.approx(0.6)
@@ -206,6 +236,6 @@ def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
         run_lib, "evaluate_run", lambda run, selection: given.append(selection)
     )
     # Too late for it here: other tests have used JAX.
-    monkeypatch.setattr(eval_cli.cli, "join_processes", lambda values: None)
+    monkeypatch.setattr(cli, "join_processes", lambda values: None)
     eval_cli.main(["eval.py", "--workdir=a", "--data_dir=b", "--small_object_px=9"])
     assert given[0].fields == {"data.data_dir": "b", "eval.small_object_px": 9}

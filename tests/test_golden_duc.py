@@ -116,6 +116,15 @@ def test_params_file(params_file):
     jax.tree.map(np.testing.assert_array_equal, converted, variables)
 
 
+def test_training_starts_from_it(params_file):
+    reference, m, variables, path = params_file
+    zeros = jax.tree.map(np.zeros_like, variables)
+    started, lines = torch_weights.initialise(zeros, path, m)
+    jax.tree.map(np.testing.assert_array_equal, started, variables)
+    count = len(jax.tree.leaves(variables["params"]["head"]))
+    assert lines[2:] == [f"head: took {count} of {count} arrays"]
+
+
 IMPORT_CONFIG = """
 from encnet_jax.config import defaults
 

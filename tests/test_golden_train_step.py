@@ -7,6 +7,7 @@ import pytest
 import reference_models
 
 from encnet_jax import losses, models, torch_weights
+from encnet_jax.labels import IGNORE_LABEL
 
 pytestmark = pytest.mark.golden
 
@@ -42,7 +43,7 @@ def step(reference_dir):
     images, labels = seeded.seeded_training_batch(
         size["height"], size["width"], num_classes, size["seed"]
     )
-    labels = np.where(labels < 0, losses.IGNORE_LABEL, labels).astype(np.uint8)
+    labels = np.where(labels < 0, IGNORE_LABEL, labels).astype(np.uint8)
     model = models.build(m, num_classes)
 
     def loss_fn(params, batch_stats, images, labels):

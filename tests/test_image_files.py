@@ -130,7 +130,7 @@ def no_split(root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (empty_class, r"train/yellow: no images; wanted \.jpg"),
+        (empty_class, r"train/yellow: no images; wanted some"),
         (one_class, "one class folder alone, 'red'; wanted two or more classes"),
         (other_class, "train has the class 'red' and val lacks it"),
         (no_split, "val: no such folder; wanted one that holds a folder"),
@@ -146,24 +146,21 @@ def corrupt(path):
     path.write_bytes(path.read_bytes()[:200])
 
 
-def cmyk(path):
-    Image.open(path).convert("CMYK").save(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (corrupt, "2.jpg: cannot be decoded"),
-        (cmyk, "2.jpg: has CMYK colours; wanted RGB or grey"),
-    ],
-)
-def test_broken_images(root, change, message, capsys):
-    change(root / "train" / "green" / "2.jpg")
-    with pytest.raises(UserError, match=message):
+def test_broken_images(root, capsys):
+    corrupt(root / "train" / "green" / "2.jpg")
+    with pytest.raises(UserError, match="2.jpg"):
         batches(open_dataset(data_of(root)), 2)
     batches(open_dataset(data_of(root, max_unreadable_share=0.1)), 2)
     printed = capsys.readouterr().err
     assert "unreadable, skipped (1)" in printed and printed.count("\n") == 1
+
+
+def test_printers_colours_become_red_green_and_blue(root):
+    path = root / "train" / "green" / "2.jpg"
+    Image.open(path).convert("CMYK").save(path, quality=95)
+    example = open_dataset(data_of(root)).source.example("train", 6)
+    assert example.name == "green/2.jpg"
+    assert np.abs(example.image.astype(int) - COLOURS["green"]).max() < 12
 
 
 def test_crops_must_fit_what_is_scored(root):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encnet_jax.losses import IGNORE_LABEL, PixelOptions, segmentation_loss
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses import PixelOptions, segmentation_loss
 from encnet_jax.losses.hard_pixels import hard_labels
 
 CLASSES = 7

@@ -1,11 +1,11 @@
-"""Batch norm over eight devices equals one device with the whole batch."""
+"""Batch norm over groups of devices equals one device with the group's images."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encnet_jax.models.norm import SyncBatchNorm
+from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm, device_groups
 
 DEVICES = 8
 
@@ -51,6 +51,50 @@ def test_eight_devices_equal_one(feature_axis):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
     # One collective forward, one backward, one for each of the two parameters.
     assert step.lower(variables, *split).as_text().count("all_reduce") == 4
+
+
+@pytest.mark.parametrize("group", [1, 2, 4, 8, 0])
+def test_a_group_equals_one_device_with_its_images(group):
+    rng = np.random.default_rng(0)
+    # Every image has its own mean, so that each grouping has its own statistics.
+    x = rng.normal(rng.normal(0, 3, (16, 1, 1)), 2, (16, 6, 4)).astype(np.float32)
+    weights = rng.standard_normal(x.shape).astype(np.float32)
+    alone = SyncBatchNorm()
+    variables = alone.init(jax.random.key(0), x, True)
+    images = 2 * (group or DEVICES)
+    expected = [
+        outputs_and_gradients(
+            alone, variables, x[i : i + images], weights[i : i + images]
+        )
+        for i in range(0, 16, images)
+    ]
+
+    def on_device(variables, x, weights):
+        layer = SyncBatchNorm(GroupedAxis("batch", group))
+        return outputs_and_gradients(layer, variables, x, weights)
+
+    split = [a.reshape(DEVICES, -1, *a.shape[1:]) for a in (x, weights)]
+    step = jax.pmap(on_device, "batch", in_axes=(None, 0, 0))
+    y, stats, params, dx = step(variables, *split)
+    close = {"rtol": 2e-5, "atol": 2e-5}
+    for index, (y_one, stats_one, params_one, dx_one) in enumerate(expected):
+        rows = slice(index * images // 2, (index + 1) * images // 2)
+        np.testing.assert_allclose(y[rows].reshape(y_one.shape), y_one, **close)
+        np.testing.assert_allclose(dx[rows].reshape(dx_one.shape), dx_one, **close)
+        for name, each in stats_one.items():
+            np.testing.assert_allclose(stats[name][rows.start], each, **close)
+        for name, each in params_one.items():
+            np.testing.assert_allclose(params[name][rows].sum(0), each, **close)
+    text = step.lower(variables, *split).as_text()
+    assert text.count("all_reduce") == (0 if group == 1 else 2)
+
+
+def test_groups_are_neighbours_and_must_divide():
+    assert device_groups(8, 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert device_groups(8, 8) is None and device_groups(8, 0) is None
+    for wrong in (3, 16, -1):
+        with pytest.raises(ValueError, match=f"groups of {wrong}"):
+            device_groups(8, wrong)
 
 
 def test_values_and_biased_running_variance():

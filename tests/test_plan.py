@@ -14,7 +14,7 @@ from processes import PROJECT
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 from encnet_jax.plan import __main__ as plan_main
-from encnet_jax.plan import chips, compile
+from encnet_jax.plan import chips, compile, compiled_text
 
 COST = compile.Cost(
     images=2,
@@ -37,7 +37,7 @@ def test_all_reduces_are_counted_and_weighed():
   %done = f32[7]{0} all-reduce-done(%start)
   %add = f32[9]{0} add(%all-reduce.1, %y)
 """
-    assert compile.all_reduce_sizes(text) == [512, 40 + 30 + 4, 28]
+    assert compiled_text.all_reduce_sizes(text) == [512, 40 + 30 + 4, 28]
 
 
 def test_cycles_of_a_loop_count_every_time():
@@ -50,7 +50,7 @@ ENTRY %main.2 (p: f32[9]) -> f32[9] {
   %w = (s32[]) while(%t), condition=%condition.3, body=%body.1, metadata={}
 }
 """
-    assert compile.estimated_cycles(text, loop_trips=8) == 807
+    assert compiled_text.estimated_cycles(text, loop_trips=8) == 807
 
 
 def speed(accumulate=1, flops_per_s=200e12, bytes_per_s=800e9):

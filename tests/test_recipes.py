@@ -113,6 +113,7 @@ CITYSCAPES = {
     "eval.flip": True,
 }
 DUC_HEAD = {
+    "model.mask_padding": False,
     "model.name": "duc",
     "model.duc.cell": 2,
     "model.duc.rates": (6, 12, 18, 24),

@@ -13,7 +13,7 @@ HOLES = ",".join("2" * 23) + "/4,4,4"
 def test_the_table_has_the_known_numbers(capsys, tmp_path):
     output = tmp_path / "new" / "gridding.png"
     dilations = ["hdc_bigger", "plain", HOLES]
-    gridding.main(["gridding", "--dilation", *dilations, "--output", str(output)])
+    gridding.main(["gridding", *dilations, "--output", str(output)])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1:4] == [
         ["hdc_bigger", "249", "1.000", "1.11", "1", "3"],
@@ -28,7 +28,7 @@ def test_the_table_has_the_known_numbers(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dilation", "1,2/3"], "lists 2 and 1 rates"),
+        (["1,2/3"], "lists 2 and 1 rates"),
         (["--backbone", "vgg16"], "--backbone is 'vgg16', wanted one of: tiny"),
     ],
 )

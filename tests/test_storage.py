@@ -15,15 +15,14 @@ from joined_tasks import settings
 from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.checkpoints import integrity, read
-from encnet_jax.data import arrays, catalogue, open_dataset
+from encnet_jax.data import catalogue, npz, open_dataset
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.export_images import export_images
-from encnet_jax.data.prepare import builders
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.errors import UserError
-from encnet_jax.evaluate import predict as predict_lib
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate import submission, tables
+from encnet_jax.inference import files
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.report import events, figures
 from encnet_jax.train import loop
@@ -87,7 +86,7 @@ def test_arrays_are_read_from_a_bucket(bucket):
     shard.parent.mkdir(parents=True)
     with shard.open("wb") as file:
         np.savez(file, val_images=images, val_labels=np.zeros((2, 4, 4), np.uint8))
-    source = arrays.NpzSource(info, f"{bucket}/data")
+    source = npz.NpzSource(info, f"{bucket}/data")
     assert source.sizes() == {"val": 2}
     np.testing.assert_array_equal(source.example("val", 1).image, images[1])
 
@@ -132,7 +131,7 @@ def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_p
     count = export_images(config.data, split="val", count=9, output=f"{bucket}/out")
     names = {path.name for path in (bucket / "out/labels").iterdir()}
     assert (count, names) == (2, {"a.png", "b.png"})
-    found = predict_lib.list_images(bucket / "out/images")
+    found = files.list_images(bucket / "out/images")
     assert [path.name for path in found] == ["a.png", "b.png"]
 
 
@@ -142,9 +141,8 @@ def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_p
         lambda path: prepare("camvid", source=None, data_dir=path),
         lambda path: export_arrays("camvid", data_dir=path),
         lambda path: submission.find("ade20k", f"{path}/a.zip"),
-        lambda path: builders.prepared(catalogue.named_info("scenes"), path),
     ],
-    ids=["prepare", "export_arrays", "submission", "scenes"],
+    ids=["prepare", "export_arrays", "submission"],
 )
 def test_what_is_written_on_disks_only_says_so(write, bucket, server):
     with pytest.raises(UserError, match=f"is {bucket}.*, wanted a place on a disk"):
@@ -161,7 +159,7 @@ def test_a_bucket_that_is_not_there_is_named(server):
         with workdir_lib.locked("gs://nobucket/a"):
             pass
     for write in (
-        lambda path: predict_lib.predict_files("runs/a", "images", path),
+        lambda path: files.prepare("images", path),
         lambda path: export_images(config.data, split="val", count=1, output=path),
         lambda path: figures.save(None, f"{path}/a.png", dpi=1),
     ):
@@ -175,7 +173,7 @@ def test_a_bucket_that_is_not_there_is_named(server):
 @pytest.mark.parametrize("path", ["nowhere://bucket/a", "az://bucket/a"])
 def test_stores_out_of_reach_are_named(path):
     with pytest.raises(UserError, match=f"{path} cannot be reached .*pip install"):
-        storage.check(path)
+        storage.check_reachable(path)
     with pytest.raises(UserError, match="cannot be reached"):
         with workdir_lib.locked(path):
             pass

@@ -20,7 +20,7 @@ WEIGHTS = {
 @pytest.fixture
 def torch():
     return pytest.importorskip(
-        "torch", reason="PyTorch is an extra: requirements-torch.txt"
+        "torch", reason="PyTorch is an extra: requirements/torch.txt"
     )
 
 
@@ -102,9 +102,9 @@ def test_without_pytorch_its_files_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     path = tmp_path / "weights.pth"
     path.write_bytes(b"anything")
-    with pytest.raises(UserError, match="install requirements-torch.txt"):
+    with pytest.raises(UserError, match="install requirements/torch.txt"):
         read_state_dict(path)
-    with pytest.raises(UserError, match="install requirements-torch.txt"):
+    with pytest.raises(UserError, match="install requirements/torch.txt"):
         write_state_dict(tmp_path / "out.pth", WEIGHTS)
     assert [p.name for p in tmp_path.iterdir()] == ["weights.pth"]
 

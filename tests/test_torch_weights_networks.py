@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference_models
 
-pytest.importorskip("torch", reason="PyTorch is an extra: requirements-torch.txt")
+pytest.importorskip("torch", reason="PyTorch is an extra: requirements/torch.txt")
 
 import torch  # noqa: E402
 

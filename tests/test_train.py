@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from functools import partial
 
 import jax
@@ -18,7 +19,7 @@ from encnet_jax.errors import NotFiniteError, UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.pods import parallel
 from encnet_jax.report import events
-from encnet_jax.train import initialise, loop, scalars
+from encnet_jax.train import initialise, loop, scalars, starts
 from encnet_jax.train.assemble import assemble
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.scalars import fetch
@@ -78,6 +79,50 @@ def test_two_collectives_for_each_batch_norm(eight_devices):
     norms = sum(1 for path, _ in leaves if path[-1].key == "scale")
     # Besides: the gradients with the metrics, the counts of valid pixels and images.
     assert text.count("all_reduce") == 2 * norms + 1 + 1
+
+
+def test_groups_average_what_their_batch_norms_saw():
+    fields = {"model.dropout": 0.0, "model.norm_group": 2}
+    config, parts = prepare("batch", **fields)
+    step = parallel_step(parts.model, parts.tx, parts.task, config)
+    batch, state = random_batch(8), parts.state
+    start, sharded = parallel.replicate(state), parallel.shard(batch)
+    text = step.lower(start, sharded).as_text()
+    pairs = "dense<[[0, 1], [2, 3], [4, 5], [6, 7]]>"
+    leaves = jax.tree_util.tree_leaves_with_path(state.params)
+    norms = sum(1 for path, _ in leaves if path[-1].key == "scale")
+    assert text.count("all_reduce") == 2 * norms + 1 + 1
+    assert text.count(pairs) == 2 * norms
+
+    _, alone = prepare(None, **fields)
+
+    @jax.jit
+    def statistics(images):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        _, updates = alone.model.apply(
+            variables,
+            parts.task.normalise(images),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return updates["batch_stats"]
+
+    seen = [statistics(batch["image"][i : i + 2]) for i in range(0, 8, 2)]
+    expected = jax.tree.map(lambda *each: sum(each) / 4, *seen)
+    after, _ = step(start, sharded)
+    ours = jax.tree_util.tree_leaves_with_path(after.batch_stats)
+    for (path, values), wanted in zip(ours, jax.tree.leaves(expected), strict=True):
+        for shard in values.addressable_shards:
+            np.testing.assert_allclose(
+                shard.data, wanted, rtol=1e-3, atol=1e-4, err_msg=str(path)
+            )
+
+
+def test_a_group_that_does_not_divide_is_one_line(tmp_path):
+    config = smoke_config(**{"model.norm_group": 3})
+    with pytest.raises(UserError, match="0 .all. or one of 1, 2, 4, 8"):
+        loop.train(config, str(tmp_path / "run"))
 
 
 def test_buckets_hold_neighbours_up_to_a_size():
@@ -147,10 +192,12 @@ def test_accumulated_parts_equal_their_mean_gradient():
 
 
 def test_loss_falls_on_a_repeated_batch_and_ema_follows():
-    config, parts = prepare(None, **{"optim.ema_decay": 0.5, "optim.base_lr": 0.05})
+    fields = {"optim.ema_decay": 0.5, "train.total_steps": 30}
+    config, parts = prepare(None, **fields)
     step, state = on_one_device(config, parts), parts.state
     losses, batch = [], random_batch(4)
-    for _ in range(8):
+    batch["label"][:, :16], batch["label"][:, 16:] = 1, 3  # What can be learned.
+    for _ in range(24):
         before = state
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss_pixel"]))
@@ -183,6 +230,16 @@ def signal_at(monkeypatch):
     return arrange
 
 
+def check_times(workdir, wall_s):
+    """Both starts are there, nothing was lost, the second one's parts are its time."""
+    first, second = starts.read(workdir)
+    assert (first.from_step, first.to_step) == (0, 10)
+    assert (second.from_step, second.to_step, second.lost_s) == (10, 20, 0)
+    assert sum(second.seconds.values()) == pytest.approx(wall_s, rel=0.01, abs=0.1)
+    for part in ("start-up", "compiling", "steps", "evaluation", "checkpoints"):
+        assert second.seconds[part] > 0
+
+
 def test_restart_changes_no_bit(tmp_path, signal_at):
     """20 steps equal 10, a stop, a restart, and 10 more."""
     config = smoke_config(**{"train.total_steps": 20})
@@ -191,7 +248,9 @@ def test_restart_changes_no_bit(tmp_path, signal_at):
     signal_at(10, signal.SIGTERM)
     loop.train(config, broken)
     assert read.find_step(broken) == 10
+    began = time.monotonic()
     loop.train(config, broken)
+    check_times(broken, time.monotonic() - began)
     assert read.find_step(broken) == 20
     for a, b in zip(variables_of(straight), variables_of(broken), strict=True):
         np.testing.assert_array_equal(a, b)

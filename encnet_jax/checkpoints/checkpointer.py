@@ -26,7 +26,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import integrity
 from encnet_jax.checkpoints import manager as manager_lib
 from encnet_jax.errors import DISK_FULL, DiskFullError, UserError
-from encnet_jax.pods import distributed
+from encnet_jax.pods import distributed, parallel
 from encnet_jax.train_state import TrainState
 
 
@@ -117,8 +117,11 @@ class Checkpointer:
             )
 
     def restore(self, state: TrainState) -> TrainState:
-        """Returns the newest checkpoint's state, laid out on devices as `state` is."""
-        local = jax.tree.leaves(state)[0].sharding
+        """Returns the newest checkpoint's state, replicated on the local devices.
+
+        Args:
+            state: the structure, shapes and types; no array is needed.
+        """
         wanted = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_everywhere()),
             state,
@@ -131,7 +134,7 @@ class Checkpointer:
             ),
         )
         state = TrainState(**restored["variables"], **restored["training"])
-        return _lay_out(state, local)
+        return _lay_out(state, parallel.replicated())
 
     def saved_config(self) -> ConfigDict:
         """Returns the configuration kept in the newest checkpoint."""
@@ -143,8 +146,17 @@ class Checkpointer:
         metrics = None if step is None else self._manager.metrics(step)
         return None if not metrics else metrics[manager_lib.SCORE]
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Waits for writes under way.
+
+        Raises:
+            DiskFullError: one failed.
+        """
+        with self._full_disk_named():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits for writes under way, and ends what they run in.
 
         Raises:
             DiskFullError: one failed.

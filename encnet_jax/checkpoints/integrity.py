@@ -1,6 +1,7 @@
 """Checksums in a checkpoint: Orbax notices missing files, but takes flipped bytes."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -33,6 +34,8 @@ def find_damage(folder: epath.Path) -> str | None:
         return f"{NAME} is missing"
     except ValueError:
         return f"{NAME} cannot be read"
+    if not _is_list_of_files(files):
+        return f"{NAME} lists no files"
     for name, (size, digest) in files.items():
         path = folder / name
         if not path.exists():
@@ -42,6 +45,13 @@ def find_damage(folder: epath.Path) -> str | None:
         if _sha256(path) != digest:
             return f"{name} has changed since it was written"
     return None
+
+
+def _is_list_of_files(value) -> bool:
+    if not isinstance(value, dict) or not value:
+        return False
+    pairs = [x for x in value.values() if isinstance(x, list) and len(x) == 2]
+    return len(pairs) == len(value)
 
 
 def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Path]]:
@@ -85,6 +95,8 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
 def set_aside_damaged(folder: epath.Path) -> None:
     """Renames checkpoints newer than the newest whole one to STEP.damaged, and says so.
 
+    A step that was damaged before becomes STEP.damaged-2, and so on.
+
     Raises:
         UserError: there are checkpoints, but none is whole; nothing is renamed.
     """
@@ -97,7 +109,12 @@ def set_aside_damaged(folder: epath.Path) -> None:
     if damaged:
         print(f"skipped damaged checkpoints: {describe(damaged)}; going on from {step}")
     for name in map(str, damaged):
-        (folder / name).rename(folder / f"{name}.damaged")
+        (folder / name).rename(_free_name(folder, f"{name}.damaged"))
+
+
+def _free_name(folder: epath.Path, name: str) -> epath.Path:
+    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    return next(path for path in map(folder.__truediv__, names) if not path.exists())
 
 
 def describe(damaged: dict[int, str]) -> str:

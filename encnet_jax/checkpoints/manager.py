@@ -1,7 +1,6 @@
 """Orbax's manager of a run's checkpoints, set up our way."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 
 import orbax.checkpoint as ocp
@@ -32,8 +31,6 @@ def open_manager(
         item_handlers: by item name; None lets the first save or restore decide.
         options: further ones of CheckpointManagerOptions.
     """
-    # Orbax reports every file it touches, and every error before it raises it.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
     folder = folder_of(workdir)
     seal = ocp.AsyncOptions(post_finalization_callback=lambda: _seal(folder))
     return _Manager(
@@ -52,7 +49,7 @@ def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
     Raises:
         UserError: there are none.
     """
-    storage.check(workdir)
+    storage.check_reachable(workdir)
     if not folder_of(workdir).exists():
         raise UserError(
             f"no checkpoints in {workdir}: train first, or name its --workdir"
@@ -93,6 +90,10 @@ class _Manager(ocp.CheckpointManager):
 
 
 def _seal(folder: epath.Path) -> None:
-    """Seals the one checkpoint under way, all written, before Orbax renames it."""
-    (path,) = (path for path in folder.iterdir() if ocp.utils.is_tmp_checkpoint(path))
-    integrity.seal(path)
+    """Seals what is under way, all written, before Orbax renames it.
+
+    There is one, unless what a killed save left could not be removed.
+    """
+    for path in folder.iterdir():
+        if ocp.utils.is_tmp_checkpoint(path):
+            integrity.seal(path)

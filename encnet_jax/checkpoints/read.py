@@ -1,16 +1,20 @@
 """Checkpoints by step: finding them, reading and writing what evaluation needs."""
 
 import json
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import integrity
 from encnet_jax.checkpoints import manager as manager_lib
 from encnet_jax.errors import UserError
+
+_ATTEMPTS = 4  # To read a checkpoint beside a run that removes old ones.
 
 
 def find_step(workdir: str, step: int | str | None = None) -> int:
@@ -30,7 +34,10 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
         if damaged and jax.process_index() == 0:
             print(f"skipped damaged checkpoints: {integrity.describe(damaged)}")
         if found is None:
-            raise UserError(f"no checkpoint in {folder} is whole: train further")
+            raise UserError(
+                f"no checkpoint in {folder} is whole"
+                f" ({integrity.describe(damaged)}); restore one from a copy"
+            )
         return found
     found = best if step == "best" else step
     if found not in steps:
@@ -39,28 +46,68 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
     if damage:
         raise UserError(
             f"checkpoint {found} in {workdir} is damaged: {damage}; choose one of:"
-            f" {steps}"
+            f" {[other for other in steps if other != found] or 'none is left'}"
         )
     return found
 
 
-def restore_variables(
-    workdir: str, step: int | str | None = None
-) -> tuple[dict, ConfigDict]:
+class Restored(NamedTuple):
+    """What evaluation needs of a run.
+
+    Attributes:
+        variables: {'params', 'batch_stats'} of NumPy arrays, averaged weights where
+            they were kept.
+        config: the resolved configuration.
+        step: of the checkpoint.
+    """
+
+    variables: dict
+    config: ConfigDict
+    step: int
+
+
+def restore(workdir: str, step: int | str | None = None) -> Restored:
     """Reads what evaluation needs, on whatever devices there are.
+
+    A training that goes on in the workdir may remove a checkpoint while it is read:
+    then the choice is made again, a few times.
 
     Args:
         workdir: of a run.
         step: a step, 'best', or None for the newest.
 
-    Returns:
-        ({'params', 'batch_stats'} of NumPy arrays, averaged weights where they were
-        kept; the resolved configuration).
-
     Raises:
-        UserError: no such checkpoint.
+        UserError: no such checkpoint, one that is damaged, or weights that are NaN or
+            infinite.
     """
-    step = find_step(workdir, step)
+    folder = manager_lib.folder_of(workdir)
+    for _ in range(_ATTEMPTS):
+        before = _names(folder)
+        try:
+            return _restored(workdir, find_step(workdir, step))
+        # A file that disappears is an error of another kind in every library.
+        except Exception:
+            if _names(folder) == before:
+                raise
+    raise UserError(
+        f"checkpoints in {folder} were replaced {_ATTEMPTS} times while they were read;"
+        " wait for the training, or save less often (train.checkpoint_every_steps)"
+    )
+
+
+def restore_variables(
+    workdir: str, step: int | str | None = None
+) -> tuple[dict, ConfigDict]:
+    """Returns the variables and the configuration of `restore`."""
+    restored = restore(workdir, step)
+    return restored.variables, restored.config
+
+
+def _names(folder: epath.Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def _restored(workdir: str, step: int) -> Restored:
     with manager_lib.reader(workdir) as manager:
         metadata = manager.item_metadata(step)["variables"].tree
         as_numpy = jax.tree.map(
@@ -74,18 +121,38 @@ def restore_variables(
         )["variables"]
         config = manager_lib.read_config(manager, step)
     params = saved["params"] if saved.get("ema_params") is None else saved["ema_params"]
-    return {"params": params, "batch_stats": saved["batch_stats"]}, config
+    variables = {"params": params, "batch_stats": saved["batch_stats"]}
+    _check_finite(variables, f"checkpoint {step} in {workdir}")
+    return Restored(variables, config, step)
+
+
+def _check_finite(variables: dict, where: str) -> None:
+    for path, array in jax.tree_util.tree_leaves_with_path(variables):
+        wrong = np.count_nonzero(~np.isfinite(array))
+        if wrong:
+            raise UserError(
+                f"{where}: {wrong} of {array.size} numbers of"
+                f" {'/'.join(key.key for key in path)} are NaN or infinite, and so"
+                " would be its scores; choose another --checkpoint"
+            )
 
 
 def save_variables(workdir: str, variables: dict, config) -> None:
     """Writes a checkpoint at step 0 that evaluation takes, for converted weights.
 
     Raises:
-        UserError: the workdir has checkpoints already.
+        UserError: the workdir has checkpoints already, perhaps damaged ones, or is that
+            of a run that has not saved any yet.
     """
-    manager = manager_lib.open_manager(workdir)
+    for name in ("config.json", "report.json"):
+        if (epath.Path(workdir) / name).exists():
+            raise UserError(
+                f"{workdir} is the workdir of a run ({name}): choose another --workdir"
+            )
+    # What a killed save left half-written would be in the way of this one.
+    manager = manager_lib.open_manager(workdir, cleanup_tmp_directories=True)
     try:
-        if manager.latest_step() is not None:
+        if any(name[0].isdecimal() for name in _names(manager_lib.folder_of(workdir))):
             raise UserError(
                 f"{workdir} has checkpoints already: choose another --workdir"
             )

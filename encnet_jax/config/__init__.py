@@ -7,94 +7,10 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from encnet_jax.config import defaults
-from encnet_jax.config.architectures import ARCHITECTURES, decided_fields
-from encnet_jax.config.training import check_training
-from encnet_jax.config.upsampling import check_upsampling
+from encnet_jax.config import defaults, ranges
+from encnet_jax.config.architectures import decided_fields
 from encnet_jax.errors import UserError
-from encnet_jax.models import HEADS
-from encnet_jax.models.cifar import CLASSIFIERS
-from encnet_jax.models.piecewise_crf import FEATURES, PAIRWISE
-from encnet_jax.models.resnet import BACKBONES
-from encnet_jax.preprocess import PIXELS
-from encnet_jax.scoring.protocols import PROTOCOLS
 
-_ALLOWED = {
-    "task": ("segmentation", "classification"),
-    "architecture": tuple(ARCHITECTURES),
-    "data.reader": ("tfds", "arrays"),
-    "data.augment.scale_relative_to": ("image", "short_side", "long_side"),
-    "model.backbone": tuple(BACKBONES),
-    "model.stem": ("deep", "conv7"),
-    "model.output_stride": (8, 16, 32),
-    "model.dtype": ("float32", "bfloat16"),
-    "model.code_pooling": ("sum", "mean"),
-    "model.gate": ("scale", "residual"),
-    "model.aux": ("context", "fcn", "none"),
-    "model.block": ("paper", "authors"),
-    "model.pixels": tuple(PIXELS),
-    "model.crf.features": tuple(FEATURES),
-    "model.crf.pairwise": tuple(PAIRWISE),
-    "loss.class_weighting": ("", "median_frequency", "inverse_sqrt"),
-    "loss.labels": ("upsampled", "thinned"),
-    "optim.name": ("sgd", "adamw"),
-    "optim.schedule": ("poly", "cosine", "halving"),
-    "train.freeze": ("", "backbone"),
-    "eval.refine": ("none", "dense"),
-    "eval.protocol": PROTOCOLS,
-    "train.val_protocol": PROTOCOLS,
-    "eval.upsampled": ("logits", "probabilities"),
-    "eval.absent_classes": ("zero", "skip"),
-}
-_ALLOWED_IN_TASK = {
-    "segmentation": {
-        "model.name": HEADS,
-        "model.draw_smoothing": (False,),
-        "model.block": ("paper",),
-        "data.keep_last_batch": (False,),
-    },
-    "classification": {
-        "model.name": (*CLASSIFIERS, "backbone"),
-        "train.num_pictures": (0,),
-        "eval.protocol": ("single",),
-        "train.val_protocol": ("single",),
-        "eval.small_object_px": (0,),
-        "eval.refine": ("none",),
-    },
-}
-_POSITIVE = (
-    "data.crop_size",
-    "data.input_scale",
-    "loss.row_blocks",
-    "model.width",
-    "model.norm_epsilon",
-    "model.crf.hidden_channels",
-    "model.crf.max_score_mib",
-    "optim.base_lr",
-    "optim.lr_batch_size",
-    "optim.halving_parts",
-    "train.batch_size",
-    "train.accumulate",
-    "train.log_every_steps",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "eval.bucket",
-    "eval.base_size",
-    "eval.crop_size",
-    "eval.batch_size",
-    "eval.dense.bilateral_px",
-    "eval.dense.bilateral_levels",
-    "eval.dense.spatial_px",
-    "eval.dense.radius",
-)
-_NOT_NEGATIVE = (
-    "loss.unary_weight",
-    "loss.pairwise_weight",
-    "model.crf.num_updates",
-    "eval.dense.bilateral_weight",
-    "eval.dense.spatial_weight",
-    "eval.dense.iterations",
-)
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
 # Fields a run may change between starts: they alter neither the weights nor their
 # order.
@@ -102,6 +18,7 @@ FREE_FIELDS = (
     "eval.",
     "data.data_dir",
     "data.max_unreadable_share",
+    "data.max_megapixels",
     "data.on_device",
     "init_from",
     "init_skip",
@@ -111,6 +28,7 @@ FREE_FIELDS = (
     "train.log_every_steps",
     "train.max_minutes",
     "train.eval_every_epochs",
+    "train.checkpoint_every_minutes",
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.num_pictures",
@@ -170,9 +88,13 @@ def resolve(
         UserError: a value is not allowed, or the data set is smaller than a batch.
     """
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()
-    _check_allowed(config, {"architecture": _ALLOWED["architecture"]})
+    ranges.check_fields(dict(_flatten(config.to_dict(), "")), ranges.ALLOWED)
     _fill(config)
-    _check(config)
+    ranges.check(dict(_flatten(config.to_dict(), "")))
+    # Imported late: it knows the networks, and so loads JAX.
+    from encnet_jax.config.upsampling import check_upsampling
+
+    check_upsampling(config)
     if num_examples is not None:
         _count_steps(config, num_examples)
     return ml_collections.FrozenConfigDict(config)
@@ -195,59 +117,13 @@ def _fill(config) -> None:
         config.optim.frozen = (*frozen, freeze)
 
 
-def _check(config) -> None:
-    """Raises UserError for the first value that is not allowed."""
-    _check_allowed(config, _ALLOWED)
-    _check_allowed(config, _ALLOWED_IN_TASK[config.task])
-    for field in _POSITIVE:
-        if not get(config, field) > 0:
-            raise UserError(f"{field} is {get(config, field)}, wanted more than 0")
-    for field in _NOT_NEGATIVE:
-        if get(config, field) < 0:
-            raise UserError(f"{field} is {get(config, field)}, wanted 0 or more")
-    if not 0 < config.model.crf.box <= 1:
-        raise UserError(
-            f"model.crf.box is {config.model.crf.box}, wanted a share of the map's"
-            " short side: above 0, at most 1"
-        )
-    if config.model.name == "piecewise_crf" and config.model.aux != "none":
-        raise UserError(
-            f"model.aux is {config.model.aux!r}, and a piecewise_crf has no auxiliary"
-            " head: wanted 'none'"
-        )
-    if config.model.name == "piecewise_crf" and config.model.mask_padding:
-        raise UserError(
-            "model.mask_padding is True, and a piecewise_crf sees all of a canvas:"
-            " wanted False"
-        )
-    check_training(config)
-    scales = tuple(config.eval.scales)
-    if not scales or not all(isinstance(s, (int, float)) and s > 0 for s in scales):
-        raise UserError(f"eval.scales is {scales}, wanted one or more numbers above 0")
-    if config.model.lateral and config.model.output_stride != 8:
-        raise UserError(
-            "model.lateral joins stages of one size, and model.output_stride is"
-            f" {config.model.output_stride}: wanted 8"
-        )
-    check_upsampling(config)
-    if config.model.block == "authors" and config.model.name == "se_resnet":
-        raise UserError(
-            "model.block is 'authors', and their code has no SE-ResNet: wanted"
-            " model.block='paper', or model.name one of resnet, encnet"
-        )
-    if config.train.batch_size % config.train.accumulate:
-        raise UserError(
-            f"train.batch_size {config.train.batch_size} does not divide into"
-            f" train.accumulate {config.train.accumulate} equal parts"
-        )
-
-
 def _count_steps(config, num_examples: int) -> None:
     """Derives total_steps from epochs, or epochs from total_steps."""
     train, steps = config.train, steps_per_epoch(config, num_examples)
     if train.total_steps > 0:
         train.epochs = train.total_steps / steps
     else:
+        ranges.check_total_steps(train.epochs * steps, train.epochs)
         train.total_steps = max(1, round(train.epochs * steps))
 
 
@@ -268,14 +144,6 @@ def steps_per_epoch(config, num_examples: int) -> int:
             f" {config.train.batch_size}: lower train.batch_size"
         )
     return whole + (config.data.keep_last_batch and left > 0)
-
-
-def _check_allowed(config, allowed: dict[str, tuple]) -> None:
-    for field, values in allowed.items():
-        value = get(config, field)
-        if value not in values:
-            choices = ", ".join(map(str, values))
-            raise UserError(f"{field} is {value!r}, wanted one of: {choices}")
 
 
 def get(config, field: str):
@@ -340,15 +208,46 @@ def _flatten(node: dict, prefix: str) -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
+def differences(config) -> list[str]:
+    """Lists the fields of a resolved configuration that differ from the defaults.
+
+    Returns:
+        Lines 'field = value (default: value)', in the order of the names. The defaults
+        are resolved too, so that a field left open is not listed.
+    """
+    default = flatten(resolve(defaults.get_config()))
+    return [
+        f"{field} = {value!r} (default: {default.get(field)!r})"
+        for field, value in flatten(config).items()
+        if value != default.get(field)
+    ]
+
+
 def first_difference(old, new) -> str | None:
     """Names the first field in which two configurations differ for good, or None.
 
     Fields of FREE_FIELDS may differ. Those that others follow from come first: a
-    changed model is told as such, not by one of its widths.
+    changed model is reported as such, not as one of its widths.
     """
     old, new = flatten(old), flatten(new)
     fields = sorted(old.keys() | new.keys(), key=lambda x: (x not in _DECISIVE, x))
     for field in fields:
         if not field.startswith(FREE_FIELDS) and old.get(field) != new.get(field):
+            if field in ("train.epochs", "train.total_steps"):
+                return _other_length(old, new)
             return f"{field} was {old.get(field)!r} and is now {new.get(field)!r}"
     return None
+
+
+def _other_length(old: dict, new: dict) -> str:
+    """Says what changed the length of a run: the flags, or the number of images."""
+    (epochs, now_epochs), (steps, now_steps) = (
+        (old[field], new[field]) for field in ("train.epochs", "train.total_steps")
+    )
+    if epochs != now_epochs and steps != now_steps:
+        return f"train.epochs was {epochs} and is now {now_epochs}"
+    then, now = (round(x["train.total_steps"] / x["train.epochs"]) for x in (old, new))
+    return (
+        f"{steps} steps were {epochs:g} epochs of {then} batches, and {now_steps} are"
+        f" now {now_epochs:g} epochs of {now}: training images were added or removed"
+    )

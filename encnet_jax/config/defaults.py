@@ -43,6 +43,11 @@ def _data() -> ml_collections.ConfigDict:
     data.max_unreadable_share = (
         0.0  # Of the training images; more of them stop the run.
     )
+    # Millions of pixels; a larger image is refused before it is decoded.
+    data.max_megapixels = 200.0
+    # Grey images of more than 8 bits: the values that are black and white, such as
+    # (0, 65535). Empty: such images are refused.
+    data.value_range = ()
     data.crop_size = 480  # Pixels; training crops are squares of this side.
     # Classification: keep the set on the devices, augment there.
     data.on_device = False
@@ -112,6 +117,8 @@ def _model() -> ml_collections.ConfigDict:
     model.block = "paper"
     model.se_loss = True  # Class-presence branch.
     model.dropout = 0.1  # Probability of dropping an input of the last convolution.
+    # Devices that share batch-norm statistics, neighbours of a slice; 0: all of them.
+    model.norm_group = 0
     # Recompute residual blocks in the backward pass to save memory.
     model.remat = False
     # Compute type: 'float32' or 'bfloat16'; parameters stay float32.
@@ -242,6 +249,8 @@ def _train() -> ml_collections.ConfigDict:
     train.log_every_steps = 50
     train.eval_every_epochs = 1.0  # 0: only at the end.
     train.checkpoint_every_steps = 1000
+    # Also so long after the last one, at a step that is logged; 0: steps alone decide.
+    train.checkpoint_every_minutes = 0.0
     train.keep_checkpoints = 2  # The newest ones; the best is kept besides.
     train.num_pictures = 4  # Predicted validation pictures in TensorBoard.
     train.val_protocol = "single"  # Of scores during training; one of eval.protocol's.

@@ -2,9 +2,8 @@
 
 from functools import partial
 
+from encnet_jax.config.names import BACKBONES, HEADS
 from encnet_jax.errors import UserError
-from encnet_jax.models import HEADS
-from encnet_jax.models.resnet import BACKBONES
 
 
 def paper(config) -> None:
@@ -58,6 +57,7 @@ def piecewise_crf(config) -> None:
     config.model.name = "piecewise_crf"
     config.model.output_stride = 16
     augment = config.data.augment
+    augment.scales = ()
     augment.scale_min, augment.scale_max = 0.7, 1.2
     augment.rotate_degrees = 0.0
     config.optim.weight_decay = 5e-4

@@ -7,7 +7,6 @@ import numpy as np
 
 from encnet_jax.data import pascal
 from encnet_jax.data.info import (
-    IGNORE_ID,
     UNKNOWN_ID,
     DatasetInfo,
     class_lines,
@@ -16,8 +15,9 @@ from encnet_jax.data.info import (
     voc_colours,
 )
 from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
 
-__all__ = ["IGNORE_ID", "UNKNOWN_ID", "DatasetInfo", "dataset_info", "named_info"]
+__all__ = ["UNKNOWN_ID", "DatasetInfo", "dataset_info", "named_info"]
 
 
 def _camvid() -> DatasetInfo:
@@ -81,7 +81,7 @@ def _cityscapes() -> DatasetInfo:
     """Cityscapes: raw values are label ids, 19 of which are trained and scored."""
     fields = [line.split(" ", 4) for line in class_lines("cityscapes")]
     id_map = np.full(256, UNKNOWN_ID, np.uint8)
-    id_map[:34] = IGNORE_ID
+    id_map[:34] = IGNORE_LABEL
     id_map[[int(f[0]) for f in fields]] = np.arange(len(fields))
     return DatasetInfo(
         name="cityscapes",
@@ -216,6 +216,12 @@ def _folder(data: Any) -> DatasetInfo:
         raise UserError(
             f"data.folder.class_names has one name {joined[0]!r}; wanted one for each "
             "class: --config.data.folder.class_names=\"('road', 'other')\""
+        )
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(
+            f"data.folder.class_names has {min(twice)!r} twice; wanted a name of its"
+            " own for each class"
         )
     last_id = folder.first_id + len(names) - 1
     if not 0 <= folder.first_id <= last_id <= 255 or len(names) > UNKNOWN_ID:

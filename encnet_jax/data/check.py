@@ -6,23 +6,25 @@ Exit status 0 where all is well, 1 where an example has a problem, 2 for a mista
 the command.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from encnet_jax import cli
-from encnet_jax.data import dataset_info, open_dataset
-from encnet_jax.data.catalogue import IGNORE_ID, DatasetInfo
+from encnet_jax.data import dataset_info, open_dataset, teachable
+from encnet_jax.data.catalogue import DatasetInfo
 from encnet_jax.data.class_weights import RULES, class_weights
 from encnet_jax.data.dataset import Source
+from encnet_jax.data.decode import image_rules
 from encnet_jax.data.sources import FolderSource
 from encnet_jax.data.survey import SplitReport, check_split
+from encnet_jax.labels import IGNORE_LABEL
 
 
 def open_source(data: Any) -> Source:
     """Opens the source of a configuration without asking that every mask be there."""
     if data.name == "folder":
-        return FolderSource(dataset_info(data), data.folder, require_masks=False)
+        info, rules = dataset_info(data), image_rules(data)
+        return FolderSource(info, data.folder, rules, require_masks=False)
     return open_dataset(data).source
 
 
@@ -45,10 +47,26 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
     return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
 
 
+def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
+    """Returns notes on a split as text; adds to its problems what cannot be taught."""
+    if info.task != "segmentation" or split in info.unlabelled or not report.sizes:
+        return []
+    found = teachable.problem(info, report.pixels)
+    if found:
+        report.problems.append(found)
+    notes, absent = [], teachable.absent_classes(info, report.pixels)
+    if absent and not found:
+        some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        notes.append(f"{len(absent)} classes never occur: {some}")
+    if report.turned:
+        notes.append(f"EXIF orientation mirrors or turns {report.turned} images")
+    return [f"  note: {note}" for note in notes]
+
+
 def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
     lines = [f"  {'id':>3}  {'class':<16} {'pixels':>14} {'share':>8} {'images':>7}"]
     total = max(report.pixels.sum(), 1)
-    for i, name in [*enumerate(info.class_names), (IGNORE_ID, "(ignored)")]:
+    for i, name in [*enumerate(info.class_names), (IGNORE_LABEL, "(ignored)")]:
         pixels, share = report.pixels[i], report.pixels[i] / total
         lines.append(
             f"  {i:>3}  {name:<16} {pixels:>14,} {share:>8.3%} {report.images[i]:>7}"
@@ -56,36 +74,40 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
     return lines
 
 
-def describe_weights(info: DatasetInfo, report: SplitReport) -> str:
+def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
     """Returns the weights that loss.class_weighting would give, a rule a line."""
+    if info.task != "segmentation":
+        return []
     classes = slice(info.num_classes)
     counts = report.pixels[classes], report.pixels_beside[classes]
-    return "\n".join(
+    return [
         f"  loss.class_weighting={rule} gives {class_weights(rule, *counts)}"
         for rule in RULES
-    )
+    ]
 
 
 def main(argv: Sequence[str]) -> int:
     """Checks the data set of a configuration; returns the exit status."""
-    flags = cli.parse(
-        argv,
-        lambda flags: cli.define_config(flags, argv),
-        about=__doc__,
-        required=("config",),
-    )
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    flags = line.parse()
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):
         report = check_split(source, split, num_classes=info.num_classes)
-        print(describe(info, split, report))
-        is_trained = split == flags.config.data.train_split
-        if is_trained and info.task == "segmentation" and report.sizes:
-            print(describe_weights(info, report))
+        notes = judge(info, split, report)
+        if split == flags.config.data.train_split and report.sizes:
+            notes += weights_by_rule(info, report)
+        print("\n".join([describe(info, split, report), *notes]))
         found_problems |= bool(report.problems)
+    data = flags.config.data
+    same = teachable.shared_files(source, data.train_split, data.val_split)
+    if same:
+        print(f"problem: {same}")
+        found_problems = True
     print("problems found" if found_problems else "no problems found")
     return int(found_problems)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

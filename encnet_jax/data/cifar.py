@@ -1,14 +1,16 @@
 """CIFAR-10, read whole into memory: as TFDS prepared it, or from .npz files."""
 
 import os
-import zipfile
+from functools import partial
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from encnet_jax.data.catalogue import DatasetInfo
+from encnet_jax import storage
+from encnet_jax.data import npz
 from encnet_jax.data.image_set import ImageArrays, ImageSet, with_validation
+from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.tensorflow_import import tensorflow, tensorflow_datasets
 from encnet_jax.errors import UserError
 
@@ -35,7 +37,7 @@ def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
     """Reads what TFDS prepared, in the order of its records.
 
     Returns:
-        split -> (images u8[N, 32, 32, 3], labels u8[N]).
+        split -> (images uint8[N, 32, 32, 3], labels uint8[N]).
 
     Raises:
         UserError: it is not prepared in data_dir.
@@ -86,14 +88,13 @@ def read_arrays(info: DatasetInfo, data_dir: str) -> dict:
 
 
 def _load(file: epath.Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with file.open("rb") as opened, np.load(opened) as arrays:
-            return arrays["images"], arrays["labels"]
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    arrays = npz.load(file, "arrays images and labels")
+    if not {"images", "labels"} <= set(arrays):
         raise UserError(
-            f"{file}: wanted arrays images and labels ({error}); write it anew with"
-            " python -m encnet_jax.data.export_arrays"
-        ) from None
+            f"{file}: has the arrays {', '.join(arrays) or 'none'}; wanted images and"
+            " labels, write it again with python -m encnet_jax.data.export_arrays"
+        )
+    return arrays["images"], arrays["labels"]
 
 
 def _npz(info: DatasetInfo, data_dir: str, split: str) -> epath.Path:
@@ -125,8 +126,6 @@ def export(info: DatasetInfo, data_dir: str) -> list[str]:
     for split, (images, labels) in read_tfds(info, data_dir).items():
         file = targets[split]
         file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".unfinished")
-        with unfinished.open("wb") as out:
-            np.savez(out, images=images, labels=labels)
-        unfinished.replace(file)
+        content = partial(np.savez, images=images, labels=labels)
+        storage.write_whole(file, content)
     return [str(file) for file in targets.values()]

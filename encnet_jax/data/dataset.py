@@ -1,12 +1,12 @@
 """What training and evaluation ask of a data set, whatever it is read from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
-from encnet_jax.data import order
-from encnet_jax.data.catalogue import DatasetInfo
+from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.order import BatchOrder, process_share
 from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.records import Example
 from encnet_jax.errors import UserError
@@ -66,6 +66,11 @@ class Dataset:
             )
         return self.num_examples(split)
 
+    @property
+    def keep_last_batch(self) -> bool:
+        """Whether an epoch ends with a smaller batch of what is left."""
+        return False
+
     def train_batches(
         self,
         split: str,
@@ -90,34 +95,30 @@ class Dataset:
             process_count: Number of parts.
 
         Yields:
-            image: u8[batch_size / process_count, crop, crop, 3]; padding is black.
-            label: u8[batch_size / process_count, crop, crop]; train ids 0..C-1, 255
+            image: uint8[batch_size / process_count, crop, crop, 3]; padding is black.
+            label: uint8[batch_size / process_count, crop, crop]; train ids 0..C-1, 255
                 where ignored or padded.
 
         Raises:
             UserError: no such split, one without labels, a batch size that does not
                 fit, a broken file.
         """
-        raise NotImplementedError
-
-    def batch_order(
-        self, split: str, batch_size: int, **part: int
-    ) -> Callable[[int], tuple[int, np.ndarray]]:
-        """Returns what names the epoch of a step and the examples read in it.
-
-        Args:
-            split, batch_size: see train_batches.
-            part: its seed, process_index and process_count, and batch_indices'
-                keep_last.
-
-        Raises:
-            UserError: no such split, or one without labels. What is returned raises it
-                for a batch size that does not fit.
-        """
-        num_examples = self.num_labelled(split)
-        return lambda step: order.batch_indices(
-            num_examples, batch_size, step=step, **part
+        order = BatchOrder(
+            self.num_labelled(split),
+            batch_size,
+            seed,
+            process_index,
+            process_count,
+            keep_last=self.keep_last_batch,
         )
+        order.indices(start_step)  # A batch size that does not fit fails here.
+        return self._batches(split, order, start_step)
+
+    def _batches(
+        self, split: str, order: BatchOrder, start_step: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the batches of train_batches; closing it ends its threads."""
+        raise NotImplementedError
 
     def eval_examples(
         self,
@@ -136,8 +137,8 @@ class Dataset:
             max_images: The first so many examples are shared out; 0 for all.
 
         Yields:
-            image: u8[H, W, 3] in its own size.
-            label: u8[H, W], train ids 0..C-1 or 255; 255 all over in the splits of
+            image: uint8[H, W, 3] in its own size.
+            label: uint8[H, W], train ids 0..C-1 or 255; 255 all over in the splits of
                 info.unlabelled.
             id: The example's name.
 
@@ -146,7 +147,7 @@ class Dataset:
         """
         num_examples = self.num_examples(split)
         num_examples = min(num_examples, max_images or num_examples)
-        share = order.process_share(num_examples, process_index, process_count)
+        share = process_share(num_examples, process_index, process_count)
         examples = map_ahead(
             lambda index: self.source.example(split, index), share, ahead=_EVAL_AHEAD
         )

@@ -24,7 +24,7 @@ def generate(split: str) -> tuple[np.ndarray, np.ndarray]:
         split: of NUM_IMAGES.
 
     Returns:
-        Images u8[N, SIDE, SIDE, 3] and labels u8[N] in 0..9, equally many of each.
+        Images uint8[N, SIDE, SIDE, 3] and labels uint8[N] in 0..9, as many of each.
     """
     count = NUM_IMAGES[split]
     rng = np.random.default_rng(list(NUM_IMAGES).index(split))

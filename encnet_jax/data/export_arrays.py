@@ -5,10 +5,8 @@
 All images of the data set must have one size.
 """
 
-import argparse
-import os
-import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -58,16 +56,14 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
                 )
             images, labels = map(np.stack, zip(*pairs, strict=True))
             file = folder / f"{split}-{shard:05d}.npz"
-            unfinished = file.with_suffix(".unfinished")
-            with open(unfinished, "wb") as out:
-                np.savez(out, **{f"{split}_images": images, f"{split}_labels": labels})
-            os.replace(unfinished, file)
+            arrays = {f"{split}_images": images, f"{split}_labels": labels}
+            storage.write_whole(file, partial(np.savez, **arrays))
             files.append(str(file))
     return files
 
 
 def _read(source, split: str, index: int, scale: float):
-    """Returns image u8[H, W, 3] and label u8[H, W], resized."""
+    """Returns image uint8[H, W, 3] and label uint8[H, W], resized."""
     example = source.example(split, index)
     height, width = input_size(*example.label.shape, scale)
     image = Image.fromarray(example.image).resize(
@@ -81,15 +77,11 @@ def _read(source, split: str, index: int, scale: float):
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.data.export_arrays",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", help="a prepared data set")
-    parser.add_argument("--data_dir", default="data", help="where it lies")
-    parser.add_argument("--input_scale", type=float, default=1.0, help="resize by this")
-    args = parser.parse_args(argv[1:])
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("name", "A prepared data set.")
+    line.string("data_dir", "Folder of prepared data sets.", "data")
+    line.number("input_scale", "Resize by this.", 1.0, least=0.0)
+    args = line.parse()
     files = export_arrays(
         args.name, data_dir=args.data_dir, input_scale=args.input_scale
     )
@@ -97,4 +89,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

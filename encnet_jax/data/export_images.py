@@ -7,10 +7,8 @@ DIR/images holds what predict.py takes, DIR/labels the truth to compare with.
 
 import itertools
 import pathlib
-import sys
 from collections.abc import Sequence
 
-from absl import flags
 from etils import epath
 from PIL import Image
 
@@ -56,15 +54,12 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
 def main(argv: Sequence[str]) -> None:
     """Parses the flags and writes."""
 
-    def define(values):
-        cli.define_config(values, argv)
-        string = flags.DEFINE_string
-        string("split", None, "Default: data.val_split.", flag_values=values)
-        string("output", None, "Folder for the PNGs.", flag_values=values)
-        flags.DEFINE_integer("count", 6, "How many.", flag_values=values)
-
-    required = ("config", "output")
-    values = cli.parse(argv, define, about=__doc__, required=required)
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    line.string("split", "Default: data.val_split.")
+    line.string("output", "Folder for the PNGs.", required=True)
+    line.integer("count", "How many.", 6)
+    values = line.parse()
     data = values.config.data
     split = values.split or data.val_split
     written = export_images(data, split=split, count=values.count, output=values.output)
@@ -72,4 +67,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

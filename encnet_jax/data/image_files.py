@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from encnet_jax.data.arrays import ArraysDataset
 from encnet_jax.data.augment import draw
+from encnet_jax.data.augment_pillow import change_colours
 from encnet_jax.data.catalogue import DatasetInfo
 from encnet_jax.data.dataset import Source
-from encnet_jax.data.pillow_transforms import change_colours
-from encnet_jax.data.records import Example, decode_image
+from encnet_jax.data.decode import ImageRules, decode_image
+from encnet_jax.data.pipeline_pillow import PillowDataset
+from encnet_jax.data.records import Example
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
@@ -75,8 +76,13 @@ def cut(image: np.ndarray, box: Box, size: int) -> np.ndarray:
 class TfdsImages:
     """Images and labels that TFDS prepared as array records; see Source."""
 
-    def __init__(self, info: DatasetInfo, data_dir: str):
+    def __init__(self, info: DatasetInfo, data_dir: str, rules: ImageRules):
         """Opens the data set.
+
+        Args:
+            info: The data set.
+            data_dir: Where it is prepared.
+            rules: What images may be.
 
         Raises:
             UserError: it is not prepared in data_dir, or in another format.
@@ -99,6 +105,7 @@ class TfdsImages:
                 f"{builder.data_path} is not in array records, which can be read in any"
                 f" order; {info.how_to_prepare(data_dir)}"
             ) from None
+        self._rules = rules
         self._where = os.fspath(builder.data_path)
 
     def sizes(self) -> dict[str, int]:
@@ -109,11 +116,11 @@ class TfdsImages:
         """Returns an image, its label an i32[]; raises UserError if it is broken."""
         record = self._splits[split][index]
         name = f"{split}_{index:07d}"
-        image = decode_image(record["image"], f"{self._where}, {name}")
+        image = decode_image(record["image"], f"{self._where}, {name}", self._rules)
         return Example(name, image, np.int32(record["label"]))
 
 
-class ImageFiles(ArraysDataset):
+class ImageFiles(PillowDataset):
     """Decodes and crops with Pillow; labels are i32[B], images of data.crop_size."""
 
     def __init__(self, info: DatasetInfo, source: Source, data: Any):
@@ -131,7 +138,7 @@ class ImageFiles(ArraysDataset):
             )
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:
-        """See ArraysDataset; a random part, mirrored at random, in changed colours."""
+        """See PillowDataset; a random part, mirrored at random, in changed colours."""
         augment = self.data.augment
         height, width = example.image.shape[:2]
         box = draw_box(height, width, area_min=augment.area_min, **drawn_by)

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from encnet_jax.data.decode import decode_image, image_rules
 from encnet_jax.data.info import UNKNOWN_ID, DatasetInfo, voc_colours
-from encnet_jax.data.records import Example, decode_image
+from encnet_jax.data.records import Example
 from encnet_jax.errors import UserError
-
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def info(data: Any) -> DatasetInfo:
@@ -87,6 +86,7 @@ class ClassFolders:
         Raises:
             UserError: a class folder holds no images.
         """
+        self._rules = image_rules(data)
         self._files: dict[str, list[tuple[epath.Path, int]]] = {}
         for split in info.splits:
             folder = epath.Path(data.folder.images.replace("{split}", split))
@@ -103,15 +103,15 @@ class ClassFolders:
     def example(self, split: str, index: int) -> Example:
         """Returns an image, its label an i32[]; raises UserError if it is broken."""
         path, label = self._files[split][index]
-        image = decode_image(path.read_bytes(), str(path))
+        image = decode_image(path.read_bytes(), str(path), self._rules)
         return Example(f"{path.parent.name}/{path.name}", image, np.int32(label))
 
 
 def _images(folder: epath.Path) -> list[epath.Path]:
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
+    found = list_images(folder)
     if not found:
         raise UserError(
-            f"{folder}: no images; wanted .jpg, .jpeg or .png files there, or no such"
+            f"{folder}: no images; wanted some (.jpg, .png and so on) there, or no such"
             " folder"
         )
     return found

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from encnet_jax.data.dataset import Dataset
+from encnet_jax.data.order import BatchOrder
 from encnet_jax.data.records import Example
 from encnet_jax.pods import parallel
 
@@ -24,7 +25,7 @@ class ImageArrays:
     """Splits in memory; see Source."""
 
     def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]):
-        """Takes split -> (images u8[N, S, S, 3], labels u8[N] of class ids)."""
+        """Takes split -> (images uint8[N, S, S, 3], labels uint8[N] of class ids)."""
         self._splits = splits
 
     def sizes(self) -> dict[str, int]:
@@ -32,12 +33,12 @@ class ImageArrays:
         return {split: len(labels) for split, (_, labels) in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example; its label is a u8[]."""
+        """Returns an example; its label is a uint8[]."""
         images, labels = self._splits[split]
         return Example(f"{split}_{index:05d}", images[index], labels[index])
 
     def arrays(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Returns images u8[N, S, S, 3] and labels u8[N]."""
+        """Returns images uint8[N, S, S, 3] and labels uint8[N]."""
         return self._splits[split]
 
 
@@ -69,7 +70,7 @@ def draw_crops(
         seed, step: the result is a function of the arguments alone.
 
     Returns:
-        top, left: i32[batch_size] in 0..2 * pad, the crop's place in the padded image.
+        top, left: int32[batch_size] in 0..2 * pad, the crop's place when padded.
         flip: bool[batch_size].
 
     Source: section 3.5 of the paper, after He et al.
@@ -84,13 +85,13 @@ def crop(images, top, left, flip, *, pad: int, xp: Any = np):
     """Pads with black, cuts out the original size, mirrors left and right.
 
     Args:
-        images: u8[B, S, S, 3].
+        images: uint8[B, S, S, 3].
         top, left, flip: see draw_crops.
         pad: see draw_crops.
         xp: numpy or jax.numpy.
 
     Returns:
-        u8[B, S, S, 3].
+        uint8[B, S, S, 3].
     """
     padded = xp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     places = xp.arange(images.shape[1])
@@ -110,41 +111,36 @@ def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
 
 
 class ImageSet(Dataset):
-    """Reads ImageArrays; its labels are u8[B] and its crops have the images' size."""
+    """Reads ImageArrays; its labels are uint8[B] and its crops have the images' size.
 
-    def train_batches(
-        self,
-        split: str,
-        *,
-        batch_size: int,
-        seed: int,
-        start_step: int = 0,
-        process_index: int = 0,
-        process_count: int = 1,
+    With data.on_device, batches are on the devices already.
+    """
+
+    @property
+    def keep_last_batch(self) -> bool:
+        """Whether an epoch ends with a smaller batch of what is left."""
+        return self.data.keep_last_batch
+
+    def _batches(
+        self, split: str, order: BatchOrder, start_step: int
     ) -> Iterator[dict]:
-        """See Dataset.train_batches; with data.on_device they are there already."""
         augment = self.data.augment
-        indices = self.batch_order(
-            split,
-            batch_size,
-            seed=seed,
-            process_index=process_index,
-            process_count=process_count,
-            keep_last=self.data.keep_last_batch,
-        )
 
         def plan(step: int) -> dict[str, np.ndarray]:
-            _, index = indices(step)
+            _, index = order.indices(step)
             crops = draw_crops(
-                batch_size, pad=augment.pad, flip=augment.flip, seed=seed, step=step
+                order.batch_size,
+                pad=augment.pad,
+                flip=augment.flip,
+                seed=order.seed,
+                step=step,
             )
-            part = slice(process_index * len(index), (process_index + 1) * len(index))
+            part = order.part_of(len(index))
             return {
                 "index": index.astype(np.int32),
-                **{k: v[part] for k, v in crops.items()},
+                **{name: values[part] for name, values in crops.items()},
             }
 
-        plan(start_step)  # A batch size that does not fit fails here.
         make = _device_maker if self.data.on_device else _host_maker
         make_planned = make(*self.source.arrays(split), augment.pad)
         return (make_planned(plan(step)) for step in itertools.count(start_step))

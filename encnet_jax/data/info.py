@@ -7,8 +7,9 @@ from importlib import resources
 import numpy as np
 
 from encnet_jax import storage
+from encnet_jax.labels import IGNORE_LABEL
 
-IGNORE_ID = 255  # Pixels with this train id are neither trained nor scored.
+STORED_VERSION = "1.0.0"  # Of the records that `prepare` writes and readers read.
 UNKNOWN_ID = 254  # What id_map holds for raw values that the data set does not define.
 
 
@@ -19,14 +20,14 @@ class DatasetInfo:
     Attributes:
         name: What data.name calls it.
         class_names: One for each train id 0..C-1.
-        colours: u8[C, 3], RGB of each class in pictures.
-        id_map: u8[256], raw mask value -> train id, IGNORE_ID or UNKNOWN_ID.
+        colours: uint8[C, 3], RGB of each class in pictures.
+        id_map: uint8[256], raw mask value -> train id, IGNORE_LABEL or UNKNOWN_ID.
         splits: Names of the splits that are stored, where the source has them.
         source: Where the data can be had.
         preparation: How to make it readable, for error messages.
         task: 'segmentation', or 'classification': one label for an image.
         unions: Splits that are several stored ones, one after the other, by name.
-        unlabelled: Stored splits without truth; every pixel of theirs is IGNORE_ID.
+        unlabelled: Stored splits without truth; every pixel of theirs is IGNORE_LABEL.
         full_counts: Images in each stored split of the complete data set.
         downloads: (address, SHA-1) of archives that may be fetched without signing up.
         stored_as: The data set that is prepared, where several names share one.
@@ -59,7 +60,7 @@ class DatasetInfo:
 
 
 def voc_colours(num_classes: int) -> np.ndarray:
-    """The PASCAL VOC palette: u8[num_classes, 3]; the id's bits, dealt to R, G, B.
+    """The PASCAL VOC palette: uint8[num_classes, 3]; the id's bits, dealt to R, G, B.
 
     Source: VOCdevkit VOClabelcolormap.
     """
@@ -72,10 +73,10 @@ def voc_colours(num_classes: int) -> np.ndarray:
 def consecutive_ids(
     num_classes: int, *, first_id: int = 0, ignore_ids: tuple[int, ...] = ()
 ) -> np.ndarray:
-    """u8[256]: first_id, first_id + 1, ... -> 0, 1, ...; ignore_ids -> IGNORE_ID."""
+    """uint8[256]: first_id, ... -> 0, 1, ...; ignore_ids -> IGNORE_LABEL."""
     id_map = np.full(256, UNKNOWN_ID, np.uint8)
     id_map[first_id : first_id + num_classes] = np.arange(num_classes)
-    id_map[list(ignore_ids)] = IGNORE_ID
+    id_map[list(ignore_ids)] = IGNORE_LABEL
     return id_map
 
 

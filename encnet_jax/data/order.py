@@ -1,5 +1,6 @@
 """Which examples a step trains on: a pure function of the seed and the step."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -60,7 +61,7 @@ def batch_indices(
             those examples are dropped.
 
     Returns:
-        (epoch, i64[batch_size / process_count]), fewer in such a last batch.
+        (epoch, int64[batch_size / process_count]), fewer in such a last batch.
 
     Raises:
         UserError: the batch is larger than the split, or not a multiple of
@@ -78,6 +79,54 @@ def batch_indices(
     share = size // process_count
     start = first + process_index * share
     return epoch, _permutation(num_examples, seed, epoch)[start : start + share]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchOrder:
+    """Which examples one process reads in each step.
+
+    Attributes:
+        num_examples: Size of the split.
+        batch_size: Images in the global batch.
+        seed: Non-negative.
+        process_index: Which part of each batch is read.
+        process_count: Number of parts.
+        keep_last: see batch_indices.
+    """
+
+    num_examples: int
+    batch_size: int
+    seed: int
+    process_index: int = 0
+    process_count: int = 1
+    keep_last: bool = False
+
+    @property
+    def share(self) -> int:
+        """Images of each full batch that this process reads."""
+        return self.batch_size // self.process_count
+
+    @property
+    def part(self) -> slice:
+        """This process's place in a full global batch."""
+        return self.part_of(self.share)
+
+    def part_of(self, share: int) -> slice:
+        """Returns this process's place in a batch of which it reads `share` images."""
+        start = self.process_index * share
+        return slice(start, start + share)
+
+    def indices(self, step: int) -> tuple[int, np.ndarray]:
+        """Returns the epoch of a step and the examples to read; see batch_indices."""
+        return batch_indices(
+            self.num_examples,
+            self.batch_size,
+            seed=self.seed,
+            step=step,
+            process_index=self.process_index,
+            process_count=self.process_count,
+            keep_last=self.keep_last,
+        )
 
 
 def process_share(num_examples: int, process_index: int, process_count: int) -> range:

@@ -1,13 +1,14 @@
-"""Encoded images and masks: how they are opened, and what may be wrong with them."""
+"""Examples as stored and as decoded: an image with its mask, and what may be wrong."""
 
 import dataclasses
-import io
 
 import numpy as np
-from PIL import Image
 
-from encnet_jax.data.catalogue import IGNORE_ID, UNKNOWN_ID, DatasetInfo
+from encnet_jax.data import decode
+from encnet_jax.data.decode import DEFAULT_RULES, ImageRules
+from encnet_jax.data.info import UNKNOWN_ID, DatasetInfo
 from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Record:
 
     Attributes:
         name: The example's id, unique in its split.
-        image: An encoded JPEG or PNG.
-        mask: An encoded PNG of mode 'L' whose values are raw ids.
+        image: The bytes of an image file.
+        mask: The bytes of a mask file whose values are raw ids.
         image_file: Where the image came from, for error messages.
         mask_file: Likewise.
     """
@@ -31,98 +32,91 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
-    """A decoded example: image u8[H, W, 3], label u8[H, W] of train ids."""
+    """A decoded example.
+
+    Attributes:
+        name: Its id.
+        image: uint8[H, W, 3].
+        label: uint8[H, W] of train ids.
+        orientation: What EXIF said of the stored image, 1..8; see decode.decode.
+    """
 
     name: str
     image: np.ndarray
     label: np.ndarray
+    orientation: int = 1
 
 
-def looks_whole(encoded: bytes) -> bool:
-    """Tells whether a JPEG or PNG ends as one should; few that do are cut off."""
-    if encoded.startswith(b"\xff\xd8"):
-        return encoded.endswith(b"\xff\xd9")
-    return encoded.endswith(b"IEND\xaeB`\x82")
-
-
-def is_cmyk(encoded: bytes) -> bool:
-    """Tells whether the header of a JPEG or PNG says so; False for a broken one."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return image.mode == "CMYK"
-    except (OSError, SyntaxError, ValueError):
-        return False
-
-
-def _open(encoded: bytes, file: str) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(encoded))
-        image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(
-            f"{file}: cannot be decoded ({error}); wanted a whole JPEG or PNG file, "
-            "copy it anew or remove the pair"
-        ) from None
-    return image
-
-
-def decode_image(encoded: bytes, file: str) -> np.ndarray:
-    """Returns u8[H, W, 3] in RGB.
+def decode_record(
+    record: Record, info: DatasetInfo, rules: ImageRules = DEFAULT_RULES
+) -> Example:
+    """Decodes a record.
 
     Raises:
-        UserError: the file is truncated, not an image, or has the colours of a printer.
+        UserError: a file is broken, the mask is no index mask or has an id out of
+            range, or the two sizes differ; names the file.
     """
-    image = _open(encoded, file)
-    if image.mode == "CMYK":
-        # Readers turn these into different colours, Pillow some into their negatives.
+    image, mask = _decoded(record, rules)
+    label = to_train_ids(mask, info, record.mask_file)
+    return Example(record.name, image.pixels, label, image.orientation)
+
+
+def for_tensorflow(record: Record, rules: ImageRules) -> Record:
+    """Returns a record that TensorFlow decodes to what decode_record gives.
+
+    The record itself where its files are of the common kinds; else both are decoded
+    here and become PNGs.
+
+    Raises:
+        UserError: as decode_record, but for ids out of range.
+    """
+    image = decode.tensorflow_decodes(record.image, record.image_file, rules)
+    if image and decode.tensorflow_decodes(
+        record.mask, record.mask_file, rules, mask=True
+    ):
+        return record
+    return as_png(record, rules)
+
+
+def as_png(record: Record, rules: ImageRules) -> Record:
+    """Returns the record with image and mask decoded here and written as plain PNGs.
+
+    Raises:
+        UserError: as decode_record, but for ids out of range.
+    """
+    image, mask = _decoded(record, rules)
+    return dataclasses.replace(
+        record,
+        image=decode.encode_png(image.pixels),
+        mask=decode.encode_png(mask),
+    )
+
+
+def _decoded(record: Record, rules: ImageRules) -> tuple[decode.Decoded, np.ndarray]:
+    image = decode.decode(record.image, record.image_file, rules)
+    mask = decode.decode_mask(record.mask, record.mask_file, rules)
+    _check_sizes(image, mask, record.mask_file)
+    return image, mask
+
+
+def _check_sizes(image: decode.Decoded, mask: np.ndarray, file: str) -> None:
+    (height, width), (rows, columns) = image.pixels.shape[:2], mask.shape
+    if (height, width) == (rows, columns):
+        return
+    if image.orientation >= 5 and (width, height) == (rows, columns):
         raise UserError(
-            f"{file}: has CMYK colours; wanted RGB or grey, convert it (for example"
-            " magick IN -colorspace sRGB OUT) or remove it"
+            f"{file}: the mask is {columns}x{rows} pixels, as its image is stored; its"
+            f" EXIF orientation {image.orientation} turns the image to"
+            f" {width}x{height}: turn the mask too, or remove the orientation"
         )
-    return np.asarray(image.convert("RGB"))
-
-
-def decode_mask(encoded: bytes, file: str) -> np.ndarray:
-    """Returns u8[H, W] of raw ids; palette images give indices, not colours.
-
-    Raises:
-        UserError: the file is truncated, not an image, or not a mask of indices.
-    """
-    mask = _open(encoded, file)
-    if mask.mode not in ("L", "P", "1"):
-        raise UserError(
-            f"{file}: the mask has mode {mask.mode}; wanted one 8-bit channel of class "
-            "ids (mode L or P), so convert colours to ids first"
-        )
-    return np.asarray(mask, np.uint8)
-
-
-def encode_mask(mask: np.ndarray) -> bytes:
-    """Returns a PNG of mode 'L' that holds u8[H, W] unchanged."""
-    buffer = io.BytesIO()
-    Image.fromarray(mask, "L").save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
-def grey_mask(encoded: bytes, file: str) -> bytes:
-    """Returns a mask as a PNG of mode 'L', itself if it is one.
-
-    TensorFlow expands palettes to colours, so it must not see any other mode.
-
-    Raises:
-        UserError: as decode_mask.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded)) as mask:
-            if mask.format == "PNG" and mask.mode == "L":
-                return encoded
-    except OSError:
-        pass  # decode_mask says what is wrong.
-    return encode_mask(decode_mask(encoded, file))
+    raise UserError(
+        f"{file}: the mask is {columns}x{rows} pixels, its image {width}x{height};"
+        " wanted equal sizes"
+    )
 
 
 def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
-    """Maps u8[H, W] raw ids to u8[H, W] train ids.
+    """Maps uint8[H, W] raw ids to uint8[H, W] train ids.
 
     Raises:
         UserError: a value is neither a class nor an ignored id of the data set.
@@ -132,7 +126,7 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
     if unknown.any():
         values = ", ".join(str(v) for v in np.unique(mask[unknown])[:5])
         classes = np.flatnonzero(info.id_map < UNKNOWN_ID)
-        ignored = np.flatnonzero(info.id_map == IGNORE_ID)
+        ignored = np.flatnonzero(info.id_map == IGNORE_LABEL)
         raise UserError(
             f"{file}: the mask has the value {values}, out of range; wanted "
             f"{classes[0]}..{classes[-1]} ({info.num_classes} classes) or an ignored "
@@ -140,20 +134,3 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
             "the list of classes"
         )
     return label
-
-
-def decode_record(record: Record, info: DatasetInfo) -> Example:
-    """Decodes a record.
-
-    Raises:
-        UserError: a file is broken, the mask is no index mask or has an id out of
-            range, or the two sizes differ; names the file.
-    """
-    image = decode_image(record.image, record.image_file)
-    mask = decode_mask(record.mask, record.mask_file)
-    if image.shape[:2] != mask.shape:
-        raise UserError(
-            f"{record.mask_file}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, "
-            f"its image {image.shape[1]}x{image.shape[0]}; wanted equal sizes"
-        )
-    return Example(record.name, image, to_train_ids(mask, info, record.mask_file))

@@ -43,7 +43,7 @@ def generate(
         size: Side in pixels, at least SIZE_PX for patches to fit far from the cues.
 
     Returns:
-        image u8[size, size, 3] and label u8[size, size] of train ids.
+        image uint8[size, size, 3] and label uint8[size, size] of train ids.
     """
     rng = np.random.default_rng([list(NUM_IMAGES).index(split), index])
     kind = int(rng.integers(len(KINDS)))

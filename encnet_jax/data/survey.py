@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from encnet_jax.data.catalogue import IGNORE_ID
 from encnet_jax.data.dataset import Source
 from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
 
 _EXAMPLES_AHEAD = 16
 
@@ -26,6 +26,7 @@ class SplitReport:
         pixels: i64[length], pixels of each train id.
         images: i64[length], images in which each train id occurs.
         pixels_beside: i64[length], labelled pixels of the images in which it occurs.
+        turned: Images that their EXIF orientation mirrors or turns.
         problems: One line for each bad example, naming the file.
     """
 
@@ -38,6 +39,7 @@ class SplitReport:
         self.pixels = np.zeros(self.length, int)
         self.images = np.zeros(self.length, int)
         self.pixels_beside = np.zeros(self.length, int)
+        self.turned = 0
 
 
 def check_split(
@@ -73,5 +75,6 @@ def check_split(
         report.sizes[example.image.shape[1::-1]] += 1
         report.pixels += counts
         report.images += counts > 0
-        report.pixels_beside += (counts > 0) * counts[:IGNORE_ID].sum()
+        report.turned += example.orientation != 1
+        report.pixels_beside += (counts > 0) * counts[:IGNORE_LABEL].sum()
     return report

@@ -50,5 +50,4 @@ def tensorflow_datasets():
             f"TFDS cannot be imported ({error}); pip install tensorflow-datasets "
             "array-record importlib_resources"
         ) from None
-    logging.getLogger("absl").setLevel(logging.ERROR)
     return tfds

@@ -43,7 +43,11 @@ def measure_step(variables: dict, images: jax.Array, step: jax.Array, *, model, 
     flat = traverse_util.flatten_dict(measured)
     for path in [path for path in flat if path[-1] == "var"]:
         flat[path] = flat[path] + flat[(*path[:-1], "mean")] ** 2
-    return traverse_util.unflatten_dict(flat)
+    moments = traverse_util.unflatten_dict(flat)
+    if config.model.norm_group in (0, jax.lax.axis_size(parallel.AXIS)):
+        return moments  # Equal on all devices already.
+    total = parallel.sum_in_buckets(moments, parallel.AXIS)
+    return jax.tree.map(lambda x: x / jax.lax.axis_size(parallel.AXIS), total)
 
 
 def measured_anew(variables: dict, config, dataset, stop: StopRequest) -> dict:
@@ -63,6 +67,7 @@ def measured_anew(variables: dict, config, dataset, stop: StopRequest) -> dict:
         UserError: the batch does not spread over the devices, or data are missing.
     """
     parallel.check_batch_size(config.train.batch_size, 1)
+    parallel.check_norm_group(config.model.norm_group)
     model = tasks.of(config).build_model(
         config, dataset.info.num_classes, parallel.AXIS
     )

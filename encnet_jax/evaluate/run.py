@@ -6,19 +6,22 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from etils import epath
 from tqdm import tqdm
 
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
+from encnet_jax import storage, tasks
 from encnet_jax.checkpoints import read
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm, submission, tables
-from encnet_jax.pods import parallel
+from encnet_jax.models.folding import fold_batch_norms
+from encnet_jax.pods import distributed, parallel
 from encnet_jax.pods.signals import Stopped, StopRequest
-from encnet_jax.scoring import protocols
-from encnet_jax.scoring.evaluator import watched_examples
+from encnet_jax.scoring import image_scores, protocols
+from encnet_jax.scoring.evaluator import check_finite, watched_examples
+from encnet_jax.scoring.image_scores import ImageScores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,40 +63,78 @@ class Loaded(NamedTuple):
     step: int
 
 
-def evaluate_run(workdir: str, selection: Selection = NEWEST) -> dict | None:
-    """Scores a checkpoint, prints the table and writes it into WORKDIR as JSON.
+def evaluate_run(
+    workdir: str,
+    selection: Selection = NEWEST,
+    *,
+    output: str | None = None,
+    stop: StopRequest | None = None,
+) -> dict | None:
+    """Scores a checkpoint, prints the table and writes it as JSON.
 
     report.json is the newest; report-SPLIT-PROTOCOL.json stays beside those of others.
+    Scores of single images, with the best and the worst of them, are kept beside it for
+    `encnet report html`; each process writes its own images.
 
     SIGTERM or Ctrl-C in any process ends it in all; nothing is written then.
 
     Args:
         workdir: of the run; model and data come from its checkpoint.
         selection: its split is data.val_split unless named.
+        output: folder for the reports; None for the workdir.
+        stop: notes what asked for a stop; None for one of its own.
 
     Returns:
         The report; see evaluate.tables.make_report. None if it was stopped.
 
     Raises:
-        UserError: no such checkpoint, the split is missing or has no labels, or the
-            configuration differs elsewhere.
+        UserError: no such checkpoint, the split is missing or has no labels, the
+            configuration differs elsewhere, or the reports cannot be written.
     """
-    parallel.enable_compilation_cache()
+    folder = epath.Path(output or workdir)
+    distributed.together(lambda: _check_writable(folder, workdir))
     report = None
-    with _stoppable() as stop:
-        report = _score(load(workdir, selection, stop=stop), selection.split, stop)
+    with _stoppable(stop) as stop:
+        loaded = load(workdir, selection, stop=stop)
+        report = _score(folder, loaded, selection.split, stop)
     if report and jax.process_index() == 0:
-        name = tables.report_name(report["split"], report["protocol"]["name"])
-        path = epath.Path(workdir) / name
-        for file in (path, path.with_name("report.json")):
-            tables.save_report(file, report)
-        print(tables.format_report(report))
-        print(f"report: {path}, and as report.json")
+        # Hours of work: seen first, then saved.
+        print(tables.format_report(report), flush=True)
+        _save(report, folder)
     return report
 
 
-def _score(loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
-    """Returns the report of a split."""
+def _check_writable(folder: epath.Path, workdir: str) -> None:
+    """Raises UserError where process 0 could not write reports after the work."""
+    if jax.process_index() != 0:
+        return
+    # What is missing, load names better: a run, or its checkpoints.
+    if folder == epath.Path(workdir) and not folder.exists():
+        return
+    try:
+        storage.check_writable(folder)
+    except UserError as error:
+        raise UserError(f"reports: {error} (--output DIR)") from None
+
+
+def _save(report: dict, folder: epath.Path) -> None:
+    name = tables.report_name(report["split"], report["protocol"]["name"])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (name, "report.json"):
+            tables.save_report(folder / file, report)
+    except OSError as error:
+        raise UserError(
+            f"{storage.describe(error, folder)}. The scores above were not saved; give"
+            " --output DIR"
+        ) from None
+    print(f"report: {folder / name}, and as report.json")
+
+
+def _score(
+    folder: epath.Path, loaded: Loaded, split: str | None, stop: StopRequest
+) -> dict:
+    """Returns the report of a split; keeps the scores of its images in the folder."""
     evaluator, variables, config, step = loaded
     dataset = tasks.open_dataset(config)
     split = split or config.data.val_split
@@ -102,12 +143,19 @@ def _score(loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
     dataset.num_labelled(split)
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
+    kept = ImageScores() if config.task == "segmentation" else None
+    watched = {"watch": kept.add} if kept else {}
     if small_px:
         matrix, *by_size = evaluator.confusion_by_size(
-            variables, examples, small_px, total
+            variables, examples, small_px, total, **watched
         )
     else:
-        matrix = evaluator.confusion(variables, examples, total)
+        matrix = evaluator.confusion(variables, examples, total, **watched)
+    if kept:
+        protocol = tables.protocol_name(config.eval.protocol, config.eval.refine)
+        name = image_scores.file_name(split, protocol, jax.process_index())
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.save(folder / name, matrix)
     return tables.make_report(
         matrix,
         dataset.info.class_names,
@@ -120,21 +168,26 @@ def _score(loaded: Loaded, split: str | None, stop: StopRequest) -> dict:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[StopRequest]:
+def _stoppable(stop: StopRequest | None = None) -> Iterator[StopRequest]:
     """Ends what is inside where a stop is agreed, and says so."""
     try:
-        with StopRequest() as stop:
-            yield stop
+        with stop or StopRequest() as request:
+            yield request
     except Stopped as reason:
         if jax.process_index() == 0:
             print(
                 f"evaluation stopped by {reason}: nothing was written; the same"
-                " command starts it anew"
+                " command starts it again"
             )
 
 
 def submit_run(
-    workdir: str, server_name: str, output: str | None, selection: Selection = NEWEST
+    workdir: str,
+    server_name: str,
+    output: str | None,
+    selection: Selection = NEWEST,
+    *,
+    stop: StopRequest | None = None,
 ) -> None:
     """Labels the test images and writes the archive that a test server takes.
 
@@ -145,16 +198,17 @@ def submit_run(
         server_name: one of evaluate.submission.SERVERS.
         output: the archive.
         selection: its split is 'test' unless named.
+        stop: notes what asked for a stop; None for one of its own.
 
     Raises:
         UserError: the run is of another data set, the archive would be refused, or
             several processes were started.
     """
-    parallel.enable_compilation_cache()
     server = submission.find(server_name, output or "")
     if jax.process_count() > 1:
         raise UserError("an archive is written by one process: run this on one host")
-    with _stoppable() as stop:
+    storage.check_writable(epath.Path(output).parent)
+    with _stoppable(stop) as stop:
         evaluator, variables, config, step = load(
             workdir, selection, whole_images=True, stop=stop
         )
@@ -167,10 +221,15 @@ def submit_run(
         split = selection.split or "test"
         examples, total = watched_examples(dataset, split, 0, stop)
         labelled = evaluator.predict(variables, examples)
-        predictions = ((example["id"], ids) for example, ids in labelled)
-        shown = tqdm(predictions, "label", total, unit="image")
+        shown = tqdm(_named_finite(labelled), "label", total, unit="image")
         done = submission.write(server, output, shown)
         print(f"{output}: {done} images by step {step}, passed the server's checks")
+
+
+def _named_finite(labelled) -> Iterator[tuple[str, np.ndarray]]:
+    for example, ids in labelled:
+        check_finite(ids, example["id"])
+        yield example["id"], ids
 
 
 def load(
@@ -195,8 +254,8 @@ def load(
     if protocol not in (None, *protocols.PROTOCOLS):
         known = ", ".join(protocols.PROTOCOLS)
         raise UserError(f"--protocol is {protocol!r}, wanted one of: {known}")
-    step = read.find_step(workdir, _step_or_best(selection.checkpoint))
-    variables, saved = read.restore_variables(workdir, step)
+    wanted = _step_or_best(selection.checkpoint)
+    variables, saved, step = read.restore(workdir, wanted)
     saved = config_lib.completed(saved)
     if selection.config is not None:
         _take_free_fields(saved, selection.config)
@@ -213,6 +272,8 @@ def load(
         variables = precise_norm.measured_anew(
             variables, config, tasks.open_dataset(config), stop or StopRequest()
         )
+    if config.task == "segmentation":
+        variables = fold_batch_norms(variables, config.model.norm_epsilon)
     return Loaded(evaluator, parallel.replicate(variables), config, step)
 
 
@@ -220,7 +281,7 @@ def _step_or_best(checkpoint: str | None) -> int | str | None:
     """Returns the step that --checkpoint names, 'best', or None for the newest."""
     if checkpoint in (None, "best"):
         return checkpoint
-    if not checkpoint.isdigit():
+    if not checkpoint.isdecimal():
         raise UserError(f"--checkpoint is {checkpoint!r}, wanted a step or 'best'")
     return int(checkpoint)
 

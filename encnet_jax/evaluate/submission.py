@@ -6,7 +6,6 @@ checks is checked here first.
 
 import contextlib
 import io
-import os
 import pathlib
 import struct
 import tarfile
@@ -102,17 +101,13 @@ def write(
     """
     sizes = {}
     target = pathlib.Path(output)
-    partial = target.with_name(f"partial-{target.name}")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with storage.whole(target) as partial:
         with _writer(partial) as add:
             for name, ids in predictions:
                 sizes[name] = ids.shape
                 add(f"{server.folder}{name}.png", encode(server, ids))
         verify(server, str(partial), sizes)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return len(sizes)
 
 

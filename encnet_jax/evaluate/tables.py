@@ -1,16 +1,21 @@
 """Scores as JSON and as a table in the terminal."""
 
+import importlib.metadata
 import json
+import platform
+import shlex
 import subprocess
+import sys
 
 import numpy as np
 
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
+from encnet_jax import storage, tasks
 from encnet_jax.pods import parallel
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 # Scores of single classes that a report may hold, and their columns.
 _HEADINGS = {
     "iou": "IoU %",
@@ -67,6 +72,7 @@ def make_report(
         "split": split,
         "images": num_images,
         **measures.counted,
+        "not_finite_pixels": matrix.not_finite,
         "protocol": {
             "name": protocol,
             **{
@@ -81,6 +87,9 @@ def make_report(
         "step": step,
         "precise_norm_steps": config.eval.precise_norm_steps,
         "commit": _commit(),
+        "command": shlex.join(sys.argv),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "devices": parallel.describe_devices(),
     }
 
@@ -117,9 +126,7 @@ def report_name(split: str, protocol: str) -> str:
 
 def save_report(path, report: dict) -> None:
     """Writes the report as JSON, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(path)
+    storage.write_whole(path, json.dumps(report, indent=2) + "\n")
 
 
 def _percent(score: float | None) -> str:
@@ -143,6 +150,11 @@ def format_report(report: dict) -> str:
         if isinstance(value, float):
             lines.append(f"{name}: {100 * value:.2f} %")
     lines.append(f"rule: {report['rule']}")
+    if report.get("not_finite_pixels"):
+        lines.append(
+            f"warning: the scores of {report['not_finite_pixels']} labelled pixels (or"
+            " images) were NaN or infinite; they are not counted above"
+        )
     fields = dict(report["protocol"])
     protocol = f"protocol {fields.pop('name')}"
     protocol += "".join(f", {name}={value}" for name, value in fields.items())

@@ -2,7 +2,6 @@
 
 from encnet_jax.losses.cross_entropy import upsampled_cross_entropy
 from encnet_jax.losses.labels import (
-    IGNORE_LABEL,
     class_presence,
     node_labels,
     thinned_labels,
@@ -11,7 +10,6 @@ from encnet_jax.losses.piecewise import piecewise_loss
 from encnet_jax.losses.segmentation import PixelOptions, segmentation_loss
 
 __all__ = [
-    "IGNORE_LABEL",
     "PixelOptions",
     "class_presence",
     "node_labels",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.losses.labels import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.row_blocks import over_pixels
 
 _TINY = 1e-12  # Keeps powers of 1 - p finite where p rounds to 1.

@@ -5,7 +5,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.losses.labels import IGNORE_LABEL, class_counts
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses.labels import class_counts
 from encnet_jax.losses.row_blocks import over_pixels
 
 

@@ -5,8 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.cross_entropy import pixel_nats
-from encnet_jax.losses.labels import IGNORE_LABEL
 from encnet_jax.losses.row_blocks import over_pixels
 
 _VALUE_BITS = 31  # Of a float32 that is not negative; its bits order as it does.

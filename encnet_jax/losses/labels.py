@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import sample_positions
-
-IGNORE_LABEL = 255
 
 
 def thinned_labels(labels: jax.Array, logits: jax.Array) -> jax.Array:

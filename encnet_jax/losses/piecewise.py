@@ -3,7 +3,8 @@
 import jax
 
 from encnet_jax.crf import piecewise, potentials
-from encnet_jax.losses.labels import IGNORE_LABEL, node_labels
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses.labels import node_labels
 
 
 def piecewise_loss(

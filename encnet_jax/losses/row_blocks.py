@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.losses.labels import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import interpolation_matrix
 
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.cross_entropy import upsampled_cross_entropy
 from encnet_jax.losses.dice import dice_loss
 from encnet_jax.losses.hard_pixels import hard_labels
 from encnet_jax.losses.labels import (
-    IGNORE_LABEL,
     class_presence,
     thinned_labels,
     total_weight,

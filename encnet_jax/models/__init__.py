@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from encnet_jax.models import heads, piecewise_crf
 from encnet_jax.models.classifier import Classifier
+from encnet_jax.models.norm import GroupedAxis
 from encnet_jax.models.resnet import BACKBONES, ResNet
 from encnet_jax.models.segmenter import Segmenter
 
@@ -39,8 +40,8 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
         model_config: `config.model` after `encnet_jax.config.resolve` (no field is
             None).
         num_classes: C.
-        axis_name: pmap axis over which batch norms are synchronised; None for one
-            device.
+        axis_name: pmap axis over which batch norms are synchronised, in groups of
+            model_config.norm_group devices; None for one device.
 
     Returns:
         A module with `apply(variables, images, train=...) -> dict`, see Segmenter and
@@ -91,7 +92,7 @@ def build_classifier(
 
 def _shared(m, axis_name: str | None) -> dict:
     return {
-        "axis_name": axis_name,
+        "axis_name": axis_name and GroupedAxis(axis_name, m.norm_group),
         "norm_epsilon": m.norm_epsilon,
         "frozen_norm": m.frozen_norm,
         "dtype": jnp.dtype(m.dtype),

@@ -12,7 +12,7 @@ from encnet_jax.models.conv import Conv
 from encnet_jax.models.encoding import Encoding
 from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import ConvNormRelu
-from encnet_jax.models.norm import SyncBatchNorm
+from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 
 CLASSIFIERS = ("resnet", "se_resnet", "encnet")
 SE_REDUCTION = 16  # Of the SE paper, which section 3.5 follows.
@@ -167,19 +167,21 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
 
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`; of it are used
-            block, name (one of CLASSIFIERS), width, num_codes, draw_smoothing and
-            dtype.
+            block, name (one of CLASSIFIERS), width, num_codes, draw_smoothing,
+            norm_group and dtype.
         num_classes: C.
-        axis_name: pmap axis over which batch norms are synchronised (block 'paper') or
-            average their running statistics ('authors'); None for one device.
+        axis_name: pmap axis over which batch norms are synchronised (block 'paper', in
+            groups of model_config.norm_group devices) or average their running
+            statistics ('authors'); None for one device.
     """
     m = model_config
     if m.block == "authors":
         return cifar_authors.build(m, num_classes, axis_name)
     dtype = jnp.dtype(m.dtype)
+    axis = axis_name and GroupedAxis(axis_name, m.norm_group)
     layers = {
         "conv": partial(_he_conv, dtype=dtype),
-        "norm": partial(SyncBatchNorm, axis_name, dtype=dtype),
+        "norm": partial(SyncBatchNorm, axis, dtype=dtype),
     }
     scaling = {
         "resnet": None,

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.models.norm import GroupedAxis
 from encnet_jax.models.segmenter import run_backbone
 
 # Uniform in +-1 / sqrt(channels), as PyTorch's linear layer starts.
@@ -25,7 +26,7 @@ class Classifier(nn.Module):
 
     backbone: Callable[..., nn.Module]
     num_classes: int
-    axis_name: str | None = None
+    axis_name: str | GroupedAxis | None = None
     norm_epsilon: float = 1e-5
     frozen_norm: bool = False
     dtype: Any = jnp.float32

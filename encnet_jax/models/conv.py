@@ -50,7 +50,10 @@ def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 def _on_platform(make, x, *arrays):
     """Applies make(the form for platform and batch) to x, [B, ...], and arrays."""
-    default = _as_convolution if x.shape[0] >= LANES else _as_product
+    # An exported program's number of images is a symbol: of either form, the one that
+    # costs least where it does not suit.
+    few = isinstance(x.shape[0], int) and x.shape[0] < LANES
+    default = _as_product if few else _as_convolution
     return jax.lax.platform_dependent(
         x, *arrays, cpu=make(_as_product), default=make(default)
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from encnet_jax.models.conv import Conv
 from encnet_jax.models.inside import Inside
-from encnet_jax.models.norm import SyncBatchNorm
+from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 
 
 class ConvNormRelu(nn.Module):
@@ -93,7 +93,7 @@ class Layers(NamedTuple):
 
 def make_layers(
     train: bool = False,
-    axis_name: str | None = None,
+    axis_name: str | GroupedAxis | None = None,
     dtype: Any = jnp.float32,
     inside: Inside | None = None,
     *,

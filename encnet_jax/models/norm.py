@@ -1,5 +1,6 @@
-"""Batch normalisation whose statistics are shared by all devices."""
+"""Batch normalisation whose statistics are shared by all devices, or by groups."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -10,10 +11,48 @@ from jax.ad_checkpoint import checkpoint_name
 STATISTICS_NAME = "bn_stats"  # Rematerialisation policies save this by name.
 
 
+@dataclass(frozen=True)
+class GroupedAxis:
+    """A mapped axis whose devices share statistics with some neighbours only.
+
+    Attributes:
+        name: of the pmap axis.
+        group: devices that share statistics, neighbours on the axis; 0 for all.
+    """
+
+    name: str
+    group: int
+
+
+def device_groups(axis_size: int, group: int) -> list[list[int]] | None:
+    """Returns the positions of each group on a mapped axis, or None for one of all.
+
+    Args:
+        axis_size: devices on the axis.
+        group: see GroupedAxis.
+
+    Raises:
+        ValueError: the devices do not divide into such groups.
+    """
+    if group in (0, axis_size):
+        return None
+    if group < 0 or axis_size % group:
+        raise ValueError(f"{axis_size} devices do not divide into groups of {group}")
+    return [list(range(i, i + group)) for i in range(0, axis_size, group)]
+
+
+def _mean_over(moments: jax.Array, axis: str | GroupedAxis) -> jax.Array:
+    name, group = (axis, 0) if isinstance(axis, str) else (axis.name, axis.group)
+    if group == 1:
+        return moments  # A collective of one device would still be one.
+    groups = device_groups(jax.lax.axis_size(name), group)
+    return jax.lax.pmean(moments, name, axis_index_groups=groups)
+
+
 def batch_moments(
-    x: jax.Array, reduce_axes: tuple[int, ...], axis_name: str | None
+    x: jax.Array, reduce_axes: tuple[int, ...], axis_name: str | GroupedAxis | None
 ) -> jax.Array:
-    """Returns mean and mean of squares over `reduce_axes` and over all devices.
+    """Returns mean and mean of squares over `reduce_axes` and over devices.
 
     Both travel stacked, so that each direction of differentiation needs exactly one
     collective. Devices must hold equally many examples.
@@ -21,7 +60,8 @@ def batch_moments(
     Args:
         x: [..., C, ...], any float type.
         reduce_axes: the axes of x to average over; one axis remains.
-        axis_name: the mapped axis to average over as well, or None.
+        axis_name: the mapped axis to average over as well, in groups or as a whole;
+            None for one device.
 
     Returns:
         f32[2, C]: mean, mean of squares.
@@ -31,7 +71,7 @@ def batch_moments(
     x = x.astype(jnp.float32)  # bfloat16 sums would lose the small half of the digits.
     moments = jnp.stack([jnp.mean(x, reduce_axes), jnp.mean(x * x, reduce_axes)])
     if axis_name is not None:
-        moments = jax.lax.pmean(moments, axis_name)
+        moments = _mean_over(moments, axis_name)
     # Without a name, rematerialisation would repeat the collective in the backward
     # pass.
     return checkpoint_name(moments, STATISTICS_NAME)
@@ -41,7 +81,9 @@ class SyncBatchNorm(nn.Module):
     """Batch normalisation, synchronised over a mapped axis.
 
     Attributes:
-        axis_name: the pmap axis to share statistics over; None for one device.
+        axis_name: the pmap axis to share statistics over, all of it or in groups; None
+            for one device. In groups the running statistics differ between devices
+            until the training step averages them.
         feature_axis: the axis of the input that is normalised separately.
         momentum: the share of the old running statistics that is kept.
         epsilon: added to the variance.
@@ -50,12 +92,14 @@ class SyncBatchNorm(nn.Module):
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
     running variance is the biased one, as in the authors' last code; their code of
-    September 2018 kept the unbiased one, n / (n - 1) times as large for n values.
+    September 2018 kept the unbiased one, n / (n - 1) times as large for n values. Of a
+    batch norm that `folding.fold_batch_norms` folded, `bias` alone is there; it is
+    added.
 
     Source: appendix A of the paper.
     """
 
-    axis_name: str | None = None
+    axis_name: str | GroupedAxis | None = None
     feature_axis: int = -1
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -72,6 +116,14 @@ class SyncBatchNorm(nn.Module):
         train = nn.merge_param("train", self.train, train)
         feature_axis = self.feature_axis % x.ndim
         shape = (x.shape[feature_axis],)
+        broadcast = [1] * x.ndim
+        broadcast[feature_axis] = shape[0]
+        folded = self.has_variable("params", "bias") and not self.has_variable(
+            "params", "scale"
+        )
+        if folded and not train:
+            bias = self.get_variable("params", "bias").reshape(broadcast)
+            return (x.astype(jnp.float32) + bias).astype(self.dtype)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable(
@@ -93,8 +145,6 @@ class SyncBatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         offset = bias - mean * factor
-        broadcast = [1] * x.ndim
-        broadcast[feature_axis] = shape[0]
         y = x.astype(jnp.float32) * factor.reshape(broadcast) + offset.reshape(
             broadcast
         )

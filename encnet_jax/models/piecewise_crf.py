@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from encnet_jax.crf import mean_field, potentials, pyramid
 from encnet_jax.errors import UserError
 from encnet_jax.models.layers import Layers, make_layers
+from encnet_jax.models.norm import GroupedAxis
 from encnet_jax.models.resize import resize_bilinear
 
 # What a map is made of, as the rows of the paper's ablation: the image's scales, and
@@ -166,7 +167,7 @@ class PiecewiseCRF(nn.Module):
     box: float = 0.4
     num_updates: int = mean_field.NUM_UPDATES
     max_score_mib: float = 256.0
-    axis_name: str | None = None
+    axis_name: str | GroupedAxis | None = None
     norm_epsilon: float = 1e-5
     frozen_norm: bool = False
     dtype: Any = jnp.float32

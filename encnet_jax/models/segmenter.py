@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from encnet_jax.models.inside import Inside
 from encnet_jax.models.layers import Layers, make_layers
+from encnet_jax.models.norm import GroupedAxis
 
 
 class Segmenter(nn.Module):
@@ -29,7 +30,7 @@ class Segmenter(nn.Module):
     backbone: Callable[..., nn.Module]
     head: Callable[..., nn.Module]
     aux_head: Callable[..., nn.Module] | None = None
-    axis_name: str | None = None
+    axis_name: str | GroupedAxis | None = None
     norm_epsilon: float = 1e-5
     frozen_norm: bool = False
     dtype: Any = jnp.float32

@@ -7,10 +7,7 @@ what the compiler says of them as a table and, last, as one line of JSON.
 """
 
 import json
-import os
 import sys
-
-from absl import flags
 
 from encnet_jax import cli
 from encnet_jax.errors import UserError
@@ -22,16 +19,14 @@ GROUP = 8
 def main(argv):
     """Parses the flags, compiles, prints."""
 
-    def define(values):
-        cli.define_config(values, argv)
-        flags.DEFINE_string(
-            "topology", None, "For example v5e:2x4 or v4:2x2x1.", flag_values=values
-        )
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
+    values = line.parse()
+    import jax  # A mistyped flag is reported before.
 
-    required = ("config", "topology")
-    values = cli.parse(argv, define, about=__doc__, required=required)
     # What is here computes nothing, and libtpu must not look for chips.
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    jax.config.update("jax_platforms", "cpu")
     report = plan(values.config, values.topology, cli.config_name(values))
     print(format_report(report))
     print(json.dumps(report))
@@ -54,6 +49,7 @@ def plan(config, topology: str, name: str) -> dict:
     from encnet_jax import config as config_lib
     from encnet_jax.data import dataset_info
     from encnet_jax.plan import chips, compile
+    from encnet_jax.pods import parallel
 
     info = dataset_info(config.data)
     config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
@@ -71,6 +67,8 @@ def plan(config, topology: str, name: str) -> dict:
             f"train.batch_size is {config.train.batch_size}, wanted a multiple of"
             f" {len(devices)} chips x train.accumulate {config.train.accumulate}"
         )
+
+    parallel.check_norm_group(config.model.norm_group, len(devices))
 
     def train_cost(images):
         _progress(f"training step, {images} images a chip")
@@ -187,4 +185,4 @@ def format_report(report: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

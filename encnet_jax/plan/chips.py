@@ -57,7 +57,7 @@ def open_topology(name: str) -> tuple[Chip, list]:
     except ImportError:
         raise UserError(
             "the package libtpu is not installed, which compiles for TPUs on any"
-            f" machine; pip install {LIBTPU} (see requirements-plan.txt)"
+            f" machine; pip install {LIBTPU} (see requirements/plan.txt)"
         ) from None
     # Without these libtpu asks a cloud's metadata server, and refuses a second process.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

@@ -1,7 +1,5 @@
 """The real programs, compiled for devices that are not there, and what they cost."""
 
-import math
-import re
 import time
 from functools import partial
 from typing import NamedTuple
@@ -12,6 +10,7 @@ import jax.numpy as jnp
 from encnet_jax import losses, models, tasks
 from encnet_jax.crf import potentials
 from encnet_jax.models import piecewise_crf
+from encnet_jax.plan.compiled_text import all_reduce_sizes, estimated_cycles
 from encnet_jax.scoring.evaluator import logits_from_pixels
 from encnet_jax.scoring.protocols import canvas, whole_images
 from encnet_jax.train.assemble import assemble, init_variables
@@ -203,44 +202,3 @@ def _compile(lowered, *, images: int, loop_trips: int = 1) -> Cost:
         all_reduce_bytes=sum(sizes),
         compile_s=seconds,
     )
-
-
-_ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
-
-
-def all_reduce_sizes(text: str) -> list[int]:
-    """Returns the bytes of each all-reduce in an optimised HLO program.
-
-    Args:
-        text: one instruction a line; f32[2,64]{1,0} is a shape.
-    """
-    sizes = []
-    for line in text.splitlines():
-        match = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
-        if match:
-            shapes = re.findall(r"([a-z]+[0-9]*)\[([0-9,]*)\]", match[1])
-            sizes.append(
-                sum(
-                    _ITEM_BYTES.get(kind, 4)
-                    * math.prod(map(int, filter(None, dims.split(","))))
-                    for kind, dims in shapes
-                )
-            )
-    return sizes
-
-
-def estimated_cycles(text: str, loop_trips: int) -> int:
-    """Returns the cycles that the compiler's model expects of an optimised HLO program.
-
-    Args:
-        text: one instruction a line, a computation's name at its head.
-        loop_trips: of every loop; the model counts a body once.
-    """
-    bodies = set(re.findall(r"body=(%[^,\s]+)", text))
-    total, trips = 0, 1
-    for line in text.splitlines():
-        if line.endswith("{") and not line.startswith(" "):
-            trips = loop_trips if line.split()[0] in bodies else 1
-        match = re.search(r'"estimated_cycles":"(\d+)"', line)
-        total += trips * int(match[1]) if match else 0
-    return total

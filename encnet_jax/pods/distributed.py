@@ -130,6 +130,13 @@ def together(action: Callable[[], Result]) -> Result:
     return result
 
 
+def as_process_0(answer: bool) -> bool:
+    """Returns process 0's answer in every process."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
+
+
 def check_shared(folder: str) -> None:
     """Makes sure that all processes write into one and the same folder.
 

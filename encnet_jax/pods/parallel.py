@@ -30,12 +30,17 @@ def _sharding(spec: PartitionSpec, devices: list | None = None) -> NamedSharding
     return NamedSharding(Mesh(np.array(devices), (AXIS,)), spec)
 
 
+def replicated(devices: list | None = None) -> NamedSharding:
+    """Returns how `replicate` lays arrays out."""
+    return _sharding(PartitionSpec(), devices)
+
+
 def replicate(tree, devices: list | None = None):
     """Puts a tree of arrays on every local device, as the pmapped step returns it.
 
     A donated single-device array would fail in the first call with several processes.
     """
-    return jax.device_put(tree, _sharding(PartitionSpec(), devices))
+    return jax.device_put(tree, replicated(devices))
 
 
 def shard(batch, devices: list | None = None):
@@ -135,6 +140,22 @@ def check_batch_size(
         raise UserError(
             f"{name} is {batch_size}, wanted a multiple of {wanted}"
             f" ({jax.device_count()} devices x train.accumulate {accumulate})"
+        )
+
+
+def check_norm_group(group: int, num_devices: int | None = None) -> None:
+    """Raises UserError unless the devices divide into groups for batch norm.
+
+    Args:
+        group: model.norm_group; 0 for one group of all.
+        num_devices: None for all there are.
+    """
+    devices = jax.device_count() if num_devices is None else num_devices
+    if group < 0 or (group and devices % group):
+        divisors = [str(n) for n in range(1, devices + 1) if devices % n == 0]
+        raise UserError(
+            f"model.norm_group is {group}, and {devices} devices do not divide into"
+            f" groups of {group}: wanted 0 (all) or one of {', '.join(divisors)}"
         )
 
 

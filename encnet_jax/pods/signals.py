@@ -1,6 +1,7 @@
-"""Requests to stop: by SIGTERM, Ctrl-C or a deadline; a run stops when it can."""
+"""Requests to stop: by a signal or a deadline; a run stops when it can."""
 
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -14,8 +15,26 @@ class Stopped(Exception):
     """Work was left unfinished because the run was asked to stop."""
 
 
+def _hangs_up() -> bool:
+    terminal = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+    return terminal and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
+
+def exit_status(reason: str | None) -> int:
+    """Returns the status of a command that left its work: 128 + the signal's number.
+
+    Args:
+        reason: of a StopRequest; 0 is returned for None and for deadlines.
+    """
+    number = getattr(signal.Signals, reason or "", None)
+    return 0 if number is None else 128 + number
+
+
 class StopRequest:
-    """While entered, notes the first SIGTERM or SIGINT; a second SIGINT interrupts.
+    """While entered, notes the first signal; a second SIGINT interrupts.
+
+    These are SIGTERM, SIGINT and, in a terminal, SIGHUP: its connection was lost.
+    Started with nohup, a run ignores SIGHUP and goes on.
 
     With several processes a request reaches all through JAX's preemption service, which
     listens to SIGTERM itself and picks a moment that none has passed. A save needs all
@@ -33,8 +52,11 @@ class StopRequest:
         self._several = jax.process_count() > 1
 
     def __enter__(self) -> "StopRequest":
-        # A handler for SIGTERM would take JAX's own away.
-        numbers = (signal.SIGINT,) if self._several else (signal.SIGINT, signal.SIGTERM)
+        numbers = [signal.SIGINT]
+        if not self._several:  # A handler for SIGTERM would take JAX's own away.
+            numbers.append(signal.SIGTERM)
+        if _hangs_up():
+            numbers.append(signal.SIGHUP)
         for number in numbers:
             self._previous[number] = signal.signal(number, self._note)
         return self

@@ -74,7 +74,5 @@ def save_config(workdir: str, config) -> None:
     """Writes WORKDIR/config.json, whole or not at all; process 0 does."""
     if jax.process_index() != 0:
         return
-    target = epath.Path(workdir) / "config.json"
-    partial = epath.Path(workdir) / "config.json.partial"
-    partial.write_text(config_lib.to_json(config) + "\n")
-    partial.replace(target)
+    text = config_lib.to_json(config) + "\n"
+    storage.write_whole(epath.Path(workdir) / "config.json", text)

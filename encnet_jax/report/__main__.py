@@ -1,30 +1,23 @@
 """Reports by name: python -m encnet_jax.report COMMAND ..."""
 
-import sys
 from collections.abc import Sequence
 
 from encnet_jax import cli
-from encnet_jax.errors import UserError
-from encnet_jax.report import compare, curves, gridding, refine
+from encnet_jax.cli import Command
 
 COMMANDS = {
-    "compare": compare.main,
-    "curves": curves.main,
-    "gridding": gridding.main,
-    "refine": refine.main,
+    "compare": Command("encnet_jax.report.compare", "image, truth, predictions: a PNG"),
+    "html": Command("encnet_jax.report.html", "one page of everything, to send"),
+    "gridding": Command("encnet_jax.report.gridding", "which pixels a feature sees"),
+    "refine": Command("encnet_jax.report.refine", "searches a CRF's settings"),
+    "curves": Command("encnet_jax.report.curves", "error against epoch: a PNG"),
 }
 
 
 def main(argv: Sequence[str]) -> int | None:
     """Runs the command that the first argument names."""
-    name = argv[1] if len(argv) > 1 else ""
-    if name in ("--help", "-h"):
-        print(f"usage: python -m encnet_jax.report {{{','.join(COMMANDS)}}} --help")
-        return 0
-    if name not in COMMANDS:
-        raise UserError(f"command {name!r}; wanted one of: {', '.join(COMMANDS)}")
-    return COMMANDS[name](argv[1:])
+    return cli.choose(argv, COMMANDS)
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

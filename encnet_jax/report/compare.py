@@ -3,21 +3,19 @@
 python -m encnet_jax.report compare runs/ade20k-fcn runs/ade20k --output compare.png
 """
 
-import argparse
 import itertools
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from encnet_jax import tasks
+from encnet_jax import cli, tasks
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate.refine import refine_fields
 from encnet_jax.evaluate.tables import protocol_name
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pictures import colourise
-from encnet_jax.pods import parallel
 from encnet_jax.report import figures
 
 
@@ -120,33 +118,23 @@ def draw(info, examples: list[dict], titles: list[str], found: list[dict], outpu
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.report compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "run", nargs="+", help="workdirs, for example of FCN and EncNet"
-    )
-    parser.add_argument(
-        "--titles", nargs="+", help="of the runs; default: folder and protocol"
-    )
-    parser.add_argument("--split", help="default: data.val_split")
-    parser.add_argument("--ids", nargs="+", default=[], help="examples by name")
-    parser.add_argument(
-        "--number", type=int, default=4, help="of examples without --ids"
-    )
-    parser.add_argument("--checkpoint", help="a step, or 'best'; default: newest")
-    parser.add_argument("--protocol", help="default: eval.protocol")
-    parser.add_argument("--refine", help="'dense', or a file of `report refine`")
-    parser.add_argument("--data_dir", help="default: data.data_dir of the runs")
-    parser.add_argument("--output", default="compare.png", help="the PNG to write")
-    args = parser.parse_args(argv[1:])
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("run", "Workdirs, for example of FCN and EncNet.", several=True)
+    line.strings("titles", "Of the runs: A,B. Default: folder and protocol.")
+    line.string("split", "Default: data.val_split.")
+    line.strings("ids", "Examples by name: A,B.")
+    line.integer("number", "Of examples without --ids.", 4, least=1)
+    line.checkpoint()
+    line.string("protocol", "Default: eval.protocol.")
+    line.string("refine", "'dense', or a file of `report refine`.")
+    line.string("data_dir", "Default: data.data_dir of the runs.")
+    line.string("output", "The PNG to write.", "compare.png")
+    args = line.parse()
     if args.titles and len(args.titles) != len(args.run):
         raise UserError(
-            f"{len(args.titles)} --titles for {len(args.run)} runs: give one each"
+            f"{len(args.titles)} --titles for {len(args.run)} runs: give one each,"
+            " joined by commas"
         )
-    parallel.enable_compilation_cache()
     fields = {"data.data_dir": args.data_dir} if args.data_dir else {}
     selection = run_lib.Selection(
         checkpoint=args.checkpoint,

@@ -3,7 +3,6 @@
 python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-curves
 """
 
-import argparse
 import collections
 import pathlib
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
+from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 from encnet_jax.report import figures
@@ -98,14 +98,10 @@ def draw_curves(runs: Sequence[Curves], output: str) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.report curves",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", nargs="+", help="workdirs of classification runs")
-    parser.add_argument("--output", default="curves.png", help="the PNG to write")
-    args = parser.parse_args(argv[1:])
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("run", "Workdirs of classification runs.", several=True)
+    line.string("output", "The PNG to write.", "curves.png")
+    args = line.parse()
     runs = [load_curves(workdir) for workdir in args.run]
     draw_curves(runs, args.output)
     for run in runs:

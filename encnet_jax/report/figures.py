@@ -23,6 +23,4 @@ def save(figure, output: str | os.PathLike, *, dpi: int) -> None:
     storage.check_writable(target.parent)
     figure.savefig(picture, format="png", dpi=dpi)
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".partial")
-    unfinished.write_bytes(picture.getvalue())
-    unfinished.replace(target)
+    storage.write_whole(target, picture.getvalue())

@@ -1,14 +1,14 @@
 """What the dilated convolutions of a backbone see of their receptive field.
 
-python -m encnet_jax.report gridding --dilation hdc_bigger plain --output gridding.png
+python -m encnet_jax.report gridding hdc_bigger plain --output gridding.png
 """
 
-import argparse
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from encnet_jax import cli
 from encnet_jax.errors import UserError
 from encnet_jax.models.dilation import NAMES, dilated_rates, plan_stages
 from encnet_jax.models.gridding import Gridding, describe
@@ -104,20 +104,12 @@ def _short(name: str, length: int = 24) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.report gridding",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--dilation",
-        nargs="+",
-        default=list(NAMES),
-        help=f"values of model.dilation: {', '.join(NAMES)}, or lists of rates",
-    )
-    parser.add_argument("--backbone", default="resnet101", help="default: resnet101")
-    parser.add_argument("--output", default="gridding.png", help="the PNG to write")
-    args = parser.parse_args(argv[1:])
+    line = cli.CommandLine(argv, __doc__)
+    meaning = f"Values of model.dilation: {', '.join(NAMES)}, or lists of rates."
+    line.argument("dilation", meaning, several=True, default=list(NAMES))
+    line.string("backbone", "Whose stages.", "resnet101")
+    line.string("output", "The PNG to write.", "gridding.png")
+    args = line.parse()
     found = stacks(args.backbone, args.dilation)
     draw(found, args.output)
     print("\n".join(table(found)))

@@ -7,7 +7,6 @@ No image that is scored is seen. Training images look better to the network than
 do, so what is found here may trust it a little too much.
 """
 
-import argparse
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from encnet_jax import storage, tasks
+from encnet_jax import cli, storage, tasks
 from encnet_jax.crf.dense import DenseParams
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
@@ -119,25 +118,17 @@ def _spread_out(dataset, split: str, number: int):
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.report refine",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", help="workdir; gets refine.json")
-    parser.add_argument("--number", type=int, default=20, help="training images")
-    parser.add_argument("--rounds", type=int, default=2, help="over all parameters")
-    parser.add_argument("--checkpoint", help="a step, or 'best'; default: newest")
-    parser.add_argument("--protocol", help="default: eval.protocol")
-    parser.add_argument("--data_dir", help="default: data.data_dir of the run")
-    args = parser.parse_args(argv[1:])
-    for name in ("number", "rounds"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} is {getattr(args, name)}, wanted 1 or more")
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("run", "Workdir; gets refine.json.")
+    line.integer("number", "Training images.", 20, least=1)
+    line.integer("rounds", "Over all parameters.", 2, least=1)
+    line.checkpoint()
+    line.string("protocol", "Default: eval.protocol.")
+    line.string("data_dir", "Default: data.data_dir of the run.")
+    args = line.parse()
     if jax.process_count() > 1:
         raise UserError("the search runs in one process: start it on one host")
     storage.check_writable(args.run)
-    parallel.enable_compilation_cache()
     fields = {"eval.refine": "dense"}
     if args.data_dir:
         fields["data.data_dir"] = args.data_dir

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.preprocess import PIXELS
@@ -17,16 +17,17 @@ from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
 
+Watch = Callable[[dict, np.ndarray, Callable[[], np.ndarray]], None]
+
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
-    """Returns int32[C, C] pairs of (label, prediction) in uint8[B, H, W] each."""
+    """Returns int32[B, C, C] pairs of (label, prediction) in uint8[B, H, W] each."""
     # One image at a time: float32 counts to 2**24 exactly, a batch may hold more
     # pixels.
-    pairs = jax.lax.map(
+    return jax.lax.map(
         lambda pair: count_pairs(pair[0].ravel(), pair[1].ravel(), num_classes),
         (labels, ids),
     )
-    return jnp.sum(pairs, axis=0)
 
 
 def evaluation_batch_size(config, num_devices: int | None = None) -> int:
@@ -126,7 +127,11 @@ class Evaluator:
         self._count = jax.pmap(count, devices=self.devices)
 
     def confusion(
-        self, variables: dict, examples: Iterable[dict], total: int | None = None
+        self,
+        variables: dict,
+        examples: Iterable[dict],
+        total: int | None = None,
+        watch: Watch | None = None,
     ) -> ConfusionMatrix:
         """Counts every pixel of this process's examples, summed over all processes.
 
@@ -134,9 +139,12 @@ class Evaluator:
             variables: replicated on the devices.
             examples: dicts with image uint8[H, W, 3], label uint8[H, W].
             total: of all processes, for the progress bar; None shows none.
+            watch: called with each example of this process, its pairs int64[C, C], and
+                a function that fetches its labels uint8[H, W] from the device.
         """
-        counts = self._sum(variables, self._viewed(examples), ("label",), total)
-        return ConfusionMatrix.from_counts(counts[0])
+        viewed = self._viewed(examples)
+        counts, labelled = self._sum(variables, viewed, ("label",), total, watch)
+        return _matrix(counts[0], labelled)
 
     def confusion_by_size(
         self,
@@ -144,26 +152,30 @@ class Evaluator:
         examples: Iterable[dict],
         small_px: int,
         total: int | None = None,
+        watch: Watch | None = None,
     ) -> tuple[ConfusionMatrix, ConfusionMatrix, ConfusionMatrix]:
         """Counts all pixels, those of small objects, and those of large ones.
 
         Args:
-            variables, examples, total: see confusion.
+            variables, examples, total, watch: see confusion.
             small_px: objects of fewer pixels are small; see object_sizes.
         """
         examples = (
             {**e, "small": small_objects(e["label"], small_px)}
             for e in self._viewed(examples)
         )
-        counts = self._sum(variables, examples, ("label", "small"), total)
-        every, small = map(ConfusionMatrix.from_counts, counts)
-        return every, small, ConfusionMatrix.from_counts(counts[0] - counts[1])
+        keys = ("label", "small")
+        counts, labelled = self._sum(variables, examples, keys, total, watch)
+        small = ConfusionMatrix.from_counts(counts[1])
+        large = ConfusionMatrix.from_counts(counts[0] - counts[1])
+        return _matrix(counts[0], labelled), small, large
 
     def predict(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[dict, np.ndarray]]:
         """Yields (example, uint8[H, W] class ids), in the order batches fill up.
 
+        Pixels without finite scores have the id IGNORE_LABEL; see check_finite.
         Examples come back as the protocol views them.
         """
         for members, ids in self._protocol.ids(variables, self._viewed(examples)):
@@ -186,19 +198,23 @@ class Evaluator:
         """
         return self._make_scorer().scores(variables, self._viewed(examples))
 
-    def _sum(self, variables, examples, keys, total) -> np.ndarray:
-        """Returns int64[len(keys), C, C] over the examples of all processes."""
+    def _sum(self, variables, examples, keys, total, watch) -> tuple[np.ndarray, int]:
+        """Returns int64[len(keys), C, C] and the labelled pixels, of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
-        counts, pending = np.zeros(shape, np.int64), []
+        counts, pending, labelled = np.zeros(shape, np.int64), [], 0
         with progress_bar(total) as bar:
             for members, ids in self._protocol.ids(variables, examples):
                 # Fetched one batch later, so that the devices always have work.
-                counts += _fetch(pending)
-                pending = [
-                    self._count(self._labels(members, k, ids), ids) for k in keys
-                ]
+                counts += _fetch(pending, watch)
+                pairs = [self._count(self._labels(members, k, ids), ids) for k in keys]
+                pending = [(members, ids, pairs)]
+                labelled += sum(
+                    np.count_nonzero(member["label"] != IGNORE_LABEL)
+                    for member in members
+                )
                 bar.update(len(members))
-        return sum_over_processes(counts + _fetch(pending))
+        counts = sum_over_processes(counts + _fetch(pending, watch))
+        return counts, int(sum_over_processes(np.array([labelled]))[0])
 
     def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
         return map(self._protocol.view, examples)
@@ -214,6 +230,41 @@ class Evaluator:
         return parallel.shard(labels, self.devices)
 
 
-def _fetch(pairs: list) -> np.ndarray | int:
-    """Returns the int64 sums over devices of int32[devices, C, C] each."""
-    return np.stack([np.asarray(p, np.int64).sum(0) for p in pairs]) if pairs else 0
+def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
+    matrix = ConfusionMatrix.from_counts(counts)
+    matrix.not_finite = labelled - int(counts.sum())
+    return matrix
+
+
+def check_finite(ids: np.ndarray, name: str) -> None:
+    """Raises UserError where class ids uint8[H, W] say that scores were not finite."""
+    wrong = np.count_nonzero(ids == IGNORE_LABEL)
+    if wrong:
+        raise UserError(
+            f"{name}: the scores of {wrong} of {ids.size} pixels are NaN or infinite,"
+            " which is no class; choose another --checkpoint, or model.dtype float32"
+        )
+
+
+def _fetch(pending: list, watch: Watch | None) -> np.ndarray | int:
+    """Returns int64[keys, C, C], the sums over images of a batch that is under way.
+
+    Args:
+        pending: nothing, or one (examples, labels uint8[devices, b, H, W], pairs
+            int32[devices, b, C, C] for each key).
+        watch: see Evaluator.confusion; it gets the pairs of the first key.
+    """
+    total: np.ndarray | int = 0
+    for members, ids, pairs in pending:
+        fetched = np.stack([np.asarray(each, np.int64) for each in pairs])
+        if watch is not None:
+            places = np.ndindex(ids.shape[:2])
+            for member, place in zip(members, places, strict=False):
+                height, width = member["label"].shape
+                watch(
+                    member,
+                    fetched[0][place],
+                    lambda: np.asarray(ids[place])[:height, :width],  # noqa: B023
+                )
+        total = total + fetched.sum((1, 2))
+    return total

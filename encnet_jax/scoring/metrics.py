@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 
 
 class ConfusionMatrix:
@@ -13,6 +13,8 @@ class ConfusionMatrix:
     Attributes:
         counts: int64[C, C]; row = label, column = prediction.
         ignore_label: pixels with this label are not counted.
+        not_finite: labelled pixels that are not in counts, as their scores were NaN or
+            infinite.
 
     Source: the evaluation code of CSAILVision/sceneparsing, which the paper follows.
     """
@@ -20,6 +22,7 @@ class ConfusionMatrix:
     def __init__(self, num_classes: int, ignore_label: int = IGNORE_LABEL):
         self.counts = np.zeros((num_classes, num_classes), np.int64)
         self.ignore_label = ignore_label
+        self.not_finite = 0
 
     @classmethod
     def from_counts(cls, counts: np.ndarray) -> "ConfusionMatrix":
@@ -88,7 +91,7 @@ def count_pairs(
 
     Args:
         labels: uint8[N], ids 0..C-1; IGNORE_LABEL counts nothing. N below 2**24.
-        predictions: integer[N], ids 0..C-1.
+        predictions: integer[N], ids 0..C-1; others count nothing.
 
     Returns:
         int32[C, C]; row = label.

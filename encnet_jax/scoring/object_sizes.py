@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from encnet_jax.losses import IGNORE_LABEL
+from encnet_jax.labels import IGNORE_LABEL
 
 
 def small_objects(label: np.ndarray, small_px: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from encnet_jax.scoring.evaluator import (
     sum_over_processes,
 )
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
+from encnet_jax.scoring.protocols.whole_images import class_ids
 from encnet_jax.tasks.task import Measures, Task
 
 NO_LABEL = -1  # Of images that only fill a batch.
@@ -96,10 +97,11 @@ def count_step(
     """
     logits = model.apply(variables, normalise(batch["image"]), train=False)["logits"]
     labels = batch["label"]
-    pairs = count_pairs(labels, jnp.argmax(logits, axis=-1), num_classes)
+    pairs = count_pairs(labels, class_ids(logits), num_classes)
     of_label = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=-1)
     rank = jnp.sum(logits > of_label, axis=-1)
-    return pairs, jnp.sum((rank < _TOP) & (labels != NO_LABEL))
+    finite = jnp.all(jnp.isfinite(logits), axis=-1)
+    return pairs, jnp.sum((rank < _TOP) & (labels != NO_LABEL) & finite)
 
 
 class ImageEvaluator:
@@ -128,17 +130,20 @@ class ImageEvaluator:
             total: of all processes, for the progress bar; None shows none.
         """
         examples = iter(examples)
-        counts = np.zeros((self.num_classes, self.num_classes), np.int64)
-        within_top = np.zeros((), np.int64)
+        counts, images = np.zeros((self.num_classes, self.num_classes), np.int64), 0
+        within_top = 0
         with progress_bar(total) as bar:
             while members := tuple(itertools.islice(examples, self._batch_size)):
                 batch = _stack(members, self._batch_size)
                 pairs, near = self._count(variables, parallel.shard(batch))
                 counts += np.asarray(pairs, np.int64).sum(0)
-                within_top += np.asarray(near, np.int64).sum()
+                within_top += int(np.asarray(near).sum())
+                images += len(members)
                 bar.update(len(members))
         matrix = ImageCounts.from_counts(sum_over_processes(counts))
-        matrix.within_top = int(sum_over_processes(within_top))
+        sums = sum_over_processes(np.array([images, within_top]))
+        matrix.not_finite = int(sums[0]) - int(matrix.counts.sum())
+        matrix.within_top = int(sums[1])
         return matrix
 
     def predict(self, variables: dict, examples: Iterable[dict]):

@@ -1,34 +1,24 @@
 """python -m encnet_jax.torch_weights import|export: weight files in and out."""
 
-import sys
 from collections.abc import Sequence
-
-from absl import flags
 
 from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
+from encnet_jax.cli import Command
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import families, files, state_dicts
 
-_PROGRAM = "-m encnet_jax.torch_weights"
-_USAGE = f"""usage:
-  python {_PROGRAM} import --source FILE --config FILE.py[:words] --workdir DIR
-  python {_PROGRAM} export --workdir DIR --output FILE [--family NAME]
---help after either tells more."""
+_HERE = "encnet_jax.torch_weights.__main__"
+COMMANDS = {
+    "import": Command(_HERE, "a checkpoint from a weight file", "import_weights"),
+    "export": Command(_HERE, "a weight file from a checkpoint", "export_weights"),
+}
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int | None:
     """Runs the command that the first argument names."""
-    commands = {"import": import_weights, "export": export_weights}
-    command = argv[1] if len(argv) > 1 else "--help"
-    if command in ("--help", "-h"):
-        print(_USAGE)
-        return 0
-    if command not in commands:
-        raise UserError(f"unknown command {command!r}, wanted import or export")
-    commands[command]([f"{_PROGRAM} {command}", *argv[2:]])
-    return 0
+    return cli.choose(argv, COMMANDS)
 
 
 def import_weights(argv: Sequence[str]) -> None:
@@ -38,19 +28,12 @@ def import_weights(argv: Sequence[str]) -> None:
         --source encnet_resnet50s_ade-07ac287c.zip --workdir runs/authors
     """
 
-    def define(values):
-        cli.define_config(values, argv)
-        _string(
-            values, "source", "A .safetensors, a .pth, a zip of a .pth, or a .params."
-        )
-        _string(values, "workdir", "Where the checkpoint goes.")
-
-    values = cli.parse(
-        argv,
-        define,
-        about=import_weights.__doc__,
-        required=("source", "config", "workdir"),
-    )
+    line = cli.CommandLine(argv, import_weights.__doc__)
+    sources = "A .safetensors, a .pth, a zip of a .pth, or a .params."
+    line.string("source", sources, required=True)
+    line.config(required=True)
+    line.string("workdir", "Where the checkpoint goes.", required=True)
+    values = line.parse()
     # TensorFlow may be missing where only weights are converted.
     from encnet_jax.data import dataset_info
 
@@ -85,19 +68,18 @@ def export_weights(argv: Sequence[str]) -> None:
     python -m encnet_jax.torch_weights export --workdir runs/ade20k --output encnet.pth
     """
 
-    def define(values):
-        _string(values, "workdir", "The run whose weights to write.")
-        _string(values, "checkpoint", "A step, or 'best'. Default: the newest.")
-        _string(values, "output", "A .safetensors or a .pth that does not exist yet.")
-        known = ", ".join(f.name for f in families.FAMILIES)
-        _string(values, "family", f"Whose names: {known}. Default: the model's.")
-
-    values = cli.parse(
-        argv, define, about=export_weights.__doc__, required=("workdir", "output")
+    line = cli.CommandLine(argv, export_weights.__doc__)
+    line.string("workdir", "The run whose weights to write.", required=True)
+    line.checkpoint()
+    line.string(
+        "output", "A .safetensors or a .pth that does not exist yet.", required=True
     )
+    known = ", ".join(f.name for f in families.FAMILIES)
+    line.string("family", f"Whose names: {known}. Default: the model's.")
+    values = line.parse()
     step = values.checkpoint
     if step is not None and step != "best":
-        if not step.isdigit():
+        if not step.isdecimal():
             raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
         step = int(step)
     variables, config = read.restore_variables(values.workdir, step)
@@ -132,9 +114,5 @@ def _default_family(config) -> str:
     return "resnet_d" if config.model.avg_down else "deep_stem"
 
 
-def _string(values: flags.FlagValues, name: str, text: str) -> None:
-    flags.DEFINE_string(name, None, text, flag_values=values)
-
-
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -1,9 +1,11 @@
 """Weight files: .safetensors and MXNet's, .pth and zips of it through PyTorch."""
 
+import hashlib
 import io
 import os
 import pickle
 import re
+import sys
 import zipfile
 from collections.abc import Mapping
 
@@ -13,10 +15,13 @@ import safetensors
 import safetensors.numpy
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights.mxnet import read_params
 
 _TORCH_SUFFIXES = (".pth", ".pt")
+MAX_UNPACKED_BYTES = 8 << 30  # A small zip can hold far more.
+_DIGESTS = (hashlib.sha1, hashlib.sha256)
 # safetensors' own NumPy reader does not know bfloat16.
 _DTYPES = {
     "BF16": np.dtype(jnp.bfloat16),
@@ -47,10 +52,19 @@ def read_state_dict(path: str | os.PathLike) -> dict:
         raise UserError(f"no file {path}")
     if path.suffix == ".params":
         return read_params(path)
-    data = path.read_bytes()
+    data = storage.read_bytes(path)
     if path.suffix == ".safetensors":
         return _load_safetensors(path, data)
-    return _to_numpy(_load_torch(path, _unzipped(path, data)))
+    source = _unzipped(path, data)
+    _check_digest(path, data, source)
+    loaded = _load_torch(path, source)
+    try:
+        return _to_numpy(loaded)
+    except (RecursionError, TypeError, RuntimeError, NotImplementedError) as error:
+        raise UserError(
+            f"{path} holds what is no plain array ({_short(error)}); wanted dense"
+            " tensors on a CPU, best as .safetensors"
+        ) from None
 
 
 def write_state_dict(
@@ -67,7 +81,7 @@ def write_state_dict(
         raise UserError(f"{path} has to end in .safetensors, .pth or .pt")
     if path.exists():
         raise UserError(f"{path} exists already: choose another name")
-    if "://" not in str(path) and not path.parent.is_dir():
+    if not storage.is_remote(path) and not path.parent.is_dir():
         raise UserError(f"no folder {path.parent} to write {path.name} to")
     if path.suffix == ".safetensors":
         data = safetensors.numpy.save(dict(state_dict), {"format": "pt"})
@@ -77,12 +91,7 @@ def write_state_dict(
             {name: torch.from_numpy(x) for name, x in state_dict.items()}, buffer
         )
         data = buffer.getvalue()
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    storage.write_whole(path, data)
 
 
 def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
@@ -91,29 +100,76 @@ def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
             name: _to_array(view["data"], _DTYPES[view["dtype"]], view["shape"])
             for name, view in safetensors.deserialize(data)
         }
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is not a readable .safetensors: {error}") from error
+    except KeyError as error:
+        raise UserError(
+            f"{path} has an array of type {error}; wanted {', '.join(_DTYPES)}"
+        ) from None
+    except (safetensors.SafetensorError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is not a readable .safetensors: {_short(error)}"
+        ) from error
 
 
 def _to_array(data: bytes, dtype: np.dtype, shape: list[int]) -> np.ndarray:
     array = np.frombuffer(data, dtype).reshape(shape)
-    return array.astype(np.float32) if jnp.issubdtype(dtype, jnp.floating) else array
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return array
+    with np.errstate(over="ignore"):  # Infinity is refused where it is used.
+        return array.astype(np.float32)
 
 
 def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
     """Returns what PyTorch should load; its own files are zips as well."""
     source = io.BytesIO(data)
-    if not zipfile.is_zipfile(source):
-        return source
-    with zipfile.ZipFile(source) as archive:
-        names = archive.namelist()
-        if any(name.endswith("data.pkl") for name in names):
-            return io.BytesIO(data)
-        weights = [name for name in names if name.endswith(_TORCH_SUFFIXES)]
-        if len(weights) != 1:
-            found = ", ".join(names[:5]) or "nothing"
-            raise UserError(f"{path} holds {found}; wanted exactly one .pth in a zip")
-        return io.BytesIO(archive.read(weights[0]))
+    try:
+        if not zipfile.is_zipfile(source):
+            return source
+        with zipfile.ZipFile(source) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+            if unpacked > MAX_UNPACKED_BYTES:
+                raise UserError(
+                    f"{path} unpacks to {unpacked:,} bytes; wanted at most"
+                    f" {MAX_UNPACKED_BYTES:,}"
+                )
+            changed = archive.testzip()  # PyTorch does not look at the checksums.
+            if changed:
+                raise UserError(f"{path}: {changed} has changed; get the file again")
+            names = archive.namelist()
+            if any(name.endswith("data.pkl") for name in names):
+                return io.BytesIO(data)
+            weights = [name for name in names if name.endswith(_TORCH_SUFFIXES)]
+            if len(weights) != 1:
+                found = ", ".join(names[:5]) or "nothing"
+                raise UserError(
+                    f"{path} holds {found}; wanted exactly one .pth in a zip"
+                )
+            return io.BytesIO(archive.read(weights[0]))
+    except UserError:
+        raise
+    except Exception as error:  # Of damaged bytes, zipfile raises many kinds.
+        raise UserError(f"{path} is not a readable zip: {_short(error)}") from None
+
+
+def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
+    """Warns where a name such as NAME-07ac287c.zip is not that of the contents.
+
+    PyTorch's and the authors' files carry the first digits of a SHA in their names.
+    """
+    named = re.search(r"-([0-9a-f]{8})$", path.stem)
+    if named is None:
+        return
+    contents = (data, unpacked.getvalue())
+    digests = [hash_(x).hexdigest() for x in contents for hash_ in _DIGESTS]
+    if not any(digest.startswith(named[1]) for digest in digests):
+        print(
+            f"warning: neither SHA-1 nor SHA-256 of {path} begins with {named[1]}, as"
+            " its name says; it may be damaged or another one",
+            file=sys.stderr,
+        )
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _import_torch(path: epath.Path):
@@ -121,7 +177,7 @@ def _import_torch(path: epath.Path):
         import torch
     except ImportError:
         raise UserError(
-            f"{path} is a PyTorch file: install requirements-torch.txt to use it, or"
+            f"{path} is a PyTorch file: install requirements/torch.txt to use it, or"
             " use .safetensors"
         ) from None
     return torch
@@ -140,7 +196,8 @@ def _load_torch(path: epath.Path, source: io.BytesIO) -> Mapping:
             f"{path} holds {code[1]} as well, and code in a file is never run: if you"
             " trust it, save its state dict alone, best as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    # Of damaged bytes PyTorch raises errors of many kinds.
+    except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise UserError(f"{path} is not a readable PyTorch file: {why}") from error
     if not isinstance(loaded, Mapping):

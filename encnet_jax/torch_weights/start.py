@@ -50,7 +50,12 @@ def initialise(
         )
     state_dict = unwrap(read_state_dict(path))
     family = families.recognise(state_dict)
-    backbone = {n: x for n, x in state_dict.items() if n.startswith(family.prefix)}
+    of_heads = tuple(start for start, _ in family.heads)
+    backbone = {
+        n: x
+        for n, x in state_dict.items()
+        if n.startswith(family.prefix) and not n.startswith(of_heads)
+    }
     part = dataclasses.replace(family, parts=("backbone",))
     taken = checked_table(variables, backbone, part, model_config)
     lines = [

@@ -93,11 +93,33 @@ def linear_classifier(params: Mapping) -> dict[str, np.ndarray]:
 
 
 def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dict]:
-    """Puts the entries of a state dict where they belong, as f32."""
+    """Puts the entries of a state dict where they belong, as f32.
+
+    Raises:
+        UserError: an array holds NaN, infinity, or a variance below zero.
+    """
+    entries = list(entries)
+    for entry in entries:
+        check_values(entry.name, np.asarray(state_dict[entry.name]))
     flat = {e.path: e.layout.from_torch(state_dict[e.name]) for e in entries}
     return traverse_util.unflatten_dict(
         {path: np.ascontiguousarray(x, dtype=np.float32) for path, x in flat.items()}
     )
+
+
+def check_values(name: str, values: np.ndarray) -> None:
+    """Raises UserError for NaN, infinity, and variances below zero; names the array."""
+    wrong = np.count_nonzero(~np.isfinite(values))
+    if wrong:
+        raise UserError(
+            f"{name}: {wrong} of {values.size} numbers are NaN or infinite, or too"
+            " large for float32; wanted finite weights, get the file again"
+        )
+    if name.endswith("running_var") and values.min(initial=0) < 0:
+        raise UserError(
+            f"{name}: has the variance {values.min():g}; wanted 0 or more, get the file"
+            " again"
+        )
 
 
 def variable_shapes(

@@ -71,6 +71,12 @@ class Logbook:
                 images_s=f"{values.get('images_per_second', 0):.1f}",
             )
 
+    def times(self, step: int, values: dict[str, float]) -> None:
+        """Writes where the time went, by names."""
+        if self._writer:
+            for name, value in values.items():
+                self._writer.scalar(step, f"time/{name}", value)
+
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """Writes scores in [0, 1] under names that carry split and protocol."""
         if self._writer:

@@ -1,5 +1,6 @@
 """Training from configuration to checkpoints: set-up, and the loop around the step."""
 
+import contextlib
 import time
 
 import jax
@@ -7,21 +8,24 @@ import jax
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.checkpoints.checkpointer import Checkpointer
+from encnet_jax.data import teachable
 from encnet_jax.pods import parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.train import initialise
+from encnet_jax.train.account import TimeAccount, timed_input
 from encnet_jax.train.assemble import Assembled, assemble
 from encnet_jax.train.class_weighting import with_class_weights
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.saver import Saver
 from encnet_jax.train.scalars import Scalars
 from encnet_jax.train.step import parallel_step
+from encnet_jax.train.timekeeper import TimeKeeper
 from encnet_jax.train.tracing import StepTracer
 from encnet_jax.train.validate import Validator
 
 
-def train(config, workdir: str) -> None:
+def train(config, workdir: str, account: TimeAccount | None = None) -> None:
     """Trains until the schedule ends, the time is up, or a signal asks to stop.
 
     Goes on from WORKDIR's newest checkpoint if there is one.
@@ -29,18 +33,21 @@ def train(config, workdir: str) -> None:
     Args:
         config: as returned by `config.load`, overrides applied.
         workdir: where checkpoints, configuration and TensorBoard scalars go.
+        account: of this process's time; None starts one here.
 
     Raises:
         UserError: the data set is missing, a value is wrong, or the workdir is in use
             or holds a run with another configuration.
         NotFiniteError: the loss became NaN or infinite.
     """
-    parallel.enable_compilation_cache()
+    account = account or TimeAccount()
     config_lib.resolve(config)  # A wrong value is reported before a missing data set.
     dataset = tasks.open_dataset(config)
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
+    teachable.check(dataset, config.data.train_split, config.data.val_split)
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+    parallel.check_norm_group(config.model.norm_group)
     if config.data.keep_last_batch:
         last = num_examples % config.train.batch_size
         parallel.check_batch_size(
@@ -59,42 +66,59 @@ def train(config, workdir: str) -> None:
         if saved is not None:
             workdir_lib.check_same_config(workdir, saved, config)
         workdir_lib.save_config(workdir, config)
+        if jax.process_index() == 0:
+            print("\n".join(config_lib.differences(config)))
         parts = set_up(config, dataset.info.num_classes, checkpointer)
-        start_step = int(parts.state.step)
-        batches = dataset.train_batches(
-            config.data.train_split,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
+        _train(parts, dataset, config, workdir, checkpointer, stop, account)
+
+
+def _train(parts, dataset, config, workdir, checkpointer, stop, account) -> None:
+    """Makes what happens around the steps, runs them, and reports their time."""
+    start_step = int(parts.state.step)
+    batches = dataset.train_batches(
+        config.data.train_split,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    with (
+        contextlib.closing(batches),  # Threads that read must end with the run.
+        Logbook(workdir, config.train, start_step=start_step) as logbook,
+        StepTracer(config.profile, workdir, logbook) as tracer,
+    ):
+        scalars = Scalars(
+            logbook,
+            parts.learning_rate,
+            every=config.train.log_every_steps,
             start_step=start_step,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
         )
-        with (
-            Logbook(workdir, config.train, start_step=start_step) as logbook,
-            StepTracer(config.profile, workdir, logbook) as tracer,
-        ):
-            scalars = Scalars(
-                logbook,
-                parts.learning_rate,
-                every=config.train.log_every_steps,
-                start_step=start_step,
-            )
-            saver = Saver(
-                checkpointer,
-                Validator(config, dataset, logbook, stop),
-                scalars,
-                logbook,
-                config=config,
-                num_examples=num_examples,
-            )
-            hooks = (
-                logbook.step_done,
-                scalars,
-                tracer,
-                _Deadline(config.train.max_minutes, stop),
-                saver,
-            )
-            _loop(parts, batches, config, hooks, saver, logbook, stop)
+        saver = Saver(
+            checkpointer,
+            Validator(config, dataset, logbook, stop),
+            scalars,
+            logbook,
+            account,
+            config=config,
+            num_examples=dataset.num_examples(config.data.train_split),
+        )
+        timekeeper = TimeKeeper(
+            account, logbook, start_step=start_step, every=scalars.every
+        )
+        hooks = (
+            logbook.step_done,
+            scalars,
+            tracer,
+            _Deadline(config.train.max_minutes, stop),
+            saver,
+            timekeeper,
+        )
+        fed = timed_input(parallel.feed(batches), account, scalars.device_is_done)
+        _loop(parts, fed, config, hooks, saver, logbook, stop, account)
+        with account.doing("checkpoints"):
+            checkpointer.wait()
+        timekeeper.report()
 
 
 def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:
@@ -112,27 +136,33 @@ def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:
         print("\n".join(lines))
         return variables
 
-    wanted = config.init_from and not resuming
-    parts = assemble(config, num_classes, start=start if wanted else None)
-    state = parallel.replicate(parts.state)
     if resuming:
-        state = checkpointer.restore(state)
+        # Drawing weights that are replaced at once would cost a compilation.
+        parts = assemble(config, num_classes, only_shapes=True)
+        state = checkpointer.restore(parts.state)
         print(f"resuming at step {int(state.step)} of {config.train.total_steps}")
-    return parts._replace(state=state)
+        return parts._replace(state=state)
+    parts = assemble(config, num_classes, start=start if config.init_from else None)
+    return parts._replace(state=parallel.replicate(parts.state))
 
 
-def _loop(parts, batches, config, hooks, saver, logbook, stop) -> None:
+def _loop(parts, batches, config, hooks, saver, logbook, stop, account) -> None:
     """Runs the steps; the host never waits for the device except in a hook.
 
     Every hook is called as hook(step, state, metrics), in order, after each step.
     """
     state, total_steps = parts.state, config.train.total_steps
     step_fn = parallel_step(parts.model, parts.tx, parts.task, config)
-    for step, batch in enumerate(parallel.feed(batches), start=int(state.step) + 1):
+    part = "compiling"  # In the first call.
+    for step, batch in enumerate(batches, start=int(state.step) + 1):
         if step > total_steps:
             break
-        with jax.profiler.StepTraceAnnotation("train", step_num=step):
+        with (
+            jax.profiler.StepTraceAnnotation("train", step_num=step),
+            account.doing(part),
+        ):
             state, metrics = step_fn(state, batch)
+        part = "steps"
         for hook in hooks:
             hook(step, state, metrics)
         if stop.agreed():

@@ -18,6 +18,9 @@ class Scalars:
     """A hook that gives the logbook every so many steps' metrics.
 
     What is due is fetched one step later, so that the device always has work.
+
+    Attributes:
+        every: steps between two values.
     """
 
     def __init__(
@@ -36,7 +39,7 @@ class Scalars:
             every: steps between two values.
             start_step: of the run.
         """
-        self._logbook, self._learning_rate, self._every = logbook, learning_rate, every
+        self._logbook, self._learning_rate, self.every = logbook, learning_rate, every
         self._pending = self._newest = None
         self._last_good = start_step
 
@@ -46,8 +49,14 @@ class Scalars:
             self._write(*self._pending)
             self._pending = None
         self._newest = step, metrics
-        if step % self._every == 0:
+        if step % self.every == 0:
             self._pending = self._newest
+
+    def device_is_done(self) -> bool:
+        """Returns whether the device has finished the newest step."""
+        return self._newest is None or all(
+            value.is_ready() for value in self._newest[1].values()
+        )
 
     def flush(self) -> None:
         """Writes the newest metrics now.

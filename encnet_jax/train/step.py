@@ -41,7 +41,10 @@ def train_step(
         config.train.accumulate,
     )
     if axis_name is not None:
-        grads, metrics = parallel.sum_in_buckets((grads, metrics), axis_name)
+        group = config.model.norm_group
+        grads, metrics, batch_stats = _combine(
+            grads, metrics, batch_stats, axis_name, group
+        )
     metrics["grad_norm"] = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -54,6 +57,19 @@ def train_step(
         TrainState(state.step + 1, params, batch_stats, opt_state, ema_params),
         metrics,
     )
+
+
+def _combine(grads, metrics, batch_stats, axis_name, norm_group):
+    """Sums gradients and metrics over devices, and averages what differs beside them.
+
+    Running statistics differ where batch norms share theirs in groups; their average
+    has the variance within a group, which is what the network is trained with.
+    """
+    size = jax.lax.axis_size(axis_name)
+    if norm_group in (0, size):
+        return *parallel.sum_in_buckets((grads, metrics), axis_name), batch_stats
+    shares = jax.tree.map(lambda x: x / size, batch_stats)
+    return parallel.sum_in_buckets((grads, metrics, shares), axis_name)
 
 
 def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:

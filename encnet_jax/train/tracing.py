@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import jax
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 
 WARM_UP = 10  # Steps before the profile; the first compile, the second may still wait.
@@ -26,7 +27,7 @@ class StepTracer:
         self._wanted = wanted and jax.process_index() == 0
         self._workdir, self._logbook = workdir, logbook
         self._steps, self._tracing = 0, False
-        if wanted and "://" in workdir:
+        if wanted and storage.is_remote(workdir):
             raise UserError(f"config.profile wanted a local --workdir, found {workdir}")
 
     def __enter__(self) -> "StepTracer":

@@ -6,10 +6,8 @@ May be interrupted and repeated: an unfinished data set is never taken for a who
 docs/datasets.md says where each data set can be had.
 """
 
-import argparse
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from encnet_jax import cli, storage
@@ -28,7 +26,7 @@ def prepare(
     Args:
         name: Of the catalogue.
         source: One or several archives or folders, or a folder of archives; None for
-            data sets that are generated or can be downloaded.
+            data sets that can be downloaded.
         data_dir: Where prepared data sets lie.
 
     Raises:
@@ -47,7 +45,7 @@ def prepare(
     for path in sources:
         if not storage.local_path(path, "--source").exists():
             raise UserError(f"--source {path}: no such file or folder")
-    if not sources and name not in builders.GENERATED:
+    if not sources:
         sources = _downloaded(info, data_dir)
     builders.download_and_prepare(builder, sources)
     stored = builder.info.splits
@@ -85,21 +83,11 @@ def _config(name: str) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m encnet_jax.data.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", help=f"one of {', '.join(builders.BUILDERS)}")
-    parser.add_argument(
-        "--source", nargs="+", help="archives or folders to read, or a folder of them"
-    )
-    parser.add_argument(
-        "--data_dir",
-        default="data",
-        help="where prepared data sets lie; default: %(default)s",
-    )
-    args = parser.parse_args(argv[1:])
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("name", f"One of {', '.join(builders.BUILDERS)}.")
+    line.strings("source", "Archives or folders, or a folder of them: A,B.")
+    line.string("data_dir", "Folder of prepared data sets.", "data")
+    args = line.parse()
     counts = prepare(args.name, source=args.source, data_dir=args.data_dir)
     print("\n".join(describe_counts(named_info(args.name), counts)))
     print(
@@ -109,4 +97,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, sys.argv))
+    cli.start(main)

@@ -1,6 +1,7 @@
 """Archives whose files are read in place, from several threads, never unpacked."""
 
 import gzip
+import lzma
 import os
 import pathlib
 import shutil
@@ -11,12 +12,15 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 
+MAX_FILE_BYTES = 256 << 20  # Of a file in memory; a small archive can hold far more.
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BROKEN = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
-    *(EOFError, OSError, RuntimeError),  # RuntimeError: a password is wanted.
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, ValueError, OverflowError),
+    RuntimeError,  # A password is wanted, or a compression that Python lacks.
 )
 
 
@@ -50,7 +54,12 @@ class Folder:
         return os.path.join(self._path, name)
 
     def read(self, name: str) -> bytes:
-        return pathlib.Path(self.where(name)).read_bytes()
+        path = pathlib.Path(self.where(name))
+        try:
+            _check_size(self.where(name), path.stat().st_size)
+        except OSError as error:
+            raise UserError(storage.describe(error)) from None
+        return storage.read_bytes(path)
 
     def copy(self, name: str, to: BinaryIO) -> None:
         with open(self.where(name), "rb") as file:
@@ -72,6 +81,7 @@ class Zip:
 
     def read(self, name: str) -> bytes:
         try:
+            _check_size(self.where(name), self._zip.getinfo(name).file_size)
             return self._zip.read(name)
         except _BROKEN as error:
             raise UserError(_broken(self.where(name), error)) from None
@@ -108,6 +118,7 @@ class Tar:
 
     def read(self, name: str) -> bytes:
         offset, size = self._places[name]
+        _check_size(self.where(name), size)
         contents = os.pread(self._file.fileno(), size, offset)
         if len(contents) < size:
             raise UserError(_broken(self.where(name), "the archive ends within it"))
@@ -127,6 +138,14 @@ def _decompressed(path: str, scratch: str | None) -> BinaryIO:
         shutil.copyfileobj(stream, unpacked, 1 << 20)
     unpacked.seek(0)  # Flushes too, for those who read past the file object.
     return unpacked
+
+
+def _check_size(where: str, size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise UserError(
+            f"{where}: has {size:,} bytes; wanted an image or a list of at most"
+            f" {MAX_FILE_BYTES:,}"
+        )
 
 
 def _broken(where: str, error: object) -> str:

@@ -11,7 +11,11 @@ from encnet_jax.scoring.protocols.centre_crop import CentreCrop, centre_crop
 from encnet_jax.scoring.protocols.dense_refined import FIELDS as DENSE_FIELDS
 from encnet_jax.scoring.protocols.dense_refined import DenseRefined
 from encnet_jax.scoring.protocols.sliding import SlidingWindows
-from encnet_jax.scoring.protocols.whole_images import WholeImages, class_ids
+from encnet_jax.scoring.protocols.whole_images import (
+    WholeImages,
+    labels_only,
+    of_shares,
+)
 
 PROTOCOLS = ("single", "multiscale", "release", "centre_crop")
 
@@ -34,11 +38,22 @@ REFINED_FIELDS = {"none": (), "dense": DENSE_FIELDS}
 class ArgMax:
     """Labels images by the largest of the scores that a protocol sums up."""
 
-    def __init__(self, scorer, devices: list):
-        """Takes a protocol with a method `scores`, and the devices it uses."""
+    def __init__(self, scorer, devices: list, pixel_fn: Callable = labels_only):
+        """Takes a protocol with a method `scores`, and the devices it uses.
+
+        Args:
+            scorer: its scores are positive; shares of their sum are probabilities.
+            devices: to use.
+            pixel_fn: see whole_images.predict.
+        """
         self._scorer = scorer
-        # Batches of one image a device.
-        self._ids = jax.pmap(lambda total: class_ids(total)[None], devices=devices)
+        described = of_shares(pixel_fn)
+
+        def one_image(total):
+            # Batches of one image a device.
+            return jax.tree.map(lambda x: x[None], described(total, None))
+
+        self._ids = jax.pmap(one_image, devices=devices)
 
     def view(self, example: dict) -> dict:
         """Returns the example as it is scored: unchanged."""
@@ -57,7 +72,14 @@ def of_whole_images(protocol: str) -> str:
     return "single" if protocol == "centre_crop" else protocol
 
 
-def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices: list):
+def make(
+    apply_fn: Callable,
+    config,
+    num_classes: int,
+    batch_size: int,
+    devices: list,
+    pixel_fn: Callable = labels_only,
+):
     """Returns what labels images under config.eval.protocol and config.eval.refine.
 
     It has `view(example)`, the part of an example that is scored, and
@@ -69,26 +91,28 @@ def make(apply_fn: Callable, config, num_classes: int, batch_size: int, devices:
         num_classes: C.
         batch_size: images or windows at a time, over all devices.
         devices: to use.
+        pixel_fn: what to return of every pixel; see whole_images.predict.
     """
     settings = config.eval
     if settings.refine == "dense":
         scorer = make_scorer(apply_fn, config, num_classes, batch_size, devices)
-        return DenseRefined(scorer, settings.dense, devices, _view(config))
+        return DenseRefined(scorer, settings.dense, devices, _view(config), pixel_fn)
     if settings.protocol in ("multiscale", "release"):
         scorer = make_scorer(apply_fn, config, num_classes, batch_size, devices)
-        return ArgMax(scorer, devices)
-    upsampled, _ = _upsampled(apply_fn, config)
+        return ArgMax(scorer, devices, pixel_fn)
+    maps, are_probabilities = upsampled(apply_fn, config)
     shared = {
         "logits_stride": logits_stride(config.model),
         "align_corners": config.model.align_corners,
         "mask_padding": config.model.mask_padding,
         "batch_size": batch_size,
         "devices": devices,
+        "pixel_fn": of_shares(pixel_fn) if are_probabilities else pixel_fn,
     }
     if settings.protocol == "centre_crop":
-        return CentreCrop(upsampled, crop_size=settings.crop_size, **shared)
+        return CentreCrop(maps, crop_size=settings.crop_size, **shared)
     return WholeImages(
-        upsampled, scale=config.data.input_scale, bucket=settings.bucket, **shared
+        maps, scale=config.data.input_scale, bucket=settings.bucket, **shared
     )
 
 
@@ -124,9 +148,9 @@ def make_scorer(
         scales, flip = (1.0,), False
     if settings.protocol == "centre_crop":
         input_scale, bucket = 1.0, 1  # Crops are of their scale and one size already.
-    upsampled, are_probabilities = _upsampled(apply_fn, config)
+    maps, are_probabilities = upsampled(apply_fn, config)
     return AveragedScales(
-        upsampled,
+        maps,
         num_classes,
         are_probabilities=are_probabilities,
         scales=scales,
@@ -145,7 +169,7 @@ def _view(config) -> Callable[[dict], dict]:
     return lambda example: example
 
 
-def _upsampled(apply_fn: Callable, config) -> tuple[Callable, bool]:
+def upsampled(apply_fn: Callable, config) -> tuple[Callable, bool]:
     """Returns what gives the maps to upsample, and whether those are probabilities."""
     if config.eval.upsampled == "probabilities":
         return partial(_probabilities, apply_fn=apply_fn), True

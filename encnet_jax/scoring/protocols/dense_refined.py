@@ -11,7 +11,7 @@ from encnet_jax.crf import dense
 from encnet_jax.errors import UserError
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
-from encnet_jax.scoring.protocols.whole_images import class_ids
+from encnet_jax.scoring.protocols.whole_images import labels_only, of_shares
 
 FIELDS = (
     *(f"eval.dense.{name}" for name in dense.DenseParams._fields),
@@ -33,8 +33,9 @@ def refined_ids(
     *,
     radius: int,
     iterations: int,
-) -> jax.Array:
-    """Returns uint8[1, H, W] class ids of one image on its canvas.
+    pixel_fn: Callable = labels_only,
+):
+    """Returns pixel_fn of one image on its canvas, a tree of [1, H, W, ...].
 
     Args:
         total: f32[H, W, C], scores of a protocol, sums over views.
@@ -42,6 +43,7 @@ def refined_ids(
         size: int32[2], the image's own height and width; what is outside is neither
             seen nor meaningful.
         params, radius, iterations: see dense.refine.
+        pixel_fn: see whole_images.predict.
     """
     inside = [jnp.arange(n) < size[i] for i, n in enumerate(total.shape[:2])]
     valid = inside[0][:, None] & inside[1][None]
@@ -55,13 +57,21 @@ def refined_ids(
         iterations=iterations,
         valid=valid,
     )
-    return class_ids(refined)[None]
+    described = of_shares(pixel_fn)(refined, None)
+    return jax.tree.map(lambda x: x[None], described)
 
 
 class DenseRefined:
     """Labels images by refined scores; each device works on an image of its own."""
 
-    def __init__(self, scorer, settings, devices: list, view: Callable[[dict], dict]):
+    def __init__(
+        self,
+        scorer,
+        settings,
+        devices: list,
+        view: Callable[[dict], dict],
+        pixel_fn: Callable = labels_only,
+    ):
         """Takes a protocol with a method `scores`, and `eval.dense`.
 
         Args:
@@ -69,11 +79,12 @@ class DenseRefined:
             settings: `eval.dense`.
             devices: that the scorer uses.
             view: from an example to the part of it that is scored.
+            pixel_fn: see whole_images.predict.
         """
         self.view = view
         self._scorer, self._devices = scorer, devices
         self._params, self._radius = params_of(settings), settings.radius
-        self._refine = make_refine(settings, devices)
+        self._refine = make_refine(settings, devices, pixel_fn)
 
     def ids(
         self, variables: dict, examples: Iterable[dict]
@@ -89,10 +100,15 @@ class DenseRefined:
             yield members, self._refine(total, *placed, self._params)
 
 
-def make_refine(settings, devices: list) -> Callable:
+def make_refine(settings, devices: list, pixel_fn: Callable = labels_only) -> Callable:
     """Returns the compiled refined_ids over devices; parameters are shared."""
     return jax.pmap(
-        partial(refined_ids, radius=settings.radius, iterations=settings.iterations),
+        partial(
+            refined_ids,
+            radius=settings.radius,
+            iterations=settings.iterations,
+            pixel_fn=pixel_fn,
+        ),
         in_axes=(0, 0, 0, None),
         devices=devices,
     )

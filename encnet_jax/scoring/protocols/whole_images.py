@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models import inside
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
@@ -20,12 +21,12 @@ def map_native(
     """Applies a function to logits on each image's native canvas, block by block.
 
     Args:
-        fn: maps f32[B, r, W, C], some of the rows, to [b, r, ...].
+        fn: maps f32[B, r, W, C], some of the rows, to a tree of [b, r, ...].
         logits: f32[B, h, w, C].
         rows: f32[B, H, h]; columns: f32[B, W, w]; see protocols.canvas.
 
     Returns:
-        [b, H, ...]; what lies outside the image is meaningless.
+        The tree of [b, H, ...]; what lies outside the image is meaningless.
     """
     height = rows.shape[1]
     block = -(-height // ROW_BLOCKS)
@@ -38,18 +39,22 @@ def map_native(
         x = jnp.einsum("brh,bhwc->brwc", block_rows, logits, precision="high")
         return fn(jnp.einsum("bWw,brwc->brWc", columns, x, precision="high"))
 
-    mapped = jax.lax.map(of_block, blocks).swapaxes(0, 1)
-    return mapped.reshape(mapped.shape[0], -1, *mapped.shape[3:])[:, :height]
+    def joined(x):
+        x = x.swapaxes(0, 1)
+        return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :height]
 
-
-def native_ids(logits: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Returns uint8[B, H, W] class ids on native canvases; see map_native."""
-    return map_native(class_ids, logits, rows, columns)
+    return jax.tree.map(joined, jax.lax.map(of_block, blocks))
 
 
 def class_ids(scores: jax.Array) -> jax.Array:
-    """Returns uint8[...]: the class of the largest of scores [..., C]."""
-    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    """Returns uint8[...]: the class of the largest of scores [..., C].
+
+    IGNORE_LABEL where a score is NaN or the largest is infinite: argmax would call such
+    pixels class 0, and they would be scored.
+    """
+    ids = jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    finite = jnp.isfinite(jnp.max(scores, axis=-1))
+    return jnp.where(finite, ids, jnp.uint8(IGNORE_LABEL))
 
 
 def canvas_logits(
@@ -62,10 +67,42 @@ def canvas_logits(
     return apply_fn(variables, placed.image, *covered).astype(jnp.float32)
 
 
-def predict(variables: dict, placed: canvas.Canvas, **how) -> jax.Array:
-    """Returns uint8[B, H, W] ids for a batch of canvases; `how`: see canvas_logits."""
+def labels_only(scores: jax.Array, probabilities: jax.Array) -> jax.Array:
+    """Returns uint8[...] class ids of scores [..., C]: what evaluation needs."""
+    return class_ids(scores)
+
+
+def of_shares(pixel_fn: Callable) -> Callable:
+    """Makes a pixel_fn for scores that are positive: their shares are probabilities."""
+
+    def described(scores, _):
+        total = jnp.maximum(jnp.sum(scores, axis=-1, keepdims=True), 1e-30)
+        return pixel_fn(scores, scores / total)
+
+    return described
+
+
+def predict(
+    variables: dict,
+    placed: canvas.Canvas,
+    *,
+    pixel_fn: Callable = labels_only,
+    **how,
+):
+    """Returns pixel_fn of a batch of canvases, a tree of [B, H, W, ...].
+
+    Args:
+        variables: of the network.
+        placed: the batch.
+        pixel_fn: (logits f32[..., C], probabilities f32[..., C]) -> tree of [...].
+        how: see canvas_logits.
+    """
     logits = canvas_logits(variables, placed, **how)
-    return native_ids(logits, placed.rows, placed.columns)
+
+    def described(x):
+        return pixel_fn(x, jax.nn.softmax(x, axis=-1))
+
+    return map_native(described, logits, placed.rows, placed.columns)
 
 
 class WholeImages:
@@ -82,6 +119,7 @@ class WholeImages:
         mask_padding: bool,
         batch_size: int,
         devices: list,
+        pixel_fn: Callable = labels_only,
     ):
         """Prepares, compiles nothing yet.
 
@@ -93,6 +131,7 @@ class WholeImages:
             mask_padding: whether the canvas around an image is left out.
             batch_size: images in a batch, over all devices.
             devices: to use.
+            pixel_fn: see predict.
         """
         self._scale, self._bucket = scale, bucket
         self._place = partial(
@@ -105,7 +144,12 @@ class WholeImages:
         )
         self._batch_size, self._devices = batch_size, devices
         self._predict = jax.pmap(
-            partial(predict, apply_fn=apply_fn, mask_padding=mask_padding),
+            partial(
+                predict,
+                apply_fn=apply_fn,
+                mask_padding=mask_padding,
+                pixel_fn=pixel_fn,
+            ),
             in_axes=(None, 0),
             devices=devices,
         )
@@ -118,6 +162,8 @@ class WholeImages:
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array]]:
         """Yields (examples, uint8[devices, b, H, W] class ids on native canvases).
+
+        With another pixel_fn, its tree of [devices, b, H, W, ...] instead.
 
         A batch never mixes canvas sizes; its last images may be missing.
         """

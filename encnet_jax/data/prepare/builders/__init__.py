@@ -8,9 +8,8 @@ import pathlib
 import tempfile
 from collections.abc import Sequence
 
-from encnet_jax import storage
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.prepare.unfinished import preparing
+from encnet_jax.data.prepare.claim import claimed
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
@@ -21,10 +20,8 @@ BUILDERS = {  # Name -> class, in the module of the name.
     "coco_voc": "CocoVoc",
     "pascal_context": "PascalContext",
     "pascal_voc": "PascalVoc",
-    "scenes": "Scenes",
 }
 _BUFFER_BYTES = 64 << 20  # Of records that wait in memory to be written in order.
-GENERATED = ("scenes",)  # Prepared on first use, without any source.
 
 
 def builder(info: DatasetInfo, data_dir: str):
@@ -46,34 +43,15 @@ def builder(info: DatasetInfo, data_dir: str):
     )
 
 
-def prepared(info: DatasetInfo, data_dir: str):
-    """Returns the builder of a prepared data set, preparing generated ones.
-
-    Raises:
-        UserError: it is not prepared in data_dir, this version cannot prepare it,
-            or it would have to be generated in an object store.
-    """
-    found = builder(info, data_dir)
-    if not found.is_prepared() and info.name in GENERATED:
-        storage.local_path(data_dir, "data.data_dir")
-        download_and_prepare(found)
-    if not found.is_prepared():
-        raise UserError(
-            f"{info.name} is not prepared: found no {found.data_path}, wanted a data "
-            f"set there; {info.how_to_prepare(data_dir)}"
-        )
-    return found
-
-
-def download_and_prepare(builder, sources: Sequence[str] = ()) -> None:
+def download_and_prepare(builder, sources: Sequence[str]) -> None:
     """Writes a data set; until it is whole it lies in a folder of another name.
 
     Args:
         builder: As returned by `builder`.
-        sources: Archives, folders and files to read; none for generated data sets.
+        sources: Archives, folders and files to read.
     """
     tfds = tensorflow_datasets()
-    with tempfile.TemporaryDirectory() as scratch, preparing(builder.data_path.parent):
+    with tempfile.TemporaryDirectory() as scratch, claimed(builder.data_path.parent):
         config = tfds.download.DownloadConfig(manual_dir=_linked(sources, scratch))
         # TFDS would keep the first GiB, and so all of most data sets.
         shuffle = importlib.import_module("tensorflow_datasets.core.shuffle")
@@ -93,13 +71,11 @@ def download_and_prepare(builder, sources: Sequence[str] = ()) -> None:
             tfds.enable_progress_bar()
 
 
-def _linked(sources: Sequence[str], scratch: str) -> str | None:
+def _linked(sources: Sequence[str], scratch: str) -> str:
     """Makes one folder of the sources, which keep their names and stay where they are.
 
     TFDS hands builders a single folder.
     """
-    if not sources:
-        return None
     folder = pathlib.Path(scratch) / "sources"
     for number, source in enumerate(sources):
         path = pathlib.Path(source).resolve()
@@ -107,13 +83,6 @@ def _linked(sources: Sequence[str], scratch: str) -> str | None:
         link.parent.mkdir(parents=True)
         link.symlink_to(path)
     return str(folder)
-
-
-def skip_decoding(builder) -> dict:
-    """Returns TFDS decoders that leave images and masks encoded."""
-    tfds = tensorflow_datasets()
-    skip = tfds.decode.SkipDecoding()
-    return {name: skip for name in ("image", "mask") if name in builder.info.features}
 
 
 def segmentation_info(builder, description: str, homepage: str):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.info import STORED_VERSION
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import examples, file_tree, pairs
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
@@ -14,7 +15,7 @@ class CamVid(tfds.core.GeneratorBasedBuilder):
     """Writes the splits that are there; a split is two folders, paired by file stem."""
 
     name = "camvid"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(STORED_VERSION)
     MANUAL_DOWNLOAD_INSTRUCTIONS = named_info("camvid").preparation
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.info import STORED_VERSION
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import (
     examples,
@@ -19,7 +20,7 @@ class Cityscapes(tfds.core.GeneratorBasedBuilder):
     """Writes the splits that are there, with label ids; test images have no masks."""
 
     name = "cityscapes"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(STORED_VERSION)
     MANUAL_DOWNLOAD_INSTRUCTIONS = named_info("cityscapes").preparation
 
     def _info(self) -> tfds.core.DatasetInfo:

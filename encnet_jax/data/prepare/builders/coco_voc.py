@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.decode import encode_png
+from encnet_jax.data.info import STORED_VERSION
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import Entry, examples, file_tree
 from encnet_jax.data.prepare.file_tree import FileTree
 from encnet_jax.data.prepare.instances import Annotations, Keys
-from encnet_jax.data.records import encode_mask
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
@@ -29,7 +30,7 @@ class CocoVoc(tfds.core.GeneratorBasedBuilder):
     """
 
     name = "coco_voc"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(STORED_VERSION)
     MANUAL_DOWNLOAD_INSTRUCTIONS = named_info("coco_voc").preparation
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -81,4 +82,4 @@ def _mask(annotations: Annotations, image_id: int, _image: bytes) -> bytes | Non
     mask = np.zeros((picture.height, picture.width), np.uint8)
     for category, pixels in annotations.of_image(image_id):
         mask[pixels & (mask == 0)] = 1 + CATEGORIES.index(category)  # The first wins.
-    return encode_mask(mask) if np.count_nonzero(mask) > MIN_PIXELS else None
+    return encode_png(mask) if np.count_nonzero(mask) > MIN_PIXELS else None

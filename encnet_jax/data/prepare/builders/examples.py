@@ -1,19 +1,20 @@
 """From files to examples of a TFDS builder: read, checked and encoded in threads."""
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from encnet_jax.data.info import IGNORE_ID, DatasetInfo
+from encnet_jax.data import decode
+from encnet_jax.data.decode import DEFAULT_RULES
+from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.prepare.file_tree import FileTree, StoredFile
-from encnet_jax.data.records import Record, decode_record, encode_mask, grey_mask
+from encnet_jax.data.records import Record, decode_record
 from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
 
 _AHEAD = 32  # Examples in memory between reading and writing.
 
@@ -107,15 +108,27 @@ def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> 
         raise UserError(
             f"{found or name}: has no {lacks} in the source; add it, or remove this one"
         )
-    return Entry(name, image, lambda _: grey_mask(mask.read(), str(mask)), str(mask))
+    return Entry(name, image, lambda _: _as_png(mask), str(mask))
+
+
+def _as_png(mask: StoredFile) -> bytes:
+    """Returns a mask as a grey PNG: itself, if it is one that every reader takes."""
+    encoded, file = mask.read(), str(mask)
+    if decode.tensorflow_decodes(encoded, file, DEFAULT_RULES, mask=True):
+        return encoded
+    return decode.encode_png(decode.decode_mask(encoded, file))
 
 
 def unlabelled(info: DatasetInfo, images: Mapping[str, StoredFile]) -> list[Entry]:
     """Returns images without truth: each gets a mask of pixels that are ignored."""
-    raw = int(np.flatnonzero(info.id_map == IGNORE_ID)[0])
+    raw = int(np.flatnonzero(info.id_map == IGNORE_LABEL)[0])
 
-    def mask(image: bytes) -> bytes:
-        width, height = Image.open(io.BytesIO(image)).size
-        return encode_mask(np.full((height, width), raw, np.uint8))
+    return [
+        Entry(name, image, partial(_ignored, raw, str(image)), str(image))
+        for name, image in images.items()
+    ]
 
-    return [Entry(name, image, mask, str(image)) for name, image in images.items()]
+
+def _ignored(raw: int, file: str, image: bytes) -> bytes:
+    size = decode.image_size(image, file)
+    return decode.encode_png(np.full(size, raw, np.uint8))

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.decode import decode_mask, encode_png
+from encnet_jax.data.info import STORED_VERSION
 from encnet_jax.data.pascal import context_categories
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import (
@@ -16,7 +18,6 @@ from encnet_jax.data.prepare.builders.examples import (
 )
 from encnet_jax.data.prepare.file_tree import FileTree, StoredFile
 from encnet_jax.data.prepare.instances import Annotations, Keys
-from encnet_jax.data.records import decode_mask, encode_mask
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
@@ -29,7 +30,7 @@ class PascalContext(tfds.core.GeneratorBasedBuilder):
     """Writes train and val; raw 0 is background, 1..59 the classes by alphabet."""
 
     name = "pascal_context"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(STORED_VERSION)
     MANUAL_DOWNLOAD_INSTRUCTIONS = named_info("pascal_context").preparation
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -107,7 +108,7 @@ def _painted(
                 "trainval_merged.json, not trainval_withkeypoints.json"
             )
         mask[pixels] = _raw_ids()[category]
-    return encode_mask(mask)
+    return encode_png(mask)
 
 
 def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
@@ -147,7 +148,7 @@ def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | Non
 
 
 def numbering(text: str, where: str) -> np.ndarray:
-    """Returns u8[256], value in the masks -> raw id, from lines 'value: name'.
+    """Returns uint8[256], value in the masks -> raw id, from lines 'value: name'.
 
     Raises:
         UserError: these are not the 59 classes.
@@ -168,7 +169,7 @@ def numbering(text: str, where: str) -> np.ndarray:
 
 
 def _renumbered(file: StoredFile, raw_ids: np.ndarray) -> bytes:
-    return encode_mask(raw_ids[decode_mask(file.read(), str(file))])
+    return encode_png(raw_ids[decode_mask(file.read(), str(file))])
 
 
 def _lists(tree: FileTree, folder: str) -> dict[str, list[str]]:

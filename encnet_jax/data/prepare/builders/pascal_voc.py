@@ -8,6 +8,8 @@ import numpy as np
 import scipy.io
 
 from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.decode import encode_png
+from encnet_jax.data.info import STORED_VERSION
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import (
     Entry,
@@ -17,7 +19,6 @@ from encnet_jax.data.prepare.builders.examples import (
     unlabelled,
 )
 from encnet_jax.data.prepare.file_tree import FileTree, StoredFile
-from encnet_jax.data.records import encode_mask
 from encnet_jax.data.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
@@ -30,7 +31,7 @@ class PascalVoc(tfds.core.GeneratorBasedBuilder):
     """Writes train, val, test and `aug`: what SBD adds to train, without val."""
 
     name = "pascal_voc"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(STORED_VERSION)
     MANUAL_DOWNLOAD_INSTRUCTIONS = named_info("pascal_voc").preparation
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -113,4 +114,4 @@ def _sbd_mask(file: StoredFile, _image: bytes) -> bytes:
         raise UserError(
             f"{file}: found no GTcls.Segmentation ({error}); get SBD's benchmark.tgz"
         ) from None
-    return encode_mask(np.asarray(mask, np.uint8))
+    return encode_png(np.asarray(mask, np.uint8))

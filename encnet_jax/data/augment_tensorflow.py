@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from encnet_jax.data.augment import COLOUR_FIELDS, AugmentParams, geometry
-from encnet_jax.data.catalogue import IGNORE_ID
-from encnet_jax.data.pillow_transforms import blur, change_colours
+from encnet_jax.data.augment_pillow import blur, change_colours
 from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.labels import IGNORE_LABEL
 
 
 def _tf_transform(matrix: np.ndarray) -> np.ndarray:
@@ -30,13 +30,13 @@ def _project(image, transform, *, crop_size: int, interpolation: str, fill: floa
 
 
 def _resize(image, size, resized, corner):
-    """Resizes u8[H, W, 3] as Pillow's bilinear filter does, computing only a window.
+    """Resizes uint8[H, W, 3] as Pillow's bilinear filter does, computing only a window.
 
     Args:
-        image: u8[H, W, 3].
-        size: i32[2], height and width of the window.
-        resized: i32[2], height and width of the whole image after resizing.
-        corner: i32[2], top and left of the window; outside of the image it is black.
+        image: uint8[H, W, 3].
+        size: int32[2], height and width of the window.
+        resized: int32[2], height and width of the whole image after resizing.
+        corner: int32[2], top and left of the window; outside of the image it is black.
 
     Returns:
         f32[size, 3].
@@ -56,13 +56,13 @@ def augment_example(image, label, params, data: Any):
     """Augments an example inside a tf.data graph.
 
     Args:
-        image: u8[H, W, 3].
-        label: u8[H, W, 1], train ids.
+        image: uint8[H, W, 3].
+        label: uint8[H, W, 1], train ids.
         params: f64[n], AugmentParams.
         data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
 
     Returns:
-        u8[crop, crop, 3] and u8[crop, crop], padded with black and 255.
+        uint8[crop, crop, 3] and uint8[crop, crop], padded with black and 255.
     """
     tf = tensorflow()
     augment, crop_size = data.augment, data.crop_size
@@ -95,7 +95,7 @@ def augment_example(image, label, params, data: Any):
         label_transform,
         crop_size=crop_size,
         interpolation="NEAREST",
-        fill=float(IGNORE_ID),
+        fill=float(IGNORE_LABEL),
     )
     if augment.antialias and not augment.rotate_degrees:
         # The window alone: the resized image may have ten times its pixels.

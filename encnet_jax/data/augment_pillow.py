@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from encnet_jax.data.augment import AugmentParams, colour_matrix, geometry
-from encnet_jax.data.catalogue import IGNORE_ID
+from encnet_jax.labels import IGNORE_LABEL
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Returns u8[H, W, 3] smoothed by a Gaussian of this standard deviation, pixels."""
+    """Returns uint8[H, W, 3] smoothed by a Gaussian of radius pixels (its sigma)."""
     picture = Image.fromarray(image)
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(float(radius))))
 
@@ -33,13 +33,13 @@ def augment_example(
     where that one fades into the padding and this one ends sharply.
 
     Args:
-        image: u8[H, W, 3].
-        label: u8[H, W], train ids.
+        image: uint8[H, W, 3].
+        label: uint8[H, W], train ids.
         params: Random numbers of the example.
         data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
 
     Returns:
-        u8[crop, crop, 3] and u8[crop, crop], padded with black and 255.
+        uint8[crop, crop, 3] and uint8[crop, crop], padded with black and 255.
     """
     height, width = label.shape
     plan = geometry(params, height, width, data)
@@ -56,7 +56,7 @@ def augment_example(
         affine,
         plan.label_matrix.ravel(),
         Image.Resampling.NEAREST,
-        fillcolor=IGNORE_ID,
+        fillcolor=IGNORE_LABEL,
     )
     image = np.asarray(picture)
     return blur(image, params.blur) if params.blur else image, np.asarray(mask)

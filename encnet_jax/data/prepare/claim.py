@@ -1,4 +1,4 @@
-"""What preparations that were killed have left behind."""
+"""A folder that one preparation writes to, and what killed ones left in it."""
 
 import contextlib
 import fcntl
@@ -7,10 +7,12 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
+from encnet_jax import storage
+
 
 @contextlib.contextmanager
-def preparing(folder: os.PathLike) -> Iterator[None]:
-    """Marks a folder as being written to, for as long as this process lives.
+def claimed(folder: os.PathLike) -> Iterator[None]:
+    """Claims a folder for writing, for as long as this process lives.
 
     Unfinished data sets in it are removed first, unless another process is preparing
     there. Folders without locks (on a network, in a bucket) are left as they are.
@@ -18,7 +20,7 @@ def preparing(folder: os.PathLike) -> Iterator[None]:
     Args:
         folder: Of the data set, with a folder for each version; made if missing.
     """
-    if "://" in os.fspath(folder):
+    if storage.is_remote(folder):
         yield
         return
     os.makedirs(folder, exist_ok=True)

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import augment, pillow_transforms, transforms
+from encnet_jax.data import augment, augment_pillow, augment_tensorflow
 from encnet_jax.data.augment import AugmentParams
-from encnet_jax.data.pillow_transforms import change_colours
+from encnet_jax.data.augment_pillow import change_colours
 from encnet_jax.data.tensorflow_import import tensorflow
 
 BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
@@ -22,7 +22,7 @@ def data():
 
 def by_tensorflow(image, label, params, data):
     tf = tensorflow()
-    results = transforms.augment_example(
+    results = augment_tensorflow.augment_example(
         tf.constant(image),
         tf.constant(label[..., None]),
         tf.constant(params, tf.float64),
@@ -32,7 +32,7 @@ def by_tensorflow(image, label, params, data):
 
 
 def by_pillow(image, label, params, data):
-    return pillow_transforms.augment_example(image, label, params, data)
+    return augment_pillow.augment_example(image, label, params, data)
 
 
 BOTH = pytest.mark.parametrize("run", [by_tensorflow, by_pillow])

@@ -1,0 +1,62 @@
+"""Scores a checkpoint, or labels a test split for a benchmark's server.
+
+python eval.py --workdir runs/camvid --protocol release
+python eval.py --workdir runs/voc --submission voc2012 --output results.tgz
+"""
+
+from collections.abc import Sequence
+
+from encnet_jax import cli
+
+EVAL_FIELDS = {
+    "small_object_px": "Also report scores for objects below and above this many"
+    " pixels; 0 turns it off.",
+    "precise_norm_steps": "Recompute batch-norm statistics on this many training"
+    " batches.",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parses the flags; writes a report, or an archive for a test server."""
+    line = cli.CommandLine(argv, __doc__)
+    line.config()
+    line.processes()
+    line.string("workdir", "The run to score.", required=True)
+    line.checkpoint()
+    line.string("split", "Default: data.val_split.")
+    line.string(
+        "protocol",
+        "single, multiscale, release or centre_crop. Default: eval.protocol.",
+    )
+    refined = "'dense', or a file of `encnet_jax.report refine`"
+    line.string("refine", f"{refined}. Default: as trained.")
+    line.string("data_dir", "Folder of prepared data sets. Default: as trained.")
+    line.string("submission", "Label the test split for a server: ade20k or voc2012.")
+    line.string("output", "The archive of --submission; or a folder for reports.")
+    for name, meaning in EVAL_FIELDS.items():
+        line.integer(name, meaning)
+    values = line.parse()
+    from encnet_jax.evaluate import run as run_lib
+    from encnet_jax.evaluate.refine import refine_fields
+    from encnet_jax.pods import signals
+
+    cli.join_processes(values)
+
+    given = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
+    given["data.data_dir"] = values.data_dir
+    given |= refine_fields(values.refine)
+    selection = run_lib.Selection(
+        checkpoint=values.checkpoint,
+        split=values.split,
+        protocol=values.protocol,
+        config=values.config,
+        fields={name: value for name, value in given.items() if value is not None},
+    )
+    stop, output = signals.StopRequest(), values.output
+    if values.submission:
+        run_lib.submit_run(
+            values.workdir, values.submission, output, selection, stop=stop
+        )
+    else:
+        run_lib.evaluate_run(values.workdir, selection, output=output, stop=stop)
+    return signals.exit_status(stop.reason)

@@ -1,0 +1,59 @@
+"""Labels photographs: index PNG, colour PNG and overlay for each.
+
+python predict.py --workdir runs/camvid --input photos --output labelled
+"""
+
+from collections.abc import Sequence
+
+from encnet_jax import cli
+from encnet_jax.errors import UserError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parses the flags and writes three PNGs for each image, and scores if asked."""
+    line = cli.CommandLine(argv, __doc__)
+    line.string("workdir", "The run whose model to use.", required=True)
+    line.checkpoint()
+    line.string("input", "An image, or a folder of images.", required=True)
+    line.string("output", "Folder for the PNGs; may be in a bucket.", required=True)
+    line.string(
+        "protocol", "One of single, multiscale, release. Default: eval.protocol."
+    )
+    refined = "'dense', or a file of `encnet_jax.report refine`"
+    line.string("refine", f"{refined}. Default: as trained.")
+    line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
+    line.integer("top", "Classes of each pixel that --scores keeps.", 3, least=1)
+    line.integer("batch_size", "Images at a time. Default: one on each device.")
+    line.integer("whole_px", "Pixels; larger images are labelled in tiles.", 2048**2)
+    line.number("max_megapixels", "Larger files are refused.", least=0.0)
+    line.strings("value_range", "Black and white of 16-bit grey files: 0,65535.")
+    values = line.parse()
+    from encnet_jax.evaluate.refine import refine_fields
+    from encnet_jax.inference import files, model
+
+    fields = refine_fields(values.refine)
+    if values.max_megapixels is not None:
+        fields["data.max_megapixels"] = values.max_megapixels
+    if values.value_range:
+        fields["data.value_range"] = _value_range(values.value_range)
+    paths = files.prepare(values.input, values.output)  # Before minutes of work.
+    loaded = model.load(
+        values.workdir,
+        values.checkpoint,
+        protocol=values.protocol,
+        fields=fields,
+        batch_size=values.batch_size,
+        whole_px=values.whole_px,
+    )
+    top = values.top if values.scores else 0
+    return files.predict_files(loaded, paths, values.output, top=top)
+
+
+def _value_range(words: list[str]) -> list[float]:
+    try:
+        black, white = map(float, words)
+    except ValueError:
+        black = white = 0.0
+    if black == white:
+        raise UserError(f"--value_range is {','.join(words)}, wanted BLACK,WHITE")
+    return [black, white]

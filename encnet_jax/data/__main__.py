@@ -1,0 +1,22 @@
+"""Data sets from the command line: python -m encnet_jax.data COMMAND ..."""
+
+from collections.abc import Sequence
+
+from encnet_jax import cli
+from encnet_jax.cli import Command
+
+COMMANDS = {
+    "prepare": Command("encnet_jax.data.prepare.__main__", "makes a set readable"),
+    "check": Command("encnet_jax.data.check", "looks for mistakes in a set"),
+    "export_images": Command("encnet_jax.data.export_images", "writes PNGs"),
+    "export_arrays": Command("encnet_jax.data.export_arrays", "writes .npz files"),
+}
+
+
+def main(argv: Sequence[str]) -> int | None:
+    """Runs the command that the first argument names."""
+    return cli.choose(argv, COMMANDS)
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,318 @@
+"""One decoder for every reader: a file's bytes to pixels, or one line that names it.
+
+Training, `check`, evaluation, exports and `predict` all read images and masks here, so
+that they agree on every file. The kind of a file is read from its first bytes, never
+from its name. What TensorFlow decodes to the same pixels it may decode itself:
+see `tensorflow_decodes`.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from encnet_jax.errors import UserError
+
+# Of damaged tags; what cannot be decoded is refused, the rest is as good as it gets.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_WANTED = "a whole JPEG, PNG, WebP, BMP or TIFF file"
+_ORIENTATION = 0x0112  # Of EXIF: 1 as stored, 2..8 mirrored or turned.
+
+# Opened by their own classes: Image.open would apply Pillow's limit, a global one.
+_KINDS = (
+    ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
+    ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
+    ((b"RIFF",), WebPImagePlugin.WebPImageFile),
+    ((b"BM",), BmpImagePlugin.BmpImageFile),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
+)
+_COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+# Pillow scales these masks to 0..255; the quotient is the stored value.
+_SCALED_BY = {"L;2": 85, "L;4": 17}
+
+
+def list_images(folder: epath.Path) -> list[epath.Path]:
+    """Returns the files of a folder that are images by their names, sorted.
+
+    Names that begin with a dot do not count: macOS puts '._x.jpg' beside 'x.jpg'.
+    """
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
+class ImageRules(NamedTuple):
+    """What an image may be.
+
+    Attributes:
+        max_pixels: width times height of a larger one is refused before it is decoded.
+        value_range: (low, high), values of deep grey images that become 0 and 255;
+            empty: grey images of more than 8 bits are refused.
+    """
+
+    max_pixels: float = 200e6
+    value_range: tuple[float, ...] = ()
+
+
+DEFAULT_RULES = ImageRules()
+
+
+def image_rules(data: Any) -> ImageRules:
+    """Returns the rules that a configuration's `data` fields state."""
+    return ImageRules(data.max_megapixels * 1e6, tuple(data.value_range))
+
+
+class Decoded(NamedTuple):
+    """An image: pixels uint8[H, W, 3], and how EXIF turned it; see `decode_image`."""
+
+    pixels: np.ndarray
+    orientation: int
+
+
+def decode_image(
+    encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
+) -> np.ndarray:
+    """Returns uint8[H, W, 3] in RGB, mirrored and turned as its EXIF orientation says.
+
+    Transparency is dropped. EXIF data that cannot be parsed say nothing.
+
+    Args:
+        encoded: the file's bytes.
+        file: what messages call it.
+        rules: what it may be.
+
+    Raises:
+        UserError: it is broken, of another kind, animated, too large, or has values
+            that do not fit 0..255 without `rules.value_range`.
+    """
+    return decode(encoded, file, rules).pixels
+
+
+def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Decoded:
+    """Decodes as decode_image, which has the arguments; keeps the orientation too."""
+    with _named(file):
+        image = _opened(encoded, file, rules)
+        rawmode = _rawmode(image)
+        image.load()
+        _check_mode(image, rawmode, file, rules)
+        if _is_deep(image):
+            pixels = _scaled(np.asarray(image), rules.value_range, file)
+        else:
+            pixels = np.asarray(image.convert("RGB"))
+        orientation = _orientation(image)
+        return Decoded(_turned(pixels, orientation), orientation)
+
+
+def decode_mask(
+    encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
+) -> np.ndarray:
+    """Returns uint8[H, W] of raw ids, as stored.
+
+    Palette images give indices, not colours.
+
+    Args:
+        encoded: the bytes of a PNG, BMP or TIFF.
+        file: what messages call it.
+        rules: max_pixels holds for masks too.
+
+    Raises:
+        UserError: it is broken, too large, or not a mask of indices.
+    """
+    with _named(file):
+        mask = _opened(encoded, file, rules)
+        if mask.format == "JPEG":
+            raise UserError(
+                f"{file}: the mask is a JPEG, which changes values; wanted a PNG of"
+                " class ids, so write it from the source again"
+            )
+        rawmode = _rawmode(mask)
+        mask.load()
+        if mask.mode not in ("L", "P", "1"):
+            raise UserError(
+                f"{file}: the mask has mode {mask.mode}; wanted one 8-bit channel of"
+                " class ids (mode L or P), so convert colours to ids first"
+            )
+        ids = np.asarray(mask, np.uint8) // np.uint8(_SCALED_BY.get(rawmode, 1))
+        return _turned(ids, _orientation(mask))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Returns a PNG that holds uint8[H, W] or uint8[H, W, 3] unchanged."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def image_size(
+    encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
+) -> tuple[int, int]:
+    """Returns (height, width) as decode_image would give them, from the header alone.
+
+    Raises:
+        UserError: the header is broken, or the image is too large.
+    """
+    with _named(file):
+        image = _opened(encoded, file, rules)
+        turned = image.format != "TIFF" and _orientation(image) >= 5
+        return image.size if turned else image.size[::-1]
+
+
+def tensorflow_decodes(
+    encoded: bytes, file: str, rules: ImageRules, *, mask: bool = False
+) -> bool:
+    """Whether TensorFlow's decoders give the same pixels as the ones here.
+
+    True for the common kinds only: what looks like a whole JPEG of grey or RGB, or a
+    whole 8-bit PNG of grey, RGB or RGBA, without an orientation; of masks, grey PNGs.
+
+    Raises:
+        UserError: the header is broken, or the image is too large.
+    """
+    with _named(file):
+        image = _opened(encoded, file, rules)
+        modes = ("L",) if mask else ("L", "RGB", "RGBA")
+        if image.mode not in modes or _rawmode(image) != image.mode:
+            return False
+        if image.format == "PNG":
+            # Pillow would decode it to find its orientation, which may come last.
+            return _is_plain_png(encoded)
+        jpeg = image.format == "JPEG" and not mask and encoded.endswith(b"\xff\xd9")
+        return jpeg and _orientation(image) == 1
+
+
+@contextlib.contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Turns whatever a decoder raises on damaged bytes into a line about the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    # Pillow's plugins raise errors of a dozen kinds on damaged files.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{file}: cannot be decoded ({reason}); wanted {_WANTED}, copy it again or"
+            " remove it"
+        ) from None
+
+
+def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
+    """Reads the header; pixels are not decoded yet."""
+    if not encoded:
+        raise ValueError("it is empty")
+    kind = next((k for marks, k in _KINDS if encoded.startswith(marks)), None)
+    if kind is None:
+        raise ValueError("its first bytes are those of no image that is read here")
+    image = kind(io.BytesIO(encoded))
+    width, height = image.size
+    if width * height > rules.max_pixels:
+        raise UserError(
+            f"{file}: has {width}x{height} pixels; wanted at most"
+            f" {rules.max_pixels / 1e6:g} million (data.max_megapixels)"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise UserError(
+            f"{file}: is animated or has several pages ({frames}); wanted a single"
+            " image, extract one"
+        )
+    return image
+
+
+def _rawmode(image: Image.Image) -> str:
+    """Returns how Pillow names the stored samples, such as 'RGB;16B' or 'L;4'."""
+    if not image.tile:
+        return ""
+    arguments = image.tile[0][3]
+    name = arguments[0] if isinstance(arguments, tuple) else arguments
+    return name if isinstance(name, str) else ""
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode[0] in "IF"  # I, I;16, I;16B, F.
+
+
+def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
+    """Raises UserError unless the samples have one meaning as RGB of 8 bits."""
+    deep = _is_deep(image)
+    # Pillow keeps the upper 8 bits of 16: right for colours, which fill their range.
+    cut = ";16" in rawmode and not deep
+    if (deep and not rules.value_range) or (cut and image.mode == "LA"):
+        raise UserError(
+            f"{file}: is grey with more than 8 bits (mode {rawmode or image.mode});"
+            " wanted 8 bits, or say in data.value_range which values are black and"
+            ' white, for example "(0, 65535)"'
+        )
+    if cut and rules.value_range:
+        raise UserError(
+            f"{file}: has colours of 16 bits, which data.value_range does not apply"
+            " to; wanted grey images, or colours of 8 bits"
+        )
+    if not deep and image.mode not in _COLOUR_MODES:
+        raise UserError(
+            f"{file}: has the channels {'+'.join(image.getbands())} (mode"
+            f" {image.mode}); wanted grey or RGB, extract three channels"
+        )
+
+
+def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
+    """Returns uint8[H, W, 3] of deep grey values, clipped to the range."""
+    values = values.astype(np.float64)
+    bad = np.count_nonzero(~np.isfinite(values))
+    if bad:
+        raise UserError(
+            f"{file}: has {bad} pixels that are NaN or infinite; replace them"
+        )
+    low, high = value_range
+    grey = np.rint(255 * (values.clip(low, high) - low) / (high - low))
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns 1..8; Pillow turns TIFF files itself when it loads them."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Like browsers: damaged EXIF says nothing about sound pixels.
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _is_plain_png(encoded: bytes) -> bool:
+    """Whether a PNG is whole and no chunk says more than its pixels."""
+    place = 8
+    while (kind := encoded[place + 4 : place + 8]) != b"IEND":
+        text = encoded[place + 8 : place + 19]
+        profile = kind in (b"tEXt", b"zTXt") and text == b"Raw profile"
+        if profile or kind in (b"eXIf", b"iTXt", b"tRNS", b""):
+            return False
+        place += 12 + int.from_bytes(encoded[place : place + 4])
+    return place + 12 == len(encoded)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Mirrors and turns pixels [H, W, ...] from how they are stored to how they are.
+
+    Source: EXIF 2.3, tag 274: which side row 0 and column 0 show.
+    """
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)

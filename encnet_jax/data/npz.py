@@ -1,0 +1,115 @@
+"""Examples in memory, read from .npz files."""
+
+import zipfile
+
+import numpy as np
+from etils import epath
+
+from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.records import Example
+from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
+
+_MEMBER_BYTES = 8 << 30  # Of one array; a small file can unpack to far more.
+
+
+def load(path: epath.Path, wanted: str) -> dict[str, np.ndarray]:
+    """Reads every array of an .npz file; objects, which could run code, are refused.
+
+    Args:
+        path: of the file.
+        wanted: what it should hold, for the error.
+
+    Raises:
+        UserError: the file is broken, too large once unpacked, or holds objects.
+    """
+    try:
+        with path.open("rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                largest = max((i.file_size for i in archive.infolist()), default=0)
+            if largest > _MEMBER_BYTES:
+                raise ValueError(f"an array of {largest} bytes")
+            file.seek(0)
+            with np.load(file) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+    except FileNotFoundError:
+        raise
+    # NumPy and zipfile raise errors of many kinds on damaged bytes.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{path}: wanted {wanted} ({reason}); write the file again with python -m"
+            " encnet_jax.data.export_arrays"
+        ) from None
+
+
+class NpzSource:
+    """Splits held in memory, read from the .npz shards of a folder.
+
+    A shard has arrays `{split}_images` uint8[N, H, W, 3] and `{split}_labels`
+    uint8[N, H, W] of train ids, for one split or more; shards follow each other in
+    order of file name.
+    """
+
+    def __init__(self, info: DatasetInfo, data_dir: str):
+        """Reads the shards of data_dir/NAME.
+
+        Raises:
+            UserError: there are none, or one is broken, has other arrays or ids out of
+                range.
+        """
+        folder = epath.Path(data_dir).expanduser() / info.name
+        files = sorted(p for p in folder.glob("*.npz") if p.name[0] != ".")
+        if not files:
+            raise UserError(
+                f"{info.name} is not there as arrays: found no {folder}/*.npz; on a "
+                "machine with TensorFlow prepare it, then run python -m "
+                f"encnet_jax.data.export_arrays {info.name} --data_dir {data_dir}"
+            )
+        self._shards: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for file in files:
+            arrays = load(file, "arrays SPLIT_images and SPLIT_labels")
+            for split in info.splits:
+                if f"{split}_images" in arrays:
+                    pair = _checked_shard(arrays, split, info, f"{file}, {split}")
+                    self._shards.setdefault(split, []).append(pair)
+        self._places = {
+            split: [(s, i) for s, pair in enumerate(pairs) for i in range(len(pair[0]))]
+            for split, pairs in self._shards.items()
+        }
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the number of examples of each split that is there."""
+        return {split: len(places) for split, places in self._places.items()}
+
+    def example(self, split: str, index: int) -> Example:
+        """Returns an example; its id is split and index."""
+        shard, position = self._places[split][index]
+        images, labels = self._shards[split][shard]
+        return Example(f"{split}_{index:05d}", images[position], labels[position])
+
+
+def _checked_shard(
+    arrays: dict[str, np.ndarray], split: str, info: DatasetInfo, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    if f"{split}_labels" not in arrays:
+        raise UserError(
+            f"{where}: has {split}_images without {split}_labels; write the shard again"
+        )
+    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    fits = images.dtype == labels.dtype == np.uint8 and images.shape[3:] == (3,)
+    if not fits or images.shape[:3] != labels.shape or 0 in images.shape[1:]:
+        raise UserError(
+            f"{where}: found images {images.dtype}{list(images.shape)} and labels "
+            f"{labels.dtype}{list(labels.shape)}; wanted uint8 [N, H, W, 3] and "
+            "uint8 [N, H, W]"
+        )
+    identity = np.arange(256) < info.num_classes
+    identity[IGNORE_LABEL] = True
+    values = np.unique(labels)
+    if not identity[values].all():
+        raise UserError(
+            f"{where}: labels have the value {values[~identity[values]][0]}, out of "
+            f"range; wanted train ids 0..{info.num_classes - 1} and {IGNORE_LABEL}"
+        )
+    return images, labels

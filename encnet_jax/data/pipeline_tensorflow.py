@@ -1,0 +1,172 @@
+"""The tf.data pipeline: records are decoded, augmented and batched in parallel."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from encnet_jax.data import records
+from encnet_jax.data.augment import AugmentParams, draw
+from encnet_jax.data.augment_tensorflow import augment_example
+from encnet_jax.data.dataset import Dataset
+from encnet_jax.data.decode import image_rules
+from encnet_jax.data.info import UNKNOWN_ID
+from encnet_jax.data.order import BatchOrder
+from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data.unreadable import Unreadable
+from encnet_jax.errors import UserError
+
+_BATCHES_AHEAD = 2
+
+
+class TensorFlowDataset(Dataset):
+    """Reads a RecordSource through tf.data."""
+
+    def _batches(
+        self, split: str, order: BatchOrder, start_step: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        read = _Records(self, split, order)
+        iterator = None
+        try:
+            for step in itertools.count(start_step):
+                while True:
+                    iterator = iterator or self._iterator(read, step)
+                    try:
+                        batch = next(iterator)
+                        break
+                    except StopIteration:
+                        raise read.failure from None
+                    except tensorflow().errors.OpError:
+                        iterator = None
+                        if not read.mend(step):
+                            raise
+                yield batch
+        finally:
+            # tf.data's threads call back into Python, and would wait for it for ever
+            # while the interpreter ends.
+            read.closed.set()
+            del iterator
+
+    def _iterator(self, read: "_Records", step: int):
+        tf = tensorflow()
+        id_map = tf.constant(self.info.id_map)
+
+        def example(image_bytes, mask_bytes, params) -> dict:
+            image, label = decode(image_bytes, mask_bytes, id_map)
+            image, label = augment_example(image, label, params, self.data)
+            return {"image": image, "label": label}
+
+        options = tf.data.Options()
+        options.threading.max_intra_op_parallelism = 1  # Images are the parallel unit.
+        encoded = tf.TensorSpec((), tf.string)
+        params_spec = tf.TensorSpec((len(AugmentParams._fields),), tf.float64)
+        return (
+            tf.data.Dataset.from_generator(
+                partial(read.generate, step),
+                output_signature=(encoded, encoded, params_spec),
+            )
+            .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .batch(read.order.share, drop_remainder=True)
+            .prefetch(_BATCHES_AHEAD)
+            .with_options(options)
+            .as_numpy_iterator()
+        )
+
+
+class _Records:
+    """The records of a training run, and what is known of those that fail.
+
+    Attributes:
+        order: Which examples each step reads.
+        failure: Why reading ended for good.
+        closed: Set where no more records are wanted.
+    """
+
+    def __init__(self, dataset: Dataset, split: str, order: BatchOrder):
+        self.order = order
+        self.failure: UserError | None = None
+        self.closed = threading.Event()
+        self._dataset, self._split = dataset, split
+        self._rules = image_rules(dataset.data)
+        self._unreadable = Unreadable(
+            order.num_examples, dataset.data.max_unreadable_share
+        )
+        self._decoded_here: set[int] = set()
+
+    def generate(self, first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:
+        """Yields encoded image, encoded mask and AugmentParams, endlessly."""
+        augment, seed = self._dataset.data.augment, self.order.seed
+        for step in itertools.count(first_step):
+            epoch, examples = self.order.indices(step)
+            for index in map(int, examples):
+                if self.closed.is_set():
+                    return
+                try:
+                    record = self._unreadable.read(index, self._record)
+                except UserError as error:
+                    self.failure = error
+                    return  # TensorFlow would log what is raised here at length.
+                params = draw(augment, seed=seed, epoch=epoch, index=index)
+                yield record.image, record.mask, np.array(params)
+
+    def _record(self, index: int) -> records.Record:
+        record = self._dataset.source.record(self._split, index)
+        if index in self._decoded_here:
+            return records.as_png(record, self._rules)
+        return records.for_tensorflow(record, self._rules)
+
+    def mend(self, step: int) -> bool:
+        """Looks for what TensorFlow refused in a batch; tells if the batch may go now.
+
+        Broken examples are counted and left out. Where none is, TensorFlow is stricter
+        than the decoder of all other readers, which then decodes this batch.
+
+        Raises:
+            UserError: too many are broken; see Unreadable.add.
+        """
+        indices = list(map(int, self.order.indices(step)[1]))
+        found = False
+        for index in map(self._unreadable.substitute, indices):
+            try:
+                self._dataset.source.example(self._split, index)
+            except UserError as error:
+                self._unreadable.add(index, error)
+                found = True
+        if not found:
+            found = not self._decoded_here.issuperset(indices)
+            self._decoded_here.update(map(self._unreadable.substitute, indices))
+            self._decoded_here.update(indices)
+        return found
+
+
+def decode(image_bytes, mask_bytes, id_map):
+    """Decodes a record inside a tf.data graph.
+
+    Args:
+        image_bytes: An image that decode.tensorflow_decodes lets pass.
+        mask_bytes: Likewise, of masks.
+        id_map: uint8[256], raw value -> train id.
+
+    Returns:
+        uint8[H, W, 3] as Pillow decodes it, and train ids uint8[H, W, 1]. Execution
+        fails where the sizes differ or a raw value is unknown.
+    """
+    tf = tensorflow()
+    image = tf.cond(
+        tf.io.is_jpeg(image_bytes),
+        lambda: tf.io.decode_jpeg(
+            image_bytes, channels=3, dct_method="INTEGER_ACCURATE"
+        ),
+        lambda: tf.io.decode_png(image_bytes, channels=3),
+    )
+    image = tf.ensure_shape(image, [None, None, 3])
+    mask = tf.io.decode_png(mask_bytes, channels=1)
+    label = tf.gather(id_map, tf.cast(mask, tf.int32))
+    checks = [
+        tf.debugging.Assert(tf.reduce_all(label != UNKNOWN_ID), ["unknown id"]),
+        tf.debugging.assert_equal(tf.shape(image)[:2], tf.shape(label)[:2]),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(image), tf.identity(label)

@@ -1,0 +1,129 @@
+"""Writes a trained network as a file that other runtimes load.
+
+python -m encnet_jax.export --workdir runs/camvid --format onnx --output camvid.onnx
+python -m encnet_jax.export --workdir runs/camvid --format hub --output camvid-encnet
+
+The file is loaded by its own runtime and compared with the network on images before it
+counts; one that computes something else is removed.
+"""
+
+import json
+import pathlib
+import re
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from encnet_jax import cli, storage
+from encnet_jax.errors import UserError
+
+FORMATS = ("stablehlo", "onnx", "hub")
+_NUM_IMAGES = 2
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the flags; writes, compares, and describes the file."""
+    line = cli.CommandLine(argv, __doc__)
+    line.string("workdir", "The run whose network to write.", required=True)
+    line.checkpoint()
+    line.string("format", f"One of {', '.join(FORMATS)}.", required=True)
+    line.string("output", "File or (hub) folder; must not exist.", required=True)
+    line.string("size", "HEIGHTxWIDTH of images in pixels. Default: eval.crop_size.")
+    line.switch("scores", "Also give the probabilities of every pixel.")
+    line.string("images", "Folder to compare on. Default: the validation split.")
+    line.string("license", "Hub: what the model card says.", "unknown")
+    values = line.parse()
+    if values.format not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise UserError(f"--format is {values.format!r}, wanted one of: {known}")
+    if pathlib.Path(values.output).exists():
+        raise UserError(f"--output {values.output} is there already: choose another")
+    from encnet_jax.inference.model import load
+
+    # Where there is no bfloat16, and so that all runtimes compute alike.
+    fields = {"model.dtype": "float32", "eval.refine": "none"}
+    fields = {} if values.format == "hub" else fields
+    model = load(values.workdir, values.checkpoint, protocol="single", fields=fields)
+    if values.format == "hub":
+        from encnet_jax.export import hub
+
+        hub.write(model, values.workdir, values.output, license=values.license)
+        print(f"wrote {values.output}; encnet_jax.load reads it")
+    else:
+        write_file(model, values)
+
+
+def write_file(model, values) -> None:
+    """Writes a program, compares it in its own runtime, describes it.
+
+    Raises:
+        UserError: it computes something else, or cannot be written; no file is left.
+    """
+    from encnet_jax.export import onnx_graph, program, sidecar, stablehlo, verify
+
+    height, width = _size(values.size, model.config.eval.crop_size)
+    images = _images(model, values.images, height, width)
+    made = program.make(model, height, width, scores=values.scores)
+    writer, platforms = {
+        "stablehlo": (stablehlo.write, stablehlo.PLATFORMS),
+        "onnx": (onnx_graph.write, ("cpu",)),
+    }[values.format]
+    start = time.perf_counter()
+    content = writer(made)
+    took = time.perf_counter() - start
+    output = pathlib.Path(values.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(output.name + ".partial")
+    try:
+        unfinished.write_bytes(content)
+        found = verify.compare(made, unfinished, values.format, images)
+        print(verify.describe(found))
+        if not verify.passed(found):
+            raise UserError(
+                f"{output} computes something else than the network and was removed"
+            )
+        described = sidecar.describe(model, made, values.format, found, platforms)
+        beside = output.with_name(output.name + ".json")
+        storage.write_whole(beside, json.dumps(described, indent=2) + "\n")
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    print(f"wrote {output} ({len(content) / 1e6:.1f} MB, {took:.1f} s) and {beside}")
+
+
+def _size(text: str | None, default: int) -> tuple[int, int]:
+    if text is None:
+        return default, default
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match or not all(map(int, match.groups())):
+        raise UserError(f"--size is {text!r}, wanted HEIGHTxWIDTH such as 480x640")
+    return int(match[1]), int(match[2])
+
+
+def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
+    """Returns uint8[n, height, width, 3] of a folder or of the validation split."""
+    import itertools
+
+    from etils import epath
+
+    from encnet_jax import tasks
+    from encnet_jax.inference import files, reading
+    from encnet_jax.scoring.protocols import canvas
+
+    if folder:
+        paths = files.list_images(epath.Path(folder))[:_NUM_IMAGES]
+        images = [reading.read(path) for path in paths]
+    else:
+        dataset = tasks.open_dataset(model.config)
+        examples = dataset.eval_examples(model.config.data.val_split)
+        images = [e["image"] for e in itertools.islice(examples, _NUM_IMAGES)]
+    scale = model.config.data.input_scale
+    scaled = [
+        canvas.resize(x, *canvas.scaled_size(*x.shape[:2], scale)) for x in images
+    ]
+    return np.stack([canvas.pad(x[:height, :width], height, width, 0) for x in scaled])
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,115 @@
+"""A folder as model hubs show it: weights, configuration, and a card of the scores."""
+
+import json
+import pathlib
+import shutil
+
+import jax
+from etils import epath
+
+from encnet_jax.inference import folder
+from encnet_jax.inference.model import Model
+
+_METRICS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
+
+
+def write(model: Model, workdir: str, output: str, *, license: str) -> None:
+    """Writes the folder, whole or not at all.
+
+    Args:
+        model: loaded.
+        workdir: of its run; the reports in it give the scores.
+        output: folder that does not exist.
+        license: for the card.
+    """
+    target = pathlib.Path(output)
+    unfinished = target.with_name(target.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        variables = jax.device_get(model.variables)
+        folder.write(epath.Path(unfinished), variables, model.config, model.step)
+        (unfinished / "README.md").write_text(
+            card(model, reports(model, workdir), license)
+        )
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def reports(model: Model, workdir: str) -> list[dict]:
+    """Returns the run's reports of this checkpoint."""
+    found = sorted(epath.Path(workdir).glob("report-*.json"))
+    read = [json.loads(path.read_text()) for path in found if "images" not in path.name]
+    return [report for report in read if report["step"] == model.step]
+
+
+def card(model: Model, scores: list[dict], license: str) -> str:
+    """Returns a model card: YAML with a model-index, then text.
+
+    Args:
+        model: loaded.
+        scores: reports of evaluation; see evaluate.tables.make_report.
+        license: its name, as hubs spell it: apache-2.0, other.
+    """
+    config = model.config
+    name = f"{config.model.name}-{config.model.backbone}-{config.data.name}"
+    lines = ["---", f"license: {license}", "library_name: encnet_jax"]
+    lines += ["pipeline_tag: image-segmentation", "tags:", "- jax", "- encnet"]
+    if scores:
+        lines += ["model-index:", f"- name: {name}", "  results:"]
+    for report in scores:
+        protocol = report["protocol"]["name"]
+        lines += [
+            "  - task:",
+            "      type: image-segmentation",
+            "    dataset:",
+            f"      type: {report['data']}",
+            f"      name: {report['data']}",
+            f"      split: {report['split']}",
+            "    metrics:",
+        ]
+        for key, label in _METRICS.items():
+            value = report.get(f"{report['split']}/{protocol}/{key}")
+            if value is not None:
+                lines += [
+                    f"    - type: {key}",
+                    f"      name: {label} ({protocol})",
+                    f"      value: {value:.4f}",
+                ]
+    lines += ["---", "", f"# {name}", ""]
+    lines += [
+        (
+            "Semantic segmentation with encnet_jax: Context Encoding for Semantic"
+            " Segmentation (CVPR 2018), https://arxiv.org/abs/1803.08904."
+        ),
+        "",
+        "```python",
+        "import encnet_jax",
+        "",
+        'model = encnet_jax.load("THIS/FOLDER")',
+        'result = model("photo.jpg")',
+        "```",
+        "",
+        (
+            f"Architecture `{config.architecture}`, output stride"
+            f" {config.model.output_stride}, step {model.step} of"
+            f" {config.train.total_steps}, batch {config.train.batch_size}."
+        ),
+        "",
+    ]
+    if scores:
+        lines += ["| split | protocol | images | mean IoU | pixel accuracy |"]
+        lines += ["| --- | --- | --: | --: | --: |"]
+    for report in scores:
+        split, protocol = report["split"], report["protocol"]["name"]
+        values = " | ".join(
+            f"{report[f'{split}/{protocol}/{key}']:.4f}" for key in _METRICS
+        )
+        lines.append(
+            f"| {report['data']}/{split} | {protocol} | {report['images']} | {values} |"
+        )
+    if scores:
+        lines += ["", f"Rule: {scores[0]['rule']}.", ""]
+    classes = ", ".join(model.class_names)
+    return "\n".join([*lines, f"Classes, in order: {classes}.", ""])

@@ -1,0 +1,87 @@
+"""The function that is exported, and what it must compute."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.inference.model import Model
+from encnet_jax.models.resize import apply_rows_and_columns, interpolation_matrix
+from encnet_jax.scoring.protocols.whole_images import class_ids
+
+_ROW_BLOCKS = 8  # Full-resolution logits exist for this part of the rows at a time.
+
+
+class Program(NamedTuple):
+    """What a file computes.
+
+    Attributes:
+        run: uint8[B, height, width, 3] -> dict of `outputs`.
+        height, width: pixels of every image.
+        outputs: names: 'labels' uint8[B, height, width], 'logits' f32[B, h, w, C] at
+            the network's resolution, and perhaps 'scores' f32[B, height, width, C].
+        rows, columns: f32[height, h], f32[width, w] that upsample the logits.
+        of_probabilities: their softmax is upsampled instead; see eval.upsampled.
+    """
+
+    run: Callable[[jax.Array], dict[str, jax.Array]]
+    height: int
+    width: int
+    outputs: tuple[str, ...]
+    rows: np.ndarray
+    columns: np.ndarray
+    of_probabilities: bool = False
+
+
+def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
+    """Fixes the size of images; the weights become constants of the program.
+
+    Args:
+        model: loaded; its images are labelled whole, as by the protocol 'single'.
+        height, width: pixels.
+        scores: also give the probabilities of every pixel.
+    """
+    # From one device; those of a replicated array would be part of the program.
+    variables = jax.tree.map(np.asarray, jax.device_get(model.variables))
+    probe = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
+    _, h, w, _ = jax.eval_shape(model.apply_fn, variables, probe).shape
+    align_corners = model.config.model.align_corners
+    of_probabilities = model.config.eval.upsampled == "probabilities"
+    rows = interpolation_matrix(height, h, align_corners)
+    columns = interpolation_matrix(width, w, align_corners)
+
+    def run(images: jax.Array) -> dict[str, jax.Array]:
+        logits = model.apply_fn(variables, images).astype(jnp.float32)
+        maps = jax.nn.softmax(logits, axis=-1) if of_probabilities else logits
+        labels, shares = [], []
+        for block in np.array_split(rows, _ROW_BLOCKS):
+            x = apply_rows_and_columns(maps, jnp.asarray(block), jnp.asarray(columns))
+            labels.append(class_ids(x))
+            if scores:
+                shares.append(x if of_probabilities else jax.nn.softmax(x, axis=-1))
+        found = {"labels": jnp.concatenate(labels, axis=1), "logits": logits}
+        return found | ({"scores": jnp.concatenate(shares, axis=1)} if scores else {})
+
+    outputs = ("labels", "logits", "scores") if scores else ("labels", "logits")
+    return Program(run, height, width, outputs, rows, columns, of_probabilities)
+
+
+def native_scores(
+    program: Program, logits: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields (rows, what decides their labels f32[rows, width, C]) of an image.
+
+    Args:
+        program: of the image's size.
+        logits: f32[h, w, C].
+    """
+    if program.of_probabilities:
+        logits = np.exp(logits - logits.max(-1, keepdims=True))
+        logits /= logits.sum(-1, keepdims=True)
+    step = -(-program.height // _ROW_BLOCKS)
+    wide = np.einsum("Ww,hwc->hWc", program.columns, logits)
+    for top in range(0, program.height, step):
+        rows = slice(top, top + step)
+        yield rows, np.einsum("Hh,hWc->HWc", program.rows[rows], wide)

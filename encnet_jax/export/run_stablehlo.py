@@ -1,0 +1,20 @@
+"""Runs an exported file as its receivers do: in a process without encnet_jax."""
+
+import sys
+import time
+
+sys.modules["encnet_jax"] = None  # type: ignore[assignment]
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from jax import export  # noqa: E402
+
+file, images_file, output = sys.argv[1:]
+with open(file, "rb") as opened:
+    exported = export.deserialize(bytearray(opened.read()))
+images = np.load(images_file)
+call = jax.jit(exported.call)
+found = jax.device_get(call(images))
+start = time.perf_counter()
+jax.block_until_ready(call(images))
+seconds = time.perf_counter() - start
+np.savez(output, **found, seconds=seconds, platform=jax.default_backend())

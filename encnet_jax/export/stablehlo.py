@@ -1,0 +1,17 @@
+"""StableHLO by jax.export: one file for CPUs, NVIDIA's GPUs and TPUs."""
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from encnet_jax.export.program import Program
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def write(program: Program) -> bytes:
+    """Returns a file of a program for any number of images."""
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, program.height, program.width, 3), jnp.uint8)
+    exported = export.export(jax.jit(program.run), platforms=PLATFORMS)(images)
+    return exported.serialize()

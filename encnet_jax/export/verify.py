@@ -1,0 +1,113 @@
+"""Whether an exported file computes what the network does, in its own runtime."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from encnet_jax.errors import UserError
+from encnet_jax.export.program import Program, native_scores
+
+MARGIN = 1e-3  # Of the range of logits: between closer ones either may win.
+LEAST_EQUAL = 0.999
+_HERE = pathlib.Path(__file__).parent
+
+
+class Comparison(NamedTuple):
+    """What a file computed, beside what the network did.
+
+    Attributes:
+        equal: the share of pixels with equal labels.
+        clear_differences: pixels that differ although their logits are far apart.
+        logit_difference: the largest, as a share of the logits' range.
+        seconds: an image took in the file's runtime, compiling left out.
+        seconds_here: an image took in this process.
+        platform: that ran the file.
+    """
+
+    equal: float
+    clear_differences: int
+    logit_difference: float
+    seconds: float
+    seconds_here: float
+    platform: str
+
+
+def compare(
+    program: Program, file: pathlib.Path, runtime: str, images: np.ndarray
+) -> Comparison:
+    """Runs a file in a process of its own and compares.
+
+    Args:
+        program: that was exported.
+        file: that holds it.
+        runtime: 'stablehlo' or 'onnx'.
+        images: uint8[B, height, width, 3].
+
+    Raises:
+        UserError: the file cannot be run.
+    """
+    theirs = _run(file, runtime, images)
+    ours, seconds = _run_here(program, images)
+    scale = np.ptp(ours["logits"])
+    apart = MARGIN * (1 if program.of_probabilities else scale)
+    equal, clear = 0, 0
+    for mine, labels in zip(ours["logits"], theirs["labels"], strict=True):
+        for rows, scores in native_scores(program, mine):
+            differ = labels[rows] != np.argmax(scores, axis=-1)
+            second, best = np.partition(scores, -2, axis=-1)[..., -2:].transpose(
+                2, 0, 1
+            )
+            clear += int(np.sum(differ & (best - second > apart)))
+            equal += int(np.sum(~differ))
+    return Comparison(
+        equal=equal / theirs["labels"].size,
+        clear_differences=clear,
+        logit_difference=float(np.abs(theirs["logits"] - ours["logits"]).max() / scale),
+        seconds=float(theirs["seconds"]) / len(images),
+        seconds_here=seconds / len(images),
+        platform=str(theirs["platform"]),
+    )
+
+
+def passed(found: Comparison) -> bool:
+    """Tells whether a file may be handed on."""
+    return found.clear_differences == 0 and found.equal >= LEAST_EQUAL
+
+
+def describe(found: Comparison) -> str:
+    """Returns a comparison as a line of text."""
+    return (
+        f"labels equal in {100 * found.equal:.3f} % of pixels,"
+        f" {found.clear_differences} clear differences, largest logit difference"
+        f" {found.logit_difference:.1e} of their range; {found.seconds:.2f} s an image,"
+        f" {found.seconds_here:.2f} s here"
+    )
+
+
+def _run(file: pathlib.Path, runtime: str, images: np.ndarray) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        given, output = pathlib.Path(folder, "in.npy"), pathlib.Path(folder, "out.npz")
+        np.save(given, images)
+        script = _HERE / f"run_{runtime}.py"
+        # -P: nothing beside the script is imported by mistake.
+        command = [sys.executable, "-P", script, file, given, output]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"{file} cannot be run by its runtime: {last}")
+        with np.load(output) as found:
+            return dict(found)
+
+
+def _run_here(program: Program, images: np.ndarray) -> tuple[dict, float]:
+    run = jax.jit(program.run)
+    found = jax.device_get(run(images))
+    start = time.perf_counter()
+    jax.block_until_ready(run(images))
+    return found, time.perf_counter() - start

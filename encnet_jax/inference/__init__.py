@@ -1,0 +1,1 @@
+"""From a trained network to labels: in Python, and for files of any size."""

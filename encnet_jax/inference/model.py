@@ -1,0 +1,254 @@
+"""Trained networks in Python: load one, call it with images."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import overload
+
+import jax
+import numpy as np
+
+from encnet_jax import tasks
+from encnet_jax.data import dataset_info
+from encnet_jax.data.decode import image_rules
+from encnet_jax.errors import UserError
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.inference import folder, pixels, reading
+from encnet_jax.inference.reading import ImageLike
+from encnet_jax.inference.result import Result
+from encnet_jax.inference.tiles import Tiles
+from encnet_jax.preprocess import PIXELS
+from encnet_jax.scoring import protocols
+from encnet_jax.scoring.evaluator import logits_from_pixels
+from encnet_jax.scoring.protocols.whole_images import of_shares
+
+WHOLE_PX = 2048 * 2048  # Larger images go through the network in tiles.
+_BATCHES_AHEAD = 4  # Among so many batches' images those of one size are gathered.
+
+
+def load(
+    source: str | os.PathLike,
+    checkpoint: int | str | None = None,
+    *,
+    protocol: str | None = None,
+    batch_size: int | None = None,
+    whole_px: int = WHOLE_PX,
+    fields: Mapping[str, object] | None = None,
+) -> "Model":
+    """Loads a trained segmentation network.
+
+    Args:
+        source: the folder of a run, on a disk or in a bucket, or a folder that was
+            exported to hand on.
+        checkpoint: a step, 'best', or None for the newest.
+        protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
+        batch_size: images at a time, over all devices; None for one on each.
+        whole_px: larger images are labelled in tiles; see inference.tiles.
+        fields: of the configuration that change, {'eval.bucket': 32}.
+
+    Raises:
+        UserError: no such run or checkpoint, or it was not trained to label pixels.
+    """
+    options = {"batch_size": batch_size, "whole_px": whole_px}
+    fields = dict(fields or {})
+    if folder.is_one(source):
+        if checkpoint is not None:
+            raise UserError(f"{source} holds one network; a checkpoint was asked for")
+        if protocol is not None:
+            fields["eval.protocol"] = protocol
+        return Model(*folder.read(source, fields), **options)
+    wanted = None if checkpoint is None else str(checkpoint)
+    selection = run_lib.Selection(wanted, protocol=protocol, fields=fields)
+    loaded = run_lib.load(os.fspath(source), selection, whole_images=True)
+    return Model(loaded.variables, loaded.config, loaded.step, **options)
+
+
+class Model:
+    """A trained network that labels images of any size.
+
+    Images are padded to sides of multiples of eval.bucket, and one program is compiled
+    for each size that comes of it.
+
+    Attributes:
+        config: resolved configuration of the run.
+        step: of the checkpoint.
+        class_names: one for each class.
+        colours: uint8[C, 3], one for each class.
+        variables: {'params', 'batch_stats'} on the devices.
+        apply_fn: see scoring.evaluator.logits_from_pixels.
+    """
+
+    def __init__(
+        self,
+        variables: dict,
+        config,
+        step: int,
+        *,
+        batch_size: int | None = None,
+        whole_px: int = WHOLE_PX,
+    ):
+        """Takes a restored network; see load.
+
+        Raises:
+            UserError: the network was not trained to label pixels.
+        """
+        if config.task != "segmentation":
+            raise UserError(
+                f"the run's task is {config.task!r}, wanted one that labels pixels"
+            )
+        info = dataset_info(config.data)
+        self.config, self.step = config, step
+        self.class_names, self.colours = info.class_names, info.colours
+        self.variables = variables
+        self._devices = jax.local_devices()
+        count = len(self._devices)
+        self._batch_size = max(1, (batch_size or count) // count) * count
+        self._whole_px = whole_px
+        network = tasks.of(config).build_model(config, info.num_classes, None)
+        self.apply_fn = logits_from_pixels(network, PIXELS[config.model.pixels])
+        self._programs: dict[Callable, tuple] = {}
+
+    @overload
+    def __call__(self, images: ImageLike, *, scores: bool = False) -> Result: ...
+
+    @overload
+    def __call__(
+        self, images: list[ImageLike], *, scores: bool = False
+    ) -> list[Result]: ...
+
+    @overload
+    def __call__(
+        self, images: Iterator[ImageLike], *, scores: bool = False
+    ) -> Iterator[Result]: ...
+
+    def __call__(self, images, *, scores: bool = False):
+        """Labels an image, or several.
+
+        Args:
+            images: one image, a list of them, or an iterator. An image is an array
+                uint8[H, W, 3] or uint8[H, W], a picture of Pillow or a file's path.
+            scores: also keep the probabilities of all classes, C x 4 bytes a pixel.
+
+        Returns:
+            A Result; for a list a list of them, for an iterator an iterator that reads
+            ahead by a few batches; both in the order of the images.
+
+        Raises:
+            UserError: an image cannot be read or is of a kind that is refused; see
+                inference.reading.read.
+        """
+        if isinstance(images, np.ndarray) and images.ndim == 4:
+            images = list(images)
+        single = np.ndarray, str, os.PathLike
+        if isinstance(images, single) or not isinstance(images, Iterable):
+            return next(self._results([images], scores))
+        found = self._results(images, scores)
+        return found if isinstance(images, Iterator) else list(found)
+
+    def _results(self, images: Iterable[ImageLike], scores: bool) -> Iterator[Result]:
+        pixel_fn = pixels.everything if scores else pixels.confidence
+        read = ({"image": self.read(image)} for image in images)
+        for example, found in self.describe(read, pixel_fn):
+            yield Result(
+                example["image"],
+                found["labels"],
+                found["confidence"],
+                self.class_names,
+                self.colours,
+                found.get("scores"),
+            )
+
+    def read(self, image: ImageLike) -> np.ndarray:
+        """Returns uint8[H, W, 3], under the limits of the run's data; see reading."""
+        return reading.read(image, image_rules(self.config.data))
+
+    def is_tiled(self, image: np.ndarray) -> bool:
+        """Tells whether an image [H, W, 3] is too large to be labelled whole."""
+        return image.shape[0] * image.shape[1] > self._whole_px
+
+    def describe(
+        self,
+        examples: Iterable[dict],
+        pixel_fn: Callable,
+        done: Callable[[float], None] = lambda share: None,
+    ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
+        """Yields (example, pixel_fn's dict of [H, W, ...]), in the given order.
+
+        Args:
+            examples: dicts with image uint8[H, W, 3].
+            pixel_fn: one of inference.pixels; keep it, compiled programs belong to it.
+            done: called with the number of images done since the last call, in parts
+                where they are large.
+
+        Raises:
+            UserError: a large image under another protocol than 'single'.
+        """
+        for together, some in itertools.groupby(
+            examples, lambda example: not self.is_tiled(example["image"])
+        ):
+            if together:
+                yield from self._whole(some, pixel_fn, done)
+                continue
+            for example in some:
+                yield example, self._in_tiles(example["image"], pixel_fn, done)
+
+    def _whole(self, examples, pixel_fn, done):
+        protocol, _ = self._made(pixel_fn)
+        ahead = _BATCHES_AHEAD * self._batch_size if self._batch_size > 1 else 1
+        examples = iter(examples)
+        while some := list(itertools.islice(examples, ahead)):
+            numbered = ({**e, "number": i} for i, e in enumerate(some))
+            found = {}
+            for members, described in protocol.ids(self.variables, numbered):
+                described = jax.tree.map(_on_host, described)
+                for place, member in enumerate(members):
+                    height, width = member["image"].shape[:2]
+                    found[member["number"]] = {
+                        name: values[place, :height, :width]
+                        for name, values in described.items()
+                    }
+                done(len(members))
+            yield from ((example, found.pop(i)) for i, example in enumerate(some))
+
+    def _in_tiles(self, image, pixel_fn, done) -> dict[str, np.ndarray]:
+        settings = self.config.eval
+        if (settings.protocol, settings.refine) != ("single", "none"):
+            height, width = image.shape[:2]
+            raise UserError(
+                f"an image of {width}x{height} pixels is labelled in tiles, by the"
+                " protocol 'single' alone, not refined; the protocol is"
+                f" {settings.protocol!r}, refined {settings.refine!r}: change them, or"
+                " raise whole_px"
+            )
+        _, tiles = self._made(pixel_fn)
+        return tiles.describe(self.variables, image, done)
+
+    def _made(self, pixel_fn: Callable) -> tuple:
+        """Returns the protocol and the tiles that keep the compiled programs."""
+        if pixel_fn not in self._programs:
+            config = self.config
+            protocol = protocols.make(
+                self.apply_fn,
+                config,
+                len(self.class_names),
+                self._batch_size,
+                self._devices,
+                pixel_fn,
+            )
+            maps, are_probabilities = protocols.upsampled(self.apply_fn, config)
+            tiles = Tiles(
+                maps,
+                of_shares(pixel_fn) if are_probabilities else pixel_fn,
+                scale=config.data.input_scale,
+                bucket=config.eval.bucket,
+                align_corners=config.model.align_corners,
+                mask_padding=config.model.mask_padding,
+                devices=self._devices,
+            )
+            self._programs[pixel_fn] = protocol, tiles
+        return self._programs[pixel_fn]
+
+
+def _on_host(values: jax.Array) -> np.ndarray:
+    """Returns [devices * b, ...] of [devices, b, ...]."""
+    return np.asarray(values).reshape(-1, *values.shape[2:])

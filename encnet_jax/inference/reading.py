@@ -1,0 +1,79 @@
+"""Images from arrays, Pillow and files, as networks take them; others are refused."""
+
+import os
+from typing import TypeAlias
+
+import numpy as np
+from etils import epath
+from PIL import Image, ImageOps
+
+from encnet_jax import storage
+from encnet_jax.data import decode
+from encnet_jax.data.decode import DEFAULT_RULES, ImageRules
+from encnet_jax.errors import UserError
+
+ImageLike: TypeAlias = np.ndarray | Image.Image | str | os.PathLike
+
+
+def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
+    """Returns uint8[H, W, 3], red, green, blue.
+
+    Files are decoded as training decodes them; see data.decode. Grey images get three
+    equal channels, transparency is dropped, EXIF orientation is applied.
+
+    Args:
+        source: [H, W, 3] or [H, W] of any real type, a picture of Pillow, or the path
+            of a file, perhaps in a bucket.
+        rules: how large a file may be, and the range of what has not 8 bits.
+
+    Raises:
+        UserError: an unreadable or too large file, several frames, values of another
+            range, or an array of another shape.
+    """
+    if isinstance(source, np.ndarray):
+        return _three_channels(_of_8_bits(source, rules, "the array"), "the array")
+    if isinstance(source, Image.Image):
+        return _from_pillow(source, rules)
+    if not isinstance(source, (str, os.PathLike)):
+        raise UserError(
+            f"an image is a {type(source).__name__}, wanted an array, a PIL image or a"
+            " path"
+        )
+    try:
+        encoded = epath.Path(source).read_bytes()
+    except OSError as error:
+        raise UserError(storage.describe(error, source)) from None
+    return decode.decode_image(encoded, os.fspath(source), rules)
+
+
+def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":  # Whose first one is the photograph.
+        raise UserError(f"the picture has {frames} frames, wanted a still image")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode[0] not in "IF":  # Not grey of 16 bits, 32 bits or floats.
+        return np.asarray(picture.convert("RGB"))
+    values = _of_8_bits(np.asarray(picture), rules, "the picture")
+    return _three_channels(values, "the picture")
+
+
+def _of_8_bits(array: np.ndarray, rules: ImageRules, name: str) -> np.ndarray:
+    """Returns uint8 values; others are mapped from their range."""
+    if array.dtype == np.uint8:
+        return array
+    if not rules.value_range:
+        raise UserError(
+            f"{name} has values of type {array.dtype}, wanted uint8, or say in"
+            " data.value_range which are black and white, for example [0, 65535]"
+        )
+    black, white = rules.value_range
+    shares = (array.astype(np.float32) - black) / (white - black)
+    return np.round(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+
+
+def _three_channels(array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim == 2 and array.size:
+        return np.repeat(array[..., None], 3, axis=-1)
+    if array.ndim != 3 or array.shape[-1] != 3 or not array.size:
+        raise UserError(f"{name} has shape {array.shape}, wanted [H, W, 3] or [H, W]")
+    return array

@@ -1,0 +1,271 @@
+"""Images too large to go through a network whole: overlapping tiles, blended.
+
+The logits of neighbouring tiles fade into each other where they overlap, at the
+network's own resolution. From there on all is as for a whole image: one grid of logits,
+upsampled to the image's pixels. Rows of tiles are worked off one after the other, so
+memory grows with the image's width, never with its height.
+
+What tiles change: a network with global context (EncNet's encoding, pyramid pooling)
+sees a tile as if it were the whole picture.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.models.resize import sample_positions
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.protocols import canvas, grouping
+from encnet_jax.scoring.protocols.whole_images import canvas_logits
+
+TILE_PX = 1024
+OVERLAP_PX = 256
+BLOCK_PX = 512  # Native pixels of a side that are described at a time.
+
+
+class Side(NamedTuple):
+    """One direction of an image.
+
+    Attributes:
+        native: pixels of the image.
+        scaled: pixels that the network sees.
+        tile: pixels of a tile.
+        starts: of the tiles, in scaled pixels, multiples of the stride.
+        stride: scaled pixels of a row of logits.
+    """
+
+    native: int
+    scaled: int
+    tile: int
+    starts: tuple[int, ...]
+    stride: int
+
+    @property
+    def logits(self) -> int:
+        """Rows of logits of the whole image."""
+        return -(-(self.starts[-1] + self.tile) // self.stride)
+
+    def weights(self, number: int) -> np.ndarray:
+        """Returns f32[rows of a tile]: the share of tile `number` in each of its rows.
+
+        The shares of all tiles that cover a row sum to 1.
+        """
+        rows = -(-self.tile // self.stride)
+        ramp = max(1, OVERLAP_PX // self.stride)
+        distance = np.minimum(np.arange(rows), np.arange(rows)[::-1]) + 0.5
+        fade = np.minimum(distance / ramp, 1)
+        total = np.zeros(self.logits)
+        for start in self.starts:
+            first = start // self.stride
+            total[first : first + rows] += fade
+        first = self.starts[number] // self.stride
+        return (fade / total[first : first + rows]).astype(np.float32)
+
+    def positions(self, align_corners: bool, as_alone: bool) -> np.ndarray:
+        """Returns f64[native]: the image's pixels in units of rows of logits.
+
+        Args:
+            align_corners, as_alone: see canvas.place.
+        """
+        pixels = np.arange(self.native)
+        scaled = sample_positions(pixels, self.native, self.scaled, align_corners)
+        side = self.scaled if as_alone else self.starts[-1] + self.tile
+        rows = -(-side // self.stride)
+        found = sample_positions(scaled, side, rows, align_corners)
+        return np.minimum(found, rows - 1)
+
+
+def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
+    """Lays tiles along a side; the last one ends with the image, not behind it."""
+    if scaled <= TILE_PX:
+        tile = canvas.round_up(scaled, bucket)
+        return Side(native, scaled, tile, (0,), stride)
+    last = canvas.round_up(scaled, stride) - TILE_PX
+    step = TILE_PX - OVERLAP_PX
+    starts = (*range(0, last, step), last)
+    return Side(native, scaled, TILE_PX, starts, stride)
+
+
+class Tiles:
+    """Describes large images; keeps its compiled programs."""
+
+    def __init__(
+        self,
+        apply_fn: Callable,
+        pixel_fn: Callable,
+        *,
+        scale: float,
+        bucket: int,
+        align_corners: bool,
+        mask_padding: bool,
+        devices: list,
+    ):
+        """Prepares, compiles nothing yet.
+
+        Args:
+            apply_fn, mask_padding: see whole_images.WholeImages.
+            pixel_fn: (logits [..., C], probabilities [..., C]) -> dict of [...].
+            scale: of the image before anything else.
+            bucket: sides shorter than a tile are padded to multiples of it.
+            align_corners: corner convention of the upsampling.
+            devices: each works on tiles of its own.
+        """
+        self._apply_fn = apply_fn
+        self._scale, self._bucket = scale, bucket
+        self._align_corners, self._devices = align_corners, devices
+        self._as_alone = mask_padding
+        forward = partial(canvas_logits, apply_fn=apply_fn, mask_padding=mask_padding)
+        self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
+
+        def described(logits, rows, columns):
+            x = jnp.einsum("Hh,hwc->Hwc", rows, logits, precision="high")
+            x = jnp.einsum("Ww,Hwc->HWc", columns, x, precision="high")
+            return pixel_fn(x, jax.nn.softmax(x, axis=-1))
+
+        self._described = jax.jit(described)
+
+    def describe(
+        self, variables: dict, image: np.ndarray, done: Callable[[float], None]
+    ) -> dict[str, np.ndarray]:
+        """Returns pixel_fn's dict of [H, W, ...] for an image.
+
+        Args:
+            variables: on the devices.
+            image: uint8[H, W, 3].
+            done: called with the share of the work that was done since the last call.
+        """
+        sides = self._sides(variables, image.shape[:2])
+        if self._scale != 1:
+            image = canvas.resize(image, *(side.scaled for side in sides))
+        rows, columns = sides
+        convention = self._align_corners, self._as_alone
+        row_at, column_at = (side.positions(*convention) for side in sides)
+        found: dict[str, np.ndarray] = {}
+        first_pixel, ready, first_row = 0, None, 0
+        for number, logits in enumerate(self._bands(variables, image, rows, columns)):
+            ready = logits if ready is None else np.concatenate([ready, logits])
+            end = first_row + len(ready)
+            whole = number == len(rows.starts) - 1
+            last_pixel = rows.native if whole else int(np.searchsorted(row_at, end - 1))
+            at = row_at[first_pixel:last_pixel] - first_row
+            for part, place in self._blocks(ready, at, column_at):
+                _lay(found, part, first_pixel, place, (rows.native, columns.native))
+            first_pixel = last_pixel
+            # Pixels to come are between this band's last row and the next band's first.
+            ready, first_row = ready[-1:], end - 1
+            done(1 / len(rows.starts))
+        return found
+
+    def _sides(self, variables: dict, native: tuple[int, int]) -> list[Side]:
+        probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+        stride = 64 // jax.eval_shape(self._apply_fn, variables, probe).shape[1]
+        scaled = canvas.scaled_size(*native, self._scale)
+        return [
+            plan_side(a, b, stride, self._bucket)
+            for a, b in zip(native, scaled, strict=True)
+        ]
+
+    def _bands(
+        self, variables: dict, image: np.ndarray, rows: Side, columns: Side
+    ) -> Iterator[np.ndarray]:
+        """Yields blended logits f32[n, w, C], a few rows at a time, from the top."""
+        total = None
+        for number, top in enumerate(rows.starts):
+            weights = rows.weights(number)[:, None, None]
+            band = image[top : top + rows.tile]
+            for left, logits in self._row_of_tiles(variables, band, rows, columns):
+                if total is None:
+                    shape = (len(weights), columns.logits, logits.shape[-1])
+                    total = np.zeros(shape, np.float32)
+                total[:, left : left + logits.shape[1]] += weights * logits
+            following = rows.starts[number + 1 : number + 2]
+            if not following:
+                yield total
+                return
+            finished = (following[0] - top) // rows.stride
+            yield total[:finished].copy()
+            total[:-finished], total[-finished:] = total[finished:].copy(), 0
+
+    def _row_of_tiles(
+        self, variables: dict, band: np.ndarray, rows: Side, columns: Side
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields (first column, weighted logits f32[h, w, C]) of a row's tiles."""
+        count = len(self._devices)
+        for first in range(0, len(columns.starts), count):
+            starts = columns.starts[first : first + count]
+            tiles = [band[:, left : left + columns.tile] for left in starts]
+            placed = [
+                canvas.Canvas(
+                    canvas.pad(tile, rows.tile, columns.tile, 0)[None],
+                    rows=np.zeros(0),
+                    columns=np.zeros(0),
+                    size=np.asarray([tile.shape[:2]], np.int32),
+                )
+                for tile in tiles
+            ]
+            batch = parallel.spread(grouping.stack(placed, count), self._devices)
+            logits = self._forward(variables, batch)
+            for number, left in enumerate(starts):
+                weights = columns.weights(first + number)[:, None]
+                own = np.asarray(logits[number, 0], np.float32)
+                yield left // columns.stride, own * weights
+
+    def _blocks(
+        self, logits: np.ndarray, row_at: np.ndarray, column_at: np.ndarray
+    ) -> Iterator[tuple[dict, tuple[int, int]]]:
+        """Yields (described block, (its first row, its first column)) of all pixels."""
+        sizes = [_window(at) for at in (row_at, column_at)]
+        for top in range(0, len(row_at), BLOCK_PX):
+            row_taps = _taps(row_at[top : top + BLOCK_PX], logits.shape[0], sizes[0])
+            for left in range(0, len(column_at), BLOCK_PX):
+                here = column_at[left : left + BLOCK_PX]
+                column_taps = _taps(here, logits.shape[1], sizes[1])
+                window = logits[row_taps.window, column_taps.window]
+                short = [
+                    (0, s - n) for s, n in zip(sizes, window.shape[:2], strict=True)
+                ]
+                window = np.pad(window, [*short, (0, 0)])
+                part = self._described(window, row_taps.matrix, column_taps.matrix)
+                inside = slice(row_taps.pixels), slice(column_taps.pixels)
+                yield {k: np.asarray(x)[inside] for k, x in part.items()}, (top, left)
+
+
+class _Taps(NamedTuple):
+    """Linear interpolation of a block's pixels: which logits, by which weights."""
+
+    window: slice
+    matrix: np.ndarray
+    pixels: int
+
+
+def _window(at: np.ndarray) -> int:
+    """Returns how many rows of logits a block of pixels needs at most."""
+    spacing = (at[-1] - at[0]) / max(len(at) - 1, 1)
+    # In steps of 8, so that nearly all images share a program.
+    return canvas.round_up(math.ceil(spacing * BLOCK_PX) + 2, 8)
+
+
+def _taps(at: np.ndarray, num_logits: int, size: int) -> _Taps:
+    low = np.minimum(np.floor(at).astype(int), num_logits - 1)
+    first = int(low[0])
+    share = (at - low).astype(np.float32)
+    matrix = np.zeros((BLOCK_PX, size), np.float32)
+    pixels = np.arange(len(at))
+    matrix[pixels, low - first] = 1 - share
+    matrix[pixels, np.minimum(low + 1, num_logits - 1) - first] += share
+    return _Taps(slice(first, first + size), matrix, len(at))
+
+
+def _lay(found, part, first_pixel: int, place, size: tuple[int, int]) -> None:
+    """Lays a described block into the arrays of the whole image, made if missing."""
+    top, left = first_pixel + place[0], place[1]
+    for name, block in part.items():
+        if name not in found:
+            found[name] = np.zeros((*size, *block.shape[2:]), block.dtype)
+        height, width = block.shape[:2]
+        found[name][top : top + height, left : left + width] = block

@@ -1,0 +1,50 @@
+"""Batch norms folded into the convolutions before them, for prediction."""
+
+import re
+
+import numpy as np
+from flax import traverse_util
+
+_NORM = re.compile(r"(.*_)?norm(\d*)")  # norm, norm1, shortcut_norm: conv, conv1, ...
+
+
+def fold_batch_norms(variables: dict, epsilon: float) -> dict:
+    """Scales every convolution by the batch norm that follows it.
+
+    In evaluation a batch norm is a factor and an offset for each channel. The factor
+    goes into the kernel, and SyncBatchNorm adds what is left: a bias. Batch norms that
+    follow no convolution, such as that of the codewords, stay.
+
+    Args:
+        variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. Not of the
+            networks for CIFAR-10, whose batch norms come before their convolutions.
+        epsilon: of the network, model.norm_epsilon.
+
+    Returns:
+        The same for `apply(..., train=False)`, NumPy arrays; no `scale`, `mean` and
+        `var` where a batch norm was folded. It cannot be trained.
+    """
+    params = traverse_util.flatten_dict(variables["params"])
+    stats = traverse_util.flatten_dict(variables["batch_stats"])
+    for path in [path for path in params if path[-1] == "scale"]:
+        norm = path[:-1]
+        kernel_path = (*norm[:-1], _convolution_before(norm[-1]), "kernel")
+        if kernel_path not in params:
+            continue
+        mean, var = (
+            np.asarray(stats.pop((*norm, name)), np.float64) for name in ("mean", "var")
+        )
+        scale = np.asarray(params.pop(path), np.float64)
+        factor = scale / np.sqrt(var + epsilon)
+        kernel, bias = params[kernel_path], params[(*norm, "bias")]
+        params[kernel_path] = (np.asarray(kernel) * factor).astype(np.float32)
+        params[(*norm, "bias")] = (np.asarray(bias) - mean * factor).astype(np.float32)
+    return {
+        "params": traverse_util.unflatten_dict(params),
+        "batch_stats": traverse_util.unflatten_dict(stats),
+    }
+
+
+def _convolution_before(norm: str) -> str:
+    prefix, number = _NORM.fullmatch(norm).groups(default="")
+    return f"{prefix}conv{number}"

@@ -1,0 +1,47 @@
+"""Collectives in the text of a lowered program."""
+
+import math
+import re
+from typing import NamedTuple
+
+_ITEM_BYTES = {"f32": 4, "bf16": 2, "f16": 2, "i32": 4, "ui32": 4, "i1": 1}
+_START = re.compile(r'"stablehlo\.(all_reduce)"\(')
+_GROUPS = re.compile(r"replica_groups = dense<.*?> : tensor<(\d+)x(\d+)xi64>")
+_RESULT = re.compile(r"\}\) : \(.*?\) -> (.*)$")
+_TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
+
+
+class AllReduce(NamedTuple):
+    """One all-reduce of a program.
+
+    Attributes:
+        num_bytes: of the arrays that it sums.
+        group: devices that it joins.
+    """
+
+    num_bytes: int
+    group: int
+
+
+def all_reduces(text: str) -> list[AllReduce]:
+    """Returns the all-reduces of a StableHLO program, in order.
+
+    Args:
+        text: of jax.stages.Lowered.as_text().
+    """
+    found, group = [], None
+    for line in text.splitlines():
+        if _START.search(line):
+            group = int(_GROUPS.search(line)[2])
+        # The sum that a collective applies is a region of lines before its type.
+        elif group is not None and (result := _RESULT.search(line)):
+            found.append(AllReduce(_num_bytes(result[1]), group))
+            group = None
+    return found
+
+
+def _num_bytes(types: str) -> int:
+    return sum(
+        _ITEM_BYTES[kind] * math.prod(map(int, filter(None, sides.split("x"))))
+        for sides, kind in _TENSOR.findall(types)
+    )

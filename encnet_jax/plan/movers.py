@@ -1,0 +1,150 @@
+"""What moves a compiled step's bytes, by layer and direction.
+
+python -m encnet_jax.plan.movers --config configs/ade20k.py --topology v5e:2x4
+
+Compiles the training step for a slice that is not there and adds up, for each layer of
+the network and each direction, the bytes that its instructions read and write. An
+instruction's operands count whole even where it reads a part, so that the sum is above
+what the chip moves: it says where to look, not how long it takes.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from encnet_jax import cli
+from encnet_jax.plan.compiled_text import num_bytes
+
+SHOWN = 10
+# What only names or groups buffers, and moves nothing.
+_FREE = {
+    "bitcast",
+    "constant",
+    "get-tuple-element",
+    "parameter",
+    "tuple",
+    "while",
+    "copy-done",
+    "all-reduce-done",
+}
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%[\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?(%[\w.-]+) \(.*\{$")
+_OP_NAME = re.compile(r'op_name="([^"]*)"')
+
+
+class Instruction(NamedTuple):
+    """One instruction that runs by itself, not inside a fusion.
+
+    Attributes:
+        layer: 'backbone/stage4_block01/conv2'; 'update' for what no layer does.
+        direction: 'forward', 'backward', or '' outside of the network.
+        num_bytes: read and written by all its runs.
+    """
+
+    layer: str
+    direction: str
+    num_bytes: int
+
+
+def main(argv):
+    """Parses the flags, compiles, prints the largest movers."""
+
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
+    values = line.parse()
+    # What is here computes nothing, and libtpu must not look for chips.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from encnet_jax import config as config_lib
+    from encnet_jax.data import dataset_info
+    from encnet_jax.plan import chips, compile
+
+    info = dataset_info(values.config.data)
+    num_examples = info.full_counts.get(values.config.data.train_split)
+    config = config_lib.resolve(values.config, num_examples)
+    _, devices = chips.open_topology(values.topology)
+    images = max(1, config.train.batch_size // len(devices))
+    lowered, _ = compile.lower_train_step(config, info.num_classes, devices, images)
+    text = lowered.compile().as_text()
+    print(format_movers(list(instructions(text, config.loss.row_blocks)), images))
+
+
+def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
+    """Yields the instructions of an optimised HLO program that move bytes.
+
+    Args:
+        text: one instruction a line; a computation's name at its head.
+        loop_trips: of every loop; a body's bytes count so often.
+    """
+    bodies = set(re.findall(r"body=(%[\w.-]+)", text))
+    inside = set(re.findall(r"(?:calls|to_apply)=(%[\w.-]+)", text))
+    sizes, trips, skipping = {}, 1, False
+    for line in text.splitlines():
+        if head := _COMPUTATION.match(line):
+            skipping = head[1] in inside
+            trips = loop_trips if head[1] in bodies else 1
+        elif not skipping and (match := _INSTRUCTION.match(line)):
+            name, shape, kind, rest = match.groups()
+            sizes[name] = num_bytes(shape)
+            if kind in _FREE:
+                continue
+            operands = re.findall(r"%[\w.-]+", _inside_brackets(rest))
+            moved = sizes[name] + sum(sizes.get(operand, 0) for operand in operands)
+            op_name = _OP_NAME.search(line)
+            layer, direction = layer_of(op_name[1] if op_name else "")
+            yield Instruction(layer, direction, trips * moved)
+
+
+def _inside_brackets(text: str) -> str:
+    """Returns what comes before the bracket that closes an open one."""
+    depth = 1
+    for i, letter in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if not depth:
+            return text[:i]
+    return text
+
+
+def layer_of(op_name: str) -> tuple[str, str]:
+    """Returns (layer, direction) of the name that JAX gives an operation.
+
+    Args:
+        op_name: 'jit(step)/transpose(jvp(Segmenter))/head/conv/conv/add', for example.
+    """
+    parts = op_name.split("/")
+    starts = [i for i, part in enumerate(parts) if "jvp(" in part]
+    if not starts:
+        return "update", ""
+    direction = "backward" if "transpose(" in op_name else "forward"
+    modules = [
+        part
+        for part in parts[starts[0] + 1 : -1]
+        if re.fullmatch(r"[a-z]\w*", part) and part not in ("checkpoint", "rematted")
+    ]
+    return "/".join(modules) or "loss", direction
+
+
+def format_movers(found: list[Instruction], images: int) -> str:
+    """Returns the largest movers as lines of text.
+
+    Args:
+        found: see instructions.
+        images: of one chip and step.
+    """
+    totals = Counter()
+    for each in found:
+        totals[each.layer, each.direction] += each.num_bytes
+    total = sum(totals.values())
+    lines = [f"{total / images / 1e9:.2f} GB read and written an image, at most"]
+    for (layer, direction), moved in totals.most_common(SHOWN):
+        lines.append(
+            f"  {moved / images / 1e6:8.1f} MB {100 * moved / total:5.1f} %"
+            f"  {direction:<9}{layer}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.start(main)

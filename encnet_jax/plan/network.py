@@ -1,0 +1,88 @@
+"""What chips say to each other: links, slices, and how long an all-reduce takes.
+
+The model has two terms for each all-reduce: its bytes over the links that carry them,
+and its hops, each of which costs a fixed time. Nothing is measured here. Start-up of a
+collective, its additions and any congestion are left out, so that every time is a lower
+bound.
+"""
+
+from typing import NamedTuple
+
+HOP_S = 1e-6  # Between neighbouring chips: "How to Scale Your Model", chapter 2.
+BETWEEN_SLICES_S = 50e-6  # Through the data centre's network; assumed, not published.
+
+
+class Network(NamedTuple):
+    """How the chips of one generation are joined.
+
+    Attributes:
+        axes: of the torus.
+        link_bytes_per_s: of one link in one direction; a chip has two links an axis.
+        wraps_at: chips on an axis from which its ends are joined.
+        largest_slice: chips joined by links; more of them form several slices.
+        between_bytes_per_s: of one chip's share of its host's network card.
+        chips_per_host, cores_per_host: of the machine that feeds them.
+    """
+
+    axes: int
+    link_bytes_per_s: float
+    wraps_at: int
+    largest_slice: int
+    between_bytes_per_s: float
+    chips_per_host: int
+    cores_per_host: int
+
+
+# cloud.google.com/tpu/docs, one page a generation. Links: the published all-reduce
+# bandwidth of a pod over its chips and their links (v4: 1.1 PB/s, 4096 chips, 6 links).
+# Network cards: Tbps of a pod over its chips; v4's is not needed below 4096 chips.
+NETWORKS = {
+    "v4": Network(3, 45e9, 4, 4096, 3.1e9, 4, 240),
+    "v5e": Network(2, 50e9, 16, 256, 3.1e9, 4, 112),
+    "v5p": Network(3, 100e9, 4, 6144, 6.2e9, 4, 208),
+    "v6e": Network(2, 100e9, 16, 256, 12.5e9, 4, 180),
+}
+
+
+def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
+    """Returns the most compact shape of a power of two of chips, largest side last.
+
+    Raises:
+        ValueError: not a power of two.
+    """
+    if chips < 1 or chips & (chips - 1):
+        raise ValueError(f"{chips} chips, wanted a power of two")
+    sides = [1] * axes
+    for i in range(chips.bit_length() - 1):
+        sides[-1 - i % axes] *= 2
+    return tuple(sides)
+
+
+def all_reduce_seconds(num_bytes: float, chips: int, network: Network) -> float:
+    """Returns how long an all-reduce of neighbouring chips takes, at least.
+
+    A reduce-scatter and an all-gather, along all axes at once. An axis whose ends are
+    joined carries data both ways round; an open one half as much.
+
+    Args:
+        num_bytes: of the array that every chip holds.
+        chips: a power of two; more than network.largest_slice are several slices.
+        network: see NETWORKS.
+    """
+    within = min(chips, network.largest_slice)
+    seconds = 0.0
+    if within > 1:
+        sides = slice_shape(within, network.axes)
+        # Three-dimensional slices join their ends where all sides are whole cubes.
+        whole = network.axes == 2 or min(sides) >= network.wraps_at
+        joined = [whole and side >= network.wraps_at for side in sides]
+        axes = [axis for axis in zip(sides, joined, strict=True) if axis[0] > 1]
+        ways = sum(2 if wraps else 1 for _, wraps in axes)
+        hops = sum(side // 2 if wraps else side - 1 for side, wraps in axes)
+        moved = num_bytes * (within - 1) / within
+        seconds += 2 * (moved / (ways * network.link_bytes_per_s) + hops * HOP_S)
+    slices = -(-chips // network.largest_slice)
+    if slices > 1:
+        moved = num_bytes / within * (slices - 1) / slices
+        seconds += 2 * (moved / network.between_bytes_per_s + BETWEEN_SLICES_S)
+    return seconds

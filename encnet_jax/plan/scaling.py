@@ -1,0 +1,226 @@
+"""How a configuration grows from one chip to a pod, on paper.
+
+python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4 >> plans.txt
+python -m encnet_jax.plan.scaling --config configs/ade20k.py --plans plans.txt
+
+Takes a chip's own time from what the plan's compiler said, the collectives from the
+lowered step, and the network's time from published link speeds. Nothing overlaps: the
+compilers for TPUs here made every all-reduce of the step synchronous.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+
+from encnet_jax import cli
+from encnet_jax.errors import UserError
+from encnet_jax.plan.chips import CHIPS, Chip
+from encnet_jax.plan.collectives import AllReduce, all_reduces
+from encnet_jax.plan.network import NETWORKS, Network, all_reduce_seconds
+
+CHIP_COUNTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+GRADIENTS_FROM = 2**17  # Bytes; a batch norm's statistics are 16 KiB at most.
+INPUT_IMAGES_PER_CORE = 75  # docs/performance.md, ADE20K's size, crops of 480.
+CHECKPOINT_BYTES_PER_S = 200e6  # Of one host to a bucket; assumed.
+
+
+class Row(NamedTuple):
+    """A slice's speed.
+
+    Attributes:
+        chips: of the slice.
+        images: of each chip and step.
+        chip_s, norm_s, gradient_s: of a step: the chip's own time, the all-reduces of
+            batch norms, all others.
+        images_per_s: of the whole slice.
+        efficiency: against chips that need not talk, in (0, 1].
+        cores: of each host's, to prepare its images.
+    """
+
+    chips: int
+    images: int
+    chip_s: float
+    norm_s: float
+    gradient_s: float
+    images_per_s: float
+    efficiency: float
+    cores: float
+
+
+def main(argv):
+    """Parses the flags, lowers the step, prints a table for each chip and as JSON."""
+
+    line = cli.CommandLine(argv, __doc__)
+    line.config(required=True)
+    line.string(
+        "plans",
+        "File with the last lines that the plan printed for this configuration, of"
+        " slices with different images a chip; other lines are skipped.",
+        required=True,
+    )
+    values = line.parse()
+    # What is here computes nothing; the devices lend their number.
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", max(8, 2 * values.config.model.norm_group))
+    plans = read_plans(values.plans)
+    reduces, state_bytes = lowered_step(values.config)
+    tables = {}
+    for generation, chip in CHIPS.items():
+        own = generation in plans
+        # A chip that no plan was made for runs another's program, at its own speed.
+        programs = plans[generation if own else next(iter(plans))]
+        steps = step_seconds(programs, chip)
+        network = NETWORKS[generation]
+        tables[generation] = {
+            "program": generation if own else next(iter(plans)),
+            "weak": weak_scaling(steps, reduces, network),
+            "batch16": fixed_batch(16, steps, reduces, network),
+        }
+    print(format_tables(tables, reduces, state_bytes))
+    print(json.dumps({"tables": tables, "checkpoint_bytes": state_bytes}))
+
+
+def read_plans(path: str) -> dict[str, dict[int, dict]]:
+    """Returns {chip generation: {images a chip: plan}} of a file of plans.
+
+    Raises:
+        UserError: it cannot be read, or holds none of a step that fits.
+    """
+    try:
+        with open(path) as file:
+            lines = [line for line in file if line.startswith("{")]
+        plans = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise UserError(f"--plans {path} cannot be read: {error}") from None
+    found = {}
+    for plan in plans:
+        if "bytes_per_image" in plan:
+            generation = plan["topology"].partition(":")[0]
+            found.setdefault(generation, {})[plan["images_per_chip"]] = plan
+    if not found:
+        raise UserError(
+            f"--plans {path} holds no plan of a step that fits; wanted the last line"
+            " of what python -m encnet_jax.plan prints"
+        )
+    return found
+
+
+def lowered_step(config) -> tuple[list[AllReduce], int]:
+    """Returns the step's all-reduces and the bytes of a checkpoint's arrays."""
+    from encnet_jax import config as config_lib
+    from encnet_jax.data import dataset_info
+    from encnet_jax.plan import compile
+
+    info = dataset_info(config.data)
+    config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
+    lowered, params = compile.lower_train_step(
+        config, info.num_classes, None, images=config.train.accumulate
+    )
+    arrays = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(params))
+    copies = 2 + (config.optim.ema_decay > 0)  # Weights, momentum, their average.
+    return all_reduces(lowered.as_text()), copies * arrays
+
+
+def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
+    """Returns a step's seconds on one chip by its images: the roofline's slower side.
+
+    Args:
+        plans: by images a chip, see read_plans.
+        chip: whose speeds count.
+    """
+    return {
+        images: images
+        * max(
+            plan["flops_per_image"] / chip.flops,
+            plan["bytes_per_image"] / chip.bytes_per_s,
+        )
+        for images, plan in sorted(plans.items())
+    }
+
+
+def weak_scaling(
+    steps: dict[int, float], reduces: Iterable[AllReduce], network: Network
+) -> list[Row]:
+    """Returns rows for CHIP_COUNTS with as many images a chip as the largest plan."""
+    images, seconds = max(steps.items())
+    return [_row(n, images, seconds, reduces, network) for n in CHIP_COUNTS]
+
+
+def fixed_batch(
+    batch_size: int,
+    steps: dict[int, float],
+    reduces: Iterable[AllReduce],
+    network: Network,
+) -> list[Row]:
+    """Returns rows for the slices that divide a batch, where a plan has their share."""
+    shares = {n: batch_size // n for n in CHIP_COUNTS if batch_size % n == 0}
+    return [
+        _row(n, images, steps[images], reduces, network)
+        for n, images in shares.items()
+        if images in steps
+    ]
+
+
+def _row(chips, images, chip_s, reduces, network) -> Row:
+    norm_s = gradient_s = 0.0
+    for reduce in reduces:
+        # The step was lowered for few devices: groups smaller than all keep their size.
+        group = reduce.group if reduce.group < _largest(reduces) else chips
+        seconds = all_reduce_seconds(reduce.num_bytes, min(group, chips), network)
+        if reduce.num_bytes < GRADIENTS_FROM:
+            norm_s += seconds
+        else:
+            gradient_s += seconds
+    step = chip_s + norm_s + gradient_s
+    speed = chips * images / step
+    per_host = min(chips, network.chips_per_host)
+    return Row(
+        chips=chips,
+        images=images,
+        chip_s=chip_s,
+        norm_s=norm_s,
+        gradient_s=gradient_s,
+        images_per_s=speed,
+        efficiency=chip_s / step,
+        cores=speed / chips * per_host / INPUT_IMAGES_PER_CORE,
+    )
+
+
+def _largest(reduces: Iterable[AllReduce]) -> int:
+    return max(reduce.group for reduce in reduces)
+
+
+def format_tables(tables: dict, reduces: list[AllReduce], state_bytes: int) -> str:
+    """Returns the tables, and what they rest on, as lines of text."""
+    large = [r.num_bytes for r in reduces if r.num_bytes >= GRADIENTS_FROM]
+    small = [r.num_bytes for r in reduces if r.num_bytes < GRADIENTS_FROM]
+    small_mb, large_mb = sum(small) / 1e6, sum(large) / 1e6
+    written_s = state_bytes / CHECKPOINT_BYTES_PER_S
+    lines = [
+        f"small all-reduces of a step: {len(small)}, {small_mb:.2f} MB",
+        f"large all-reduces of a step: {len(large)}, {large_mb:.1f} MB",
+        f"a checkpoint: {state_bytes / 1e6:.0f} MB, {written_s:.1f} s from one host",
+    ]
+    heads = "chips images chip_ms small_ms large_ms images/s efficiency cores/host"
+    for generation, table in tables.items():
+        for kind in ("weak", "batch16"):
+            lines.append(
+                f"{generation}, {kind}, program of {table['program']}\n  {heads}"
+            )
+            lines += [f"  {_shown(row)}" for row in table[kind]]
+    return "\n".join(lines)
+
+
+def _shown(row: Row) -> str:
+    return (
+        f"{row.chips:>5} {row.images:>6} {1e3 * row.chip_s:>7.1f}"
+        f" {1e3 * row.norm_s:>8.2f} {1e3 * row.gradient_s:>8.2f}"
+        f" {row.images_per_s:>8.0f} {row.efficiency:>10.3f} {row.cores:>10.1f}"
+    )
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,128 @@
+"""What a run's folder holds for a report: scores, images, curves, configuration."""
+
+import dataclasses
+import io
+import json
+import pathlib
+import re
+
+import numpy as np
+from etils import epath
+
+from encnet_jax import config as config_lib
+from encnet_jax.data import dataset_info
+from encnet_jax.errors import UserError
+from encnet_jax.report.events import read_scalars
+from encnet_jax.scoring import image_scores
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """A run as reports show it.
+
+    Attributes:
+        name: of its folder.
+        report: of evaluation; see evaluate.tables.make_report.
+        config: the run's configuration, JSON text.
+        class_names, colours: of the data set.
+        confusion: int64[C, C], row = label.
+        ids, counts: of every image; see scoring.image_scores.
+        pictures: best0_image and so on; see scoring.image_scores.
+        scalars: name -> {step: value}.
+    """
+
+    name: str
+    report: dict
+    config: str
+    class_names: tuple[str, ...]
+    colours: np.ndarray
+    confusion: np.ndarray
+    ids: np.ndarray
+    counts: np.ndarray
+    pictures: dict[str, np.ndarray]
+    scalars: dict[str, dict[int, float]]
+
+
+def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
+    """Reads a run that was scored.
+
+    Args:
+        workdir: of a segmentation run.
+        split, protocol: of the report; None for those of the newest.
+
+    Raises:
+        UserError: there is no such report, or no images were kept beside it.
+    """
+    folder = epath.Path(workdir)
+    report = _report(folder, split, protocol)
+    split, protocol = report["split"], report["protocol"]["name"]
+    files = sorted(folder.glob(f"images-{split}-{protocol}-*.npz"))
+    if not files:
+        raise UserError(
+            f"{workdir} holds no scores of images of {split} under {protocol}: score it"
+            f" again, eval.py --workdir {workdir} --split {split} --protocol {protocol}"
+        )
+    parts = [_arrays(file) for file in files]
+    saved = (folder / "config.json").read_text()
+    info = dataset_info(config_lib.completed(config_lib.from_json(saved)).data)
+    scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
+    return RunFiles(
+        pathlib.PurePath(workdir).name,
+        report,
+        saved,
+        info.class_names,
+        info.colours,
+        parts[0]["confusion"],
+        np.concatenate([part["ids"] for part in parts]),
+        np.concatenate([part["counts"] for part in parts]),
+        _best_and_worst(parts),
+        scalars,
+    )
+
+
+def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict:
+    names = [path.name for path in folder.glob("report*.json")]
+    if split is None and protocol is None:
+        wanted = r"report\.json"
+    else:
+        named = (re.escape(split or ""), re.escape(protocol or ""))
+        wanted = "report-{}-{}".format(*(name or ".+" for name in named)) + r"\.json"
+    found = sorted(name for name in names if re.fullmatch(wanted, name))
+    if not found:
+        there = ", ".join(sorted(names)) or "no reports"
+        raise UserError(
+            f"{folder} holds {there}; wanted one of split {split or 'any'} under"
+            f" {protocol or 'any'}: eval.py --workdir {folder}"
+        )
+    report = json.loads((folder / found[-1]).read_text())
+    if "iou" not in report:
+        raise UserError(f"{folder} is no segmentation run: nothing to show of pixels")
+    return report
+
+
+def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(file.read_bytes())) as arrays:
+        return dict(arrays)
+
+
+def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
+    """Joins the pictures of several processes; the best and the worst of all stay."""
+    joined = {}
+    for name, sign in (("best", -1), ("worst", 1)):
+        found = []
+        for part in parts:
+            for place in range(image_scores.KEEP):
+                if f"{name}{place}" in part:
+                    number = int(part[f"{name}{place}"])
+                    score = image_scores.mean_iou(part["counts"][number])
+                    found.append((sign * score, len(found), part, place, number))
+        for place, (_, _, part, old, number) in enumerate(
+            sorted(found, key=lambda entry: entry[:2])[: image_scores.KEEP]
+        ):
+            joined[f"{name}{place}"] = part["ids"][number]
+            joined[f"{name}{place}_score"] = image_scores.mean_iou(
+                part["counts"][number]
+            )
+            for kind in image_scores.KINDS:
+                joined[f"{name}{place}_{kind}"] = part[f"{name}{old}_{kind}"]
+    return joined

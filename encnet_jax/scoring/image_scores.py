@@ -1,0 +1,101 @@
+"""What evaluation keeps of single images: their counts, and the best and the worst."""
+
+import heapq
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from encnet_jax import storage
+from encnet_jax.scoring.metrics import ConfusionMatrix
+
+KEEP = 4  # Best images, and as many worst ones.
+LONG_SIDE_PX = 480  # Of the pictures that are kept.
+
+
+def file_name(split: str, protocol: str, process_index: int) -> str:
+    """Returns the file of a process's images."""
+    return f"images-{split}-{protocol}-{process_index}.npz"
+
+
+class ImageScores:
+    """Collects images while they are scored; see Evaluator.confusion's `watch`."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._counts: list[np.ndarray] = []
+        # Heaps of (rank, number, image, label, prediction); the first falls out.
+        self._kept: dict[str, list] = {"best": [], "worst": []}
+
+    def add(
+        self, example: dict, pairs: np.ndarray, labels: Callable[[], np.ndarray]
+    ) -> None:
+        """Takes an image.
+
+        Args:
+            example: dict with id, image uint8[H, W, 3], label uint8[H, W].
+            pairs: int64[C, C] pixels of (label, prediction).
+            labels: fetches the prediction uint8[H, W] from the device.
+        """
+        number = len(self._ids)
+        self._ids.append(str(example["id"]))
+        counts = np.stack([np.diag(pairs), pairs.sum(1), pairs.sum(0)])
+        self._counts.append(counts)
+        if not pairs.any():
+            return
+        score = mean_iou(counts)
+        for name, rank in (("best", score), ("worst", -score)):
+            heap = self._kept[name]
+            if len(heap) < KEEP or rank > heap[0][0]:
+                maps = (example["image"], example["label"], labels())
+                entry = (rank, number, *map(_small, maps))
+                (heapq.heappush if len(heap) < KEEP else heapq.heapreplace)(heap, entry)
+
+    def save(self, path: epath.Path, matrix: ConfusionMatrix) -> None:
+        """Writes everything, whole or not at all.
+
+        Args:
+            path: an .npz. It holds `ids` [N]; `counts` int64[N, 3, C], of every image
+                the pixels that are right, that have the label, that are predicted;
+                `confusion` int64[C, C] of the split; and, for the n-th best or worst
+                image, best0 its place in `ids`, best0_image, best0_label and
+                best0_prediction.
+            matrix: of all images of all processes.
+        """
+        arrays = {
+            "ids": np.asarray(self._ids, dtype=str),
+            "counts": np.asarray(self._counts, dtype=np.int64),
+            "confusion": matrix.counts,
+        }
+        for name, heap in self._kept.items():
+            for place, (_, number, *maps) in enumerate(sorted(heap, reverse=True)):
+                arrays[f"{name}{place}"] = np.asarray(number)
+                for kind, pixels in zip(KINDS, maps, strict=True):
+                    arrays[f"{name}{place}_{kind}"] = pixels
+        storage.write_whole(path, partial(np.savez_compressed, **arrays))
+
+
+KINDS = ("image", "label", "prediction")
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """Returns the mean IoU, in [0, 1], over the classes that an image has or is given.
+
+    Args:
+        counts: int[3, C]: pixels that are right, that have the label, that are
+            predicted.
+    """
+    right, labelled, predicted = counts
+    union = labelled + predicted - right
+    return float(np.mean(right[union > 0] / union[union > 0])) if union.any() else 0.0
+
+
+def _small(pixels: np.ndarray) -> np.ndarray:
+    """Shrinks an image or a map so that its long side is at most LONG_SIDE_PX."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, LONG_SIDE_PX / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = Image.Resampling.NEAREST if pixels.ndim == 2 else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(pixels).resize(size, how))

@@ -1,0 +1,1 @@
+"""Does this machine compute what a CPU computes, from forward to checkpoint?"""

@@ -1,0 +1,152 @@
+"""Compares this machine with numbers from a CPU, in less than two minutes.
+
+python -m encnet_jax.selftest
+
+A small EncNet's forward pass, training step and evaluation in float32 and bfloat16, a
+batch norm over all local devices, and a checkpoint's way to the disk and back. Prints a
+line for each with the largest difference; exit status 1 if one is too large.
+"""
+
+import json
+import pathlib
+import time
+from typing import NamedTuple
+
+import jax
+
+from encnet_jax import cli
+
+EXPECTED = pathlib.Path(__file__).with_name("expected.json")
+DTYPES = ("float32", "bfloat16")
+STATISTICS_WITHIN = 1e-4
+
+
+class Precision(NamedTuple):
+    """How a device multiplies float32 matrices.
+
+    Attributes:
+        name: in words.
+        error_below: see checks.product_error.
+        within: what the float32 network may differ by, over the largest value.
+    """
+
+    name: str
+    error_below: float
+    within: float
+
+
+PRECISIONS = (
+    Precision("float32", 5e-7, 1e-3),
+    Precision("three passes of bfloat16", 1e-5, 5e-3),
+    Precision("TensorFloat-32", 3e-4, 5e-2),
+    Precision("one pass of bfloat16", 1e-2, 0.2),
+)
+BFLOAT16_WITHIN = 0.2  # A bfloat16 network's, whatever the precision of float32.
+
+
+class Line(NamedTuple):
+    """One check's outcome: the largest difference found, and the largest allowed."""
+
+    name: str
+    difference: float
+    within: float
+
+    @property
+    def passed(self) -> bool:
+        return self.difference <= self.within
+
+
+def main(argv):
+    """Runs the checks and prints them; returns the exit status."""
+
+    line = cli.CommandLine(argv, __doc__)
+    line.switch(
+        "record",
+        "Write the numbers to compare with, for after a change of the network.",
+    )
+    values = line.parse()
+    began = time.monotonic()
+    from encnet_jax.pods import parallel
+
+    if values.record:
+        EXPECTED.write_text(json.dumps(measure(), indent=0) + "\n")
+        print(f"wrote {EXPECTED}")
+        return 0
+    precision = find_precision()
+    print(f"devices: {parallel.describe_devices()}, JAX {jax.__version__}")
+    print(f"float32 matrix products are made in: {precision.name}")
+    lines = compare(measure(), json.loads(EXPECTED.read_text()), precision)
+    lines += machine_checks()
+    for line in lines:
+        verdict = "ok" if line.passed else "DIFFERS"
+        print(
+            f"{line.name:<24} {verdict:<8} largest difference {line.difference:.2g},"
+            f" allowed {line.within:.2g}"
+        )
+    failed = sum(not line.passed for line in lines)
+    seconds = time.monotonic() - began
+    print(f"{len(lines) - failed} of {len(lines)} passed in {seconds:.0f} s")
+    return int(failed > 0)
+
+
+def find_precision() -> Precision:
+    """Returns how float32 matrices are multiplied here, found by trying."""
+    from encnet_jax.selftest import checks
+
+    error = checks.product_error()
+    return next((p for p in PRECISIONS if error < p.error_below), PRECISIONS[-1])
+
+
+def measure() -> dict[str, list[float]]:
+    """Returns the numbers of every check that has stored ones, by 'DTYPE/CHECK'."""
+    from encnet_jax.selftest import checks
+
+    found = {}
+    for dtype in DTYPES:
+        config = checks.make_config(dtype)
+        parts = checks.make_parts(config)
+        for check in (checks.forward, checks.training_step, checks.evaluation):
+            found[f"{dtype}/{check.__name__}"] = check(config, parts)
+    return found
+
+
+def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
+    """Returns a line for each check with stored numbers.
+
+    Args:
+        found, expected: see measure.
+        precision: of float32 products on this machine.
+    """
+    from encnet_jax.selftest import checks
+
+    lines = []
+    for name, wanted in expected.items():
+        bfloat16 = name.startswith("bfloat16")
+        within = BFLOAT16_WITHIN if bfloat16 else precision.within
+        difference = checks.largest_difference(found.get(name, []), wanted)
+        lines.append(Line(name, difference, within))
+    return lines
+
+
+def machine_checks() -> list[Line]:
+    """Returns the lines of checks against this machine itself."""
+    from encnet_jax.selftest import checks
+
+    config = checks.make_config("float32")
+    devices = jax.local_device_count()
+    return [
+        Line(
+            f"batch norm, {devices} devices",
+            checks.shared_statistics(),
+            STATISTICS_WITHIN,
+        ),
+        Line(
+            "checkpoint, arrays changed",
+            checks.checkpoint_changes(config, checks.make_parts(config)),
+            0,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    cli.start(main)

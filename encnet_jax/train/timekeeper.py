@@ -1,0 +1,60 @@
+"""Keeps a run's time on disk as it goes, and reports it at the end."""
+
+import jax
+
+from encnet_jax.train import starts
+from encnet_jax.train.account import TimeAccount
+from encnet_jax.train.logbook import Logbook
+
+
+class TimeKeeper:
+    """A hook that notes in WORKDIR/time.json how far this start has come.
+
+    Process 0 writes; its own time stands for that of all.
+    """
+
+    def __init__(
+        self, account: TimeAccount, logbook: Logbook, *, start_step: int, every: int
+    ):
+        """Reads what earlier starts left, and notes this one.
+
+        Args:
+            account: of this process.
+            logbook: of the run, whose workdir holds the file.
+            start_step: that training starts from.
+            every: steps between two notes.
+        """
+        self._account, self._logbook, self._every = account, logbook, every
+        self._earlier = starts.read(logbook.workdir)
+        self._lost_s = starts.lost_seconds(self._earlier, start_step)
+        self._start_step = self._newest = start_step
+        self._write()
+
+    def __call__(self, step: int, state, metrics: dict) -> None:
+        """Notes the step where due."""
+        self._newest = step
+        if step % self._every == 0:
+            self._write()
+
+    def report(self) -> None:
+        """Prints where the time went, and writes it for TensorBoard."""
+        every_start = self._write()
+        scalars = {f"{name}_s": x for name, x in every_start[-1].seconds.items()}
+        scalars |= {
+            "lost_s": sum(start.lost_s for start in every_start),
+            "goodput": starts.goodput(every_start),
+        }
+        self._logbook.times(self._newest, scalars)
+        for line in starts.describe(every_start):
+            self._logbook.note(line)
+
+    def _write(self) -> list[starts.Start]:
+        this = starts.Start(
+            from_step=self._start_step,
+            to_step=self._newest,
+            seconds=self._account.seconds(),
+            lost_s=self._lost_s,
+        )
+        if jax.process_index() == 0:
+            starts.write(self._logbook.workdir, [*self._earlier, this])
+        return [*self._earlier, this]

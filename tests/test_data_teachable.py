@@ -1,0 +1,93 @@
+"""Data sets that decode well and cannot teach: named by check, refused by training."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encnet_jax import cli
+from encnet_jax import config as config_lib
+from encnet_jax.data import catalogue, check, open_dataset, teachable
+from encnet_jax.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes sets of four pairs of 16x16 pixels and returns their configuration."""
+
+    def write(values, split="{split}", names=("a", "b"), count=4):
+        for name in ("train", "val"):
+            for kind in ("images", "masks"):
+                (tmp_path / name / kind).mkdir(parents=True)
+            for i in range(count):
+                mask = np.resize(np.array(values, np.uint8), (16, 16))
+                image = np.full((16, 16, 3), 5 * i, np.uint8)
+                Image.fromarray(image).save(tmp_path / name / "images" / f"{i}.png")
+                Image.fromarray(mask).save(tmp_path / name / "masks" / f"{i}.png")
+        config = config_lib.load("configs/folder.py:tiny")
+        config.data.reader = "arrays"
+        config.data.folder.images = f"{tmp_path}/{split}/images"
+        config.data.folder.masks = f"{tmp_path}/{split}/masks"
+        config.data.folder.class_names = names
+        return config
+
+    return write
+
+
+def checked(config, capsys):
+    folder = config.data.folder
+    argv = ["check", "--config=configs/folder.py", "--config.data.reader=arrays"]
+    argv += [f"--config.data.folder.{k}={folder[k]}" for k in ("images", "masks")]
+    argv += [f"--config.data.folder.class_names={tuple(folder.class_names)}"]
+    status = cli.run(check.main, argv)
+    return status, capsys.readouterr().out
+
+
+ONE = "only one of 2 classes occurs, 'b', so there is nothing to tell apart"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [([255], "every pixel is ignored"), ([1, 1, 255], ONE)]
+)
+def test_labels_without_a_lesson(folder, capsys, values, message):
+    config = folder(values)
+    status, printed = checked(config, capsys)
+    assert status == 1 and printed.count(message) == 2  # Of train and of val.
+    with pytest.raises(UserError, match=f"folder train: {message}"):
+        teachable.check(open_dataset(config.data), "train", "val")
+
+
+def test_a_large_split_is_sampled_and_only_warned_of(folder, capsys):
+    config = folder([255], count=40)
+    teachable.check(open_dataset(config.data), "train", "val")
+    warned = capsys.readouterr().err
+    assert "folder train, 32 of 40 masks: every pixel is ignored" in warned
+
+
+def test_the_same_files_twice(folder, capsys):
+    config = folder([0, 1], split="train")
+    status, printed = checked(config, capsys)
+    message = "train and val are the same files"
+    assert status == 1 and printed.count(message) == 1
+    with pytest.raises(UserError, match=message):
+        teachable.check(open_dataset(config.data), "train", "val")
+    teachable.check(open_dataset(config.data), "train", "")
+
+
+def test_names_twice_and_classes_that_never_occur(folder, capsys):
+    config = folder([0, 1], names=("a", "b", "c"))
+    status, printed = checked(config, capsys)
+    assert status == 0 and printed.count("note: 1 classes never occur: c") == 2
+    teachable.check(open_dataset(config.data), "train", "val")
+    config.data.folder.class_names = ("a", "b", "a")
+    with pytest.raises(UserError, match="class_names has 'a' twice"):
+        catalogue.dataset_info(config.data)
+
+
+def test_turned_images_are_counted(folder, capsys):
+    config = folder([0, 1])
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    file = config.data.folder.images.format(split="val") + "/2.png"
+    Image.open(file).save(file, exif=exif)
+    _, printed = checked(config, capsys)
+    assert printed.count("note: EXIF orientation mirrors or turns 1 images") == 1

@@ -1,0 +1,168 @@
+"""Files for other runtimes: what they compute, and what happens if it is wrong."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import untrained
+from PIL import Image
+
+import encnet_jax
+from encnet_jax import cli
+from encnet_jax.errors import UserError
+from encnet_jax.evaluate import tables
+from encnet_jax.export import __main__ as command
+from encnet_jax.export import onnx_graph, program, stablehlo, verify
+from encnet_jax.inference import folder as folder_lib
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "untrained"
+    untrained.save(workdir)
+    images = workdir / "images"
+    images.mkdir()
+    for number in range(2):
+        small = np.random.default_rng(number).integers(0, 256, (4, 5, 3), np.uint8)
+        Image.fromarray(small).resize((50, 70)).save(images / f"{number}.png")
+    return workdir
+
+
+def export(run, output, kind, *flags):
+    words = (f"--workdir={run}", f"--images={run / 'images'}", f"--output={output}")
+    return cli.run(command.main, ["export", *words, f"--format={kind}", *flags])
+
+
+def needs(kind):
+    if kind == "onnx":
+        pytest.importorskip("onnx", reason="requirements/export.txt")
+        pytest.importorskip("onnxruntime", reason="requirements/export.txt")
+
+
+@pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
+def test_a_file_is_compared_and_described(kind, run, tmp_path, capsys):
+    needs(kind)
+    output = tmp_path / f"net.{kind}"
+    assert export(run, output, kind, "--size=64x48", "--scores") == 0
+    said = capsys.readouterr().out
+    assert "labels equal in 100.000 % of pixels, 0 clear differences" in said
+    assert f"wrote {output} (" in said
+    beside = json.loads((tmp_path / f"net.{kind}.json").read_text())
+    assert beside["inputs"]["images"] == ["batch", 64, 48, 3]
+    assert list(beside["outputs"]) == ["labels", "logits", "scores"]
+    assert beside["platforms"]["cpu"] == "compared"
+    assert set(beside["platforms"].values()) <= {"compared", "not run"}
+    assert len(beside["class_names"]) == len(beside["colours"]) == 13
+    assert 0 <= beside["comparison"]["logit_difference"] < 1e-4
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"net.{kind}",
+        f"net.{kind}.json",
+    ]
+    assert export(run, output, kind) == 2
+    assert "is there already: choose another" in capsys.readouterr().err
+
+
+def test_a_file_that_differs_is_removed(run, tmp_path, monkeypatch, capsys):
+    wrong = verify.Comparison(0.9, 5, 0.1, 1.0, 1.0, "cpu")
+    monkeypatch.setattr(stablehlo, "write", lambda made: b"")
+    monkeypatch.setattr(verify, "compare", lambda *arguments: wrong)
+    assert export(run, tmp_path / "a", "stablehlo") == 2
+    assert "computes something else than the network" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    monkeypatch.setattr(stablehlo, "write", lambda made: b"nothing")
+    assert export(run, tmp_path / "a", "stablehlo") == 2
+    assert "cannot be run by its runtime" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("equal", "clear", "fine"),
+    [(1.0, 0, True), (0.9991, 0, True), (0.998, 0, False), (1.0, 1, False)],
+)
+def test_what_passes(equal, clear, fine):
+    assert verify.passed(verify.Comparison(equal, clear, 0.0, 1, 1, "cpu")) == fine
+
+
+def test_differences_are_counted_where_logits_are_apart(monkeypatch, tmp_path):
+    rows = np.eye(2, dtype=np.float32)
+    made = program.Program(None, 2, 2, ("labels", "logits"), rows, rows)
+    logits = np.zeros((1, 2, 2, 3), np.float32)
+    logits[..., 0] = 1
+    logits[0, 0, 0, 1] = 0.9995  # As good as equal.
+    labels = np.zeros((1, 2, 2), np.uint8)
+    labels[0, 0, 0] = 1
+    theirs = {"labels": labels, "logits": logits + 0.25, "seconds": 2, "platform": "x"}
+    monkeypatch.setattr(verify, "_run", lambda *_: theirs)
+    monkeypatch.setattr(verify, "_run_here", lambda *_: ({"logits": logits}, 3.0))
+    found = verify.compare(made, tmp_path, "onnx", np.zeros((1, 2, 2, 3), np.uint8))
+    assert found == verify.Comparison(0.75, 0, 0.25, 2.0, 3.0, "x")
+    labels[0, 1, 1] = 2
+    found = verify.compare(made, tmp_path, "onnx", np.zeros((1, 2, 2, 3), np.uint8))
+    assert found.clear_differences == 1 and found.equal == 0.5
+
+
+@pytest.mark.parametrize("words", ["fcn", "pspnet", "deeplabv3", "release", "mmseg"])
+def test_onnx_of_other_networks(words, tmp_path):
+    needs("onnx")
+    import onnxruntime
+
+    untrained.save(tmp_path / "run", words)
+    model = encnet_jax.load(tmp_path / "run")
+    made = program.make(model, 40, 48, scores=False)
+    session = onnxruntime.InferenceSession(onnx_graph.write(made))
+    images = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 3), np.uint8)
+    wanted = np.asarray(jax.jit(model.apply_fn)(model.variables, images))
+    (logits,) = session.run(["logits"], {"images": images})
+    assert np.ptp(wanted) > 0.1
+    np.testing.assert_allclose(logits, wanted, atol=1e-4 * np.ptp(wanted))
+
+
+def test_what_onnx_has_no_word_for_gets_one_line():
+    needs("onnx")
+    made = program.Program(
+        lambda x: {"labels": jax.lax.cumsum(x, axis=1)}, 4, 4, ("labels",), None, None
+    )
+    with pytest.raises(UserError, match="computes 'cumsum', which ONNX export lacks"):
+        onnx_graph.write(made)
+
+
+def test_a_folder_to_hand_on(run, tmp_path, capsys):
+    report = {
+        "val/single/mean_iou": 0.1234,
+        "val/single/pixel_accuracy": 0.5,
+        "split": "val",
+        "protocol": {"name": "single"},
+        "data": "scenes",
+        "images": 100,
+        "step": 0,
+        "rule": "as here",
+    }
+    tables.save_report(run / "report-val-single.json", report)
+    tables.save_report(run / "report-val-release.json", report | {"step": 1})
+    output = tmp_path / "handed"
+    assert export(run, output, "hub", "--license=apache-2.0") == 0
+    assert f"wrote {output}" in capsys.readouterr().out
+    card = (output / "README.md").read_text()
+    head, text = card.removeprefix("---\n").split("\n---\n")
+    assert "license: apache-2.0" in head and "value: 0.1234" in head
+    assert (
+        head.count("- task:") == 1 and "| scenes/val | single | 100 | 0.1234 |" in text
+    )
+    image = np.asarray(Image.open(run / "images" / "0.png"))
+    ours, theirs = encnet_jax.load(run)(image), encnet_jax.load(output)(image)
+    np.testing.assert_array_equal(theirs.confidence, ours.confidence)
+    with pytest.raises(UserError, match="holds one network; a checkpoint was asked"):
+        encnet_jax.load(output, "best")
+    (output / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="holds no readable network"):
+        encnet_jax.load(output)
+    assert folder_lib.is_one(output) and not folder_lib.is_one(run)
+
+
+def test_flags_are_checked_before_the_work(run, tmp_path, capsys):
+    assert export(run, tmp_path / "a", "flax") == 2
+    assert "'flax', wanted one of: stablehlo, onnx, hub" in capsys.readouterr().err
+    assert export(run, tmp_path / "a", "onnx", "--size=480") == 2
+    assert "--size is '480', wanted HEIGHTxWIDTH" in capsys.readouterr().err

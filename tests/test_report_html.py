@@ -1,0 +1,187 @@
+"""The HTML report: what evaluation keeps of images, what the page shows of it."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from encnet_jax import cli
+from encnet_jax import config as config_lib
+from encnet_jax.errors import UserError
+from encnet_jax.report import __main__ as report_main
+from encnet_jax.report import html, run_files
+from encnet_jax.scoring import image_scores
+from encnet_jax.scoring.image_scores import ImageScores
+from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.train.logbook import Logbook
+
+NUM_CLASSES = 13
+
+
+def example(number, num_wrong):
+    """A label map of classes 0 and 1 of which some pixels are predicted as 2."""
+    rng = np.random.default_rng(number)
+    label = np.zeros((20, 30), np.uint8)
+    label[:, 15:] = 1
+    label[0, 0] = 255
+    prediction = label.copy()
+    prediction[0, 0] = 0
+    prediction[5].flat[:num_wrong] = 2
+    image = rng.integers(0, 256, (20, 30, 3), np.uint8)
+    return {"id": f"scene{number}", "image": image, "label": label}, prediction
+
+
+def pairs(label, prediction):
+    matrix = ConfusionMatrix(NUM_CLASSES)
+    matrix.update(label, prediction)
+    return matrix.counts
+
+
+def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val"):
+    """A scored run of which no network was asked."""
+    folder.mkdir()
+    kept, total = ImageScores(), ConfusionMatrix(NUM_CLASSES)
+    for number, num_wrong in enumerate(wrong):
+        given, prediction = example(number, num_wrong)
+        counts = pairs(given["label"], prediction)
+        total += ConfusionMatrix.from_counts(counts)
+        kept.add(given, counts, lambda prediction=prediction: prediction)
+    kept.save(folder / image_scores.file_name(split, "single", 0), total)
+    config = config_lib.resolve(config_lib.load("configs/quickstart.py"), 400)
+    (folder / "config.json").write_text(config_lib.to_json(config))
+    names = run_files.dataset_info(config.data).class_names
+    ious = [None if np.isnan(x) else float(x) for x in total.iou()]
+    report = {
+        "val/single/mean_iou": 0.25,
+        "val/single/pixel_accuracy": 0.75,
+        "iou": dict(zip(names, ious, strict=True)),
+        "rule": "classes that never occur count as 0",
+        "protocol": {"name": "single", "bucket": 64},
+        "versions": {"jax": "9.8.7"},
+        "command": "eval.py --workdir here",
+        **dict.fromkeys(("model", "data", "devices", "commit"), "<b>"),
+        **{"split": split, "images": len(wrong), "step": 3},
+    }
+    for name in ("report.json", f"report-{split}-single.json"):
+        (folder / name).write_text(json.dumps(report))
+    with Logbook(str(folder), config.train, start_step=0) as logbook:
+        logbook.scores(3, {"val/single/mean_iou": 0.25})
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "first")
+
+
+def test_counts_and_the_best_and_worst_images_are_kept(run):
+    found = run_files.read(str(run), None, None)
+    assert list(found.ids) == [f"scene{i}" for i in range(9)]
+    given, prediction = example(4, 5)
+    counts = pairs(given["label"], prediction)
+    np.testing.assert_array_equal(found.counts[4][0], np.diag(counts))
+    np.testing.assert_array_equal(found.counts[4][1], counts.sum(1))
+    np.testing.assert_array_equal(found.counts[4][2], counts.sum(0))
+    np.testing.assert_array_equal(found.counts[:, 0].sum(0), np.diag(found.confusion))
+    best = [str(found.pictures[f"best{i}"]) for i in range(4)]
+    worst = [str(found.pictures[f"worst{i}"]) for i in range(4)]
+    assert best[0] == "scene1" and worst == ["scene8", "scene7", "scene2", "scene5"]
+    given, prediction = example(8, 13)
+    for kind, wanted in (("image", given["image"]), ("prediction", prediction)):
+        np.testing.assert_array_equal(found.pictures[f"worst0_{kind}"], wanted)
+
+
+def test_mean_iou_of_an_image_is_over_its_own_classes():
+    given, prediction = example(0, 9)
+    counts = pairs(given["label"], prediction)
+    triple = np.stack([np.diag(counts), counts.sum(1), counts.sum(0)])
+    # Of class 0 there are 299 pixels, 9 of them given to class 2, which has none.
+    assert image_scores.mean_iou(triple) == pytest.approx((290 / 299 + 1 + 0) / 3)
+
+
+def test_images_of_several_processes_are_joined(run):
+    kept = ImageScores()
+    given, prediction = example(20, 15)
+    kept.add(given, pairs(given["label"], prediction), lambda: prediction)
+    kept.save(run / image_scores.file_name("val", "single", 1), ConfusionMatrix(13))
+    found = run_files.read(str(run), None, None)
+    assert len(found.ids) == 10 and found.pictures["worst0"] == "scene20"
+    assert found.pictures["worst1"] == "scene8"
+    assert found.confusion.sum() == 9 * 599
+
+
+def call(*arguments):
+    return cli.run(report_main.main, ["report", "html", *map(str, arguments)])
+
+
+def test_page_of_two_runs(run, tmp_path, capsys):
+    other, output = write_run(tmp_path / "second", wrong=(1, 2)), tmp_path / "a.html"
+    assert call(run, other, "--output", output) == 0
+    assert f"first, second: {output} (" in capsys.readouterr().out
+    text = output.read_text()
+    assert "http" not in re.sub(r"data:[^\"]*", "", text)
+    rows = re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)
+    cells = [re.sub("<[^>]*>", " ", row).split() for row in rows]
+    assert ["mean", "iou", "25.0", "25.0"] in cells
+    assert "&lt;b&gt;" in text and "<b>" not in text
+    assert "scene8, " in text and "eval.py --workdir here" in text and "9.8.7" in text
+    (csv,) = re.findall(r'first-rows.csv" href="data:text/csv;base64,([^"]+)', text)
+    lines = base64.b64decode(csv).decode().splitlines()
+    first = [float(x) for x in lines[1].split(",")[1:]]
+    assert len(lines) == 14 and sum(first) == pytest.approx(1, abs=1e-4)
+    # Wrong pixels, of each image those of class 0: 3 + 0 + 9 + ... of 9 x 299.
+    assert first[2] == pytest.approx((3 + 9 + 1 + 5 + 7 + 2 + 11 + 13) / 2691, rel=1e-4)
+
+
+def test_a_page_too_large_shows_fewer_images(run, monkeypatch):
+    found = run_files.read(str(run), None, None)
+    whole = html.make([found])
+    assert whole.count("errors in red") == 16
+    monkeypatch.setattr(html, "LARGEST_BYTES", len(whole.encode()) - 1)
+    assert html.make([found]).count("errors in red") == 12
+    monkeypatch.setattr(html, "LARGEST_BYTES", 1000)
+    with pytest.raises(UserError, match="1 runs do not fit in 1000 bytes"):
+        html.make([found])
+
+
+def test_what_was_not_scored_gets_one_line(run, tmp_path, capsys):
+    assert call(tmp_path) == 2
+    assert "holds no reports; wanted one of split any" in capsys.readouterr().err
+    assert call(run, "--protocol=release") == 2
+    assert "wanted one of split any under release" in capsys.readouterr().err
+    next(run.glob("images-*")).unlink()
+    assert call(run) == 2
+    assert "holds no scores of images of val under single" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it(run, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    assert call(run, "--output", tmp_path / "a.html") == 0
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr")
+    size = "--window-size=1200,2400"
+    shot, page = tmp_path / "a.png", (tmp_path / "a.html").as_uri()
+    done = subprocess.run(
+        [browser, *flags, size, f"--screenshot={shot}", page],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0 and "CONSOLE" not in done.stderr, done.stderr
+    with Image.open(shot) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape == (2400, 1200, 3) and (pixels < 100).mean() > 0.01
+    dumped = subprocess.run(
+        [browser, *flags, "--dump-dom", page],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "scene8" in dumped.stdout and "Confusion: first" in dumped.stdout

@@ -1,0 +1,61 @@
+"""The self-test finds what differs, and a CPU passes it."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from encnet_jax.models import norm
+from encnet_jax.selftest import __main__ as selftest
+from encnet_jax.selftest import checks
+
+
+def stored() -> dict:
+    return json.loads(selftest.EXPECTED.read_text())
+
+
+def test_precision_is_found_by_trying(monkeypatch):
+    assert selftest.find_precision().name == "float32"
+
+    def rounded(a, b):
+        a, b = (x.astype(jnp.bfloat16).astype(jnp.float32) for x in (a, b))
+        return jnp.einsum("ij,jk->ik", a, b, precision="highest")
+
+    monkeypatch.setattr(jnp, "matmul", rounded)
+    assert selftest.find_precision().name == "one pass of bfloat16"
+
+
+def test_differences_are_of_the_largest_value():
+    assert checks.largest_difference([1.0, -2.1], [1.0, -2.0]) == pytest.approx(0.05)
+    assert checks.largest_difference([1.0, np.nan], [1.0, 2.0]) == np.inf
+    assert checks.largest_difference([1.0], [1.0, 2.0]) == np.inf
+
+
+def test_what_differs_does_not_pass():
+    expected = {"float32/forward": [1.0, -2.0], "bfloat16/forward": [1.0, 2.0]}
+    found = {"float32/forward": [1.0, -2.1], "bfloat16/forward": [1.0, 2.1]}
+    float32 = selftest.PRECISIONS[0]
+    lines = selftest.compare(found, expected, float32)
+    assert [line.passed for line in lines] == [False, True]
+    # What was not computed differs as well.
+    assert not selftest.compare({}, expected, float32)[0].passed
+
+
+def test_batch_norm_over_all_devices(monkeypatch):
+    assert checks.shared_statistics() < selftest.STATISTICS_WITHIN
+    monkeypatch.setattr(norm, "_mean_over", lambda moments, axis: moments)
+    assert checks.shared_statistics() > 0.01
+
+
+def test_a_forward_pass_gives_the_stored_numbers():
+    config = checks.make_config("float32")
+    found = checks.forward(config, checks.make_parts(config))
+    assert checks.largest_difference(found, stored()["float32/forward"]) < 1e-4
+
+
+@pytest.mark.slow
+def test_a_cpu_passes():
+    lines = selftest.compare(selftest.measure(), stored(), selftest.PRECISIONS[0])
+    lines += selftest.machine_checks()
+    assert len(lines) == 8 and all(line.passed for line in lines)
