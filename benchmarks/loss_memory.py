@@ -1,12 +1,14 @@
 """Peak temporary memory and time of the fused loss against the plain one.
 
-python -m benchmarks.loss_memory [--batch 4 --size 480 --classes 150]
+python -m benchmarks.loss_memory [--batch 4 --size 480 --classes 150] [--options]
 
 The plain loss holds every full-resolution float32 logit of the batch, forward and
-backward; the fused one 1 / row_blocks of them. Memory is the compiler's own analysis.
+backward; the fused one 1 / row_blocks of them. --options adds each departure from it.
+Memory is the compiler's own analysis.
 """
 
 import argparse
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,11 @@ import optax
 
 from benchmarks import measure
 from encnet_jax.labels import IGNORE_LABEL
-from encnet_jax.losses import upsampled_cross_entropy
+from encnet_jax.losses import (
+    PixelOptions,
+    segmentation_loss,
+    upsampled_cross_entropy,
+)
 from encnet_jax.models.resize import resize_bilinear
 
 
@@ -27,6 +33,24 @@ def plain_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum(each * valid)
 
 
+def optional_losses(num_classes: int) -> dict:
+    """Returns the segmentation loss with each of its options, by name."""
+    weights = tuple(1 + i / num_classes for i in range(num_classes))
+    options = {
+        "weights": PixelOptions(class_weights=weights),
+        "focal": PixelOptions(focal_gamma=2.0),
+        "smoothing": PixelOptions(label_smoothing=0.1),
+        "dice": PixelOptions(dice_weight=1.0),
+        "hard pixels": PixelOptions(ohem_threshold=0.7, ohem_min_kept=10_000),
+    }
+
+    def loss(logits, labels, chosen):
+        outputs, no = {"logits": logits}, {"se_weight": 0.0, "aux_weight": 0.0}
+        return segmentation_loss(outputs, labels, options=chosen, **no)[0]
+
+    return {name: partial(loss, chosen=chosen) for name, chosen in options.items()}
+
+
 def main() -> None:
     """Prints a table, then the same as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -34,14 +58,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=480)
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--options", action="store_true")
     args = parser.parse_args()
     low = args.size // 8
     logits = jax.random.normal(jax.random.key(0), (args.batch, low, low, args.classes))
     shape = (args.batch, args.size, args.size)
     labels = jax.random.randint(jax.random.key(1), shape, 0, args.classes, jnp.uint8)
+    losses = {"plain": plain_loss, "fused": upsampled_cross_entropy}
+    if args.options:
+        losses |= optional_losses(args.classes)
     compiled = {
         name: jax.jit(jax.value_and_grad(loss)).lower(logits, labels).compile()
-        for name, loss in (("plain", plain_loss), ("fused", upsampled_cross_entropy))
+        for name, loss in losses.items()
     }
     candidates = {
         name: lambda f=program: jax.block_until_ready(f(logits, labels))

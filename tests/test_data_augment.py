@@ -27,11 +27,14 @@ def test_draw_is_a_function_of_its_key(data):
 
 def test_draws_cover_their_ranges(data):
     data.augment.blur_probability = 0.5
+    data.augment.update(brightness=0.4, contrast=0.3, saturation=0.2, hue=0.1)
     draws = [augment.draw(data.augment, seed=0, epoch=0, index=i) for i in range(2000)]
     drawn = np.array(draws)
     low, high = drawn.min(0), drawn.max(0)
-    np.testing.assert_allclose(low, [0, 0.5, -10, 0, 0, 0], atol=0.05)
-    np.testing.assert_allclose(high, [1, 2, 10, 1, 1, 1], atol=0.05)
+    np.testing.assert_allclose(
+        low, [0, 0.5, -10, 0, 0, 0, 0.6, 0.7, 0.8, -0.1], atol=0.05
+    )
+    np.testing.assert_allclose(high, [1, 2, 10, 1, 1, 1, 1.4, 1.3, 1.2, 0.1], atol=0.05)
     np.testing.assert_allclose(drawn[:, 0].mean(), 0.5, atol=0.05)
     np.testing.assert_allclose((drawn[:, 5] > 0).mean(), 0.5, atol=0.05)
 

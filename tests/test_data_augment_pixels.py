@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 from encnet_jax import config as config_lib
 from encnet_jax.data import augment, augment_pillow, augment_tensorflow
 from encnet_jax.data.augment import AugmentParams
+from encnet_jax.data.augment_pillow import change_colours
 from encnet_jax.data.tensorflow_import import tensorflow
 
 BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
@@ -145,3 +146,52 @@ def test_labels_are_never_blended(data, run):
     for index in range(4):
         params = augment.draw(data.augment, seed=2, epoch=0, index=index)
         assert set(np.unique(run(image, label, params, data)[1])) <= {1, 7, 255}
+
+
+@RECIPES
+def test_colours_change_alike_in_both_readers(data, recipe):
+    set_recipe(data, recipe)
+    data.augment.update(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    image, label = pictures(60, 80)
+    for index in range(3):
+        params = augment.draw(data.augment, seed=1, epoch=0, index=index)
+        image_a, label_a = by_tensorflow(image, label, params, data)
+        image_b, label_b = by_pillow(image, label, params, data)
+        valid = Image.fromarray((label_b != 255).astype(np.uint8))
+        inside = np.asarray(valid.filter(ImageFilter.MinFilter(9))) > 0
+        difference = np.abs(image_a.astype(int) - image_b)[inside]
+        assert difference.max() <= 2 and difference.mean() < 0.8
+        plain = by_pillow(image, label, params._replace(**PLAIN), data)
+        assert np.abs(plain[0].astype(int) - image_b)[inside].mean() > 4
+        np.testing.assert_array_equal(plain[1], label_b)
+
+
+PLAIN = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+RED_AND_GREY = np.array([[[200, 40, 40], [90, 90, 90]]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"brightness": 0.5}, [[100, 20, 20], [45, 45, 45]]),
+        # Luma 87.8 and 90: their mean, 88.9, is where contrast pulls to.
+        ({"contrast": 0.5}, [[144, 64, 64], [89, 89, 89]]),
+        ({"saturation": 0.0}, [[88, 88, 88], [90, 90, 90]]),
+        ({"brightness": 2.0}, [[255, 80, 80], [180, 180, 180]]),
+    ],
+)
+def test_colours_by_hand(fields, expected):
+    found = change_colours(RED_AND_GREY, AugmentParams(**fields))[0]
+    np.testing.assert_allclose(found, expected, atol=1)
+
+
+def test_hue_keeps_grey_and_luma():
+    found = change_colours(RED_AND_GREY, AugmentParams(hue=0.1))[0].astype(float)
+    luma = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(found[1], 90, atol=1)
+    np.testing.assert_allclose(found[0] @ luma, 87.8, atol=1)
+    assert abs(found[0] - [200, 40, 40]).max() > 20
+
+
+def test_no_colour_change_returns_the_same_array():
+    assert change_colours(RED_AND_GREY, AugmentParams(flip=1.0)) is RED_AND_GREY

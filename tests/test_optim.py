@@ -8,6 +8,7 @@ import pytest
 from encnet_jax import config as config_lib
 from encnet_jax import models
 from encnet_jax.config import defaults, recipes
+from encnet_jax.errors import UserError
 from encnet_jax.train import optim
 
 
@@ -114,3 +115,88 @@ def test_the_rate_is_halved_after_each_part():
     fields = {"base_lr": 0.8, "schedule": "halving", "halving_parts": 4}
     rates = [rate(step, **fields) for step in (0, 24, 25, 49, 50, 75, 99)]
     np.testing.assert_allclose(rates, [0.8, 0.8, 0.4, 0.4, 0.2, 0.1, 0.1], rtol=1e-6)
+
+
+def test_equals_torch_adamw():
+    torch = pytest.importorskip("torch")
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    adamw = torch.optim.AdamW(
+        [weight], lr=0.01, betas=(0.8, 0.95), eps=1e-8, weight_decay=0.1
+    )
+    for step in range(4):
+        adamw.param_groups[0]["lr"] = 0.01 * (1 - step / 10) ** 0.9
+        weight.grad = torch.tensor([0.5, 0.25])
+        adamw.step()
+    params = {"backbone": {"kernel": jnp.asarray([1.0, -2.0])}}
+    grads = {"backbone": {"kernel": jnp.asarray([0.5, 0.25])}}
+    fields = {"name": "adamw", "momentum": 0.8, "adam_beta2": 0.95}
+    ours = run_steps(params, grads, 4, weight_decay=0.1, **fields)
+    np.testing.assert_allclose(
+        ours["backbone"]["kernel"], weight.detach().numpy(), rtol=1e-6
+    )
+
+
+def network():
+    """Two modules of one array each, and gradients of 3 and 4."""
+    params = {
+        "backbone": {"stem": {"kernel": jnp.ones(1)}},
+        "head": {"conv": {"kernel": jnp.ones(1)}},
+    }
+    grads = {
+        "backbone": {"stem": {"kernel": jnp.full(1, 3.0)}},
+        "head": {"conv": {"kernel": jnp.full(1, 4.0)}},
+    }
+    return params, grads
+
+
+def first_step(**fields):
+    """Returns how far (backbone, head) move in one step of rate 0.01, over the rate."""
+    params, grads = network()
+    moved = run_steps(params, grads, 1, weight_decay=0.0, **fields)
+    return [float(100 * (1 - x[0])) for x in jax.tree.leaves(moved)]
+
+
+def test_clipping():
+    assert first_step() == pytest.approx([3, 4], rel=1e-4)
+    assert first_step(clip_norm=1.0) == pytest.approx([0.6, 0.8], rel=1e-4)
+    assert first_step(clip_norm=10.0) == pytest.approx([3, 4], rel=1e-4)
+    assert first_step(clip_element=3.5) == pytest.approx([3, 3.5], rel=1e-4)
+    # What is frozen does not count in the norm.
+    found = first_step(clip_norm=1.0, frozen=("backbone",))
+    assert found == pytest.approx([0, 1], rel=1e-4)
+
+
+def test_layers_slowed_by_name():
+    found = first_step(lr_multipliers=("backbone/s*=0.5", "*/kernel=2", "head=0"))
+    assert found == pytest.approx([3, 0], rel=1e-4)
+
+
+def test_frozen_layers_keep_every_bit_and_no_state():
+    params, grads = network()
+    fields = {"frozen": ("backbone/stem",), "weight_decay": 0.5}
+    moved = run_steps(params, grads, 3, **fields)
+    assert moved["backbone"]["stem"]["kernel"] == 1
+    assert moved["head"]["conv"]["kernel"] != 1
+    tx = optim.optimizer(optim_config(**fields), params, total_steps=1, batch_size=1)
+    traces = [x for x in jax.tree.leaves(tx.init(params)) if x.ndim]
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"frozen": ("backbone/stam",)},
+            "'backbone/stam', which matches no parameter; near it: backbone/stem",
+        ),
+        ({"frozen": ("xyz",)}, "near it: backbone, head$"),
+        ({"frozen": ("backbone", "head")}, "nothing is left to train"),
+        ({"lr_multipliers": ("haed=2",)}, "optim.lr_multipliers has 'haed'.*head"),
+        ({"lr_multipliers": ("head",)}, "wanted PATTERN=FACTOR"),
+        ({"lr_multipliers": ("head=-1",)}, "wanted PATTERN=FACTOR"),
+    ],
+)
+def test_patterns_that_match_nothing(fields, message):
+    params, _ = network()
+    with pytest.raises(UserError, match=message):
+        optim.optimizer(optim_config(**fields), params, total_steps=1, batch_size=1)

@@ -1,8 +1,11 @@
 """The recipes of the paper and of the released code, held to their numbers."""
 
+import pathlib
+
 import pytest
 
 from encnet_jax import config as config_lib
+from encnet_jax.errors import UserError
 
 PAPER = {
     "architecture": "paper",
@@ -213,6 +216,43 @@ def test_recipe_has_its_numbers(recipe):
     config = config_lib.resolve(config_lib.load(f"configs/{name}.py:{arguments}"))
     found = {field: config_lib.get(config, field) for field in RECIPES[recipe]}
     assert found == RECIPES[recipe]
+
+
+SEGMENTATION = sorted(
+    path.stem
+    for path in pathlib.Path("configs").glob("*.py")
+    if path.stem not in ("cifar10", "imagenet")
+)
+
+
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_strong_changes_every_segmentation_recipe_alike(name):
+    plain = config_lib.load(f"configs/{name}.py")
+    strong = config_lib.load(f"configs/{name}.py:strong")
+    fields = (
+        "train.epochs",
+        "train.batch_size",
+        "optim.base_lr",
+    )
+    for field in fields:
+        ratio = config_lib.get(strong, field) / config_lib.get(plain, field)
+        assert ratio == 2, field
+    resolved = config_lib.resolve(strong)
+    assert (resolved.optim.ema_decay, resolved.optim.warmup_steps) == (0.999, 200)
+    assert not resolved.optim.decay_norm_and_bias
+    assert resolved.data.augment.hue == 0.05
+    different = {
+        key
+        for key, value in config_lib.flatten(strong).items()
+        if value != config_lib.flatten(plain)[key]
+    }
+    assert len(different) == 10
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenet"])
+def test_strong_is_for_segmentation(name):
+    with pytest.raises(UserError, match="'strong' is for segmentation"):
+        config_lib.load(f"configs/{name}.py:strong")
 
 
 @pytest.mark.parametrize("data", ["ade20k", "pascal_context", "pascal_voc", "coco_voc"])

@@ -113,6 +113,9 @@ def _fill(config) -> None:
         if get(config, field) is None:
             with config.unlocked():
                 config.update_from_flattened_dict({field: value})
+    freeze, frozen = config.train.freeze, tuple(config.optim.frozen)
+    if freeze and freeze not in frozen:
+        config.optim.frozen = (*frozen, freeze)
 
 
 def _count_steps(config, num_examples: int) -> None:

@@ -33,7 +33,9 @@ def get_config() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
     """What is read, and how it is augmented."""
     data = ml_collections.ConfigDict()
-    data.name = "ade20k"  # A data set of encnet_jax.data.catalogue, or 'folder'.
+    # A data set of encnet_jax.data.catalogue, 'folder' (images and masks), or
+    # 'image_folder' (a folder of images for each class).
+    data.name = "ade20k"
     data.data_dir = "data"  # Where prepared data sets lie; local or gs://.
     data.reader = "tfds"  # 'tfds' (tf.data), or 'arrays' (.npz files, no TensorFlow).
     data.train_split = "train"
@@ -73,9 +75,20 @@ def _data() -> ml_collections.ConfigDict:
     augment.blur_probability = 0.0
     # Resize as Pillow does (True), or in one projective resampling.
     augment.antialias = False
+    # Half ranges of the colour changes, drawn uniformly: factors from [1 - this,
+    # 1 + this], each in [0, 1]; the hue from [-this, this] turns, in [0, 0.5].
+    augment.brightness = 0.0
+    augment.contrast = 0.0
+    augment.saturation = 0.0
+    augment.hue = 0.0
+    # Image files that are classified: least share of the image's area in a crop.
+    augment.area_min = 0.08
     augment.pad = 4  # Classification: pixels of black on each side before the crop.
-    folder = data.folder = ml_collections.ConfigDict()  # Only for name='folder'.
-    folder.images = ""  # '{split}' is replaced: 'my_data/{split}/images'.
+    # Only for name='folder' and, of them images alone, 'image_folder'.
+    folder = data.folder = ml_collections.ConfigDict()
+    # '{split}' is replaced: 'my_data/{split}/images'; 'image_folder' has the classes'
+    # folders below.
+    folder.images = ""
     folder.masks = ""  # Index PNGs of the same stems: 'my_data/{split}/masks'.
     folder.class_names = ()  # One name for each class, in the order of the ids.
     folder.ignore_ids = (255,)  # Mask values that are neither trained nor scored.
@@ -87,7 +100,8 @@ def _model() -> ml_collections.ConfigDict:
     """The network."""
     model = ml_collections.ConfigDict()
     # 'encnet', 'fcn', 'pspnet', 'deeplabv3', 'duc', 'piecewise_crf'; classification:
-    # 'resnet', 'se_resnet', 'encnet'.
+    # 'resnet', 'se_resnet', 'encnet' (of 32x32 pixels), 'backbone' (model.backbone and
+    # a linear layer).
     model.name = "encnet"
     model.backbone = "resnet50"  # 'resnet18', '34', '50', '101', '152', or 'tiny'.
     model.stem = "deep"  # 'deep': three 3x3 convolutions; 'conv7': one 7x7.
@@ -166,14 +180,33 @@ def _loss() -> ml_collections.ConfigDict:
     loss.row_blocks = 16
     # 'upsampled': logits to the labels; 'thinned': every n-th label, to the logits.
     loss.labels = placeholder(str)
+    # Departures from the paper's pixel cross-entropy; as they are, there are none.
+    # A rule that counts the training pixels when a run starts: 'median_frequency',
+    # 'inverse_sqrt', or '' for none. The counted weights are kept with the run.
+    loss.class_weighting = ""
+    # One factor (at least 0) for each class, in the order of the ids; () for 1 each.
+    loss.class_weights = ()
+    # Power of (1 - p) before each pixel's term, at least 0; 0: no focal loss.
+    loss.focal_gamma = 0.0
+    # Share of the target spread over all classes, in [0, 1). Classification too.
+    loss.label_smoothing = 0.0
+    # Online hard example mining, exact over the global batch: pixels whose label is
+    # less probable than this are kept, in [0, 1]; 0: this keeps none.
+    loss.ohem_threshold = 0.0
+    # Pixels for each image, at least 0, that are kept in any case, the hardest of the
+    # batch; with ohem_threshold 0 they alone are. 0 and 0: no mining.
+    loss.ohem_min_kept = 0
+    loss.dice_weight = 0.0  # Weight of a Dice term on the main logits, at least 0.
     return loss
 
 
 def _optim() -> ml_collections.ConfigDict:
     """The optimiser and its schedule."""
     optim = ml_collections.ConfigDict()
+    optim.name = "sgd"  # 'sgd' (with momentum) or 'adamw'.
     optim.base_lr = 0.01
-    optim.scale_lr_by_batch = False  # Multiply base_lr by batch_size / 16.
+    optim.scale_lr_by_batch = False  # Multiply base_lr by batch_size / lr_batch_size.
+    optim.lr_batch_size = 16  # Images, above 0: the batch that base_lr is meant for.
     # 'poly' and 'cosine' end at 0; 'halving' halves at the end of each equal part.
     optim.schedule = "poly"
     optim.halving_parts = 6  # Of the run under 'halving'; the last ends unhalved.
@@ -181,7 +214,8 @@ def _optim() -> ml_collections.ConfigDict:
     # Share of the run that the cosine is ahead; past its end it rises again.
     optim.cosine_ahead = 0.0
     optim.warmup_steps = 0  # Linear from 0.
-    optim.momentum = 0.9
+    optim.momentum = 0.9  # In [0, 1); AdamW's first beta.
+    optim.adam_beta2 = 0.999  # In [0, 1); AdamW's second beta.
     optim.weight_decay = 1e-4
     optim.decay_norm_and_bias = True  # As in the reference; False exempts them.
     # Of biases, those of norms included; False exempts them. By architecture.
@@ -190,6 +224,14 @@ def _optim() -> ml_collections.ConfigDict:
     optim.clip_element = placeholder(float)
     # Outside the backbone; by architecture.
     optim.head_lr_multiplier = placeholder(float)
+    # Factors on learning rates by names of parameters, at least 0; those of several
+    # patterns multiply: ('backbone/stem=0.1', 'head/*=2').
+    optim.lr_multipliers = ()
+    # Patterns of parameters that stay as they are: ('backbone/stem',). Their batch
+    # norms go on measuring, unlike with train.freeze.
+    optim.frozen = ()
+    # Largest norm of all gradients together, above 0; 0: not clipped.
+    optim.clip_norm = 0.0
     optim.ema_decay = 0.0  # 0: no moving average of the weights.
     return optim
 
@@ -200,6 +242,9 @@ def _train() -> ml_collections.ConfigDict:
     train.batch_size = 16  # Images in a step, over all devices.
     train.epochs = 120.0  # The length of the schedule, unless total_steps is positive.
     train.total_steps = 0
+    # 'backbone': its weights and statistics stay as they start, and its batch norms use
+    # them (with init_from, a linear probe); '': all is trained.
+    train.freeze = ""
     train.accumulate = 1  # Micro-batches a step; batch norm sees the smaller batch.
     train.max_minutes = 0.0  # Save and stop cleanly after this long; 0: no limit.
     train.log_every_steps = 50

@@ -17,6 +17,7 @@ from encnet_jax.config.names import (
     PIXELS,
     PROTOCOLS,
 )
+from encnet_jax.config.training import check_together
 from encnet_jax.errors import UserError
 
 _MOST = 2**31 - 1  # Steps and counts are int32 on the devices.
@@ -131,13 +132,18 @@ ALLOWED = {
     "data.augment.rotate_degrees": _from(0, 180),
     "data.augment.blur_probability": _from(0, 1),
     "data.augment.antialias": _FLAG,
+    "data.augment.brightness": _from(0, 1),
+    "data.augment.contrast": _from(0, 1),
+    "data.augment.saturation": _from(0, 1),
+    "data.augment.hue": _from(0, 0.5),
+    "data.augment.area_min": _above(0, 1),
     "data.augment.pad": _from(0, 1024),
     "data.folder.images": _TEXT,
     "data.folder.masks": _TEXT,
     "data.folder.class_names": _several(_TEXT, "names of classes"),
     "data.folder.ignore_ids": _several(_from(0, 255), "mask values, each 0 to 255"),
     "data.folder.first_id": _from(0, 255),
-    "model.name": _one_of(*dict.fromkeys((*HEADS, *CLASSIFIERS))),
+    "model.name": _one_of(*dict.fromkeys((*HEADS, *CLASSIFIERS, "backbone"))),
     "model.backbone": _one_of(*BACKBONES),
     "model.stem": _one_of("deep", "conv7"),
     "model.avg_down": _FLAG,
@@ -186,23 +192,39 @@ ALLOWED = {
     "loss.pairwise_weight": _from(0, 1e6),
     "loss.row_blocks": _from(1, 1 << 15),
     "loss.labels": _one_of("upsampled", "thinned"),
+    "loss.class_weighting": _one_of("", "median_frequency", "inverse_sqrt"),
+    "loss.class_weights": _several(
+        _from(0, 1e6), "numbers of 0 to 1e6; for a rule set loss.class_weighting"
+    ),
+    "loss.focal_gamma": _from(0, 100),
+    "loss.label_smoothing": _below(0, 1),
+    "loss.ohem_threshold": _from(0, 1),
+    "loss.ohem_min_kept": _COUNT,
+    "loss.dice_weight": _from(0, 1e6),
+    "optim.name": _one_of("sgd", "adamw"),
     "optim.base_lr": _above(0, 1e6),
     "optim.scale_lr_by_batch": _FLAG,
+    "optim.lr_batch_size": _AT_LEAST_ONE,
     "optim.schedule": _one_of("poly", "cosine", "halving"),
     "optim.halving_parts": _AT_LEAST_ONE,
     "optim.poly_power": _above(0, 100),
     "optim.cosine_ahead": _from(0, 1),
     "optim.warmup_steps": _COUNT,
     "optim.momentum": _below(0, 1),
+    "optim.adam_beta2": _below(0, 1),
     "optim.weight_decay": _below(0, 1),
     "optim.decay_norm_and_bias": _FLAG,
     "optim.decay_bias": _FLAG,
     "optim.clip_element": _from(0, 1e6),
+    "optim.clip_norm": _from(0, 1e6),
+    "optim.lr_multipliers": _several(_TEXT, "texts such as 'backbone/stem=0.1'"),
+    "optim.frozen": _several(_TEXT, "patterns such as 'backbone/stem'"),
     "optim.head_lr_multiplier": _above(0, 1e6),
     "optim.ema_decay": _below(0, 1),
     "train.batch_size": _AT_LEAST_ONE,
     "train.epochs": _above(0, 1e7),
     "train.total_steps": _COUNT,
+    "train.freeze": _one_of("", "backbone"),
     "train.accumulate": _AT_LEAST_ONE,
     "train.max_minutes": _from(0, 1e7),
     "train.log_every_steps": _AT_LEAST_ONE,
@@ -243,7 +265,7 @@ _ALLOWED_IN_TASK = {
         "data.keep_last_batch": _one_of(False),
     },
     "classification": {
-        "model.name": _one_of(*CLASSIFIERS),
+        "model.name": _one_of(*CLASSIFIERS, "backbone"),
         "train.num_pictures": _one_of(0),
         "eval.protocol": _one_of("single"),
         "train.val_protocol": _one_of("single"),
@@ -277,6 +299,7 @@ def check(values: dict[str, Any]) -> None:
             f" {values['model.output_stride']}: wanted 8"
         )
     _check_piecewise_crf(values)
+    check_together(values)
     if values["model.block"] == "authors" and values["model.name"] == "se_resnet":
         raise UserError(
             "model.block is 'authors', and their code has no SE-ResNet: wanted"

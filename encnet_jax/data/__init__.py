@@ -36,8 +36,15 @@ def open_dataset(data: Any) -> Dataset:
 
 
 def _open_images(info: DatasetInfo, data: Any) -> Dataset:
-    from encnet_jax.data import cifar, discs, image_set
+    from encnet_jax.data import cifar, discs, image_files, image_folder, image_set
+    from encnet_jax.data.decode import image_rules
 
+    if info.name in ("image_folder", "imagenet2012"):
+        if info.name == "image_folder":
+            source = image_folder.ClassFolders(info, data)
+        else:
+            source = image_files.TfdsImages(info, data.data_dir, image_rules(data))
+        return image_files.ImageFiles(info, source, data)
     if info.name == "cifar10":
         return cifar.open_cifar(info, data)
     splits = {split: discs.generate(split) for split in discs.NUM_IMAGES}

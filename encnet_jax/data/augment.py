@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+COLOUR_FIELDS = ("brightness", "contrast", "saturation", "hue")
 _AUGMENT_STREAM = 1  # Keeps these random numbers apart from those of the order.
 
 
@@ -17,7 +18,8 @@ class AugmentParams(NamedTuple):
     flip: 1.0 mirrors left and right. scale: factor. angle: degrees, counter-clockwise.
     u, v: in [0, 1), the crop's place among those possible, horizontally and
     vertically; of crops around centres u chooses the centre as well. blur: Gaussian
-    radius in pixels, 0 for none.
+    radius in pixels, 0 for none. brightness, contrast, saturation: factors, 1 for none.
+    hue: turns of the colour circle, 0 for none.
     """
 
     flip: float = 0.0
@@ -26,6 +28,19 @@ class AugmentParams(NamedTuple):
     u: float = 0.0
     v: float = 0.0
     blur: float = 0.0
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+
+    @property
+    def changes_colours(self) -> bool:
+        return (self.brightness, self.contrast, self.saturation, self.hue) != (
+            1,
+            1,
+            1,
+            0,
+        )
 
 
 class Geometry(NamedTuple):
@@ -47,7 +62,7 @@ class Geometry(NamedTuple):
 
 def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
     """Draws the parameters of an example, a function of the arguments alone."""
-    r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(7)
+    r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(11)
     scale = augment.scale_min + (augment.scale_max - augment.scale_min) * r[1]
     if augment.scales:
         scale = augment.scales[int(r[1] * len(augment.scales))]
@@ -58,7 +73,46 @@ def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
         u=r[3],
         v=r[4],
         blur=r[6] if r[5] < augment.blur_probability else 0.0,
+        brightness=1 + augment.brightness * (2 * r[7] - 1),
+        contrast=1 + augment.contrast * (2 * r[8] - 1),
+        saturation=1 + augment.saturation * (2 * r[9] - 1),
+        hue=augment.hue * (2 * r[10] - 1),
     )
+
+
+# From red, green, blue to luma and two colour differences (YIQ); luma is also the grey
+# that saturation blends with.
+_YIQ = np.array(
+    [
+        [0.299, 0.587, 0.114],
+        [0.595716, -0.274453, -0.321263],
+        [0.211456, -0.522591, 0.311135],
+    ]
+)
+
+
+def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
+    """Returns f64[3, 4] that maps (red, green, blue, 1) to what is drawn of them.
+
+    Brightness, contrast, saturation and hue, in this order, as one affine map: only its
+    result is rounded and cut off at 0 and 255.
+
+    Args:
+        params: Random numbers of the example.
+        mean: f64[3], of the image's channels in 0..255; contrast keeps its luma.
+
+    Source: the factors of torchvision's ColorJitter, with one order instead of a random
+    one, and a hue that turns in the plane of equal luma (YIQ) instead of HSV's hexagon.
+    """
+    grey = np.tile(_YIQ[0], (3, 1))
+    turn = 2 * np.pi * params.hue
+    cos, sin = np.cos(turn), np.sin(turn)
+    hue = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    linear = params.brightness * params.contrast * np.eye(3)
+    offset = params.brightness * (1 - params.contrast) * (_YIQ[0] @ mean) * np.ones(3)
+    after = np.linalg.inv(_YIQ) @ hue @ _YIQ
+    after = after @ (params.saturation * np.eye(3) + (1 - params.saturation) * grey)
+    return np.column_stack([after @ linear, after @ offset])
 
 
 def input_size(height: int, width: int, input_scale: float) -> tuple[int, int]:

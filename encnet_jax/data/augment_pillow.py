@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from encnet_jax.data.augment import AugmentParams, geometry
+from encnet_jax.data.augment import AugmentParams, colour_matrix, geometry
 from encnet_jax.labels import IGNORE_LABEL
 
 
@@ -13,6 +13,15 @@ def blur(image: np.ndarray, radius: float) -> np.ndarray:
     """Returns uint8[H, W, 3] smoothed by a Gaussian of radius pixels (its sigma)."""
     picture = Image.fromarray(image)
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(float(radius))))
+
+
+def change_colours(image: np.ndarray, params: AugmentParams) -> np.ndarray:
+    """Returns u8[H, W, 3] with the brightness, contrast and so on of `params`."""
+    if not params.changes_colours:
+        return image
+    matrix = colour_matrix(params, image.mean(axis=(0, 1)))
+    picture = Image.fromarray(image).convert("RGB", tuple(matrix.ravel()))
+    return np.asarray(picture)
 
 
 def augment_example(
@@ -34,7 +43,8 @@ def augment_example(
     """
     height, width = label.shape
     plan = geometry(params, height, width, data)
-    picture = Image.fromarray(image)
+    # Before the crop, so that padding stays black.
+    picture = Image.fromarray(change_colours(image, params))
     if plan.resized != (height, width):
         picture = picture.resize(plan.resized[::-1], Image.Resampling.BILINEAR)
     size, affine = (data.crop_size, data.crop_size), Image.Transform.AFFINE

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from encnet_jax.data.augment import AugmentParams, geometry
-from encnet_jax.data.augment_pillow import blur
+from encnet_jax.data.augment import COLOUR_FIELDS, AugmentParams, geometry
+from encnet_jax.data.augment_pillow import blur, change_colours
 from encnet_jax.data.tensorflow_import import tensorflow
 from encnet_jax.labels import IGNORE_LABEL
 
@@ -58,7 +58,7 @@ def augment_example(image, label, params, data: Any):
     Args:
         image: uint8[H, W, 3].
         label: uint8[H, W, 1], train ids.
-        params: f64[6], AugmentParams.
+        params: f64[n], AugmentParams.
         data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
 
     Returns:
@@ -80,7 +80,15 @@ def augment_example(image, label, params, data: Any):
     image_transform, label_transform, resized, corner = tf.numpy_function(
         plan, [params, shape[0], shape[1]], [tf.float32, tf.float32, tf.int32, tf.int32]
     )
-    params = tf.ensure_shape(params, [6])
+    params = tf.ensure_shape(params, [len(AugmentParams._fields)])
+    if any(augment[name] for name in COLOUR_FIELDS):
+        # By Pillow, as the blur below, and before the crop: padding stays black.
+        image = tf.numpy_function(
+            lambda image, params: change_colours(image, AugmentParams(*params)),
+            [image, params],
+            tf.uint8,
+        )
+        image = tf.ensure_shape(image, [None, None, 3])
     resized, corner = tf.ensure_shape(resized, [2]), tf.ensure_shape(corner, [2])
     label = _project(
         label,

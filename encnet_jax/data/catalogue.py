@@ -145,6 +145,23 @@ def _discs() -> DatasetInfo:
     )
 
 
+def _imagenet2012() -> DatasetInfo:
+    """ImageNet's 1000 classes as TFDS numbers them, by WordNet id."""
+    return DatasetInfo(
+        name="imagenet2012",
+        class_names=tuple(f"{i:04d}" for i in range(1000)),
+        colours=voc_colours(1001)[1:],
+        id_map=np.full(256, UNKNOWN_ID, np.uint8),  # There are no masks.
+        splits=("train", "validation"),
+        source="https://www.image-net.org",
+        preparation="get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar into "
+        "DIR/downloads/manual, then run tfds build imagenet2012 --data_dir DIR "
+        "--file_format array_record",
+        task="classification",
+        full_counts={"train": 1_281_167, "validation": 50_000},
+    )
+
+
 _MAKERS = {
     "ade20k": _ade20k,
     "camvid": _camvid,
@@ -152,6 +169,7 @@ _MAKERS = {
     "cityscapes": _cityscapes,
     "coco_voc": pascal.coco_voc,
     "discs": _discs,
+    "imagenet2012": _imagenet2012,
     "pascal_context": pascal.pascal_context,
     "pascal_context60": pascal.pascal_context60,
     "pascal_voc": pascal.pascal_voc,
@@ -167,7 +185,7 @@ def named_info(name: str) -> DatasetInfo:
         UserError: there is none of this name.
     """
     if name not in _MAKERS:
-        known = ", ".join(sorted([*_MAKERS, "folder"]))
+        known = ", ".join(sorted([*_MAKERS, "folder", "image_folder"]))
         raise UserError(f"no data set is called {name!r}; wanted one of: {known}")
     return _MAKERS[name]()
 
@@ -178,6 +196,10 @@ def dataset_info(data: Any) -> DatasetInfo:
     Raises:
         UserError: the name is unknown, or the `folder` fields do not describe one.
     """
+    if data.name == "image_folder":
+        from encnet_jax.data import image_folder
+
+        return image_folder.info(data)
     return _folder(data) if data.name == "folder" else named_info(data.name)
 
 

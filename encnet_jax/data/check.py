@@ -6,69 +6,18 @@ Exit status 0 where all is well, 1 where an example has a problem, 2 for a mista
 the command.
 """
 
-import collections
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from tqdm import tqdm
 
 from encnet_jax import cli
 from encnet_jax.data import dataset_info, open_dataset, teachable
 from encnet_jax.data.catalogue import DatasetInfo
+from encnet_jax.data.class_weights import RULES, class_weights
 from encnet_jax.data.dataset import Source
 from encnet_jax.data.decode import image_rules
-from encnet_jax.data.prefetch import map_ahead
 from encnet_jax.data.sources import FolderSource
-from encnet_jax.errors import UserError
+from encnet_jax.data.survey import SplitReport, check_split
 from encnet_jax.labels import IGNORE_LABEL
-
-_EXAMPLES_AHEAD = 16
-
-
-@dataclasses.dataclass
-class SplitReport:
-    """What a split holds.
-
-    Attributes:
-        pairs: Number of images, with or without a readable mask.
-        sizes: (width, height) -> number of images.
-        pixels: int64[256], pixels of each train id.
-        images: int64[256], images in which each train id occurs.
-        turned: Images that their EXIF orientation mirrors or turns.
-        problems: One line for each bad example, naming the file.
-    """
-
-    pairs: int
-    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
-    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, int))
-    turned: int = 0
-    problems: list[str] = dataclasses.field(default_factory=list)
-
-
-def check_split(source: Source, split: str) -> SplitReport:
-    """Decodes every example of a split."""
-
-    def read(index: int):
-        try:
-            return source.example(split, index)
-        except UserError as error:
-            return error
-
-    report = SplitReport(source.sizes()[split])
-    examples = map_ahead(read, range(report.pairs), ahead=_EXAMPLES_AHEAD)
-    for example in tqdm(examples, split, report.pairs, leave=False, disable=None):
-        if isinstance(example, UserError):
-            report.problems.append(str(example))
-            continue
-        counts = np.bincount(example.label.ravel(), minlength=256)
-        report.sizes[example.image.shape[1::-1]] += 1
-        report.pixels += counts
-        report.images += counts > 0
-        report.turned += example.orientation != 1
-    return report
 
 
 def open_source(data: Any) -> Source:
@@ -125,6 +74,18 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
     return lines
 
 
+def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
+    """Returns the weights that loss.class_weighting would give, a rule a line."""
+    if info.task != "segmentation":
+        return []
+    classes = slice(info.num_classes)
+    counts = report.pixels[classes], report.pixels_beside[classes]
+    return [
+        f"  loss.class_weighting={rule} gives {class_weights(rule, *counts)}"
+        for rule in RULES
+    ]
+
+
 def main(argv: Sequence[str]) -> int:
     """Checks the data set of a configuration; returns the exit status."""
     line = cli.CommandLine(argv, __doc__)
@@ -133,8 +94,10 @@ def main(argv: Sequence[str]) -> int:
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):
-        report = check_split(source, split)
+        report = check_split(source, split, num_classes=info.num_classes)
         notes = judge(info, split, report)
+        if split == flags.config.data.train_split and report.sizes:
+            notes += weights_by_rule(info, report)
         print("\n".join([describe(info, split, report), *notes]))
         found_problems |= bool(report.problems)
     data = flags.config.data

@@ -11,6 +11,7 @@ from encnet_jax.data.augment_pillow import augment_example
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.order import BatchOrder
 from encnet_jax.data.prefetch import map_ahead
+from encnet_jax.data.records import Example
 from encnet_jax.data.unreadable import Unreadable
 
 _EXAMPLES_AHEAD = 32
@@ -27,8 +28,7 @@ class PillowDataset(Dataset):
         def augmented(place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
             epoch, index = place
             example = unreadable.read(index, partial(self.source.example, split))
-            params = draw(self.data.augment, seed=order.seed, epoch=epoch, index=index)
-            return augment_example(example.image, example.label, params, self.data)
+            return self._augmented(example, seed=order.seed, epoch=epoch, index=index)
 
         def places() -> Iterator[tuple[int, int]]:
             for step in itertools.count(start_step):
@@ -40,3 +40,13 @@ class PillowDataset(Dataset):
         while True:
             images, labels = zip(*itertools.islice(examples, share), strict=True)
             yield {"image": np.stack(images), "label": np.stack(labels)}
+
+    def _augmented(self, example: Example, **drawn_by: int) -> tuple:
+        """Returns what a batch holds of an example: image and label.
+
+        Args:
+            example: as the source gives it.
+            drawn_by: seed, epoch and index.
+        """
+        params = draw(self.data.augment, **drawn_by)
+        return augment_example(example.image, example.label, params, self.data)

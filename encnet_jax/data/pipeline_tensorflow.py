@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from encnet_jax.data import records
-from encnet_jax.data.augment import draw
+from encnet_jax.data.augment import AugmentParams, draw
 from encnet_jax.data.augment_tensorflow import augment_example
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.data.decode import image_rules
@@ -61,10 +61,11 @@ class TensorFlowDataset(Dataset):
         options = tf.data.Options()
         options.threading.max_intra_op_parallelism = 1  # Images are the parallel unit.
         encoded = tf.TensorSpec((), tf.string)
+        params_spec = tf.TensorSpec((len(AugmentParams._fields),), tf.float64)
         return (
             tf.data.Dataset.from_generator(
                 partial(read.generate, step),
-                output_signature=(encoded, encoded, tf.TensorSpec((6,), tf.float64)),
+                output_signature=(encoded, encoded, params_spec),
             )
             .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(read.order.share, drop_remainder=True)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from encnet_jax.models import heads, piecewise_crf
+from encnet_jax.models.classifier import Classifier
 from encnet_jax.models.norm import GroupedAxis
 from encnet_jax.models.resnet import BACKBONES, ResNet
 from encnet_jax.models.segmenter import Segmenter
@@ -49,24 +50,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
     Source: Figures 2 and 3 of the paper.
     """
     m = model_config
-    backbone = partial(
-        ResNet,
-        BACKBONES[m.backbone],
-        stem=m.stem,
-        stem_width=m.stem_width,
-        output_stride=m.output_stride,
-        dilation=m.dilation,
-        avg_down=m.avg_down,
-        stride_first=m.stride_first,
-        padded_pool=m.padded_pool,
-        remat=m.remat,
-    )
-    shared = {
-        "axis_name": axis_name and GroupedAxis(axis_name, m.norm_group),
-        "norm_epsilon": m.norm_epsilon,
-        "frozen_norm": m.frozen_norm,
-        "dtype": jnp.dtype(m.dtype),
-    }
+    backbone, shared = _backbone(m), _shared(m, axis_name)
     if m.name == "piecewise_crf":
         return _piecewise_crf(m, num_classes, backbone, shared)
     return Segmenter(
@@ -95,6 +79,38 @@ def _piecewise_crf(m, num_classes: int, backbone: Callable, shared: dict) -> nn.
         num_updates=m.crf.num_updates,
         max_score_mib=m.crf.max_score_mib,
         **shared,
+    )
+
+
+def build_classifier(
+    model_config, num_classes: int, axis_name: str | None = None
+) -> nn.Module:
+    """Builds a backbone with a linear classifier; see build and Classifier."""
+    shared = _shared(model_config, axis_name)
+    return Classifier(_backbone(model_config), num_classes, **shared)
+
+
+def _shared(m, axis_name: str | None) -> dict:
+    return {
+        "axis_name": axis_name and GroupedAxis(axis_name, m.norm_group),
+        "norm_epsilon": m.norm_epsilon,
+        "frozen_norm": m.frozen_norm,
+        "dtype": jnp.dtype(m.dtype),
+    }
+
+
+def _backbone(m) -> Callable[..., nn.Module]:
+    return partial(
+        ResNet,
+        BACKBONES[m.backbone],
+        stem=m.stem,
+        stem_width=m.stem_width,
+        output_stride=m.output_stride,
+        dilation=m.dilation,
+        avg_down=m.avg_down,
+        stride_first=m.stride_first,
+        padded_pool=m.padded_pool,
+        remat=m.remat,
     )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.models.inside import Inside
-from encnet_jax.models.layers import make_layers
+from encnet_jax.models.layers import Layers, make_layers
 from encnet_jax.models.norm import GroupedAxis
 
 
@@ -23,6 +23,8 @@ class Segmenter(nn.Module):
         axis_name: pmap axis of the batch norms; None for one device.
         norm_epsilon, frozen_norm: see make_layers.
         dtype: compute type.
+        freeze_backbone: its batch norms use their running statistics in training too,
+            and no gradient reaches it.
     """
 
     backbone: Callable[..., nn.Module]
@@ -32,6 +34,7 @@ class Segmenter(nn.Module):
     norm_epsilon: float = 1e-5
     frozen_norm: bool = False
     dtype: Any = jnp.float32
+    freeze_backbone: bool = False
 
     @nn.compact
     def __call__(
@@ -50,16 +53,8 @@ class Segmenter(nn.Module):
             logits_stride and, where present, 'se_logits' f32[B, C]; the auxiliary
             head's outputs with `aux_` before their names.
         """
-        layers = make_layers(
-            train,
-            self.axis_name,
-            self.dtype,
-            inside,
-            norm_epsilon=self.norm_epsilon,
-            frozen_norm=self.frozen_norm,
-        )
-        backbone = self.backbone(layers=layers, name="backbone")
-        stages = backbone(images.astype(self.dtype))
+        layers = network_layers(self, train, inside)
+        stages = run_backbone(self, images, train, inside)
         outputs = self.head(layers=layers, name="head")(stages)
         # Evaluation has no use for the auxiliary outputs, and XLA drops what is not
         # used.
@@ -67,3 +62,31 @@ class Segmenter(nn.Module):
             auxiliary = self.aux_head(layers=layers, name="aux_head")(stages)
             outputs |= {f"aux_{name}": x for name, x in auxiliary.items()}
         return outputs
+
+
+def network_layers(network, train: bool, inside: Inside | None = None) -> Layers:
+    """Returns make_layers with the fields of a network: axis_name, dtype, norms'."""
+    return make_layers(
+        train,
+        network.axis_name,
+        network.dtype,
+        inside,
+        norm_epsilon=network.norm_epsilon,
+        frozen_norm=network.frozen_norm,
+    )
+
+
+def run_backbone(
+    network, images: jax.Array, train: bool, inside: Inside | None = None
+) -> dict[str, jax.Array]:
+    """Returns the stages of a network's backbone, made inside its compact method.
+
+    Args:
+        network: has the fields of Segmenter but for its heads.
+        images, train, inside: see Segmenter.
+    """
+    frozen = network.freeze_backbone
+    layers = network_layers(network, train and not frozen, inside)
+    backbone = network.backbone(layers=layers, name="backbone")
+    stages = backbone(images.astype(network.dtype))
+    return jax.lax.stop_gradient(stages) if frozen else stages

@@ -1,7 +1,7 @@
 """Segmentation: a class for every pixel."""
 
 from encnet_jax import models
-from encnet_jax.losses import piecewise_loss, segmentation_loss
+from encnet_jax.losses import PixelOptions, piecewise_loss, segmentation_loss
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import Evaluator
@@ -10,7 +10,8 @@ from encnet_jax.tasks.task import Measures, Task
 
 
 def _build_model(config, num_classes, axis_name):
-    return models.build(config.model, num_classes, axis_name)
+    model = models.build(config.model, num_classes, axis_name)
+    return model.clone(freeze_backbone=True) if config.train.freeze else model
 
 
 def _describe_model(config) -> str:
@@ -37,8 +38,15 @@ def _loss(outputs, batch, config, axis_name):
         align_corners=config.model.align_corners,
         row_blocks=config.loss.row_blocks,
         thin_labels=config.loss.labels == "thinned",
+        options=pixel_options(config.loss),
         axis_name=axis_name,
     )
+
+
+def pixel_options(loss) -> PixelOptions:
+    """Returns what the `loss` fields of a resolved configuration ask for."""
+    fields = {name: loss[name] for name in PixelOptions._fields}
+    return PixelOptions(**fields | {"class_weights": tuple(loss.class_weights)})
 
 
 def _measure(matrix, config) -> Measures:

@@ -83,11 +83,16 @@ def export_weights(argv: Sequence[str]) -> None:
             raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
         step = int(step)
     variables, config = read.restore_variables(values.workdir, step)
-    default = "mmseg" if config.architecture == "mmseg" else "authors"
-    if config.task == "classification":
-        default = "authors_cifar"
-    family = families.find(values.family or default)
+    family = families.find(values.family or _default_family(config))
+    is_backbone = config.model.name == "backbone"
+    if is_backbone and family.parts != ("backbone",):
+        raise UserError(
+            f"{values.workdir} holds a backbone with a linear classifier, not"
+            f" {family.title}: leave --family out"
+        )
     state_dict = state_dicts.to_state_dict(variables, config.model, family)
+    if is_backbone:
+        state_dict |= state_dicts.linear_classifier(variables["params"]["classifier"])
     recognised = families.recognise(state_dict)
     if recognised != family:
         raise UserError(
@@ -96,6 +101,17 @@ def export_weights(argv: Sequence[str]) -> None:
         )
     files.write_state_dict(values.output, state_dict)
     print(f"wrote {values.output}: weights of {family.title}, {len(state_dict)} arrays")
+
+
+def _default_family(config) -> str:
+    """Returns the family that names a model's modules in full."""
+    if config.task == "segmentation":
+        return "mmseg" if config.architecture == "mmseg" else "authors"
+    if config.model.name != "backbone":
+        return "authors_cifar"
+    if config.model.stem == "conv7":
+        return "torchvision"
+    return "resnet_d" if config.model.avg_down else "deep_stem"
 
 
 if __name__ == "__main__":

@@ -83,6 +83,15 @@ def to_state_dict(
     return found | {name: np.zeros((), np.int64) for name in counters(entries)}
 
 
+def linear_classifier(params: Mapping) -> dict[str, np.ndarray]:
+    """Returns PyTorch's `fc` of a backbone's classifier, {'kernel' [C_in, C], 'bias'}.
+
+    The name is that of every family of backbones.
+    """
+    kernel, bias = np.asarray(params["kernel"]), np.asarray(params["bias"])
+    return {"fc.weight": np.ascontiguousarray(kernel.T), "fc.bias": bias}
+
+
 def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dict]:
     """Puts the entries of a state dict where they belong, as f32.
 

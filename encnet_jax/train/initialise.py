@@ -11,8 +11,9 @@ from encnet_jax.errors import UserError
 def initialise(variables: dict, config) -> tuple[dict, list[str]]:
     """Replaces fresh variables by those that config.init_from holds.
 
-    A run's folder must hold every array of the model in its shape, and no other one; a
-    weight file the whole backbone, and heads that fit if it has any. What may differ,
+    A run's folder must hold every array of the model in its shape, and no other one. Of
+    a classifier's run a segmentation network takes the backbone alone. A weight file
+    holds the whole backbone, and heads that fit if it has any. What may differ,
     config.init_skip names.
 
     Args:
@@ -28,13 +29,58 @@ def initialise(variables: dict, config) -> tuple[dict, list[str]]:
     source = config.init_from
     may_skip = tuple(filter(None, map(str.strip, config.init_skip.split(","))))
     if manager_lib.folder_of(source).exists():
-        saved, _ = read.restore_variables(source)
+        saved, saved_config = read.restore_variables(source)
+        if config.task == "segmentation" and saved_config.task == "classification":
+            return take_backbone(variables, saved, source, config, saved_config)
         return take_matching(variables, saved, source, may_skip)
     from encnet_jax import torch_weights
 
     return torch_weights.initialise(
         variables, source, config.model, may_differ=may_skip
     )
+
+
+def take_backbone(
+    variables: dict, saved: dict, source: str, config, saved_config
+) -> tuple[dict, list[str]]:
+    """Replaces the backbone, statistics included, by that of a classifier's run.
+
+    Args:
+        variables, saved: {'params', 'batch_stats'}.
+        source: where `saved` comes from.
+        config, saved_config: of this run and of that.
+
+    Returns:
+        (variables, a line for each part).
+
+    Raises:
+        UserError: the run has no backbone, or another one.
+    """
+    if "backbone" not in saved["params"]:
+        raise UserError(
+            f"{source} holds a {saved_config.model.name} for 32x32 pixels, which has no"
+            " backbone: name a run of configs/imagenet.py"
+        )
+    parts = {kind: {"backbone": saved[kind]["backbone"]} for kind in saved}
+    fresh = {kind: {"backbone": variables[kind]["backbone"]} for kind in variables}
+    taken, _ = take_matching(fresh, parts, source, ())
+    counts = [len(traverse_util.flatten_dict(taken[kind])) for kind in taken]
+    strides = saved_config.model.output_stride, config.model.output_stride
+    lines = [
+        f"backbone: took all {sum(counts)} arrays from {source}, statistics included",
+        "backbone: output stride {} there, {} here".format(*strides),
+    ]
+    lines += [
+        f"{part}: left out, {source} classifies whole images by it"
+        for part in saved["params"]
+        if part != "backbone"
+    ]
+    lines += [
+        f"{part}: left at random, {source} has none"
+        for part in variables["params"]
+        if part != "backbone"
+    ]
+    return {kind: variables[kind] | taken[kind] for kind in variables}, lines
 
 
 def take_matching(

@@ -15,6 +15,7 @@ from encnet_jax.pods.signals import StopRequest
 from encnet_jax.train import initialise
 from encnet_jax.train.account import TimeAccount, timed_input
 from encnet_jax.train.assemble import Assembled, assemble
+from encnet_jax.train.class_weighting import with_class_weights
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.saver import Saver
 from encnet_jax.train.scalars import Scalars
@@ -57,8 +58,12 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
         StopRequest() as stop,
         Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
     ):
-        if checkpointer.latest_step() is not None:
+        resuming = checkpointer.latest_step() is not None
+        saved = None
+        if resuming:
             saved = config_lib.completed(checkpointer.saved_config())
+        config = with_class_weights(config, dataset, saved)
+        if saved is not None:
             workdir_lib.check_same_config(workdir, saved, config)
         workdir_lib.save_config(workdir, config)
         if jax.process_index() == 0:

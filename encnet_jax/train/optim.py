@@ -3,6 +3,9 @@
 import jax
 import optax
 
+from encnet_jax.errors import UserError
+from encnet_jax.train import paths
+
 
 def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule:
     """Returns the backbone's learning rate as a function of the step.
@@ -14,7 +17,9 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
 
     Source: section 3.1 of the paper: base_lr * (1 - step / total_steps) ** 0.9.
     """
-    base = optim.base_lr * (batch_size / 16 if optim.scale_lr_by_batch else 1.0)
+    base = optim.base_lr
+    if optim.scale_lr_by_batch:
+        base *= batch_size / optim.lr_batch_size
     if optim.schedule == "cosine":
         schedule = _cosine(base, total_steps, optim.cosine_ahead * total_steps)
     elif optim.schedule == "halving":
@@ -45,7 +50,12 @@ def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
 
 
 def optimizer(optim, params, *, total_steps: int, batch_size: int):
-    """Returns SGD with momentum and coupled weight decay, as PyTorch's.
+    """Returns the optimiser of a configuration.
+
+    Gradients are clipped, first each element, then their norm over all trained
+    parameters. 'sgd' has momentum and coupled weight decay, as PyTorch's; 'adamw'
+    decouples it. Factors on the learning rate multiply. Frozen parameters keep no
+    optimiser state and do not count in the norm.
 
     Args:
         optim: `config.optim`.
@@ -54,22 +64,88 @@ def optimizer(optim, params, *, total_steps: int, batch_size: int):
 
     Returns:
         An optax.GradientTransformation.
+
+    Raises:
+        UserError: a pattern of optim.frozen or optim.lr_multipliers matches nothing,
+            or nothing is left to train.
     """
     schedule = learning_rate(optim, total_steps=total_steps, batch_size=batch_size)
-    decayed = jax.tree_util.tree_map_with_path(
-        lambda path, _: is_decayed(path, optim), params
-    )
-    # A network without a backbone has one learning rate.
-    in_head = jax.tree_util.tree_map_with_path(
-        lambda path, _: "backbone" in params and is_head(path), params
-    )
-    clip = [optax.clip(optim.clip_element)] if optim.clip_element else []
-    return optax.chain(
-        *clip,
-        optax.add_decayed_weights(optim.weight_decay, mask=decayed),
-        optax.trace(decay=optim.momentum),
-        optax.masked(optax.scale(optim.head_lr_multiplier), in_head),
+    clips = [optax.clip(optim.clip_element)] if optim.clip_element else []
+    if optim.clip_norm:
+        clips.append(optax.clip_by_global_norm(optim.clip_norm))
+    tx = optax.chain(
+        *clips,
+        *_directions(optim),
+        optax.masked(optax.scale(optim.head_lr_multiplier), _in_head(params)),
+        *_multipliers(optim, params),
         optax.scale_by_learning_rate(schedule),
+    )
+    if not optim.frozen:
+        return tx
+    masks = [paths.matching(params, p, "optim.frozen") for p in optim.frozen]
+    labels = jax.tree.map(lambda *m: "frozen" if any(m) else "trained", *masks)
+    if "trained" not in jax.tree.leaves(labels):
+        raise UserError(
+            f"optim.frozen is {tuple(optim.frozen)}: nothing is left to train"
+        )
+    return optax.multi_transform({"trained": tx, "frozen": optax.set_to_zero()}, labels)
+
+
+def _directions(optim) -> list[optax.GradientTransformation]:
+    """Returns what turns gradients into updates before learning rates."""
+
+    def decayed(params):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: is_decayed(path, optim), params
+        )
+
+    # A function of the parameters it is given: frozen ones are not among them.
+    decay = optax.add_decayed_weights(optim.weight_decay, mask=decayed)
+    if optim.name == "adamw":
+        return [optax.scale_by_adam(b1=optim.momentum, b2=optim.adam_beta2), decay]
+    return [decay, optax.trace(decay=optim.momentum)]
+
+
+def _in_head(params):
+    """Returns what marks arrays outside the backbone, of whatever is trained."""
+    # A network without a backbone has one learning rate.
+    there = "backbone" in params
+    return lambda tree: jax.tree_util.tree_map_with_path(
+        lambda path, _: there and is_head(path), tree
+    )
+
+
+def _multipliers(optim, params) -> list[optax.GradientTransformation]:
+    """Returns the factors of optim.lr_multipliers, one transformation each."""
+    found = []
+    for entry in optim.lr_multipliers:
+        pattern, factor = split_multiplier(entry)
+        paths.matching(params, pattern, "optim.lr_multipliers")
+
+        def mask(tree, pattern=pattern):
+            return jax.tree_util.tree_map_with_path(
+                lambda path, _: paths.matches(path, pattern), tree
+            )
+
+        found.append(optax.masked(optax.scale(factor), mask))
+    return found
+
+
+def split_multiplier(entry: str) -> tuple[str, float]:
+    """Returns the pattern and the factor of 'backbone/stem=0.1'.
+
+    Raises:
+        UserError: it has another form, or the factor is negative.
+    """
+    pattern, _, factor = str(entry).rpartition("=")
+    try:
+        if pattern and float(factor) >= 0:
+            return pattern, float(factor)
+    except ValueError:
+        pass
+    raise UserError(
+        f"optim.lr_multipliers has {entry!r}; wanted PATTERN=FACTOR with a factor of at"
+        " least 0, such as 'backbone/stem=0.1'"
     )
 
 

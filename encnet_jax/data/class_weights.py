@@ -1,0 +1,39 @@
+"""Weights of classes in the loss, from how often their pixels occur."""
+
+import numpy as np
+
+RULES = ("median_frequency", "inverse_sqrt")
+
+
+def class_weights(
+    rule: str, pixels: np.ndarray, pixels_beside: np.ndarray
+) -> tuple[float, ...]:
+    """Returns one weight for each class; 0 for one that never occurs.
+
+    'median_frequency': the median over classes of f_c, divided by f_c, where f_c is the
+    share of the class among the labelled pixels of the images in which it occurs.
+    'inverse_sqrt': 1 / sqrt(share of the class among all labelled pixels), scaled to a
+    mean of 1 over the classes that occur.
+
+    Args:
+        rule: one of RULES.
+        pixels: i64[C], pixels of each class.
+        pixels_beside: i64[C], labelled pixels of the images in which it occurs.
+
+    Raises:
+        ValueError: no such rule.
+
+    Source: Eigen and Fergus, ICCV 2015, section 6.2, for the first.
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule is {rule!r}, wanted one of: {', '.join(RULES)}")
+    occurs = pixels > 0
+    weights = np.zeros(len(pixels))
+    if rule == "median_frequency":
+        frequency = pixels[occurs] / pixels_beside[occurs]
+        weights[occurs] = np.median(frequency) / frequency if occurs.any() else 0.0
+    else:
+        rarity = 1 / np.sqrt(pixels[occurs] / max(pixels.sum(), 1))
+        weights[occurs] = rarity / rarity.mean() if occurs.any() else 0.0
+    # Six digits: what is printed can be typed.
+    return tuple(float(f"{weight:.6g}") for weight in weights)

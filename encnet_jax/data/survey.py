@@ -1,0 +1,80 @@
+"""Counting what a split holds: sizes, pixels and images of each class, problems."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from encnet_jax.data.dataset import Source
+from encnet_jax.data.prefetch import map_ahead
+from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
+
+_EXAMPLES_AHEAD = 16
+
+
+@dataclasses.dataclass
+class SplitReport:
+    """What a split holds.
+
+    Attributes:
+        pairs: Number of images, with or without a readable mask.
+        length: Of the counts, 256 or the number of classes.
+        sizes: (width, height) -> number of images.
+        pixels: i64[length], pixels of each train id.
+        images: i64[length], images in which each train id occurs.
+        pixels_beside: i64[length], labelled pixels of the images in which it occurs.
+        turned: Images that their EXIF orientation mirrors or turns.
+        problems: One line for each bad example, naming the file.
+    """
+
+    pairs: int
+    length: int = 256
+    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        self.pixels = np.zeros(self.length, int)
+        self.images = np.zeros(self.length, int)
+        self.pixels_beside = np.zeros(self.length, int)
+        self.turned = 0
+
+
+def check_split(
+    source: Source,
+    split: str,
+    share: Sequence[int] | None = None,
+    num_classes: int = 0,
+) -> SplitReport:
+    """Decodes every example of a split.
+
+    Args:
+        source: of the data set.
+        split: that it has.
+        share: the examples to read; None for all.
+        num_classes: where there may be more than 256.
+    """
+
+    def read(index: int):
+        try:
+            return source.example(split, index)
+        except UserError as error:
+            return error
+
+    share = range(source.sizes()[split]) if share is None else share
+    length = max(256, num_classes)
+    report = SplitReport(len(share), length)
+    examples = map_ahead(read, share, ahead=_EXAMPLES_AHEAD)
+    for example in tqdm(examples, split, report.pairs, leave=False, disable=None):
+        if isinstance(example, UserError):
+            report.problems.append(str(example))
+            continue
+        counts = np.bincount(example.label.ravel(), minlength=length)
+        report.sizes[example.image.shape[1::-1]] += 1
+        report.pixels += counts
+        report.images += counts > 0
+        report.turned += example.orientation != 1
+        report.pixels_beside += (counts > 0) * counts[:IGNORE_LABEL].sum()
+    return report

@@ -1,0 +1,158 @@
+"""Cross-entropy of every pixel: plain, weighted by class, focal, or smoothed."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses.row_blocks import over_pixels
+
+_TINY = 1e-12  # Keeps powers of 1 - p finite where p rounds to 1.
+
+
+class _Form(NamedTuple):
+    """What upsampled_cross_entropy is asked for, hashable."""
+
+    align_corners: bool
+    row_blocks: int
+    class_weights: tuple[float, ...]
+    focal_gamma: float
+    label_smoothing: float
+
+
+def upsampled_cross_entropy(
+    logits: jax.Array,
+    labels: jax.Array,
+    align_corners: bool = True,
+    row_blocks: int = 16,
+    *,
+    class_weights: tuple[float, ...] = (),
+    focal_gamma: float = 0.0,
+    label_smoothing: float = 0.0,
+) -> jax.Array:
+    """Upsamples logits to the labels' size and sums their cross-entropy.
+
+    Only 1 / row_blocks of the full-resolution logits exist at a time, in both
+    directions: the gradient is built while the value is, and at the logits' own
+    resolution. Where the sizes are equal nothing is upsampled, and nothing of the
+    logits' size is made but their gradient.
+
+    With p the softmax, y the label, w the class weights and e the smoothing, a pixel
+    adds -w_y (1 - p_y)**gamma log p_y, or where labels are smoothed
+    -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
+
+    Args:
+        logits: f32[B, h, w, C].
+        labels: uint8[B, H, W], ids 0..C-1; IGNORE_LABEL counts nothing.
+        align_corners: corner convention of the bilinear upsampling.
+        row_blocks: number of blocks; need not divide H.
+        class_weights: C factors, or () for 1 each.
+        focal_gamma: at least 0; larger spares pixels that are right already.
+        label_smoothing: in [0, 1), the share of the target spread over all classes.
+
+    Returns:
+        f32[], nats summed over pixels.
+
+    Raises:
+        ValueError: there are not C class weights, or both focal_gamma and
+            label_smoothing are given, for which there is no formula.
+
+    Source: section 3.1 of the paper (predictions are upsampled 8 times for the loss);
+    Lin et al., ICCV 2017, equation 4 (focal), with a softmax for their sigmoid;
+    PyTorch's cross_entropy for weights and smoothing.
+    """
+    if class_weights and len(class_weights) != logits.shape[-1]:
+        raise ValueError(
+            f"{len(class_weights)} class weights, and logits of {logits.shape[-1]}"
+        )
+    if focal_gamma and label_smoothing:
+        raise ValueError("focal_gamma and label_smoothing exclude each other")
+    form = _Form(
+        align_corners, row_blocks, tuple(class_weights), focal_gamma, label_smoothing
+    )
+    return _cross_entropy(logits, labels, form)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _cross_entropy(logits, labels, form):
+    return _value_and_gradient(logits, labels, form, False)[0]
+
+
+def _cross_entropy_forward(logits, labels, form):
+    return _value_and_gradient(logits, labels, form, True)
+
+
+def _cross_entropy_backward(form, gradient, cotangent):
+    return cotangent * gradient, None
+
+
+_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+def _value_and_gradient(logits, labels, form, with_gradient):
+    """Returns (sum of cross-entropy f32[], its gradient like logits or f32[])."""
+    plain = not (form.class_weights or form.focal_gamma or form.label_smoothing)
+    total, gradient, _ = over_pixels(
+        _plain if plain else partial(_shaped, form=form),
+        logits,
+        labels,
+        align_corners=form.align_corners,
+        row_blocks=form.row_blocks,
+        with_gradient=with_gradient,
+    )
+    return total, gradient
+
+
+def pixel_nats(x: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns (log_z, nats, is_label, valid) of pixels, all [B, R, W, 1 or C].
+
+    Args:
+        x: f32[B, R, W, C], logits.
+        labels: uint8[B, R, W].
+
+    Returns:
+        log_z: f32, log of the sum of exponentials. nats: f32, -log p of the label.
+        is_label: bool[..., C]. valid: bool, whether the pixel is labelled.
+    """
+    log_z = jax.nn.logsumexp(x, axis=-1, keepdims=True)
+    valid = (labels != IGNORE_LABEL)[..., None]
+    # A comparison instead of a gather: XLA fuses it into the reduction.
+    is_label = labels[..., None] == jnp.arange(x.shape[-1], dtype=jnp.uint8)
+    of_label = jnp.where(is_label, x, 0.0).sum(-1, keepdims=True)
+    return log_z, log_z - of_label, is_label, valid
+
+
+def _plain(x, labels):
+    """See over_pixels."""
+    log_z, nats, is_label, valid = pixel_nats(x, labels)
+    total = jnp.sum(jnp.where(valid, nats, 0.0))
+    return total, jnp.where(valid, jnp.exp(x - log_z) - is_label, 0.0), None
+
+
+def _shaped(x, labels, form):
+    """See over_pixels and upsampled_cross_entropy."""
+    log_z, nats, is_label, valid = pixel_nats(x, labels)
+    # `pull` is the value's derivative with respect to `nats`.
+    value, pull = nats, jnp.ones_like(nats)
+    if form.focal_gamma:
+        wrong = jnp.maximum(-jnp.expm1(-nats), _TINY)  # 1 - p_y.
+        factor = wrong**form.focal_gamma
+        value = factor * nats
+        pull = factor * (1 + form.focal_gamma * nats * jnp.exp(-nats) / wrong)
+    weights = jnp.ones(x.shape[-1], jnp.float32)
+    if form.class_weights:
+        weights = jnp.asarray(form.class_weights, jnp.float32)
+        of_label = jnp.where(is_label, weights, 0.0).sum(-1, keepdims=True)
+        value, pull = of_label * value, of_label * pull
+    target = jnp.where(is_label, pull, 0.0)
+    if form.label_smoothing:
+        spread = form.label_smoothing / x.shape[-1] * weights
+        hard = (1 - form.label_smoothing) * pull
+        # One sum over classes: on CPUs each makes an array of the block's size.
+        target = jnp.where(is_label, hard + spread, spread)
+        pull = hard + jnp.sum(spread)
+        value = pull * log_z - jnp.sum(target * x, axis=-1, keepdims=True)
+    d = pull * jnp.exp(x - log_z) - target
+    return jnp.sum(jnp.where(valid, value, 0.0)), jnp.where(valid, d, 0.0), None

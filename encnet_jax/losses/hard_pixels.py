@@ -1,0 +1,82 @@
+"""Online hard example mining: pixels that are right already are left out."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses.cross_entropy import pixel_nats
+from encnet_jax.losses.row_blocks import over_pixels
+
+_VALUE_BITS = 31  # Of a float32 that is not negative; its bits order as it does.
+
+
+def hard_labels(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    threshold: float,
+    min_kept: int,
+    align_corners: bool,
+    row_blocks: int,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Ignores the pixels whose label is more probable than a threshold.
+
+    At least min_kept pixels an image stay, the least probable ones of the global batch
+    (all devices, exact; equal ones stay together), or all where there are fewer. Costs
+    one more pass over the upsampled logits; no gradient goes through it.
+
+    Args:
+        logits: f32[B, h, w, C].
+        labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
+        threshold: in [0, 1], of the label's probability; pixels below it stay.
+        min_kept: pixels for each image of the global batch; 0: the threshold decides.
+        align_corners, row_blocks: see over_pixels.
+        axis_name: pmap axis, or None.
+
+    Returns:
+        uint8[B, H, W]: labels, IGNORE_LABEL where the pixel is left out.
+
+    Source: Shrivastava et al., CVPR 2016; threshold and minimum as mmsegmentation's
+    OHEMPixelSampler, whose minimum holds on each device.
+    """
+    logits = jax.lax.stop_gradient(logits)
+    _, _, nats = over_pixels(
+        _label_nats, logits, labels, align_corners=align_corners, row_blocks=row_blocks
+    )
+    valid = labels != IGNORE_LABEL
+    kept = nats > (-math.log(threshold) if threshold else math.inf)
+    if min_kept:
+        images = labels.shape[0]
+        if axis_name is not None:
+            images *= jax.lax.axis_size(axis_name)
+        # Rounding may leave -0.0 or less, whose bits are those of a negative integer.
+        nats = jnp.where(nats > 0, nats, 0.0)
+        bits = jax.lax.bitcast_convert_type(nats, jnp.int32)
+        bits = jnp.where(valid, bits, -1)
+        kept |= bits >= _kth_largest(bits, min_kept * images, axis_name)
+    return jnp.where(valid & kept, labels, IGNORE_LABEL).astype(jnp.uint8)
+
+
+def _label_nats(x, labels):
+    """See over_pixels; keeps -log p of the label."""
+    _, nats, _, _ = pixel_nats(x, labels)
+    return (), None, nats[..., 0]
+
+
+def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:
+    """Returns the k-th largest int32[] of all devices, 0 where fewer are positive.
+
+    Bit by bit: each needs one count over all values, and one number from each device.
+    """
+
+    def add_bit(i, found):
+        candidate = found | (1 << (_VALUE_BITS - 1 - i))
+        count = jnp.sum(values >= candidate)
+        if axis_name is not None:
+            count = jax.lax.psum(count, axis_name)
+        return jnp.where(count >= k, candidate, found)
+
+    return jax.lax.fori_loop(0, _VALUE_BITS, add_bit, jnp.int32(0))

@@ -1,0 +1,80 @@
+"""What losses read off label maps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.models.resize import sample_positions
+
+
+def thinned_labels(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    """Keeps the label at the top left of each cell of the logits' grid.
+
+    Args:
+        labels: uint8[B, H, W].
+        logits: [B, h, w, C], of a grid whose cells have sides of ceil(H / h) pixels.
+
+    Returns:
+        uint8[B, h, w]: labels[:, ::cell, ::cell].
+
+    Raises:
+        ValueError: no whole number of cells covers the labels.
+
+    Source: Wang et al., WACV 2018, as their loader does it; a vote would be another.
+    """
+    cell = -(-labels.shape[1] // logits.shape[1])
+    thinned = labels[:, ::cell, ::cell]
+    if thinned.shape[1:] != logits.shape[1:3]:
+        raise ValueError(
+            f"labels {labels.shape} thinned by {cell} are {thinned.shape}, and the"
+            f" logits {logits.shape}"
+        )
+    return thinned
+
+
+def class_presence(labels: jax.Array, num_classes: int) -> jax.Array:
+    """Returns f32[B, C]: 1 where a class occurs in the image's uint8[B, H, W] labels.
+
+    Source: section 3.1 of the paper ("unique" of the ground-truth mask).
+    """
+    flat = labels.reshape(labels.shape[0], -1, 1)
+    present = flat == jnp.arange(num_classes, dtype=labels.dtype)
+    return jnp.any(present, axis=1).astype(jnp.float32)
+
+
+def total_weight(labels: jax.Array, class_weights: tuple[float, ...] = ()) -> jax.Array:
+    """Returns f32[]: the sum of the weights of labelled pixels, or their number.
+
+    Args:
+        labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
+        class_weights: C factors, or () for 1 each.
+    """
+    if not class_weights:
+        return jnp.sum(labels != IGNORE_LABEL).astype(jnp.float32)
+    counts = class_counts(labels, len(class_weights)).astype(jnp.float32)
+    return jnp.sum(counts * jnp.asarray(class_weights, jnp.float32))
+
+
+def class_counts(labels: jax.Array, num_classes: int) -> jax.Array:
+    """Returns int32[C], the pixels of each class in uint8[B, H, W] labels."""
+    # One class after the other: all at once would be an array of the logits' full size.
+    classes = jnp.arange(num_classes, dtype=jnp.uint8)
+    return jax.lax.map(lambda class_id: jnp.sum(labels == class_id), classes)
+
+
+def node_labels(
+    labels: jax.Array, height: int, width: int, align_corners: bool = True
+) -> jax.Array:
+    """Returns uint8[B, height, width]: the label of the pixel nearest to each node.
+
+    Args:
+        labels: uint8[B, H, W].
+        height, width: of the nodes' map.
+        align_corners: where nodes are among the pixels, as in models.resize.
+    """
+    rows, columns = (
+        np.floor(sample_positions(np.arange(n), n, size, align_corners) + 0.5)
+        for n, size in zip((height, width), labels.shape[1:], strict=True)
+    )
+    return labels[:, rows.astype(int)][:, :, columns.astype(int)]

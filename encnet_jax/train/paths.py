@@ -1,0 +1,50 @@
+"""Parameters by the names of their modules: patterns such as 'backbone/stage1_*'."""
+
+import difflib
+import fnmatch
+from collections.abc import Iterable
+
+import jax
+
+from encnet_jax.errors import UserError
+
+
+def matching(params, pattern: str, field: str):
+    """Returns a tree of bools like params: whether a pattern names the array.
+
+    Args:
+        params: the parameters, or their shapes; only names are read.
+        pattern: of a module or an array, as fnmatch has it: 'head', 'backbone/stem',
+            'backbone/stage[12]_*', '*/bias'. A module's name means all inside of it.
+        field: of the configuration, for the error message.
+
+    Raises:
+        UserError: the pattern matches nothing; the message lists near names.
+    """
+    found = jax.tree_util.tree_map_with_path(
+        lambda path, _: matches(path, pattern), params
+    )
+    if not any(jax.tree.leaves(found)):
+        paths, _ = jax.tree_util.tree_flatten_with_path(params)
+        raise UserError(
+            f"{field} has {pattern!r}, which matches no parameter; near it:"
+            f" {_near(pattern, (path for path, _ in paths))}"
+        )
+    return found
+
+
+def matches(path, pattern: str) -> bool:
+    """Tells whether a pattern names an array, or a module that it is in."""
+    return any(fnmatch.fnmatchcase(name, pattern) for name in _prefixes(path))
+
+
+def _prefixes(path) -> list[str]:
+    """Returns ['backbone', 'backbone/stem', ...] up to the array's own name."""
+    names = [part.key for part in path]
+    return ["/".join(names[: i + 1]) for i in range(len(names))]
+
+
+def _near(pattern: str, paths: Iterable) -> str:
+    names = sorted({prefix for path in paths for prefix in _prefixes(path)})
+    close = difflib.get_close_matches(pattern, names, n=4, cutoff=0.5)
+    return ", ".join(close or [name for name in names if "/" not in name])

@@ -1,0 +1,116 @@
+"""Weights of classes: the rules by hand, and how a run comes by them."""
+
+import numpy as np
+import pytest
+
+from encnet_jax import config as config_lib
+from encnet_jax.data import Dataset, survey
+from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.class_weights import class_weights
+from encnet_jax.data.records import Example
+from encnet_jax.errors import UserError
+from encnet_jax.tasks.segmentation import pixel_options
+from encnet_jax.train.class_weighting import with_class_weights
+
+# Of 13 classes those from 4 on never occur, 2 and 3 only in the second image.
+MASKS = [
+    np.asarray([[0, 0, 0, 1], [0, 0, 255, 255]], np.uint8),
+    np.asarray([[0, 0, 2, 2], [3, 3, 3, 3]], np.uint8),
+]
+
+
+class Masks:
+    def __init__(self):
+        self.reads = 0
+
+    def sizes(self):
+        return {"train": 2}
+
+    def example(self, split, index):
+        self.reads += 1
+        if MASKS[index] is None:
+            raise UserError("b.png: cannot be decoded")
+        return Example(str(index), np.zeros((2, 4, 3), np.uint8), MASKS[index])
+
+
+@pytest.fixture
+def dataset():
+    config = config_lib.load("configs/quickstart.py:smoke")
+    return Dataset(named_info("scenes"), Masks(), config.data)
+
+
+def resolved(**fields):
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.update_from_flattened_dict({f"loss.{k}": v for k, v in fields.items()})
+    return config_lib.resolve(config)
+
+
+def test_rules_by_hand(dataset):
+    report = survey.check_split(dataset.source, "train")
+    counts = report.pixels[:5], report.pixels_beside[:5]
+    np.testing.assert_array_equal(counts, [[7, 1, 2, 4, 0], [14, 6, 8, 8, 0]])
+    frequencies = [1 / 2, 1 / 6, 1 / 4, 1 / 2]  # Their median is 3 / 8.
+    expected = [0.375 / f for f in frequencies] + [0.0]
+    found = class_weights("median_frequency", *counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    rarity = 1 / np.sqrt(np.array([7, 1, 2, 4]) / 14)
+    expected = [*(rarity / rarity.mean()), 0.0]
+    found = class_weights("inverse_sqrt", *counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_counted_once_and_kept_with_the_run(dataset, capsys):
+    config = resolved(class_weighting="inverse_sqrt")
+    first = with_class_weights(config, dataset)
+    assert len(first.loss.class_weights) == 13 and dataset.source.reads == 2
+    assert "inverse_sqrt of train" in capsys.readouterr().out
+    saved = config_lib.from_json(config_lib.to_json(first))
+    again = with_class_weights(config, dataset, saved)
+    assert dataset.source.reads == 2
+    assert config_lib.first_difference(first, again) is None
+    options = pixel_options(again.loss)
+    assert options.class_weights == first.loss.class_weights
+
+
+def test_another_rule_is_counted_again_and_differs(dataset):
+    saved = with_class_weights(resolved(class_weighting="inverse_sqrt"), dataset)
+    saved = config_lib.from_json(config_lib.to_json(saved))
+    config = resolved(class_weighting="median_frequency")
+    other = with_class_weights(config, dataset, saved)
+    assert dataset.source.reads == 4
+    assert "class_weight" in config_lib.first_difference(saved, other)
+
+
+def test_no_rule_reads_nothing(dataset):
+    config = resolved()
+    assert with_class_weights(config, dataset).loss.class_weights == ()
+    assert dataset.source.reads == 0
+
+
+def test_a_broken_image_stops_the_count(dataset, monkeypatch):
+    monkeypatch.setitem(globals(), "MASKS", [MASKS[0], None])
+    with pytest.raises(UserError, match="b.png: cannot be decoded"):
+        with_class_weights(resolved(class_weighting="inverse_sqrt"), dataset)
+
+
+def test_wrong_number_of_weights(dataset):
+    config = resolved(class_weights=(1.0, 2.0))
+    with pytest.raises(UserError, match="has 2 numbers, scenes has 13 classes"):
+        with_class_weights(config, dataset)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"class_weights": ("two",)}, "wanted numbers of 0"),
+        ({"class_weights": (1.0, -1.0)}, "wanted numbers of 0"),
+        ({"class_weighting": "median"}, "wanted one of"),
+        ({"label_smoothing": 1.0}, "loss.label_smoothing is 1.0, wanted 0 or more"),
+        ({"ohem_threshold": 1.5}, "loss.ohem_threshold is 1.5"),
+        ({"ohem_min_kept": -1}, "loss.ohem_min_kept is -1, wanted 0 to"),
+        ({"focal_gamma": 2.0, "label_smoothing": 0.1}, "exclude each other"),
+    ],
+)
+def test_wrong_fields_of_the_loss(fields, message):
+    with pytest.raises(UserError, match=message):
+        resolved(**fields)

@@ -1,0 +1,170 @@
+"""A backbone as a classifier: scored, taken by a segmenter, written for PyTorch."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+import safetensors.numpy
+from flax import traverse_util
+
+from encnet_jax import cli
+from encnet_jax import config as config_lib
+from encnet_jax.checkpoints import read
+from encnet_jax.errors import UserError
+from encnet_jax.evaluate import run as run_lib
+from encnet_jax.tasks import classification
+from encnet_jax.torch_weights.__main__ import main
+from encnet_jax.train import initialise, loop
+from encnet_jax.train.assemble import assemble
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, request):
+    """The workdir of two steps of a tiny backbone on generated discs."""
+    workdir = str(tmp_path_factory.mktemp("classifier"))
+    config = config_lib.load(f"{request.config.rootpath}/configs/imagenet.py:smoke")
+    config.loss.label_smoothing = 0.1
+    config.train.total_steps = 2
+    config.data.val_split = ""
+    loop.train(config, workdir)
+    return workdir
+
+
+# Trainable parameters with 1000 classes: torchvision's documentation of its weights
+# (https://docs.pytorch.org/vision/stable/models.html); timm's model card of resnet50d
+# (https://huggingface.co/timm/resnet50d.ra2_in1k) says 25.6 million.
+COUNTS = {
+    "resnet18,conv7": 11_689_512,
+    "resnet34,conv7": 21_797_672,
+    "resnet50,conv7": 25_557_032,
+    "resnet101,conv7": 44_549_160,
+    "resnet152,conv7": 60_192_808,
+    "resnet50,resnet_d": 25_576_264,
+}
+
+
+@pytest.mark.parametrize("words", COUNTS)
+def test_parameters_are_as_many_as_published(words, request):
+    config = config_lib.load(f"{request.config.rootpath}/configs/imagenet.py:{words}")
+    config = config_lib.resolve(config, 1_281_167)
+    parts = assemble(config, 1000, axis_name=None, only_shapes=True)
+    sizes = [x.size for x in jax.tree.leaves(parts.state.params)]
+    assert sum(sizes) == COUNTS[words]
+
+
+def test_classifier_is_scored_by_top1_and_top5(classifier):
+    fields = {"eval.max_images": 50, "data.val_split": "test"}
+    report = run_lib.evaluate_run(classifier, split="test", fields=fields)
+    top1, top5 = report["test/single/top1"], report["test/single/top5"]
+    assert top1 < top5 < 1  # Of ten classes and hardly trained.
+    errors = [x for x in report["error"].values() if x is not None]
+    assert len(errors) == 10 and report["images"] == 50
+    assert report["model"] == "tiny classifier (deep stem)"
+    assert report["protocol"] == {"name": "single", "crop_size": 32, "base_size": 256}
+
+
+def test_ranks_by_hand():
+    logits = np.array([[9, 8, 7, 6, 5, 4, 3], [1, 0, 0, 0, 0, 0, 2]], np.float32)
+
+    class Fixed:
+        def apply(self, variables, images, train):
+            return {"logits": np.repeat(logits, 3, 0)[[0, 1, 2, 3, 4]]}
+
+    labels = np.array([0, 4, 5, 0, -1], np.int32)
+    batch = {"image": np.zeros((5, 2, 2, 3), np.uint8), "label": labels}
+    pairs, near = classification.count_step(
+        {}, batch, model=Fixed(), normalise=lambda x: x, num_classes=7
+    )
+    assert near == 3  # Ranks 1, 5, 6 and 2; the last image only fills the batch.
+    assert pairs.sum() == 4 and pairs[0, 0] == 1 and pairs[0, 6] == 1
+
+
+def test_smoothed_labels_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    labels = np.arange(6)
+    loss, _ = classification.classification_loss(
+        {"logits": logits}, labels, label_smoothing=0.1
+    )
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), label_smoothing=0.1
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    plain, _ = classification.classification_loss({"logits": logits}, labels)
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    np.testing.assert_allclose(plain, each.mean(), rtol=1e-6)
+
+
+def segmentation(root, **fields):
+    config = config_lib.load(f"{root}/configs/quickstart.py:smoke")
+    config.update_from_flattened_dict(
+        {
+            "data.crop_size": 32,
+            "data.val_split": "",
+            "train.total_steps": 1,
+            "train.freeze": "backbone",
+            **fields,
+        }
+    )
+    return config
+
+
+def flat(tree):
+    return traverse_util.flatten_dict(jax.tree.map(np.asarray, dict(tree)), sep="/")
+
+
+def test_trip_from_classifier_to_segmentation_to_pytorch(
+    classifier, tmp_path, capsys, request
+):
+    config = segmentation(request.config.rootpath, init_from=classifier)
+    loop.train(config, str(tmp_path / "run"))
+    lines = capsys.readouterr().out.splitlines()
+    for line in (
+        f"backbone: took all 70 arrays from {classifier}, statistics included",
+        "backbone: output stride 32 there, 8 here",
+        f"classifier: left out, {classifier} classifies whole images by it",
+        f"head: left at random, {classifier} has none",
+    ):
+        assert line in lines
+    first, _ = read.restore_variables(classifier)
+    second, _ = read.restore_variables(str(tmp_path / "run"))
+    for kind in ("params", "batch_stats"):
+        before, after = flat(first[kind]["backbone"]), flat(second[kind]["backbone"])
+        assert before.keys() == after.keys()
+        for name, array in before.items():
+            np.testing.assert_array_equal(array, after[name], err_msg=name)
+
+    files = [tmp_path / "classifier.safetensors", tmp_path / "network.safetensors"]
+    for workdir, file in zip((classifier, tmp_path / "run"), files, strict=True):
+        flags = ["--workdir", str(workdir), "--output", str(file)]
+        command = ["torch_weights", "export", *flags, "--family", "deep_stem"]
+        assert cli.run(main, command) == 0
+    whole, backbone = map(safetensors.numpy.load_file, files)
+    linear = {name: whole.pop(name) for name in ("fc.weight", "fc.bias")}
+    dense = first["params"]["classifier"]
+    np.testing.assert_array_equal(linear["fc.weight"], dense["kernel"].T)
+    np.testing.assert_array_equal(linear["fc.bias"], dense["bias"])
+    assert whole.keys() == backbone.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, backbone[name], err_msg=name)
+
+
+def test_another_backbone_is_refused(classifier, request):
+    config = segmentation(
+        request.config.rootpath, init_from=classifier, **{"model.stem_width": 16}
+    )
+    config = config_lib.resolve(config)
+    with pytest.raises(UserError, match="and the model differ in .* arrays, first"):
+        assemble(
+            config,
+            13,
+            axis_name=None,
+            start=lambda variables: initialise.initialise(variables, config)[0],
+        )
+
+
+def test_a_classifier_is_no_network_of_the_authors(classifier, tmp_path, capsys):
+    flags = ["--workdir", classifier, "--output", str(tmp_path / "x.safetensors")]
+    command = ["torch_weights", "export", *flags, "--family", "authors"]
+    assert cli.run(main, command) == 2
+    assert "leave --family out" in capsys.readouterr().err
