@@ -9,7 +9,6 @@ import jax
 import made_datasets
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
 import eval as eval_cli
@@ -170,9 +169,9 @@ def test_measured_moments_are_averages_over_groups():
 
     model = OneNorm()
     images = np.random.default_rng(0).integers(0, 256, (8, 1, 4, 4, 3), np.uint8)
-    pixels = tasks.TASKS["segmentation"].normalise(images)
+    config = config_lib.resolve(tiny_config(**{"model.norm_group": 2}))
+    pixels = tasks.of(config).normalise(images)
     variables = model.init(jax.random.key(0), pixels[0], train=False)
-    config = ConfigDict({"task": "segmentation", "seed": 0, "model": {"norm_group": 2}})
     measure = jax.pmap(
         partial(precise_norm.measure_step, model=model, config=config),
         axis_name="batch",

@@ -5,6 +5,7 @@ import tempfile
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import traverse_util
 
 from encnet_jax import config as config_lib
@@ -69,7 +70,7 @@ def make_batch(num_images: int = 2) -> dict:
     return {"image": images.astype(np.uint8), "label": labels}
 
 
-def forward(config, parts: Assembled) -> list[float]:
+def forward(config, parts: Assembled) -> dict[str, list[float]]:
     """Returns some logits and all class-presence logits."""
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
 
@@ -80,10 +81,13 @@ def forward(config, parts: Assembled) -> list[float]:
     outputs = apply(variables, make_batch()["image"])
     logits = np.asarray(outputs["logits"]).ravel()
     shown = logits[:: len(logits) // SHOWN_LOGITS]
-    return [*map(float, shown), *map(float, outputs["se_logits"].ravel())]
+    return {
+        "logits": shown.tolist(),
+        "se_logits": np.asarray(outputs["se_logits"]).ravel().tolist(),
+    }
 
 
-def training_step(config, parts: Assembled) -> list[float]:
+def training_step(config, parts: Assembled) -> dict[str, list[float]]:
     """Returns a step's metrics, and the length of each module's update."""
 
     @jax.jit
@@ -100,14 +104,11 @@ def training_step(config, parts: Assembled) -> list[float]:
 
     state, metrics = step(parts.state, make_batch())
     moved = jax.tree.map(lambda new, old: new - old, state.params, parts.state.params)
-    lengths = [
-        float(np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(module))))
-        for _, module in sorted(moved.items())
-    ]
-    return [*(float(metrics[name]) for name in sorted(metrics)), *lengths]
+    lengths = {name: optax.tree.norm(module) for name, module in moved.items()}
+    return {name: [float(x)] for name, x in (metrics | lengths).items()}
 
 
-def evaluation(config, parts: Assembled) -> list[float]:
+def evaluation(config, parts: Assembled) -> dict[str, list[float]]:
     """Returns the share of each pair (label, prediction) among the labelled pixels."""
     evaluator = Evaluator(parts.model, config, NUM_CLASSES)
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
@@ -119,7 +120,7 @@ def evaluation(config, parts: Assembled) -> list[float]:
         )
     ]
     matrix = evaluator.confusion(parallel.replicate(variables), examples)
-    return [float(x) for x in (matrix.counts / matrix.counts.sum()).ravel()]
+    return {"pairs": (matrix.counts / matrix.counts.sum()).ravel().tolist()}
 
 
 def shared_statistics() -> float:
