@@ -37,7 +37,7 @@ def state_dict(request, monkeypatch):
     num_classes = dataset_info(config.data).num_classes
     shapes = state_dicts.variable_shapes(config.model, num_classes)
     rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda x: rng.standard_normal(x.shape, np.float32), shapes)
+    variables = jax.tree.map(lambda x: rng.random(x.shape, np.float32), shapes)
     return torch_weights.to_state_dict(
         variables, config.model, torch_weights.find("authors")
     )
