@@ -201,11 +201,11 @@ def test_scores_that_do_not_fit_are_refused():
     [
         ("model.crf.features", "scale", "wanted one of: plain, pyramid, scales"),
         ("model.crf.pairwise", "above", "none, surrounding, above_below, both"),
-        ("model.crf.box", 0.0, "above 0, at most 1"),
-        ("model.crf.num_updates", -1, "wanted 0 or more"),
-        ("loss.pairwise_weight", -0.1, "wanted 0 or more"),
+        ("model.crf.box", 0.0, "more than 0, at most 1"),
+        ("model.crf.num_updates", -1, "wanted 0 to 1000"),
+        ("loss.pairwise_weight", -0.1, "wanted 0 to"),
         ("model.aux", "fcn", "has no auxiliary head"),
-        ("eval.dense.radius", 0, "wanted more than 0"),
+        ("eval.dense.radius", 0, "wanted 1 to"),
         ("eval.refine", "sparse", "wanted one of: none, dense"),
     ],
 )
