@@ -241,5 +241,6 @@ def test_a_process_without_tensorflow_loads_and_labels(run):
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(run)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
+    assert not done.stderr  # Nobody asked for a log.
     took, shape = done.stdout.split(maxsplit=1)
     assert shape == "(20, 30)\n" and float(took) < 0.1

@@ -1,6 +1,7 @@
 """Orbax's manager of a run's checkpoints, set up our way."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import orbax.checkpoint as ocp
@@ -59,11 +60,27 @@ def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
         "variables": ocp.PyTreeCheckpointHandler(),
         "config": ocp.JsonCheckpointHandler(),
     }
-    manager = open_manager(workdir, item_handlers=handlers, read_only=True)
+    with _quiet():
+        manager = open_manager(workdir, item_handlers=handlers, read_only=True)
+        try:
+            yield manager
+        finally:
+            manager.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back Orbax's warnings that a checkpoint is only read.
+
+    Commands silence its logger for good; in Python it belongs to the user.
+    """
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
-        yield manager
+        yield
     finally:
-        manager.close()
+        logger.setLevel(level)
 
 
 def score(metrics: dict) -> float:

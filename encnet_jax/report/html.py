@@ -19,7 +19,7 @@ from encnet_jax.report.run_files import RunFiles
 from encnet_jax.scoring import image_scores
 
 LARGEST_BYTES = 5_000_000
-_MATRIX_PX = 640
+_MATRIX_PX = 420
 
 
 def make(runs: Sequence[RunFiles]) -> str:

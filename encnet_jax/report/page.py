@@ -18,7 +18,7 @@ th:first-child, td:first-child { text-align: left; }
 table.sortable th { cursor: pointer; text-decoration: underline dotted; }
 figure { display: inline-block; margin: .4em; vertical-align: top; }
 figcaption { font-size: 13px; color: #444; max-width: 480px; overflow-wrap: anywhere; }
-img { max-width: 100%; }
+img { max-width: 100%; border: 1px solid #ddd; image-rendering: pixelated; }
 .row figure { width: 23%; } .row img { width: 100%; }
 .swatch { display: inline-block; width: .9em; height: .9em; margin-right: .5em;
           border: 1px solid #888; vertical-align: -1px; }
