@@ -170,7 +170,7 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
 
 
 def escapes(
-    number: int, seed: int, folder: pathlib.Path
+    number: int, seed: int, folder: pathlib.Path, leave_out: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str, bytes | None]]:
     """Yields (kind, outcome, content) for each reading; content where it escaped.
 
@@ -178,11 +178,12 @@ def escapes(
         number: of damaged files, spread over the kinds.
         seed: decides the damage.
         folder: for files.
+        leave_out: kinds, such as '.pth', which needs PyTorch.
 
     The outcome is 'read', 'refused', or what escaped.
     """
     sound, read = samples(), readers(folder)
-    kinds = [kind for kind, contents in sound.items() if contents]
+    kinds = [kind for kind, x in sound.items() if x and kind not in leave_out]
     for i in range(number):
         kind = kinds[i % len(kinds)]
         rng = np.random.default_rng([seed, i])

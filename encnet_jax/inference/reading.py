@@ -50,6 +50,11 @@ def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # Whose first one is the photograph.
         raise UserError(f"the picture has {frames} frames, wanted a still image")
+    if len(picture.getbands()) > 3:
+        raise UserError(
+            f"the picture has the channels {'+'.join(picture.getbands())}, wanted grey"
+            " or RGB: convert it first"
+        )
     picture = ImageOps.exif_transpose(picture)
     if picture.mode[0] not in "IF":  # Not grey of 16 bits, 32 bits or floats.
         return np.asarray(picture.convert("RGB"))

@@ -506,3 +506,95 @@ cli.start(train.main)
 @case("1 an unexpected error, train with tf.data", 1, "ZeroDivisionError")
 def unexpected(root):
     yield failing_step(root, "1 / 0")
+
+
+# --- What was not tried before --------------------------------------------------------
+
+
+def archive(root: pathlib.Path, kind: str) -> pathlib.Path:
+    """Returns an archive of a small CamVid."""
+    for split in ("train", "val"):
+        for folder, end in ((split, "png"), (f"{split}annot", "png")):
+            (root / "s/CamVid" / folder).mkdir(parents=True, exist_ok=True)
+            for i in range(2):
+                picture = Image.new("L", (32, 24), i)
+                picture.save(root / "s/CamVid" / folder / f"{i}.{end}")
+    return pathlib.Path(shutil.make_archive(str(root / "a"), kind, root / "s"))
+
+
+def damaged_archive(name: str, kind: str, says: str, damage) -> None:
+    @case(f"new {name}, prepare", 2, says)
+    def run(root):
+        path = archive(root, kind)
+        path.write_bytes(damage(path.read_bytes()))
+        yield command(PREPARE, "camvid", f"--source={path}", f"--data_dir={root}/d")
+        assert not list((root / "d").rglob("*.array_record*"))
+
+
+damaged_archive("truncated zip", "zip", "cannot be read", lambda x: x[: len(x) // 2])
+damaged_archive("truncated tar", "tar", "", lambda x: x[:1500])
+damaged_archive("truncated tar.gz", "gztar", "cannot be read", lambda x: x[:-40])
+damaged_archive("text called .zip", "zip", "cannot be read", lambda _: b"text")
+damaged_archive("no bytes called .tar", "tar", "cannot be read", lambda _: b"")
+
+
+@case("new another data set's archive, prepare", 2, "wanted leftImg8bit/train/CITY")
+def other_archive(root):
+    path = archive(root, "zip")
+    yield command(PREPARE, "cityscapes", f"--source={path}", f"--data_dir={root}/d")
+
+
+@case("new COCO's list without its images, prepare", 2, "is not in train2017")
+def coco_without_images(root):
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 9, "width": 9}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": []}],
+    }
+    (root / "s").mkdir()
+    (root / "s/instances_train2017.json").write_text(json.dumps(content))
+    yield command(PREPARE, "coco_voc", f"--source={root}/s", f"--data_dir={root}/d")
+
+
+@case("new CIFAR labels of an eleventh class, check", 2, "up to 10")
+def cifar_labels(root):
+    (root / "d/cifar10").mkdir(parents=True)
+    for split in ("train", "test"):
+        images, labels = np.zeros((20, 32, 32, 3), np.uint8), np.full(20, 10, np.uint8)
+        np.savez(root / f"d/cifar10/{split}.npz", images=images, labels=labels)
+    config = "--config=configs/cifar10.py", "--config.data.reader=arrays"
+    yield command(CHECK, *config, f"--config.data.data_dir={root}/d")
+
+
+for report in ("compare", "curves"):
+
+    @case(f"new no run, report {report}", 2, "nowhere")
+    def no_run(root, report=report):
+        where = f"--output={root}/x.png"
+        yield command("encnet_jax.report", report, f"{root}/nowhere", where)
+
+
+@case("new unknown field, sweep", 2, "loss.nothing")
+def sweep_field(root):
+    config = "--config=configs/quickstart.py:smoke"
+    words = "--field=loss.nothing", "--values=1,2", f"--workdir={root}/w"
+    yield command("encnet_jax.sweep", config, *words)
+
+
+@case("new unknown topology, plan", 2, "v99:2x2")
+def plan_topology(root):
+    config = "--config=configs/quickstart.py:smoke"
+    yield command("encnet_jax.plan", config, "--topology=v99:2x2")
+
+
+@case("new unwritable compilation cache, eval", 0, "pixel_accuracy", needs_run=True)
+def unwritable_cache(root):
+    (root / "cache").mkdir(mode=0o555)
+    words = command("eval.py", f"--workdir={root}/run")
+    cache = f"JAX_COMPILATION_CACHE_DIR={root}/cache"
+    yield as_nobody(root, ["env", cache, *words])
+
+
+@case("new fewer images than devices, eval", 0, "8 images", needs_run=True)
+def few_images(root):
+    devices = "XLA_FLAGS=--xla_force_host_platform_device_count=16"
+    yield ["env", devices, *command("eval.py", f"--workdir={root}/run")]

@@ -1,6 +1,6 @@
 """Runs the cases and prints a table: command, exit status, last line, verdict.
 
-python tests/faults/table.py [--only 14] [--output faults.md] [--limit 180]
+python tests/faults/table.py [--only 14 "2 read"] [--output faults.md] [--limit 180]
 
 The exit status is 1 where a case hangs, ends with a traceback that is not expected, has
 another status, does not say what it should, or touches what it must not.
@@ -107,11 +107,11 @@ def row(outcome: Outcome) -> str:
 def main() -> int:
     """Runs the chosen cases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="cases whose name begins so")
+    parser.add_argument("--only", nargs="*", help="cases whose name begins so")
     parser.add_argument("--output", help="also write the table to this file")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for a case")
     args = parser.parse_args()
-    names = [name for name in CASES if name.startswith(args.only)]
+    names = [n for n in CASES if not args.only or n.startswith(tuple(args.only))]
     head = "| case | command | exit status | last line | verdict |"
     lines, bad = [head, "| --- | --- | --: | --- | --- |"], 0
     print("\n".join(lines), flush=True)

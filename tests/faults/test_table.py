@@ -1,0 +1,51 @@
+"""Each fault that was found, and what held, as a command of its own."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import fixtures
+import table
+from cases import CASES
+
+LIMIT_S = 600.0
+
+
+@pytest.fixture(scope="module")
+def made_run(tmp_path_factory):
+    """A data set and a run that cases copy."""
+    root = tmp_path_factory.mktemp("made")
+    fixtures.folder_set(root / "r")
+    fixtures.save_run(root / "r", root / "run")
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_fault_has_one_line(name, tmp_path, made_run):
+    root = tmp_path / "case"
+    root.mkdir()
+    outcome = table.try_case(name, root, limit_s=LIMIT_S, made_run=made_run)
+    assert outcome.verdict == "ok", outcome
+
+
+def test_verdicts():
+    name = "14 seed=-1, train"
+
+    def judged(status, text, after=()):
+        return table.judge(name, CASES[name], status, text, iter(after))
+
+    assert judged(2, "error: seed is -1") == "ok"
+    assert judged(None, "") == "HANGS"
+    assert judged(1, "Traceback (most recent call last):") == "TRACEBACK"
+    assert judged(0, "trained; seed") == "status 0, wanted 2"
+    assert judged(2, "error: no") == "does not say 'seed'"
+
+    def touched():
+        raise AssertionError("a file")
+        yield
+
+    assert judged(2, "seed", touched()) == "touched what it must not: a file"

@@ -1,0 +1,19 @@
+"""A small sample of the fuzz of every reader; the benchmark has thousands of files."""
+
+from benchmarks import fuzz
+
+
+def test_only_named_refusals_escape(tmp_path):
+    outcomes = list(fuzz.escapes(240, 5, tmp_path, leave_out=(".pth",)))
+    seen = {kind for kind, _, _ in outcomes}
+    assert seen == {"images", "masks", ".npz", ".safetensors", "archives", "JSON"}
+    assert {outcome for _, outcome, _ in outcomes} == {"read", "refused"}
+
+
+def test_what_escapes_is_seen(tmp_path, monkeypatch):
+    def broken(content, file, rules):
+        raise KeyError("tag 259")
+
+    monkeypatch.setattr(fuzz.decode, "decode_image", broken)
+    outcomes = fuzz.escapes(12, 0, tmp_path, leave_out=(".pth",))
+    assert "KeyError: 'tag 259'" in {outcome for _, outcome, _ in outcomes}
