@@ -18,7 +18,7 @@ from encnet_jax.models.encoding import encode
 
 
 def naive(features, codewords, smoothing):
-    """Equation 1 of the paper as it stands; holds [B, N, K, D]."""
+    """Equation 1 of the paper as written; holds [B, N, K, D]."""
     residuals = features[:, :, None] - codewords
     distances = jnp.sum(residuals**2, axis=-1)
     assignment = jax.nn.softmax(-smoothing * distances, axis=-1)

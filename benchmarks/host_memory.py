@@ -32,7 +32,7 @@ WARM_UP = 0.2
 
 
 def resident_mib() -> float:
-    """Returns the resident memory of this process, as Linux tells it."""
+    """Returns the resident memory of this process, as Linux reports it."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -17,14 +17,14 @@ from benchmarks import measure
 
 
 def child(started: float, workdir: str, args) -> None:
-    """Trains, tells the times when the first two steps are done, and leaves at once."""
+    """Trains, prints when each of the first two steps is done, and exits."""
     import jax
 
     import train
     from encnet_jax import cli
     from encnet_jax.train.logbook import Logbook
 
-    def step_done(logbook, step, metrics):
+    def step_done(logbook, step, state, metrics):
         jax.block_until_ready(metrics)
         print(f"step {step}: {time.time() - started}", flush=True)
         if step == 2:

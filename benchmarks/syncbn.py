@@ -59,7 +59,7 @@ def main() -> None:
             "batch norms": norms,
             "gradients": len(leaves),
             **found,
-            "besides 2/norm": found["all_reduce"] - 2 * norms,
+            "beyond 2/norm": found["all_reduce"] - 2 * norms,
         }
     measure.report(
         f"collectives of a step, {args.model}-{args.backbone}", rows, vars(args)

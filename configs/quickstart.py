@@ -4,7 +4,7 @@ python train.py --config configs/quickstart.py         EncNet
 python train.py --config configs/quickstart.py:fcn     the baseline, which sees less
 
 Patches that look the same have different labels depending on the kind of scene, which
-only cues elsewhere in the image tell: the paper's argument (its Figure 4) made small.
+only cues elsewhere in the image show: the paper's argument (its Figure 4) made small.
 """
 
 from encnet_jax.config import defaults, recipes

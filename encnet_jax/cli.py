@@ -22,8 +22,9 @@ from encnet_jax.errors import DISK_FULL, UserError, is_out_of_memory
 def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Runs a command as the whole of this process, and ends the process.
 
-    After an error the interpreter is not taken down piece by piece: threads of tf.data
-    and of unfinished checkpoints may wait for ever for parts of it that are gone.
+    After an error the process leaves with os._exit. In a normal exit, threads of
+    tf.data and of unfinished checkpoints may wait for ever for parts of the interpreter
+    that are already gone.
     """
     status = run(main, sys.argv)
     if status:
@@ -34,11 +35,11 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
     """Runs main(argv) and returns its exit status; a mistake becomes one line.
 
-    Errors that are nobody's mistake but the program's get a traceback. One of several
-    processes that fails ends here: the interpreter would wait at its exit for the
-    others, which know nothing of the failure.
+    Errors that are not the user's mistake get a traceback. In a multi-process run a
+    failing process leaves here with os._exit: a normal exit would wait for processes
+    that do not know of the failure.
     """
-    # Names of files may hold bytes that are no text; printing one must not fail.
+    # File names may hold bytes that are not text; printing one must not fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

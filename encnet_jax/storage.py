@@ -15,7 +15,7 @@ from encnet_jax.errors import DISK_FULL, UserError
 
 
 def is_remote(path) -> bool:
-    """Tells whether a path lies in an object store, where nothing can be locked.
+    """Returns whether a path is in an object store, where nothing can be locked.
 
     Raises:
         UserError: 'gs:/', which would be a local folder of that name.
@@ -27,14 +27,14 @@ def is_remote(path) -> bool:
 
 
 def local_path(path: str, flag: str) -> pathlib.Path:
-    """Returns a path of what libraries read from and write to disks only.
+    """Returns the path of something that libraries read and write on disks only.
 
     Args:
         path: a file or folder.
         flag: where the user named it, for the error.
 
     Raises:
-        UserError: it lies in an object store.
+        UserError: it is in an object store.
     """
     if is_remote(path):
         raise UserError(
@@ -183,7 +183,7 @@ def write_whole(path, content: bytes | str | Callable[[BinaryIO], object]) -> No
 
 @contextlib.contextmanager
 def _reached(path) -> Iterator[None]:
-    # gcsfs logs tracebacks of what is told in one line here.
+    # gcsfs logs a traceback of what is reported in one line here.
     logger = logging.getLogger("gcsfs")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -287,7 +287,7 @@ def test_damaged_archives_are_named(root, tmp_path, kind):
     pack(root, archive, "ADEChallengeData2016", "release_test")
     contents = archive.read_bytes()
     archive.write_bytes(contents[: len(contents) // 2])
-    with pytest.raises(UserError, match=rf"ade.{kind}.*cannot be read .*anew"):
+    with pytest.raises(UserError, match=rf"ade.{kind}.*cannot be read .*again"):
         prepare("ade20k", source=str(archive), data_dir=str(tmp_path))
 
 

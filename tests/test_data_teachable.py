@@ -42,7 +42,7 @@ def checked(config, capsys):
     return status, capsys.readouterr().out
 
 
-ONE = "only one of 2 classes occurs, 'b', so there is nothing to tell apart"
+ONE = "only one of 2 classes occurs, 'b', so there is nothing to learn"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_measured_statistics_are_those_of_the_batches(untrained):
         mutable=["batch_stats"],
         rngs={"dropout": jax.random.key(0)},
     )
-    measured = precise_norm.measured_anew(variables, config, dataset, StopRequest())
+    measured = precise_norm.recomputed(variables, config, dataset, StopRequest())
     outputs = model.apply(measured, images, train=False)
     np.testing.assert_allclose(
         outputs["logits"],

@@ -58,7 +58,7 @@ def test_sweep_runs_each_value_once(trained, tmp_path, capsys):
     assert table[2:] == ["| 0 | 40.00 | 50.00 |", "| 0.1 | 50.00 | 60.00 |"]
     with Image.open(tmp_path / "sweep.png") as picture:
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
-    # A longer sweep goes on from there; another protocol is scored anew.
+    # A longer sweep goes on from there; another protocol is scored again.
     assert sweep.run(smoke(), "loss.se_weight", [0, 0.1, 0.2], str(tmp_path), None)
     assert [value for _, value in trained] == [0.0, 0.1, 0.2]
     assert "done already" in capsys.readouterr().out

@@ -1,8 +1,8 @@
 """Saving a run while it goes on, and going on from what was saved.
 
 A checkpoint has the items `variables` (what evaluation needs), `training` (step and
-optimiser state) and `config`, and checksums of their files. They lie in
-WORKDIR/checkpoints/STEP; Orbax writes them asynchronously and atomically.
+optimiser state) and `config`, and checksums of their files. All are in
+WORKDIR/checkpoints/STEP, which Orbax writes asynchronously and atomically.
 """
 
 import contextlib
@@ -33,15 +33,15 @@ from encnet_jax.train_state import TrainState
 class Checkpointer:
     """Saves and restores the state of one run; all processes make every call.
 
-    As a context it waits for writes under way at the end.
+    As a context manager it waits for pending writes when it exits.
     """
 
     def __init__(self, workdir: str, keep: int):
-        """Opens WORKDIR/checkpoints, which is made when the first save comes.
+        """Opens WORKDIR/checkpoints, which the first save makes.
 
         Args:
             workdir: absolute or relative path, or gs://.
-            keep: the newest checkpoints to keep; the best is kept besides.
+            keep: how many of the newest checkpoints to keep; the best is also kept.
 
         Raises:
             UserError: checkpoints are there, but none is whole.
@@ -67,21 +67,22 @@ class Checkpointer:
 
     def __enter__(self) -> "Checkpointer":
         self._unraisable = sys.unraisablehook
-        sys.unraisablehook = self._tell_unraisable
+        sys.unraisablehook = self._report_unraisable
         return self
 
     def __exit__(self, kind, *exception) -> None:
-        # Several processes write together: without the one that died, never to the end.
+        # Several processes write together: if one died, the write never ends.
         if kind is None or jax.process_count() == 1 or issubclass(kind, UserError):
             self.close()
         # After a failed write its threads go on for a while.
         if kind is None or not issubclass(kind, DiskFullError):
             sys.unraisablehook = self._unraisable
 
-    def _tell_unraisable(self, unraisable) -> None:
-        """Leaves out what threads of a failed write would print a traceback for each.
+    def _report_unraisable(self, unraisable) -> None:
+        """Drops the traceback that each thread of a failed write would print.
 
-        They find the event loop closed by the first of them that failed.
+        The first thread that fails closes the event loop; the others then find it
+        closed.
         """
         if str(unraisable.exc_value) != "Event loop is closed":
             self._unraisable(unraisable)
@@ -169,7 +170,7 @@ class Checkpointer:
         try:
             yield
         except (OSError, ValueError) as error:
-            if not _tells_of_full_disk(error):
+            if not _is_full_disk(error):
                 raise
             kept, _ = integrity.newest_whole(self._manager.directory)
             raise DiskFullError(
@@ -209,6 +210,6 @@ def _lay_out(state: TrainState, sharding: NamedSharding) -> TrainState:
     return jax.tree.map(convert, state)
 
 
-def _tells_of_full_disk(error: Exception) -> bool:
-    # TensorStore raises ValueError with the system's words.
+def _is_full_disk(error: Exception) -> bool:
+    # TensorStore raises ValueError with the system's message.
     return any(os.strerror(number) in str(error) for number in DISK_FULL)

@@ -12,7 +12,7 @@ from encnet_jax.errors import UserError
 
 NAME = "sha256.json"
 _CHUNK_BYTES = 16 << 20
-# Orbax writes them after the checksums: that the save ended, and when.
+# Orbax writes these after the checksums; they record that the save ended, and when.
 _WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 
@@ -27,7 +27,7 @@ def seal(folder: epath.Path) -> None:
 
 
 def find_damage(folder: epath.Path) -> str | None:
-    """Names the first file that is not as it was sealed; None if all are."""
+    """Returns what is wrong with the first file that was damaged, or None."""
     try:
         files = json.loads((folder / NAME).read_text())
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def set_aside_damaged(folder: epath.Path) -> None:
     if damaged and step is None:
         raise UserError(
             f"no checkpoint in {folder} is whole ({describe(damaged)}); restore one, or"
-            " remove the folder to start anew"
+            " remove the folder to start again"
         )
     if damaged:
         print(f"skipped damaged checkpoints: {describe(damaged)}; going on from {step}")

@@ -8,7 +8,7 @@ Fields that differ from the defaults are marked with * and the default's value. 
 
 from collections.abc import Sequence
 
-# A command, above the command line; the rest of this room lies below it.
+# A command imports cli; cli imports the other modules of this package.
 from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults

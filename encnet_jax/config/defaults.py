@@ -1,7 +1,7 @@
 """Every field of a configuration: its meaning, its unit, its allowed values.
 
-The other files in this folder change a few of these fields each. `python train.py
---config configs/NAME.py --config.optim.base_lr=0.02` overrides one from the shell.
+Each file in configs/ changes a few of these fields. `python train.py --config
+configs/NAME.py --config.optim.base_lr=0.02` overrides one from the shell.
 """
 
 import ml_collections
@@ -12,14 +12,14 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the default configuration: EncNet-50 as it learns best here."""
     config = ml_collections.ConfigDict()
     config.task = "segmentation"  # 'segmentation' or 'classification'.
-    # Fills fields left None: 'tuned', 'paper', 'release', 'mmseg'.
+    # Fills fields left None: 'tuned', 'paper', 'release', 'mmseg', 'duc_released'.
     config.architecture = "tuned"
     config.seed = 0  # Decides initial weights, data order, augmentation and dropout.
     # A workdir or weight file whose parameters training starts from.
     config.init_from = ""
     # What of it may be missing or differ, comma separated: 'head/classifier,aux_head'.
     config.init_skip = ""
-    # Trace ten steps into WORKDIR/plugins/profile; tell how long the device idled.
+    # Trace ten steps into WORKDIR/plugins/profile; print how long the device idled.
     config.profile = False
     config.data = _data()
     config.model = _model()
@@ -36,7 +36,7 @@ def _data() -> ml_collections.ConfigDict:
     # A data set of encnet_jax.data.catalogue, 'folder' (images and masks), or
     # 'image_folder' (a folder of images for each class).
     data.name = "ade20k"
-    data.data_dir = "data"  # Where prepared data sets lie; local or gs://.
+    data.data_dir = "data"  # Where prepared data sets are; local or gs://.
     data.reader = "tfds"  # 'tfds' (tf.data), or 'arrays' (.npz files, no TensorFlow).
     data.train_split = "train"
     data.val_split = "val"  # Empty: nothing is scored during training.
@@ -64,7 +64,7 @@ def _data() -> ml_collections.ConfigDict:
     augment.scale_max = 2.0
     augment.scales = ()  # If any, the scale is one of these instead.
     # Pixels of the stored image: (row, column) of the middles of crops, one of which is
-    # drawn, and how far a crop may be off; none: crops lie anywhere.
+    # drawn, and how far a crop may be off; none: crops are anywhere.
     augment.crop_centres = ()
     augment.crop_jitter = 0
     # 'image', 'short_side' or 'long_side' (of base_size).
@@ -252,7 +252,7 @@ def _train() -> ml_collections.ConfigDict:
     train.checkpoint_every_steps = 1000
     # Also so long after the last one, at a step that is logged; 0: steps alone decide.
     train.checkpoint_every_minutes = 0.0
-    train.keep_checkpoints = 2  # The newest ones; the best is kept besides.
+    train.keep_checkpoints = 2  # The newest ones; the best is also kept.
     train.num_pictures = 4  # Predicted validation pictures in TensorBoard.
     train.val_protocol = "single"  # Of scores during training; one of eval.protocol's.
     return train
@@ -288,13 +288,12 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.batch_size = 8  # Images or windows at a time, over all devices.
     # IoU of classes that never occur: 'zero' or 'skip'.
     evaluation.absent_classes = "zero"
-    # Objects of fewer pixels are also scored apart from the larger ones; 0: they are
-    # not.
+    # Also report scores for objects below and above this many pixels; 0 turns it off.
     evaluation.small_object_px = 0
-    # Training batches that batch-norm statistics are measured on anew; 0: as trained.
+    # Recompute batch-norm statistics on this many training batches; 0: as trained.
     evaluation.precise_norm_steps = 0
     # What is upsampled to the image: 'logits' or 'probabilities'; by architecture.
     evaluation.upsampled = placeholder(str)
-    # 0: all; fewer is for a quick look and stands in the report.
+    # 0: all; a smaller number is for a quick look, and the report states it.
     evaluation.max_images = 0
     return evaluation

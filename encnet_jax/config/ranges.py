@@ -148,7 +148,7 @@ ALLOWED = {
     "model.stem": _one_of("deep", "conv7"),
     "model.avg_down": _FLAG,
     "model.output_stride": _one_of(8, 16, 32),
-    "model.dilation": Allowed(  # Which words and lists fit, the backbone says.
+    "model.dilation": Allowed(  # The backbone decides which of them fit.
         "a name such as hdc_bigger, or rates such as '1,2,5/5,9,17'",
         lambda x: isinstance(x, (str, tuple, list)),
     ),

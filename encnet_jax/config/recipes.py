@@ -25,7 +25,7 @@ def release_2018(config) -> None:
 
 
 def release_head(config) -> None:
-    """The released code as it stands today: long side scaled, no blur."""
+    """The released code as it is today: long side scaled, no blur."""
     release_2018(config)
     config.data.augment.scale_relative_to = "long_side"
     config.data.augment.blur_probability = 0.0
@@ -98,7 +98,7 @@ def tiny(config) -> None:
 
 
 def smoke(config) -> None:
-    """Four steps of a tiny network on generated data: does everything hold together?"""
+    """Four steps of a tiny network on generated data: does everything run?"""
     tiny(config)
     config.data.name = "scenes"
     config.data.reader = "arrays"

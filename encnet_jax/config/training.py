@@ -37,7 +37,7 @@ def check_together(values: dict[str, Any]) -> None:
         if values[field]:
             raise UserError(
                 f"{field} is {values[field]!r}, which model.name {name!r} of task"
-                f" {task!r} does not know: leave it out"
+                f" {task!r} does not support: leave it out"
             )
     if values["train.freeze"]:
         _check_freeze(values, name, task)

@@ -14,12 +14,13 @@ def check_upsampling(config) -> None:
     if config.task != "segmentation":
         return
     m = config.model
-    # Whatever does not fit, it says.
+    # Raises UserError where the rates do not fit.
     plan_stages(BACKBONES[m.backbone].blocks, m.output_stride, m.dilation)
     if m.mask_padding and (m.name == "duc" or not m.padded_pool):
         raise UserError(
-            "model.mask_padding is True, and the canvas around an image takes part in"
-            " what DUC heads and stems with model.padded_pool=False say: wanted False"
+            "model.mask_padding is True, but DUC heads and stems with"
+            " model.padded_pool=False cannot leave out the canvas around an image:"
+            " wanted False"
         )
     if m.name == "duc":
         _check_duc(m.duc, m.output_stride)

@@ -1,4 +1,4 @@
-"""Data sets: what they are, where they lie, and how batches come out of them."""
+"""Data sets: what they are, where they are, and how batches are read from them."""
 
 from typing import Any
 

@@ -182,9 +182,9 @@ def projective_matrix(
 def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
     """Plans the augmentation of one example.
 
-    The crop lies at a whole pixel, uniformly among the places that fit, or around one
-    of augment.crop_centres and as near to it as fits. Where the scaled image is smaller
-    than the crop, the rest lies to its right and below it.
+    The crop begins at a whole pixel, uniformly among the places that fit, or is centred
+    as near as fits to one of augment.crop_centres. Where the scaled image is smaller
+    than the crop, the padding is to its right and below it.
 
     Args:
         params: Random numbers of the example.

@@ -245,5 +245,5 @@ def _folder(data: Any) -> DatasetInfo:
         ),
         splits=tuple(dict.fromkeys([data.train_split, data.val_split])),
         source=f"{folder.images} and {folder.masks}",
-        preparation="nothing to do: the files are read where they lie",
+        preparation="nothing to do: the files are read where they are",
     )

@@ -124,7 +124,7 @@ def export(info: DatasetInfo, data_dir: str) -> list[str]:
     targets = {split: _npz(info, data_dir, split) for split in _SPLITS}
     for file in targets.values():
         if file.exists():
-            raise UserError(f"{file} is there already; remove it to write anew")
+            raise UserError(f"{file} is there already; remove it to write it again")
     for split, (images, labels) in read_tfds(info, data_dir).items():
         file = targets[split]
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from PIL import (
 
 from encnet_jax.errors import UserError
 
-# Of damaged tags; what cannot be decoded is refused, the rest is as good as it gets.
+# Warnings of damaged tags: a file that cannot be decoded is refused in any case.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _WANTED = "a whole JPEG, PNG, WebP, BMP or TIFF file"

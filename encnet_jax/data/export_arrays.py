@@ -26,13 +26,13 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
 
     Args:
         name: A prepared data set of the catalogue.
-        data_dir: Where it lies, and where the shards go.
+        data_dir: Where it is, and where the shards go.
         input_scale: Images are resized by this (bilinear, masks nearest), to be read
             with data.input_scale = 1.
 
     Raises:
         UserError: it is not prepared, has images of several sizes, shards are there,
-            or data_dir lies in an object store.
+            or data_dir is in an object store.
     """
     info = named_info(name)
     if name == "cifar10":
@@ -40,7 +40,9 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
     folder = storage.local_path(data_dir, "--data_dir") / name
     source = TfdsSource(info, data_dir)
     if any(folder.glob("*.npz")):
-        raise UserError(f"{folder} holds .npz files already; remove them to write anew")
+        raise UserError(
+            f"{folder} holds .npz files already; remove them to write them again"
+        )
     files = []
     stored = {s: n for s, n in source.sizes().items() if s not in info.unions}
     for split, count in stored.items():

@@ -29,7 +29,7 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
 
     Raises:
         UserError: the data set is not there, lacks the split, or has no label maps;
-            or output lies in a bucket that cannot be written to.
+            or output is in a bucket that cannot be written to.
     """
     storage.check_writable(output)
     dataset = open_dataset(data)

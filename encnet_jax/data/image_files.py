@@ -20,7 +20,7 @@ from encnet_jax.errors import UserError
 
 _CROP_STREAM = 3  # Keeps these random numbers apart from other users of the seed.
 _TRIES = 10
-_LOG_RATIO = math.log(4 / 3)  # Width over height lies within 3/4 and 4/3.
+_LOG_RATIO = math.log(4 / 3)  # Width over height is within 3/4 and 4/3.
 
 
 class Box(NamedTuple):

@@ -87,7 +87,7 @@ def class_lines(name: str) -> tuple[str, ...]:
 
 
 def prepare_command(name: str, what: str) -> str:
-    """Returns the sentence that tells how to prepare a data set from its source."""
+    """Returns the sentence that says how to prepare a data set from its source."""
     return (
         f"get {what}, then run python -m encnet_jax.data.prepare {name} "
         "--source ARCHIVE_OR_FOLDER --data_dir DIR"

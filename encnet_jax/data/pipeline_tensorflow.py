@@ -118,10 +118,10 @@ class _Records:
         return records.for_tensorflow(record, self._rules)
 
     def mend(self, step: int) -> bool:
-        """Looks for what TensorFlow refused in a batch; tells if the batch may go now.
+        """Looks for what TensorFlow refused in a batch; returns if it may go now.
 
-        Broken examples are counted and left out. Where none is, TensorFlow is stricter
-        than the decoder of all other readers, which then decodes this batch.
+        Broken examples are counted and left out. Where none is broken, TensorFlow is
+        stricter than the decoder of all other readers, which then decodes this batch.
 
         Raises:
             UserError: too many are broken; see Unreadable.add.

@@ -29,7 +29,7 @@ def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
         name = info.class_names[present[0]]
         return (
             f"only one of {info.num_classes} classes occurs, {name!r}, so there is"
-            " nothing to tell apart; correct the masks, or the list of classes"
+            " nothing to learn; correct the masks, or the list of classes"
         )
     return None
 

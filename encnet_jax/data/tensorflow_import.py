@@ -18,10 +18,10 @@ def tensorflow():
     Raises:
         UserError: TensorFlow is not installed.
     """
-    # Errors are told by the callers. 1 is what JAX sets where nobody has.
+    # Callers report errors. JAX sets 1 where nobody set anything.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # It announces itself if on.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN prints a notice if on.
     try:
         import tensorflow as tf
     except ImportError as error:

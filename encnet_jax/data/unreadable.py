@@ -18,7 +18,7 @@ class Unreadable:
     """
 
     def __init__(self, num_examples: int, max_share: float):
-        """Knows of none yet.
+        """Starts with none.
 
         Args:
             num_examples: Size of the split.

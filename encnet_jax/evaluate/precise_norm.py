@@ -1,4 +1,4 @@
-"""Batch-norm statistics measured anew, instead of the moving averages of training."""
+"""Recomputed batch-norm statistics in place of the moving averages of training."""
 
 import itertools
 from functools import partial
@@ -50,7 +50,7 @@ def measure_step(variables: dict, images: jax.Array, step: jax.Array, *, model, 
     return jax.tree.map(lambda x: x / jax.lax.axis_size(parallel.AXIS), total)
 
 
-def measured_anew(variables: dict, config, dataset, stop: StopRequest) -> dict:
+def recomputed(variables: dict, config, dataset, stop: StopRequest) -> dict:
     """Replaces batch_stats by those of eval.precise_norm_steps training batches.
 
     All batches are of the trained weights and count alike, unlike the moving averages,

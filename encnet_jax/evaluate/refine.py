@@ -9,7 +9,7 @@ from encnet_jax.scoring import protocols
 
 
 def refine_fields(refine: str | None) -> dict:
-    """Returns the fields that --refine stands for.
+    """Returns the fields that --refine sets.
 
     Args:
         refine: 'dense' or 'none', or a JSON file that `report refine` wrote; None

@@ -269,7 +269,7 @@ def load(
     model = task.build_model(config, num_classes, None)
     evaluator = task.make_evaluator(model, config, num_classes)
     if config.eval.precise_norm_steps:
-        variables = precise_norm.measured_anew(
+        variables = precise_norm.recomputed(
             variables, config, tasks.open_dataset(config), stop or StopRequest()
         )
     if config.task == "segmentation":

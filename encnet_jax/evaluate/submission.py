@@ -66,7 +66,7 @@ def find(name: str, output: str) -> Server:
 
     Raises:
         UserError: there is none, it does not take archives of that suffix, or output
-            lies in an object store.
+            is in an object store.
     """
     if name not in SERVERS:
         raise UserError(
@@ -156,7 +156,7 @@ def _verify_png(server, content: bytes, size: tuple[int, int], where: str) -> No
             values, palette = np.asarray(picture), picture.getpalette()
     except (OSError, SyntaxError) as error:
         raise UserError(
-            f"{where}: not a readable PNG ({error}); write it anew"
+            f"{where}: not a readable PNG ({error}); write it again"
         ) from None
     # The header of a PNG: width, height, bits a sample, colour type.
     width, height, bits, colour_type = struct.unpack(">IIBB", content[16:26])
@@ -218,5 +218,5 @@ def _files(path: str) -> Iterator[tuple[str, bytes]]:
         tarfile.TarError,
     ) as error:
         raise UserError(
-            f"{path}: not a whole archive ({error}); write it anew"
+            f"{path}: not a whole archive ({error}); write it again"
         ) from None

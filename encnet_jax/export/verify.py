@@ -76,7 +76,7 @@ def compare(
 
 
 def passed(found: Comparison) -> bool:
-    """Tells whether a file may be handed on."""
+    """Returns whether a file may be handed on."""
     return found.clear_differences == 0 and found.equal >= LEAST_EQUAL
 
 

@@ -139,7 +139,7 @@ def _save_top(path: epath.Path, found: dict[str, np.ndarray]) -> None:
 
 
 def list_images(source: epath.Path) -> list[epath.Path]:
-    """Returns the image files that a file or folder name stands for, sorted.
+    """Returns an image file, or all of a folder's image files, sorted.
 
     Raises:
         UserError: it does not exist, or holds no images, or two share a stem.

@@ -20,7 +20,7 @@ _KIND = "encnet_jax"
 
 
 def is_one(source: str | os.PathLike) -> bool:
-    """Tells whether a folder holds a network to hand on, not a run."""
+    """Returns whether a folder holds a network to hand on, not a run."""
     return (epath.Path(source) / WEIGHTS).exists()
 
 

@@ -163,7 +163,7 @@ class Model:
         return reading.read(image, image_rules(self.config.data))
 
     def is_tiled(self, image: np.ndarray) -> bool:
-        """Tells whether an image [H, W, 3] is too large to be labelled whole."""
+        """Returns whether an image [H, W, 3] is too large to be labelled whole."""
         return image.shape[0] * image.shape[1] > self._whole_px
 
     def describe(

@@ -32,10 +32,10 @@ def _as_convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 def pointwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """A 1x1 convolution in the form that suits the platform it is compiled for.
 
-    As a matrix product it is faster on CPUs. On TPUs, whose convolutions lay eight
-    images side by side, that would change the featuremap's layout between every two of
-    them: a tenth of a step's time and memory. Fewer than eight images would fill those
-    lanes in part only, and a product moves less again.
+    CPUs run it faster as a matrix product. TPUs lay eight images side by side for a
+    convolution, so products between convolutions would change the featuremap's layout
+    every time: a tenth of a step's time and memory. Fewer than eight images leave lanes
+    empty, and then a product moves fewer bytes there too.
 
     Args:
         x: [B, H, W, C_in].

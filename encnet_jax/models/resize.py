@@ -8,7 +8,7 @@ import numpy as np
 def sample_positions(
     index: np.ndarray, out_size: int, in_size: int, align_corners: bool
 ) -> np.ndarray:
-    """Returns f64[n]: where samples `index` of out_size lie among in_size samples."""
+    """Returns f64[n]: where samples `index` of out_size are among in_size samples."""
     if align_corners:
         return index * ((in_size - 1) / max(out_size - 1, 1))
     return np.maximum((index + 0.5) * (in_size / out_size) - 0.5, 0.0)

@@ -79,7 +79,7 @@ class StopRequest:
             signal.raise_signal(signal.SIGTERM)
 
     def agreed(self) -> bool:
-        """Tells whether to stop now; the same answer in every process.
+        """Returns whether to stop now; the same answer in every process.
 
         All processes must ask equally often and in the same order.
         """

@@ -66,7 +66,7 @@ def check_same_config(workdir: str, saved, config) -> None:
     if difference:
         raise UserError(
             f"{workdir} holds a run with another configuration: {difference}; choose"
-            " another --workdir to start anew"
+            " another --workdir for a new run"
         )
 
 

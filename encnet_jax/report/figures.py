@@ -17,7 +17,7 @@ def save(figure, output: str | os.PathLike, *, dpi: int) -> None:
         dpi: pixels an inch.
 
     Raises:
-        UserError: it lies in a bucket that cannot be written to.
+        UserError: output is in a bucket that cannot be written to.
     """
     picture, target = io.BytesIO(), epath.Path(output)
     storage.check_writable(target.parent)

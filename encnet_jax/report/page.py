@@ -1,4 +1,4 @@
-"""Pieces of an HTML page that needs nothing besides itself."""
+"""Pieces of an HTML page that needs no other file."""
 
 import base64
 import html

@@ -10,7 +10,7 @@ def small_objects(label: np.ndarray, small_px: int) -> np.ndarray:
     """Keeps the pixels of small objects only.
 
     An object is a connected region (4 neighbours) of one class in the annotation. Two
-    objects of a class that touch are one: maps of classes cannot tell them apart.
+    objects of a class that touch are one: a map of classes does not separate them.
 
     Args:
         label: uint8[H, W], ids 0..C-1 and IGNORE_LABEL.

@@ -62,9 +62,9 @@ class Family:
         title: for people.
         parts: which of the model's top modules its files hold.
         rules: given the model's configuration, returns the rules.
-        recognises: given a state dict's names, tells whether they are this family's.
+        recognises: given a state dict's names, returns whether the family is this.
         prefix: of the backbone's names.
-        heads: (start of a name, model name); the first that occurs tells the head.
+        heads: (start of a name, model name); the first that occurs names the head.
         switches: (model field, start of a name, value if it occurs, value if not); a
             later one that occurs wins.
         conventions: model fields that leave no trace in the names, as this family has

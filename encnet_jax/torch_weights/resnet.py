@@ -47,7 +47,7 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
         prefix: of the backbone's names.
 
     Returns:
-        Those of 'stem', 'stem_width', 'avg_down' and 'backbone' that the names tell.
+        Those of 'stem', 'stem_width', 'avg_down' and 'backbone' that the names show.
     """
     found: dict[str, object] = {}
     for stem, first in (("deep", "conv1.0"), ("deep", "stem.0"), ("conv7", "conv1")):

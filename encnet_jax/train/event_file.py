@@ -55,7 +55,7 @@ class EventFile:
 class _Remote:
     """A file in an object store, written through epath as all others are.
 
-    tensorboardX's own want a package for each store besides the one that epath uses.
+    tensorboardX's own writers need one more package for each store.
     """
 
     def __init__(self, path: str):

@@ -42,7 +42,7 @@ class Logbook:
             try:
                 self._writer.close()
             except OSError:
-                if kind is None:  # Else the error on its way out tells more.
+                if kind is None:  # Else another error is on its way, and says more.
                     raise
 
     def step_done(self, step: int, state, metrics: dict) -> None:

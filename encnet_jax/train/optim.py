@@ -150,12 +150,12 @@ def split_multiplier(entry: str) -> tuple[str, float]:
 
 
 def is_head(path) -> bool:
-    """Tells whether a parameter's path lies outside the backbone."""
+    """Returns whether a parameter's path is outside the backbone."""
     return path[0].key != "backbone"
 
 
 def is_decayed(path, optim) -> bool:
-    """Tells whether weight decay draws on a parameter, by its name.
+    """Returns whether weight decay applies to a parameter, by its name.
 
     Args:
         path: 'scale' ends that of a norm's scale; 'bias' those of all biases.

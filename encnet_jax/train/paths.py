@@ -34,7 +34,7 @@ def matching(params, pattern: str, field: str):
 
 
 def matches(path, pattern: str) -> bool:
-    """Tells whether a pattern names an array, or a module that it is in."""
+    """Returns whether a pattern names an array, or a module that holds it."""
     return any(fnmatch.fnmatchcase(name, pattern) for name in _prefixes(path))
 
 

@@ -1,7 +1,7 @@
 """The starts of a run: what each one did and how long, kept in WORKDIR/time.json.
 
-A run that is killed leaves no last words. What it wrote at its last log line tells the
-next start how much of its work is lost.
+A killed run writes nothing at its end. From what it wrote at its last log line, the
+next start computes how much work was lost.
 """
 
 import json

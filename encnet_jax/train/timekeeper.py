@@ -10,7 +10,7 @@ from encnet_jax.train.logbook import Logbook
 class TimeKeeper:
     """A hook that notes in WORKDIR/time.json how far this start has come.
 
-    Process 0 writes; its own time stands for that of all.
+    Process 0 writes; its time is taken as that of all.
     """
 
     def __init__(

@@ -32,12 +32,12 @@ def prepare(
         name: Of the catalogue.
         source: One or several archives or folders, or a folder of archives; None for
             data sets that can be downloaded.
-        data_dir: Where prepared data sets lie.
+        data_dir: Where prepared data sets are.
         max_file_mib: A larger image or list in the source stops the preparation.
 
     Raises:
         UserError: it is prepared already, cannot be prepared, a file is broken, or
-            data_dir lies in an object store.
+            data_dir is in an object store.
     """
     info = named_info(name)
     storage.local_path(data_dir, "--data_dir")
@@ -45,7 +45,7 @@ def prepare(
     if builder.is_prepared():
         raise UserError(
             f"{name} is prepared already in {builder.data_path}; remove that folder to "
-            "prepare it anew"
+            "prepare it again"
         )
     sources = [source] if isinstance(source, str) else list(source or ())
     for path in sources:

@@ -155,7 +155,7 @@ def _check_size(where: str, size: int, max_mib: float) -> None:
 
 
 def _broken(where: str, error: object) -> str:
-    return f"{where}: cannot be read ({error}); get the archive anew"
+    return f"{where}: cannot be read ({error}); get the archive again"
 
 
 def open_archive(

@@ -18,8 +18,8 @@ _TIMEOUT_SECONDS = 60
 def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
     """Fetches a file into a folder, unless it is there, and returns its path.
 
-    Until it is whole and right it is called NAME.part; what there is of it is kept, and
-    the next call goes on from there if the server can.
+    The file is called NAME.part until it is whole and its checksum is right. A partial
+    file is kept, and the next call goes on from there if the server can.
 
     Args:
         address: Its last part is the file's name.
@@ -55,7 +55,7 @@ def _fetch(address: str, part: pathlib.Path) -> None:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # There is nothing more; the checksum tells whether it is right.
+            return  # There is nothing more; the checksum decides.
         raise
     resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
     start = start if resumed else 0
@@ -86,9 +86,9 @@ def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
         file.unlink()
         raise UserError(
             f"{path.name}: what was fetched has SHA-1 {found}, wanted {sha1}; run the "
-            "same command to fetch it anew"
+            "same command to fetch it again"
         )
     raise UserError(
-        f"{path}: has SHA-1 {found}, wanted {sha1}; remove it to fetch it anew, or "
+        f"{path}: has SHA-1 {found}, wanted {sha1}; remove it to fetch it again, or "
         "name it with --source to use it all the same"
     )

@@ -36,7 +36,7 @@ class StoredFile:
 class FileTree:
     """Files by the end of their folder's path, whatever they are packed in.
 
-    What lies in a folder is preferred to the same in an archive beside it. Archives in
+    A file in a folder is preferred to the same one in an archive beside it. Archives in
     archives are not opened. Hidden files do not count.
     """
 
@@ -97,7 +97,7 @@ class FileTree:
         """Returns the files of all folders whose path ends in a pattern.
 
         Args:
-            folder: One or more names, of which '*' stands for any: 'images/*'.
+            folder: One or more names; '*' matches any name: 'images/*'.
             suffixes: Of the file names; they are cut off the keys.
 
         Returns:

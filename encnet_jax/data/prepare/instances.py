@@ -40,7 +40,7 @@ class Annotations:
     def __init__(
         self, file: BinaryIO, where: str, keys: Keys, keep: Callable[[dict], bool]
     ):
-        """Notes where each annotation lies; never holds more than a few of them.
+        """Notes where each annotation is; never holds more than a few of them.
 
         Args:
             file: The JSON file, which stays open.
@@ -64,7 +64,7 @@ class Annotations:
                 elif name == keys.annotations and keep(item):
                     self._spans[item["image_id"]].extend((start, stop))
         except (KeyError, TypeError) as error:
-            raise UserError(f"{where}: an entry lacks {error}; get it anew") from None
+            raise UserError(f"{where}: an entry lacks {error}; get it again") from None
         if not self.images:
             raise UserError(f"{where}: it lists no images; wanted {keys.annotations}")
 

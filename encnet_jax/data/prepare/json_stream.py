@@ -12,8 +12,8 @@ _READ_BYTES = 1 << 24
 class _Scanner:
     """Values one after the other; holds little more than one of them.
 
-    Bytes are decoded as latin-1, so that characters count bytes; what else than ASCII
-    stands in strings comes out wrong.
+    Bytes are decoded as latin-1, so that characters count bytes; characters of strings
+    that are not ASCII come out wrong.
     """
 
     def __init__(self, file: BinaryIO, read_bytes: int):
@@ -26,7 +26,7 @@ class _Scanner:
 
     def _more(self) -> bool:
         rest = self._text[self._next :]
-        # Twice as much each time: a long value is not begun anew too often.
+        # Twice as much each time: parsing a long value restarts at every read.
         read = self._file.read(max(self._read_bytes, len(rest)))
         if read:
             self._base += self._next
@@ -100,7 +100,7 @@ def array_items(
             closed = scanner.take(",}") == "}"
     except ValueError:
         raise UserError(
-            f"{where}: no whole JSON file, broken at byte {scanner.place}; get it anew"
+            f"{where}: no whole JSON file, broken at byte {scanner.place}; get it again"
         ) from None
 
 

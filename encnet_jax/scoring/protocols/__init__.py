@@ -19,7 +19,7 @@ from encnet_jax.scoring.protocols.whole_images import (
 
 PROTOCOLS = ("single", "multiscale", "release", "centre_crop")
 
-# What belongs to each protocol and stands in its report.
+# The fields that belong to each protocol and that its report states.
 FIELDS = {
     "single": ("data.input_scale", "eval.bucket", "eval.upsampled"),
     "multiscale": (

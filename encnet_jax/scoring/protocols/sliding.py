@@ -36,7 +36,7 @@ def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple:
         windows.tap_matrix(t, n)
         for t, n in zip((rows, columns), image.shape[:2], strict=True)
     ]
-    # Pixels have 8 bits and are told apart by less: no rounding of the weights here.
+    # Full precision: rounded weights would be wrong by about a level of 8 bits.
     x = jnp.einsum(
         "rh,hwc->rwc", matrices[0], image.astype(jnp.float32), precision="highest"
     )

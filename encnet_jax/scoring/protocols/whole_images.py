@@ -26,7 +26,7 @@ def map_native(
         rows: f32[B, H, h]; columns: f32[B, W, w]; see protocols.canvas.
 
     Returns:
-        The tree of [b, H, ...]; what lies outside the image is meaningless.
+        The tree of [b, H, ...]; what is outside the image is meaningless.
     """
     height = rows.shape[1]
     block = -(-height // ROW_BLOCKS)
@@ -125,8 +125,8 @@ class WholeImages:
 
         Args:
             apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C];
-                with mask_padding it takes models.inside.Inside besides, and leaves
-                out all other pixels.
+                with mask_padding it also takes models.inside.Inside, and leaves out
+                all other pixels.
             scale, bucket, logits_stride, align_corners: see canvas.place.
             mask_padding: whether the canvas around an image is left out.
             batch_size: images in a batch, over all devices.

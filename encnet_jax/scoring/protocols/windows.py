@@ -2,8 +2,8 @@
 
 Every window is a square of one size, whatever the image, so that one compiled network
 serves a whole data set. A window is described by taps, a few numbers for each pixel of
-a side, from which the device builds the matrices that cut it out of the native image
-and lay its scores onto the native image again.
+a side, from which the device builds two kinds of matrices: those that cut the window
+out of the native image, and those that add the window's scores to the native image.
 """
 
 import functools
@@ -20,7 +20,7 @@ from encnet_jax.models.resize import sample_positions
 class Window(NamedTuple):
     """One window of one scaled image.
 
-    Taps are f32[n, 3]: where sample i lies among the samples of the source (the index
+    Taps are f32[n, 3]: where sample i is among the samples of the source (the index
     of the lower neighbour, perhaps outside), the lower one's weight, the next one's
     weight.
 
@@ -137,7 +137,7 @@ def _side(native, scaled, start, room, crop_size, align_corners):
 
 
 def _taps(index, source, target, align_corners):
-    """f64[n, 3]: where samples `index` of `target` many lie among `source` many."""
+    """f64[n, 3]: where samples `index` of `target` many are among `source` many."""
     position = sample_positions(index, target, source, align_corners)
     low = np.minimum(np.floor(position), source - 1)
     share = np.where(low == source - 1, 0.0, position - low)

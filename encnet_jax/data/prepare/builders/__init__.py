@@ -47,7 +47,7 @@ def builder(info: DatasetInfo, data_dir: str):
 def download_and_prepare(
     builder, sources: Sequence[str], max_file_mib: float = MAX_FILE_MIB
 ) -> None:
-    """Writes a data set; until it is whole it lies in a folder of another name.
+    """Writes a data set, which has another folder name until it is whole.
 
     Args:
         builder: As returned by `builder`.
@@ -63,7 +63,7 @@ def download_and_prepare(
         shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
         tfds.disable_progress_bar()  # `examples` shows one that knows the total.
         try:
-            # TFDS announces a download of unknown size, even before a mistake is told.
+            # TFDS announces a download of unknown size, even before an error.
             with contextlib.redirect_stdout(io.StringIO()):
                 builder.download_and_prepare(
                     download_dir=scratch, download_config=config

@@ -126,7 +126,7 @@ def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] |
 def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
     """Returns the index PNGs of 59_context_labels.tar.gz, numbered by 59_labels.txt.
 
-    Their order is not the alphabet's; without the list it cannot be told.
+    The classes are not in alphabetical order; only the list gives their order.
     """
     masks = tree.files("59_context_labels", ".png")
     lists = _lists(tree, "VOC2010/ImageSets/Main")

@@ -77,7 +77,7 @@ def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
     if set(train) & set(val):
         raise UserError(
             f"{_LISTS}: {min(set(train) & set(val))} is in train.txt and in val.txt; "
-            "get VOCtrainval_11-May-2012.tar anew"
+            "get VOCtrainval_11-May-2012.tar again"
         )
     sbd = [tree.words("dataset", f"{s}.txt") or [] for s in ("train", "val")]
     return sorted({*sbd[0], *sbd[1]} - {*train, *val})
