@@ -19,8 +19,9 @@ demo: $(VENV)/installed
 	@echo "pictures: $(RUN)/compare.png (image, truth, prediction), $(RUN)/pictures (*_overlay.png)"
 	@echo "curves:   $(BIN)/tensorboard --logdir runs"
 
+# Two processes, whole files each: most of the time is spent in single-threaded compilers.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
 
 test-all: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m "not gpu"
