@@ -126,7 +126,7 @@ def test_tiles_of_a_local_network_make_the_whole(size, monkeypatch):
     shared["mask_padding"] = False
     image = picture(*size)
     whole = WholeImages(
-        averaged, output_stride=8, batch_size=2, pixel_fn=pixels.everything, **shared
+        averaged, logits_stride=8, batch_size=2, pixel_fn=pixels.everything, **shared
     )
     ((_, wanted),) = whole.ids(variables, [{"image": image}])
     shares = []
