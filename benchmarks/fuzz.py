@@ -4,7 +4,7 @@ python -m benchmarks.fuzz --files 20000 --seed 0
 
 Every reader either returns or raises UserError with one line that names the file. All
 else is printed and counted as an escape; then the exit status is 1. Files: images and
-masks of all kinds, .npz, .safetensors, .pth, prepared records, JSON lists.
+masks of all kinds, .npz, .safetensors, .params, .pth, prepared records, JSON lists.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import shutil
+import struct
 import sys
 import tempfile
 import time
@@ -92,10 +93,24 @@ def samples() -> dict[str, list[bytes]]:
             packed(train_images=rgb[None], train_labels=ids[None]),
         ],
         ".safetensors": [safetensors.numpy.save(weights)],
+        ".params": [_mxnet_file({"arg:a": np.ones((3, 4), np.float32)})],
         ".pth": _torch_files(weights),
         "archives": [zipped.getvalue()],
         "JSON": [json.dumps(x).encode() for x in (sums, coco)],
     }
+
+
+def _mxnet_file(arrays: dict[str, np.ndarray]) -> bytes:
+    """Returns what MXNet 1.x writes for dense arrays; see torch_weights.mxnet."""
+    content = struct.pack("<QQQ", 0x112, 0, len(arrays))
+    for array in arrays.values():
+        content += struct.pack("<IiI", 0xF993FAC9, 0, array.ndim)
+        content += struct.pack(f"<{array.ndim}q", *array.shape)
+        content += struct.pack("<iii", 1, 0, 0) + array.astype("<f4").tobytes()
+    content += struct.pack("<Q", len(arrays))
+    for name in arrays:
+        content += struct.pack("<Q", len(name)) + name.encode()
+    return content
 
 
 def _torch_files(weights) -> list[bytes]:
@@ -163,6 +178,7 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
         ],
         ".npz": [lambda content, name: npz.load(stored(content, ".npz"), "arrays", 64)],
         ".safetensors": [weights],
+        ".params": [weights],
         ".pth": [weights],
         "archives": [archive],
         "JSON": [sums, items],

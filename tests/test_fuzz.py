@@ -6,7 +6,9 @@ from benchmarks import fuzz
 def test_only_named_refusals_escape(tmp_path):
     outcomes = list(fuzz.escapes(240, 5, tmp_path, leave_out=(".pth",)))
     seen = {kind for kind, _, _ in outcomes}
-    assert seen == {"images", "masks", ".npz", ".safetensors", "archives", "JSON"}
+    assert seen == {
+        *("images", "masks", ".npz", ".safetensors", ".params", "archives", "JSON")
+    }
     assert {outcome for _, outcome, _ in outcomes} == {"read", "refused"}
 
 
