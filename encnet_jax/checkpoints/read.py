@@ -149,10 +149,15 @@ def save_variables(workdir: str, variables: dict, config) -> None:
             raise UserError(
                 f"{workdir} is the workdir of a run ({name}): choose another --workdir"
             )
-    # What a killed save left half-written would be in the way of this one.
-    manager = manager_lib.open_manager(workdir, cleanup_tmp_directories=True)
+    folder = manager_lib.folder_of(workdir)
+    # What a killed save left half-written would be in the way of this one. Orbax would
+    # remove it in the background, while it is looked at.
+    for path in folder.iterdir() if folder.exists() else ():
+        if ocp.utils.is_tmp_checkpoint(path):
+            path.rmtree()
+    manager = manager_lib.open_manager(workdir)
     try:
-        if any(name[0].isdecimal() for name in _names(manager_lib.folder_of(workdir))):
+        if any(name[0].isdecimal() for name in _names(folder)):
             raise UserError(
                 f"{workdir} has checkpoints already: choose another --workdir"
             )
