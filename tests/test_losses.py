@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses import (
-    IGNORE_LABEL,
     class_presence,
     segmentation_loss,
     thinned_labels,
