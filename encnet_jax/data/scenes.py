@@ -2,9 +2,9 @@
 
 The argument of the EncNet paper made small (its Figure 4: sand or earth?). Three kinds
 of scene differ only in a few small cues near one side: parasols at a beach, trees in
-the fields, houses in a town. Far from the cues are patches of sand, water and stone that
-look the same in every kind of scene but have a different label in each. A network that
-sees less than FAR_PX around a pixel can only guess which.
+the fields, houses in a town. Far from the cues are patches of sand, water and stone
+that look the same in every kind of scene but have a different label in each. A network
+that sees less than FAR_PX around a pixel can only guess which.
 """
 
 import numpy as np

@@ -119,9 +119,8 @@ def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
         examples = dataset.eval_examples(model.config.data.val_split)
         images = [e["image"] for e in itertools.islice(examples, _NUM_IMAGES)]
     scale = model.config.data.input_scale
-    scaled = [
-        canvas.resize(x, *canvas.scaled_size(*x.shape[:2], scale)) for x in images
-    ]
+    sizes = [canvas.scaled_size(len(x), x.shape[1], scale) for x in images]
+    scaled = [canvas.resize(x, *size) for x, size in zip(images, sizes, strict=True)]
     return np.stack([canvas.pad(x[:height, :width], height, width, 0) for x in scaled])
 
 

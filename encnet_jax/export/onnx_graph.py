@@ -125,7 +125,9 @@ class Graph:
     def expanded(self, value: Value, shape: tuple[int | None, ...]) -> Value:
         """Gives a value the sides that JAX thinks it has."""
         if isinstance(value, np.ndarray):
-            return np.broadcast_to(value, shape) if None not in shape else value
+            sides = [side for side in shape if side is not None]
+            whole = len(sides) == len(shape)
+            return np.broadcast_to(value, sides) if whole else value
         if value.shape == shape:
             return value
         if any(
@@ -156,7 +158,7 @@ class Graph:
     def _equation(self, equation, inputs: list[Value]) -> list[Value]:
         name, params = equation.primitive.name, equation.params
         if name == "platform_index":
-            return [np.int32(0)]
+            return [np.zeros((), np.int32)]
         inner = _called(name, params)
         if inner is not None:
             arguments = inputs[1:] if name == "cond" else inputs
@@ -247,7 +249,7 @@ def _select(graph, inputs, shape, params, equation):
 def _broadcast(graph, inputs, shape, params, equation):
     (x,) = inputs
     places = params["broadcast_dimensions"]
-    sides: list = [1] * len(shape)
+    sides = [1] * len(shape)
     for place, side in zip(places, x.shape, strict=True):
         sides[place] = side
     if isinstance(x, np.ndarray):

@@ -14,4 +14,4 @@ def write(program: Program) -> bytes:
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, program.height, program.width, 3), jnp.uint8)
     exported = export.export(jax.jit(program.run), platforms=PLATFORMS)(images)
-    return exported.serialize()
+    return bytes(exported.serialize())

@@ -96,7 +96,7 @@ def _run(file: pathlib.Path, runtime: str, images: np.ndarray) -> dict:
         np.save(given, images)
         script = _HERE / f"run_{runtime}.py"
         # -P: nothing beside the script is imported by mistake.
-        command = [sys.executable, "-P", script, file, given, output]
+        command = [sys.executable, "-P", *map(str, (script, file, given, output))]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]

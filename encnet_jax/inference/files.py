@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from etils import epath
@@ -112,7 +113,7 @@ def outputs(
     yield "colour.png", lambda path: _save(path, pictures.colourise(labels, colours))
     yield "overlay.png", lambda path: _save(path, _overlay(image, labels, colours))
     for name in {"confidence", "entropy"} & found.keys():
-        yield f"{name}.png", lambda path, name=name: _save(path, found[name])
+        yield f"{name}.png", partial(_save, array=found[name])
     if "top_classes" in found:
         yield "top.npz", lambda path: _save_top(path, found)
 

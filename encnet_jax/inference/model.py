@@ -49,18 +49,19 @@ def load(
     Raises:
         UserError: no such run or checkpoint, or it was not trained to label pixels.
     """
-    options = {"batch_size": batch_size, "whole_px": whole_px}
     fields = dict(fields or {})
     if folder.is_one(source):
         if checkpoint is not None:
             raise UserError(f"{source} holds one network; a checkpoint was asked for")
         if protocol is not None:
             fields["eval.protocol"] = protocol
-        return Model(*folder.read(source, fields), **options)
-    wanted = None if checkpoint is None else str(checkpoint)
-    selection = run_lib.Selection(wanted, protocol=protocol, fields=fields)
-    loaded = run_lib.load(os.fspath(source), selection, whole_images=True)
-    return Model(loaded.variables, loaded.config, loaded.step, **options)
+        network = folder.read(source, fields)
+    else:
+        wanted = None if checkpoint is None else str(checkpoint)
+        selection = run_lib.Selection(wanted, protocol=protocol, fields=fields)
+        loaded = run_lib.load(os.fspath(source), selection, whole_images=True)
+        network = loaded.variables, loaded.config, loaded.step
+    return Model(*network, batch_size=batch_size, whole_px=whole_px)
 
 
 class Model:

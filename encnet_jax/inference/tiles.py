@@ -139,15 +139,16 @@ class Tiles:
             image: uint8[H, W, 3].
             done: called with the share of the work that was done since the last call.
         """
-        sides = self._sides(variables, image.shape[:2])
+        stride, num_classes = self._probed(variables)
+        rows, columns = self._sides(image.shape[0], image.shape[1], stride)
         if self._scale != 1:
-            image = canvas.resize(image, *(side.scaled for side in sides))
-        rows, columns = sides
+            image = canvas.resize(image, rows.scaled, columns.scaled)
         convention = self._align_corners, self._as_alone
-        row_at, column_at = (side.positions(*convention) for side in sides)
+        row_at, column_at = (x.positions(*convention) for x in (rows, columns))
         found: dict[str, np.ndarray] = {}
         first_pixel, ready, first_row = 0, None, 0
-        for number, logits in enumerate(self._bands(variables, image, rows, columns)):
+        bands = self._bands(variables, image, rows, columns, num_classes)
+        for number, logits in enumerate(bands):
             ready = logits if ready is None else np.concatenate([ready, logits])
             end = first_row + len(ready)
             whole = number == len(rows.starts) - 1
@@ -161,27 +162,36 @@ class Tiles:
             done(1 / len(rows.starts))
         return found
 
-    def _sides(self, variables: dict, native: tuple[int, int]) -> list[Side]:
+    def _probed(self, variables: dict) -> tuple[int, int]:
+        """Returns how many pixels a row of logits stands for, and C."""
         probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-        stride = 64 // jax.eval_shape(self._apply_fn, variables, probe).shape[1]
-        scaled = canvas.scaled_size(*native, self._scale)
-        return [
-            plan_side(a, b, stride, self._bucket)
-            for a, b in zip(native, scaled, strict=True)
-        ]
+        _, height, _, num_classes = jax.eval_shape(
+            self._apply_fn, variables, probe
+        ).shape
+        return 64 // height, num_classes
+
+    def _sides(self, height: int, width: int, stride: int) -> tuple[Side, Side]:
+        scaled = canvas.scaled_size(height, width, self._scale)
+        return (
+            plan_side(height, scaled[0], stride, self._bucket),
+            plan_side(width, scaled[1], stride, self._bucket),
+        )
 
     def _bands(
-        self, variables: dict, image: np.ndarray, rows: Side, columns: Side
+        self,
+        variables: dict,
+        image: np.ndarray,
+        rows: Side,
+        columns: Side,
+        num_classes: int,
     ) -> Iterator[np.ndarray]:
         """Yields blended logits f32[n, w, C], a few rows at a time, from the top."""
-        total = None
+        height = len(rows.weights(0))
+        total = np.zeros((height, columns.logits, num_classes), np.float32)
         for number, top in enumerate(rows.starts):
             weights = rows.weights(number)[:, None, None]
             band = image[top : top + rows.tile]
             for left, logits in self._row_of_tiles(variables, band, rows, columns):
-                if total is None:
-                    shape = (len(weights), columns.logits, logits.shape[-1])
-                    total = np.zeros(shape, np.float32)
                 total[:, left : left + logits.shape[1]] += weights * logits
             following = rows.starts[number + 1 : number + 2]
             if not following:
