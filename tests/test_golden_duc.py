@@ -17,6 +17,7 @@ from encnet_jax import cli, losses, models, torch_weights
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.data.catalogue import named_info
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.heads.duc import depth_to_space
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.models.resnet import BACKBONES
@@ -220,7 +221,7 @@ def run_steps(reference, m, variables):
         )
         first = grads if first is None else first
         thin = losses.thinned_labels(labels, logits)
-        right = (np.argmax(logits, -1) == thin)[thin != losses.IGNORE_LABEL]
+        right = (np.argmax(logits, -1) == thin)[thin != IGNORE_LABEL]
         values.append(float(loss))
         accuracies.append(np.mean(right))
 
@@ -287,7 +288,7 @@ def test_labels_as_the_authors_loader_arranges_them(reference_dir, case):
         np.arange(n * percent // 100) * 100 // percent for n in labels.shape
     )
     labels = labels[rows][:, columns]
-    padded = np.pad(labels, crop, constant_values=losses.IGNORE_LABEL)
+    padded = np.pad(labels, crop, constant_values=IGNORE_LABEL)
     top, left = (c * percent // 100 - crop // 2 + crop for c in (row, column))
     cut = padded[top : top + crop, left : left + crop][None]
 
