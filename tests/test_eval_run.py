@@ -84,7 +84,8 @@ def test_missing_fields_take_their_defaults(untrained):
     report = run_lib.evaluate_run(str(untrained))
     kept = json.loads((untrained / "report-val-release.json").read_text())
     assert kept == earlier  # Another protocol leaves it alone.
-    assert report["protocol"] == {"name": "single", "input_scale": 1.0, "bucket": 64}
+    protocol = {"name": "single", "input_scale": 1.0, "bucket": 64}
+    assert report["protocol"] == protocol | {"upsampled": "logits"}
     assert report["precise_norm_steps"] == 0
 
 

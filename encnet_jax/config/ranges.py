@@ -202,7 +202,7 @@ ALLOWED = {
     "loss.ohem_min_kept": _COUNT,
     "loss.dice_weight": _from(0, 1e6),
     "optim.name": _one_of("sgd", "adamw"),
-    "optim.base_lr": _above(0, 1e6),
+    "optim.base_lr": _above(0, 1e20),
     "optim.scale_lr_by_batch": _FLAG,
     "optim.lr_batch_size": _AT_LEAST_ONE,
     "optim.schedule": _one_of("poly", "cosine", "halving"),
