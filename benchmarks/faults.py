@@ -24,7 +24,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PHASES = ("steps", "checkpoint", "evaluation")
 LONGEST_DELAY_S = 0.2  # Of a kill, after its phase was seen.
 LONGEST_RUN_S = 900  # Of one start, to its end or its kill.
-MOST_SAVES = 1  # Between two kills, before waiting for the next phase.
+MOST_SAVES = 1  # Awaited after a kill before the next phase is, at most.
 COMMAND = (
     "--config=configs/quickstart.py:smoke",
     # Steps long enough to be hit between two checkpoints.

@@ -24,7 +24,7 @@ FULL = ("--config.train.max_minutes=0",)
 
 # Row: the configuration, and the flags that differ from it.
 RUNS = {
-    # CamVid, ResNet-18 from chance, 450 steps of 8.
+    # CamVid, ResNet-18 from scratch, 450 steps of 8.
     "camvid-encnet": (CAMVID, *STEPS_450),
     "camvid-fcn": (f"{CAMVID}:fcn", *STEPS_450),
     "camvid-paper": (f"{CAMVID}:paper", *STEPS_450),

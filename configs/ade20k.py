@@ -1,11 +1,12 @@
 """EncNet on ADE20K (150 classes), as in section 3.4 and Table 4 of the paper.
 
-python train.py --config configs/ade20k.py                       EncNet-50, paper
-python train.py --config configs/ade20k.py:resnet101             EncNet-101, paper
+python train.py --config configs/ade20k.py                       EncNet-50, tuned
+python train.py --config configs/ade20k.py:paper                 EncNet-50, paper
+python train.py --config configs/ade20k.py:paper,resnet101       EncNet-101, paper
 python train.py --config configs/ade20k.py:fcn                   the baseline
 python train.py --config configs/ade20k.py:release,resnet101     as released
-python train.py --config configs/ade20k.py:resnet101,with_val \\
-    --config.init_from=runs/ade20k-resnet101                     20 epochs more, Table 5
+python train.py --config configs/ade20k.py:paper,resnet101,with_val \\
+    --config.init_from=runs/ade20k-paper-resnet101               20 epochs more, Table 5
 
 Published (multi-scale): FCN-50 34.38, EncNet-50 41.11, EncNet-101 44.65 % mIoU. Not yet
 reproduced here. The paper gives no crop size; 480 is the released code's. Nor does it

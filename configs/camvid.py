@@ -7,7 +7,7 @@ python train.py --config configs/camvid.py:piecewise_crf
                                                        a CRF, trained piecewise
 
 Scores are at the native 360x480 against the original labels, whatever the resolution of
-the input. Weights start from chance. docs/learning.md has the results.
+the input. Training starts from scratch. docs/learning.md has the results.
 """
 
 from encnet_jax.config import defaults, recipes

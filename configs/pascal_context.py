@@ -1,7 +1,8 @@
 """EncNet on PASCAL-Context (59 classes): section 3.2, Tables 1 and 2 of the paper.
 
-python train.py --config configs/pascal_context.py                   EncNet-50, paper
-python train.py --config configs/pascal_context.py:resnet101         EncNet-101, paper
+python train.py --config configs/pascal_context.py                   EncNet-50, tuned
+python train.py --config configs/pascal_context.py:paper             EncNet-50, paper
+python train.py --config configs/pascal_context.py:paper,resnet101   EncNet-101, paper
 python train.py --config configs/pascal_context.py:fcn               the baseline
 python train.py --config configs/pascal_context.py:background        60 classes
 python train.py --config configs/pascal_context.py:release,resnet101 as released

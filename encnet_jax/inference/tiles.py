@@ -163,7 +163,7 @@ class Tiles:
         return found
 
     def _probed(self, variables: dict) -> tuple[int, int]:
-        """Returns how many pixels a row of logits stands for, and C."""
+        """Returns how many pixels a row of logits covers, and C."""
         probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
         _, height, _, num_classes = jax.eval_shape(
             self._apply_fn, variables, probe
