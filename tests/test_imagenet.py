@@ -54,7 +54,9 @@ def test_parameters_are_as_many_as_published(words, request):
 
 def test_classifier_is_scored_by_top1_and_top5(classifier):
     fields = {"eval.max_images": 50, "data.val_split": "test"}
-    report = run_lib.evaluate_run(classifier, split="test", fields=fields)
+    report = run_lib.evaluate_run(
+        classifier, run_lib.Selection(split="test", fields=fields)
+    )
     top1, top5 = report["test/single/top1"], report["test/single/top5"]
     assert top1 < top5 < 1  # Of ten classes and hardly trained.
     errors = [x for x in report["error"].values() if x is not None]
