@@ -233,7 +233,7 @@ def test_scales_must_be_positive():
 def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
     given = []
     monkeypatch.setattr(
-        run_lib, "evaluate_run", lambda run, selection: given.append(selection)
+        run_lib, "evaluate_run", lambda run, selection, **_: given.append(selection)
     )
     # Too late for it here: other tests have used JAX.
     monkeypatch.setattr(cli, "join_processes", lambda values: None)

@@ -11,6 +11,7 @@ import processes
 import pytest
 from etils import epath
 from joined_tasks import settings
+from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax import storage
@@ -150,7 +151,8 @@ def test_what_is_written_on_disks_only_says_so(write, bucket, server):
     assert not server.objects
 
 
-def test_a_bucket_that_is_not_there_is_named(server):
+def test_a_bucket_that_is_not_there_is_named(server, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     config = config_lib.load("configs/folder.py:tiny")
     config.data.data_dir = "gs://nobucket/data"
     with pytest.raises(UserError, match="gs://nobucket/data is not there"):
@@ -159,7 +161,7 @@ def test_a_bucket_that_is_not_there_is_named(server):
         with workdir_lib.locked("gs://nobucket/a"):
             pass
     for write in (
-        lambda path: files.prepare("images", path),
+        lambda path: files.prepare(str(tmp_path / "a.png"), path),
         lambda path: export_images(config.data, split="val", count=1, output=path),
         lambda path: figures.save(None, f"{path}/a.png", dpi=1),
     ):

@@ -37,6 +37,7 @@ def prepare_folder(
             f"--output {folder} is the folder of the images, whose files would be"
             " replaced, and results taken for images next time; name another folder"
         )
+    storage.check_writable(output)
     if not overwrite and folder.is_dir():
         there = {path.name for path in folder.iterdir()}
         made = (f"{path.stem}_{end}" for path in paths for end in ends)
@@ -46,7 +47,6 @@ def prepare_folder(
                 f"{folder / found} is there already; wanted a folder without results of"
                 " these images, or --overwrite"
             )
-    storage.check_writable(output)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
