@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import untrained
@@ -15,6 +16,7 @@ from encnet_jax.evaluate import tables
 from encnet_jax.export import __main__ as command
 from encnet_jax.export import onnx_graph, program, stablehlo, verify
 from encnet_jax.inference import folder as folder_lib
+from encnet_jax.scoring.protocols import whole_images
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def test_differences_are_counted_where_logits_are_apart(monkeypatch, tmp_path):
     made = program.Program(None, 2, 2, ("labels", "logits"), rows, rows)
     logits = np.zeros((1, 2, 2, 3), np.float32)
     logits[..., 0] = 1
-    logits[0, 0, 0, 1] = 0.9995  # As good as equal.
+    logits[0, 0, 0, 1] = 1 - 2**-12  # As good as equal, and exact in float32.
     labels = np.zeros((1, 2, 2), np.uint8)
     labels[0, 0, 0] = 1
     theirs = {"labels": labels, "logits": logits + 0.25, "seconds": 2, "platform": "x"}
@@ -103,20 +105,55 @@ def test_differences_are_counted_where_logits_are_apart(monkeypatch, tmp_path):
     assert found.clear_differences == 1 and found.equal == 0.5
 
 
-@pytest.mark.parametrize("words", ["fcn", "pspnet", "deeplabv3", "release", "mmseg"])
-def test_onnx_of_other_networks(words, tmp_path):
-    needs("onnx")
+def run_onnx(made, images):
     import onnxruntime
 
-    untrained.save(tmp_path / "run", words)
+    session = onnxruntime.InferenceSession(onnx_graph.write(made))
+    return session.run([*made.outputs], {"images": images})
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        ("fcn", {}),
+        ("pspnet", {}),
+        ("deeplabv3", {}),
+        ("release", {}),
+        ("mmseg", {}),
+        ("duc", {}),
+        ("duc", {"architecture": "duc_released"}),
+    ],
+)
+def test_onnx_of_other_networks(words, fields, tmp_path):
+    needs("onnx")
+    untrained.save(tmp_path / "run", words, **fields)
     model = encnet_jax.load(tmp_path / "run")
     made = program.make(model, 40, 48, scores=False)
-    session = onnxruntime.InferenceSession(onnx_graph.write(made))
     images = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 3), np.uint8)
-    wanted = np.asarray(jax.jit(model.apply_fn)(model.variables, images))
-    (logits,) = session.run(["logits"], {"images": images})
-    assert np.ptp(wanted) > 0.1
-    np.testing.assert_allclose(logits, wanted, atol=1e-4 * np.ptp(wanted))
+    labels, logits = run_onnx(made, images)
+    wanted = jax.device_get(jax.jit(made.run)(images))
+    size = np.ptp(wanted["logits"])
+    assert size > 0.1 and len(np.unique(wanted["labels"])) > 1
+    np.testing.assert_allclose(logits, wanted["logits"], atol=1e-4 * size)
+    assert labels.dtype == np.uint8
+    assert (labels == wanted["labels"]).mean() > 0.999
+
+
+def test_onnx_calls_pixels_without_finite_scores_void():
+    needs("onnx")
+    values = np.asarray([[1, 0, 0], [0, 0, 0], [0, 5, 1], [2, 1, 7]], np.uint8)
+    divisors = jnp.asarray([1.0, 0.0, 1.0])  # 0 / 0 is NaN, 5 / 0 infinite.
+    made = program.Program(
+        lambda x: {"labels": whole_images.class_ids(x.astype(jnp.float32) / divisors)},
+        *(2, 2, ("labels",), None, None),
+    )
+    (labels,) = run_onnx(made, values.reshape(1, 2, 2, 3))
+    assert labels.ravel().tolist() == [255, 255, 255, 255]
+    (labels,) = run_onnx(
+        made._replace(run=lambda x: {"labels": whole_images.class_ids(1.0 * x)}),
+        values.reshape(1, 2, 2, 3),
+    )
+    assert labels.ravel().tolist() == [0, 0, 1, 2]
 
 
 def test_what_onnx_has_no_word_for_gets_one_line():

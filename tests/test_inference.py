@@ -107,15 +107,18 @@ def test_what_is_no_such_checkpoint_gets_one_line(run, tmp_path):
         encnet_jax.load(tmp_path / "nothing")
 
 
-def averaged(variables, values):
+def averaged(variables, values, inside=None):
     """Logits of stride 8 that depend on nothing but the 8x8 pixels below them."""
     x = values.astype(jnp.float32) / 255
+    if inside is not None:
+        x = inside.only(x)
     x = x.reshape(x.shape[0], x.shape[1] // 8, 8, x.shape[2] // 8, 8, 3).mean((2, 4))
     return x @ variables
 
 
+@pytest.mark.parametrize("mask_padding", [False, True])
 @pytest.mark.parametrize("size", [(150, 200), (40, 333)])
-def test_tiles_of_a_local_network_make_the_whole(size, monkeypatch):
+def test_tiles_of_a_local_network_make_the_whole(size, mask_padding, monkeypatch):
     monkeypatch.setattr(tiles, "TILE_PX", 64)
     monkeypatch.setattr(tiles, "OVERLAP_PX", 24)
     monkeypatch.setattr(tiles, "BLOCK_PX", 32)
@@ -123,7 +126,7 @@ def test_tiles_of_a_local_network_make_the_whole(size, monkeypatch):
     weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     variables = parallel.replicate(weights, devices)
     shared = {"scale": 1.0, "bucket": 8, "align_corners": True, "devices": devices}
-    shared["mask_padding"] = False
+    shared["mask_padding"] = mask_padding
     image = picture(*size)
     whole = WholeImages(
         averaged, logits_stride=8, batch_size=2, pixel_fn=pixels.everything, **shared
@@ -146,7 +149,7 @@ def test_shares_of_tiles_sum_to_one(monkeypatch):
     for number, start in enumerate(side.starts):
         weights = side.weights(number)
         total[start // 8 : start // 8 + len(weights)] += weights
-        assert weights.max() == 1
+        assert 0 < weights.min() and weights.max() <= 1
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
@@ -208,10 +211,10 @@ def test_moving_and_broken_images_are_refused(tmp_path):
         with pytest.raises(UserError, match="3"):
             reading.read(source)
     path = save(tmp_path, "a.png", Image.new("RGB", (30, 20)))
-    with pytest.raises(UserError, match="a.png: has 30x20 pixels; wanted at most"):
+    with pytest.raises(UserError, match="a.png: 30x20 pixels, wanted at most 599"):
         reading.read(path, decode.ImageRules(max_pixels=599))
     assert reading.read(path, decode.ImageRules(max_pixels=600)).shape == (20, 30, 3)
-    path.write_bytes(path.read_bytes()[:60])
+    path.write_bytes(path.read_bytes()[:50])  # Amid the pixels.
     with pytest.raises(UserError, match="a.png: cannot be decoded"):
         reading.read(path)
     with pytest.raises(UserError, match="nothing.png"):
@@ -225,9 +228,9 @@ def test_moving_and_broken_images_are_refused(tmp_path):
 WITHOUT_TENSORFLOW = """
 import sys
 import time
-start = time.perf_counter()
+start = time.process_time()  # Of the processor: other programs run beside this one.
 import encnet_jax
-took = time.perf_counter() - start
+took = time.process_time() - start
 assert "jax" not in sys.modules and "numpy" not in sys.modules
 for name in ("tensorflow", "tensorflow_datasets", "torch", "pycocotools"):
     sys.modules[name] = None

@@ -148,7 +148,9 @@ class Graph:
         known |= dict(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom) -> Value:
-            return np.asarray(atom.val) if hasattr(atom, "val") else known[atom]
+            if hasattr(atom, "val"):  # A number of Python would be 64 bits wide.
+                return np.asarray(atom.val, atom.aval.dtype)
+            return known[atom]
 
         for equation in jaxpr.eqns:
             results = self._equation(equation, [*map(read, equation.invars)])
@@ -305,6 +307,17 @@ def _reduce(op: str) -> Callable:
     return rule
 
 
+def _reduce_max(graph, inputs, shape, params, equation):
+    largest = _reduce("ReduceMax")(graph, inputs, shape, params, equation)
+    dtype = equation.outvars[0].aval.dtype
+    if not np.issubdtype(dtype, np.floating):
+        return largest
+    # Runtimes leave NaN out of a maximum; pixels that are void would get a class.
+    total = _reduce("ReduceSum")(graph, inputs, shape, params, equation)
+    unknown = graph.add("IsNaN", [total], shape)
+    return graph.add("Where", [unknown, np.asarray(np.nan, dtype), largest], shape)
+
+
 def _argmax(graph, inputs, shape, params, equation):
     from onnx import helper
 
@@ -426,7 +439,7 @@ RULES = ELEMENTWISE | {
     "slice": _slice,
     "pad": _pad,
     "reduce_sum": _reduce("ReduceSum"),
-    "reduce_max": _reduce("ReduceMax"),
+    "reduce_max": _reduce_max,
     "argmax": _argmax,
     "dot_general": _dot,
     "conv_general_dilated": _convolve,
