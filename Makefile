@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/python train.py --config configs/quickstart.py --workdir $(RUN)
 	$(BIN)/python -m encnet_jax.data.export_images --config configs/quickstart.py --output $(RUN)
 	$(BIN)/python eval.py --workdir $(RUN)
-	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/images --output $(RUN)/pictures
+	$(BIN)/python predict.py --workdir $(RUN) --input $(RUN)/images --output $(RUN)/pictures --overwrite
 	$(BIN)/python -m encnet_jax.report compare $(RUN) --titles prediction --output $(RUN)/compare.png
 	@echo
 	@echo "score:    $(RUN)/report.json (the table above)"

@@ -36,7 +36,9 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
         )
         for image in batch["image"]
     ]
-    program = jax.jit(functools.partial(whole_images.predict, apply_fn=apply_fn))
+    program = jax.jit(
+        functools.partial(whole_images.predict, apply_fn=apply_fn, mask_padding=False)
+    )
     inputs = jax.device_put(
         (pair.variables, jax.tree.map(lambda *x: np.stack(x), *placed)),
         jax.devices()[0],
