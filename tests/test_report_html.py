@@ -127,7 +127,10 @@ def test_page_of_two_runs(run, tmp_path, capsys):
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
     rows = re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)
     cells = [re.sub("<[^>]*>", " ", row).split() for row in rows]
-    assert ["mean", "iou", "25.0", "25.0"] in cells
+    assert ["mean", "IoU,", "%", "25.0", "25.0"] in cells
+    # Of class 0 and taken for class 2; no other pair is confused.
+    names = text.split("label</th>")[1].split("<td>")[1:4]
+    assert [x.split("<")[0] for x in names] == ["ground", "tree", "1.9"]
     assert "&lt;b&gt;" in text and "<b>" not in text
     assert "scene8, " in text and "eval.py --workdir here" in text and "9.8.7" in text
     (csv,) = re.findall(r'first-rows.csv" href="data:text/csv;base64,([^"]+)', text)

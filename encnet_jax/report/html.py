@@ -74,7 +74,8 @@ def _score_rows(runs: Sequence[RunFiles]) -> Iterator[list[str]]:
                 scores.setdefault(key.split("/")[-1], {})[run.name] = value
     for name, values in scores.items():
         cells = [values.get(run.name) for run in runs]
-        yield [html.escape(name.replace("_", " ")), *map(_percent, cells)]
+        shown = html.escape(name.replace("_", " ").replace("iou", "IoU"))
+        yield [f"{shown}, %", *map(_percent, cells)]
     fields = ("model", "data", "split", "images", "step", "devices")
     for field in fields:
         yield [field, *(html.escape(str(run.report[field])) for run in runs)]
@@ -118,7 +119,8 @@ def _confusion(run: RunFiles) -> Iterator[str]:
         yield page.figure(_heat(shares), caption)
         file = f"{run.name}-{name}.csv"
         links.append(page.download(_csv(run, shares), file, f"by {name} (CSV)"))
-    yield f"<p>{' · '.join(links)}</p>"
+    yield "<p>Rows and columns are in the order of the classes' table.</p>"
+    yield f"<p>{' · '.join(links)}</p><p>The confusions of most pixels first:</p>"
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     most = np.argsort(wrong, axis=None)[::-1][:10]
     rows = []
