@@ -16,6 +16,7 @@ from configs import default
 from encnet_jax import cli, losses, models, torch_weights
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
+from encnet_jax.config import ranges
 from encnet_jax.data.catalogue import named_info
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.heads.duc import depth_to_space
@@ -144,7 +145,8 @@ def get_config(arguments=""):
 def test_import_writes_a_checkpoint(params_file, tmp_path, monkeypatch, capsys):
     """The command line, with the reference's backbone among those that are known."""
     reference, m, variables, path = params_file
-    monkeypatch.setitem(config_lib._ALLOWED, "model.backbone", (reference.name,))
+    known = ranges.Allowed("the reference's", lambda name: name == reference.name)
+    monkeypatch.setitem(ranges.ALLOWED, "model.backbone", known)
     fields = {name: m[name] for name in ("backbone", "stem_width", "dilation")}
     fields["duc"] = m.duc.to_dict()
     classes = tuple(f"class{i}" for i in range(reference.num_classes))
