@@ -230,3 +230,12 @@ def test_fields_that_came_later_do_not_stop_a_saved_run():
     completed = config_lib.completed(config_lib.from_json(json.dumps(saved)))
     assert config_lib.first_difference(completed, resolved) is None
     assert completed.model.frozen_norm is False
+
+
+def test_fields_of_absent_networks_may_differ():
+    old = config_lib.resolve(config_lib.load("configs/quickstart.py"))
+    new = config_lib.replaced(old, {"model.crf.hidden_channels": 7})
+    assert config_lib.first_difference(old, new) is None
+    old = config_lib.replaced(old, {"model.name": "piecewise_crf"})
+    new = config_lib.replaced(new, {"model.name": "piecewise_crf"})
+    assert "model.crf.hidden_channels" in config_lib.first_difference(old, new)

@@ -62,7 +62,11 @@ def test_classifier_is_scored_by_top1_and_top5(classifier):
     errors = [x for x in report["error"].values() if x is not None]
     assert len(errors) == 10 and report["images"] == 50
     assert report["model"] == "tiny classifier (deep stem)"
-    assert report["protocol"] == {"name": "single", "crop_size": 32, "base_size": 256}
+    assert report["protocol"] == {
+        "name": "single",
+        "crop_size": 32,
+        "augment.base_size": 256,
+    }
 
 
 def test_ranks_by_hand():

@@ -12,6 +12,8 @@ from encnet_jax.config.architectures import decided_fields
 from encnet_jax.errors import UserError
 
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
+# Fields that one network alone reads.
+_OF_NETWORK = {"model.crf.": "piecewise_crf", "model.duc.": "duc"}
 # Fields a run may change between starts: they alter neither the weights nor their
 # order.
 FREE_FIELDS = (
@@ -227,12 +229,20 @@ def differences(config) -> list[str]:
 def first_difference(old, new) -> str | None:
     """Names the first field in which two configurations differ for good, or None.
 
-    Fields of FREE_FIELDS may differ. Those that others follow from come first: a
+    Fields of FREE_FIELDS may differ, and those of a network that neither names. Those
+    that others follow from come first: a
     changed model is reported as such, not as one of its widths.
     """
     old, new = flatten(old), flatten(new)
     fields = sorted(old.keys() | new.keys(), key=lambda x: (x not in _DECISIVE, x))
+    idle = tuple(
+        prefix
+        for prefix, network in _OF_NETWORK.items()
+        if network not in (old.get("model.name"), new.get("model.name"))
+    )
     for field in fields:
+        if field.startswith(idle):
+            continue
         if not field.startswith(FREE_FIELDS) and old.get(field) != new.get(field):
             if field in ("train.epochs", "train.total_steps"):
                 return _other_length(old, new)
