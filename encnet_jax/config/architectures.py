@@ -22,7 +22,7 @@ _PAPER = {
     "optim.clip_element": 0.0,
     "optim.head_lr_multiplier": 1.0,
 }
-# The paper's network with the two parts of the released code that make it learn better.
+# The paper's network with two parts of the released code: mean pooling, residual gate.
 _TUNED = _PAPER | {"model.code_pooling": "mean", "model.gate": "residual"}
 _RELEASE = _PAPER | {
     "model.code_pooling": "mean",
