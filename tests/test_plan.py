@@ -116,7 +116,7 @@ def test_unknown_topologies_are_refused(name):
 
 def test_a_missing_libtpu_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "libtpu", None)
-    with pytest.raises(UserError, match="pip install libtpu=="):
+    with pytest.raises(UserError, match="pip install .jax.tpu.=="):
         chips.open_topology("v5e:2x4")
 
 

@@ -34,7 +34,6 @@ CHIPS = {
     "v5p": Chip(95.74 * 2**30, 459e12, 2765e9, "megacore"),
     "v6e": Chip(31.25 * 2**30, 918e12, 1640e9, "default"),
 }
-LIBTPU = "libtpu==0.0.42"
 
 
 def open_topology(name: str) -> tuple[Chip, list]:
@@ -57,7 +56,8 @@ def open_topology(name: str) -> tuple[Chip, list]:
     except ImportError:
         raise UserError(
             "the package libtpu is not installed, which compiles for TPUs on any"
-            f" machine; pip install {LIBTPU} (see requirements/plan.txt)"
+            f" machine; pip install 'jax[tpu]=={jax.__version__}' brings the one that"
+            " belongs to this JAX (requirements/plan.txt)"
         ) from None
     # Without these libtpu asks a cloud's metadata server, and refuses a second process.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
