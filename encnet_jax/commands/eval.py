@@ -38,9 +38,10 @@ def main(argv: Sequence[str]) -> int:
     values = line.parse()
     from encnet_jax.evaluate import run as run_lib
     from encnet_jax.evaluate.refine import refine_fields
-    from encnet_jax.pods import signals
+    from encnet_jax.pods import allocator, signals
 
     cli.join_processes(values)
+    allocator.keep_freed_memory()
 
     given = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
     given["data.data_dir"] = values.data_dir

@@ -20,9 +20,11 @@ def main(argv: Sequence[str]) -> None:
     )
     values = line.parse()
     # Imported late, so that a mistyped flag is reported at once.
+    from encnet_jax.pods import allocator
     from encnet_jax.train import account, loop
 
     time_account = account.TimeAccount(age_s=account.process_age_s())
     cli.join_processes(values)
+    allocator.keep_freed_memory()
     workdir = values.workdir or f"runs/{cli.config_name(values)}"
     loop.train(values.config, workdir, time_account)
