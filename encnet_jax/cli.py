@@ -22,12 +22,13 @@ from encnet_jax.errors import DISK_FULL, UserError, is_out_of_memory
 def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Runs a command as the whole of this process, and ends the process.
 
-    After an error the process leaves with os._exit. In a normal exit, threads of
-    tf.data and of unfinished checkpoints may wait for ever for parts of the interpreter
-    that are already gone.
+    The process leaves with os._exit. In a normal exit, threads of tf.data and of
+    unfinished checkpoints may wait for ever for parts of the interpreter that are
+    already gone, and taking apart what is left costs seconds. Only one of several
+    processes that succeeds exits normally: it takes leave of the others.
     """
     status = run(main, sys.argv)
-    if status:
+    if status or not _joined():
         _leave(status)
     sys.exit(0)
 

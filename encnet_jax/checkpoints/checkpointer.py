@@ -147,15 +147,6 @@ class Checkpointer:
         metrics = None if step is None else self._manager.metrics(step)
         return None if not metrics else metrics[manager_lib.SCORE]
 
-    def wait(self) -> None:
-        """Waits for writes under way.
-
-        Raises:
-            DiskFullError: one failed.
-        """
-        with self._full_disk_named():
-            self._manager.wait_until_finished()
-
     def close(self) -> None:
         """Waits for writes under way, and ends what they run in.
 

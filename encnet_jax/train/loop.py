@@ -83,11 +83,7 @@ def _train(parts, dataset, config, workdir, checkpointer, stop, account) -> None
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    with (
-        contextlib.closing(batches),  # Threads that read must end with the run.
-        Logbook(workdir, config.train, start_step=start_step) as logbook,
-        StepTracer(config.profile, workdir, logbook) as tracer,
-    ):
+    with Logbook(workdir, config.train, start_step=start_step) as logbook:
         scalars = Scalars(
             logbook,
             parts.learning_rate,
@@ -106,18 +102,22 @@ def _train(parts, dataset, config, workdir, checkpointer, stop, account) -> None
         timekeeper = TimeKeeper(
             account, logbook, start_step=start_step, every=scalars.every
         )
-        hooks = (
-            logbook.step_done,
-            scalars,
-            tracer,
-            _Deadline(config.train.max_minutes, stop),
-            saver,
-            timekeeper,
-        )
-        fed = timed_input(parallel.feed(batches), account, scalars.device_is_done)
-        _loop(parts, fed, config, hooks, saver, logbook, stop, account)
+        with (
+            contextlib.closing(batches),  # Threads that read must end with the run.
+            StepTracer(config.profile, workdir, logbook) as tracer,
+        ):
+            hooks = (
+                logbook.step_done,
+                scalars,
+                tracer,
+                _Deadline(config.train.max_minutes, stop),
+                saver,
+                timekeeper,
+            )
+            fed = timed_input(parallel.feed(batches), account, scalars.device_is_done)
+            _loop(parts, fed, config, hooks, saver, logbook, stop, account)
         with account.doing("checkpoints"):
-            checkpointer.wait()
+            checkpointer.close()
         timekeeper.report()
 
 
