@@ -1,6 +1,7 @@
 """What the TPU's compiler says of a training step: memory, bytes, cycles, collectives.
 
 python -m benchmarks.tpu_cost [--backbone resnet50 --batch 8 --topology v5e:2x4]
+python -m benchmarks.tpu_cost --networks encnet,duc-1,duc-2     DUC's cells, HDC's rates
 
 Needs no TPU (requirements/plan.txt), but minutes for each row. `modelled images/s` are
 the compiler's estimated cycles at the chip's clock, not a run.
@@ -18,12 +19,18 @@ from encnet_jax.config import defaults  # noqa: E402
 from encnet_jax.plan import chips, compile  # noqa: E402
 
 CLOCK_HZ = 1.5e9  # Of v5e.
+FORMS = {"trained": False, "rematerialised": True}  # Values of model.remat.
 
 
-def make_config(args, remat: bool):
-    """Returns the resolved configuration of a row."""
+def make_config(args, network: str, remat: bool):
+    """Returns the resolved configuration of a row; 'duc-2' has cells of 2 pixels."""
     config = defaults.get_config()
     config.architecture = "release"
+    name, _, cell = network.partition("-")
+    config.model.name = name
+    if cell:
+        config.model.duc.cell = int(cell)
+        config.model.dilation = "hdc_bigger"
     config.model.backbone, config.model.dtype = args.backbone, "bfloat16"
     config.model.remat = remat
     config.data.crop_size = args.size
@@ -52,14 +59,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="images a chip")
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--topology", default="v5e:2x4")
+    parser.add_argument("--networks", default="encnet", help="also: duc-1, duc-2")
+    parser.add_argument("--forms", default=",".join(FORMS), help="of each network")
     args = parser.parse_args()
     _, devices = chips.open_topology(args.topology)
     rows = {}
-    for name, remat in (("as trained", False), ("rematerialised", True)):
-        config = make_config(args, remat)
-        cost = compile.train_cost(config, args.classes, devices, args.batch)
-        rows[name] = row(cost)
-    title = f"EncNet-{args.backbone}, {args.batch} x {args.size} a chip, bfloat16"
+    for network in args.networks.split(","):
+        for form in args.forms.split(","):
+            config = make_config(args, network, FORMS[form])
+            cost = compile.train_cost(config, args.classes, devices, args.batch)
+            rows[f"{network}, {form}"] = row(cost)
+    title = f"{args.backbone}, {args.batch} x {args.size} a chip, bfloat16"
     measure.report(f"{title}, {args.topology}", rows, vars(args))
 
 
