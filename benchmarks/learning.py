@@ -44,6 +44,14 @@ RUNS = {
     "tiny-average": (TINY, "--config.model.num_codes=0", *STEPS_540),
     "tiny-head-lr-10": (TINY, "--config.optim.head_lr_multiplier=10.0", *STEPS_540),
     "tiny-duc": (f"{TINY},duc", *STEPS_540),
+    **{
+        f"tiny-crf-{pairwise}": (
+            f"{TINY},piecewise_crf",
+            f"--config.model.crf.pairwise={pairwise}",
+            *STEPS_540,
+        )
+        for pairwise in ("none", "surrounding", "above_below", "both")
+    },
     # Generated scenes, 300 steps of 16.
     "scenes-encnet": (SCENES, *FULL),
     "scenes-fcn": (f"{SCENES}:fcn", *FULL),
