@@ -1,6 +1,5 @@
 """CIFAR-10, read whole into memory: as TFDS prepared it, or from .npz files."""
 
-import os
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,11 @@ from encnet_jax import storage
 from encnet_jax.data import npz
 from encnet_jax.data.image_set import ImageArrays, ImageSet, with_validation
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.tensorflow_import import tensorflow, tensorflow_datasets
+from encnet_jax.data.tensorflow_import import (
+    prepared_builder,
+    tensorflow,
+    tensorflow_datasets,
+)
 from encnet_jax.errors import UserError
 
 _SPLITS = ("train", "test")
@@ -44,13 +47,7 @@ def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
     Raises:
         UserError: it is not prepared in data_dir.
     """
-    tfds = tensorflow_datasets()
-    builder = tfds.builder(info.name, data_dir=os.path.expanduser(data_dir))
-    if not builder.is_prepared():
-        raise UserError(
-            f"{info.name} is not prepared: found no {builder.data_path};"
-            f" {info.how_to_prepare(data_dir)}"
-        )
+    builder, tfds = prepared_builder(info, data_dir), tensorflow_datasets()
     autotune = tensorflow().data.AUTOTUNE
     splits = {}
     for split in _SPLITS:

@@ -15,7 +15,7 @@ from encnet_jax.data.dataset import Source
 from encnet_jax.data.decode import ImageRules, decode_image
 from encnet_jax.data.pipeline_pillow import PillowDataset
 from encnet_jax.data.records import Example
-from encnet_jax.data.tensorflow_import import tensorflow_datasets
+from encnet_jax.data.tensorflow_import import prepared_builder, tensorflow_datasets
 from encnet_jax.errors import UserError
 
 _CROP_STREAM = 3  # Keeps these random numbers apart from other users of the seed.
@@ -87,13 +87,7 @@ class TfdsImages:
         Raises:
             UserError: it is not prepared in data_dir, or in another format.
         """
-        tfds = tensorflow_datasets()
-        builder = tfds.builder(info.name, data_dir=os.path.expanduser(data_dir))
-        if not builder.is_prepared():
-            raise UserError(
-                f"{info.name} is not prepared: found no {builder.data_path};"
-                f" {info.how_to_prepare(data_dir)}"
-            )
+        builder, tfds = prepared_builder(info, data_dir), tensorflow_datasets()
         skip = {"image": tfds.decode.SkipDecoding()}
         try:
             self._splits = {

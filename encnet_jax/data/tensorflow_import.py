@@ -51,3 +51,23 @@ def tensorflow_datasets():
             "array-record importlib_resources"
         ) from None
     return tfds
+
+
+def prepared_builder(info, data_dir: str):
+    """Returns the TFDS builder of a data set that TFDS itself prepares.
+
+    Args:
+        info: DatasetInfo of the data set.
+        data_dir: where it is prepared; ~ is the user's home.
+
+    Raises:
+        UserError: it is not prepared in data_dir, or TFDS is not installed.
+    """
+    tfds = tensorflow_datasets()
+    builder = tfds.builder(info.name, data_dir=os.path.expanduser(data_dir))
+    if not builder.is_prepared():
+        raise UserError(
+            f"{info.name} is not prepared: found no {builder.data_path};"
+            f" {info.how_to_prepare(data_dir)}"
+        )
+    return builder
