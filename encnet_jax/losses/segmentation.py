@@ -74,29 +74,53 @@ def segmentation_loss(
 
     Source: section 2 of the paper; weights as in its Figure 5.
     """
-    num_classes = outputs["logits"].shape[-1]
     grid = {"align_corners": align_corners, "row_blocks": row_blocks}
-    targets = {
+    every = {
         name: thinned_labels(labels, outputs[name]) if thin_labels else labels
         for name in ("logits", "aux_logits")
         if name in outputs
     }
-    terms = {}
+    targets = _mined(outputs, every, options, grid, axis_name)
+    totals = _totals(targets, labels, options.class_weights, axis_name)
+    terms = _pixel_terms(outputs, targets, totals, options, grid)
+    terms |= _presence_terms(outputs, labels, totals)
     if options.dice_weight:
         terms["loss_dice"] = dice_loss(
-            outputs["logits"], targets["logits"], axis_name=axis_name, **grid
+            outputs["logits"], every["logits"], axis_name=axis_name, **grid
         )
-    targets = _mined(outputs, targets, options, grid, axis_name)
-    image_valid = jnp.any(labels != IGNORE_LABEL, axis=(1, 2))
-    counts = [total_weight(x, options.class_weights) for x in targets.values()]
-    counts = jnp.stack([*counts, jnp.sum(image_valid).astype(jnp.float32)])
+    weights = {
+        "loss_pixel": 1.0,
+        "loss_dice": options.dice_weight,
+        "loss_se": se_weight,
+        "loss_aux_se": se_weight,
+        "loss_aux": aux_weight,
+    }
+    return sum(x * terms[name] for name, x in weights.items() if name in terms), terms
+
+
+def _totals(targets, labels, class_weights, axis_name) -> dict[str, jax.Array]:
+    """Returns what terms are divided by, of all devices; 1 where there is nothing.
+
+    Under the names of `targets` the weight of their pixels, under 'images' the number
+    of images with a labelled pixel. One collective for all of them.
+    """
+    counts = [total_weight(x, class_weights) for x in targets.values()]
+    images = jnp.sum(_is_labelled(labels)).astype(jnp.float32)
+    counts = jnp.stack([*counts, images])
     if axis_name is not None:
         counts = jax.lax.psum(counts, axis_name)
-    *totals, num_images = jnp.where(counts > 0, counts, 1.0)
-    totals = dict(zip(targets, totals, strict=True))
-    presence = class_presence(labels, num_classes)
+    return dict(
+        zip((*targets, "images"), jnp.where(counts > 0, counts, 1.0), strict=True)
+    )
 
-    def pixel_term(name):
+
+def _is_labelled(labels) -> jax.Array:
+    """Returns bool[B]: whether an image has a labelled pixel."""
+    return jnp.any(labels != IGNORE_LABEL, axis=(1, 2))
+
+
+def _pixel_terms(outputs, targets, totals, options, grid) -> dict[str, jax.Array]:
+    def term(name):
         total = upsampled_cross_entropy(
             outputs[name],
             targets[name],
@@ -107,23 +131,22 @@ def segmentation_loss(
         )
         return total / totals[name]
 
-    def presence_term(logits):
-        each = optax.sigmoid_binary_cross_entropy(logits, presence)
-        return jnp.sum(each * image_valid[:, None]) / (num_images * num_classes)
+    terms = {"loss_pixel": "logits", "loss_aux": "aux_logits"}
+    return {name: term(x) for name, x in terms.items() if x in outputs}
 
-    loss = terms["loss_pixel"] = pixel_term("logits")
-    if options.dice_weight:
-        loss += options.dice_weight * terms["loss_dice"]
-    if "se_logits" in outputs:
-        terms["loss_se"] = presence_term(outputs["se_logits"])
-        loss += se_weight * terms["loss_se"]
-    if "aux_se_logits" in outputs:
-        terms["loss_aux_se"] = presence_term(outputs["aux_se_logits"])
-        loss += se_weight * terms["loss_aux_se"]
-    if "aux_logits" in outputs:
-        terms["loss_aux"] = pixel_term("aux_logits")
-        loss += aux_weight * terms["loss_aux"]
-    return loss, terms
+
+def _presence_terms(outputs, labels, totals) -> dict[str, jax.Array]:
+    num_classes = outputs["logits"].shape[-1]
+    presence = class_presence(labels, num_classes)
+    counts = _is_labelled(labels)[:, None]
+
+    def term(name):
+        each = optax.sigmoid_binary_cross_entropy(outputs[name], presence)
+        total = jnp.sum(each * counts.astype(each.dtype))
+        return total / (totals["images"] * num_classes)
+
+    terms = {"loss_se": "se_logits", "loss_aux_se": "aux_se_logits"}
+    return {name: term(x) for name, x in terms.items() if x in outputs}
 
 
 def _mined(outputs, targets, options, grid, axis_name) -> dict[str, jax.Array]:
