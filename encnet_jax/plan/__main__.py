@@ -46,41 +46,22 @@ def plan(config, topology: str, name: str) -> dict:
     Raises:
         UserError: a wrong value, no such slice, or libtpu is not installed.
     """
-    from encnet_jax import config as config_lib
-    from encnet_jax.data import dataset_info
     from encnet_jax.plan import chips, compile
-    from encnet_jax.pods import parallel
 
-    info = dataset_info(config.data)
-    config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
-    if config.task != "segmentation" or not config.train.total_steps:
-        raise UserError(
-            "wanted a segmentation configuration of known length: set"
-            " --config.train.total_steps"
-        )
+    config, num_classes = _resolved(config)
     chip, devices = chips.open_topology(topology)
-    share, rest = divmod(
-        config.train.batch_size, len(devices) * config.train.accumulate
-    )
-    if rest:
-        raise UserError(
-            f"train.batch_size is {config.train.batch_size}, wanted a multiple of"
-            f" {len(devices)} chips x train.accumulate {config.train.accumulate}"
-        )
-
-    parallel.check_norm_group(config.model.norm_group, len(devices))
+    share = _images_per_chip(config, len(devices))
 
     def train_cost(images):
         _progress(f"training step, {images} images a chip")
         try:
-            cost = compile.train_cost(config, info.num_classes, devices, images)
+            cost = compile.train_cost(config, num_classes, devices, images)
         except compile.DoesNotFit as error:
             _progress(str(error))
             return None
         _progress(f"{cost.hbm_bytes / 2**30:.2f} GiB; took {cost.compile_s:.0f} s")
         return cost
 
-    share *= config.train.accumulate
     train = train_cost(share)
     report = {
         "config": name,
@@ -94,7 +75,7 @@ def plan(config, topology: str, name: str) -> dict:
         return report
     _progress("evaluation step")
     images = max(1, config.eval.batch_size // len(devices))
-    evaluation = compile.eval_cost(config, info.num_classes, devices, images)
+    evaluation = compile.eval_cost(config, num_classes, devices, images)
     return {
         **report,
         **_speed(train, chip, config, len(devices)),
@@ -104,6 +85,43 @@ def plan(config, topology: str, name: str) -> dict:
         "eval_fits": evaluation.hbm_bytes <= chip.hbm_bytes,
         "eval_compile_s": evaluation.compile_s,
     }
+
+
+def _resolved(config):
+    """Returns the resolved configuration and its number of classes.
+
+    Raises:
+        UserError: a wrong value, another task, or a training of unknown length.
+    """
+    from encnet_jax import config as config_lib
+    from encnet_jax.data import dataset_info
+
+    info = dataset_info(config.data)
+    config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
+    if config.task != "segmentation" or not config.train.total_steps:
+        raise UserError(
+            "wanted a segmentation configuration of known length: set"
+            " --config.train.total_steps"
+        )
+    return config, info.num_classes
+
+
+def _images_per_chip(config, num_chips: int) -> int:
+    """Returns the images of a step on each chip.
+
+    Raises:
+        UserError: the batch, or the batch norms' groups, do not divide among chips.
+    """
+    from encnet_jax.pods import parallel
+
+    share, rest = divmod(config.train.batch_size, num_chips * config.train.accumulate)
+    if rest:
+        raise UserError(
+            f"train.batch_size is {config.train.batch_size}, wanted a multiple of"
+            f" {num_chips} chips x train.accumulate {config.train.accumulate}"
+        )
+    parallel.check_norm_group(config.model.norm_group, num_chips)
+    return share * config.train.accumulate
 
 
 def _progress(line: str) -> None:
