@@ -25,7 +25,7 @@ def normalise(
         mean, std: of each channel in [0, 1].
     """
     scaled = images.astype(jnp.float32) / 255.0
-    return (scaled - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+    return (scaled - _of_channels(mean, scaled)) / _of_channels(std, scaled)
 
 
 def less_mean(images: jax.Array) -> jax.Array:
@@ -38,7 +38,13 @@ def less_mean(images: jax.Array) -> jax.Array:
     Args:
         images: red, green, blue.
     """
-    return images.astype(jnp.float32) - jnp.asarray(PIXEL_MEAN, jnp.float32)
+    pixels = images.astype(jnp.float32)
+    return pixels - _of_channels(PIXEL_MEAN, pixels)
+
+
+def _of_channels(values: tuple[float, float, float], images: jax.Array) -> jax.Array:
+    """Returns f32[1, ..., 1, 3] with as many axes as the images."""
+    return jnp.asarray(values, jnp.float32).reshape((1,) * (images.ndim - 1) + (-1,))
 
 
 PIXELS: dict[str, Callable[[jax.Array], jax.Array]] = {

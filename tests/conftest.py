@@ -15,8 +15,25 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 # The environment must be set before JAX is imported.
+import jax  # noqa: E402
 import pytest  # noqa: E402
 import reference_models  # noqa: E402
+
+# An axis or a type that JAX adds in silence is a mistake more often than a wish. Not in
+# the environment: programs that tests start run as users run them.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+OURS = {path.stem for path in pathlib.Path(__file__).parent.rglob("*.py")}
+OURS |= {"encnet_jax", "configs", "benchmarks", "train", "eval", "predict"}
+
+
+def pytest_configure(config):
+    """Turns warnings into errors: those that our modules are named in, and pmap's."""
+    names = "|".join(sorted(OURS))
+    config.addinivalue_line("filterwarnings", rf"error:::({names})(\.|$)")
+    # Whichever module these name: a deprecated pmap may warn from inside of JAX.
+    config.addinivalue_line("filterwarnings", "error:.*pmap:DeprecationWarning")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -33,7 +33,7 @@ class ToySegmenter:
         return {
             "logits": (pooled / STRIDE**2) @ variables["local"]
             + overall @ variables["overall"]
-            + variables["bias"]
+            + variables["bias"].reshape(1, 1, 1, -1)
         }
 
     def logits(self, variables, images):

@@ -101,7 +101,7 @@ class _Kernels:
         self._image, self._padded_image = image, self._pad(image)
         sums = self._row_sums(self._pad(valid))
         # Zero where a pixel takes no part: it neither sends nor receives.
-        scales = valid / jnp.sqrt(jnp.maximum(sums, jnp.finfo(sums.dtype).tiny))
+        scales = valid[None] / jnp.sqrt(jnp.maximum(sums, jnp.finfo(sums.dtype).tiny))
         self._scales, self._padded_scales = scales, self._pad(scales)
 
     def messages(self, q: jax.Array) -> jax.Array:
@@ -112,14 +112,15 @@ class _Kernels:
 
         def add(total, offset):
             kernels = self._at(offset) * self._shifted(self._padded_scales, offset)
-            weight = jnp.sum(weights * kernels, axis=0)
+            weight = jnp.sum(weights * kernels, axis=0, keepdims=True)
             return total + weight * self._shifted(padded, offset), None
 
         return jax.lax.scan(add, jnp.zeros_like(q), self._offsets, unroll=_UNROLL)[0]
 
     def _row_sums(self, padded_valid):
         def add(total, offset):
-            return total + self._at(offset) * self._shifted(padded_valid, offset), None
+            at_other = self._shifted(padded_valid, offset)[None]
+            return total + self._at(offset) * at_other, None
 
         zeros = jnp.zeros((2, *self._size), padded_valid.dtype)
         return jax.lax.scan(add, zeros, self._offsets, unroll=_UNROLL)[0]

@@ -11,6 +11,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from encnet_jax.crf import potentials
 from encnet_jax.crf.potentials import Pairs
@@ -73,7 +74,7 @@ def pairwise_loss(
 
 
 def _one_hot(labels: jax.Array, scores: jax.Array) -> jax.Array:
-    return labels[..., None] == jnp.arange(scores.shape[-1], dtype=labels.dtype)
+    return jax.nn.one_hot(labels, scores.shape[-1], dtype=bool)
 
 
 def _count(valid, axis_name, dtype):
@@ -98,8 +99,12 @@ def _forward(fixed, terms, labels, steps):
 
 
 def _backward(fixed, gradient, cotangents):
-    scaled = jax.tree.map(lambda g: (cotangents[0] * g).astype(g.dtype), gradient)
-    return scaled, None, None
+    of_total = cotangents[0]
+
+    def scaled(g):
+        return (of_total * g.astype(of_total.dtype)).astype(g.dtype)
+
+    return jax.tree.map(scaled, gradient), None, None
 
 
 _sum_of_pairs.defvjp(_forward, _backward)
@@ -126,7 +131,7 @@ def _scan(fixed, terms, labels, steps, with_gradient):
         count += jnp.sum(valid).astype(count.dtype)
         if with_gradient:
             wide = (..., None, None)
-            change = jnp.exp(scores - log_z[wide]) - is_pair
+            change = jnp.exp(scores - log_z[wide]) - is_pair.astype(scores.dtype)
             (share,) = pull(jnp.where(valid[wide], change, 0))
             gradient = jax.tree.map(lambda g, x: g + x.astype(g.dtype), gradient, share)
         return (total, count, gradient), None
@@ -143,4 +148,4 @@ def _scan(fixed, terms, labels, steps, with_gradient):
 
 
 def _wide_zeros(x):
-    return jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.zeros(x.shape, np.promote_types(x.dtype, np.float32))

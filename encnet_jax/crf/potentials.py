@@ -224,9 +224,9 @@ def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Arr
         "brwc,ck->brwk",
         hidden,
         net.kernel.astype(hidden.dtype),
-        preferred_element_type=jnp.promote_types(hidden.dtype, jnp.float32),
+        preferred_element_type=np.promote_types(hidden.dtype, np.float32),
     )
-    scores = scores + net.bias.astype(scores.dtype)
+    scores = scores + net.bias.astype(scores.dtype).reshape(1, 1, 1, -1)
     return scores.reshape(*scores.shape[:3], num_classes, num_classes)
 
 

@@ -119,7 +119,7 @@ def pixel_nats(x: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
     log_z = jax.nn.logsumexp(x, axis=-1, keepdims=True)
     valid = (labels != IGNORE_LABEL)[..., None]
     # A comparison instead of a gather: XLA fuses it into the reduction.
-    is_label = labels[..., None] == jnp.arange(x.shape[-1], dtype=jnp.uint8)
+    is_label = jax.nn.one_hot(labels, x.shape[-1], dtype=bool)
     of_label = jnp.where(is_label, x, 0.0).sum(-1, keepdims=True)
     return log_z, log_z - of_label, is_label, valid
 
@@ -128,7 +128,8 @@ def _plain(x, labels):
     """See over_pixels."""
     log_z, nats, is_label, valid = pixel_nats(x, labels)
     total = jnp.sum(jnp.where(valid, nats, 0.0))
-    return total, jnp.where(valid, jnp.exp(x - log_z) - is_label, 0.0), None
+    p = jnp.exp(x - log_z)
+    return total, jnp.where(valid, p - is_label.astype(p.dtype), 0.0), None
 
 
 def _shaped(x, labels, form):
@@ -141,9 +142,9 @@ def _shaped(x, labels, form):
         factor = wrong**form.focal_gamma
         value = factor * nats
         pull = factor * (1 + form.focal_gamma * nats * jnp.exp(-nats) / wrong)
-    weights = jnp.ones(x.shape[-1], jnp.float32)
+    each = form.class_weights or (1.0,) * x.shape[-1]
+    weights = jnp.asarray(each, jnp.float32).reshape(1, 1, 1, -1)
     if form.class_weights:
-        weights = jnp.asarray(form.class_weights, jnp.float32)
         of_label = jnp.where(is_label, weights, 0.0).sum(-1, keepdims=True)
         value, pull = of_label * value, of_label * pull
     target = jnp.where(is_label, pull, 0.0)

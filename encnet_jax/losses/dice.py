@@ -90,7 +90,7 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
 
 
 def _probabilities(x, labels):
-    is_label = labels[..., None] == jnp.arange(x.shape[-1], dtype=jnp.uint8)
+    is_label = jax.nn.one_hot(labels, x.shape[-1], dtype=bool)
     valid = (labels != IGNORE_LABEL)[..., None]
     # jax.nn.softmax keeps its numerator, another array of the block's size.
     log_z = jax.nn.logsumexp(x, axis=-1, keepdims=True)

@@ -38,8 +38,8 @@ def class_presence(labels: jax.Array, num_classes: int) -> jax.Array:
 
     Source: section 3.1 of the paper ("unique" of the ground-truth mask).
     """
-    flat = labels.reshape(labels.shape[0], -1, 1)
-    present = flat == jnp.arange(num_classes, dtype=labels.dtype)
+    flat = labels.reshape(labels.shape[0], -1)
+    present = jax.nn.one_hot(flat, num_classes, dtype=bool)
     return jnp.any(present, axis=1).astype(jnp.float32)
 
 

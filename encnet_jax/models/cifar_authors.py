@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from encnet_jax.models.conv import Conv
 from encnet_jax.models.device_norm import DeviceBatchNorm
@@ -170,7 +171,7 @@ class AuthorsNet(nn.Module):
                     name=f"stage{stage}_block{block:02d}",
                 )(x, train)
         x = nn.relu(self.norm(name="norm")(x, train))
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = np.promote_types(x.dtype, np.float32)
         pooled = jnp.mean(x.astype(wide), axis=(1, 2))
         return {"logits": _dense(pooled, self.num_classes, "classifier")}
 

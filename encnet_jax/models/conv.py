@@ -124,5 +124,5 @@ class Conv(nn.Module):
         if self.use_bias:
             bias_init = initial_weights.uniform_bias(size * size * shape[2])
             bias = self.param("bias", bias_init, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
+            y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
         return y

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class DeviceBatchNorm(nn.Module):
@@ -33,6 +34,10 @@ class DeviceBatchNorm(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Normalises x, [..., C], by the batch's statistics if `train`."""
         shape = (x.shape[-1],)
+
+        def broadcast(values):
+            return values.reshape((1,) * (x.ndim - 1) + shape)
+
         scale = self.param("scale", nn.initializers.uniform(1.0), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable(
@@ -40,16 +45,16 @@ class DeviceBatchNorm(nn.Module):
         )
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if train:
-            wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+            wide = x.astype(np.promote_types(x.dtype, np.float32))
             mean = jnp.mean(wide, tuple(range(x.ndim - 1)))
-            var = jnp.mean((wide - mean) ** 2, tuple(range(x.ndim - 1)))
+            var = jnp.mean((wide - broadcast(mean)) ** 2, tuple(range(x.ndim - 1)))
             if not self.is_initializing():
                 self._keep(running_mean, running_var, mean, var, x.size // shape[0])
         else:
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        y = x.astype(factor.dtype) * factor + (bias - mean * factor)
-        return y.astype(self.dtype)
+        y = x.astype(factor.dtype) * broadcast(factor)
+        return (y + broadcast(bias - mean * factor)).astype(self.dtype)
 
     def _keep(self, running_mean, running_var, mean, var, count: int) -> None:
         """Moves the running statistics; `count` values are behind each mean."""

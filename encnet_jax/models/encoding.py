@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def encode(
@@ -44,7 +45,7 @@ def encode(
             f"smoothing has shape {smoothing.shape}, wanted one factor for each of"
             f" {codewords.shape[0]} codewords"
         )
-    wide = jnp.promote_types(features.dtype, jnp.float32)
+    wide = np.promote_types(features.dtype, np.float32)
     features = features.astype(wide)  # The expanded square cancels in bfloat16.
     product = jnp.einsum("bnd,kd->bnk", features, codewords, precision="highest")
     sq_distance = (

@@ -47,6 +47,6 @@ def of_sizes(sizes: jax.Array, height: int, width: int) -> Inside:
         height, width: of the canvases.
     """
     return Inside(
-        (jnp.arange(height) < sizes[:, :1]).astype(jnp.float32),
-        (jnp.arange(width) < sizes[:, 1:]).astype(jnp.float32),
+        (jnp.arange(height)[None] < sizes[:, :1]).astype(jnp.float32),
+        (jnp.arange(width)[None] < sizes[:, 1:]).astype(jnp.float32),
     )

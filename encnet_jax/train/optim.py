@@ -1,6 +1,7 @@
 """Learning-rate schedules and the optimiser, from optax."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from encnet_jax.errors import UserError
@@ -29,10 +30,15 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
         )
     else:
         schedule = optax.polynomial_schedule(base, 0.0, optim.poly_power, total_steps)
-    if not optim.warmup_steps:
-        return schedule
-    # The poly curve keeps its own clock, so warm-up does not lengthen the run.
-    ramp = optax.linear_schedule(0.0, 1.0, optim.warmup_steps)
+    if optim.warmup_steps:
+        schedule = _warmed_up(schedule, optim.warmup_steps)
+    # Optax divides steps by lengths, and would promote integers to do so.
+    return lambda step: schedule(jnp.asarray(step, float))
+
+
+def _warmed_up(schedule: optax.Schedule, steps: int) -> optax.Schedule:
+    """Returns a schedule that ramps up; its clock goes on, so no run is longer."""
+    ramp = optax.linear_schedule(0.0, 1.0, steps)
     return lambda step: ramp(step) * schedule(step)
 
 

@@ -31,10 +31,11 @@ def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
         cells: to pool to.
     """
     size, place = _run_of(covered)
-    cell = jnp.arange(cells)[:, None]
+    cell = jnp.arange(cells)[None, :, None]
     start = cell * size // cells
     stop = -(-(cell + 1) * size // cells)
     member = (place >= start) & (place < stop) & (covered[:, None] > 0)
+    member = member.astype(jnp.float32)
     return member / jnp.maximum(member.sum(-1, keepdims=True), 1)
 
 
@@ -53,7 +54,8 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
     else:
         position = (place + 0.5) * cells / jnp.maximum(size, 1) - 0.5
     position = jnp.clip(position, 0, cells - 1)
-    distance = jnp.abs(position[:, 0, :, None] - jnp.arange(cells, dtype=jnp.float32))
+    cell = jnp.arange(cells, dtype=jnp.float32)[None, None]
+    distance = jnp.abs(position[:, 0, :, None] - cell)
     return jnp.maximum(1 - distance, 0)
 
 

@@ -39,9 +39,10 @@ class Window(NamedTuple):
 
 def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
     """Turns taps f32[n, 3] into the matrix f32[n, size] that samples `size` values."""
-    position = jnp.arange(size, dtype=jnp.float32)
+    position = jnp.arange(size, dtype=jnp.float32)[None]
     low, weight, next_weight = jnp.split(taps, 3, axis=1)
-    return weight * (position == low) + next_weight * (position == low + 1)
+    at_low, at_next = ((position == x).astype(weight.dtype) for x in (low, low + 1))
+    return weight * at_low + next_weight * at_next
 
 
 def scaled_size(
