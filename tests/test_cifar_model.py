@@ -75,7 +75,7 @@ def test_resolution_halves_and_channels_double():
 def test_identity_is_left_alone(scaling):
     """With nothing on the residual branch a block returns its input."""
     block = cifar.PreactBlock(16, scaling=scaling)
-    x = images_of(2)[..., :1] * jnp.ones(16)
+    x = jnp.repeat(images_of(2)[..., :1], 16, axis=-1)
     variables = block.init(jax.random.key(0), x, False)
     assert not np.allclose(block.apply(variables, x, False), x)
     variables["params"]["conv2"]["kernel"] *= 0
@@ -84,7 +84,7 @@ def test_identity_is_left_alone(scaling):
 
 def test_scaling_is_of_the_residual_branch():
     block = cifar.PreactBlock(16, scaling=cifar.SqueezeExcitation)
-    x = images_of(2)[..., :1] * jnp.ones(16)
+    x = jnp.repeat(images_of(2)[..., :1], 16, axis=-1)
     variables = block.init(jax.random.key(0), x, False)
     for layer in variables["params"]["scaling"].values():
         layer["kernel"] *= 0  # Every factor is sigmoid(0) = 1/2.
@@ -98,7 +98,7 @@ def test_scaling_is_of_the_residual_branch():
 
 def test_encoded_scaling_equals_its_definition():
     module = cifar.EncodedScaling(num_codes=4)
-    x = images_of(2)[:, :5, :6, :1] + jnp.arange(16.0) / 8
+    x = images_of(2)[:, :5, :6, :1] + jnp.arange(16.0).reshape(1, 1, 1, -1) / 8
     variables = module.init(jax.random.key(1), x, False)
     params = variables["params"]
     # Fresh running statistics: batch norm divides by sqrt(1 + 1e-5).

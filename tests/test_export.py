@@ -142,7 +142,7 @@ def test_onnx_of_other_networks(words, fields, tmp_path):
 def test_onnx_calls_pixels_without_finite_scores_void():
     needs("onnx")
     values = np.asarray([[1, 0, 0], [0, 0, 0], [0, 5, 1], [2, 1, 7]], np.uint8)
-    divisors = jnp.asarray([1.0, 0.0, 1.0])  # 0 / 0 is NaN, 5 / 0 infinite.
+    divisors = jnp.asarray([[[[1.0, 0.0, 1.0]]]])  # 0 / 0 is NaN, 5 / 0 infinite.
     made = program.Program(
         lambda x: {"labels": whole_images.class_ids(x.astype(jnp.float32) / divisors)},
         *(2, 2, ("labels",), None, None),
@@ -150,7 +150,9 @@ def test_onnx_calls_pixels_without_finite_scores_void():
     (labels,) = run_onnx(made, values.reshape(1, 2, 2, 3))
     assert labels.ravel().tolist() == [255, 255, 255, 255]
     (labels,) = run_onnx(
-        made._replace(run=lambda x: {"labels": whole_images.class_ids(1.0 * x)}),
+        made._replace(
+            run=lambda x: {"labels": whole_images.class_ids(x.astype(jnp.float32))}
+        ),
         values.reshape(1, 2, 2, 3),
     )
     assert labels.ravel().tolist() == [0, 0, 1, 2]

@@ -57,7 +57,9 @@ def test_sweep_runs_each_value_once(trained, tmp_path, capsys):
     assert table[0] == "| loss.se_weight | mean_iou % | pixel_accuracy % |"
     assert table[2:] == ["| 0 | 40.00 | 50.00 |", "| 0.1 | 50.00 | 60.00 |"]
     with Image.open(tmp_path / "sweep.png") as picture:
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    # More than the label and the legend in orange: the line, which hides the blue one.
+    assert np.sum(np.all(pixels == (255, 127, 14), axis=1)) > 1500
     # A longer sweep goes on from there; another protocol is scored again.
     assert sweep.run(smoke(), "loss.se_weight", [0, 0.1, 0.2], str(tmp_path), None)
     assert [value for _, value in trained] == [0.0, 0.1, 0.2]

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from encnet_jax import config as config_lib
@@ -39,6 +40,13 @@ def test_steps_and_programs_do_not_count_as_work():
 def test_a_run_leaves_a_trace_and_tells_the_idle_share(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(tracing, "WARM_UP", 1)
     monkeypatch.setattr(tracing, "TRACED", 2)
+    intervals = []
+
+    def idle_share(found):
+        intervals.extend(found)
+        return 0.25
+
+    monkeypatch.setattr(tracing, "idle_share", idle_share)
     config = config_lib.load("configs/quickstart.py:smoke")
     config.profile = True
     config.train.total_steps = 4
@@ -47,8 +55,10 @@ def test_a_run_leaves_a_trace_and_tells_the_idle_share(tmp_path, capfd, monkeypa
     (trace,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
     assert list(trace.parent.glob("*perfetto_trace.json.gz"))
     (line,) = [x for x in capfd.readouterr().out.splitlines() if "device idle" in x]
-    share = float(line.split("device idle ")[1].split(" %")[0])
-    assert 0 <= share < 100
+    assert "2 steps traced, device idle 25.0 %" in line
+    # Each device ran both steps at least.
+    assert len(intervals) >= 2 * jax.device_count()
+    assert all(start <= end for start, end in intervals)
 
 
 def test_a_remote_workdir_is_refused():
