@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_eval import CLASSES, make_config, make_examples
+from test_evaluator import CLASSES, make_config, make_examples
 from toy_segmenter import ToySegmenter
 
 from encnet_jax import config as config_lib
