@@ -152,6 +152,18 @@ def test_the_real_programs_are_measured(monkeypatch):
     assert "quickstart-smoke on v5e:1x2 (2 chips)" in plan_main.format_report(report)
 
 
+def test_a_classifier_is_planned_for(monkeypatch):
+    chip = chips.CHIPS["v5e"]
+    monkeypatch.setattr(chips, "open_topology", lambda _: (chip, jax.devices()[:2]))
+    monkeypatch.setattr(plan_main, "_largest_batch", lambda *_: {})
+    config = config_lib.load("configs/imagenet.py:tiny,small")
+    config.data.name, config.train.batch_size = "imagenet2012", 256
+    report = plan_main.plan(config, "v5e:1x2", "imagenet-tiny")
+    assert report["images_per_chip"] == 128 and report["fits"] and report["eval_fits"]
+    images = report["hours"] * 3600 * 2 * report["images_per_s_per_chip"]
+    assert images == pytest.approx(90 * 1_281_167, rel=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"

@@ -91,17 +91,16 @@ def _resolved(config):
     """Returns the resolved configuration and its number of classes.
 
     Raises:
-        UserError: a wrong value, another task, or a training of unknown length.
+        UserError: a wrong value, or a training of unknown length.
     """
     from encnet_jax import config as config_lib
     from encnet_jax.data import dataset_info
 
     info = dataset_info(config.data)
     config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
-    if config.task != "segmentation" or not config.train.total_steps:
+    if not config.train.total_steps:
         raise UserError(
-            "wanted a segmentation configuration of known length: set"
-            " --config.train.total_steps"
+            "wanted a configuration of known length: set --config.train.total_steps"
         )
     return config, info.num_classes
 

@@ -13,6 +13,7 @@ from encnet_jax.models import piecewise_crf
 from encnet_jax.plan.compiled_text import all_reduce_sizes, estimated_cycles
 from encnet_jax.scoring.evaluator import logits_from_pixels
 from encnet_jax.scoring.protocols import canvas, whole_images
+from encnet_jax.tasks import classification
 from encnet_jax.train.assemble import assemble, init_variables
 from encnet_jax.train.step import parallel_step
 
@@ -73,9 +74,11 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     Raises:
         DoesNotFit: too many images.
     """
+    lowered, _ = lower_train_step(config, num_classes, devices, images)
+    if config.task == "classification":
+        return _compile(lowered, images=images)
     # Thinned labels need no upsampling, and so no loop.
     blocks = config.loss.row_blocks if config.loss.labels == "upsampled" else 1
-    lowered, _ = lower_train_step(config, num_classes, devices, images)
     if config.model.name == "piecewise_crf":
         return _with_pairs(lowered, config, num_classes, images)
     cost = _compile(lowered, images=images, loop_trips=blocks)
@@ -120,6 +123,16 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     task = tasks.of(config)
     model = task.build_model(config, num_classes, None)
     variables = jax.eval_shape(lambda: init_variables(model, config))
+    if config.task == "classification":
+        count = partial(
+            classification.count_step,
+            model=model,
+            normalise=task.normalise,
+            num_classes=num_classes,
+        )
+        program = jax.pmap(count, in_axes=(None, 0), devices=devices)
+        batch = _batch(config, (len(devices), images))
+        return _compile(program.lower(variables, batch), images=images)
     apply_fn = logits_from_pixels(model, task.normalise)
 
     side = canvas.round_up(config.data.crop_size, config.eval.bucket)
@@ -146,9 +159,12 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
 
 def _batch(config, leading: tuple[int, ...]) -> dict:
     crop = (*leading, config.data.crop_size, config.data.crop_size)
+    of_images = config.task == "classification"
     return {
         "image": jax.ShapeDtypeStruct((*crop, 3), jnp.uint8),
-        "label": jax.ShapeDtypeStruct(crop, jnp.uint8),
+        "label": jax.ShapeDtypeStruct(
+            leading if of_images else crop, jnp.int32 if of_images else jnp.uint8
+        ),
     }
 
 
