@@ -108,6 +108,9 @@ def test_evaluation_sees_each_image_once_in_its_own_size(data):
     ]
     examples = [example for part in parts for example in part]
     assert [example["id"] for example in examples] == [f"p{i}" for i in range(5)]
+    for number, places in ((1, [0]), (2, [0, 2]), (9, range(5))):
+        few = dataset.spread_examples("val", number)
+        assert [example["id"] for example in few] == [f"p{i}" for i in places]
     for i, example in enumerate(examples):
         assert example["image"].shape == (96 + i, scenes.SIZE_PX, 3)
         label = scenes.generate("train", i)[1][: 96 + i]

@@ -122,7 +122,10 @@ def example(name):
 
 def test_examples_are_chosen_by_name():
     names = ["a", "b", "c"]
-    dataset = types.SimpleNamespace(eval_examples=lambda split: map(example, names))
+    dataset = types.SimpleNamespace(
+        eval_examples=lambda split: map(example, names),
+        spread_examples=lambda split, number: map(example, names[:number]),
+    )
     chosen = compare.choose_examples(dataset, "val", ["c", "a"], 1)
     assert [e["id"] for e in chosen] == ["c", "a"]
     assert [e["id"] for e in compare.choose_examples(dataset, "val", [], 2)] == [

@@ -1,6 +1,6 @@
 """What training and evaluation ask of a data set, whatever it is read from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -148,7 +148,26 @@ class Dataset:
         num_examples = self.num_examples(split)
         num_examples = min(num_examples, max_images or num_examples)
         share = process_share(num_examples, process_index, process_count)
+        return self._read(split, share)
+
+    def spread_examples(self, split: str, number: int) -> Iterator[dict[str, Any]]:
+        """Yields a few examples from all over a split, in order, as eval_examples does.
+
+        Neighbours are often alike: the frames of a film, the streets of a town.
+
+        Args:
+            split: Name of the split.
+            number: How many, at least 1; all of a split that has fewer.
+
+        Raises:
+            UserError: no such split, a broken file.
+        """
+        total = self.num_examples(split)
+        number = min(number, total)
+        return self._read(split, [i * total // number for i in range(number)])
+
+    def _read(self, split: str, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         examples = map_ahead(
-            lambda index: self.source.example(split, index), share, ahead=_EVAL_AHEAD
+            lambda index: self.source.example(split, index), indices, ahead=_EVAL_AHEAD
         )
         return ({"image": e.image, "label": e.label, "id": e.name} for e in examples)

@@ -103,8 +103,6 @@ def _size(text: str | None, default: int) -> tuple[int, int]:
 
 def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
     """Returns uint8[n, height, width, 3] of a folder or of the validation split."""
-    import itertools
-
     from etils import epath
 
     from encnet_jax import tasks
@@ -116,8 +114,8 @@ def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
         images = [reading.read(path) for path in paths]
     else:
         dataset = tasks.open_dataset(model.config)
-        examples = dataset.eval_examples(model.config.data.val_split)
-        images = [e["image"] for e in itertools.islice(examples, _NUM_IMAGES)]
+        examples = dataset.spread_examples(model.config.data.val_split, _NUM_IMAGES)
+        images = [example["image"] for example in examples]
     scale = model.config.data.input_scale
     sizes = [canvas.scaled_size(len(x), x.shape[1], scale) for x in images]
     scaled = [canvas.resize(x, *size) for x, size in zip(images, sizes, strict=True)]

@@ -3,7 +3,6 @@
 python -m encnet_jax.report compare runs/ade20k-fcn runs/ade20k --output compare.png
 """
 
-import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -20,16 +19,15 @@ from encnet_jax.report import figures
 
 
 def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> list[dict]:
-    """Returns the examples of those ids, in their order, or the first ones.
+    """Returns the examples of those ids, in their order, or a few of all the split.
 
     Raises:
         UserError: an id does not occur in the split.
     """
-    examples = dataset.eval_examples(split)
     if not ids:
-        return list(itertools.islice(examples, number))
+        return list(dataset.spread_examples(split, number))
     found = {}
-    for example in examples:
+    for example in dataset.eval_examples(split):
         if example["id"] in ids:
             found[example["id"]] = example
         if len(found) == len(set(ids)):
@@ -123,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
     line.strings("titles", "Of the runs: A,B. Default: folder and protocol.")
     line.string("split", "Default: data.val_split.")
     line.strings("ids", "Examples by name: A,B.")
-    line.integer("number", "Of examples without --ids.", 4, least=1)
+    line.integer("number", "Of examples, from all over the split, without --ids.", 4, least=1)
     line.checkpoint()
     line.string("protocol", "Default: eval.protocol.")
     line.string("refine", "'dense', or a file of `report refine`.")

@@ -79,7 +79,7 @@ class TrainingScores:
         self._settings, self._absent = config.eval.dense, config.eval.absent_classes
         self._devices, self._num_classes = evaluator.devices, evaluator.num_classes
         self._refine = dense_refined.make_refine(self._settings, self._devices)
-        examples = itertools.islice(_spread_out(dataset, split, number), number)
+        examples = dataset.spread_examples(split, number)
         examples = (dense_refined.checked(e, self._settings.radius) for e in examples)
         self._kept = [
             (members, _probabilities(np.asarray(total)))
@@ -108,12 +108,6 @@ def _probabilities(total: np.ndarray) -> np.ndarray:
     sums = np.maximum(total.sum(-1, keepdims=True), 1e-30)
     smallest = np.finfo(np.float16).smallest_subnormal
     return np.maximum(total / sums, smallest).astype(np.float16)
-
-
-def _spread_out(dataset, split: str, number: int):
-    """Yields every n-th example: neighbours in a data set are often alike."""
-    step = max(1, dataset.num_examples(split) // number)
-    return itertools.islice(dataset.eval_examples(split), 0, None, step)
 
 
 def main(argv: Sequence[str]) -> None:
