@@ -141,6 +141,20 @@ def test_page_of_two_runs(run, tmp_path, capsys):
     assert first[2] == pytest.approx((3 + 9 + 1 + 5 + 7 + 2 + 11 + 13) / 2691, rel=1e-4)
 
 
+def test_runs_of_one_name_are_told_apart(run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "b").mkdir()
+    other = write_run(tmp_path / "b" / "first", wrong=(1, 2))
+    report = json.loads((other / "report.json").read_text())
+    report["val/single/mean_iou"] = 0.5
+    (other / "report.json").write_text(json.dumps(report))
+    assert call(run, other, "--output", tmp_path / "a.html") == 0
+    assert f"{run}, {other}: " in capsys.readouterr().out
+    text = (tmp_path / "a.html").read_text()
+    assert "<td>mean IoU, %</td><td>25.0</td><td>50.0</td>" in text
+    monkeypatch.chdir(run)
+    assert run_files.read(".", None, None).name == "."
+
+
 def test_a_page_too_large_shows_fewer_images(run, monkeypatch):
     found = run_files.read(str(run), None, None)
     whole = html.make([found])

@@ -121,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
     line.strings("titles", "Of the runs: A,B. Default: folder and protocol.")
     line.string("split", "Default: data.val_split.")
     line.strings("ids", "Examples by name: A,B.")
-    line.integer("number", "Of examples, from all over the split, without --ids.", 4, least=1)
+    line.integer("number", "Without --ids: examples of all the split.", 4, least=1)
     line.checkpoint()
     line.string("protocol", "Default: eval.protocol.")
     line.string("refine", "'dense', or a file of `report refine`.")

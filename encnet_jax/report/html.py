@@ -223,9 +223,7 @@ def main(argv: Sequence[str]) -> None:
     values = line.parse()
     target = epath.Path(values.output)
     storage.check_writable(target.parent)
-    runs = [
-        run_files.read(workdir, values.split, values.protocol) for workdir in values.run
-    ]
+    runs = run_files.read_all(values.run, values.split, values.protocol)
     text = make(runs)
     target.parent.mkdir(parents=True, exist_ok=True)
     storage.write_whole(target, text)

@@ -5,6 +5,7 @@ import io
 import json
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
@@ -43,6 +44,21 @@ class RunFiles:
     scalars: dict[str, dict[int, float]]
 
 
+def read_all(
+    workdirs: Sequence[str], split: str | None, protocol: str | None
+) -> list[RunFiles]:
+    """Reads several runs, as read does; folders of one name are named by their paths.
+
+    Columns and files of a report go by these names: equal ones would hide a run.
+    """
+    runs = [read(workdir, split, protocol) for workdir in workdirs]
+    names = [run.name for run in runs]
+    return [
+        dataclasses.replace(run, name=workdir) if names.count(run.name) > 1 else run
+        for run, workdir in zip(runs, workdirs, strict=True)
+    ]
+
+
 def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
     """Reads a run that was scored.
 
@@ -67,7 +83,7 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
     info = dataset_info(config_lib.completed(config_lib.from_json(saved)).data)
     scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
     return RunFiles(
-        pathlib.PurePath(workdir).name,
+        pathlib.PurePath(workdir).name or workdir,  # '.' has no name.
         report,
         saved,
         info.class_names,

@@ -1,0 +1,110 @@
+"""A network in each exported format: bytes, seconds to write, seconds an image.
+
+python -m benchmarks.exports --image photo.jpg
+
+The network has random weights, on which none of the figures depends. The runtimes take
+turns in this process, one image at a time, and return labels and logits. `ours` is the
+same function compiled by JAX; `encnet_jax.load` what Python's users call: labels and
+confidences.
+"""
+
+import argparse
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnxruntime
+from jax import export
+
+from benchmarks import measure
+from encnet_jax import config as config_lib
+from encnet_jax import tasks
+from encnet_jax.data import dataset_info
+from encnet_jax.export import hub, onnx_graph, program, stablehlo, verify
+from encnet_jax.inference import reading
+from encnet_jax.inference.model import Model
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.protocols import canvas
+
+WRITERS = {"stablehlo": stablehlo.write, "onnx": onnx_graph.write}
+
+
+def untrained(config_file: str) -> Model:
+    """Returns a network of initial weights, in float32, that labels whole images."""
+    config = config_lib.load(config_file)
+    config.model.dtype, config.eval.protocol = "float32", "single"
+    config = config_lib.resolve(config, 1000)
+    classes = dataset_info(config.data).num_classes
+    network = tasks.of(config).build_model(config, classes, None)
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    return Model(parallel.replicate(variables), config, 0)
+
+
+def write(model: Model, made: program.Program, folder: pathlib.Path) -> dict:
+    """Writes every format into a folder; returns MB and seconds by format."""
+    rows = {}
+    for name, writer in WRITERS.items():
+        start = time.perf_counter()
+        content = writer(made)
+        took = time.perf_counter() - start
+        (folder / name).write_bytes(content)
+        rows[name] = {"MB": len(content) / 1e6, "written in s": took}
+    start = time.perf_counter()
+    hub.write(model, str(folder), str(folder / "hub"), license="unknown")
+    took = time.perf_counter() - start
+    size = sum(path.stat().st_size for path in (folder / "hub").iterdir())
+    return rows | {"hub": {"MB": size / 1e6, "written in s": took}}
+
+
+def candidates(
+    model: Model, made: program.Program, folder: pathlib.Path, images: np.ndarray
+) -> dict[str, Callable]:
+    """Returns functions that label uint8[1, H, W, 3], by runtime."""
+    compiled = jax.jit(made.run)
+    exported = export.deserialize(bytearray((folder / "stablehlo").read_bytes()))
+    called = jax.jit(exported.call)
+    session = onnxruntime.InferenceSession(
+        folder / "onnx", providers=["CPUExecutionProvider"]
+    )
+    return {
+        "ours": lambda: jax.device_get(compiled(images)),
+        "stablehlo": lambda: jax.device_get(called(images)),
+        "onnx": lambda: session.run(None, {"images": images}),
+        "encnet_jax.load": lambda: model(images[0]),
+    }
+
+
+def main() -> None:
+    """Prints a table, then the same as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="configs/ade20k.py")
+    parser.add_argument("--size", type=int, default=480, help="side of the image")
+    parser.add_argument("--image", required=True, help="a file; its size is changed")
+    parser.add_argument("--repeats", type=int, default=10)
+    args = parser.parse_args()
+    model = untrained(args.config)
+    image = canvas.resize(reading.read(args.image), args.size, args.size)[None]
+    made = program.make(model, args.size, args.size, scores=False)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        rows = write(model, made, folder)
+        for kind in WRITERS:
+            found = verify.compare(made, folder / kind, kind, image)
+            print(f"{kind}: {verify.describe(found)}")
+        timed = candidates(model, made, folder, image)
+        seconds = measure.alternate(timed, args.repeats)
+    for name, row in measure.summarise(seconds, "ours").items():
+        rows[name] = {"MB": "", "written in s": ""} | rows.get(name, {}) | row
+    hub_row = rows.pop("hub")  # Read back, it is what `encnet_jax.load` runs.
+    rows["encnet_jax.load"] |= hub_row
+    described = f"{model.config.model.name}-{model.config.model.backbone}"
+    title = f"exports, {described}, {len(model.class_names)} classes, {args.size} px"
+    measure.report(title, rows, vars(args))
+
+
+if __name__ == "__main__":
+    main()
