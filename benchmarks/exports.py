@@ -54,7 +54,7 @@ def write(model: Model, made: program.Program, folder: pathlib.Path) -> dict:
         (folder / name).write_bytes(content)
         rows[name] = {"MB": len(content) / 1e6, "written in s": took}
     start = time.perf_counter()
-    hub.write(model, str(folder), str(folder / "hub"), license="unknown")
+    hub.write(model, str(folder), folder / "hub", license="unknown")
     took = time.perf_counter() - start
     size = sum(path.stat().st_size for path in (folder / "hub").iterdir())
     return rows | {"hub": {"MB": size / 1e6, "written in s": took}}

@@ -1,6 +1,7 @@
 """Files for other runtimes: what they compute, and what happens if it is wrong."""
 
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -198,6 +199,22 @@ def test_a_folder_to_hand_on(run, tmp_path, capsys):
     with pytest.raises(UserError, match="holds no readable network"):
         encnet_jax.load(output)
     assert folder_lib.is_one(output) and not folder_lib.is_one(run)
+
+
+def test_missing_packages_and_places_get_one_line(run, tmp_path, monkeypatch, capsys):
+    assert export(run, "gs://bucket/a", "hub") == 2
+    assert "--output is gs://bucket/a, wanted a place" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert export(run, tmp_path / "file" / "a", "hub") == 2
+    assert "file" in capsys.readouterr().err
+    # As in an environment that has only what running needs.
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    assert export(run, tmp_path / "a", "stablehlo") == 2
+    assert "pip install flatbuffers" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert export(run, tmp_path / "a", "onnx") == 2
+    assert "pip install onnx onnxruntime" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_flags_are_checked_before_the_work(run, tmp_path, capsys):

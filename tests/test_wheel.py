@@ -14,25 +14,46 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PARTS = ("encnet_jax", "requirements", "pyproject.toml", "README.md", "LICENSE")
 
 
+PIP = (sys.executable, "-m", "pip")
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """A folder with bin/encnet of a wheel made from this source."""
+def wheel(tmp_path_factory):
+    """The file of a wheel made from this source."""
     folder = tmp_path_factory.mktemp("wheel")
-    source, environment = folder / "source", folder / "environment"
+    source = folder / "source"
     source.mkdir()
     for part in PARTS:
         copy = shutil.copytree if (PROJECT / part).is_dir() else shutil.copy
         copy(PROJECT / part, source / part)
-    pip = (sys.executable, "-m", "pip")
     build = ("wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source)
-    subprocess.run((*pip, *build), check=True)
+    subprocess.run((*PIP, *build), check=True)
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+def install(environment, *words):
+    """Makes an environment and installs into it; returns its folder of packages."""
     subprocess.run((sys.executable, "-m", "venv", environment), check=True)
-    (wheel,) = folder.glob("*.whl")
-    python = environment / "bin" / "python"
-    subprocess.run((*pip, "--python", python, "install", "-q", "--no-deps", wheel))
-    # The packages it needs are those of the environment that runs the tests.
-    found = next(environment.glob("lib/python*/site-packages"))
-    (found / "needed.pth").write_text(sysconfig.get_path("purelib"))
+    command = (*PIP, "--python", environment / "bin" / "python", "install", "-q")
+    subprocess.run((*command, *words), check=True)
+    return next(environment.glob("lib/python*/site-packages"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel):
+    """A folder with bin/encnet, of which all else is where the tests run."""
+    environment = wheel.parent / "environment"
+    packages = install(environment, "--no-deps", wheel)
+    (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
+    return environment
+
+
+@pytest.fixture(scope="module")
+def alone(wheel):
+    """A folder with bin/encnet and what it requires to run and export, no more."""
+    environment = wheel.parent / "alone"
+    install(environment, f"{wheel}[export]")
     return environment
 
 
@@ -62,6 +83,35 @@ def test_train_evaluate_predict_from_another_folder(installed, tmp_path):
     said = call(installed, tmp_path, "encnet", *predict)
     assert "labelled 2 of 2 images with step 4" in said
     assert len(list((tmp_path / "labelled").glob("*_ids.png"))) == 2
+
+
+WITHOUT_TENSORFLOW = """
+import importlib.util
+import encnet_jax
+
+for name in ("tensorflow", "tensorflow_datasets", "torch"):
+    assert importlib.util.find_spec(name) is None, name
+labels = [encnet_jax.load(net)("images/val0000.png").labels for net in ("run", "net")]
+assert labels[0].shape == (96, 96) and (labels[0] == labels[1]).all()
+"""
+
+
+@pytest.mark.slow
+def test_networks_are_trained_used_and_exported_without_tensorflow(alone, tmp_path):
+    shutil.copy(PROJECT / "configs" / "quickstart.py", tmp_path)
+    config = "--config=quickstart.py:smoke"
+    call(alone, tmp_path, "encnet", "train", config, "--workdir=run")
+    export = ("data", "export_images", config, "--count=2", "--output=.")
+    call(alone, tmp_path, "encnet", *export)
+    predict = ("predict", "--workdir=run", "--input=images", "--output=labelled")
+    assert "labelled 2 of 2 images" in call(alone, tmp_path, "encnet", *predict)
+    for kind in ("stablehlo", "onnx"):
+        words = (f"--format={kind}", f"--output=net.{kind}", "--size=96x96")
+        said = call(alone, tmp_path, "encnet", "export", "--workdir=run", *words)
+        assert f"wrote net.{kind}" in said
+    words = ("--format=hub", "--output=net")
+    call(alone, tmp_path, "encnet", "export", "--workdir=run", *words)
+    call(alone, tmp_path, "python", "-c", WITHOUT_TENSORFLOW)
 
 
 @pytest.mark.slow

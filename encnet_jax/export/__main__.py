@@ -37,24 +37,26 @@ def main(argv: Sequence[str]) -> None:
     if values.format not in FORMATS:
         known = ", ".join(FORMATS)
         raise UserError(f"--format is {values.format!r}, wanted one of: {known}")
-    if pathlib.Path(values.output).exists():
-        raise UserError(f"--output {values.output} is there already: choose another")
+    output = storage.local_path(values.output, "--output")
+    if output.exists():
+        raise UserError(f"--output {output} is there already: choose another")
+    storage.check_writable(output.parent)  # Before minutes of work.
     from encnet_jax.inference.model import load
 
-    # Where there is no bfloat16, and so that all runtimes compute alike.
-    fields = {"model.dtype": "float32", "eval.refine": "none"}
-    fields = {} if values.format == "hub" else fields
-    model = load(values.workdir, values.checkpoint, protocol="single", fields=fields)
     if values.format == "hub":
         from encnet_jax.export import hub
 
-        hub.write(model, values.workdir, values.output, license=values.license)
-        print(f"wrote {values.output}; encnet_jax.load reads it")
-    else:
-        write_file(model, values)
+        model = load(values.workdir, values.checkpoint)
+        hub.write(model, values.workdir, output, license=values.license)
+        print(f"wrote {output}; encnet_jax.load reads it")
+        return
+    # Where there is no bfloat16, and so that all runtimes compute alike.
+    fields = {"model.dtype": "float32", "eval.refine": "none"}
+    model = load(values.workdir, values.checkpoint, protocol="single", fields=fields)
+    write_file(model, output, values)
 
 
-def write_file(model, values) -> None:
+def write_file(model, output: pathlib.Path, values) -> None:
     """Writes a program, compares it in its own runtime, describes it.
 
     Raises:
@@ -72,7 +74,6 @@ def write_file(model, values) -> None:
     start = time.perf_counter()
     content = writer(made)
     took = time.perf_counter() - start
-    output = pathlib.Path(values.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(output.name + ".partial")
     try:

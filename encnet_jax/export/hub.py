@@ -13,7 +13,7 @@ from encnet_jax.inference.model import Model
 _METRICS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
 
-def write(model: Model, workdir: str, output: str, *, license: str) -> None:
+def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> None:
     """Writes the folder, whole or not at all.
 
     Args:
@@ -22,8 +22,7 @@ def write(model: Model, workdir: str, output: str, *, license: str) -> None:
         output: folder that does not exist.
         license: for the card.
     """
-    target = pathlib.Path(output)
-    unfinished = target.with_name(target.name + ".partial")
+    unfinished = output.with_name(output.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
@@ -32,7 +31,7 @@ def write(model: Model, workdir: str, output: str, *, license: str) -> None:
         (unfinished / "README.md").write_text(
             card(model, reports(model, workdir), license)
         )
-        unfinished.rename(target)
+        unfinished.rename(output)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
