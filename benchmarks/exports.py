@@ -24,13 +24,14 @@ from benchmarks import measure
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.data import dataset_info
-from encnet_jax.export import hub, onnx_graph, program, stablehlo, verify
+from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.export import formats, hub, program, verify
 from encnet_jax.inference import reading
 from encnet_jax.inference.model import Model
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas
 
-WRITERS = {"stablehlo": stablehlo.write, "onnx": onnx_graph.write}
+KINDS = ("stablehlo", "onnx", "savedmodel")
 
 
 def untrained(config_file: str) -> Model:
@@ -47,17 +48,16 @@ def untrained(config_file: str) -> Model:
 def write(model: Model, made: program.Program, folder: pathlib.Path) -> dict:
     """Writes every format into a folder; returns MB and seconds by format."""
     rows = {}
-    for name, writer in WRITERS.items():
+    for kind in (*KINDS, "hub"):
         start = time.perf_counter()
-        content = writer(made)
+        if kind == "hub":
+            hub.write(model, str(folder), folder / kind, license="unknown")
+        else:
+            formats.write(made, kind, folder / kind)
         took = time.perf_counter() - start
-        (folder / name).write_bytes(content)
-        rows[name] = {"MB": len(content) / 1e6, "written in s": took}
-    start = time.perf_counter()
-    hub.write(model, str(folder), folder / "hub", license="unknown")
-    took = time.perf_counter() - start
-    size = sum(path.stat().st_size for path in (folder / "hub").iterdir())
-    return rows | {"hub": {"MB": size / 1e6, "written in s": took}}
+        size = formats.num_bytes(folder / kind) / 1e6
+        rows[kind] = {"MB": size, "written in s": took}
+    return rows
 
 
 def candidates(
@@ -70,10 +70,15 @@ def candidates(
     session = onnxruntime.InferenceSession(
         folder / "onnx", providers=["CPUExecutionProvider"]
     )
+    tf = tensorflow()
+    loaded = tf.saved_model.load(str(folder / "savedmodel"))
+    saved = loaded.signatures["serving_default"]
+    pixels = tf.constant(images)
     return {
         "ours": lambda: jax.device_get(compiled(images)),
         "stablehlo": lambda: jax.device_get(called(images)),
         "onnx": lambda: session.run(None, {"images": images}),
+        "savedmodel": lambda: [x.numpy() for x in saved(images=pixels).values()],
         "encnet_jax.load": lambda: model(images[0]),
     }
 
@@ -92,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         rows = write(model, made, folder)
-        for kind in WRITERS:
+        for kind in KINDS:
             found = verify.compare(made, folder / kind, kind, image)
             print(f"{kind}: {verify.describe(found)}")
         timed = candidates(model, made, folder, image)

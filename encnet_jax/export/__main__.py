@@ -18,7 +18,7 @@ import numpy as np
 from encnet_jax import cli, storage
 from encnet_jax.errors import UserError
 
-FORMATS = ("stablehlo", "onnx", "hub")
+FORMATS = ("stablehlo", "onnx", "savedmodel", "hub")
 _NUM_IMAGES = 2
 
 
@@ -28,7 +28,9 @@ def main(argv: Sequence[str]) -> None:
     line.string("workdir", "The run whose network to write.", required=True)
     line.checkpoint()
     line.string("format", f"One of {', '.join(FORMATS)}.", required=True)
-    line.string("output", "File or (hub) folder; must not exist.", required=True)
+    line.string(
+        "output", "File, or folder (savedmodel, hub); must not exist.", required=True
+    )
     line.string("size", "HEIGHTxWIDTH of images in pixels. Default: eval.crop_size.")
     line.switch("scores", "Also give the probabilities of every pixel.")
     line.string("images", "Folder to compare on. Default: the validation split.")
@@ -62,22 +64,18 @@ def write_file(model, output: pathlib.Path, values) -> None:
     Raises:
         UserError: it computes something else, or cannot be written; no file is left.
     """
-    from encnet_jax.export import onnx_graph, program, sidecar, stablehlo, verify
+    from encnet_jax.export import formats, program, sidecar, verify
 
     height, width = _size(values.size, model.config.eval.crop_size)
     images = _images(model, values.images, height, width)
     made = program.make(model, height, width, scores=values.scores)
-    writer, platforms = {
-        "stablehlo": (stablehlo.write, stablehlo.PLATFORMS),
-        "onnx": (onnx_graph.write, ("cpu",)),
-    }[values.format]
-    start = time.perf_counter()
-    content = writer(made)
-    took = time.perf_counter() - start
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(output.name + ".partial")
+    formats.remove(unfinished)
     try:
-        unfinished.write_bytes(content)
+        start = time.perf_counter()
+        platforms = formats.write(made, values.format, unfinished)
+        took = time.perf_counter() - start
         found = verify.compare(made, unfinished, values.format, images)
         print(verify.describe(found))
         if not verify.passed(found):
@@ -89,8 +87,9 @@ def write_file(model, output: pathlib.Path, values) -> None:
         storage.write_whole(beside, json.dumps(described, indent=2) + "\n")
         unfinished.replace(output)
     finally:
-        unfinished.unlink(missing_ok=True)
-    print(f"wrote {output} ({len(content) / 1e6:.1f} MB, {took:.1f} s) and {beside}")
+        formats.remove(unfinished)
+    size = formats.num_bytes(output) / 1e6
+    print(f"wrote {output} ({size:.1f} MB, {took:.1f} s) and {beside}")
 
 
 def _size(text: str | None, default: int) -> tuple[int, int]:

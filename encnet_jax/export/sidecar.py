@@ -1,7 +1,7 @@
 """The JSON beside an exported file: what its receivers must know."""
 
 import datetime
-import importlib.metadata
+import importlib
 
 import encnet_jax
 from encnet_jax.export.program import Program
@@ -12,6 +12,12 @@ from encnet_jax.inference.model import Model
 READABLE = {
     "stablehlo": "JAX reads exports of versions up to six months older than itself",
     "onnx": "runtimes keep reading older operator sets",
+    "savedmodel": "TensorFlow 2 keeps reading what its earlier versions wrote",
+}
+PACKAGES = {
+    "stablehlo": ("jax",),
+    "onnx": ("jax", "onnx", "onnxruntime"),
+    "savedmodel": ("jax", "tensorflow"),
 }
 
 
@@ -23,11 +29,10 @@ def describe(
     Args:
         model: that was exported.
         program: its exported form.
-        kind: 'stablehlo' or 'onnx'.
+        kind: 'stablehlo', 'onnx' or 'savedmodel'.
         found: how the file compares with the network.
         platforms: that the file is meant for; those that were not tried say so.
     """
-    packages = {"stablehlo": ("jax",), "onnx": ("jax", "onnx", "onnxruntime")}[kind]
     scale = model.config.data.input_scale
     return {
         "format": kind,
@@ -42,7 +47,8 @@ def describe(
             " to it; the border takes part in the context, so sizes near this are best",
         },
         "outputs": {
-            "labels": "uint8 [batch, height, width], places in class_names",
+            "labels": "uint8 [batch, height, width], places in class_names; 255 where"
+            " the scores are not finite",
             "logits": "float32 [batch, h, w, classes] at the network's resolution",
             **(
                 {"scores": "float32 [batch, height, width, classes], probabilities"}
@@ -62,7 +68,11 @@ def describe(
         "comparison": found._asdict(),
         "versions": {
             "encnet_jax": encnet_jax.__version__,
-            **{name: importlib.metadata.version(name) for name in packages},
+            # Their distributions' names differ: tensorflow-cpu.
+            **{
+                name: importlib.import_module(name).__version__
+                for name in PACKAGES[kind]
+            },
         },
         "readable": READABLE[kind],
         "written": datetime.date.today().isoformat(),

@@ -46,7 +46,7 @@ def compare(
     Args:
         program: that was exported.
         file: that holds it.
-        runtime: 'stablehlo' or 'onnx'.
+        runtime: 'stablehlo', 'onnx' or 'savedmodel'.
         images: uint8[B, height, width, 3].
 
     Raises:
