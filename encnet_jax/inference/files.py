@@ -73,7 +73,9 @@ def predict_files(
     pixel_fn = pixels.largest(top) if top else pixels.labels
     broken: list[str] = []
     done = 0
-    with tqdm(total=len(paths), desc="predict", unit="image") as bar:
+    # Tiles are shares of an image.
+    shown = "{l_bar}{bar}| {n:.1f}/{total_fmt} images [{elapsed}<{remaining}]"
+    with tqdm(total=len(paths), desc="predict", bar_format=shown) as bar:
         described = results.leaving_out_too_large(
             lambda examples: model.describe(examples, pixel_fn, bar.update),
             _read_all(model, paths, broken),

@@ -19,7 +19,7 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
     """Returns uint8[H, W, 3], red, green, blue.
 
     Files are decoded as training decodes them; see data.decode. Grey images get three
-    equal channels, transparency is dropped, EXIF orientation is applied.
+    equal channels, EXIF orientation is applied.
 
     Args:
         source: [H, W, 3] or [H, W] of any real type, a picture of Pillow, or the path
