@@ -34,7 +34,9 @@ def run(tmp_path_factory):
 
 
 def export(run, output, kind, *flags):
-    words = (f"--workdir={run}", f"--images={run / 'images'}", f"--output={output}")
+    words = (f"--workdir={run}", f"--output={output}")
+    if not any(flag.startswith("--images") for flag in flags):
+        flags += (f"--images={run / 'images'}",)
     return cli.run(command.main, ["export", *words, f"--format={kind}", *flags])
 
 
@@ -67,6 +69,19 @@ def test_a_file_is_compared_and_described(kind, run, tmp_path, capsys):
     ]
     assert export(run, output, kind) == 2
     assert "is there already: choose another" in capsys.readouterr().err
+
+
+def test_deep_images_are_mapped_as_the_run_says(tmp_path):
+    workdir, deep = tmp_path / "run", tmp_path / "deep"
+    untrained.save(workdir, **{"data.value_range": (0.0, 4000.0)})
+    deep.mkdir()
+    values = np.linspace(0, 5000, 64 * 48).reshape(64, 48).astype(np.uint16)
+    Image.fromarray(values).save(deep / "a.png")
+    output = tmp_path / "net"
+    words = ("--size=64x48", f"--images={deep}")
+    assert export(workdir, output, "stablehlo", *words) == 0
+    beside = json.loads((tmp_path / "net.json").read_text())
+    assert beside["inputs"]["black_and_white"] == [0, 4000]
 
 
 def test_a_file_that_differs_is_removed(run, tmp_path, monkeypatch, capsys):
@@ -189,7 +204,7 @@ def test_a_folder_to_hand_on(run, tmp_path, capsys):
     assert f"wrote {output}" in capsys.readouterr().out
     card = (output / "README.md").read_text()
     head, text = card.removeprefix("---\n").split("\n---\n")
-    assert "license: apache-2.0" in head and "value: 0.1234" in head
+    assert 'license: "apache-2.0"' in head and "value: 0.1234" in head
     assert (
         head.count("- task:") == 1 and "| scenes/val | single | 100 | 0.1234 |" in text
     )

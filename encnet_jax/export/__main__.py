@@ -106,12 +106,12 @@ def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
     from etils import epath
 
     from encnet_jax import tasks
-    from encnet_jax.inference import files, reading
+    from encnet_jax.inference import files
     from encnet_jax.scoring.protocols import canvas
 
     if folder:
         paths = files.list_images(epath.Path(folder))[:_NUM_IMAGES]
-        images = [reading.read(path) for path in paths]
+        images = [model.read(path) for path in paths]
     else:
         dataset = tasks.open_dataset(model.config)
         examples = dataset.spread_examples(model.config.data.val_split, _NUM_IMAGES)

@@ -53,7 +53,7 @@ def card(model: Model, scores: list[dict], license: str) -> str:
     """
     config = model.config
     name = f"{config.model.name}-{config.model.backbone}-{config.data.name}"
-    lines = ["---", f"license: {license}", "library_name: encnet_jax"]
+    lines = ["---", f"license: {json.dumps(license)}", "library_name: encnet_jax"]
     lines += ["pipeline_tag: image-segmentation", "tags:", "- jax", "- encnet"]
     if scores:
         lines += ["model-index:", f"- name: {name}", "  results:"]

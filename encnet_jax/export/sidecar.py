@@ -40,6 +40,7 @@ def describe(
             "images": ["batch", program.height, program.width, 3],
             "dtype": "uint8",
             "channels": "red, green, blue in 0..255; normalisation is in the file",
+            **_of_deep_images(model.config.data.value_range),
             "resize_by": scale,
             "resize": "both sides, bilinear with antialiasing, before padding; labels"
             " have the resized image's size",
@@ -77,3 +78,12 @@ def describe(
         "readable": READABLE[kind],
         "written": datetime.date.today().isoformat(),
     }
+
+
+def _of_deep_images(value_range: tuple[float, ...]) -> dict:
+    """Returns how images of more than 8 bits become 8, where the run says it."""
+    if not value_range:
+        return {}
+    black, white = value_range
+    how = "values of deep grey images become 0 to 255 between these two, then uint8"
+    return {"black_and_white": [black, white], "deep_images": how}
