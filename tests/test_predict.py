@@ -93,6 +93,19 @@ def test_scores_are_written_with_16_bits(folder):
         np.testing.assert_array_equal(top["probabilities"][0, 40], [0, 1])
 
 
+def test_an_image_is_let_go_once_it_is_written(folder, monkeypatch):
+    seen, describe = [], FakeModel.describe
+
+    def watched(*arguments):
+        for example, found in describe(*arguments):
+            seen.append((example, found))
+            yield example, found
+
+    monkeypatch.setattr(FakeModel, "describe", watched)
+    assert run(folder, "--scores")[0] == 0
+    assert seen == [({"id": "good"}, {})]
+
+
 def test_broken_images_are_reported_and_the_rest_go_on(folder, capsys):
     (folder / "broken.jpg").write_bytes(b"not an image")
     whole = (folder / "good.png").read_bytes()

@@ -87,8 +87,7 @@ def predict_files(
             except UserError as error:
                 broken.append(str(error))
                 continue
-            for name, write in outputs(example["image"], found, model.colours):
-                write(folder / f"{example['id']}_{name}")
+            _write(folder, example, found, model.colours)
             done += 1
     for line in broken:
         print(f"error: {line}", file=sys.stderr)
@@ -98,26 +97,42 @@ def predict_files(
     return 1 if broken else 0
 
 
+def _write(
+    folder: epath.Path, example: dict, found: dict[str, np.ndarray], colours: np.ndarray
+) -> None:
+    """Writes an image's files and takes its arrays out of both dicts.
+
+    The generators that made the dicts hold them until they have made the next ones.
+    """
+    for name, write in outputs(example.pop("image"), found, colours):
+        write(folder / f"{example['id']}_{name}")
+    found.clear()
+
+
 def outputs(
     image: np.ndarray, found: dict[str, np.ndarray], colours: np.ndarray
 ) -> Iterator[tuple[str, Callable[[epath.Path], None]]]:
     """Yields (end of a file's name, function that writes it), one at a time.
 
     Each holds memory only while it is written: an image may have 100 million pixels.
+    Scores, the largest, come first and are let go, before pictures of 7 bytes a pixel
+    are made.
 
     Args:
         image: uint8[H, W, 3].
-        found: see inference.pixels.
+        found: see inference.pixels; loses what was yielded, all but the labels.
         colours: uint8[C, 3].
     """
     labels = found["labels"]
+    if "top_classes" in found:
+        top = found.pop("top_classes"), found.pop("top_probabilities")
+        yield "top.npz", partial(_save_top, top=top)
+        del top
+    for name in {"confidence", "entropy"} & found.keys():
+        yield f"{name}.png", partial(_save, array=found.pop(name))
     yield "ids.png", lambda path: pictures.save_index_png(path, labels, colours)
     yield "colour.png", lambda path: _save(path, pictures.colourise(labels, colours))
     yield "overlay.png", lambda path: _save(path, _overlay(image, labels, colours))
-    for name in {"confidence", "entropy"} & found.keys():
-        yield f"{name}.png", partial(_save, array=found[name])
-    if "top_classes" in found:
-        yield "top.npz", lambda path: _save_top(path, found)
 
 
 def _overlay(image: np.ndarray, labels: np.ndarray, colours) -> np.ndarray:
@@ -132,13 +147,10 @@ def _save(path: epath.Path, array: np.ndarray) -> None:
     pictures.save_png(path, Image.fromarray(array))
 
 
-def _save_top(path: epath.Path, found: dict[str, np.ndarray]) -> None:
+def _save_top(path: epath.Path, top: tuple[np.ndarray, np.ndarray]) -> None:
+    classes, probabilities = top
     with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            classes=found["top_classes"],
-            probabilities=found["top_probabilities"],
-        )
+        np.savez_compressed(file, classes=classes, probabilities=probabilities)
 
 
 def list_images(source: epath.Path) -> list[epath.Path]:
