@@ -21,6 +21,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Holds `objects`: (bucket, name) -> (generation, content), and `buckets` by name.
 
     Attributes:
+        refusal: from a request's method to the status that refuses it, or None.
         url: where it listens.
         environment: the variables that send gcsfs, TensorStore and ArrayRecord here.
             The last waits with the interpreter locked: it needs a process of its own.
@@ -31,6 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.buckets, self.objects, self.uploads = set(), {}, {}
+        self.refusal = lambda method: None
         self.generations, self.lock = itertools.count(1), threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.environment = {
@@ -203,11 +205,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._json(resource if move else {"done": True, "resource": resource})
 
     def parse_request(self) -> bool:
-        """Takes a request; refuses at once those to buckets that are not there."""
+        """Takes a request; refuses those to buckets that are not there, and others."""
         if not super().parse_request():
             return False
         # Whatever is refused, or its body would be taken for the next request.
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if refused := self.server.refusal(self.command):
+            about = {"code": refused, "message": "The request was refused."}
+            self._json({"error": about}, refused)
+            return False
         bucket = re.search(r"/b/([^/?]+)", self.path)
         if bucket and bucket[1] in self.server.buckets:
             return True

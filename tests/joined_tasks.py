@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from encnet_jax import cli, config
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.errors import UserError
-from encnet_jax.pods import distributed, parallel
+from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import Stopped, StopRequest
 from encnet_jax.train_state import TrainState
@@ -92,6 +92,21 @@ def fail(folder):
             raise UserError("no such image")
 
     distributed.together(action)
+
+
+def lack(folder):
+    """Finds no file in one process alone."""
+    distributed.together(
+        lambda: jax.process_index() == 1 and pathlib.Path(folder, "none").read_text()
+    )
+
+
+def differ(folder):
+    """Agrees where only places differ, then finds another seed in process 1."""
+    facts = {"data.data_dir": "d" * (1 + jax.process_index()), "crop": (1, 2)}
+    agreement.check(facts)
+    print("places may differ")
+    agreement.check(facts | {"seed": 10 ** jax.process_index()})
 
 
 def fill_disk(folder):

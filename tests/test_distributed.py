@@ -148,6 +148,21 @@ def test_what_fails_in_one_process_fails_in_all(tmp_path):
     assert "error: no such image" in ended[1].text
 
 
+def test_a_file_that_one_process_lacks_stops_all(tmp_path):
+    ended = run_task("lack", tmp_path, processes=2)
+    assert [status for status, _ in ended] == [2, 2]
+    assert "process 1 could not go on" in ended[0].text
+    assert f"{tmp_path}/none: No such file" in ended[1].text
+
+
+def test_processes_of_different_runs_are_refused(tmp_path):
+    ended = run_task("differ", tmp_path, processes=2)
+    assert [status for status, _ in ended] == [2, 2]
+    assert all("places may differ" in text for _, text in ended)
+    assert "process 1 could not go on" in ended[0].text
+    assert "seed is 10 in process 1 and 1 in process 0" in ended[1].text
+
+
 def test_folders_of_their_own_are_refused(tmp_path, monkeypatch):
     ended = run_task("separate", tmp_path, processes=2)
     assert [status for status, _ in ended] == [2, 2]

@@ -1,8 +1,11 @@
 """Nothing is lost when a run is stopped, killed, or loses a process."""
 
+import errno
+import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +18,10 @@ from processes import PROJECT, SMOKE, finish, start_joined, succeed, wait_for
 from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
-from encnet_jax.evaluate import run as run_lib
+from encnet_jax.commands import eval as eval_command
+from encnet_jax.errors import UserError
 from encnet_jax.scoring import evaluator as evaluator_lib
+from encnet_jax.scoring import image_scores
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.train import loop
 from encnet_jax.train.assemble import init_variables
@@ -53,22 +58,72 @@ def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
     assert read.find_step(workdir) == 4 and len(seen) == 3 + 8
 
 
-def test_a_signal_ends_an_evaluation_and_writes_nothing(tmp_path, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def random_run(tmp_path_factory):
+    """A run of random weights on generated scenes, to copy."""
+    workdir = tmp_path_factory.mktemp("random")
     config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
     model = tasks.of(config).build_model(config, 13, None)
     variables = jax.device_get(init_variables(model, config))
-    read.save_variables(str(tmp_path), variables, config)
+    read.save_variables(str(workdir), variables, config)
+    return workdir
+
+
+def evaluated(workdir, random_run, monkeypatch, confusion) -> int:
+    """Runs eval.py beside an older report; returns its exit status."""
+    shutil.copytree(random_run, workdir, dirs_exist_ok=True)
+    (workdir / "report.json").write_text("older")
+    monkeypatch.setattr(evaluator_lib.Evaluator, "confusion", confusion)
+    # Too late for it here: other tests have used JAX.
+    monkeypatch.setattr(cli, "join_processes", lambda values: None)
+    return eval_command.main(["eval.py", f"--workdir={workdir}"])
+
+
+@pytest.mark.parametrize("number, status", [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_ends_an_evaluation_and_writes_nothing(
+    number, status, tmp_path, random_run, monkeypatch, capsys
+):
     seen = []
 
     def confusion(self, variables, examples, total=None, **_):
         for example in examples:
             seen.append(example["id"])
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), getattr(signal, number))
 
-    monkeypatch.setattr(evaluator_lib.Evaluator, "confusion", confusion)
-    assert run_lib.evaluate_run(str(tmp_path)) is None
-    assert len(seen) == 1 and not (tmp_path / "report.json").exists()
-    assert "evaluation stopped by SIGTERM: nothing was" in capsys.readouterr().out
+    assert evaluated(tmp_path, random_run, monkeypatch, confusion) == status
+    assert len(seen) == 1 and (tmp_path / "report.json").read_text() == "older"
+    assert f"evaluation stopped by {number}: nothing was" in capsys.readouterr().out
+
+
+def test_a_signal_after_the_last_image_stops_no_report(
+    tmp_path, random_run, monkeypatch, capsys
+):
+    """The report is whole: a status of a stop would send it to be made again."""
+
+    def confusion(self, variables, examples, total=None, **_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ConfusionMatrix(self.num_classes)
+
+    assert evaluated(tmp_path, random_run, monkeypatch, confusion) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["step"] == 0
+    assert "stopped" not in capsys.readouterr().out
+
+
+def test_scores_are_printed_before_anything_is_saved(
+    tmp_path, random_run, monkeypatch, capsys
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(image_scores.ImageScores, "save", full)
+    with pytest.raises(UserError, match="The scores above were not saved"):
+        evaluated(
+            tmp_path,
+            random_run,
+            monkeypatch,
+            lambda self, *_, **__: ConfusionMatrix(self.num_classes),
+        )
+    assert "pixel_accuracy" in capsys.readouterr().out
 
 
 def test_a_full_disk_ends_a_run_that_logs(tmp_path, capsys):

@@ -9,10 +9,12 @@ import reference_models
 from toy_segmenter import ToySegmenter, random_image
 
 from encnet_jax import models, torch_weights
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring.one_image import predict_scores
 from encnet_jax.scoring.protocols import canvas, windows
+from encnet_jax.scoring.protocols.whole_images import class_ids
 from encnet_jax.torch_weights import names, state_dicts
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -182,6 +184,21 @@ def test_large_logits_stay_finite():
         protocol="release",
     )
     assert np.isfinite(scores).all() and (scores.argmax(-1) == 0).all()
+
+
+@pytest.mark.parametrize("protocol", ["release", "multiscale"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_logits_that_are_not_finite_leave_no_score(protocol, value):
+    """The limit of the exponent must not make them a class."""
+
+    def overflowing(variables, images):
+        logits = jnp.zeros((*images[:, ::8, ::8, 0].shape, 3))
+        return logits.at[..., 1].set(value)
+
+    fields = {"scales": (1.0,), "flip": True, "base_size": 52, "crop_size": 48}
+    image = np.zeros((40, 60, 3), np.float32)
+    scores = predict_scores(overflowing, {}, image, protocol=protocol, **fields)
+    assert (np.asarray(class_ids(scores)) == IGNORE_LABEL).all()
 
 
 def test_unknown_protocol_is_refused():

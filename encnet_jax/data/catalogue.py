@@ -243,7 +243,7 @@ def _folder(data: Any) -> DatasetInfo:
         id_map=consecutive_ids(
             len(names), first_id=folder.first_id, ignore_ids=ignore_ids
         ),
-        splits=tuple(dict.fromkeys([data.train_split, data.val_split])),
+        splits=tuple(filter(None, dict.fromkeys([data.train_split, data.val_split]))),
         source=f"{folder.images} and {folder.masks}",
         preparation="nothing to do: the files are read where they are",
     )

@@ -14,14 +14,16 @@ from encnet_jax import config as config_lib
 from encnet_jax import storage, tasks
 from encnet_jax.checkpoints import read
 from encnet_jax.data import dataset_info
+from encnet_jax.data.dataset import Dataset
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm, submission, tables
 from encnet_jax.models.folding import fold_batch_norms
-from encnet_jax.pods import distributed, parallel
+from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods.signals import Stopped, StopRequest
 from encnet_jax.scoring import image_scores, protocols
 from encnet_jax.scoring.evaluator import check_finite, watched_examples
 from encnet_jax.scoring.image_scores import ImageScores
+from encnet_jax.scoring.metrics import ConfusionMatrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,8 @@ def evaluate_run(
     Scores of single images, with the best and the worst of them, are kept beside it for
     `encnet report html`; each process writes its own images.
 
-    SIGTERM or Ctrl-C in any process ends it in all; nothing is written then.
+    SIGTERM or Ctrl-C in any process ends it in all; nothing is written then. One that
+    comes after the last image does not: the report is written as ever.
 
     Args:
         workdir: of the run; model and data come from its checkpoint.
@@ -89,18 +92,31 @@ def evaluate_run(
 
     Raises:
         UserError: no such checkpoint, the split is missing or has no labels, the
-            configuration differs elsewhere, or the reports cannot be written.
+            configuration differs elsewhere or between the processes, or the reports
+            cannot be written.
     """
     folder = epath.Path(output or workdir)
     distributed.together(lambda: _check_writable(folder, workdir))
     report = None
     with _stoppable(stop) as stop:
-        loaded = load(workdir, selection, stop=stop)
-        report = _score(folder, loaded, selection.split, stop)
-    if report and jax.process_index() == 0:
-        # Hours of work: seen first, then saved.
-        print(tables.format_report(report), flush=True)
-        _save(report, folder)
+        loaded, dataset, split = distributed.together(
+            lambda: _open(workdir, selection, stop)
+        )
+        agreement.check(
+            config_lib.flatten(loaded.config)
+            | {"checkpoint": loaded.step, "--split": split}
+            | {"images": dataset.num_examples(split)}
+        )
+        report, matrix, images = _score(loaded, dataset, split, stop)
+        # A signal that comes now is too late to stop anything: the report is finished.
+        if jax.process_index() == 0:
+            # Hours of work: seen first, then saved.
+            print(tables.format_report(report), flush=True)
+        with _saving(folder):
+            if images:
+                images.save(folder / _images_name(report), matrix)
+            if jax.process_index() == 0:
+                _save(report, folder)
     return report
 
 
@@ -117,30 +133,49 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
         raise UserError(f"reports: {error} (--output DIR)") from None
 
 
-def _save(report: dict, folder: epath.Path) -> None:
-    name = tables.report_name(report["split"], report["protocol"]["name"])
+@contextlib.contextmanager
+def _saving(folder: epath.Path) -> Iterator[None]:
+    """Makes the folder, and says of what cannot be written there what is lost."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (name, "report.json"):
-            tables.save_report(folder / file, report)
+        yield
     except OSError as error:
         raise UserError(
             f"{storage.describe(error, folder)}. The scores above were not saved; give"
             " --output DIR"
         ) from None
+
+
+def _images_name(report: dict) -> str:
+    protocol = report["protocol"]["name"]
+    return image_scores.file_name(report["split"], protocol, jax.process_index())
+
+
+def _save(report: dict, folder: epath.Path) -> None:
+    name = tables.report_name(report["split"], report["protocol"]["name"])
+    for file in (name, "report.json"):
+        tables.save_report(folder / file, report)
     print(f"report: {folder / name}, and as report.json")
 
 
-def _score(
-    folder: epath.Path, loaded: Loaded, split: str | None, stop: StopRequest
-) -> dict:
-    """Returns the report of a split; keeps the scores of its images in the folder."""
-    evaluator, variables, config, step = loaded
-    dataset = tasks.open_dataset(config)
-    split = split or config.data.val_split
+def _open(
+    workdir: str, selection: Selection, stop: StopRequest
+) -> tuple[Loaded, Dataset, str]:
+    """Returns what is scored, the data set, and the split, which has labels."""
+    loaded = load(workdir, selection, stop=stop)
+    dataset = tasks.open_dataset(loaded.config)
+    split = selection.split or loaded.config.data.val_split
     if not split:
         raise UserError("the run has no validation split: name one, --split test")
     dataset.num_labelled(split)
+    return loaded, dataset, split
+
+
+def _score(
+    loaded: Loaded, dataset: Dataset, split: str, stop: StopRequest
+) -> tuple[dict, ConfusionMatrix, ImageScores | None]:
+    """Returns the report of a split, its counts, and the scores of single images."""
+    evaluator, variables, config, step = loaded
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
     kept = ImageScores() if config.task == "segmentation" else None
@@ -151,12 +186,7 @@ def _score(
         )
     else:
         matrix = evaluator.confusion(variables, examples, total, **watched)
-    if kept:
-        protocol = tables.protocol_name(config.eval.protocol, config.eval.refine)
-        name = image_scores.file_name(split, protocol, jax.process_index())
-        folder.mkdir(parents=True, exist_ok=True)
-        kept.save(folder / name, matrix)
-    return tables.make_report(
+    report = tables.make_report(
         matrix,
         dataset.info.class_names,
         config=config,
@@ -165,6 +195,7 @@ def _score(
         num_images=total,
         by_size=by_size,
     )
+    return report, matrix, kept
 
 
 @contextlib.contextmanager
@@ -188,7 +219,7 @@ def submit_run(
     selection: Selection = NEWEST,
     *,
     stop: StopRequest | None = None,
-) -> None:
+) -> int | None:
     """Labels the test images and writes the archive that a test server takes.
 
     SIGTERM or Ctrl-C ends it; nothing is written then.
@@ -200,6 +231,9 @@ def submit_run(
         selection: its split is 'test' unless named.
         stop: notes what asked for a stop; None for one of its own.
 
+    Returns:
+        The number of images. None if it was stopped.
+
     Raises:
         UserError: the run is of another data set, the archive would be refused, or
             several processes were started.
@@ -208,6 +242,7 @@ def submit_run(
     if jax.process_count() > 1:
         raise UserError("an archive is written by one process: run this on one host")
     storage.check_writable(epath.Path(output).parent)
+    done = None
     with _stoppable(stop) as stop:
         evaluator, variables, config, step = load(
             workdir, selection, whole_images=True, stop=stop
@@ -224,6 +259,7 @@ def submit_run(
         shown = tqdm(_named_finite(labelled), "label", total, unit="image")
         done = submission.write(server, output, shown)
         print(f"{output}: {done} images by step {step}, passed the server's checks")
+    return done
 
 
 def _named_finite(labelled) -> Iterator[tuple[str, np.ndarray]]:

@@ -113,12 +113,13 @@ def together(action: Callable[[], Result]) -> Result:
     Without this the others would wait for the one that left until the heartbeat ends.
 
     Raises:
-        UserError: the action's own, or one that names the processes where it failed.
+        UserError, OSError: the action's own.
+        UserError: names the other processes in which it failed.
     """
     failure = result = None
     try:
         result = action()
-    except UserError as error:
+    except (UserError, OSError) as error:
         failure = error
     if jax.process_count() > 1:
         failed = multihost_utils.process_allgather(np.array(failure is not None))

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from typing import Any
 
 import jax
 
@@ -9,7 +10,8 @@ from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.data import teachable
-from encnet_jax.pods import parallel
+from encnet_jax.data.dataset import Dataset
+from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.train import initialise
@@ -36,23 +38,14 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
         account: of this process's time; None starts one here.
 
     Raises:
-        UserError: the data set is missing, a value is wrong, or the workdir is in use
-            or holds a run with another configuration.
+        UserError: the data set is missing, a value is wrong, the processes were given
+            different ones, or the workdir is in use or holds a run with another
+            configuration.
         NotFiniteError: the loss became NaN or infinite.
     """
     account = account or TimeAccount()
-    config_lib.resolve(config)  # A wrong value is reported before a missing data set.
-    dataset = tasks.open_dataset(config)
-    num_examples = dataset.num_examples(config.data.train_split)
-    config = config_lib.resolve(config, num_examples)
-    teachable.check(dataset, config.data.train_split, config.data.val_split)
-    parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
-    parallel.check_norm_group(config.model.norm_group)
-    if config.data.keep_last_batch:
-        last = num_examples % config.train.batch_size
-        parallel.check_batch_size(
-            last, config.train.accumulate, "what data.keep_last_batch keeps"
-        )
+    config, dataset, sizes = distributed.together(lambda: _prepare(config))
+    agreement.check(config_lib.flatten(config) | sizes)
     with (
         workdir_lib.locked(workdir),
         StopRequest() as stop,
@@ -70,6 +63,30 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
             print("\n".join(config_lib.differences(config)))
         parts = set_up(config, dataset.info.num_classes, checkpointer)
         _train(parts, dataset, config, workdir, checkpointer, stop, account)
+
+
+def _prepare(config) -> tuple[Any, Dataset, dict[str, int]]:
+    """Checks everything before all work.
+
+    Returns:
+        (resolved configuration, data set, its numbers of images by what they are).
+    """
+    config_lib.resolve(config)  # A wrong value is reported before a missing data set.
+    dataset = tasks.open_dataset(config)
+    splits = filter(None, (config.data.train_split, config.data.val_split))
+    # A missing validation split is named now, not after the first epochs.
+    sizes = {f"images of {name}": dataset.num_labelled(name) for name in splits}
+    num_examples = dataset.num_examples(config.data.train_split)
+    config = config_lib.resolve(config, num_examples)
+    teachable.check(dataset, config.data.train_split, config.data.val_split)
+    parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+    parallel.check_norm_group(config.model.norm_group)
+    if config.data.keep_last_batch:
+        last = num_examples % config.train.batch_size
+        parallel.check_batch_size(
+            last, config.train.accumulate, "what data.keep_last_batch keeps"
+        )
+    return config, dataset, sizes
 
 
 def _train(parts, dataset, config, workdir, checkpointer, stop, account) -> None:

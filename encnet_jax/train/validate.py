@@ -49,6 +49,11 @@ class Validator:
         measures = self._task.measure(matrix, self._config)
         scores = {f"{prefix}/{name}": value for name, value in measures.scores.items()}
         self._logbook.scores(step, scores)
+        if matrix.not_finite:
+            self._logbook.note(
+                f"warning: the scores of {matrix.not_finite} labelled pixels (or"
+                " images) were NaN or infinite; they are not counted"
+            )
         if self._config.train.num_pictures:
             self._write_pictures(variables, step)
         return measures.best

@@ -1,4 +1,4 @@
-"""Files that the cases of faults start from: a small data set and a run."""
+"""What the cases of faults start from: small files, a run, commands."""
 
 import io
 import os
@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
+CHECK = "encnet_jax.data.check"
+PREPARE = "encnet_jax.data.prepare"
 # The package is imported from the project, wherever the case is started.
 ENVIRONMENT = {
     **os.environ,
@@ -49,6 +51,28 @@ def flags(root: pathlib.Path, *more: str, reader: str = "arrays") -> list[str]:
     return [config, *(f"--config.{k}={v}" for k, v in fields.items()), *more]
 
 
+def make(root: pathlib.Path, needs: set[str]) -> None:
+    """Makes what cases copy, by their names in registry.MADE.
+
+    'run' is a data set r and a run on it; 'data' is a prepared CamVid in d.
+    """
+    if "run" in needs:
+        folder_set(root / "run/r")
+        save_run(root / "run/r", root / "run/run")
+    if "data" in needs:
+        from encnet_jax.data.prepare.__main__ import prepare
+
+        for split in ("train", "val"):
+            for folder in (split, f"{split}annot"):
+                (root / "s" / folder).mkdir(parents=True)
+                for i in range(3):
+                    noise("L").point(lambda x: x % 11).save(
+                        root / f"s/{folder}/{i}.png"
+                    )
+        (root / "data").mkdir()
+        prepare("camvid", source=str(root / "s"), data_dir=str(root / "data/d"))
+
+
 def save_run(root: pathlib.Path, workdir: pathlib.Path) -> None:
     """Writes a checkpoint of random weights, as a training of no steps would."""
     import jax
@@ -85,6 +109,24 @@ def bomb(path: pathlib.Path, width: int, height: int) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
 
 
+def noise(mode: str = "RGB", side: int = 64) -> Image.Image:
+    """Returns a square picture of noise."""
+    pixels = np.random.default_rng(3).integers(0, 255, (side, side, 3)).astype(np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def deep() -> Image.Image:
+    """Returns a grey picture of 16 bits."""
+    return Image.fromarray(np.asarray(noise("L")).astype(np.uint16) * 200)
+
+
+def turned(width: int, height: int) -> bytes:
+    """Returns a JPEG that EXIF says to turn by 90 degrees."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded(noise().resize((width, height)), "JPEG", exif=exif)
+
+
 def encoded(picture: Image.Image, kind: str, **options) -> bytes:
     """Returns a picture as the bytes of a file."""
     buffer = io.BytesIO()
@@ -96,3 +138,28 @@ def command(name: str, *arguments) -> list[str]:
     """Returns the command line of a script of the project, or of a module."""
     where = [str(PROJECT / name)] if name.endswith(".py") else ["-m", name]
     return [sys.executable, *where, *map(str, arguments)]
+
+
+def run_file(name: str) -> str:
+    """Returns the path of a program beside the cases."""
+    return str(pathlib.Path(__file__).parent / name)
+
+
+def program(root: pathlib.Path, text: str, *arguments) -> list[str]:
+    """Writes a program into the case's folder; returns its command line."""
+    path = root / "program.py"
+    path.write_text(text)
+    return [sys.executable, str(path), *map(str, arguments)]
+
+
+def as_nobody(root: pathlib.Path, words: list[str]) -> list[str]:
+    """Drops root's right to read and write everything."""
+    root.chmod(0o777)
+    caps = "-dac_override,-dac_read_search,-fowner"
+    return ["setpriv", f"--bounding-set={caps}", "--inh-caps=-all", *words]
+
+
+def full_disk(words: list[str], kib: int) -> list[str]:
+    """Runs a command that can write no file of more than so many KiB."""
+    uncached = ["env", "JAX_COMPILATION_CACHE_DIR="]
+    return ["bash", "-c", f'ulimit -f {kib}; exec "$@"', "_", *uncached, *words]

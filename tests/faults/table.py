@@ -15,13 +15,13 @@ import tempfile
 import time
 from typing import NamedTuple
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[0]))
 
 import fixtures
-from cases import CASES, Case
-
-# The only case that may end with a traceback: it is a bug, made on purpose.
-_BUGS = ("1 an unexpected error, train with tf.data",)
+import kinds  # noqa: F401  # It registers the cases.
+from registry import CASES, Case
 
 
 class Outcome(NamedTuple):
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
 
 def try_case(
-    name: str, root: pathlib.Path, *, limit_s: float, made_run: pathlib.Path | None
+    name: str, root: pathlib.Path, *, limit_s: float, made: pathlib.Path
 ) -> Outcome:
     """Runs a case in an empty folder.
 
@@ -44,11 +44,11 @@ def try_case(
         name: of CASES.
         root: the folder.
         limit_s: after so long it hangs.
-        made_run: folder with a data set `r` and a `run`, which are copied.
+        made: what fixtures.make made; the case gets copies.
     """
     case = CASES[name]
-    if case.needs_run:
-        subprocess.run(["cp", "-r", f"{made_run}/.", root], check=True)
+    for need in case.needs:
+        subprocess.run(["cp", "-r", f"{made / need}/.", root], check=True)
     steps = case.run(root)
     words = next(steps)
     began = time.monotonic()
@@ -65,7 +65,7 @@ def try_case(
     except subprocess.TimeoutExpired as error:
         status, text = None, _text(error.stdout, error.stderr)
     seconds = time.monotonic() - began
-    verdict = judge(name, case, status, text, steps)
+    verdict = judge(case, status, text, steps)
     shown = shlex.join(words[1:]).replace(str(root), "$T")
     lines = [line for line in text.splitlines() if line.strip()]
     return Outcome(name, shown, status, lines[-1] if lines else "", verdict, seconds)
@@ -75,11 +75,11 @@ def _text(*streams: bytes | None) -> str:
     return b"".join(x or b"" for x in streams).decode("utf-8", "replace")
 
 
-def judge(name: str, case: Case, status: int | None, text: str, steps) -> str:
+def judge(case: Case, status: int | None, text: str, steps) -> str:
     """Returns 'ok', or what is wrong with how a case ended."""
     if status is None:
         return "HANGS"
-    if "Traceback" in text and name not in _BUGS:
+    if "Traceback" in text and not case.traceback:
         return "TRACEBACK"
     if status not in case.statuses:
         return f"status {status}, wanted {' or '.join(map(str, case.statuses))}"
@@ -116,15 +116,15 @@ def main() -> int:
     lines, bad = [head, "| --- | --- | --: | --- | --- |"], 0
     print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory() as made:
-        made_run = pathlib.Path(made)
-        if any(CASES[name].needs_run for name in names):
-            sys.path.insert(0, str(fixtures.PROJECT))
-            fixtures.folder_set(made_run / "r")
-            fixtures.save_run(made_run / "r", made_run / "run")
+        fixtures.make(pathlib.Path(made), {x for n in names for x in CASES[n].needs})
         for name in names:
             with tempfile.TemporaryDirectory() as folder:
-                root = pathlib.Path(folder)
-                outcome = try_case(name, root, limit_s=args.limit, made_run=made_run)
+                outcome = try_case(
+                    name,
+                    pathlib.Path(folder),
+                    limit_s=args.limit,
+                    made=pathlib.Path(made),
+                )
                 subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
             bad += outcome.verdict != "ok"
             lines.append(row(outcome))

@@ -9,26 +9,25 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import fixtures
 import table
-from cases import CASES
+from registry import CASES, MADE
 
 LIMIT_S = 600.0
 
 
 @pytest.fixture(scope="module")
-def made_run(tmp_path_factory):
-    """A data set and a run that cases copy."""
+def made(tmp_path_factory):
+    """A data set and a run, and prepared data, that cases copy."""
     root = tmp_path_factory.mktemp("made")
-    fixtures.folder_set(root / "r")
-    fixtures.save_run(root / "r", root / "run")
+    fixtures.make(root, set(MADE))
     return root
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_a_fault_has_one_line(name, tmp_path, made_run):
+def test_a_fault_has_one_line(name, tmp_path, made):
     root = tmp_path / "case"
     root.mkdir()
-    outcome = table.try_case(name, root, limit_s=LIMIT_S, made_run=made_run)
+    outcome = table.try_case(name, root, limit_s=LIMIT_S, made=made)
     assert outcome.verdict == "ok", outcome
 
 
@@ -36,7 +35,7 @@ def test_verdicts():
     name = "14 seed=-1, train"
 
     def judged(status, text, after=()):
-        return table.judge(name, CASES[name], status, text, iter(after))
+        return table.judge(CASES[name], status, text, iter(after))
 
     assert judged(2, "error: seed is -1") == "ok"
     assert judged(None, "") == "HANGS"

@@ -1,0 +1,31 @@
+"""Numbers of the configuration that mean nothing."""
+
+from fixtures import command, flags, folder_set
+from registry import case
+
+NUMBERS = """train.epochs=nan train.epochs=inf train.epochs=1e9 train.epochs=-3
+train.eval_every_epochs=nan train.num_pictures=-1 seed=-1 model.num_codes=-1
+model.head_channels=0 train.max_minutes=-1 eval.max_images=-1 model.dropout=1.5
+optim.momentum=5.0 data.crop_size=1 data.input_scale=0.001 optim.base_lr=nan
+data.augment.scale_min=3.0 data.augment.scale_max=0.0 data.max_megapixels=inf"""
+
+for number in NUMBERS.split():
+    field = number.partition("=")[0]
+
+    @case(f"14 {number}, train", 2, field)
+    def wrong_number(root, number=number):
+        config = "--config=configs/quickstart.py:smoke"
+        steps = "--config.train.total_steps=0"
+        yield command(
+            "train.py", config, steps, f"--config.{number}", f"--workdir={root}/w"
+        )
+        assert not (root / "w").exists()
+
+
+@case("14 --count -1, export_images", 2, "count")
+def negative_count(root):
+    folder_set(root / "r")
+    where = f"--output={root}/o"
+    yield command(
+        "encnet_jax.data.export_images", *flags(root / "r"), "--count=-1", where
+    )

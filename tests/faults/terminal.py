@@ -1,0 +1,34 @@
+"""Runs a command in a terminal whose connection is lost once the command has saved.
+
+terminal.py WORKDIR python train.py ...
+"""
+
+import os
+import pathlib
+import pty
+import signal
+import sys
+
+
+def main() -> int:
+    """Copies the terminal to standard output; returns the command's exit status."""
+    workdir, sent = pathlib.Path(sys.argv[1]), False
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvp(sys.argv[2], sys.argv[2:])
+    while True:
+        try:
+            text = os.read(terminal, 1 << 16)
+        except OSError:  # Its end, on Linux.
+            break
+        if not text:
+            break
+        os.write(sys.stdout.fileno(), text)
+        if not sent and list(workdir.glob("checkpoints/[1-9]*[0-9]")):
+            os.kill(child, signal.SIGHUP)
+            sent = True
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
