@@ -86,6 +86,12 @@ def _of_the_machine(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
         return storage.describe(error)
+    if storage.is_of_store(error):
+        return (
+            f"the object store refused or failed ({type(error).__name__}:"
+            f" {text[:200]}); see to your rights and the network, then start the same"
+            " command again"
+        )
     if is_out_of_memory(error):
         return (
             f"out of memory ({text[:200] or 'on the host'}); lower train.batch_size,"

@@ -32,5 +32,5 @@ class PeersMissingError(UserError):
     exit_status = 4
 
 
-class DiskFullError(UserError):
+class UnsavedError(UserError):
     """A checkpoint could not be written; threads that were writing it remain."""

@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import pathlib
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -102,6 +104,21 @@ def _try_folder(folder: pathlib.Path) -> None:
                 made.rmdir()
 
 
+# Packages in which the errors of object stores are raised.
+_STORES = ("gcsfs", "s3fs", "adlfs", "fsspec", "aiohttp", "botocore", "tensorstore")
+
+
+def is_of_store(error: BaseException) -> bool:
+    """Whether an object store refused, failed or did not answer.
+
+    Every package has errors of its own; what they have in common is where they come
+    from.
+    """
+    frames = traceback.walk_tb(error.__traceback__)
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in frames)
+    return any(module.partition(".")[0] in _STORES for module in modules)
+
+
 def describe(error: OSError, path=None) -> str:
     """Returns one line for an error of the system: which file, why, what to do.
 
@@ -141,6 +158,26 @@ def read_bytes(path) -> bytes:
         return epath.Path(path).read_bytes()
     except OSError as error:
         raise UserError(describe(error, path)) from None
+
+
+def read_json(path) -> dict:
+    """Returns the object that a JSON file holds.
+
+    Raises:
+        UserError: it cannot be read, is cut short, or holds something else.
+    """
+    try:
+        value = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: no whole JSON file ({error}); restore it, or write it again"
+        ) from None
+    if not isinstance(value, dict):
+        raise UserError(
+            f"{path}: holds a {type(value).__name__}; wanted an object, {{...}}, as it"
+            " was written: restore it"
+        )
+    return value
 
 
 @contextlib.contextmanager

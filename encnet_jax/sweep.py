@@ -98,10 +98,11 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     name = tables.protocol_name(protocol, resolved.eval.refine)
     report_file = workdir / tables.report_name(resolved.data.val_split, name)
     if report_file.exists():
-        saved = config_lib.from_json((workdir / "config.json").read_text())
+        saved = json.dumps(storage.read_json(workdir / "config.json"))
+        saved = config_lib.from_json(saved)
         workdir_lib.check_same_config(workdir, saved, resolved)
-        report = json.loads(report_file.read_text())
-        if report["step"] == total_steps:
+        report = storage.read_json(report_file)
+        if report.get("step") == total_steps:
             print(f"{workdir}: done already")
             return report
     loop.train(config, str(workdir))

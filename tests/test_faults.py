@@ -145,6 +145,23 @@ def test_a_full_disk_ends_a_run_that_logs(tmp_path, capsys):
     assert lines[-1] == "error: File too large; free some space, then start again"
 
 
+def test_a_deleted_workdir_ends_the_run_and_loses_no_step(tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+
+    def step(state, batch):
+        if int(state.step[0]) == 1:
+            shutil.rmtree(workdir)
+        return state.replace(step=state.step + 1), {"loss": jnp.float32(0)}
+
+    monkeypatch.setattr(loop, "parallel_step", lambda *_: step)
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.data.val_split = ""
+    config.train.total_steps = 100
+    with pytest.raises(UserError, match="was deleted .* the same command goes on"):
+        loop.train(config, str(workdir))
+    assert read.find_step(str(workdir)) == 2
+
+
 LONG = ("train.py", *SMOKE, "--config.train.total_steps=100000")
 
 

@@ -25,7 +25,7 @@ from orbax.checkpoint.checkpoint_managers import (
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import integrity
 from encnet_jax.checkpoints import manager as manager_lib
-from encnet_jax.errors import DISK_FULL, DiskFullError, UserError
+from encnet_jax.errors import DISK_FULL, UnsavedError, UserError
 from encnet_jax.pods import distributed, parallel
 from encnet_jax.train_state import TrainState
 
@@ -75,7 +75,7 @@ class Checkpointer:
         if kind is None or jax.process_count() == 1 or issubclass(kind, UserError):
             self.close()
         # After a failed write its threads go on for a while.
-        if kind is None or not issubclass(kind, DiskFullError):
+        if kind is None or not issubclass(kind, UnsavedError):
             sys.unraisablehook = self._unraisable
 
     def _report_unraisable(self, unraisable) -> None:
@@ -100,13 +100,13 @@ class Checkpointer:
             score: in [0, 1], what "best" compares; None if it was not evaluated.
 
         Raises:
-            DiskFullError: this or the previous write failed.
+            UnsavedError: this or the previous write failed.
         """
         step = int(state.step)
         if self._manager.latest_step() == step:
             return
         state = _lay_out(state, _everywhere())
-        with self._full_disk_named():
+        with self._failure_named():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -151,23 +151,25 @@ class Checkpointer:
         """Waits for writes under way, and ends what they run in.
 
         Raises:
-            DiskFullError: one failed.
+            UnsavedError: one failed.
         """
-        with self._full_disk_named():
+        with self._failure_named():
             self._manager.close()
 
     @contextlib.contextmanager
-    def _full_disk_named(self) -> Iterator[None]:
+    def _failure_named(self) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError) as error:
-            if not _is_full_disk(error):
+            reason = _reason(error)
+            if reason is None:
                 raise
-            kept, _ = integrity.newest_whole(self._manager.directory)
-            raise DiskFullError(
-                f"no space to write a checkpoint to {self._manager.directory}; the"
-                f" newest whole one is {'none' if kept is None else f'step {kept}'}."
-                " Free some space; the same command goes on"
+            folder = self._manager.directory
+            kept = _newest_whole(folder)
+            raise UnsavedError(
+                f"{reason} to write a checkpoint to {folder}; the newest whole one is"
+                f" {kept}. Free some space, or see to the folder and your rights to it;"
+                " the same command goes on"
             ) from error
 
 
@@ -201,6 +203,22 @@ def _lay_out(state: TrainState, sharding: NamedSharding) -> TrainState:
     return jax.tree.map(convert, state)
 
 
-def _is_full_disk(error: Exception) -> bool:
-    # TensorStore raises ValueError with the system's message.
-    return any(os.strerror(number) in str(error) for number in DISK_FULL)
+def _reason(error: Exception) -> str | None:
+    """Says what a folder lacks that could not be written to; None: it is not its fault.
+
+    TensorStore raises ValueError with the system's or the object store's message.
+    """
+    text = " ".join(str(error).split())
+    if any(os.strerror(number) in text for number in DISK_FULL):
+        return "no space"
+    if isinstance(error, OSError) or "tensorstore" in text:
+        return f"no way ({type(error).__name__}: {text[:200]})"
+    return None
+
+
+def _newest_whole(folder) -> str:
+    try:
+        step, _ = integrity.newest_whole(folder)
+    except Exception as error:  # Every object store has errors of its own.
+        return f"not to be seen ({type(error).__name__})"
+    return "none" if step is None else f"step {step}"

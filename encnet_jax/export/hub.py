@@ -1,12 +1,12 @@
 """A folder as model hubs show it: weights, configuration, and a card of the scores."""
 
-import json
 import pathlib
 import shutil
 
 import jax
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.inference import folder
 from encnet_jax.inference.model import Model
 
@@ -39,8 +39,8 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
 def reports(model: Model, workdir: str) -> list[dict]:
     """Returns the run's reports of this checkpoint."""
     found = sorted(epath.Path(workdir).glob("report-*.json"))
-    read = [json.loads(path.read_text()) for path in found if "images" not in path.name]
-    return [report for report in read if report["step"] == model.step]
+    read = [storage.read_json(path) for path in found if "images" not in path.name]
+    return [report for report in read if report.get("step") == model.step]
 
 
 def card(model: Model, scores: list[dict], license: str) -> str:

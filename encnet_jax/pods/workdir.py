@@ -1,8 +1,10 @@
 """The folder of a run: one run at a time, one configuration for good."""
 
 import contextlib
+import errno
 import fcntl
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 
 import jax
 from etils import epath
@@ -14,26 +16,33 @@ from encnet_jax.pods import distributed
 
 
 @contextlib.contextmanager
-def locked(workdir: str) -> Iterator[None]:
+def locked(workdir: str) -> Iterator[Callable[[], bool]]:
     """Makes the folder and holds it, so that no second run writes into it.
 
     Process 0 holds it for all. Folders on object stores cannot be locked and are not.
+
+    Yields:
+        A function that says whether the folder, and the lock in it, was deleted since;
+        in processes other than 0, and for object stores, it never is.
 
     Raises:
         UserError: another run holds it, it cannot be made, or the processes of this run
             do not share it.
     """
     with contextlib.ExitStack() as stack:
-        if jax.process_index() == 0:
-            distributed.together(lambda: stack.enter_context(_held(workdir)))
-        else:
-            distributed.together(lambda: None)
+
+        def hold() -> Callable[[], bool]:
+            if jax.process_index() != 0:
+                return lambda: False
+            return stack.enter_context(_held(workdir))
+
+        gone = distributed.together(hold)
         distributed.check_shared(workdir)
-        yield
+        yield gone
 
 
 @contextlib.contextmanager
-def _held(workdir: str) -> Iterator[None]:
+def _held(workdir: str) -> Iterator[Callable[[], bool]]:
     storage.check_writable(workdir)
     path = epath.Path(workdir)
     try:
@@ -43,7 +52,7 @@ def _held(workdir: str) -> Iterator[None]:
             f"{workdir} cannot be made ({error}); choose another --workdir"
         ) from None
     if storage.is_remote(workdir):
-        yield
+        yield lambda: False
         return
     with open(path / ".lock", "w") as file:
         try:
@@ -53,7 +62,15 @@ def _held(workdir: str) -> Iterator[None]:
                 f"another run is using {workdir}: wait for it, stop it, or choose"
                 " another --workdir"
             ) from None
-        yield
+        yield lambda: not _is_at(file.fileno(), path / ".lock")
+
+
+def _is_at(number: int, path: epath.Path) -> bool:
+    """Whether an open file still is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(path))
+    except OSError as error:  # A network that does not answer has deleted nothing.
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR)
 
 
 def check_same_config(workdir: str, saved, config) -> None:

@@ -4,6 +4,7 @@ python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-cu
 """
 
 import collections
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from encnet_jax import cli
+from encnet_jax import cli, storage
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 from encnet_jax.report import figures
@@ -45,7 +46,7 @@ def load_curves(workdir: str) -> Curves:
     file = epath.Path(workdir) / "config.json"
     if not file.exists():
         raise UserError(f"{workdir} holds no config.json: name the workdir of a run")
-    config = config_lib.from_json(file.read_text())
+    config = config_lib.from_json(json.dumps(storage.read_json(file)))
     scalars = read_scalars(workdir)
     train = scalars.get("train/error", {})
     val = scalars.get(f"val/{config.train.val_protocol}/error", {})

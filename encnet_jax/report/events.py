@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator
 
 from etils import epath
+from google.protobuf.message import DecodeError
 from tensorboardX.proto import event_pb2
 
 from encnet_jax.errors import UserError
@@ -19,7 +20,7 @@ def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
         last value.
 
     Raises:
-        UserError: there are no files.
+        UserError: there are no files, or one is damaged.
     """
     files = sorted(epath.Path(workdir).glob("events.out.tfevents.*"))
     if not files:
@@ -27,11 +28,20 @@ def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
     scalars: dict[str, dict[int, float]] = {}
     for file in files:
         for record in _records(file.read_bytes()):
-            event = event_pb2.Event.FromString(record)
+            event = _event(file, record)
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     scalars.setdefault(value.tag, {})[event.step] = value.simple_value
     return {name: dict(sorted(values.items())) for name, values in scalars.items()}
+
+
+def _event(file: epath.Path, record: bytes) -> event_pb2.Event:
+    try:
+        return event_pb2.Event.FromString(record)
+    except DecodeError:
+        raise UserError(
+            f"{file}: a record is damaged; restore the file, or remove it"
+        ) from None
 
 
 def _records(data: bytes) -> Iterator[bytes]:

@@ -5,12 +5,15 @@ import io
 import json
 import pathlib
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
 
 from encnet_jax import config as config_lib
+from encnet_jax import storage
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.report.events import read_scalars
@@ -79,7 +82,7 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
             f" again, eval.py --workdir {workdir} --split {split} --protocol {protocol}"
         )
     parts = [_arrays(file) for file in files]
-    saved = (folder / "config.json").read_text()
+    saved = json.dumps(storage.read_json(folder / "config.json"), indent=2)
     info = dataset_info(config_lib.completed(config_lib.from_json(saved)).data)
     scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
     return RunFiles(
@@ -110,15 +113,20 @@ def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict
             f"{folder} holds {there}; wanted one of split {split or 'any'} under"
             f" {protocol or 'any'}: eval.py --workdir {folder}"
         )
-    report = json.loads((folder / found[-1]).read_text())
+    report = storage.read_json(folder / found[-1])
     if "iou" not in report:
         raise UserError(f"{folder} is no segmentation run: nothing to show of pixels")
     return report
 
 
 def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(file.read_bytes())) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(io.BytesIO(storage.read_bytes(file))) as arrays:
+            return dict(arrays)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{file}: no whole file of scores ({error}); score the run again"
+        ) from None
 
 
 def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:

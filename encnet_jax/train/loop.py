@@ -2,15 +2,18 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
+from etils import epath
 
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.data import teachable
 from encnet_jax.data.dataset import Dataset
+from encnet_jax.errors import UserError
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
@@ -47,7 +50,7 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
     config, dataset, sizes = distributed.together(lambda: _prepare(config))
     agreement.check(config_lib.flatten(config) | sizes)
     with (
-        workdir_lib.locked(workdir),
+        workdir_lib.locked(workdir) as gone,
         StopRequest() as stop,
         Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
     ):
@@ -62,7 +65,9 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
         if jax.process_index() == 0:
             print("\n".join(config_lib.differences(config)))
         parts = set_up(config, dataset.info.num_classes, checkpointer)
-        _train(parts, dataset, config, workdir, checkpointer, stop, account)
+        presence = _Presence(workdir, gone, stop)
+        _train(parts, dataset, config, checkpointer, stop, account, presence)
+        presence.check()
 
 
 def _prepare(config) -> tuple[Any, Dataset, dict[str, int]]:
@@ -89,9 +94,9 @@ def _prepare(config) -> tuple[Any, Dataset, dict[str, int]]:
     return config, dataset, sizes
 
 
-def _train(parts, dataset, config, workdir, checkpointer, stop, account) -> None:
+def _train(parts, dataset, config, checkpointer, stop, account, presence) -> None:
     """Makes what happens around the steps, runs them, and reports their time."""
-    start_step = int(parts.state.step)
+    start_step, workdir = int(parts.state.step), presence.workdir
     batches = dataset.train_batches(
         config.data.train_split,
         batch_size=config.train.batch_size,
@@ -128,6 +133,7 @@ def _train(parts, dataset, config, workdir, checkpointer, stop, account) -> None
                 scalars,
                 tracer,
                 _Deadline(config.train.max_minutes, stop),
+                presence,
                 saver,
                 timekeeper,
             )
@@ -189,6 +195,32 @@ def _loop(parts, batches, config, hooks, saver, logbook, stop, account) -> None:
             )
             return
     logbook.finish(f"trained {total_steps} steps; checkpoints in {logbook.workdir}")
+
+
+class _Presence:
+    """A hook that asks for a stop once the workdir was deleted under the run.
+
+    What the run holds is saved then, in a new folder, and what was there is lost. The
+    lock went with it: a second run could write there too.
+    """
+
+    def __init__(self, workdir: str, gone: Callable[[], bool], stop: StopRequest):
+        self.workdir, self._gone, self._stop = workdir, gone, stop
+
+    def __call__(self, step: int, state, metrics: dict) -> None:
+        if self._gone():
+            # Hooks that come later write into it.
+            epath.Path(self.workdir).mkdir(parents=True, exist_ok=True)
+            self._stop.request("the loss of the workdir")
+
+    def check(self) -> None:
+        """Raises UserError where it was deleted."""
+        if self._gone():
+            raise UserError(
+                f"{self.workdir} was deleted while the run went on: what was in it is"
+                " gone, and the newest state is saved in a new folder of that name; the"
+                " same command goes on from there"
+            )
 
 
 class _Deadline:

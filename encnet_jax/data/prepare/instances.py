@@ -102,8 +102,18 @@ def decode_segmentation(
         where: What messages call it.
 
     Raises:
-        UserError: run lengths of another size.
+        UserError: run lengths of another size, or what is neither.
     """
+    try:
+        return _pixels(segmentation, height, width, where)
+    except (KeyError, TypeError, ValueError, IndexError, MemoryError) as error:
+        raise UserError(
+            f"{where}: its segmentation is no polygons and no run lengths of numbers"
+            f" ({error}); get the annotations again"
+        ) from None
+
+
+def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
     if isinstance(segmentation, dict):
         if list(segmentation["size"]) != [height, width]:
             raise UserError(
@@ -111,8 +121,12 @@ def decode_segmentation(
                 f"{[height, width]}; get the annotations of these images"
             )
         if isinstance(segmentation["counts"], list):
+            if sum(segmentation["counts"]) != height * width:
+                raise ValueError("the run lengths do not add up to its image")
             segmentation = coco_mask.frPyObjects(segmentation, height, width)
         return coco_mask.decode(segmentation).astype(bool)
+    if any(len(polygon) % 2 for polygon in segmentation):
+        raise ValueError("half a point")
     # Four numbers would be taken for a box; two points enclose nothing.
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
     if not polygons:

@@ -61,8 +61,9 @@ def trained_again(root, *, broken) -> list[str]:
     """Trains four steps, saving each second one; damages; returns the same command."""
     words = *flags(root / "r"), "--config.train.checkpoint_every_steps=2"
     line = shlex.join(command("train.py", *words, f"--workdir={root}/w"))
-    here = [str(folder) for folder in pathlib.Path(__file__).resolve().parents[:2]]
-    harm = f"import pathlib, sys; sys.path[:0] = {here}; import checkpoints\n"
+    here = [str(folder) for folder in pathlib.Path(__file__).resolve().parents[1:3]]
+    harm = f"import pathlib, sys; sys.path[:0] = {here}\n"
+    harm += "from kinds import checkpoints\n"
     for step in broken:
         folder = f"{root}/w/checkpoints/{step}"
         harm += f"checkpoints.flip(pathlib.Path({folder!r}))\n"

@@ -53,7 +53,7 @@ refused(
 
 PLAN = "encnet_jax.plan", SMOKE
 refused("unknown topology, plan", "v99:2x2", *PLAN, "--topology=v99:2x2")
-refused("a topology without chips, plan", "v5e:0x0", *PLAN, "--topology=v5e:0x0")
+refused("a topology without chips, plan", "error: ", *PLAN, "--topology=v5e:0x0")
 refused(
     "no configuration, plan",
     "no configuration",
@@ -83,7 +83,7 @@ refused(
 def damaged_report(name: str, content: str, *words: str) -> None:
     """Registers a command on a run whose report.json is damaged."""
 
-    @case(f"new {name}", 2, "report", "run")
+    @case(f"new {name}", 2, "report.json", "run")
     def run(root):
         for file in ("report.json", "report-val-single.json"):
             (root / "run" / file).write_text(content)

@@ -29,10 +29,12 @@ cli.start(train.main)
 """
 
 
-def at_step(root, step: int, statement: str, *more: str) -> list[str]:
+def at_step(
+    root, step: int, statement: str, *more: str, reader: str = "arrays"
+) -> list[str]:
     """Returns train.py's command; before a step a statement runs."""
     folder_set(root / "r")
-    words = flags(root / "r", *more, reader="tfds")
+    words = flags(root / "r", *more, reader=reader)
     text = AT_STEP.format(step=step, statement=statement.replace("ROOT", str(root)))
     return program(root, text, *words, f"--workdir={root}/w")
 
@@ -43,24 +45,30 @@ SAVE_ALL = "--config.train.checkpoint_every_steps=1"
 
 @case("1 the step fails as on a full device, train with tf.data", 2, "out of memory")
 def full_device(root):
-    yield at_step(root, 1, FULL)
+    yield at_step(root, 1, FULL, reader="tfds")
 
 
 @case(
     "1 an unexpected error, train with tf.data", 1, "ZeroDivisionError", traceback=True
 )
 def unexpected(root):
-    yield at_step(root, 2, "1 / 0")
+    yield at_step(root, 2, "1 / 0", reader="tfds")
 
 
-@case("21 the workdir is deleted, train", 2, "is gone")
+@case("21 the workdir is deleted, train", 2, "was deleted")
 def deleted(root):
     yield at_step(root, 3, "time.sleep(3); shutil.rmtree('ROOT/w')", SAVE_ALL)
+    saved_anew(root)
 
 
-@case("21 the workdir is deleted before anything is saved, train", 2, "is gone")
+@case("21 the workdir is deleted before anything is saved, train", 2, "was deleted")
 def deleted_at_once(root):
     yield at_step(root, 2, "shutil.rmtree('ROOT/w')")
+    saved_anew(root)
+
+
+def saved_anew(root) -> None:
+    assert list((root / "w/checkpoints").glob("*/sha256.json"))
 
 
 @case("new the images are deleted, train", 2, "No such file")

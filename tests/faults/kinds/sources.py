@@ -82,24 +82,26 @@ def edit(pattern: str, change: Callable) -> Callable:
 # Cityscapes: of other releases, half unpacked, renamed.
 CITY = "cityscapes"
 source(CITY, "a truncated image", "leftImg8bit.png", truncate("*leftImg8bit.png"))
-source(CITY, "a truncated mask", "labelIds.png", truncate("*labelIds.png"))
-source(CITY, "a mask is missing", "labelIds.png", remove("*labelIds.png"))
+source(CITY, "a truncated mask", "labelIds.png", truncate("train/*/*labelIds.png"))
+source(CITY, "a mask is missing", "has no mask", remove("train/*/*labelIds.png"))
 source(CITY, "gtCoarse for gtFine", "gtFine", rename("gtFine", "gtCoarse"))
 source(CITY, "the 8-bit images are missing", "leftImg8bit", remove("leftImg8bit"))
-source(CITY, "all in one archive", "prepared", lambda folder: None, 0, "zip")
+source(CITY, "all in one archive", "next: ", lambda folder: None, 0, "zip")
 
 # COCO: other years, a truncated list, segmentations that are none.
 COCO, LIST = "coco_voc", "instances_train2017.json"
 source(COCO, "a truncated list", LIST, truncate(LIST))
 source(COCO, "an image is missing", "train2017", remove("train2017"))
-source(COCO, "the list of 2014", LIST, rename(LIST, "instances_train2014.json"))
+older = rename(LIST, "instances_train2014.json")
+source(COCO, "the list of 2014", "coco_voc train: not in the source", older, 0)
 source(COCO, "a list of captions", LIST, edit(LIST, lambda x: x.pop("annotations")))
 source(COCO, "a truncated image", ".jpg", truncate("*.jpg"))
 for what, value in {
-    "odd polygons": [[1, 2, 3]],
+    "odd polygons": [[1, 2, 3, 4, 5, 6, 7]],
     "texts for numbers": [["a"] * 6],
-    "run lengths beyond the image": {"size": [9, 9], "counts": [99999]},
-    "no run lengths": {"size": [9, 9], "counts": "\x7f"},
+    "run lengths of another image": {"size": [9, 9], "counts": [81]},
+    "run lengths beyond the image": {"size": [40, 56], "counts": [99999]},
+    "no run lengths": {"size": [40, 56], "counts": None},
 }.items():
     change = edit(LIST, lambda x, v=value: x["annotations"][0].update(segmentation=v))
     source(COCO, what, LIST, change)
@@ -109,18 +111,20 @@ CONTEXT, MERGED = "pascal_context", "trainval_merged.json"
 source(CONTEXT, "a truncated list", MERGED, truncate(MERGED))
 source(CONTEXT, "no list", MERGED, remove(MERGED))
 source(CONTEXT, "VOC 2012 for 2010", "VOC2010", rename("VOC2010", "VOC2012"))
-source(CONTEXT, "an image is missing", ".jpg", remove("*.jpg"))
+source(CONTEXT, "an image is missing", "2008_000002", remove("*.jpg"))
 unknown = edit(MERGED, lambda x: x["annos_segmentation"][0].update(category_id=9999))
 source(CONTEXT, "an unknown category", "9999", unknown)
 
 # VOC and the SBD's annotations.
 VOC = "pascal_voc"
 source(VOC, "a truncated mask", ".png", truncate("SegmentationClass/*.png"))
-source(VOC, "a truncated .mat", ".mat", truncate("*.mat"))
+source(VOC, "a truncated .mat", ".mat", truncate("cls/2007_000004.mat"))
 source(VOC, "a list is missing", "train.txt", remove("VOCdevkit/VOC2012/**/train.txt"))
 source(VOC, "VOC 2007 for 2012", "VOC2012", rename("VOC2012", "VOC2007"))
-source(VOC, "an image is missing", ".jpg", remove("JPEGImages/*.jpg"))
-source("ade20k", "an annotation is missing", ".png", remove("annotations/*/*.png"))
+source(VOC, "an image is missing", "has no image", remove("JPEGImages/*.jpg"))
+source(
+    "ade20k", "an annotation is missing", "has no mask", remove("annotations/*/*.png")
+)
 
 
 @case("new another data set's archive, prepare", 2, "wanted leftImg8bit/train/CITY")

@@ -38,6 +38,8 @@ class Cityscapes(tfds.core.GeneratorBasedBuilder):
             masks = tree.files(f"gtFine/{split}/*", "_gtFine_labelIds.png")
             if images and split in info.unlabelled:
                 splits[split] = unlabelled(info, images)
+            elif images and not masks:
+                raise tree.missing(f"gtFine/{split}/CITY beside leftImg8bit/{split}")
             elif images:
                 splits[split] = pairs(images, masks)
         if not splits:

@@ -65,6 +65,11 @@ def _entries(tree: FileTree, folder: str) -> list[Entry]:
         Keys(annotations="annotations", image_id="id"),
         keep=lambda annotation: annotation["category_id"] in CATEGORIES,
     )
+    if not annotations.annotated():
+        raise UserError(
+            f"{file}: no image has an object of the classes; wanted the instances of"
+            " annotations_trainval2017.zip"
+        )
     images = tree.files(folder, "")
     entries = []
     for image_id in annotations.annotated():
