@@ -36,7 +36,10 @@ def folder_set(root: pathlib.Path, *, side: int = 64, count: int = 8) -> None:
 
 
 def flags(root: pathlib.Path, *more: str, reader: str = "arrays") -> list[str]:
-    """Returns the flags of a tiny network on what folder_set wrote."""
+    """Returns the flags of a tiny network on what folder_set wrote.
+
+    What `more` gives replaces its field: of a list, ml_collections would join the two.
+    """
     fields = {
         "data.folder.images": f"{root}/{{split}}/images",
         "data.folder.masks": f"{root}/{{split}}/masks",
@@ -48,7 +51,9 @@ def flags(root: pathlib.Path, *more: str, reader: str = "arrays") -> list[str]:
         "train.num_pictures": 0,
     }
     config = f"--config={PROJECT}/configs/folder.py:tiny"
-    return [config, *(f"--config.{k}={v}" for k, v in fields.items()), *more]
+    given = {word.partition("=")[0].removeprefix("--config.") for word in more}
+    kept = {name: value for name, value in fields.items() if name not in given}
+    return [config, *(f"--config.{k}={v}" for k, v in kept.items()), *more]
 
 
 def make(root: pathlib.Path, needs: set[str]) -> None:

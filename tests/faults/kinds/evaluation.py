@@ -35,7 +35,7 @@ def overflowing(root) -> None:
     read.save_variables(str(root / "run"), large, config)
 
 
-for protocol in ("single", "multiscale", "release"):
+for protocol in ("single", "multiscale"):
 
     @case(f"4 logits that overflow, eval {protocol}", 0, "were NaN or infinite", "run")
     def logits(root, protocol=protocol):

@@ -192,9 +192,8 @@ def climbing(root) -> bytes:
 def inflating(root) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("a.pth", "w", force_zip64=True) as out:
-            for _ in range(5000):
-                out.write(bytes(1 << 20))
+        archive.writestr("a.pth", bytes(1 << 20))
+        archive.infolist()[0].file_size = 1 << 40  # What a bomb's directory says.
     return buffer.getvalue()
 
 
