@@ -149,7 +149,7 @@ def test_a_deleted_workdir_ends_the_run_and_loses_no_step(tmp_path, monkeypatch)
     workdir = tmp_path / "run"
 
     def step(state, batch):
-        if int(state.step[0]) == 1:
+        if int(state.step) == 1:
             shutil.rmtree(workdir)
         return state.replace(step=state.step + 1), {"loss": jnp.float32(0)}
 

@@ -35,14 +35,20 @@ def folder_set(root: pathlib.Path, *, side: int = 64, count: int = 8) -> None:
             mask.save(root / split / "masks" / f"{i}.png")
 
 
+def named(config: str) -> str:
+    """Returns the flag that names one of the project's configurations."""
+    return f"--config={PROJECT}/configs/{config}"
+
+
 def flags(root: pathlib.Path, *more: str, reader: str = "arrays") -> list[str]:
     """Returns the flags of a tiny network on what folder_set wrote.
 
+    Commands run in the case's folder, and name the set as the run that they copied.
     What `more` gives replaces its field: of a list, ml_collections would join the two.
     """
     fields = {
-        "data.folder.images": f"{root}/{{split}}/images",
-        "data.folder.masks": f"{root}/{{split}}/masks",
+        "data.folder.images": f"{root.name}/{{split}}/images",
+        "data.folder.masks": f"{root.name}/{{split}}/masks",
         "data.folder.class_names": "('a','b')",
         "data.reader": reader,
         "data.crop_size": 64,
@@ -50,10 +56,13 @@ def flags(root: pathlib.Path, *more: str, reader: str = "arrays") -> list[str]:
         "train.total_steps": 4,
         "train.num_pictures": 0,
     }
-    config = f"--config={PROJECT}/configs/folder.py:tiny"
     given = {word.partition("=")[0].removeprefix("--config.") for word in more}
     kept = {name: value for name, value in fields.items() if name not in given}
-    return [config, *(f"--config.{k}={v}" for k, v in kept.items()), *more]
+    return [
+        named("folder.py:tiny"),
+        *(f"--config.{k}={v}" for k, v in kept.items()),
+        *more,
+    ]
 
 
 def make(root: pathlib.Path, needs: set[str]) -> None:
@@ -63,7 +72,7 @@ def make(root: pathlib.Path, needs: set[str]) -> None:
     """
     if "run" in needs:
         folder_set(root / "run/r")
-        save_run(root / "run/r", root / "run/run")
+        save_run(root / "run/run")
     if "data" in needs:
         from encnet_jax.data.prepare.__main__ import prepare
 
@@ -78,8 +87,11 @@ def make(root: pathlib.Path, needs: set[str]) -> None:
         prepare("camvid", source=str(root / "s"), data_dir=str(root / "data/d"))
 
 
-def save_run(root: pathlib.Path, workdir: pathlib.Path) -> None:
-    """Writes a checkpoint of random weights, as a training of no steps would."""
+def save_run(workdir: pathlib.Path) -> None:
+    """Writes a checkpoint of random weights, as a training of no steps would.
+
+    Its data are in the folder r of the place where it is used.
+    """
     import jax
 
     from encnet_jax import config as config_lib
@@ -88,8 +100,8 @@ def save_run(root: pathlib.Path, workdir: pathlib.Path) -> None:
     from encnet_jax.train import assemble
 
     config = config_lib.load(f"{PROJECT}/configs/folder.py:tiny")
-    config.data.folder.images = f"{root}/{{split}}/images"
-    config.data.folder.masks = f"{root}/{{split}}/masks"
+    config.data.folder.images = "r/{split}/images"
+    config.data.folder.masks = "r/{split}/masks"
     config.data.folder.class_names = ("a", "b")
     config.data.reader, config.data.crop_size = "arrays", 64
     config.train.batch_size = 4

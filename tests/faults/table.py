@@ -55,7 +55,7 @@ def try_case(
     try:
         done = subprocess.run(
             words,
-            cwd=fixtures.PROJECT,
+            cwd=root,
             env=fixtures.ENVIRONMENT,
             capture_output=True,
             timeout=limit_s,

@@ -1,13 +1,13 @@
 """Prepared data that are damaged: records, their description, arrays."""
 
 import numpy as np
-from fixtures import CHECK, command
+from fixtures import CHECK, command, named
 from registry import case
 
 
 def read(root, config: str = "camvid", *more: str, program: str = CHECK) -> list[str]:
     place = f"--config.data.data_dir={root}/d"
-    return command(program, f"--config=configs/{config}.py", place, *more)
+    return command(program, named(f"{config}.py"), place, *more)
 
 
 def records(root) -> list:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 
 import numpy as np
-from fixtures import command, flags, program
+from fixtures import command, flags, named, program
 from registry import case
 
 
@@ -106,7 +106,7 @@ def superscript(root):
 
 @case("10 eval beside a training that rotates fast", 0, "rotated: ")
 def rotating(root):
-    words = "--config=configs/quickstart.py:smoke", "--config.train.total_steps=60"
+    words = named("quickstart.py:smoke"), "--config.train.total_steps=60"
     words += "--config.train.checkpoint_every_steps=1", "--config.data.val_split="
     words += ("--config.train.keep_checkpoints=1", f"--workdir={root}/w")
     train = shlex.join(command("train.py", *words))

@@ -1,6 +1,6 @@
 """compare, curves, sweep, plan, export and the others with wrong files."""
 
-from fixtures import command, flags
+from fixtures import command, flags, named
 from registry import case
 
 REPORT = "encnet_jax.report"
@@ -29,7 +29,7 @@ refused(
 refused("a run without scalars, report curves", "", REPORT, "curves", "ROOT/run", PNG)
 refused("no such report", "unknown command", REPORT, "nothing")
 
-SMOKE = "--config=configs/quickstart.py:smoke"
+SMOKE = named("quickstart.py:smoke")
 SWEEP = "encnet_jax.sweep", SMOKE, "--workdir=ROOT/w"
 refused(
     "unknown field, sweep", "loss.nothing", *SWEEP, "--field=loss.nothing", "--values=1"

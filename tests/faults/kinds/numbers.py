@@ -1,6 +1,6 @@
 """Numbers of the configuration that mean nothing."""
 
-from fixtures import command, flags, folder_set
+from fixtures import command, flags, folder_set, named
 from registry import case
 
 NUMBERS = """train.epochs=nan train.epochs=inf train.epochs=1e9 train.epochs=-3
@@ -14,7 +14,7 @@ for number in NUMBERS.split():
 
     @case(f"14 {number}, train", 2, field)
     def wrong_number(root, number=number):
-        config = "--config=configs/quickstart.py:smoke"
+        config = named("quickstart.py:smoke")
         steps = "--config.train.total_steps=0"
         yield command(
             "train.py", config, steps, f"--config.{number}", f"--workdir={root}/w"

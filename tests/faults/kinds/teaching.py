@@ -1,6 +1,6 @@
 """Data that cannot teach, or that say nothing about new images."""
 
-from fixtures import CHECK, command, flags, folder_set
+from fixtures import CHECK, command, flags, folder_set, named
 from PIL import Image
 from registry import case
 
@@ -66,6 +66,6 @@ def added(root):
 @case("new a validation split that is not there, train", 2, "has no split")
 def no_validation(root):
     folder_set(root / "r")
-    config = "--config=configs/quickstart.py:smoke", "--config.data.val_split=nowhere"
+    config = named("quickstart.py:smoke"), "--config.data.val_split=nowhere"
     yield command("train.py", *config, f"--workdir={root}/w")
     assert not (root / "w").exists()
