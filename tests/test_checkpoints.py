@@ -8,6 +8,7 @@ from joined_tasks import make_state, settings
 from processes import finish, start
 
 from encnet_jax import config as config_lib
+from encnet_jax.checkpoints import checkpointer as checkpointer_lib
 from encnet_jax.checkpoints import integrity, read
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.errors import UserError
@@ -120,6 +121,22 @@ def test_a_half_written_checkpoint_is_cleared_away(workdir):
         checkpointer.save(make_state(4), settings(), None)
     assert not left.exists()
     assert_equal(restore(workdir), make_state(4))
+
+
+@pytest.mark.parametrize(
+    "error, says",
+    [
+        (OSError("Forbidden: http://x/b/bucket/o\nno rights"), "no way (OSError: Forb"),
+        (
+            ValueError("NOT_FOUND [source='tensorstore/x.cc:1']"),
+            "no way (ValueError: N",
+        ),
+        (ValueError("File too large [tensorstore]"), "no space"),
+    ],
+)
+def test_why_a_checkpoint_was_not_written_is_said(error, says):
+    assert checkpointer_lib._reason(error).startswith(says)
+    assert checkpointer_lib._reason(ValueError("a bug")) is None
 
 
 def test_a_full_disk_is_named_and_spares_the_previous_checkpoint(tmp_path):

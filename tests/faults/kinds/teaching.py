@@ -49,7 +49,13 @@ taught("15 train and val the same files", (1, 2), "are the same files", nothing,
 taught(
     "15 two classes of one name", (2, 2), "has 'a' twice", nothing, f"{NAMES}=('a','a')"
 )
-taught("15 a class without a pixel", (0, 0), "c", nothing, f"{NAMES}=('a','b','c')")
+taught(
+    "15 a class without a pixel",
+    (0, 0),
+    "never occur: c",
+    nothing,
+    f"{NAMES}=('a','b','c')",
+)
 
 
 @case("21 images were added, train goes on", 2, "training images were added", "run")
