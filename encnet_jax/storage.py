@@ -193,7 +193,9 @@ def whole(path) -> Iterator[epath.Path]:
     try:
         yield partial
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # A full disk names no file.
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise

@@ -1,5 +1,6 @@
 """A folder as model hubs show it: weights, configuration, and a card of the scores."""
 
+import json
 import pathlib
 import shutil
 
