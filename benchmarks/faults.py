@@ -1,13 +1,12 @@
 """Kills a training run over and over, and compares what comes out with a quiet run.
 
-python -m benchmarks.faults [--kills 20] [--seed 0] [--processes 2]
+python -m benchmarks.faults [--kills 20] [--seed 0]
 
 The run is killed with SIGKILL at random moments of its steps, its checkpoint writes and
 its evaluations, started again each time, and must end with bit-identical parameters.
 Prints a line for each kill, a tally, what share of the time went into steps that count,
 and how long a start took to be where the one before it was killed. Exit status 1 if
-anything differs. Of several processes one, by turns, is killed a moment before the
-others.
+anything differs.
 """
 
 import argparse
@@ -15,7 +14,6 @@ import collections
 import os
 import pathlib
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -49,15 +47,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args, further = parser.parse_known_args()
+    args = parser.parse_args()
     if args.child:
-        return run_child(pathlib.Path(args.child), args.steps, further)
+        return run_child(pathlib.Path(args.child), args.steps)
     with tempfile.TemporaryDirectory() as folder:
         quiet, shot = pathlib.Path(folder, "quiet"), pathlib.Path(folder, "shot")
-        for process in start(quiet, args):
-            process.wait(LONGEST_RUN_S)
+        start(quiet, args.steps).wait(LONGEST_RUN_S)
         began = time.monotonic()
         tally = run_under_fire(shot, args)
         print(describe_time(quiet, shot, time.monotonic() - began))
@@ -71,64 +67,42 @@ def main() -> int:
     return int(bool(found) or kills < args.kills)
 
 
-def start(workdir: pathlib.Path, args) -> list[subprocess.Popen]:
-    """Starts a training run in processes of its own."""
+def start(workdir: pathlib.Path, steps: int) -> subprocess.Popen:
+    """Starts a training run in a process of its own."""
     workdir.mkdir(exist_ok=True)
     (workdir / "phase").write_text("start")
-    command = [sys.executable, __file__, f"--child={workdir}", f"--steps={args.steps}"]
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", workdir.parent / "compiled")
-    # Process 0 alone would find its programs there, and the others wait 30 s at most.
-    cache = "" if args.processes > 1 else str(cache)
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": cache,
+    command = [sys.executable, __file__, f"--child={workdir}", f"--steps={steps}"]
+    environment = {
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
+        **os.environ,
         "PYTHONPATH": str(PROJECT),
     }
     with open(workdir / "log", "a") as log:
-        return [
-            subprocess.Popen(
-                [*command, *flags], cwd=PROJECT, env=environment, stdout=log, stderr=log
-            )
-            for flags in joining_flags(args.processes)
-        ]
+        return subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdout=log, stderr=log
+        )
 
 
-def joining_flags(processes: int) -> list[list[str]]:
-    """Returns the flags by which the processes of a run find each other."""
-    if processes == 1:
-        return [[]]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        place = f"--coordinator_address=localhost:{free.getsockname()[1]}"
-    number = f"--num_processes={processes}"
-    return [[place, number, f"--process_id={i}"] for i in range(processes)]
-
-
-def run_child(workdir: pathlib.Path, steps: int, flags: list[str]) -> int:
-    """Trains, and keeps in a file what it is at; of several, process 0 does."""
-    import jax
-
+def run_child(workdir: pathlib.Path, steps: int) -> int:
+    """Trains, and keeps in a file what it is at."""
     import train
     from encnet_jax import cli
     from encnet_jax.train import loop
     from encnet_jax.train.validate import Validator
 
-    def note(phase):
-        if jax.process_index() == 0:
-            (workdir / "phase").write_text(phase)
-
     def noted(phase, function):
         def wrapper(*args):
-            note(phase)
+            (workdir / "phase").write_text(phase)
             try:
                 return function(*args)
             finally:
-                note("steps")
+                (workdir / "phase").write_text("steps")
 
         return wrapper
 
     Validator.score = noted("evaluation", Validator.score)
     loop._loop = noted("steps", loop._loop)
-    flags += [f"--workdir={workdir}", f"--config.train.total_steps={steps}"]
+    flags = (f"--workdir={workdir}", f"--config.train.total_steps={steps}")
     return cli.run(train.main, ["train.py", *COMMAND, *flags])
 
 
@@ -149,21 +123,16 @@ def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
     """Kills and restarts a run until it ends by itself; counts kills by phase."""
     tally, chance = collections.Counter(), random.Random(args.seed)
     while True:
-        processes = start(workdir, args)
+        process = start(workdir, args.steps)
         kills = sum(tally.values())
         target = PHASES[kills % len(PHASES)] if kills < args.kills else None
         # Without some progress between kills all would fall on the same few steps.
         wanted = len(checkpoints_of(workdir)) + chance.randint(0, MOST_SAVES)
-        # By turns, so that each is lost while the others are at work.
-        first = kills % len(processes)
-        processes = processes[first:] + processes[:first]
-        if await_moment(processes[0], workdir, target, wanted, chance):
-            for process in processes:
-                process.kill()
-                time.sleep(chance.uniform(0, 0.05))
-        if all([process.wait() == 0 for process in processes]):
+        if await_moment(process, workdir, target, wanted, chance):
+            process.kill()
+        if process.wait() == 0:
             return tally
-        if processes[0].returncode != -9:
+        if process.returncode != -9:
             raise SystemExit(tail(workdir))
         tally[target] += 1
         newest = max(checkpoints_of(workdir), default=None)
