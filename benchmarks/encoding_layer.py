@@ -19,9 +19,9 @@ from encnet_jax.models.encoding import encode
 
 def naive(features, codewords, smoothing):
     """Equation 1 of the paper as written; holds [B, N, K, D]."""
-    residuals = features[:, :, None] - codewords
+    residuals = features[:, :, None] - codewords[None, None]
     distances = jnp.sum(residuals**2, axis=-1)
-    assignment = jax.nn.softmax(-smoothing * distances, axis=-1)
+    assignment = jax.nn.softmax(-smoothing[None, None] * distances, axis=-1)
     return jnp.sum(assignment[..., None] * residuals, axis=1)
 
 

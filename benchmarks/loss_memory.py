@@ -30,7 +30,7 @@ def plain_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     valid = labels != IGNORE_LABEL
     ids = jnp.where(valid, labels, 0).astype(jnp.int32)
     each = optax.softmax_cross_entropy_with_integer_labels(x, ids)
-    return jnp.sum(each * valid)
+    return jnp.sum(jnp.where(valid, each, 0))
 
 
 def optional_losses(num_classes: int) -> dict:

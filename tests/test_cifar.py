@@ -108,7 +108,7 @@ def test_encoded_scaling_equals_its_definition():
         features, params["encoding"]["codewords"], params["encoding"]["smoothing"]
     ).reshape(2, 16)
     unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
-    logits = unit @ params["attention"]["kernel"] + params["attention"]["bias"]
+    logits = unit @ params["attention"]["kernel"] + params["attention"]["bias"][None]
     expected = 1 / (1 + np.exp(-logits))
     np.testing.assert_allclose(module.apply(variables, x, False), expected, rtol=1e-5)
 

@@ -95,7 +95,7 @@ def test_outputs(network):
     print(reference.name, {name: f"{e:.1e}" for name, e in errors.items()})
     for name, found in errors.items():
         assert found <= TOLERANCE, name
-    same = np.argmax(full, axis=-1) == reference.arrays["label_map"]
+    same = np.argmax(np.asarray(full), axis=-1) == reference.arrays["label_map"]
     assert np.mean(same) >= 0.999
 
 
@@ -223,7 +223,7 @@ def run_steps(reference, m, variables):
         )
         first = grads if first is None else first
         thin = losses.thinned_labels(labels, logits)
-        right = (np.argmax(logits, -1) == thin)[thin != IGNORE_LABEL]
+        right = (np.argmax(np.asarray(logits), -1) == thin)[thin != IGNORE_LABEL]
         values.append(float(loss))
         accuracies.append(np.mean(right))
 

@@ -94,9 +94,9 @@ def crop(images, top, left, flip, *, pad: int, xp: Any = np):
         uint8[B, S, S, 3].
     """
     padded = xp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    places = xp.arange(images.shape[1])
+    places = xp.arange(images.shape[1])[None]
     rows = top[:, None] + places
-    columns = left[:, None] + xp.where(flip[:, None], places[::-1], places)
+    columns = left[:, None] + xp.where(flip[:, None], places[:, ::-1], places)
     batch = xp.arange(len(images))[:, None, None]
     return padded[batch, rows[:, :, None], columns[:, None, :]]
 

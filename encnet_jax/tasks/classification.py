@@ -66,7 +66,7 @@ def classification_loss(
         each = optax.softmax_cross_entropy(logits, targets)
     else:
         each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    wrong = jnp.argmax(logits, axis=-1) != labels
+    wrong = jnp.argmax(logits, axis=-1).astype(jnp.int32) != labels
     return jnp.sum(each) / num_images, {"error": jnp.sum(wrong) / num_images}
 
 
