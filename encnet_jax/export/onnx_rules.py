@@ -150,6 +150,19 @@ def _reduce_max(graph, inputs, shape, params, equation):
     return graph.add("Where", [unknown, np.asarray(np.nan, dtype), largest], shape)
 
 
+def _reduce_or(graph, inputs, shape, params, equation):
+    from onnx import TensorProto
+
+    # Of truth values runtimes know no maximum.
+    numbers = graph.add("Cast", [inputs[0]], inputs[0].shape, to=TensorProto.INT32)
+    any_of = _reduce("ReduceMax")(graph, [numbers], shape, params, equation)
+    return graph.add("Cast", [any_of], shape, to=TensorProto.BOOL)
+
+
+def _not_equal(graph, inputs, shape, params, equation):
+    return graph.add("Not", [graph.add("Equal", inputs, shape)], shape)
+
+
 def _argmax(graph, inputs, shape, params, equation):
     from onnx import helper
 
@@ -248,6 +261,9 @@ ELEMENTWISE = {
     "tanh": _elementwise("Tanh"),
     "logistic": _elementwise("Sigmoid"),
     "eq": _elementwise("Equal"),
+    "ne": _not_equal,
+    "and": _elementwise("And"),
+    "not": _elementwise("Not"),
     "gt": _elementwise("Greater"),
     "ge": _elementwise("GreaterOrEqual"),
     "lt": _elementwise("Less"),
@@ -272,6 +288,7 @@ RULES = ELEMENTWISE | {
     "pad": _pad,
     "reduce_sum": _reduce("ReduceSum"),
     "reduce_max": _reduce_max,
+    "reduce_or": _reduce_or,
     "argmax": _argmax,
     "dot_general": _dot,
     "conv_general_dilated": _convolve,
