@@ -280,6 +280,8 @@ class CommandLine:
                 _check_config(values)
         except UserError:
             raise
+        except (SyntaxError, NameError, ImportError) as error:
+            raise UserError(_of_config_code(error)) from error
         except (
             flags.Error,
             AttributeError,
@@ -377,6 +379,19 @@ def _check_config(values: flags.FlagValues) -> None:
 
     config_lib.split_spec(values["config"].config_filename)
     values.config.keys()
+
+
+def _of_config_code(error: SyntaxError | NameError | ImportError) -> str:
+    """Says what is wrong with a configuration that Python cannot run, and where."""
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}" if error.lineno else "the file"
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}, line {last.lineno}"
+    return (
+        f"--config: {place}: {type(error).__name__}: {getattr(error, 'msg', error)};"
+        " wanted a Python file with a function get_config, such as configs/default.py"
+    )
 
 
 def config_name(values: flags.FlagValues) -> str:

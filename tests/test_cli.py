@@ -136,3 +136,21 @@ def test_python_calls_it_by_the_same_name():
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     usage = "usage: python -m encnet_jax.data.export_images [flags]"
     assert done.stdout.splitlines()[0] == usage, done.stderr
+
+
+@pytest.mark.parametrize(
+    "code, reason",
+    [
+        (b"x = (\n", "line 1: SyntaxError"),
+        (b"\x00\x01\x02\n", "null bytes"),
+        (b"import nosuch\n", "line 1: ModuleNotFoundError: No module named 'nosuch'"),
+        (b"def get_config(words=''):\n    return nosuch\n", "line 2: NameError"),
+    ],
+)
+def test_code_that_python_cannot_run_is_no_configuration(
+    code, reason, tmp_path, capsys
+):
+    (tmp_path / "mine.py").write_bytes(code)
+    status, said = run("train", capsys, f"--config={tmp_path / 'mine.py'}")
+    assert status == 2 and reason in said.err
+    assert said.err.count("\n") == 1 and "wanted a Python file" in said.err
