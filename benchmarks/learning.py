@@ -20,6 +20,7 @@ TINY = f"{CAMVID}:tiny"
 SCENES = "configs/quickstart.py"
 STEPS_450 = ("--config.train.total_steps=450", "--config.train.max_minutes=0")
 STEPS_540 = ("--config.train.total_steps=540", "--config.train.max_minutes=0")
+HDC = ("--config.model.dilation=hdc_bigger",)
 FULL = ("--config.train.max_minutes=0",)
 
 # Row: the configuration, and the flags that differ from it.
@@ -29,6 +30,7 @@ RUNS = {
     "camvid-fcn": (f"{CAMVID}:fcn", *STEPS_450),
     "camvid-paper": (f"{CAMVID}:paper", *STEPS_450),
     "camvid-duc": (f"{CAMVID}:duc", *STEPS_450),
+    "camvid-duc-hdc": (f"{CAMVID}:duc", *HDC, *STEPS_450),
     # CamVid, the tiny network, 540 steps of 8.
     "tiny-encnet": (TINY, *STEPS_540),
     "tiny-fcn": (f"{TINY},fcn", *STEPS_540),
@@ -44,6 +46,7 @@ RUNS = {
     "tiny-average": (TINY, "--config.model.num_codes=0", *STEPS_540),
     "tiny-head-lr-10": (TINY, "--config.optim.head_lr_multiplier=10.0", *STEPS_540),
     "tiny-duc": (f"{TINY},duc", *STEPS_540),
+    "tiny-duc-hdc": (f"{TINY},duc", *HDC, *STEPS_540),
     **{
         f"tiny-crf-{pairwise}": (
             f"{TINY},piecewise_crf",
