@@ -223,6 +223,7 @@ def run_steps(reference, m, variables):
         )
         first = grads if first is None else first
         thin = losses.thinned_labels(labels, logits)
+        thin = np.asarray(thin)
         right = (np.argmax(np.asarray(logits), -1) == thin)[thin != IGNORE_LABEL]
         values.append(float(loss))
         accuracies.append(np.mean(right))

@@ -7,6 +7,9 @@ from typing import NamedTuple
 _ITEM_BYTES = {"f32": 4, "bf16": 2, "f16": 2, "i32": 4, "ui32": 4, "i1": 1}
 _START = re.compile(r'"stablehlo\.(all_reduce)"\(')
 _GROUPS = re.compile(r"replica_groups = dense<.*?> : tensor<(\d+)x(\d+)xi64>")
+# JAX 0.12 names groups by axes of a mesh: all devices along these.
+_ALONG = re.compile(r"replica_group_mesh_axes<mesh = @(\w+), axes = \[(.*?)\]>")
+_MESH = re.compile(r"sdy\.mesh @(\w+) = <\[(.*?)\]>")
 _RESULT = re.compile(r"\}\) : \(.*?\) -> (.*)$")
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
 
@@ -32,12 +35,20 @@ def all_reduces(text: str) -> list[AllReduce]:
     found, group = [], None
     for line in text.splitlines():
         if _START.search(line):
-            group = int(_GROUPS.search(line)[2])
+            group = _group_size(line, text)
         # The sum that a collective applies is a region of lines before its type.
         elif group is not None and (result := _RESULT.search(line)):
             found.append(AllReduce(_num_bytes(result[1]), group))
             group = None
     return found
+
+
+def _group_size(line: str, text: str) -> int:
+    if listed := _GROUPS.search(line):
+        return int(listed[2])
+    mesh, axes = _ALONG.search(line).groups()
+    sizes = dict(re.findall(r'"(\w+)"=(\d+)', dict(_MESH.findall(text))[mesh]))
+    return math.prod(int(sizes[axis]) for axis in re.findall(r'name = "(\w+)"', axes))
 
 
 def _num_bytes(types: str) -> int:
