@@ -24,14 +24,13 @@ from benchmarks import measure
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.data import dataset_info
-from encnet_jax.data.tensorflow_import import tensorflow
 from encnet_jax.export import formats, hub, program, verify
 from encnet_jax.inference import reading
 from encnet_jax.inference.model import Model
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas
 
-KINDS = ("stablehlo", "onnx", "savedmodel")
+KINDS = ("stablehlo", "onnx")
 
 
 def untrained(config_file: str) -> Model:
@@ -70,15 +69,10 @@ def candidates(
     session = onnxruntime.InferenceSession(
         folder / "onnx", providers=["CPUExecutionProvider"]
     )
-    tf = tensorflow()
-    loaded = tf.saved_model.load(str(folder / "savedmodel"))
-    saved = loaded.signatures["serving_default"]
-    pixels = tf.constant(images)
     return {
         "ours": lambda: jax.device_get(compiled(images)),
         "stablehlo": lambda: jax.device_get(called(images)),
         "onnx": lambda: session.run(None, {"images": images}),
-        "savedmodel": lambda: [x.numpy() for x in saved(images=pixels).values()],
         "encnet_jax.load": lambda: model(images[0]),
     }
 

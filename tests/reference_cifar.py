@@ -114,7 +114,7 @@ def encode_drawn_twice(features, codewords, first, second):
     residuals = features[:, :, None] - codewords[None, None]
     sq_distance = jnp.sum(residuals**2, axis=-1)
     held = jax.lax.stop_gradient(sq_distance)
-    first, second = first[None, None], second[None, None]
+    first, second = (draw.astype(held.dtype)[None, None] for draw in (first, second))
     scaled = first * held + second * (sq_distance - held)
     assignment = jax.nn.softmax(scaled, axis=-1)
     return jnp.sum(assignment[..., None] * residuals, axis=1)

@@ -12,7 +12,6 @@ from PIL import Image
 
 import encnet_jax
 from encnet_jax import cli
-from encnet_jax.data import tensorflow_import
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import tables
 from encnet_jax.export import __main__ as command
@@ -41,14 +40,12 @@ def export(run, output, kind, *flags):
 
 
 def needs(kind):
-    if kind == "savedmodel":
-        pytest.importorskip("tensorflow", reason="requirements/train.txt")
     if kind == "onnx":
         pytest.importorskip("onnx", reason="requirements/export.txt")
         pytest.importorskip("onnxruntime", reason="requirements/export.txt")
 
 
-@pytest.mark.parametrize("kind", ["stablehlo", "onnx", "savedmodel"])
+@pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
 def test_a_file_is_compared_and_described(kind, run, tmp_path, capsys):
     needs(kind)
     output = tmp_path / f"net.{kind}"
@@ -232,18 +229,11 @@ def test_missing_packages_and_places_get_one_line(run, tmp_path, monkeypatch, ca
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert export(run, tmp_path / "a", "onnx") == 2
     assert "pip install onnx onnxruntime" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    tensorflow_import.tensorflow.cache_clear()
-    assert export(run, tmp_path / "a", "savedmodel") == 2
-    assert "pip install tensorflow-cpu" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_flags_are_checked_before_the_work(run, tmp_path, capsys):
     assert export(run, tmp_path / "a", "flax") == 2
-    assert (
-        "'flax', wanted one of: stablehlo, onnx, savedmodel, hub"
-        in capsys.readouterr().err
-    )
+    assert "'flax', wanted one of: stablehlo, onnx, hub" in capsys.readouterr().err
     assert export(run, tmp_path / "a", "onnx", "--size=480") == 2
     assert "--size is '480', wanted HEIGHTxWIDTH" in capsys.readouterr().err

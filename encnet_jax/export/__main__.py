@@ -18,7 +18,7 @@ import numpy as np
 from encnet_jax import cli, storage
 from encnet_jax.errors import UserError
 
-FORMATS = ("stablehlo", "onnx", "savedmodel", "hub")
+FORMATS = ("stablehlo", "onnx", "hub")
 _NUM_IMAGES = 2
 
 
@@ -28,9 +28,7 @@ def main(argv: Sequence[str]) -> None:
     line.string("workdir", "The run whose network to write.", required=True)
     line.checkpoint()
     line.string("format", f"One of {', '.join(FORMATS)}.", required=True)
-    line.string(
-        "output", "File, or folder (savedmodel, hub); must not exist.", required=True
-    )
+    line.string("output", "File, or folder (hub); must not exist.", required=True)
     line.string("size", "HEIGHTxWIDTH of images in pixels. Default: eval.crop_size.")
     line.switch("scores", "Also give the probabilities of every pixel.")
     line.string("images", "Folder to compare on. Default: the validation split.")

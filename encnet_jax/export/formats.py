@@ -3,7 +3,7 @@
 import pathlib
 import shutil
 
-from encnet_jax.export import onnx_graph, saved_model, stablehlo
+from encnet_jax.export import onnx_graph, stablehlo
 from encnet_jax.export.program import Program
 
 
@@ -12,15 +12,12 @@ def write(program: Program, kind: str, path: pathlib.Path) -> tuple[str, ...]:
 
     Args:
         program: to write.
-        kind: 'stablehlo', 'onnx' or 'savedmodel'.
+        kind: 'stablehlo' or 'onnx'.
         path: that is not there yet, in a folder that is.
 
     Raises:
         UserError: a package is missing, or the format lacks a part of the network.
     """
-    if kind == "savedmodel":
-        saved_model.write(program, path)
-        return saved_model.PLATFORMS
     if kind == "onnx":
         path.write_bytes(onnx_graph.write(program))
         return ("cpu",)

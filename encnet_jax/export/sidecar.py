@@ -12,12 +12,10 @@ from encnet_jax.inference.model import Model
 READABLE = {
     "stablehlo": "JAX reads exports of versions up to six months older than itself",
     "onnx": "runtimes keep reading older operator sets",
-    "savedmodel": "TensorFlow 2 keeps reading what its earlier versions wrote",
 }
 PACKAGES = {
     "stablehlo": ("jax",),
     "onnx": ("jax", "onnx", "onnxruntime"),
-    "savedmodel": ("jax", "tensorflow"),
 }
 
 
@@ -29,7 +27,7 @@ def describe(
     Args:
         model: that was exported.
         program: its exported form.
-        kind: 'stablehlo', 'onnx' or 'savedmodel'.
+        kind: 'stablehlo' or 'onnx'.
         found: how the file compares with the network.
         platforms: that the file is meant for; those that were not tried say so.
     """

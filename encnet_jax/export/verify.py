@@ -46,7 +46,7 @@ def compare(
     Args:
         program: that was exported.
         file: that holds it.
-        runtime: 'stablehlo', 'onnx' or 'savedmodel'.
+        runtime: 'stablehlo' or 'onnx'.
         images: uint8[B, height, width, 3].
 
     Raises:

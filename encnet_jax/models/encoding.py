@@ -53,7 +53,8 @@ def encode(
         - 2 * product
         + jnp.sum(codewords**2, axis=-1)[None, None]
     )
-    assignment = jax.nn.softmax(-smoothing[None, None] * sq_distance, axis=-1)
+    smoothing = smoothing.astype(sq_distance.dtype)[None, None]
+    assignment = jax.nn.softmax(-smoothing * sq_distance, axis=-1)
     if weights is not None:
         assignment *= weights[..., None]
     weighted = jnp.einsum("bnk,bnd->bkd", assignment, features, precision="highest")
