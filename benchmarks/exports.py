@@ -54,9 +54,15 @@ def write(model: Model, made: program.Program, folder: pathlib.Path) -> dict:
         else:
             formats.write(made, kind, folder / kind)
         took = time.perf_counter() - start
-        size = formats.num_bytes(folder / kind) / 1e6
+        size = num_bytes(folder / kind) / 1e6
         rows[kind] = {"MB": size, "written in s": took}
     return rows
+
+
+def num_bytes(path: pathlib.Path) -> int:
+    """Returns the bytes of a file, or of all files of a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def candidates(

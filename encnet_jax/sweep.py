@@ -8,7 +8,6 @@ where it was stopped: finished runs are not repeated.
 """
 
 import ast
-import json
 import statistics
 
 import jax
@@ -98,8 +97,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     name = tables.protocol_name(protocol, resolved.eval.refine)
     report_file = workdir / tables.report_name(resolved.data.val_split, name)
     if report_file.exists():
-        saved = json.dumps(storage.read_json(workdir / "config.json"))
-        saved = config_lib.from_json(saved)
+        saved = config_lib.from_dict(storage.read_json(workdir / "config.json"))
         workdir_lib.check_same_config(workdir, saved, resolved)
         report = storage.read_json(report_file)
         if report.get("step") == total_steps:

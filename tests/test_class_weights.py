@@ -1,5 +1,7 @@
 """Weights of classes: the rules by hand, and how a run comes by them."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -64,7 +66,7 @@ def test_counted_once_and_kept_with_the_run(dataset, capsys):
     first = with_class_weights(config, dataset)
     assert len(first.loss.class_weights) == 13 and dataset.source.reads == 2
     assert "inverse_sqrt of train" in capsys.readouterr().out
-    saved = config_lib.from_json(config_lib.to_json(first))
+    saved = config_lib.from_dict(json.loads(config_lib.to_json(first)))
     again = with_class_weights(config, dataset, saved)
     assert dataset.source.reads == 2
     assert config_lib.first_difference(first, again) is None
@@ -74,7 +76,7 @@ def test_counted_once_and_kept_with_the_run(dataset, capsys):
 
 def test_another_rule_is_counted_again_and_differs(dataset):
     saved = with_class_weights(resolved(class_weighting="inverse_sqrt"), dataset)
-    saved = config_lib.from_json(config_lib.to_json(saved))
+    saved = config_lib.from_dict(json.loads(config_lib.to_json(saved)))
     config = resolved(class_weighting="median_frequency")
     other = with_class_weights(config, dataset, saved)
     assert dataset.source.reads == 4

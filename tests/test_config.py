@@ -96,7 +96,7 @@ def test_steps_from_epochs():
 
 def test_json_round_trip_and_first_difference():
     config = config_lib.resolve(config_lib.load("configs/camvid.py"), 367)
-    same = config_lib.from_json(config_lib.to_json(config))
+    same = config_lib.from_dict(json.loads(config_lib.to_json(config)))
     assert config_lib.first_difference(config, same) is None
     same.eval.bucket = 32
     same.data.data_dir = "elsewhere"
@@ -227,7 +227,7 @@ def test_fields_that_came_later_do_not_stop_a_saved_run():
         ("eval", "upsampled"),
     ):
         del saved[section][field]
-    completed = config_lib.completed(config_lib.from_json(json.dumps(saved)))
+    completed = config_lib.completed(config_lib.from_dict(saved))
     assert config_lib.first_difference(completed, resolved) is None
     assert completed.model.frozen_norm is False
 

@@ -50,7 +50,7 @@ def untrained(tmp_path_factory):
     for name in ("precise_norm_steps", "small_object_px", "bucket"):
         del older["eval"][name]
     del older["train"]["val_protocol"]
-    older = config_lib.from_json(json.dumps(older))
+    older = config_lib.from_dict(older)
     read.save_variables(str(workdir), variables, older)
     return workdir
 

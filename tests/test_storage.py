@@ -59,7 +59,9 @@ def test_a_run_keeps_its_files_in_a_bucket(bucket):
     tables.save_report(epath.Path(run) / "report.json", {"step": 3})
     assert events.read_scalars(run) == {"val/single/mean_iou": {3: 0.25}}
     assert json.loads((bucket / "runs/a/report.json").read_text()) == {"step": 3}
-    saved = config_lib.from_json((bucket / "runs/a/config.json").read_text())
+    saved = config_lib.from_dict(
+        json.loads((bucket / "runs/a/config.json").read_text())
+    )
     assert config_lib.first_difference(saved, config) is None
     assert len(list(epath.Path(run).iterdir())) == 3
 

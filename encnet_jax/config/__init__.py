@@ -175,7 +175,7 @@ def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """
     known = json.loads(to_json(defaults.get_config()))
     known["model"] |= _AS_BEFORE
-    config = from_json(json.dumps(_merged(known, json.loads(to_json(saved)))))
+    config = from_dict(_merged(known, json.loads(to_json(saved))))
     _fill(config)
     return config
 
@@ -193,9 +193,9 @@ def to_json(config) -> str:
     return json.dumps(config.to_dict(), indent=2, sort_keys=True)
 
 
-def from_json(text: str) -> ml_collections.ConfigDict:
-    """Returns the locked configuration that `to_json` wrote."""
-    return ml_collections.ConfigDict(json.loads(text)).lock()
+def from_dict(values: dict) -> ml_collections.ConfigDict:
+    """Returns the locked configuration of nested fields, as `to_json` wrote them."""
+    return ml_collections.ConfigDict(values).lock()
 
 
 def flatten(config) -> dict:

@@ -69,7 +69,6 @@ def write_file(model, output: pathlib.Path, values) -> None:
     made = program.make(model, height, width, scores=values.scores)
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(output.name + ".partial")
-    formats.remove(unfinished)
     try:
         start = time.perf_counter()
         platforms = formats.write(made, values.format, unfinished)
@@ -85,8 +84,8 @@ def write_file(model, output: pathlib.Path, values) -> None:
         storage.write_whole(beside, json.dumps(described, indent=2) + "\n")
         unfinished.replace(output)
     finally:
-        formats.remove(unfinished)
-    size = formats.num_bytes(output) / 1e6
+        unfinished.unlink(missing_ok=True)
+    size = output.stat().st_size / 1e6
     print(f"wrote {output} ({size:.1f} MB, {took:.1f} s) and {beside}")
 
 

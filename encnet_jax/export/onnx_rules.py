@@ -160,7 +160,8 @@ def _reduce_or(graph, inputs, shape, params, equation):
 
 
 def _not_equal(graph, inputs, shape, params, equation):
-    return graph.add("Not", [graph.add("Equal", inputs, shape)], shape)
+    equal = _elementwise("Equal")(graph, inputs, shape, params, equation)
+    return graph.add("Not", [equal], equal.shape)
 
 
 def _argmax(graph, inputs, shape, params, equation):

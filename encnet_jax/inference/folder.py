@@ -65,7 +65,7 @@ def read(source: str | os.PathLike, fields: dict) -> tuple[dict, FrozenConfigDic
             f"{folder / CONFIG} is not of encnet_jax; wanted a folder that `encnet"
             " export --format hub` wrote"
         )
-    saved = config_lib.from_json(json.dumps(content["configuration"]))
+    saved = config_lib.from_dict(content["configuration"])
     saved = config_lib.completed(saved)
     saved.update_from_flattened_dict(fields)
     saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)

@@ -4,7 +4,6 @@ python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-cu
 """
 
 import collections
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -46,7 +45,7 @@ def load_curves(workdir: str) -> Curves:
     file = epath.Path(workdir) / "config.json"
     if not file.exists():
         raise UserError(f"{workdir} holds no config.json: name the workdir of a run")
-    config = config_lib.from_json(json.dumps(storage.read_json(file)))
+    config = config_lib.from_dict(storage.read_json(file))
     scalars = read_scalars(workdir)
     train = scalars.get("train/error", {})
     val = scalars.get(f"val/{config.train.val_protocol}/error", {})

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import pathlib
 import re
 import zipfile
@@ -82,13 +81,13 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
             f" again, eval.py --workdir {workdir} --split {split} --protocol {protocol}"
         )
     parts = [_arrays(file) for file in files]
-    saved = json.dumps(storage.read_json(folder / "config.json"), indent=2)
-    info = dataset_info(config_lib.completed(config_lib.from_json(saved)).data)
+    saved = config_lib.from_dict(storage.read_json(folder / "config.json"))
+    info = dataset_info(config_lib.completed(saved).data)
     scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
     return RunFiles(
         pathlib.PurePath(workdir).name or workdir,  # '.' has no name.
         report,
-        saved,
+        config_lib.to_json(saved),
         info.class_names,
         info.colours,
         parts[0]["confusion"],

@@ -1,166 +1,16 @@
-"""Command lines: flags, overrides, and one line for a user's mistake."""
+"""A command line: flags, overrides of a configuration, help."""
 
-import contextlib
-import importlib
 import inspect
 import logging
-import os
-import pathlib
 import re
-import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import config_flags
 
-from encnet_jax import storage
-from encnet_jax.errors import DISK_FULL, UserError, is_out_of_memory
-
-
-def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Runs a command as the whole of this process, and ends the process.
-
-    The process leaves with os._exit. In a normal exit, threads of tf.data and of
-    unfinished checkpoints may wait for ever for parts of the interpreter that are
-    already gone, and taking apart what is left costs seconds. Only one of several
-    processes that succeeds exits normally: it takes leave of the others.
-    """
-    status = run(main, sys.argv)
-    if status or not _joined():
-        _leave(status)
-    sys.exit(0)
-
-
-def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs main(argv) and returns its exit status; a mistake becomes one line.
-
-    Errors that are not the user's mistake get a traceback. In a multi-process run a
-    failing process leaves here with os._exit: a normal exit would wait for processes
-    that do not know of the failure.
-    """
-    # File names may hold bytes that are not text; printing one must not fail.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        status = main(argv) or 0
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = error.exit_status
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:
-        # What reads our output, such as `head`, has ended; nothing more is printed.
-        sys.stdout = open(os.devnull, "w")
-        status = 141
-    except Exception as error:
-        status = _unexpected(error)
-    if _joined():
-        _leave(status)
-    return status
-
-
-def _unexpected(error: Exception) -> int:
-    """Reports what no command raises on purpose; returns the exit status."""
-    reason = _of_the_machine(error)
-    if reason:
-        print(f"error: {reason}", file=sys.stderr)
-        return UserError.exit_status
-    traceback.print_exc()
-    if _joined():
-        print(
-            "error: one of several processes failed, perhaps because another was lost;"
-            " start it again on every host: it goes on from the newest checkpoint",
-            file=sys.stderr,
-        )
-    return 1
-
-
-def _of_the_machine(error: Exception) -> str | None:
-    """Returns one line for an error of disks, rights, memory or devices, or None."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
-        return storage.describe(error)
-    if storage.is_of_store(error):
-        return (
-            f"the object store refused or failed ({type(error).__name__}:"
-            f" {text[:200]}); see to your rights and the network, then start the same"
-            " command again"
-        )
-    if is_out_of_memory(error):
-        return (
-            f"out of memory ({text[:200] or 'on the host'}); lower train.batch_size,"
-            " data.crop_size or eval.batch_size, set model.remat, or use a larger"
-            " device"
-        )
-    platforms = os.environ.get("JAX_PLATFORMS")
-    if platforms and isinstance(error, (AssertionError, RuntimeError)):
-        if not _has_devices():
-            return (
-                f"JAX finds none of the devices in JAX_PLATFORMS={platforms}"
-                f" ({text[:200] or type(error).__name__}); unset it, or install JAX for"
-                " them"
-            )
-    return None
-
-
-def _has_devices() -> bool:
-    jax = sys.modules.get("jax")
-    try:
-        return jax is None or bool(jax.devices())
-    except Exception:  # JAX raises errors of several kinds, AssertionError among them.
-        return False
-
-
-def _leave(status: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
-    os._exit(status)
-
-
-def _joined() -> bool:
-    jax = sys.modules.get("jax")  # A mistyped flag is reported before JAX is imported.
-    return jax is not None and jax.distributed.is_initialized()
-
-
-class Command(NamedTuple):
-    """Where a command is: `function` of `module` takes argv; what it does, in short."""
-
-    module: str
-    does: str
-    function: str = "main"
-
-
-def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
-    """Runs the command that the first argument names.
-
-    Args:
-        argv: program name, name of the command, its arguments.
-        commands: by name; modules are imported when they run.
-
-    Raises:
-        UserError: no such command.
-    """
-    called, name = program(argv[0]), argv[1] if len(argv) > 1 else "--help"
-    if name in ("--help", "-h"):
-        width = max(map(len, commands))
-        print(f"usage: {called} COMMAND [flags]\n")
-        for each, command in commands.items():
-            print(f"  {each:<{width}}  {command.does}")
-        print(f"\n{called} COMMAND --help shows an example and the flags.")
-        return 0
-    if name not in commands:
-        known = ", ".join(commands)
-        raise UserError(f"unknown command {name!r}, wanted one of: {known}")
-    command = commands[name]
-    main = getattr(importlib.import_module(command.module), command.function)
-    return main([f"{called} {name}", *argv[2:]])
+from encnet_jax.cli.names import for_console, program
+from encnet_jax.errors import UserError
 
 
 class CommandLine:
@@ -317,7 +167,7 @@ class CommandLine:
         if self._argument:
             usage += f" {self._argument[0].upper()}{'...' if self._argument[1] else ''}"
         if called.startswith("encnet"):
-            about = _CALLED_BY_PYTHON.sub(_console, about)
+            about = for_console(about)
         lines = [f"{usage} [flags]", "", about, ""]
         for name in sorted(values):
             flag = values[name]
@@ -329,27 +179,6 @@ class CommandLine:
                 text += f" Default: {flag.default}."
             lines.append(flags.text_wrap(text, indent="      ", firstline_indent="  "))
         return "\n".join(lines)
-
-
-_CALLED_BY_PYTHON = re.compile(r"python (?:-m encnet_jax\.([\w.]+)|(\w+)\.py)")
-
-
-def _console(match: re.Match) -> str:
-    """Returns the console command for `python train.py` or `python -m encnet_jax.x`."""
-    words = (match[1] or match[2]).replace("torch_weights", "weights")
-    return f"encnet {words.replace('.', ' ')}"
-
-
-def program(name: str) -> str:
-    """Returns how a command is called, of argv[0]: 'python train.py', 'encnet train'.
-
-    For `python -m` Python makes argv[0] the absolute path of the module's file.
-    """
-    package, path = pathlib.Path(__file__).resolve().parent, pathlib.Path(name)
-    if path.is_absolute() and package in path.resolve().parents:
-        parts = path.resolve().relative_to(package.parent).with_suffix("").parts
-        return f"python -m {'.'.join(part for part in parts if part != '__main__')}"
-    return name if name.startswith(("encnet", "python ")) else f"python {name}"
 
 
 def _make_settings() -> None:

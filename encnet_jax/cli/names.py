@@ -1,0 +1,68 @@
+"""What commands are called, and the choice of one by its name."""
+
+import importlib
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from encnet_jax.errors import UserError
+
+
+class Command(NamedTuple):
+    """Where a command is: `function` of `module` takes argv; what it does, in short."""
+
+    module: str
+    does: str
+    function: str = "main"
+
+
+def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
+    """Runs the command that the first argument names.
+
+    Args:
+        argv: program name, name of the command, its arguments.
+        commands: by name; modules are imported when they run.
+
+    Raises:
+        UserError: no such command.
+    """
+    called, name = program(argv[0]), argv[1] if len(argv) > 1 else "--help"
+    if name in ("--help", "-h"):
+        width = max(map(len, commands))
+        print(f"usage: {called} COMMAND [flags]\n")
+        for each, command in commands.items():
+            print(f"  {each:<{width}}  {command.does}")
+        print(f"\n{called} COMMAND --help shows an example and the flags.")
+        return 0
+    if name not in commands:
+        known = ", ".join(commands)
+        raise UserError(f"unknown command {name!r}, wanted one of: {known}")
+    command = commands[name]
+    main = getattr(importlib.import_module(command.module), command.function)
+    return main([f"{called} {name}", *argv[2:]])
+
+
+_CALLED_BY_PYTHON = re.compile(r"python (?:-m encnet_jax\.([\w.]+)|(\w+)\.py)")
+
+
+def for_console(text: str) -> str:
+    """Returns a text with `encnet train` for `python train.py`, and so on."""
+
+    def word(match: re.Match) -> str:
+        words = (match[1] or match[2]).replace("torch_weights", "weights")
+        return f"encnet {words.replace('.', ' ')}"
+
+    return _CALLED_BY_PYTHON.sub(word, text)
+
+
+def program(name: str) -> str:
+    """Returns how a command is called, of argv[0]: 'python train.py', 'encnet train'.
+
+    For `python -m` Python makes argv[0] the absolute path of the module's file.
+    """
+    package, path = pathlib.Path(__file__).resolve().parent.parent, pathlib.Path(name)
+    if path.is_absolute() and package in path.resolve().parents:
+        parts = path.resolve().relative_to(package.parent).with_suffix("").parts
+        return f"python -m {'.'.join(part for part in parts if part != '__main__')}"
+    return name if name.startswith(("encnet", "python ")) else f"python {name}"
