@@ -40,26 +40,23 @@ def scalars(workdir):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Four steps on eight devices of one process, on two times four, on three."""
-    folders = [tmp_path_factory.mktemp(f"of_{count}") for count in (1, 2, 3)]
+    """Four steps on six devices of one process, and on two of each of three."""
+    folders = [tmp_path_factory.mktemp(f"of_{count}") for count in (1, 3)]
     program = "tests/train_in_float64.py"
     command = (program, *SMOKE, NO_DROPOUT, "--config.train.batch_size=24")
     succeed(
-        start(*command, f"--workdir={folders[0]}", devices=8),
-        *start_joined(2, *command, f"--workdir={folders[1]}", devices=4),
-        *start_joined(3, *command, f"--workdir={folders[2]}"),
+        start(*command, f"--workdir={folders[0]}", devices=6),
+        *start_joined(3, *command, f"--workdir={folders[1]}", devices=2),
     )
     return folders
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_training_equals_one_process(trained, processes):
-    folders = trained[0], trained[processes - 1]
-    alone, joined = map(scalars, folders)
+def test_training_equals_one_process(trained):
+    alone, joined = map(scalars, trained)
     assert alone.keys() == joined.keys() and len(alone["train/loss"]) == 2
     for name, values in alone.items():
         np.testing.assert_allclose(joined[name], values, rtol=1e-6, err_msg=name)
-    states = [read.restore_variables(str(folder))[0] for folder in folders]
+    states = [read.restore_variables(str(folder))[0] for folder in trained]
     assert {"params", "batch_stats"} == set(states[0])
     for ours, theirs in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-10)
@@ -87,7 +84,7 @@ def test_evaluation_on_three_processes_equals_one(trained):
 
 
 def test_a_signal_to_one_process_stops_the_evaluation_of_all(trained):
-    command = ("eval.py", f"--workdir={trained[2]}", *SMOKE, NO_DROPOUT)
+    command = ("eval.py", f"--workdir={trained[0]}", *SMOKE, NO_DROPOUT)
     processes = start_joined(2, *command, "--config.eval.max_images=100")
     read_until(processes[0], "evaluate:")
     processes[1].send_signal(signal.SIGTERM)
@@ -98,7 +95,7 @@ def test_a_signal_to_one_process_stops_the_evaluation_of_all(trained):
     texts = [text for _, text in ended]
     told = "evaluation stopped by SIGTERM: nothing was written"
     assert [text.count(told) for text in texts] == [1, 0]
-    assert not (trained[2] / "report.json").exists()
+    assert not (trained[0] / "report.json").exists()
 
 
 def run_task(name, folder, *, processes, devices=1, timeout_s=300):

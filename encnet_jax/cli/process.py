@@ -16,13 +16,13 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
     The process leaves with os._exit. In a normal exit, threads of tf.data and of
     unfinished checkpoints may wait for ever for parts of the interpreter that are
-    already gone, and taking apart what is left costs seconds. Only one of several
-    processes that succeeds exits normally: it takes leave of the others.
+    already gone, and taking apart what is left costs seconds. One of several processes
+    waits for the others first: JAX aborts those that outlive process 0.
     """
     status = run(main, sys.argv)
-    if status or not _joined():
-        _leave(status)
-    sys.exit(0)
+    if _joined():
+        sys.modules["jax"].distributed.shutdown()
+    _leave(status)
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
