@@ -31,7 +31,7 @@ def start(*command, devices: int = 1, cwd=PROJECT, **environment) -> subprocess.
     """Starts `python COMMAND` with so many virtual CPU devices."""
     flags = (
         f"--xla_force_host_platform_device_count={devices}"
-        # Without any, the programs take five times as long; with more, compiling does.
+        # Without any, steps in double precision take five times as long.
         " --xla_backend_optimization_level=1"
     )
     environment = {
