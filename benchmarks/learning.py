@@ -1,10 +1,12 @@
 """One table of training runs: which network learns better, on equal budgets.
 
 python -m benchmarks.learning --runs camvid-encnet,camvid-fcn --seeds 0,1,2
+python -m benchmarks.learning --se_weight scenes --plot se_weight.png
 
 A run is a row of RUNS and a seed. It is trained by `train.py` and scored by `eval.py`
 in processes of their own, under WORKDIR/ROW-seedN, and never repeated: the same command
-goes on where it was stopped. The table has whatever is finished, mean and spread.
+goes on where it was stopped. The table has whatever is finished, mean and spread; the
+plot has the finished runs over the weight of the SE-loss.
 """
 
 import argparse
@@ -15,6 +17,10 @@ import statistics
 import subprocess
 import sys
 
+from etils import epath
+
+from encnet_jax import sweep
+
 CAMVID = "configs/camvid.py"
 TINY = f"{CAMVID}:tiny"
 SCENES = "configs/quickstart.py"
@@ -22,6 +28,7 @@ STEPS_450 = ("--config.train.total_steps=450", "--config.train.max_minutes=0")
 STEPS_540 = ("--config.train.total_steps=540", "--config.train.max_minutes=0")
 HDC = ("--config.model.dilation=hdc_bigger",)
 FULL = ("--config.train.max_minutes=0",)
+FROM_CIFAR = "--config.init_from={workdir}/cifar-tiny-seed0"
 
 # Row: the configuration, and the flags that differ from it.
 RUNS = {
@@ -41,7 +48,9 @@ RUNS = {
         *STEPS_540,
     ),
     "tiny-sum-residual": (f"{TINY},paper", "--config.model.gate=residual", *STEPS_540),
-    "tiny-no-se": (TINY, "--config.loss.se_weight=0", *STEPS_540),
+    "tiny-open-gate": (f"{TINY},paper", "--config.model.gate_bias=4.0", *STEPS_540),
+    "tiny-se-alone": (TINY, "--config.model.se_gradient=False", *STEPS_540),
+    "tiny-undecayed": (TINY, "--config.optim.undecayed=('*/encoding',)", *STEPS_540),
     "tiny-no-aux": (TINY, "--config.model.aux=none", *STEPS_540),
     "tiny-average": (TINY, "--config.model.num_codes=0", *STEPS_540),
     "tiny-head-lr-10": (TINY, "--config.optim.head_lr_multiplier=10.0", *STEPS_540),
@@ -55,15 +64,30 @@ RUNS = {
         )
         for pairwise in ("none", "surrounding", "above_below", "both")
     },
+    # The tiny backbone as a classifier of CIFAR-10, 2,000 steps of 128, and CamVid from
+    # its seed 0.
+    "cifar-tiny": (
+        "configs/imagenet.py:small,tiny",
+        "--config.data.name=cifar10",
+        "--config.data.val_split=test",
+        "--config.optim.warmup_steps=100",
+        "--config.train.batch_size=128",
+        "--config.train.total_steps=2000",
+        "--config.train.eval_every_epochs=0",
+    ),
+    "tiny-encnet-from-cifar": (TINY, FROM_CIFAR, *STEPS_540),
+    "tiny-fcn-from-cifar": (f"{TINY},fcn", FROM_CIFAR, *STEPS_540),
     # Generated scenes, 300 steps of 16.
     "scenes-encnet": (SCENES, *FULL),
     "scenes-fcn": (f"{SCENES}:fcn", *FULL),
     "scenes-paper": (f"{SCENES}:paper", *FULL),
     **{
-        f"scenes-se-{weight}": (SCENES, f"--config.loss.se_weight={weight}", *FULL)
+        f"{name}-se-{weight}": (spec, f"--config.loss.se_weight={weight}", *length)
         for weight in (0.0, 0.1, 0.4, 0.8)
+        for name, spec, length in (("scenes", SCENES, FULL), ("tiny", TINY, STEPS_540))
     },
 }
+SE_DEFAULT = 0.2  # Of the rows scenes-encnet and tiny-encnet.
 
 
 def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
@@ -74,6 +98,7 @@ def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
     spec, *changes = RUNS[row]
     own = [f"--config.seed={seed}", f"--config.data.data_dir={data_dir}"]
     own.append("--config.train.num_pictures=0")
+    changes = [change.format(workdir=folder) for change in changes]
     train = [sys.executable, "train.py", "--config", spec, "--workdir", str(workdir)]
     subprocess.run([*train, *changes, *own], check=True)
     subprocess.run([sys.executable, "eval.py", "--workdir", str(workdir)], check=True)
@@ -89,12 +114,17 @@ def finished(folder: pathlib.Path) -> dict[str, list[dict]]:
 
 
 def table(reports: dict[str, list[dict]], protocol: str = "val/single") -> str:
-    """Returns a Markdown table: mean IoU and pixel accuracy in %, of each seed."""
+    """Returns a Markdown table: mean IoU and pixel accuracy in %, of each seed.
+
+    Classifiers are left out.
+    """
     lines = [
         "| run | seeds | mean IoU %, of each | mean | spread | pixel accuracy % |",
         "| --- | --: | --- | --: | --: | --: |",
     ]
     for row, found in sorted(reports.items()):
+        if f"{protocol}/mean_iou" not in found[0]:
+            continue
         ious = [100 * report[f"{protocol}/mean_iou"] for report in found]
         pixels = [100 * report[f"{protocol}/pixel_accuracy"] for report in found]
         spread = f"{statistics.stdev(ious):.1f}" if len(ious) > 1 else ""
@@ -106,6 +136,22 @@ def table(reports: dict[str, list[dict]], protocol: str = "val/single") -> str:
     return "\n".join(lines)
 
 
+def plot_se_weight(
+    reports: dict[str, list[dict]], name: str, path: pathlib.Path
+) -> None:
+    """Draws the scores over the weight of the SE-loss, as encnet_jax.sweep does.
+
+    Args:
+        reports: see `finished`.
+        name: 'scenes' or 'tiny'.
+        path: of the PNG.
+    """
+    rows = {w: f"{name}-se-{w}" for w in (0.0, 0.1, SE_DEFAULT, 0.4, 0.8)}
+    rows[SE_DEFAULT] = f"{name}-encnet"
+    found = [sweep.row(w, reports[row]) for w, row in rows.items() if row in reports]
+    sweep.plot(epath.Path(path), "loss.se_weight", found)
+
+
 def main() -> None:
     """Runs what is asked for, then prints the table of all that is finished."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -113,12 +159,17 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--workdir", default="runs/learning")
     parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--se_weight", choices=("scenes", "tiny"), default="scenes")
+    parser.add_argument("--plot", help="PNG of the scores over the SE-loss's weight")
     args = parser.parse_args()
     folder = pathlib.Path(args.workdir)
     for seed in map(int, args.seeds.split(",")):
         for row in filter(None, args.runs.split(",")):
             run_one(row, seed, folder, args.data_dir)
-    print(table(finished(folder)))
+    reports = finished(folder)
+    print(table(reports))
+    if args.plot:
+        plot_se_weight(reports, args.se_weight, args.plot)
 
 
 if __name__ == "__main__":

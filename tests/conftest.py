@@ -4,12 +4,12 @@ import os
 import pathlib
 import tempfile
 
+import xla_flags
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 flags = os.environ.get("XLA_FLAGS", "")
 if "host_platform_device_count" not in flags:
-    # Most programs here run a few times: compiling them is what takes long.
-    flags += " --xla_backend_optimization_level=1"
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
+    os.environ["XLA_FLAGS"] = f"{flags} {xla_flags.quick(level=0, devices=8)}"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Many files compile the same small programs: each is compiled once, and never again.
 CACHE = pathlib.Path(tempfile.gettempdir()) / "encnet_jax-tests"

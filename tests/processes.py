@@ -8,6 +8,8 @@ import sys
 import time
 from typing import NamedTuple
 
+import xla_flags
+
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 SMOKE = (
     "--config=configs/quickstart.py:smoke",
@@ -29,15 +31,10 @@ class Ended(NamedTuple):
 
 def start(*command, devices: int = 1, cwd=PROJECT, **environment) -> subprocess.Popen:
     """Starts `python COMMAND` with so many virtual CPU devices."""
-    flags = (
-        f"--xla_force_host_platform_device_count={devices}"
-        # Without any, steps in double precision take five times as long.
-        " --xla_backend_optimization_level=1"
-    )
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": xla_flags.quick(level=1, devices=devices),
         # Only process 0 would find its programs there, and Gloo waits 30 s at most.
         "JAX_COMPILATION_CACHE_DIR": "",
         "PYTHONPATH": str(PROJECT),

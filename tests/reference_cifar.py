@@ -19,8 +19,8 @@ from encnet_jax.train import optim
 
 FOLDER = reference_models.FOLDER / "golden" / "cifar"
 NAMES = sorted(path.stem for path in FOLDER.glob("cifar_*.json"))
-# Optimising the machine code takes longer than running it.
-QUICK = {"xla_backend_optimization_level": 0}
+# Optimising the machine code takes longer than running it, but in double precision.
+LEVEL = "xla_backend_optimization_level"
 # Names of our modules for the places that the reference looks at.
 OUTPUT_OF = {
     "model.3": "stage1_block02",
@@ -71,7 +71,7 @@ def evaluate(model, variables, images) -> dict[str, np.ndarray]:
             seen[path] = (args[0], result)
         return result
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit, compiler_options={LEVEL: 0})
     def forward(variables, images):
         with nn.intercept_methods(look):
             outputs = model.apply(variables, images)
@@ -144,7 +144,8 @@ def train(model, variables, images, labels, config, draws, steps: int):
         return loss, (outputs["logits"], updates["batch_stats"])
 
     differentiate = jax.value_and_grad(loss_fn, has_aux=True)
-    differentiate = jax.jit(differentiate, compiler_options=QUICK)
+    level = 0 if images.dtype == jnp.float32 else 1
+    differentiate = jax.jit(differentiate, compiler_options={LEVEL: level})
     params, batch_stats = variables["params"], variables["batch_stats"]
     # The rate is constant: so long a schedule does not fall in three steps.
     config.optim.cosine_ahead = 0.0

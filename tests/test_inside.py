@@ -5,12 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import encnet_jax
 from encnet_jax import config as config_lib
 from encnet_jax import models
+from encnet_jax.data import scenes
 from encnet_jax.models import inside
 from encnet_jax.models.encoding import encode
 from encnet_jax.models.norm import SyncBatchNorm
 from encnet_jax.scoring.evaluator import Evaluator
+from encnet_jax.train import loop
 
 
 def test_positions_follow_the_stride():
@@ -108,3 +111,22 @@ def test_labels_do_not_depend_on_the_bucket(protocol):
         found.append(labels)
     assert found[0].shape == (70, 53)
     assert np.mean(found[0] == found[1]) > 0.999
+
+
+@pytest.mark.slow
+def test_a_trained_network_labels_alike_on_every_canvas(tmp_path):
+    """An image of 192 pixels alone, and with 64 and 192 pixels beside it."""
+    config = config_lib.load("configs/quickstart.py")
+    shorter = {"train.total_steps": 60, "train.eval_every_epochs": 0.0}
+    config.update_from_flattened_dict({**shorter, "train.max_minutes": 0.0})
+    loop.train(config, str(tmp_path / "run"))
+    images = [scenes.generate("val", index)[0] for index in range(8)]
+    found = []
+    for side in (192, 256, 384):
+        model = encnet_jax.load(tmp_path / "run", fields={"eval.bucket": side})
+        found.append(np.stack([result.labels for result in model(images)]))
+    assert len(np.unique(found[0])) > 5
+    for padded in found[1:]:
+        same = padded == found[0]
+        assert same[:, :160, :160].mean() > 0.999
+        assert same.mean() > 0.99

@@ -83,6 +83,16 @@ def test_head_multiplier_and_exempted_norms():
     assert spared["head"]["conv"]["kernel"] == pytest.approx(0.95)
 
 
+def test_no_weight_decay_by_name():
+    one = jnp.ones(1)
+    params = {"backbone": {"kernel": one}, "head": {"codewords": one, "scale": one}}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    fields = {"weight_decay": 0.5, "undecayed": ("*/codewords", "backbone")}
+    moved = run_steps(params, zero, 1, **fields)
+    assert moved["backbone"]["kernel"] == moved["head"]["codewords"] == 1
+    assert moved["head"]["scale"] < 1
+
+
 @pytest.mark.parametrize("name", models.HEADS)
 def test_every_parameter_is_in_the_backbone_or_the_head(name):
     config = recipes.apply(defaults.get_config(), f"release,tiny,{name}")
@@ -192,6 +202,7 @@ def test_frozen_layers_keep_every_bit_and_no_state():
             "'backbone/stam', which matches no parameter; near it: backbone/stem",
         ),
         ({"frozen": ("xyz",)}, "near it: backbone, head$"),
+        ({"undecayed": ("haed",)}, "optim.undecayed has 'haed'.*head"),
         ({"frozen": ("backbone", "head")}, "nothing is left to train"),
         ({"lr_multipliers": ("haed=2",)}, "optim.lr_multipliers has 'haed'.*head"),
         ({"lr_multipliers": ("head",)}, "wanted PATTERN=FACTOR"),

@@ -117,6 +117,10 @@ def _model() -> ml_collections.ConfigDict:
     # Classification: residual blocks as in the 'paper' or in the 'authors' code.
     model.block = "paper"
     model.se_loss = True  # Class-presence branch.
+    # Whether SE-losses train more than the branch's own layer.
+    model.se_gradient = True
+    # Added to the first biases of EncNet's gate: above 0 it starts open.
+    model.gate_bias = 0.0
     model.dropout = 0.1  # Probability of dropping an input of the last convolution.
     # Devices that share batch-norm statistics, neighbours of a slice; 0: all of them.
     model.norm_group = 0
@@ -220,6 +224,8 @@ def _optim() -> ml_collections.ConfigDict:
     optim.decay_norm_and_bias = True  # As in the reference; False exempts them.
     # Of biases, those of norms included; False exempts them. By architecture.
     optim.decay_bias = placeholder(bool)
+    # Patterns of parameters without weight decay: ('head/context/encoding',).
+    optim.undecayed = ()
     # Each element of the gradient is cut to [-this, this]; 0: none. By architecture.
     optim.clip_element = placeholder(float)
     # Outside the backbone; by architecture.

@@ -128,7 +128,9 @@ def _head(m, num_classes: int) -> Callable[..., nn.Module]:
             num_codes=m.num_codes,
             code_pooling=m.code_pooling,
             gate=m.gate,
+            gate_bias=m.gate_bias,
             se_loss=m.se_loss,
+            se_gradient=m.se_gradient,
             reference_positions=m.reference_positions or 0,
         )
     elif m.name == "fcn":
@@ -159,6 +161,7 @@ def _aux_head(m, num_classes: int) -> Callable[..., nn.Module] | None:
             channels=m.aux_channels,
             num_codes=m.num_codes,
             code_pooling=m.code_pooling,
+            se_gradient=m.se_gradient,
             reference_positions=m.reference_positions or 0,
         )
     return None

@@ -18,7 +18,9 @@ class ContextEncoding(nn.Module):
             (released).
         gate: 'scale': x * sigmoid(W e) (paper); 'residual': relu(x + x * sigmoid(W e))
             (released); 'none': no output map, where only the SE branch is wanted.
+        gate_bias: added to the first biases of W, so that above 0 the gate starts open.
         se_classes: classes of the SE branch; 0 leaves it out.
+        se_gradient: whether the SE branch's gradient reaches the encoding and below.
         reference_positions: codes, which are sums over positions, are scaled to as many
             as this, those of a training crop; 0: they grow with the featuremap.
 
@@ -29,7 +31,9 @@ class ContextEncoding(nn.Module):
     num_codes: int = 32
     code_pooling: str = "sum"
     gate: str = "scale"
+    gate_bias: float = 0.0
     se_classes: int = 0
+    se_gradient: bool = True
     reference_positions: int = 0
 
     @nn.compact
@@ -47,12 +51,13 @@ class ContextEncoding(nn.Module):
         outputs = {}
         if self.se_classes:
             presence = self._dense(self.se_classes, x.shape[-1], "presence")
-            outputs["se_logits"] = presence(semantics)
+            outputs["se_logits"] = presence(
+                semantics if self.se_gradient else jax.lax.stop_gradient(semantics)
+            )
         if self.gate == "none":
             return outputs
-        factors = nn.sigmoid(
-            self._dense(x.shape[-1], x.shape[-1], "attention")(semantics)
-        )
+        attention = self._dense(x.shape[-1], x.shape[-1], "attention", self.gate_bias)
+        factors = nn.sigmoid(attention(semantics))
         scaled = x * factors[:, None, None].astype(x.dtype)
         residual = self.gate == "residual"
         outputs["features"] = nn.relu(x + scaled) if residual else scaled
@@ -80,7 +85,9 @@ class ContextEncoding(nn.Module):
         count = jnp.sum(weights, axis=(1, 2))[:, None, None]
         return self.reference_positions / jnp.maximum(count, 1.0)
 
-    def _dense(self, features: int, fan_in: int, name: str) -> nn.Dense:
+    def _dense(
+        self, features: int, fan_in: int, name: str, added_bias: float = 0.0
+    ) -> nn.Dense:
         kernel_init = initial_weights.uniform_kernel
         if self.num_codes and self.code_pooling == "sum":
             # The sum over K codewords is K times their mean: without the smaller
@@ -89,7 +96,10 @@ class ContextEncoding(nn.Module):
             kernel_init = nn.initializers.variance_scaling(
                 variance, "fan_in", "uniform"
             )
-        bias_init = initial_weights.uniform_bias(fan_in)
+        drawn = initial_weights.uniform_bias(fan_in)
         return nn.Dense(
-            features, kernel_init=kernel_init, bias_init=bias_init, name=name
+            features,
+            kernel_init=kernel_init,
+            bias_init=lambda *args: drawn(*args) + added_bias,
+            name=name,
         )

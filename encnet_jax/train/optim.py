@@ -72,10 +72,12 @@ def optimizer(optim, params, *, total_steps: int, batch_size: int):
         An optax.GradientTransformation.
 
     Raises:
-        UserError: a pattern of optim.frozen or optim.lr_multipliers matches nothing,
-            or nothing is left to train.
+        UserError: a pattern of optim.frozen, optim.lr_multipliers or optim.undecayed
+            matches nothing, or nothing is left to train.
     """
     schedule = learning_rate(optim, total_steps=total_steps, batch_size=batch_size)
+    for pattern in optim.undecayed:
+        paths.matching(params, pattern, "optim.undecayed")
     clips = [optax.clip(optim.clip_element)] if optim.clip_element else []
     if optim.clip_norm:
         clips.append(optax.clip_by_global_norm(optim.clip_norm))
@@ -167,6 +169,8 @@ def is_decayed(path, optim) -> bool:
         path: 'scale' ends that of a norm's scale; 'bias' those of all biases.
         optim: `config.optim`.
     """
+    if any(paths.matches(path, pattern) for pattern in optim.undecayed):
+        return False
     name = path[-1].key
     if name == "bias" and not optim.decay_bias:
         return False

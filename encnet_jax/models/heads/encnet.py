@@ -15,7 +15,8 @@ class EncHead(nn.Module):
     Attributes:
         channels: 512 in the paper.
         lateral: fuse stages 2 and 3 (of output stride 8 all) into the input.
-        num_codes, code_pooling, gate, reference_positions: see ContextEncoding.
+        num_codes, code_pooling, gate, gate_bias, se_gradient, reference_positions: see
+            ContextEncoding.
         se_loss: whether to return class-presence logits.
 
     Source: Figure 2 of the paper; lateral connections from the released code.
@@ -28,7 +29,9 @@ class EncHead(nn.Module):
     num_codes: int = 32
     code_pooling: str = "sum"
     gate: str = "scale"
+    gate_bias: float = 0.0
     se_loss: bool = True
+    se_gradient: bool = True
     reference_positions: int = 0
     dropout: float = 0.1
 
@@ -45,7 +48,9 @@ class EncHead(nn.Module):
             num_codes=self.num_codes,
             code_pooling=self.code_pooling,
             gate=self.gate,
+            gate_bias=self.gate_bias,
             se_classes=self.num_classes if self.se_loss else 0,
+            se_gradient=self.se_gradient,
             reference_positions=self.reference_positions,
             layers=self.layers,
             name="context",
@@ -75,6 +80,7 @@ class ContextAuxHead(nn.Module):
     channels: int = 256
     num_codes: int = 32
     code_pooling: str = "sum"
+    se_gradient: bool = True
     reference_positions: int = 0
 
     @nn.compact
@@ -86,6 +92,7 @@ class ContextAuxHead(nn.Module):
             code_pooling=self.code_pooling,
             gate="none",
             se_classes=self.num_classes,
+            se_gradient=self.se_gradient,
             reference_positions=self.reference_positions,
             layers=self.layers,
             name="context",
