@@ -1,10 +1,11 @@
 """Kills a training run over and over, and compares what comes out with a quiet run.
 
-python -m benchmarks.faults [--kills 20] [--seed 0]
+python -m benchmarks.faults [--kills 20] [--seed 0] [--processes 2]
 
 The run is killed with SIGKILL at random moments of its steps, its checkpoint writes and
 its evaluations, started again each time, and must end with bit-identical parameters.
-Prints a line for each kill, a tally, what share of the time went into steps that count,
+Of several processes one is killed, and the others must end too. Prints a line for each
+kill, a tally, what share of the time went into steps that count,
 and how long a start took to be where the one before it was killed. Exit status 1 if
 anything differs.
 """
@@ -14,16 +15,19 @@ import collections
 import os
 import pathlib
 import random
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from typing import NoReturn
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PHASES = ("steps", "checkpoint", "evaluation")
 LONGEST_DELAY_S = 0.2  # Of a kill, after its phase was seen.
 LONGEST_RUN_S = 900  # Of one start, to its end or its kill.
+LONGEST_END_S = 200  # Of processes that lost another.
 MOST_SAVES = 1  # Awaited after a kill before the next phase is, at most.
 COMMAND = (
     "--config=configs/quickstart.py:smoke",
@@ -47,13 +51,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args, joining = parser.parse_known_args()
     if args.child:
-        return run_child(pathlib.Path(args.child), args.steps)
+        run_child(pathlib.Path(args.child), args.steps, joining)
+    if joining:
+        parser.error(f"no such flags: {' '.join(joining)}")
     with tempfile.TemporaryDirectory() as folder:
         quiet, shot = pathlib.Path(folder, "quiet"), pathlib.Path(folder, "shot")
-        start(quiet, args.steps).wait(LONGEST_RUN_S)
+        for process in start(quiet, args):
+            process.wait(LONGEST_RUN_S)
         began = time.monotonic()
         tally = run_under_fire(shot, args)
         print(describe_time(quiet, shot, time.monotonic() - began))
@@ -67,24 +75,45 @@ def main() -> int:
     return int(bool(found) or kills < args.kills)
 
 
-def start(workdir: pathlib.Path, steps: int) -> subprocess.Popen:
-    """Starts a training run in a process of its own."""
+def start(workdir: pathlib.Path, args) -> list[subprocess.Popen]:
+    """Starts a training run in processes of its own."""
     workdir.mkdir(exist_ok=True)
     (workdir / "phase").write_text("start")
-    command = [sys.executable, __file__, f"--child={workdir}", f"--steps={steps}"]
+    command = [sys.executable, __file__, f"--child={workdir}", f"--steps={args.steps}"]
     environment = {
         "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
         **os.environ,
         "PYTHONPATH": str(PROJECT),
     }
+    if args.processes > 1:
+        # Only the first would find its programs there, and Gloo waits 30 s at most.
+        environment |= {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PLATFORMS": "cpu"}
     with open(workdir / "log", "a") as log:
-        return subprocess.Popen(
-            command, cwd=PROJECT, env=environment, stdout=log, stderr=log
-        )
+        return [
+            subprocess.Popen(
+                [*command, *joining],
+                cwd=PROJECT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+            for joining in joining_flags(args.processes)
+        ]
 
 
-def run_child(workdir: pathlib.Path, steps: int) -> int:
-    """Trains, and keeps in a file what it is at."""
+def joining_flags(count: int) -> list[list[str]]:
+    """Returns the flags of each process by which they find each other."""
+    if count == 1:
+        return [[]]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    common = [f"--coordinator_address={address}", f"--num_processes={count}"]
+    return [[*common, f"--process_id={i}"] for i in range(count)]
+
+
+def run_child(workdir: pathlib.Path, steps: int, joining: list[str]) -> NoReturn:
+    """Trains; the first process keeps in a file what it is at."""
     import train
     from encnet_jax import cli
     from encnet_jax.train import loop
@@ -100,10 +129,12 @@ def run_child(workdir: pathlib.Path, steps: int) -> int:
 
         return wrapper
 
-    Validator.score = noted("evaluation", Validator.score)
-    loop._loop = noted("steps", loop._loop)
+    if not joining or "--process_id=0" in joining:
+        Validator.score = noted("evaluation", Validator.score)
+        loop._loop = noted("steps", loop._loop)
     flags = (f"--workdir={workdir}", f"--config.train.total_steps={steps}")
-    return cli.run(train.main, ["train.py", *COMMAND, *flags])
+    sys.argv = ["train.py", *COMMAND, *flags, *joining]
+    cli.start(train.main)
 
 
 def phase_of(workdir: pathlib.Path) -> str:
@@ -123,16 +154,18 @@ def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
     """Kills and restarts a run until it ends by itself; counts kills by phase."""
     tally, chance = collections.Counter(), random.Random(args.seed)
     while True:
-        process = start(workdir, args.steps)
+        processes = start(workdir, args)
         kills = sum(tally.values())
         target = PHASES[kills % len(PHASES)] if kills < args.kills else None
         # Without some progress between kills all would fall on the same few steps.
         wanted = len(checkpoints_of(workdir)) + chance.randint(0, MOST_SAVES)
-        if await_moment(process, workdir, target, wanted, chance):
-            process.kill()
-        if process.wait() == 0:
+        victim = chance.choice(processes)
+        if await_moment(victim, workdir, target, wanted, chance):
+            victim.kill()
+        if victim.wait() == 0:
             return tally
-        if process.returncode != -9:
+        others = [process.wait(LONGEST_END_S) for process in processes]
+        if victim.returncode != -9 or 0 in others:
             raise SystemExit(tail(workdir))
         tally[target] += 1
         newest = max(checkpoints_of(workdir), default=None)

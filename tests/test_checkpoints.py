@@ -9,7 +9,7 @@ from processes import finish, start
 
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import checkpointer as checkpointer_lib
-from encnet_jax.checkpoints import integrity, read
+from encnet_jax.checkpoints import integrity, manager, read
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.errors import UserError
 
@@ -146,3 +146,18 @@ def test_a_full_disk_is_named_and_spares_the_previous_checkpoint(tmp_path):
     assert "no space to write" in text and "whole one is step 1" in text
     assert "Traceback" not in text
     assert_equal(restore(tmp_path), make_state(1))
+
+
+def test_a_process_whose_write_failed_meets_no_others(monkeypatch):
+    """Orbax meets them once more while the error is on its way."""
+    met = []
+    monkeypatch.setattr(
+        manager.ocp.multihost, "get_barrier_sync_fn", lambda: lambda **x: met.append(x)
+    )
+    manager._wait_for_others(key="a", timeout_ms=5)
+    with pytest.raises(OSError, match="full"):
+        try:
+            raise OSError("full")
+        finally:
+            manager._wait_for_others(key="b", timeout_ms=5)
+    assert met == [{"key": "a", "timeout_ms": 5}]

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 
 import orbax.checkpoint as ocp
@@ -33,11 +34,14 @@ def open_manager(
         options: further ones of CheckpointManagerOptions.
     """
     folder = folder_of(workdir)
-    seal = ocp.AsyncOptions(post_finalization_callback=lambda: _seal(folder))
+    writing = ocp.AsyncOptions(
+        post_finalization_callback=lambda: _seal(folder),
+        barrier_sync_fn=_wait_for_others,
+    )
     return _Manager(
         folder,
         options=ocp.CheckpointManagerOptions(
-            best_fn=score, async_options=seal, **options
+            best_fn=score, async_options=writing, **options
         ),
         item_handlers=item_handlers,
     )
@@ -104,6 +108,16 @@ class _Manager(ocp.CheckpointManager):
         well, its processes would never agree.
         """
         return False
+
+
+def _wait_for_others(*, key: str, timeout_ms: int) -> None:
+    """Waits until all processes are here, unless this one's write has failed.
+
+    Orbax meets the others before it raises the error. They wait at another barrier, for
+    this one's write: all would be there for twenty minutes.
+    """
+    if sys.exc_info()[1] is None:
+        ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 def _seal(folder: epath.Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import zlib
 
 import numpy as np
+import xla_flags
 from PIL import Image
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -18,7 +19,7 @@ ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": str(PROJECT),
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "XLA_FLAGS": xla_flags.quick(level=0, devices=1),
 }
 
 
