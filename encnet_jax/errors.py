@@ -27,7 +27,7 @@ class NotFiniteError(UserError):
 
 
 class PeersMissingError(UserError):
-    """Other processes of a distributed run did not appear in time."""
+    """Other processes of a distributed run did not appear in time, or one was lost."""
 
     exit_status = 4
 

@@ -131,7 +131,7 @@ class CommandLine:
         except UserError:
             raise
         except (SyntaxError, NameError, ImportError) as error:
-            raise UserError(_of_config_code(error)) from error
+            raise UserError(_of_config_code(error, self._argv)) from error
         except (
             flags.Error,
             AttributeError,
@@ -210,10 +210,15 @@ def _check_config(values: flags.FlagValues) -> None:
     values.config.keys()
 
 
-def _of_config_code(error: SyntaxError | NameError | ImportError) -> str:
+def _of_config_code(
+    error: SyntaxError | NameError | ImportError, argv: Sequence[str]
+) -> str:
     """Says what is wrong with a configuration that Python cannot run, and where."""
-    if isinstance(error, SyntaxError):
-        place = f"{error.filename}, line {error.lineno}" if error.lineno else "the file"
+    if isinstance(error, SyntaxError) and not error.lineno:
+        # Of a file that is no text Python says neither name nor line.
+        place = _given_config(argv)
+    elif isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
     else:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{last.filename}, line {last.lineno}"
@@ -221,6 +226,15 @@ def _of_config_code(error: SyntaxError | NameError | ImportError) -> str:
         f"--config: {place}: {type(error).__name__}: {getattr(error, 'msg', error)};"
         " wanted a Python file with a function get_config, such as configs/default.py"
     )
+
+
+def _given_config(argv: Sequence[str]) -> str:
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word == "--config":
+            return following
+        if word.startswith("--config="):
+            return word.removeprefix("--config=")
+    return "the file"
 
 
 def config_name(values: flags.FlagValues) -> str:

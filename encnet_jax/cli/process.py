@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from encnet_jax import storage
-from encnet_jax.errors import DISK_FULL, UserError, is_out_of_memory
+from encnet_jax.errors import (
+    DISK_FULL,
+    PeersMissingError,
+    UserError,
+    is_out_of_memory,
+)
+
+# What collectives on CPUs report when a process at the other end has ended.
+_OF_A_LOST_PEER = ("closed by peer", "reset by peer")
 
 
 def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
@@ -63,6 +71,13 @@ def _unexpected(error: Exception) -> int:
     if reason:
         print(f"error: {reason}", file=sys.stderr)
         return UserError.exit_status
+    if _joined() and any(words in str(error) for words in _OF_A_LOST_PEER):
+        print(
+            "error: another of the processes was lost, and says why where it ran; start"
+            " it again on every host: it goes on from the newest checkpoint",
+            file=sys.stderr,
+        )
+        return PeersMissingError.exit_status
     traceback.print_exc()
     if _joined():
         print(

@@ -15,9 +15,9 @@ for platform in ("cuda", "tpu"):
         yield ["env", f"JAX_PLATFORMS={platform}", *scored(root)]
 
 
-@case("21 1.5 GB of address space, eval", (2, 134), "", "run")
+@case("21 0.7 GB of address space, eval", (2, 134, -6), "", "run")
 def address_space(root):
-    yield ["bash", "-c", 'ulimit -v 1500000; exec "$@"', "_", *scored(root)]
+    yield ["bash", "-c", 'ulimit -v 700000; exec "$@"', "_", *scored(root)]
 
 
 @case("new unwritable compilation cache, eval", 0, "pixel_accuracy", "run")
