@@ -5,9 +5,8 @@ python -m benchmarks.faults [--kills 20] [--seed 0] [--processes 2]
 The run is killed with SIGKILL at random moments of its steps, its checkpoint writes and
 its evaluations, started again each time, and must end with bit-identical parameters.
 Of several processes one is killed, and the others must end too. Prints a line for each
-kill, a tally, what share of the time went into steps that count,
-and how long a start took to be where the one before it was killed. Exit status 1 if
-anything differs.
+kill, a tally, what share of the time went into steps that count, and how long a start
+took to be where the one before it was killed. Exit status 1 if anything differs.
 """
 
 import argparse
@@ -162,10 +161,11 @@ def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
         victim = chance.choice(processes)
         if await_moment(victim, workdir, target, wanted, chance):
             victim.kill()
-        if victim.wait() == 0:
+        victim.wait()
+        statuses = [process.wait(LONGEST_END_S) for process in processes]
+        if not any(statuses):
             return tally
-        others = [process.wait(LONGEST_END_S) for process in processes]
-        if victim.returncode != -9 or 0 in others:
+        if victim.returncode != -9 or 0 in statuses:
             raise SystemExit(tail(workdir))
         tally[target] += 1
         newest = max(checkpoints_of(workdir), default=None)

@@ -1,12 +1,12 @@
 """One table of training runs: which network learns better, on equal budgets.
 
 python -m benchmarks.learning --runs camvid-encnet,camvid-fcn --seeds 0,1,2
-python -m benchmarks.learning --se_weight scenes --plot se_weight.png
+python -m benchmarks.learning --plot scenes
 
 A run is a row of RUNS and a seed. It is trained by `train.py` and scored by `eval.py`
 in processes of their own, under WORKDIR/ROW-seedN, and never repeated: the same command
 goes on where it was stopped. The table has whatever is finished, mean and spread; the
-plot has the finished runs over the weight of the SE-loss.
+plot, WORKDIR/se_weight-NAME.png, has the finished runs over the SE-loss's weight.
 """
 
 import argparse
@@ -137,19 +137,26 @@ def table(reports: dict[str, list[dict]], protocol: str = "val/single") -> str:
 
 
 def plot_se_weight(
-    reports: dict[str, list[dict]], name: str, path: pathlib.Path
-) -> None:
+    reports: dict[str, list[dict]], name: str, folder: pathlib.Path
+) -> str:
     """Draws the scores over the weight of the SE-loss, as encnet_jax.sweep does.
 
     Args:
         reports: see `finished`.
         name: 'scenes' or 'tiny'.
-        path: of the PNG.
+        folder: gets se_weight-NAME.png.
+
+    Returns:
+        A line that says where the plot is, or that there is none.
     """
     rows = {w: f"{name}-se-{w}" for w in (0.0, 0.1, SE_DEFAULT, 0.4, 0.8)}
     rows[SE_DEFAULT] = f"{name}-encnet"
     found = [sweep.row(w, reports[row]) for w, row in rows.items() if row in reports]
+    if not found:
+        return f"no plot: no run of {', '.join(rows.values())} is finished in {folder}"
+    path = folder / f"se_weight-{name}.png"
     sweep.plot(epath.Path(path), "loss.se_weight", found)
+    return f"plot: {path}"
 
 
 def main() -> None:
@@ -159,8 +166,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--workdir", default="runs/learning")
     parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--se_weight", choices=("scenes", "tiny"), default="scenes")
-    parser.add_argument("--plot", help="PNG of the scores over the SE-loss's weight")
+    parser.add_argument("--plot", choices=("scenes", "tiny"))
     args = parser.parse_args()
     folder = pathlib.Path(args.workdir)
     for seed in map(int, args.seeds.split(",")):
@@ -169,7 +175,7 @@ def main() -> None:
     reports = finished(folder)
     print(table(reports))
     if args.plot:
-        plot_se_weight(reports, args.se_weight, args.plot)
+        print(plot_se_weight(reports, args.plot, folder))
 
 
 if __name__ == "__main__":

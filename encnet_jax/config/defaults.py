@@ -132,17 +132,7 @@ def _model() -> ml_collections.ConfigDict:
     duc = model.duc = ml_collections.ConfigDict()  # Only for name='duc'.
     duc.cell = 2  # Pixels between its logits, 1, 2 or 4.
     duc.rates = (6, 12, 18, 24)  # Of the 3x3 convolutions whose sum it is.
-    crf = model.crf = ml_collections.ConfigDict()  # Only for name='piecewise_crf'.
-    # 'plain': one scale; 'pyramid': and its sliding maxima; 'scales': both, at the
-    # scales 1.2, 0.8 and 0.4 of the image.
-    crf.features = "scales"
-    # Pairs that are scored: 'none', 'surrounding', 'above_below', 'both'.
-    crf.pairwise = "both"
-    crf.box = 0.4  # Side of the range box, relative to the map's short side.
-    crf.hidden_channels = 512  # Of the unary and pairwise networks.
-    crf.num_updates = 3  # Of mean field, in evaluation.
-    # MiB of a device that K x K scores may take at once; less makes more steps.
-    crf.max_score_mib = 256.0
+    model.crf = _crf()  # Only for name='piecewise_crf'.
     # The rest is filled in from `architecture` where it is None.
     # The deep stem ends with twice as many channels.
     model.stem_width = placeholder(int)
@@ -170,6 +160,22 @@ def _model() -> ml_collections.ConfigDict:
     # Join an FCN head's input to its output; DeepLabV3 reads its branches unprojected.
     model.head_concat_input = placeholder(bool)
     return model
+
+
+def _crf() -> ml_collections.ConfigDict:
+    """The contextual CRF."""
+    crf = ml_collections.ConfigDict()
+    # 'plain': one scale; 'pyramid': and its sliding maxima; 'scales': both, at the
+    # scales 1.2, 0.8 and 0.4 of the image.
+    crf.features = "scales"
+    # Pairs that are scored: 'none', 'surrounding', 'above_below', 'both'.
+    crf.pairwise = "both"
+    crf.box = 0.4  # Side of the range box, relative to the map's short side.
+    crf.hidden_channels = 512  # Of the unary and pairwise networks.
+    crf.num_updates = 3  # Of mean field, in evaluation.
+    # MiB of a device that K x K scores may take at once; less makes more steps.
+    crf.max_score_mib = 256.0
+    return crf
 
 
 def _loss() -> ml_collections.ConfigDict:

@@ -10,6 +10,7 @@ another status, does not say what it should, or touches what it must not.
 import argparse
 import os
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
@@ -121,6 +122,8 @@ def main() -> int:
     parser.add_argument("--part", default="1/1", help="2/3: the second of every three")
     args = parser.parse_args()
     names = [n for n in CASES if not args.only or n.startswith(tuple(args.only))]
+    if not re.fullmatch("[1-9][0-9]*/[1-9][0-9]*", args.part):
+        parser.error(f"--part is {args.part!r}, wanted one such as 1/2")
     first, of = map(int, args.part.split("/"))
     names = names[first - 1 :: of]
     head = "| case | command | exit status | last line | verdict |"
