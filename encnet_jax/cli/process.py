@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from encnet_jax.errors import (
 )
 
 # What collectives on CPUs report when a process at the other end has ended.
-_OF_A_LOST_PEER = ("closed by peer", "reset by peer")
+_LOST_PEER = re.compile(r"gloo.*(closed|reset) by peer", re.IGNORECASE | re.DOTALL)
 
 
 def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
@@ -71,7 +72,7 @@ def _unexpected(error: Exception) -> int:
     if reason:
         print(f"error: {reason}", file=sys.stderr)
         return UserError.exit_status
-    if _joined() and any(words in str(error) for words in _OF_A_LOST_PEER):
+    if _joined() and _LOST_PEER.search(str(error)):
         print(
             "error: another of the processes was lost, and says why where it ran; start"
             " it again on every host: it goes on from the newest checkpoint",
