@@ -7,8 +7,12 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the host's memory or a device's was too small; JAX has no type for it."""
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    """Whether the host's memory or a device's was too small; JAX has no type for it.
+
+    Nor has the loader of shared libraries, whose ImportError says what it could not do.
+    """
+    signs = ("RESOURCE_EXHAUSTED", "failed to map segment")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 
 
 class UserError(Exception):

@@ -112,8 +112,10 @@ def is_of_store(error: BaseException) -> bool:
     """Whether an object store refused, failed or did not answer.
 
     Every package has errors of its own; what they have in common is where they come
-    from.
+    from. One that cannot even be imported has asked no store.
     """
+    if isinstance(error, ImportError):
+        return False
     frames = traceback.walk_tb(error.__traceback__)
     modules = (frame.f_globals.get("__name__", "") for frame, _ in frames)
     return any(module.partition(".")[0] in _STORES for module in modules)

@@ -14,7 +14,7 @@ from joined_tasks import settings
 from PIL import Image
 
 from encnet_jax import config as config_lib
-from encnet_jax import storage
+from encnet_jax import errors, storage
 from encnet_jax.checkpoints import integrity, read
 from encnet_jax.data import catalogue, npz, open_dataset
 from encnet_jax.data.export_arrays import export_arrays
@@ -181,6 +181,14 @@ def test_errors_of_stores_are_told_from_others(bucket):
     with pytest.raises(FileNotFoundError) as missing:
         epath.Path("/nowhere/none").read_text()
     assert not storage.is_of_store(missing.value)
+
+
+def test_a_library_that_does_not_fit_is_memory_and_no_store():
+    text = "raise ImportError('a.so: failed to map segment from shared object')"
+    with pytest.raises(ImportError) as unmapped:
+        exec(text, {"__name__": "tensorstore"})
+    assert not storage.is_of_store(unmapped.value)
+    assert errors.is_out_of_memory(unmapped.value)
 
 
 @pytest.mark.parametrize("path", ["nowhere://bucket/a", "az://bucket/a"])
