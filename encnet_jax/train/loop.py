@@ -1,19 +1,11 @@
 """Training from configuration to checkpoints: set-up, and the loop around the step."""
 
 import contextlib
-import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
-from etils import epath
 
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
 from encnet_jax.checkpoints.checkpointer import Checkpointer
-from encnet_jax.data import teachable
-from encnet_jax.data.dataset import Dataset
-from encnet_jax.errors import UserError
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
@@ -22,9 +14,11 @@ from encnet_jax.train.account import TimeAccount, timed_input
 from encnet_jax.train.assemble import Assembled, assemble
 from encnet_jax.train.class_weighting import with_class_weights
 from encnet_jax.train.logbook import Logbook
+from encnet_jax.train.prepared import prepared
 from encnet_jax.train.saver import Saver
 from encnet_jax.train.scalars import Scalars
 from encnet_jax.train.step import parallel_step
+from encnet_jax.train.stops import Deadline, Presence
 from encnet_jax.train.timekeeper import TimeKeeper
 from encnet_jax.train.tracing import StepTracer
 from encnet_jax.train.validate import Validator
@@ -47,7 +41,7 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
         NotFiniteError: the loss became NaN or infinite.
     """
     account = account or TimeAccount()
-    config, dataset, sizes = distributed.together(lambda: _prepare(config))
+    config, dataset, sizes = distributed.together(lambda: prepared(config))
     agreement.check(config_lib.flatten(config) | sizes)
     with (
         workdir_lib.locked(workdir) as gone,
@@ -65,33 +59,9 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
         if jax.process_index() == 0:
             print("\n".join(config_lib.differences(config)))
         parts = set_up(config, dataset.info.num_classes, checkpointer)
-        presence = _Presence(workdir, gone, stop)
+        presence = Presence(workdir, gone, stop)
         _train(parts, dataset, config, checkpointer, stop, account, presence)
         presence.check()
-
-
-def _prepare(config) -> tuple[Any, Dataset, dict[str, int]]:
-    """Checks everything before all work.
-
-    Returns:
-        (resolved configuration, data set, its numbers of images by what they are).
-    """
-    config_lib.resolve(config)  # A wrong value is reported before a missing data set.
-    dataset = tasks.open_dataset(config)
-    splits = filter(None, (config.data.train_split, config.data.val_split))
-    # A missing validation split is named now, not after the first epochs.
-    sizes = {f"images of {name}": dataset.num_labelled(name) for name in splits}
-    num_examples = dataset.num_examples(config.data.train_split)
-    config = config_lib.resolve(config, num_examples)
-    teachable.check(dataset, config.data.train_split, config.data.val_split)
-    parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
-    parallel.check_norm_group(config.model.norm_group)
-    if config.data.keep_last_batch:
-        last = num_examples % config.train.batch_size
-        parallel.check_batch_size(
-            last, config.train.accumulate, "what data.keep_last_batch keeps"
-        )
-    return config, dataset, sizes
 
 
 def _train(parts, dataset, config, checkpointer, stop, account, presence) -> None:
@@ -132,7 +102,7 @@ def _train(parts, dataset, config, checkpointer, stop, account, presence) -> Non
                 logbook.step_done,
                 scalars,
                 tracer,
-                _Deadline(config.train.max_minutes, stop),
+                Deadline(config.train.max_minutes, stop),
                 presence,
                 saver,
                 timekeeper,
@@ -195,41 +165,3 @@ def _loop(parts, batches, config, hooks, saver, logbook, stop, account) -> None:
             )
             return
     logbook.finish(f"trained {total_steps} steps; checkpoints in {logbook.workdir}")
-
-
-class _Presence:
-    """A hook that asks for a stop once the workdir was deleted under the run.
-
-    What the run holds is saved then, in a new folder, and what was there is lost. The
-    lock went with it: a second run could write there too.
-    """
-
-    def __init__(self, workdir: str, gone: Callable[[], bool], stop: StopRequest):
-        self.workdir, self._gone, self._stop = workdir, gone, stop
-
-    def __call__(self, step: int, state, metrics: dict) -> None:
-        if self._gone():
-            # Hooks that come later write into it.
-            epath.Path(self.workdir).mkdir(parents=True, exist_ok=True)
-            self._stop.request("the loss of the workdir")
-
-    def check(self) -> None:
-        """Raises UserError where it was deleted."""
-        if self._gone():
-            raise UserError(
-                f"{self.workdir} was deleted while the run went on: what was in it is"
-                " gone, and the newest state is saved in a new folder of that name; the"
-                " same command goes on from there"
-            )
-
-
-class _Deadline:
-    """A hook that asks for a stop once the time is up."""
-
-    def __init__(self, max_minutes: float, stop: StopRequest):
-        self._reason, self._stop = f"train.max_minutes = {max_minutes}", stop
-        self._end = time.monotonic() + (60 * max_minutes or float("inf"))
-
-    def __call__(self, step: int, state, metrics: dict) -> None:
-        if time.monotonic() > self._end:
-            self._stop.request(self._reason)

@@ -1,0 +1,40 @@
+"""What a run needs before its first array: a checked configuration, and its data."""
+
+from typing import Any
+
+from encnet_jax import config as config_lib
+from encnet_jax import tasks
+from encnet_jax.data import teachable
+from encnet_jax.data.dataset import Dataset
+from encnet_jax.pods import parallel
+
+
+def prepared(config) -> tuple[Any, Dataset, dict[str, int]]:
+    """Opens the data set and checks everything that can be checked before all work.
+
+    Args:
+        config: as returned by `config.load`, overrides applied.
+
+    Returns:
+        (resolved configuration, data set, its numbers of images by what they are).
+
+    Raises:
+        UserError: the data set is missing or cannot teach, or a value is wrong or does
+            not fit the devices.
+    """
+    config_lib.resolve(config)  # A wrong value is reported before a missing data set.
+    dataset = tasks.open_dataset(config)
+    splits = filter(None, (config.data.train_split, config.data.val_split))
+    # A missing validation split is named now, not after the first epochs.
+    sizes = {f"images of {name}": dataset.num_labelled(name) for name in splits}
+    num_examples = dataset.num_examples(config.data.train_split)
+    config = config_lib.resolve(config, num_examples)
+    teachable.check(dataset, config.data.train_split, config.data.val_split)
+    parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+    parallel.check_norm_group(config.model.norm_group)
+    if config.data.keep_last_batch:
+        last = num_examples % config.train.batch_size
+        parallel.check_batch_size(
+            last, config.train.accumulate, "what data.keep_last_batch keeps"
+        )
+    return config, dataset, sizes
