@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import measure
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
-from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.train import loop
 from encnet_jax.train.logbook import Logbook
 
@@ -65,9 +65,7 @@ def train(workdir: str, args) -> list[float]:
 
 def evaluate(workdir: str, args) -> list[float]:
     """Scores the validation images over and over; returns the memory at each image."""
-    evaluator, variables, config, _ = run_lib.load(
-        workdir, run_lib.Selection(protocol=args.protocol)
-    )
+    evaluator, variables, config, _ = load(workdir, Selection(protocol=args.protocol))
     dataset, samples = tasks.open_dataset(config), []
     splits = itertools.repeat(config.data.val_split)
     endless = itertools.chain.from_iterable(map(dataset.eval_examples, splits))

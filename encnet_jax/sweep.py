@@ -19,6 +19,7 @@ from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate import tables
+from encnet_jax.evaluate.loading import Selection
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.report import figures
 from encnet_jax.train import loop
@@ -106,7 +107,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     loop.train(config, str(workdir))
     if read.find_step(str(workdir)) < total_steps:
         return None
-    return run_lib.evaluate_run(str(workdir), run_lib.Selection(protocol=protocol))
+    return run_lib.evaluate_run(str(workdir), Selection(protocol=protocol))
 
 
 def row(value, reports: list[dict]) -> dict:

@@ -10,6 +10,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.loading import Selection
 from encnet_jax.report import curves
 from encnet_jax.report.events import read_scalars
 from encnet_jax.train import loop
@@ -68,7 +69,7 @@ def test_learned_smoothing_factors_are_logged(learned):
 
 
 def test_test_error_is_reported(learned, capsys):
-    report = run_lib.evaluate_run(str(learned), run_lib.Selection(split="test"))
+    report = run_lib.evaluate_run(str(learned), Selection(split="test"))
     assert json.loads((learned / "report.json").read_text()) == report
     assert report["images"] == 500 and report["model"] == "encnet 16k8d"
     error = report["test/single/error"]

@@ -19,6 +19,7 @@ from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm, tables
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.loading import Selection
 from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.report import compare
@@ -58,7 +59,7 @@ def untrained(tmp_path_factory):
 def test_report_names_protocol_and_rule(untrained, capsys):
     fields = {"eval.small_object_px": 500}
     report = run_lib.evaluate_run(
-        str(untrained), run_lib.Selection(protocol="release", fields=fields)
+        str(untrained), Selection(protocol="release", fields=fields)
     )
     assert json.loads((untrained / "report.json").read_text()) == report
     kept = untrained / "report-val-release.json"

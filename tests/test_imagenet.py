@@ -12,6 +12,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.loading import Selection
 from encnet_jax.tasks import classification
 from encnet_jax.torch_weights.__main__ import main
 from encnet_jax.train import initialise, loop
@@ -54,9 +55,7 @@ def test_parameters_are_as_many_as_published(words, request):
 
 def test_classifier_is_scored_by_top1_and_top5(classifier):
     fields = {"eval.max_images": 50, "data.val_split": "test"}
-    report = run_lib.evaluate_run(
-        classifier, run_lib.Selection(split="test", fields=fields)
-    )
+    report = run_lib.evaluate_run(classifier, Selection(split="test", fields=fields))
     top1, top5 = report["test/single/top1"], report["test/single/top5"]
     assert top1 < top5 < 1  # Of ten classes and hardly trained.
     errors = [x for x in report["error"].values() if x is not None]

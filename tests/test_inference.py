@@ -14,7 +14,7 @@ from PIL import Image
 import encnet_jax
 from encnet_jax.data import decode
 from encnet_jax.errors import UserError
-from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.inference import pixels, reading, tiles
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols.whole_images import WholeImages
@@ -40,7 +40,7 @@ def picture(height, width, seed=0):
 
 
 def evaluated(run, images, **options):
-    evaluator, variables, *_ = run_lib.load(str(run), run_lib.Selection(**options))
+    evaluator, variables, *_ = load(str(run), Selection(**options))
     examples = [{"image": image, "id": i} for i, image in enumerate(images)]
     return {e["id"]: ids for e, ids in evaluator.predict(variables, examples)}
 

@@ -6,6 +6,7 @@ import pytest
 
 from encnet_jax import config as config_lib
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.loading import Selection
 from encnet_jax.evaluate.refine import refine_fields
 from encnet_jax.report import events, refine
 from encnet_jax.scoring.protocols import dense_refined
@@ -35,7 +36,7 @@ def test_trains_scores_and_refines(tmp_path):
     for name in ("loss_unary", "loss_surrounding", "loss_above_below"):
         values = scalars[f"train/{name}"]
         assert values.keys() == {1, 2} and all(v > 0 for v in values.values())
-    selection = run_lib.Selection(protocol="multiscale")
+    selection = Selection(protocol="multiscale")
     plain = run_lib.evaluate_run(workdir, selection)
     assert plain["images"] == 2 and plain["pixels"] == 2 * 192 * 192
     refine.main(["refine", workdir, "--number", "8", "--rounds", "1"])
@@ -44,6 +45,6 @@ def test_trains_scores_and_refines(tmp_path):
     # In one round each is tried at half and at twice its value.
     assert all(found[name] / start[name] in (0.5, 1, 2) for name in start)
     fields = refine_fields(f"{workdir}/refine.json")
-    refined = run_lib.evaluate_run(workdir, run_lib.Selection(fields=fields))
+    refined = run_lib.evaluate_run(workdir, Selection(fields=fields))
     assert refined["protocol"]["dense.bilateral_px"] == found["bilateral_px"]
     assert refined["pixels"] == plain["pixels"]

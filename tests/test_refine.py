@@ -12,8 +12,8 @@ from toy_segmenter import ToySegmenter
 from encnet_jax import config as config_lib
 from encnet_jax.crf import dense
 from encnet_jax.errors import UserError
-from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate import tables
+from encnet_jax.evaluate.loading import Loaded
 from encnet_jax.evaluate.refine import refine_fields
 from encnet_jax.report import refine
 from encnet_jax.scoring.evaluator import Evaluator
@@ -98,7 +98,7 @@ def test_the_search_changes_what_helps_and_keeps_the_best():
 def test_the_scored_images_never_choose_the_weights():
     config = config_lib.load("configs/quickstart.py:smoke")
     config.data.train_split = config.data.val_split
-    loaded = run_lib.Loaded(None, {}, config_lib.resolve(config, 8), 0)
+    loaded = Loaded(None, {}, config_lib.resolve(config, 8), 0)
     with pytest.raises(UserError, match="must not choose the weights"):
         refine.TrainingScores(loaded, 2)
 
@@ -118,7 +118,7 @@ def test_the_search_refines_as_evaluation_does():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refine.tasks, "open_dataset", lambda config: FewExamples())
-        loaded = run_lib.Loaded(evaluator, segmenter.variables, config, 0)
+        loaded = Loaded(evaluator, segmenter.variables, config, 0)
         images = refine.TrainingScores(loaded, 2)
     params = dense_refined.params_of(config.eval.dense)
     matrix = evaluator.confusion(segmenter.variables, few)

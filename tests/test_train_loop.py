@@ -14,6 +14,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import NotFiniteError, UserError
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.loading import Selection
 from encnet_jax.report import events
 from encnet_jax.train import initialise, loop, scalars, starts
 from encnet_jax.train.logbook import Logbook
@@ -123,9 +124,9 @@ def test_missing_checkpoints_are_told(finished, tmp_path):
     with pytest.raises(UserError, match="no checkpoints in"):
         run_lib.evaluate_run(str(tmp_path))
     with pytest.raises(UserError, match="no checkpoint 3 .*there are: \\[4\\]"):
-        run_lib.evaluate_run(str(finished), run_lib.Selection(checkpoint="3"))
+        run_lib.evaluate_run(str(finished), Selection(checkpoint="3"))
     with pytest.raises(UserError, match="wanted a step or 'best'"):
-        run_lib.evaluate_run(str(finished), run_lib.Selection(checkpoint="newest"))
+        run_lib.evaluate_run(str(finished), Selection(checkpoint="newest"))
 
 
 def test_infinite_loss_stops_and_keeps_the_good_checkpoint(tmp_path):

@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
         line.integer(name, meaning)
     values = line.parse()
     from encnet_jax.evaluate import run as run_lib
+    from encnet_jax.evaluate.loading import Selection
     from encnet_jax.evaluate.refine import refine_fields
     from encnet_jax.pods import allocator, signals
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     given = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
     given["data.data_dir"] = values.data_dir
     given |= refine_fields(values.refine)
-    selection = run_lib.Selection(
+    selection = Selection(
         checkpoint=values.checkpoint,
         split=values.split,
         protocol=values.protocol,

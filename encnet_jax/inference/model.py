@@ -12,7 +12,7 @@ from encnet_jax import tasks
 from encnet_jax.data import dataset_info
 from encnet_jax.data.decode import image_rules
 from encnet_jax.errors import UserError
-from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate import loading
 from encnet_jax.inference import folder, pixels, reading
 from encnet_jax.inference.reading import ImageLike
 from encnet_jax.inference.result import Result
@@ -58,8 +58,8 @@ def load(
         network = folder.read(source, fields)
     else:
         wanted = None if checkpoint is None else str(checkpoint)
-        selection = run_lib.Selection(wanted, protocol=protocol, fields=fields)
-        loaded = run_lib.load(os.fspath(source), selection, whole_images=True)
+        selection = loading.Selection(wanted, protocol=protocol, fields=fields)
+        loaded = loading.load(os.fspath(source), selection, whole_images=True)
         network = loaded.variables, loaded.config, loaded.step
     return Model(*network, batch_size=batch_size, whole_px=whole_px)
 

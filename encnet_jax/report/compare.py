@@ -10,7 +10,7 @@ import numpy as np
 
 from encnet_jax import cli, tasks
 from encnet_jax.errors import UserError
-from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.evaluate.refine import refine_fields
 from encnet_jax.evaluate.tables import protocol_name
 from encnet_jax.labels import IGNORE_LABEL
@@ -42,7 +42,7 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
 
 def predictions(
     workdirs: Sequence[str],
-    selection: run_lib.Selection,
+    selection: Selection,
     ids: Sequence[str],
     number: int,
 ) -> tuple:
@@ -58,14 +58,12 @@ def predictions(
         protocols).
 
     Raises:
-        UserError: the runs have different classes, or see evaluate.run.load.
+        UserError: the runs have different classes, or see evaluate.loading.load.
     """
     split = selection.split
     info, examples, found, protocols = None, [], [], []
     for workdir in workdirs:
-        evaluator, variables, config, _ = run_lib.load(
-            workdir, selection, whole_images=True
-        )
+        evaluator, variables, config, _ = load(workdir, selection, whole_images=True)
         if info is None:
             dataset = tasks.open_dataset(config)
             info, split = dataset.info, split or config.data.val_split
@@ -134,7 +132,7 @@ def main(argv: Sequence[str]) -> None:
             " joined by commas"
         )
     fields = {"data.data_dir": args.data_dir} if args.data_dir else {}
-    selection = run_lib.Selection(
+    selection = Selection(
         checkpoint=args.checkpoint,
         split=args.split,
         protocol=args.protocol,

@@ -18,8 +18,8 @@ from etils import epath
 from encnet_jax import cli, storage, tasks
 from encnet_jax.crf.dense import DenseParams
 from encnet_jax.errors import UserError
-from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate import tables
+from encnet_jax.evaluate.loading import Loaded, Selection, load
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import dense_refined
@@ -62,7 +62,7 @@ def search(
 class TrainingScores:
     """The network's scores of some training images, kept to be refined many times."""
 
-    def __init__(self, loaded: run_lib.Loaded, number: int):
+    def __init__(self, loaded: Loaded, number: int):
         """Runs the network once over `number` images of data.train_split.
 
         Raises:
@@ -126,10 +126,10 @@ def main(argv: Sequence[str]) -> None:
     fields = {"eval.refine": "dense"}
     if args.data_dir:
         fields["data.data_dir"] = args.data_dir
-    selection = run_lib.Selection(
+    selection = Selection(
         checkpoint=args.checkpoint, protocol=args.protocol, fields=fields
     )
-    loaded = run_lib.load(args.run, selection, whole_images=True)
+    loaded = load(args.run, selection, whole_images=True)
     config, step = loaded.config, loaded.step
     images = TrainingScores(loaded, args.number)
     print(f"unrefined: mean IoU {100 * images.mean_iou(None):.2f} %")
