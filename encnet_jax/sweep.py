@@ -166,7 +166,7 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
     for name, (colour, marker) in zip(names, looks, strict=False):
         axes = left if name == names[0] else left.twinx()
         scores = [100 * each[name] for each in rows]
-        label = name.replace("_", " ")
+        label = name.replace("_", " ").replace("iou", "IoU")
         bars = [100 * each["spread"].get(name, 0.0) for each in rows]
         lines += axes.plot(places, scores, color=colour, marker=marker, label=label)
         axes.errorbar(places, scores, bars, color=colour, capsize=3, fmt="none")
