@@ -91,7 +91,7 @@ SE_DEFAULT = 0.2  # Of the rows scenes-encnet and tiny-encnet.
 
 
 def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
-    """Trains and scores one run, unless it is done."""
+    """Trains and scores one run, unless it is done; SystemExit where either fails."""
     workdir = folder / f"{row}-seed{seed}"
     if (workdir / "report.json").exists():
         return
@@ -99,9 +99,17 @@ def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
     own = [f"--config.seed={seed}", f"--config.data.data_dir={data_dir}"]
     own.append("--config.train.num_pictures=0")
     changes = [change.format(workdir=folder) for change in changes]
-    train = [sys.executable, "train.py", "--config", spec, "--workdir", str(workdir)]
-    subprocess.run([*train, *changes, *own], check=True)
-    subprocess.run([sys.executable, "eval.py", "--workdir", str(workdir)], check=True)
+    for program, flags in (
+        ("train.py", ["--config", spec, *changes, *own]),
+        ("eval.py", []),
+    ):
+        command = [sys.executable, program, "--workdir", str(workdir), *flags]
+        status = subprocess.run(command).returncode
+        if status:
+            raise SystemExit(
+                f"{row}, seed {seed}: {program} ended with status {status}; what is"
+                " finished stays, and the same command goes on"
+            )
 
 
 def finished(folder: pathlib.Path) -> dict[str, list[dict]]:
