@@ -81,6 +81,9 @@ RUNS = {
     "scenes-encnet": (SCENES, *FULL),
     "scenes-fcn": (f"{SCENES}:fcn", *FULL),
     "scenes-paper": (f"{SCENES}:paper", *FULL),
+    # Beyond the paper: as many steps, of twice the images.
+    "scenes-strong": (f"{SCENES}:strong", *FULL),
+    "tiny-strong": (f"{TINY},strong", *STEPS_540),
     **{
         f"{name}-se-{weight}": (spec, f"--config.loss.se_weight={weight}", *length)
         for weight in (0.0, 0.1, 0.4, 0.8)

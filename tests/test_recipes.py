@@ -238,7 +238,7 @@ def test_strong_changes_every_segmentation_recipe_alike(name):
         ratio = config_lib.get(strong, field) / config_lib.get(plain, field)
         assert ratio == 2, field
     resolved = config_lib.resolve(strong)
-    assert (resolved.optim.ema_decay, resolved.optim.warmup_steps) == (0.999, 200)
+    assert (resolved.optim.ema_decay, resolved.optim.warmup_steps) == (0.999, 100)
     assert not resolved.optim.decay_norm_and_bias
     assert resolved.data.augment.hue == 0.05
     different = {

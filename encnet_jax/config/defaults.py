@@ -244,7 +244,8 @@ def _optim() -> ml_collections.ConfigDict:
     optim.frozen = ()
     # Largest norm of all gradients together, above 0; 0: not clipped.
     optim.clip_norm = 0.0
-    optim.ema_decay = 0.0  # 0: no moving average of the weights.
+    # Of the moving average of the weights, less in the first steps; 0: no average.
+    optim.ema_decay = 0.0
     return optim
 
 

@@ -80,7 +80,7 @@ def strong(config) -> None:
     config.train.batch_size *= 2
     optim, augment = config.optim, config.data.augment
     optim.base_lr *= 2
-    optim.warmup_steps = 200
+    optim.warmup_steps = 100
     optim.ema_decay = 0.999
     optim.decay_norm_and_bias = False
     augment.brightness = augment.contrast = augment.saturation = 0.3

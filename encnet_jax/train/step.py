@@ -51,12 +51,21 @@ def train_step(
     metrics |= smoothing_statistics(params)
     ema_params = state.ema_params
     if ema_params is not None:
-        rate = 1 - config.optim.ema_decay
-        ema_params = optax.incremental_update(params, ema_params, rate)
+        decay = _ramped(config.optim.ema_decay, state.step)
+        ema_params = optax.incremental_update(params, ema_params, 1 - decay)
     return (
         TrainState(state.step + 1, params, batch_stats, opt_state, ema_params),
         metrics,
     )
+
+
+def _ramped(decay: float, step: jax.Array) -> jax.Array:
+    """Returns the average's decay at `step` >= 0, at most `decay`.
+
+    Without the ramp of (1 + step) / (10 + step), as TensorFlow's moving averages have,
+    a run shorter than 1 / (1 - decay) steps would be scored on its initial weights.
+    """
+    return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def _combine(grads, metrics, batch_stats, axis_name, norm_group):
