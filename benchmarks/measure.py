@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from encnet_jax.pods import parallel
 
+V5E_CLOCK_HZ = 1.5e9  # What turns its compiler's cycles into seconds.
+
 
 def alternate(candidates: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
     """Times functions in turn, so that a slow minute of the machine slows all of them.

@@ -1,11 +1,13 @@
 """Time and memory of dense refinement, beside a library where it is installed.
 
 taskset -c 0 python -m benchmarks.refine [--height 375 --width 500 --classes 21]
+python -m benchmarks.refine --v5e
 
 The library is pydensecrf2 (`pip install pydensecrf2` builds it with g++, on Python 3.11
 and 3.12). It filters through a lattice, so its sums reach as far as its kernels do;
 ours end at the radius. Memory is the compiler's own analysis, without arguments and
-results.
+results. With --v5e nothing runs: the time is what that TPU's compiler expects of one
+chip (requirements/plan.txt).
 """
 
 import argparse
@@ -18,6 +20,8 @@ import numpy as np
 from benchmarks import measure
 from encnet_jax.config import defaults
 from encnet_jax.crf import dense
+from encnet_jax.plan import chips
+from encnet_jax.plan.compiled_text import estimated_cycles
 from encnet_jax.scoring.protocols.dense_refined import params_of
 
 
@@ -31,12 +35,39 @@ def make_scene(height: int, width: int, num_classes: int):
     return jax.nn.softmax(jnp.asarray(logits)), image
 
 
-def ours(probabilities, image, params, radius: int, iterations: int):
-    """Returns (a function that refines, temporary MiB)."""
+def compiled_refine(scene, params, radius: int, iterations: int, device=None):
+    """Returns the compiled program; `device` may be one that is not there."""
+    sharding = device and jax.sharding.SingleDeviceSharding(device)
     program = jax.jit(
-        functools.partial(dense.refine, radius=radius, iterations=iterations)
+        functools.partial(dense.refine, radius=radius, iterations=iterations),
+        in_shardings=sharding,
     )
-    compiled = program.lower(probabilities, image, params).compile()
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), scene)
+    return program.lower(*shapes, params).compile()
+
+
+def on_v5e(scene, params, radius: int, iterations: int) -> dict:
+    """Returns the row of one chip that is not there: modelled seconds, temporary MiB.
+
+    The compiler counts loops once: the kernels' sums are the program of no update, and
+    an update is what one more costs.
+    """
+    _, devices = chips.open_topology("v5e:2x2")
+    trips = (2 * radius + 1) ** 2 // dense.UNROLL
+    compiled = [
+        compiled_refine(scene, params, radius, n, devices[0])
+        for n in (0, 1, iterations)
+    ]
+    sums, one, _ = (estimated_cycles(x.as_text(), trips) for x in compiled)
+    cycles = sums + iterations * (one - sums)
+    temporary = compiled[2].memory_analysis().temp_size_in_bytes / 2**20
+    return {"modelled_s": cycles / measure.V5E_CLOCK_HZ, "temporary_mib": temporary}
+
+
+def ours(scene, params, radius: int, iterations: int):
+    """Returns (a function that refines, temporary MiB)."""
+    probabilities, image = scene
+    compiled = compiled_refine(scene, params, radius, iterations)
     temporary = compiled.memory_analysis().temp_size_in_bytes / 2**20
     arguments = probabilities, jnp.asarray(image), params
     return lambda: jax.block_until_ready(compiled(*arguments)), temporary
@@ -79,10 +110,16 @@ def main():
     parser.add_argument("--radius", type=int, default=settings.radius)
     parser.add_argument("--iterations", type=int, default=settings.iterations)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--v5e", action="store_true", help="compile, and run nothing")
     args = parser.parse_args()
     params = params_of(settings)
     scene = make_scene(args.height, args.width, args.classes)
-    refine, temporary = ours(*scene, params, args.radius, args.iterations)
+    title = "dense refinement of one image"
+    if args.v5e:
+        row = on_v5e(scene, params, args.radius, args.iterations)
+        measure.report(title, {"v5e, modelled": row}, vars(args))
+        return
+    refine, temporary = ours(scene, params, args.radius, args.iterations)
     candidates = {"offsets": refine}
     other = library(*scene, params, args.iterations)
     if other is None:
@@ -92,7 +129,7 @@ def main():
     rows = measure.summarise(measure.alternate(candidates, args.repeats), "offsets")
     for name, row in rows.items():
         row["temporary_mib"] = temporary if name == "offsets" else "-"
-    measure.report("dense refinement of one image", rows, vars(args))
+    measure.report(title, rows, vars(args))
 
 
 if __name__ == "__main__":

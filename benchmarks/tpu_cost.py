@@ -18,7 +18,6 @@ from encnet_jax import config as config_lib  # noqa: E402
 from encnet_jax.config import defaults  # noqa: E402
 from encnet_jax.plan import chips, compile  # noqa: E402
 
-CLOCK_HZ = 1.5e9  # Of v5e.
 FORMS = {"trained": False, "rematerialised": True}  # Values of model.remat.
 
 
@@ -45,7 +44,7 @@ def row(cost: compile.Cost) -> dict:
         "HBM GiB": cost.hbm_bytes / 2**30,
         "GFLOP/image": cost.flops / cost.images / 1e9,
         "GB/image": cost.bytes_accessed / cost.images / 1e9,
-        "modelled images/s": cost.images * CLOCK_HZ / cost.cycles,
+        "modelled images/s": cost.images * measure.V5E_CLOCK_HZ / cost.cycles,
         "all-reduces": cost.all_reduces,
         "compile s": cost.compile_s,
     }

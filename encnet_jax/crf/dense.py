@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # Offsets whose sums the compiler fuses into one pass over the map.
-_UNROLL = 8
+UNROLL = 8
 
 
 class DenseParams(NamedTuple):
@@ -115,7 +115,7 @@ class _Kernels:
             weight = jnp.sum(weights * kernels, axis=0, keepdims=True)
             return total + weight * self._shifted(padded, offset), None
 
-        return jax.lax.scan(add, jnp.zeros_like(q), self._offsets, unroll=_UNROLL)[0]
+        return jax.lax.scan(add, jnp.zeros_like(q), self._offsets, unroll=UNROLL)[0]
 
     def _row_sums(self, padded_valid):
         def add(total, offset):
@@ -123,7 +123,7 @@ class _Kernels:
             return total + self._at(offset) * at_other, None
 
         zeros = jnp.zeros((2, *self._size), padded_valid.dtype)
-        return jax.lax.scan(add, zeros, self._offsets, unroll=_UNROLL)[0]
+        return jax.lax.scan(add, zeros, self._offsets, unroll=UNROLL)[0]
 
     def _at(self, offset):
         """Returns [2, H, W]: both kernels between each pixel and the one at offset."""
