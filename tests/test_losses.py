@@ -47,6 +47,22 @@ def test_fused_equals_plain_in_value_and_gradient(inputs, align_corners, row_blo
     np.testing.assert_allclose(fused[1], plain[1], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("spread", [100.0, 400.0])
+def test_neighbours_far_apart(inputs, spread):
+    """Between winners of different classes every logit is far below the bound."""
+    winners = jax.random.randint(jax.random.key(0), (2, 5, 6), 0, 7)
+    logits, labels = spread * jax.nn.one_hot(winners, 7), inputs[1]
+    found = jax.value_and_grad(upsampled_cross_entropy)(logits, labels)
+    plain = jax.value_and_grad(plain_cross_entropy)(logits, labels, True)
+    if spread < 110:
+        np.testing.assert_allclose(found[0], plain[0], rtol=1e-6)
+        np.testing.assert_allclose(found[1], plain[1], rtol=1e-5, atol=1e-5)
+    else:
+        # Such a pixel's value is too large, by less than it is below the bound.
+        assert plain[0] <= found[0] < 2 * plain[0]
+        assert np.isfinite(found[1]).all()
+
+
 def test_equal_sizes_need_no_upsampling(inputs):
     logits, labels = inputs[0], inputs[1][:, 6:11, :6]
     found = jax.value_and_grad(upsampled_cross_entropy)(logits, labels)
@@ -107,6 +123,16 @@ def test_fused_needs_a_quarter_of_the_memory():
 def test_class_presence_of_hand_made_masks():
     labels = jnp.asarray([[[0, 2], [2, 255]], [[255, 255], [255, 255]]], jnp.uint8)
     np.testing.assert_array_equal(class_presence(labels, 3), [[1, 0, 1], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("num_classes", [32, 33, 150, 255])
+def test_class_presence_of_many_classes(num_classes):
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, num_classes, (3, 8, 9)).astype(np.uint8)
+    labels[0, 0, 0], labels[1, 0, :2] = IGNORE_LABEL, (num_classes - 1, 31)
+    expected = [[i in image for i in range(num_classes)] for image in labels]
+    found = class_presence(jnp.asarray(labels), num_classes)
+    np.testing.assert_array_equal(found, np.asarray(expected, np.float32))
 
 
 def outputs_of(logits):

@@ -26,6 +26,8 @@ ENTRY %main.3 (p.1: f32[10], p.2: bf16[4,5]) -> f32[10] {
 calls=%fused_computation.1, metadata={op_name=\
 "jit(s)/transpose(jvp(Segmenter))/backbone/stage1_block01/conv1/mul"}
   %w.1 = (f32[10]{0}) while(%t.1), condition=%c.1, body=%body.2
+  %copy.1 = (f32[10]{0:T(256)S(1)}, f32[10]{0:T(256)}, u32[]{:S(2)}) copy-start(%p.1)
+  %copy.2 = f32[10]{0:T(256)S(1)} copy-done(%copy.1)
   ROOT %out.1 = f32[10]{0} add(%p.1, %p.1), metadata={op_name="jit(s)/sub"}
 }
 """
@@ -34,9 +36,10 @@ CONV = "backbone/stage1_block01/conv1"
 
 def test_bytes_by_hand():
     assert list(movers.instructions(TEXT, loop_trips=16)) == [
-        Instruction("while/body", "forward", 16 * (80 + 40)),
+        Instruction("loss", "forward", 16 * (80 + 40)),
         Instruction(CONV, "forward", 60 + 40 + 40),
         Instruction(CONV, "backward", 48 + 40 + 60),
+        Instruction("compiler", "", 40),
         Instruction("update", "", 40 + 40 + 40),
     ]
 
@@ -48,7 +51,8 @@ def test_bytes_by_hand():
         ("jit(s)/transpose(jvp(Segmenter))/head/add", ("head", "backward")),
         ("jit(s)/jvp()/add", ("loss", "forward")),
         ("jit(s)/mul", ("update", "")),
-        ("", ("update", "")),
+        ("jit(s)/jvp()/while/body/closed_call/add", ("loss", "forward")),
+        ("", ("compiler", "")),
     ],
 )
 def test_layers_by_jax_names(op_name, expected):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.labels import IGNORE_LABEL
-from encnet_jax.losses.row_blocks import over_pixels
+from encnet_jax.losses.row_blocks import log_sum_exp, over_pixels
 
 _TINY = 1e-12  # Keeps powers of 1 - p finite where p rounds to 1.
 
@@ -105,18 +105,21 @@ def _value_and_gradient(logits, labels, form, with_gradient):
     return total, gradient
 
 
-def pixel_nats(x: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
+def pixel_nats(
+    x: jax.Array, bound: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, ...]:
     """Returns (log_z, nats, is_label, valid) of pixels, all [B, R, W, 1 or C].
 
     Args:
         x: f32[B, R, W, C], logits.
+        bound: f32[B, R, W, 1], see log_sum_exp.
         labels: uint8[B, R, W].
 
     Returns:
         log_z: f32, log of the sum of exponentials. nats: f32, -log p of the label.
         is_label: bool[..., C]. valid: bool, whether the pixel is labelled.
     """
-    log_z = jax.nn.logsumexp(x, axis=-1, keepdims=True)
+    log_z = log_sum_exp(x, bound)
     valid = (labels != IGNORE_LABEL)[..., None]
     # A comparison instead of a gather: XLA fuses it into the reduction.
     is_label = jax.nn.one_hot(labels, x.shape[-1], dtype=bool)
@@ -124,17 +127,17 @@ def pixel_nats(x: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
     return log_z, log_z - of_label, is_label, valid
 
 
-def _plain(x, labels):
+def _plain(x, bound, labels):
     """See over_pixels."""
-    log_z, nats, is_label, valid = pixel_nats(x, labels)
+    log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     total = jnp.sum(jnp.where(valid, nats, 0.0))
     p = jnp.exp(x - log_z)
     return total, jnp.where(valid, p - is_label.astype(p.dtype), 0.0), None
 
 
-def _shaped(x, labels, form):
+def _shaped(x, bound, labels, form):
     """See over_pixels and upsampled_cross_entropy."""
-    log_z, nats, is_label, valid = pixel_nats(x, labels)
+    log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     # `pull` is the value's derivative with respect to `nats`.
     value, pull = nats, jnp.ones_like(nats)
     if form.focal_gamma:

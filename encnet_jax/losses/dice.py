@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.labels import class_counts
-from encnet_jax.losses.row_blocks import over_pixels
+from encnet_jax.losses.row_blocks import log_sum_exp, over_pixels
 
 
 def dice_loss(
@@ -89,23 +89,23 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
     return loss, (scale * (coefficients - 2), scale * coefficients)
 
 
-def _probabilities(x, labels):
+def _probabilities(x, bound, labels):
     is_label = jax.nn.one_hot(labels, x.shape[-1], dtype=bool)
     valid = (labels != IGNORE_LABEL)[..., None]
     # jax.nn.softmax keeps its numerator, another array of the block's size.
-    log_z = jax.nn.logsumexp(x, axis=-1, keepdims=True)
-    return jnp.where(valid, jnp.exp(x - log_z), 0.0), is_label
+    p = jnp.exp(x - log_sum_exp(x, bound))
+    return jnp.where(valid, p, 0.0), is_label
 
 
-def _overlaps(x, labels):
+def _overlaps(x, bound, labels):
     """See over_pixels; sums f32[C] of p y and of p."""
-    p, is_label = _probabilities(x, labels)
+    p, is_label = _probabilities(x, bound, labels)
     parts = (jnp.where(is_label, p, 0.0), p)
     return jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1, 2)), parts), None, None
 
 
-def _gradient(x, labels, slopes):
+def _gradient(x, bound, labels, slopes):
     """See over_pixels; `slopes` from _share_and_slopes."""
-    p, is_label = _probabilities(x, labels)
+    p, is_label = _probabilities(x, bound, labels)
     slope = jnp.where(is_label, *slopes)
     return (), p * (slope - jnp.sum(p * slope, axis=-1, keepdims=True)), None

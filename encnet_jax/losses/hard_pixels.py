@@ -60,9 +60,9 @@ def hard_labels(
     return jnp.where(valid & kept, labels, IGNORE_LABEL).astype(jnp.uint8)
 
 
-def _label_nats(x, labels):
+def _label_nats(x, bound, labels):
     """See over_pixels; keeps -log p of the label."""
-    _, nats, _, _ = pixel_nats(x, labels)
+    _, nats, _, _ = pixel_nats(x, bound, labels)
     return (), None, nats[..., 0]
 
 

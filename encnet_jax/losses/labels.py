@@ -38,9 +38,19 @@ def class_presence(labels: jax.Array, num_classes: int) -> jax.Array:
 
     Source: section 3.1 of the paper ("unique" of the ground-truth mask).
     """
-    flat = labels.reshape(labels.shape[0], -1)
-    present = jax.nn.one_hot(flat, num_classes, dtype=bool)
-    return jnp.any(present, axis=1).astype(jnp.float32)
+    # A bit for each class in words of 32: comparing pixels with every class would be
+    # num_classes times the labels' pixels.
+    flat = labels.reshape(labels.shape[0], -1).astype(jnp.uint32)
+    word, bit = flat >> 5, jnp.uint32(1) << (flat & 31)
+    words = jnp.stack(
+        [
+            jnp.bitwise_or.reduce(jnp.where(word == i, bit, jnp.uint32(0)), axis=1)
+            for i in range(-(-num_classes // 32))
+        ],
+        axis=1,
+    )
+    classes = np.arange(num_classes, dtype=np.uint32)
+    return (words[:, classes >> 5] >> (classes & 31)[None] & 1).astype(jnp.float32)
 
 
 def total_weight(labels: jax.Array, class_weights: tuple[float, ...] = ()) -> jax.Array:

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import interpolation_matrix
@@ -26,9 +27,10 @@ def over_pixels(
     logits' resolution block by block.
 
     Args:
-        pixel_fn: (x f32[B, R, W, C], labels uint8[B, R, W]) -> (tree of sums over the
-            pixels, gradient of what is minimised with respect to x or None, tree of
-            arrays [B, R, W] to keep); a pixel of IGNORE_LABEL must add nothing.
+        pixel_fn: (x f32[B, R, W, C], bound f32[B, R, W, 1], labels uint8[B, R, W]) ->
+            (tree of sums over the pixels, gradient of what is minimised with respect
+            to x or None, tree of arrays [B, R, W] to keep); a pixel of IGNORE_LABEL
+            must add nothing. For `bound` see log_sum_exp.
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W].
         align_corners: corner convention of the bilinear upsampling.
@@ -39,41 +41,87 @@ def over_pixels(
         (sums, gradient f32[B, h, w, C] or f32[] zero, kept arrays [B, H, W]).
     """
     zero = jnp.zeros((), jnp.float32)
+    largest = jnp.max(logits, axis=-1, keepdims=True)
     if logits.shape[1:3] == labels.shape[1:]:
-        sums, gradient, kept = pixel_fn(logits, labels)
+        sums, gradient, kept = pixel_fn(logits, largest, labels)
         return sums, gradient if with_gradient else zero, kept
     batch, height, width = labels.shape
-    block = -(-height // row_blocks)
-    pad = block * row_blocks - height
-    # Rows added to fill the last block are ignored pixels of any value.
-    rows = interpolation_matrix(height, logits.shape[1], align_corners)
-    rows = jnp.pad(rows, ((0, pad), (0, 0))).reshape(row_blocks, block, -1)
+    weights, first = _bands(height, logits.shape[1], align_corners, row_blocks)
+    block, band = weights.shape[1:]
     columns = jnp.asarray(interpolation_matrix(width, logits.shape[2], align_corners))
-    labels = jnp.pad(labels, ((0, 0), (0, pad), (0, 0)), constant_values=IGNORE_LABEL)
+    # Rows added to fill the last block are ignored pixels of any value.
+    pad = ((0, 0), (0, block * row_blocks - height), (0, 0))
+    labels = jnp.pad(labels, pad, constant_values=IGNORE_LABEL)
     labels = labels.reshape(batch, row_blocks, block, width).swapaxes(0, 1)
     product = partial(jnp.einsum, precision="high")
 
     def add_block(carry, inputs):
         total, gradient = carry
-        block_rows, block_labels = inputs
-        x = product("rh,bhwc->brwc", block_rows, logits)
-        x = product("Ww,brwc->brWc", columns, x)
-        sums, d, kept = pixel_fn(x, block_labels)
+        rows, start, block_labels = inputs
+
+        def upsample(x):
+            x = jax.lax.dynamic_slice_in_dim(x, start, band, axis=1)
+            return product("Ww,brwc->brWc", columns, product("rh,bhwc->brwc", rows, x))
+
+        sums, d, kept = pixel_fn(upsample(logits), upsample(largest), block_labels)
         total = jax.tree.map(jnp.add, total, sums)
         if with_gradient:
-            d = product("Ww,brWc->brwc", columns, d)
-            gradient += product("rh,brwc->bhwc", block_rows, d)
+            d = product("rh,brwc->bhwc", rows, product("Ww,brWc->brwc", columns, d))
+            d += jax.lax.dynamic_slice_in_dim(gradient, start, band, axis=1)
+            gradient = jax.lax.dynamic_update_slice_in_dim(gradient, d, start, axis=1)
         return (total, gradient), kept
 
     full = jax.ShapeDtypeStruct((batch, block, width, logits.shape[-1]), logits.dtype)
-    sums, _, _ = jax.eval_shape(pixel_fn, full, labels[0])
+    one = jax.ShapeDtypeStruct((*full.shape[:3], 1), logits.dtype)
+    sums, _, _ = jax.eval_shape(pixel_fn, full, one, labels[0])
     start = (
         jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), sums),
         jnp.zeros_like(logits) if with_gradient else zero,
     )
-    (sums, gradient), kept = jax.lax.scan(add_block, start, (rows, labels))
+    (sums, gradient), kept = jax.lax.scan(add_block, start, (weights, first, labels))
 
     def whole(blocks):
         return blocks.swapaxes(0, 1).reshape(batch, -1, width)[:, :height]
 
     return sums, gradient, jax.tree.map(whole, kept)
+
+
+def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
+    """Returns log(sum(exp(x))) over classes, without a pass that looks for the largest.
+
+    Args:
+        x: f32[B, R, W, C], upsampled logits.
+        bound: f32[B, R, W, 1], the largest logits, upsampled: interpolation's weights
+            are positive, so none of x is larger. Where a class's logits at neighbouring
+            positions differ by more than 110, all of x may be so far below that the
+            result is bound - 87 instead.
+
+    Returns:
+        f32[B, R, W, 1].
+    """
+    total = jnp.sum(jnp.exp(x - bound), axis=-1, keepdims=True)
+    return bound + jnp.log(jnp.maximum(total, jnp.finfo(x.dtype).tiny))
+
+
+def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
+    """Returns what each block of rows is made of.
+
+    Args:
+        height, low: rows wanted and given.
+        align_corners, row_blocks: see over_pixels.
+
+    Returns:
+        (weights f32[row_blocks, R, n], first int32[row_blocks]): a block's rows are its
+        weights times the n rows from `first` on.
+    """
+    rows = interpolation_matrix(height, low, align_corners)
+    block = -(-height // row_blocks)
+    rows = np.pad(rows, ((0, block * row_blocks - height), (0, 0)))
+    blocks = rows.reshape(row_blocks, block, low)
+    used = blocks.any(axis=1)
+    first, last = used.argmax(axis=1), low - 1 - used[:, ::-1].argmax(axis=1)
+    # A block of added rows alone uses none.
+    band = int(np.where(used.any(axis=1), last - first, 0).max()) + 1
+    first = np.minimum(first, low - band)
+    weights = [rows[:, f : f + band] for rows, f in zip(blocks, first, strict=True)]
+    return np.stack(weights), first.astype(np.int32)

@@ -3,9 +3,9 @@
 python -m encnet_jax.plan.movers --config configs/ade20k.py --topology v5e:2x4
 
 Compiles the training step for a slice that is not there and adds up, for each layer of
-the network and each direction, the bytes that its instructions read and write. An
-instruction's operands count whole even where it reads a part, so that the sum is above
-what the chip moves: it says where to look, not how long it takes.
+the network and each direction, the bytes that its instructions read from HBM and write
+there. An instruction's operands count whole even where it reads a part, so that the sum
+is above what the chip moves: it says where to look, not how long it takes.
 """
 
 import os
@@ -26,21 +26,27 @@ _FREE = {
     "parameter",
     "tuple",
     "while",
-    "copy-done",
-    "all-reduce-done",
 }
+# Begins a transfer between memories; its result is (the operand, what arrives, ...).
+_TRANSFERS = ("copy-start", "slice-start")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%[\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?(%[\w.-]+) \(.*\{$")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
+_SHAPE = re.compile(r"[a-z]+[0-9]*\[[0-9,]*\]")
+# Arrays in another memory than HBM, which is S(0) and not written.
+_ON_CHIP = re.compile(r"[a-z]+[0-9]*\[[0-9,]*\]\{[^}]*S\([1-9]\)\}")
+# Parts of an operation's name that say how it was traced, and nothing of a layer.
+_TRACED = re.compile(r"checkpoint|rematted.*|while|body|closed_call|cond|branch_.*")
 
 
 class Instruction(NamedTuple):
     """One instruction that runs by itself, not inside a fusion.
 
     Attributes:
-        layer: 'backbone/stage4_block01/conv2'; 'update' for what no layer does.
+        layer: 'backbone/stage4_block01/conv2'; 'update' for what no layer does,
+            'compiler' for copies that only the compiler asked for.
         direction: 'forward', 'backward', or '' outside of the network.
-        num_bytes: read and written by all its runs.
+        num_bytes: of HBM, read and written by all its runs.
     """
 
     layer: str
@@ -87,11 +93,14 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
             trips = loop_trips if head[1] in bodies else 1
         elif not skipping and (match := _INSTRUCTION.match(line)):
             name, shape, kind, rest = match.groups()
-            sizes[name] = num_bytes(shape)
-            if kind in _FREE:
+            sizes[name] = num_bytes(_ON_CHIP.sub("", shape))
+            if kind in _FREE or kind.endswith("-done") or "AllocateBuffer" in rest:
                 continue
-            operands = re.findall(r"%[\w.-]+", _inside_brackets(rest))
-            moved = sizes[name] + sum(sizes.get(operand, 0) for operand in operands)
+            if kind in _TRANSFERS:
+                moved = num_bytes(_SHAPE.findall(shape)[1])
+            else:
+                operands = re.findall(r"%[\w.-]+", _inside_brackets(rest))
+                moved = sizes[name] + sum(sizes.get(each, 0) for each in operands)
             op_name = _OP_NAME.search(line)
             layer, direction = layer_of(op_name[1] if op_name else "")
             yield Instruction(layer, direction, trips * moved)
@@ -113,6 +122,8 @@ def layer_of(op_name: str) -> tuple[str, str]:
     Args:
         op_name: 'jit(step)/transpose(jvp(Segmenter))/head/conv/conv/add', for example.
     """
+    if not op_name:
+        return "compiler", ""
     parts = op_name.split("/")
     starts = [i for i, part in enumerate(parts) if "jvp(" in part]
     if not starts:
@@ -121,7 +132,7 @@ def layer_of(op_name: str) -> tuple[str, str]:
     modules = [
         part
         for part in parts[starts[0] + 1 : -1]
-        if re.fullmatch(r"[a-z]\w*", part) and part not in ("checkpoint", "rematted")
+        if re.fullmatch(r"[a-z]\w*", part) and not _TRACED.fullmatch(part)
     ]
     return "/".join(modules) or "loss", direction
 

@@ -1,0 +1,156 @@
+"""Is a step its own time and its all-reduces? Measured with 1, 2, 4, 8 processes.
+
+python -m benchmarks.scaling
+
+What `encnet_jax.plan.scaling` assumes of a pod, asked of processes of one machine: the
+tiny network's training step without collectives, plus one time for each of its
+all-reduces by size, against the step itself. All processes take part in every
+measurement, so that they share the machine's cores each time. One all-reduce costs
+start + hops * latency + bytes / bandwidth; two sizes give its line at each count.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+
+import numpy as np
+
+from benchmarks import measure
+
+SMALL, LARGE = 2**11, 2**21  # Bytes: a batch norm's statistics; all gradients.
+
+
+def main() -> None:
+    """Starts the processes of each count, one count after the other; prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", default="1,2,4,8", help="of processes")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--process", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.process:
+        address, count, process_id = args.process
+        print(json.dumps(measured(address, int(count), int(process_id), args.repeats)))
+        return
+    rows = {}
+    for count in map(int, args.counts.split(",")):
+        rows[f"{count} processes"] = row(start(count, args.repeats))
+    measure.report("a training step of several processes", rows, vars(args))
+
+
+def start(count: int, repeats: int) -> dict:
+    """Runs `measured` in so many joined processes; returns what process 0 says."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "benchmarks.scaling", f"--repeats={repeats}"]
+    processes = [
+        subprocess.Popen(
+            [*command, "--process", address, str(count), str(i)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            text=True,
+        )
+        for i in range(count)
+    ]
+    texts = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise SystemExit(f"one of {count} processes failed; its error is above")
+    return json.loads(texts[0].splitlines()[-1])
+
+
+def row(found: dict) -> dict:
+    """Returns a table's row: the sum of the parts beside the measured step."""
+    per_byte = (found["large_s"] - found["small_s"]) / (LARGE - SMALL)
+    reduced = sum(
+        found["small_s"] + max(0, size - SMALL) * per_byte for size in found["reduces"]
+    )
+    return {
+        "own ms": 1e3 * found["own_s"],
+        "small all-reduce ms": 1e3 * found["small_s"],
+        "large all-reduce ms": 1e3 * found["large_s"],
+        "all-reduces": len(found["reduces"]),
+        "predicted ms": 1e3 * (found["own_s"] + reduced),
+        "measured ms": 1e3 * found["step_s"],
+        "measured / predicted": found["step_s"] / (found["own_s"] + reduced),
+    }
+
+
+def measured(address: str, count: int, process_id: int, repeats: int) -> dict:
+    """Joins the others and times step, step without collectives and two all-reduces.
+
+    Returns:
+        Median seconds, and the bytes of each all-reduce of the step.
+    """
+    from encnet_jax.pods import distributed, parallel
+
+    if count > 1:
+        distributed.join(address, count, process_id)
+    import jax
+
+    from encnet_jax import config as config_lib
+    from encnet_jax.plan.collectives import all_reduces
+    from encnet_jax.train.assemble import assemble
+    from encnet_jax.train.step import parallel_step, train_step
+
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.train.batch_size, config.model.dropout = 2 * count, 0.0
+    config = config_lib.resolve(config)
+    parts = assemble(config, 6)
+    state, given = parallel.replicate(parts.state), (parts.model, parts.tx, parts.task)
+    step = parallel_step(*given, config)
+    side = config.data.crop_size
+    batch = {
+        "image": np.zeros((2, side, side, 3), np.uint8),
+        "label": np.zeros((2, side, side), np.uint8),
+    }
+    sharded = parallel.shard(batch)
+    lowered = step.lower(state, sharded).as_text()
+    alone = assemble(config, 6, axis_name=None)
+    own = jax.jit(
+        partial(
+            train_step,
+            model=alone.model,
+            tx=alone.tx,
+            task=alone.task,
+            config=config,
+            axis_name=None,
+        )
+    )
+    add = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
+    arrays = [np.ones((1, size // 4), np.float32) for size in (SMALL, LARGE)]
+
+    def run_step():
+        nonlocal state
+        state, metrics = step(state, sharded)
+        jax.block_until_ready(metrics)
+
+    candidates = {
+        "step_s": run_step,
+        "own_s": lambda: jax.block_until_ready(own(alone.state, batch)),
+        "small_s": lambda: jax.block_until_ready(add(arrays[0])),
+        "large_s": lambda: jax.block_until_ready(add(arrays[1])),
+    }
+    return {
+        **{name: timed(run, add, repeats) for name, run in candidates.items()},
+        "reduces": [reduce.num_bytes for reduce in all_reduces(lowered)],
+    }
+
+
+def timed(function, meet, repeats: int) -> float:
+    """Returns the median seconds of a function that all processes begin together."""
+    seconds = []
+    for _ in range(repeats + 2):
+        np.asarray(meet(np.zeros((1, 1), np.float32)))
+        begin = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds[2:]))
+
+
+if __name__ == "__main__":
+    main()
