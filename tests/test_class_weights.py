@@ -12,6 +12,7 @@ from encnet_jax.data.class_weights import class_weights
 from encnet_jax.data.records import Example
 from encnet_jax.errors import UserError
 from encnet_jax.tasks.segmentation import pixel_options
+from encnet_jax.train import loop
 from encnet_jax.train.class_weighting import with_class_weights
 
 # Of 13 classes those from 4 on never occur, 2 and 3 only in the second image.
@@ -95,10 +96,11 @@ def test_a_broken_image_stops_the_count(dataset, monkeypatch):
         with_class_weights(resolved(class_weighting="inverse_sqrt"), dataset)
 
 
-def test_wrong_number_of_weights(dataset):
+def test_wrong_number_of_weights_leaves_no_folder(tmp_path):
     config = resolved(class_weights=(1.0, 2.0))
     with pytest.raises(UserError, match="has 2 numbers, scenes has 13 classes"):
-        with_class_weights(config, dataset)
+        loop.train(config, str(tmp_path / "run"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

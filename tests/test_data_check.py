@@ -27,13 +27,14 @@ def root(tmp_path):
     return tmp_path
 
 
-def run(root, capsys):
+def run(root, capsys, **more):
     flags = {
         "data.name": "folder",
         "data.reader": "arrays",
         "data.folder.images": f"{root}/{{split}}/images",
         "data.folder.masks": f"{root}/{{split}}/masks",
         "data.folder.class_names": "('up','down')",
+        **more,
     }
     argv = ["check", f"--config={BASE}"]
     argv += [f"--config.{name}={value}" for name, value in flags.items()]
@@ -50,6 +51,12 @@ def test_a_clean_set_is_counted(root, capsys):
     assert lines[3].split() == ["0", "up", "300", "50.000%", "3"]
     assert lines[4].split() == ["1", "down", "300", "50.000%", "3"]
     assert lines[-1] == "no problems found"
+
+
+def test_wrong_number_of_class_weights(root, capsys):
+    status, printed = run(root, capsys, **{"loss.class_weights": "(1,2,3)"})
+    assert status == 2
+    assert "has 3 numbers, folder has 2 classes: give one for each" in printed.err
 
 
 def colour(mask):

@@ -12,7 +12,7 @@ from typing import Any
 from encnet_jax import cli
 from encnet_jax.data import dataset_info, open_dataset, teachable
 from encnet_jax.data.catalogue import DatasetInfo
-from encnet_jax.data.class_weights import RULES, class_weights
+from encnet_jax.data.class_weights import RULES, check_length, class_weights
 from encnet_jax.data.dataset import Source
 from encnet_jax.data.decode import image_rules
 from encnet_jax.data.sources import FolderSource
@@ -92,6 +92,7 @@ def main(argv: Sequence[str]) -> int:
     line.config(required=True)
     flags = line.parse()
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
+    check_length(flags.config.loss.class_weights, info)
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):
         report = check_split(source, split, num_classes=info.num_classes)

@@ -1,6 +1,11 @@
 """Weights of classes in the loss, from how often their pixels occur."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from encnet_jax.data.catalogue import DatasetInfo
+from encnet_jax.errors import UserError
 
 RULES = ("median_frequency", "inverse_sqrt")
 
@@ -37,3 +42,12 @@ def class_weights(
         weights[occurs] = rarity / rarity.mean() if occurs.any() else 0.0
     # Six digits: what is printed can be typed.
     return tuple(float(f"{weight:.6g}") for weight in weights)
+
+
+def check_length(weights: Sequence[float], info: DatasetInfo) -> None:
+    """Raises UserError unless there is a weight for each class, or none at all."""
+    if weights and len(weights) != info.num_classes:
+        raise UserError(
+            f"loss.class_weights has {len(weights)} numbers, {info.name} has"
+            f" {info.num_classes} classes: give one for each"
+        )

@@ -252,10 +252,9 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
     """Raises UserError unless the samples have one meaning as RGB of 8 bits."""
     deep = _is_deep(image)
     if not deep and image.mode not in _COLOUR_MODES:
-        raise UserError(
-            f"{file}: channels {image.mode}, wanted RGB or grey: remove the"
-            " transparency or convert it first"
-        )
+        transparent = image.mode[-1] in "Aa"
+        mend = "remove the transparency" if transparent else "convert it first"
+        raise UserError(f"{file}: channels {image.mode}, wanted RGB or grey: {mend}")
     if deep and not rules.value_range:
         raise UserError(
             f"{file}: values of more than 8 bits (mode {rawmode or image.mode}), wanted"

@@ -24,8 +24,7 @@ def with_class_weights(config, dataset: Dataset, saved=None):
         where no rule is set.
 
     Raises:
-        UserError: there are not as many weights as classes, or an image that a rule
-            counts cannot be read.
+        UserError: an image that a rule counts cannot be read.
     """
     rule, weights = config.loss.class_weighting, tuple(config.loss.class_weights)
     if rule and not weights:
@@ -34,12 +33,6 @@ def with_class_weights(config, dataset: Dataset, saved=None):
             weights = tuple(kept.class_weights)
         else:
             weights = _counted(rule, dataset, config.data.train_split)
-    num_classes = dataset.info.num_classes
-    if weights and len(weights) != num_classes:
-        raise UserError(
-            f"loss.class_weights has {len(weights)} numbers, {dataset.info.name} has"
-            f" {num_classes} classes: give one for each"
-        )
     return config_lib.replaced(config, {"loss.class_weights": weights})
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.data import teachable
+from encnet_jax.data.class_weights import check_length
 from encnet_jax.data.dataset import Dataset
 from encnet_jax.pods import parallel
 
@@ -29,6 +30,7 @@ def prepared(config) -> tuple[Any, Dataset, dict[str, int]]:
     sizes = {f"images of {name}": dataset.num_labelled(name) for name in splits}
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
+    check_length(config.loss.class_weights, dataset.info)
     teachable.check(dataset, config.data.train_split, config.data.val_split)
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
     parallel.check_norm_group(config.model.norm_group)
