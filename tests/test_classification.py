@@ -54,12 +54,12 @@ def test_learns_cifar10_well_above_chance(reference_dir, tmp_path):
     config = config_lib.load("configs/cifar10.py:encnet16k64d,curves")
     config.data.data_dir = str(reference_dir / "data/tfds")
     config.model.width = 8
-    config.train.batch_size, config.train.total_steps = 64, 200
+    config.train.batch_size, config.train.total_steps = 64, 100
     config.train.eval_every_epochs = 0.0
-    config.eval.max_images = 1000
+    config.eval.max_images = 500
     loop.train(config, str(tmp_path / "run"))
-    error = read_scalars(str(tmp_path / "run"))["val/single/error"][200]
-    assert error < 0.7  # Measured 0.64 and 0.62 (two seeds); chance is 0.9.
+    error = read_scalars(str(tmp_path / "run"))["val/single/error"][100]
+    assert error < 0.8  # Measured 0.67 and 0.74 (two seeds); chance is 0.9.
 
 
 def test_learned_smoothing_factors_are_logged(learned):

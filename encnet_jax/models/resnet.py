@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+from jax.ad_checkpoint import checkpoint_name
 
 from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.initial_weights import he_normal_fan_out
@@ -32,6 +33,9 @@ BACKBONES = {
     "resnet101": BackboneSpec((3, 4, 23, 3), True),
     "resnet152": BackboneSpec((3, 8, 36, 3), True),
 }
+
+
+INNER_NAME = "inner_convolution"  # What rematerialisation may keep of a block.
 
 
 class Block(nn.Module):
@@ -69,8 +73,10 @@ class Block(nn.Module):
         for i, (size, stride, dilation) in enumerate(layers, 1):
             last = i == len(layers)
             channels = out_channels if last else self.width
-            conv = self.layers.conv(channels, size, stride, dilation, name=f"conv{i}")
-            y = self.layers.norm(name=f"norm{i}")(conv(y))
+            y = self.layers.conv(channels, size, stride, dilation, name=f"conv{i}")(y)
+            if not last:
+                y = checkpoint_name(y, INNER_NAME)
+            y = self.layers.norm(name=f"norm{i}")(y)
             if not last:
                 y = nn.relu(y)
         if self.stride != 1 or x.shape[-1] != out_channels:
@@ -127,7 +133,7 @@ class ResNet(nn.Module):
         dilation: rates of the stages that keep it; see plan_stages.
         avg_down, stride_first: see Block.
         padded_pool: see Stem.
-        remat: recompute blocks in the backward pass, batch statistics excepted.
+        remat: recompute stem and blocks in the backward pass; see _types.
 
     Source: section 3.1 of the paper.
     """
@@ -151,16 +157,15 @@ class ResNet(nn.Module):
         Calls share all weights but those of stage 4, whose names begin with `branch`.
         """
         layers = self.layers.drawn_by(he_normal_fan_out)
-        x = Stem(self.stem, self.stem_width, layers, self.padded_pool, name="stem")(x)
-        block_type = Block
-        if self.remat:
-            policy = jax.checkpoint_policies.save_only_these_names(STATISTICS_NAME)
-            block_type = nn.remat(Block, policy=policy)
+        stem_type, first_type, block_type = self._types()
+        x = stem_type(
+            self.stem, self.stem_width, layers, self.padded_pool, name="stem"
+        )(x)
         stages = {}
         plan = plan_stages(self.spec.blocks, self.output_stride, self.dilation)
         for stage, (stride, rates) in enumerate(plan, 1):
             for block, (first_rate, rate) in enumerate(rates, 1):
-                x = block_type(
+                x = (first_type if stage == 1 else block_type)(
                     width=self.spec.width * 2 ** (stage - 1),
                     bottleneck=self.spec.bottleneck,
                     layers=layers,
@@ -173,3 +178,22 @@ class ResNet(nn.Module):
                 )(x)
             stages[f"stage{stage}"] = x
         return stages
+
+    def _types(self):
+        """Returns the modules of the stem, of the first stage and of the others.
+
+        Rematerialised ones keep their statistics, whose collectives would be repeated,
+        and inner convolutions: a quarter of the bytes of a bottleneck's outputs, and
+        three quarters of its work. Those of the first stage are the largest.
+        """
+        if not self.remat:
+            return Stem, Block, Block
+        keep = jax.checkpoint_policies.save_only_these_names
+        stem_type, first_type = (
+            nn.remat(module, policy=keep(STATISTICS_NAME)) for module in (Stem, Block)
+        )
+        return (
+            stem_type,
+            first_type,
+            nn.remat(Block, policy=keep(STATISTICS_NAME, INNER_NAME)),
+        )
