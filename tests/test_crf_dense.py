@@ -54,6 +54,14 @@ def test_a_window_equals_its_pairs(radius):
     np.testing.assert_allclose(ours, expected, atol=2e-6)
 
 
+def test_weights_that_are_not_held_are_the_same(monkeypatch):
+    scene = make_scene()
+    held = dense.refine(*scene, PARAMS, radius=2, iterations=3)
+    monkeypatch.setattr(dense, "MAX_HELD_BYTES", 0)
+    again = dense.refine(*scene, PARAMS, radius=2, iterations=3)
+    np.testing.assert_allclose(held, again, rtol=1e-6, atol=1e-7)
+
+
 def test_a_full_window_equals_all_pairs():
     probabilities, image = make_scene()
     full = refine(probabilities, image, PARAMS, radius=8, iterations=2)

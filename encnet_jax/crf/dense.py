@@ -18,6 +18,8 @@ import numpy as np
 
 # Offsets whose sums the compiler fuses into one pass over the map.
 UNROLL = 8
+# Weights of all pairs that may be held at once; more are computed in every update.
+MAX_HELD_BYTES = 2**29
 
 
 class DenseParams(NamedTuple):
@@ -53,7 +55,8 @@ def refine(
     weight * D^-1/2 K D^-1/2 Q), where K(i, j) = exp(-d(i, j)^2 / 2) with distances in
     standard deviations, D are the sums of K's rows, and a pixel's own term is kept.
 
-    Time is O(iterations * window * H * W * C); memory a few arrays [H, W, C].
+    Time is O(iterations * window * H * W * C); memory a few arrays [H, W, C], and one
+    f[window, H, W] of weights where that is at most MAX_HELD_BYTES.
 
     Args:
         probabilities: float[H, W, C], at least float32.
@@ -86,7 +89,7 @@ def refine(
 
 
 class _Kernels:
-    """Both kernels of an image, evaluated again wherever they are needed."""
+    """Both kernels of an image, evaluated once for each pair where memory allows."""
 
     def __init__(self, image, valid, params, radius):
         height, width = valid.shape
@@ -102,20 +105,30 @@ class _Kernels:
         sums = self._row_sums(self._pad(valid))
         # Zero where a pixel takes no part: it neither sends nor receives.
         scales = valid[None] / jnp.sqrt(jnp.maximum(sums, jnp.finfo(sums.dtype).tiny))
-        self._scales, self._padded_scales = scales, self._pad(scales)
+        self._padded_scales = self._pad(scales)
+        weights = jnp.stack([params.bilateral_weight, params.spatial_weight])
+        self._scales = weights[:, None, None] * scales
+        held = len(self._offsets) * height * width * valid.dtype.itemsize
+        self._held = (
+            jax.lax.map(self._weight, self._offsets) if held <= MAX_HELD_BYTES else None
+        )
 
     def messages(self, q: jax.Array) -> jax.Array:
         """Returns [C, H, W], the weighted sum of both normalised kernels on q."""
-        params, padded = self._params, self._pad(q)
-        weights = jnp.stack([params.bilateral_weight, params.spatial_weight])
-        weights = weights[:, None, None] * self._scales
+        padded = self._pad(q)
 
-        def add(total, offset):
-            kernels = self._at(offset) * self._shifted(self._padded_scales, offset)
-            weight = jnp.sum(weights * kernels, axis=0, keepdims=True)
-            return total + weight * self._shifted(padded, offset), None
+        def add(total, inputs):
+            offset, weight = inputs
+            weight = self._weight(offset) if weight is None else weight
+            return total + weight[None] * self._shifted(padded, offset), None
 
-        return jax.lax.scan(add, jnp.zeros_like(q), self._offsets, unroll=UNROLL)[0]
+        pairs = (self._offsets, self._held)
+        return jax.lax.scan(add, jnp.zeros_like(q), pairs, unroll=UNROLL)[0]
+
+    def _weight(self, offset):
+        """Returns [H, W]: what a pixel's message takes of the one at offset."""
+        kernels = self._at(offset) * self._shifted(self._padded_scales, offset)
+        return jnp.sum(self._scales * kernels, axis=0)
 
     def _row_sums(self, padded_valid):
         def add(total, offset):
