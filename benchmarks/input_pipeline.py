@@ -2,8 +2,9 @@
 
 python -m benchmarks.input_pipeline [--data_dir data] [--step-rate 100]
 
-Two sets: CamVid, if it is prepared in --data_dir, and generated images of ADE20K's
-usual size. A CPU second is one core busy for a second, whatever the number of threads.
+Three sets: CamVid, if it is prepared in --data_dir, and generated images of ADE20K's
+usual size and of Cityscapes'. A CPU second is one core busy for a second, whatever the
+number of threads.
 """
 
 import argparse
@@ -20,18 +21,22 @@ from benchmarks import measure
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
 from encnet_jax.data import open_dataset
-from encnet_jax.data.augment import draw
+from encnet_jax.data.augment import AugmentParams, draw
 from encnet_jax.data.augment_tensorflow import augment_example
 from encnet_jax.data.pipeline_tensorflow import decode
 from encnet_jax.data.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 
-ADE20K_SIZE = (683, 512)  # Width and height of the most frequent size, pixels.
+# Width and height, pixels (of ADE20K the most frequent), and how images are stored.
+SETS = {
+    "ADE20K size": ((683, 512), ".jpg"),
+    "Cityscapes size": ((2048, 1024), ".png"),
+}
 MADE_IMAGES = 32
 
 
-def make_images(folder: pathlib.Path) -> None:
-    """Writes JPEGs with detail at several scales, and masks of large regions."""
+def make_images(folder: pathlib.Path, size: tuple[int, int], suffix: str) -> None:
+    """Writes images with detail at several scales, and masks of large regions."""
     rng = np.random.default_rng(0)
     for kind in ("images", "masks"):
         (folder / kind).mkdir()
@@ -39,13 +44,13 @@ def make_images(folder: pathlib.Path) -> None:
         layers = []
         for cells in (4, 16, 64, 256):
             noise = rng.integers(0, 256, (cells, cells, 3), np.uint8)
-            layer = Image.fromarray(noise).resize(ADE20K_SIZE, Image.Resampling.BICUBIC)
+            layer = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
             layers.append(np.float32(layer) / cells**0.5)
         total = sum(layers)
         pixels = np.uint8(255 * total / total.max())
-        Image.fromarray(pixels).save(folder / "images" / f"{i}.jpg", quality=90)
+        Image.fromarray(pixels).save(folder / "images" / f"{i}{suffix}", quality=90)
         ids = rng.integers(0, 150, (6, 8), np.uint8)
-        mask = Image.fromarray(ids).resize(ADE20K_SIZE, Image.Resampling.NEAREST)
+        mask = Image.fromarray(ids).resize(size, Image.Resampling.NEAREST)
         mask.save(folder / "masks" / f"{i}.png")
 
 
@@ -71,14 +76,15 @@ def stages(dataset, config) -> dict:
     count = dataset.num_examples(split)
     id_map = tf.constant(dataset.info.id_map)
     spec = tf.TensorSpec((), tf.string)
+    params = tf.TensorSpec((len(AugmentParams._fields),), tf.float64)
 
     @tf.function(input_signature=(spec, spec))
     def decoded(image, mask):
         return decode(image, mask, id_map)
 
-    @tf.function(input_signature=(spec, spec, tf.TensorSpec((6,), tf.float64)))
-    def augmented(image, mask, params):
-        return augment_example(*decode(image, mask, id_map), params, config.data)
+    @tf.function(input_signature=(spec, spec, params))
+    def augmented(image, mask, drawn):
+        return augment_example(*decode(image, mask, id_map), drawn, config.data)
 
     def records(number):
         for i in range(number):
@@ -94,8 +100,8 @@ def stages(dataset, config) -> dict:
 
     def read_to_crop(number):
         for i, record in records(number):
-            params = draw(config.data.augment, seed=0, epoch=0, index=i)
-            augmented(record.image, record.mask, np.array(params))
+            drawn = draw(config.data.augment, seed=0, epoch=0, index=i)
+            augmented(record.image, record.mask, np.array(drawn))
 
     def batches(number):
         size = 16
@@ -132,9 +138,11 @@ def main() -> None:
     args = parser.parse_args()
     rows = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        make_images(folder)
-        for label, where in (("ADE20K size", folder), ("CamVid", None)):
+        sets = {label: pathlib.Path(name) / label for label in SETS}
+        for label, folder in sets.items():
+            folder.mkdir()
+            make_images(folder, *SETS[label])
+        for label, where in {**sets, "CamVid": None}.items():
             config = make_config(args, where)
             try:
                 dataset = open_dataset(config.data)

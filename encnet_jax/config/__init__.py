@@ -25,6 +25,7 @@ FREE_FIELDS = (
     "data.on_device",
     "init_from",
     "init_skip",
+    "loss.row_blocks",  # Memory, and the order of a sum.
     "model.mask_padding",  # Training crops have no canvas around them,
     "model.reference_positions",  # and as many positions as this says.
     "profile",

@@ -187,7 +187,7 @@ def _loss() -> ml_collections.ConfigDict:
     loss.unary_weight = 1.0
     loss.pairwise_weight = 1.0
     # Full-resolution logits exist for 1/row_blocks of the rows at a time.
-    loss.row_blocks = 16
+    loss.row_blocks = 20
     # 'upsampled': logits to the labels; 'thinned': every n-th label, to the logits.
     loss.labels = placeholder(str)
     # Departures from the paper's pixel cross-entropy; as they are, there are none.

@@ -26,7 +26,7 @@ def upsampled_cross_entropy(
     logits: jax.Array,
     labels: jax.Array,
     align_corners: bool = True,
-    row_blocks: int = 16,
+    row_blocks: int = 20,
     *,
     class_weights: tuple[float, ...] = (),
     focal_gamma: float = 0.0,

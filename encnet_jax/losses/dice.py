@@ -15,7 +15,7 @@ def dice_loss(
     labels: jax.Array,
     *,
     align_corners: bool = True,
-    row_blocks: int = 16,
+    row_blocks: int = 20,
     axis_name: str | None = None,
 ) -> jax.Array:
     """Returns this device's share of 1 - mean over classes of the Dice coefficient.

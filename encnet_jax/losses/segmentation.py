@@ -44,7 +44,7 @@ def segmentation_loss(
     se_weight: float,
     aux_weight: float,
     align_corners: bool = True,
-    row_blocks: int = 16,
+    row_blocks: int = 20,
     thin_labels: bool = False,
     options: PixelOptions = PAPER,
     axis_name: str | None = None,
