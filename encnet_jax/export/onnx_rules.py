@@ -276,6 +276,7 @@ ELEMENTWISE = {
     "convert_element_type": _cast,
     "stop_gradient": _same,
     "copy": _same,
+    "name": _same,  # Of what rematerialisation may keep.
 }
 RULES = ELEMENTWISE | {
     "broadcast_in_dim": _broadcast,
