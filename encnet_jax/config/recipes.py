@@ -64,10 +64,11 @@ def piecewise_crf(config) -> None:
 
 
 def strong(config) -> None:
-    """What is known to help the same network; to be put last, and not yet measured.
+    """What is known to help the same network; to be put last.
 
     Twice the length, batch and rate, with a warm-up; averaged weights; no weight decay
-    on norms and biases; changed colours. Better pre-training: config.init_from.
+    on norms and biases; changed colours, which hurt where colours tell classes apart
+    (docs/learning.md). Better pre-training: config.init_from.
 
     Raises:
         UserError: the configuration is one of classification.
