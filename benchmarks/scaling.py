@@ -1,12 +1,13 @@
-"""Is a step its own time and its all-reduces? Measured with 1, 2, 4, 8 processes.
+"""Is a step its own time and its all-reduces? Measured with several processes.
 
-python -m benchmarks.scaling
+python -m benchmarks.scaling [--counts 1,2,4,8]
 
 What `encnet_jax.plan.scaling` assumes of a pod, asked of processes of one machine: the
 tiny network's training step without collectives, plus one time for each of its
 all-reduces by size, against the step itself. All processes take part in every
 measurement, so that they share the machine's cores each time. One all-reduce costs
-start + hops * latency + bytes / bandwidth; two sizes give its line at each count.
+start + hops * latency + bytes / bandwidth; two sizes give its line at each count. With
+more processes than cores the figures are the scheduler's.
 """
 
 import argparse
@@ -28,7 +29,7 @@ SMALL, LARGE = 2**11, 2**21  # Bytes: a batch norm's statistics; all gradients.
 def main() -> None:
     """Starts the processes of each count, one count after the other; prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", default="1,2,4,8", help="of processes")
+    parser.add_argument("--counts", default="1,2", help="of processes")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--process", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
