@@ -14,13 +14,14 @@ import collections
 import os
 import pathlib
 import random
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from typing import NoReturn
+
+from benchmarks.joined import joining_flags
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PHASES = ("steps", "checkpoint", "evaluation")
@@ -98,17 +99,6 @@ def start(workdir: pathlib.Path, args) -> list[subprocess.Popen]:
             )
             for joining in joining_flags(args.processes)
         ]
-
-
-def joining_flags(count: int) -> list[list[str]]:
-    """Returns the flags of each process by which they find each other."""
-    if count == 1:
-        return [[]]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    common = [f"--coordinator_address={address}", f"--num_processes={count}"]
-    return [[*common, f"--process_id={i}"] for i in range(count)]
 
 
 def run_child(workdir: pathlib.Path, steps: int, joining: list[str]) -> NoReturn:

@@ -13,15 +13,14 @@ more processes than cores the figures are the scheduler's.
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
-from functools import partial
 
 import numpy as np
 
 from benchmarks import measure
+from benchmarks.joined import joining_flags
 
 SMALL, LARGE = 2**11, 2**21  # Bytes: a batch norm's statistics; all gradients.
 
@@ -31,11 +30,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--counts", default="1,2", help="of processes")
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--process", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--coordinator_address", help=argparse.SUPPRESS)
+    parser.add_argument("--num_processes", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--process_id", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.process:
-        address, count, process_id = args.process
-        print(json.dumps(measured(address, int(count), int(process_id), args.repeats)))
+    if args.child:
+        print(json.dumps(measured(args)))
         return
     rows = {}
     for count in map(int, args.counts.split(",")):
@@ -45,18 +46,15 @@ def main() -> None:
 
 def start(count: int, repeats: int) -> dict:
     """Runs `measured` in so many joined processes; returns what process 0 says."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
     command = [sys.executable, "-m", "benchmarks.scaling", f"--repeats={repeats}"]
     processes = [
         subprocess.Popen(
-            [*command, "--process", address, str(count), str(i)],
+            [*command, "--child", *joining],
             stdout=subprocess.PIPE,
             env={**os.environ, "JAX_PLATFORMS": "cpu"},
             text=True,
         )
-        for i in range(count)
+        for joining in joining_flags(count)
     ]
     texts = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
@@ -81,22 +79,26 @@ def row(found: dict) -> dict:
     }
 
 
-def measured(address: str, count: int, process_id: int, repeats: int) -> dict:
+def measured(args) -> dict:
     """Joins the others and times step, step without collectives and two all-reduces.
+
+    Args:
+        args: the flags of a child.
 
     Returns:
         Median seconds, and the bytes of each all-reduce of the step.
     """
     from encnet_jax.pods import distributed, parallel
 
+    count = args.num_processes
     if count > 1:
-        distributed.join(address, count, process_id)
+        distributed.join(args.coordinator_address, count, args.process_id)
     import jax
 
     from encnet_jax import config as config_lib
     from encnet_jax.plan.collectives import all_reduces
     from encnet_jax.train.assemble import assemble
-    from encnet_jax.train.step import parallel_step, train_step
+    from encnet_jax.train.step import parallel_step, single_step
 
     config = config_lib.load("configs/quickstart.py:smoke")
     config.train.batch_size, config.model.dropout = 2 * count, 0.0
@@ -112,16 +114,7 @@ def measured(address: str, count: int, process_id: int, repeats: int) -> dict:
     sharded = parallel.shard(batch)
     lowered = step.lower(state, sharded).as_text()
     alone = assemble(config, 6, axis_name=None)
-    own = jax.jit(
-        partial(
-            train_step,
-            model=alone.model,
-            tx=alone.tx,
-            task=alone.task,
-            config=config,
-            axis_name=None,
-        )
-    )
+    own = single_step(alone.model, alone.tx, alone.task, config)
     add = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
     arrays = [np.ones((1, size // 4), np.float32) for size in (SMALL, LARGE)]
 
@@ -137,7 +130,7 @@ def measured(address: str, count: int, process_id: int, repeats: int) -> dict:
         "large_s": lambda: jax.block_until_ready(add(arrays[1])),
     }
     return {
-        **{name: timed(run, add, repeats) for name, run in candidates.items()},
+        **{name: timed(run, add, args.repeats) for name, run in candidates.items()},
         "reduces": [reduce.num_bytes for reduce in all_reduces(lowered)],
     }
 

@@ -13,7 +13,7 @@ from encnet_jax.models.encoding import Encoding, encode, smoothing_statistics
 from encnet_jax.pods import parallel
 from encnet_jax.train import optim
 from encnet_jax.train.assemble import assemble
-from encnet_jax.train.step import parallel_step, random_keys, train_step
+from encnet_jax.train.step import parallel_step, random_keys, single_step
 
 
 def narrow_config(word="encnet16k64d", **fields):
@@ -197,10 +197,7 @@ def test_eight_devices_draw_once_and_equal_one():
         return config, assemble(config, 10, axis_name=axis_name)
 
     config, parts = prepare(None)
-    given = {"model": parts.model, "tx": parts.tx, "task": parts.task}
-    alone = jax.jit(
-        lambda s, b: train_step(s, b, config=config, axis_name=None, **given)
-    )
+    alone = single_step(parts.model, parts.tx, parts.task, config)
     alone, expected = alone(parts.state, batch)
     config, parts = prepare("batch")
     step = parallel_step(parts.model, parts.tx, parts.task, config)

@@ -1,7 +1,5 @@
 """The training step: devices, groups and parts as one, its random keys."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from test_train_loop import smoke_config
 from encnet_jax import config as config_lib
 from encnet_jax.pods import parallel
 from encnet_jax.train.assemble import assemble
-from encnet_jax.train.step import parallel_step, random_keys, train_step
+from encnet_jax.train.step import parallel_step, random_keys, single_step
 
 
 def random_batch(num_images, num_classes=5, size=32):
@@ -147,8 +145,7 @@ def test_dropout_differs_by_device_and_step_but_not_by_run():
 
 def on_one_device(config, parts):
     """Returns the compiled training step without a pmap axis."""
-    given = {"model": parts.model, "tx": parts.tx, "task": parts.task}
-    return jax.jit(partial(train_step, config=config, axis_name=None, **given))
+    return single_step(parts.model, parts.tx, parts.task, config)
 
 
 def test_accumulated_parts_equal_their_mean_gradient():

@@ -43,6 +43,9 @@ def upsampled_cross_entropy(
     adds -w_y (1 - p_y)**gamma log p_y, or where labels are smoothed
     -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
 
+    Exact unless a class's logits at neighbouring positions differ by more than 110; see
+    row_blocks.log_sum_exp.
+
     Args:
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W], ids 0..C-1; IGNORE_LABEL counts nothing.

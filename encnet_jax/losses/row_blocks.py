@@ -49,26 +49,23 @@ def over_pixels(
     weights, first = _bands(height, logits.shape[1], align_corners, row_blocks)
     block, band = weights.shape[1:]
     columns = jnp.asarray(interpolation_matrix(width, logits.shape[2], align_corners))
-    # Rows added to fill the last block are ignored pixels of any value.
-    pad = ((0, 0), (0, block * row_blocks - height), (0, 0))
-    labels = jnp.pad(labels, pad, constant_values=IGNORE_LABEL)
-    labels = labels.reshape(batch, row_blocks, block, width).swapaxes(0, 1)
+    labels = _in_blocks(labels, row_blocks, block)
     product = partial(jnp.einsum, precision="high")
 
     def add_block(carry, inputs):
         total, gradient = carry
-        rows, start, block_labels = inputs
+        rows, top, block_labels = inputs
 
         def upsample(x):
-            x = jax.lax.dynamic_slice_in_dim(x, start, band, axis=1)
+            x = jax.lax.dynamic_slice_in_dim(x, top, band, axis=1)
             return product("Ww,brwc->brWc", columns, product("rh,bhwc->brwc", rows, x))
 
         sums, d, kept = pixel_fn(upsample(logits), upsample(largest), block_labels)
         total = jax.tree.map(jnp.add, total, sums)
         if with_gradient:
             d = product("rh,brwc->bhwc", rows, product("Ww,brWc->brwc", columns, d))
-            d += jax.lax.dynamic_slice_in_dim(gradient, start, band, axis=1)
-            gradient = jax.lax.dynamic_update_slice_in_dim(gradient, d, start, axis=1)
+            d += jax.lax.dynamic_slice_in_dim(gradient, top, band, axis=1)
+            gradient = jax.lax.dynamic_update_slice_in_dim(gradient, d, top, axis=1)
         return (total, gradient), kept
 
     full = jax.ShapeDtypeStruct((batch, block, width, logits.shape[-1]), logits.dtype)
@@ -97,10 +94,21 @@ def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
             result is bound - 87 instead.
 
     Returns:
-        f32[B, R, W, 1].
+        f32[B, R, W, 1], nats.
     """
     total = jnp.sum(jnp.exp(x - bound), axis=-1, keepdims=True)
     return bound + jnp.log(jnp.maximum(total, jnp.finfo(x.dtype).tiny))
+
+
+def _in_blocks(labels: jax.Array, row_blocks: int, block: int) -> jax.Array:
+    """Returns uint8[row_blocks, B, block, W] of labels uint8[B, H, W].
+
+    Rows added to fill the last block are ignored pixels.
+    """
+    batch, height, width = labels.shape
+    pad = ((0, 0), (0, block * row_blocks - height), (0, 0))
+    labels = jnp.pad(labels, pad, constant_values=IGNORE_LABEL)
+    return labels.reshape(batch, row_blocks, block, width).swapaxes(0, 1)
 
 
 def _bands(height: int, low: int, align_corners: bool, row_blocks: int):

@@ -183,8 +183,8 @@ class ResNet(nn.Module):
         """Returns the modules of the stem, of the first stage and of the others.
 
         Rematerialised ones keep their statistics, whose collectives would be repeated,
-        and inner convolutions: a quarter of the bytes of a bottleneck's outputs, and
-        three quarters of its work. Those of the first stage are the largest.
+        and inner convolutions: a third of the bytes of a bottleneck's convolutions, and
+        three quarters of their work. Those of the first stage are the largest.
         """
         if not self.remat:
             return Stem, Block, Block

@@ -15,7 +15,7 @@ from encnet_jax.models.norm import SyncBatchNorm
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.train.assemble import Assembled, assemble
-from encnet_jax.train.step import train_step
+from encnet_jax.train.step import single_step
 from encnet_jax.train_state import TrainState
 
 NUM_CLASSES = 5
@@ -90,18 +90,7 @@ def forward(config, parts: Assembled) -> dict[str, list[float]]:
 def training_step(config, parts: Assembled) -> dict[str, list[float]]:
     """Returns a step's metrics, and the length of each module's update."""
 
-    @jax.jit
-    def step(state, batch):
-        return train_step(
-            state,
-            batch,
-            model=parts.model,
-            tx=parts.tx,
-            task=parts.task,
-            config=config,
-            axis_name=None,
-        )
-
+    step = single_step(parts.model, parts.tx, parts.task, config)
     state, metrics = step(parts.state, make_batch())
     moved = jax.tree.map(lambda new, old: new - old, state.params, parts.state.params)
     lengths = {name: optax.tree.norm(module) for name, module in moved.items()}

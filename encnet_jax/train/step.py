@@ -145,6 +145,20 @@ def _accumulate(differentiate, state, batch, keys, parts):
     return grads, batch_stats, metrics
 
 
+def single_step(model, tx, task, config):
+    """Returns the compiled train_step of one device, without any collective.
+
+    Args:
+        model: of no mapped axis.
+        tx, task, config: see train_step.
+    """
+    return jax.jit(
+        partial(
+            train_step, model=model, tx=tx, task=task, config=config, axis_name=None
+        )
+    )
+
+
 def parallel_step(model, tx, task, config, devices: list | None = None):
     """Returns the pmapped train_step: state replicated and donated, batch per device.
 
