@@ -76,11 +76,7 @@ def over_pixels(
         jnp.zeros_like(logits) if with_gradient else zero,
     )
     (sums, gradient), kept = jax.lax.scan(add_block, start, (weights, first, labels))
-
-    def whole(blocks):
-        return blocks.swapaxes(0, 1).reshape(batch, -1, width)[:, :height]
-
-    return sums, gradient, jax.tree.map(whole, kept)
+    return sums, gradient, jax.tree.map(lambda x: _whole(x)[:, :height], kept)
 
 
 def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
@@ -109,6 +105,12 @@ def _in_blocks(labels: jax.Array, row_blocks: int, block: int) -> jax.Array:
     pad = ((0, 0), (0, block * row_blocks - height), (0, 0))
     labels = jnp.pad(labels, pad, constant_values=IGNORE_LABEL)
     return labels.reshape(batch, row_blocks, block, width).swapaxes(0, 1)
+
+
+def _whole(blocks: jax.Array) -> jax.Array:
+    """Returns [B, row_blocks * R, W] of [row_blocks, B, R, W]."""
+    _, batch, _, width = blocks.shape
+    return blocks.swapaxes(0, 1).reshape(batch, -1, width)
 
 
 def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
