@@ -7,26 +7,24 @@ import numpy as np
 from encnet_jax.data.augment import COLOUR_FIELDS, AugmentParams, geometry
 from encnet_jax.data.augment_pillow import blur, change_colours
 from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data.warp import warp_image, warp_labels
 from encnet_jax.labels import IGNORE_LABEL
 
 
-def _tf_transform(matrix: np.ndarray) -> np.ndarray:
-    """f32[1, 8] as TensorFlow has it, (0, 0) being the first pixel's centre."""
+def _transform(matrix: np.ndarray) -> np.ndarray:
+    """f32[6] for warp.py, where (0, 0) is the first pixel's centre."""
     offset = matrix @ [0.5, 0.5, 1.0] - 0.5
-    rows = np.column_stack([matrix[:, :2], offset])
-    return np.append(rows, [0, 0]).astype(np.float32)[None]
+    return np.column_stack([matrix[:, :2], offset]).astype(np.float32).ravel()
 
 
-def _project(image, transform, *, crop_size: int, interpolation: str, fill: float):
-    """[H, W, c] -> [crop, crop, c] of the same dtype."""
-    return tensorflow().raw_ops.ImageProjectiveTransformV3(
-        images=image[None],
-        transforms=transform,
-        output_shape=[crop_size, crop_size],
-        fill_value=fill,
-        interpolation=interpolation,
-        fill_mode="CONSTANT",
-    )[0]
+def _warp(function, pixels, transform, *sizes: int):
+    """Returns uint8[crop, crop, ...], `function` of warp.py in the graph."""
+    tf = tensorflow()
+    return tf.numpy_function(
+        lambda pixels, transform: function(pixels, transform, *sizes),
+        [pixels, transform],
+        tf.uint8,
+    )
 
 
 def _resize(image, size, resized, corner):
@@ -70,8 +68,8 @@ def augment_example(image, label, params, data: Any):
     def plan(params, height, width):
         plan = geometry(AugmentParams(*params), int(height), int(width), data)
         return (
-            _tf_transform(plan.image_matrix),
-            _tf_transform(plan.label_matrix),
+            _transform(plan.image_matrix),
+            _transform(plan.label_matrix),
             np.array(plan.resized, np.int32),
             np.array(plan.corner, np.int32),
         )
@@ -90,29 +88,16 @@ def augment_example(image, label, params, data: Any):
         )
         image = tf.ensure_shape(image, [None, None, 3])
     resized, corner = tf.ensure_shape(resized, [2]), tf.ensure_shape(corner, [2])
-    label = _project(
-        label,
-        label_transform,
-        crop_size=crop_size,
-        interpolation="NEAREST",
-        fill=float(IGNORE_LABEL),
-    )
+    label = _warp(warp_labels, label[..., 0], label_transform, crop_size, IGNORE_LABEL)
     if augment.antialias and not augment.rotate_degrees:
         # The window alone: the resized image may have ten times its pixels.
         image = tf.cond(params[0] > 0, lambda: tf.reverse(image, [1]), lambda: image)
         image = _resize(image, [crop_size, crop_size], resized, corner)
+        image = tf.cast(tf.round(image), tf.uint8)
     else:
         if augment.antialias or data.input_scale != 1:
             image = _resize(image, resized, resized, [0, 0])
-        image = _project(
-            # TensorFlow would cut off the fractions of uint8, half a level on average.
-            tf.cast(image, tf.float32),
-            image_transform,
-            crop_size=crop_size,
-            interpolation="BILINEAR",
-            fill=0.0,
-        )
-    image = tf.cast(tf.round(image), tf.uint8)
+        image = _warp(warp_image, image, image_transform, crop_size)
     if augment.blur_probability:
         # By Pillow: in TensorFlow the temporaries of a filter cost thrice the time.
         image = tf.cond(
@@ -121,4 +106,4 @@ def augment_example(image, label, params, data: Any):
             lambda: image,
         )
     image = tf.ensure_shape(image, [crop_size, crop_size, 3])
-    return image, tf.ensure_shape(label[..., 0], [crop_size, crop_size])
+    return image, tf.ensure_shape(label, [crop_size, crop_size])
