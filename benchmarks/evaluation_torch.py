@@ -1,13 +1,14 @@
 """Images a second of `release` evaluation against a loop in PyTorch, in turn.
 
-python -m benchmarks.evaluation_torch [--images 8 --height 512 --width 683 --size 480]
+python -m benchmarks.evaluation_torch [--repeats 8 --height 512 --width 683 --size 480]
 
-The same images, windows, weights and sums on both sides. PyTorch's loop is the plain
-one of the released code: one window and its mirror image at a time, channels_last, its
-auxiliary head computed as there.
+The same images, one a round, windows, weights and sums on both sides. PyTorch's loop is
+the plain one of the released code: one window and its mirror image at a time,
+channels_last, its auxiliary head computed as there.
 """
 
 import argparse
+from functools import partial
 
 import jax
 import numpy as np
@@ -91,11 +92,10 @@ def main() -> None:
     """Prints a table, then the same as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     pairs.add_flags(parser)
-    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--width", type=int, default=683)
     parser.add_argument("--batch", type=int, default=1, help="windows a device")
-    parser.set_defaults(size=480, repeats=1)
+    parser.set_defaults(size=480, repeats=8)
     args = parser.parse_args()
     pair = pairs.make(args, batch_size=2)
     fields = {
@@ -105,26 +105,27 @@ def main() -> None:
         "eval.batch_size": args.batch * jax.local_device_count(),
     }
     config = config_lib.replaced(pair.config, fields)
-    examples = make_examples(args, args.images)
+    examples = make_examples(args, args.repeats)
     evaluator = Evaluator(
         models.build(config.model, args.classes), config, args.classes
     )
     variables = parallel.replicate(pair.variables)
     loop = TorchLoop(pair, config.eval, args.classes)
-    found = {}
+    matrices = {"ours": [], "PyTorch": []}
 
-    def keep(name, count):
-        found[name] = count()
+    def image_by_image(name, confusion):
+        rounds = iter([examples[0], *examples])  # The first round is not counted.
+        return lambda: matrices[name].append(confusion([next(rounds)]))
 
     candidates = {
-        "ours": lambda: keep("ours", lambda: evaluator.confusion(variables, examples)),
-        "PyTorch": lambda: keep("PyTorch", lambda: loop.confusion(examples)),
+        "ours": image_by_image("ours", partial(evaluator.confusion, variables)),
+        "PyTorch": image_by_image("PyTorch", loop.confusion),
     }
     seconds = measure.alternate(candidates, args.repeats)
     rows = measure.summarise(seconds, "PyTorch")
     for row in rows.values():
-        row["images/s"] = args.images / row["seconds"]
-    ours, theirs = (found[name].counts for name in candidates)
+        row["images/s"] = 1 / row["seconds"]
+    ours, theirs = (sum(m.counts for m in matrices[name][1:]) for name in candidates)
     equal = float(1 - np.abs(ours - theirs).sum() / 2 / theirs.sum())
     print(f"equal counts {100 * equal:.3f} %")
     title = f"`release`, windows of {args.size}, {args.model}-{args.backbone}"

@@ -11,7 +11,6 @@ from encnet_jax import config as config_lib
 from encnet_jax import models
 from encnet_jax.config import defaults, recipes
 from encnet_jax.errors import UserError
-from encnet_jax.models import conv
 from encnet_jax.models.layers import make_layers
 from encnet_jax.models.resnet import BackboneSpec, ResNet
 
@@ -171,32 +170,3 @@ def test_bfloat16_computes_in_bfloat16_and_returns_float32():
 def test_unknown_backbone_is_told():
     with pytest.raises(UserError, match="resnet51.*wanted one of.*resnet50"):
         tiny_model_config(backbone="resnet51")
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_both_forms_of_a_1x1_convolution_agree(stride):
-    x, kernel = (
-        jax.random.normal(jax.random.key(i), shape)
-        for i, shape in enumerate([(8, 7, 6, 4), (4, 5)])
-    )
-
-    def gradients(form):
-        def loss(x, kernel):
-            return jnp.sum(form(x, kernel, stride) ** 2)
-
-        return jax.jit(jax.value_and_grad(loss, (0, 1)))
-
-    expected = gradients(conv._as_convolution)(x, kernel)
-    ours = gradients(conv.pointwise)
-    for one, other in zip(
-        jax.tree.leaves(ours(x, kernel)), jax.tree.leaves(expected), strict=True
-    ):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-    for platform, batch, expected in (
-        ("cpu", 8, False),
-        ("tpu", 8, True),
-        ("tpu", 2, False),
-    ):
-        exported = jax.export.export(ours, platforms=[platform])(x[:batch], kernel)
-        found = "stablehlo.convolution" in exported.mlir_module()
-        assert found == expected, (platform, batch)

@@ -1,0 +1,70 @@
+"""Convolutions are the same in every form, and each platform gets its own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from encnet_jax.models import conv_forms
+from encnet_jax.models.conv_forms import Taps, convolve
+
+
+def arrays(*shapes):
+    return [jax.random.normal(jax.random.key(i), s) for i, s in enumerate(shapes)]
+
+
+def with_gradients(form, taps):
+    def loss(x, kernel):
+        return jnp.sum(form(x, kernel, taps) ** 2)
+
+    return jax.jit(jax.value_and_grad(loss, (0, 1)))
+
+
+def assert_agree(form, x, kernel, taps):
+    found = with_gradients(form, taps)(x, kernel)
+    expected = with_gradients(conv_forms._direct, taps)(x, kernel)
+    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
+
+
+def lowered(x, kernel, taps, platform):
+    forward = jax.jit(lambda x, kernel: convolve(x, kernel, taps))
+    return jax.export.export(forward, platforms=[platform])(x, kernel).mlir_module()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_1x1_convolution_is_a_product_on_cpus_and_of_few_images(stride):
+    x, kernel = arrays((8, 7, 6, 4), (1, 1, 4, 5))
+    taps = Taps(stride)
+    assert_agree(convolve, x, kernel, taps)
+    for platform, batch, convolution in (
+        ("cpu", 8, False),
+        ("cuda", 8, True),
+        ("tpu", 8, True),
+        ("tpu", 2, False),
+    ):
+        text = lowered(x[:batch], kernel, taps, platform)
+        found = "stablehlo.convolution" in text
+        assert found == convolution, (platform, batch)
+
+
+@pytest.mark.parametrize("size", [(16, 12), (15, 13)])
+@pytest.mark.parametrize(
+    "taps", [Taps(2, 1, 1), Taps(1, 1, 1), Taps(1, 2, 2), Taps(2, 2, 0)]
+)
+def test_patches_of_an_image_are_its_convolution(taps, size):
+    x, kernel = arrays((8, *size, 3), (3, 3, 3, 5))
+    assert_agree(conv_forms._patches, x, kernel, taps)
+    assert_agree(convolve, x, kernel, taps)
+
+
+def test_patches_are_for_many_images_on_a_tpu():
+    x, kernel = arrays((8, 16, 12, 3), (3, 3, 3, 5))
+    for platform, batch, patches in (
+        ("cpu", 8, False),
+        ("cuda", 8, False),
+        ("tpu", 8, True),
+        ("tpu", 2, False),
+    ):
+        text = lowered(x[:batch], kernel, Taps(2, 1, 1), platform)
+        assert ("1x1x27x5" in text) == patches, (platform, batch)
