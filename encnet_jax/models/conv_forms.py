@@ -25,12 +25,15 @@ class Taps(NamedTuple):
     padding: int = 0
 
 
-def _direct(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
+def _direct(
+    x: jax.Array, kernel: jax.Array, taps: Taps, *, pads_rows: bool = True
+) -> jax.Array:
+    above = taps.padding if pads_rows else 0
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(taps.stride,) * 2,
-        padding=[(taps.padding,) * 2] * 2,
+        padding=[(above, above), (taps.padding, taps.padding)],
         rhs_dilation=(taps.dilation,) * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
@@ -67,16 +70,9 @@ def _bands(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     span = (rows - 1) * taps.stride + reach + 1
     below = (bands - 1) * step + span - height - taps.padding
     x = jnp.pad(x, ((0, 0), (taps.padding, max(0, below)), (0, 0), (0, 0)))
-    x = jnp.stack([x[:, i * step : i * step + span] for i in range(bands)], axis=1)
-    y = jax.lax.conv_general_dilated(
-        x.reshape(images * bands, *x.shape[2:]),
-        kernel,
-        window_strides=(taps.stride,) * 2,
-        padding=[(0, 0), (taps.padding,) * 2],
-        rhs_dilation=(taps.dilation,) * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    return y.reshape(images, bands * rows, *y.shape[2:])[:, :out_height]
+    x = jnp.concatenate([x[:, i * step : i * step + span] for i in range(bands)])
+    y = _direct(x, kernel, taps, pads_rows=False)
+    return jnp.concatenate(jnp.split(y, bands), axis=1)[:, :out_height]
 
 
 def _forms(x: jax.Array, kernel: jax.Array) -> dict:
