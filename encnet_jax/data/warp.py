@@ -1,8 +1,8 @@
 """Pixels of a crop, found in an image by an affine map: compiled loops for one thread.
 
 To the bit what TensorFlow's ImageProjectiveTransformV3 gives on an x86 processor (mode
-CONSTANT), in a third of its time: that operation finds the position anew for each
-channel. Without TensorFlow, NumPy in and out; other threads run meanwhile.
+CONSTANT), in less than half of its time: it finds the position anew for each channel.
+Without TensorFlow, NumPy in and out; other threads run meanwhile.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ try:
     import numba
 except ImportError as error:
     raise UserError(
-        f"numba cannot be imported ({error}); pip install 'encnet-jax[train]', or set "
-        "data.reader to 'arrays', which does without"
+        f"numba cannot be imported ({error}); pip install numba, or set data.reader to"
+        " 'arrays', which does without"
     ) from None
 
 # The largest float32 below 1/2: added to what is just below a half it stays below one.
