@@ -99,12 +99,12 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     for a convolution, so products between convolutions would change the featuremap's
     layout every time: a tenth of a step's time and memory. Fewer than eight images
     leave lanes empty: then a product moves fewer bytes there too, and two to four
-    images are convolved in bands of rows, which take half the time where the dilation
-    is 4 and at the stem.
+    images are convolved in bands of rows. Of two those take half the time where the
+    dilation is 4 and at the stem, of four two thirds.
 
     An image's three colours leave most of a TPU's register empty, and to lay them out
     so takes longer than the convolution itself; patches, the colours under all taps,
-    take a quarter of that. With fewer than eight images they take longer.
+    take two fifths of that. With fewer than eight images they take longer.
 
     Args:
         x: [B, H, W, C_in].
