@@ -2,7 +2,8 @@
 
 python -m benchmarks.evaluation_torch [--repeats 8 --height 512 --width 683 --size 480]
 
-The same images, one a round, windows, weights and sums on both sides. PyTorch's loop is
+The same images, one a round, windows, weights and sums on both sides; our batch norms
+are folded into the convolutions, as `eval.py` loads them. PyTorch's loop is
 the plain one of the released code: one window and its mirror image at a time,
 channels_last, its auxiliary head computed as there.
 """
@@ -19,6 +20,7 @@ from benchmarks import measure, pairs
 from benchmarks.evaluation import make_examples
 from encnet_jax import config as config_lib
 from encnet_jax import models
+from encnet_jax.models.folding import fold_batch_norms
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import MEAN, STD
 from encnet_jax.scoring.evaluator import Evaluator
@@ -109,7 +111,9 @@ def main() -> None:
     evaluator = Evaluator(
         models.build(config.model, args.classes), config, args.classes
     )
-    variables = parallel.replicate(pair.variables)
+    variables = parallel.replicate(
+        fold_batch_norms(pair.variables, config.model.norm_epsilon)
+    )
     loop = TorchLoop(pair, config.eval, args.classes)
     matrices = {"ours": [], "PyTorch": []}
 

@@ -2,7 +2,8 @@
 
 python -m benchmarks.inference [--model fcn --backbone resnet101 --dtype bfloat16]
 
-Forward with running statistics, bilinear upsampling to the image's size, argmax.
+Forward with running statistics (ours folded into the convolutions, as `predict.py`
+has them), bilinear upsampling to the image's size, argmax.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import torch
 
 from benchmarks import measure, pairs
 from encnet_jax import models
+from encnet_jax.models.folding import fold_batch_norms
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring.protocols import canvas, whole_images
 
@@ -39,8 +41,9 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
     program = jax.jit(
         functools.partial(whole_images.predict, apply_fn=apply_fn, mask_padding=False)
     )
+    variables = fold_batch_norms(pair.variables, m.norm_epsilon)
     inputs = jax.device_put(
-        (pair.variables, jax.tree.map(lambda *x: np.stack(x), *placed)),
+        (variables, jax.tree.map(lambda *x: np.stack(x), *placed)),
         jax.devices()[0],
     )
     return lambda: jax.block_until_ready(program(*inputs))

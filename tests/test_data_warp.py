@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from encnet_jax.data import warp
+from encnet_jax.data import warp, warp_loops
 from encnet_jax.data.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 
@@ -76,6 +76,16 @@ def test_labels_are_equal(draw):
 
 def test_without_numba_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "encnet_jax.data.warp")
+    monkeypatch.delitem(sys.modules, "encnet_jax.data.warp_loops")
     with pytest.raises(UserError, match="numba cannot be imported.*data.reader"):
-        import encnet_jax.data.warp  # noqa: F401
+        import encnet_jax.data.warp_loops  # noqa: F401
+
+
+def test_loops_compile_where_nothing_can_be_kept(monkeypatch):
+    def njit(*, cache=False, **flags):
+        if cache:
+            raise RuntimeError("no locator available")
+        return lambda function: (function, flags)
+
+    monkeypatch.setattr(warp_loops.numba, "njit", njit)
+    assert warp_loops._compiled(abs) == (abs, {"nogil": True})
