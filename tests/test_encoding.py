@@ -30,9 +30,16 @@ def inputs():
     return features, codewords, rng.uniform(0, 1, 4)
 
 
-def test_equals_brute_force(inputs):
-    ours = encode(*(jnp.asarray(x, jnp.float32) for x in inputs))
-    np.testing.assert_allclose(ours, brute_force(*inputs), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("images", [1, 2, 7, 8, 9])
+def test_equals_brute_force_of_few_and_of_many_images(images):
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((images, 5, 3))
+    codewords, smoothing = rng.standard_normal((4, 3)), rng.uniform(0, 1, 4)
+    ours = encode(
+        *(jnp.asarray(x, jnp.float32) for x in (features, codewords, smoothing))
+    )
+    expected = brute_force(features, codewords, smoothing)
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_hand_numbers():

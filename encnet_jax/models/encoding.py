@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.models.conv_forms import LANES
+
 
 def encode(
     features: jax.Array,
@@ -45,20 +47,37 @@ def encode(
             f"smoothing has shape {smoothing.shape}, wanted one factor for each of"
             f" {codewords.shape[0]} codewords"
         )
+    images, positions, channels = features.shape
+    # All images' positions in a row: with the images apart, a TPU lays them side by
+    # side in its registers, and copies all features to do so.
+    features = features.reshape(-1, channels)
     wide = np.promote_types(features.dtype, np.float32)
     features = features.astype(wide)  # The expanded square cancels in bfloat16.
-    product = jnp.einsum("bnd,kd->bnk", features, codewords, precision="highest")
+    product = jnp.einsum("nd,kd->nk", features, codewords, precision="highest")
     sq_distance = (
         jnp.sum(features**2, axis=-1, keepdims=True)
         - 2 * product
-        + jnp.sum(codewords**2, axis=-1)[None, None]
+        + jnp.sum(codewords**2, axis=-1)[None]
     )
-    smoothing = smoothing.astype(sq_distance.dtype)[None, None]
-    assignment = jax.nn.softmax(-smoothing * sq_distance, axis=-1)
+    assignment = jax.nn.softmax(-smoothing.astype(wide)[None] * sq_distance, axis=-1)
     if weights is not None:
-        assignment *= weights[..., None]
-    weighted = jnp.einsum("bnk,bnd->bkd", assignment, features, precision="highest")
-    return weighted - jnp.sum(assignment, axis=1)[..., None] * codewords[None]
+        assignment *= weights.reshape(-1, 1)
+    weighted = _sums_by_image(assignment, features, images)
+    sizes = assignment.reshape(images, positions, -1).sum(axis=1)
+    return weighted - sizes[..., None] * codewords[None]
+
+
+def _sums_by_image(assignment, features, images: int):
+    """Returns [B, K, D], the products of each image's [N, K] and [N, D]."""
+
+    def product(assignment, features):
+        return jnp.einsum("nk,nd->kd", assignment, features, precision="highest")
+
+    if isinstance(images, int) and images < LANES:  # Not of an exported program.
+        parts = (jnp.split(x, images) for x in (assignment, features))
+        return jnp.stack([product(*pair) for pair in zip(*parts, strict=True)])
+    parts = (x.reshape(images, -1, x.shape[-1]) for x in (assignment, features))
+    return jax.vmap(product)(*parts)
 
 
 def _codeword_init(key, shape, dtype):

@@ -1,8 +1,10 @@
 """Devices: the mapped axis, replication, and feeding batches ahead of the step."""
 
 import collections
+import itertools
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +90,9 @@ def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
     """Sums a tree of arrays over a mapped axis by few collectives.
 
     One collective for each array would pay the latency of the network hundreds of
-    times a step. Neighbours in the tree travel as one flat array.
+    times a step. Neighbours in the tree travel as one flat array. The compiler for TPUs
+    makes one collective of many arrays itself, and needs not lay them out flat, which
+    would copy all gradients there and back.
 
     Args:
         tree: of float32 arrays.
@@ -101,14 +105,20 @@ def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
     if jax.lax.axis_size(axis_name) == 1:
         return tree  # Flattening would only copy.
     leaves, structure = jax.tree.flatten(tree)
-    sums = []
-    for bucket in _buckets(leaves, bucket_bytes):
-        flat = jnp.concatenate([leaf.ravel() for leaf in bucket])
-        ends = np.cumsum([leaf.size for leaf in bucket])[:-1]
-        parts = jnp.split(jax.lax.psum(flat, axis_name), ends)
-        pairs = zip(parts, bucket, strict=True)
-        sums += [part.reshape(leaf.shape) for part, leaf in pairs]
-    return jax.tree.unflatten(structure, sums)
+    buckets = list(_buckets(leaves, bucket_bytes))
+    sums = jax.lax.platform_dependent(
+        buckets,
+        tpu=partial(jax.lax.psum, axis_name=axis_name),
+        default=lambda buckets: [_flat_sum(bucket, axis_name) for bucket in buckets],
+    )
+    return jax.tree.unflatten(structure, itertools.chain(*sums))
+
+
+def _flat_sum(bucket: list, axis_name: str) -> list:
+    flat = jnp.concatenate([leaf.ravel() for leaf in bucket])
+    ends = np.cumsum([leaf.size for leaf in bucket])[:-1]
+    parts = jnp.split(jax.lax.psum(flat, axis_name), ends)
+    return [part.reshape(leaf.shape) for part, leaf in zip(parts, bucket, strict=True)]
 
 
 def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
