@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.models import initial_weights
-from encnet_jax.models.conv_forms import Taps, convolve
+from encnet_jax.models.bands import Taps
+from encnet_jax.models.conv_forms import convolve
 from encnet_jax.models.inside import Inside
 
 

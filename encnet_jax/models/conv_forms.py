@@ -1,28 +1,15 @@
 """Convolutions in the form that suits the platform they are compiled for."""
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-LANES = 8  # Images that a TPU's convolution lays side by side.
+from encnet_jax.models.bands import LANES, Taps, in_bands
+from encnet_jax.models.by_platform import by_platform
+
 _REGISTER = 128  # Channels side by side in a TPU's register.
 _COLOURS = 3
-
-
-class Taps(NamedTuple):
-    """Where a kernel looks. Sizes in pixels, of both sides.
-
-    Attributes:
-        stride: between positions of the output.
-        dilation: between neighbouring taps.
-        padding: zeros around the image.
-    """
-
-    stride: int = 1
-    dilation: int = 1
-    padding: int = 0
 
 
 def _direct(
@@ -61,19 +48,9 @@ def _patches(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 
 
 def _bands(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """Bands of rows side by side as if they were images, with the rows they share."""
-    images, height = x.shape[:2]
-    bands, reach = LANES // images, taps.dilation * (kernel.shape[0] - 1)
-    out_height = (height + 2 * taps.padding - reach - 1) // taps.stride + 1
-    rows = -(-out_height // bands)  # Of each band's output.
-    step = rows * taps.stride
-    span = (rows - 1) * taps.stride + reach + 1
-    below = (bands - 1) * step + span - height - taps.padding
-    x = jnp.pad(x, ((0, 0), (taps.padding, max(0, below)), (0, 0), (0, 0)))
-    x = jnp.stack([x[:, i * step : i * step + span] for i in range(bands)], axis=1)
-    x = x.reshape(images * bands, *x.shape[2:])
-    y = _direct(x, kernel, taps, pads_rows=False)
-    return y.reshape(images, bands * rows, *y.shape[2:])[:, :out_height]
+    """Bands of rows side by side as if they were images."""
+    operate = partial(_direct, kernel=kernel, taps=taps, pads_rows=False)
+    return in_bands(x, kernel.shape[0], taps, operate)
 
 
 def _forms(x: jax.Array, kernel: jax.Array) -> dict:
@@ -86,8 +63,10 @@ def _forms(x: jax.Array, kernel: jax.Array) -> dict:
         return {"cpu": _product, "default": _direct if many else _product}
     if many and channels <= _COLOURS and size * size * channels <= _REGISTER:
         return {"tpu": _patches, "default": _direct}
-    # Of a single image the compiler lays rows side by side by itself.
-    if not many and 1 < images <= LANES // 2:
+    # Of a single image the compiler lays rows side by side by itself, but does worse
+    # where half of a register is empty.
+    fits = 1 < images <= LANES // 2 or (images == 1 and channels <= _REGISTER // 2)
+    if not many and fits:
         return {"tpu": _bands, "default": _direct}
     return {"default": _direct}
 
@@ -99,8 +78,8 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     for a convolution, so products between convolutions would change the featuremap's
     layout every time: a tenth of a step's time and memory. Fewer than eight images
     leave lanes empty: then a product moves fewer bytes there too, and two to four
-    images are convolved in bands of rows. Of two those take half the time where the
-    dilation is 4 and at the stem, of four two thirds.
+    images are convolved in bands of rows, one at the stem alone. Of two those take half
+    the time where the dilation is 4 and at the stem, of four two thirds.
 
     An image's three colours leave most of a TPU's register empty, and to lay them out
     so takes longer than the convolution itself; patches, the colours under all taps,
@@ -114,35 +93,8 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     Returns:
         [B, H', W', C_out] of x's dtype.
     """
-    if _forms(x, kernel) == {"default": _direct}:
+    forms = _forms(x, kernel)
+    if forms == {"default": _direct}:
         return _direct(x, kernel, taps)
-    return _by_platform(x, kernel, taps)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _by_platform(x, kernel, taps):
-    return _on_platform(lambda form: partial(form, taps=taps), x, kernel)
-
-
-def _on_platform(make, x, kernel, *arrays):
-    """Applies make(form) to the arrays, with the form of the platform."""
-    forms = {name: make(form) for name, form in _forms(x, kernel).items()}
-    return jax.lax.platform_dependent(x, kernel, *arrays, **forms)
-
-
-def _forward(x, kernel, taps):
-    return _by_platform(x, kernel, taps), (x, kernel)
-
-
-def _backward(taps, inputs, cotangent):
-    # Differentiated inside of each form: from outside, both would keep their inputs.
-    def make(form):
-        def gradients(x, kernel, cotangent):
-            return jax.vjp(partial(form, taps=taps), x, kernel)[1](cotangent)
-
-        return gradients
-
-    return _on_platform(make, *inputs, cotangent)
-
-
-_by_platform.defvjp(_forward, _backward)
+    forms = {name: partial(form, taps=taps) for name, form in forms.items()}
+    return by_platform(forms, x, kernel)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from encnet_jax.models.conv_forms import LANES
+from encnet_jax.models.bands import LANES
 
 
 def encode(

@@ -10,6 +10,7 @@ from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import Layers
 from encnet_jax.models.norm import STATISTICS_NAME
+from encnet_jax.models.pooling import max_pool
 
 
 class BackboneSpec(NamedTuple):
@@ -118,8 +119,7 @@ class Stem(nn.Module):
             x = self.layers.unit(channels, size, stride, name=f"layer{i}")(x)
         # After a ReLU zeros are no maximum that would not have been there.
         x = self.layers.only_inside(x)
-        border = int(self.padded_pool)
-        return nn.max_pool(x, (3, 3), (2, 2), ((border, border),) * 2)
+        return max_pool(x, border=int(self.padded_pool))
 
 
 class ResNet(nn.Module):

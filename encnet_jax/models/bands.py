@@ -1,0 +1,53 @@
+"""Few images cut into bands of rows, so that a TPU finds eight to lay side by side."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+LANES = 8  # Images that a TPU lays side by side in its registers.
+
+
+class Taps(NamedTuple):
+    """Where a kernel looks. Sizes in pixels, of both sides.
+
+    Attributes:
+        stride: between positions of the output.
+        dilation: between neighbouring taps.
+        padding: of the image, on each side.
+    """
+
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 0
+
+
+def in_bands(
+    x: jax.Array, size: int, taps: Taps, operate: Callable, outside: float = 0.0
+) -> jax.Array:
+    """Applies an operation on windows to bands of rows, with the rows they share.
+
+    Args:
+        x: [B, H, W, C], B at most LANES / 2.
+        size: of the window, in taps.
+        taps: where it looks.
+        operate: maps B * (LANES // B) bands [..., h, W, C] to [..., h', W', C']; pads
+            columns alone.
+        outside: the value of padded rows.
+
+    Returns:
+        [B, H', W', C'].
+    """
+    images, height = x.shape[:2]
+    bands, reach = LANES // images, taps.dilation * (size - 1)
+    out_height = (height + 2 * taps.padding - reach - 1) // taps.stride + 1
+    rows = -(-out_height // bands)  # Of each band's output.
+    step = rows * taps.stride
+    span = (rows - 1) * taps.stride + reach + 1
+    below = (bands - 1) * step + span - height - taps.padding
+    pads = ((0, 0), (taps.padding, max(0, below)), (0, 0), (0, 0))
+    x = jnp.pad(x, pads, constant_values=outside)
+    x = jnp.stack([x[:, i * step : i * step + span] for i in range(bands)], axis=1)
+    y = operate(x.reshape(images * bands, *x.shape[2:]))
+    return y.reshape(images, bands * rows, *y.shape[2:])[:, :out_height]
