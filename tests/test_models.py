@@ -12,6 +12,7 @@ from encnet_jax import models
 from encnet_jax.config import defaults, recipes
 from encnet_jax.errors import UserError
 from encnet_jax.models.layers import make_layers
+from encnet_jax.models.norm import STATISTICS_NAME
 from encnet_jax.models.resnet import BackboneSpec, ResNet
 
 SMALL = {
@@ -154,6 +155,43 @@ def test_rematerialisation_changes_nothing_but_memory():
         results.append(jax.jit(jax.grad(loss, has_aux=True))(variables["params"]))
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_rematerialisation_keeps_statistics_and_the_dearest_convolutions(capsys):
+    backbone = ResNet(
+        BackboneSpec((1, 2, 7, 1), bottleneck=True, width=4),
+        layers=make_layers(train=True),
+        stem_width=4,
+        remat=True,
+    )
+    images = jnp.zeros((1, 33, 33, 3))
+    variables = jax.eval_shape(backbone.init, jax.random.key(0), images)
+
+    def loss(params, batch_stats):
+        stages, _ = backbone.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            mutable=["batch_stats"],
+        )
+        return jnp.sum(stages["stage4"])
+
+    jax.ad_checkpoint.print_saved_residuals(
+        loss, variables["params"], variables["batch_stats"]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    kept = [line.split("'")[1] for line in lines if " named '" in line]
+    of_blocks = {"stage2": (2, 2), "stage3": (7, 3), "stage4": (1, 3)}
+    expected = ["layer1/conv", "layer3/conv"] + [
+        f"{stage}_block{block:02d}/conv{i}"
+        for stage, (blocks, convolutions) in of_blocks.items()
+        for block in range(1, blocks + 1)
+        for i in range(1, convolutions + 1)
+    ]
+    assert sorted(name for name in kept if name != STATISTICS_NAME) == sorted(expected)
+    norms = 3 + 3 * 11 + 4  # Of the stem, of blocks, of shortcuts.
+    assert kept.count(STATISTICS_NAME) == norms
+    # Of blocks, the outputs of stages 1 to 3, and of the sixth of seven in a row.
+    assert sum("(Block.__call__)" in line for line in lines if "named" not in line) == 4
 
 
 def test_bfloat16_computes_in_bfloat16_and_returns_float32():

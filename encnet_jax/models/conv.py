@@ -6,11 +6,21 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from encnet_jax.models import initial_weights
 from encnet_jax.models.bands import Taps
 from encnet_jax.models.conv_forms import convolve
 from encnet_jax.models.inside import Inside
+
+
+def output_name(*path: str) -> str:
+    """Returns by what rematerialisation knows a convolution's output.
+
+    Args:
+        *path: names of the module that the convolution is in, and of itself.
+    """
+    return "/".join(path)
 
 
 class Conv(nn.Module):
@@ -51,4 +61,4 @@ class Conv(nn.Module):
             bias_init = initial_weights.uniform_bias(size * size * shape[2])
             bias = self.param("bias", bias_init, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-        return y
+        return checkpoint_name(y, output_name(*self.path[-2:]))

@@ -1,15 +1,15 @@
 """Dilated residual networks, with the 7x7 or the deep stem."""
 
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-from jax.ad_checkpoint import checkpoint_name
 
+from encnet_jax.models import rematerialisation
 from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import Layers
-from encnet_jax.models.norm import STATISTICS_NAME
 from encnet_jax.models.pooling import max_pool
 
 
@@ -34,9 +34,6 @@ BACKBONES = {
     "resnet101": BackboneSpec((3, 4, 23, 3), True),
     "resnet152": BackboneSpec((3, 8, 36, 3), True),
 }
-
-
-INNER_NAME = "inner_convolution"  # What rematerialisation may keep of a block.
 
 
 class Block(nn.Module):
@@ -75,8 +72,6 @@ class Block(nn.Module):
             last = i == len(layers)
             channels = out_channels if last else self.width
             y = self.layers.conv(channels, size, stride, dilation, name=f"conv{i}")(y)
-            if not last:
-                y = checkpoint_name(y, INNER_NAME)
             y = self.layers.norm(name=f"norm{i}")(y)
             if not last:
                 y = nn.relu(y)
@@ -133,7 +128,7 @@ class ResNet(nn.Module):
         dilation: rates of the stages that keep it; see plan_stages.
         avg_down, stride_first: see Block.
         padded_pool: see Stem.
-        remat: recompute stem and blocks in the backward pass; see _types.
+        remat: compute most again in the backward pass; see rematerialisation.py.
 
     Source: section 3.1 of the paper.
     """
@@ -156,16 +151,28 @@ class ResNet(nn.Module):
         h = ceil(H / output_stride) for stage 4; sides need not be multiples of it.
         Calls share all weights but those of stage 4, whose names begin with `branch`.
         """
-        layers = self.layers.drawn_by(he_normal_fan_out)
-        stem_type, first_type, block_type = self._types()
-        x = stem_type(
-            self.stem, self.stem_width, layers, self.padded_pool, name="stem"
-        )(x)
         stages = {}
+        for stage, modules in enumerate(self._modules(branch), 1):
+            if self.remat:
+                x = rematerialisation.run(self, modules, x, stage, self.spec.bottleneck)
+            else:
+                x = rematerialisation.apply(self, x, modules)
+            stages[f"stage{stage}"] = x
+        return stages
+
+    def _modules(self, branch: str) -> list[list[partial]]:
+        """Returns what makes each stage's modules; the stem is in the first."""
+        layers = self.layers.drawn_by(he_normal_fan_out)
+        stem = partial(
+            Stem, self.stem, self.stem_width, layers, self.padded_pool, name="stem"
+        )
+        stages = []
         plan = plan_stages(self.spec.blocks, self.output_stride, self.dilation)
         for stage, (stride, rates) in enumerate(plan, 1):
-            for block, (first_rate, rate) in enumerate(rates, 1):
-                x = (first_type if stage == 1 else block_type)(
+            prefix = f"{branch if stage == 4 else ''}stage{stage}"
+            blocks = [
+                partial(
+                    Block,
                     width=self.spec.width * 2 ** (stage - 1),
                     bottleneck=self.spec.bottleneck,
                     layers=layers,
@@ -174,26 +181,9 @@ class ResNet(nn.Module):
                     dilation=rate,
                     avg_down=self.avg_down,
                     stride_first=self.stride_first,
-                    name=f"{branch if stage == 4 else ''}stage{stage}_block{block:02d}",
-                )(x)
-            stages[f"stage{stage}"] = x
+                    name=f"{prefix}_block{block:02d}",
+                )
+                for block, (first_rate, rate) in enumerate(rates, 1)
+            ]
+            stages.append([stem, *blocks] if stage == 1 else blocks)
         return stages
-
-    def _types(self):
-        """Returns the modules of the stem, of the first stage and of the others.
-
-        Rematerialised ones keep their statistics, whose collectives would be repeated,
-        and inner convolutions: a third of the bytes of a bottleneck's convolutions, and
-        three quarters of their work. Those of the first stage are the largest.
-        """
-        if not self.remat:
-            return Stem, Block, Block
-        keep = jax.checkpoint_policies.save_only_these_names
-        stem_type, first_type = (
-            nn.remat(module, policy=keep(STATISTICS_NAME)) for module in (Stem, Block)
-        )
-        return (
-            stem_type,
-            first_type,
-            nn.remat(Block, policy=keep(STATISTICS_NAME, INNER_NAME)),
-        )

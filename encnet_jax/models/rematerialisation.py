@@ -1,0 +1,66 @@
+"""Rematerialisation: what of a backbone is kept for the backward pass.
+
+The backward pass computes a unit of blocks again from what was kept of it. Within a
+unit the compiler joins operations across blocks, as it does without rematerialisation;
+between units it cannot. Nothing of a later stage lives any more when an earlier one is
+computed again, so that the outputs of a unit's blocks need not be kept.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+
+from encnet_jax.models.conv import output_name
+from encnet_jax.models.norm import STATISTICS_NAME
+
+_LONGEST = 6  # Blocks, whose outputs are in memory together in the backward pass.
+# Of the stem all but the second convolution: as large as the first, and quicker.
+_STEM = [output_name(f"layer{i}", "conv") for i in (1, 3)]
+
+
+def apply(parent: nn.Module, x: jax.Array, modules: list[partial]) -> jax.Array:
+    """Returns x after all modules, one after the other.
+
+    Args:
+        parent: what the modules are made in, by its compact method.
+        x: [B, H, W, C].
+        modules: each makes a module.
+    """
+    for make in modules:
+        x = make()(x)
+    return x
+
+
+def run(
+    parent: nn.Module, modules: list[partial], x: jax.Array, stage: int, deep: bool
+) -> jax.Array:
+    """Returns x after a stage whose modules are computed again in the backward pass.
+
+    Kept are the statistics of batch norms, whose collectives would be repeated, and of
+    the stem and stages 2 to 4 convolutions: those that take longest for their bytes.
+    Stages 3 and 4 keep all of their blocks', which costs few bytes more than the
+    blocks' outputs would; stage 2 keeps those within its blocks, stage 1 none.
+
+    Args:
+        parent, modules, x: see apply; modules' names are among their keywords.
+        stage: 1 to 4.
+        deep: whether blocks have three convolutions, not two.
+    """
+    for start in range(0, len(modules), _LONGEST):
+        unit = modules[start : start + _LONGEST]
+        names = [STATISTICS_NAME, *_kept(unit, stage, 3 if deep else 2)]
+        policy = jax.checkpoint_policies.save_only_these_names(*names)
+        x = nn.remat(partial(apply, modules=unit), policy=policy)(parent, x)
+    return x
+
+
+def _kept(unit: list[partial], stage: int, convolutions: int) -> list[str]:
+    if stage == 1:
+        return _STEM
+    count = convolutions if stage >= 3 else convolutions - 1
+    return [
+        output_name(module.keywords["name"], f"conv{i}")
+        for module in unit
+        for i in range(1, count + 1)
+    ]
