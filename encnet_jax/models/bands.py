@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-LANES = 8  # Images that a TPU lays side by side in its registers.
+SUBLANES = 8  # Images that a TPU lays side by side in its registers.
 
 
 class Taps(NamedTuple):
@@ -29,18 +29,18 @@ def in_bands(
     """Applies an operation on windows to bands of rows, with the rows they share.
 
     Args:
-        x: [B, H, W, C], B at most LANES / 2.
+        x: [B, H, W, C], B at most SUBLANES / 2.
         size: of the window, in taps.
         taps: where it looks.
-        operate: maps B * (LANES // B) bands [..., h, W, C] to [..., h', W', C']; pads
-            columns alone.
+        operate: maps B * (SUBLANES // B) bands [..., h, W, C] to [..., h', W', C'], and
+            pads columns alone.
         outside: the value of padded rows.
 
     Returns:
         [B, H', W', C'].
     """
     images, height = x.shape[:2]
-    bands, reach = LANES // images, taps.dilation * (size - 1)
+    bands, reach = SUBLANES // images, taps.dilation * (size - 1)
     out_height = (height + 2 * taps.padding - reach - 1) // taps.stride + 1
     rows = -(-out_height // bands)  # Of each band's output.
     step = rows * taps.stride

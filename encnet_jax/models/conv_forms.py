@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.models.bands import LANES, Taps, in_bands
+from encnet_jax.models.bands import SUBLANES, Taps, in_bands
 from encnet_jax.models.by_platform import by_platform
 
 _REGISTER = 128  # Channels side by side in a TPU's register.
@@ -58,15 +58,15 @@ def _forms(x: jax.Array, kernel: jax.Array) -> dict:
     images, size, channels = x.shape[0], kernel.shape[0], kernel.shape[2]
     # An exported program's number of images is a symbol: of each pair, the form that
     # costs least where it does not suit.
-    many = not isinstance(images, int) or images >= LANES
+    many = not isinstance(images, int) or images >= SUBLANES
     if size == 1:
         return {"cpu": _product, "default": _direct if many else _product}
     if many and channels <= _COLOURS and size * size * channels <= _REGISTER:
         return {"tpu": _patches, "default": _direct}
     # Of a single image the compiler lays rows side by side by itself, but does worse
     # where half of a register is empty.
-    fits = 1 < images <= LANES // 2 or (images == 1 and channels <= _REGISTER // 2)
-    if not many and fits:
+    fewest = 1 if channels <= _REGISTER // 2 else 2
+    if not many and fewest <= images <= SUBLANES // 2:
         return {"tpu": _bands, "default": _direct}
     return {"default": _direct}
 
@@ -77,9 +77,9 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     CPUs run one of 1x1 faster as a matrix product. TPUs lay eight images side by side
     for a convolution, so products between convolutions would change the featuremap's
     layout every time: a tenth of a step's time and memory. Fewer than eight images
-    leave lanes empty: then a product moves fewer bytes there too, and two to four
-    images are convolved in bands of rows, one at the stem alone. Of two those take half
-    the time where the dilation is 4 and at the stem, of four two thirds.
+    leave registers partly empty: then a product moves fewer bytes there too, and two to
+    four images are convolved in bands of rows, one at the stem alone. Of two those take
+    half the time where the dilation is 4 and at the stem, of four two thirds.
 
     An image's three colours leave most of a TPU's register empty, and to lay them out
     so takes longer than the convolution itself; patches, the colours under all taps,

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from encnet_jax.models.bands import LANES
+from encnet_jax.models.bands import SUBLANES
 
 
 def encode(
@@ -73,7 +73,7 @@ def _sums_by_image(assignment, features, images: int):
     def product(assignment, features):
         return jnp.einsum("nk,nd->kd", assignment, features, precision="highest")
 
-    if isinstance(images, int) and images < LANES:  # Not of an exported program.
+    if isinstance(images, int) and images < SUBLANES:  # Not of an exported program.
         parts = (jnp.split(x, images) for x in (assignment, features))
         return jnp.stack([product(*pair) for pair in zip(*parts, strict=True)])
     parts = (x.reshape(images, -1, x.shape[-1]) for x in (assignment, features))

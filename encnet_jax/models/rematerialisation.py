@@ -37,10 +37,9 @@ def run(
 ) -> jax.Array:
     """Returns x after a stage whose modules are computed again in the backward pass.
 
-    Kept are the statistics of batch norms, whose collectives would be repeated, and of
-    the stem and stages 2 to 4 convolutions: those that take longest for their bytes.
-    Stages 3 and 4 keep all of their blocks', which costs few bytes more than the
-    blocks' outputs would; stage 2 keeps those within its blocks, stage 1 none.
+    Kept are the statistics of batch norms, whose collectives would be repeated, and
+    convolutions: the stem's largest, of stage 2 those within its blocks, of stages 3
+    and 4 all of the blocks', which costs few bytes more than their outputs would.
 
     Args:
         parent, modules, x: see apply; modules' names are among their keywords.
