@@ -1,10 +1,13 @@
 """Compiled loops find the same pixels as TensorFlow's projective transform."""
 
+import errno
 import platform
 import sys
 
+import numba
 import numpy as np
 import pytest
+from numba.core.caching import FunctionCache
 
 from encnet_jax.data import warp, warp_loops
 from encnet_jax.data.tensorflow_import import tensorflow
@@ -81,11 +84,31 @@ def test_without_numba_a_line_says_what_to_install(monkeypatch):
         import encnet_jax.data.warp_loops  # noqa: F401
 
 
-def test_loops_compile_where_nothing_can_be_kept(monkeypatch):
-    def njit(*, cache=False, **flags):
-        if cache:
-            raise RuntimeError("no locator available")
-        return lambda function: (function, flags)
+def test_compiled_loops_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    for hits in (0, 1):
+        loop = warp_loops._compiled(warp_loops.packed.py_func)
+        loop(np.zeros((2, 2, 3), np.uint8))
+        assert sum(loop.stats.cache_hits.values()) == hits
 
-    monkeypatch.setattr(warp_loops.numba, "njit", njit)
-    assert warp_loops._compiled(abs) == (abs, {"nogil": True})
+
+def test_loops_run_where_nothing_can_be_kept(monkeypatch, tmp_path):
+    """Where no folder can be written, and where the disk is full."""
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    wanted = warp_loops.packed(image)
+
+    def raising(error):
+        def fail(*args):
+            raise error
+
+        return fail
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    for name, error in (
+        ("__init__", RuntimeError("no locator available")),
+        ("save_overload", OSError(errno.ENOSPC, "No space left on device")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(FunctionCache, name, raising(error))
+            loop = warp_loops._compiled(warp_loops.packed.py_func)
+            np.testing.assert_array_equal(loop(image), wanted)

@@ -12,6 +12,7 @@ from encnet_jax.errors import UserError
 
 try:
     import numba
+    from numba.core.caching import FunctionCache
 except ImportError as error:
     raise UserError(
         f"numba cannot be imported ({error}); pip install numba, or set data.reader to"
@@ -27,12 +28,25 @@ _BYTE = np.int32(255)
 _SHIFTS = np.int32(0), np.int32(8), np.int32(16)  # Of a packed pixel's channels.
 
 
+class _Cache(FunctionCache):
+    """Compiled code on the disk, for the next start; without, it is compiled again."""
+
+    def save_overload(self, *args):
+        try:
+            super().save_overload(*args)
+        except OSError:  # A full disk, for one, ends no run for this.
+            pass
+
+
 def _compiled(function):
-    """For one thread, while others run; kept on the disk for the next start."""
+    """For one thread, while others run."""
+    compiled = numba.njit(nogil=True)(function)
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        # What njit(cache=True) does, but for the class.
+        compiled._cache = _Cache(function)
     except RuntimeError:  # Neither this folder nor the user's can be written.
-        return numba.njit(nogil=True)(function)
+        pass
+    return compiled
 
 
 _inlined = numba.njit(inline="always")
