@@ -188,6 +188,13 @@ def test_the_tiny_network_compiles_for_a_slice():
     gradients = 4 * sum(x.size for _, x in leaves)
     # Two moments of every channel, and of their gradients; the compiler joins some.
     moments = 16 * sum(x.size for path, x in leaves if path[-1].key == "scale")
+    # A shortcut's norm and the last of its block are added: their biases have one
+    # gradient, and the compiler sends it once.
+    twice = 4 * sum(
+        x.size
+        for path, x in leaves
+        if [key.key for key in path[-2:]] == ["shortcut_norm", "bias"]
+    )
     sums = report["all_reduce_bytes"]
-    assert gradients + moments <= sums < gradients + moments + 200
+    assert gradients + moments - twice <= sums < gradients + moments + 200
     assert report["largest_batch"] >= 8
