@@ -96,7 +96,7 @@ def main() -> None:
     model = models.build(pairs.make(args, 1).config.model, args.classes)
     rows = {}
     for kind, count in kinds(model, args.size).items():
-        seconds = measure.alternate(pair_of(kind), args.repeats)
+        seconds = measure.alternate(pair_of(kind), args.repeats, settle=True)
         ours, theirs = (count * statistics.median(seconds[x]) for x in SIDES)
         rows[name_of(kind, count)] = {
             "ours s": ours,

@@ -12,12 +12,17 @@ from encnet_jax.pods import parallel
 V5E_CLOCK_HZ = 1.5e9  # What turns its compiler's cycles into seconds.
 
 
-def alternate(candidates: dict[str, Callable], repeats: int) -> dict[str, list[float]]:
+def alternate(
+    candidates: dict[str, Callable], repeats: int, *, settle: bool = False
+) -> dict[str, list[float]]:
     """Times functions in turn, so that a slow minute of the machine slows all of them.
 
     Args:
         candidates: functions by name; each returns when its work is done.
         repeats: rounds, after one that is not counted.
+        settle: each turn begins with a call that is not counted. Threads of PyTorch's
+            and of XLA's pools spin for some milliseconds after their work, and a short
+            function that comes next would have their cores only in part.
 
     Returns:
         Seconds of each round by name.
@@ -25,6 +30,8 @@ def alternate(candidates: dict[str, Callable], repeats: int) -> dict[str, list[f
     seconds = {name: [] for name in candidates}
     for repeat in range(repeats + 1):
         for name, function in candidates.items():
+            if settle:
+                function()
             start = time.perf_counter()
             function()
             if repeat:

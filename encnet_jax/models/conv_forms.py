@@ -30,6 +30,13 @@ def _product(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     return x[:, :: taps.stride, :: taps.stride] @ kernel[0, 0]
 
 
+def _flat_product(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
+    """A product of matrices, pixels of all images in a row."""
+    x = x[:, :: taps.stride, :: taps.stride]
+    rows = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    return rows.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 def _patches(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     """The pixels of all taps as channels, then a 1x1 convolution."""
     pad = (taps.padding, taps.padding)
@@ -60,7 +67,7 @@ def _forms(x: jax.Array, kernel: jax.Array) -> dict:
     # costs least where it does not suit.
     many = not isinstance(images, int) or images >= SUBLANES
     if size == 1:
-        return {"cpu": _product, "default": _direct if many else _product}
+        return {"cpu": _flat_product, "default": _direct if many else _product}
     if many and channels <= _COLOURS and size * size * channels <= _REGISTER:
         return {"tpu": _patches, "default": _direct}
     # Of a single image the compiler lays rows side by side by itself, but does worse
@@ -74,12 +81,14 @@ def _forms(x: jax.Array, kernel: jax.Array) -> dict:
 def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     """A convolution with a square kernel.
 
-    CPUs run one of 1x1 faster as a matrix product. TPUs lay eight images side by side
-    for a convolution, so products between convolutions would change the featuremap's
-    layout every time: a tenth of a step's time and memory. Fewer than eight images
-    leave registers partly empty: then a product moves fewer bytes there too, and two to
-    four images are convolved in bands of rows, one at the stem alone. Of two those take
-    half the time where the dilation is 4 and at the stem, of four two thirds.
+    CPUs run one of 1x1 faster as a matrix product of all images' pixels in a row; image
+    by image the kernel's gradient would take up to twice as long. TPUs lay eight images
+    side by side for a convolution, so products between convolutions would change the
+    featuremap's layout every time: a tenth of a step's time and memory. Fewer than
+    eight images leave registers partly empty: then a product moves fewer bytes there
+    too, and two to four images are convolved in bands of rows, one at the stem alone.
+    Of two those take half the time where the dilation is 4 and at the stem, of four two
+    thirds.
 
     An image's three colours leave most of a TPU's register empty, and to lay them out
     so takes longer than the convolution itself; patches, the colours under all taps,
