@@ -93,7 +93,7 @@ def main() -> None:
     ours, theirs = (candidates[name]() for name in ("ours", "torch NCHW"))
     agreement = float(np.mean(np.asarray(ours) == theirs.cpu().numpy()))
     reference = "torch channels_last" if args.no_compile else "torch.compile"
-    seconds = measure.alternate(candidates, args.repeats)
+    seconds = measure.alternate(candidates, args.repeats, settle=True)
     rows = measure.summarise(seconds, reference)
     print(f"equal labels: {100 * agreement:.3f} %")
     title = f"inference, {args.model}-{args.backbone}, {args.batch} x {args.size}"

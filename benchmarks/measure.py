@@ -10,6 +10,7 @@ from collections.abc import Callable
 from encnet_jax.pods import parallel
 
 V5E_CLOCK_HZ = 1.5e9  # What turns its compiler's cycles into seconds.
+SETTLING_SECONDS = 0.05
 
 
 def alternate(
@@ -20,9 +21,10 @@ def alternate(
     Args:
         candidates: functions by name; each returns when its work is done.
         repeats: rounds, after one that is not counted.
-        settle: each turn begins with a call that is not counted. Threads of PyTorch's
-            and of XLA's pools spin for some milliseconds after their work, and a short
-            function that comes next would have their cores only in part.
+        settle: each turn begins with calls that are not counted, SETTLING_SECONDS long.
+            Threads of PyTorch's and of XLA's pools spin for some milliseconds after
+            their work, and a short function that comes next would have their cores only
+            in part.
 
     Returns:
         Seconds of each round by name.
@@ -30,7 +32,8 @@ def alternate(
     seconds = {name: [] for name in candidates}
     for repeat in range(repeats + 1):
         for name, function in candidates.items():
-            if settle:
+            begin = time.perf_counter()
+            while settle and time.perf_counter() - begin < SETTLING_SECONDS:
                 function()
             start = time.perf_counter()
             function()
