@@ -16,6 +16,7 @@ from encnet_jax.models.conv import Conv
 from encnet_jax.models.device_norm import DeviceBatchNorm
 from encnet_jax.models.encoding import Encoding
 from encnet_jax.models.initial_weights import uniform_bias, uniform_kernel
+from encnet_jax.models.residual import relu_of_sum
 
 CLASSIFIERS = ("resnet", "encnet")  # The authors' code has no SE-ResNet.
 CODE_REDUCTION = 4  # Channels of the featuremap over those that are encoded.
@@ -101,7 +102,7 @@ class EncNetBlock(nn.Module):
         y = self.norm(name="norm2")(y, train)
         factors = self.gate(name="scaling")(y, train)
         y = y * factors[:, None, None].astype(y.dtype)
-        return nn.relu(y + _shortcut(self, x))
+        return relu_of_sum(y, _shortcut(self, x))
 
 
 class ResNetBlock(nn.Module):

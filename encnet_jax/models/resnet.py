@@ -11,6 +11,7 @@ from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import Layers
 from encnet_jax.models.pooling import max_pool
+from encnet_jax.models.residual import relu_of_sum
 
 
 class BackboneSpec(NamedTuple):
@@ -77,7 +78,7 @@ class Block(nn.Module):
                 y = nn.relu(y)
         if self.stride != 1 or x.shape[-1] != out_channels:
             x = self._shortcut(x, out_channels)
-        return nn.relu(x + y)
+        return relu_of_sum(x, y)
 
     def _shortcut(self, x: jax.Array, channels: int) -> jax.Array:
         stride = self.stride
