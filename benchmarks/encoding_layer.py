@@ -80,7 +80,9 @@ def main() -> None:
     plain, plain_memory = jax_candidate(naive, arrays)
     candidates = {"ours": ours, "naive": plain, "torch naive": torch_candidate(arrays)}
     losses = {name: f()[0].item() for name, f in candidates.items()}
-    rows = measure.summarise(measure.alternate(candidates, args.repeats, settle=True), "ours")
+    rows = measure.summarise(
+        measure.alternate(candidates, args.repeats, settle=True), "ours"
+    )
     memory = {"ours": our_memory, "naive": plain_memory, "torch naive": "-"}
     for name, row in rows.items():
         row |= {"temporary MiB": memory[name], "value": losses[name]}
