@@ -24,6 +24,13 @@ def test_it_is_the_relu_of_the_sum_to_the_last_bit(dtype):
     np.testing.assert_array_equal(found, jax.nn.relu(x + y))
 
 
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_other_platforms_add_and_take_the_relu(platform):
+    forward = jax.jit(relu_of_sum)
+    text = jax.export.export(forward, platforms=[platform])(*sums("float32"))
+    assert ("stablehlo.negate" in text.mlir_module()) == (platform == "cpu")
+
+
 def test_gradients_are_those_of_the_relu():
     x, y = sums("float32")
     cotangent = jax.random.normal(jax.random.key(2), x.shape)
