@@ -22,7 +22,8 @@ FLOORS = (
     ("pods",),
     ("config",),
     ("models", "losses", "crf"),
-    ("preprocess", "pictures", "train_state", "errors", "storage", "labels"),
+    ("preprocess", "pictures", "train_state", "storage", "labels", "registry"),
+    ("errors", "fields"),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 # Imports that run up, each explained where it is.

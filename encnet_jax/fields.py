@@ -1,0 +1,119 @@
+"""A field of the configuration: its default, its allowed values, its meaning."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+LARGEST_INT32 = 2**31 - 1  # Steps and counts are int32 on the devices.
+
+
+class Allowed(NamedTuple):
+    """The allowed values of a field.
+
+    Attributes:
+        words: the allowed values, to follow 'expected' in a message.
+        fits: whether a value is allowed; never called with None.
+    """
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One field of a configuration.
+
+    Attributes:
+        default: the value unless a file or flag changes it; None if other fields
+            decide it, and then `kind` is required.
+        allowed: the allowed values.
+        doc: the meaning, with the unit, as one or more sentences.
+        kind: the type of the value; by default that of `default`.
+    """
+
+    default: Any
+    allowed: Allowed
+    doc: str
+    kind: type | None = None
+
+    def __post_init__(self) -> None:
+        """Takes the kind from the default; checks the default.
+
+        Raises:
+            ValueError: neither a default nor a kind, or the default is not allowed.
+        """
+        if self.default is None and self.kind is None:
+            raise ValueError("a field without a default needs a kind")
+        if self.default is not None and not self.allowed.fits(self.default):
+            raise ValueError(f"default {self.default!r}, expected {self.allowed.words}")
+        if self.kind is None:
+            object.__setattr__(self, "kind", type(self.default))
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite int or float, and no bool."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def between(low: float, high: float) -> Allowed:
+    """Allows numbers in [low, high]."""
+    return Allowed(f"{low} to {high}", lambda x: is_number(x) and low <= x <= high)
+
+
+def at_least(low: float, below: float) -> Allowed:
+    """Allows numbers in [low, below)."""
+    return Allowed(
+        f"{low} or more, less than {below}",
+        lambda x: is_number(x) and low <= x < below,
+    )
+
+
+def above(low: float, high: float) -> Allowed:
+    """Allows numbers in (low, high]."""
+    return Allowed(
+        f"more than {low}, at most {high}", lambda x: is_number(x) and low < x <= high
+    )
+
+
+def one_of(*values: Any) -> Allowed:
+    """Allows these values, of the same type: True is not 1."""
+    return Allowed(
+        f"one of: {', '.join(str(v) if v != '' else repr(v) for v in values)}",
+        lambda x: any(type(x) is type(v) and x == v for v in values),
+    )
+
+
+def several(
+    each: Allowed, words: str, least: int = 0, most: int | None = None
+) -> Allowed:
+    """Allows tuples and lists.
+
+    Args:
+        each: allowed elements.
+        words: what is allowed, for messages.
+        least: smallest number of elements.
+        most: largest number of elements; None for no limit.
+    """
+
+    def fits(values: Any) -> bool:
+        listed = isinstance(values, (tuple, list)) and len(values) >= least
+        return (
+            listed
+            and (most is None or len(values) <= most)
+            and all(map(each.fits, values))
+        )
+
+    return Allowed(words, fits)
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and not {"\n", "\0"} & set(value)
+
+
+FLAG = Allowed("True or False", lambda x: isinstance(x, bool))
+TEXT = Allowed("text of one line", _is_line)
+COUNT = between(0, LARGEST_INT32)
+AT_LEAST_ONE = between(1, LARGEST_INT32)
+SIDE = between(16, 1 << 15)  # Pixels.

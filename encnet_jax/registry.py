@@ -1,0 +1,138 @@
+"""Registries: the members of one kind (heads, losses, data sets), by name."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from encnet_jax.errors import UserError
+from encnet_jax.fields import Field
+
+Member = TypeVar("Member")
+
+
+class Registration(NamedTuple):
+    """One member of a registry.
+
+    Attributes:
+        member: the object, or where to import it: 'package.module:attribute'.
+        fields: configuration fields that only this member reads, by dotted name:
+            {"model.duc.cell": Field(...)}.
+        facts: what others read without importing the member: {"auxiliary": False}.
+    """
+
+    member: Any
+    fields: Mapping[str, Field]
+    facts: Mapping[str, Any]
+
+
+class Registry(Generic[Member]):
+    """The members of one kind, by name; a member is imported when it is used.
+
+    A registry stands next to its members, in a module that imports neither JAX nor
+    TensorFlow: names and fields are checked before either is loaded.
+    """
+
+    def __init__(self, kind: str, members: Mapping[str, Any] | None = None):
+        """Registers the members that have neither fields nor facts.
+
+        Args:
+            kind: singular noun for messages, such as 'head'.
+            members: name -> object, or 'package.module:attribute'.
+        """
+        self.kind = kind
+        self._entries: dict[str, Registration] = {}
+        for name, member in (members or {}).items():
+            self.register(name, member)
+
+    def register(
+        self,
+        name: str,
+        member: Any = None,
+        *,
+        fields: Mapping[str, Field] | None = None,
+        **facts,
+    ) -> Callable[[Any], Any]:
+        """Adds a member: `register(name, member)`, or `@register(name)` above it.
+
+        Args:
+            name: the word for it in configurations and flags.
+            member: the object, or 'package.module:attribute'; None for the decorator.
+            fields: configuration fields of the member, by dotted name.
+            **facts: what others read without importing the member.
+
+        Returns:
+            A decorator that registers what it decorates and returns it unchanged.
+
+        Raises:
+            UserError: the name is taken. Only a second reading of the same definition
+                (a configuration file may be loaded twice) replaces the first.
+        """
+
+        def add(what: Any) -> Any:
+            old = self._entries.get(name)
+            if old is not None and _origin(old.member) != _origin(what):
+                raise UserError(
+                    f"the {self.kind} {name!r} is already registered"
+                    f" ({_shown(old.member)}); expected a name other than"
+                    f" {self._known()}"
+                )
+            self._entries[name] = Registration(what, dict(fields or {}), facts)
+            return what
+
+        if member is not None:
+            add(member)
+        return add
+
+    def names(self) -> tuple[str, ...]:
+        """Returns the names in the order of their registration; imports nothing."""
+        return tuple(self._entries)
+
+    def registration(self, name: str) -> Registration:
+        """Returns the entry of a name without importing its member.
+
+        Raises:
+            UserError: no member has this name.
+        """
+        if name not in self._entries:
+            raise UserError(
+                f"unknown {self.kind} {name!r}; expected one of: {self._known()}"
+            )
+        return self._entries[name]
+
+    def get(self, name: str) -> Member:
+        """Returns the member of a name and imports it if necessary.
+
+        Raises:
+            UserError: no member has this name.
+        """
+        member = self.registration(name).member
+        if not isinstance(member, str):
+            return member
+        module, _, attribute = member.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a member has this name."""
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterates over the names."""
+        return iter(self.names())
+
+    def _known(self) -> str:
+        return ", ".join(self._entries) or "none"
+
+
+def _origin(member: Any) -> object:
+    """Returns what two readings of one definition have in common."""
+    if isinstance(member, str) or not hasattr(member, "__qualname__"):
+        return member
+    return member.__module__, member.__qualname__
+
+
+def _shown(member: Any) -> str:
+    if isinstance(member, str):
+        return member
+    if hasattr(member, "__qualname__"):
+        return f"{member.__module__}:{member.__qualname__}"
+    return type(member).__name__
