@@ -3,20 +3,27 @@
 import sys
 import time
 
-sys.modules["encnet_jax"] = None  # type: ignore[assignment]
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-from jax import export  # noqa: E402
 
-file, images_file, output = sys.argv[1:]
-with open(file, "rb") as opened:
-    exported = export.deserialize(bytearray(opened.read()))
-images = np.load(images_file)
-call = jax.jit(exported.call)
-found = jax.device_get(call(images))
-start = time.perf_counter()
-jax.block_until_ready(call(images))
-seconds = time.perf_counter() - start
-# As the file names its platforms: 'cuda', where JAX's backend is called 'gpu'.
-platform = export.default_export_platform()
-np.savez(output, **found, seconds=seconds, platform=platform)
+def main() -> None:
+    """Runs FILE on IMAGES and writes its outputs, and the seconds, to OUTPUT."""
+    sys.modules["encnet_jax"] = None  # type: ignore[assignment]
+    import jax
+    import numpy as np
+    from jax import export
+
+    file, images_file, output = sys.argv[1:]
+    with open(file, "rb") as opened:
+        exported = export.deserialize(bytearray(opened.read()))
+    images = np.load(images_file)
+    call = jax.jit(exported.call)
+    found = jax.device_get(call(images))
+    start = time.perf_counter()
+    jax.block_until_ready(call(images))
+    seconds = time.perf_counter() - start
+    # As the file names its platforms: 'cuda', where JAX's backend is called 'gpu'.
+    platform = export.default_export_platform()
+    np.savez(output, **found, seconds=seconds, platform=platform)
+
+
+if __name__ == "__main__":
+    main()
