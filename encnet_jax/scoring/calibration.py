@@ -1,0 +1,194 @@
+"""Are probabilities right? Calibration error, log-likelihood, Brier score, temperature.
+
+Probabilities are reduced on the device to a few numbers for each row of an image; the
+host adds those in float64, so that sums over a data set do not lose small terms.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+
+from encnet_jax.labels import IGNORE_LABEL
+
+NUM_BINS = 15  # Of confidence, of equal widths; the usual number (Guo et al., 2017).
+COVERAGE_BINS = 1000  # Multiple-of-one-thousandth confidences of the risk curve.
+# Smallest probability of a label that is told from 0, so that sums stay finite.
+SMALLEST = 1e-12
+
+
+class PixelTerms(NamedTuple):
+    """What one pixel adds, or arrays of it [...].
+
+    Attributes:
+        confidence: f32 in [0, 1], the largest probability.
+        right: bool, whether the label has it.
+        nll: f32, -log of the label's probability, natural units.
+        brier: f32 in [0, 2], sum over classes of (probability - is the label)**2.
+        valid: bool, False for ignored pixels and where scores are not finite.
+    """
+
+    confidence: jax.Array
+    right: jax.Array
+    nll: jax.Array
+    brier: jax.Array
+    valid: jax.Array
+
+
+def pixel_terms(probabilities: jax.Array, labels: jax.Array) -> PixelTerms:
+    """Returns each pixel's terms.
+
+    Args:
+        probabilities: f32[..., C], sums over classes are 1.
+        labels: uint8[...], ids 0..C-1 or IGNORE_LABEL.
+    """
+    num_classes = probabilities.shape[-1]
+    one_hot = jax.nn.one_hot(labels, num_classes, dtype=probabilities.dtype)
+    of_label = jnp.sum(probabilities * one_hot, axis=-1)
+    valid = (labels != IGNORE_LABEL) & jnp.isfinite(jnp.sum(probabilities, axis=-1))
+    return PixelTerms(
+        confidence=jnp.max(probabilities, axis=-1),
+        right=jnp.argmax(probabilities, axis=-1).astype(labels.dtype) == labels,
+        nll=-jnp.log(jnp.maximum(of_label, SMALLEST)),
+        brier=jnp.sum((probabilities - one_hot) ** 2, axis=-1),
+        valid=valid,
+    )
+
+
+class RowSums(NamedTuple):
+    """Sums over the pixels of each row of one image.
+
+    Attributes:
+        bins: f32[H, NUM_BINS, 3]: pixels, pixels that are right, sum of confidence.
+        coverage: int32[COVERAGE_BINS, 2]: pixels and wrong pixels, over all rows.
+        terms: f32[H, 2]: sums of nll and of brier.
+    """
+
+    bins: jax.Array
+    coverage: jax.Array
+    terms: jax.Array
+
+
+def row_sums(pixels: PixelTerms) -> RowSums:
+    """Reduces the terms [H, W] of an image on the device; W below 2**24."""
+    valid = pixels.valid
+    confidence = jnp.where(valid, pixels.confidence, 0.0)
+    weights = jnp.stack([valid, valid & pixels.right], axis=-1).astype(jnp.float32)
+    weights = jnp.concatenate([weights, confidence[..., None]], axis=-1)
+    index = _bin_of(confidence, NUM_BINS)
+    one_hot = jax.nn.one_hot(index, NUM_BINS, dtype=jnp.float32)
+    bins = jnp.einsum("hwn,hwk->hnk", one_hot, weights, precision="highest")
+    fine = _bin_of(confidence, COVERAGE_BINS)
+    wrong = valid & ~pixels.right
+    coverage = jnp.zeros((COVERAGE_BINS, 2), jnp.int32).at[fine]
+    coverage = coverage.add(jnp.stack([valid, wrong], axis=-1).astype(jnp.int32))
+    terms = jnp.stack([pixels.nll, pixels.brier], axis=-1)
+    terms = jnp.sum(jnp.where(valid[..., None], terms, 0.0), axis=1)
+    return RowSums(bins, coverage, terms)
+
+
+def _bin_of(confidence: jax.Array, number: int) -> jax.Array:
+    """Returns int32[...]: bin i holds confidences in (i / number, (i + 1) / number]."""
+    index = jnp.ceil(confidence * number).astype(jnp.int32) - 1
+    return jnp.clip(index, 0, number - 1)
+
+
+class Calibration:
+    """Sums over images from which calibration and confidence are judged.
+
+    Attributes:
+        bins: f64[NUM_BINS, 3]; coverage: int64[COVERAGE_BINS, 2]; terms: f64[2], see
+            RowSums, summed over rows and images.
+    """
+
+    def __init__(self) -> None:
+        self.bins = np.zeros((NUM_BINS, 3))
+        self.coverage = np.zeros((COVERAGE_BINS, 2), np.int64)
+        self.terms = np.zeros(2)
+
+    def update(self, sums: RowSums) -> None:
+        """Adds the sums of one image."""
+        self.bins += np.asarray(sums.bins, np.float64).sum(0)
+        self.coverage += np.asarray(sums.coverage, np.int64)
+        self.terms += np.asarray(sums.terms, np.float64).sum(0)
+
+    @property
+    def num_pixels(self) -> int:
+        """Labelled pixels with finite scores."""
+        return int(self.coverage[:, 0].sum())
+
+    def expected_error(self) -> float:
+        """Returns the expected calibration error, in [0, 1]; 0 without pixels.
+
+        Source: Guo et al., "On Calibration of Modern Neural Networks", equation 3.
+        """
+        count, right, confidence = self.bins.T
+        return float(np.abs(right - confidence).sum() / max(count.sum(), 1))
+
+    def nll(self) -> float:
+        """Returns the mean negative log-likelihood of a pixel's label, 0 or more."""
+        return float(self.terms[0] / max(self.num_pixels, 1))
+
+    def brier(self) -> float:
+        """Returns the mean Brier score, in [0, 2]; 0 is best."""
+        return float(self.terms[1] / max(self.num_pixels, 1))
+
+    def reliability(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns (mean confidence, accuracy, pixels), f64[NUM_BINS] each.
+
+        Confidence and accuracy are NaN in empty bins.
+        """
+        count, right, confidence = self.bins.T
+        filled = np.where(count > 0, count, np.nan)
+        return confidence / filled, right / filled, count
+
+    def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (fraction of pixels kept, accuracy on them), f64[n] each.
+
+        The most confident pixels are kept first. Pixels whose confidences fall into
+        the same thousandth are kept or left out together.
+        """
+        kept, wrong = np.cumsum(self.coverage[::-1], axis=0).T
+        some = kept > 0
+        return kept[some] / max(kept[-1], 1), 1 - wrong[some] / kept[some]
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the temperature in [0.05, 20] of the smallest mean nll.
+
+    Args:
+        logits: f32[N, C] of pixels that were drawn from a split that is not scored, or
+            any scores whose softmax gives the probabilities.
+        labels: int[N], ids 0..C-1.
+
+    Raises:
+        ValueError: there are no pixels.
+
+    Source: Guo et al. 2017, section 4.2. The mean nll is convex in 1 / temperature.
+    """
+    if not len(labels):
+        raise ValueError("temperature: no labelled pixels, expected at least one")
+    logits = np.asarray(logits, np.float64)
+    of_label = np.take_along_axis(logits, np.asarray(labels, int)[:, None], axis=-1)
+    margins = logits - of_label
+
+    def mean_nll(log_temperature: float) -> float:
+        scaled = margins * np.exp(-log_temperature)
+        largest = scaled.max(-1, keepdims=True)
+        sums = np.log(np.exp(scaled - largest).sum(-1)) + largest[:, 0]
+        return float(sums.mean())
+
+    bounds = np.log(0.05), np.log(20.0)
+    found = optimize.minimize_scalar(mean_nll, bounds=bounds, method="bounded")
+    return float(np.exp(found.x))
+
+
+def at_temperature(probabilities: jax.Array, temperature: float) -> jax.Array:
+    """Returns probabilities f32[..., C] as softmax(log p / temperature).
+
+    Logits divided by the temperature give the same: the softmax's constant cancels.
+    """
+    powered = jnp.log(jnp.maximum(probabilities, 1e-30)) / temperature
+    return jax.nn.softmax(powered, axis=-1)
