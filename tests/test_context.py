@@ -49,3 +49,17 @@ def test_the_se_gradient_stops_at_its_layer_where_asked(reaches):
     assert np.abs(grads["presence"]["kernel"]).max() > 0
     assert bool(np.abs(grads["encoding"]["codewords"]).max() > 0) == reaches
     assert bool(np.abs(of_input).max() > 0) == reaches
+
+
+def test_gates_and_assignment_are_stored_only_on_request():
+    context = module(gate="scale")
+    variables = context.init(jax.random.key(0), images())
+    assert set(variables) == {"params", "batch_stats"}
+    outputs, stored = context.apply(variables, images(), mutable=["context"])
+    gates = stored["context"]["gates"][0]
+    np.testing.assert_allclose(
+        outputs["features"], images() * gates[:, None, None], rtol=1e-6
+    )
+    (assignment,) = stored["context"]["encoding"]["assignment"]
+    assert assignment.shape == (2, 4, 5, 4)
+    np.testing.assert_allclose(assignment.sum(-1), 1, rtol=1e-5)

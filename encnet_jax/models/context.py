@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.models import initial_weights
-from encnet_jax.models.encoding import Encoding
+from encnet_jax.models.encoding import Encoding, store
 from encnet_jax.models.layers import Layers
 
 
@@ -45,7 +45,8 @@ class ContextEncoding(nn.Module):
 
         Returns:
             'features' [B, H, W, D] of x's type, absent if gate is 'none'; 'se_logits'
-            f32[B, se_classes], absent if se_classes is 0.
+            f32[B, se_classes], absent if se_classes is 0. On request
+            (`mutable=[INTERMEDIATES]`) it also stores 'gates' f32[B, D] in [0, 1].
         """
         semantics = self._encoded_semantics(x)
         outputs = {}
@@ -58,6 +59,7 @@ class ContextEncoding(nn.Module):
             return outputs
         attention = self._dense(x.shape[-1], x.shape[-1], "attention", self.gate_bias)
         factors = nn.sigmoid(attention(semantics))
+        store(self, "gates", factors)
         scaled = x * factors[:, None, None].astype(x.dtype)
         residual = self.gate == "residual"
         outputs["features"] = nn.relu(x + scaled) if residual else scaled

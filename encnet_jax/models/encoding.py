@@ -8,6 +8,46 @@ import numpy as np
 from encnet_jax.models.bands import SUBLANES
 
 
+# Flax collection of intermediate values, filled only if a caller makes it mutable:
+# 'gates' and 'assignment', see ContextEncoding and Encoding.
+INTERMEDIATES = "context"
+
+
+def store(module: nn.Module, name: str, value: jax.Array) -> None:
+    """Stores a value in INTERMEDIATES if `apply` was asked for it; else does nothing.
+
+    Never in `init`, where every collection is mutable: it would become a variable.
+    """
+    if not module.is_initializing():
+        module.sow(INTERMEDIATES, name, value)
+
+
+def assign(
+    features: jax.Array, codewords: jax.Array, smoothing: jax.Array
+) -> jax.Array:
+    """Assigns every position softly to the codewords.
+
+    Args:
+        features: [N, D], any float type.
+        codewords: f32[K, D].
+        smoothing: f32[K], dimensionless; larger is a harder assignment.
+
+    Returns:
+        f32[N, K], the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
+
+    Source: equation 1 of the paper. The released code stores -smoothing.
+    """
+    wide = np.promote_types(features.dtype, np.float32)
+    features = features.astype(wide)  # The expanded square cancels in bfloat16.
+    product = jnp.einsum("nd,kd->nk", features, codewords, precision="highest")
+    sq_distance = (
+        jnp.sum(features**2, axis=-1, keepdims=True)
+        - 2 * product
+        + jnp.sum(codewords**2, axis=-1)[None]
+    )
+    return jax.nn.softmax(-smoothing.astype(wide)[None] * sq_distance, axis=-1)
+
+
 def encode(
     features: jax.Array,
     codewords: jax.Array,
@@ -28,14 +68,19 @@ def encode(
 
     Returns:
         f32[B, K, D], row k = sum_n w[n] * a[n, k] * (features[n] - codewords[k]), where
-        a[n] is the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
+        a is the result of `assign`.
 
     Raises:
         ValueError: D differs between features and codewords, or K between codewords and
             smoothing.
 
-    Source: equation 1 of the paper. The released code stores -smoothing.
+    Source: equation 1 of the paper.
     """
+    return _encode(features, codewords, smoothing, weights)[0]
+
+
+def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Array]:
+    """Returns the result of `encode` and the weighted assignment f32[B * N, K]."""
     if features.shape[-1] != codewords.shape[-1]:
         raise ValueError(
             f"features have {features.shape[-1]} channels, codewords"
@@ -44,27 +89,20 @@ def encode(
         )
     if smoothing.shape != codewords.shape[:1]:
         raise ValueError(
-            f"smoothing has shape {smoothing.shape}, wanted one factor for each of"
+            f"smoothing has shape {smoothing.shape}, expected one factor for each of"
             f" {codewords.shape[0]} codewords"
         )
     images, positions, channels = features.shape
     # All images' positions in a row: with the images apart, a TPU lays them side by
     # side in its registers, and copies all features to do so.
     features = features.reshape(-1, channels)
-    wide = np.promote_types(features.dtype, np.float32)
-    features = features.astype(wide)  # The expanded square cancels in bfloat16.
-    product = jnp.einsum("nd,kd->nk", features, codewords, precision="highest")
-    sq_distance = (
-        jnp.sum(features**2, axis=-1, keepdims=True)
-        - 2 * product
-        + jnp.sum(codewords**2, axis=-1)[None]
-    )
-    assignment = jax.nn.softmax(-smoothing.astype(wide)[None] * sq_distance, axis=-1)
+    features = features.astype(np.promote_types(features.dtype, np.float32))
+    assignment = assign(features, codewords, smoothing)
     if weights is not None:
         assignment *= weights.reshape(-1, 1)
     weighted = _sums_by_image(assignment, features, images)
     sizes = assignment.reshape(images, positions, -1).sum(axis=1)
-    return weighted - sizes[..., None] * codewords[None]
+    return weighted - sizes[..., None] * codewords[None], assignment
 
 
 def _sums_by_image(assignment, features, images: int):
@@ -117,6 +155,9 @@ class Encoding(nn.Module):
     ) -> jax.Array:
         """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`.
 
+        On request (`mutable=[INTERMEDIATES]`) it also stores 'assignment' f32[B, H, W,
+        K] or [B, N, K], multiplied by `weights`.
+
         Args:
             features: of all positions.
             train: whether smoothing factors that are not learned are drawn.
@@ -129,7 +170,10 @@ class Encoding(nn.Module):
         flat = features.reshape(features.shape[0], -1, channels)
         if weights is not None:
             weights = weights.reshape(flat.shape[:2])
-        return encode(flat, codewords, self._smoothing(train), weights)
+        codes, assignment = _encode(flat, codewords, self._smoothing(train), weights)
+        shape = *features.shape[:-1], self.num_codes
+        store(self, "assignment", assignment.reshape(shape))
+        return codes
 
     def _smoothing(self, train: bool) -> jax.Array:
         shape = (self.num_codes,)
