@@ -7,7 +7,6 @@ import numpy as np
 
 from encnet_jax.models.bands import SUBLANES
 
-
 # Flax collection of intermediate values, filled only if a caller makes it mutable:
 # 'gates' and 'assignment', see ContextEncoding and Encoding.
 INTERMEDIATES = "context"
