@@ -27,11 +27,11 @@ from etils import epath
 from PIL import Image
 
 from encnet_jax.checkpoints import integrity
-from encnet_jax.data import decode, npz, records
-from encnet_jax.data.catalogue import named_info
-from encnet_jax.data.decode import ImageRules
-from encnet_jax.data.prepare import archives
-from encnet_jax.data.prepare.json_stream import array_items
+from encnet_jax.data.archives import containers as archives
+from encnet_jax.data.archives.json_stream import array_items
+from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.sources import decode, npz, records
+from encnet_jax.data.sources.decode import ImageRules
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import files, state_dicts
 
@@ -221,7 +221,7 @@ def escapes(
 def prepared_escapes(number: int, seed: int, folder: pathlib.Path):
     """As escapes, for the files of a data set that TFDS prepared."""
     from encnet_jax.data.prepare.__main__ import prepare
-    from encnet_jax.data.sources import TfdsSource
+    from encnet_jax.data.sources.prepared import TfdsSource
 
     info = named_info("camvid")
     for split in ("train", "val"):

@@ -21,10 +21,10 @@ from benchmarks import measure
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
 from encnet_jax.data import open_dataset
-from encnet_jax.data.augment import AugmentParams, draw
-from encnet_jax.data.augment_tensorflow import augment_example
-from encnet_jax.data.pipeline_tensorflow import decode
-from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data.augment.plan import AugmentParams, draw
+from encnet_jax.data.augment.tensorflow import augment_example
+from encnet_jax.data.pipelines.tensorflow import decode
+from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 from encnet_jax.pods import allocator
 

@@ -21,7 +21,7 @@ from encnet_jax.data.prepare.builders.cityscapes import Cityscapes
 from encnet_jax.data.prepare.builders.coco_voc import CocoVoc
 from encnet_jax.data.prepare.builders.pascal_context import PascalContext
 from encnet_jax.data.prepare.builders.pascal_voc import PascalVoc
-from encnet_jax.data.tensorflow_import import tensorflow_datasets
+from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 
 tfds = tensorflow_datasets()
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import augment
-from encnet_jax.data.augment import AugmentParams
+from encnet_jax.data.augment import plan as augment
+from encnet_jax.data.augment.plan import AugmentParams
 
 BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 

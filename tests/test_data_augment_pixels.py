@@ -7,10 +7,12 @@ import pytest
 from PIL import Image, ImageFilter
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import augment, augment_pillow, augment_tensorflow
-from encnet_jax.data.augment import AugmentParams
-from encnet_jax.data.augment_pillow import change_colours
-from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data.augment import pillow as augment_pillow
+from encnet_jax.data.augment import plan as augment
+from encnet_jax.data.augment import tensorflow as augment_tensorflow
+from encnet_jax.data.augment.pillow import change_colours
+from encnet_jax.data.augment.plan import AugmentParams
+from encnet_jax.data.sources.tensorflow_import import tensorflow
 
 BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 

@@ -8,7 +8,7 @@ import pytest
 
 from encnet_jax.config import defaults
 from encnet_jax.data import open_dataset
-from encnet_jax.data.image_set import crop, draw_crops
+from encnet_jax.data.pipelines.image_set import crop, draw_crops
 from encnet_jax.errors import UserError
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from encnet_jax.data import decode, records
-from encnet_jax.data.decode import DEFAULT_RULES, ImageRules
+from encnet_jax.data.sources import decode, records
+from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
 from encnet_jax.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)

@@ -8,8 +8,8 @@ import pytest
 from made_datasets import box, compressed, rectangle, run_lengths
 from pycocotools import mask as coco_mask
 
-from encnet_jax.data.prepare.instances import Annotations, Keys, decode_segmentation
-from encnet_jax.data.prepare.json_stream import array_items
+from encnet_jax.data.archives.instances import Annotations, Keys, decode_segmentation
+from encnet_jax.data.archives.json_stream import array_items
 from encnet_jax.errors import UserError
 
 DOCUMENT = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from encnet_jax.data import order
+from encnet_jax.data.pipelines import order
 from encnet_jax.errors import UserError
 
 

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import open_dataset, scenes
-from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data import open_dataset
+from encnet_jax.data.sets import scenes
+from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 
 BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
@@ -157,7 +158,7 @@ def test_tensorflow_has_no_accelerator(monkeypatch):
 
 def test_generated_scenes_are_the_same_from_both_readers(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes, "NUM_IMAGES", {"train": 6, "val": 3})
-    from encnet_jax.data import catalogue
+    from encnet_jax.data.sets import catalogue
 
     catalogue.named_info.cache_clear()
     data = config_lib.load(str(BASE)).data

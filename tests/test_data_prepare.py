@@ -16,11 +16,11 @@ from PIL import Image
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
 from encnet_jax.data.export_arrays import export_arrays
-from encnet_jax.data.pipeline_tensorflow import decode
+from encnet_jax.data.pipelines.tensorflow import decode
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.data.prepare.builders.examples import sort_key
 from encnet_jax.data.prepare.claim import claimed
-from encnet_jax.data.tensorflow_import import tensorflow, tensorflow_datasets
+from encnet_jax.data.sources.tensorflow_import import tensorflow, tensorflow_datasets
 from encnet_jax.errors import UserError
 
 tensorflow_datasets()

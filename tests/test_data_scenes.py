@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from encnet_jax.data import catalogue, scenes
+from encnet_jax.data.sets import catalogue, scenes
 
 FIRST_PATCH_ID = 4
 
@@ -86,7 +86,7 @@ def test_voc_palette():
 
 def test_arrays_need_no_tensorflow():
     code = (
-        "import sys, encnet_jax.data.pipeline_pillow, encnet_jax.data.npz;"
+        "import sys, encnet_jax.data.pipelines.pillow, encnet_jax.data.sources.npz;"
         "import encnet_jax.data.check;"
         "sys.exit(any(m.startswith('tensorflow') for m in sys.modules))"
     )

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import open_dataset, scenes
-from encnet_jax.data.unreadable import Unreadable
+from encnet_jax.data import open_dataset
+from encnet_jax.data.pipelines.unreadable import Unreadable
+from encnet_jax.data.sets import scenes
 from encnet_jax.errors import UserError
 
 

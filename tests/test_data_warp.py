@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numba.core.caching import FunctionCache
 
-from encnet_jax.data import warp, warp_loops
-from encnet_jax.data.tensorflow_import import tensorflow
+from encnet_jax.data.augment import warp, warp_loops
+from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 
 SIZE = 48
@@ -79,9 +79,9 @@ def test_labels_are_equal(draw):
 
 def test_without_numba_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "encnet_jax.data.warp_loops")
+    monkeypatch.delitem(sys.modules, "encnet_jax.data.augment.warp_loops")
     with pytest.raises(UserError, match="numba cannot be imported.*data.reader"):
-        import encnet_jax.data.warp_loops  # noqa: F401
+        import encnet_jax.data.augment.warp_loops  # noqa: F401
 
 
 def test_compiled_loops_are_kept(monkeypatch, tmp_path):

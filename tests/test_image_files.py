@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import dataset_info, image_files, open_dataset
+from encnet_jax.data import dataset_info, open_dataset
+from encnet_jax.data.pipelines import image_files
 from encnet_jax.errors import UserError
 
 COLOURS = {"blue": (20, 30, 220), "green": (30, 200, 40), "red": (210, 20, 30)}

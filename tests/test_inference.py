@@ -12,7 +12,7 @@ import untrained
 from PIL import Image
 
 import encnet_jax
-from encnet_jax.data import decode
+from encnet_jax.data.sources import decode
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.inference import pixels, reading, tiles

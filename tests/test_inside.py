@@ -8,7 +8,7 @@ import pytest
 import encnet_jax
 from encnet_jax import config as config_lib
 from encnet_jax import models
-from encnet_jax.data import scenes
+from encnet_jax.data.sets import scenes
 from encnet_jax.models import inside
 from encnet_jax.models.encoding import encode
 from encnet_jax.models.norm import SyncBatchNorm

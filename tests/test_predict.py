@@ -6,7 +6,7 @@ from PIL import Image
 
 from encnet_jax import cli, pictures
 from encnet_jax.commands import predict
-from encnet_jax.data import decode
+from encnet_jax.data.sources import decode
 from encnet_jax.errors import UserError
 from encnet_jax.inference import files, model, reading
 from encnet_jax.labels import IGNORE_LABEL

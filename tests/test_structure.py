@@ -26,6 +26,18 @@ FLOORS = (
     ("errors", "fields"),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+# The same for the folders and files of data/; `__init__` is data/__init__.py.
+DATA_FLOORS = (
+    ("__main__",),
+    ("check", "export_arrays", "export_images"),
+    ("checks", "prepare"),
+    ("__init__",),
+    ("sets",),
+    ("pipelines",),
+    ("augment", "archives"),
+    ("sources",),
+    ("info",),
+)
 # Imports that run up, each explained where it is.
 EXCEPTIONS: set[tuple[str, str]] = {("config", "cli")}
 
@@ -69,6 +81,38 @@ def test_imports_go_down():
         if FLOOR[there] < FLOOR[here] and (here, there) not in EXCEPTIONS
     }
     assert not up and len(EXCEPTIONS) <= 2
+
+
+def data_imports() -> set[tuple[str, str, str]]:
+    """Returns (importing folder, imported folder, import) of every import in data/."""
+    found = set()
+    for path in (PACKAGE / "data").rglob("*.py"):
+        here = path.relative_to(PACKAGE / "data").with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            parts = (node.module or "").split(".")
+            if parts[:2] != ["encnet_jax", "data"]:
+                continue
+            names = parts[2:3] or [alias.name for alias in node.names]
+            for there in names:
+                there = there if there in DATA_FLOOR else "__init__"
+                if there != here:
+                    found.add((here, there, f"{path.name} {node.module}"))
+    return found
+
+
+DATA_FLOOR = {name: i for i, names in enumerate(DATA_FLOORS) for name in names}
+
+
+def test_every_folder_of_data_has_a_floor():
+    found = {path.stem for path in (PACKAGE / "data").iterdir()} - {"__pycache__"}
+    assert found == set(DATA_FLOOR)
+
+
+def test_imports_in_data_go_down():
+    up = {i for i in data_imports() if DATA_FLOOR[i[1]] <= DATA_FLOOR[i[0]]}
+    assert not up
 
 
 def test_no_circle_between_rooms():

@@ -33,7 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
     """What is read, and how it is augmented."""
     data = ml_collections.ConfigDict()
-    # A data set of encnet_jax.data.catalogue, 'folder' (images and masks), or
+    # A data set of encnet_jax.data.sets.catalogue, 'folder' (images and masks), or
     # 'image_folder' (a folder of images for each class).
     data.name = "ade20k"
     data.data_dir = "data"  # Where prepared data sets are; local or gs://.

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from encnet_jax import cli
-from encnet_jax.data import dataset_info, open_dataset, teachable
-from encnet_jax.data.catalogue import DatasetInfo
-from encnet_jax.data.class_weights import RULES, check_length, class_weights
-from encnet_jax.data.dataset import Source
-from encnet_jax.data.decode import image_rules
-from encnet_jax.data.sources import FolderSource
-from encnet_jax.data.survey import SplitReport, check_split
+from encnet_jax.data import dataset_info, open_dataset
+from encnet_jax.data.checks import teachable
+from encnet_jax.data.checks.class_weights import RULES, check_length, class_weights
+from encnet_jax.data.checks.survey import SplitReport, check_split
+from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.pipelines.dataset import Source
+from encnet_jax.data.sources.decode import image_rules
+from encnet_jax.data.sources.folders import FolderSource
 from encnet_jax.labels import IGNORE_LABEL
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from encnet_jax import cli, storage
-from encnet_jax.data import cifar
-from encnet_jax.data.augment import input_size
-from encnet_jax.data.catalogue import named_info
-from encnet_jax.data.sources import TfdsSource
+from encnet_jax.data.augment.plan import input_size
+from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.sources import cifar
+from encnet_jax.data.sources.prepared import TfdsSource
 from encnet_jax.errors import UserError
 
 _SHARD_BYTES = 60e6

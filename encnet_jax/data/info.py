@@ -81,8 +81,8 @@ def consecutive_ids(
 
 
 def class_lines(name: str) -> tuple[str, ...]:
-    """Returns the lines of classes/NAME.txt, one for each class."""
-    file = resources.files(__package__) / "classes" / f"{name}.txt"
+    """Returns the lines of sets/classes/NAME.txt, one for each class."""
+    file = resources.files("encnet_jax.data.sets") / "classes" / f"{name}.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
 
 

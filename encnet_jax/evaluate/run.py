@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from encnet_jax import config as config_lib
 from encnet_jax import storage, tasks
-from encnet_jax.data.dataset import Dataset
+from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import submission, tables
 from encnet_jax.evaluate.loading import NEWEST, Loaded, Selection, load

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from encnet_jax import pictures
-from encnet_jax.data import decode
+from encnet_jax.data.sources import decode
 from encnet_jax.errors import UserError
 from encnet_jax.inference import pixels, results
 from encnet_jax.inference.model import Model

@@ -10,7 +10,7 @@ import numpy as np
 
 from encnet_jax import tasks
 from encnet_jax.data import dataset_info
-from encnet_jax.data.decode import image_rules
+from encnet_jax.data.sources.decode import image_rules
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import loading
 from encnet_jax.inference import folder, pixels, reading

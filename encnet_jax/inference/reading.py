@@ -8,8 +8,8 @@ from etils import epath
 from PIL import Image, ImageOps
 
 from encnet_jax import storage
-from encnet_jax.data import decode
-from encnet_jax.data.decode import DEFAULT_RULES, ImageRules
+from encnet_jax.data.sources import decode
+from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
 from encnet_jax.errors import UserError
 
 ImageLike: TypeAlias = np.ndarray | Image.Image | str | os.PathLike

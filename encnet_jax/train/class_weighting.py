@@ -4,8 +4,10 @@ import jax
 import numpy as np
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import Dataset, order, survey
-from encnet_jax.data.class_weights import class_weights
+from encnet_jax.data import Dataset
+from encnet_jax.data.checks import survey
+from encnet_jax.data.checks.class_weights import class_weights
+from encnet_jax.data.pipelines import order
 from encnet_jax.errors import UserError
 from encnet_jax.scoring.evaluator import sum_over_processes
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
-from encnet_jax.data import teachable
-from encnet_jax.data.class_weights import check_length
-from encnet_jax.data.dataset import Dataset
+from encnet_jax.data.checks import teachable
+from encnet_jax.data.checks.class_weights import check_length
+from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.pods import parallel
 
 

@@ -8,10 +8,10 @@ import pathlib
 import tempfile
 from collections.abc import Sequence
 
+from encnet_jax.data.archives.containers import MAX_FILE_MIB
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.prepare.archives import MAX_FILE_MIB
 from encnet_jax.data.prepare.claim import claimed
-from encnet_jax.data.tensorflow_import import tensorflow_datasets
+from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
 BUILDERS = {  # Name -> class, in the module of the name.

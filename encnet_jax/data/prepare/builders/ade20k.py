@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.archives.file_tree import FileTree
 from encnet_jax.data.info import STORED_VERSION
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import (
@@ -11,8 +11,8 @@ from encnet_jax.data.prepare.builders.examples import (
     pairs,
     unlabelled,
 )
-from encnet_jax.data.prepare.file_tree import FileTree
-from encnet_jax.data.tensorflow_import import tensorflow_datasets
+from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
 tfds = tensorflow_datasets()

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.info import STORED_VERSION
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import examples, file_tree, pairs
-from encnet_jax.data.tensorflow_import import tensorflow_datasets
+from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 
 tfds = tensorflow_datasets()
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from encnet_jax.data import decode
-from encnet_jax.data.decode import DEFAULT_RULES
+from encnet_jax.data.archives.containers import MAX_FILE_MIB
+from encnet_jax.data.archives.file_tree import FileTree, StoredFile
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.prefetch import map_ahead
-from encnet_jax.data.prepare.archives import MAX_FILE_MIB
-from encnet_jax.data.prepare.file_tree import FileTree, StoredFile
-from encnet_jax.data.records import Record, decode_record
+from encnet_jax.data.pipelines.prefetch import map_ahead
+from encnet_jax.data.sources import decode
+from encnet_jax.data.sources.decode import DEFAULT_RULES
+from encnet_jax.data.sources.records import Record, decode_record
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from encnet_jax.data.catalogue import named_info
-from encnet_jax.data.decode import decode_mask, encode_png
+from encnet_jax.data.archives.file_tree import FileTree, StoredFile
+from encnet_jax.data.archives.instances import Annotations, Keys
 from encnet_jax.data.info import STORED_VERSION
-from encnet_jax.data.pascal import context_categories
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import (
     Entry,
@@ -16,9 +15,10 @@ from encnet_jax.data.prepare.builders.examples import (
     file_entry,
     file_tree,
 )
-from encnet_jax.data.prepare.file_tree import FileTree, StoredFile
-from encnet_jax.data.prepare.instances import Annotations, Keys
-from encnet_jax.data.tensorflow_import import tensorflow_datasets
+from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.sets.pascal import context_categories
+from encnet_jax.data.sources.decode import decode_mask, encode_png
+from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
 tfds = tensorflow_datasets()

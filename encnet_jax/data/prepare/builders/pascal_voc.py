@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.io
 
-from encnet_jax.data.catalogue import named_info
-from encnet_jax.data.decode import encode_png
+from encnet_jax.data.archives.file_tree import FileTree, StoredFile
 from encnet_jax.data.info import STORED_VERSION
 from encnet_jax.data.prepare.builders import segmentation_info
 from encnet_jax.data.prepare.builders.examples import (
@@ -18,8 +17,9 @@ from encnet_jax.data.prepare.builders.examples import (
     file_tree,
     unlabelled,
 )
-from encnet_jax.data.prepare.file_tree import FileTree, StoredFile
-from encnet_jax.data.tensorflow_import import tensorflow_datasets
+from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.sources.decode import encode_png
+from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
 tfds = tensorflow_datasets()

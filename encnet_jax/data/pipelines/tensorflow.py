@@ -7,15 +7,15 @@ from functools import partial
 
 import numpy as np
 
-from encnet_jax.data import records
-from encnet_jax.data.augment import AugmentParams, draw
-from encnet_jax.data.augment_tensorflow import augment_example
-from encnet_jax.data.dataset import Dataset
-from encnet_jax.data.decode import image_rules
+from encnet_jax.data.augment.plan import AugmentParams, draw
+from encnet_jax.data.augment.tensorflow import augment_example
 from encnet_jax.data.info import UNKNOWN_ID
-from encnet_jax.data.order import BatchOrder
-from encnet_jax.data.tensorflow_import import tensorflow
-from encnet_jax.data.unreadable import Unreadable
+from encnet_jax.data.pipelines.dataset import Dataset
+from encnet_jax.data.pipelines.order import BatchOrder
+from encnet_jax.data.pipelines.unreadable import Unreadable
+from encnet_jax.data.sources import records
+from encnet_jax.data.sources.decode import image_rules
+from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 
 _BATCHES_AHEAD = 2

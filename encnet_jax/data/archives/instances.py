@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from encnet_jax.data.prepare.json_stream import array_items
+from encnet_jax.data.archives.json_stream import array_items
 from encnet_jax.errors import UserError
 
 

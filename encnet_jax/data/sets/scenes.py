@@ -7,7 +7,15 @@ that look the same in every kind of scene but have a different label in each. A 
 that sees less than FAR_PX around a pixel can only guess which.
 """
 
+import functools
+
 import numpy as np
+
+from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.sources import decode
+from encnet_jax.data.sources.decode import DEFAULT_RULES
+from encnet_jax.data.sources.prepared import RecordSource
+from encnet_jax.data.sources.records import Record
 
 SIZE_PX = 192  # Side of the square images.
 NUM_IMAGES = {"train": 400, "val": 100}
@@ -153,3 +161,24 @@ def _house(rng, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     image = _mix((b > 0).astype(float), (118, 48, 140), (176, 96, 196))
     image[np.abs(b) < 0.7] = (70, 26, 84)
     return image, (np.abs(a) <= CUE_RADIUS_PX) & (np.abs(b) <= 0.75 * CUE_RADIUS_PX)
+
+
+class ScenesSource(RecordSource):
+    """The generated scenes; each is drawn and encoded once."""
+
+    def __init__(self, info: DatasetInfo):
+        super().__init__(info, DEFAULT_RULES)
+
+    def sizes(self) -> dict[str, int]:
+        return dict(NUM_IMAGES)
+
+    def record(self, split: str, index: int) -> Record:
+        image, mask = _drawn_scene(split, index)
+        name = f"{split}_{index:04d}"
+        return Record(name, image, mask, f"scene {name}", f"mask of scene {name}")
+
+
+@functools.cache
+def _drawn_scene(split: str, index: int) -> tuple[bytes, bytes]:
+    image, label = generate(split, index)
+    return decode.encode_png(image), decode.encode_png(label)

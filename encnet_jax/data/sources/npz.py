@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.records import Example
+from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 

@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from encnet_jax.data.augment import draw
-from encnet_jax.data.augment_pillow import augment_example
-from encnet_jax.data.dataset import Dataset
-from encnet_jax.data.order import BatchOrder
-from encnet_jax.data.prefetch import map_ahead
-from encnet_jax.data.records import Example
-from encnet_jax.data.unreadable import Unreadable
+from encnet_jax.data.augment.pillow import augment_example
+from encnet_jax.data.augment.plan import draw
+from encnet_jax.data.pipelines.dataset import Dataset
+from encnet_jax.data.pipelines.order import BatchOrder
+from encnet_jax.data.pipelines.prefetch import map_ahead
+from encnet_jax.data.pipelines.unreadable import Unreadable
+from encnet_jax.data.sources.records import Example
 
 _EXAMPLES_AHEAD = 32
 

@@ -4,9 +4,9 @@ import sys
 
 import numpy as np
 
-from encnet_jax.data.dataset import Dataset, Source
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.sources import FolderSource
+from encnet_jax.data.pipelines.dataset import Dataset, Source
+from encnet_jax.data.sources.folders import FolderSource
 from encnet_jax.errors import UserError
 
 _LOOKED_AT = 32  # Masks that are counted before a training, spread over the split.

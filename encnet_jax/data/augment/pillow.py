@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from encnet_jax.data.augment import AugmentParams, colour_matrix, geometry
+from encnet_jax.data.augment.plan import AugmentParams, colour_matrix, geometry
 from encnet_jax.labels import IGNORE_LABEL
 
 

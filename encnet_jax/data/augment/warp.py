@@ -7,7 +7,7 @@ Without TensorFlow, NumPy in and out; other threads run meanwhile.
 
 import numpy as np
 
-from encnet_jax.data import warp_loops as loops
+from encnet_jax.data.augment import warp_loops as loops
 
 
 def warp_image(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:

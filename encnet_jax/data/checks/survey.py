@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from encnet_jax.data.dataset import Source
-from encnet_jax.data.prefetch import map_ahead
+from encnet_jax.data.pipelines.dataset import Source
+from encnet_jax.data.pipelines.prefetch import map_ahead
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 

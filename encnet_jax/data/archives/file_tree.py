@@ -8,7 +8,7 @@ import pathlib
 import tempfile
 from typing import BinaryIO
 
-from encnet_jax.data.prepare.archives import (
+from encnet_jax.data.archives.containers import (
     MAX_FILE_MIB,
     SUFFIXES,
     Container,

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from encnet_jax.data.decode import decode_image, image_rules, list_images
 from encnet_jax.data.info import UNKNOWN_ID, DatasetInfo, voc_colours
-from encnet_jax.data.records import Example
+from encnet_jax.data.sources.decode import decode_image, image_rules, list_images
+from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 
 

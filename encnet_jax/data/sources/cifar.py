@@ -1,16 +1,14 @@
 """CIFAR-10, read whole into memory: as TFDS prepared it, or from .npz files."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.data import npz
-from encnet_jax.data.image_set import ImageArrays, ImageSet, with_validation
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.tensorflow_import import (
+from encnet_jax.data.sources import npz
+from encnet_jax.data.sources.tensorflow_import import (
     prepared_builder,
     tensorflow,
     tensorflow_datasets,
@@ -19,23 +17,6 @@ from encnet_jax.errors import UserError
 
 _SPLITS = ("train", "test")
 _SIDE = 32  # Pixels.
-
-
-def open_cifar(info: DatasetInfo, data: Any) -> ImageSet:
-    """Opens CIFAR-10 with its splits 'train', 'train_without_val', 'val' and 'test'.
-
-    Args:
-        info: of the catalogue.
-        data: the `data` fields of encnet_jax.config.defaults.
-
-    Raises:
-        UserError: it is not in data.data_dir, or something else is.
-    """
-    if data.reader == "arrays":
-        splits = read_arrays(info, data.data_dir, data.max_file_mib)
-    else:
-        splits = read_tfds(info, data.data_dir)
-    return ImageSet(info, ImageArrays(with_validation(splits)), data)
 
 
 def read_tfds(info: DatasetInfo, data_dir: str) -> dict:

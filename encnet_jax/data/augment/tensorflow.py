@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from encnet_jax.data.augment import COLOUR_FIELDS, AugmentParams, geometry
-from encnet_jax.data.augment_pillow import blur, change_colours
-from encnet_jax.data.tensorflow_import import tensorflow
-from encnet_jax.data.warp import warp_image, warp_labels
+from encnet_jax.data.augment.pillow import blur, change_colours
+from encnet_jax.data.augment.plan import COLOUR_FIELDS, AugmentParams, geometry
+from encnet_jax.data.augment.warp import warp_image, warp_labels
+from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.labels import IGNORE_LABEL
 
 

@@ -1,0 +1,1 @@
+"""Files of a data set as published, in folders and archives."""

@@ -1,0 +1,1 @@
+"""Random crops, colours and scales: what is drawn, and how pixels change."""

@@ -1,0 +1,61 @@
+"""Which part of an image a crop shows: random for training, central for scoring."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+_CROP_STREAM = 3  # Keeps these random numbers apart from other users of the seed.
+_TRIES = 10
+_LOG_RATIO = math.log(4 / 3)  # Width over height is within 3/4 and 4/3.
+
+
+class Box(NamedTuple):
+    """Part of an image, in pixels from its top left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def draw_box(
+    height: int, width: int, *, area_min: float, seed: int, epoch: int, index: int
+) -> Box:
+    """Draws the part of an image that a training crop shows.
+
+    Args:
+        height, width: of the image.
+        area_min: the part has at least this share of the area, in (0, 1].
+        seed, epoch, index: the result is a function of the arguments alone.
+
+    Source: torchvision's RandomResizedCrop: area uniform, log of the ratio uniform, ten
+    tries, then the largest centred part of an allowed ratio.
+    """
+    rng = np.random.default_rng([_CROP_STREAM, seed, epoch, index])
+    for share, ratio, u, v in rng.random((_TRIES, 4)):
+        area = height * width * (area_min + (1 - area_min) * share)
+        ratio = math.exp(_LOG_RATIO * (2 * ratio - 1))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(u * (width - w + 1)), int(v * (height - h + 1))
+            return Box(left, top, left + w, top + h)
+    w = min(width, round(height * math.exp(_LOG_RATIO)))
+    h = min(height, round(width * math.exp(_LOG_RATIO)))
+    left, top = (width - w) // 2, (height - h) // 2
+    return Box(left, top, left + w, top + h)
+
+
+def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Box:
+    """Returns the centred square, crop_size wide if the short side were base_size."""
+    side = min(height, width) * crop_size / base_size
+    left, top = (width - side) / 2, (height - side) / 2
+    return Box(left, top, left + side, top + side)
+
+
+def cut(image: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """Returns u8[size, size, 3]: a part of u8[H, W, 3], resized with antialiasing."""
+    picture = Image.fromarray(image)
+    bilinear = Image.Resampling.BILINEAR
+    return np.asarray(picture.resize((size, size), bilinear, box=box))

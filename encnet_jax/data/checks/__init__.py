@@ -1,0 +1,1 @@
+"""What a split contains, whether a network can learn from it, class weights."""

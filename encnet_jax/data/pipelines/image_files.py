@@ -1,0 +1,49 @@
+"""Image files with one label each: random resized crops, and the centre to score on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from encnet_jax.data.augment.boxes import centre_box, cut, draw_box
+from encnet_jax.data.augment.pillow import change_colours
+from encnet_jax.data.augment.plan import draw
+from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.pipelines.dataset import Source
+from encnet_jax.data.pipelines.pillow import PillowDataset
+from encnet_jax.data.sources.records import Example
+from encnet_jax.errors import UserError
+
+
+class ImageFiles(PillowDataset):
+    """Decodes and crops with Pillow; labels are i32[B], images of data.crop_size."""
+
+    def __init__(self, info: DatasetInfo, source: Source, data: Any):
+        """See Dataset.
+
+        Raises:
+            UserError: data.crop_size is larger than data.augment.base_size.
+        """
+        super().__init__(info, source, data)
+        if data.crop_size > data.augment.base_size:
+            raise UserError(
+                f"data.crop_size is {data.crop_size}, and images are scored at short"
+                f" side data.augment.base_size {data.augment.base_size}: wanted at"
+                " least as much"
+            )
+
+    def _augmented(self, example: Example, **drawn_by: int) -> tuple:
+        """See PillowDataset; a random part, mirrored at random, in changed colours."""
+        augment = self.data.augment
+        height, width = example.image.shape[:2]
+        box = draw_box(height, width, area_min=augment.area_min, **drawn_by)
+        params = draw(augment, **drawn_by)
+        image = cut(example.image, box, self.data.crop_size)
+        image = change_colours(image[:, ::-1] if params.flip else image, params)
+        return image, example.label
+
+    def eval_examples(self, split: str, **share: int) -> Iterator[dict]:
+        """See Dataset.eval_examples; images are centre crops of data.crop_size."""
+        size, base_size = self.data.crop_size, self.data.augment.base_size
+        for example in super().eval_examples(split, **share):
+            height, width = example["image"].shape[:2]
+            box = centre_box(height, width, base_size=base_size, crop_size=size)
+            yield example | {"image": cut(example["image"], box, size)}

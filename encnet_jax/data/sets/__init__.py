@@ -1,0 +1,1 @@
+"""The data sets: classes, colours, ids, splits; and the generated ones."""

@@ -1,0 +1,1 @@
+"""Examples as stored: prepared records, folders, arrays; how they are decoded."""

@@ -1,0 +1,42 @@
+"""Images with one label each, held in memory."""
+
+import numpy as np
+
+from encnet_jax.data.sources.records import Example
+
+
+class ImageArrays:
+    """Splits in memory; see Source."""
+
+    def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]):
+        """Takes split -> (images uint8[N, S, S, 3], labels uint8[N] of class ids)."""
+        self._splits = splits
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the number of examples of each split."""
+        return {split: len(labels) for split, (_, labels) in self._splits.items()}
+
+    def example(self, split: str, index: int) -> Example:
+        """Returns an example; its label is a uint8[]."""
+        images, labels = self._splits[split]
+        return Example(f"{split}_{index:05d}", images[index], labels[index])
+
+    def arrays(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns images uint8[N, S, S, 3] and labels uint8[N]."""
+        return self._splits[split]
+
+
+def with_validation(splits: dict) -> dict:
+    """Adds 'val', the last tenth of 'train', and 'train_without_val', the others.
+
+    Of CIFAR-10's 50,000 training images these are the last 5,000 and the first 45,000.
+
+    Args:
+        splits: see ImageArrays; no images are copied.
+    """
+    images, labels = splits["train"]
+    cut = len(labels) - len(labels) // 10
+    return splits | {
+        "train_without_val": (images[:cut], labels[:cut]),
+        "val": (images[cut:], labels[cut:]),
+    }

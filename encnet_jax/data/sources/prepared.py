@@ -1,0 +1,112 @@
+"""Random access to examples that encnet_jax.data.prepare has written."""
+
+import os
+
+from etils import epath
+
+from encnet_jax.data.info import STORED_VERSION, DatasetInfo
+from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
+from encnet_jax.data.sources.records import Example, Record, decode_record
+from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
+from encnet_jax.errors import UserError
+
+
+class RecordSource:
+    """Examples as encoded bytes; the tf.data pipeline decodes them in TensorFlow."""
+
+    def __init__(self, info: DatasetInfo, rules: ImageRules):
+        self.info = info
+        self.rules = rules
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the number of examples of each split that is there."""
+        raise NotImplementedError
+
+    def record(self, split: str, index: int) -> Record:
+        """Returns an example as stored; raises UserError, naming it, if unreadable."""
+        raise NotImplementedError
+
+    def example(self, split: str, index: int) -> Example:
+        """Returns a decoded example; raises UserError, naming the file, if broken."""
+        return decode_record(self.record(split, index), self.info, self.rules)
+
+
+class TfdsSource(RecordSource):
+    """A data set that encnet_jax.data.prepare has written."""
+
+    def __init__(
+        self, info: DatasetInfo, data_dir: str, rules: ImageRules = DEFAULT_RULES
+    ):
+        """Opens the data set.
+
+        Raises:
+            UserError: it is not prepared in data_dir, or what is there is broken.
+        """
+        super().__init__(info, rules)
+        name = info.stored_as or info.name
+        folder = epath.Path(data_dir).expanduser() / name / STORED_VERSION
+        if not folder.exists():
+            raise UserError(
+                f"{info.name} is not prepared: found no {folder}, wanted a data set"
+                f" there; {info.how_to_prepare(data_dir)}"
+            )
+        self._where = os.fspath(folder)
+        try:
+            stored = _stored_splits(folder, info.splits)
+        # TFDS and array_record raise errors of many kinds for files that are damaged.
+        except Exception as error:
+            raise UserError(self._broken("", error)) from None
+        parts = {split: (split,) for split in stored} | dict(info.unions)
+        self._splits = {
+            split: [stored[part] for part in names]
+            for split, names in parts.items()
+            if all(part in stored for part in names)
+        }
+
+    def _broken(self, what: str, error: Exception) -> str:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return (
+            f"{self._where}{what}: cannot be read ({reason}); remove the folder and"
+            " prepare the data set again"
+        )
+
+    def sizes(self) -> dict[str, int]:
+        return {split: sum(map(len, parts)) for split, parts in self._splits.items()}
+
+    def record(self, split: str, index: int) -> Record:
+        position = index
+        for part in self._splits[split]:
+            if position < len(part):
+                break
+            position -= len(part)
+        try:
+            stored = part[position]
+            name = stored["id"].decode()
+        except Exception as error:  # As above; the split's other examples may be whole.
+            where = f", {split} example {index}"
+            raise UserError(self._broken(where, error)) from None
+        file = f"{self._where}, {split} example {name}"
+        return Record(
+            name=name,
+            image=stored["image"],
+            mask=stored["mask"],
+            image_file=f"{file}, image",
+            mask_file=f"{file}, mask",
+        )
+
+
+def _stored_splits(folder: epath.Path, splits: tuple[str, ...]) -> dict:
+    """Returns TFDS's random access to each split that is there, still encoded."""
+    tfds = tensorflow_datasets()
+    builder = tfds.builder_from_directory(folder)
+    decoders = {name: tfds.decode.SkipDecoding() for name in ("image", "mask")}
+    stored = {
+        split: builder.as_data_source(split, decoders=decoders)
+        for split in splits
+        if split in builder.info.splits
+    }
+    for split, source in stored.items():
+        wanted = builder.info.splits[split].num_examples
+        if len(source) != wanted:
+            raise ValueError(f"{split} has {len(source)} of {wanted} examples")
+    return stored
