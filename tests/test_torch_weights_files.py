@@ -59,7 +59,7 @@ def test_a_zip_of_a_pytorch_file_is_read(tmp_path, torch):
     assert_weights(read_state_dict(path))
     with zipfile.ZipFile(path, "a") as archive:
         archive.write(tmp_path / "encnet.pth", "another.pth")
-    with pytest.raises(UserError, match="wanted exactly one .pth in a zip"):
+    with pytest.raises(UserError, match="expected exactly one .pth in a zip"):
         read_state_dict(path)
 
 
@@ -91,7 +91,7 @@ def test_code_in_a_file_is_not_run(tmp_path, torch, new_format):
     path, sprung = tmp_path / "weights.pth", tmp_path / "sprung"
     checkpoint = {"state_dict": {}, "hook": Trap(sprung)}
     torch.save(checkpoint, path, _use_new_zipfile_serialization=new_format)
-    with pytest.raises(UserError, match="getattr .* code in a file is never run"):
+    with pytest.raises(UserError, match="getattr, and code in a file is never run"):
         read_state_dict(path)
     assert not sprung.exists()
     torch.load(path, weights_only=False)
@@ -128,7 +128,7 @@ def test_broken_files_are_refused(tmp_path, torch, name):
 def test_other_pytorch_files_are_refused(tmp_path, torch):
     path = tmp_path / "weights.pth"
     torch.save([1, 2], path)
-    with pytest.raises(UserError, match="holds a list, wanted a state dict"):
+    with pytest.raises(UserError, match="contains a list, expected a state dict"):
         read_state_dict(path)
 
 

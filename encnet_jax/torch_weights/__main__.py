@@ -38,7 +38,7 @@ def import_weights(argv: Sequence[str]) -> None:
     from encnet_jax.data import dataset_info
 
     config = config_lib.resolve(values.config)
-    state_dict = state_dicts.unwrap(files.read_state_dict(values.source))
+    state_dict = state_dicts.read(values.source)
     family = families.recognise(state_dict)
     print(f"{values.source}: weights of {family.title}")
     if family.task != config.task:

@@ -1,4 +1,4 @@
-"""Weight files: .safetensors and MXNet's, .pth and zips of it through PyTorch."""
+"""Weight files: .safetensors, .pth (also in a zip), and .params of MXNet."""
 
 import hashlib
 import io
@@ -17,35 +17,43 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError
+from encnet_jax.torch_weights import pickled
 from encnet_jax.torch_weights.mxnet import read_params
 
 _TORCH_SUFFIXES = (".pth", ".pt")
-MAX_UNPACKED_BYTES = 8 << 30  # A small zip can hold far more.
+MAX_UNPACKED_BYTES = 8 << 30  # A small zip can unpack to far more.
 _DIGESTS = (hashlib.sha1, hashlib.sha256)
-# safetensors' own NumPy reader does not know bfloat16.
+# The NumPy reader of safetensors does not support bfloat16.
 _DTYPES = {
     "BF16": np.dtype(jnp.bfloat16),
+    "BOOL": np.dtype(np.bool_),
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
+    "I8": np.dtype(np.int8),
+    "I16": np.dtype("<i2"),
     "I32": np.dtype("<i4"),
     "I64": np.dtype("<i8"),
+    "U8": np.dtype(np.uint8),
 }
 
 
 def read_state_dict(path: str | os.PathLike) -> dict:
-    """Reads a weight file; nothing in it is ever executed.
+    """Reads a weight file. No code in the file is run.
+
+    PyTorch is required only for files in its format from before version 1.6.
 
     Args:
-        path: local or gs://, of a .safetensors, a .params of MXNet, a .pth, a .pt, or a
-            zip that holds one of the latter two.
+        path: local or gs://, of a .safetensors, a .params of MXNet, a .pth or .pt, or a
+            zip that contains one of the latter two.
 
     Returns:
-        {name: array}, nested where the file is; numbers of any precision are f32.
+        {name: array}, nested if the file is; floating-point arrays are f32.
 
     Raises:
-        UserError: there is no such file, it is of another kind or broken, it holds
-            objects that only a run of their code could make, or PyTorch is missing.
+        UserError: there is no such file, its format is unknown, it is damaged, it
+            contains objects that only code could build, or PyTorch is required and
+            missing.
     """
     path = epath.Path(path)
     if not path.exists() or path.is_dir():
@@ -57,24 +65,22 @@ def read_state_dict(path: str | os.PathLike) -> dict:
         return _load_safetensors(path, data)
     source = _unzipped(path, data)
     _check_digest(path, data, source)
-    loaded = _load_torch(path, source)
-    try:
-        return _to_numpy(loaded)
-    except (RecursionError, TypeError, RuntimeError, NotImplementedError) as error:
+    loaded = _load_pickled(path, source)
+    if not isinstance(loaded, Mapping):
         raise UserError(
-            f"{path} holds what is no plain array ({_short(error)}); wanted dense"
-            " tensors on a CPU, best as .safetensors"
-        ) from None
+            f"{path} contains a {type(loaded).__name__}, expected a state dict"
+        )
+    return _single_precision(loaded)
 
 
 def write_state_dict(
     path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]
 ) -> None:
-    """Writes a .safetensors, a .pth or a .pt, whole or not at all.
+    """Writes a .safetensors, a .pth or a .pt; an interrupted write leaves no file.
 
     Raises:
-        UserError: the file exists, its folder does not, its name ends otherwise, or
-            PyTorch is missing.
+        UserError: the file exists, its folder does not, its suffix is another one, or
+            PyTorch is required (.pth, .pt) and missing.
     """
     path = epath.Path(path)
     if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
@@ -97,12 +103,16 @@ def write_state_dict(
 def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
     try:
         return {
-            name: _to_array(view["data"], _DTYPES[view["dtype"]], view["shape"])
+            name: _single(
+                np.frombuffer(view["data"], _DTYPES[view["dtype"]]).reshape(
+                    view["shape"]
+                )
+            )
             for name, view in safetensors.deserialize(data)
         }
     except KeyError as error:
         raise UserError(
-            f"{path} has an array of type {error}; wanted {', '.join(_DTYPES)}"
+            f"{path} has an array of type {error}; expected one of {', '.join(_DTYPES)}"
         ) from None
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise UserError(
@@ -110,16 +120,37 @@ def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _to_array(data: bytes, dtype: np.dtype, shape: list[int]) -> np.ndarray:
-    array = np.frombuffer(data, dtype).reshape(shape)
-    if not jnp.issubdtype(dtype, jnp.floating):
+def _single(array: np.ndarray) -> np.ndarray:
+    """Returns floating-point numbers as f32, all others unchanged."""
+    if not jnp.issubdtype(array.dtype, jnp.floating):
         return array
-    with np.errstate(over="ignore"):  # Infinity is refused where it is used.
-        return array.astype(np.float32)
+    with np.errstate(over="ignore"):  # Infinity is refused where the array is used.
+        return array.astype(np.float32, copy=False)
+
+
+def _single_precision(node):
+    """Applies `_single` to the arrays of nested containers."""
+    done: dict[int, object] = {}  # A file may refer to one object many times.
+
+    def convert(node):
+        if id(node) not in done:
+            if isinstance(node, np.ndarray):
+                done[id(node)] = _single(node)
+            elif isinstance(node, dict):
+                found = done[id(node)] = {}
+                found.update((name, convert(x)) for name, x in node.items())
+            else:
+                done[id(node)] = node
+        return done[id(node)]
+
+    return convert(node)
 
 
 def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
-    """Returns what PyTorch should load; its own files are zips as well."""
+    """Returns the contents of a PyTorch file, which may be the only one in a zip.
+
+    PyTorch's own files are zips too.
+    """
     source = io.BytesIO(data)
     try:
         if not zipfile.is_zipfile(source):
@@ -128,32 +159,40 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
             unpacked = sum(info.file_size for info in archive.infolist())
             if unpacked > MAX_UNPACKED_BYTES:
                 raise UserError(
-                    f"{path} unpacks to {unpacked:,} bytes; wanted at most"
+                    f"{path} unpacks to {unpacked:,} bytes, expected at most"
                     f" {MAX_UNPACKED_BYTES:,}"
                 )
-            changed = archive.testzip()  # PyTorch does not look at the checksums.
+            changed = archive.testzip()
             if changed:
-                raise UserError(f"{path}: {changed} has changed; get the file again")
-            names = archive.namelist()
-            if any(name.endswith("data.pkl") for name in names):
-                return io.BytesIO(data)
-            weights = [name for name in names if name.endswith(_TORCH_SUFFIXES)]
-            if len(weights) != 1:
-                found = ", ".join(names[:5]) or "nothing"
                 raise UserError(
-                    f"{path} holds {found}; wanted exactly one .pth in a zip"
+                    f"{path}: {changed} does not match its checksum; download the file"
+                    " again"
+                )
+            if pickled.is_torch_zip(archive):
+                return io.BytesIO(data)
+            weights = [n for n in archive.namelist() if _is_weights(n)]
+            if len(weights) != 1:
+                found = ", ".join(archive.namelist()[:5]) or "nothing"
+                raise UserError(
+                    f"{path} contains {found}; expected exactly one .pth in a zip"
                 )
             return io.BytesIO(archive.read(weights[0]))
     except UserError:
         raise
-    except Exception as error:  # Of damaged bytes, zipfile raises many kinds.
+    except Exception as error:  # zipfile raises many kinds for damaged files.
         raise UserError(f"{path} is not a readable zip: {_short(error)}") from None
 
 
-def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
-    """Warns where a name such as NAME-07ac287c.zip is not that of the contents.
+def _is_weights(name: str) -> bool:
+    """Returns whether a zip's entry is a weight file; macOS adds hidden copies."""
+    hidden = name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")
+    return name.endswith(_TORCH_SUFFIXES) and not hidden
 
-    PyTorch's and the authors' files carry the first digits of a SHA in their names.
+
+def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
+    """Prints a warning if a name such as NAME-07ac287c.zip contradicts the contents.
+
+    PyTorch's and the authors' files have the first digits of a SHA in their names.
     """
     named = re.search(r"-([0-9a-f]{8})$", path.stem)
     if named is None:
@@ -162,8 +201,8 @@ def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
     digests = [hash_(x).hexdigest() for x in contents for hash_ in _DIGESTS]
     if not any(digest.startswith(named[1]) for digest in digests):
         print(
-            f"warning: neither SHA-1 nor SHA-256 of {path} begins with {named[1]}, as"
-            " its name says; it may be damaged or another one",
+            f"warning: neither SHA-1 nor SHA-256 of {path} starts with {named[1]}, as"
+            " its name says; it may be damaged or a different file",
             file=sys.stderr,
         )
 
@@ -177,35 +216,58 @@ def _import_torch(path: epath.Path):
         import torch
     except ImportError:
         raise UserError(
-            f"{path} is a PyTorch file: install requirements/torch.txt to use it, or"
-            " use .safetensors"
+            f"{path} is in PyTorch's format from before version 1.6: install"
+            " requirements/torch.txt to read it, or use .safetensors"
         ) from None
     return torch
 
 
-def _load_torch(path: epath.Path, source: io.BytesIO) -> Mapping:
+def _load_pickled(path: epath.Path, source: io.BytesIO):
+    """Returns what torch.save was given, with NumPy arrays in place of tensors."""
+    source.seek(0)
+    try:
+        if zipfile.is_zipfile(source):
+            with zipfile.ZipFile(source) as archive:
+                return pickled.load(archive)
+    except pickled.NotPlainError as error:
+        raise UserError(
+            f"{path} also contains {error}, and code in a file is never run: if you"
+            " trust it, save its state dict separately, preferably as .safetensors"
+        ) from None
+    # pickle and zipfile raise errors of many kinds for damaged files.
+    except Exception as error:
+        raise UserError(
+            f"{path} is not a readable PyTorch file: {_short(error)}"
+        ) from error
+    return _load_legacy(path, source)
+
+
+def _load_legacy(path: epath.Path, source: io.BytesIO):
+    """Returns the contents of a file in PyTorch's format from before version 1.6."""
     torch = _import_torch(path)
     source.seek(0)
     try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
+        return _to_numpy(torch.load(source, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code is None:
             raise UserError(f"{path} is not a readable PyTorch file") from error
         raise UserError(
-            f"{path} holds {code[1]} as well, and code in a file is never run: if you"
-            " trust it, save its state dict alone, best as .safetensors"
+            f"{path} also contains {code[1]}, and code in a file is never run: if you"
+            " trust it, save its state dict separately, preferably as .safetensors"
         ) from error
-    # Of damaged bytes PyTorch raises errors of many kinds.
+    # PyTorch raises errors of many kinds for damaged files.
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise UserError(f"{path} is not a readable PyTorch file: {why}") from error
-    if not isinstance(loaded, Mapping):
-        raise UserError(f"{path} holds a {type(loaded).__name__}, wanted a state dict")
-    return loaded
 
 
 def _to_numpy(node):
+    """Returns tensors of a nested dict as arrays; bfloat16, which NumPy lacks, as f32.
+
+    Raises:
+        Exception: a tensor is sparse, quantised, or has no data.
+    """
     if isinstance(node, Mapping):
         return {str(key): _to_numpy(value) for key, value in node.items()}
     if not hasattr(node, "detach"):

@@ -9,9 +9,8 @@ from flax import traverse_util
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import families
 from encnet_jax.torch_weights.check import checked_table, misfits
-from encnet_jax.torch_weights.files import read_state_dict
 from encnet_jax.torch_weights.names import Entry, Family, table
-from encnet_jax.torch_weights.state_dicts import to_variables, unwrap
+from encnet_jax.torch_weights.state_dicts import read, to_variables
 
 # Modules as wide as there are classes; other classes need others.
 _CLASS_MODULES = ("classifier", "presence")
@@ -32,7 +31,7 @@ def initialise(
 
     Args:
         variables: {'params', 'batch_stats'}.
-        path: see `read_state_dict`.
+        path: see `state_dicts.read`.
         model_config: `config.model`, resolved.
         may_differ: of 'head', 'aux_head'.
 
@@ -48,7 +47,7 @@ def initialise(
             "weight files start segmentation networks, and this is a classifier: leave"
             " init_from empty, or name a run's folder"
         )
-    state_dict = unwrap(read_state_dict(path))
+    state_dict = read(path)
     family = families.recognise(state_dict)
     of_heads = tuple(start for start, _ in family.heads)
     backbone = {

@@ -1,5 +1,6 @@
 """State dicts to variables and back."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 
 import flax.linen as nn
@@ -12,27 +13,85 @@ from encnet_jax import models
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import families
 from encnet_jax.torch_weights.check import checked_table
+from encnet_jax.torch_weights.files import read_state_dict
 from encnet_jax.torch_weights.names import Entry, Family, counters, table
 
-_WRAPPERS = ("state_dict", "model")  # Training scripts nest their weights under these.
+# Training scripts nest their weights under these keys, and averaged ones under others.
+_WRAPPERS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "model_state",
+    "net",
+    "network",
+    "weights",
+    "params",
+)
+_AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_state_dict")
+# Of DataParallel, torch.compile, PyTorch Lightning and wrapper classes.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_AVERAGED_SUFFIX = "#ema"
 
 
-def unwrap(state_dict: Mapping) -> dict[str, np.ndarray]:
-    """Takes a state dict out of its checkpoint, and its names out of DataParallel.
+def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the state dict of a weight file.
+
+    Args:
+        source: see `read_state_dict`; with '#ema' at the end the averaged weights of a
+            file that has both.
 
     Raises:
-        UserError: no arrays are found.
+        UserError: see `read_state_dict` and `unwrap`.
     """
-    for key in _WRAPPERS:
-        if isinstance(state_dict.get(key), Mapping):
-            return unwrap(state_dict[key])
+    path = os.fspath(source)
+    averaged = path.endswith(_AVERAGED_SUFFIX)
+    return unwrap(
+        read_state_dict(path.removesuffix(_AVERAGED_SUFFIX)), averaged=averaged
+    )
+
+
+def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarray]:
+    """Takes a state dict out of a checkpoint and removes wrappers' prefixes.
+
+    Args:
+        state_dict: as it was read; may be nested.
+        averaged: take averaged weights (`ema`). Without it they are taken only if the
+            file has no others.
+
+    Raises:
+        UserError: there are no arrays, or no averaged ones.
+    """
+    nested = [key for key, value in state_dict.items() if isinstance(value, Mapping)]
+    of_averages = [key for key in _AVERAGED if key in nested]
+    plain = [key for key in _WRAPPERS if key in nested]
+    if averaged:
+        if not of_averages:
+            raise UserError(
+                f"the file has no averaged weights ({', '.join(_AVERAGED)}): remove"
+                f" {_AVERAGED_SUFFIX} from its name"
+            )
+        return unwrap(state_dict[of_averages[0]])
+    for key in plain:
+        return unwrap(state_dict[key])
     found = {name: x for name, x in state_dict.items() if hasattr(x, "shape")}
-    if not found:
+    # Beside weights there are scalars such as a best score.
+    if not any(x.shape for x in found.values()):
+        if of_averages:
+            return unwrap(state_dict[of_averages[0]])
         names = ", ".join(map(str, state_dict)) or "nothing"
-        raise UserError(f"wanted a state dict of arrays, found {names}")
-    while all(name.startswith("module.") for name in found):
-        found = {name.removeprefix("module."): x for name, x in found.items()}
+        raise UserError(f"expected a state dict of arrays, found {names}")
+    while prefix := _common_prefix(found):
+        found = {name.removeprefix(prefix): x for name, x in found.items()}
     return {name: np.asarray(x) for name, x in found.items()}
+
+
+def _common_prefix(names: Iterable[str]) -> str | None:
+    """Returns the wrapper's prefix that all names share, if they do."""
+    names = list(names)
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in names):
+            return prefix
+    return None
 
 
 def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, dict]:

@@ -1,0 +1,228 @@
+"""Reads PyTorch's zip files (since version 1.6) without PyTorch, running no code."""
+
+import collections
+import math
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+_RECORD = "data.pkl"  # In the archive's only folder, next to data/0, data/1, ...
+_STORAGES = {
+    "BFloat16Storage": np.dtype(jnp.bfloat16),
+    "BoolStorage": np.dtype(np.bool_),
+    "ByteStorage": np.dtype(np.uint8),
+    "CharStorage": np.dtype(np.int8),
+    "ComplexDoubleStorage": np.dtype(np.complex128),
+    "ComplexFloatStorage": np.dtype(np.complex64),
+    "DoubleStorage": np.dtype(np.float64),
+    "FloatStorage": np.dtype(np.float32),
+    "HalfStorage": np.dtype(np.float16),
+    "IntStorage": np.dtype(np.int32),
+    "LongStorage": np.dtype(np.int64),
+    "ShortStorage": np.dtype(np.int16),
+}
+_NUMERIC = "biufc"  # NumPy's kinds of plain numbers.
+_MAX_ELEMENTS = 1 << 31  # Of a tensor: strides of 0 make large ones of few bytes.
+
+
+class NotPlainError(Exception):
+    """A file holds something other than arrays and plain values; the text names it."""
+
+
+class _Kind(NamedTuple):
+    """Type of the numbers in a storage."""
+
+    dtype: np.dtype
+
+
+class _Storage(NamedTuple):
+    """Numbers that one or several tensors share."""
+
+    values: np.ndarray
+
+
+class _Maker:
+    """A function that a file may call. A file cannot set its attributes."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable):
+        self._function = function
+
+    def __call__(self, *arguments):
+        return self._function(*arguments)
+
+    def __setstate__(self, state):
+        raise pickle.UnpicklingError("a state for a function")
+
+
+class _NumPyType:
+    """A dtype of NumPy while it is read; the state has the byte order."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, text: str, *_):
+        self.dtype = np.dtype(text if isinstance(text, str) else "O")
+        if self.dtype.kind not in _NUMERIC:
+            raise NotPlainError(f"numpy.dtype {text!r}")
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _NumPyArray:
+    """An array of NumPy while it is read; the state has its contents."""
+
+    __slots__ = ("values",)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, column_major, data = state
+        flat = np.frombuffer(data, kind.dtype)
+        self.values = flat.reshape(shape, order="F" if column_major else "C")
+
+
+def is_torch_zip(archive: zipfile.ZipFile) -> bool:
+    """Returns whether an archive was written by torch.save."""
+    return _record(archive) is not None
+
+
+def load(archive: zipfile.ZipFile) -> Any:
+    """Returns what torch.save was given, with NumPy arrays in place of tensors.
+
+    Only arrays, numbers, texts and containers of them are built. Any other name in the
+    file is refused when it is read, before anything is called.
+
+    Args:
+        archive: for which `is_torch_zip` holds; the caller has checked its size.
+
+    Raises:
+        NotPlainError: the file holds an object of another kind.
+        Exception: the file is damaged; pickle and zipfile raise errors of many kinds.
+    """
+    record = _record(archive)
+    if record is None:
+        raise ValueError("not written by torch.save")
+    return _plain(_Unpickler(archive, record).load(), {})
+
+
+def _record(archive: zipfile.ZipFile) -> str | None:
+    """Returns the name of the pickle in an archive."""
+    for name in archive.namelist():
+        if name == _RECORD or name.endswith(f"/{_RECORD}"):
+            return name
+    return None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds tensors and what `_PERMITTED` lists; refuses all other names."""
+
+    def __init__(self, archive: zipfile.ZipFile, record: str):
+        super().__init__(archive.open(record))
+        self._archive, self._folder = archive, record.removesuffix(_RECORD)
+        self._storages: dict[str, _Storage] = {}
+        order = f"{self._folder}byteorder"
+        known = order in archive.namelist()
+        self._order = ">" if known and archive.read(order).strip() == b"big" else "<"
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns the permitted object of that name."""
+        if module == "torch" and name in _STORAGES:
+            return _Kind(_STORAGES[name])
+        # NumPy 2 renamed the module.
+        key = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
+        if key not in _PERMITTED:
+            raise NotPlainError(f"{module}.{name}")
+        return _PERMITTED[key]
+
+    def persistent_load(self, pid: tuple) -> _Storage:
+        """Returns a storage, which is read from the archive once."""
+        tag, kind, key, _, count = pid
+        if tag != "storage" or not isinstance(kind, _Kind):
+            raise pickle.UnpicklingError("an unknown kind of storage")
+        if key not in self._storages:
+            data = self._archive.read(f"{self._folder}data/{key}")
+            values = np.frombuffer(data, kind.dtype.newbyteorder(self._order), count)
+            self._storages[key] = _Storage(values.astype(kind.dtype, copy=False))
+        return self._storages[key]
+
+
+def _tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_):
+    """Returns a tensor as a read-only array.
+
+    Args:
+        storage: shared with other tensors.
+        offset, strides: numbers of elements.
+        shape: of the tensor.
+
+    Raises:
+        UnpicklingError: the tensor is not within its storage.
+    """
+    values = storage.values
+    if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
+        raise pickle.UnpicklingError("a tensor of impossible shape")
+    if 0 in shape:
+        return np.zeros(shape, values.dtype)
+    steps = zip(shape, strides, strict=True)
+    last = offset + sum((size - 1) * step for size, step in steps)
+    if last >= values.size or math.prod(shape) > _MAX_ELEMENTS:
+        raise pickle.UnpicklingError("a tensor beyond the end of its storage")
+    return np.lib.stride_tricks.as_strided(
+        values[offset:],
+        shape,
+        tuple(step * values.itemsize for step in strides),
+        writeable=False,
+    )
+
+
+def _numpy_scalar(kind: _NumPyType, data: bytes) -> np.generic:
+    return np.frombuffer(data, kind.dtype, 1)[0]
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Returns bytes that an old protocol of pickle wrote as text."""
+    if encoding != "latin1":
+        raise NotPlainError(f"_codecs.encode to {encoding}")
+    return text.encode("latin1")
+
+
+def _plain(node: Any, done: dict[int, Any]) -> Any:
+    """Returns arrays, numbers and texts in dicts and lists.
+
+    Args:
+        node: as it was read.
+        done: results by id: a file may refer to one object any number of times.
+    """
+    if id(node) in done:
+        return done[id(node)]
+    found: Any = node
+    if isinstance(node, dict):
+        found = done[id(node)] = {}
+        found.update((str(key), _plain(value, done)) for key, value in node.items())
+    elif isinstance(node, (list, tuple, set)):
+        found = done[id(node)] = []
+        found.extend(_plain(value, done) for value in node)
+    elif isinstance(node, _NumPyArray):
+        found = node.values
+    elif isinstance(node, _NumPyType):
+        found = str(node.dtype)
+    done[id(node)] = found
+    return found
+
+
+_PERMITTED: Mapping[str, Any] = {
+    "torch._utils._rebuild_tensor_v2": _Maker(_tensor),
+    "torch._utils._rebuild_parameter": _Maker(lambda tensor, *_: tensor),
+    "torch.Size": _Maker(tuple),
+    "collections.OrderedDict": collections.OrderedDict,
+    "builtins.set": _Maker(set),
+    "__builtin__.set": _Maker(set),
+    "_codecs.encode": _Maker(_latin1),
+    "numpy.dtype": _NumPyType,
+    "numpy.ndarray": "an argument of _reconstruct",
+    "numpy.core.multiarray.scalar": _Maker(_numpy_scalar),
+    "numpy.core.multiarray._reconstruct": _Maker(lambda *_: _NumPyArray()),
+}
