@@ -13,7 +13,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import torch_weights
 from encnet_jax.config import defaults
 from encnet_jax.labels import IGNORE_LABEL
-from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.models.backbones import resnet
 from encnet_jax.preprocess import MEAN, STD
 
 
@@ -64,7 +64,7 @@ def make(args, batch_size: int) -> Pair:
     m = config.model
     module = torch_models.Authors(
         m.name,
-        BACKBONES[m.backbone],
+        resnet.specs()[m.backbone],
         m.head_channels,
         m.aux_channels,
         args.classes,

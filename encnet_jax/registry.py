@@ -1,9 +1,12 @@
 """Registries: the members of one kind (heads, losses, data sets), by name."""
 
+import ast
 import importlib
+import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from encnet_jax import fields as fields_lib
 from encnet_jax.errors import UserError
 from encnet_jax.fields import Field
 
@@ -105,11 +108,7 @@ class Registry(Generic[Member]):
         Raises:
             UserError: no member has this name.
         """
-        member = self.registration(name).member
-        if not isinstance(member, str):
-            return member
-        module, _, attribute = member.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return imported(self.registration(name).member)
 
     def __contains__(self, name: object) -> bool:
         """Whether a member has this name."""
@@ -123,11 +122,69 @@ class Registry(Generic[Member]):
         return ", ".join(self._entries) or "none"
 
 
+def imported(member: Any) -> Any:
+    """Returns an object, imported if it is given as 'package.module:attribute'."""
+    if not isinstance(member, str):
+        return member
+    module, _, attribute = member.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def discover(package: str, folder: str, **registries: Registry) -> None:
+    """Registers the members in the modules of a folder without importing them.
+
+    The decorators `@HEADS.register("name", ...)` of functions and classes are read from
+    the source, because the module itself may load JAX, and a configuration is checked
+    before that. Their arguments may therefore use only literals, lambdas and the names
+    in encnet_jax.fields.
+
+    Args:
+        package: name of the package in the folder.
+        folder: contains the modules; subfolders are not searched.
+        **registries: by the name that the modules use for each.
+
+    Raises:
+        ValueError: an argument uses another name.
+    """
+    for path in sorted(pathlib.Path(folder).glob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            for call in getattr(node, "decorator_list", ()):
+                name = _registry_of(call)
+                if name in registries:
+                    args, facts = _arguments(call, path)
+                    member = f"{package}.{path.stem}:{node.name}"
+                    registries[name].register(*args, member, **facts)
+
+
+def _registry_of(call: ast.expr) -> str | None:
+    """Returns 'HEADS' for the decorator `HEADS.register(...)`, None for others."""
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+        return None
+    owner = call.func.value
+    registers = call.func.attr == "register" and isinstance(owner, ast.Name)
+    return owner.id if registers else None
+
+
+def _arguments(call: ast.Call, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
+    """Evaluates the arguments of a call of `register`."""
+
+    def value(node: ast.expr) -> Any:
+        code = compile(ast.Expression(node), str(path), "eval")
+        try:
+            return eval(code, dict(vars(fields_lib)))
+        except NameError as error:
+            raise ValueError(
+                f"{path}, line {node.lineno}: {error}; expected only literals and names"
+                " of encnet_jax.fields, because this is read without importing"
+            ) from None
+
+    args = [value(node) for node in call.args]
+    return args, {word.arg: value(word.value) for word in call.keywords}
+
+
 def _origin(member: Any) -> object:
     """Returns what two readings of one definition have in common."""
-    if isinstance(member, str) or not hasattr(member, "__qualname__"):
-        return member
-    return member.__module__, member.__qualname__
+    return _shown(member) if hasattr(member, "__qualname__") else member
 
 
 def _shown(member: Any) -> str:

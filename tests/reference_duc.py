@@ -12,8 +12,8 @@ import numpy as np
 import reference_models
 
 from encnet_jax import config as config_lib
+from encnet_jax.models.backbones.resnet import BackboneSpec, Block, Stem, specs
 from encnet_jax.models.heads.duc import depth_to_space
-from encnet_jax.models.resnet import BACKBONES, BackboneSpec, Block, Stem
 
 # Read when tests are collected, for one test each network; conftest's reference_dir
 # skips or fails where it is absent.
@@ -58,7 +58,7 @@ class Reference:
         """Returns its blocks and width; by default those of ResNet-101."""
         o = self.options
         if "rates4" not in o:
-            return BACKBONES["resnet101"]
+            return specs()["resnet101"]
         blocks = (o["blocks2"], o["blocks3"], len(o["rates4"]), len(o["rates5"]))
         return BackboneSpec(blocks, True, o["width"])
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
+from encnet_jax.models import BACKBONES
+from encnet_jax.models.backbones.resnet import BackboneSpec
+from encnet_jax.registry import Registration
 
 NAMES = {"encnet": "encnet", "fcn": "fcn", "psp": "pspnet", "deeplab": "deeplabv3"}
 
@@ -79,3 +82,12 @@ def model_config(architecture: str, **fields):
     config.architecture = architecture
     config.model.update(fields)
     return config_lib.resolve(config).model
+
+
+def add_resnet(monkeypatch, name: str, spec: BackboneSpec) -> None:
+    """Registers a residual network until a test ends."""
+    channels = tuple(spec.out_channels // 2**i for i in (3, 2, 1, 0))
+    facts = {"blocks": spec.blocks, "channels": channels, "bottleneck": spec.bottleneck}
+    member = BACKBONES.registration("resnet50").member
+    entry = Registration(member, {}, facts)
+    monkeypatch.setitem(BACKBONES._entries, name, entry)

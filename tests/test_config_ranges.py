@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from encnet_jax import cli, models, preprocess
+from encnet_jax import cli, preprocess
 from encnet_jax import config as config_lib
 from encnet_jax.config import __main__ as config_command
 from encnet_jax.config import architectures, defaults, names, ranges
 from encnet_jax.errors import UserError
-from encnet_jax.models import cifar, piecewise_crf, resnet
+from encnet_jax.models import cifar
+from encnet_jax.models.heads import piecewise_crf
 from encnet_jax.scoring import protocols
 
 DEFAULTS = config_lib.flatten(config_lib.resolve(defaults.get_config()))
@@ -72,9 +73,7 @@ def test_more_steps_than_can_be_counted():
 
 def test_names_are_those_that_are_built():
     assert names.ARCHITECTURES == tuple(architectures.ARCHITECTURES)
-    assert names.HEADS == tuple(models.HEADS)
     assert names.CLASSIFIERS == tuple(cifar.CLASSIFIERS)
-    assert names.BACKBONES == tuple(resnet.BACKBONES)
     assert names.PROTOCOLS == tuple(protocols.PROTOCOLS)
     assert names.PIXELS == tuple(preprocess.PIXELS)
     assert names.CRF_FEATURES == tuple(piecewise_crf.FEATURES)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 import reference_duc
+import reference_models
 
 from configs import default
 from encnet_jax import cli, losses, models, torch_weights
@@ -21,7 +22,6 @@ from encnet_jax.data.sets.catalogue import named_info
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.heads.duc import depth_to_space
 from encnet_jax.models.resize import resize_bilinear
-from encnet_jax.models.resnet import BACKBONES
 from encnet_jax.torch_weights import __main__ as command
 from encnet_jax.torch_weights.mxnet import read_params
 from encnet_jax.train import optim
@@ -44,7 +44,7 @@ def opened(path):
     assert path, "golden/duc holds nothing of this kind"
     reference = reference_duc.load(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, reference.name, reference.backbone())
+        reference_models.add_resnet(patch, reference.name, reference.backbone())
         m = reference.model_config()
         checkpoint = reference.checkpoint()
         yield reference, m, torch_weights.convert(checkpoint, m, reference.num_classes)

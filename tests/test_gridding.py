@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encnet_jax.models import gridding
 from encnet_jax.models.conv import Conv
 from encnet_jax.models.dilation import dilated_rates, plan_stages
+from encnet_jax.report import receptive_field as gridding
 
 REFERENCE_NAMES = {
     "plain": "resnet101 released EncNet backbone",

@@ -11,9 +11,9 @@ from encnet_jax import config as config_lib
 from encnet_jax import models
 from encnet_jax.config import defaults, recipes
 from encnet_jax.errors import UserError
+from encnet_jax.models.backbones.resnet import BackboneSpec, ResNet
 from encnet_jax.models.layers import make_layers
 from encnet_jax.models.norm import STATISTICS_NAME
-from encnet_jax.models.resnet import BackboneSpec, ResNet
 
 SMALL = {
     "basic": BackboneSpec((1, 2, 2, 2), False, 4),

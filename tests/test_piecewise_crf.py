@@ -13,7 +13,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import models, tasks
 from encnet_jax.crf import mean_field, potentials
 from encnet_jax.errors import UserError
-from encnet_jax.models import piecewise_crf
+from encnet_jax.models.heads import piecewise_crf
 from encnet_jax.scoring.protocols import canvas
 from encnet_jax.torch_weights import families
 from encnet_jax.torch_weights.names import table

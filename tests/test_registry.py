@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from encnet_jax.errors import UserError
 from encnet_jax.fields import FLAG, Field, above, at_least, between, one_of, several
-from encnet_jax.registry import Registry
+from encnet_jax.registry import Registry, discover
 
 
 def heads() -> Registry:
@@ -97,3 +98,35 @@ def test_registries_load_neither_jax_nor_tensorflow():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "set()"
+
+
+def test_members_are_discovered_from_the_source_without_importing_it(tmp_path):
+    (tmp_path / "wide.py").write_text(
+        "import no_such_module\n"
+        "@HEADS.register('wide', fields={'model.wide.px': Field(3, COUNT, 'Pixels.')},"
+        " logits_stride=lambda m: m.px)\n"
+        "def build(m): ...\n"
+        "@OTHERS.register('other')\n"
+        "def other(m): ...\n"
+    )
+    registry = Registry("head")
+    discover("package.heads", str(tmp_path), HEADS=registry)
+    assert registry.names() == ("wide",)
+    entry = registry.registration("wide")
+    assert entry.member == "package.heads.wide:build"
+    assert entry.fields["model.wide.px"].default == 3
+    assert entry.facts["logits_stride"](SimpleNamespace(px=5)) == 5
+
+    def build(m):
+        return m
+
+    build.__module__, build.__qualname__ = "package.heads.wide", "build"
+    registry.register("wide")(build)  # The module's own decorator, when imported.
+    assert registry.get("wide") is build
+
+
+def test_a_registration_may_not_use_names_that_need_an_import(tmp_path):
+    (tmp_path / "wide.py").write_text("@HEADS.register(NAME)\ndef build(m): ...\n")
+    message = "wide.py, line 1: name 'NAME' is not defined; expected only literals"
+    with pytest.raises(ValueError, match=message):
+        discover("package.heads", str(tmp_path), HEADS=Registry("head"))

@@ -13,8 +13,8 @@ import torch  # noqa: E402
 
 from benchmarks import torch_models  # noqa: E402
 from encnet_jax import models, torch_weights  # noqa: E402
+from encnet_jax.models.backbones.resnet import BackboneSpec, specs  # noqa: E402
 from encnet_jax.models.layers import make_layers  # noqa: E402
-from encnet_jax.models.resnet import BACKBONES, BackboneSpec  # noqa: E402
 from encnet_jax.torch_weights import names, state_dicts  # noqa: E402
 
 CLASSES = 5
@@ -67,12 +67,13 @@ NETWORKS = {
 @pytest.mark.parametrize("family", NETWORKS)
 def test_network_equals_pytorch(monkeypatch, family, name, lateral):
     # mmsegmentation and this package differ in dilated blocks without bottlenecks.
-    monkeypatch.setitem(BACKBONES, "small", BackboneSpec((1, 1, 2, 1), True, 8))
+    spec = BackboneSpec((1, 1, 2, 1), True, 8)
+    reference_models.add_resnet(monkeypatch, "small", spec)
     network, stem, architecture = NETWORKS[family]
     module = torch_models.randomise(
         network(
             name,
-            BACKBONES["small"],
+            spec,
             SIZES["head_channels"],
             SIZES["aux_channels"],
             CLASSES,
@@ -120,7 +121,7 @@ BACKBONE_FAMILIES = {
 def test_backbone_equals_pytorch(family, backbone):
     stem, stem_width, avg_down = BACKBONE_FAMILIES[family]
     options = {"stem": stem, "stem_width": stem_width, "avg_down": avg_down}
-    module = torch_models.Classifier(BACKBONES[backbone], **options)
+    module = torch_models.Classifier(specs()[backbone], **options)
     torch_models.randomise(module)
     m = reference_models.model_config(
         "release",
@@ -160,7 +161,7 @@ def test_every_depth_has_pytorchs_names_and_shapes(family, backbone):
     )
     with torch.device("meta"):
         module = torch_models.ResNet(
-            BACKBONES[backbone], stem=stem, stem_width=stem_width, avg_down=avg_down
+            specs()[backbone], stem=stem, stem_width=stem_width, avg_down=avg_down
         )
     shapes = state_dicts.variable_shapes(m, CLASSES)
     entries = names.table(shapes, torch_weights.find(family), m)
@@ -172,7 +173,7 @@ def test_every_depth_has_pytorchs_names_and_shapes(family, backbone):
 
 def test_dilated_resnet18_equals_pytorch():
     module = torch_models.randomise(
-        torch_models.ResNet(BACKBONES["resnet18"], rates=(1, 1, 2, 4))
+        torch_models.ResNet(specs()["resnet18"], rates=(1, 1, 2, 4))
     )
     m = reference_models.model_config(
         "release", name="fcn", backbone="resnet18", stem="conv7"

@@ -10,6 +10,7 @@ import ml_collections
 from encnet_jax.config import defaults, ranges
 from encnet_jax.config.architectures import decided_fields
 from encnet_jax.errors import UserError
+from encnet_jax.models.upsampling import check_upsampling
 
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
 # Fields that one network alone reads.
@@ -95,10 +96,9 @@ def resolve(
     ranges.check_fields(dict(_flatten(config.to_dict(), "")), ranges.ALLOWED)
     _fill(config)
     ranges.check(dict(_flatten(config.to_dict(), "")))
-    # Imported late: it knows the networks, and so loads JAX.
-    from encnet_jax.config.upsampling import check_upsampling
-
-    check_upsampling(config)
+    if config.task == "segmentation":
+        sides = ("data.crop_size", "eval.crop_size", "eval.bucket")
+        check_upsampling(config.model, {side: get(config, side) for side in sides})
     if num_examples is not None:
         _count_steps(config, num_examples)
     return ml_collections.FrozenConfigDict(config)

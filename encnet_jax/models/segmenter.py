@@ -90,3 +90,19 @@ def run_backbone(
     backbone = network.backbone(layers=layers, name="backbone")
     stages = backbone(images.astype(network.dtype))
     return jax.lax.stop_gradient(stages) if frozen else stages
+
+
+def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
+    """Returns the fields that every network takes from `config.model`."""
+    m = model_config
+    return {
+        "axis_name": axis_name and GroupedAxis(axis_name, m.norm_group),
+        "norm_epsilon": m.norm_epsilon,
+        "frozen_norm": m.frozen_norm,
+        "dtype": jnp.dtype(m.dtype),
+    }
+
+
+def build(model_config, backbone, head, aux_head, axis_name) -> Segmenter:
+    """Returns the network of these parts; see models.build and Segmenter."""
+    return Segmenter(backbone, head, aux_head, **shared_fields(model_config, axis_name))

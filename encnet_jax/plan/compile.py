@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from encnet_jax import losses, models, tasks
 from encnet_jax.crf import potentials
-from encnet_jax.models import piecewise_crf
+from encnet_jax.models.heads import piecewise_crf
 from encnet_jax.plan.compiled_text import all_reduce_sizes, estimated_cycles
 from encnet_jax.scoring.evaluator import logits_from_pixels
 from encnet_jax.scoring.protocols import canvas, whole_images

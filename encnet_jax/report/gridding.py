@@ -10,10 +10,10 @@ import numpy as np
 
 from encnet_jax import cli
 from encnet_jax.errors import UserError
+from encnet_jax.models.backbones import BACKBONES, blocks
 from encnet_jax.models.dilation import NAMES, dilated_rates, plan_stages
-from encnet_jax.models.gridding import Gridding, describe
-from encnet_jax.models.resnet import BACKBONES
 from encnet_jax.report import figures
+from encnet_jax.report.receptive_field import Gridding, describe
 
 _ZOOM = 33  # Featuremap pixels around the centre, in the lowest row of the picture.
 
@@ -41,7 +41,7 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
         raise UserError(f"--backbone is {backbone!r}, wanted one of: {known}")
     found = []
     for name in dilations:
-        rates = dilated_rates(plan_stages(BACKBONES[backbone].blocks, 8, name))
+        rates = dilated_rates(plan_stages(blocks(backbone), 8, name))
         found.append(Stack(name, rates, describe(rates)))
     return found
 

@@ -1,7 +1,7 @@
 """DUC-HDC networks as the authors' MXNet code names them."""
 
 from encnet_jax.errors import UserError
-from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights.names import Family, Rule
 from encnet_jax.torch_weights.resnet import named_backbone
 
@@ -33,7 +33,7 @@ def _unit(conv: str, norm: str, name: str) -> list[Rule]:
 
 def _rules(model_config) -> list[Rule]:
     m = model_config
-    if not BACKBONES[m.backbone].bottleneck or m.stem != "deep" or m.avg_down:
+    if not specs()[m.backbone].bottleneck or m.stem != "deep" or m.avg_down:
         raise UserError(
             "these networks have bottlenecks, the deep stem and unpooled shortcuts, and"
             f" the configured one is {m.backbone} with model.stem {m.stem!r} and"

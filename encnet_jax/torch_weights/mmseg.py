@@ -3,7 +3,7 @@
 import numpy as np
 
 from encnet_jax.errors import UserError
-from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.names import CONV, Family, Layout, Rule
 
@@ -76,7 +76,7 @@ def _deeplabv3() -> list[Rule]:
 
 
 def _rules(model_config) -> list[Rule]:
-    spec = BACKBONES[model_config.backbone]
+    spec = specs()[model_config.backbone]
     if model_config.output_stride < 32 and not spec.bottleneck:
         raise UserError(
             f"mmsegmentation leaves the second convolution of {model_config.backbone}'s"

@@ -1,6 +1,6 @@
 """Names shared by every ResNet of the PyTorch world; families differ in few of them."""
 
-from encnet_jax.models.resnet import BACKBONES
+from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights.names import Rule
 
 # (name of the convolution, name of the batch norm) of each layer of the stem.
@@ -71,7 +71,7 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
 
 def named_backbone(counts: list[int], bottleneck: bool, width: int) -> dict[str, str]:
     """Returns {'backbone': name} of the one with these blocks a stage, or {}."""
-    for name, spec in BACKBONES.items():
+    for name, spec in specs().items():
         if spec == (tuple(counts), bottleneck, width):
             return {"backbone": name}
     return {}

@@ -1,9 +1,13 @@
 """DeepLabV3's head."""
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.models.heads import HEADS
 from encnet_jax.models.heads.classifier import Classifier
 from encnet_jax.models.layers import Layers
 
@@ -47,3 +51,15 @@ class DeepLabV3Head(nn.Module):
             self.num_classes, self.dropout, self.layers, name="classifier"
         )
         return {"logits": classifier(x)}
+
+
+@HEADS.register("deeplabv3")
+def build(m, num_classes: int) -> Callable[..., nn.Module]:
+    """Returns the head of a model's configuration."""
+    return partial(
+        DeepLabV3Head,
+        num_classes,
+        channels=m.head_channels,
+        concat_input=m.head_concat_input,
+        dropout=m.dropout,
+    )

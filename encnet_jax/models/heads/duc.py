@@ -1,11 +1,14 @@
 """Dense upsampling convolution: the head's channels become rows and columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.fields import AT_LEAST_ONE, Field, one_of, several
+from encnet_jax.models.heads import HEADS
 from encnet_jax.models.layers import Layers
 
 
@@ -71,3 +74,29 @@ class DUCHead(nn.Module):
             for rate in self.rates
         )
         return {"logits": depth_to_space(logits, self.block)}
+
+
+@HEADS.register(
+    "duc",
+    fields={
+        "model.duc.cell": Field(2, one_of(1, 2, 4), "Pixels between its logits."),
+        "model.duc.rates": Field(
+            (6, 12, 18, 24),
+            several(AT_LEAST_ONE, "one or more whole rates above 0", 1),
+            "Rates of the 3x3 convolutions whose sum it is.",
+        ),
+    },
+    logits_stride=lambda m: m.duc.cell,
+    # Logits fill cells of pixels and share their outer edges with the image. The canvas
+    # around an image, of whole cells, stays visible.
+    decides={
+        "model.aux": "none",
+        "model.align_corners": False,
+        "model.mask_padding": False,
+        "loss.labels": "thinned",
+    },
+)
+def build(m, num_classes: int) -> Callable[..., nn.Module]:
+    """Returns the head of a model's configuration."""
+    block = m.output_stride // m.duc.cell
+    return partial(DUCHead, num_classes, block=block, rates=tuple(m.duc.rates))

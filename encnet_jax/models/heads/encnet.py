@@ -1,10 +1,14 @@
 """EncNet's head and the auxiliary head of the paper's Figure 3."""
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from encnet_jax.models.context import ContextEncoding
+from encnet_jax.models.heads import AUX_HEADS, HEADS
 from encnet_jax.models.heads.classifier import Classifier
 from encnet_jax.models.layers import Layers
 
@@ -97,3 +101,41 @@ class ContextAuxHead(nn.Module):
             layers=self.layers,
             name="context",
         )(x)
+
+
+@HEADS.register("encnet")
+def build(m, num_classes: int) -> Callable[..., nn.Module]:
+    """Returns the head of a model's configuration."""
+    return partial(
+        EncHead,
+        num_classes,
+        channels=m.head_channels,
+        dropout=m.dropout,
+        lateral=m.lateral,
+        gate=m.gate,
+        gate_bias=m.gate_bias,
+        se_loss=m.se_loss,
+        **_encoding_fields(m),
+    )
+
+
+@AUX_HEADS.register("context")
+def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module] | None:
+    """Returns the auxiliary head of a model's configuration; None without an SE-loss.
+
+    The SE branch is the only output of this head.
+    """
+    if not m.se_loss:
+        return None
+    return partial(
+        ContextAuxHead, num_classes, channels=m.aux_channels, **_encoding_fields(m)
+    )
+
+
+def _encoding_fields(m) -> dict[str, object]:
+    return {
+        "num_codes": m.num_codes,
+        "code_pooling": m.code_pooling,
+        "se_gradient": m.se_gradient,
+        "reference_positions": m.reference_positions or 0,
+    }

@@ -1,9 +1,13 @@
 """The paper's baseline, and the auxiliary head of released networks."""
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.models.heads import AUX_HEADS, HEADS
 from encnet_jax.models.heads.classifier import Classifier
 from encnet_jax.models.layers import Layers
 
@@ -39,3 +43,28 @@ class FCNHead(nn.Module):
             self.num_classes, self.dropout, self.layers, name="classifier"
         )
         return {"logits": classifier(y)}
+
+
+@HEADS.register("fcn")
+def build(m, num_classes: int) -> Callable[..., nn.Module]:
+    """Returns the head of a model's configuration."""
+    return partial(
+        FCNHead,
+        num_classes,
+        channels=m.head_channels,
+        num_convs=m.head_convs,
+        concat_input=m.head_concat_input,
+        dropout=m.dropout,
+    )
+
+
+@AUX_HEADS.register("fcn")
+def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module]:
+    """Returns the auxiliary head of a model's configuration."""
+    return partial(
+        FCNHead,
+        num_classes,
+        stage="stage3",
+        channels=m.aux_channels,
+        dropout=m.dropout,
+    )

@@ -1,10 +1,14 @@
 """PSPNet's head."""
 
+from collections.abc import Callable
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.models.heads import HEADS
 from encnet_jax.models.heads.classifier import Classifier
 from encnet_jax.models.layers import Layers
 from encnet_jax.models.resize import apply_rows_and_columns, resize_bilinear
@@ -112,3 +116,15 @@ class PSPHead(nn.Module):
         return jnp.einsum("bhi,bwj,bijc->bhwc", rows, columns, pooled).astype(
             pooled.dtype
         )
+
+
+@HEADS.register("pspnet")
+def build(m, num_classes: int) -> Callable[..., nn.Module]:
+    """Returns the head of a model's configuration."""
+    return partial(
+        PSPHead,
+        num_classes,
+        channels=m.head_channels,
+        align_corners=m.align_corners,
+        dropout=m.dropout,
+    )

@@ -1,21 +1,25 @@
-"""Whether rates, cells and sides fit each other."""
+"""Whether dilation rates, cells of logits and image sides fit each other."""
+
+from collections.abc import Mapping
 
 from encnet_jax.errors import UserError
+from encnet_jax.models.backbones import blocks
 from encnet_jax.models.dilation import plan_stages
-from encnet_jax.models.resnet import BACKBONES
 
 
-def check_upsampling(config) -> None:
-    """Raises UserError if the rates do not fit the backbone, or a DUC head the crop.
+def check_upsampling(model_config, sides: Mapping[str, int]) -> None:
+    """Checks that rates fit the backbone, and sides the cells of a DUC head.
 
     Args:
-        config: every field has a value.
+        model_config: `config.model`; every field has a value.
+        sides: {field: pixels} of crops and canvases.
+
+    Raises:
+        UserError: they do not fit.
     """
-    if config.task != "segmentation":
-        return
-    m = config.model
-    # Raises UserError where the rates do not fit.
-    plan_stages(BACKBONES[m.backbone].blocks, m.output_stride, m.dilation)
+    m = model_config
+    # Raises UserError if the rates do not fit.
+    plan_stages(blocks(m.backbone), m.output_stride, m.dilation)
     if m.mask_padding and (m.name == "duc" or not m.padded_pool):
         raise UserError(
             "model.mask_padding is True, but DUC heads and stems with"
@@ -24,15 +28,16 @@ def check_upsampling(config) -> None:
         )
     if m.name == "duc":
         _check_duc(m.duc, m.output_stride)
-        _check_sides(config)
+        _check_sides(sides, m.output_stride)
 
 
 def _check_duc(duc, output_stride: int) -> None:
     cells = [cell for cell in (1, 2, 4) if cell <= output_stride]
     if duc.cell not in cells:
         raise UserError(
-            f"model.duc.cell is {duc.cell}, wanted one of: {', '.join(map(str, cells))}"
-            f" (cells of a featuremap of output stride {output_stride})"
+            f"model.duc.cell is {duc.cell}, wanted one of:"
+            f" {', '.join(map(str, cells))} (cells of a featuremap of output stride"
+            f" {output_stride})"
         )
     rates = tuple(duc.rates)
     whole = all(type(rate) is int and rate > 0 for rate in rates)
@@ -43,14 +48,8 @@ def _check_duc(duc, output_stride: int) -> None:
         )
 
 
-def _check_sides(config) -> None:
-    """A cell of the featuremap is predicted whole, so that sides have to hold it."""
-    stride = config.model.output_stride
-    sides = {
-        "data.crop_size": config.data.crop_size,
-        "eval.crop_size": config.eval.crop_size,
-        "eval.bucket": config.eval.bucket,
-    }
+def _check_sides(sides: Mapping[str, int], stride: int) -> None:
+    """Raises UserError for sides that cut a cell, which is predicted as a whole."""
     for field, side in sides.items():
         if side % stride:
             below = max(side // stride, 1) * stride

@@ -1,13 +1,14 @@
 """FeatMap-Net and the networks of a CRF's potentials on top of it.
 
 Source: Lin, Shen, van den Hengel and Reid, "Efficient Piecewise Training of Deep
-Structured Models for Semantic Segmentation", CVPR 2016, on a dilated ResNet in the
-place of VGG-16: the shared blocks are the stem and stages 1 to 3, the block that each
-scale has of its own is stage 4 and a 3x3 convolution.
+Structured Models for Semantic Segmentation", CVPR 2016. The paper's backbone is VGG-16.
+All scales share the backbone up to stage 3; each scale has its own stage 4 (VGG-16: the
+first fully connected layer as a convolution) and its own 3x3 convolution.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -16,9 +17,12 @@ import jax.numpy as jnp
 
 from encnet_jax.crf import mean_field, potentials, pyramid
 from encnet_jax.errors import UserError
+from encnet_jax.fields import Field, above, between, one_of
+from encnet_jax.models.heads import HEADS
 from encnet_jax.models.layers import Layers, make_layers
 from encnet_jax.models.norm import GroupedAxis
 from encnet_jax.models.resize import resize_bilinear
+from encnet_jax.models.segmenter import shared_fields
 
 # What a map is made of, as the rows of the paper's ablation: the image's scales, and
 # the windows of the maxima.
@@ -236,3 +240,71 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
     if sides == (height, width):
         return images
     return jax.image.resize(images, (batch, *sides, channels), "linear")
+
+
+@HEADS.register(
+    "piecewise_crf",
+    fields={
+        "model.crf.features": Field(
+            "scales",
+            one_of("plain", "pyramid", "scales"),
+            "'plain': one scale; 'pyramid': one scale and its sliding maxima; 'scales':"
+            " the same at scales 1.2, 0.8 and 0.4 of the image.",
+        ),
+        "model.crf.pairwise": Field(
+            "both",
+            one_of("none", "surrounding", "above_below", "both"),
+            "Relations whose pairs of nodes are scored.",
+        ),
+        "model.crf.box": Field(
+            0.4, above(0, 1), "Side of the range box, relative to the map's short side."
+        ),
+        "model.crf.hidden_channels": Field(
+            512, between(1, 1 << 14), "Channels of the unary and pairwise networks."
+        ),
+        "model.crf.num_updates": Field(
+            3, between(0, 1000), "Mean-field updates in evaluation."
+        ),
+        "model.crf.max_score_mib": Field(
+            256.0,
+            above(0, 1 << 20),
+            "MiB of device memory for K x K scores at a time; less makes more steps.",
+        ),
+    },
+    # The largest scale enlarges the image.
+    logits_stride=lambda m: (
+        m.output_stride / (1.2 if m.crf.features == "scales" else 1)
+    ),
+    # Scales and range boxes refer to the whole canvas; no part of it is masked.
+    decides={"model.aux": "none", "model.mask_padding": False},
+    loss_terms=("unary", "pairwise"),
+    network="encnet_jax.models.heads.piecewise_crf:build_network",
+)
+def build(m, num_classes: int) -> Callable[..., nn.Module]:
+    """Returns the head of a model's configuration."""
+    _, windows = FEATURES[m.crf.features]
+    return partial(
+        PotentialsHead,
+        num_classes,
+        channels=m.head_channels,
+        hidden_channels=m.crf.hidden_channels,
+        windows=windows,
+        relations=PAIRWISE[m.crf.pairwise],
+        dropout=m.dropout,
+        align_corners=m.align_corners,
+    )
+
+
+def build_network(m, backbone, head, aux_head, axis_name) -> PiecewiseCRF:
+    """Returns the network of these parts; it has no auxiliary head."""
+    scales, _ = FEATURES[m.crf.features]
+    return PiecewiseCRF(
+        backbone,
+        head,
+        scales=scales,
+        output_stride=m.output_stride,
+        box=m.crf.box,
+        num_updates=m.crf.num_updates,
+        max_score_mib=m.crf.max_score_mib,
+        **shared_fields(m, axis_name),
+    )

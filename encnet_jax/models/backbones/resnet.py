@@ -1,5 +1,6 @@
 """Dilated residual networks, with the 7x7 or the deep stem."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import flax.linen as nn
 import jax
 
 from encnet_jax.models import rematerialisation
+from encnet_jax.models.backbones import BACKBONES
 from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import Layers
@@ -15,7 +17,13 @@ from encnet_jax.models.residual import relu_of_sum
 
 
 class BackboneSpec(NamedTuple):
-    """Blocks of each stage, whether they are bottlenecks, width of the first stage."""
+    """One of the residual networks.
+
+    Attributes:
+        blocks: of each stage.
+        bottleneck: whether blocks are bottlenecks.
+        width: channels of the 3x3 convolutions of stage 1.
+    """
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool
@@ -25,16 +33,6 @@ class BackboneSpec(NamedTuple):
     def out_channels(self) -> int:
         """Channels after stage 4."""
         return self.width * 8 * (4 if self.bottleneck else 1)
-
-
-BACKBONES = {
-    "tiny": BackboneSpec((1, 1, 1, 1), False, 16),
-    "resnet18": BackboneSpec((2, 2, 2, 2), False),
-    "resnet34": BackboneSpec((3, 4, 6, 3), False),
-    "resnet50": BackboneSpec((3, 4, 6, 3), True),
-    "resnet101": BackboneSpec((3, 4, 23, 3), True),
-    "resnet152": BackboneSpec((3, 8, 36, 3), True),
-}
 
 
 class Block(nn.Module):
@@ -122,7 +120,7 @@ class ResNet(nn.Module):
     """A residual network whose last stages keep the resolution and dilate instead.
 
     Attributes:
-        spec: one of BACKBONES.
+        spec: see BackboneSpec.
         stem: 'deep' or 'conv7'.
         stem_width: channels of the stem; the deep stem ends with twice as many.
         output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
@@ -147,7 +145,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
-        """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, out_channels]}.
+        """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, C]}.
 
         h = ceil(H / output_stride) for stage 4; sides need not be multiples of it.
         Calls share all weights but those of stage 4, whose names begin with `branch`.
@@ -188,3 +186,49 @@ class ResNet(nn.Module):
             ]
             stages.append([stem, *blocks] if stage == 1 else blocks)
         return stages
+
+
+@BACKBONES.register(
+    "tiny", blocks=(1, 1, 1, 1), channels=(16, 32, 64, 128), bottleneck=False
+)
+@BACKBONES.register(
+    "resnet18", blocks=(2, 2, 2, 2), channels=(64, 128, 256, 512), bottleneck=False
+)
+@BACKBONES.register(
+    "resnet34", blocks=(3, 4, 6, 3), channels=(64, 128, 256, 512), bottleneck=False
+)
+@BACKBONES.register(
+    "resnet50", blocks=(3, 4, 6, 3), channels=(256, 512, 1024, 2048), bottleneck=True
+)
+@BACKBONES.register(
+    "resnet101", blocks=(3, 4, 23, 3), channels=(256, 512, 1024, 2048), bottleneck=True
+)
+@BACKBONES.register(
+    "resnet152", blocks=(3, 8, 36, 3), channels=(256, 512, 1024, 2048), bottleneck=True
+)
+def build(m) -> Callable[..., nn.Module]:
+    """Returns the backbone of a model's configuration."""
+    return partial(
+        ResNet,
+        specs()[m.backbone],
+        stem=m.stem,
+        stem_width=m.stem_width,
+        output_stride=m.output_stride,
+        dilation=m.dilation,
+        avg_down=m.avg_down,
+        stride_first=m.stride_first,
+        padded_pool=m.padded_pool,
+        remat=m.remat,
+    )
+
+
+def specs() -> dict[str, BackboneSpec]:
+    """Returns the registered residual networks by name."""
+    found = {}
+    for name in BACKBONES:
+        facts = BACKBONES.registration(name).facts
+        if "bottleneck" in facts:
+            widening = 4 if facts["bottleneck"] else 1
+            width = facts["channels"][0] // widening
+            found[name] = BackboneSpec(facts["blocks"], facts["bottleneck"], width)
+    return found

@@ -1,0 +1,55 @@
+"""Backbones by name. Importing this package does not load JAX.
+
+A backbone maps images to a dict of four stages. Each module of this folder registers
+its own:
+
+    @BACKBONES.register("vgg16", blocks=(3, 3, 3, 1), channels=(256, 512, 512, 512))
+    def build(model_config): ...
+
+The function returns a callable that makes the backbone, given `layers` and `name`. A
+registration declares
+
+    blocks: of each stage, how many rates `model.dilation` may list for it.
+    channels: of each stage; or model_config -> channels.
+    fields: configuration fields that only this backbone reads.
+    weight_files: names of its parameters in other projects, by family; see
+        encnet_jax.torch_weights.backbones.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from encnet_jax.registry import Registry, discover
+
+BACKBONES: Registry = Registry("backbone")
+discover(__name__, __path__[0], BACKBONES=BACKBONES)
+
+_STRIDES = (4, 8, 16, 32)
+
+
+class Feature(NamedTuple):
+    """One stage of a backbone: its channels, and the image pixels per position."""
+
+    channels: int
+    stride: int
+
+
+def blocks(backbone: str) -> Sequence[int]:
+    """Returns how many dilation rates each stage of a backbone has."""
+    return BACKBONES.registration(backbone).facts["blocks"]
+
+
+def feature_info(model_config) -> dict[str, Feature]:
+    """Returns channels and stride of 'stage1' to 'stage4'.
+
+    Args:
+        model_config: `config.model`; stages past its output_stride keep their
+            resolution and dilate.
+    """
+    m = model_config
+    channels = BACKBONES.registration(m.backbone).facts["channels"]
+    channels = channels(m) if callable(channels) else channels
+    return {
+        f"stage{i}": Feature(count, min(stride, m.output_stride))
+        for i, (count, stride) in enumerate(zip(channels, _STRIDES, strict=True), 1)
+    }
