@@ -89,7 +89,7 @@ def test_damaged_files_are_named_and_skipped(harm, message, workdir, capsys):
 
 def test_every_file_is_checked(workdir):
     folder = workdir / "checkpoints" / "3"
-    later = {"_CHECKPOINT_METADATA", "commit_success.txt"}
+    later = {"_CHECKPOINT_METADATA", "commit_success.txt", "score.json"}
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         if path.parent == folder and path.name in later:
             continue
@@ -98,6 +98,70 @@ def test_every_file_is_checked(workdir):
         assert integrity.find_damage(epath.Path(folder)), path
         path.write_bytes(before)
     assert integrity.find_damage(epath.Path(folder)) is None
+
+
+@pytest.mark.parametrize("harm", [flip, truncate, delete])
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_damaged_score_costs_the_score_alone(harm, step, workdir):
+    harm(workdir / "checkpoints" / str(step) / "score.json")
+    assert read.find_step(str(workdir)) == 3
+    # Step 2 was the best, step 3 is the next one.
+    assert read.find_step(str(workdir), "best") == (3 if step == 2 else 2)
+    assert_equal(restore(workdir), make_state(3))
+
+
+@pytest.mark.parametrize("name", ["²", "00", "-1", "3.damaged", "x"])
+def test_folders_that_are_no_steps_are_left_alone(name, workdir):
+    (workdir / "checkpoints" / name).mkdir()
+    assert read.find_step(str(workdir)) == 3
+    assert_equal(restore(workdir), make_state(3))
+    assert (workdir / "checkpoints" / name).is_dir()
+
+
+def test_the_best_and_the_newest_checkpoints_are_kept(tmp_path):
+    with Checkpointer(str(tmp_path), keep=1) as checkpointer:
+        for step, score in ((1, 0.3), (2, 0.1), (3, 0.5), (4, None)):
+            checkpointer.save(make_state(step), settings())
+            if score is not None:
+                checkpointer.score(step, score)
+    assert integrity.steps(epath.Path(tmp_path / "checkpoints")) == [3, 4]
+    with Checkpointer(str(tmp_path), keep=1) as checkpointer:
+        checkpointer.save(make_state(5), settings(), 0.2)
+    assert integrity.steps(epath.Path(tmp_path / "checkpoints")) == [3, 5]
+
+
+def test_a_workdir_with_a_backslash_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a\\b/checkpoints|contains a backslash"):
+        Checkpointer(str(tmp_path / "a\\b"), keep=1)
+    with pytest.raises(UserError, match="contains a backslash"):
+        read.find_step(str(tmp_path / "a\\b"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_arrays_that_were_written_elsewhere_are_noticed(tmp_path, monkeypatch):
+    """As TensorStore does to a path that it reads differently."""
+    checkpointer = Checkpointer(str(tmp_path), keep=1)
+    seal = manager._seal
+
+    def moved(folder):
+        (item,) = folder.glob("*/variables")
+        (item / "manifest.ocdbt").rename(tmp_path / "elsewhere")
+        seal(folder)
+
+    monkeypatch.setattr(manager, "_seal", moved)
+    checkpointer.save(make_state(1), settings())
+    with pytest.raises(UserError, match="arrays .* were not written to .*variables"):
+        checkpointer.close()
+    assert integrity.steps(epath.Path(tmp_path / "checkpoints")) == []
+
+
+def test_a_checkpoint_that_is_not_there_after_its_write_is_noticed(tmp_path):
+    checkpointer = Checkpointer(str(tmp_path), keep=1)
+    checkpointer.save(make_state(1), settings())
+    checkpointer._manager.wait_until_finished()
+    (tmp_path / "checkpoints").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="step 1 was written, but .*/1 does not hold"):
+        checkpointer.close()
 
 
 def test_no_whole_checkpoint_is_an_error_and_changes_nothing(workdir):

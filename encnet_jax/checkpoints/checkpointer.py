@@ -9,21 +9,17 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    BestN,
-    LatestN,
-)
 
 from encnet_jax import config as config_lib
-from encnet_jax.checkpoints import integrity
+from encnet_jax.checkpoints import integrity, scores
 from encnet_jax.checkpoints import manager as manager_lib
 from encnet_jax.errors import DISK_FULL, UnsavedError, UserError
 from encnet_jax.pods import distributed, parallel
@@ -51,17 +47,12 @@ class Checkpointer:
             distributed.together(lambda: integrity.set_aside_damaged(folder))
         else:
             distributed.together(lambda: None)
-        newest, best = (
-            LatestN(keep),
-            BestN(
-                get_metric_fn=manager_lib.score,
-                n=1,
-                keep_checkpoints_without_metrics=False,
-            ),
-        )
+        self._keep, self._scores = keep, scores.read_all(folder)
+        self._identity = _identity(folder)
+        self._writing: int | None = None  # The step whose files are not checked yet.
         self._manager = manager_lib.open_manager(
             workdir,
-            preservation_policy=AnyPreservationPolicy([newest, best]),
+            preservation_policy=self,
             cleanup_tmp_directories=True,  # What a killed run left half-written.
         )
 
@@ -91,13 +82,24 @@ class Checkpointer:
         """Returns the newest whole checkpoint's step, or None."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, config, score: float | None) -> None:
-        """Starts writing a checkpoint; training goes on meanwhile.
+    def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
+        """Returns which checkpoints to keep: the newest ones and the best one.
+
+        Orbax asks this when it saves.
+        """
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        best = scores.best_step(
+            {step: score for step, score in self._scores.items() if step in steps}
+        )
+        return [step in steps[-self._keep :] or step == best for step in steps]
+
+    def save(self, state: TrainState, config, score: float | None = None) -> None:
+        """Starts writing a checkpoint; training continues meanwhile.
 
         Args:
             state: replicated state after `state.step` updates.
             config: the resolved configuration.
-            score: in [0, 1], what "best" compares; None if it was not evaluated.
+            score: see `score`; None if the state was not evaluated (yet).
 
         Raises:
             UnsavedError: this or the previous write failed.
@@ -107,6 +109,10 @@ class Checkpointer:
             return
         state = _lay_out(state, _everywhere())
         with self._failure_named():
+            missing = self.wait()
+            if missing:  # This save may still succeed, in a folder that is made again.
+                print(f"warning: {missing}", file=sys.stderr)
+            self._writing = step
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -114,8 +120,58 @@ class Checkpointer:
                     training=ocp.args.StandardSave(_training(state)),
                     config=ocp.args.JsonSave(json.loads(config_lib.to_json(config))),
                 ),
-                metrics=None if score is None else {manager_lib.SCORE: float(score)},
             )
+        self._identity = self._identity or _identity(self._manager.directory)
+        if score is not None:
+            self.score(step, score)
+
+    def score(self, step: int, score: float) -> None:
+        """Writes the score of a saved state, after waiting until it is written.
+
+        Args:
+            step: of the newest checkpoint.
+            score: in [0, 1]; "best" compares it.
+
+        Raises:
+            UnsavedError: the checkpoint or the score could not be written.
+        """
+        with self._failure_named():
+            missing = self.wait()
+            if missing:
+                raise UnsavedError(missing)
+            if jax.process_index() == 0:
+                scores.write(self._manager.directory, step, float(score))
+            self._scores[step] = float(score)
+            # The previous best is not kept until the next save.
+            steps = [SimpleNamespace(step=x) for x in self._manager.all_steps()]
+            kept = self.should_preserve(steps, context=None)
+            for checkpoint, keep in zip(steps, kept, strict=True):
+                if not keep:
+                    self._manager.delete(checkpoint.step)
+
+    def wait(self) -> str | None:
+        """Waits for the write in progress, and checks that its files are there.
+
+        Returns:
+            What is wrong with them, or None; always None in processes other than 0.
+
+        Raises:
+            UnsavedError: the write failed.
+        """
+        with self._failure_named():
+            self._manager.wait_until_finished()
+        step, self._writing = self._writing, None
+        if step is None or jax.process_index() != 0:
+            return None
+        folder = self._manager.directory / str(step)
+        missing = integrity.find_missing(folder)
+        if missing is None:
+            return None
+        return (
+            f"step {step} was written, but {folder} does not hold it ({missing}): the"
+            " folder was moved, removed or changed meanwhile; bring it back, then start"
+            " the same command again"
+        )
 
     def restore(self, state: TrainState) -> TrainState:
         """Returns the newest checkpoint's state, replicated on the local devices.
@@ -141,30 +197,31 @@ class Checkpointer:
         """Returns the configuration kept in the newest checkpoint."""
         return manager_lib.read_config(self._manager, self._manager.latest_step())
 
-    def best_score(self) -> float | None:
-        """Returns the best score among the checkpoints kept, or None."""
-        step = self._manager.best_step()
-        metrics = None if step is None else self._manager.metrics(step)
-        return None if not metrics else metrics[manager_lib.SCORE]
-
     def close(self) -> None:
         """Waits for writes under way, and ends what they run in.
 
         Raises:
             UnsavedError: one failed.
         """
+        missing = self.wait()
         with self._failure_named():
             self._manager.close()
+        if missing:
+            raise UnsavedError(missing)
 
     @contextlib.contextmanager
     def _failure_named(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # Orbax and TensorStore raise errors of many types.
+            folder = self._manager.directory
             reason = _reason(error)
+            if reason is None and self._identity not in (None, _identity(folder)):
+                reason = "no way (the folder was moved or removed meanwhile)"
             if reason is None:
                 raise
-            folder = self._manager.directory
             kept = _newest_whole(folder)
             raise UnsavedError(
                 f"{reason} to write a checkpoint to {folder}; the newest whole one is"
@@ -214,6 +271,15 @@ def _reason(error: Exception) -> str | None:
     if isinstance(error, OSError) or "tensorstore" in text:
         return f"no way ({type(error).__name__}: {text[:200]})"
     return None
+
+
+def _identity(folder) -> tuple[int, int] | None:
+    """Returns what identifies a local folder, or None if it is absent or remote."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _newest_whole(folder) -> str:

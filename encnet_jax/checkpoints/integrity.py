@@ -3,12 +3,13 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 from etils import epath
 from orbax.checkpoint.utils import is_tmp_checkpoint
 
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UnsavedError, UserError
 
 NAME = "sha256.json"
 _CHUNK_BYTES = 16 << 20
@@ -17,7 +18,12 @@ _WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 
 def seal(folder: epath.Path) -> None:
-    """Writes the size and SHA-256 of every file of a folder into the folder."""
+    """Writes the size and SHA-256 of every file of a folder into the folder.
+
+    Raises:
+        UnsavedError: the files of its arrays are not there.
+    """
+    _check_arrays(folder)
     files = {
         name: [path.stat().length, _sha256(path)]
         for name, path in sorted(_files(folder))
@@ -26,13 +32,41 @@ def seal(folder: epath.Path) -> None:
     (folder / NAME).write_text(json.dumps(files, indent=0))
 
 
+def _check_arrays(folder: epath.Path) -> None:
+    """Raises UnsavedError if an item's arrays were written to another place.
+
+    Orbax writes its own files by Python and arrays by TensorStore, which reads paths
+    in its own way.
+    """
+    for item in folder.iterdir():
+        if (item / "_METADATA").exists() and not (item / "manifest.ocdbt").exists():
+            raise UnsavedError(
+                f"the arrays of a checkpoint were not written to {item}; choose a"
+                " --workdir with a simpler name"
+            )
+
+
 def find_damage(folder: epath.Path) -> str | None:
     """Returns what is wrong with the first file that was damaged, or None."""
+    return _find_damage(folder, lambda path, digest: _sha256(path) == digest)
+
+
+def find_missing(folder: epath.Path) -> str | None:
+    """Returns the first file that is missing or has another size, or None.
+
+    Reads no file but the list, so it may be called after every save.
+    """
+    return _find_damage(folder, lambda path, digest: True)
+
+
+def _find_damage(
+    folder: epath.Path, same: Callable[[epath.Path, str], bool]
+) -> str | None:
     try:
         files = json.loads((folder / NAME).read_text())
     except FileNotFoundError:
         return f"{NAME} is missing"
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"{NAME} cannot be read"
     if not _is_list_of_files(files):
         return f"{NAME} lists no files"
@@ -42,7 +76,7 @@ def find_damage(folder: epath.Path) -> str | None:
             return f"{name} is missing"
         if path.stat().length != size:
             return f"{name} has {path.stat().length} bytes instead of {size}"
-        if _sha256(path) != digest:
+        if not same(path, digest):
             return f"{name} has changed since it was written"
     return None
 
@@ -71,6 +105,18 @@ def _sha256(path: epath.Path) -> str:
     return digest.hexdigest()
 
 
+def steps(folder: epath.Path) -> list[int]:
+    """Returns the steps whose checkpoints are in a folder, in ascending order.
+
+    Args:
+        folder: of checkpoints, each in a folder named by its step; may be missing.
+    """
+    paths = folder.iterdir() if folder.exists() else []
+    # On object stores a checkpoint being written already has its final name.
+    names = [path.name for path in paths if not is_tmp_checkpoint(path)]
+    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+
 def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
     """Looks for the newest undamaged checkpoint.
 
@@ -81,10 +127,7 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
         (its step or None, {newer step: its damage}).
     """
     damaged = {}
-    paths = folder.iterdir() if folder.exists() else []
-    # On object stores a checkpoint under way has its final name already.
-    names = [path.name for path in paths if not is_tmp_checkpoint(path)]
-    for step in sorted(map(int, filter(str.isdigit, names)), reverse=True):
+    for step in reversed(steps(folder)):
         damage = find_damage(folder / str(step))
         if damage is None:
             return step, damaged

@@ -14,13 +14,21 @@ from encnet_jax.checkpoints import integrity
 from encnet_jax.errors import UserError
 
 FOLDER = "checkpoints"
-SCORE = "score"
 
 
 def folder_of(workdir: str) -> epath.Path:
     """Returns WORKDIR/checkpoints, absolute: Orbax refuses relative paths."""
     path = epath.Path(workdir)
-    return (path if storage.is_remote(path) else path.resolve()) / FOLDER
+    if storage.is_remote(path):
+        return path / FOLDER
+    path = path.resolve()
+    if "\\" in str(path):
+        # TensorStore takes it for a slash, and would write the arrays elsewhere.
+        raise UserError(
+            f"{path} contains a backslash, which the checkpoint library reads as a"
+            " slash; choose a --workdir without one"
+        )
+    return path / FOLDER
 
 
 def open_manager(
@@ -40,11 +48,18 @@ def open_manager(
     )
     return _Manager(
         folder,
-        options=ocp.CheckpointManagerOptions(
-            best_fn=score, async_options=writing, **options
-        ),
+        options=ocp.CheckpointManagerOptions(async_options=writing, **options),
         item_handlers=item_handlers,
     )
+
+
+def check_present(workdir: str) -> None:
+    """Raises UserError unless a workdir has a folder of checkpoints."""
+    storage.check_reachable(workdir)
+    if not folder_of(workdir).exists():
+        raise UserError(
+            f"no checkpoints in {workdir}: train first, or name its --workdir"
+        )
 
 
 @contextlib.contextmanager
@@ -54,11 +69,7 @@ def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
     Raises:
         UserError: there are none.
     """
-    storage.check_reachable(workdir)
-    if not folder_of(workdir).exists():
-        raise UserError(
-            f"no checkpoints in {workdir}: train first, or name its --workdir"
-        )
+    check_present(workdir)
     # Without its handlers a manager that has saved nothing knows no item's metadata.
     handlers = {
         "variables": ocp.PyTreeCheckpointHandler(),
@@ -87,11 +98,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def score(metrics: dict) -> float:
-    """Returns what checkpoints are compared by."""
-    return metrics[SCORE]
-
-
 def read_config(manager: ocp.CheckpointManager, step: int) -> ConfigDict:
     """Returns the resolved configuration kept in a checkpoint."""
     restored = manager.restore(
@@ -108,6 +114,14 @@ class _Manager(ocp.CheckpointManager):
         well, its processes would never agree.
         """
         return False
+
+    def metrics(self, step: int) -> None:
+        """Returns None: scores are in files of our own, see checkpoints.scores.
+
+        Orbax reads the metrics of all steps when it opens a folder, and one damaged
+        file would make the whole run unusable.
+        """
+        return None
 
 
 def _wait_for_others(*, key: str, timeout_ms: int) -> None:

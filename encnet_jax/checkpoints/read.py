@@ -10,7 +10,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
-from encnet_jax.checkpoints import integrity
+from encnet_jax.checkpoints import integrity, scores
 from encnet_jax.checkpoints import manager as manager_lib
 from encnet_jax.errors import UserError
 
@@ -24,9 +24,8 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
         UserError: no such checkpoint, or the one named is damaged.
     """
     folder = manager_lib.folder_of(workdir)
-    with manager_lib.reader(workdir) as manager:
-        steps = sorted(manager.all_steps())
-        best = manager.best_step()
+    manager_lib.check_present(workdir)
+    steps = integrity.steps(folder)
     if not steps:
         raise UserError(f"{workdir} holds no complete checkpoint: train further")
     if step is None:
@@ -39,9 +38,12 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
                 f" ({integrity.describe(damaged)}); restore one from a copy"
             )
         return found
-    found = best if step == "best" else step
+    found = step
+    if step == "best":
+        found = scores.best_step(scores.read_all(folder))
     if found not in steps:
-        raise UserError(f"no checkpoint {step} in {workdir}; there are: {steps}")
+        wanted = str(step) if len(str(step)) < 20 else f"{str(step)[:20]}..."
+        raise UserError(f"no checkpoint {wanted} in {workdir}; there are: {steps}")
     damage = integrity.find_damage(folder / str(found))
     if damage:
         raise UserError(

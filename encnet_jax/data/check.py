@@ -50,10 +50,12 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 
 def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
     """Returns notes on a split as text; adds to its problems what cannot be taught."""
+    if info.num_classes < 2:
+        report.problems.append(teachable.only_class(info))
     if info.task != "segmentation" or split in info.unlabelled or not report.sizes:
         return []
     found = teachable.problem(info, report.pixels)
-    if found:
+    if found and found not in report.problems:
         report.problems.append(found)
     notes, absent = [], teachable.absent_classes(info, report.pixels)
     if absent and not found:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.models.norm import check_several_values
+
 
 class DeviceBatchNorm(nn.Module):
     """Batch normalisation of each device's own images.
@@ -49,6 +51,7 @@ class DeviceBatchNorm(nn.Module):
             mean = jnp.mean(wide, tuple(range(x.ndim - 1)))
             var = jnp.mean((wide - broadcast(mean)) ** 2, tuple(range(x.ndim - 1)))
             if not self.is_initializing():
+                check_several_values(x, x.ndim - 1, None, self.path)
                 self._keep(running_mean, running_var, mean, var, x.size // shape[0])
         else:
             mean, var = running_mean.value, running_var.value

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from encnet_jax.errors import UserError
+
 STATISTICS_NAME = "bn_stats"  # Rematerialisation policies save this by name.
 
 
@@ -39,6 +41,45 @@ def device_groups(axis_size: int, group: int) -> list[list[int]] | None:
     if group < 0 or axis_size % group:
         raise ValueError(f"{axis_size} devices do not divide into groups of {group}")
     return [list(range(i, i + group)) for i in range(0, axis_size, group)]
+
+
+def check_several_values(
+    x: jax.Array,
+    feature_axis: int,
+    axis_name: str | GroupedAxis | None,
+    path: tuple[str, ...],
+) -> None:
+    """Checks that a batch's statistics say something about the values.
+
+    The variance of one value is 0: the batch norm would return its bias whatever the
+    images are, and no gradient would pass.
+
+    Args:
+        x: [..., C, ...], one device's values.
+        feature_axis: of the channels C.
+        axis_name: see SyncBatchNorm.
+        path: names of the modules, for the error.
+
+    Raises:
+        UserError: there is one value per channel.
+    """
+    devices = 1
+    if axis_name is not None:
+        name, group = (
+            (axis_name, 0)
+            if isinstance(axis_name, str)
+            else (axis_name.name, axis_name.group)
+        )
+        devices = group or jax.lax.axis_size(name)
+    if devices * x.size == x.shape[feature_axis]:
+        raise UserError(
+            f"the batch norm {'/'.join(path)} gets one value per channel, whose"
+            " variance is 0, so it would pass nothing on; wanted two images or more for"
+            " each batch norm: raise train.batch_size, lower train.accumulate, set"
+            " model.norm_group to 0 (all devices), raise data.crop_size if the"
+            " feature map has one position, or keep pre-trained statistics by"
+            " model.frozen_norm"
+        )
 
 
 def _mean_over(moments: jax.Array, axis: str | GroupedAxis) -> jax.Array:
@@ -112,6 +153,7 @@ class SyncBatchNorm(nn.Module):
 
         Raises:
             ValueError: `train` is given both here and as an attribute, or nowhere.
+            UserError: see check_several_values.
         """
         train = nn.merge_param("train", self.train, train)
         feature_axis = self.feature_axis % x.ndim
@@ -134,6 +176,8 @@ class SyncBatchNorm(nn.Module):
             reduce_axes = tuple(i for i in range(x.ndim) if i != feature_axis)
             # The axis is not mapped while parameters are being initialised.
             axis_name = None if self.is_initializing() else self.axis_name
+            if not self.is_initializing():
+                check_several_values(x, feature_axis, axis_name, self.path)
             mean, mean_of_squares = batch_moments(x, reduce_axes, axis_name)
             # Rounding can push a tiny variance below zero, and its root to NaN.
             var = jnp.maximum(mean_of_squares - mean * mean, 0.0)

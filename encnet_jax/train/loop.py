@@ -112,6 +112,7 @@ def _train(parts, dataset, config, checkpointer, stop, account, presence) -> Non
         with account.doing("checkpoints"):
             checkpointer.close()
         timekeeper.report()
+        saver.check()
 
 
 def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:

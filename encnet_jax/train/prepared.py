@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import jax
+
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.data.checks import teachable
 from encnet_jax.data.checks.class_weights import check_length
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.pods import parallel
+from encnet_jax.train.norm_values import check_norm_values
 
 
 def prepared(config) -> tuple[Any, Dataset, dict[str, int]]:
@@ -39,4 +42,12 @@ def prepared(config) -> tuple[Any, Dataset, dict[str, int]]:
         parallel.check_batch_size(
             last, config.train.accumulate, "what data.keep_last_batch keeps"
         )
+    check_norm_values(config, dataset.info.num_classes, num_examples)
+    teachable.check_validation(
+        dataset,
+        config.data.val_split,
+        config.eval.max_images,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
     return config, dataset, sizes

@@ -1,7 +1,10 @@
-"""When to evaluate and when to save; what is evaluated is saved with its score."""
+"""When to save and when to evaluate; a state is saved before it is evaluated."""
+
+import jax
 
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints.checkpointer import Checkpointer
+from encnet_jax.errors import UserError, is_out_of_memory
 from encnet_jax.pods import distributed
 from encnet_jax.pods.signals import Stopped
 from encnet_jax.train.account import TimeAccount
@@ -13,7 +16,12 @@ from encnet_jax.train_state import TrainState
 
 
 class Saver:
-    """A hook that evaluates and saves when due."""
+    """A hook that saves and evaluates when due.
+
+    A validation that fails costs neither the checkpoint nor the training: it is
+    reported, the checkpoint has no score, and the run ends with an error after its last
+    step.
+    """
 
     def __init__(
         self,
@@ -36,6 +44,7 @@ class Saver:
         self._checkpointer, self._validator = checkpointer, validator
         self._scalars, self._logbook, self._config = scalars, logbook, config
         self._account = account
+        self._failures: dict[int, str] = {}  # Why a step has no score.
         train = config.train
         steps_per_epoch = config_lib.steps_per_epoch(config, num_examples)
         self._eval_every = round(train.eval_every_epochs * steps_per_epoch)
@@ -47,32 +56,59 @@ class Saver:
         )
 
     def __call__(self, step: int, state: TrainState, metrics: dict) -> None:
-        """Evaluates, then saves, if either is due after this step.
+        """Saves, then evaluates, if either is due after this step.
 
-        A stop that is asked for during the evaluation ends it; nothing is saved then.
+        A stop that is requested during the evaluation ends it.
         """
         train = self._config.train
         last = step == train.total_steps
-        score = None
         due = last or (self._eval_every and step % self._eval_every == 0)
-        if due and self._config.data.val_split:
-            self._scalars.flush()
-            try:
-                with self._account.doing("evaluation"):
-                    score = self._validator.score(state.eval_variables(), step)
-            except Stopped:
-                return
-        if last or score is not None or self._schedule.due(step):
-            self.save(step, state, score)
+        due = due and bool(self._config.data.val_split)
+        if due or last or self._schedule.due(step):
+            self.save(step, state)
+        if due:
+            self._evaluate(step, state)
 
-    def save(self, step: int, state: TrainState, score: float | None = None) -> None:
-        """Saves.
+    def check(self) -> None:
+        """Raises UserError if a validation failed; called after the last step."""
+        if self._failures:
+            steps = ", ".join(map(str, self._failures))
+            raise UserError(
+                f"validation failed at step {steps}; the checkpoints were saved without"
+                f" a score. The last reason: {self._failures[max(self._failures)]}"
+            )
+
+    def _evaluate(self, step: int, state: TrainState) -> None:
+        try:
+            with self._account.doing("evaluation"):
+                score = self._validator.score(state.eval_variables(), step)
+        except Stopped:
+            return
+        except Exception as error:
+            # The write of this state may still be in progress.
+            missing = self._checkpointer.wait()
+            expected = isinstance(error, (UserError, OSError, MemoryError))
+            alone = jax.process_count() == 1  # Others wait for this process's counts.
+            if missing or not alone or not (expected or is_out_of_memory(error)):
+                raise
+            reason = " ".join(str(error).split())[:500] or type(error).__name__
+            self._failures[step] = reason
+            self._logbook.note(
+                f"warning: validation failed at step {step}, which is saved without a"
+                f" score; training continues: {reason}"
+            )
+            return
+        with self._account.doing("checkpoints"):
+            self._checkpointer.score(step, score)
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Saves a state, without a score.
 
         Raises:
             NotFiniteError: the newest metrics are not finite; nothing was saved.
         """
         self._scalars.flush()
         with self._account.doing("checkpoints"):
-            self._checkpointer.save(state, self._config, score)
+            self._checkpointer.save(state, self._config)
         self._logbook.saved_step = step
         self._schedule.saved()

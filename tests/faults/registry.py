@@ -2,7 +2,7 @@
 
 A case is a generator: it prepares a folder, yields the command, and after the command
 has ended looks at what it must not have touched. Its name begins with the number of the
-fault, or with 'held' or 'new'.
+fault or with its kind, or with 'held' or 'new'.
 """
 
 import hashlib

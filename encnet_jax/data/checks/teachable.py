@@ -4,12 +4,16 @@ import sys
 
 import numpy as np
 
+from encnet_jax.data.checks.survey import check_split
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.dataset import Dataset, Source
+from encnet_jax.data.pipelines.order import process_share
 from encnet_jax.data.sources.folders import FolderSource
 from encnet_jax.errors import UserError
 
 _LOOKED_AT = 32  # Masks that are counted before a training, spread over the split.
+_VALIDATION_IMAGES = 256  # Validation images decoded before a training, likewise.
+_PROBLEMS_SHOWN = 3
 
 
 def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
@@ -19,19 +23,31 @@ def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
         info: of the data set.
         pixels: int[256], pixels of each train id.
     """
+    if info.num_classes < 2:
+        return only_class(info)
     present = np.flatnonzero(pixels[: info.num_classes])
     if not len(present):
         return (
             "every pixel is ignored, so nothing can be learned or scored; correct the"
             " masks, or the list of classes and ignored values"
         )
-    if len(present) == 1 and info.num_classes > 1:
+    if len(present) == 1:
         name = info.class_names[present[0]]
         return (
             f"only one of {info.num_classes} classes occurs, {name!r}, so there is"
             " nothing to learn; correct the masks, or the list of classes"
         )
     return None
+
+
+def only_class(info: DatasetInfo) -> str:
+    """Says that a data set of one class teaches nothing, and what to do."""
+    name = info.class_names[0] if info.class_names else ""
+    return (
+        f"the only class is {name!r}, so every network is right everywhere and scores"
+        " 1; name the other pixels as a second class, such as ('background',"
+        f" {name or 'object'!r}), instead of ignoring them"
+    )
 
 
 def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
@@ -65,6 +81,8 @@ def check(dataset: Dataset, train_split: str, val_split: str) -> None:
     same = shared_files(dataset.source, train_split, val_split)
     if same:
         raise UserError(same)
+    if dataset.info.num_classes < 2:
+        raise UserError(f"{dataset.info.name}: {only_class(dataset.info)}")
     if dataset.info.task != "segmentation":
         return
     size = dataset.num_labelled(train_split)
@@ -86,3 +104,48 @@ def check(dataset: Dataset, train_split: str, val_split: str) -> None:
         f"warning: {dataset.info.name} {train_split}, {seen} of {size} masks: {found}",
         file=sys.stderr,
     )
+
+
+def check_validation(
+    dataset: Dataset,
+    split: str,
+    max_images: int = 0,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> None:
+    """Decodes validation images and masks before the first step.
+
+    All of a small split, and some from all over a larger one. Otherwise a file that
+    cannot be read would be noticed at the first validation, hours later.
+
+    Args:
+        dataset: that is trained on.
+        split: for validation; '' for none.
+        max_images: only the first images are used; 0 for all.
+        process_index: which part of the images to read.
+        process_count: number of parts.
+
+    Raises:
+        UserError: names the files that cannot be read.
+    """
+    if not split:
+        return
+    size = dataset.num_labelled(split)
+    size = min(size, max_images or size)
+    number = min(size, _VALIDATION_IMAGES)
+    share = process_share(number, process_index, process_count)
+    report = check_split(
+        dataset.source,
+        split,
+        [i * size // number for i in share],
+        num_classes=dataset.info.num_classes,
+    )
+    if report.problems:
+        shown = "; ".join(report.problems[:_PROBLEMS_SHOWN])
+        left = len(report.problems) - _PROBLEMS_SHOWN
+        raise UserError(
+            f"{len(report.problems)} of {len(share)} validation images cannot be used:"
+            f" {shown}{f'; and {left} more' if left > 0 else ''} (data.val_split is"
+            f" {split!r}; data.max_unreadable_share is for training images only)"
+        )

@@ -1,0 +1,54 @@
+"""The scores of checkpoints, each in a file that is written after its checkpoint.
+
+A state is saved before it is validated, so that a validation that fails costs no
+checkpoint. Orbax writes metrics together with the arrays only.
+"""
+
+import hashlib
+import json
+
+from etils import epath
+
+from encnet_jax import storage
+from encnet_jax.checkpoints import integrity
+
+NAME = "score.json"
+
+
+def write(folder: epath.Path, step: int, score: float) -> None:
+    """Writes the score of a checkpoint that is complete.
+
+    Args:
+        folder: of checkpoints.
+        step: of the checkpoint.
+        score: in [0, 1], larger is better.
+    """
+    content = {"score": score, "sha256": _digest(step, score)}
+    storage.write_whole(folder / str(step) / NAME, json.dumps(content))
+
+
+def read_all(folder: epath.Path) -> dict[int, float]:
+    """Returns the scores of all checkpoints that have one, by step.
+
+    A file that cannot be read counts as no score: it is no reason not to use the
+    weights.
+    """
+    scores = {}
+    for step in integrity.steps(folder):
+        try:
+            content = json.loads((folder / str(step) / NAME).read_bytes())
+            score, digest = content["score"], content["sha256"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if isinstance(score, float) and digest == _digest(step, score):
+            scores[step] = score
+    return scores
+
+
+def _digest(step: int, score: float) -> str:
+    return hashlib.sha256(f"{step} {score!r}".encode()).hexdigest()
+
+
+def best_step(scores: dict[int, float]) -> int | None:
+    """Returns the step with the best score, the newest of equals, or None."""
+    return max(scores, key=lambda step: (scores[step], step), default=None)
