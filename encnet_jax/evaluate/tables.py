@@ -73,6 +73,7 @@ def make_report(
         "images": num_images,
         **measures.counted,
         "not_finite_pixels": matrix.not_finite,
+        "warnings": _warnings(matrix, class_names),
         "protocol": {
             "name": protocol,
             **{
@@ -92,6 +93,23 @@ def make_report(
         | {name: importlib.metadata.version(name) for name in _PACKAGES},
         "devices": parallel.describe_devices(),
     }
+
+
+def _warnings(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> list[str]:
+    """Returns reasons for which the scores mean less than they seem to."""
+    warnings = []
+    occurring = np.flatnonzero(matrix.counts.sum(axis=1))
+    if len(class_names) < 2:
+        warnings.append("there is one class only, so every network scores 1")
+    elif len(occurring) == 1:
+        name = class_names[occurring[0]]
+        warnings.append(f"only one class occurs in the labels: {name!r}")
+    if matrix.not_finite:
+        warnings.append(
+            f"the scores of {matrix.not_finite} labelled pixels (or images) were NaN or"
+            " infinite; they are not counted above"
+        )
+    return warnings
 
 
 def _json_value(value):
@@ -150,11 +168,7 @@ def format_report(report: dict) -> str:
         if isinstance(value, float):
             lines.append(f"{name}: {100 * value:.2f} %")
     lines.append(f"rule: {report['rule']}")
-    if report.get("not_finite_pixels"):
-        lines.append(
-            f"warning: the scores of {report['not_finite_pixels']} labelled pixels (or"
-            " images) were NaN or infinite; they are not counted above"
-        )
+    lines += [f"warning: {warning}" for warning in report.get("warnings", ())]
     fields = dict(report["protocol"])
     protocol = f"protocol {fields.pop('name')}"
     protocol += "".join(f", {name}={value}" for name, value in fields.items())

@@ -50,6 +50,9 @@ def _parts(runs: Sequence[RunFiles], number: int) -> Iterator[str]:
     yield "<h2>Scores</h2>"
     yield page.table(["", *names], _score_rows(runs))
     yield f"<p>{html.escape(runs[0].report['rule'])}.</p>"
+    for run in runs:
+        for warning in run.report.get("warnings", ()):
+            yield f"<p>Warning ({html.escape(run.name)}): {html.escape(warning)}.</p>"
     yield "<h2>Classes</h2><p>IoU in %. Click a heading to sort.</p>"
     heads = ["class", *names, "share of pixels"]
     yield page.table(heads, _class_rows(runs), sortable=True)
