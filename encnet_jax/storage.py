@@ -46,6 +46,20 @@ def local_path(path: str, flag: str) -> pathlib.Path:
     return pathlib.Path(path).expanduser()
 
 
+def check_backslash(workdir) -> None:
+    """Raises UserError if the absolute path of a local workdir has a backslash.
+
+    TensorStore reads it as a slash, and would write the arrays of checkpoints to
+    another folder.
+    """
+    path = pathlib.Path(workdir).resolve()
+    if "\\" in str(path):
+        raise UserError(
+            f"{path} contains a backslash, which the checkpoint library reads as a"
+            " slash; choose a --workdir without one"
+        )
+
+
 def check_reachable(path) -> None:
     """Makes sure that an object store can be reached; the path may be new.
 

@@ -21,14 +21,8 @@ def folder_of(workdir: str) -> epath.Path:
     path = epath.Path(workdir)
     if storage.is_remote(path):
         return path / FOLDER
-    path = path.resolve()
-    if "\\" in str(path):
-        # TensorStore takes it for a slash, and would write the arrays elsewhere.
-        raise UserError(
-            f"{path} contains a backslash, which the checkpoint library reads as a"
-            " slash; choose a --workdir without one"
-        )
-    return path / FOLDER
+    storage.check_backslash(path)
+    return path.resolve() / FOLDER
 
 
 def open_manager(

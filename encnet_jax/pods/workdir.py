@@ -43,6 +43,8 @@ def locked(workdir: str) -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def _held(workdir: str) -> Iterator[Callable[[], bool]]:
+    if not storage.is_remote(workdir):
+        storage.check_backslash(workdir)
     storage.check_writable(workdir)
     path = epath.Path(workdir)
     try:
