@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -117,3 +118,45 @@ TEXT = Allowed("text of one line", _is_line)
 COUNT = between(0, LARGEST_INT32)
 AT_LEAST_ONE = between(1, LARGEST_INT32)
 SIDE = between(16, 1 << 15)  # Pixels.
+
+
+def field(default: Any, allowed: Allowed | Callable[[], Allowed], doc: str) -> Any:
+    """Declares a field in a dataclass of fields: `width: int = field(64, ...)`.
+
+    Args:
+        default: as in `Field`; None if other fields decide the value.
+        allowed: as in `Field`; or a function that returns it, for names that may be
+            registered later.
+        doc: as in `Field`.
+    """
+    return dataclasses.field(default=default, metadata={"allowed": allowed, "doc": doc})
+
+
+def group(fields: type) -> Any:
+    """Declares a group of fields in a dataclass of fields: `crf: Crf = group(Crf)`."""
+    return dataclasses.field(default_factory=fields)
+
+
+def declared(section: type, prefix: str = "") -> dict[str, Field]:
+    """Returns the fields that a dataclass declares, those of its groups included.
+
+    Args:
+        section: a dataclass whose members are made by `field` and `group`; others are
+            derived values, which no configuration sets, and are left out.
+        prefix: before each name, such as 'optim.'.
+
+    Returns:
+        {prefix + dotted name: field}.
+    """
+    found: dict[str, Field] = {}
+    for each in dataclasses.fields(section):
+        name = f"{prefix}{each.name}"
+        if dataclasses.is_dataclass(each.type):
+            found |= declared(each.type, f"{name}.")  # type: ignore[arg-type]
+        elif "allowed" in each.metadata:
+            kind = typing.get_origin(each.type) or each.type
+            allowed = each.metadata["allowed"]
+            if not isinstance(allowed, Allowed):
+                allowed = allowed()
+            found[name] = Field(each.default, allowed, each.metadata["doc"], kind)
+    return found

@@ -80,7 +80,7 @@ def with_value(config, field: str, value):
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"--field {field} cannot be {value!r} ({error});"
-            " encnet_jax/config/defaults.py has every field and what it takes"
+            " docs/fields.md lists every field and its allowed values"
         ) from error
     return changed
 
@@ -186,7 +186,7 @@ def parse_values(text: str) -> list:
         except (ValueError, SyntaxError):
             values.append(word)
     if len(values) != len(set(map(str, values))) or not values:
-        raise UserError(f"--values is {text!r}, wanted different values: 0,0.1,0.2")
+        raise UserError(f"--values is {text!r}, expected different values: 0,0.1,0.2")
     return values
 
 
@@ -194,7 +194,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Returns the seeds of '0,1,2'; none for an empty text."""
     words = [word for word in map(str.strip, text.split(",")) if word]
     if not all(word.isdigit() for word in words) or len(words) != len(set(words)):
-        raise UserError(f"--seeds is {text!r}, wanted different whole numbers: 0,1,2")
+        raise UserError(f"--seeds is {text!r}, expected different whole numbers: 0,1,2")
     return tuple(map(int, words))
 
 

@@ -107,12 +107,12 @@ def test_wrong_number_of_weights_leaves_no_folder(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"class_weights": ("two",)}, "wanted numbers of 0"),
-        ({"class_weights": (1.0, -1.0)}, "wanted numbers of 0"),
-        ({"class_weighting": "median"}, "wanted one of"),
-        ({"label_smoothing": 1.0}, "loss.label_smoothing is 1.0, wanted 0 or more"),
+        ({"class_weights": ("two",)}, "expected numbers of 0"),
+        ({"class_weights": (1.0, -1.0)}, "expected numbers of 0"),
+        ({"class_weighting": "median"}, "expected one of"),
+        ({"label_smoothing": 1.0}, "loss.label_smoothing is 1.0, expected 0 or more"),
         ({"ohem_threshold": 1.5}, "loss.ohem_threshold is 1.5"),
-        ({"ohem_min_kept": -1}, "loss.ohem_min_kept is -1, wanted 0 to"),
+        ({"ohem_min_kept": -1}, "loss.ohem_min_kept is -1, expected 0 to"),
         ({"focal_gamma": 2.0, "label_smoothing": 0.1}, "exclude each other"),
     ],
 )

@@ -98,9 +98,11 @@ def test_console_command_lists_its_commands(capsys):
     assert status == 0 and listed == list(commands.COMMANDS)
     status, said = encnet(capsys, "tain")
     assert status == 2
-    assert said.err.startswith("error: unknown command 'tain', wanted one of: train, ")
+    assert said.err.startswith(
+        "error: unknown command 'tain', expected one of: train, "
+    )
     status, said = encnet(capsys, "data", "nothing")
-    assert status == 2 and "wanted one of: prepare, check" in said.err
+    assert status == 2 and "expected one of: prepare, check" in said.err
 
 
 def test_preparing_lists_the_data_sets(capsys):
@@ -153,4 +155,4 @@ def test_code_that_python_cannot_run_is_no_configuration(
     (tmp_path / "mine.py").write_bytes(code)
     status, said = run("train", capsys, f"--config={tmp_path / 'mine.py'}")
     assert status == 2 and reason in said.err
-    assert said.err.count("\n") == 1 and "wanted a Python file" in said.err
+    assert said.err.count("\n") == 1 and "expected a Python file" in said.err

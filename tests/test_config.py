@@ -80,7 +80,7 @@ def test_a_configuration_adds_to_a_word():
 def test_lateral_fusion_wants_stages_of_one_size():
     config = config_lib.load("configs/ade20k.py:release")
     config.model.lateral, config.model.output_stride = True, 16
-    with pytest.raises(UserError, match="model.output_stride is 16: wanted 8"):
+    with pytest.raises(UserError, match="model.output_stride is 16: expected 8"):
         config_lib.resolve(config)
 
 
@@ -137,29 +137,29 @@ def run_train(monkeypatch):
         ),
         (
             ["--config", "configs/camvid.py", "--config.optim.base_lr=x"],
-            "--config.optim.base_lr is 'x'; wanted a number",
+            "--config.optim.base_lr is 'x'; expected a number",
         ),
         (
             ["--config", "configs/camvid.py", "--config.train.batch_size=abc"],
-            "--config.train.batch_size is 'abc'; wanted an integer",
+            "--config.train.batch_size is 'abc'; expected an integer",
         ),
         (
             ["--config", "configs/camvid.py", "--config.eval.flip=maybe"],
-            "--config.eval.flip is 'maybe'; wanted true or false",
+            "--config.eval.flip is 'maybe'; expected true or false",
         ),
         (
             ["--config", "configs/camvid.py", "--config.eval.scales=1 two"],
-            "--config.eval.scales is '1 two'; wanted values in brackets, such as",
+            "--config.eval.scales is '1 two'; expected values in brackets, such as",
         ),
         (
             ["--config", "configs/camvid.py", "--config.eval.scales=two"],
-            "eval.scales is ('two',), wanted one or more numbers above 0",
+            "eval.scales is ('two',), expected one or more numbers above 0",
         ),
         (
             ["--config", "configs/camvid.py", "--peers_timeout_s=0"],
-            "--peers_timeout_s is '0'; wanted number >= 1.0",
+            "--peers_timeout_s is '0'; expected number >= 1.0",
         ),
-        (["--config", "configs/camvid.py", "--config.model.gate=x"], "wanted one of"),
+        (["--config", "configs/camvid.py", "--config.model.gate=x"], "expected one of"),
         (
             ["--config", "configs/camvid.py", "--config.train.batch_size=0"],
             "batch_size",
@@ -185,13 +185,13 @@ def test_mistakes_get_one_line_and_status_2(flags, message, capsys, run_train):
         ({"data.crop_size": 476}, "data.crop_size is 476, .* multiple, .* 472 or 480"),
         ({"eval.bucket": 20}, "eval.bucket is 20, .* such as 16 or 24"),
         ({"eval.crop_size": 20}, "eval.crop_size is 20, .* such as 16 or 24"),
-        ({"model.duc.cell": 3}, "model.duc.cell is 3, wanted one of: 1, 2, 4"),
-        ({"model.duc.rates": (6, 6)}, r"model.duc.rates is \(6, 6\), wanted one or"),
-        ({"model.duc.rates": (0,)}, r"model.duc.rates is \(0,\), wanted one or more"),
+        ({"model.duc.cell": 3}, "model.duc.cell is 3, expected one of: 1, 2, 4"),
+        ({"model.duc.rates": (6, 6)}, r"model.duc.rates is \(6, 6\), expected one or"),
+        ({"model.duc.rates": (0,)}, r"model.duc.rates is \(0,\), expected one or more"),
         ({"model.dilation": "1,2/3"}, "model.dilation lists 2 and 1 rates"),
-        ({"model.mask_padding": True}, "model.mask_padding is True, .* wanted False"),
-        ({"model.pixels": "raw"}, "model.pixels is 'raw', wanted one of: unit, mean"),
-        ({"loss.labels": "voted"}, "wanted one of: upsampled, thinned"),
+        ({"model.mask_padding": True}, "model.mask_padding is True, .* expected False"),
+        ({"model.pixels": "raw"}, "model.pixels is 'raw', expected one of: unit, mean"),
+        ({"loss.labels": "voted"}, "expected one of: upsampled, thinned"),
     ],
 )
 def test_rates_cells_and_sides_that_do_not_fit_are_one_line(fields, message):

@@ -94,4 +94,4 @@ def test_what_is_no_run_with_curves_is_told(run, tmp_path, capsys):
     assert "holds no TensorBoard files" in capsys.readouterr().err
     assert report("curve") == 2
     error = capsys.readouterr().err
-    assert "unknown command 'curve', wanted one of:" in error and "curves" in error
+    assert "unknown command 'curve', expected one of:" in error and "curves" in error

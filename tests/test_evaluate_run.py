@@ -222,12 +222,14 @@ def test_small_and_large_scores_leave_out_classes_without_such_objects():
 def test_sizes_apart_are_for_segmentation():
     config = config_lib.load("configs/cifar10.py:resnet64d")
     config.eval.small_object_px = 5
-    with pytest.raises(UserError, match="eval.small_object_px is 5, wanted one of: 0"):
+    with pytest.raises(
+        UserError, match="eval.small_object_px is 5, expected one of: 0"
+    ):
         config_lib.resolve(config)
 
 
 def test_scales_must_be_positive():
-    with pytest.raises(UserError, match="eval.scales is \\(\\), wanted"):
+    with pytest.raises(UserError, match="eval.scales is \\(\\), expected"):
         config_lib.resolve(tiny_config(**{"eval.scales": ()}))
 
 

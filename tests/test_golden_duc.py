@@ -4,6 +4,7 @@ Every network in golden/duc is taken, and of each whatever its files hold.
 """
 
 import contextlib
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,9 @@ from configs import default
 from encnet_jax import cli, losses, models, torch_weights
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
-from encnet_jax.config import ranges
+from encnet_jax.config import table
 from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.fields import Allowed
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.heads.duc import depth_to_space
 from encnet_jax.models.resize import resize_bilinear
@@ -145,8 +147,10 @@ def get_config(arguments=""):
 def test_import_writes_a_checkpoint(params_file, tmp_path, monkeypatch, capsys):
     """The command line, with the reference's backbone among those that are known."""
     reference, m, variables, path = params_file
-    known = ranges.Allowed("the reference's", lambda name: name == reference.name)
-    monkeypatch.setitem(ranges.ALLOWED, "model.backbone", known)
+    names = (reference.name, "resnet50")
+    allowed, known = Allowed("these", lambda name: name in names), table.fields()
+    field = dataclasses.replace(known["model.backbone"], allowed=allowed)
+    monkeypatch.setattr(table, "fields", lambda: known | {"model.backbone": field})
     fields = {name: m[name] for name in ("backbone", "stem_width", "dilation")}
     fields["duc"] = m.duc.to_dict()
     classes = tuple(f"class{i}" for i in range(reference.num_classes))

@@ -199,14 +199,14 @@ def test_scores_that_do_not_fit_are_refused():
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("model.crf.features", "scale", "wanted one of: plain, pyramid, scales"),
+        ("model.crf.features", "scale", "expected one of: plain, pyramid, scales"),
         ("model.crf.pairwise", "above", "none, surrounding, above_below, both"),
         ("model.crf.box", 0.0, "more than 0, at most 1"),
-        ("model.crf.num_updates", -1, "wanted 0 to 1000"),
-        ("loss.pairwise_weight", -0.1, "wanted 0 to"),
+        ("model.crf.num_updates", -1, "expected 0 to 1000"),
+        ("loss.pairwise_weight", -0.1, "expected 0 to"),
         ("model.aux", "fcn", "has no auxiliary head"),
-        ("eval.dense.radius", 0, "wanted 1 to"),
-        ("eval.refine", "sparse", "wanted one of: none, dense"),
+        ("eval.dense.radius", 0, "expected 1 to"),
+        ("eval.refine", "sparse", "expected one of: none, dense"),
     ],
 )
 def test_fields_out_of_range(field, value, words):

@@ -133,7 +133,7 @@ def test_16_bits_want_their_range(folder, capsys):
         np.asarray(Image.open(out / "good_ids.png")),
     )
     assert run(folder, "--value_range=3")[0] == 2
-    assert "--value_range is 3, wanted BLACK,WHITE" in capsys.readouterr().err
+    assert "--value_range is 3, expected BLACK,WHITE" in capsys.readouterr().err
 
 
 def test_inputs_are_checked(tmp_path):

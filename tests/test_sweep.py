@@ -98,11 +98,11 @@ def test_each_value_is_trained_with_each_seed(trained, tmp_path):
 def test_values_are_parsed():
     assert sweep.parse_values("0, 0.5,True,deep") == [0, 0.5, True, "deep"]
     for text in ("", "0.1,0.1"):
-        with pytest.raises(UserError, match="wanted different values"):
+        with pytest.raises(UserError, match="expected different values"):
             sweep.parse_values(text)
     assert sweep.parse_seeds("0, 2") == (0, 2) and sweep.parse_seeds("") == ()
     for text in ("a", "1,1", "-1"):
-        with pytest.raises(UserError, match="wanted different whole numbers"):
+        with pytest.raises(UserError, match="expected different whole numbers"):
             sweep.parse_seeds(text)
 
 

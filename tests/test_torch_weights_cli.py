@@ -123,7 +123,7 @@ def test_a_backbone_alone_is_sent_to_training(run, state_dict, tmp_path):
 def test_mistakes_are_one_line(run, tmp_path):
     assert run("--help")[0] == 0
     for arguments, words in (
-        (["fetch"], "unknown command 'fetch', wanted one of: import, export"),
+        (["fetch"], "unknown command 'fetch', expected one of: import, export"),
         (["import"], "missing: --source, --config, --workdir; --help"),
         (["export", "--workdir", "x"], "missing: --output; --help"),
         (["export", "--workdr", "x"], "Unknown command line flag 'workdr'"),

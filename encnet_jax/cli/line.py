@@ -88,7 +88,7 @@ class CommandLine:
             "config",
             None,
             "Configuration, for example configs/camvid.py or configs/ade20k.py:release;"
-            " --config.FIELD=VALUE changes a field; encnet_jax/config/defaults.py has"
+            " --config.FIELD=VALUE changes a field; docs/fields.md lists"
             " all.",
             flag_values=self._values,
             lock_config=True,
@@ -224,7 +224,7 @@ def _of_config_code(
         place = f"{last.filename}, line {last.lineno}"
     return (
         f"--config: {place}: {type(error).__name__}: {getattr(error, 'msg', error)};"
-        " wanted a Python file with a function get_config, such as configs/default.py"
+        " expected a Python file with a function get_config, such as configs/default.py"
     )
 
 
@@ -246,7 +246,7 @@ def config_name(values: flags.FlagValues) -> str:
 
 
 # What a value may be, by the name of its parser's type; absl says the rest in words.
-_WANTED = {
+_EXPECTED = {
     "bool": "true or false",
     "tuple": "values in brackets, such as \"('road', 'other')\" or \"(0.5, 1.0)\"",
 }
@@ -260,11 +260,11 @@ def _one_line(error: Exception, values: flags.FlagValues) -> str:
     if illegal:
         name, found = illegal.groups()
         parser = values[name].parser
-        wanted = _WANTED.get(parser.flag_type(), parser.syntactic_help)
-        if wanted:  # A configuration that cannot be read says itself why.
-            return f"--{name} is {found!r}; wanted {wanted}"
+        expected = _EXPECTED.get(parser.flag_type(), parser.syntactic_help)
+        if expected:  # The text of an unreadable configuration says why already.
+            return f"--{name} is {found!r}; expected {expected}"
     mistyped = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
     if mistyped:
-        wanted, found = mistyped.groups()
-        return f"no field {found!r} in the configuration; did you mean {wanted!r}?"
+        similar, found = mistyped.groups()
+        return f"no field {found!r} in the configuration; did you mean {similar!r}?"
     return " ".join(text.split())[:300]

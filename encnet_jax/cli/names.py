@@ -37,7 +37,7 @@ def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
         return 0
     if name not in commands:
         known = ", ".join(commands)
-        raise UserError(f"unknown command {name!r}, wanted one of: {known}")
+        raise UserError(f"unknown command {name!r}, expected one of: {known}")
     command = commands[name]
     main = getattr(importlib.import_module(command.module), command.function)
     return main([f"{called} {name}", *argv[2:]])

@@ -58,5 +58,5 @@ def _value_range(words: list[str]) -> list[float]:
     except ValueError:
         black = white = 0.0
     if black == white:
-        raise UserError(f"--value_range is {','.join(words)}, wanted BLACK,WHITE")
+        raise UserError(f"--value_range is {','.join(words)}, expected BLACK,WHITE")
     return [black, white]

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from encnet_jax.config import defaults, ranges
-from encnet_jax.config.architectures import decided_fields
+from encnet_jax.config import checks, defaults, table
+from encnet_jax.config.architectures import FOLLOWING, decided_fields
 from encnet_jax.errors import UserError
 from encnet_jax.models.upsampling import check_upsampling
 
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
-# Fields that one network alone reads.
-_OF_NETWORK = {"model.crf.": "piecewise_crf", "model.duc.": "duc"}
 # Fields a run may change between starts: they alter neither the weights nor their
 # order.
 FREE_FIELDS = (
@@ -39,11 +37,6 @@ FREE_FIELDS = (
     "train.num_pictures",
     "train.val_protocol",
 )
-# Fields left None that take the value of another.
-_FOLLOWING = {
-    "eval.base_size": "data.augment.base_size",
-    "eval.crop_size": "data.crop_size",
-}
 
 
 def split_spec(spec: str) -> tuple[pathlib.Path, str]:
@@ -93,9 +86,11 @@ def resolve(
         UserError: a value is not allowed, or the data set is smaller than a batch.
     """
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()
-    ranges.check_fields(dict(_flatten(config.to_dict(), "")), ranges.ALLOWED)
+    checks.check_each(dict(_flatten(config.to_dict(), "")))
     _fill(config)
-    ranges.check(dict(_flatten(config.to_dict(), "")))
+    values = dict(_flatten(config.to_dict(), ""))
+    checks.check_each(values)
+    checks.check_together(values)
     if config.task == "segmentation":
         sides = ("data.crop_size", "eval.crop_size", "eval.bucket")
         check_upsampling(config.model, {side: get(config, side) for side in sides})
@@ -107,7 +102,7 @@ def resolve(
 def _fill(config) -> None:
     """Gives every None its value."""
     fields = decided_fields(config.architecture, config.model.name)
-    fields |= {field: get(config, source) for field, source in _FOLLOWING.items()}
+    fields |= {field: get(config, source) for field, source in FOLLOWING.items()}
     masked = get(config, "model.mask_padding")
     masked = fields["model.mask_padding"] if masked is None else masked
     side = -(-config.data.crop_size // config.model.output_stride)
@@ -127,7 +122,7 @@ def _count_steps(config, num_examples: int) -> None:
     if train.total_steps > 0:
         train.epochs = train.total_steps / steps
     else:
-        ranges.check_total_steps(train.epochs * steps, train.epochs)
+        checks.check_total_steps(train.epochs * steps, train.epochs)
         train.total_steps = max(1, round(train.epochs * steps))
 
 
@@ -228,21 +223,16 @@ def differences(config) -> list[str]:
 
 
 def first_difference(old, new) -> str | None:
-    """Names the first field in which two configurations differ for good, or None.
+    """Returns the first difference that prevents resuming a run, or None.
 
-    Fields of FREE_FIELDS may differ, and those of a network that neither names. Those
-    that others follow from come first: a
-    changed model is reported as such, not as one of its widths.
+    Fields of FREE_FIELDS may differ, and fields that neither run reads. Fields that
+    decide others come first: a changed model is reported, not one of its widths.
     """
     old, new = flatten(old), flatten(new)
     fields = sorted(old.keys() | new.keys(), key=lambda x: (x not in _DECISIVE, x))
-    idle = tuple(
-        prefix
-        for prefix, network in _OF_NETWORK.items()
-        if network not in (old.get("model.name"), new.get("model.name"))
-    )
+    unread = table.unread_fields(old) & table.unread_fields(new)
     for field in fields:
-        if field.startswith(idle):
+        if field in unread:
             continue
         if not field.startswith(FREE_FIELDS) and old.get(field) != new.get(field):
             if field in ("train.epochs", "train.total_steps"):

@@ -1,6 +1,7 @@
-"""Prints a configuration as it is used: every field, its recipe words applied.
+"""Prints a configuration as it is used, or explains a field.
 
     python -m encnet_jax.config configs/pascal_voc.py:release,resnet101
+    python -m encnet_jax.config --explain optim.base_lr
 
 Fields that differ from the defaults are marked with * and the default's value. Flags
 --config.FIELD=VALUE change fields as they do in train.py.
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
+from encnet_jax.config import explain as explain_lib
+from encnet_jax.errors import UserError
 
 
 def lines(config) -> list[str]:
@@ -31,9 +34,18 @@ def main(argv: Sequence[str]) -> None:
     if rest and not rest[0].startswith("-"):
         rest[0] = f"--config={rest[0]}"
     line = cli.CommandLine([name, *rest], __doc__)
-    line.config(required=True)
+    line.config()
+    line.string("explain", "A field or section: print its default, values, meaning.")
+    line.switch("reference", "Print the reference of all fields in Markdown.")
     values = line.parse()
-    print("\n".join(lines(config_lib.resolve(values.config))))
+    if values.explain is not None:
+        print(explain_lib.explain(values.explain))
+    elif values.reference:
+        print(explain_lib.reference(), end="")
+    elif values.config is None:
+        raise UserError("missing: --config, or --explain FIELD; --help shows examples")
+    else:
+        print("\n".join(lines(config_lib.resolve(values.config))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What an architecture puts where a configuration has None; see the README's table."""
+"""The values of fields that a configuration does not set, by architecture."""
+
+from encnet_jax.models import HEADS
 
 _PAPER = {
     "model.stem_width": 64,
@@ -60,6 +62,11 @@ ARCHITECTURES = {
     "mmseg": _MMSEG,
     "duc_released": _DUC_RELEASED,
 }
+# Fields that take the value of another unless they are set.
+FOLLOWING = {
+    "eval.base_size": "data.augment.base_size",
+    "eval.crop_size": "data.crop_size",
+}
 # Where a model differs from its architecture: the paper's auxiliary head belongs to
 # EncNet, and the authors' DeepLabV3 is narrower.
 _ALONE = {"model.aux": "none"}
@@ -69,20 +76,10 @@ _OF_MODEL = {
     ("paper", "deeplabv3"): _ALONE | {"model.head_channels": 256},
     ("release", "deeplabv3"): {"model.head_channels": 256},
 }
-# Scales and range boxes are those of a whole canvas: no part of it is left out.
-_OF_PIECEWISE_CRF = {"model.aux": "none", "model.mask_padding": False}
-# Its logits fill cells of pixels, whose outer edges they share with the image; a canvas
-# of whole cells around it stays.
-_OF_DUC = {
-    "model.aux": "none",
-    "model.align_corners": False,
-    "model.mask_padding": False,
-    "loss.labels": "thinned",
-}
 
 
 def decided_fields(architecture: str, model_name: str) -> dict[str, object]:
-    """Returns {dotted field name: value} of what an architecture decides.
+    """Returns {dotted field name: value} for fields that are not set.
 
     Args:
         architecture: one of ARCHITECTURES.
@@ -90,5 +87,6 @@ def decided_fields(architecture: str, model_name: str) -> dict[str, object]:
     """
     fields = ARCHITECTURES[architecture]
     fields = fields | _OF_MODEL.get((architecture, model_name), {})
-    own = {"duc": _OF_DUC, "piecewise_crf": _OF_PIECEWISE_CRF}
-    return fields | own.get(model_name, {})
+    if model_name in HEADS:
+        fields = fields | HEADS.registration(model_name).facts.get("decides", {})
+    return fields

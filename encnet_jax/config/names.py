@@ -4,11 +4,6 @@ Checking a value needs only these words. Importing the networks for them would l
 before a mistyped flag is reported; tests hold the lists equal to what is built.
 """
 
-from encnet_jax import models
-
-HEADS = models.HEADS.names()
-BACKBONES = models.BACKBONES.names()
-
 ARCHITECTURES = (  # config.architectures
     "tuned",
     "paper",
@@ -17,7 +12,5 @@ ARCHITECTURES = (  # config.architectures
     "duc_released",
 )
 PIXELS = ("unit", "mean")  # encnet_jax.preprocess
-CRF_FEATURES = ("plain", "pyramid", "scales")  # encnet_jax.models.piecewise_crf
-CRF_PAIRWISE = ("none", "surrounding", "above_below", "both")
 CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # encnet_jax.models.cifar
 PROTOCOLS = ("single", "multiscale", "release", "centre_crop")  # scoring.protocols

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from encnet_jax.config.names import BACKBONES, HEADS
 from encnet_jax.errors import UserError
+from encnet_jax.models import BACKBONES, HEADS
 
 
 def paper(config) -> None:
@@ -128,11 +128,6 @@ RECIPES = {
     "smoke": smoke,
 }
 
-# Models and backbones by their own names; `tiny` is a recipe.
-_NAMES = {name: partial(_set_model, name=name) for name in HEADS} | {
-    name: partial(_set_model, backbone=name) for name in BACKBONES if name != "tiny"
-}
-
 
 def apply(config, arguments: str, own: dict | None = None):
     """Applies words in order: a recipe, a model's name, or a backbone's.
@@ -149,7 +144,9 @@ def apply(config, arguments: str, own: dict | None = None):
     Raises:
         UserError: an unknown word.
     """
-    words = {**_NAMES, **RECIPES, **(own or {})}
+    heads = {name: partial(_set_model, name=name) for name in HEADS}
+    backbones = {name: partial(_set_model, backbone=name) for name in BACKBONES}
+    words = {**heads, **backbones, **RECIPES, **(own or {})}  # `tiny` is a recipe.
     for word in filter(None, arguments.split(",")):
         if word not in words:
             known = ", ".join(sorted(words))

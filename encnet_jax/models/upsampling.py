@@ -24,7 +24,7 @@ def check_upsampling(model_config, sides: Mapping[str, int]) -> None:
         raise UserError(
             "model.mask_padding is True, but DUC heads and stems with"
             " model.padded_pool=False cannot leave out the canvas around an image:"
-            " wanted False"
+            " expected False"
         )
     if m.name == "duc":
         _check_duc(m.duc, m.output_stride)
@@ -35,15 +35,14 @@ def _check_duc(duc, output_stride: int) -> None:
     cells = [cell for cell in (1, 2, 4) if cell <= output_stride]
     if duc.cell not in cells:
         raise UserError(
-            f"model.duc.cell is {duc.cell}, wanted one of:"
-            f" {', '.join(map(str, cells))} (cells of a featuremap of output stride"
-            f" {output_stride})"
+            f"model.duc.cell is {duc.cell}, expected one of:"
+            f" {', '.join(map(str, cells))} (model.output_stride is {output_stride})"
         )
     rates = tuple(duc.rates)
     whole = all(type(rate) is int and rate > 0 for rate in rates)
     if not rates or not whole or len(set(rates)) < len(rates):
         raise UserError(
-            f"model.duc.rates is {rates}, wanted one or more different whole rates"
+            f"model.duc.rates is {rates}, expected one or more different whole rates"
             " above 0, such as (6, 12, 18, 24)"
         )
 
@@ -55,5 +54,5 @@ def _check_sides(sides: Mapping[str, int], stride: int) -> None:
             below = max(side // stride, 1) * stride
             raise UserError(
                 f"{field} is {side}, and a DUC head predicts cells of {stride} pixels:"
-                f" wanted a multiple, such as {below} or {below + stride}"
+                f" expected a multiple, such as {below} or {below + stride}"
             )

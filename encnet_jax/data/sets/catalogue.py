@@ -209,7 +209,7 @@ def _folder(data: Any) -> DatasetInfo:
     if not (names and folder.images and folder.masks):
         raise UserError(
             "data.name is 'folder', but data.folder.images, .masks or .class_names is "
-            "empty; set all three (encnet_jax/config/defaults.py says how)"
+            "empty; set all three (see docs/fields.md)"
         )
     joined = [name for name in names if "," in name]
     if joined:

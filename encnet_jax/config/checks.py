@@ -1,0 +1,161 @@
+"""Checks of a configuration: each field, and fields that depend on each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from encnet_jax.config import table
+from encnet_jax.config.names import CLASSIFIERS
+from encnet_jax.errors import UserError
+from encnet_jax.fields import LARGEST_INT32, Allowed, one_of
+from encnet_jax.models import HEADS
+
+_ALLOWED_IN_TASK = {
+    "segmentation": {
+        "model.draw_smoothing": one_of(False),
+        "model.block": one_of("paper"),
+        "data.keep_last_batch": one_of(False),
+    },
+    "classification": {
+        "model.name": one_of(*CLASSIFIERS, "backbone"),
+        "train.num_pictures": one_of(0),
+        "eval.protocol": one_of("single"),
+        "train.val_protocol": one_of("single"),
+        "eval.small_object_px": one_of(0),
+        "eval.refine": one_of("none"),
+    },
+}
+# Terms of the pixel-wise loss, which other losses do not have.
+_OF_PIXELS = (
+    "loss.class_weights",
+    "loss.class_weighting",
+    "loss.focal_gamma",
+    "loss.ohem_threshold",
+    "loss.ohem_min_kept",
+    "loss.dice_weight",
+)
+
+
+def check_each(values: Mapping[str, Any]) -> None:
+    """Checks every field by itself.
+
+    Args:
+        values: dotted field name -> value; None is allowed while a field is not set.
+
+    Raises:
+        UserError: names the first field that is not allowed, or not in the table.
+    """
+    fields = table.fields()
+    for name in values:
+        if name not in fields:
+            raise UserError(table.unknown(name))
+    _check_allowed(values, {name: field.allowed for name, field in fields.items()})
+
+
+def check_together(values: Mapping[str, Any]) -> None:
+    """Checks fields that depend on each other; each is allowed by itself.
+
+    Args:
+        values: dotted field name -> value, for every field.
+
+    Raises:
+        UserError: names the first fields that exclude each other.
+    """
+    if values["task"] == "segmentation":
+        _check_allowed(values, {"model.name": one_of(*HEADS)})
+    _check_allowed(values, _ALLOWED_IN_TASK[values["task"]])
+    low, high = values["data.augment.scale_min"], values["data.augment.scale_max"]
+    if low > high:
+        raise UserError(
+            f"data.augment.scale_min is {low}, expected at most"
+            f" data.augment.scale_max, which is {high}"
+        )
+    if values["model.lateral"] and values["model.output_stride"] != 8:
+        raise UserError(
+            "model.lateral joins stages of one size, but model.output_stride is"
+            f" {values['model.output_stride']}: expected 8"
+        )
+    head = {}
+    if values["task"] == "segmentation":
+        head = HEADS.registration(values["model.name"]).facts
+    if "network" in head:
+        _check_own_network(values)
+    _check_loss(values, head.get("loss_terms"))
+    if values["train.freeze"]:
+        _check_freeze(values)
+    if values["model.block"] == "authors" and values["model.name"] == "se_resnet":
+        raise UserError(
+            "model.block is 'authors', but the authors' code has no SE-ResNet: expected"
+            " model.block='paper', or model.name one of: resnet, encnet"
+        )
+    batch_size, parts = values["train.batch_size"], values["train.accumulate"]
+    if batch_size % parts:
+        raise UserError(
+            f"train.batch_size {batch_size} does not divide into train.accumulate"
+            f" {parts} equal parts"
+        )
+
+
+def check_total_steps(total_steps: float, epochs: float) -> None:
+    """Raises UserError if a run has more steps than an int32 can count."""
+    if total_steps > LARGEST_INT32:
+        raise UserError(
+            f"train.epochs is {epochs}, which makes {total_steps:.0f} steps; expected"
+            f" at most {LARGEST_INT32}"
+        )
+
+
+def _check_allowed(values: Mapping[str, Any], allowed: Mapping[str, Allowed]) -> None:
+    for field, rule in allowed.items():
+        value = values.get(field)
+        if value is not None and not rule.fits(value):
+            raise UserError(f"{field} is {value!r}, expected {rule.words}")
+
+
+def _check_own_network(values: Mapping[str, Any]) -> None:
+    """Checks a head that builds the whole network (registered with `network`)."""
+    name = values["model.name"]
+    if values["model.aux"] != "none":
+        raise UserError(
+            f"model.aux is {values['model.aux']!r}, but a {name} has no auxiliary head:"
+            " expected 'none'"
+        )
+    if values["model.mask_padding"]:
+        raise UserError(
+            f"model.mask_padding is True, but a {name} uses the whole canvas: expected"
+            " False"
+        )
+
+
+def _check_loss(values: Mapping[str, Any], terms: Sequence[str] | None) -> None:
+    """Checks the loss of a network that has only `terms`; None for all of them."""
+    if values["loss.focal_gamma"] and values["loss.label_smoothing"]:
+        raise UserError(
+            "loss.focal_gamma and loss.label_smoothing exclude each other: set one to 0"
+        )
+    name, task = values["model.name"], values["task"]
+    unsupported = _OF_PIXELS
+    if terms is not None:
+        unsupported = (*_OF_PIXELS, "loss.label_smoothing")
+    elif task == "segmentation":
+        unsupported = ()
+    for field in unsupported:
+        if values[field]:
+            raise UserError(
+                f"{field} is {values[field]!r}, which model.name {name!r} of task"
+                f" {task!r} does not support: leave it out"
+            )
+
+
+def _check_freeze(values: Mapping[str, Any]) -> None:
+    if values["eval.precise_norm_steps"]:
+        raise UserError(
+            "eval.precise_norm_steps recomputes batch-norm statistics, but train.freeze"
+            " keeps the backbone's: set one of them to 0 or ''"
+        )
+    name = values["model.name"]
+    has_backbone = values["task"] == "segmentation" or name == "backbone"
+    if name == "piecewise_crf" or not has_backbone:
+        raise UserError(
+            f"train.freeze is {values['train.freeze']!r}, but model.name {name!r}"
+            " does not support it: expected ''"
+        )

@@ -1,0 +1,130 @@
+"""The table of fields: each field's default, allowed values and meaning, once."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from encnet_jax.config.names import ARCHITECTURES
+from encnet_jax.config.table.data import DataConfig
+from encnet_jax.config.table.eval import EvalConfig
+from encnet_jax.config.table.loss import LossConfig
+from encnet_jax.config.table.model import ModelConfig
+from encnet_jax.config.table.optim import OptimConfig
+from encnet_jax.config.table.train import TrainConfig
+from encnet_jax.fields import (
+    COUNT,
+    FLAG,
+    TEXT,
+    Field,
+    declared,
+    field,
+    group,
+    one_of,
+)
+from encnet_jax.models import AUX_HEADS, BACKBONES, HEADS
+from encnet_jax.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run."""
+
+    task: str = field(
+        "segmentation", one_of("segmentation", "classification"), "The task."
+    )
+    architecture: str = field(
+        "tuned", one_of(*ARCHITECTURES), "Decides the fields that are not set."
+    )
+    seed: int = field(
+        0, COUNT, "Decides initial weights, data order, augmentation and dropout."
+    )
+    init_from: str = field(
+        "", TEXT, "A workdir or weight file with the initial weights; empty: none."
+    )
+    init_skip: str = field(
+        "",
+        TEXT,
+        "Parameters of init_from that may be missing or differ, comma separated:"
+        " 'head/classifier,aux_head'.",
+    )
+    profile: bool = field(
+        False,
+        FLAG,
+        "Trace ten steps into WORKDIR/plugins/profile; print the devices' idle time.",
+    )
+    data: DataConfig = group(DataConfig)
+    model: ModelConfig = group(ModelConfig)
+    loss: LossConfig = group(LossConfig)
+    optim: OptimConfig = group(OptimConfig)
+    train: TrainConfig = group(TrainConfig)
+    eval: EvalConfig = group(EvalConfig)
+
+
+# Kinds whose members may declare fields of their own, by the fields that name a member.
+REGISTRIES: dict[str, Registry] = {
+    "model.name": HEADS,
+    "model.aux": AUX_HEADS,
+    "model.backbone": BACKBONES,
+}
+
+
+def fields() -> dict[str, Field]:
+    """Returns every field by its dotted name, those of registered members included."""
+    found = declared(Config)
+    for registry in REGISTRIES.values():
+        for member in registry:
+            found |= registry.registration(member).fields
+    return found
+
+
+def unread_fields(values: Mapping[str, Any]) -> set[str]:
+    """Returns the fields of members that a configuration does not name.
+
+    Args:
+        values: dotted field name -> value.
+    """
+    found: set[str] = set()
+    read: set[str] = set()
+    for field_name, registry in REGISTRIES.items():
+        for member in registry:
+            named = values.get(field_name) == member
+            (read if named else found).update(registry.registration(member).fields)
+    return found - read
+
+
+def sections() -> dict[str, str]:
+    """Returns the meaning of every section and group by its dotted name; '': all."""
+    found = _sections(Config, "")
+    for registry in REGISTRIES.values():
+        for member in registry:
+            for name in registry.registration(member).fields:
+                group_name = name.rpartition(".")[0]
+                doc = f"Fields that only the {registry.kind} {member!r} reads."
+                found.setdefault(group_name, doc)
+    order = list(found)
+    return dict(sorted(found.items(), key=lambda x: order.index(x[0].split(".")[0])))
+
+
+def _sections(section: type, name: str) -> dict[str, str]:
+    found = {name: (section.__doc__ or "").strip()}
+    for each in dataclasses.fields(section):
+        if dataclasses.is_dataclass(each.type):
+            inner = f"{name}.{each.name}".strip(".")
+            found |= _sections(each.type, inner)  # type: ignore[arg-type]
+    return found
+
+
+def unknown(name: str) -> str:
+    """Returns a message for a name that no field has, with the most similar one."""
+    known = [*fields()]
+    ends = {x.rsplit(".", 1)[-1]: x for x in reversed(known)}
+    similar = difflib.get_close_matches(name, known, n=1)
+    similar = similar or difflib.get_close_matches(name, filter(None, sections()), n=1)
+    similar = similar or [ends[x] for x in difflib.get_close_matches(name, ends, n=1)]
+    if similar:
+        return f"no field {name!r} in the configuration; did you mean {similar[0]!r}?"
+    return (
+        f"no field {name!r} in the configuration; expected one of docs/fields.md, such"
+        " as optim.base_lr"
+    )

@@ -1,0 +1,193 @@
+"""Section `data`: what is read, and how it is augmented."""
+
+import dataclasses
+
+from encnet_jax.fields import (
+    COUNT,
+    FLAG,
+    SIDE,
+    TEXT,
+    Allowed,
+    above,
+    between,
+    field,
+    group,
+    is_number,
+    one_of,
+    several,
+)
+
+_SCALE = between(0.02, 50)
+
+
+def _is_range(value) -> bool:
+    pair = isinstance(value, (tuple, list)) and len(value) == 2
+    return pair and all(map(is_number, value)) and value[0] < value[1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes of training images."""
+
+    flip: bool = field(True, FLAG, "Mirror left and right with probability 1/2.")
+    scale_min: float = field(
+        0.5, _SCALE, "The scale is drawn uniformly from [scale_min, scale_max]."
+    )
+    scale_max: float = field(2.0, _SCALE, "See data.augment.scale_min.")
+    scales: tuple[float, ...] = field(
+        (),
+        several(_SCALE, "scales, each 0.02 to 50"),
+        "If not empty, the scale is one of these instead.",
+    )
+    crop_centres: tuple[tuple[int, int], ...] = field(
+        (),
+        several(
+            several(COUNT, "a row and a column", 2, 2), "pairs of a row and a column"
+        ),
+        "(row, column) of crop centres, in pixels of the stored image; one is drawn for"
+        " each crop. Empty: crops are anywhere.",
+    )
+    crop_jitter: int = field(
+        0,
+        between(0, 1 << 15),
+        "Largest distance of a crop's centre from the drawn one, in pixels.",
+    )
+    scale_relative_to: str = field(
+        "image",
+        one_of("image", "short_side", "long_side"),
+        "What a scale of 1 means: the image's own size, or a short or long side of"
+        " data.augment.base_size.",
+    )
+    base_size: int = field(
+        520, SIDE, "Pixels; read unless data.augment.scale_relative_to is 'image'."
+    )
+    rotate_degrees: float = field(
+        10.0, between(0, 180), "The angle is drawn uniformly from [-this, this]."
+    )
+    blur_probability: float = field(
+        0.0,
+        between(0, 1),
+        "Probability of a Gaussian blur, whose radius is drawn from [0, 1) pixels.",
+    )
+    antialias: bool = field(
+        False, FLAG, "Resize as Pillow does (True), or in one projective resampling."
+    )
+    brightness: float = field(
+        0.0,
+        between(0, 1),
+        "The factor on the brightness is drawn uniformly from [1 - this, 1 + this].",
+    )
+    contrast: float = field(0.0, between(0, 1), "As brightness, for the contrast.")
+    saturation: float = field(0.0, between(0, 1), "As brightness, for the saturation.")
+    hue: float = field(
+        0.0, between(0, 0.5), "The hue is shifted by [-this, this] turns, uniformly."
+    )
+    area_min: float = field(
+        0.08,
+        above(0, 1),
+        "Classification of image files: smallest fraction of an image's area in a"
+        " crop.",
+    )
+    pad: int = field(
+        4,
+        between(0, 1024),
+        "Classification: pixels of black added on each side before the crop.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FolderConfig:
+    """Folders of images; only for data.name 'folder' and 'image_folder'."""
+
+    images: str = field(
+        "",
+        TEXT,
+        "Folder of the images, in which '{split}' is replaced:"
+        " 'my_data/{split}/images'. An 'image_folder' has one folder per class in it.",
+    )
+    masks: str = field(
+        "",
+        TEXT,
+        "Folder of index PNGs with the images' stems: 'my_data/{split}/masks'.",
+    )
+    class_names: tuple[str, ...] = field(
+        (),
+        several(TEXT, "names of classes"),
+        "One name for each class, in the order of the ids.",
+    )
+    ignore_ids: tuple[int, ...] = field(
+        (255,),
+        several(between(0, 255), "mask values, each 0 to 255"),
+        "Mask values that are neither trained nor scored.",
+    )
+    first_id: int = field(0, between(0, 255), "Mask value of the first class.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is read, and how it is augmented."""
+
+    name: str = field(
+        "ade20k",
+        TEXT,
+        "The data set: one of the catalogue, 'folder' (images and masks), or"
+        " 'image_folder' (one folder of images per class).",
+    )
+    data_dir: str = field("data", TEXT, "Prepared data sets: a local path or gs://.")
+    reader: str = field(
+        "tfds",
+        one_of("tfds", "arrays"),
+        "'tfds' (tf.data), or 'arrays' (.npz files, without TensorFlow).",
+    )
+    train_split: str = field(
+        "train",
+        Allowed("a split, such as train", lambda x: TEXT.fits(x) and bool(x)),
+        "Split that is trained on.",
+    )
+    val_split: str = field(
+        "val", TEXT, "Split that is scored during training; empty: none."
+    )
+    max_unreadable_share: float = field(
+        0.0,
+        between(0, 1),
+        "Fraction of the training images that may be unreadable; more stop the run.",
+    )
+    max_megapixels: float = field(
+        200.0,
+        above(0, 1e6),
+        "Millions of pixels; a larger image is refused before it is decoded.",
+    )
+    max_file_mib: float = field(
+        8192.0, above(0, 1e9), "MiB of an unpacked array of an .npz file."
+    )
+    value_range: tuple[float, ...] = field(
+        (),
+        Allowed(
+            "nothing, or two numbers, the lower one first, such as (0, 65535)",
+            lambda x: x in ((), []) or _is_range(x),
+        ),
+        "Values of black and white in grey images of more than 8 bits, such as"
+        " (0, 65535). Empty: such images are refused.",
+    )
+    crop_size: int = field(480, SIDE, "Side of the square training crops, in pixels.")
+    on_device: bool = field(
+        False, FLAG, "Classification: keep the data set on the devices, augment there."
+    )
+    keep_last_batch: bool = field(
+        False,
+        FLAG,
+        "Classification: also train on an epoch's last, smaller batch; otherwise it is"
+        " dropped.",
+    )
+    channel_std: tuple[float, ...] = field(
+        (0.2470, 0.2435, 0.2616),
+        several(above(0, 1e6), "three numbers above 0", 3, 3),
+        "Classification: divisors of red, green and blue in [0, 1].",
+    )
+    input_scale: float = field(
+        1.0,
+        _SCALE,
+        "Images are resized by this factor first; scores stay at the native size.",
+    )
+    augment: AugmentConfig = group(AugmentConfig)
+    folder: FolderConfig = group(FolderConfig)

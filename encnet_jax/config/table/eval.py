@@ -1,0 +1,107 @@
+"""Section `eval`: how a checkpoint is scored."""
+
+import dataclasses
+
+from encnet_jax.config.names import PROTOCOLS
+from encnet_jax.fields import (
+    AT_LEAST_ONE,
+    COUNT,
+    FLAG,
+    SIDE,
+    above,
+    between,
+    field,
+    group,
+    one_of,
+    several,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseConfig:
+    """Refinement by a dense CRF; only for eval.refine 'dense'.
+
+    `python -m encnet_jax.report refine RUN` searches the weights and deviations.
+    """
+
+    bilateral_weight: float = field(
+        4.0, between(0, 1e6), "Weight of the kernel of distance and colour."
+    )
+    bilateral_px: float = field(
+        20.0, above(0, 1e6), "Its standard deviation of the distance, in pixels."
+    )
+    bilateral_levels: float = field(
+        10.0, above(0, 1e6), "Its standard deviation of the colour, in grey levels."
+    )
+    spatial_weight: float = field(
+        3.0, between(0, 1e6), "Weight of the kernel of the distance only."
+    )
+    spatial_px: float = field(3.0, above(0, 1e6), "Its standard deviation, in pixels.")
+    radius: int = field(5, between(1, 1 << 15), "Radius of both kernels, in pixels.")
+    iterations: int = field(5, between(0, 1000), "Mean-field iterations.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """How a checkpoint is scored."""
+
+    protocol: str = field(
+        "single",
+        one_of(*PROTOCOLS),
+        "'single': whole images at their own size. 'multiscale': mean over scales and"
+        " mirror images. 'release': sliding windows as in the released code."
+        " 'centre_crop': the middle of each image, to watch a run.",
+    )
+    bucket: int = field(
+        64, between(1, 1 << 15), "Image sides are padded to multiples of this (pixels)."
+    )
+    scales: tuple[float, ...] = field(
+        (0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+        several(above(0, 50), "one or more numbers above 0, at most 50", 1),
+        "Scales of the protocols 'multiscale' and 'release'.",
+    )
+    flip: bool = field(
+        True, FLAG, "Average with mirror images ('multiscale', 'release')."
+    )
+    base_size: int = field(
+        None,
+        SIDE,
+        "Pixels of the long side at scale 1 ('release'); data.augment.base_size unless"
+        " it is set.",
+    )
+    crop_size: int = field(
+        None,
+        SIDE,
+        "Side in pixels of a window ('release') or of the crop ('centre_crop');"
+        " data.crop_size unless it is set.",
+    )
+    refine: str = field(
+        "none",
+        one_of("none", "dense"),
+        "'dense': a dense CRF sharpens the averaged scores.",
+    )
+    dense: DenseConfig = group(DenseConfig)
+    batch_size: int = field(
+        8, AT_LEAST_ONE, "Images or windows at a time, over all devices."
+    )
+    absent_classes: str = field(
+        "zero", one_of("zero", "skip"), "IoU of classes that never occur."
+    )
+    small_object_px: int = field(
+        0,
+        COUNT,
+        "Also report scores of objects below and above this many pixels; 0: do not.",
+    )
+    precise_norm_steps: int = field(
+        0,
+        COUNT,
+        "Recompute batch-norm statistics on this many training batches; 0: as trained.",
+    )
+    upsampled: str = field(
+        None,
+        one_of("logits", "probabilities"),
+        "What is upsampled to the image; the architecture decides unless it is set.",
+    )
+    max_images: int = field(
+        0, COUNT, "Images to score, for a quick look; the report states it. 0: all."
+    )

@@ -1,0 +1,158 @@
+"""Section `model`: the network."""
+
+import dataclasses
+
+from encnet_jax.config.names import CLASSIFIERS, PIXELS
+from encnet_jax.fields import (
+    COUNT,
+    FLAG,
+    Allowed,
+    above,
+    at_least,
+    between,
+    field,
+    one_of,
+)
+from encnet_jax.models import AUX_HEADS, BACKBONES, HEADS
+
+_CHANNELS = between(1, 1 << 14)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network."""
+
+    name: str = field(
+        "encnet",
+        lambda: one_of(*dict.fromkeys((*HEADS, *CLASSIFIERS, "backbone"))),
+        "The head; for classification, the network: 'resnet', 'se_resnet' or 'encnet'"
+        " for 32x32 pixels, or 'backbone' (model.backbone and a linear layer).",
+    )
+    backbone: str = field("resnet50", lambda: one_of(*BACKBONES), "The backbone.")
+    stem: str = field(
+        "deep",
+        one_of("deep", "conv7"),
+        "First layers: three 3x3 convolutions ('deep'), or one 7x7 ('conv7').",
+    )
+    avg_down: bool = field(
+        False, FLAG, "Average pooling before the 1x1 shortcuts (ResNet-D)."
+    )
+    output_stride: int = field(
+        8, one_of(8, 16, 32), "Pixels between positions of the last featuremap."
+    )
+    dilation: str = field(
+        "plain",
+        Allowed(  # The backbone decides which of them fit.
+            "a name such as hdc_bigger, or rates such as '1,2,5/5,9,17'",
+            lambda x: isinstance(x, (str, tuple, list)),
+        ),
+        "Rates of the stages that keep their resolution: 'plain', 'none', 'hdc_rf',"
+        " 'hdc_bigger', 'hdc_released', or one rate per block: '1,2,5,9,1,2/5,9,17'.",
+    )
+    num_codes: int = field(
+        32,
+        between(0, 1 << 16),
+        "Codewords, K of the paper; 0: global average pooling (Figure 5).",
+    )
+    width: int = field(64, _CHANNELS, "Classification: channels of the first stage.")
+    draw_smoothing: bool = field(
+        False,
+        FLAG,
+        "Classification: smoothing factors are drawn during training, not learned.",
+    )
+    block: str = field(
+        "paper",
+        one_of("paper", "authors"),
+        "Classification: residual blocks of the paper, or of the authors' code.",
+    )
+    se_loss: bool = field(True, FLAG, "Add the branch that predicts present classes.")
+    se_gradient: bool = field(
+        True, FLAG, "SE-losses train more than the branch's own layer."
+    )
+    gate_bias: float = field(
+        0.0,
+        between(0, 20),
+        "Added to the initial biases of EncNet's gate; above 0 the gate starts open.",
+    )
+    dropout: float = field(
+        0.1, at_least(0, 1), "Probability of dropping an input of the last convolution."
+    )
+    norm_group: int = field(
+        0,
+        COUNT,
+        "Devices that share batch-norm statistics, neighbours of a slice; 0: all.",
+    )
+    remat: bool = field(
+        False, FLAG, "Recompute residual blocks in the backward pass to save memory."
+    )
+    dtype: str = field(
+        "float32",
+        one_of("float32", "bfloat16"),
+        "Type of the activations; parameters stay float32.",
+    )
+    aux_channels: int = field(256, _CHANNELS, "Channels inside the auxiliary head.")
+    # The architecture decides the fields below unless they are set.
+    stem_width: int = field(
+        None,
+        _CHANNELS,
+        "Channels of the stem's first convolution; a deep stem ends with twice this.",
+    )
+    stride_first: bool = field(
+        None,
+        FLAG,
+        "The stride of a bottleneck is on its first 1x1 convolution, not on its 3x3.",
+    )
+    padded_pool: bool = field(None, FLAG, "The stem's pooling pads its input.")
+    norm_epsilon: float = field(
+        None, above(0, 1), "Added to the variance in batch norms."
+    )
+    frozen_norm: bool = field(
+        None,
+        FLAG,
+        "Batch norms keep their initial running statistics; scales and biases learn.",
+    )
+    pixels: str = field(
+        None,
+        one_of(*PIXELS),
+        "'unit': pixels minus the mean, over the deviation; 'mean': minus the mean, in"
+        " grey levels of 0 to 255.",
+    )
+    align_corners: bool = field(
+        None, FLAG, "Upsampling maps corner centres to corner centres."
+    )
+    head_channels: int = field(None, _CHANNELS, "Channels inside the head.")
+    code_pooling: str = field(
+        None, one_of("sum", "mean"), "Pooling of ReLU(BN(e_k)) over codewords."
+    )
+    gate: str = field(
+        None,
+        one_of("scale", "residual"),
+        "EncNet's gate: 'scale' is x * s, 'residual' is relu(x + x * s).",
+    )
+    aux: str = field(
+        None,
+        lambda: one_of(*AUX_HEADS, "none"),
+        "Auxiliary head on stage 3, or 'none'.",
+    )
+    lateral: bool = field(None, FLAG, "Fuse stages 2 and 3 into EncNet's head.")
+    head_convs: int = field(
+        None, between(0, 100), "Number of 3x3 convolutions of an FCN head."
+    )
+    mask_padding: bool = field(
+        None,
+        FLAG,
+        "Exclude the padding around an image from pooling and encoding when it is"
+        " scored.",
+    )
+    reference_positions: int = field(
+        None,
+        COUNT,
+        "Positions of a training crop's featuremap: sums of codes over more or fewer"
+        " positions are rescaled to this number. 0: not rescaled.",
+    )
+    head_concat_input: bool = field(
+        None,
+        FLAG,
+        "Concatenate an FCN head's input to its output; DeepLabV3 reads its branches"
+        " unprojected.",
+    )

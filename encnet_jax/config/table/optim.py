@@ -1,0 +1,102 @@
+"""Section `optim`: the optimiser and its schedule."""
+
+import dataclasses
+
+from encnet_jax.fields import (
+    AT_LEAST_ONE,
+    COUNT,
+    FLAG,
+    TEXT,
+    above,
+    at_least,
+    between,
+    field,
+    one_of,
+    several,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """The optimiser and its schedule."""
+
+    name: str = field("sgd", one_of("sgd", "adamw"), "SGD with momentum, or AdamW.")
+    base_lr: float = field(
+        0.01, above(0, 1e20), "Learning rate at the start, after the warm-up."
+    )
+    scale_lr_by_batch: bool = field(
+        False, FLAG, "Multiply base_lr by train.batch_size / optim.lr_batch_size."
+    )
+    lr_batch_size: int = field(
+        16, AT_LEAST_ONE, "Batch size, in images, for which base_lr is meant."
+    )
+    schedule: str = field(
+        "poly",
+        one_of("poly", "cosine", "halving"),
+        "'poly' and 'cosine' end at 0; 'halving' halves after each of equal parts.",
+    )
+    halving_parts: int = field(
+        6,
+        AT_LEAST_ONE,
+        "Parts of the run under 'halving'; the rate is not halved after the last.",
+    )
+    poly_power: float = field(0.9, above(0, 100), "Exponent of the 'poly' schedule.")
+    cosine_ahead: float = field(
+        0.0,
+        between(0, 1),
+        "Fraction of the run by which the cosine is ahead; past its end it rises"
+        " again.",
+    )
+    warmup_steps: int = field(0, COUNT, "Steps of a linear warm-up from 0.")
+    momentum: float = field(0.9, at_least(0, 1), "Of SGD; AdamW's first beta.")
+    adam_beta2: float = field(0.999, at_least(0, 1), "AdamW's second beta.")
+    weight_decay: float = field(
+        1e-4, at_least(0, 1), "Factor of the squared weights' half in the loss."
+    )
+    decay_norm_and_bias: bool = field(
+        True, FLAG, "Weight decay on norms and biases, as in the reference."
+    )
+    decay_bias: bool = field(
+        None,
+        FLAG,
+        "Weight decay on biases, those of norms included; the architecture decides"
+        " unless it is set.",
+    )
+    undecayed: tuple[str, ...] = field(
+        (),
+        several(TEXT, "patterns such as 'head/context/encoding'"),
+        "Patterns of parameters without weight decay: ('head/context/encoding',).",
+    )
+    clip_element: float = field(
+        None,
+        between(0, 1e6),
+        "Each element of the gradient is clipped to [-this, this]; 0: not clipped. The"
+        " architecture decides unless it is set.",
+    )
+    head_lr_multiplier: float = field(
+        None,
+        above(0, 1e6),
+        "Factor on the learning rate outside the backbone; the architecture decides"
+        " unless it is set.",
+    )
+    lr_multipliers: tuple[str, ...] = field(
+        (),
+        several(TEXT, "texts such as 'backbone/stem=0.1'"),
+        "Factors (0 or more) on learning rates by parameter name; factors of several"
+        " matching patterns multiply: ('backbone/stem=0.1', 'head/*=2').",
+    )
+    frozen: tuple[str, ...] = field(
+        (),
+        several(TEXT, "patterns such as 'backbone/stem'"),
+        "Patterns of parameters that are not trained: ('backbone/stem',). Their batch"
+        " norms still update their running statistics, unlike with train.freeze.",
+    )
+    clip_norm: float = field(
+        0.0, between(0, 1e6), "Largest norm of all gradients together; 0: not clipped."
+    )
+    ema_decay: float = field(
+        0.0,
+        at_least(0, 1),
+        "Decay of the moving average of the weights, smaller in the first steps; 0: no"
+        " average.",
+    )

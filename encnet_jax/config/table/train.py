@@ -1,0 +1,55 @@
+"""Section `train`: the length of a run, and what happens on the way."""
+
+import dataclasses
+
+from encnet_jax.config.names import PROTOCOLS
+from encnet_jax.fields import AT_LEAST_ONE, COUNT, above, between, field, one_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The length of a run, and what happens on the way."""
+
+    batch_size: int = field(16, AT_LEAST_ONE, "Images per step, over all devices.")
+    epochs: float = field(
+        120.0,
+        above(0, 1e7),
+        "Length of the schedule in epochs, unless train.total_steps is above 0.",
+    )
+    total_steps: int = field(
+        0, COUNT, "Length of the schedule in steps; 0: train.epochs decides."
+    )
+    freeze: str = field(
+        "",
+        one_of("", "backbone"),
+        "'backbone': its weights and statistics are not trained, and its batch norms"
+        " use the statistics (with init_from, a linear probe). Empty: all is trained.",
+    )
+    accumulate: int = field(
+        1, AT_LEAST_ONE, "Micro-batches per step; batch norm uses the smaller batch."
+    )
+    max_minutes: float = field(
+        0.0, between(0, 1e7), "Save and stop after this many minutes; 0: no limit."
+    )
+    log_every_steps: int = field(50, AT_LEAST_ONE, "Steps between logged metrics.")
+    eval_every_epochs: float = field(
+        1.0, between(0, 1e7), "Epochs between scores; 0: only at the end."
+    )
+    checkpoint_every_steps: int = field(
+        1000, AT_LEAST_ONE, "Steps between checkpoints."
+    )
+    checkpoint_every_minutes: float = field(
+        0.0,
+        between(0, 1e7),
+        "Also save this many minutes after the last checkpoint, at a logged step; 0:"
+        " only steps decide.",
+    )
+    keep_checkpoints: int = field(
+        2, AT_LEAST_ONE, "Newest checkpoints that are kept; the best is kept too."
+    )
+    num_pictures: int = field(
+        4, between(0, 10_000), "Predicted validation images in TensorBoard."
+    )
+    val_protocol: str = field(
+        "single", one_of(*PROTOCOLS), "Protocol of scores during training."
+    )
