@@ -1,7 +1,8 @@
 """The PyTorch networks whose weights are converted, written plainly, with their names.
 
-Source of the names: torchvision's resnet.py, PyTorch-Encoding's models and
-mmsegmentation's decode heads. Dropout is here where it counts in a sequence.
+Source of the names: torchvision's resnet.py and segmentation networks,
+PyTorch-Encoding's models, mmsegmentation's decode heads and sssegmentation's EncNet.
+Dropout is here where it counts in a sequence.
 """
 
 import torch
@@ -365,6 +366,82 @@ class OpenMMLab(nn.Module):
         stages = self.backbone.stages(x)
         outputs = self.decode_head(stages if self.name == "encnet" else stages[3])
         return outputs | {"aux_logits": self.auxiliary_head(stages[2])["logits"]}
+
+
+def torchvision_fcn_head(c_in, channels, classes):
+    last = [nn.Dropout(0.1), nn.Conv2d(channels, classes, 1)]
+    return nn.Sequential(*unit(c_in, channels), *last)
+
+
+class TorchvisionASPP(nn.Module):
+    def __init__(self, c_in, channels):
+        super().__init__()
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), *unit(c_in, channels, 1))
+        branches = [unit(c_in, channels, 3, rate) for rate in (12, 24, 36)]
+        self.convs = nn.ModuleList([unit(c_in, channels, 1), *branches, pool])
+        self.project = unit(5 * channels, channels, 1).append(nn.Dropout(0.5))
+
+    def forward(self, x):
+        found = [branch(x) for branch in self.convs]
+        found[4] = found[4].expand(-1, -1, *x.shape[2:])
+        return self.project(torch.cat(found, 1))
+
+
+class Torchvision(nn.Module):
+    """torchvision's segmentation networks; options are those of ResNet."""
+
+    def __init__(self, name, spec, channels, aux_channels, classes, *_, **net):
+        super().__init__()
+        self.backbone = ResNet(spec, **net)
+        c_in = spec.out_channels
+        if name == "deeplabv3":
+            head = torchvision_fcn_head(channels, channels, classes)
+            # The pyramid stands before the sequence's other layers.
+            layers = [TorchvisionASPP(c_in, channels), *head[:3], head[4]]
+            self.classifier = nn.Sequential(*layers)
+        else:
+            self.classifier = torchvision_fcn_head(c_in, channels, classes)
+        self.aux_classifier = torchvision_fcn_head(c_in // 2, aux_channels, classes)
+
+    def forward(self, x):
+        stages = self.backbone.stages(x)
+        auxiliary = self.aux_classifier(stages[2])
+        return {"logits": self.classifier(stages[3]), "aux_logits": auxiliary}
+
+
+class SSSegmentationContext(nn.Module):
+    def __init__(self, channels, codes):
+        super().__init__()
+        self.encoding_project = unit(channels, channels, 1)
+        code_layers = [Encoding(codes, channels), nn.BatchNorm1d(codes), nn.ReLU()]
+        self.encoding = nn.Sequential(*code_layers)
+        self.fc = nn.Sequential(nn.Linear(channels, channels), nn.Sigmoid())
+
+    def forward(self, x):
+        e = self.encoding(self.encoding_project(x)).mean(1)
+        return e, F.relu(x + x * self.fc(e)[..., None, None])
+
+
+class SSSegmentation(nn.Module):
+    """sssegmentation's EncNet; options are those of ResNet."""
+
+    def __init__(self, name, spec, channels, aux_channels, classes, codes, *_, **net):
+        super().__init__()
+        self.backbone_net = ResNet(spec, **net)
+        self.bottleneck = unit(spec.out_channels, channels)
+        self.enc_module = SSSegmentationContext(channels, codes)
+        self.se_layer = nn.Linear(channels, classes)
+        last = nn.Conv2d(channels, classes, 1)
+        self.decoder = nn.Sequential(nn.Dropout2d(0.1), last)
+        c_in = spec.out_channels // 2
+        self.auxiliary_decoder = torchvision_fcn_head(c_in, aux_channels, classes)
+
+    def forward(self, x):
+        stages = self.backbone_net.stages(x)
+        e, x = self.enc_module(self.bottleneck(stages[3]))
+        auxiliary = self.auxiliary_decoder(stages[2])
+        found = {"logits": self.decoder(x), "se_logits": self.se_layer(e)}
+        return found | {"aux_logits": auxiliary}
 
 
 def randomise(module, seed=0):

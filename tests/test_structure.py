@@ -22,7 +22,15 @@ FLOORS = (
     ("pods",),
     ("config",),
     ("models", "losses", "crf"),
-    ("preprocess", "pictures", "train_state", "storage", "labels", "registry"),
+    (
+        "preprocess",
+        "pictures",
+        "train_state",
+        "storage",
+        "labels",
+        "registry",
+        "weights",
+    ),
     ("errors", "fields"),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}

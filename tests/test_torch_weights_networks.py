@@ -51,20 +51,26 @@ def assert_export_loads(variables, m, family, module):
 NETWORKS = {
     "authors": (torch_models.Authors, "deep", "release"),
     "mmseg": (torch_models.OpenMMLab, "v1c", "mmseg"),
+    "sssegmentation": (torch_models.SSSegmentation, "v1c", "mmseg"),
+    "torchvision_segmentation": (torch_models.Torchvision, "conv7", "release"),
 }
-
-
-@pytest.mark.parametrize(
-    "name, lateral",
-    [
-        ("encnet", False),
-        ("encnet", True),
-        ("fcn", False),
-        ("pspnet", False),
-        ("deeplabv3", False),
-    ],
+HEADS = (
+    ("encnet", False),
+    ("encnet", True),
+    ("fcn", False),
+    ("pspnet", False),
+    ("deeplabv3", False),
 )
-@pytest.mark.parametrize("family", NETWORKS)
+CASES = (
+    *(("authors", *head) for head in HEADS),
+    *(("mmseg", *head) for head in HEADS),
+    ("sssegmentation", "encnet", False),
+    ("torchvision_segmentation", "fcn", False),
+    ("torchvision_segmentation", "deeplabv3", False),
+)
+
+
+@pytest.mark.parametrize("family, name, lateral", CASES)
 def test_network_equals_pytorch(monkeypatch, family, name, lateral):
     # mmsegmentation and this package differ in dilated blocks without bottlenecks.
     spec = BackboneSpec((1, 1, 2, 1), True, 8)
@@ -85,6 +91,7 @@ def test_network_equals_pytorch(monkeypatch, family, name, lateral):
         )
     )
     fields = {"lateral": lateral, "align_corners": family == "authors"}
+    fields["stem"] = "conv7" if stem == "conv7" else "deep"
     m = reference_models.model_config(architecture, **SIZES, **fields, name=name)
     m = ml_collections.ConfigDict(m).unlock()
     m.backbone = "small"

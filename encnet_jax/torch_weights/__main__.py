@@ -1,4 +1,4 @@
-"""python -m encnet_jax.torch_weights import|export: weight files in and out."""
+"""encnet weights: published weights by name, and weight files in and out."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,12 @@ from encnet_jax.checkpoints import read
 from encnet_jax.cli import Command
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import families, files, state_dicts
+from encnet_jax.weights import PUBLISHED, Published, cache
 
 _HERE = "encnet_jax.torch_weights.__main__"
 COMMANDS = {
+    "list": Command(_HERE, "published weights, and which are cached", "list_weights"),
+    "download": Command(_HERE, "published weights to the cache", "download"),
     "import": Command(_HERE, "a checkpoint from a weight file", "import_weights"),
     "export": Command(_HERE, "a weight file from a checkpoint", "export_weights"),
 }
@@ -19,6 +22,58 @@ COMMANDS = {
 def main(argv: Sequence[str]) -> int | None:
     """Runs the command that the first argument names."""
     return cli.choose(argv, COMMANDS)
+
+
+def list_weights(argv: Sequence[str]) -> None:
+    """Prints the published weights by name, or everything known about some of them.
+
+    python -m encnet_jax.torch_weights list
+    python -m encnet_jax.torch_weights list torchvision:resnet50
+    """
+
+    line = cli.CommandLine(argv, list_weights.__doc__)
+    line.argument("name", "Names; all of them if none is given.", True, default=[])
+    values = line.parse()
+    for name in values.name:
+        print(_described(cache.find(name)))
+    if values.name:
+        return
+    for name in PUBLISHED:
+        entry = PUBLISHED.get(name)
+        size = "" if entry.size_mib is None else f"{entry.size_mib:.0f} MiB"
+        state = "cached" if cache.cached(entry) else ""
+        print(f"{name:40} {size:>8} {state:6}  {entry.score}")
+    print(f"cache: {cache.folder()} ($ENCNET_CACHE chooses another folder)")
+
+
+def _described(entry: Published) -> str:
+    """Returns what is known about a published file, one fact a line."""
+    facts = {
+        "address": entry.address + ("" if entry.checked else " (not checked)"),
+        "size": entry.size,
+        "digest": entry.digest or "not published",
+        "family": families.find(entry.family).title,
+        "fields": ", ".join(f"{name}={x}" for name, x in entry.fields.items()),
+        "data set": entry.dataset or "ImageNet (a backbone)",
+        "licence": entry.licence,
+        "score": entry.score,
+        "source": entry.source,
+        "cached": str(cache.cached(entry) or f"no; would be {cache.path_of(entry)}"),
+    }
+    lines = [entry.name, *(f"  {name}: {value}" for name, value in facts.items())]
+    return "\n".join(lines)
+
+
+def download(argv: Sequence[str]) -> None:
+    """Downloads published weights to the cache and prints the files' paths.
+
+    python -m encnet_jax.torch_weights download torchvision:resnet50
+    """
+
+    line = cli.CommandLine(argv, download.__doc__)
+    line.argument("name", "Names of `list`.", several=True)
+    for name in line.parse().name:
+        print(cache.fetch(name))
 
 
 def import_weights(argv: Sequence[str]) -> None:

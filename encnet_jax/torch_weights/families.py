@@ -9,14 +9,17 @@ from encnet_jax.torch_weights.authors_cifar import AUTHORS_CIFAR
 from encnet_jax.torch_weights.duc import DUC
 from encnet_jax.torch_weights.mmseg import MMSEG, V1C
 from encnet_jax.torch_weights.names import Family
+from encnet_jax.torch_weights.sssegmentation import SSSEGMENTATION
 from encnet_jax.torch_weights.timm import RESNET_D
-from encnet_jax.torch_weights.torchvision import TORCHVISION
+from encnet_jax.torch_weights.torchvision import TORCHVISION, TORCHVISION_SEGMENTATION
 
-# A ResNet-D has all the names of a deep-stem ResNet, so it is asked first.
+# A ResNet-D has all the names of a deep-stem ResNet, so it comes first.
 FAMILIES = (
     AUTHORS,
     AUTHORS_CIFAR,
     MMSEG,
+    SSSEGMENTATION,
+    TORCHVISION_SEGMENTATION,
     RESNET_D,
     DEEP_STEM,
     V1C,

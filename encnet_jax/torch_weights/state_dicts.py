@@ -15,6 +15,7 @@ from encnet_jax.torch_weights import families
 from encnet_jax.torch_weights.check import checked_table
 from encnet_jax.torch_weights.files import read_state_dict
 from encnet_jax.torch_weights.names import Entry, Family, counters, table
+from encnet_jax.weights import cache
 
 # Training scripts nest their weights under these keys, and averaged ones under others.
 _WRAPPERS = (
@@ -37,17 +38,21 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the state dict of a weight file.
 
     Args:
-        source: see `read_state_dict`; with '#ema' at the end the averaged weights of a
-            file that has both.
+        source: a name of `weights.PUBLISHED`, which is downloaded if necessary, or a
+            file, see `read_state_dict`; with '#ema' at the end the averaged weights of
+            a file that has both.
 
     Raises:
-        UserError: see `read_state_dict` and `unwrap`.
+        UserError: see `read_state_dict`, `unwrap` and `weights.cache.fetch`.
     """
     path = os.fspath(source)
     averaged = path.endswith(_AVERAGED_SUFFIX)
-    return unwrap(
-        read_state_dict(path.removesuffix(_AVERAGED_SUFFIX)), averaged=averaged
-    )
+    path = path.removesuffix(_AVERAGED_SUFFIX)
+    if cache.is_name(path):
+        path = os.fspath(cache.fetch(path))
+    else:
+        cache.refuse_look_alike_file(path)
+    return unwrap(read_state_dict(path), averaged=averaged)
 
 
 def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarray]:

@@ -1,0 +1,172 @@
+"""The files of published weights on this machine: found, verified, or downloaded."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import sys
+import urllib.error
+import zipfile
+
+from encnet_jax.errors import UserError
+from encnet_jax.weights import PUBLISHED, Published, timm, transfer
+
+_VARIABLE = "ENCNET_CACHE"
+
+
+def folder() -> pathlib.Path:
+    """Returns the folder of weight files: $ENCNET_CACHE, or the platform's cache."""
+    given = os.environ.get(_VARIABLE)
+    if given:
+        return pathlib.Path(given).expanduser() / "weights"
+    home = pathlib.Path.home()
+    if sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "encnet_jax" / "weights"
+
+
+def is_name(source: str) -> bool:
+    """Returns whether a text names published weights rather than a file or folder."""
+    publishers = {name.partition(":")[0] for name in PUBLISHED}
+    return source.partition(":")[0] in publishers and ":" in source
+
+
+def find(name: str) -> Published:
+    """Returns the published weights of that name.
+
+    Raises:
+        UserError: nobody published them, or they cannot be told from those of another
+            network.
+    """
+    publisher, _, model = name.partition(":")
+    refuse_look_alike(model)
+    if name in PUBLISHED:
+        return PUBLISHED.get(name)
+    known = [n for n in PUBLISHED if n.startswith(f"{publisher}:")] or list(PUBLISHED)
+    raise UserError(
+        f"no published weights {name!r}; expected one of: {', '.join(known)}"
+    )
+
+
+def refuse_look_alike(text: str) -> None:
+    """Raises UserError for a name of networks that load without error and are wrong."""
+    found = re.search(timm.LOOK_ALIKES, text)
+    if found:
+        raise UserError(
+            f"{text}: {found[0]} has the names and shapes of a plain ResNet and other"
+            " layers between them (timm's anti-aliased pooling), which this package"
+            " does not have: its scores would be wrong; use timm:resnet50d or"
+            " torchvision:resnet50"
+        )
+
+
+def refuse_look_alike_file(path: str) -> None:
+    """Refuses a file whose name, folder or config.json names such a network."""
+    file = pathlib.Path(path)
+    refuse_look_alike("/".join(file.parts[-2:]))
+    described = file.with_name("config.json")  # As timm's folders on Hugging Face have.
+    if file.suffix == ".safetensors" and described.is_file():
+        try:
+            content = json.loads(described.read_text())
+        except ValueError:
+            return
+        if isinstance(content, dict):
+            refuse_look_alike(str(content.get("architecture", "")))
+
+
+def path_of(entry: Published) -> pathlib.Path:
+    """Returns where the file of published weights is, or will be."""
+    return folder() / entry.file_name
+
+
+def cached(entry: Published) -> pathlib.Path | None:
+    """Returns the file if it was downloaded, by this package or by PyTorch."""
+    home = os.environ.get("TORCH_HOME") or pathlib.Path.home() / ".cache" / "torch"
+    shared = pathlib.Path(home) / "hub" / "checkpoints" / entry.file_name
+    places = [path_of(entry), *([shared] if entry.digest else [])]
+    return next((path for path in places if path.is_file()), None)
+
+
+def fetch(name: str) -> pathlib.Path:
+    """Returns the verified file of published weights, downloaded if necessary.
+
+    One process of a machine downloads, others wait for it.
+
+    Raises:
+        UserError: no such name, no connection, or a file with other contents.
+    """
+    entry = find(name)
+    path = path_of(entry)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with transfer.only_process(path):
+            found = cached(entry)
+            if found is not None:
+                return _verified(entry, found, path)
+            return _download(entry, path)
+    except transfer.ERRORS as error:
+        reason = f"{error.code} {error.reason}" if is_answer(error) else str(error)
+        raise UserError(
+            f"cannot download {name} ({entry.size}) from {entry.address}: {reason};"
+            f" download it elsewhere to {path}, or choose a folder with ${_VARIABLE}"
+        ) from None
+
+
+def is_answer(error: Exception) -> bool:
+    """Returns whether a server answered with an error."""
+    return isinstance(error, urllib.error.HTTPError)
+
+
+def _download(entry: Published, path: pathlib.Path) -> pathlib.Path:
+    print(f"downloading {entry.name} ({entry.size}) to {path}", flush=True)
+    part = path.with_name(f"{path.name}.part")
+    transfer.fetch(entry.address, part)
+    return _verified(entry, part, path).replace(path)
+
+
+def _verified(entry: Published, file: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    """Returns a file whose digest is the published one; removes a wrong download."""
+    wanted, found = entry.digest, _digest(entry, file)
+    if not wanted:
+        print(f"{entry.name}: its publisher states no digest, so it is not verified")
+    if found.startswith(wanted) and (wanted or _is_weights(file)):
+        return file
+    expected = f"its digest is {found[: len(wanted) + 8]}..., expected {wanted}..."
+    if not wanted:
+        expected = "its first bytes are not those of a weight file"
+    if file.suffix == ".part":
+        file.unlink()
+        raise UserError(
+            f"{entry.address} served another file than {entry.name}: {expected}; run"
+            " the command again, or name a file of your own instead"
+        )
+    raise UserError(
+        f"{file} is not {entry.name}: {expected}; remove it to download it again, or"
+        f" name it as a file to use it anyway: {file}"
+    )
+
+
+def _is_weights(file: pathlib.Path) -> bool:
+    """Returns whether a file starts as a zip, a pickle or a .safetensors."""
+    with open(file, "rb") as contents:
+        start = contents.read(9)
+    return start.startswith((b"PK", b"\x80")) or start[8:] == b"{"
+
+
+def _digest(entry: Published, file: pathlib.Path) -> str:
+    """Returns the digest of a file in the form of its published one."""
+    if not entry.digest:
+        return ""
+    if not entry.digest.startswith("sha1:"):
+        with open(file, "rb") as contents:
+            return hashlib.file_digest(contents, "sha256").hexdigest()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            name = next(n for n in archive.namelist() if n.endswith(".pth"))
+            with archive.open(name) as contents:
+                return f"sha1:{hashlib.file_digest(contents, 'sha1').hexdigest()}"
+    except (zipfile.BadZipFile, StopIteration):
+        return "sha1:(no .pth in a zip)"

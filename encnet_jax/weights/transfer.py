@@ -1,0 +1,93 @@
+"""Downloads a file: resumed where it stopped, one process at a time."""
+
+import contextlib
+import fcntl
+import http.client
+import os
+import pathlib
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_SECONDS = 60
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 1.0
+
+# What a failed download raises; an HTTPError has the server's answer.
+ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
+
+
+def fetch(address: str, part: os.PathLike) -> None:
+    """Appends to a file the bytes that it lacks.
+
+    A connection that breaks off is tried again as long as bytes arrive, five times at
+    most. What has arrived stays in the file for the next call.
+
+    Args:
+        address: of the file.
+        part: the unfinished file; made if missing.
+
+    Raises:
+        Exception: one of ERRORS.
+    """
+    part = pathlib.Path(part)
+    for attempt in range(1, _ATTEMPTS + 1):
+        before = _length(part)
+        try:
+            return _fetch_once(address, part)
+        except urllib.error.HTTPError:
+            raise  # The server has answered; asking again changes nothing.
+        except ERRORS:
+            if attempt == _ATTEMPTS or _length(part) <= before:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextlib.contextmanager
+def only_process(path: os.PathLike) -> Iterator[None]:
+    """Waits until no other process of this machine is in this block for a path.
+
+    The lock is a file next to it, and ends with the process that holds it.
+    """
+    with open(f"{os.fspath(path)}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _length(path: pathlib.Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _fetch_once(address: str, part: pathlib.Path) -> None:
+    start = _length(part)
+    request = urllib.request.Request(address, headers={"User-Agent": "encnet_jax"})
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # The file is complete, which its digest shows.
+        raise
+    resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+    start = start if resumed else 0
+    length = response.headers["Content-Length"]
+    total = start + int(length) if length else None
+    with (
+        response,
+        open(part, "ab" if resumed else "wb") as out,
+        tqdm(
+            desc=part.stem, total=total, initial=start, unit="B", unit_scale=True,
+            disable=None,
+        ) as bar,
+    ):  # fmt: skip
+        while chunk := response.read(_CHUNK_BYTES):
+            out.write(chunk)
+            bar.update(len(chunk))
+        if total is not None and out.tell() != total:
+            raise ConnectionError(f"{out.tell():,} of {total:,} bytes arrived")
