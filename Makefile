@@ -1,12 +1,16 @@
-# make demo: train, evaluate and look, on any CPU, in minutes.
-# make test: the fast suite. make test-all: the slow tests too.
+# make demo       trains, evaluates and predicts in a few minutes on any CPU
+# make test       fast tests; make test-all runs the slow ones too
+# make lint       linter, formatter and type checker
+# make docs       the guides and the API reference, in site/
+# make dist       sdist and wheel, in dist/
+# make pre-commit installs the hooks of .pre-commit-config.yaml in this clone
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs dist architecture pre-commit clean
 
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config configs/quickstart.py --workdir $(RUN)
@@ -19,7 +23,8 @@ demo: $(VENV)/installed
 	@echo "pictures: $(RUN)/compare.png (image, truth, prediction), $(RUN)/pictures (*_overlay.png)"
 	@echo "curves:   $(BIN)/tensorboard --logdir runs"
 
-# Two processes, whole files each: most of the time is spent in single-threaded compilers.
+# Two processes, each with whole files: compilers, which take most of the time, have one
+# thread.
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
 
@@ -31,9 +36,29 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# --strict: a broken link or a public name without a docstring is an error.
+docs: $(VENV)/installed-docs architecture
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+
+# The table of tests/test_structure.py, drawn in docs/architecture.md.
+architecture: $(VENV)/installed
+	$(BIN)/python tests/architecture.py
+
+dist: $(VENV)/installed
+	rm -rf dist build
+	$(BIN)/python -m build
+
+pre-commit: $(VENV)/installed
+	$(BIN)/python -m pip install -q "pre-commit>=4,<5"
+	$(BIN)/pre-commit install
+
+$(VENV)/installed-docs: $(VENV)/installed requirements/docs.txt
+	$(BIN)/python -m pip install -q -r requirements/docs.txt
+	touch $@
+
 $(VENV)/installed: requirements.txt $(wildcard requirements/*.txt)
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-	  { echo "error: $$($(PYTHON) --version) found, Python 3.11 to 3.13 wanted:" \
+	  { echo "error: $$($(PYTHON) --version) found, expected Python 3.11 to 3.13:" \
 	         "make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
@@ -41,4 +66,4 @@ $(VENV)/installed: requirements.txt $(wildcard requirements/*.txt)
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) runs/demo site dist build

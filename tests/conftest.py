@@ -20,11 +20,14 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 import reference_models  # noqa: E402
+import shape_checks  # noqa: E402
 
 # An axis or a type that JAX adds in silence is a mistake more often than a wish. Not in
 # the environment: programs that tests start run as users run them.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+shape_checks.install()
 
 OURS = {path.stem for path in pathlib.Path(__file__).parent.rglob("*.py")}
 OURS |= {"encnet_jax", "configs", "benchmarks", "train", "eval", "predict"}

@@ -137,6 +137,7 @@ def test_sure_predictions_give_finite_gradients(form):
 
 
 def kept(logits, labels, **fields):
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     mined = hard_labels(logits, labels, align_corners=True, row_blocks=4, **fields)
     return np.asarray(mined) != IGNORE_LABEL
 

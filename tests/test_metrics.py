@@ -12,7 +12,7 @@ from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 
 def test_hand_numbers():
     matrix = ConfusionMatrix(3)
-    matrix.update([[0, 0, 1, 255]], [[0, 1, 1, 2]])
+    matrix.update(np.uint8([[0, 0, 1, 255]]), np.uint8([[0, 1, 1, 2]]))
     np.testing.assert_array_equal(matrix.counts, [[1, 1, 0], [0, 1, 0], [0, 0, 0]])
     assert matrix.pixel_accuracy() == 2 / 3
     np.testing.assert_allclose(matrix.iou(), [0.5, 0.5, np.nan])
@@ -24,7 +24,7 @@ def test_hand_numbers():
 
 def test_bad_ids_are_refused():
     with pytest.raises(ValueError, match="label ids 0..3, wanted 0..2"):
-        ConfusionMatrix(3).update([0, 3], [0, 0])
+        ConfusionMatrix(3).update(np.uint8([0, 3]), np.uint8([0, 0]))
     with pytest.raises(ValueError, match="absent is 'nan'"):
         ConfusionMatrix(3).mean_iou(absent="nan")
 

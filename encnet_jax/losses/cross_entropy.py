@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, UInt8
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.row_blocks import log_sum_exp, over_pixels
@@ -23,15 +24,15 @@ class _Form(NamedTuple):
 
 
 def upsampled_cross_entropy(
-    logits: jax.Array,
-    labels: jax.Array,
+    logits: Float[jax.Array, "B h w C"],
+    labels: UInt8[jax.Array, "B H W"],
     align_corners: bool = True,
     row_blocks: int = 20,
     *,
     class_weights: tuple[float, ...] = (),
     focal_gamma: float = 0.0,
     label_smoothing: float = 0.0,
-) -> jax.Array:
+) -> Float[jax.Array, ""]:
     """Upsamples logits to the labels' size and sums their cross-entropy.
 
     Only 1 / row_blocks of the full-resolution logits exist at a time, in both

@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, UInt8
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.labels import class_counts
@@ -11,13 +12,13 @@ from encnet_jax.losses.row_blocks import log_sum_exp, over_pixels
 
 
 def dice_loss(
-    logits: jax.Array,
-    labels: jax.Array,
+    logits: Float[jax.Array, "B h w C"],
+    labels: UInt8[jax.Array, "B H W"],
     *,
     align_corners: bool = True,
     row_blocks: int = 20,
     axis_name: str | None = None,
-) -> jax.Array:
+) -> Float[jax.Array, ""]:
     """Returns this device's share of 1 - mean over classes of the Dice coefficient.
 
     With p the softmax of a labelled pixel and y its one-hot label, a class's

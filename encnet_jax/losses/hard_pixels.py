@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, UInt8
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.cross_entropy import pixel_nats
@@ -13,15 +14,15 @@ _VALUE_BITS = 31  # Of a float32 that is not negative; its bits order as it does
 
 
 def hard_labels(
-    logits: jax.Array,
-    labels: jax.Array,
+    logits: Float[jax.Array, "B h w C"],
+    labels: UInt8[jax.Array, "B H W"],
     *,
     threshold: float,
     min_kept: int,
     align_corners: bool,
     row_blocks: int,
     axis_name: str | None = None,
-) -> jax.Array:
+) -> UInt8[jax.Array, "B H W"]:
     """Ignores the pixels whose label is more probable than a threshold.
 
     At least min_kept pixels an image stay, the least probable ones of the global batch

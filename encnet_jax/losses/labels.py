@@ -3,12 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float32, Int32, UInt8
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import sample_positions
 
 
-def thinned_labels(labels: jax.Array, logits: jax.Array) -> jax.Array:
+def thinned_labels(
+    labels: UInt8[jax.Array, "B H W"], logits: Float[jax.Array, "B h w C"]
+) -> UInt8[jax.Array, "B h w"]:
     """Keeps the label at the top left of each cell of the logits' grid.
 
     Args:
@@ -33,7 +36,9 @@ def thinned_labels(labels: jax.Array, logits: jax.Array) -> jax.Array:
     return thinned
 
 
-def class_presence(labels: jax.Array, num_classes: int) -> jax.Array:
+def class_presence(
+    labels: UInt8[jax.Array, "B H W"], num_classes: int
+) -> Float32[jax.Array, "B {num_classes}"]:
     """Returns f32[B, C]: 1 where a class occurs in the image's uint8[B, H, W] labels.
 
     Source: section 3.1 of the paper ("unique" of the ground-truth mask).
@@ -53,7 +58,9 @@ def class_presence(labels: jax.Array, num_classes: int) -> jax.Array:
     return (words[:, classes >> 5] >> (classes & 31)[None] & 1).astype(jnp.float32)
 
 
-def total_weight(labels: jax.Array, class_weights: tuple[float, ...] = ()) -> jax.Array:
+def total_weight(
+    labels: UInt8[jax.Array, "B H W"], class_weights: tuple[float, ...] = ()
+) -> Float32[jax.Array, ""]:
     """Returns f32[]: the sum of the weights of labelled pixels, or their number.
 
     Args:
@@ -66,7 +73,9 @@ def total_weight(labels: jax.Array, class_weights: tuple[float, ...] = ()) -> ja
     return jnp.sum(counts * jnp.asarray(class_weights, jnp.float32))
 
 
-def class_counts(labels: jax.Array, num_classes: int) -> jax.Array:
+def class_counts(
+    labels: UInt8[jax.Array, "B H W"], num_classes: int
+) -> Int32[jax.Array, " {num_classes}"]:
     """Returns int32[C], the pixels of each class in uint8[B, H, W] labels."""
     # One class after the other: all at once would be an array of the logits' full size.
     classes = jnp.arange(num_classes, dtype=jnp.uint8)
@@ -74,8 +83,11 @@ def class_counts(labels: jax.Array, num_classes: int) -> jax.Array:
 
 
 def node_labels(
-    labels: jax.Array, height: int, width: int, align_corners: bool = True
-) -> jax.Array:
+    labels: UInt8[jax.Array, "B H W"],
+    height: int,
+    width: int,
+    align_corners: bool = True,
+) -> UInt8[jax.Array, "B {height} {width}"]:
     """Returns uint8[B, height, width]: the label of the pixel nearest to each node.
 
     Args:

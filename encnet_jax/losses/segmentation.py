@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float, UInt8
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.cross_entropy import upsampled_cross_entropy
@@ -38,8 +39,8 @@ PAPER = PixelOptions()
 
 
 def segmentation_loss(
-    outputs: dict[str, jax.Array],
-    labels: jax.Array,
+    outputs: dict[str, Float[jax.Array, "B ..."]],
+    labels: UInt8[jax.Array, "B H W"],
     *,
     se_weight: float,
     aux_weight: float,
@@ -48,7 +49,7 @@ def segmentation_loss(
     thin_labels: bool = False,
     options: PixelOptions = PAPER,
     axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> tuple[Float[jax.Array, ""], dict[str, Float[jax.Array, ""]]]:
     """Adds up the pixel, presence and auxiliary terms.
 
     Pixel terms are divided by the number of labelled pixels (of their own grid, where

@@ -4,8 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from encnet_jax.models.bands import SUBLANES
+
+Array = jax.Array | np.ndarray  # Parameters of exported programs are NumPy arrays.
 
 # Flax collection of intermediate values, filled only if a caller makes it mutable:
 # 'gates' and 'assignment', see ContextEncoding and Encoding.
@@ -22,8 +25,10 @@ def store(module: nn.Module, name: str, value: jax.Array) -> None:
 
 
 def assign(
-    features: jax.Array, codewords: jax.Array, smoothing: jax.Array
-) -> jax.Array:
+    features: Float[Array, "N D"],
+    codewords: Float[Array, "K D"],
+    smoothing: Float[Array, " K"],
+) -> Float[jax.Array, "N K"]:
     """Assigns every position softly to the codewords.
 
     Args:
@@ -48,11 +53,11 @@ def assign(
 
 
 def encode(
-    features: jax.Array,
-    codewords: jax.Array,
-    smoothing: jax.Array,
-    weights: jax.Array | None = None,
-) -> jax.Array:
+    features: Float[Array, "B N D"],
+    codewords: Float[Array, "K D_codewords"],
+    smoothing: Float[Array, " K_smoothing"],
+    weights: Float[Array, "B N"] | None = None,
+) -> Float[jax.Array, "B K D"]:
     """Sums softly assigned residuals to each codeword.
 
     Shapes: B images, N = H * W positions, D channels, K codewords. Neither direction of
@@ -104,8 +109,13 @@ def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Arr
     return weighted - sizes[..., None] * codewords[None], assignment
 
 
-def _sums_by_image(assignment, features, images: int):
-    """Returns [B, K, D], the products of each image's [N, K] and [N, D]."""
+def _sums_by_image(assignment, features, images):
+    """Returns [B, K, D], the products of each image's [N, K] and [N, D].
+
+    Args:
+        assignment, features: [B * N, K] and [B * N, D].
+        images: B, an int or the symbolic batch size of an exported program.
+    """
 
     def product(assignment, features):
         return jnp.einsum("nk,nd->kd", assignment, features, precision="highest")
@@ -148,10 +158,10 @@ class Encoding(nn.Module):
     @nn.compact
     def __call__(
         self,
-        features: jax.Array,
+        features: Float[Array, "B *positions D"],
         train: bool = False,
-        weights: jax.Array | None = None,
-    ) -> jax.Array:
+        weights: Float[Array, "B *positions"] | None = None,
+    ) -> Float[jax.Array, "B {self.num_codes} D"]:
         """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`.
 
         On request (`mutable=[INTERMEDIATES]`) it also stores 'assignment' f32[B, H, W,
@@ -174,7 +184,7 @@ class Encoding(nn.Module):
         store(self, "assignment", assignment.reshape(shape))
         return codes
 
-    def _smoothing(self, train: bool) -> jax.Array:
+    def _smoothing(self, train: bool) -> Array:
         shape = (self.num_codes,)
         if not self.draw_smoothing:
             return self.param("smoothing", _smoothing_init, shape, jnp.float32)

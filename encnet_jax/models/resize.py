@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float32
+
+Array = jax.Array | np.ndarray
 
 
 def sample_positions(
@@ -16,7 +19,7 @@ def sample_positions(
 
 def interpolation_matrix(
     out_size: int, in_size: int, align_corners: bool = True
-) -> np.ndarray:
+) -> Float32[np.ndarray, "{out_size} {in_size}"]:
     """Returns the matrix of one-dimensional linear interpolation.
 
     Args:
@@ -38,8 +41,10 @@ def interpolation_matrix(
 
 
 def apply_rows_and_columns(
-    x: jax.Array, rows: jax.Array, columns: jax.Array
-) -> jax.Array:
+    x: Float[Array, "B h w C"],
+    rows: Float[Array, "H h"],
+    columns: Float[Array, "W w"],
+) -> Float[jax.Array, "B H W C"]:
     """Resamples images by a matrix for each direction.
 
     Args:
@@ -57,9 +62,13 @@ def apply_rows_and_columns(
 
 
 def resize_bilinear(
-    x: jax.Array, height: int, width: int, align_corners: bool = True
-) -> jax.Array:
+    x: Float[Array, "B h w C"],
+    height: int,
+    width: int,
+    align_corners: bool = True,
+) -> Float[jax.Array, "B {height} {width} C"]:
     """Resizes [B, h, w, C] to [B, height, width, C]; see `interpolation_matrix`."""
+    x = jnp.asarray(x)
     if x.shape[1:3] == (height, width):
         return x
     rows = jnp.asarray(interpolation_matrix(height, x.shape[1], align_corners))

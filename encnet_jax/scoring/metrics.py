@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float64, Int32, Integer, UInt8
 
 from encnet_jax.labels import IGNORE_LABEL
 
@@ -25,13 +26,17 @@ class ConfusionMatrix:
         self.not_finite = 0
 
     @classmethod
-    def from_counts(cls, counts: np.ndarray) -> "ConfusionMatrix":
+    def from_counts(cls, counts: Integer[np.ndarray, "C C"]) -> "ConfusionMatrix":
         """Wraps int[C, C] counts, row = label."""
         matrix = cls(len(counts))
         matrix.counts += np.asarray(counts, np.int64)
         return matrix
 
-    def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
+    def update(
+        self,
+        labels: Integer[np.ndarray, "..."],
+        predictions: Integer[np.ndarray, "..."],
+    ) -> None:
         """Adds integer arrays of one shape, ids 0..C-1 (labels also ignore_label).
 
         Raises:
@@ -60,7 +65,7 @@ class ConfusionMatrix:
         """Returns the share of labelled pixels that are right, in [0, 1]."""
         return float(np.trace(self.counts) / max(self.counts.sum(), 1))
 
-    def iou(self) -> np.ndarray:
+    def iou(self) -> Float64[np.ndarray, " C"]:
         """Returns f64[C]: intersection over union; NaN for classes that never occur."""
         intersection = np.diag(self.counts)
         union = self.counts.sum(0) + self.counts.sum(1) - intersection
@@ -85,8 +90,10 @@ class ConfusionMatrix:
 
 
 def count_pairs(
-    labels: jax.Array, predictions: jax.Array, num_classes: int
-) -> jax.Array:
+    labels: UInt8[jax.Array, " N"],
+    predictions: Integer[jax.Array, " N"],
+    num_classes: int,
+) -> Int32[jax.Array, "{num_classes} {num_classes}"]:
     """Counts (label, prediction) pairs on the device.
 
     Args:
