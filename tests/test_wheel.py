@@ -1,4 +1,4 @@
-"""The package installed: a wheel in an environment of its own, used from elsewhere."""
+"""The wheel, built from the source distribution, installed and used elsewhere."""
 
 import os
 import pathlib
@@ -7,29 +7,50 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 
 import pytest
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-PARTS = ("encnet_jax", "requirements", "pyproject.toml", "README.md", "LICENSE")
-
-
 PIP = (sys.executable, "-m", "pip")
+# Folders of a clone that no distribution contains; some are large.
+LEFT_OUT = {".git", ".venv", "data", "runs", "dist", "build", "site"}
+
+
+def not_copied(folder, names):
+    """Returns the names that shutil.copytree leaves out of a folder."""
+    return LEFT_OUT & set(names) if pathlib.Path(folder) == PROJECT else ()
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The file of a wheel made from this source."""
+def distributions(tmp_path_factory):
+    """A folder with the sdist and the wheel built from it, as `make dist` does."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    source.mkdir()
-    for part in PARTS:
-        copy = shutil.copytree if (PROJECT / part).is_dir() else shutil.copy
-        copy(PROJECT / part, source / part)
-    build = ("wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source)
-    subprocess.run((*PIP, *build), check=True)
-    (made,) = folder.glob("*.whl")
+    shutil.copytree(PROJECT, source, ignore=not_copied)
+    build = ("-m", "build", "--no-isolation", "--outdir", folder, source)
+    subprocess.run((sys.executable, *build), check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions):
+    """The wheel's file."""
+    (made,) = distributions.glob("*.whl")
     return made
+
+
+@pytest.mark.slow
+def test_the_source_distribution_can_be_tested_and_documented(distributions):
+    (made,) = distributions.glob("*.tar.gz")
+    with tarfile.open(made) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    needed = "train.py Makefile mkdocs.yml requirements.txt requirements/run.txt"
+    needed += (
+        " configs/ade20k.py tests/conftest.py docs/commands.md LICENSE CITATION.cff"
+    )
+    assert not set(needed.split()) - names
+    assert not [name for name in names if "__pycache__" in name]
 
 
 def install(environment, *words):
@@ -127,7 +148,8 @@ def test_the_wheel_names_what_it_needs(installed):
     assert {"jax", "flax", "orbax-checkpoint", "Pillow", "safetensors"} <= always
     assert not {"pytest", "ruff", "tensorflow-cpu", "torch", "onnx"} & always
     extras = {line.split()[1] for line in lines if line.startswith("Provides-Extra: ")}
-    assert extras == {"dev", "export", "gcs", "plan", "torch", "train"}
+    accelerators = {"tpu", "cuda12", "cuda13"}
+    assert extras == {"dev", "export", "gcs", "plan", "torch", "train"} | accelerators
     assert any("encnet_jax/py.typed" in f for f in _record(metadata))
 
 
