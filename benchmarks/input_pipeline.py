@@ -22,8 +22,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
 from encnet_jax.data import open_dataset
 from encnet_jax.data.augment.plan import AugmentParams, draw
-from encnet_jax.data.augment.tensorflow import augment_example
-from encnet_jax.data.pipelines.tensorflow import decode
+from encnet_jax.data.pipelines.tensorflow import augmented, decode
 from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 from encnet_jax.pods import allocator
@@ -84,8 +83,8 @@ def stages(dataset, config) -> dict:
         return decode(image, mask, id_map)
 
     @tf.function(input_signature=(spec, spec, params))
-    def augmented(image, mask, drawn):
-        return augment_example(*decode(image, mask, id_map), drawn, config.data)
+    def cropped(image, mask, drawn):
+        return augmented(*decode(image, mask, id_map), drawn, config.data)
 
     def records(number):
         for i in range(number):
@@ -102,7 +101,7 @@ def stages(dataset, config) -> dict:
     def read_to_crop(number):
         for i, record in records(number):
             drawn = draw(config.data.augment, seed=0, epoch=0, index=i)
-            augmented(record.image, record.mask, np.array(drawn))
+            cropped(record.image, record.mask, np.array(drawn))
 
     def batches(number):
         size = 16

@@ -86,7 +86,7 @@ def test_tensorflow_decodes_as_pillow_does(data_dir):
     )
     example = dataset.source.example("train", 0)
     np.testing.assert_array_equal(image, example.image)
-    np.testing.assert_array_equal(label[..., 0], example.label)
+    np.testing.assert_array_equal(label, example.label)
 
 
 def test_preparing_twice_is_refused(camvid, data_dir):

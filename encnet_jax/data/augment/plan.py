@@ -1,7 +1,6 @@
 """What augmentation does to one example: its random numbers and its geometry.
 
-Pure NumPy. The tf.data pipeline and the Pillow pipeline both carry out what is decided
-here, so that the two see the same crops.
+Pure NumPy; `apply` changes the pixels accordingly.
 """
 
 from typing import Any, NamedTuple

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from encnet_jax.data.augment.apply import change_colours
 from encnet_jax.data.augment.boxes import centre_box, cut, draw_box
-from encnet_jax.data.augment.pillow import change_colours
 from encnet_jax.data.augment.plan import draw
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.dataset import Source

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from encnet_jax.data.augment.pillow import augment_example
+from encnet_jax.data.augment.apply import augment_example
 from encnet_jax.data.augment.plan import draw
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.data.pipelines.order import BatchOrder

@@ -4,11 +4,12 @@ import itertools
 import threading
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from encnet_jax.data.augment.apply import augment_example
 from encnet_jax.data.augment.plan import AugmentParams, draw
-from encnet_jax.data.augment.tensorflow import augment_example
 from encnet_jax.data.info import UNKNOWN_ID
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.data.pipelines.order import BatchOrder
@@ -55,7 +56,7 @@ class TensorFlowDataset(Dataset):
 
         def example(image_bytes, mask_bytes, params) -> dict:
             image, label = decode(image_bytes, mask_bytes, id_map)
-            image, label = augment_example(image, label, params, self.data)
+            image, label = augmented(image, label, params, self.data)
             return {"image": image, "label": label}
 
         options = tf.data.Options()
@@ -141,6 +142,30 @@ class _Records:
         return found
 
 
+def augmented(image, label, params, data: Any):
+    """Augments an example inside a tf.data graph, in Python as the other readers do.
+
+    Args:
+        image: uint8[H, W, 3].
+        label: uint8[H, W], train ids.
+        params: f64[n], AugmentParams.
+        data: see augment_example.
+
+    Returns:
+        See augment_example.
+    """
+    tf = tensorflow()
+
+    def augment(image, label, params):
+        return augment_example(image, label, AugmentParams(*params), data)
+
+    image, label = tf.numpy_function(
+        augment, [image, label, params], [tf.uint8, tf.uint8], stateful=False
+    )
+    size = data.crop_size
+    return tf.ensure_shape(image, [size, size, 3]), tf.ensure_shape(label, [size, size])
+
+
 def decode(image_bytes, mask_bytes, id_map):
     """Decodes a record inside a tf.data graph.
 
@@ -150,7 +175,7 @@ def decode(image_bytes, mask_bytes, id_map):
         id_map: uint8[256], raw value -> train id.
 
     Returns:
-        uint8[H, W, 3] as Pillow decodes it, and train ids uint8[H, W, 1]. Execution
+        uint8[H, W, 3] as Pillow decodes it, and train ids uint8[H, W]. Execution
         fails where the sizes differ or a raw value is unknown.
     """
     tf = tensorflow()
@@ -165,12 +190,12 @@ def decode(image_bytes, mask_bytes, id_map):
     mask = tf.io.decode_png(mask_bytes, channels=1)
     # A sixth of the time of tf.gather, which wants indices of four bytes.
     label = tf.numpy_function(
-        lambda mask: np.take(id_map, mask), [mask], tf.uint8, stateful=False
+        lambda mask: np.take(id_map, mask[..., 0]), [mask], tf.uint8, stateful=False
     )
-    label = tf.ensure_shape(label, [None, None, 1])
+    label = tf.ensure_shape(label, [None, None])
     checks = [
         tf.debugging.Assert(tf.reduce_all(label != UNKNOWN_ID), ["unknown id"]),
-        tf.debugging.assert_equal(tf.shape(image)[:2], tf.shape(label)[:2]),
+        tf.debugging.assert_equal(tf.shape(image)[:2], tf.shape(label)),
     ]
     with tf.control_dependencies(checks):
         return tf.identity(image), tf.identity(label)
