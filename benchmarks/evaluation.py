@@ -23,6 +23,7 @@ from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring.evaluator import Evaluator
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import canvas, windows
 
@@ -143,7 +144,9 @@ def main() -> None:
         base_size=config.eval.base_size,
         crop_size=config.eval.crop_size,
     )
-    evaluator = Evaluator(model, config, args.classes)
+    scale = config.data.input_scale
+    forward = Forward.of(model, args.classes, config.model, scale)
+    evaluator = Evaluator(forward, config.eval)
     loop = PlainLoop(model, config, args.classes)
     batched_s, batched = timed(
         evaluator.confusion, parallel.replicate(variables), examples

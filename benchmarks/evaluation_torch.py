@@ -24,6 +24,7 @@ from encnet_jax.models.folding import fold_batch_norms
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import MEAN, STD
 from encnet_jax.scoring.evaluator import Evaluator
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import windows
 from encnet_jax.scoring.protocols.sliding import MAX_EXPONENT
@@ -108,9 +109,10 @@ def main() -> None:
     }
     config = config_lib.replaced(pair.config, fields)
     examples = make_examples(args, args.repeats)
-    evaluator = Evaluator(
-        models.build(config.model, args.classes), config, args.classes
-    )
+    model = models.build(config.model, args.classes)
+    scale = config.data.input_scale
+    forward = Forward.of(model, args.classes, config.model, scale)
+    evaluator = Evaluator(forward, config.eval)
     variables = parallel.replicate(
         fold_batch_norms(pair.variables, config.model.norm_epsilon)
     )

@@ -22,13 +22,12 @@ from jax import export
 
 from benchmarks import measure
 from encnet_jax import config as config_lib
-from encnet_jax import tasks
-from encnet_jax.data import dataset_info
 from encnet_jax.export import formats, hub, program, verify
 from encnet_jax.inference import reading
 from encnet_jax.inference.model import Model
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas
+from encnet_jax.tasks import network
 
 KINDS = ("stablehlo", "onnx")
 
@@ -38,10 +37,10 @@ def untrained(config_file: str) -> Model:
     config = config_lib.load(config_file)
     config.model.dtype, config.eval.protocol = "float32", "single"
     config = config_lib.resolve(config, 1000)
-    classes = dataset_info(config.data).num_classes
-    network = tasks.of(config).build_model(config, classes, None)
-    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    return Model(parallel.replicate(variables), config, 0)
+    untrained = network.build({}, config, 0)
+    init = jax.jit(untrained.model.init)
+    variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    return Model(untrained._replace(variables=parallel.replicate(variables)))
 
 
 def write(model: Model, made: program.Program, folder: pathlib.Path) -> dict:

@@ -28,7 +28,9 @@ def cost(name: str, args) -> dict:
     config.data.crop_size = args.size
     config = config_lib.resolve(config)
     model = models.build(config.model, args.classes)
-    variables = jax.eval_shape(lambda: init_variables(model, config))
+    variables = jax.eval_shape(
+        lambda: init_variables(model, config.seed, config.data.crop_size)
+    )
     pixels = jax.ShapeDtypeStruct((1, args.size, args.size, 3), jnp.float32)
 
     def forward(variables, pixels):

@@ -104,8 +104,7 @@ def measured(args) -> dict:
     config.train.batch_size, config.model.dropout = 2 * count, 0.0
     config = config_lib.resolve(config)
     parts = assemble(config, 6)
-    state, given = parallel.replicate(parts.state), (parts.model, parts.tx, parts.task)
-    step = parallel_step(*given, config)
+    state, step = parallel.replicate(parts.state), parallel_step(parts.step)
     side = config.data.crop_size
     batch = {
         "image": np.zeros((2, side, side, 3), np.uint8),
@@ -114,7 +113,7 @@ def measured(args) -> dict:
     sharded = parallel.shard(batch)
     lowered = step.lower(state, sharded).as_text()
     alone = assemble(config, 6, axis_name=None)
-    own = single_step(alone.model, alone.tx, alone.task, config)
+    own = single_step(alone.step)
     add = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
     arrays = [np.ones((1, size // 4), np.float32) for size in (SMALL, LARGE)]
 

@@ -23,7 +23,7 @@ def our_step(pair: pairs.Pair, batch: dict, num_classes: int):
     config = pair.config
     parts = assemble(config, num_classes, start=lambda _: pair.variables)
     devices = jax.devices()[:1]
-    program = parallel_step(parts.model, parts.tx, parts.task, config, devices)
+    program = parallel_step(parts.step, devices)
     held = [parallel.replicate(parts.state, devices)]
     fed = parallel.shard(batch, devices)
 

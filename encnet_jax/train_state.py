@@ -1,4 +1,4 @@
-"""Everything that a training step reads and writes."""
+"""The state of a training run."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ class TrainState:
     """The state of a run after `step` updates.
 
     Attributes:
-        step: int32[], updates done.
+        step: int32[], number of updates.
         params, batch_stats: of the model, float32.
         opt_state: of the optimiser.
-        ema_params: moving average of params, or None where it is not kept.
+        ema_params: moving average of params, or None without averaging.
     """
 
     step: jax.Array
@@ -29,19 +29,25 @@ class TrainState:
     def create(
         cls, variables: dict, tx: optax.GradientTransformation, ema: bool
     ) -> "TrainState":
-        """Returns the state before the first update, from freshly made variables."""
+        """Returns the state before the first update.
+
+        Args:
+            variables: initial {'params', 'batch_stats'}.
+            tx: the optimiser.
+            ema: whether to average the parameters.
+        """
         params = variables["params"]
         return cls(
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=variables.get("batch_stats", {}),
-            # Compiled as one program: array by array it takes a second at every start.
+            # Compiled as one program: array by array, it takes a second.
             opt_state=jax.jit(tx.init)(params),
-            # A copy: two names of one buffer cannot both be donated.
+            # A copy, because one buffer cannot be donated twice.
             ema_params=jax.tree.map(jnp.copy, params) if ema else None,
         )
 
     def eval_variables(self) -> dict:
-        """Returns what evaluation applies: averaged weights where they are kept."""
+        """Returns the variables for evaluation: averaged weights, if there are any."""
         params = self.params if self.ema_params is None else self.ema_params
         return {"params": params, "batch_stats": self.batch_stats}

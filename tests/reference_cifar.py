@@ -13,8 +13,8 @@ import optax
 import reference_models
 
 from encnet_jax import config as config_lib
+from encnet_jax.losses import classification_loss
 from encnet_jax.models.encoding import Encoding
-from encnet_jax.tasks import classification
 from encnet_jax.train import optim
 
 FOLDER = reference_models.FOLDER / "golden" / "cifar"
@@ -140,7 +140,7 @@ def train(model, variables, images, labels, config, draws, steps: int):
                 train=True,
                 mutable=["batch_stats"],
             )
-        loss, _ = classification.classification_loss(outputs, labels)
+        loss, _ = classification_loss(outputs, labels)
         return loss, (outputs["logits"], updates["batch_stats"])
 
     differentiate = jax.value_and_grad(loss_fn, has_aux=True)
@@ -149,7 +149,7 @@ def train(model, variables, images, labels, config, draws, steps: int):
     params, batch_stats = variables["params"], variables["batch_stats"]
     # The rate is constant: so long a schedule does not fall in three steps.
     config.optim.cosine_ahead = 0.0
-    tx = optim.optimizer(config.optim, params, total_steps=10**12, batch_size=128)
+    tx, _ = optim.optimizer(config.optim, params, total_steps=10**12, batch_size=128)
     opt_state = tx.init(params)
     losses, kept = [], None
     for _ in range(steps):

@@ -26,7 +26,7 @@ def test_every_moment_is_counted_once():
     clock = Clock()
     account = TimeAccount(clock, age_s=2.5)
     clock.now += 4
-    account.go_on_with("steps")
+    account.switch("steps")
     clock.now += 10
     with account.doing("evaluation"):
         clock.now += 3

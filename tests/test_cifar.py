@@ -40,7 +40,7 @@ def images_of(count, seed=0):
 )
 def test_parameter_counts_of_table_6(word, published, exact):
     config = config_lib.resolve(config_lib.load(f"configs/cifar10.py:{word}"))
-    model = tasks.of(config).build_model(config, 10, None)
+    model = tasks.of(config).build_model(10)
     params = jax.eval_shape(
         lambda key: model.init(key, jnp.zeros((1, 32, 32, 3))), jax.random.key(0)
     )["params"]
@@ -193,14 +193,12 @@ def test_eight_devices_draw_once_and_equal_one():
     }
 
     def prepare(axis_name):
-        config = narrow_config()
-        return config, assemble(config, 10, axis_name=axis_name)
+        return assemble(narrow_config(), 10, axis_name=axis_name)
 
-    config, parts = prepare(None)
-    alone = single_step(parts.model, parts.tx, parts.task, config)
-    alone, expected = alone(parts.state, batch)
-    config, parts = prepare("batch")
-    step = parallel_step(parts.model, parts.tx, parts.task, config)
+    parts = prepare(None)
+    alone, expected = single_step(parts.step)(parts.state, batch)
+    parts = prepare("batch")
+    step = parallel_step(parts.step)
     state, metrics = step(parallel.replicate(parts.state), parallel.shard(batch))
     for name in ("loss", "error", "grad_norm"):
         np.testing.assert_allclose(metrics[name], expected[name], rtol=2e-4)
@@ -237,7 +235,7 @@ def test_one_learning_rate_everywhere():
     optim_config = narrow_config(architecture="release").optim
     assert optim_config.head_lr_multiplier == 10
     params = {"stem": {"kernel": jnp.ones(1)}}
-    tx = optim.optimizer(optim_config, params, total_steps=10, batch_size=128)
+    tx, _ = optim.optimizer(optim_config, params, total_steps=10, batch_size=128)
     updates, _ = tx.update({"stem": {"kernel": jnp.ones(1)}}, tx.init(params), params)
     expected = -optim_config.base_lr * (1 + optim_config.weight_decay)
     np.testing.assert_allclose(updates["stem"]["kernel"], expected, rtol=1e-6)

@@ -14,7 +14,7 @@ from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 from encnet_jax.tasks.segmentation import pixel_options
 from encnet_jax.train import loop
-from encnet_jax.train.class_weighting import with_class_weights
+from encnet_jax.train.class_weighting import class_weights_of
 
 # Of 13 classes those from 4 on never occur, 2 and 3 only in the second image.
 MASKS = [
@@ -49,6 +49,12 @@ def resolved(**fields):
     return config_lib.resolve(config)
 
 
+def saved_with(config, weights):
+    """Returns the configuration with class weights, as read from a checkpoint."""
+    config = config_lib.replaced(config, {"loss.class_weights": weights})
+    return config_lib.from_dict(json.loads(config_lib.to_json(config)))
+
+
 def test_rules_by_hand(dataset):
     report = survey.check_split(dataset.source, "train")
     counts = report.pixels[:5], report.pixels_beside[:5]
@@ -65,36 +71,33 @@ def test_rules_by_hand(dataset):
 
 def test_counted_once_and_kept_with_the_run(dataset, capsys):
     config = resolved(class_weighting="inverse_sqrt")
-    first = with_class_weights(config, dataset)
-    assert len(first.loss.class_weights) == 13 and dataset.source.reads == 2
+    first = class_weights_of(config.loss, dataset)
+    assert len(first) == 13 and dataset.source.reads == 2
     assert "inverse_sqrt of train" in capsys.readouterr().out
-    saved = config_lib.from_dict(json.loads(config_lib.to_json(first)))
-    again = with_class_weights(config, dataset, saved)
-    assert dataset.source.reads == 2
-    assert config_lib.first_difference(first, again) is None
-    options = pixel_options(again.loss)
-    assert options.class_weights == first.loss.class_weights
+    again = class_weights_of(config.loss, dataset, saved_with(config, first).loss)
+    assert dataset.source.reads == 2 and again == first
+    assert pixel_options(saved_with(config, first).loss).class_weights == first
 
 
 def test_another_rule_is_counted_again_and_differs(dataset):
-    saved = with_class_weights(resolved(class_weighting="inverse_sqrt"), dataset)
-    saved = config_lib.from_dict(json.loads(config_lib.to_json(saved)))
+    config = resolved(class_weighting="inverse_sqrt")
+    saved = saved_with(config, class_weights_of(config.loss, dataset))
     config = resolved(class_weighting="median_frequency")
-    other = with_class_weights(config, dataset, saved)
-    assert dataset.source.reads == 4
+    other = class_weights_of(config.loss, dataset, saved.loss)
+    assert dataset.source.reads == 4 and other != tuple(saved.loss.class_weights)
+    other = saved_with(config, other)
     assert "class_weight" in config_lib.first_difference(saved, other)
 
 
 def test_no_rule_reads_nothing(dataset):
-    config = resolved()
-    assert with_class_weights(config, dataset).loss.class_weights == ()
+    assert class_weights_of(resolved().loss, dataset) == ()
     assert dataset.source.reads == 0
 
 
 def test_a_broken_image_stops_the_count(dataset, monkeypatch):
     monkeypatch.setitem(globals(), "MASKS", [MASKS[0], None])
     with pytest.raises(UserError, match="b.png: cannot be decoded"):
-        with_class_weights(resolved(class_weighting="inverse_sqrt"), dataset)
+        class_weights_of(resolved(class_weighting="inverse_sqrt").loss, dataset)
 
 
 def test_wrong_number_of_weights_leaves_no_folder(tmp_path):

@@ -94,7 +94,7 @@ def test_curves_of_a_run(learned):
 
 
 def test_pictures_are_refused(learned):
-    with pytest.raises(UserError, match="'classification', wanted one that labels"):
+    with pytest.raises(UserError, match="'classification'; expected a run with task"):
         encnet_jax.load(learned)
 
 

@@ -25,7 +25,7 @@ CONFIGS = sorted(
 def test_every_configuration_builds(path, suffix):
     config = config_lib.resolve(config_lib.load(f"{path}{suffix}"), num_examples=1000)
     num_classes = dataset_info(config.data).num_classes
-    model = tasks.of(config).build_model(config, num_classes, None)
+    model = tasks.of(config).build_model(num_classes)
     size = config.data.crop_size
     outputs = jax.eval_shape(
         lambda key: model.init_with_output(

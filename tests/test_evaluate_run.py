@@ -22,9 +22,10 @@ from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate.loading import Selection
 from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 from encnet_jax.pods.signals import StopRequest
+from encnet_jax.preprocess import normalise
 from encnet_jax.report import compare
 from encnet_jax.scoring.metrics import ConfusionMatrix
-from encnet_jax.tasks import rules
+from encnet_jax.tasks import network, rules
 from encnet_jax.train.assemble import init_variables
 
 
@@ -45,8 +46,10 @@ def untrained(tmp_path_factory):
     """A checkpoint of random weights, saved without the fields that came later."""
     workdir = tmp_path_factory.mktemp("runs") / "untrained"
     config = config_lib.resolve(tiny_config(), 400)
-    model = tasks.of(config).build_model(config, 13, None)
-    variables = jax.device_get(init_variables(model, config))
+    model = tasks.of(config).build_model(13)
+    variables = jax.device_get(
+        init_variables(model, config.seed, config.data.crop_size)
+    )
     older = json.loads(config_lib.to_json(config))
     for name in ("precise_norm_steps", "small_object_px", "bucket"):
         del older["eval"][name]
@@ -101,7 +104,7 @@ def test_comparison_names_run_and_protocol(untrained, tmp_path, capsys):
 
 def test_submission_wants_its_data_set(untrained, tmp_path):
     output = str(tmp_path / "a.zip")
-    with pytest.raises(UserError, match="'scenes'; ade20k wants a run on 'ade20k'"):
+    with pytest.raises(UserError, match="'scenes'; ade20k expects a run on 'ade20k'"):
         run_lib.submit_run(str(untrained), "ade20k", output)
     assert not list(tmp_path.iterdir())
 
@@ -119,11 +122,12 @@ def test_submission_holds_the_test_images(tmp_path, monkeypatch, capsys):
     prepare("ade20k", source=str(tmp_path / "source"), data_dir=str(tmp_path))
     config = config_lib.load("configs/ade20k.py")
     config.data.data_dir = str(tmp_path)
-    loaded = Brightness(), None, config_lib.resolve(config), 7
+    loaded = network.build({}, config_lib.resolve(config), 7)
     monkeypatch.setattr(run_lib, "load", lambda *args, **options: loaded)
+    monkeypatch.setattr(network.Network, "evaluator", lambda self: Brightness())
     output = tmp_path / "results.zip"
     run_lib.submit_run("run", "ade20k", str(output))
-    assert "2 images by step 7, passed the server's checks" in capsys.readouterr().out
+    assert "2 images by step 7, checked" in capsys.readouterr().out
     images = (tmp_path / "source").rglob("ADE_test_*.jpg")
     images = {image.stem: np.asarray(Image.open(image)) for image in images}
     with zipfile.ZipFile(output) as archive:
@@ -141,8 +145,9 @@ def test_measured_statistics_are_those_of_the_batches(untrained):
     variables, _ = read.restore_variables(str(untrained))
     dataset = tasks.open_dataset(config)
     batch = next(dataset.train_batches("train", batch_size=8, seed=config.seed))
-    task = tasks.of(config)
-    model, images = task.build_model(config, 13, None), task.normalise(batch["image"])
+    untrained_network = network.build(variables, config, 0)
+    model = untrained_network.model
+    images = untrained_network.task.normalise(batch["image"])
     expected, _ = model.apply(
         variables,
         images,
@@ -150,7 +155,7 @@ def test_measured_statistics_are_those_of_the_batches(untrained):
         mutable=["batch_stats"],
         rngs={"dropout": jax.random.key(0)},
     )
-    measured = precise_norm.recomputed(variables, config, dataset, StopRequest())
+    measured = precise_norm.recomputed(untrained_network, dataset, StopRequest())
     outputs = model.apply(measured, images, train=False)
     np.testing.assert_allclose(
         outputs["logits"],
@@ -171,11 +176,16 @@ def test_measured_moments_are_averages_over_groups():
 
     model = OneNorm()
     images = np.random.default_rng(0).integers(0, 256, (8, 1, 4, 4, 3), np.uint8)
-    config = config_lib.resolve(tiny_config(**{"model.norm_group": 2}))
-    pixels = tasks.of(config).normalise(images)
+    pixels = normalise(images)
     variables = model.init(jax.random.key(0), pixels[0], train=False)
     measure = jax.pmap(
-        partial(precise_norm.measure_step, model=model, config=config),
+        partial(
+            precise_norm.measure_step,
+            model=model,
+            normalise=normalise,
+            seed=0,
+            norm_group=2,
+        ),
         axis_name="batch",
         in_axes=(None, 0, None),
     )
@@ -207,9 +217,7 @@ def test_small_and_large_scores_leave_out_classes_without_such_objects():
     small.update([1, 1], [1, 2])
     report = tables.make_report(
         every,
-        tasks.open_dataset(config).info.class_names,
-        config=config,
-        step=1,
+        network.build({}, config, 1),
         split="val",
         num_images=1,
         by_size=(small, small),

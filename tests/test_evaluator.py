@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_segmenter import STRIDE, ToySegmenter, random_image
+from toy_segmenter import STRIDE, ToySegmenter, make_evaluator, random_image
 
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
@@ -12,7 +12,6 @@ from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import object_sizes, protocols
-from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import canvas, grouping, whole_images
 from encnet_jax.scoring.protocols.centre_crop import centre_crop
@@ -51,7 +50,7 @@ def test_one_and_eight_devices_give_one_matrix(protocol):
     sizes = [(24, 40), (40, 24), (33, 50), (24, 40)] * 4 + [(40, 40)]
     matrices = []
     for devices in (jax.local_devices()[:1], jax.local_devices()):
-        evaluator = Evaluator(segmenter, make_config(protocol), CLASSES, devices)
+        evaluator = make_evaluator(segmenter, make_config(protocol), CLASSES, devices)
         examples = make_examples(sizes)
         matrices.append(evaluator.confusion(segmenter.variables, examples).counts)
     np.testing.assert_array_equal(*matrices)
@@ -65,7 +64,7 @@ def test_one_and_eight_devices_give_one_matrix(protocol):
 @pytest.mark.parametrize("protocol", protocols.PROTOCOLS)
 def test_predictions_are_what_is_counted(protocol):
     segmenter = ToySegmenter(CLASSES)
-    evaluator = Evaluator(segmenter, make_config(protocol), CLASSES)
+    evaluator = make_evaluator(segmenter, make_config(protocol), CLASSES)
     sizes = [(30, 44), (44, 30), (30, 44), (50, 50), (30, 44)]
     matrix, seen = ConfusionMatrix(CLASSES), []
     for example, ids in evaluator.predict(segmenter.variables, make_examples(sizes)):
@@ -86,7 +85,7 @@ def test_single_predicts_the_largest_upsampled_logit():
     expected = np.argmax(
         np.asarray(resize_bilinear(logits, 48, 64))[0, :40, :55], axis=-1
     )
-    evaluator = Evaluator(segmenter, config, CLASSES)
+    evaluator = make_evaluator(segmenter, config, CLASSES)
     ((_, ids),) = evaluator.predict(segmenter.variables, [example])
     assert np.mean(ids == expected) > 0.999
 
@@ -99,7 +98,7 @@ def test_probabilities_can_be_upsampled_instead(protocol):
     segmenter, found = ToySegmenter(CLASSES), {}
     for upsampled in ("logits", "probabilities"):
         config = make_config(protocol, **fields, **{"eval.upsampled": upsampled})
-        evaluator = Evaluator(segmenter, config, CLASSES)
+        evaluator = make_evaluator(segmenter, config, CLASSES)
         ((_, found[upsampled]),) = evaluator.predict(segmenter.variables, [example])
     logits = segmenter.logits(segmenter.variables, normalise(example["image"])[None])
     scores = resize_bilinear(jax.nn.softmax(logits), 48, 64)[0]
@@ -119,7 +118,7 @@ def test_logits_of_a_finer_grid():
     config = make_config("single", **{"model.name": "duc", "model.duc.cell": 2})
     segmenter = Fine(CLASSES)
     (example,) = make_examples([(40, 55)])
-    evaluator = Evaluator(segmenter, config, CLASSES)
+    evaluator = make_evaluator(segmenter, config, CLASSES)
     ((_, ids),) = evaluator.predict(segmenter.variables, [example])
     padded = canvas.pad(example["image"], 48, 64, 0)
     logits = segmenter.logits(segmenter.variables, normalise(padded)[None])
@@ -133,7 +132,7 @@ def test_hundred_sizes_compile_few_networks():
     counts = {}
     for protocol in ("single", "release", "centre_crop"):
         segmenter = ToySegmenter(CLASSES)
-        evaluator = Evaluator(segmenter, make_config(protocol), CLASSES)
+        evaluator = make_evaluator(segmenter, make_config(protocol), CLASSES)
         for _ in evaluator.predict(segmenter.variables, make_examples(sizes)):
             pass
         counts[protocol] = len(segmenter.traced)
@@ -151,7 +150,7 @@ def test_small_and_large_objects_are_counted_apart():
     assert np.count_nonzero(small == 1) == 9 and set(np.unique(small)) == {1, 255}
     assert (object_sizes.small_objects(label, 9) == IGNORE_LABEL).all()
     segmenter = ToySegmenter(CLASSES)
-    evaluator = Evaluator(segmenter, make_config("single"), CLASSES)
+    evaluator = make_evaluator(segmenter, make_config("single"), CLASSES)
     examples = [{"image": random_image(20, 30), "label": label}]
     every, small, large = evaluator.confusion_by_size(segmenter.variables, examples, 10)
     assert small.counts.sum() == 9 and small.counts[1].sum() == 9
@@ -241,7 +240,7 @@ def test_groups_lose_nothing_and_mix_nothing():
 def test_host_memory_does_not_grow_with_the_number_of_images(protocol):
     segmenter = ToySegmenter(CLASSES)
     fields = {"eval.scales": (1.0,), "eval.base_size": 256, "eval.crop_size": 256}
-    evaluator = Evaluator(segmenter, make_config(protocol, **fields), CLASSES)
+    evaluator = make_evaluator(segmenter, make_config(protocol, **fields), CLASSES)
     resident = []
     for number in (50, 500):
         evaluator.confusion(segmenter.variables, make_examples([(256, 240)] * number))

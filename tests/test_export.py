@@ -211,7 +211,7 @@ def test_a_folder_to_hand_on(run, tmp_path, capsys):
     with pytest.raises(UserError, match="holds one network; a checkpoint was asked"):
         encnet_jax.load(output, "best")
     (output / "model.safetensors").write_bytes(b"cut")
-    with pytest.raises(UserError, match="holds no readable network"):
+    with pytest.raises(UserError, match="has no readable network"):
         encnet_jax.load(output)
     assert folder_lib.is_one(output) and not folder_lib.is_one(run)
 

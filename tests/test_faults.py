@@ -63,8 +63,10 @@ def random_run(tmp_path_factory):
     """A run of random weights on generated scenes, to copy."""
     workdir = tmp_path_factory.mktemp("random")
     config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
-    model = tasks.of(config).build_model(config, 13, None)
-    variables = jax.device_get(init_variables(model, config))
+    model = tasks.of(config).build_model(13)
+    variables = jax.device_get(
+        init_variables(model, config.seed, config.data.crop_size)
+    )
     read.save_variables(str(workdir), variables, config)
     return workdir
 
@@ -157,7 +159,7 @@ def test_a_deleted_workdir_ends_the_run_and_loses_no_step(tmp_path, monkeypatch)
     config = config_lib.load("configs/quickstart.py:smoke")
     config.data.val_split = ""
     config.train.total_steps = 100
-    with pytest.raises(UserError, match="was deleted .* the same command goes on"):
+    with pytest.raises(UserError, match="was deleted .* the same command resumes"):
         loop.train(config, str(workdir))
     assert read.find_step(str(workdir)) == 2
 

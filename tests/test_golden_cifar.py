@@ -236,7 +236,7 @@ def test_parameter_counts(reference_dir, name):
     codes, _, width = size.removesuffix("d").rpartition("k")
     reference = {"model": kind, "width": int(width), "num_codes": int(codes or 0)}
     config = configuration(reference)
-    model = tasks.of(config).build_model(config, 10, None)
+    model = tasks.of(config).build_model(10)
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     params = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)[
         "params"

@@ -249,7 +249,8 @@ def optimizer(settings: dict, params):
     config.optim.weight_decay = settings["weight_decay"]
     resolved = config_lib.resolve(config).optim
     assert resolved.clip_element == settings["clip_gradient"]
-    return optim.optimizer(resolved, params, total_steps=100, batch_size=1)
+    tx, _ = optim.optimizer(resolved, params, total_steps=100, batch_size=1)
+    return tx
 
 
 def test_losses(training):

@@ -13,7 +13,8 @@ from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate.loading import Selection
-from encnet_jax.tasks import classification
+from encnet_jax.losses import classification_loss
+from encnet_jax.scoring import image_evaluator
 from encnet_jax.torch_weights.__main__ import main
 from encnet_jax.train import initialise, loop
 from encnet_jax.train.assemble import assemble
@@ -77,7 +78,7 @@ def test_ranks_by_hand():
 
     labels = np.array([0, 4, 5, 0, -1], np.int32)
     batch = {"image": np.zeros((5, 2, 2, 3), np.uint8), "label": labels}
-    pairs, near = classification.count_step(
+    pairs, near = image_evaluator.count_step(
         {}, batch, model=Fixed(), normalise=lambda x: x, num_classes=7
     )
     assert near == 3  # Ranks 1, 5, 6 and 2; the last image only fills the batch.
@@ -88,14 +89,12 @@ def test_smoothed_labels_are_pytorchs():
     torch = pytest.importorskip("torch")
     logits = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
     labels = np.arange(6)
-    loss, _ = classification.classification_loss(
-        {"logits": logits}, labels, label_smoothing=0.1
-    )
+    loss, _ = classification_loss({"logits": logits}, labels, label_smoothing=0.1)
     expected = torch.nn.functional.cross_entropy(
         torch.tensor(logits), torch.tensor(labels), label_smoothing=0.1
     )
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
-    plain, _ = classification.classification_loss({"logits": logits}, labels)
+    plain, _ = classification_loss({"logits": logits}, labels)
     each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     np.testing.assert_allclose(plain, each.mean(), rtol=1e-6)
 
@@ -127,8 +126,8 @@ def test_trip_from_classifier_to_segmentation_to_pytorch(
     for line in (
         f"backbone: took all 70 arrays from {classifier}, statistics included",
         "backbone: output stride 32 there, 8 here",
-        f"classifier: left out, {classifier} classifies whole images by it",
-        f"head: left at random, {classifier} has none",
+        f"classifier: not used; {classifier} classifies whole images with it",
+        f"head: randomly initialised; {classifier} has none",
     ):
         assert line in lines
     first, _ = read.restore_variables(classifier)
@@ -154,6 +153,12 @@ def test_trip_from_classifier_to_segmentation_to_pytorch(
         np.testing.assert_array_equal(array, backbone[name], err_msg=name)
 
 
+def start(variables, config):
+    fields = {"task": config.task, "model": config.model}
+    source, skip = config.init_from, config.init_skip
+    return initialise.initialise(variables, source, skip, **fields)[0]
+
+
 def test_another_backbone_is_refused(classifier, request):
     config = segmentation(
         request.config.rootpath, init_from=classifier, **{"model.stem_width": 16}
@@ -164,7 +169,7 @@ def test_another_backbone_is_refused(classifier, request):
             config,
             13,
             axis_name=None,
-            start=lambda variables: initialise.initialise(variables, config)[0],
+            start=lambda variables: start(variables, config),
         )
 
 

@@ -40,9 +40,10 @@ def picture(height, width, seed=0):
 
 
 def evaluated(run, images, **options):
-    evaluator, variables, *_ = load(str(run), Selection(**options))
+    network = load(str(run), Selection(**options))
     examples = [{"image": image, "id": i} for i, image in enumerate(images)]
-    return {e["id"]: ids for e, ids in evaluator.predict(variables, examples)}
+    labelled = network.evaluator().predict(network.variables, examples)
+    return {e["id"]: ids for e, ids in labelled}
 
 
 @pytest.mark.parametrize("protocol", ["single", "multiscale"])
@@ -69,7 +70,7 @@ def test_every_kind_of_image_gets_the_same_labels(model, tmp_path):
     for same in (Image.fromarray(image), str(path), path):
         np.testing.assert_array_equal(model(same).labels, wanted)
     np.testing.assert_array_equal(model(np.stack([image, image]))[1].labels, wanted)
-    with pytest.raises(AttributeError, match="no scores were asked for"):
+    with pytest.raises(AttributeError, match="no scores were requested"):
         _ = model(image).scores
 
 
@@ -165,7 +166,7 @@ def test_large_images_are_tiled_and_others_are_not(run, monkeypatch):
     np.testing.assert_allclose(results[1].confidence, whole.confidence, atol=1e-4)
     assert (results[1].labels == whole.labels).mean() > 0.999
     several = encnet_jax.load(run, protocol="multiscale", whole_px=90 * 60)
-    with pytest.raises(UserError, match="60x91 pixels is labelled in tiles"):
+    with pytest.raises(UserError, match="60x91 pixels must be labelled in tiles"):
         several(large)
 
 
@@ -219,9 +220,9 @@ def test_moving_and_broken_images_are_refused(tmp_path):
         reading.read(path)
     with pytest.raises(UserError, match="nothing.png"):
         reading.read(tmp_path / "nothing.png")
-    with pytest.raises(UserError, match=r"shape \(2, 2, 4\), wanted \[H, W, 3\]"):
+    with pytest.raises(UserError, match=r"shape \(2, 2, 4\); expected \[H, W, 3\]"):
         reading.read(np.zeros((2, 2, 4), np.uint8))
-    with pytest.raises(UserError, match="an image is a int, wanted an array"):
+    with pytest.raises(UserError, match="an image is a int; expected an array"):
         reading.read(3)
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_segmenter import make_evaluator
 
 import encnet_jax
 from encnet_jax import config as config_lib
@@ -12,7 +13,6 @@ from encnet_jax.data.sets import scenes
 from encnet_jax.models import inside
 from encnet_jax.models.encoding import encode
 from encnet_jax.models.norm import SyncBatchNorm
-from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.train import loop
 
 
@@ -105,7 +105,7 @@ def test_labels_do_not_depend_on_the_bucket(protocol):
         fields = {"eval.bucket": bucket, "eval.protocol": protocol}
         fields |= {"eval.scales": (0.75, 1.0), "eval.base_size": 70}
         config, model, variables = network("encnet", **fields)
-        evaluator = Evaluator(model, config, 5, jax.local_devices()[:1])
+        evaluator = make_evaluator(model, config, 5, jax.local_devices()[:1])
         example = {"image": image, "id": "a"}
         ((_, labels),) = evaluator.predict(variables, [example])
         found.append(labels)

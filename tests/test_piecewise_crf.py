@@ -18,7 +18,6 @@ from encnet_jax.scoring.protocols import canvas
 from encnet_jax.torch_weights import families
 from encnet_jax.torch_weights.names import table
 from encnet_jax.train.assemble import assemble
-from encnet_jax.train.step import train_step
 
 CLASSES = 4
 
@@ -83,15 +82,7 @@ def test_shapes_of_the_network(size):
 def loss_and_gradients(config, state, batch, axis_name=None):
     """One training step's metrics and the parameters after it."""
     parts = assemble(config, CLASSES, axis_name=axis_name, only_shapes=True)
-    step = partial(
-        train_step,
-        model=parts.model,
-        tx=parts.tx,
-        task=parts.task,
-        config=config,
-        axis_name=axis_name,
-    )
-    return step(state, batch)
+    return parts.step(state, batch, axis_name=axis_name)
 
 
 def test_a_step_on_two_devices_equals_one():
@@ -216,4 +207,4 @@ def test_fields_out_of_range(field, value, words):
 
 def test_reports_describe_the_model():
     config = make_config()
-    assert tasks.of(config).describe_model(config).startswith("piecewise_crf-tiny")
+    assert tasks.of(config).description.startswith("piecewise_crf-tiny")

@@ -57,7 +57,7 @@ ENTRY %main.2 (p: f32[9]) -> f32[9] {
 def speed(accumulate=1, flops_per_s=200e12, bytes_per_s=800e9):
     chip = chips.Chip(16 * 2**30, flops_per_s, bytes_per_s, "default")
     train = SimpleNamespace(accumulate=accumulate, total_steps=3600, batch_size=16)
-    return plan_main._speed(COST, chip, SimpleNamespace(train=train), num_chips=8)
+    return plan_main._speed(COST, chip, train, num_chips=8)
 
 
 def test_the_slower_of_arithmetic_and_memory_bounds_the_speed():
@@ -111,7 +111,7 @@ def test_a_report_shows_what_does_not_fit():
 
 @pytest.mark.parametrize("name", ["v5e", "v9:2x2", "tpu"])
 def test_unknown_topologies_are_refused(name):
-    with pytest.raises(UserError, match="wanted CHIP:SHAPE"):
+    with pytest.raises(UserError, match="expected CHIP:SHAPE"):
         chips.open_topology(name)
 
 

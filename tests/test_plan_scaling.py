@@ -26,7 +26,7 @@ def test_slices_are_compact(count, axes, shape):
 
 
 def test_a_slice_is_a_power_of_two():
-    with pytest.raises(ValueError, match="12 chips, wanted a power of two"):
+    with pytest.raises(ValueError, match="12 chips; expected a power of two"):
         network.slice_shape(12, 2)
 
 

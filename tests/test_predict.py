@@ -143,7 +143,7 @@ def test_inputs_are_checked(tmp_path):
         files.list_images(tmp_path)
     (tmp_path / "a.png").touch()
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(UserError, match="several images .* are called a"):
+    with pytest.raises(UserError, match="several images .* have the name a"):
         files.list_images(tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_nothing_of_the_users_is_written_over(folder, tmp_path, capsys):
     (output / "good_ids.png").write_bytes(b"edited since")
     assert run(folder)[0] == 2
     error = capsys.readouterr().err
-    assert "good_ids.png is there already" in error and "--overwrite" in error
+    assert "good_ids.png exists" in error and "--overwrite" in error
     assert (output / "good_ids.png").read_bytes() == b"edited since"
     assert run(folder, "--overwrite")[0] == 0
     assert (output / "good_ids.png").read_bytes().startswith(b"\x89PNG")

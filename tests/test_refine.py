@@ -1,5 +1,6 @@
 """Dense refinement of protocols' scores: wiring, reports, and the search."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_evaluator import CLASSES, make_config, make_examples
-from toy_segmenter import ToySegmenter
+from toy_segmenter import ToySegmenter, make_evaluator
 
 from encnet_jax import config as config_lib
 from encnet_jax.crf import dense
+from encnet_jax.data.sets.catalogue import named_info
 from encnet_jax.errors import UserError
+from encnet_jax.evaluate import search as refine
 from encnet_jax.evaluate import tables
-from encnet_jax.evaluate.loading import Loaded
 from encnet_jax.evaluate.refine import refine_fields
-from encnet_jax.report import refine
-from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import dense_refined
+from encnet_jax.tasks import network
 
 DENSE = {"eval.dense.radius": 2, "eval.dense.iterations": 2}
 SIZES = [(24, 30), (20, 32)]  # Of one canvas, 32x32.
@@ -33,7 +34,7 @@ def test_labels_are_those_of_refined_scores(protocol):
     """On two devices as image by image, without any canvas."""
     segmenter, devices = ToySegmenter(CLASSES), jax.local_devices()[:2]
     config = refined_config(protocol)
-    evaluator = Evaluator(segmenter, config, CLASSES, devices)
+    evaluator = make_evaluator(segmenter, config, CLASSES, devices)
     params = dense_refined.params_of(config.eval.dense)
     single = jax.jit(dense.refine, static_argnames="radius")
     scores = {}
@@ -54,7 +55,7 @@ def test_labels_are_those_of_refined_scores(protocol):
 def test_a_window_larger_than_an_image_is_refused():
     segmenter = ToySegmenter(CLASSES)
     config = refined_config("single", **{"eval.dense.radius": 12})
-    evaluator = Evaluator(segmenter, config, CLASSES, jax.local_devices()[:1])
+    evaluator = make_evaluator(segmenter, config, CLASSES, jax.local_devices()[:1])
     with pytest.raises(UserError) as error:
         evaluator.confusion(segmenter.variables, make_examples([(24, 40)]))
     assert "windows of 25 pixels, and 0 has 24x40: lower it to 11" in str(error.value)
@@ -62,14 +63,9 @@ def test_a_window_larger_than_an_image_is_refused():
 
 def test_reports_name_the_refinement():
     matrix = ConfusionMatrix.from_counts(np.diag([4, 6]))
-    report = tables.make_report(
-        matrix,
-        ("a", "b"),
-        config=refined_config("single"),
-        step=3,
-        split="val",
-        num_images=1,
-    )
+    info = dataclasses.replace(named_info("scenes"), class_names=("a", "b"))
+    refined = network.build({}, refined_config("single"), 3)._replace(info=info)
+    report = tables.make_report(matrix, refined, split="val", num_images=1)
     assert report["val/single-dense/mean_iou"] == 1
     protocol = report["protocol"]
     assert protocol["name"] == "single-dense" and protocol["dense.radius"] == 2
@@ -98,8 +94,8 @@ def test_the_search_changes_what_helps_and_keeps_the_best():
 def test_the_scored_images_never_choose_the_weights():
     config = config_lib.load("configs/quickstart.py:smoke")
     config.data.train_split = config.data.val_split
-    loaded = Loaded(None, {}, config_lib.resolve(config, 8), 0)
-    with pytest.raises(UserError, match="must not choose the weights"):
+    loaded = network.build({}, config_lib.resolve(config, 8), 0)
+    with pytest.raises(UserError, match="must not be chosen on images that are scored"):
         refine.TrainingScores(loaded, 2)
 
 
@@ -107,7 +103,7 @@ def test_the_search_refines_as_evaluation_does():
     """The mean IoU of kept scores is that of the evaluator on the same images."""
     segmenter, devices = ToySegmenter(CLASSES), jax.local_devices()[:1]
     config = refined_config("single")
-    evaluator = Evaluator(segmenter, config, CLASSES, devices)
+    evaluator = make_evaluator(segmenter, config, CLASSES, devices)
 
     few = list(make_examples([(24, 30), (20, 32)]))
 
@@ -118,7 +114,8 @@ def test_the_search_refines_as_evaluation_does():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refine.tasks, "open_dataset", lambda config: FewExamples())
-        loaded = Loaded(evaluator, segmenter.variables, config, 0)
+        patch.setattr(network.Network, "evaluator", lambda self: evaluator)
+        loaded = network.build(segmenter.variables, config, 0)
         images = refine.TrainingScores(loaded, 2)
     params = dense_refined.params_of(config.eval.dense)
     matrix = evaluator.confusion(segmenter.variables, few)
@@ -136,9 +133,9 @@ def test_what_the_flag_takes(tmp_path):
     assert fields["eval.refine"] == "dense" and fields["eval.dense.radius"] == 3
     assert fields["eval.dense.spatial_px"] == 5 and len(fields) == 8
     path.write_text(json.dumps(found | {"colour": 1}))
-    with pytest.raises(UserError, match="does not hold exactly"):
+    with pytest.raises(UserError, match="does not have exactly the keys"):
         refine_fields(str(path))
-    with pytest.raises(UserError, match="wanted one of: none, dense, or a file"):
+    with pytest.raises(UserError, match="expected one of: none, dense, or a file"):
         refine_fields("dens")
 
 

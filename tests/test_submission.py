@@ -88,17 +88,17 @@ def damaged(kind, server, files):
     if kind == "missing":
         return {
             n: c for n, c in files.items() if n != first
-        }, "lacks .*test_1.png and 0 more"
+        }, "test_1.png and 0 more are missing"
     if kind == "elsewhere":
         moved = {f"other/{n}": c for n, c in files.items()}
-        return moved, "no test image is called so"
+        return moved, "no test image has this name"
     if kind == "colours":
         return files | {
             first: png(grey.convert("RGB"))
-        }, "has 8 bits, RGB; wanted 8 bits"
+        }, "has 8 bits, RGB; expected 8 bits"
     if kind == "size":
         content = submission.encode(server, ids[:-1])
-        return files | {first: content}, "is 41x29 pixels; wanted .* 41x30"
+        return files | {first: content}, "is 41x29 pixels; expected .* 41x30"
     if kind == "range":
         high = ids.copy()
         high[0, 0] = server.num_classes
@@ -106,7 +106,7 @@ def damaged(kind, server, files):
         last = server.first_id + server.num_classes - 1
         return files | {
             first: content
-        }, f"to {last + 1}; wanted {server.first_id} to {last}"
+        }, f"to {last + 1}; expected {server.first_id} to {last}"
     content = files[first]
     return files | {first: content[: len(content) // 2]}, "not a readable PNG"
 
@@ -136,14 +136,16 @@ def test_other_palettes_and_depths_are_refused(tmp_path):
     packed = Image.fromarray(ids)
     packed.putpalette(voc_colours(16).tobytes())
     pack(path, {name: png(packed)})
-    with pytest.raises(UserError, match="has 4 bits, indexed; wanted 8 bits"):
+    with pytest.raises(UserError, match="has 4 bits, indexed; expected 8 bits"):
         submission.verify(server, str(path), {"a": (4, 4)})
 
 
 def test_cut_archives_are_refused(written):
     server, path = written
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match="not a whole archive|not a readable PNG|lacks"):
+    with pytest.raises(
+        UserError, match="complete archive|not a readable PNG|are missing"
+    ):
         submission.verify(server, str(path), SIZES)
 
 
@@ -151,13 +153,13 @@ def test_nothing_is_left_of_an_archive_that_fails(tmp_path):
     server = submission.SERVERS["ade20k"]
     path = tmp_path / "results.zip"
     too_high = [("a", np.full((3, 3), 150, np.uint8))]
-    with pytest.raises(UserError, match="has values 151 to 151; wanted 1 to 150"):
+    with pytest.raises(UserError, match="has values 151 to 151; expected 1 to 150"):
         submission.write(server, str(path), too_high)
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_names_are_told():
-    with pytest.raises(UserError, match="--submission is 'ade', wanted one of: ade20k"):
+    with pytest.raises(UserError, match="is .ade.; expected one of: ade20k"):
         submission.find("ade", "a.zip")
-    with pytest.raises(UserError, match="voc2012 takes an archive named"):
+    with pytest.raises(UserError, match="voc2012 expects an archive named"):
         submission.find("voc2012", "a.zip")

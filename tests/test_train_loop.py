@@ -125,7 +125,7 @@ def test_missing_checkpoints_are_told(finished, tmp_path):
         run_lib.evaluate_run(str(tmp_path))
     with pytest.raises(UserError, match="no checkpoint 3 .*there are: \\[4\\]"):
         run_lib.evaluate_run(str(finished), Selection(checkpoint="3"))
-    with pytest.raises(UserError, match="wanted a step or 'best'"):
+    with pytest.raises(UserError, match="expected a step or 'best'"):
         run_lib.evaluate_run(str(finished), Selection(checkpoint="newest"))
 
 
@@ -176,7 +176,7 @@ def test_init_from_another_run_skips_only_what_is_named(finished, tmp_path, caps
     config.init_skip = "head/context, aux_head"
     loop.train(config, str(tmp_path / "run"))
     lines = capsys.readouterr().out.splitlines()
-    assert f"  left at random: {codewords}" in lines
+    assert f"  randomly initialised: {codewords}" in lines
     assert not [line for line in lines if "random: params/backbone" in line]
     own = read.restore_variables(str(tmp_path / "run"))[0]
     assert own["params"]["head"]["context"]["encoding"]["codewords"].shape[0] == 8

@@ -30,7 +30,7 @@ def prepare(axis_name, **fields):
 def eight_devices():
     """One step of EncNet on eight devices and its lowered text."""
     config, parts = prepare("batch", **{"model.dropout": 0.0})
-    step = parallel_step(parts.model, parts.tx, parts.task, config)
+    step = parallel_step(parts.step)
     state, batch = parallel.replicate(parts.state), parallel.shard(random_batch(8))
     text = step.lower(state, batch).as_text()
     return state.params, text, step(state, batch)
@@ -61,7 +61,7 @@ def test_two_collectives_for_each_batch_norm(eight_devices):
 def test_groups_average_what_their_batch_norms_saw():
     fields = {"model.dropout": 0.0, "model.norm_group": 2}
     config, parts = prepare("batch", **fields)
-    step = parallel_step(parts.model, parts.tx, parts.task, config)
+    step = parallel_step(parts.step)
     batch, state = random_batch(8), parts.state
     start, sharded = parallel.replicate(state), parallel.shard(batch)
     text = step.lower(start, sharded).as_text()
@@ -134,7 +134,7 @@ def test_a_compiler_that_joins_collectives_gets_every_array_as_it_is():
 def test_rematerialisation_repeats_no_collective(eight_devices):
     _, text, _ = eight_devices
     config, parts = prepare("batch", **{"model.remat": True})
-    lowered = parallel_step(parts.model, parts.tx, parts.task, config).lower(
+    lowered = parallel_step(parts.step).lower(
         parallel.replicate(parts.state), parallel.shard(random_batch(8))
     )
     assert lowered.as_text().count("all_reduce") == text.count("all_reduce")
@@ -161,7 +161,7 @@ def test_dropout_differs_by_device_and_step_but_not_by_run():
 
 def on_one_device(config, parts):
     """Returns the compiled training step without a pmap axis."""
-    return single_step(parts.model, parts.tx, parts.task, config)
+    return single_step(parts.step)
 
 
 def test_accumulated_parts_equal_their_mean_gradient():
@@ -204,7 +204,7 @@ def test_a_linear_probe_changes_the_head_alone():
     state = parts.state
     assert config.optim.frozen == ("backbone",)
     before = jax.tree.map(np.asarray, (state.params, state.batch_stats))
-    step = parallel_step(parts.model, parts.tx, parts.task, config)
+    step = parallel_step(parts.step)
     state, _ = step(parallel.replicate(state), parallel.shard(random_batch(8)))
     after = jax.tree.map(np.asarray, (state.params, state.batch_stats))
     for old, new in zip(before, after, strict=True):

@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.scoring.evaluator import Evaluator
+from encnet_jax.scoring.forward import Forward
+
 STRIDE = 8
 
 
@@ -47,3 +50,10 @@ def random_image(height, width, seed=0):
     coarse = rng.random((height // 8 + 2, width // 8 + 2, 3))
     fine = np.kron(coarse, np.ones((8, 8, 1)))[:height, :width]
     return (255 * (0.8 * fine + 0.2 * rng.random((height, width, 3)))).astype(np.uint8)
+
+
+def make_evaluator(model, config, num_classes, devices=None):
+    """Returns the evaluator of a segmenter under a resolved configuration."""
+    scale = config.data.input_scale
+    forward = Forward.of(model, num_classes, config.model, scale)
+    return Evaluator(forward, config.eval, devices=devices)

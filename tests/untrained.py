@@ -30,7 +30,7 @@ def save(workdir, words: str = "", **fields):
 
 def random_variables(config):
     """Weights that nothing was compiled for; signals keep their size through layers."""
-    model = tasks.of(config).build_model(config, NUM_CLASSES, None)
+    model = tasks.of(config).build_model(NUM_CLASSES)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)
     rng = np.random.default_rng(0)

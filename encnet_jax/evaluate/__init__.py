@@ -1,1 +1,1 @@
-"""From a checkpoint to a report, pictures or an archive for a test server."""
+"""From a checkpoint to a report, or to an archive for a test server."""

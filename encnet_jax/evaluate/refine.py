@@ -1,4 +1,4 @@
-"""What the flag --refine of the commands means."""
+"""The flag --refine of the commands."""
 
 import json
 
@@ -12,11 +12,11 @@ def refine_fields(refine: str | None) -> dict:
     """Returns the fields that --refine sets.
 
     Args:
-        refine: 'dense' or 'none', or a JSON file that `report refine` wrote; None
-            changes nothing.
+        refine: 'dense', 'none', or a JSON file written by `report refine`; None changes
+            nothing.
 
     Raises:
-        UserError: neither, or the file holds something else.
+        UserError: the value is none of these, or the file has other contents.
     """
     if refine is None:
         return {}
@@ -26,8 +26,8 @@ def refine_fields(refine: str | None) -> dict:
     if not path.is_file():
         known = ", ".join(protocols.REFINED_FIELDS)
         raise UserError(
-            f"--refine is {refine!r}, wanted one of: {known}, or a file that"
-            " `python -m encnet_jax.report refine` wrote"
+            f"--refine is {refine!r}; expected one of: {known}, or a file written by"
+            " `python -m encnet_jax.report refine`"
         )
     names = {field.rpartition(".")[2]: field for field in protocols.DENSE_FIELDS}
     try:
@@ -36,7 +36,7 @@ def refine_fields(refine: str | None) -> dict:
         found = None
     if not isinstance(found, dict) or found.keys() != names.keys():
         raise UserError(
-            f"--refine {path} does not hold exactly {', '.join(names)}: wanted a file"
-            " that `python -m encnet_jax.report refine` wrote"
+            f"--refine {path} does not have exactly the keys {', '.join(names)};"
+            " expected a file written by `python -m encnet_jax.report refine`"
         )
     return {"eval.refine": "dense"} | {names[n]: x for n, x in found.items()}

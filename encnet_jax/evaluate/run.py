@@ -1,4 +1,4 @@
-"""Scoring a checkpoint, or labelling test images by it, from its folder to a file."""
+"""Scores a checkpoint, or labels test images with it for a test server."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,13 +13,14 @@ from encnet_jax import storage, tasks
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import submission, tables
-from encnet_jax.evaluate.loading import NEWEST, Loaded, Selection, load
+from encnet_jax.evaluate.loading import NEWEST, Selection, load
 from encnet_jax.pods import agreement, distributed
 from encnet_jax.pods.signals import Stopped, StopRequest
 from encnet_jax.scoring import image_scores
 from encnet_jax.scoring.evaluator import check_finite, watched_examples
 from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.tasks.network import Network
 
 
 def evaluate_run(
@@ -31,18 +32,18 @@ def evaluate_run(
 ) -> dict | None:
     """Scores a checkpoint, prints the table and writes it as JSON.
 
-    report.json is the newest; report-SPLIT-PROTOCOL.json stays beside those of others.
-    Scores of single images, with the best and the worst of them, are kept beside it for
-    `encnet report html`; each process writes its own images.
+    report.json is the newest report; report-SPLIT-PROTOCOL.json is kept for each split
+    and protocol. Scores of single images, with the best and the worst images, are saved
+    next to it for `encnet report html`; each process writes its own images.
 
-    SIGTERM or Ctrl-C in any process ends it in all; nothing is written then. One that
-    comes after the last image does not: the report is written as ever.
+    SIGTERM or Ctrl-C in any process ends the evaluation in all, and nothing is written.
+    After the last image they have no effect: the report is written.
 
     Args:
-        workdir: of the run; model and data come from its checkpoint.
-        selection: its split is data.val_split unless named.
+        workdir: of the run; model and data are those of its checkpoint.
+        selection: which checkpoint; its split defaults to data.val_split.
         output: folder for the reports; None for the workdir.
-        stop: notes what asked for a stop; None for one of its own.
+        stop: records a requested stop; None for a new one.
 
     Returns:
         The report; see evaluate.tables.make_report. None if it was stopped.
@@ -56,18 +57,18 @@ def evaluate_run(
     distributed.together(lambda: _check_writable(folder, workdir))
     report = None
     with _stoppable(stop) as stop:
-        loaded, dataset, split = distributed.together(
+        network, dataset, split = distributed.together(
             lambda: _open(workdir, selection, stop)
         )
         agreement.check(
-            config_lib.flatten(loaded.config)
-            | {"checkpoint": loaded.step, "--split": split}
+            config_lib.flatten(network.config)
+            | {"checkpoint": network.step, "--split": split}
             | {"images": dataset.num_examples(split)}
         )
-        report, matrix, images = _score(loaded, dataset, split, stop)
-        # A signal that comes now is too late to stop anything: the report is finished.
+        report, matrix, images = _score(network, dataset, split, stop)
+        # The report is finished: later signals have no effect.
         if jax.process_index() == 0:
-            # Hours of work: seen first, then saved.
+            # Printed first: saving may fail after hours of work.
             print(tables.format_report(report), flush=True)
         with _saving(folder):
             if images:
@@ -78,10 +79,10 @@ def evaluate_run(
 
 
 def _check_writable(folder: epath.Path, workdir: str) -> None:
-    """Raises UserError where process 0 could not write reports after the work."""
+    """Raises UserError if process 0 could not write the reports later."""
     if jax.process_index() != 0:
         return
-    # What is missing, load names better: a run, or its checkpoints.
+    # If the run is missing, load has the better message.
     if folder == epath.Path(workdir) and not folder.exists():
         return
     try:
@@ -92,7 +93,7 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
 
 @contextlib.contextmanager
 def _saving(folder: epath.Path) -> Iterator[None]:
-    """Makes the folder, and says of what cannot be written there what is lost."""
+    """Creates the folder; if a file cannot be written, says that scores were lost."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -117,22 +118,25 @@ def _save(report: dict, folder: epath.Path) -> None:
 
 def _open(
     workdir: str, selection: Selection, stop: StopRequest
-) -> tuple[Loaded, Dataset, str]:
-    """Returns what is scored, the data set, and the split, which has labels."""
-    loaded = load(workdir, selection, stop=stop)
-    dataset = tasks.open_dataset(loaded.config)
-    split = selection.split or loaded.config.data.val_split
+) -> tuple[Network, Dataset, str]:
+    """Returns the network, the data set, and the split to score, which has labels."""
+    network = load(workdir, selection, stop=stop)
+    dataset = tasks.open_dataset(network.config)
+    split = selection.split or network.config.data.val_split
     if not split:
-        raise UserError("the run has no validation split: name one, --split test")
+        raise UserError(
+            "the run has no validation split: choose a split, for example --split test"
+        )
     dataset.num_labelled(split)
-    return loaded, dataset, split
+    return network, dataset, split
 
 
 def _score(
-    loaded: Loaded, dataset: Dataset, split: str, stop: StopRequest
+    network: Network, dataset: Dataset, split: str, stop: StopRequest
 ) -> tuple[dict, ConfusionMatrix, ImageScores | None]:
     """Returns the report of a split, its counts, and the scores of single images."""
-    evaluator, variables, config, step = loaded
+    evaluator, variables = network.evaluator(), network.variables
+    config = network.config
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
     kept = ImageScores() if config.task == "segmentation" else None
@@ -144,20 +148,14 @@ def _score(
     else:
         matrix = evaluator.confusion(variables, examples, total, **watched)
     report = tables.make_report(
-        matrix,
-        dataset.info.class_names,
-        config=config,
-        step=step,
-        split=split,
-        num_images=total,
-        by_size=by_size,
+        matrix, network, split=split, num_images=total, by_size=by_size
     )
     return report, matrix, kept
 
 
 @contextlib.contextmanager
 def _stoppable(stop: StopRequest | None = None) -> Iterator[StopRequest]:
-    """Ends what is inside where a stop is agreed, and says so."""
+    """Ends the block if a stop is agreed, and says so."""
     try:
         with stop or StopRequest() as request:
             yield request
@@ -177,45 +175,46 @@ def submit_run(
     *,
     stop: StopRequest | None = None,
 ) -> int | None:
-    """Labels the test images and writes the archive that a test server takes.
+    """Labels the test images and writes the archive for a test server.
 
-    SIGTERM or Ctrl-C ends it; nothing is written then.
+    SIGTERM or Ctrl-C ends it, and nothing is written.
 
     Args:
         workdir: of the run.
         server_name: one of evaluate.submission.SERVERS.
         output: the archive.
-        selection: its split is 'test' unless named.
-        stop: notes what asked for a stop; None for one of its own.
+        selection: which checkpoint; its split defaults to 'test'.
+        stop: records a requested stop; None for a new one.
 
     Returns:
         The number of images. None if it was stopped.
 
     Raises:
-        UserError: the run is of another data set, the archive would be refused, or
-            several processes were started.
+        UserError: the run is on another data set, the server would reject the archive,
+            or several processes were started.
     """
     server = submission.find(server_name, output or "")
     if jax.process_count() > 1:
-        raise UserError("an archive is written by one process: run this on one host")
+        raise UserError(
+            "an archive is written by one process: start it on one host only"
+        )
     storage.check_writable(epath.Path(output).parent)
     done = None
     with _stoppable(stop) as stop:
-        evaluator, variables, config, step = load(
-            workdir, selection, whole_images=True, stop=stop
-        )
+        network = load(workdir, selection, whole_images=True, stop=stop)
+        config = network.config
         if config.data.name != server.dataset:
             raise UserError(
-                f"{workdir} has data.name {config.data.name!r}; {server_name} wants"
-                f" a run on {server.dataset!r}"
+                f"{workdir} has data.name {config.data.name!r}; {server_name}"
+                f" expects a run on {server.dataset!r}"
             )
         dataset = tasks.open_dataset(config)
         split = selection.split or "test"
         examples, total = watched_examples(dataset, split, 0, stop)
-        labelled = evaluator.predict(variables, examples)
+        labelled = network.evaluator().predict(network.variables, examples)
         shown = tqdm(_named_finite(labelled), "label", total, unit="image")
         done = submission.write(server, output, shown)
-        print(f"{output}: {done} images by step {step}, passed the server's checks")
+        print(f"{output}: {done} images by step {network.step}, checked")
     return done
 
 

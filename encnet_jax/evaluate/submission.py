@@ -1,7 +1,7 @@
 """Archives for the test servers of ADE20K and PASCAL VOC, and the servers' checks.
 
-A server says little about why it refuses an archive, and takes few a week. What it
-checks is checked here first.
+A server accepts only a few archives per week and hardly explains why it rejects one, so
+its checks are made here first.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "indexed", 4: "grey with alpha", 6: "RG
 
 
 class Server(NamedTuple):
-    """What a test server takes.
+    """The format of archives that a test server accepts.
 
     Attributes:
         dataset: name in the catalogue.
         folder: of the PNGs in the archive.
         suffixes: of the archive's file name.
         colour_type: of the PNGs, as in their header: 0 grey, 3 indexed.
-        first_id: pixel value of the data set's class 0.
-        num_classes: C; the largest value is first_id + C - 1.
+        first_id: pixel value of class 0 of the data set.
+        num_classes: C; the largest pixel value is first_id + C - 1.
 
     Source: CSAILVision/sceneparsing's README and demoEvaluation.m; VOC's development
     kit and VOCevalseg.m. comp6 is VOC's competition for methods trained on further
@@ -65,18 +65,18 @@ def find(name: str, output: str) -> Server:
     """Returns a server by name.
 
     Raises:
-        UserError: there is none, it does not take archives of that suffix, or output
-            is in an object store.
+        UserError: the name is unknown, the server does not accept this suffix, or
+            output is in an object store.
     """
     if name not in SERVERS:
         raise UserError(
-            f"--submission is {name!r}, wanted one of: {', '.join(SERVERS)}"
+            f"--submission is {name!r}; expected one of: {', '.join(SERVERS)}"
         )
     server = SERVERS[name]
     if not output.endswith(server.suffixes):
-        wanted = " or ".join(server.suffixes)
+        suffixes = " or ".join(server.suffixes)
         raise UserError(
-            f"--output is {output!r}; {name} takes an archive named *{wanted}"
+            f"--output is {output!r}; {name} expects an archive named *{suffixes}"
         )
     storage.local_path(output, "--output")
     return server
@@ -85,19 +85,19 @@ def find(name: str, output: str) -> Server:
 def write(
     server: Server, output: str, predictions: Iterable[tuple[str, np.ndarray]]
 ) -> int:
-    """Writes an archive, checks it, and only then gives it its name.
+    """Writes an archive, checks it, and renames it to `output` if it passes.
 
     Args:
-        server: that it is for.
+        server: for which to write.
         output: file name.
-        predictions: (name of the image without suffix, uint8[H, W] ids 0..C-1), one by
-            one; none is kept.
+        predictions: (name of the image without suffix, uint8[H, W] ids 0..C-1); only
+            one at a time is in memory.
 
     Returns:
         The number of images.
 
     Raises:
-        UserError: a check failed; nothing is left behind.
+        UserError: a check failed; no file is left behind.
     """
     sizes = {}
     target = pathlib.Path(output)
@@ -112,10 +112,10 @@ def write(
 
 
 def encode(server: Server, ids: np.ndarray) -> bytes:
-    """Returns uint8[H, W] ids 0..C-1 as the 8-bit PNG that a server reads."""
+    """Encodes uint8[H, W] ids 0..C-1 as an 8-bit PNG for a server."""
     picture = Image.fromarray(ids + np.uint8(server.first_id))
     if server.colour_type == 3:
-        # All 256 entries: with fewer, Pillow would pack several pixels into a byte.
+        # 256 entries: with fewer, Pillow would pack several pixels into a byte.
         picture.putpalette(voc_colours(256).tobytes())
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
@@ -126,27 +126,28 @@ def verify(server: Server, archive: str, sizes: Mapping[str, tuple[int, int]]) -
     """Applies a server's checks to an archive.
 
     Args:
-        server: that it is for.
+        server: for which it was written.
         archive: file name.
         sizes: (height, width) of every test image, by its name without suffix.
 
     Raises:
-        UserError: says which file is wrong, what it is and what was wanted.
+        UserError: a check failed; the message states the file, its property and the
+            expected one.
     """
     missing = {f"{server.folder}{name}.png" for name in sizes}
     for file, content in _files(archive):
         where = f"{archive}, {file}"
         if file not in missing:
             raise UserError(
-                f"{where}: no test image is called so, or it is there twice; wanted"
-                f" {len(sizes)} files {server.folder}NAME.png"
+                f"{where}: no test image has this name, or the file occurs twice;"
+                f" expected {len(sizes)} files {server.folder}NAME.png"
             )
         missing.remove(file)
         _verify_png(server, content, sizes[pathlib.PurePath(file).stem], where)
     if missing:
         raise UserError(
-            f"{archive}: lacks {min(missing)} and {len(missing) - 1} more; wanted one"
-            f" PNG for each of {len(sizes)} test images"
+            f"{archive}: {min(missing)} and {len(missing) - 1} more are missing;"
+            f" expected one PNG for each of {len(sizes)} test images"
         )
 
 
@@ -162,23 +163,25 @@ def _verify_png(server, content: bytes, size: tuple[int, int], where: str) -> No
     width, height, bits, colour_type = struct.unpack(">IIBB", content[16:26])
     if (bits, colour_type) != (8, server.colour_type):
         raise UserError(
-            f"{where}: has {bits} bits, {_COLOUR_TYPES.get(colour_type)}; wanted 8"
-            f" bits, {_COLOUR_TYPES[server.colour_type]}"
+            f"{where}: has {bits} bits, {_COLOUR_TYPES.get(colour_type)}; expected"
+            f" 8 bits, {_COLOUR_TYPES[server.colour_type]}"
         )
     if (height, width) != tuple(size):
         raise UserError(
-            f"{where}: is {width}x{height} pixels; wanted the test image's own size,"
+            f"{where}: is {width}x{height} pixels; expected the size of the test image,"
             f" {size[1]}x{size[0]}"
         )
     last_id = server.first_id + server.num_classes - 1
     if values.min() < server.first_id or values.max() > last_id:
         raise UserError(
-            f"{where}: has values {values.min()} to {values.max()}; wanted"
+            f"{where}: has values {values.min()} to {values.max()}; expected"
             f" {server.first_id} to {last_id}"
         )
     colours = voc_colours(server.num_classes).ravel().tolist()
     if colour_type == 3 and palette[: len(colours)] != colours:
-        raise UserError(f"{where}: has another palette; wanted PASCAL VOC's colour map")
+        raise UserError(
+            f"{where}: has another palette; expected PASCAL VOC's colour map"
+        )
 
 
 @contextlib.contextmanager
@@ -218,5 +221,5 @@ def _files(path: str) -> Iterator[tuple[str, bytes]]:
         tarfile.TarError,
     ) as error:
         raise UserError(
-            f"{path}: not a whole archive ({error}); write it again"
+            f"{path}: not a complete archive ({error}); write it again"
         ) from None

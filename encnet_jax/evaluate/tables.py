@@ -1,4 +1,4 @@
-"""Scores as JSON and as a table in the terminal."""
+"""Reports: scores as JSON, and as a table in the terminal."""
 
 import importlib.metadata
 import json
@@ -10,13 +10,14 @@ import sys
 import numpy as np
 
 from encnet_jax import config as config_lib
-from encnet_jax import storage, tasks
+from encnet_jax import storage
 from encnet_jax.pods import parallel
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.tasks.network import Network
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
-# Scores of single classes that a report may hold, and their columns.
+# Scores of single classes that a report may contain, and their column headings.
 _HEADINGS = {
     "iou": "IoU %",
     "iou_small": "small %",
@@ -27,39 +28,33 @@ _HEADINGS = {
 
 def make_report(
     matrix: ConfusionMatrix,
-    class_names: tuple[str, ...],
+    network: Network,
     *,
-    config,
-    step: int,
     split: str,
     num_images: int,
     by_size: tuple[ConfusionMatrix, ConfusionMatrix] | None = None,
 ) -> dict:
-    """Collects what a reader needs to believe a score.
+    """Collects the scores and everything needed to reproduce them.
 
     Args:
         matrix: of all pixels.
-        class_names: in the order of the ids.
-        config: resolved configuration, eval.protocol being the one followed.
-        step: of the checkpoint.
+        network: scored under its eval.protocol.
         split: that was scored.
-        num_images: in it.
-        by_size: counts in small and in large objects, if they were taken apart.
+        num_images: in the split.
+        by_size: counts in small and in large objects, if they were counted separately.
 
     Returns:
         A JSON-ready dict; scores in [0, 1] under '{split}/{protocol}/...' ('single', or
-        'single-dense' if they were refined), and of each
-        class under 'iou' or 'error', None for a class that never occurs. With `by_size`
-        also '.../mean_iou_small' and '..._large', over the classes that have such
-        objects, and 'iou_small' and 'iou_large'.
+        'single-dense' if they were refined), and those of each class under 'iou' or
+        'error', None for a class that never occurs. With `by_size` also
+        '.../mean_iou_small' and '..._large', over the classes that have such objects,
+        and 'iou_small' and 'iou_large'.
     """
+    config, task, class_names = network.config, network.task, network.info.class_names
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
-    task = tasks.of(config)
-    measures = task.measure(matrix, config)
-    scores, classes = (
-        dict(measures.scores),
-        {measures.class_score: measures.class_scores},
-    )
+    measures = task.measure(matrix)
+    scores = dict(measures.scores)
+    classes = {measures.class_score: measures.class_scores}
     for name, part in zip(("small", "large"), by_size or (), strict=False):
         occurs = part.counts.sum(axis=1) > 0
         iou = classes[f"iou_{name}"] = np.where(occurs, part.iou(), np.nan)
@@ -84,8 +79,8 @@ def make_report(
                 )
             },
         },
-        "model": task.describe_model(config),
-        "step": step,
+        "model": task.description,
+        "step": network.step,
         "precise_norm_steps": config.eval.precise_norm_steps,
         "commit": _commit(),
         "command": shlex.join(sys.argv),
@@ -133,12 +128,12 @@ def _commit() -> str | None:
 
 
 def protocol_name(protocol: str, refine: str) -> str:
-    """Returns how reports call a protocol: 'single', refined 'single-dense'."""
+    """Returns the name of a protocol in reports: 'single', refined 'single-dense'."""
     return protocol if refine == "none" else f"{protocol}-{refine}"
 
 
 def report_name(split: str, protocol: str) -> str:
-    """Returns the file of a run's newest report on a split under a protocol."""
+    """Returns the file name of the newest report on a split under a protocol."""
     return f"report-{split}-{protocol}.json"
 
 

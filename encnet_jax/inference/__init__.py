@@ -1,1 +1,1 @@
-"""From a trained network to labels: in Python, and for files of any size."""
+"""Labels images with a trained network, in Python and from files of any size."""

@@ -1,4 +1,4 @@
-"""Labelling photographs from files."""
+"""Labels image files."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -16,27 +16,27 @@ from encnet_jax.inference import pixels, results
 from encnet_jax.inference.model import Model
 from encnet_jax.scoring.evaluator import check_finite
 
-_STRIP = 256  # Rows of an overlay that are mixed at a time.
+_STRIP = 256  # Rows of an overlay that are blended at a time.
 
-
-ENDS = ("ids.png", "colour.png", "overlay.png")  # Of the files of an image,
-SCORE_ENDS = ("confidence.png", "entropy.png", "top.npz")  # and those of its scores.
+# Ends of the names of an image's files: always, and with scores.
+ENDS = ("ids.png", "colour.png", "overlay.png")
+SCORE_ENDS = ("confidence.png", "entropy.png", "top.npz")
 
 
 def prepare(
     source: str, output: str, *, scores: bool = False, overwrite: bool = False
 ) -> list[epath.Path]:
-    """Lists the images of a file or folder and makes the output folder.
+    """Lists the images of a file or folder and creates the output folder.
 
     Args:
         source: an image or a folder of images.
-        output: folder, not that of the images; may be in a bucket.
-        scores: whether files of scores will be written too.
+        output: folder, not that of the images; may be in an object store.
+        scores: whether score files will be written, too.
         overwrite: whether results of an earlier call may be replaced.
 
     Raises:
-        UserError: nothing to do, or output cannot be written to or holds something of
-            the user's.
+        UserError: there are no images, or output cannot be written to or contains
+            files that would be replaced.
     """
     paths = list_images(epath.Path(source))
     ends = ENDS + SCORE_ENDS if scores else ENDS
@@ -53,18 +53,18 @@ def predict_files(
 ) -> int:
     """Writes STEM_ids.png, STEM_colour.png and STEM_overlay.png for each image.
 
-    All have the image's own size. `ids` is an indexed 8-bit PNG of train ids.
+    All have the size of the image. `ids` is an indexed 8-bit PNG of train ids.
 
-    With `top` also STEM_top.npz, of `classes` uint8[H, W, top], best first, and their
-    `probabilities` f16[H, W, top]; and two grey 16-bit PNGs, of which 65535 is 1:
+    With `top` also STEM_top.npz, with `classes` uint8[H, W, top], best first, and their
+    `probabilities` f16[H, W, top]; and two grey 16-bit PNGs in which 65535 means 1:
     STEM_confidence.png, the probability of the label, and STEM_entropy.png, the entropy
-    of all probabilities over the largest possible.
+    of all probabilities divided by its maximum.
 
     Args:
-        model: that labels.
+        model: labels the images.
         paths: images with different stems.
-        output: folder that is there; may be in a bucket.
-        top: classes to keep of every pixel; 0 for the label alone.
+        output: existing folder; may be in an object store.
+        top: number of classes to save for every pixel; 0 for the label only.
 
     Returns:
         Exit status: 0, or 1 if an image could not be labelled (the others are done).
@@ -73,7 +73,7 @@ def predict_files(
     pixel_fn = pixels.largest(top) if top else pixels.labels
     broken: list[str] = []
     done = 0
-    # Tiles are shares of an image.
+    # A tile counts as a fraction of its image.
     shown = "{l_bar}{bar}| {n:.1f}/{total_fmt} images [{elapsed}<{remaining}]"
     with tqdm(total=len(paths), desc="predict", bar_format=shown) as bar:
         described = results.leaving_out_too_large(
@@ -100,9 +100,9 @@ def predict_files(
 def _write(
     folder: epath.Path, example: dict, found: dict[str, np.ndarray], colours: np.ndarray
 ) -> None:
-    """Writes an image's files and takes its arrays out of both dicts.
+    """Writes an image's files and removes its arrays from both dicts.
 
-    The generators that made the dicts hold them until they have made the next ones.
+    The generators that made the dicts keep them until the next ones are made.
     """
     for name, write in outputs(example.pop("image"), found, colours):
         write(folder / f"{example['id']}_{name}")
@@ -114,13 +114,13 @@ def outputs(
 ) -> Iterator[tuple[str, Callable[[epath.Path], None]]]:
     """Yields (end of a file's name, function that writes it), one at a time.
 
-    Each holds memory only while it is written: an image may have 100 million pixels.
-    Scores, the largest, come first and are let go, before pictures of 7 bytes a pixel
-    are made.
+    An image may have 100 million pixels, so each file uses memory only while it is
+    written. Scores, the largest, come first and are freed before the colour images are
+    made, which need 7 bytes a pixel.
 
     Args:
         image: uint8[H, W, 3].
-        found: see inference.pixels; loses what was yielded, all but the labels.
+        found: see inference.pixels; arrays are removed when yielded, except the labels.
         colours: uint8[C, 3].
     """
     labels = found["labels"]
@@ -157,7 +157,7 @@ def list_images(source: epath.Path) -> list[epath.Path]:
     """Returns an image file, or all of a folder's image files, sorted.
 
     Raises:
-        UserError: it does not exist, or holds no images, or two share a stem.
+        UserError: the source does not exist or has no images, or two share a stem.
     """
     if not source.exists():
         raise UserError(f"--input {source} does not exist")
@@ -172,7 +172,7 @@ def list_images(source: epath.Path) -> list[epath.Path]:
     twice = {s for s in stems if stems.count(s) > 1}
     if twice:
         raise UserError(
-            f"several images in {source} are called {min(twice)}: rename one"
+            f"several images in {source} have the name {min(twice)}: rename one"
         )
     return paths
 

@@ -1,4 +1,4 @@
-"""A network as a folder to hand on: safetensors and a configuration."""
+"""A network as a folder to share: safetensors and a configuration."""
 
 import json
 import os
@@ -7,12 +7,13 @@ import numpy as np
 import safetensors.numpy
 from etils import epath
 from flax import traverse_util
-from ml_collections import FrozenConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 from encnet_jax.pods import parallel
 from encnet_jax.scoring import protocols
+from encnet_jax.tasks import network
+from encnet_jax.tasks.network import Network
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -20,12 +21,12 @@ _KIND = "encnet_jax"
 
 
 def is_one(source: str | os.PathLike) -> bool:
-    """Returns whether a folder holds a network to hand on, not a run."""
+    """Returns whether a folder is an exported network, not a run."""
     return (epath.Path(source) / WEIGHTS).exists()
 
 
 def write(folder: epath.Path, variables: dict, config, step: int) -> None:
-    """Writes weights and configuration into a folder that is there.
+    """Writes weights and configuration into an existing folder.
 
     Args:
         folder: to write into.
@@ -44,30 +45,31 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read(source: str | os.PathLike, fields: dict) -> tuple[dict, FrozenConfigDict, int]:
-    """Returns the variables on the local devices, the configuration, the step.
+def read(source: str | os.PathLike, fields: dict) -> Network:
+    """Returns the network, its variables on the local devices.
 
     Args:
         source: the folder.
-        fields: of the configuration that change.
+        fields: of the configuration to change.
 
     Raises:
-        UserError: a file is missing or broken, or was not written here.
+        UserError: a file is missing or damaged, or was written by something else.
     """
     folder = epath.Path(source)
     try:
         content = json.loads((folder / CONFIG).read_text())
         arrays = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{source} holds no readable network ({error})") from None
+        raise UserError(f"{source} has no readable network ({error})") from None
     if content.get("library_name") != _KIND:
         raise UserError(
-            f"{folder / CONFIG} is not of encnet_jax; wanted a folder that `encnet"
-            " export --format hub` wrote"
+            f"{folder / CONFIG} is not of encnet_jax; expected a folder written by"
+            " `encnet export --format hub`"
         )
     saved = config_lib.from_dict(content["configuration"])
     saved = config_lib.completed(saved)
     saved.update_from_flattened_dict(fields)
     saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)
     variables = traverse_util.unflatten_dict(arrays, sep="/")
-    return parallel.replicate(variables), config_lib.resolve(saved), content["step"]
+    config = config_lib.resolve(saved)
+    return network.build(parallel.replicate(variables), config, content["step"])

@@ -1,4 +1,4 @@
-"""Trained networks in Python: load one, call it with images."""
+"""Trained networks in Python: load one, and call it with images."""
 
 import itertools
 import os
@@ -8,8 +8,6 @@ from typing import overload
 import jax
 import numpy as np
 
-from encnet_jax import tasks
-from encnet_jax.data import dataset_info
 from encnet_jax.data.sources.decode import image_rules
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import loading
@@ -17,13 +15,13 @@ from encnet_jax.inference import folder, pixels, reading
 from encnet_jax.inference.reading import ImageLike
 from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
-from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring import protocols
-from encnet_jax.scoring.evaluator import logits_from_pixels
+from encnet_jax.scoring.evaluator import native_results
 from encnet_jax.scoring.protocols.whole_images import of_shares
+from encnet_jax.tasks.network import Network
 
-WHOLE_PX = 2048 * 2048  # Larger images go through the network in tiles.
-_BATCHES_AHEAD = 4  # Among so many batches' images those of one size are gathered.
+WHOLE_PX = 2048 * 2048  # Larger images are labelled in tiles.
+_BATCHES_AHEAD = 4  # Number of batches to look ahead when grouping images by size.
 
 
 def load(
@@ -38,37 +36,36 @@ def load(
     """Loads a trained segmentation network.
 
     Args:
-        source: the folder of a run, on a disk or in a bucket, or a folder that was
-            exported to hand on.
+        source: the folder of a run, or a folder written by `encnet export --format
+            hub`; on a disk or in an object store.
         checkpoint: a step, 'best', or None for the newest.
         protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
         batch_size: images at a time, over all devices; None for one on each.
-        whole_px: larger images are labelled in tiles; see inference.tiles.
-        fields: of the configuration that change, {'eval.bucket': 32}.
+        whole_px: images with more pixels are labelled in tiles; see inference.tiles.
+        fields: of the configuration to change, such as {'eval.bucket': 32}.
 
     Raises:
-        UserError: no such run or checkpoint, or it was not trained to label pixels.
+        UserError: no such run or checkpoint, or the run is not a segmentation.
     """
     fields = dict(fields or {})
     if folder.is_one(source):
         if checkpoint is not None:
-            raise UserError(f"{source} holds one network; a checkpoint was asked for")
+            raise UserError(f"{source} has one network; leave the checkpoint out")
         if protocol is not None:
             fields["eval.protocol"] = protocol
         network = folder.read(source, fields)
     else:
         wanted = None if checkpoint is None else str(checkpoint)
         selection = loading.Selection(wanted, protocol=protocol, fields=fields)
-        loaded = loading.load(os.fspath(source), selection, whole_images=True)
-        network = loaded.variables, loaded.config, loaded.step
-    return Model(*network, batch_size=batch_size, whole_px=whole_px)
+        network = loading.load(os.fspath(source), selection, whole_images=True)
+    return Model(network, batch_size=batch_size, whole_px=whole_px)
 
 
 class Model:
     """A trained network that labels images of any size.
 
-    Images are padded to sides of multiples of eval.bucket, and one program is compiled
-    for each size that comes of it.
+    Images are padded so that their sides are multiples of eval.bucket. One program is
+    compiled for each padded size.
 
     Attributes:
         config: resolved configuration of the run.
@@ -76,37 +73,36 @@ class Model:
         class_names: one for each class.
         colours: uint8[C, 3], one for each class.
         variables: {'params', 'batch_stats'} on the devices.
-        apply_fn: see scoring.evaluator.logits_from_pixels.
+        apply_fn: see scoring.forward.Forward.
     """
 
     def __init__(
         self,
-        variables: dict,
-        config,
-        step: int,
+        network: Network,
         *,
         batch_size: int | None = None,
         whole_px: int = WHOLE_PX,
     ):
-        """Takes a restored network; see load.
+        """Takes a trained network; see load.
 
         Raises:
             UserError: the network was not trained to label pixels.
         """
+        config, info = network.config, network.info
         if config.task != "segmentation":
             raise UserError(
-                f"the run's task is {config.task!r}, wanted one that labels pixels"
+                f"the run's task is {config.task!r}; expected a run with task"
+                " 'segmentation', which labels pixels"
             )
-        info = dataset_info(config.data)
-        self.config, self.step = config, step
+        self.config, self.step = config, network.step
         self.class_names, self.colours = info.class_names, info.colours
-        self.variables = variables
+        self.variables = network.variables
         self._devices = jax.local_devices()
         count = len(self._devices)
         self._batch_size = max(1, (batch_size or count) // count) * count
         self._whole_px = whole_px
-        network = tasks.of(config).build_model(config, info.num_classes, None)
-        self.apply_fn = logits_from_pixels(network, PIXELS[config.model.pixels])
+        self._forward = network.forward()
+        self.apply_fn = self._forward.apply_fn
         self._programs: dict[Callable, tuple] = {}
 
     @overload
@@ -126,16 +122,16 @@ class Model:
         """Labels an image, or several.
 
         Args:
-            images: one image, a list of them, or an iterator. An image is an array
-                uint8[H, W, 3] or uint8[H, W], a picture of Pillow or a file's path.
-            scores: also keep the probabilities of all classes, C x 4 bytes a pixel.
+            images: one image, a list of images, or an iterator. An image is an array
+                uint8[H, W, 3] or uint8[H, W], a Pillow image or the path of a file.
+            scores: also return the probabilities of all classes, C x 4 bytes a pixel.
 
         Returns:
-            A Result; for a list a list of them, for an iterator an iterator that reads
-            ahead by a few batches; both in the order of the images.
+            A Result; for a list, a list of Results; for an iterator, an iterator that
+            reads a few batches ahead; in the order of the images.
 
         Raises:
-            UserError: an image cannot be read or is of a kind that is refused; see
+            UserError: an image cannot be read or has an unsupported type; see
                 inference.reading.read.
         """
         if isinstance(images, np.ndarray) and images.ndim == 4:
@@ -160,7 +156,7 @@ class Model:
             )
 
     def read(self, image: ImageLike) -> np.ndarray:
-        """Returns uint8[H, W, 3], under the limits of the run's data; see reading."""
+        """Reads an image as uint8[H, W, 3], within the limits of the run's data."""
         return reading.read(image, image_rules(self.config.data))
 
     def is_tiled(self, image: np.ndarray) -> bool:
@@ -177,12 +173,13 @@ class Model:
 
         Args:
             examples: dicts with image uint8[H, W, 3].
-            pixel_fn: one of inference.pixels; keep it, compiled programs belong to it.
-            done: called with the number of images done since the last call, in parts
-                where they are large.
+            pixel_fn: one of inference.pixels. Pass the same object again: compiled
+                programs are cached by it.
+            done: called with the number of images done since the last call; fractions
+                of large images.
 
         Raises:
-            UserError: a large image under another protocol than 'single'.
+            UserError: a large image, and the protocol is not 'single'.
         """
         for together, some in itertools.groupby(
             examples, lambda example: not self.is_tiled(example["image"])
@@ -200,15 +197,9 @@ class Model:
         while some := list(itertools.islice(examples, ahead)):
             numbered = ({**e, "number": i} for i, e in enumerate(some))
             found = {}
-            for members, described in protocol.ids(self.variables, numbered):
-                described = jax.tree.map(_on_host, described)
-                for place, member in enumerate(members):
-                    height, width = member["image"].shape[:2]
-                    found[member["number"]] = {
-                        name: values[place, :height, :width]
-                        for name, values in described.items()
-                    }
-                done(len(members))
+            for member, described in native_results(protocol, self.variables, numbered):
+                found[member["number"]] = described
+                done(1)
             yield from ((example, found.pop(i)) for i, example in enumerate(some))
 
     def _in_tiles(self, image, pixel_fn, done) -> dict[str, np.ndarray]:
@@ -216,40 +207,38 @@ class Model:
         if (settings.protocol, settings.refine) != ("single", "none"):
             height, width = image.shape[:2]
             raise UserError(
-                f"an image of {width}x{height} pixels is labelled in tiles, by the"
-                " protocol 'single' alone, not refined; the protocol is"
-                f" {settings.protocol!r}, refined {settings.refine!r}: change them, or"
-                " raise whole_px"
+                f"an image of {width}x{height} pixels must be labelled in tiles, which"
+                " requires protocol 'single' and refine 'none'; the protocol is"
+                f" {settings.protocol!r}, refine is {settings.refine!r}: change them,"
+                " or increase whole_px"
             )
         _, tiles = self._made(pixel_fn)
         return tiles.describe(self.variables, image, done)
 
     def _made(self, pixel_fn: Callable) -> tuple:
-        """Returns the protocol and the tiles that keep the compiled programs."""
+        """Returns the protocol and the tiles, which keep their compiled programs."""
         if pixel_fn not in self._programs:
-            config = self.config
+            forward, settings = self._forward, self.config.eval
             protocol = protocols.make(
-                self.apply_fn,
-                config,
-                len(self.class_names),
-                self._batch_size,
-                self._devices,
-                pixel_fn,
+                forward,
+                settings,
+                protocol=settings.protocol,
+                refine=settings.refine,
+                batch_size=self._batch_size,
+                devices=self._devices,
+                pixel_fn=pixel_fn,
             )
-            maps, are_probabilities = protocols.upsampled(self.apply_fn, config)
+            maps, are_probabilities = protocols.upsampled(
+                forward.apply_fn, settings.upsampled
+            )
             tiles = Tiles(
                 maps,
                 of_shares(pixel_fn) if are_probabilities else pixel_fn,
-                scale=config.data.input_scale,
-                bucket=config.eval.bucket,
-                align_corners=config.model.align_corners,
-                mask_padding=config.model.mask_padding,
+                scale=forward.input_scale,
+                bucket=settings.bucket,
+                align_corners=forward.align_corners,
+                mask_padding=forward.mask_padding,
                 devices=self._devices,
             )
             self._programs[pixel_fn] = protocol, tiles
         return self._programs[pixel_fn]
-
-
-def _on_host(values: jax.Array) -> np.ndarray:
-    """Returns [devices * b, ...] of [devices, b, ...]."""
-    return np.asarray(values).reshape(-1, *values.shape[2:])

@@ -1,7 +1,7 @@
-"""What can be asked of every pixel; computed on the device, block by block.
+"""Results for every pixel, computed on the device, block by block.
 
-Each function takes scores f32[..., C], whose largest decides, and probabilities
-f32[..., C], and returns a dict of [...].
+Each function takes scores f32[..., C], the largest of which decides the label, and
+probabilities f32[..., C], and returns a dict of arrays [...].
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
-FULL_SCALE = 65535  # Of a 16-bit picture: a probability or share of 1.
+FULL_SCALE = 65535  # In a 16-bit image: a probability or fraction of 1.
 
 
 def labels(scores: jax.Array, probabilities: jax.Array) -> dict[str, jax.Array]:
@@ -33,17 +33,17 @@ def everything(scores: jax.Array, probabilities: jax.Array) -> dict[str, jax.Arr
 
 
 def largest(number: int):
-    """Returns a function for the `number` best classes of every pixel, in few bytes."""
+    """Returns the function of the `number` best classes of every pixel."""
     return partial(_largest, number=number)
 
 
 def _largest(scores, probabilities, *, number: int) -> dict[str, jax.Array]:
-    """Returns what files keep.
+    """Returns the arrays that are written to files, in small types.
 
     Returns:
         'labels' uint8[...]; 'top_classes' uint8[..., number], best first, and
-        'top_probabilities' f16[..., number]; 'confidence' and 'entropy' uint16[...] of
-        FULL_SCALE, entropy as a share of the largest possible, log C.
+        'top_probabilities' f16[..., number]; 'confidence' and 'entropy' uint16[...],
+        times FULL_SCALE, entropy as a fraction of its maximum, log C.
     """
     number = min(number, scores.shape[-1])
     _, top = jax.lax.top_k(scores, number)

@@ -1,4 +1,4 @@
-"""Images from arrays, Pillow and files, as networks take them; others are refused."""
+"""Reads images from arrays, Pillow and files as uint8[H, W, 3]."""
 
 import os
 from typing import TypeAlias
@@ -16,19 +16,20 @@ ImageLike: TypeAlias = np.ndarray | Image.Image | str | os.PathLike
 
 
 def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
-    """Returns uint8[H, W, 3], red, green, blue.
+    """Returns uint8[H, W, 3]: red, green, blue.
 
-    Files are decoded as training decodes them; see data.decode. Grey images get three
-    equal channels, EXIF orientation is applied.
+    Files are decoded as in training; see data.sources.decode. Grey images get three equal
+    channels; EXIF orientation is applied.
 
     Args:
-        source: [H, W, 3] or [H, W] of any real type, a picture of Pillow, or the path
-            of a file, perhaps in a bucket.
-        rules: how large a file may be, and the range of what has not 8 bits.
+        source: array [H, W, 3] or [H, W] of any real type, a Pillow image, or the path
+            of a file on a disk or in an object store.
+        rules: the largest allowed file, and the value range of images that do not have
+            8 bits.
 
     Raises:
-        UserError: an unreadable or too large file, several frames, values of another
-            range, or an array of another shape.
+        UserError: the file is unreadable or too large, the image has several frames,
+            the value range is unknown, or the array has another shape.
     """
     if isinstance(source, np.ndarray):
         return _three_channels(_of_8_bits(source, rules, "the array"), "the array")
@@ -36,8 +37,8 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
         return _from_pillow(source, rules)
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(
-            f"an image is a {type(source).__name__}, wanted an array, a PIL image or a"
-            " path"
+            f"an image is a {type(source).__name__}; expected an array, a PIL image or"
+            " a path"
         )
     try:
         encoded = epath.Path(source).read_bytes()
@@ -48,28 +49,28 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
 
 def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
     frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":  # Whose first one is the photograph.
-        raise UserError(f"the picture has {frames} frames, wanted a still image")
+    if frames > 1 and picture.format != "MPO":  # The first one is the photograph.
+        raise UserError(f"the image has {frames} frames; expected a still image")
     if len(picture.getbands()) > 3:
         raise UserError(
-            f"the picture has the channels {'+'.join(picture.getbands())}, wanted grey"
+            f"the image has the channels {'+'.join(picture.getbands())}; expected grey"
             " or RGB: convert it first"
         )
     picture = ImageOps.exif_transpose(picture)
-    if picture.mode[0] not in "IF":  # Not grey of 16 bits, 32 bits or floats.
+    if picture.mode[0] not in "IF":  # Not 16-bit, 32-bit or float grey.
         return np.asarray(picture.convert("RGB"))
-    values = _of_8_bits(np.asarray(picture), rules, "the picture")
-    return _three_channels(values, "the picture")
+    values = _of_8_bits(np.asarray(picture), rules, "the image")
+    return _three_channels(values, "the image")
 
 
 def _of_8_bits(array: np.ndarray, rules: ImageRules, name: str) -> np.ndarray:
-    """Returns uint8 values; others are mapped from their range."""
+    """Returns uint8 values; other types are scaled from their value range."""
     if array.dtype == np.uint8:
         return array
     if not rules.value_range:
         raise UserError(
-            f"{name} has values of type {array.dtype}, wanted uint8, or say in"
-            " data.value_range which are black and white, for example [0, 65535]"
+            f"{name} has values of type {array.dtype}; expected uint8, or the values of"
+            " black and white in data.value_range, for example [0, 65535]"
         )
     black, white = rules.value_range
     shares = (array.astype(np.float32) - black) / (white - black)
@@ -80,5 +81,5 @@ def _three_channels(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim == 2 and array.size:
         return np.repeat(array[..., None], 3, axis=-1)
     if array.ndim != 3 or array.shape[-1] != 3 or not array.size:
-        raise UserError(f"{name} has shape {array.shape}, wanted [H, W, 3] or [H, W]")
+        raise UserError(f"{name} has shape {array.shape}; expected [H, W, 3] or [H, W]")
     return array

@@ -1,4 +1,4 @@
-"""What a network says of one image."""
+"""The labels of one image."""
 
 import dataclasses
 
@@ -9,11 +9,11 @@ from encnet_jax import pictures
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
-    """Labels of one image and how sure the network is of them.
+    """Labels of one image and their probabilities.
 
     Attributes:
-        image: uint8[H, W, 3], as the network saw it.
-        labels: uint8[H, W], ids 0..C-1: places in class_names.
+        image: uint8[H, W, 3], as given to the network.
+        labels: uint8[H, W], ids 0..C-1: indices into class_names.
         confidence: f32[H, W] in [0, 1], the probability of each pixel's label.
         class_names: one for each class.
         colours: uint8[C, 3], one for each class.
@@ -31,16 +31,16 @@ class Result:
         """f32[H, W, C]: probabilities of all classes, which sum to 1.
 
         Raises:
-            AttributeError: they were not asked for.
+            AttributeError: they were not requested.
         """
         if self._scores is None:
-            raise AttributeError("no scores were asked for: model(image, scores=True)")
+            raise AttributeError("no scores were requested: model(image, scores=True)")
         return self._scores
 
     def colour(self) -> np.ndarray:
-        """Returns uint8[H, W, 3]: every pixel in its class's colour."""
+        """Returns uint8[H, W, 3]: every pixel in the colour of its class."""
         return pictures.colourise(self.labels, self.colours)
 
     def overlay(self) -> np.ndarray:
-        """Returns uint8[H, W, 3]: the image, half covered by the classes' colours."""
+        """Returns uint8[H, W, 3]: the image blended with the colours of its classes."""
         return pictures.overlay(self.image, self.labels, self.colours)

@@ -1,4 +1,4 @@
-"""Where labelled images go, and what becomes of one that cannot be labelled."""
+"""The folder of results, and images that do not fit into memory."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -19,23 +19,22 @@ def prepare_folder(
     *,
     overwrite: bool = False,
 ) -> epath.Path:
-    """Makes the folder for the results of some images, before they are labelled.
+    """Creates the folder for results, before images are labelled.
 
     Args:
         output: folder, not that of the images.
         paths: of the images.
-        ends: of the files of an image, after its name: STEM_END.
-        overwrite: whether what an earlier call wrote there may be replaced.
+        ends: of the names of an image's files: STEM_END.
+        overwrite: whether results of an earlier call may be replaced.
 
     Raises:
-        UserError: something of the user's would be replaced, or the folder cannot be
-            written to.
+        UserError: files would be replaced, or the folder cannot be written to.
     """
     folder = epath.Path(output)
     if os.path.realpath(paths[0].parent) == os.path.realpath(folder):
         raise UserError(
-            f"--output {folder} is the folder of the images, whose files would be"
-            " replaced, and results taken for images next time; name another folder"
+            f"--output {folder} is the folder of the images: results could replace"
+            " them, and would be read as images next time; choose another folder"
         )
     storage.check_writable(output)
     if not overwrite and folder.is_dir():
@@ -44,8 +43,8 @@ def prepare_folder(
         found = next((name for name in made if name in there), None)
         if found:
             raise UserError(
-                f"{folder / found} is there already; wanted a folder without results of"
-                " these images, or --overwrite"
+                f"{folder / found} exists; expected a folder without results of these"
+                " images, or --overwrite"
             )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -56,14 +55,14 @@ def leaving_out_too_large(
     examples: Iterator[dict],
     broken: list[str],
 ) -> Iterator[tuple[dict, Found]]:
-    """Yields what `describe` does; an image that does not fit into memory is left out.
+    """Yields the results of `describe`, without images that do not fit into memory.
 
-    Images that waited with it are described one at a time.
+    Images in the same batches are then described one at a time.
 
     Args:
-        describe: examples -> (example, what was found) of each, in any order.
+        describe: examples -> (example, its results), in any order.
         examples: dicts with image uint8[H, W, 3] and id.
-        broken: gets a line for each image that is left out.
+        broken: a line is appended for each image left out.
     """
     waiting: dict[str, dict] = {}
 
@@ -80,8 +79,8 @@ def leaving_out_too_large(
                 raise
             height, width = example["image"].shape[:2]
             broken.append(
-                f"{example['id']}: {width}x{height} pixels do not fit into memory; make"
-                " the image smaller, or use a larger device"
+                f"{example['id']}: {width}x{height} pixels do not fit into memory;"
+                " reduce the image, or use a device with more memory"
             )
 
     while True:

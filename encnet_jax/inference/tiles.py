@@ -1,12 +1,12 @@
-"""Images too large to go through a network whole: overlapping tiles, blended.
+"""Labels images that are too large for the network in overlapping tiles.
 
-The logits of neighbouring tiles fade into each other where they overlap, at the
-network's own resolution. From there on all is as for a whole image: one grid of logits,
-upsampled to the image's pixels. Rows of tiles are worked off one after the other, so
-memory grows with the image's width, never with its height.
+The logits of neighbouring tiles are blended where they overlap, at the resolution of
+the network. The result is one grid of logits, which is upsampled to the pixels of the
+image, as for a whole image. Rows of tiles are processed one after the other, so memory
+grows with the width of the image, not with its height.
 
-What tiles change: a network with global context (EncNet's encoding, pyramid pooling)
-sees a tile as if it were the whole picture.
+Tiles change the labels of networks with global context (EncNet's encoding, pyramid
+pooling): the context is that of a tile, not of the whole image.
 """
 
 import math
@@ -25,18 +25,18 @@ from encnet_jax.scoring.protocols.whole_images import canvas_logits
 
 TILE_PX = 1024
 OVERLAP_PX = 256
-BLOCK_PX = 512  # Native pixels of a side that are described at a time.
+BLOCK_PX = 512  # Side of the blocks of native pixels that are labelled at a time.
 
 
 class Side(NamedTuple):
-    """One direction of an image.
+    """The tiles along one side of an image.
 
     Attributes:
         native: pixels of the image.
-        scaled: pixels that the network sees.
+        scaled: pixels of the network's input.
         tile: pixels of a tile.
         starts: of the tiles, in scaled pixels, multiples of the stride.
-        stride: scaled pixels of a row of logits.
+        stride: scaled pixels per row of logits.
     """
 
     native: int
@@ -47,13 +47,13 @@ class Side(NamedTuple):
 
     @property
     def logits(self) -> int:
-        """Rows of logits of the whole image."""
+        """Number of rows of logits of the whole image."""
         return -(-(self.starts[-1] + self.tile) // self.stride)
 
     def weights(self, number: int) -> np.ndarray:
-        """Returns f32[rows of a tile]: the share of tile `number` in each of its rows.
+        """Returns f32[rows of a tile]: the weight of tile `number` in each of its rows.
 
-        The shares of all tiles that cover a row sum to 1.
+        The weights of all tiles that cover a row sum to 1.
         """
         rows = -(-self.tile // self.stride)
         ramp = max(1, OVERLAP_PX // self.stride)
@@ -67,7 +67,7 @@ class Side(NamedTuple):
         return (fade / total[first : first + rows]).astype(np.float32)
 
     def positions(self, align_corners: bool, as_alone: bool) -> np.ndarray:
-        """Returns f64[native]: the image's pixels in units of rows of logits.
+        """Returns f64[native]: positions of the image's pixels, in rows of logits.
 
         Args:
             align_corners, as_alone: see canvas.place.
@@ -81,7 +81,7 @@ class Side(NamedTuple):
 
 
 def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
-    """Lays tiles along a side; the last one ends with the image, not behind it."""
+    """Places tiles along a side; the last one ends at the end of the image."""
     if scaled <= TILE_PX:
         tile = canvas.round_up(scaled, bucket)
         return Side(native, scaled, tile, (0,), stride)
@@ -92,7 +92,7 @@ def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
 
 
 class Tiles:
-    """Describes large images; keeps its compiled programs."""
+    """Labels large images; keeps its compiled programs."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Tiles:
         Args:
             variables: on the devices.
             image: uint8[H, W, 3].
-            done: called with the share of the work that was done since the last call.
+            done: called with the fraction of the work done since the last call.
         """
         stride, num_classes = self._probed(variables)
         rows, columns = self._sides(image.shape[0], image.shape[1], stride)
@@ -157,13 +157,13 @@ class Tiles:
             for part, place in self._blocks(ready, at, column_at):
                 _lay(found, part, first_pixel, place, (rows.native, columns.native))
             first_pixel = last_pixel
-            # Pixels to come are between this band's last row and the next band's first.
+            # The next pixels are between this band's last row and the next one's first.
             ready, first_row = ready[-1:], end - 1
             done(1 / len(rows.starts))
         return found
 
     def _probed(self, variables: dict) -> tuple[int, int]:
-        """Returns how many pixels a row of logits covers, and C."""
+        """Returns the number of pixels per row of logits, and C."""
         probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
         _, height, _, num_classes = jax.eval_shape(
             self._apply_fn, variables, probe
@@ -185,7 +185,7 @@ class Tiles:
         columns: Side,
         num_classes: int,
     ) -> Iterator[np.ndarray]:
-        """Yields blended logits f32[n, w, C], a few rows at a time, from the top."""
+        """Yields blended logits f32[n, w, C], a few rows at a time, top to bottom."""
         height = len(rows.weights(0))
         total = np.zeros((height, columns.logits, num_classes), np.float32)
         for number, top in enumerate(rows.starts):
@@ -228,7 +228,7 @@ class Tiles:
     def _blocks(
         self, logits: np.ndarray, row_at: np.ndarray, column_at: np.ndarray
     ) -> Iterator[tuple[dict, tuple[int, int]]]:
-        """Yields (described block, (its first row, its first column)) of all pixels."""
+        """Yields (results of a block, (its first row, its first column))."""
         sizes = [_window(at) for at in (row_at, column_at)]
         for top in range(0, len(row_at), BLOCK_PX):
             row_taps = _taps(row_at[top : top + BLOCK_PX], logits.shape[0], sizes[0])
@@ -246,7 +246,7 @@ class Tiles:
 
 
 class _Taps(NamedTuple):
-    """Linear interpolation of a block's pixels: which logits, by which weights."""
+    """Linear interpolation of a block's pixels: its logits and their weights."""
 
     window: slice
     matrix: np.ndarray
@@ -254,9 +254,9 @@ class _Taps(NamedTuple):
 
 
 def _window(at: np.ndarray) -> int:
-    """Returns how many rows of logits a block of pixels needs at most."""
+    """Returns the largest number of rows of logits that a block of pixels needs."""
     spacing = (at[-1] - at[0]) / max(len(at) - 1, 1)
-    # In steps of 8, so that nearly all images share a program.
+    # Rounded up to a multiple of 8, so that nearly all images share a program.
     return canvas.round_up(math.ceil(spacing * BLOCK_PX) + 2, 8)
 
 
@@ -272,7 +272,7 @@ def _taps(at: np.ndarray, num_logits: int, size: int) -> _Taps:
 
 
 def _lay(found, part, first_pixel: int, place, size: tuple[int, int]) -> None:
-    """Lays a described block into the arrays of the whole image, made if missing."""
+    """Copies a block's results into the arrays of the whole image, made if missing."""
     top, left = first_pixel + place[0], place[1]
     for name, block in part.items():
         if name not in found:

@@ -1,1 +1,1 @@
-"""Compiles for TPU slices that are not there: does it fit, how fast can it be."""
+"""Estimates memory and a speed bound for a TPU slice you do not have."""

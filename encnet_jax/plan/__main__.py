@@ -1,9 +1,10 @@
-"""Whether a TPU slice will do, before it is paid for.
+"""Checks whether a run fits a TPU slice before you rent it.
 
 python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4
 
-Compiles the real training and evaluation steps for chips that are not there, and prints
-what the compiler says of them as a table and, last, as one line of JSON.
+Compiles the real training and evaluation steps for a slice, without its chips. Prints
+the memory, operations and bytes reported by the compiler as a table and, in the last
+line, as JSON.
 """
 
 import json
@@ -12,7 +13,7 @@ import sys
 from encnet_jax import cli
 from encnet_jax.errors import UserError
 
-# Memory grows evenly from here on: chips lay images out in groups of eight.
+# Memory grows linearly in steps of this many images: chips lay them out in eights.
 GROUP = 8
 
 
@@ -23,9 +24,9 @@ def main(argv):
     line.config(required=True)
     line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
     values = line.parse()
-    import jax  # A mistyped flag is reported before.
+    import jax  # Imported late, so that a mistyped flag is reported at once.
 
-    # What is here computes nothing, and libtpu must not look for chips.
+    # Nothing is computed here, and libtpu must not look for chips.
     jax.config.update("jax_platforms", "cpu")
     report = plan(values.config, values.topology, cli.config_name(values))
     print(format_report(report))
@@ -44,13 +45,13 @@ def plan(config, topology: str, name: str) -> dict:
         A JSON-ready dict; see format_report for the units.
 
     Raises:
-        UserError: a wrong value, no such slice, or libtpu is not installed.
+        UserError: a value is wrong, the slice does not exist, or libtpu is missing.
     """
     from encnet_jax.plan import chips, compile
 
     config, num_classes = _resolved(config)
     chip, devices = chips.open_topology(topology)
-    share = _images_per_chip(config, len(devices))
+    share = _images_per_chip(config.train, config.model.norm_group, len(devices))
 
     def train_cost(images):
         _progress(f"training step, {images} images a chip")
@@ -62,24 +63,24 @@ def plan(config, topology: str, name: str) -> dict:
         _progress(f"{cost.hbm_bytes / 2**30:.2f} GiB; took {cost.compile_s:.0f} s")
         return cost
 
-    train = train_cost(share)
+    cost = train_cost(share)
     report = {
         "config": name,
         "topology": topology,
         "chips": len(devices),
         "images_per_chip": share,
         "hbm_per_chip": chip.hbm_bytes,
-        "fits": train is not None and train.hbm_bytes <= chip.hbm_bytes,
+        "fits": cost is not None and cost.hbm_bytes <= chip.hbm_bytes,
     }
-    if train is None:
+    if cost is None:
         return report
     _progress("evaluation step")
     images = max(1, config.eval.batch_size // len(devices))
     evaluation = compile.eval_cost(config, num_classes, devices, images)
     return {
         **report,
-        **_speed(train, chip, config, len(devices)),
-        **_largest_batch(train_cost, train, chip.hbm_bytes),
+        **_speed(cost, chip, config.train, len(devices)),
+        **_largest_batch(train_cost, cost, chip.hbm_bytes),
         "eval_images_per_chip": images,
         "eval_hbm": evaluation.hbm_bytes,
         "eval_fits": evaluation.hbm_bytes <= chip.hbm_bytes,
@@ -91,7 +92,7 @@ def _resolved(config):
     """Returns the resolved configuration and its number of classes.
 
     Raises:
-        UserError: a wrong value, or a training of unknown length.
+        UserError: a value is wrong, or the length of the training is unknown.
     """
     from encnet_jax import config as config_lib
     from encnet_jax.data import dataset_info
@@ -100,62 +101,62 @@ def _resolved(config):
     config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
     if not config.train.total_steps:
         raise UserError(
-            "wanted a configuration of known length: set --config.train.total_steps"
+            "the length of the training is unknown: set --config.train.total_steps"
         )
     return config, info.num_classes
 
 
-def _images_per_chip(config, num_chips: int) -> int:
+def _images_per_chip(train, norm_group: int, num_chips: int) -> int:
     """Returns the images of a step on each chip.
 
     Raises:
-        UserError: the batch, or the batch norms' groups, do not divide among chips.
+        UserError: the batch, or the groups of batch norms, do not divide by the chips.
     """
     from encnet_jax.pods import parallel
 
-    share, rest = divmod(config.train.batch_size, num_chips * config.train.accumulate)
+    share, rest = divmod(train.batch_size, num_chips * train.accumulate)
     if rest:
         raise UserError(
-            f"train.batch_size is {config.train.batch_size}, wanted a multiple of"
-            f" {num_chips} chips x train.accumulate {config.train.accumulate}"
+            f"train.batch_size is {train.batch_size}; expected a multiple of"
+            f" {num_chips} chips x train.accumulate {train.accumulate}"
         )
-    parallel.check_norm_group(config.model.norm_group, num_chips)
-    return share * config.train.accumulate
+    parallel.check_norm_group(norm_group, num_chips)
+    return share * train.accumulate
 
 
 def _progress(line: str) -> None:
     print(f"compiling: {line}", file=sys.stderr, flush=True)
 
 
-def _speed(train, chip, config, num_chips: int) -> dict:
+def _speed(cost, chip, train, num_chips: int) -> dict:
     """Returns a step's costs and the roofline: the slower of arithmetic and memory."""
-    # Of the parts that a batch is accumulated from, the compiler counts one.
-    counted = train.images / config.train.accumulate
-    flops, accessed = train.flops / counted, train.bytes_accessed / counted
+    # The compiler counts one of the parts that gradients are accumulated from.
+    counted = cost.images / train.accumulate
+    flops, accessed = cost.flops / counted, cost.bytes_accessed / counted
     seconds = {"arithmetic": flops / chip.flops, "memory": accessed / chip.bytes_per_s}
     bound = max(seconds, key=seconds.get)
-    images = config.train.total_steps * config.train.batch_size
+    images = train.total_steps * train.batch_size
     return {
-        "hbm": train.hbm_bytes,
-        "all_reduces": train.all_reduces,
-        "all_reduce_bytes": train.all_reduce_bytes,
+        "hbm": cost.hbm_bytes,
+        "all_reduces": cost.all_reduces,
+        "all_reduce_bytes": cost.all_reduce_bytes,
         "flops_per_image": flops,
         "bytes_per_image": accessed,
         "images_per_s_per_chip": 1 / seconds[bound],
         "bound_by": bound,
         "hours": images * seconds[bound] / num_chips / 3600,
-        "compile_s": train.compile_s,
+        "compile_s": cost.compile_s,
     }
 
 
 def _largest_batch(train_cost, known, hbm_bytes: float) -> dict:
-    """Predicts the largest batch of a chip from two compiles, confirms it by one."""
+    """Predicts the largest batch of a chip from two compilations, and confirms it."""
     small, large = (
         known if known.images == images else train_cost(images)
         for images in (GROUP, 2 * GROUP)
     )
     if small is None or large is None:
-        # Not even two groups: the largest is what did compile.
+        # Two groups do not fit: the largest batch is the one that compiled.
         images = known.images if small is None else max(GROUP, known.images)
         return {"largest_batch": images, "largest_batch_confirmed": True}
     each = (large.hbm_bytes - small.hbm_bytes) / GROUP

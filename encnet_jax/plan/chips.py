@@ -1,4 +1,4 @@
-"""TPU chips: what they offer, and slices of them that need not be there."""
+"""TPU chips: memory, speed, and slices to compile for."""
 
 import os
 import re
@@ -11,13 +11,13 @@ from encnet_jax.errors import UserError
 
 
 class Chip(NamedTuple):
-    """What one chip offers.
+    """Memory and speed of one chip.
 
     Attributes:
-        hbm_bytes: what the compiler lets a program use.
+        hbm_bytes: that the compiler allows a program to use.
         flops: bfloat16 operations a second.
         bytes_per_s: to and from HBM.
-        config_name: how libtpu names one device for each chip.
+        config_name: libtpu's name for one device per chip.
     """
 
     hbm_bytes: float
@@ -26,8 +26,8 @@ class Chip(NamedTuple):
     config_name: str
 
 
-# Speeds: cloud.google.com/tpu/docs, one page a generation. HBM: the limit that libtpu
-# names when a program does not fit.
+# Speeds: cloud.google.com/tpu/docs, one page per generation. HBM: the limit in libtpu's
+# message when a program does not fit.
 CHIPS = {
     "v4": Chip(30.75 * 2**30, 275e12, 1228e9, "megacore"),
     "v5e": Chip(15.75 * 2**30, 197e12, 819e9, "default"),
@@ -43,26 +43,26 @@ def open_topology(name: str) -> tuple[Chip, list]:
         name: for example 'v5e:2x4' or 'v4:2x2x1'.
 
     Raises:
-        UserError: no such chip or shape, or libtpu is not installed.
+        UserError: the chip or shape does not exist, or libtpu is not installed.
     """
     generation, _, shape = name.partition(":")
     if generation not in CHIPS or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
         raise UserError(
-            f"--topology is {name!r}, wanted CHIP:SHAPE such as v5e:2x4 or v4:2x2x1;"
+            f"--topology is {name!r}; expected CHIP:SHAPE such as v5e:2x4 or v4:2x2x1;"
             f" chips: {', '.join(CHIPS)}"
         )
     try:
-        import libtpu  # noqa: F401  (what compiles for TPUs)
+        import libtpu  # noqa: F401  (compiles for TPUs)
     except ImportError:
         raise UserError(
-            "the package libtpu is not installed, which compiles for TPUs on any"
-            f" machine; pip install 'jax[tpu]=={jax.__version__}' brings the one that"
-            " belongs to this JAX (requirements/plan.txt)"
+            "the package libtpu, which compiles for TPUs on any machine, is not"
+            f" installed; pip install 'jax[tpu]=={jax.__version__}' installs the"
+            " version for this JAX (requirements/plan.txt)"
         ) from None
-    # Without these libtpu asks a cloud's metadata server, and refuses a second process.
+    # Otherwise libtpu asks a cloud's metadata server, and refuses a second process.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    # Programs of chips that are not there can be stored but not read back.
+    # Programs for absent chips can be stored in the cache, but not loaded from it.
     jax.config.update("jax_enable_compilation_cache", False)
     chip = CHIPS[generation]
     try:
@@ -71,5 +71,5 @@ def open_topology(name: str) -> tuple[Chip, list]:
         )
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
-        raise UserError(f"--topology {name} cannot be had: {text}") from None
+        raise UserError(f"--topology {name} is not available: {text}") from None
     return chip, list(topology.devices)

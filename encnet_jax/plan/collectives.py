@@ -1,4 +1,4 @@
-"""Collectives in the text of a lowered program."""
+"""Finds the collectives in the text of a lowered program."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from typing import NamedTuple
 _ITEM_BYTES = {"f32": 4, "bf16": 2, "f16": 2, "i32": 4, "ui32": 4, "i1": 1}
 _START = re.compile(r'"stablehlo\.(all_reduce)"\(')
 _GROUPS = re.compile(r"replica_groups = dense<.*?> : tensor<(\d+)x(\d+)xi64>")
-# JAX 0.12 names groups by axes of a mesh: all devices along these.
+# JAX 0.12 states groups as axes of a mesh: all devices along them.
 _ALONG = re.compile(r"replica_group_mesh_axes<mesh = @(\w+), axes = \[(.*?)\]>")
 _MESH = re.compile(r"sdy\.mesh @(\w+) = <\[(.*?)\]>")
 _RESULT = re.compile(r"\}\) : \(.*?\) -> (.*)$")
@@ -18,8 +18,8 @@ class AllReduce(NamedTuple):
     """One all-reduce of a program.
 
     Attributes:
-        num_bytes: of the arrays that it sums.
-        group: devices that it joins.
+        num_bytes: of the summed arrays.
+        group: number of devices in the sum.
     """
 
     num_bytes: int
@@ -36,7 +36,7 @@ def all_reduces(text: str) -> list[AllReduce]:
     for line in text.splitlines():
         if _START.search(line):
             group = _group_size(line, text)
-        # The sum that a collective applies is a region of lines before its type.
+        # The lines of the region that computes the sum precede the type.
         elif group is not None and (result := _RESULT.search(line)):
             found.append(AllReduce(_num_bytes(result[1]), group))
             group = None

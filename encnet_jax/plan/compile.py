@@ -1,4 +1,4 @@
-"""The real programs, compiled for devices that are not there, and what they cost."""
+"""Compiles the real programs for absent devices, and reports their cost."""
 
 import time
 from functools import partial
@@ -11,24 +11,24 @@ from encnet_jax import losses, models, tasks
 from encnet_jax.crf import potentials
 from encnet_jax.models.heads import piecewise_crf
 from encnet_jax.plan.compiled_text import all_reduce_sizes, estimated_cycles
-from encnet_jax.scoring.evaluator import logits_from_pixels
+from encnet_jax.scoring import image_evaluator
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import canvas, whole_images
-from encnet_jax.tasks import classification
 from encnet_jax.train.assemble import assemble, init_variables
 from encnet_jax.train.step import parallel_step
 
 
 class Cost(NamedTuple):
-    """What the compiler says of one program on one chip.
+    """Cost of one program on one chip, as reported by the compiler.
 
     Attributes:
-        images: a chip works on at a time.
-        hbm_bytes: peak of HBM, arguments and code included.
-        temporary_bytes: of those, what only lives during a run.
-        flops, bytes_accessed: of one run; bodies of the loss's loop counted every time.
-        cycles: of one run by the compiler's own model, likewise.
+        images: in the batch of a chip.
+        hbm_bytes: peak use of HBM, with arguments and code.
+        temporary_bytes: the part of it that is temporary.
+        flops, bytes_accessed: of one run, with every iteration of the loss's loop.
+        cycles: of one run by the compiler's model, with every iteration.
         all_reduces, all_reduce_bytes: in the optimised program.
-        compile_s: time it took to compile here.
+        compile_s: time of the compilation on this machine.
     """
 
     images: int
@@ -43,7 +43,7 @@ class Cost(NamedTuple):
 
 
 class DoesNotFit(Exception):
-    """A program needs more memory than the chip has; the message is the compiler's."""
+    """A program needs more memory than the chip has; has the compiler's message."""
 
 
 def lower_train_step(config, num_classes: int, devices: list | None, images: int):
@@ -60,8 +60,8 @@ def lower_train_step(config, num_classes: int, devices: list | None, images: int
     """
     parts = assemble(config, num_classes, only_shapes=True)
     count = jax.device_count() if devices is None else len(devices)
-    batch = _batch(config, (count, images))
-    step = parallel_step(parts.model, parts.tx, parts.task, config, devices)
+    batch = _batch((count, images), config.data.crop_size, config.task)
+    step = parallel_step(parts.step, devices)
     return step.lower(parts.state, batch), parts.state.params
 
 
@@ -77,15 +77,18 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     lowered, _ = lower_train_step(config, num_classes, devices, images)
     if config.task == "classification":
         return _compile(lowered, images=images)
+    crop = config.data.crop_size
+    if config.model.name == "piecewise_crf":
+        return _with_pairs(lowered, config.model, (images, crop, num_classes))
     # Thinned labels need no upsampling, and so no loop.
     blocks = config.loss.row_blocks if config.loss.labels == "upsampled" else 1
-    if config.model.name == "piecewise_crf":
-        return _with_pairs(lowered, config, num_classes, images)
     cost = _compile(lowered, images=images, loop_trips=blocks)
     if blocks == 1:
         return cost
-    # The compiler counts the body of a loop once, and the loss runs it in blocks.
-    body = _loss_block_cost(config, num_classes, devices, images)
+    # The compiler counts the body of a loop once, but the loss runs it `blocks` times.
+    body = _loss_block_cost(
+        config.model, (images, crop, num_classes), blocks, devices[:1]
+    )
     heads = 1 + (config.model.aux == "fcn")
     times = heads * (blocks - 1)
     return cost._replace(
@@ -94,21 +97,26 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     )
 
 
-def _with_pairs(lowered, config, num_classes: int, images: int) -> Cost:
+def _with_pairs(lowered, model, size: tuple[int, int, int]) -> Cost:
     """Compiles a piecewise CRF's training step, and adds the pairs of all offsets.
 
-    The compiler counts the body of each relation's scan once. Of its further trips only
-    the three products with the last layer's weights are added, and no bytes.
+    The compiler counts the body of each relation's scan once. Of the further trips,
+    only the three products with the last layer's weights are added, and no bytes.
+
+    Args:
+        lowered: the training step.
+        model: section `model` of the resolved configuration.
+        size: images of a chip, side of a crop in pixels, C.
     """
-    m = config.model
-    side = canvas.logits_side(config.data.crop_size, models.logits_stride(m))
+    images, crop, num_classes = size
+    side = canvas.logits_side(crop, models.logits_stride(model))
     shape, trips, flops = (images, side, side, num_classes), 1, 0
-    for relation in piecewise_crf.PAIRWISE[m.crf.pairwise]:
-        offsets = potentials.neighbour_offsets(relation, side, side, m.crf.box)
-        plan = potentials.bounded_schedule(offsets, shape, m.crf.max_score_mib)
+    for relation in piecewise_crf.PAIRWISE[model.crf.pairwise]:
+        offsets = potentials.neighbour_offsets(relation, side, side, model.crf.box)
+        plan = potentials.bounded_schedule(offsets, shape, model.crf.max_score_mib)
         steps = len(plan.steps.offset)
         pairs = images * plan.window[0] * plan.window[1]
-        flops += 6 * (steps - 1) * pairs * m.crf.hidden_channels * num_classes**2
+        flops += 6 * (steps - 1) * pairs * model.crf.hidden_channels * num_classes**2
         trips = max(trips, steps)
     cost = _compile(lowered, images=images, loop_trips=trips)
     return cost._replace(flops=cost.flops + flops)
@@ -117,49 +125,55 @@ def _with_pairs(lowered, config, num_classes: int, images: int) -> Cost:
 def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     """Compiles the `single` protocol's program for images of the training crop's size.
 
+    Args:
+        config, num_classes, devices, images: see lower_train_step.
+
     Raises:
         DoesNotFit: too many images.
     """
-    task = tasks.of(config)
-    model = task.build_model(config, num_classes, None)
-    variables = jax.eval_shape(lambda: init_variables(model, config))
+    task, crop = tasks.of(config), config.data.crop_size
+    model = task.build_model(num_classes, None)
+    variables = jax.eval_shape(lambda: init_variables(model, config.seed, crop))
     if config.task == "classification":
         count = partial(
-            classification.count_step,
+            image_evaluator.count_step,
             model=model,
             normalise=task.normalise,
             num_classes=num_classes,
         )
         program = jax.pmap(count, in_axes=(None, 0), devices=devices)
-        batch = _batch(config, (len(devices), images))
+        batch = _batch((len(devices), images), crop, config.task)
         return _compile(program.lower(variables, batch), images=images)
-    apply_fn = logits_from_pixels(model, task.normalise)
-
-    side = canvas.round_up(config.data.crop_size, config.eval.bucket)
-    masked = config.model.mask_padding
-    sizes = jax.ShapeDtypeStruct((len(devices), images, 2), jnp.int32)
-    taps = jax.ShapeDtypeStruct(
-        (
-            len(devices),
-            images,
-            side,
-            canvas.logits_side(side, models.logits_stride(config.model)),
-        ),
-        jnp.float32,
-    )
-    pixels = jax.ShapeDtypeStruct((len(devices), images, side, side, 3), jnp.uint8)
+    forward = Forward.of(model, num_classes, config.model, config.data.input_scale)
     program = jax.pmap(
-        partial(whole_images.predict, apply_fn=apply_fn, mask_padding=masked),
+        partial(
+            whole_images.predict,
+            apply_fn=forward.apply_fn,
+            mask_padding=forward.mask_padding,
+        ),
         in_axes=(None, 0),
         devices=devices,
     )
-    lowered = program.lower(variables, canvas.Canvas(pixels, taps, taps, sizes))
-    return _compile(lowered, images=images)
+    side = canvas.round_up(crop, config.eval.bucket)
+    placed = _canvases((len(devices), images), side, forward.logits_stride)
+    return _compile(program.lower(variables, placed), images=images)
 
 
-def _batch(config, leading: tuple[int, ...]) -> dict:
-    crop = (*leading, config.data.crop_size, config.data.crop_size)
-    of_images = config.task == "classification"
+def _canvases(leading: tuple[int, int], side: int, stride: float) -> canvas.Canvas:
+    """Returns the shapes of square canvases, with leading axes."""
+    taps = (*leading, side, canvas.logits_side(side, stride))
+    return canvas.Canvas(
+        jax.ShapeDtypeStruct((*leading, side, side, 3), jnp.uint8),
+        jax.ShapeDtypeStruct(taps, jnp.float32),
+        jax.ShapeDtypeStruct(taps, jnp.float32),
+        jax.ShapeDtypeStruct((*leading, 2), jnp.int32),
+    )
+
+
+def _batch(leading: tuple[int, ...], side: int, task: str) -> dict:
+    """Returns the shapes of a batch of square images, with leading axes."""
+    crop = (*leading, side, side)
+    of_images = task == "classification"
     return {
         "image": jax.ShapeDtypeStruct((*crop, 3), jnp.uint8),
         "label": jax.ShapeDtypeStruct(
@@ -168,20 +182,26 @@ def _batch(config, leading: tuple[int, ...]) -> dict:
     }
 
 
-def _loss_block_cost(config, num_classes, devices, images) -> Cost:
-    """Cost of one row block of the loss: twice what doubling the blocks saves."""
-    crop, blocks = config.data.crop_size, config.loss.row_blocks
-    side = canvas.logits_side(crop, models.logits_stride(config.model))
+def _loss_block_cost(
+    model, size: tuple[int, int, int], blocks: int, devices: list
+) -> Cost:
+    """Returns the cost of a row block of the loss: twice the saving by doubling them.
+
+    Args:
+        model, size: see _with_pairs.
+        blocks: `loss.row_blocks`.
+        devices: one.
+    """
+    images, crop, num_classes = size
+    side = canvas.logits_side(crop, models.logits_stride(model))
     logits = jax.ShapeDtypeStruct((1, images, side, side, num_classes), jnp.float32)
     labels = jax.ShapeDtypeStruct((1, images, crop, crop), jnp.uint8)
 
     def cost(row_blocks):
         def loss(x, y):
-            return losses.upsampled_cross_entropy(
-                x, y, config.model.align_corners, row_blocks
-            )
+            return losses.upsampled_cross_entropy(x, y, model.align_corners, row_blocks)
 
-        program = jax.pmap(jax.value_and_grad(loss), devices=devices[:1])
+        program = jax.pmap(jax.value_and_grad(loss), devices=devices)
         return _compile(program.lower(logits, labels), images=images)
 
     once, halved = cost(blocks), cost(2 * blocks)

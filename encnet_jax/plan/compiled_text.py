@@ -1,4 +1,4 @@
-"""What the text of an optimised HLO program says: one instruction a line."""
+"""Reads sizes and cycles from the text of an optimised HLO program."""
 
 import math
 import re
@@ -25,11 +25,11 @@ def all_reduce_sizes(text: str) -> list[int]:
 
 
 def estimated_cycles(text: str, loop_trips: int) -> int:
-    """Returns the cycles that the compiler's model expects of a program.
+    """Returns the cycles of a program by the compiler's model.
 
     Args:
-        text: a computation's name at its head.
-        loop_trips: of every loop; the model counts a body once.
+        text: of the program; computations start with their name.
+        loop_trips: iterations of every loop; the model counts the body once.
     """
     bodies = set(re.findall(r"body=(%[^,\s]+)", text))
     total, trips = 0, 1

@@ -1,11 +1,11 @@
-"""What moves a compiled step's bytes, by layer and direction.
+"""Lists the bytes that a compiled step moves, by layer and direction.
 
 python -m encnet_jax.plan.movers --config configs/ade20k.py --topology v5e:2x4
 
-Compiles the training step for a slice that is not there and adds up, for each layer of
-the network and each direction, the bytes that its instructions read from HBM and write
-there. An instruction's operands count whole even where it reads a part, so that the sum
-is above what the chip moves: it says where to look, not how long it takes.
+Compiles the training step for a slice and sums, for each layer of the network and each
+direction, the bytes that its instructions read from HBM and write to it. Operands count
+in full even if an instruction reads only a part, so the sum is an upper bound: it shows
+which layers to look at, not how long they take.
 """
 
 import os
@@ -18,7 +18,7 @@ from encnet_jax import cli
 from encnet_jax.plan.compiled_text import num_bytes
 
 SHOWN = 10
-# What only names or groups buffers, and moves nothing.
+# Instructions that only name or group buffers.
 _FREE = {
     "bitcast",
     "constant",
@@ -27,26 +27,26 @@ _FREE = {
     "tuple",
     "while",
 }
-# Begins a transfer between memories; its result is (the operand, what arrives, ...).
+# Start of a transfer between memories; its result is (operand, copy, ...).
 _TRANSFERS = ("copy-start", "slice-start")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%[\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?(%[\w.-]+) \(.*\{$")
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 _SHAPE = re.compile(r"[a-z]+[0-9]*\[[0-9,]*\]")
-# Arrays in another memory than HBM, which is S(0) and not written.
+# Arrays in memories other than HBM. HBM is S(0), which is omitted in the text.
 _ON_CHIP = re.compile(r"[a-z]+[0-9]*\[[0-9,]*\]\{[^}]*S\([1-9]\)\}")
-# Parts of an operation's name that say how it was traced, and nothing of a layer.
+# Parts of an operation's name that come from tracing, not from a layer.
 _TRACED = re.compile(r"checkpoint|rematted.*|while|body|closed_call|cond|branch_.*")
 
 
 class Instruction(NamedTuple):
-    """One instruction that runs by itself, not inside a fusion.
+    """One instruction outside of fusions.
 
     Attributes:
-        layer: 'backbone/stage4_block01/conv2'; 'update' for what no layer does,
-            'compiler' for copies that only the compiler asked for.
+        layer: such as 'backbone/stage4_block01/conv2'; 'update' outside of all layers,
+            'compiler' for copies added by the compiler.
         direction: 'forward', 'backward', or '' outside of the network.
-        num_bytes: of HBM, read and written by all its runs.
+        num_bytes: of HBM, read and written by all its executions.
     """
 
     layer: str
@@ -61,7 +61,7 @@ def main(argv):
     line.config(required=True)
     line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
     values = line.parse()
-    # What is here computes nothing, and libtpu must not look for chips.
+    # Nothing is computed here, and libtpu must not look for chips.
     os.environ["JAX_PLATFORMS"] = "cpu"
     from encnet_jax import config as config_lib
     from encnet_jax.data import dataset_info
@@ -81,8 +81,8 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
     """Yields the instructions of an optimised HLO program that move bytes.
 
     Args:
-        text: one instruction a line; a computation's name at its head.
-        loop_trips: of every loop; a body's bytes count so often.
+        text: of the program, one instruction a line.
+        loop_trips: iterations of every loop; multiplies the bytes of its body.
     """
     bodies = set(re.findall(r"body=(%[\w.-]+)", text))
     inside = set(re.findall(r"(?:calls|to_apply)=(%[\w.-]+)", text))
@@ -107,7 +107,7 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
 
 
 def _inside_brackets(text: str) -> str:
-    """Returns what comes before the bracket that closes an open one."""
+    """Returns the text before the bracket that closes an already open one."""
     depth = 1
     for i, letter in enumerate(text):
         depth += {"(": 1, ")": -1}.get(letter, 0)
@@ -117,10 +117,11 @@ def _inside_brackets(text: str) -> str:
 
 
 def layer_of(op_name: str) -> tuple[str, str]:
-    """Returns (layer, direction) of the name that JAX gives an operation.
+    """Returns (layer, direction) of an operation's name.
 
     Args:
-        op_name: 'jit(step)/transpose(jvp(Segmenter))/head/conv/conv/add', for example.
+        op_name: given by JAX, such as
+            'jit(step)/transpose(jvp(Segmenter))/head/conv/conv/add'.
     """
     if not op_name:
         return "compiler", ""

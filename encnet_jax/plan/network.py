@@ -1,9 +1,8 @@
-"""What chips say to each other: links, slices, and how long an all-reduce takes.
+"""Models the network between chips: links, slices, and the time of an all-reduce.
 
-The model has two terms for each all-reduce: its bytes over the links that carry them,
-and its hops, each of which costs a fixed time. Nothing is measured here. Start-up of a
-collective, its additions and any congestion are left out, so that every time is a lower
-bound.
+The time of an all-reduce has two terms: its bytes divided by the speed of the links,
+and a fixed time for each hop. Nothing is measured here. The start-up of a collective,
+its additions and congestion are neglected, so every time is a lower bound.
 """
 
 from typing import NamedTuple
@@ -13,15 +12,15 @@ BETWEEN_SLICES_S = 50e-6  # Through the data centre's network; assumed, not publ
 
 
 class Network(NamedTuple):
-    """How the chips of one generation are joined.
+    """The network between chips of one generation.
 
     Attributes:
         axes: of the torus.
-        link_bytes_per_s: of one link in one direction; a chip has two links an axis.
-        wraps_at: chips on an axis from which its ends are joined.
-        largest_slice: chips joined by links; more of them form several slices.
+        link_bytes_per_s: of one link in one direction; a chip has two links per axis.
+        wraps_at: number of chips on an axis from which its ends are connected.
+        largest_slice: most chips that are connected by links.
         between_bytes_per_s: of one chip's share of its host's network card.
-        chips_per_host, cores_per_host: of the machine that feeds them.
+        chips_per_host, cores_per_host: of the host machine.
     """
 
     axes: int
@@ -33,9 +32,9 @@ class Network(NamedTuple):
     cores_per_host: int
 
 
-# cloud.google.com/tpu/docs, one page a generation. Links: the published all-reduce
-# bandwidth of a pod over its chips and their links (v4: 1.1 PB/s, 4096 chips, 6 links).
-# Network cards: Tbps of a pod over its chips; v4's is not needed below 4096 chips.
+# cloud.google.com/tpu/docs, one page per generation. Links: the published all-reduce
+# bandwidth of a pod divided by its chips and their links (v4: 1.1 PB/s, 4096 chips, 6
+# links). Network cards: Tbps of a pod divided by its chips; v4 has none below 4096.
 NETWORKS = {
     "v4": Network(3, 45e9, 4, 4096, 3.1e9, 4, 240),
     "v5e": Network(2, 50e9, 16, 256, 3.1e9, 4, 112),
@@ -51,7 +50,7 @@ def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
         ValueError: not a power of two.
     """
     if chips < 1 or chips & (chips - 1):
-        raise ValueError(f"{chips} chips, wanted a power of two")
+        raise ValueError(f"{chips} chips; expected a power of two")
     sides = [1] * axes
     for i in range(chips.bit_length() - 1):
         sides[-1 - i % axes] *= 2
@@ -59,21 +58,21 @@ def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
 
 
 def all_reduce_seconds(num_bytes: float, chips: int, network: Network) -> float:
-    """Returns how long an all-reduce of neighbouring chips takes, at least.
+    """Returns a lower bound on the time of an all-reduce of neighbouring chips.
 
-    A reduce-scatter and an all-gather, along all axes at once. An axis whose ends are
-    joined carries data both ways round; an open one half as much.
+    It is a reduce-scatter and an all-gather, along all axes at once. An axis with
+    connected ends transfers data in both directions; an open axis half as much.
 
     Args:
-        num_bytes: of the array that every chip holds.
-        chips: a power of two; more than network.largest_slice are several slices.
+        num_bytes: of the array on every chip.
+        chips: a power of two; more than network.largest_slice form several slices.
         network: see NETWORKS.
     """
     within = min(chips, network.largest_slice)
     seconds = 0.0
     if within > 1:
         sides = slice_shape(within, network.axes)
-        # Three-dimensional slices join their ends where all sides are whole cubes.
+        # Three-dimensional slices connect their ends if all sides are whole cubes.
         whole = network.axes == 2 or min(sides) >= network.wraps_at
         joined = [whole and side >= network.wraps_at for side in sides]
         axes = [axis for axis in zip(sides, joined, strict=True) if axis[0] > 1]

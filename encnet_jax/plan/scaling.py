@@ -1,11 +1,11 @@
-"""How a configuration grows from one chip to a pod, on paper.
+"""Estimates how the speed of a configuration scales from one chip to a pod.
 
 python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4 >> plans.txt
 python -m encnet_jax.plan.scaling --config configs/ade20k.py --plans plans.txt
 
-Takes a chip's own time from what the plan's compiler said, the collectives from the
-lowered step, and the network's time from published link speeds. Nothing overlaps: the
-compilers for TPUs here made every all-reduce of the step synchronous.
+The time of a single chip comes from the costs in the plans, the collectives from the
+lowered step, and the time of the network from published link speeds. Nothing overlaps:
+the TPU compilers tried made every all-reduce of the step synchronous.
 """
 
 import json
@@ -22,22 +22,22 @@ from encnet_jax.plan.collectives import AllReduce, all_reduces
 from encnet_jax.plan.network import NETWORKS, Network, all_reduce_seconds
 
 CHIP_COUNTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-GRADIENTS_FROM = 2**17  # Bytes; a batch norm's statistics are 16 KiB at most.
+GRADIENTS_FROM = 2**17  # Bytes; statistics of a batch norm have at most 16 KiB.
 INPUT_IMAGES_PER_CORE = 75  # docs/performance.md, ADE20K's size, crops of 480.
-CHECKPOINT_BYTES_PER_S = 200e6  # Of one host to a bucket; assumed.
+CHECKPOINT_BYTES_PER_S = 200e6  # Of one host to an object store; assumed.
 
 
 class Row(NamedTuple):
-    """A slice's speed.
+    """The speed of a slice.
 
     Attributes:
         chips: of the slice.
-        images: of each chip and step.
-        chip_s, norm_s, gradient_s: of a step: the chip's own time, the all-reduces of
-            batch norms, all others.
+        images: per chip and step.
+        chip_s, norm_s, gradient_s: seconds of a step for the chip's computation, the
+            all-reduces of batch norms, and all other all-reduces.
         images_per_s: of the whole slice.
-        efficiency: against chips that need not talk, in (0, 1].
-        cores: of each host's, to prepare its images.
+        efficiency: compared to chips without communication, in (0, 1].
+        cores: that each host needs to prepare its images.
     """
 
     chips: int
@@ -57,12 +57,12 @@ def main(argv):
     line.config(required=True)
     line.string(
         "plans",
-        "File with the last lines that the plan printed for this configuration, of"
-        " slices with different images a chip; other lines are skipped.",
+        "File with the output of `encnet plan` for this configuration, for slices with"
+        " different images per chip; only lines of JSON are read.",
         required=True,
     )
     values = line.parse()
-    # What is here computes nothing; the devices lend their number.
+    # Nothing is computed here: only the number of devices matters.
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(8, 2 * values.config.model.norm_group))
     plans = read_plans(values.plans)
@@ -70,7 +70,7 @@ def main(argv):
     tables = {}
     for generation, chip in CHIPS.items():
         own = generation in plans
-        # A chip that no plan was made for runs another's program, at its own speed.
+        # A chip without plan runs another chip's program, at its own speed.
         programs = plans[generation if own else next(iter(plans))]
         steps = step_seconds(programs, chip)
         network = NETWORKS[generation]
@@ -84,10 +84,10 @@ def main(argv):
 
 
 def read_plans(path: str) -> dict[str, dict[int, dict]]:
-    """Returns {chip generation: {images a chip: plan}} of a file of plans.
+    """Returns {chip generation: {images per chip: plan}} of a file of plans.
 
     Raises:
-        UserError: it cannot be read, or holds none of a step that fits.
+        UserError: the file cannot be read, or has no plan of a step that fits.
     """
     try:
         with open(path) as file:
@@ -102,8 +102,8 @@ def read_plans(path: str) -> dict[str, dict[int, dict]]:
             found.setdefault(generation, {})[plan["images_per_chip"]] = plan
     if not found:
         raise UserError(
-            f"--plans {path} holds no plan of a step that fits; wanted the last line"
-            " of what python -m encnet_jax.plan prints"
+            f"--plans {path} has no plan of a step that fits; expected the last line"
+            " printed by python -m encnet_jax.plan"
         )
     return found
 
@@ -125,11 +125,11 @@ def lowered_step(config) -> tuple[list[AllReduce], int]:
 
 
 def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
-    """Returns a step's seconds on one chip by its images: the roofline's slower side.
+    """Returns {images per chip: seconds of a step}, by the roofline of one chip.
 
     Args:
-        plans: by images a chip, see read_plans.
-        chip: whose speeds count.
+        plans: by images per chip, see read_plans.
+        chip: gives the speeds.
     """
     return {
         images: images
@@ -167,7 +167,7 @@ def fixed_batch(
 def _row(chips, images, chip_s, reduces, network) -> Row:
     norm_s = gradient_s = 0.0
     for reduce in reduces:
-        # The step was lowered for few devices: groups smaller than all keep their size.
+        # The step was lowered for few devices; smaller groups keep their size.
         group = reduce.group if reduce.group < _largest(reduces) else chips
         seconds = all_reduce_seconds(reduce.num_bytes, min(group, chips), network)
         if reduce.num_bytes < GRADIENTS_FROM:
@@ -194,7 +194,7 @@ def _largest(reduces: Iterable[AllReduce]) -> int:
 
 
 def format_tables(tables: dict, reduces: list[AllReduce], state_bytes: int) -> str:
-    """Returns the tables, and what they rest on, as lines of text."""
+    """Returns the tables and their assumptions as lines of text."""
     large = [r.num_bytes for r in reduces if r.num_bytes >= GRADIENTS_FROM]
     small = [r.num_bytes for r in reduces if r.num_bytes < GRADIENTS_FROM]
     small_mb, large_mb = sum(small) / 1e6, sum(large) / 1e6

@@ -9,7 +9,7 @@ COMMANDS = {
     "compare": Command("encnet_jax.report.compare", "image, truth, predictions: a PNG"),
     "html": Command("encnet_jax.report.html", "one page of everything, to send"),
     "gridding": Command("encnet_jax.report.gridding", "which pixels a feature sees"),
-    "refine": Command("encnet_jax.report.refine", "searches a CRF's settings"),
+    "refine": Command("encnet_jax.evaluate.search", "searches a CRF's settings"),
     "curves": Command("encnet_jax.report.curves", "error against epoch: a PNG"),
 }
 

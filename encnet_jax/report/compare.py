@@ -63,7 +63,8 @@ def predictions(
     split = selection.split
     info, examples, found, protocols = None, [], [], []
     for workdir in workdirs:
-        evaluator, variables, config, _ = load(workdir, selection, whole_images=True)
+        network = load(workdir, selection, whole_images=True)
+        config = network.config
         if info is None:
             dataset = tasks.open_dataset(config)
             info, split = dataset.info, split or config.data.val_split
@@ -73,7 +74,7 @@ def predictions(
                 f"{workdir} was trained on {config.data.name}, {workdirs[0]} on"
                 f" {info.name}; wanted runs with the same classes"
             )
-        labelled = evaluator.predict(variables, examples)
+        labelled = network.evaluator().predict(network.variables, examples)
         found.append({example["id"]: labels for example, labels in labelled})
         protocols.append(protocol_name(config.eval.protocol, config.eval.refine))
     return info, examples, found, protocols

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from operator import itemgetter
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,8 +14,8 @@ from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import StopRequest
-from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring import protocols
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
 
@@ -30,10 +32,15 @@ def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.
     )
 
 
-def evaluation_batch_size(config, num_devices: int | None = None) -> int:
-    """Returns this process's share of eval.batch_size, a multiple of its devices."""
+def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
+    """Returns this process's share of a batch, a multiple of its devices.
+
+    Args:
+        batch_size: of all processes.
+        num_devices: of this process; None for all it has.
+    """
     devices = jax.local_device_count() if num_devices is None else num_devices
-    share = config.eval.batch_size // jax.process_count()
+    share = batch_size // jax.process_count()
     return max(devices, share // devices * devices)
 
 
@@ -75,19 +82,6 @@ def progress_bar(total: int | None) -> tqdm:
     return tqdm(total=share, desc="evaluate", unit="image", disable=hidden)
 
 
-def logits_from_pixels(model, normalise: Callable) -> Callable:
-    """Returns (variables, pixel values [B, H, W, 3], ...) -> the model's logits.
-
-    What follows the pixels, models.inside.Inside, is handed on to the model.
-    """
-
-    def apply_fn(variables, pixels, *inside):
-        images = normalise(pixels)
-        return model.apply(variables, images, False, *inside)["logits"]
-
-    return apply_fn
-
-
 class Evaluator:
     """Scores and predicts with one model under one protocol; keeps compiled programs.
 
@@ -99,31 +93,35 @@ class Evaluator:
     others, so differing image sizes cannot deadlock; only the sums are exchanged.
     """
 
-    def __init__(self, model, config, num_classes: int, devices: list | None = None):
+    def __init__(
+        self,
+        forward: Forward,
+        eval_config,
+        *,
+        protocol: str | None = None,
+        refine: str | None = None,
+        devices: list | None = None,
+    ):
         """Prepares, compiles nothing yet.
 
         Args:
-            model: module without a batch-norm axis.
-            config: resolved configuration; eval.protocol is the one to follow.
-            num_classes: C.
+            forward: of the network.
+            eval_config: section `eval` of the resolved configuration.
+            protocol, refine: replace those of eval_config.
             devices: of this process; None for all.
         """
-        self.num_classes = num_classes
+        self.num_classes = forward.num_classes
         self.devices = jax.local_devices() if devices is None else devices
-        apply_fn = logits_from_pixels(model, PIXELS[config.model.pixels])
-        batch_size = evaluation_batch_size(config, len(self.devices))
+        how = {
+            "protocol": protocol or eval_config.protocol,
+            "batch_size": local_batch_size(eval_config.batch_size, len(self.devices)),
+            "devices": self.devices,
+        }
         self._protocol = protocols.make(
-            apply_fn, config, num_classes, batch_size, self.devices
+            forward, eval_config, refine=refine or eval_config.refine, **how
         )
-        self._make_scorer = partial(
-            protocols.make_scorer,
-            apply_fn,
-            config,
-            num_classes,
-            batch_size,
-            self.devices,
-        )
-        count = partial(count_images, num_classes=num_classes)
+        self._make_scorer = partial(protocols.make_scorer, forward, eval_config, **how)
+        count = partial(count_images, num_classes=self.num_classes)
         self._count = jax.pmap(count, devices=self.devices)
 
     def confusion(
@@ -178,12 +176,7 @@ class Evaluator:
         Pixels without finite scores have the id IGNORE_LABEL; see check_finite.
         Examples come back as the protocol views them.
         """
-        for members, ids in self._protocol.ids(variables, self._viewed(examples)):
-            canvases = np.asarray(ids)
-            canvases = canvases.reshape(-1, *canvases.shape[2:])
-            for member, native in zip(members, canvases, strict=False):
-                height, width = member["image"].shape[:2]
-                yield member, native[:height, :width]
+        return native_results(self._protocol, variables, self._viewed(examples))
 
     def scores(
         self, variables: dict, examples: Iterable[dict]
@@ -234,6 +227,32 @@ def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
     matrix = ConfusionMatrix.from_counts(counts)
     matrix.not_finite = labelled - int(counts.sum())
     return matrix
+
+
+def native_results(
+    protocol, variables: dict, examples: Iterable[dict]
+) -> Iterator[tuple[dict, Any]]:
+    """Yields (example, its results), in the order in which batches fill up.
+
+    Args:
+        protocol: see protocols.make.
+        variables: replicated on the devices.
+        examples: dicts with image uint8[H, W, 3], as the protocol views them.
+
+    Yields:
+        The results are the protocol's tree of NumPy arrays [H, W, ...].
+    """
+    for members, results in protocol.ids(variables, examples):
+        results = jax.tree.map(_on_host, results)
+        for place, member in enumerate(members):
+            height, width = member["image"].shape[:2]
+            inside = np.s_[place, :height, :width]
+            yield member, jax.tree.map(itemgetter(inside), results)
+
+
+def _on_host(values: jax.Array) -> np.ndarray:
+    """Returns [devices * b, ...] of [devices, b, ...]."""
+    return np.asarray(values).reshape(-1, *values.shape[2:])
 
 
 def check_finite(ids: np.ndarray, name: str) -> None:

@@ -1,1 +1,1 @@
-"""Does this machine compute what a CPU computes, from forward to checkpoint?"""
+"""Compares results on this machine with those of a CPU, forward to checkpoint."""

@@ -2,9 +2,10 @@
 
 python -m encnet_jax.selftest
 
-A small EncNet's forward pass, training step and evaluation in float32 and bfloat16, a
-batch norm over all local devices, and a checkpoint's way to the disk and back. Prints a
-line for each with the largest difference; exit status 1 if one is too large.
+Checks the forward pass, training step and evaluation of a small EncNet in float32 and
+bfloat16, a batch norm over all local devices, and a checkpoint written and read again.
+Prints a line for each check with the largest difference; the exit status is 1 if one is
+too large.
 """
 
 import json
@@ -22,12 +23,13 @@ STATISTICS_WITHIN = 1e-4
 
 
 class Precision(NamedTuple):
-    """How a device multiplies float32 matrices.
+    """Precision of products of float32 matrices on a device.
 
     Attributes:
         name: in words.
         error_below: see checks.product_error.
-        within: what the float32 network may differ by, over the largest value.
+        within: allowed difference of the float32 network, relative to the largest
+            value.
     """
 
     name: str
@@ -41,11 +43,11 @@ PRECISIONS = (
     Precision("TensorFloat-32", 3e-4, 5e-2),
     Precision("one pass of bfloat16", 1e-2, 0.2),
 )
-BFLOAT16_WITHIN = 0.2  # A bfloat16 network's, whatever the precision of float32.
+BFLOAT16_WITHIN = 0.2  # Of a bfloat16 network, for every precision of float32.
 
 
 class Line(NamedTuple):
-    """One check's outcome: the largest difference found, and the largest allowed."""
+    """Result of one check: the largest difference found, and the largest allowed."""
 
     name: str
     difference: float
@@ -62,7 +64,7 @@ def main(argv):
     line = cli.CommandLine(argv, __doc__)
     line.switch(
         "record",
-        "Write the numbers to compare with, for after a change of the network.",
+        "Write the expected numbers again, after a change of the network.",
     )
     values = line.parse()
     began = time.monotonic()
@@ -74,7 +76,7 @@ def main(argv):
         return 0
     precision = find_precision()
     print(f"devices: {parallel.describe_devices()}, JAX {jax.__version__}")
-    print(f"float32 matrix products are made in: {precision.name}")
+    print(f"precision of float32 matrix products: {precision.name}")
     lines = compare(measure(), json.loads(EXPECTED.read_text()), precision)
     lines += machine_checks()
     for line in lines:
@@ -90,7 +92,7 @@ def main(argv):
 
 
 def find_precision() -> Precision:
-    """Returns how float32 matrices are multiplied here, found by trying."""
+    """Measures the precision of float32 matrix products on this machine."""
     from encnet_jax.selftest import checks
 
     error = checks.product_error()
@@ -98,20 +100,19 @@ def find_precision() -> Precision:
 
 
 def measure() -> dict[str, dict[str, list[float]]]:
-    """Returns by 'DTYPE/CHECK' what every check that has stored numbers finds."""
+    """Returns {'DTYPE/CHECK': numbers} of every check with expected numbers."""
     from encnet_jax.selftest import checks
 
     found = {}
     for dtype in DTYPES:
-        config = checks.make_config(dtype)
-        parts = checks.make_parts(config)
+        parts = checks.make_parts(checks.make_config(dtype))
         for check in (checks.forward, checks.training_step, checks.evaluation):
-            found[f"{dtype}/{check.__name__}"] = check(config, parts)
+            found[f"{dtype}/{check.__name__}"] = check(parts)
     return found
 
 
 def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
-    """Returns a line for each check with stored numbers.
+    """Returns a line for each check with expected numbers.
 
     Args:
         found, expected: see measure.
@@ -133,7 +134,7 @@ def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
 
 
 def machine_checks() -> list[Line]:
-    """Returns the lines of checks against this machine itself."""
+    """Returns the lines of checks that compare this machine with itself."""
     from encnet_jax.selftest import checks
 
     config = checks.make_config("float32")

@@ -1,4 +1,4 @@
-"""What the self-test computes: a network small enough for minutes, weights by NumPy."""
+"""The checks of the self-test: a small network with weights drawn by NumPy."""
 
 import tempfile
 
@@ -13,18 +13,17 @@ from encnet_jax.checkpoints import read
 from encnet_jax.config import defaults, recipes
 from encnet_jax.models.norm import SyncBatchNorm
 from encnet_jax.pods import parallel
-from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.train.assemble import Assembled, assemble
 from encnet_jax.train.step import single_step
 from encnet_jax.train_state import TrainState
 
 NUM_CLASSES = 5
 SIDE_PX = 64
-SHOWN_LOGITS = 64  # Of those of the forward pass, evenly spread.
+SHOWN_LOGITS = 64  # Number of logits compared, evenly spread.
 
 
 def make_config(dtype: str):
-    """Returns the resolved configuration: EncNet of the paper's text, tiny."""
+    """Returns the resolved configuration: the paper's EncNet, tiny."""
     config = defaults.get_config()
     recipes.apply(config, "paper,tiny")
     config.model.dtype, config.model.dropout = dtype, 0.0
@@ -35,7 +34,7 @@ def make_config(dtype: str):
 
 
 def make_parts(config) -> Assembled:
-    """Returns the parts of a training step on one device, with NumPy's weights."""
+    """Returns the parts of a training step on one device, with the test's weights."""
     parts = assemble(config, NUM_CLASSES, axis_name=None, only_shapes=True)
     shapes = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     variables = _weights(shapes)
@@ -43,7 +42,7 @@ def make_parts(config) -> Assembled:
 
 
 def _weights(shapes: dict) -> dict:
-    """Draws arrays that keep activations near 1; the same on every machine."""
+    """Draws arrays that keep activations near 1; equal on every machine."""
     rng = np.random.default_rng(0)
     arrays = {}
     for path, x in sorted(traverse_util.flatten_dict(shapes).items()):
@@ -70,7 +69,7 @@ def make_batch(num_images: int = 2) -> dict:
     return {"image": images.astype(np.uint8), "label": labels}
 
 
-def forward(config, parts: Assembled) -> dict[str, list[float]]:
+def forward(parts: Assembled) -> dict[str, list[float]]:
     """Returns some logits and all class-presence logits."""
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
 
@@ -87,19 +86,19 @@ def forward(config, parts: Assembled) -> dict[str, list[float]]:
     }
 
 
-def training_step(config, parts: Assembled) -> dict[str, list[float]]:
-    """Returns a step's metrics, and the length of each module's update."""
+def training_step(parts: Assembled) -> dict[str, list[float]]:
+    """Returns the metrics of a step, and the norm of each module's update."""
 
-    step = single_step(parts.model, parts.tx, parts.task, config)
+    step = single_step(parts.step)
     state, metrics = step(parts.state, make_batch())
     moved = jax.tree.map(lambda new, old: new - old, state.params, parts.state.params)
     lengths = {name: optax.tree.norm(module) for name, module in moved.items()}
     return {name: [float(x)] for name, x in (metrics | lengths).items()}
 
 
-def evaluation(config, parts: Assembled) -> dict[str, list[float]]:
-    """Returns the share of each pair (label, prediction) among the labelled pixels."""
-    evaluator = Evaluator(parts.model, config, NUM_CLASSES)
+def evaluation(parts: Assembled) -> dict[str, list[float]]:
+    """Returns the fraction of each pair (label, prediction) of labelled pixels."""
+    evaluator = parts.task.make_evaluator(parts.model, NUM_CLASSES)
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     batch = make_batch()
     examples = [
@@ -113,11 +112,11 @@ def evaluation(config, parts: Assembled) -> dict[str, list[float]]:
 
 
 def shared_statistics() -> float:
-    """Returns how far a batch norm over all local devices is from one of their images.
+    """Compares a batch norm over all local devices with one on a single device.
 
     Returns:
-        Largest difference of outputs, running statistics and input gradients, over the
-        largest value.
+        Largest difference of outputs, running statistics and input gradients, relative
+        to the largest value.
     """
     devices = jax.local_device_count()
     rng = np.random.default_rng(0)
@@ -149,7 +148,7 @@ def shared_statistics() -> float:
 
 
 def checkpoint_changes(config, parts: Assembled) -> int:
-    """Returns how many arrays change on their way to the disk and back."""
+    """Returns the number of arrays that change when written and read again."""
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     on_device = parallel.replicate(variables)
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +159,7 @@ def checkpoint_changes(config, parts: Assembled) -> int:
 
 
 def largest_difference(ours, expected) -> float:
-    """Returns the largest difference of two lists over the largest expected value."""
+    """Returns the largest difference, relative to the largest expected value."""
     ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
     if ours.shape != expected.shape or not np.isfinite(ours).all():
         return float("inf")
@@ -168,7 +167,7 @@ def largest_difference(ours, expected) -> float:
 
 
 def product_error() -> float:
-    """Returns a float32 matrix product's error over the product of the lengths.
+    """Returns the error of a float32 product, relative to the norms of its vectors.
 
     2e-7 in float32, 1e-6 in three passes of bfloat16, 8e-5 in TensorFloat-32 and 7e-4
     in one pass of bfloat16 (each emulated on a CPU).

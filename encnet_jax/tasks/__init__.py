@@ -1,8 +1,7 @@
-"""What differs between kinds of problems; the loop is the same for all."""
+"""Kinds of problems: segmentation and classification; the training loop is shared."""
 
 from encnet_jax import data
 from encnet_jax.errors import UserError
-from encnet_jax.preprocess import PIXELS
 from encnet_jax.tasks import classification, segmentation
 from encnet_jax.tasks.task import Measures, Task
 
@@ -10,22 +9,26 @@ __all__ = ("Measures", "Task", "of", "open_dataset")
 
 
 def of(config) -> Task:
-    """Returns the task of a resolved configuration."""
+    """Returns the task of a resolved configuration, bound to its fields."""
+    sections = config.model, config.loss, config.data, config.eval
+    freeze_backbone = bool(config.train.freeze)
     if config.task == "classification":
-        return classification.task(config)
-    return segmentation.TASK._replace(normalise=PIXELS[config.model.pixels])
+        return classification.task(*sections, freeze_backbone=freeze_backbone)
+    return segmentation.task(
+        *sections, freeze_backbone=freeze_backbone, architecture=config.architecture
+    )
 
 
 def open_dataset(config) -> data.Dataset:
     """Opens the configuration's data set.
 
     Raises:
-        UserError: it is for another task, unknown, or not there.
+        UserError: the data set is for another task, unknown, or missing.
     """
     info = data.dataset_info(config.data)
     if info.task != config.task:
         raise UserError(
-            f"task is {config.task!r}, and data.name {info.name!r} is a data set for"
+            f"task is {config.task!r}, but data.name {info.name!r} is a data set for"
             f" {info.task}: change one of them"
         )
     return data.open_dataset(config.data)

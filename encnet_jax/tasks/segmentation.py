@@ -1,70 +1,110 @@
 """Segmentation: a class for every pixel."""
 
+from functools import partial
+
+import flax.linen as nn
+
 from encnet_jax import models
 from encnet_jax.losses import PixelOptions, piecewise_loss, segmentation_loss
-from encnet_jax.preprocess import normalise
+from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import Evaluator
+from encnet_jax.scoring.forward import Forward
+from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.tasks import rules
 from encnet_jax.tasks.task import Measures, Task
 
 
-def _build_model(config, num_classes, axis_name):
-    model = models.build(config.model, num_classes, axis_name)
-    return model.clone(freeze_backbone=True) if config.train.freeze else model
+def task(
+    model, loss, data, eval_config, *, freeze_backbone: bool, architecture: str
+) -> Task:
+    """Returns segmentation, bound to sections of a resolved configuration.
 
-
-def _describe_model(config) -> str:
-    return f"{config.model.name}-{config.model.backbone} ({config.architecture})"
-
-
-def _loss(outputs, batch, config, axis_name):
-    if config.model.name == "piecewise_crf":
-        return piecewise_loss(
-            outputs,
-            batch["label"],
-            unary_weight=config.loss.unary_weight,
-            pairwise_weight=config.loss.pairwise_weight,
-            box=config.model.crf.box,
-            max_score_mib=config.model.crf.max_score_mib,
-            align_corners=config.model.align_corners,
-            axis_name=axis_name,
-        )
-    return segmentation_loss(
-        outputs,
-        batch["label"],
-        se_weight=config.loss.se_weight,
-        aux_weight=config.loss.aux_weight,
-        align_corners=config.model.align_corners,
-        row_blocks=config.loss.row_blocks,
-        thin_labels=config.loss.labels == "thinned",
-        options=pixel_options(config.loss),
-        axis_name=axis_name,
+    Args:
+        model, loss, data, eval_config: the sections.
+        freeze_backbone: keep the backbone's batch statistics.
+        architecture: for the description.
+    """
+    return Task(
+        build_model=partial(_build, model=model, freeze_backbone=freeze_backbone),
+        description=f"{model.name}-{model.backbone} ({architecture})",
+        normalise=PIXELS[model.pixels],
+        loss_fn=loss_fn(model, loss),
+        make_evaluator=partial(
+            _evaluator, model_config=model, data=data, eval_config=eval_config
+        ),
+        measure=partial(
+            _measure, dataset=data.name, absent_classes=eval_config.absent_classes
+        ),
+        protocol_fields=protocols.FIELDS,
     )
 
 
+def _build(
+    num_classes: int, axis_name: str | None = None, *, model, freeze_backbone: bool
+) -> nn.Module:
+    network = models.build(model, num_classes, axis_name)
+    return network.clone(freeze_backbone=True) if freeze_backbone else network
+
+
+def loss_fn(model, loss) -> partial:
+    """Returns the loss of a network: (outputs, batch, axis_name) -> (share, terms).
+
+    Args:
+        model, loss: sections of a resolved configuration.
+    """
+    if model.name == "piecewise_crf":
+        return partial(
+            _piecewise_loss,
+            unary_weight=loss.unary_weight,
+            pairwise_weight=loss.pairwise_weight,
+            box=model.crf.box,
+            max_score_mib=model.crf.max_score_mib,
+            align_corners=model.align_corners,
+        )
+    return partial(
+        _pixel_loss,
+        se_weight=loss.se_weight,
+        aux_weight=loss.aux_weight,
+        align_corners=model.align_corners,
+        row_blocks=loss.row_blocks,
+        thin_labels=loss.labels == "thinned",
+        options=pixel_options(loss),
+    )
+
+
+def _piecewise_loss(outputs, batch, axis_name, **fields):
+    return piecewise_loss(outputs, batch["label"], axis_name=axis_name, **fields)
+
+
+def _pixel_loss(outputs, batch, axis_name, **fields):
+    return segmentation_loss(outputs, batch["label"], axis_name=axis_name, **fields)
+
+
 def pixel_options(loss) -> PixelOptions:
-    """Returns what the `loss` fields of a resolved configuration ask for."""
-    fields = {name: loss[name] for name in PixelOptions._fields}
+    """Returns the options of the pixel loss in the section `loss`."""
+    fields = {name: getattr(loss, name) for name in PixelOptions._fields}
     return PixelOptions(**fields | {"class_weights": tuple(loss.class_weights)})
 
 
-def _measure(matrix, config) -> Measures:
-    absent, accuracy = config.eval.absent_classes, matrix.pixel_accuracy()
-    mean_iou = matrix.mean_iou(absent)
+def _evaluator(
+    model: nn.Module,
+    num_classes: int,
+    protocol: str | None = None,
+    refine: str | None = None,
+    *,
+    model_config,
+    data,
+    eval_config,
+) -> Evaluator:
+    forward = Forward.of(model, num_classes, model_config, data.input_scale)
+    return Evaluator(forward, eval_config, protocol=protocol, refine=refine)
+
+
+def _measure(matrix: ConfusionMatrix, *, dataset: str, absent_classes: str) -> Measures:
+    accuracy, mean_iou = matrix.pixel_accuracy(), matrix.mean_iou(absent_classes)
     scores = {"mean_iou": mean_iou, "pixel_accuracy": accuracy}
-    scores |= rules.benchmark_scores(config.data.name, mean_iou, accuracy)
-    rule = rules.describe(config.data.name, absent)
+    scores |= rules.benchmark_scores(dataset, mean_iou, accuracy)
+    rule = rules.describe(dataset, absent_classes)
     pixels = {"pixels": int(matrix.counts.sum())}
     return Measures(scores, mean_iou, "iou", matrix.iou(), rule, pixels)
-
-
-TASK = Task(
-    build_model=_build_model,
-    describe_model=_describe_model,
-    normalise=normalise,
-    loss=_loss,
-    make_evaluator=Evaluator,
-    measure=_measure,
-    protocol_fields=protocols.FIELDS,
-)

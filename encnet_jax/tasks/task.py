@@ -1,21 +1,22 @@
-"""What a kind of problem has to say for itself."""
+"""The interface between the training loop and a kind of problem."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 
 class Measures(NamedTuple):
-    """What a confusion matrix says, in a task's own terms.
+    """The scores of a confusion matrix.
 
     Attributes:
         scores: name -> in [0, 1].
-        best: what checkpoints are compared by, in [0, 1], larger is better.
-        class_score: the name of the classes' scores.
+        best: the score that checkpoints are compared by, in [0, 1], larger is better.
+        class_score: name of the scores of single classes.
         class_scores: f64[C] in [0, 1], NaN for classes that never occur.
-        rule: how the scores count, in words.
-        counted: 'pixels' -> their number, where it is not that of the images.
+        rule: how the scores are counted, in words.
+        counted: {'pixels': number of pixels} for segmentation, otherwise empty.
     """
 
     scores: dict[str, float]
@@ -27,23 +28,23 @@ class Measures(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A kind of problem.
+    """A kind of problem, bound to the fields of one configuration.
 
     Attributes:
-        build_model: (config, num_classes, axis_name) -> module.
-        describe_model: (config) -> a few words for reports.
-        normalise: uint8 [..., 3] -> f32 [..., 3], what the module takes; tasks.of
-            chooses it by `model.pixels`.
-        loss: (outputs, batch, config, axis_name) -> (share of the loss, its terms).
-        make_evaluator: (module, config, num_classes) -> see scoring.evaluator.
-        measure: (confusion matrix, config) -> Measures.
-        protocol_fields: protocol -> the fields that belong to it, for reports.
+        build_model: (num_classes, axis_name) -> module.
+        description: of the model, a few words for reports.
+        normalise: uint8 [..., 3] -> f32 [..., 3], the module's input.
+        loss_fn: (outputs, batch, axis_name) -> (share of the loss, its terms).
+        make_evaluator: (module, num_classes, protocol=None, refine=None) -> see
+            scoring.evaluator; None for the configuration's eval.protocol, eval.refine.
+        measure: confusion matrix -> Measures.
+        protocol_fields: protocol -> the fields that reports state for it.
     """
 
     build_model: Callable
-    describe_model: Callable
-    normalise: Callable
-    loss: Callable
+    description: str
+    normalise: Callable[[jax.Array], jax.Array]
+    loss_fn: Callable
     make_evaluator: Callable
-    measure: Callable
+    measure: Callable[..., Measures]
     protocol_fields: dict[str, tuple[str, ...]]

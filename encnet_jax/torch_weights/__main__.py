@@ -138,7 +138,9 @@ def export_weights(argv: Sequence[str]) -> None:
             raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
         step = int(step)
     variables, config = read.restore_variables(values.workdir, step)
-    family = families.find(values.family or _default_family(config))
+    family = families.find(
+        values.family or _default_family(config.task, config.architecture, config.model)
+    )
     is_backbone = config.model.name == "backbone"
     if is_backbone and family.parts != ("backbone",):
         raise UserError(
@@ -158,15 +160,15 @@ def export_weights(argv: Sequence[str]) -> None:
     print(f"wrote {values.output}: weights of {family.title}, {len(state_dict)} arrays")
 
 
-def _default_family(config) -> str:
-    """Returns the family that names a model's modules in full."""
-    if config.task == "segmentation":
-        return "mmseg" if config.architecture == "mmseg" else "authors"
-    if config.model.name != "backbone":
+def _default_family(task: str, architecture: str, model) -> str:
+    """Returns the family that has a name for every module of a model."""
+    if task == "segmentation":
+        return "mmseg" if architecture == "mmseg" else "authors"
+    if model.name != "backbone":
         return "authors_cifar"
-    if config.model.stem == "conv7":
+    if model.stem == "conv7":
         return "torchvision"
-    return "resnet_d" if config.model.avg_down else "deep_stem"
+    return "resnet_d" if model.avg_down else "deep_stem"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a run's time goes: every moment of a process counts as exactly one part."""
+"""Accounts for a process's time: every moment counts as exactly one part."""
 
 import contextlib
 import os
@@ -9,39 +9,39 @@ PARTS = ("start-up", "compiling", "steps", "input", "evaluation", "checkpoints")
 
 
 def process_age_s() -> float:
-    """Returns seconds since this process began; 0 where the system does not say."""
+    """Returns seconds since this process started; 0 if the system does not tell."""
     try:
         with open("/proc/self/stat") as file:
             fields = file.read().rpartition(")")[2].split()
-        began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
+        started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
     except (OSError, AttributeError, IndexError, ValueError):
         return 0.0
 
 
 class TimeAccount:
-    """Splits the time since a process began into PARTS, which sum to all of it.
+    """Splits the time since the start of a process into PARTS, which sum to all of it.
 
-    Work on the device that the host does not wait for has no part of its own: it is
-    over when the host next waits for it.
+    Only time of the host is split. Work of the device appears in the part in which the
+    host waits for it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, age_s: float = 0.0):
         """Starts with 'start-up'.
 
         Args:
-            clock: seconds, never falling.
-            age_s: of the process so far, 'start-up' as well.
+            clock: returns seconds; must not decrease.
+            age_s: age of the process; counted as 'start-up' too.
         """
         self._clock = clock
         self._seconds = dict.fromkeys(PARTS, 0.0) | {"start-up": age_s}
         self._part, self._since = "start-up", clock()
 
-    def go_on_with(self, part: str) -> float:
+    def switch(self, part: str) -> float:
         """Counts the time from now on as one of PARTS.
 
         Returns:
-            Seconds since the last call, which are counted as the part before.
+            Seconds since the last call; they are counted as the previous part.
         """
         now = self._clock()
         passed = now - self._since
@@ -50,44 +50,45 @@ class TimeAccount:
         return passed
 
     def move(self, seconds: float, source: str, target: str) -> None:
-        """Counts seconds of one part as another's."""
+        """Moves seconds from one part to another."""
         self._seconds[source] -= seconds
         self._seconds[target] += seconds
 
     @contextlib.contextmanager
     def doing(self, part: str) -> Iterator[None]:
-        """Counts what is inside as one of PARTS, then goes on with the part before."""
+        """Counts the block as one of PARTS, then switches back to the previous part."""
         before = self._part
-        self.go_on_with(part)
+        self.switch(part)
         try:
             yield
         finally:
-            self.go_on_with(before)
+            self.switch(before)
 
     def seconds(self) -> dict[str, float]:
-        """Returns the seconds of each part until now."""
-        self.go_on_with(self._part)
+        """Returns the seconds of each part so far."""
+        self.switch(self._part)
         return dict(self._seconds)
 
 
 def timed_input(
     batches: Iterable[dict], account: TimeAccount, device_is_done: Callable[[], bool]
 ) -> Iterator[dict]:
-    """Yields batches; what the device waited for them counts as 'input'.
+    """Yields batches, and counts the time that the device waited for them as 'input'.
 
-    A wait to whose end the device had work cost nothing, and counts as 'steps'. One at
-    whose end it had none counts in full: too much where it had some at first.
+    If the device was still busy when the batch arrived, the wait counts as 'steps',
+    otherwise as 'input'. A wait during which the device became idle counts as 'input'
+    in full, which is an overestimate.
 
     Args:
-        batches: what to yield.
-        account: counts the waits; between batches it goes on with 'steps'.
-        device_is_done: whether the device has finished every step that it was given.
+        batches: to yield.
+        account: of this process; between batches it is switched to 'steps'.
+        device_is_done: returns whether the device has finished all its steps.
     """
     batches = iter(batches)
     while True:
-        account.go_on_with("input")
+        account.switch("input")
         batch = next(batches, None)
-        waited = account.go_on_with("steps")
+        waited = account.switch("steps")
         if batch is None:
             return
         if not device_is_done():

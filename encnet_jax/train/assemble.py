@@ -1,6 +1,7 @@
-"""Model, optimiser and first state of a configuration, put together in one place."""
+"""Builds the model, optimiser, training step and first state of a configuration."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,24 +12,28 @@ import optax
 from encnet_jax import tasks
 from encnet_jax.pods import parallel
 from encnet_jax.train import optim
+from encnet_jax.train.step import train_step
 from encnet_jax.train_state import TrainState
 
 
 class Assembled(NamedTuple):
-    """What a training step is made of.
+    """The parts of a training run.
 
     Attributes:
-        task: of the configuration.
-        model: batch norms share the pmap axis.
+        task: what depends on the kind of problem.
+        model: its batch norms are synchronised over the pmap axis.
         tx: the optimiser.
         learning_rate: (step int32[], updates done) -> f32[], before the multipliers.
-        state: a TrainState before the first update; shapes where nothing was computed.
+        step: train_step with all but state, batch and axis_name bound; see
+            step.parallel_step.
+        state: a TrainState before the first update; shapes if nothing was computed.
     """
 
     task: tasks.Task
     model: nn.Module
     tx: optax.GradientTransformation
     learning_rate: optax.Schedule
+    step: Callable
     state: Any
 
 
@@ -40,37 +45,56 @@ def assemble(
     start: Callable[[dict], dict] | None = None,
     only_shapes: bool = False,
 ) -> Assembled:
-    """Builds a run's model, optimiser and state.
+    """Builds a run's model, optimiser, step and state.
 
     Args:
         config: resolved; train.total_steps is known.
         num_classes: C.
         axis_name: pmap axis of the batch norms; None for one device.
-        start: fresh {'params', 'batch_stats'} -> those to start from.
+        start: (initialised {'params', 'batch_stats'}) -> those to train from.
         only_shapes: compute nothing; arrays are jax.ShapeDtypeStruct.
     """
     task = tasks.of(config)
-    model = task.build_model(config, num_classes, axis_name)
+    model = task.build_model(num_classes, axis_name)
     evaluated = jax.eval_shape if only_shapes else _call
-    variables = evaluated(lambda: init_variables(model, config))
+    variables = evaluated(
+        lambda: init_variables(model, config.seed, config.data.crop_size)
+    )
     if start is not None:
         variables = start(variables)
-    length = {
-        "total_steps": config.train.total_steps,
-        "batch_size": config.train.batch_size,
-    }
-    tx = optim.optimizer(config.optim, variables["params"], **length)
+    tx, learning_rate = optim.optimizer(
+        config.optim,
+        variables["params"],
+        total_steps=config.train.total_steps,
+        batch_size=config.train.batch_size,
+    )
     ema = config.optim.ema_decay > 0
     state = evaluated(lambda v: TrainState.create(v, tx, ema), variables)
-    rate = optim.learning_rate(config.optim, **length)
-    return Assembled(task, model, tx, rate, state)
+    step = partial(
+        train_step,
+        model=model,
+        tx=tx,
+        normalise=task.normalise,
+        loss_fn=task.loss_fn,
+        seed=config.seed,
+        accumulate=config.train.accumulate,
+        norm_group=config.model.norm_group,
+        ema_decay=config.optim.ema_decay,
+    )
+    return Assembled(task, model, tx, learning_rate, step, state)
 
 
-def init_variables(model: nn.Module, config) -> dict:
-    """Returns {'params', 'batch_stats'}, a function of the model and config.seed."""
-    images = jnp.zeros((1, config.data.crop_size, config.data.crop_size, 3))
+def init_variables(model: nn.Module, seed: int, crop_px: int) -> dict:
+    """Initialises {'params', 'batch_stats'}, a function of the model and the seed.
+
+    Args:
+        model: to initialise.
+        seed: of the run.
+        crop_px: side of the images, in pixels.
+    """
+    images = jnp.zeros((1, crop_px, crop_px, 3))
     init = jax.jit(lambda key: model.init(key, images, train=False))
-    return init(jax.random.key(config.seed))
+    return init(jax.random.key(seed))
 
 
 def _call(function, *arguments):

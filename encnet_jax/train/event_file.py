@@ -1,4 +1,4 @@
-"""A run's TensorBoard file, on a disk or in an object store."""
+"""The TensorBoard file of a run, on a disk or in an object store."""
 
 import io
 import os
@@ -13,17 +13,17 @@ _FLUSH_EVERY_S = 60
 
 
 class EventFile:
-    """Writes in the thread that asks, so that a full disk is this thread's error.
+    """Writes in the calling thread, so that a full disk raises an error there.
 
-    tensorboardX's SummaryWriter writes in a thread of its own; where that one ends at
-    an error, the run waits for it for ever.
+    tensorboardX's SummaryWriter writes in its own thread. If that thread ends with an
+    error, the run waits for it forever.
     """
 
     def __init__(self, workdir: str):
         """Starts a new file in a folder.
 
         Raises:
-            OSError: here as in every method, it cannot be written.
+            OSError: the file cannot be written; also raised by every method.
         """
         for scheme in ("gs", "s3", "az"):
             record_writer.register_writer_factory(scheme, _Remote)
@@ -37,7 +37,7 @@ class EventFile:
         self._write(step, summary.scalar(name, value))
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes a uint8[H, W, 3] picture."""
+        """Writes a uint8[H, W, 3] image."""
         self._write(step, summary.image(name, image, dataformats="HWC"))
 
     def _write(self, step: int, content) -> None:
@@ -48,14 +48,14 @@ class EventFile:
             self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Writes the rest."""
+        """Writes what is buffered, and closes the file."""
         self._file.close()
 
 
 class _Remote:
-    """A file in an object store, written through epath as all others are.
+    """A file in an object store, written with epath, as all other files are.
 
-    tensorboardX's own writers need one more package for each store.
+    tensorboardX's own writers require one more package for each kind of store.
     """
 
     def __init__(self, path: str):
@@ -67,13 +67,13 @@ class _Remote:
 
     @staticmethod
     def directory_check(path: str) -> None:
-        """Folders come with the files in them."""
+        """Does nothing: object stores have no folders to create."""
 
     def write(self, data: bytes) -> None:
         self._content.write(data)
 
     def flush(self) -> None:
-        # An object cannot grow.
+        # Objects cannot be appended to: the whole content is written again.
         self._path.write_bytes(self._content.getvalue())
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Starting weights from somewhere else than chance."""
+"""Initial weights from a run or a weight file."""
 
 import numpy as np
 from flax import traverse_util
@@ -8,47 +8,48 @@ from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
 
 
-def initialise(variables: dict, config) -> tuple[dict, list[str]]:
-    """Replaces fresh variables by those that config.init_from holds.
+def initialise(
+    variables: dict, source: str, skip: str, *, task: str, model
+) -> tuple[dict, list[str]]:
+    """Replaces initial variables by those of a run or a weight file.
 
-    A run's folder must hold every array of the model in its shape, and no other one. Of
-    a classifier's run a segmentation network takes the backbone alone. A weight file
-    holds the whole backbone, and heads that fit if it has any. What may differ,
-    config.init_skip names.
+    A run's folder must hold every array of the model in its shape, and no other. From a
+    classifier's run, a segmentation network takes the backbone only. A weight file must
+    hold the whole backbone; heads are taken if they fit.
 
     Args:
-        variables: freshly made {'params', 'batch_stats'}.
-        config: resolved configuration.
+        variables: initial {'params', 'batch_stats'}.
+        source: `init_from`: folder of a run, or a weight file.
+        skip: `init_skip`: modules that may differ, separated by commas.
+        task: of this run.
+        model: section `model` of the resolved configuration.
 
     Returns:
-        (variables, lines for people: what was taken, what stays at random).
+        (variables, lines to print: what was taken, what keeps its initial value).
 
     Raises:
-        UserError: nothing is there, or it does not fit.
+        UserError: the source is missing, or does not fit.
     """
-    source = config.init_from
-    may_skip = tuple(filter(None, map(str.strip, config.init_skip.split(","))))
+    may_skip = tuple(filter(None, map(str.strip, skip.split(","))))
     if manager_lib.folder_of(source).exists():
         saved, saved_config = read.restore_variables(source)
-        if config.task == "segmentation" and saved_config.task == "classification":
-            return take_backbone(variables, saved, source, config, saved_config)
+        if task == "segmentation" and saved_config.task == "classification":
+            return take_backbone(variables, saved, source, model, saved_config.model)
         return take_matching(variables, saved, source, may_skip)
     from encnet_jax import torch_weights
 
-    return torch_weights.initialise(
-        variables, source, config.model, may_differ=may_skip
-    )
+    return torch_weights.initialise(variables, source, model, may_differ=may_skip)
 
 
 def take_backbone(
-    variables: dict, saved: dict, source: str, config, saved_config
+    variables: dict, saved: dict, source: str, model, saved_model
 ) -> tuple[dict, list[str]]:
     """Replaces the backbone, statistics included, by that of a classifier's run.
 
     Args:
         variables, saved: {'params', 'batch_stats'}.
-        source: where `saved` comes from.
-        config, saved_config: of this run and of that.
+        source: folder of the classifier's run.
+        model, saved_model: sections `model` of this run and of the classifier's.
 
     Returns:
         (variables, a line for each part).
@@ -58,25 +59,25 @@ def take_backbone(
     """
     if "backbone" not in saved["params"]:
         raise UserError(
-            f"{source} holds a {saved_config.model.name} for 32x32 pixels, which has no"
+            f"{source} holds a {saved_model.name} for 32x32 pixels, which has no"
             " backbone: name a run of configs/imagenet.py"
         )
     parts = {kind: {"backbone": saved[kind]["backbone"]} for kind in saved}
-    fresh = {kind: {"backbone": variables[kind]["backbone"]} for kind in variables}
-    taken, _ = take_matching(fresh, parts, source, ())
+    initial = {kind: {"backbone": variables[kind]["backbone"]} for kind in variables}
+    taken, _ = take_matching(initial, parts, source, ())
     counts = [len(traverse_util.flatten_dict(taken[kind])) for kind in taken]
-    strides = saved_config.model.output_stride, config.model.output_stride
+    strides = saved_model.output_stride, model.output_stride
     lines = [
         f"backbone: took all {sum(counts)} arrays from {source}, statistics included",
         "backbone: output stride {} there, {} here".format(*strides),
     ]
     lines += [
-        f"{part}: left out, {source} classifies whole images by it"
+        f"{part}: not used; {source} classifies whole images with it"
         for part in saved["params"]
         if part != "backbone"
     ]
     lines += [
-        f"{part}: left at random, {source} has none"
+        f"{part}: randomly initialised; {source} has none"
         for part in variables["params"]
         if part != "backbone"
     ]
@@ -90,38 +91,40 @@ def take_matching(
 
     Args:
         variables, saved: {'params', 'batch_stats'}.
-        source: where `saved` comes from.
-        may_skip: modules or arrays that may be missing or differ on either side:
-            'head', 'head/classifier'.
+        source: folder or file that `saved` was read from, for messages.
+        may_skip: modules or arrays that may be missing or differ on either side, such
+            as 'head' or 'head/classifier'.
 
     Returns:
-        (variables, lines for people).
+        (variables, lines to print).
 
     Raises:
-        UserError: others differ.
+        UserError: other arrays are missing or differ.
     """
-    fresh = traverse_util.flatten_dict(variables, sep="/")
+    initial = traverse_util.flatten_dict(variables, sep="/")
     found = traverse_util.flatten_dict(saved, sep="/")
-    fits = {n for n in fresh if n in found and np.shape(found[n]) == np.shape(fresh[n])}
-    left = [name for name in fresh if name not in fits]
-    unused = [name for name in found if name not in fresh]
+    fits = {
+        n for n in initial if n in found and np.shape(found[n]) == np.shape(initial[n])
+    }
+    left = [name for name in initial if name not in fits]
+    unused = [name for name in found if name not in initial]
     refused = [name for name in left + unused if not _may_skip(name, may_skip)]
     if refused:
         raise UserError(
             f"{source} and the model differ in {len(refused)} arrays, first"
             f" {refused[0]}: {_shape(found, refused[0])} there,"
-            f" {_shape(fresh, refused[0])} here; choose the same model fields, or name"
-            " what may be skipped: --config.init_skip=head,aux_head"
+            f" {_shape(initial, refused[0])} here; choose the same model fields, or"
+            " list the modules to skip: --config.init_skip=head,aux_head"
         )
-    chosen = {name: found[name] if name in fits else x for name, x in fresh.items()}
-    lines = [f"took {len(fits)} of {len(fresh)} arrays from {source}"]
-    lines += [f"  left at random: {name}" for name in left]
+    chosen = {name: found[name] if name in fits else x for name, x in initial.items()}
+    lines = [f"took {len(fits)} of {len(initial)} arrays from {source}"]
+    lines += [f"  randomly initialised: {name}" for name in left]
     lines += [f"  not used: {name}" for name in unused]
     return traverse_util.unflatten_dict(chosen, sep="/"), lines
 
 
 def _may_skip(name: str, may_skip: tuple[str, ...]) -> bool:
-    module = name.partition("/")[2]  # Behind 'params' or 'batch_stats'.
+    module = name.partition("/")[2]  # Without 'params' or 'batch_stats'.
     return any(f"{module}/".startswith(f"{allowed}/") for allowed in may_skip)
 
 

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar in the terminal, scalars and pictures in TensorBoard."""
+"""Progress of a run: a bar in the terminal, scalars and images in TensorBoard."""
 
 import time
 
@@ -10,15 +10,21 @@ from encnet_jax.train.event_file import EventFile
 
 
 class Logbook:
-    """Writes what happens in a run; only process 0 does.
+    """Writes the progress of a run; only process 0 writes.
 
     Attributes:
         workdir: of the run.
-        saved_step: of the newest checkpoint that was given to be written, or None.
+        saved_step: of the newest checkpoint whose write has started, or None.
     """
 
     def __init__(self, workdir: str, train, start_step: int):
-        """Takes `config.train` and the step training starts from."""
+        """Opens the bar and the TensorBoard file.
+
+        Args:
+            workdir: of the run.
+            train: section `train` of the resolved configuration.
+            start_step: from which training starts.
+        """
         self.workdir, self.saved_step = workdir, None
         self._batch_size = train.batch_size
         self._writer = EventFile(workdir) if jax.process_index() == 0 else None
@@ -42,20 +48,22 @@ class Logbook:
             try:
                 self._writer.close()
             except OSError:
-                if kind is None:  # Else another error is on its way, and says more.
+                if kind is None:  # Otherwise another, more helpful error is raised.
                     raise
 
     def step_done(self, step: int, state, metrics: dict) -> None:
-        """Moves the bar on; a hook of the loop."""
+        """Advances the bar; a hook of the loop."""
         if self._compiling:
             self._bar.set_postfix_str("", refresh=False)
             self._compiling = False
         self._bar.update()
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Writes a step's values, 'loss' and 'learning_rate' among them, and the speed.
+        """Writes the values of a step and the speed since the previous values.
 
-        Images per second are counted since the values before, or the last scores.
+        Args:
+            step: of the values.
+            values: by name, with 'loss' and 'learning_rate'.
         """
         now, (then, step_then) = time.monotonic(), self._since
         if step > step_then:
@@ -72,23 +80,23 @@ class Logbook:
             )
 
     def times(self, step: int, values: dict[str, float]) -> None:
-        """Writes where the time went, by names."""
+        """Writes seconds of the run's time by name."""
         if self._writer:
             for name, value in values.items():
                 self._writer.scalar(step, f"time/{name}", value)
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
-        """Writes scores in [0, 1] under names that carry split and protocol."""
+        """Writes scores in [0, 1]; their names contain split and protocol."""
         if self._writer:
             for name, value in scores.items():
                 self._writer.scalar(step, name, value)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         self.note(f"step {step}: {shown}")
-        # Time spent evaluating is not training speed.
+        # The time of the evaluation must not reduce the training speed.
         self._since = time.monotonic(), step
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes a uint8[H, W, 3] picture."""
+        """Writes a uint8[H, W, 3] image."""
         if self._writer:
             self._writer.picture(step, name, image)
 
@@ -98,7 +106,7 @@ class Logbook:
             self._bar.write(line)
 
     def finish(self, line: str) -> None:
-        """Ends the progress bar and prints a last line below it."""
+        """Closes the progress bar and prints a last line below it."""
         self._bar.close()
         if self._writer:
             print(line)

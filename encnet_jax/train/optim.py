@@ -1,4 +1,6 @@
-"""Learning-rate schedules and the optimiser, from optax."""
+"""The optimiser and its learning-rate schedule."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -32,31 +34,33 @@ def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule
         schedule = optax.polynomial_schedule(base, 0.0, optim.poly_power, total_steps)
     if optim.warmup_steps:
         schedule = _warmed_up(schedule, optim.warmup_steps)
-    # Optax divides steps by lengths, and would promote integers to do so.
+    # Optax divides the step by a length: an integer step would be promoted.
     return lambda step: schedule(jnp.asarray(step, float))
 
 
 def _warmed_up(schedule: optax.Schedule, steps: int) -> optax.Schedule:
-    """Returns a schedule that ramps up; its clock goes on, so no run is longer."""
+    """Adds a linear warm-up to a schedule, without delaying or extending it."""
     ramp = optax.linear_schedule(0.0, 1.0, steps)
     return lambda step: ramp(step) * schedule(step)
 
 
 def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
-    """Returns a cosine to 0 whose clock is ahead of the steps.
+    """Returns a cosine decay to 0, evaluated `ahead` steps early.
 
     Source: main.py of the authors' CIFAR-10 code counts epochs from 1: its first epoch
-    has the rates of the second, and in its last the rate rises from 0.
+    has the rates of the second, and in its last epoch the rate rises from 0.
     """
     schedule = optax.cosine_decay_schedule(base, total_steps)
     if not ahead:
         return schedule
-    # Optax holds the end, and a cosine is even about it.
+    # Past its end, optax's schedule is constant; the cosine is symmetric about it.
     return lambda step: schedule(total_steps - abs(total_steps - ahead - step))
 
 
-def optimizer(optim, params, *, total_steps: int, batch_size: int):
-    """Returns the optimiser of a configuration.
+def optimizer(
+    optim, params, *, total_steps: int, batch_size: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """Builds the optimiser and its learning-rate schedule.
 
     Gradients are clipped, first each element, then their norm over all trained
     parameters. 'sgd' has momentum and coupled weight decay, as PyTorch's; 'adamw'
@@ -69,11 +73,11 @@ def optimizer(optim, params, *, total_steps: int, batch_size: int):
         total_steps, batch_size: see `learning_rate`.
 
     Returns:
-        An optax.GradientTransformation.
+        (optimiser, see learning_rate).
 
     Raises:
         UserError: a pattern of optim.frozen, optim.lr_multipliers or optim.undecayed
-            matches nothing, or nothing is left to train.
+            matches no parameter, or all parameters are frozen.
     """
     schedule = learning_rate(optim, total_steps=total_steps, batch_size=batch_size)
     for pattern in optim.undecayed:
@@ -89,33 +93,35 @@ def optimizer(optim, params, *, total_steps: int, batch_size: int):
         optax.scale_by_learning_rate(schedule),
     )
     if not optim.frozen:
-        return tx
+        return tx, schedule
     masks = [paths.matching(params, p, "optim.frozen") for p in optim.frozen]
     labels = jax.tree.map(lambda *m: "frozen" if any(m) else "trained", *masks)
     if "trained" not in jax.tree.leaves(labels):
         raise UserError(
-            f"optim.frozen is {tuple(optim.frozen)}: nothing is left to train"
+            f"optim.frozen is {tuple(optim.frozen)}: all parameters are frozen; leave"
+            " some to train"
         )
-    return optax.multi_transform({"trained": tx, "frozen": optax.set_to_zero()}, labels)
+    transforms = {"trained": tx, "frozen": optax.set_to_zero()}
+    return optax.multi_transform(transforms, labels), schedule
 
 
 def _directions(optim) -> list[optax.GradientTransformation]:
-    """Returns what turns gradients into updates before learning rates."""
+    """Returns the transformations of gradients before the learning rates."""
 
     def decayed(params):
         return jax.tree_util.tree_map_with_path(
             lambda path, _: is_decayed(path, optim), params
         )
 
-    # A function of the parameters it is given: frozen ones are not among them.
+    # Evaluated for the parameters at hand: frozen ones are left out.
     decay = optax.add_decayed_weights(optim.weight_decay, mask=decayed)
     if optim.name == "adamw":
         return [optax.scale_by_adam(b1=optim.momentum, b2=optim.adam_beta2), decay]
     return [decay, optax.trace(decay=optim.momentum)]
 
 
-def _in_head(params):
-    """Returns what marks arrays outside the backbone, of whatever is trained."""
+def _in_head(params) -> Callable:
+    """Returns a mask of the arrays outside the backbone, among those trained."""
     # A network without a backbone has one learning rate.
     there = "backbone" in params
     return lambda tree: jax.tree_util.tree_map_with_path(
@@ -124,7 +130,7 @@ def _in_head(params):
 
 
 def _multipliers(optim, params) -> list[optax.GradientTransformation]:
-    """Returns the factors of optim.lr_multipliers, one transformation each."""
+    """Returns one transformation for each entry of optim.lr_multipliers."""
     found = []
     for entry in optim.lr_multipliers:
         pattern, factor = split_multiplier(entry)
@@ -143,7 +149,7 @@ def split_multiplier(entry: str) -> tuple[str, float]:
     """Returns the pattern and the factor of 'backbone/stem=0.1'.
 
     Raises:
-        UserError: it has another form, or the factor is negative.
+        UserError: the entry has another form, or the factor is negative.
     """
     pattern, _, factor = str(entry).rpartition("=")
     try:
@@ -152,8 +158,8 @@ def split_multiplier(entry: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise UserError(
-        f"optim.lr_multipliers has {entry!r}; wanted PATTERN=FACTOR with a factor of at"
-        " least 0, such as 'backbone/stem=0.1'"
+        f"optim.lr_multipliers has {entry!r}; expected PATTERN=FACTOR with a factor of"
+        " at least 0, such as 'backbone/stem=0.1'"
     )
 
 
@@ -166,7 +172,7 @@ def is_decayed(path, optim) -> bool:
     """Returns whether weight decay applies to a parameter, by its name.
 
     Args:
-        path: 'scale' ends that of a norm's scale; 'bias' those of all biases.
+        path: ends with 'scale' for the scale of a norm, 'bias' for any bias.
         optim: `config.optim`.
     """
     if any(paths.matches(path, pattern) for pattern in optim.undecayed):

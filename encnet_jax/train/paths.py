@@ -1,4 +1,4 @@
-"""Parameters by the names of their modules: patterns such as 'backbone/stage1_*'."""
+"""Selects parameters by patterns of module names, such as 'backbone/stage1_*'."""
 
 import difflib
 import fnmatch
@@ -10,16 +10,16 @@ from encnet_jax.errors import UserError
 
 
 def matching(params, pattern: str, field: str):
-    """Returns a tree of bools like params: whether a pattern names the array.
+    """Returns a tree of bools like params: whether the pattern matches the array.
 
     Args:
         params: the parameters, or their shapes; only names are read.
-        pattern: of a module or an array, as fnmatch has it: 'head', 'backbone/stem',
-            'backbone/stage[12]_*', '*/bias'. A module's name means all inside of it.
+        pattern: of a module or an array, in fnmatch's syntax: 'head', 'backbone/stem',
+            'backbone/stage[12]_*', '*/bias'. A module selects all arrays inside it.
         field: of the configuration, for the error message.
 
     Raises:
-        UserError: the pattern matches nothing; the message lists near names.
+        UserError: the pattern matches no parameter; the message lists similar names.
     """
     found = jax.tree_util.tree_map_with_path(
         lambda path, _: matches(path, pattern), params
@@ -27,14 +27,14 @@ def matching(params, pattern: str, field: str):
     if not any(jax.tree.leaves(found)):
         paths, _ = jax.tree_util.tree_flatten_with_path(params)
         raise UserError(
-            f"{field} has {pattern!r}, which matches no parameter; near it:"
+            f"{field} has {pattern!r}, which matches no parameter; similar names:"
             f" {_near(pattern, (path for path, _ in paths))}"
         )
     return found
 
 
 def matches(path, pattern: str) -> bool:
-    """Returns whether a pattern names an array, or a module that holds it."""
+    """Returns whether a pattern matches an array or a module that contains it."""
     return any(fnmatch.fnmatchcase(name, pattern) for name in _prefixes(path))
 
 

@@ -1,4 +1,4 @@
-"""What a run needs before its first array: a checked configuration, and its data."""
+"""Resolves a configuration, opens its data set, and checks both before any work."""
 
 from typing import Any
 
@@ -14,22 +14,22 @@ from encnet_jax.train.norm_values import check_norm_values
 
 
 def prepared(config) -> tuple[Any, Dataset, dict[str, int]]:
-    """Opens the data set and checks everything that can be checked before all work.
+    """Opens the data set and makes all checks that need no device memory.
 
     Args:
         config: as returned by `config.load`, overrides applied.
 
     Returns:
-        (resolved configuration, data set, its numbers of images by what they are).
+        (resolved configuration, data set, {'images of SPLIT': their number}).
 
     Raises:
-        UserError: the data set is missing or cannot teach, or a value is wrong or does
-            not fit the devices.
+        UserError: the data set is missing or unsuitable for training, or a value is
+            wrong or does not fit the devices.
     """
     config_lib.resolve(config)  # A wrong value is reported before a missing data set.
     dataset = tasks.open_dataset(config)
     splits = filter(None, (config.data.train_split, config.data.val_split))
-    # A missing validation split is named now, not after the first epochs.
+    # A missing validation split is reported now, not after the first epochs.
     sizes = {f"images of {name}": dataset.num_labelled(name) for name in splits}
     num_examples = dataset.num_examples(config.data.train_split)
     config = config_lib.resolve(config, num_examples)
@@ -40,9 +40,16 @@ def prepared(config) -> tuple[Any, Dataset, dict[str, int]]:
     if config.data.keep_last_batch:
         last = num_examples % config.train.batch_size
         parallel.check_batch_size(
-            last, config.train.accumulate, "what data.keep_last_batch keeps"
+            last, config.train.accumulate, "the batch kept by data.keep_last_batch"
         )
-    check_norm_values(config, dataset.info.num_classes, num_examples)
+    check_norm_values(
+        tasks.of(config),
+        dataset.info.num_classes,
+        num_examples,
+        train=config.train,
+        data=config.data,
+        model=config.model,
+    )
     teachable.check_validation(
         dataset,
         config.data.val_split,

@@ -1,14 +1,14 @@
-"""When a checkpoint is due: after so many steps, or after so much time."""
+"""Decides when a checkpoint is due: after a number of steps, or after some time."""
 
 import time
 from collections.abc import Callable
 
 
 class SaveSchedule:
-    """Says after each step whether to save.
+    """Decides after each step whether to save.
 
-    Time is looked at every `ask_every_steps` steps only, because the processes of a run
-    must agree on it, and each question costs them an exchange.
+    The time is checked every `ask_every_steps` steps only: all processes of a run must
+    agree on it, which requires communication.
     """
 
     def __init__(
@@ -20,14 +20,14 @@ class SaveSchedule:
         agree: Callable[[bool], bool],
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Starts to count now.
+        """Starts to count the time.
 
         Args:
-            every_steps: steps whose multiples are saved.
-            every_s: seconds after the last save; 0: steps alone decide.
+            every_steps: save at multiples of this step.
+            every_s: save after this many seconds, too; 0 for steps only.
             ask_every_steps: see the class.
-            agree: makes one process's answer that of all.
-            clock: seconds.
+            agree: (answer of this process) -> the answer of all processes.
+            clock: returns seconds.
         """
         self._every_steps, self._every_s = every_steps, every_s
         self._ask_every_steps, self._agree = ask_every_steps, agree
@@ -42,5 +42,5 @@ class SaveSchedule:
         return self._agree(self._clock() - self._saved_at >= self._every_s)
 
     def saved(self) -> None:
-        """Starts to count the time again; called at every save."""
+        """Restarts the time; called at every save."""
         self._saved_at = self._clock()

@@ -112,3 +112,8 @@ class Saver:
             self._checkpointer.save(state, self._config)
         self._logbook.saved_step = step
         self._schedule.saved()
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+        with self._account.doing("checkpoints"):
+            self._checkpointer.close()

@@ -1,4 +1,4 @@
-"""Metrics on their way from the device to the logbook: fetched late, checked once."""
+"""Fetches metrics from the device, checks and logs them."""
 
 import math
 from collections.abc import Callable
@@ -15,12 +15,12 @@ def fetch(metrics: dict) -> dict[str, float]:
 
 
 class Scalars:
-    """A hook that gives the logbook every so many steps' metrics.
+    """A hook that logs metrics every `every` steps.
 
-    What is due is fetched one step later, so that the device always has work.
+    They are fetched one step later, so that the device never waits for the host.
 
     Attributes:
-        every: steps between two values.
+        every: steps between two logged values.
     """
 
     def __init__(
@@ -31,20 +31,20 @@ class Scalars:
         every: int,
         start_step: int,
     ):
-        """Prepares.
+        """Starts with no metrics.
 
         Args:
-            logbook: where values go.
-            learning_rate: updates done -> rate.
-            every: steps between two values.
-            start_step: of the run.
+            logbook: to write to.
+            learning_rate: (number of updates) -> rate.
+            every: steps between two logged values.
+            start_step: from which training starts.
         """
         self._logbook, self._learning_rate, self.every = logbook, learning_rate, every
         self._pending = self._newest = None
         self._last_good = start_step
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Takes a step's metrics, still on the device."""
+        """Keeps the metrics of a step, which are still on the device."""
         if self._pending:
             self._write(*self._pending)
             self._pending = None
@@ -62,7 +62,7 @@ class Scalars:
         """Writes the newest metrics now.
 
         Raises:
-            NotFiniteError: they are NaN or infinite; nothing may be saved.
+            NotFiniteError: a metric is NaN or infinite; the state must not be saved.
         """
         if self._newest:
             self._write(*self._newest)
@@ -83,8 +83,8 @@ def check_finite(
 
     Args:
         values: of a step, by name.
-        last_good: the last step whose values were finite.
-        step: the one that is looked at.
+        last_good: the last step with finite values.
+        step: of the values.
         saved_step: of the newest checkpoint, or None.
     """
     bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))

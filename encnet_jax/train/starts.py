@@ -1,7 +1,7 @@
-"""The starts of a run: what each one did and how long, kept in WORKDIR/time.json.
+"""The starts of a run: the steps and the time of each one, in WORKDIR/time.json.
 
-A killed run writes nothing at its end. From what it wrote at its last log line, the
-next start computes how much work was lost.
+A killed run writes nothing at its end. The next start computes the lost work from what
+was written at the last log line.
 """
 
 import json
@@ -13,13 +13,13 @@ FILE_NAME = "time.json"
 
 
 class Start(NamedTuple):
-    """One process's part of a run.
+    """One start of a run.
 
     Attributes:
-        from_step: where it began: the newest checkpoint's step, or 0.
-        to_step: the last step it is known to have done.
-        seconds: of account.PARTS.
-        lost_s: of the start before it: steps that its checkpoints did not hold.
+        from_step: step of the checkpoint from which it started, or 0.
+        to_step: the last step that was recorded.
+        seconds: time of each of account.PARTS.
+        lost_s: time of the previous start's steps that were not in a checkpoint.
     """
 
     from_step: int
@@ -29,9 +29,9 @@ class Start(NamedTuple):
 
 
 def read(workdir: str) -> list[Start]:
-    """Returns the starts so far; none where the file is not there.
+    """Returns the starts so far; an empty list if the file is missing or unreadable.
 
-    What cannot be read counts as none: nothing but a report hangs on it.
+    A damaged file is not an error, because it is used for reports only.
     """
     try:
         text = (epath.Path(workdir) / FILE_NAME).read_text()
@@ -50,9 +50,9 @@ def write(workdir: str, starts: list[Start]) -> None:
 
 
 def lost_seconds(starts: list[Start], from_step: int) -> float:
-    """Returns how long the newest start took for steps after `from_step`.
+    """Returns the time of the newest start's steps after `from_step`.
 
-    Its evaluations, and its time after the last thing it wrote, are not in it.
+    It excludes evaluations, and the time after the start's last record.
     """
     if not starts:
         return 0.0
@@ -63,14 +63,14 @@ def lost_seconds(starts: list[Start], from_step: int) -> float:
 
 
 def goodput(starts: list[Start]) -> float:
-    """Returns the share of all starts' time that went into steps that count."""
+    """Returns the fraction of all starts' time that was spent on steps not lost."""
     total = sum(sum(start.seconds.values()) for start in starts)
     steps = sum(start.seconds["steps"] - start.lost_s for start in starts)
     return steps / total
 
 
 def describe(starts: list[Start]) -> list[str]:
-    """Returns lines for people: the newest start's parts, then all of them."""
+    """Returns lines to print: the newest start's parts, then the sum of all starts."""
     parts = starts[-1].seconds
     shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
     lines = [f"{sum(parts.values()):.1f} s: {shown}"]
@@ -78,7 +78,7 @@ def describe(starts: list[Start]) -> list[str]:
         total = sum(sum(start.seconds.values()) for start in starts)
         lost = sum(start.lost_s for start in starts)
         lines.append(
-            f"{len(starts)} starts, {total:.1f} s: {lost:.1f} s of steps lost to"
+            f"{len(starts)} starts, {total:.1f} s: {lost:.1f} s of steps lost by"
             f" restarts, goodput {100 * goodput(starts):.1f} %"
         )
     return lines

@@ -1,7 +1,9 @@
 """The training step: gradients over all devices, one update, metrics."""
 
+from collections.abc import Callable
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,38 +14,50 @@ from encnet_jax.train_state import TrainState
 
 
 def train_step(
-    state: TrainState, batch: dict, *, model, tx, task, config, axis_name: str | None
+    state: TrainState,
+    batch: dict,
+    *,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    normalise: Callable,
+    loss_fn: Callable,
+    seed: int,
+    accumulate: int = 1,
+    norm_group: int = 0,
+    ema_decay: float = 0.0,
+    axis_name: str | None = None,
 ) -> tuple[TrainState, dict]:
     """Updates the state by one batch.
 
     Args:
         state: see TrainState.
-        batch: this device's 'image' uint8[b, H, W, 3] and the task's 'label', uint8
-            [b, H, W] or [b].
-        model: network whose batch norms share `axis_name`.
+        batch: this device's 'image' uint8[b, H, W, 3] and 'label', uint8 [b, H, W] or
+            integer [b].
+        model: network whose batch norms are synchronised over `axis_name`.
         tx: optimiser.
-        task: normalises images and gives the loss; see tasks.Task.
-        config: resolved configuration.
+        normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
+        loss_fn: (outputs, batch, axis_name) -> (this device's share of the loss, its
+            terms by name).
+        seed: of the run's random streams; see random_keys.
+        accumulate: parts of the batch whose gradients are averaged.
+        norm_group: devices that share batch statistics; 0 for all.
+        ema_decay: of the average of the weights, if the state has one.
         axis_name: pmap axis, or None outside pmap.
 
     Returns:
-        (next state, {'loss', its terms, 'grad_norm', and where the model learns
-        smoothing factors 'smoothing_mean' and 'smoothing_std': f32[]}), equal on all
-        devices.
+        (next state, {'loss', its terms, 'grad_norm', and if the model learns smoothing
+        factors 'smoothing_mean' and 'smoothing_std': f32[]}), equal on all devices.
     """
-    keys = random_keys(config.seed, state.step, axis_name)
-    loss_fn = partial(_loss, model=model, task=task, config=config, axis_name=axis_name)
+    keys = random_keys(seed, state.step, axis_name)
+    loss_of = partial(
+        _loss, model=model, normalise=normalise, loss_fn=loss_fn, axis_name=axis_name
+    )
     grads, batch_stats, metrics = _accumulate(
-        jax.value_and_grad(loss_fn, has_aux=True),
-        state,
-        batch,
-        keys,
-        config.train.accumulate,
+        jax.value_and_grad(loss_of, has_aux=True), state, batch, keys, accumulate
     )
     if axis_name is not None:
-        group = config.model.norm_group
         grads, metrics, batch_stats = _combine(
-            grads, metrics, batch_stats, axis_name, group
+            grads, metrics, batch_stats, axis_name, norm_group
         )
     metrics["grad_norm"] = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -51,28 +65,27 @@ def train_step(
     metrics |= smoothing_statistics(params)
     ema_params = state.ema_params
     if ema_params is not None:
-        decay = _ramped(config.optim.ema_decay, state.step)
+        decay = _ramped(ema_decay, state.step)
         ema_params = optax.incremental_update(params, ema_params, 1 - decay)
-    return (
-        TrainState(state.step + 1, params, batch_stats, opt_state, ema_params),
-        metrics,
-    )
+    next_state = TrainState(state.step + 1, params, batch_stats, opt_state, ema_params)
+    return next_state, metrics
 
 
 def _ramped(decay: float, step: jax.Array) -> jax.Array:
-    """Returns the average's decay at `step` >= 0, at most `decay`.
+    """Returns the decay of the averaged weights at `step` >= 0, at most `decay`.
 
-    Without the ramp of (1 + step) / (10 + step), as TensorFlow's moving averages have,
-    a run shorter than 1 / (1 - decay) steps would be scored on its initial weights.
+    Without the ramp (1 + step) / (10 + step), which TensorFlow's moving averages also
+    have, a run shorter than 1 / (1 - decay) steps would be scored on its initial
+    weights.
     """
     return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def _combine(grads, metrics, batch_stats, axis_name, norm_group):
-    """Sums gradients and metrics over devices, and averages what differs beside them.
+    """Sums gradients and metrics over devices; averages statistics that differ.
 
-    Running statistics differ where batch norms share theirs in groups; their average
-    has the variance within a group, which is what the network is trained with.
+    Running statistics differ between groups of batch norms. Their average keeps the
+    variance within a group, which the network is trained with.
     """
     size = jax.lax.axis_size(axis_name)
     if norm_group in (0, size):
@@ -84,8 +97,8 @@ def _combine(grads, metrics, batch_stats, axis_name, norm_group):
 def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
     """Returns the keys of a step's random streams.
 
-    Functions of seed and step: a resumed run drops the same units. Each device drops
-    its own; smoothing factors are drawn once for all.
+    They depend on seed and step alone, so a resumed run drops the same units. Dropout
+    differs between devices; smoothing factors are equal on all.
 
     Args:
         seed: of the run.
@@ -99,16 +112,18 @@ def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
     return {"dropout": dropout, "smoothing": smoothing}
 
 
-def _loss(params, batch_stats, batch, keys, *, model, task, config, axis_name):
+def _loss(
+    params, batch_stats, batch, keys, *, model, normalise, loss_fn, axis_name
+) -> tuple[jax.Array, tuple]:
     """Returns (this device's share of the loss, (new batch_stats, metrics))."""
     outputs, updates = model.apply(
         {"params": params, "batch_stats": batch_stats},
-        task.normalise(batch["image"]),
+        normalise(batch["image"]),
         train=True,
         mutable=["batch_stats"],
         rngs=keys,
     )
-    loss, terms = task.loss(outputs, batch, config, axis_name)
+    loss, terms = loss_fn(outputs, batch, axis_name)
     return loss, (updates["batch_stats"], {"loss": loss, **terms})
 
 
@@ -145,37 +160,25 @@ def _accumulate(differentiate, state, batch, keys, parts):
     return grads, batch_stats, metrics
 
 
-def single_step(model, tx, task, config):
-    """Returns the compiled train_step of one device, without any collective.
+def single_step(step: Callable) -> Callable:
+    """Returns a training step compiled for one device, without any collective.
 
     Args:
-        model: of no mapped axis.
-        tx, task, config: see train_step.
+        step: train_step with all but state, batch and axis_name bound; its model has no
+            mapped axis.
     """
-    return jax.jit(
-        partial(
-            train_step, model=model, tx=tx, task=task, config=config, axis_name=None
-        )
-    )
+    return jax.jit(partial(step, axis_name=None))
 
 
-def parallel_step(model, tx, task, config, devices: list | None = None):
-    """Returns the pmapped train_step: state replicated and donated, batch per device.
+def parallel_step(step: Callable, devices: list | None = None) -> Callable:
+    """Returns a pmapped training step: state replicated and donated, batch per device.
 
     Args:
-        model, tx, task, config: see train_step.
+        step: train_step with all but state, batch and axis_name bound.
         devices: None for all there are.
     """
-    step = partial(
-        train_step,
-        model=model,
-        tx=tx,
-        task=task,
-        config=config,
-        axis_name=parallel.AXIS,
-    )
     return jax.pmap(
-        step,
+        partial(step, axis_name=parallel.AXIS),
         axis_name=parallel.AXIS,
         in_axes=(None, 0),
         out_axes=None,

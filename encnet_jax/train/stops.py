@@ -1,4 +1,4 @@
-"""Hooks of the loop that ask it to stop: the time is up, the workdir is gone."""
+"""Hooks that request a stop: the time limit is reached, the workdir was deleted."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from encnet_jax.pods.signals import StopRequest
 
 
 class Presence:
-    """A hook that asks for a stop once the workdir was deleted under the run.
+    """A hook that requests a stop if the workdir was deleted during the run.
 
-    What the run holds is saved then, in a new folder, and what was there is lost. The
-    lock went with it: a second run could write there too.
+    The current state is saved in a new folder; the old contents are lost. The lock is
+    lost too: a second run could write into the folder.
     """
 
     def __init__(self, workdir: str, gone: Callable[[], bool], stop: StopRequest):
@@ -21,22 +21,22 @@ class Presence:
 
     def __call__(self, step: int, state, metrics: dict) -> None:
         if self._gone():
-            # Hooks that come later write into it.
+            # Later hooks write into it.
             epath.Path(self.workdir).mkdir(parents=True, exist_ok=True)
-            self._stop.request("the loss of the workdir")
+            self._stop.request("the deletion of the workdir")
 
     def check(self) -> None:
-        """Raises UserError where it was deleted."""
+        """Raises UserError if the workdir was deleted."""
         if self._gone():
             raise UserError(
-                f"{self.workdir} was deleted while the run went on: what was in it is"
-                " gone, and the newest state is saved in a new folder of that name; the"
-                " same command goes on from there"
+                f"{self.workdir} was deleted during the run: its contents are lost, and"
+                " the newest state was saved in a new folder of the same name; the same"
+                " command resumes from there"
             )
 
 
 class Deadline:
-    """A hook that asks for a stop once the time is up."""
+    """A hook that requests a stop when the time limit is reached."""
 
     def __init__(self, max_minutes: float, stop: StopRequest):
         self._reason, self._stop = f"train.max_minutes = {max_minutes}", stop

@@ -1,4 +1,4 @@
-"""Keeps a run's time on disk as it goes, and reports it at the end."""
+"""Records the time of a run on disk while it trains, and reports it at the end."""
 
 import jax
 
@@ -8,21 +8,21 @@ from encnet_jax.train.logbook import Logbook
 
 
 class TimeKeeper:
-    """A hook that notes in WORKDIR/time.json how far this start has come.
+    """A hook that records the progress of this start in WORKDIR/time.json.
 
-    Process 0 writes; its time is taken as that of all.
+    Process 0 writes its own time, which is similar in all processes.
     """
 
     def __init__(
         self, account: TimeAccount, logbook: Logbook, *, start_step: int, every: int
     ):
-        """Reads what earlier starts left, and notes this one.
+        """Reads the records of earlier starts, and adds this one.
 
         Args:
             account: of this process.
-            logbook: of the run, whose workdir holds the file.
-            start_step: that training starts from.
-            every: steps between two notes.
+            logbook: of the run; its workdir contains the file.
+            start_step: from which training starts.
+            every: steps between two records.
         """
         self._account, self._logbook, self._every = account, logbook, every
         self._earlier = starts.read(logbook.workdir)
@@ -31,13 +31,13 @@ class TimeKeeper:
         self._write()
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Notes the step where due."""
+        """Records the step if due."""
         self._newest = step
         if step % self._every == 0:
             self._write()
 
     def report(self) -> None:
-        """Prints where the time went, and writes it for TensorBoard."""
+        """Prints the time of each part, and writes it for TensorBoard."""
         every_start = self._write()
         scalars = {f"{name}_s": x for name, x in every_start[-1].seconds.items()}
         scalars |= {

@@ -1,4 +1,4 @@
-"""A profile of a few training steps, and how long the device idled in them."""
+"""Profiles a few training steps, and measures how long the device was idle."""
 
 from collections.abc import Iterable
 
@@ -7,28 +7,36 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError
+from encnet_jax.train.logbook import Logbook
 
-WARM_UP = 10  # Steps before the profile; the first compile, the second may still wait.
-TRACED = 10  # Steps in it.
+WARM_UP = 10  # Steps before the profile: the first one compiles.
+TRACED = 10  # Steps of the profile.
 
 
 class StepTracer:
-    """Profiles steps of a run into WORKDIR/plugins/profile, where TensorBoard looks.
+    """A hook that profiles steps into WORKDIR/plugins/profile, which TensorBoard reads.
 
     The folder also gets a perfetto_trace.json.gz for ui.perfetto.dev.
     """
 
-    def __init__(self, wanted: bool, workdir: str, logbook):
-        """Takes config.profile, the folder of the run and its logbook.
+    def __init__(self, profile: bool, workdir: str, logbook: Logbook):
+        """Prepares a profile.
+
+        Args:
+            profile: whether to profile at all.
+            workdir: of the run.
+            logbook: of the run.
 
         Raises:
             UserError: the folder is not local.
         """
-        self._wanted = wanted and jax.process_index() == 0
+        self._profile = profile and jax.process_index() == 0
         self._workdir, self._logbook = workdir, logbook
         self._steps, self._tracing = 0, False
-        if wanted and storage.is_remote(workdir):
-            raise UserError(f"config.profile wanted a local --workdir, found {workdir}")
+        if profile and storage.is_remote(workdir):
+            raise UserError(
+                f"--workdir is {workdir}; profile=True expects a local folder"
+            )
 
     def __enter__(self) -> "StepTracer":
         return self
@@ -38,14 +46,14 @@ class StepTracer:
             jax.profiler.stop_trace()
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Starts or ends the profile when due; metrics are those of the newest step."""
+        """Starts or ends the profile if due; a hook of the loop."""
         self._steps += 1
-        if not self._wanted:
+        if not self._profile:
             return
         if self._steps == WARM_UP:
             jax.block_until_ready(metrics)
             options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # Its cost would be taken for the loop's.
+            options.python_tracer_level = 0  # It would slow down the loop.
             jax.profiler.start_trace(
                 self._workdir, create_perfetto_trace=True, profiler_options=options
             )
@@ -64,16 +72,16 @@ class StepTracer:
         return f"{TRACED} steps traced, device idle {100 * share:.1f} %: {trace.parent}"
 
 
-# Lines of a device's plane whose events span others, and the gaps between them.
+# Lines of a device's plane whose events contain other events and the gaps between.
 _SUMMARIES = ("Steps", "XLA Modules", "Framework", "Source", "XLA TraceMe")
 
 
 def device_intervals(data) -> list[tuple[float, float]]:
-    """Returns (start, end) in ns of whatever the first device ran.
+    """Returns (start, end) in ns of every operation of the first device.
 
     Args:
-        data: a jax.profiler.ProfileData; an accelerator has a plane of its own, the CPU
-            backend runs on threads named after it.
+        data: a jax.profiler.ProfileData. An accelerator has its own plane; the CPU
+            backend has threads that are named after it.
     """
     devices = [plane for plane in data.planes if plane.name.startswith("/device:")]
     if devices:
@@ -94,14 +102,14 @@ def device_intervals(data) -> list[tuple[float, float]]:
 
 
 def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
-    """Returns the share of the time from first start to last end that none covers.
+    """Returns the fraction of the time from first start to last end without interval.
 
     Raises:
         ValueError: there is no interval.
     """
     ordered = sorted(intervals)
     if not ordered:
-        raise ValueError("the profile holds nothing that ran on a device")
+        raise ValueError("the profile contains no operation of a device")
     first = reached = ordered[0][0]
     busy = 0.0
     for start, end in ordered:

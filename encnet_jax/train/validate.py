@@ -4,49 +4,59 @@ import itertools
 
 import jax
 
-from encnet_jax import config as config_lib
 from encnet_jax import pictures, tasks
+from encnet_jax.data import Dataset
+from encnet_jax.pods.signals import StopRequest
 from encnet_jax.scoring import evaluator as evaluator_lib
+from encnet_jax.train.logbook import Logbook
 
 
 class Validator:
-    """Scores the validation split; its compiled programs serve every time."""
+    """Scores the validation split; its compiled programs are reused every time."""
 
-    def __init__(self, config, dataset, logbook, stop):
-        """Takes the resolved configuration, the open data set, where results go.
+    def __init__(
+        self,
+        task: tasks.Task,
+        dataset: Dataset,
+        logbook: Logbook,
+        stop: StopRequest,
+        *,
+        train,
+        max_images: int,
+    ):
+        """Prepares, compiles nothing yet.
 
         Args:
-            config, dataset, logbook: as train.loop made them.
-            stop: a StopRequest, which ends an evaluation.
+            task: of the run.
+            dataset: open; its data.val_split is scored.
+            logbook: for the scores and pictures.
+            stop: may end an evaluation.
+            train: section `train` of the resolved configuration.
+            max_images: see Dataset.eval_examples.
         """
-        config = config_lib.replaced(
-            config,
-            # A run is watched as its network is: refinement costs more than scoring.
-            {"eval.protocol": config.train.val_protocol, "eval.refine": "none"},
-        )
-        self._config, self._dataset, self._logbook = config, dataset, logbook
-        self._stop = stop
+        self._task, self._dataset, self._logbook = task, dataset, logbook
+        self._stop, self._max_images = stop, max_images
+        self._protocol, self._num_pictures = train.val_protocol, train.num_pictures
         num_classes = dataset.info.num_classes
-        # Without an axis: running statistics need no other device.
-        self._task = tasks.of(config)
-        model = self._task.build_model(config, num_classes, None)
-        self._evaluator = self._task.make_evaluator(model, config, num_classes)
+        # Without an axis: running statistics do not depend on other devices.
+        model = task.build_model(num_classes, None)
+        # Scores during training are unrefined: refinement costs more than scoring.
+        self._evaluator = task.make_evaluator(
+            model, num_classes, protocol=train.val_protocol, refine="none"
+        )
 
     def score(self, variables: dict, step: int) -> float:
         """Returns what checkpoints are compared by; writes all scores and pictures.
 
         Raises:
-            Stopped: a stop was asked for; nothing was written.
+            Stopped: a stop was requested; nothing was written.
         """
         examples, _ = evaluator_lib.watched_examples(
-            self._dataset,
-            self._config.data.val_split,
-            self._config.eval.max_images,
-            self._stop,
+            self._dataset, self._dataset.data.val_split, self._max_images, self._stop
         )
         matrix = self._evaluator.confusion(variables, examples)
-        prefix = f"val/{self._config.eval.protocol}"
-        measures = self._task.measure(matrix, self._config)
+        prefix = f"val/{self._protocol}"
+        measures = self._task.measure(matrix)
         scores = {f"{prefix}/{name}": value for name, value in measures.scores.items()}
         self._logbook.scores(step, scores)
         if matrix.not_finite:
@@ -54,17 +64,17 @@ class Validator:
                 f"warning: the scores of {matrix.not_finite} labelled pixels (or"
                 " images) were NaN or infinite; they are not counted"
             )
-        if self._config.train.num_pictures:
+        if self._num_pictures:
             self._write_pictures(variables, step)
         return measures.best
 
     def _write_pictures(self, variables: dict, step: int) -> None:
         examples = self._dataset.eval_examples(
-            self._config.data.val_split,
+            self._dataset.data.val_split,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        few = itertools.islice(examples, self._config.train.num_pictures)
+        few = itertools.islice(examples, self._num_pictures)
         for number, (example, ids) in enumerate(
             self._evaluator.predict(variables, few)
         ):

@@ -107,8 +107,10 @@ def save_run(workdir: pathlib.Path) -> None:
     config.data.reader, config.data.crop_size = "arrays", 64
     config.train.batch_size = 4
     config = config_lib.resolve(config, 8)
-    model = tasks.of(config).build_model(config, 2, None)
-    variables = jax.device_get(assemble.init_variables(model, config))
+    model = tasks.of(config).build_model(2)
+    variables = jax.device_get(
+        assemble.init_variables(model, config.seed, config.data.crop_size)
+    )
     read.save_variables(str(workdir), variables, config)
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import jax
 
-from encnet_jax.models import logits_stride
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
 from encnet_jax.scoring.protocols.centre_crop import CentreCrop, centre_crop
 from encnet_jax.scoring.protocols.dense_refined import FIELDS as DENSE_FIELDS
@@ -73,105 +73,112 @@ def of_whole_images(protocol: str) -> str:
 
 
 def make(
-    apply_fn: Callable,
-    config,
-    num_classes: int,
+    forward: Forward,
+    eval_config,
+    *,
+    protocol: str,
+    refine: str,
     batch_size: int,
     devices: list,
     pixel_fn: Callable = labels_only,
 ):
-    """Returns what labels images under config.eval.protocol and config.eval.refine.
+    """Returns the labeller of images under a protocol.
 
     It has `view(example)`, the part of an example that is scored, and
     `ids(variables, viewed examples)`, see WholeImages.
 
     Args:
-        apply_fn: see whole_images.WholeImages.
-        config: resolved configuration.
-        num_classes: C.
+        forward: of the network.
+        eval_config: section `eval` of the resolved configuration.
+        protocol: one of PROTOCOLS.
+        refine: one of REFINED_FIELDS.
         batch_size: images or windows at a time, over all devices.
         devices: to use.
-        pixel_fn: what to return of every pixel; see whole_images.predict.
+        pixel_fn: result for every pixel; see whole_images.predict.
     """
-    settings = config.eval
-    if settings.refine == "dense":
-        scorer = make_scorer(apply_fn, config, num_classes, batch_size, devices)
-        return DenseRefined(scorer, settings.dense, devices, _view(config), pixel_fn)
-    if settings.protocol in ("multiscale", "release"):
-        scorer = make_scorer(apply_fn, config, num_classes, batch_size, devices)
-        return ArgMax(scorer, devices, pixel_fn)
-    maps, are_probabilities = upsampled(apply_fn, config)
+    how = {"protocol": protocol, "batch_size": batch_size, "devices": devices}
+    if refine == "dense":
+        scorer = make_scorer(forward, eval_config, **how)
+        view = _view(protocol, eval_config.crop_size)
+        return DenseRefined(scorer, eval_config.dense, devices, view, pixel_fn)
+    if protocol in ("multiscale", "release"):
+        return ArgMax(make_scorer(forward, eval_config, **how), devices, pixel_fn)
+    maps, are_probabilities = upsampled(forward.apply_fn, eval_config.upsampled)
     shared = {
-        "logits_stride": logits_stride(config.model),
-        "align_corners": config.model.align_corners,
-        "mask_padding": config.model.mask_padding,
+        "logits_stride": forward.logits_stride,
+        "align_corners": forward.align_corners,
+        "mask_padding": forward.mask_padding,
         "batch_size": batch_size,
         "devices": devices,
         "pixel_fn": of_shares(pixel_fn) if are_probabilities else pixel_fn,
     }
-    if settings.protocol == "centre_crop":
-        return CentreCrop(maps, crop_size=settings.crop_size, **shared)
+    if protocol == "centre_crop":
+        return CentreCrop(maps, crop_size=eval_config.crop_size, **shared)
     return WholeImages(
-        maps, scale=config.data.input_scale, bucket=settings.bucket, **shared
+        maps, scale=forward.input_scale, bucket=eval_config.bucket, **shared
     )
 
 
 def make_scorer(
-    apply_fn: Callable, config, num_classes: int, batch_size: int, devices: list
+    forward: Forward, eval_config, *, protocol: str, batch_size: int, devices: list
 ):
-    """Returns what sums up scores at native size, an image a device at a time.
+    """Returns the sum of a protocol's scores at native size, an image a device at once.
 
     Args:
-        apply_fn, config, num_classes, batch_size, devices: see `make`.
+        forward, eval_config, protocol, batch_size, devices: see `make`.
     """
-    settings = config.eval
-    scales, flip, bucket = tuple(settings.scales), settings.flip, settings.bucket
+    scales, flip = tuple(eval_config.scales), eval_config.flip
+    bucket, input_scale = eval_config.bucket, forward.input_scale
     shared = {
-        "align_corners": config.model.align_corners,
-        "mask_padding": config.model.mask_padding,
+        "align_corners": forward.align_corners,
+        "mask_padding": forward.mask_padding,
         "devices": devices,
     }
-    if settings.protocol == "release":
+    if protocol == "release":
         return SlidingWindows(
-            apply_fn,
-            num_classes,
+            forward.apply_fn,
+            forward.num_classes,
             scales=scales,
             flip=flip,
             bucket=bucket,
-            base_size=settings.base_size,
-            crop_size=settings.crop_size,
+            base_size=eval_config.base_size,
+            crop_size=eval_config.crop_size,
             batch_size=batch_size // len(devices),
             **shared,
         )
-    input_scale = config.data.input_scale
-    if settings.protocol != "multiscale":
+    if protocol != "multiscale":
         scales, flip = (1.0,), False
-    if settings.protocol == "centre_crop":
-        input_scale, bucket = 1.0, 1  # Crops are of their scale and one size already.
-    maps, are_probabilities = upsampled(apply_fn, config)
+    if protocol == "centre_crop":
+        input_scale, bucket = 1.0, 1  # Crops have their scale and one size already.
+    maps, are_probabilities = upsampled(forward.apply_fn, eval_config.upsampled)
     return AveragedScales(
         maps,
-        num_classes,
+        forward.num_classes,
         are_probabilities=are_probabilities,
         scales=scales,
         flip=flip,
         input_scale=input_scale,
         bucket=bucket,
-        logits_stride=logits_stride(config.model),
+        logits_stride=forward.logits_stride,
         **shared,
     )
 
 
-def _view(config) -> Callable[[dict], dict]:
-    """Returns what takes an example to the part of it that is scored."""
-    if config.eval.protocol == "centre_crop":
-        return partial(centre_crop, crop_size=config.eval.crop_size)
+def _view(protocol: str, crop_size: int) -> Callable[[dict], dict]:
+    """Returns the function from an example to the part of it that is scored."""
+    if protocol == "centre_crop":
+        return partial(centre_crop, crop_size=crop_size)
     return lambda example: example
 
 
-def upsampled(apply_fn: Callable, config) -> tuple[Callable, bool]:
-    """Returns what gives the maps to upsample, and whether those are probabilities."""
-    if config.eval.upsampled == "probabilities":
+def upsampled(apply_fn: Callable, maps: str) -> tuple[Callable, bool]:
+    """Returns the function of the maps to upsample; whether they are probabilities.
+
+    Args:
+        apply_fn: see Forward.
+        maps: eval.upsampled, 'logits' or 'probabilities'.
+    """
+    if maps == "probabilities":
         return partial(_probabilities, apply_fn=apply_fn), True
     return apply_fn, False
 

@@ -22,7 +22,7 @@ FIELDS = (
 
 def params_of(settings) -> dense.DenseParams:
     """Returns the kernels' parameters that `eval.dense` holds."""
-    return dense.DenseParams(*(settings[n] for n in dense.DenseParams._fields))
+    return dense.DenseParams(*(getattr(settings, n) for n in dense.DenseParams._fields))
 
 
 def refined_ids(

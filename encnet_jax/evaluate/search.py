@@ -1,10 +1,10 @@
-"""Weights of the dense CRF that suit a run, searched on its training images.
+"""Searches the weights of the dense CRF on a run's training images.
 
 python -m encnet_jax.report refine runs/camvid
 python eval.py --workdir runs/camvid --refine runs/camvid/refine.json
 
-No image that is scored is seen. Training images look better to the network than others
-do, so what is found here may trust it a little too much.
+Images that are scored are not used. The network is more accurate on its training images
+than on others, so the weights found may rely on it a little too much.
 """
 
 import itertools
@@ -19,10 +19,11 @@ from encnet_jax import cli, storage, tasks
 from encnet_jax.crf.dense import DenseParams
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import tables
-from encnet_jax.evaluate.loading import Loaded, Selection, load
+from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import dense_refined
+from encnet_jax.tasks.network import Network
 
 FACTORS = (0.5, 2.0)  # A parameter is tried at these multiples of its best value.
 
@@ -33,13 +34,13 @@ def search(
     rounds: int,
     report: Callable[[DenseParams, float], None] = lambda params, value: None,
 ) -> tuple[DenseParams, float]:
-    """Changes one parameter after the other, keeping what scores higher.
+    """Changes one parameter after the other, and keeps changes that score higher.
 
     Args:
-        score: (parameters) -> what is to be large.
-        start: parameters to begin with.
-        rounds: times that every parameter is tried; fewer where a round finds nothing.
-        report: called with everything that was tried.
+        score: parameters -> their score; larger is better.
+        start: initial parameters.
+        rounds: times that every parameter is tried; it ends at a round without success.
+        report: called with all parameters tried, and their score.
 
     Returns:
         (the best parameters, their score).
@@ -60,21 +61,22 @@ def search(
 
 
 class TrainingScores:
-    """The network's scores of some training images, kept to be refined many times."""
+    """The network's scores of some training images, stored to be refined many times."""
 
-    def __init__(self, loaded: Loaded, number: int):
+    def __init__(self, network: Network, number: int):
         """Runs the network once over `number` images of data.train_split.
 
         Raises:
-            UserError: they are the images that are scored, or too small for a window.
+            UserError: training and validation split are the same, or an image is too
+                small for a window.
         """
-        evaluator, variables, config, _ = loaded
+        config, evaluator = network.config, network.evaluator()
         dataset = tasks.open_dataset(config)
         split = config.data.train_split
         if split == config.data.val_split:
             raise UserError(
-                f"data.train_split and data.val_split are both {split!r}: the images"
-                " that are scored must not choose the weights"
+                f"data.train_split and data.val_split are both {split!r}: the weights"
+                " must not be chosen on images that are scored"
             )
         self._settings, self._absent = config.eval.dense, config.eval.absent_classes
         self._devices, self._num_classes = evaluator.devices, evaluator.num_classes
@@ -83,11 +85,11 @@ class TrainingScores:
         examples = (dense_refined.checked(e, self._settings.radius) for e in examples)
         self._kept = [
             (members, _probabilities(np.asarray(total)))
-            for members, total in evaluator.scores(variables, examples)
+            for members, total in evaluator.scores(network.variables, examples)
         ]
 
     def mean_iou(self, params: DenseParams | None) -> float:
-        """Returns the mean IoU after refinement; None: without."""
+        """Returns the mean IoU after refinement; with None, without refinement."""
         matrix = ConfusionMatrix(self._num_classes)
         for members, total in self._kept:
             total = total.astype(np.float32)
@@ -121,7 +123,7 @@ def main(argv: Sequence[str]) -> None:
     line.string("data_dir", "Default: data.data_dir of the run.")
     args = line.parse()
     if jax.process_count() > 1:
-        raise UserError("the search runs in one process: start it on one host")
+        raise UserError("the search runs in one process only: start it on one host")
     storage.check_writable(args.run)
     fields = {"eval.refine": "dense"}
     if args.data_dir:
@@ -129,21 +131,21 @@ def main(argv: Sequence[str]) -> None:
     selection = Selection(
         checkpoint=args.checkpoint, protocol=args.protocol, fields=fields
     )
-    loaded = load(args.run, selection, whole_images=True)
-    config, step = loaded.config, loaded.step
-    images = TrainingScores(loaded, args.number)
+    network = load(args.run, selection, whole_images=True)
+    dense = network.config.eval.dense
+    images = TrainingScores(network, args.number)
     print(f"unrefined: mean IoU {100 * images.mean_iou(None):.2f} %")
-    start = dense_refined.params_of(config.eval.dense)
+    start = dense_refined.params_of(dense)
     best, value = search(images.mean_iou, start, args.rounds, _print)
     found = {
         **best._asdict(),
-        "radius": config.eval.dense.radius,
-        "iterations": config.eval.dense.iterations,
+        "radius": dense.radius,
+        "iterations": dense.iterations,
     }
     path = epath.Path(args.run) / "refine.json"
     tables.save_report(path, found)
     print(f"best: mean IoU {100 * value:.2f} % on {args.number} training images")
-    print(f"step {step}: {json.dumps(found)}")
+    print(f"step {network.step}: {json.dumps(found)}")
     print(f"score with it: python eval.py --workdir {args.run} --refine {path}")
 
 

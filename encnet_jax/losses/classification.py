@@ -1,0 +1,38 @@
+"""Cross-entropy of whole images."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def classification_loss(
+    outputs: dict[str, jax.Array],
+    labels: jax.Array,
+    axis_name: str | None = None,
+    label_smoothing: float = 0.0,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns cross-entropy and error, each divided by the images of all devices.
+
+    The values are this device's shares: the shares of all devices sum to the mean.
+
+    Args:
+        outputs: 'logits' f32[B, C].
+        labels: integer[B], ids 0..C-1.
+        axis_name: pmap axis, or None.
+        label_smoothing: in [0, 1), the fraction of the target spread over all classes.
+
+    Returns:
+        (f32[] share of the loss, {'error': f32[] share of the wrong images in [0, 1]}).
+    """
+    logits, labels = outputs["logits"], labels.astype(jnp.int32)
+    num_images = len(labels)
+    if axis_name is not None:
+        num_images *= jax.lax.axis_size(axis_name)
+    if label_smoothing:
+        targets = jax.nn.one_hot(labels, logits.shape[-1])
+        targets = optax.smooth_labels(targets, label_smoothing)
+        each = optax.softmax_cross_entropy(logits, targets)
+    else:
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    wrong = jnp.argmax(logits, axis=-1).astype(jnp.int32) != labels
+    return jnp.sum(each) / num_images, {"error": jnp.sum(wrong) / num_images}

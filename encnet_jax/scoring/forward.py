@@ -1,0 +1,65 @@
+"""The forward pass of a segmentation network, as evaluation and prediction call it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+
+from encnet_jax.models import logits_stride
+from encnet_jax.preprocess import PIXELS
+
+
+class Forward(NamedTuple):
+    """A network from pixels to logits, and where its logits lie on an image.
+
+    Attributes:
+        apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C]; with
+            `mask_padding` it also takes models.inside.Inside and leaves out all pixels
+            outside of it.
+        num_classes: C.
+        input_scale: images are resized by this factor first.
+        logits_stride: pixels between neighbouring logits.
+        align_corners: corner convention of every upsampling.
+        mask_padding: whether the canvas around an image is left out.
+    """
+
+    apply_fn: Callable
+    num_classes: int
+    input_scale: float
+    logits_stride: float
+    align_corners: bool
+    mask_padding: bool
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, num_classes: int, model_config, input_scale: float
+    ) -> "Forward":
+        """Returns the forward pass of a model.
+
+        Args:
+            model: module without a batch-norm axis.
+            num_classes: C.
+            model_config: section `model` of the resolved configuration.
+            input_scale: see the class.
+        """
+        return cls(
+            logits_from_pixels(model, PIXELS[model_config.pixels]),
+            num_classes,
+            input_scale,
+            logits_stride(model_config),
+            model_config.align_corners,
+            model_config.mask_padding,
+        )
+
+
+def logits_from_pixels(model: nn.Module, normalise: Callable) -> Callable:
+    """Returns (variables, pixel values [B, H, W, 3], ...) -> the model's logits.
+
+    Arguments after the pixels, models.inside.Inside, are passed on to the model.
+    """
+
+    def apply_fn(variables, pixels, *inside):
+        images = normalise(pixels)
+        return model.apply(variables, images, False, *inside)["logits"]
+
+    return apply_fn

@@ -1,0 +1,130 @@
+"""Evaluation of classifiers: every image once, on all devices, into one matrix."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.errors import UserError
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.evaluator import (
+    local_batch_size,
+    progress_bar,
+    sum_over_processes,
+)
+from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
+from encnet_jax.scoring.protocols.whole_images import class_ids
+
+NO_LABEL = -1  # Of images that only fill a batch.
+TOP = 5
+
+
+class ImageCounts(ConfusionMatrix):
+    """Pairs (label, prediction) of whole images: each counts as one pixel.
+
+    Attributes:
+        within_top: images whose label is among the five largest logits.
+    """
+
+    within_top: int = 0
+
+
+def count_step(
+    variables: dict,
+    batch: dict,
+    *,
+    model: nn.Module,
+    normalise: Callable,
+    num_classes: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Counts a batch.
+
+    Args:
+        variables: of the model.
+        batch: image uint8[B, S, S, 3], label int32[B]; NO_LABEL is not counted.
+        model: see ImageEvaluator.
+        normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
+        num_classes: C.
+
+    Returns:
+        int32[C, C] pairs (label, prediction), int32[] images with the label among the
+        five largest logits; a tie counts for the label.
+    """
+    logits = model.apply(variables, normalise(batch["image"]), train=False)["logits"]
+    labels = batch["label"]
+    pairs = count_pairs(labels, class_ids(logits), num_classes)
+    of_label = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=-1)
+    rank = jnp.sum(logits > of_label, axis=-1)
+    finite = jnp.all(jnp.isfinite(logits), axis=-1)
+    return pairs, jnp.sum((rank < TOP) & (labels != NO_LABEL) & finite)
+
+
+class ImageEvaluator:
+    """Scores one classifier, as scoring.evaluator.Evaluator scores a segmenter."""
+
+    def __init__(
+        self, model: nn.Module, normalise: Callable, num_classes: int, batch_size: int
+    ):
+        """Prepares, compiles nothing yet.
+
+        Args:
+            model: module without a batch-norm axis.
+            normalise: see count_step.
+            num_classes: C.
+            batch_size: images at a time over all devices of all processes.
+        """
+        self.num_classes = num_classes
+        self._batch_size = local_batch_size(batch_size)
+        count = partial(
+            count_step, model=model, normalise=normalise, num_classes=num_classes
+        )
+        self._count = jax.pmap(count, in_axes=(None, 0), devices=jax.local_devices())
+
+    def confusion(
+        self, variables: dict, examples: Iterable[dict], total: int | None = None
+    ) -> ImageCounts:
+        """Counts every image of this process's examples, summed over all processes.
+
+        Args:
+            variables: replicated on the local devices.
+            examples: dicts with image uint8[S, S, 3], label integer[].
+            total: of all processes, for the progress bar; None shows none.
+        """
+        examples = iter(examples)
+        counts, images = np.zeros((self.num_classes, self.num_classes), np.int64), 0
+        within_top = 0
+        with progress_bar(total) as bar:
+            while members := tuple(itertools.islice(examples, self._batch_size)):
+                batch = _stack(members, self._batch_size)
+                pairs, near = self._count(variables, parallel.shard(batch))
+                counts += np.asarray(pairs, np.int64).sum(0)
+                within_top += int(np.asarray(near).sum())
+                images += len(members)
+                bar.update(len(members))
+        matrix = ImageCounts.from_counts(sum_over_processes(counts))
+        sums = sum_over_processes(np.array([images, within_top]))
+        matrix.not_finite = int(sums[0]) - int(matrix.counts.sum())
+        matrix.within_top = int(sums[1])
+        return matrix
+
+    def predict(self, variables: dict, examples: Iterable[dict]):
+        """Raises UserError: a classifier has no label maps."""
+        raise UserError(
+            "this run classifies whole images; expected a run trained with"
+            " task = 'segmentation', which labels pixels"
+        )
+
+
+def _stack(members: tuple[dict, ...], batch_size: int) -> dict[str, np.ndarray]:
+    """Joins examples; fills the batch with images that are not counted."""
+    images = np.stack([example["image"] for example in members])
+    labels = np.stack([example["label"] for example in members]).astype(np.int32)
+    missing = batch_size - len(members)
+    return {
+        "image": np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))),
+        "label": np.pad(labels, (0, missing), constant_values=NO_LABEL),
+    }

@@ -1,0 +1,54 @@
+"""A trained network: what evaluation, prediction and export apply."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+
+from encnet_jax.data import DatasetInfo, dataset_info
+from encnet_jax.scoring.forward import Forward
+from encnet_jax.tasks import of
+from encnet_jax.tasks.task import Task
+
+
+class Network(NamedTuple):
+    """A trained network, ready to be applied.
+
+    Attributes:
+        task: of its configuration.
+        model: module without a batch-norm axis.
+        variables: {'params', 'batch_stats'}, replicated on the local devices.
+        info: of the data set it was trained on.
+        config: resolved configuration.
+        step: of the checkpoint.
+    """
+
+    task: Task
+    model: nn.Module
+    variables: dict
+    info: DatasetInfo
+    config: Any
+    step: int
+
+    def evaluator(self):
+        """Returns a new evaluator under eval.protocol; see scoring.evaluator."""
+        return self.task.make_evaluator(self.model, self.info.num_classes)
+
+    def forward(self) -> Forward:
+        """Returns the forward pass of a segmentation network."""
+        config = self.config
+        return Forward.of(
+            self.model, self.info.num_classes, config.model, config.data.input_scale
+        )
+
+
+def build(variables: dict, config, step: int) -> Network:
+    """Builds the network of a resolved configuration around trained variables.
+
+    Args:
+        variables: see Network.
+        config: resolved configuration.
+        step: of the checkpoint.
+    """
+    task, info = of(config), dataset_info(config.data)
+    model = task.build_model(info.num_classes, None)
+    return Network(task, model, variables, info, config, step)
