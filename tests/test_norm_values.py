@@ -7,9 +7,15 @@ import jax
 import pytest
 
 from encnet_jax import config as config_lib
+from encnet_jax import tasks
 from encnet_jax.errors import UserError
 from encnet_jax.models.norm import SyncBatchNorm
 from encnet_jax.train.norm_values import check_norm_values
+
+
+def check(config, num_examples):
+    sections = {name: config[name] for name in ("train", "data", "model")}
+    check_norm_values(tasks.of(config), 3, num_examples, **sections)
 
 
 def resolved(arguments, **fields):
@@ -46,10 +52,10 @@ def test_configurations(fields, norm):
     fields["train.batch_size"] *= fields.get("train.accumulate", 1)
     config = resolved("smoke", **fields)
     if norm is None:
-        check_norm_values(config, 3, 400)
+        check(config, 400)
         return
     with pytest.raises(UserError) as error:
-        check_norm_values(config, 3, 400)
+        check(config, 400)
     for word in (norm, "train.batch_size", "train.accumulate", "model.norm_group"):
         assert word in str(error.value)
 
@@ -58,9 +64,9 @@ def test_a_last_batch_that_is_kept_counts():
     fields = {"model.name": "pspnet", "train.batch_size": 16, "model.norm_group": 1}
     config = resolved("smoke", **fields)
     config = config_lib.replaced(config, {"data.keep_last_batch": True})
-    check_norm_values(config, 3, 400)
+    check(config, 400)
     with pytest.raises(UserError, match="head/pool1/norm gets one value"):
-        check_norm_values(config, 3, 408)
+        check(config, 408)
 
 
 @pytest.mark.parametrize(

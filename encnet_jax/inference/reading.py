@@ -18,8 +18,8 @@ ImageLike: TypeAlias = np.ndarray | Image.Image | str | os.PathLike
 def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
     """Returns uint8[H, W, 3]: red, green, blue.
 
-    Files are decoded as in training; see data.sources.decode. Grey images get three equal
-    channels; EXIF orientation is applied.
+    Files are decoded as in training; see data.sources.decode. Grey images get three
+    equal channels; EXIF orientation is applied.
 
     Args:
         source: array [H, W, 3] or [H, W] of any real type, a Pillow image, or the path
