@@ -6,9 +6,10 @@ import pytest
 
 from encnet_jax import config as config_lib
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.evaluate import search as refine
 from encnet_jax.evaluate.loading import Selection
 from encnet_jax.evaluate.refine import refine_fields
-from encnet_jax.report import events, refine
+from encnet_jax.report import events
 from encnet_jax.scoring.protocols import dense_refined
 from encnet_jax.train import loop
 
