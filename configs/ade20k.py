@@ -8,6 +8,10 @@ python train.py --config configs/ade20k.py:release,resnet101     as released
 python train.py --config configs/ade20k.py:paper,resnet101,with_val \\
     --config.init_from=runs/ade20k-paper-resnet101               20 epochs more, Table 5
 
+Training starts from ImageNet weights, mmseg:resnet50_v1c for EncNet-50: `encnet weights
+list` prints others for --config.init_from, docs/pretrained.md compares them, and
+--config.init_from= starts from random weights.
+
 Published (multi-scale): FCN-50 34.38, EncNet-50 41.11, EncNet-101 44.65 % mIoU. Not yet
 reproduced here. The paper gives no crop size; 480 is the released code's. Nor does it
 say with which rate the 20 epochs more begin; 0.01 again is ours.
@@ -36,6 +40,7 @@ def with_val(config):
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 120 epochs."""
     config = defaults.get_config()
+    config.init_from = "imagenet"
     config.data.name = "ade20k"
     config.train.val_protocol = "centre_crop"
     words = {"release_head": release_head, "with_val": with_val}

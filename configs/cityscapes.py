@@ -12,6 +12,8 @@ image: 140 of ours) are the authors' code's; rate 2.5e-4, poly, decay 5e-4 the p
 as a fork quotes it. Batch size, backbone and synchronised batch norms are ours;
 `released` has the authors' network and batch.
 
+Training starts from ImageNet weights, except `released`; see configs/ade20k.py.
+
 Published (validation, % mIoU): baseline 72.3, DUC 74.7 with cells of 2 and
 augmentation, DUC-HDC 75.4 (hdc_rf) and 76.4 (hdc_bigger). Not yet reproduced here.
 """
@@ -38,6 +40,7 @@ def released(config):
     Add --config.init_from=FILE.params: batch norms keep the file's statistics.
     """
     duc(config)
+    config.init_from = ""
     config.architecture = "duc_released"
     config.model.dilation = "hdc_released"
     config.optim.base_lr = 1e-4
@@ -52,6 +55,7 @@ def released(config):
 def get_config(arguments=""):
     """Returns FCN-101 with batch 8."""
     config = defaults.get_config()
+    config.init_from = "imagenet"
     config.data.name = "cityscapes"
     config.data.crop_size = 800
     augment = config.data.augment

@@ -8,6 +8,8 @@ python train.py --config configs/pascal_context.py:background        60 classes
 python train.py --config configs/pascal_context.py:release,resnet101 as released
 python train.py --config configs/pascal_context.py:piecewise_crf,resnet101,background
 
+Training starts from ImageNet weights; see configs/ade20k.py.
+
 Published (59 classes, % mIoU): FCN-50 41.0, EncNet-50 49.2, EncNet-101 51.7, the last
 with several scales 52.6. Not yet reproduced here. The paper counts background as all
 wrong where it writes 60 classes; a model that is trained on background scores lower.
@@ -36,6 +38,7 @@ def release_head(config):
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 50 epochs."""
     config = defaults.get_config()
+    config.init_from = "imagenet"
     config.data.name = "pascal_context"
     config.optim.base_lr = 0.001
     config.train.epochs = 50.0

@@ -7,6 +7,8 @@ python train.py --config configs/pascal_voc.py:resnet101,finetune --config.init_
 python train.py --config configs/pascal_voc.py:release,resnet101  as released
 python train.py --config configs/pascal_voc.py:piecewise_crf,resnet101
 
+Training starts from ImageNet weights; see configs/ade20k.py.
+
 Published on the test server: 82.9 % mIoU, and 85.9 % where configs/coco_voc.py came
 first. Not yet reproduced here. The paper does not name the backbone of these; the
 released ones are ResNet-101. After `with_val`, scores on val mean nothing, so nothing
@@ -37,6 +39,7 @@ def release_head(config):
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 50 epochs of the augmented training set."""
     config = defaults.get_config()
+    config.init_from = "imagenet"
     config.data.name = "pascal_voc"
     config.data.train_split = "train_aug"
     config.optim.base_lr = 0.001

@@ -124,7 +124,9 @@ def test_differences_from_the_defaults_are_listed():
     assert config_lib.differences(config) == [
         "data.name = 'pascal_voc' (default: 'ade20k')",
         "data.train_split = 'train_aug' (default: 'train')",
+        "init_from = 'mmseg:resnet101_v1c' (default: '')",
         "model.backbone = 'resnet101' (default: 'resnet50')",
+        "model.stem_width = 32 (default: 64)",
         "optim.base_lr = 0.001 (default: 0.01)",
         "train.epochs = 50.0 (default: 120.0)",
         "train.val_protocol = 'centre_crop' (default: 'single')",

@@ -17,6 +17,7 @@ def network(arguments, **fields):
     """A narrow network and variables in which every batch norm does something."""
     config = config_lib.load(f"configs/ade20k.py:{arguments}")
     narrow = {"head_channels": 16, "aux_channels": 8, "stem_width": 4}
+    config.init_from = ""
     config.model.update(narrow | fields)
     config = config_lib.resolve(config)
     model = models.build(config.model, 5)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import ml_collections
 
-from encnet_jax.config import checks, defaults, table
+from encnet_jax.config import checks, defaults, pretrained, table
 from encnet_jax.config.architectures import FOLLOWING, decided_fields
 from encnet_jax.errors import UserError
 from encnet_jax.models.upsampling import check_upsampling
@@ -72,7 +72,7 @@ def load(spec: str) -> ml_collections.ConfigDict:
 def resolve(
     config: ml_collections.ConfigDict, num_examples: int | None = None
 ) -> ml_collections.FrozenConfigDict:
-    """Fills what the architecture decides, checks every value, freezes.
+    """Fills what weights and architecture decide, checks every value, freezes.
 
     Args:
         config: as returned by `load`, with overrides applied.
@@ -87,6 +87,7 @@ def resolve(
     """
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()
     checks.check_each(dict(_flatten(config.to_dict(), "")))
+    pretrained.follow(config)
     _fill(config)
     values = dict(_flatten(config.to_dict(), ""))
     checks.check_each(values)

@@ -3,7 +3,9 @@
 from encnet_jax.models import HEADS
 
 _PAPER = {
+    "model.stem": "deep",
     "model.stem_width": 64,
+    "model.avg_down": False,
     "model.stride_first": False,
     "model.padded_pool": True,
     "model.norm_epsilon": 1e-5,

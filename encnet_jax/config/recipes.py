@@ -90,6 +90,7 @@ def strong(config) -> None:
 
 def tiny(config) -> None:
     """A network for CPUs and tests: 0.3 M parameters."""
+    config.init_from = ""  # There are no published weights of this size.
     model = config.model
     model.backbone = "tiny"
     model.stem_width = 8

@@ -8,6 +8,7 @@ from encnet_jax.checkpoints import read
 from encnet_jax.cli import Command
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import families, files, state_dicts
+from encnet_jax.torch_weights.published import network_config
 from encnet_jax.weights import PUBLISHED, Published, cache
 
 _HERE = "encnet_jax.torch_weights.__main__"
@@ -77,22 +78,24 @@ def download(argv: Sequence[str]) -> None:
 
 
 def import_weights(argv: Sequence[str]) -> None:
-    """Writes a checkpoint, which eval.py and predict.py take, from a weight file.
+    """Writes a checkpoint for eval.py and predict.py from published weights or a file.
 
+    python -m encnet_jax.torch_weights import --source mmseg:encnet_r50_ade20k \\
+        --workdir runs/mmseg
     python -m encnet_jax.torch_weights import --config configs/ade20k.py:release \\
         --source encnet_resnet50s_ade-07ac287c.zip --workdir runs/authors
     """
 
     line = cli.CommandLine(argv, import_weights.__doc__)
-    sources = "A .safetensors, a .pth, a zip of a .pth, or a .params."
+    sources = "A name of `list`, a .safetensors, a .pth, a zip of a .pth, or a .params."
     line.string("source", sources, required=True)
-    line.config(required=True)
+    line.config()
     line.string("workdir", "Where the checkpoint goes.", required=True)
     values = line.parse()
     # TensorFlow may be missing where only weights are converted.
     from encnet_jax.data import dataset_info
 
-    config = config_lib.resolve(values.config)
+    config = config_lib.resolve(_configuration(values.source, values.config))
     state_dict = state_dicts.read(values.source)
     family = families.recognise(state_dict)
     print(f"{values.source}: weights of {family.title}")
@@ -115,6 +118,28 @@ def import_weights(argv: Sequence[str]) -> None:
     print(
         f"wrote {values.workdir}; score it: python eval.py --workdir {values.workdir}"
     )
+
+
+def _configuration(source: str, given):
+    """Returns the configuration of imported weights, not resolved.
+
+    Args:
+        source: --source; a name implies a configuration.
+        given: --config, or None.
+
+    Raises:
+        UserError: a file needs --config, or the weights are a backbone.
+    """
+    if given is not None:
+        config = given.copy_and_resolve_references()
+        config.init_from = source if cache.is_name(source) else ""
+        if config.init_from:
+            config = config_lib.resolve(config)  # The weights imply fields.
+            config = config_lib.replaced(config, {"init_from": ""})
+        return config
+    if not cache.is_name(source):
+        raise UserError("missing: --config; only names of `list` imply one")
+    return network_config(cache.find(source))
 
 
 def export_weights(argv: Sequence[str]) -> None:

@@ -4,11 +4,15 @@ Nothing here imports JAX: a configuration reads the fields that weights imply, a
 `encnet weights list` prints the table, before JAX is loaded.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from encnet_jax.errors import UserError
 from encnet_jax.registry import Registry
 from encnet_jax.weights import authors, mmseg, sssegmentation, timm, torchvision
 from encnet_jax.weights.published import Published
 
-__all__ = ["PUBLISHED", "Published"]
+__all__ = ["IMAGENET", "PUBLISHED", "Published", "imagenet"]
 
 # Another publisher: one file with a tuple PUBLISHED, and one entry here.
 _PUBLISHERS = (torchvision, mmseg, timm, sssegmentation, authors)
@@ -17,3 +21,30 @@ PUBLISHED: Registry[Published] = Registry(
     "name of published weights",
     {entry.name: entry for module in _PUBLISHERS for entry in module.PUBLISHED},
 )
+IMAGENET = "imagenet"  # `init_from` that lets `imagenet` choose.
+# Why in this order: docs/pretrained.md.
+_PREFERRED = ("mmseg", "torchvision", "timm")
+
+
+def imagenet(fields: Mapping[str, Any]) -> Published:
+    """Returns the preferred ImageNet weights for a backbone.
+
+    Args:
+        fields: `model.backbone` and others of the backbone; None if not set.
+
+    Raises:
+        UserError: no published weights have these values.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    for publisher in _PREFERRED:
+        for name in PUBLISHED:
+            entry = PUBLISHED.get(name)
+            fits = all(entry.fields.get(n, x) == x for n, x in given.items())
+            if name.startswith(f"{publisher}:") and not entry.dataset and fits:
+                return entry
+    shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    raise UserError(
+        f"init_from is {IMAGENET!r}, but no published ImageNet weights fit {shown}:"
+        " change these fields, name a file, or set --config.init_from= for random"
+        " weights"
+    )

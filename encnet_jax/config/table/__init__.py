@@ -40,7 +40,11 @@ class Config:
         0, COUNT, "Decides initial weights, data order, augmentation and dropout."
     )
     init_from: str = field(
-        "", TEXT, "A workdir or weight file with the initial weights; empty: none."
+        "",
+        TEXT,
+        "Initial weights: a name of `encnet weights list`, 'imagenet' (the preferred"
+        " ImageNet weights for the backbone), a weight file, or a run's workdir; empty:"
+        " random.",
     )
     init_skip: str = field(
         "",

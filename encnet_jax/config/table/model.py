@@ -29,14 +29,6 @@ class ModelConfig:
         " for 32x32 pixels, or 'backbone' (model.backbone and a linear layer).",
     )
     backbone: str = field("resnet50", lambda: one_of(*BACKBONES), "The backbone.")
-    stem: str = field(
-        "deep",
-        one_of("deep", "conv7"),
-        "First layers: three 3x3 convolutions ('deep'), or one 7x7 ('conv7').",
-    )
-    avg_down: bool = field(
-        False, FLAG, "Average pooling before the 1x1 shortcuts (ResNet-D)."
-    )
     output_stride: int = field(
         8, one_of(8, 16, 32), "Pixels between positions of the last featuremap."
     )
@@ -91,7 +83,16 @@ class ModelConfig:
         "Type of the activations; parameters stay float32.",
     )
     aux_channels: int = field(256, _CHANNELS, "Channels inside the auxiliary head.")
-    # The architecture decides the fields below unless they are set.
+    # Published weights (init_from) and the architecture decide the fields below unless
+    # they are set.
+    stem: str = field(
+        None,
+        one_of("deep", "conv7"),
+        "First layers: three 3x3 convolutions ('deep'), or one 7x7 ('conv7').",
+    )
+    avg_down: bool = field(
+        None, FLAG, "Average pooling before the 1x1 shortcuts (ResNet-D)."
+    )
     stem_width: int = field(
         None,
         _CHANNELS,

@@ -1,0 +1,91 @@
+"""The model follows the weights that a configuration names in `init_from`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+from etils import epath
+
+from encnet_jax import storage
+from encnet_jax.errors import UserError
+from encnet_jax.weights import IMAGENET, Published, cache, imagenet
+
+# What a backbone needs; the rest of a whole network's fields are its heads'.
+_OF_BACKBONE = ("model.backbone", "model.stem", "model.stem_width", "model.avg_down")
+
+
+def follow(config: ml_collections.ConfigDict) -> None:
+    """Sets the fields that published weights imply, and names the weights.
+
+    `init_from` may be 'imagenet': the preferred ImageNet weights that fit the backbone
+    and the fields that are set. A run's folder decides backbone fields that are not
+    set. Nothing is downloaded.
+
+    Args:
+        config: fields that are not set are None; changed in place.
+
+    Raises:
+        UserError: no such weights, or a field is set to another value than they imply.
+    """
+    source = config.init_from
+    if source == IMAGENET:
+        entry = imagenet({name: _get(config, name) for name in _OF_BACKBONE})
+        config.init_from = entry.name
+    elif cache.is_name(source):
+        entry = cache.find(source.partition("#")[0])
+    else:
+        _follow_run(config)
+        return
+    implied = _implied(entry, config.init_skip)
+    conflicts = {
+        name: value
+        for name, value in implied.items()
+        if _get(config, name) not in (None, value)
+    }
+    if conflicts:
+        found = ", ".join(f"{name} is {_get(config, name)!r}" for name in conflicts)
+        flags = " ".join(
+            f"--config.{name}={value}" for name, value in conflicts.items()
+        )
+        raise UserError(
+            f"{found}, but init_from={entry.name} has other weights: add {flags}, or"
+            " choose other weights (encnet weights list)"
+        )
+    with config.unlocked():
+        config.update_from_flattened_dict(implied)
+
+
+def _follow_run(config: ml_collections.ConfigDict) -> None:
+    """Gives backbone fields that are not set the values of the run in `init_from`."""
+    path = epath.Path(config.init_from) / "config.json"
+    if not config.init_from or not path.exists():
+        return
+    saved = storage.read_json(path).get("model", {})
+    fields = {
+        name: saved[name.removeprefix("model.")]
+        for name in _OF_BACKBONE
+        if _get(config, name) is None and name.removeprefix("model.") in saved
+    }
+    with config.unlocked():
+        config.update_from_flattened_dict(fields)
+
+
+def _implied(entry: Published, skipped: str) -> Mapping[str, Any]:
+    """Returns the fields of a network that takes all it can from published weights.
+
+    Args:
+        entry: the weights.
+        skipped: `init_skip`; without the head only the backbone counts.
+    """
+    whole = entry.dataset and "head" not in [x.strip() for x in skipped.split(",")]
+    return {
+        name: value
+        for name, value in entry.fields.items()
+        if name in _OF_BACKBONE or (whole and not name.startswith("eval."))
+    }
+
+
+def _get(config: ml_collections.ConfigDict, field: str) -> Any:
+    for part in field.split("."):
+        config = config[part]
+    return config

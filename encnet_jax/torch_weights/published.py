@@ -1,0 +1,24 @@
+"""The configuration of a published network."""
+
+import ml_collections
+
+from encnet_jax.config import defaults
+from encnet_jax.errors import UserError
+from encnet_jax.weights import Published
+
+
+def network_config(entry: Published) -> ml_collections.ConfigDict:
+    """Returns the configuration of a whole network, not resolved.
+
+    Raises:
+        UserError: the weights are those of a backbone.
+    """
+    if not entry.dataset:
+        raise UserError(
+            f"{entry.name} is a backbone, which predicts nothing: train from it with"
+            f" train.py --config.init_from={entry.name}"
+        )
+    config = defaults.get_config()
+    config.data.name = entry.dataset
+    config.update_from_flattened_dict(dict(entry.fields))
+    return config
