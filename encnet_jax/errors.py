@@ -1,9 +1,35 @@
 """Errors that are the user's to mend, and the exit status of each."""
 
 import errno
+import re
 
 # Of an OSError: no space, no quota, a file beyond the limit.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+# What a terminal obeys, what reorders the text around it, and the bytes of file names
+# that are no text.
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: object) -> str:
+    """Returns a text with control characters written as escapes, such as \\x1b.
+
+    File names may hold any of them. A printed name must not add lines to a log, nor
+    send commands to a terminal.
+    """
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], str(text))
+
+
+def short(value: object, most: int = 200) -> str:
+    """Returns repr(value), cut where a value is too long for a message."""
+    # Of a long list or text only the beginning is written out.
+    if isinstance(value, (str, bytes, list, tuple)) and len(value) > most:
+        value = value[:most]
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -5,9 +5,11 @@ from functools import partial
 import numpy as np
 from etils import epath
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from encnet_jax import storage
 from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.storage import outputs
 
 VOID_COLOUR = (255, 255, 255)
 
@@ -47,4 +49,7 @@ def save_index_png(path: epath.Path, ids: np.ndarray, colours: np.ndarray) -> No
 
 def save_png(path: epath.Path, picture: Image.Image) -> None:
     """Writes a picture of any mode as PNG, whole or not at all."""
-    storage.write_whole(path, partial(picture.save, format="PNG"))
+    marks = PngInfo()
+    for key, value in outputs.PNG_TEXT.items():
+        marks.add_text(key, value)
+    storage.write_whole(path, partial(picture.save, format="PNG", pnginfo=marks))

@@ -8,6 +8,7 @@ where it was stopped: finished runs are not repeated.
 """
 
 import ast
+import re
 import statistics
 
 import jax
@@ -22,7 +23,14 @@ from encnet_jax.evaluate import tables
 from encnet_jax.evaluate.loading import Selection
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.report import figures
+from encnet_jax.storage import outputs
 from encnet_jax.train import loop
+
+_FILES = {
+    "sweep.json": "table of a sweep",
+    "sweep.md": "text of a sweep",
+    "sweep.png": "picture",
+}
 
 
 def run(
@@ -50,6 +58,13 @@ def run(
         UserError: there is no such field, or a run cannot be trained or scored.
     """
     folder, rows = epath.Path(workdir), []
+    for name, kind in _FILES.items():
+        outputs.check_replaceable(folder / name, kind, "--workdir")
+    for value in values:  # A wrong value is reported before the first run.
+        for seed in seeds or (config.seed,):
+            changed = with_value(config, field, value)
+            changed.seed = seed
+            config_lib.resolve(changed)
     for value in values:
         run_config, reports = with_value(config, field, value), []
         for seed in seeds or (run_config.seed,):
@@ -62,7 +77,7 @@ def run(
         rows.append(row(value, reports))
         if jax.process_index() == 0:
             save(folder, field, rows)
-            print((folder / "sweep.md").read_text())
+            print(table(field, rows))
             print(f"plot: {folder / 'sweep.png'}")
     return True
 
@@ -98,9 +113,9 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     name = tables.protocol_name(protocol, resolved.eval.refine)
     report_file = workdir / tables.report_name(resolved.data.val_split, name)
     if report_file.exists():
-        saved = config_lib.from_dict(storage.read_json(workdir / "config.json"))
+        saved = config_lib.read_saved(workdir / "config.json")
         workdir_lib.check_same_config(workdir, saved, resolved)
-        report = storage.read_json(report_file)
+        report = tables.read_report(report_file)
         if report.get("step") == total_steps:
             print(f"{workdir}: done already")
             return report
@@ -131,16 +146,25 @@ def _score_names(rows: list[dict]) -> list[str]:
     return [name for name in rows[0] if name not in ("value", "spread")]
 
 
-def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
-    """Writes sweep.json, sweep.md and sweep.png for the rows so far."""
+def table(field: str, rows: list[dict]) -> str:
+    """Returns the rows so far as a table in Markdown."""
     names = _score_names(rows)
     lines = [f"| {field} | {' | '.join(f'{name} %' for name in names)} |"]
     lines.append(f"| --: |{' --: |' * len(names)}")
     for each in rows:
         scores = " | ".join(_cell(each, name) for name in names)
-        lines.append(f"| {each['value']} | {scores} |")
-    tables.save_report(folder / "sweep.json", {"field": field, "rows": rows})
-    storage.write_whole(folder / "sweep.md", "\n".join(lines) + "\n")
+        value = str(each["value"]).replace("|", "\\|")
+        lines.append(f"| {value} | {scores} |")
+    return "\n".join(lines) + "\n"
+
+
+def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
+    """Writes sweep.json, sweep.md and sweep.png for the rows so far."""
+    content = {"field": field, "rows": rows}
+    tables.save_report(folder / "sweep.json", content, _FILES["sweep.json"])
+    path = folder / "sweep.md"
+    outputs.check_replaceable(path, _FILES["sweep.md"], "--workdir")
+    storage.write_whole(path, outputs.MARKDOWN_MARK + table(field, rows))
     plot(folder / "sweep.png", field, rows)
 
 
@@ -187,15 +211,25 @@ def parse_values(text: str) -> list:
             values.append(word)
     if len(values) != len(set(map(str, values))) or not values:
         raise UserError(f"--values is {text!r}, expected different values: 0,0.1,0.2")
+    for value in values:
+        # The values are parts of the names of folders.
+        if not re.fullmatch(r"[^/\\\x00-\x1f\x7f]{1,100}", str(value)):
+            raise UserError(
+                f"--values has {str(value)[:100]!r}, expected at most 100 characters"
+                " without slashes: folders are named by the values"
+            )
     return values
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Returns the seeds of '0,1,2'; none for an empty text."""
     words = [word for word in map(str.strip, text.split(",")) if word]
-    if not all(word.isdigit() for word in words) or len(words) != len(set(words)):
+    if not all(re.fullmatch("[0-9]{1,10}", word) for word in words):
         raise UserError(f"--seeds is {text!r}, expected different whole numbers: 0,1,2")
-    return tuple(map(int, words))
+    seeds = tuple(map(int, words))
+    if len(seeds) != len(set(seeds)):
+        raise UserError(f"--seeds is {text!r}, expected different whole numbers: 0,1,2")
+    return seeds
 
 
 def main(argv):

@@ -27,6 +27,8 @@ from encnet_jax.train import loop
 from encnet_jax.train.assemble import init_variables
 from encnet_jax.train.logbook import Logbook
 
+OLDER = '{"rule": "", "split": "val", "protocol": {}, "step": -1}'
+
 
 def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
     tmp_path, monkeypatch
@@ -74,7 +76,7 @@ def random_run(tmp_path_factory):
 def evaluated(workdir, random_run, monkeypatch, confusion) -> int:
     """Runs eval.py beside an older report; returns its exit status."""
     shutil.copytree(random_run, workdir, dirs_exist_ok=True)
-    (workdir / "report.json").write_text("older")
+    (workdir / "report.json").write_text(OLDER)
     monkeypatch.setattr(evaluator_lib.Evaluator, "confusion", confusion)
     # Too late for it here: other tests have used JAX.
     monkeypatch.setattr(cli, "join_processes", lambda values: None)
@@ -93,7 +95,7 @@ def test_a_signal_ends_an_evaluation_and_writes_nothing(
             os.kill(os.getpid(), getattr(signal, number))
 
     assert evaluated(tmp_path, random_run, monkeypatch, confusion) == status
-    assert len(seen) == 1 and (tmp_path / "report.json").read_text() == "older"
+    assert len(seen) == 1 and (tmp_path / "report.json").read_text() == OLDER
     assert f"evaluation stopped by {number}: nothing was" in capsys.readouterr().out
 
 

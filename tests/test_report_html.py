@@ -51,7 +51,7 @@ def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val"):
         counts = pairs(given["label"], prediction)
         total += ConfusionMatrix.from_counts(counts)
         kept.add(given, counts, lambda prediction=prediction: prediction)
-    kept.save(folder / image_scores.file_name(split, "single", 0), total)
+    kept.save(folder / image_scores.file_name(split, "single", 0), total, 7)
     config = config_lib.resolve(config_lib.load("configs/quickstart.py"), 400)
     (folder / "config.json").write_text(config_lib.to_json(config))
     names = run_files.dataset_info(config.data).class_names
@@ -66,6 +66,7 @@ def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val"):
         "command": "eval.py --workdir here",
         **dict.fromkeys(("model", "data", "devices", "commit"), "<b>"),
         **{"split": split, "images": len(wrong), "step": 3},
+        **{"evaluation": 7, "processes": 1},
     }
     for name in ("report.json", f"report-{split}-single.json"):
         (folder / name).write_text(json.dumps(report))
@@ -108,11 +109,79 @@ def test_images_of_several_processes_are_joined(run):
     kept = ImageScores()
     given, prediction = example(20, 15)
     kept.add(given, pairs(given["label"], prediction), lambda: prediction)
-    kept.save(run / image_scores.file_name("val", "single", 1), ConfusionMatrix(13))
+    path = run / image_scores.file_name("val", "single", 1)
+    kept.save(path, ConfusionMatrix(13), 7)
+    edit_report(run, processes=2, images=10)
     found = run_files.read(str(run), None, None)
     assert len(found.ids) == 10 and found.pictures["worst0"] == "scene20"
     assert found.pictures["worst1"] == "scene8"
     assert found.confusion.sum() == 9 * 599
+
+
+def edit_report(run, **members):
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps(report | members))
+
+
+def test_images_of_an_earlier_evaluation_are_left_out(run):
+    """By more processes: their files stay in the folder."""
+    kept = ImageScores()
+    given, prediction = example(20, 15)
+    kept.add(given, pairs(given["label"], prediction), lambda: prediction)
+    path = run / image_scores.file_name("val", "single", 1)
+    kept.save(path, ConfusionMatrix(13), 6)
+    assert len(run_files.read(str(run), None, None).ids) == 9
+    edit_report(run, processes=2, images=10)
+    with pytest.raises(UserError, match="-1.npz is of another evaluation"):
+        run_files.read(str(run), None, None)
+    edit_report(run, processes=3)
+    path.rename(run / image_scores.file_name("val", "single", 2))
+    with pytest.raises(UserError, match="-1.npz is missing"):
+        run_files.read(str(run), None, None)
+    edit_report(run, processes=1, images=8)
+    with pytest.raises(UserError, match="scores of 9 images, and the report is of 8"):
+        run_files.read(str(run), None, None)
+
+
+@pytest.mark.parametrize(
+    "members, says",
+    [
+        ({"protocol": "single"}, "protocol is 'single', expected an object"),
+        ({"split": "../../x"}, "split is '../../x', expected a name"),
+        ({"images": True}, "images is True, expected a whole number"),
+        ({"step": None}, "step is None"),
+        ({"iou": {"ground": "high"}}, "iou has 'ground', which is 'high'"),
+        ({"val/single/mean_iou": float("nan")}, "expected a number"),
+        ({"processes": 10**9}, "processes is 1000000000"),
+    ],
+)
+def test_reports_of_another_shape_are_refused_in_one_line(run, members, says, capsys):
+    edit_report(run, **members)
+    assert call(run, "--output", run / "a.html") == 2
+    shown = capsys.readouterr().err
+    assert says in shown and shown.count("\n") == 1
+    assert not (run / "a.html").exists()
+
+
+@pytest.mark.parametrize(
+    "name, array",
+    [
+        ("ids", np.zeros(9, int)),
+        ("counts", np.zeros((9, 2, 13), int)),
+        ("confusion", np.zeros((13, 12), int)),
+        ("evaluation", np.zeros(1, int)),
+        ("best0", np.asarray(99)),
+        ("best0_image", np.zeros((20, 30), np.uint8)),
+        ("worst3_label", np.zeros((2, 2), np.uint8)),
+    ],
+)
+def test_scores_of_images_of_another_shape_are_refused(run, name, array):
+    path = run / image_scores.file_name("val", "single", 0)
+    with np.load(path) as arrays:
+        changed = dict(arrays) | {name: array}
+    np.savez(path, **changed)
+    with pytest.raises(UserError, match=f"{path}: .*; score it again"):
+        run_files.read(str(run), None, None)
 
 
 def call(*arguments):
@@ -173,7 +242,7 @@ def test_what_was_not_scored_gets_one_line(run, tmp_path, capsys):
     assert "wanted one of split any under release" in capsys.readouterr().err
     next(run.glob("images-*")).unlink()
     assert call(run) == 2
-    assert "holds no scores of images of val under single" in capsys.readouterr().err
+    assert "images-val-single-0.npz is missing" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -34,6 +34,9 @@ def trained(monkeypatch):
             "val/single/pixel_accuracy": score + 0.1,
             "step": 4,
             "protocol": {"name": protocol},
+            "split": "val",
+            "images": 1,
+            **dict.fromkeys(("rule", "data", "model", "devices", "commit"), ""),
         }
         file = tables.report_name("val", protocol)
         tables.save_report(pathlib.Path(workdir) / file, report)
@@ -49,11 +52,17 @@ def smoke():
     return config_lib.load("configs/quickstart.py:smoke")
 
 
+def lines_of_table(folder):
+    mark, *lines = (folder / "sweep.md").read_text().splitlines()
+    assert mark == "<!-- written by encnet_jax -->"
+    return lines
+
+
 def test_sweep_runs_each_value_once(trained, tmp_path, capsys):
     arguments = (smoke(), "loss.se_weight", [0, 0.1], str(tmp_path), None)
     assert sweep.run(*arguments)
     assert [value for _, value in trained] == [0.0, 0.1]
-    table = (tmp_path / "sweep.md").read_text().splitlines()
+    table = lines_of_table(tmp_path)
     assert table[0] == "| loss.se_weight | mean_iou % | pixel_accuracy % |"
     assert table[2:] == ["| 0 | 40.00 | 50.00 |", "| 0.1 | 50.00 | 60.00 |"]
     with Image.open(tmp_path / "sweep.png") as picture:
@@ -78,7 +87,7 @@ def test_a_stopped_run_ends_the_sweep(trained, tmp_path, monkeypatch):
 
 def test_scores_of_classification_are_drawn(tmp_path):
     sweep.save(tmp_path, "optim.base_lr", [{"value": 0.1, "error": 0.25, "spread": {}}])
-    table = (tmp_path / "sweep.md").read_text().splitlines()
+    table = lines_of_table(tmp_path)
     assert (table[0], table[2]) == ("| optim.base_lr | error % |", "| 0.1 | 25.00 |")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["sweep.json", "sweep.md", "sweep.png"]
@@ -90,9 +99,41 @@ def test_each_value_is_trained_with_each_seed(trained, tmp_path):
     names = [pathlib.Path(workdir).name for workdir, _ in trained]
     assert names[:2] == ["loss.se_weight=0-seed0", "loss.se_weight=0-seed1"]
     assert len(names) == 6
-    rows = (tmp_path / "sweep.md").read_text().splitlines()[2:]
+    rows = lines_of_table(tmp_path)[2:]
     # Scores of 40, 41 and 42 %: mean 41, standard deviation 1.
     assert rows[0] == "| 0 | 41.00 ± 1.00 | 51.00 ± 1.00 |"
+
+
+def test_a_wrong_value_is_reported_before_the_first_run(trained, tmp_path):
+    with pytest.raises(UserError, match="optim.base_lr is 'fast'|cannot be 'fast'"):
+        sweep.run(smoke(), "optim.base_lr", [0.1, "fast"], str(tmp_path), None)
+    with pytest.raises(UserError, match="model.output_stride"):
+        sweep.run(smoke(), "model.output_stride", [8, 7], str(tmp_path), None)
+    assert not trained and not list(tmp_path.iterdir())
+
+
+def test_files_of_the_user_are_not_replaced(trained, tmp_path):
+    (tmp_path / "sweep.md").write_text("| my | notes |")
+    with pytest.raises(UserError, match="sweep.md is there"):
+        sweep.run(smoke(), "loss.se_weight", [0], str(tmp_path), None)
+    assert not trained
+
+
+@pytest.mark.parametrize("text", ["/../../x", "a/b", "x" * 101, "a\nb", "a\\b"])
+def test_values_that_are_no_names_of_folders_are_refused(text):
+    with pytest.raises(UserError, match="folders are named by the values"):
+        sweep.parse_values(f"0,{text}")
+
+
+@pytest.mark.parametrize("text", ["0,00", "²", "1,x", "-1", "1.0"])
+def test_seeds_that_are_no_different_numbers_are_refused(text):
+    with pytest.raises(UserError, match="different whole numbers"):
+        sweep.parse_seeds(text)
+
+
+def test_a_bar_in_a_value_is_no_column():
+    rows = [{"value": "a|b", "error": 0.25, "spread": {}}]
+    assert sweep.table("f", rows).splitlines()[2] == "| a\\|b | 25.00 |"
 
 
 def test_values_are_parsed():

@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
+from encnet_jax import storage
 from encnet_jax.cli.names import for_console, program
 from encnet_jax.errors import UserError
+
+# Flags and arguments that name files or folders, in all commands.
+_PATHS = {"workdir", "input", "output", "run", "source", "images", "plans", "data_dir"}
 
 
 class CommandLine:
@@ -153,6 +157,11 @@ class CommandLine:
         missing = [self._shown(x) for x in self._required if not values[x].value]
         if missing:
             raise UserError(f"missing: {', '.join(missing)}; --help shows an example")
+        for name in _PATHS & set(values):
+            given = values[name].value
+            for path in given if isinstance(given, list) else [given]:
+                if path:
+                    storage.is_remote(path)  # Refuses schemes that are not known.
         _make_settings()
         return values
 

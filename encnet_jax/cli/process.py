@@ -1,12 +1,13 @@
 """A command as the whole of a process: one line for a mistake, and how it ends."""
 
 import contextlib
+import errno
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn, TextIO
 
 from encnet_jax import storage
 from encnet_jax.errors import (
@@ -14,6 +15,7 @@ from encnet_jax.errors import (
     PeersMissingError,
     UserError,
     is_out_of_memory,
+    printable,
 )
 
 # What collectives on CPUs report when a process at the other end has ended.
@@ -28,10 +30,63 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     already gone, and taking apart what is left costs seconds. One of several processes
     waits for the others first: JAX aborts those that outlive process 0.
     """
+    _keep_streams()
     status = run(main, sys.argv)
     if _joined():
         sys.modules["jax"].distributed.shutdown()
     _leave(status)
+
+
+class _Stream:
+    """A stream to a terminal that may disappear, which ends no work.
+
+    After an error every write goes nowhere. A closed pipe still is an error: what reads
+    our output has ended on purpose.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes, or drops the text if the terminal is gone."""
+        return self._try(lambda: self._stream.write(text), len(text))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes several texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Flushes, or does nothing if the terminal is gone."""
+        self._try(self._stream.flush, None)
+
+    def _try(self, action, otherwise):
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EBADF, errno.ENXIO):
+                raise
+            self._stream = open(os.devnull, "w")
+            return otherwise
+
+
+def _keep_streams() -> None:
+    """Makes standard streams that can be written to until the process ends.
+
+    A file that is opened while a standard stream is closed gets its number, and then
+    the messages of libraries.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # Gets the lowest free number: this one.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))
+    sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
@@ -47,10 +102,11 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
             stream.reconfigure(errors="backslashreplace")
     try:
         status = main(argv) or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         status = error.exit_status
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
@@ -70,7 +126,7 @@ def _unexpected(error: Exception) -> int:
     """Reports what no command raises on purpose; returns the exit status."""
     reason = _of_the_machine(error)
     if reason:
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {printable(reason)}", file=sys.stderr)
         return UserError.exit_status
     if _joined() and _LOST_PEER.search(str(error)):
         print(

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import ml_collections
 
+<<<<<<< HEAD
 from encnet_jax.config import checks, defaults, pretrained, table
+=======
+from encnet_jax import storage
+from encnet_jax.config import checks, defaults, table
+>>>>>>> b42d75f (Only files of ours are replaced, hub folders are checked whole, nothing is left out silently)
 from encnet_jax.config.architectures import FOLLOWING, decided_fields
 from encnet_jax.errors import UserError
 from encnet_jax.models.upsampling import check_upsampling
@@ -175,6 +180,48 @@ def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config = from_dict(_merged(known, json.loads(to_json(saved))))
     _fill(config)
     return config
+
+
+def from_saved(values: object, where: object) -> ml_collections.ConfigDict:
+    """Returns a configuration of a file, checked and completed.
+
+    Args:
+        values: the JSON value.
+        where: the file, for the error.
+
+    Raises:
+        UserError: it is no configuration, or a value is not allowed.
+    """
+    known = json.loads(to_json(defaults.get_config()))
+    wrong = _other_shape(values, known, "")
+    if wrong:
+        raise UserError(f"{where} holds no configuration of a run: {wrong}; restore it")
+    try:
+        checks.check_each(dict(_flatten(_merged(known, values), "")))
+        return completed(from_dict(values))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def read_saved(path) -> ml_collections.ConfigDict:
+    """Returns the configuration in a run's config.json; see from_saved."""
+    return from_saved(storage.read_json(path), path)
+
+
+def _other_shape(values: object, known: dict, prefix: str) -> str | None:
+    """Returns the first field that is a group in one of the two only, or None."""
+    if not isinstance(values, dict):
+        return f"{prefix.rstrip('.') or 'it'} is no object"
+    for key, value in values.items():
+        if key not in known:
+            return f"unknown field {prefix}{key[:100]}"
+        if isinstance(known[key], dict):
+            wrong = _other_shape(value, known[key], f"{prefix}{key}.")
+            if wrong:
+                return wrong
+        elif isinstance(value, dict):
+            return f"{prefix}{key} is an object"
+    return None
 
 
 def _merged(defaults: dict, given: dict) -> dict:

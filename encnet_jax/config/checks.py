@@ -5,7 +5,7 @@ from typing import Any
 
 from encnet_jax.config import table
 from encnet_jax.config.names import CLASSIFIERS
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, short
 from encnet_jax.fields import LARGEST_INT32, Allowed, one_of
 from encnet_jax.models import HEADS
 
@@ -108,7 +108,7 @@ def _check_allowed(values: Mapping[str, Any], allowed: Mapping[str, Allowed]) ->
     for field, rule in allowed.items():
         value = values.get(field)
         if value is not None and not rule.fits(value):
-            raise UserError(f"{field} is {value!r}, expected {rule.words}")
+            raise UserError(f"{field} is {short(value)}, expected {rule.words}")
 
 
 def _check_own_network(values: Mapping[str, Any]) -> None:

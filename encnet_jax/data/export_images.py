@@ -16,6 +16,7 @@ from encnet_jax import cli, storage
 from encnet_jax.data import open_dataset
 from encnet_jax.errors import UserError
 from encnet_jax.pictures import colourise, save_png
+from encnet_jax.storage import outputs
 
 
 def export_images(data, *, split: str, count: int, output: str) -> int:
@@ -46,6 +47,7 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         name = f"{pathlib.PurePath(example['id']).stem}.png"
         label = colourise(example["label"], dataset.info.colours)
         for folder, pixels in zip(folders, (example["image"], label), strict=True):
+            outputs.check_replaceable(folder / name, "picture", "--output")
             save_png(folder / name, Image.fromarray(pixels))
         written += 1
     return written

@@ -104,7 +104,7 @@ def recomputed(network: Network, dataset: Dataset, stop: StopRequest) -> dict:
     replicated, total = parallel.replicate(variables), None
     fed = stop.watch(parallel.feed(itertools.islice(batches, steps)), steps)
     hidden = jax.process_index() != 0
-    shown = tqdm(fed, "batch norm", steps, unit="batch", disable=hidden)
+    shown = tqdm(fed, "batch norm", steps, unit="batch", disable=hidden or None)
     for step, batch in enumerate(shown):
         moments = jax.device_get(measure(replicated, batch["image"], np.int32(step)))
         if total is None:

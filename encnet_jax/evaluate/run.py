@@ -20,7 +20,10 @@ from encnet_jax.scoring import image_scores
 from encnet_jax.scoring.evaluator import check_finite, watched_examples
 from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.storage import outputs
 from encnet_jax.tasks.network import Network
+
+IMAGES = "file of image scores"
 
 
 def evaluate_run(
@@ -65,14 +68,20 @@ def evaluate_run(
             | {"checkpoint": network.step, "--split": split}
             | {"images": dataset.num_examples(split)}
         )
+        distributed.together(lambda: _check_files(folder, network.config, split))
         report, matrix, images = _score(network, dataset, split, stop)
+        # These tell the images of this evaluation from those of others.
+        report["evaluation"] = distributed.shared_number()
+        report["processes"] = jax.process_count()
         # The report is finished: later signals have no effect.
         if jax.process_index() == 0:
             # Printed first: saving may fail after hours of work.
             print(tables.format_report(report), flush=True)
         with _saving(folder):
             if images:
-                images.save(folder / _images_name(report), matrix)
+                path = folder / _images_name(report)
+                outputs.check_replaceable(path, IMAGES, "--output DIR")
+                images.save(path, matrix, report["evaluation"])
             if jax.process_index() == 0:
                 _save(report, folder)
     return report
@@ -89,6 +98,18 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
         storage.check_writable(folder)
     except UserError as error:
         raise UserError(f"reports: {error} (--output DIR)") from None
+    outputs.check_replaceable(folder / "report.json", "report", "--output DIR")
+
+
+def _check_files(folder: epath.Path, config, split: str) -> None:
+    """Raises UserError if files of these names are not reports; before the work."""
+    protocol = tables.protocol_name(config.eval.protocol, config.eval.refine)
+    if jax.process_index() == 0:
+        path = folder / tables.report_name(split, protocol)
+        outputs.check_replaceable(path, "report", "--output DIR")
+    if config.task == "segmentation":
+        name = image_scores.file_name(split, protocol, jax.process_index())
+        outputs.check_replaceable(folder / name, IMAGES, "--output DIR")
 
 
 @contextlib.contextmanager
@@ -198,6 +219,7 @@ def submit_run(
         raise UserError(
             "an archive is written by one process: start it on one host only"
         )
+    outputs.check_replaceable(output, "output", "--output")
     storage.check_writable(epath.Path(output).parent)
     done = None
     with _stoppable(stop) as stop:
@@ -212,7 +234,9 @@ def submit_run(
         split = selection.split or "test"
         examples, total = watched_examples(dataset, split, 0, stop)
         labelled = network.evaluator().predict(network.variables, examples)
-        shown = tqdm(_named_finite(labelled), "label", total, unit="image")
+        shown = tqdm(
+            _named_finite(labelled), "label", total, unit="image", disable=None
+        )
         done = submission.write(server, output, shown)
         print(f"{output}: {done} images by step {network.step}, checked")
     return done

@@ -23,9 +23,12 @@ from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import dense_refined
+from encnet_jax.storage import outputs
 from encnet_jax.tasks.network import Network
 
 FACTORS = (0.5, 2.0)  # A parameter is tried at these multiples of its best value.
+
+REFINED = "file of CRF parameters"
 
 
 def search(
@@ -125,6 +128,8 @@ def main(argv: Sequence[str]) -> None:
     if jax.process_count() > 1:
         raise UserError("the search runs in one process only: start it on one host")
     storage.check_writable(args.run)
+    path = epath.Path(args.run) / "refine.json"
+    outputs.check_replaceable(path, REFINED)
     fields = {"eval.refine": "dense"}
     if args.data_dir:
         fields["data.data_dir"] = args.data_dir
@@ -142,8 +147,7 @@ def main(argv: Sequence[str]) -> None:
         "radius": dense.radius,
         "iterations": dense.iterations,
     }
-    path = epath.Path(args.run) / "refine.json"
-    tables.save_report(path, found)
+    tables.save_report(path, found, REFINED)
     print(f"best: mean IoU {100 * value:.2f} % on {args.number} training images")
     print(f"step {network.step}: {json.dumps(found)}")
     print(f"score with it: python eval.py --workdir {args.run} --refine {path}")

@@ -11,9 +11,11 @@ import numpy as np
 
 from encnet_jax import config as config_lib
 from encnet_jax import storage
+from encnet_jax.errors import UserError
 from encnet_jax.pods import parallel
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.storage import outputs, schema
 from encnet_jax.tasks.network import Network
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
@@ -24,6 +26,47 @@ _HEADINGS = {
     "iou_large": "large %",
     "error": "error %",
 }
+
+_SHARE = schema.optional(schema.number(0, 1))
+_SCHEMA = {
+    "rule": str,
+    "data": str,
+    "split": schema.word,
+    "images": schema.whole(),
+    "protocol": {"name": schema.word},
+    "model": str,
+    "step": schema.whole(),
+    "devices": str,
+    "commit": schema.optional(str),
+    "processes?": schema.whole(1, 1 << 16),
+    "warnings?": schema.listing(str),
+    "versions?": schema.mapping(str),
+    "command?": str,
+    **{f"{name}?": schema.mapping(_SHARE) for name in _HEADINGS},
+}
+
+
+def read_report(path) -> dict:
+    """Returns a report of evaluation, checked against its schema.
+
+    Raises:
+        UserError: it cannot be read, or is not as `make_report` made it.
+    """
+    report = storage.read_json(path)
+    wrong = schema.problem(report, _SCHEMA)
+    if not wrong:
+        scores = {
+            key: value
+            for key, value in report.items()
+            if key.startswith(f"{report['split']}/")
+        }
+        wrong = schema.problem(scores, schema.mapping(schema.number(-1, 1e9)), "it")
+    if wrong:
+        raise UserError(
+            f"{path} is no report of eval.py ({wrong}): restore it, or score the run"
+            " again"
+        )
+    return report
 
 
 def make_report(
@@ -137,8 +180,18 @@ def report_name(split: str, protocol: str) -> str:
     return f"report-{split}-{protocol}.json"
 
 
-def save_report(path, report: dict) -> None:
-    """Writes the report as JSON, whole or not at all."""
+def save_report(path, report: dict, kind: str = "report") -> None:
+    """Writes a report as JSON, whole or not at all.
+
+    Args:
+        path: of the file.
+        report: JSON-ready.
+        kind: of outputs.check_replaceable.
+
+    Raises:
+        UserError: a file of that name is not of this kind.
+    """
+    outputs.check_replaceable(path, kind, "--output")
     storage.write_whole(path, json.dumps(report, indent=2) + "\n")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from encnet_jax import cli, storage
 from encnet_jax.errors import UserError
+from encnet_jax.storage import outputs
 
 FORMATS = ("stablehlo", "onnx", "hub")
 _NUM_IMAGES = 2
@@ -40,6 +41,7 @@ def main(argv: Sequence[str]) -> None:
     output = storage.local_path(values.output, "--output")
     if output.exists():
         raise UserError(f"--output {output} is there already: choose another")
+    outputs.check_replaceable(_beside(output), "output", "--output")
     storage.check_writable(output.parent)  # Before minutes of work.
     from encnet_jax.inference.model import load
 
@@ -68,8 +70,7 @@ def write_file(model, output: pathlib.Path, values) -> None:
     images = _images(model, values.images, height, width)
     made = program.make(model, height, width, scores=values.scores)
     output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(output.name + ".partial")
-    try:
+    with storage.whole(output) as unfinished:
         start = time.perf_counter()
         platforms = formats.write(made, values.format, unfinished)
         took = time.perf_counter() - start
@@ -80,13 +81,15 @@ def write_file(model, output: pathlib.Path, values) -> None:
                 f"{output} computes something else than the network and was removed"
             )
         described = sidecar.describe(model, made, values.format, found, platforms)
-        beside = output.with_name(output.name + ".json")
+        beside = _beside(output)
+        outputs.check_replaceable(beside, "output", "--output")
         storage.write_whole(beside, json.dumps(described, indent=2) + "\n")
-        unfinished.replace(output)
-    finally:
-        unfinished.unlink(missing_ok=True)
     size = output.stat().st_size / 1e6
     print(f"wrote {output} ({size:.1f} MB, {took:.1f} s) and {beside}")
+
+
+def _beside(output: pathlib.Path) -> pathlib.Path:
+    return output.with_name(output.name + ".json")
 
 
 def _size(text: str | None, default: int) -> tuple[int, int]:

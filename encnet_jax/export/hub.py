@@ -1,13 +1,15 @@
 """A folder as model hubs show it: weights, configuration, and a card of the scores."""
 
 import json
+import os
 import pathlib
 import shutil
+import tempfile
 
 import jax
 from etils import epath
 
-from encnet_jax import storage
+from encnet_jax.evaluate import tables
 from encnet_jax.inference import folder
 from encnet_jax.inference.model import Model
 
@@ -23,10 +25,11 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
         output: folder that does not exist.
         license: for the card.
     """
-    unfinished = output.with_name(output.name + ".partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Made exclusively, under a name that nobody has: nothing of the user's is removed.
+    unfinished = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=output.parent))
     try:
+        unfinished.chmod(0o777 & ~_umask())
         variables = jax.device_get(model.variables)
         folder.write(epath.Path(unfinished), variables, model.config, model.step)
         (unfinished / "README.md").write_text(
@@ -37,10 +40,16 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def reports(model: Model, workdir: str) -> list[dict]:
     """Returns the run's reports of this checkpoint."""
     found = sorted(epath.Path(workdir).glob("report-*.json"))
-    read = [storage.read_json(path) for path in found if "images" not in path.name]
+    read = [tables.read_report(path) for path in found if "images" not in path.name]
     return [report for report in read if report.get("step") == model.step]
 
 

@@ -1,5 +1,6 @@
 """Labels image files."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,9 +10,9 @@ from etils import epath
 from PIL import Image
 from tqdm import tqdm
 
-from encnet_jax import pictures
+from encnet_jax import pictures, storage
 from encnet_jax.data.sources import decode
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, printable
 from encnet_jax.inference import pixels, results
 from encnet_jax.inference.model import Model
 from encnet_jax.scoring.evaluator import check_finite
@@ -71,11 +72,12 @@ def predict_files(
     """
     folder = epath.Path(output)
     pixel_fn = pixels.largest(top) if top else pixels.labels
-    broken: list[str] = []
-    done = 0
+    broken: dict[str, str] = {}  # A line for each image that is not labelled.
+    done: set[str] = set()
     # A tile counts as a fraction of its image.
     shown = "{l_bar}{bar}| {n:.1f}/{total_fmt} images [{elapsed}<{remaining}]"
-    with tqdm(total=len(paths), desc="predict", bar_format=shown) as bar:
+    bar = tqdm(total=len(paths), desc="predict", bar_format=shown, disable=None)
+    with bar:
         described = results.leaving_out_too_large(
             lambda examples: model.describe(examples, pixel_fn, bar.update),
             _read_all(model, paths, broken),
@@ -85,14 +87,25 @@ def predict_files(
             try:
                 check_finite(found["labels"], example["id"])
             except UserError as error:
-                broken.append(str(error))
+                broken[example["id"]] = str(error)
                 continue
-            _write(folder, example, found, model.colours)
-            done += 1
-    for line in broken:
-        print(f"error: {line}", file=sys.stderr)
+            try:
+                _write(folder, example, found, model.colours)
+            except OSError as error:
+                # A name at the file system's limit is a fault of this image alone.
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                broken[example["id"]] = storage.describe(error)
+                continue
+            done.add(example["id"])
+    for path in paths:
+        if path.stem not in done | broken.keys():
+            broken[path.stem] = f"{path}: was left out; label it separately"
+    for line in broken.values():
+        print(f"error: {printable(line)}", file=sys.stderr)
     print(
-        f"labelled {done} of {len(paths)} images with step {model.step}; see {folder}"
+        f"labelled {len(done)} of {len(paths)} images with step {model.step}; see"
+        f" {printable(folder)}"
     )
     return 1 if broken else 0
 
@@ -149,8 +162,8 @@ def _save(path: epath.Path, array: np.ndarray) -> None:
 
 def _save_top(path: epath.Path, top: tuple[np.ndarray, np.ndarray]) -> None:
     classes, probabilities = top
-    with path.open("wb") as file:
-        np.savez_compressed(file, classes=classes, probabilities=probabilities)
+    arrays = {"classes": classes, "probabilities": probabilities}
+    storage.write_whole(path, partial(np.savez_compressed, **arrays))
 
 
 def list_images(source: epath.Path) -> list[epath.Path]:
@@ -178,12 +191,16 @@ def list_images(source: epath.Path) -> list[epath.Path]:
 
 
 def _read_all(
-    model: Model, paths: list[epath.Path], broken: list[str]
+    model: Model, paths: list[epath.Path], broken: dict[str, str]
 ) -> Iterator[dict]:
     for path in paths:
         try:
             image = model.read(path)
         except UserError as error:
-            broken.append(str(error))
+            broken[path.stem] = str(error)
+            continue
+        except MemoryError:
+            # It must not end this generator, and with it all images that follow.
+            broken[path.stem] = f"{path}: does not fit into memory"
             continue
         yield {"image": image, "id": path.stem}

@@ -1,17 +1,22 @@
 """A network as a folder to share: safetensors and a configuration."""
 
+import hashlib
 import json
 import os
 
+import jax
 import numpy as np
 import safetensors.numpy
 from etils import epath
 from flax import traverse_util
 
 from encnet_jax import config as config_lib
+from encnet_jax import storage
 from encnet_jax.errors import UserError
+from encnet_jax.models.folding import folded_names
 from encnet_jax.pods import parallel
 from encnet_jax.scoring import protocols
+from encnet_jax.storage import schema
 from encnet_jax.tasks import network
 from encnet_jax.tasks.network import Network
 
@@ -22,7 +27,7 @@ _KIND = "encnet_jax"
 
 def is_one(source: str | os.PathLike) -> bool:
     """Returns whether a folder is an exported network, not a run."""
-    return (epath.Path(source) / WEIGHTS).exists()
+    return os.path.lexists(epath.Path(source) / WEIGHTS)
 
 
 def write(folder: epath.Path, variables: dict, config, step: int) -> None:
@@ -36,10 +41,12 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
     """
     flat = traverse_util.flatten_dict(dict(variables), sep="/")
     arrays = {name: np.ascontiguousarray(x) for name, x in flat.items()}
-    (folder / WEIGHTS).write_bytes(safetensors.numpy.save(arrays, {"format": "flax"}))
+    weights = safetensors.numpy.save(arrays, {"format": "flax"})
+    (folder / WEIGHTS).write_bytes(weights)
     content = {
         "library_name": _KIND,
         "step": step,
+        "sha256": {WEIGHTS: hashlib.sha256(weights).hexdigest()},
         "configuration": json.loads(config_lib.to_json(config)),
     }
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
@@ -56,20 +63,86 @@ def read(source: str | os.PathLike, fields: dict) -> Network:
         UserError: a file is missing or damaged, or was written by something else.
     """
     folder = epath.Path(source)
-    try:
-        content = json.loads((folder / CONFIG).read_text())
-        arrays = safetensors.numpy.load((folder / WEIGHTS).read_bytes())
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{source} has no readable network ({error})") from None
+    path = folder / CONFIG
+    content = storage.read_json(path)
     if content.get("library_name") != _KIND:
-        raise UserError(
-            f"{folder / CONFIG} is not of encnet_jax; expected a folder written by"
-            " `encnet export --format hub`"
-        )
-    saved = config_lib.from_dict(content["configuration"])
-    saved = config_lib.completed(saved)
+        raise UserError(f"{path} is not of encnet_jax; {_EXPECTED}")
+    wrong = schema.problem(content, _SCHEMA)
+    if wrong:
+        raise UserError(f"{path}: {wrong}; {_EXPECTED}")
+    saved = config_lib.from_saved(content["configuration"], path)
     saved.update_from_flattened_dict(fields)
     saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)
-    variables = traverse_util.unflatten_dict(arrays, sep="/")
     config = config_lib.resolve(saved)
-    return network.build(parallel.replicate(variables), config, content["step"])
+    arrays = _read_weights(folder / WEIGHTS, content["sha256"][WEIGHTS])
+    variables = traverse_util.unflatten_dict(arrays, sep="/")
+    try:
+        built = network.build(variables, config, content["step"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    _check_arrays(folder / WEIGHTS, arrays, built)
+    return built._replace(variables=parallel.replicate(variables))
+
+
+_EXPECTED = "expected a folder that `encnet export --format hub` wrote"
+_SCHEMA = {
+    "step": schema.whole(),
+    "configuration": dict,
+    "sha256": {WEIGHTS: str},
+}
+
+
+def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file by their names.
+
+    Raises:
+        UserError: it has changed since it was written, or is no such file.
+    """
+    data = storage.read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise UserError(
+            f"{path} has changed since it was written: its SHA-256 is not that in"
+            f" {CONFIG}; get the folder again"
+        )
+    try:
+        return safetensors.numpy.load(data)
+    # Of damaged bytes, the reader raises errors of many types.
+    except Exception as error:
+        raise UserError(
+            f"{path} is no readable .safetensors ({type(error).__name__}: {error});"
+            f" {_EXPECTED}"
+        ) from None
+
+
+def _check_arrays(
+    path: epath.Path, arrays: dict[str, np.ndarray], built: Network
+) -> None:
+    """Raises UserError unless arrays are those of the network, and finite."""
+    side = built.config.data.crop_size
+    image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+    made = jax.eval_shape(
+        lambda x: built.model.init(jax.random.key(0), x, train=False), image
+    )
+    shapes = {
+        name: x.shape
+        for name, x in traverse_util.flatten_dict(dict(made), sep="/").items()
+    }
+    expected = set(shapes)
+    if not expected <= arrays.keys():
+        expected = folded_names(shapes)  # As the folder is written.
+    missing, unknown = expected - arrays.keys(), arrays.keys() - expected
+    if missing or unknown:
+        some = sorted(missing or unknown)[0][:200]
+        word = "lacks" if missing else "has unknown arrays, such as"
+        raise UserError(
+            f"{path} {word} {some!r} ({len(missing)} missing, {len(unknown)} unknown):"
+            f" the network of {CONFIG} is another one; {_EXPECTED}"
+        )
+    for name, array in sorted(arrays.items()):
+        if array.dtype != np.float32 or array.shape != shapes[name]:
+            raise UserError(
+                f"{path}: {name} is {array.dtype}{list(array.shape)}, expected"
+                f" float32{list(shapes[name])}; {_EXPECTED}"
+            )
+        if not np.isfinite(array).all():
+            raise UserError(f"{path}: {name} holds NaN or infinity; get it again")

@@ -4,7 +4,6 @@ import os
 from typing import TypeAlias
 
 import numpy as np
-from etils import epath
 from PIL import Image, ImageOps
 
 from encnet_jax import storage
@@ -40,10 +39,7 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
             f"an image is a {type(source).__name__}; expected an array, a PIL image or"
             " a path"
         )
-    try:
-        encoded = epath.Path(source).read_bytes()
-    except OSError as error:
-        raise UserError(storage.describe(error, source)) from None
+    encoded = storage.read_bytes(source, rules.max_bytes)
     return decode.decode_image(encoded, os.fspath(source), rules)
 
 

@@ -53,7 +53,7 @@ def prepare_folder(
 def leaving_out_too_large(
     describe: Callable[[Iterable[dict]], Iterator[tuple[dict, Found]]],
     examples: Iterator[dict],
-    broken: list[str],
+    broken: dict[str, str],
 ) -> Iterator[tuple[dict, Found]]:
     """Yields the results of `describe`, without images that do not fit into memory.
 
@@ -62,7 +62,7 @@ def leaving_out_too_large(
     Args:
         describe: examples -> (example, its results), in any order.
         examples: dicts with image uint8[H, W, 3] and id.
-        broken: a line is appended for each image left out.
+        broken: gets a line for each image left out, by its id.
     """
     waiting: dict[str, dict] = {}
 
@@ -78,7 +78,7 @@ def leaving_out_too_large(
             if not is_out_of_memory(error):
                 raise
             height, width = example["image"].shape[:2]
-            broken.append(
+            broken[example["id"]] = (
                 f"{example['id']}: {width}x{height} pixels do not fit into memory;"
                 " reduce the image, or use a device with more memory"
             )

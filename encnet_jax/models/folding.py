@@ -1,6 +1,7 @@
 """Batch norms folded into the convolutions before them, for prediction."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from flax import traverse_util
@@ -43,6 +44,28 @@ def fold_batch_norms(variables: dict, epsilon: float) -> dict:
         "params": traverse_util.unflatten_dict(params),
         "batch_stats": traverse_util.unflatten_dict(stats),
     }
+
+
+def folded_names(names: Iterable[str]) -> set[str]:
+    """Returns the names that arrays have after fold_batch_norms.
+
+    Args:
+        names: 'params/head/conv/norm/scale' and so on, before.
+    """
+    left = set(names)
+    for name in list(left):
+        kind, *path, last = name.split("/")
+        if (kind, last) != ("params", "scale") or not path:
+            continue
+        *above, norm = path
+        match = _NORM.fullmatch(norm)
+        if match is None:
+            continue
+        convolution = "/".join(["params", *above, _convolution_before(norm), "kernel"])
+        if convolution in left:
+            stats = "/".join(["batch_stats", *path])
+            left -= {name, f"{stats}/mean", f"{stats}/var"}
+    return left
 
 
 def _convolution_before(norm: str) -> str:

@@ -138,6 +138,14 @@ def as_process_0(answer: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
 
 
+def shared_number() -> int:
+    """Returns a random number that is equal in all processes."""
+    mine = np.array(secrets.randbits(31), np.int32)
+    if jax.process_count() == 1:
+        return int(mine)
+    return int(multihost_utils.broadcast_one_to_all(mine))
+
+
 def check_shared(folder: str) -> None:
     """Makes sure that all processes write into one and the same folder.
 

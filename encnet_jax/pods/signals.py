@@ -1,7 +1,9 @@
 """Requests to stop: by a signal or a deadline; a run stops when it can."""
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -9,6 +11,7 @@ import jax
 from jax.experimental import multihost_utils
 
 Item = TypeVar("Item")
+_GRACE_S = 3.0  # For the main thread to end by itself after a second Ctrl-C.
 
 
 class Stopped(Exception):
@@ -28,6 +31,52 @@ def exit_status(reason: str | None) -> int:
     """
     number = getattr(signal.Signals, reason or "", None)
     return 0 if number is None else 128 + number
+
+
+class _Answer:
+    """Answers signals at once, from a thread of its own.
+
+    Python's handlers wait for the main thread, which may be in a compilation of
+    minutes. A second Ctrl-C ends the process even then.
+
+    Attributes:
+        interrupted: set once the main thread has noticed a second Ctrl-C.
+    """
+
+    def __init__(self):
+        self.interrupted = threading.Event()
+        self._pipe: tuple[int, int] | None = None
+        self._before = -1
+
+    def start(self) -> None:
+        """Starts to listen; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        self._before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=self._pipe[:1], daemon=True).start()
+
+    def end(self) -> None:
+        """Ends the thread."""
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._before)
+            os.close(self._pipe[1])
+            self._pipe = None
+
+    def _listen(self, pipe: int) -> None:
+        seen = 0
+        while number := os.read(pipe, 1):
+            if number[0] != signal.SIGINT:
+                continue
+            seen += 1
+            if seen == 1:
+                line = "stopping after the step or compilation in progress; again: now"
+                print(f"Ctrl-C: {line}", file=sys.stderr, flush=True)
+            elif not self.interrupted.wait(_GRACE_S):
+                print("error: interrupted", file=sys.stderr, flush=True)
+                os._exit(130)
+        os.close(pipe)
 
 
 class StopRequest:
@@ -50,8 +99,10 @@ class StopRequest:
         self._moment = 0
         self._previous = {}
         self._several = jax.process_count() > 1
+        self._answer = _Answer()
 
     def __enter__(self) -> "StopRequest":
+        self._answer.start()
         numbers = [signal.SIGINT]
         if not self._several:  # A handler for SIGTERM would take JAX's own away.
             numbers.append(signal.SIGTERM)
@@ -64,9 +115,11 @@ class StopRequest:
     def __exit__(self, *exception) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        self._answer.end()
 
     def _note(self, number, frame) -> None:
         if self.reason and number == signal.SIGINT:
+            self._answer.interrupted.set()
             raise KeyboardInterrupt
         self.request(signal.Signals(number).name)
 

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import jax
 from etils import epath
@@ -13,6 +14,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.pods import distributed
+from encnet_jax.storage import outputs
 
 
 @contextlib.contextmanager
@@ -56,7 +58,8 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
     if storage.is_remote(workdir):
         yield lambda: False
         return
-    with open(path / ".lock", "w") as file:
+    check_ours(workdir)
+    with _opened_lock(path / ".lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -65,6 +68,37 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
                 " another --workdir"
             ) from None
         yield lambda: not _is_at(file.fileno(), path / ".lock")
+
+
+def check_ours(workdir: str) -> None:
+    """Raises UserError if a run would replace a file that is not of a run."""
+    folder = epath.Path(workdir)
+    for name, kind in (
+        ("config.json", "configuration of a run"),
+        ("time.json", "table of starts"),
+    ):
+        outputs.check_replaceable(folder / name, kind, "--workdir")
+
+
+def _opened_lock(path: epath.Path) -> BinaryIO:
+    """Opens the lock without following a link or changing what is in the file."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        number = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError(
+            f"{path} is a link, expected a file of a run: remove it, or choose another"
+            " --workdir"
+        ) from None
+    file = open(number, "rb+", buffering=0)
+    try:
+        storage.check_regular(path, os.fstat(number).st_mode)
+    except UserError:
+        file.close()
+        raise
+    return file
 
 
 def _is_at(number: int, path: epath.Path) -> bool:
@@ -94,4 +128,6 @@ def save_config(workdir: str, config) -> None:
     if jax.process_index() != 0:
         return
     text = config_lib.to_json(config) + "\n"
-    storage.write_whole(epath.Path(workdir) / "config.json", text)
+    path = epath.Path(workdir) / "config.json"
+    outputs.check_replaceable(path, "configuration of a run", "--workdir")
+    storage.write_whole(path, text)

@@ -132,6 +132,7 @@ def main(argv: Sequence[str]) -> None:
             f"{len(args.titles)} --titles for {len(args.run)} runs: give one each,"
             " joined by commas"
         )
+    figures.check_output(args.output)
     fields = {"data.data_dir": args.data_dir} if args.data_dir else {}
     selection = Selection(
         checkpoint=args.checkpoint,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from encnet_jax import cli, storage
+from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 from encnet_jax.report import figures
@@ -45,7 +45,7 @@ def load_curves(workdir: str) -> Curves:
     file = epath.Path(workdir) / "config.json"
     if not file.exists():
         raise UserError(f"{workdir} holds no config.json: name the workdir of a run")
-    config = config_lib.from_dict(storage.read_json(file))
+    config = config_lib.read_saved(file)
     scalars = read_scalars(workdir)
     train = scalars.get("train/error", {})
     val = scalars.get(f"val/{config.train.val_protocol}/error", {})

@@ -110,6 +110,7 @@ def main(argv: Sequence[str]) -> None:
     line.string("backbone", "Whose stages.", "resnet101")
     line.string("output", "The PNG to write.", "gridding.png")
     args = line.parse()
+    figures.check_output(args.output)
     found = stacks(args.backbone, args.dilation)
     draw(found, args.output)
     print("\n".join(table(found)))

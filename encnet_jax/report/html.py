@@ -17,6 +17,7 @@ from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.report import page, run_files
 from encnet_jax.report.run_files import RunFiles
 from encnet_jax.scoring import image_scores
+from encnet_jax.storage import outputs
 
 LARGEST_BYTES = 5_000_000
 _MATRIX_PX = 420
@@ -225,6 +226,7 @@ def main(argv: Sequence[str]) -> None:
     line.string("output", "The file to write.", "report.html")
     values = line.parse()
     target = epath.Path(values.output)
+    outputs.check_replaceable(target, "HTML report", "--output")
     storage.check_writable(target.parent)
     runs = run_files.read_all(values.run, values.split, values.protocol)
     text = make(runs)

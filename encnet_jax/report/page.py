@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+from encnet_jax.storage import outputs
+
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1100px;
        padding: 0 1em; color: #1a1a1a; background: #fff; }
@@ -51,6 +53,7 @@ def document(title: str, parts: Iterable[str]) -> str:
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            outputs.HTML_MARK,
             '<meta name="viewport" content="width=device-width">',
             f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>",
             *parts,

@@ -5,7 +5,6 @@ import io
 import pathlib
 import re
 import zipfile
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
+from encnet_jax.evaluate import tables
 from encnet_jax.report.events import read_scalars
 from encnet_jax.scoring import image_scores
 
@@ -74,15 +74,9 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
     folder = epath.Path(workdir)
     report = _report(folder, split, protocol)
     split, protocol = report["split"], report["protocol"]["name"]
-    files = sorted(folder.glob(f"images-{split}-{protocol}-*.npz"))
-    if not files:
-        raise UserError(
-            f"{workdir} holds no scores of images of {split} under {protocol}: score it"
-            f" again, eval.py --workdir {workdir} --split {split} --protocol {protocol}"
-        )
-    parts = [_arrays(file) for file in files]
-    saved = config_lib.from_dict(storage.read_json(folder / "config.json"))
-    info = dataset_info(config_lib.completed(saved).data)
+    parts = _parts(folder, report)
+    saved = config_lib.read_saved(folder / "config.json")
+    info = dataset_info(saved.data)
     scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
     return RunFiles(
         pathlib.PurePath(workdir).name or workdir,  # '.' has no name.
@@ -112,20 +106,95 @@ def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict
             f"{folder} holds {there}; wanted one of split {split or 'any'} under"
             f" {protocol or 'any'}: eval.py --workdir {folder}"
         )
-    report = storage.read_json(folder / found[-1])
+    report = tables.read_report(folder / found[-1])
     if "iou" not in report:
         raise UserError(f"{folder} is no segmentation run: nothing to show of pixels")
     return report
 
 
-def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(io.BytesIO(storage.read_bytes(file))) as arrays:
-            return dict(arrays)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
+    """Returns the scores of images that belong to a report, a dict a process.
+
+    Files of an earlier evaluation, by more processes, may be there too.
+
+    Raises:
+        UserError: one is missing, damaged, or of another evaluation.
+    """
+    split, protocol = report["split"], report["protocol"]["name"]
+    again = (
+        f"score it again, eval.py --workdir {folder} --split {split} --protocol"
+        f" {protocol}"
+    )
+    parts = []
+    for number in range(report.get("processes", 1)):
+        file = folder / image_scores.file_name(split, protocol, number)
+        if not file.exists():
+            raise UserError(f"{file} is missing, the scores of single images: {again}")
+        part = _arrays(file)
+        wrong = _wrong_arrays(part)
+        if wrong:
+            raise UserError(f"{file}: {wrong}; {again}")
+        if part["evaluation"] != report.get("evaluation"):
+            raise UserError(f"{file} is of another evaluation than the report: {again}")
+        parts.append(part)
+    found = sum(len(part["ids"]) for part in parts)
+    if found != report["images"]:
         raise UserError(
-            f"{file}: no whole file of scores ({error}); score the run again"
+            f"{folder} holds scores of {found} images, and the report is of"
+            f" {report['images']}: {again}"
+        )
+    return parts
+
+
+def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
+    content = storage.read_bytes(file, _MOST_IMAGE_BYTES)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+        if unpacked > _MOST_IMAGE_BYTES:
+            raise ValueError(f"{unpacked:,} bytes unpacked")
+        with np.load(io.BytesIO(content)) as arrays:
+            return dict(arrays)
+    # Of damaged bytes, zipfile and NumPy raise errors of many types.
+    except Exception as error:
+        raise UserError(
+            f"{file}: no whole file of scores ({type(error).__name__}: {error}); score"
+            " the run again"
         ) from None
+
+
+_MOST_IMAGE_BYTES = 4 << 30
+
+
+def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
+    """Returns what differs from what image_scores writes, or None."""
+    for name, kind, dims in (
+        ("ids", "U", 1),
+        ("counts", "i", 3),
+        ("confusion", "i", 2),
+        ("evaluation", "i", 0),
+    ):
+        array = part.get(name)
+        if array is None or array.dtype.kind != kind or array.ndim != dims:
+            return f"no array {name} of {dims} dimensions as it was written"
+    number, classes = len(part["ids"]), len(part["confusion"])
+    if part["confusion"].shape != (classes, classes):
+        return f"confusion has shape {part['confusion'].shape}"
+    if part["counts"].shape != (number, 3, classes) and number:
+        return f"counts has shape {part['counts'].shape}"
+    for name, place in part.items():
+        if not re.fullmatch("(best|worst)[0-9]", name):
+            continue
+        if place.ndim or place.dtype.kind != "i" or not 0 <= place < number:
+            return f"{name} is no place in ids"
+        maps = [part.get(f"{name}_{kind}") for kind in image_scores.KINDS]
+        if any(x is None or x.dtype != np.uint8 for x in maps):
+            return f"the picture of {name} is missing"
+        image, label, prediction = maps
+        shapes = image.ndim == 3 and image.shape[2] == 3 and image.size
+        if not shapes or not image.shape[:2] == label.shape == prediction.shape:
+            return f"the picture of {name} has another shape"
+    return None
 
 
 def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:

@@ -79,7 +79,7 @@ def progress_bar(total: int | None) -> tqdm:
     """Returns a bar for process 0's share of `total` images; None shows none."""
     share = None if total is None else total // jax.process_count()
     hidden = not share or jax.process_index() != 0
-    return tqdm(total=share, desc="evaluate", unit="image", disable=hidden)
+    return tqdm(total=share, desc="evaluate", unit="image", disable=hidden or None)
 
 
 class Evaluator:

@@ -53,7 +53,7 @@ class ImageScores:
                 entry = (rank, number, *map(_small, maps))
                 (heapq.heappush if len(heap) < KEEP else heapq.heapreplace)(heap, entry)
 
-    def save(self, path: epath.Path, matrix: ConfusionMatrix) -> None:
+    def save(self, path: epath.Path, matrix: ConfusionMatrix, evaluation: int) -> None:
         """Writes everything, whole or not at all.
 
         Args:
@@ -63,11 +63,13 @@ class ImageScores:
                 image, best0 its place in `ids`, best0_image, best0_label and
                 best0_prediction.
             matrix: of all images of all processes.
+            evaluation: the number of this evaluation, as its report has it.
         """
         arrays = {
             "ids": np.asarray(self._ids, dtype=str),
             "counts": np.asarray(self._counts, dtype=np.int64),
             "confusion": matrix.counts,
+            "evaluation": np.asarray(evaluation),
         }
         for name, heap in self._kept.items():
             for place, (_, number, *maps) in enumerate(sorted(heap, reverse=True)):

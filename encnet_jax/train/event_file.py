@@ -2,6 +2,7 @@
 
 import io
 import os
+import secrets
 import time
 
 import numpy as np
@@ -29,7 +30,9 @@ class EventFile:
             record_writer.register_writer_factory(scheme, _Remote)
         record_writer.directory_check(workdir)
         prefix = os.path.join(workdir, "events")
-        self._file = event_file_writer.EventsWriter(prefix)
+        # A restart in the same second must not write over the file before it.
+        suffix = f".{secrets.token_hex(4)}"
+        self._file = event_file_writer.EventsWriter(prefix, suffix)
         self._flushed = 0.0
 
     def scalar(self, step: int, name: str, value: float) -> None:

@@ -1,5 +1,6 @@
 """Progress of a run: a bar in the terminal, scalars and images in TensorBoard."""
 
+import sys
 import time
 
 import jax
@@ -33,8 +34,10 @@ class Logbook:
             initial=start_step,
             desc="train",
             unit="step",
-            disable=self._writer is None,
+            # A log file gets a line for each logged step instead.
+            disable=self._writer is None or not _is_terminal(),
         )
+        self._as_lines = self._writer is not None and not _is_terminal()
         self._bar.set_postfix_str("compiling")
         self._compiling = True
         self._since = time.monotonic(), start_step
@@ -73,11 +76,15 @@ class Logbook:
         if self._writer:
             for name, value in values.items():
                 self._writer.scalar(step, f"train/{name}", value)
-            self._bar.set_postfix(
-                loss=f"{values['loss']:.3f}",
-                lr=f"{values['learning_rate']:.2g}",
-                images_s=f"{values.get('images_per_second', 0):.1f}",
-            )
+            shown = {
+                "loss": f"{values['loss']:.3f}",
+                "lr": f"{values['learning_rate']:.2g}",
+                "images_s": f"{values.get('images_per_second', 0):.1f}",
+            }
+            self._bar.set_postfix(shown)
+            if self._as_lines:
+                words = " ".join(f"{name}={value}" for name, value in shown.items())
+                print(f"train: {step}/{self._bar.total} {words}", flush=True)
 
     def times(self, step: int, values: dict[str, float]) -> None:
         """Writes seconds of the run's time by name."""
@@ -110,3 +117,7 @@ class Logbook:
         self._bar.close()
         if self._writer:
             print(line)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()

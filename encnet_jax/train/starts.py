@@ -5,9 +5,14 @@ was written at the last log line.
 """
 
 import json
+import math
 from typing import NamedTuple
 
 from etils import epath
+
+from encnet_jax import storage
+from encnet_jax.errors import UserError
+from encnet_jax.storage import outputs
 
 FILE_NAME = "time.json"
 
@@ -34,19 +39,27 @@ def read(workdir: str) -> list[Start]:
     A damaged file is not an error, because it is used for reports only.
     """
     try:
-        text = (epath.Path(workdir) / FILE_NAME).read_text()
-        return [Start(**start) for start in json.loads(text)["starts"]]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        content = storage.read_json(epath.Path(workdir) / FILE_NAME)
+        starts = [Start(**start) for start in content["starts"]]
+    except (UserError, KeyError, TypeError):
         return []
+    return starts if all(map(_is_start, starts)) else []
+
+
+def _is_start(start: Start) -> bool:
+    seconds = start.seconds
+    if not isinstance(seconds, dict) or "steps" not in seconds:
+        return False
+    numbers = [start.from_step, start.to_step, start.lost_s, *seconds.values()]
+    return all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
 
 
 def write(workdir: str, starts: list[Start]) -> None:
     """Writes the file, whole or not at all."""
     target = epath.Path(workdir) / FILE_NAME
-    partial = target.with_name(f"{FILE_NAME}.partial")
     content = {"starts": [start._asdict() for start in starts]}
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(target)
+    outputs.check_replaceable(target, "table of starts", "--workdir")
+    storage.write_whole(target, json.dumps(content, indent=1) + "\n")
 
 
 def lost_seconds(starts: list[Start], from_step: int) -> float:

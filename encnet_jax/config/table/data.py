@@ -112,7 +112,7 @@ class FolderConfig:
     )
     class_names: tuple[str, ...] = field(
         (),
-        several(TEXT, "names of classes"),
+        several(TEXT, "at most 255 names of classes", most=255),
         "One name for each class, in the order of the ids.",
     )
     ignore_ids: tuple[int, ...] = field(

@@ -4,10 +4,13 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 
 from encnet_jax import storage
+
+_UNFINISHED = re.compile(r"incomplete\.[A-Z0-9]{6}_\d+\.\d+\.\d+")
 
 
 @contextlib.contextmanager
@@ -30,7 +33,8 @@ def claimed(folder: os.PathLike) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # TFDS writes to incomplete.RANDOM_VERSION and renames it at the end.
             for unfinished in pathlib.Path(folder).glob("incomplete.*"):
-                shutil.rmtree(unfinished)
+                if _UNFINISHED.fullmatch(unfinished.name):
+                    shutil.rmtree(unfinished)
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_SH)
         yield

@@ -27,6 +27,8 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
         return str(_checked(path, path, sha1))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
+    if part.is_symlink():
+        part.unlink()  # What it points to is not written to.
     try:
         transfer.fetch(address, part)
     except transfer.ERRORS as error:

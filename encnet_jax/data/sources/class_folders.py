@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.data.info import UNKNOWN_ID, DatasetInfo, voc_colours
 from encnet_jax.data.sources.decode import decode_image, image_rules, list_images
 from encnet_jax.data.sources.records import Example
@@ -103,7 +104,8 @@ class ClassFolders:
     def example(self, split: str, index: int) -> Example:
         """Returns an image, its label an i32[]; raises UserError if it is broken."""
         path, label = self._files[split][index]
-        image = decode_image(path.read_bytes(), str(path), self._rules)
+        content = storage.read_bytes(path, self._rules.max_bytes)
+        image = decode_image(content, str(path), self._rules)
         return Example(f"{path.parent.name}/{path.name}", image, np.int32(label))
 
 

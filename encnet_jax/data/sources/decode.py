@@ -65,10 +65,12 @@ class ImageRules(NamedTuple):
         max_pixels: width times height of a larger one is refused before it is decoded.
         value_range: (low, high), values of deep grey images that become 0 and 255;
             empty: grey images of more than 8 bits are refused.
+        max_bytes: a larger file is refused before it is read.
     """
 
     max_pixels: float = 200e6
     value_range: tuple[float, ...] = ()
+    max_bytes: int = 1 << 30
 
 
 DEFAULT_RULES = ImageRules()
@@ -76,7 +78,8 @@ DEFAULT_RULES = ImageRules()
 
 def image_rules(data: Any) -> ImageRules:
     """Returns the rules that a configuration's `data` fields state."""
-    return ImageRules(data.max_megapixels * 1e6, tuple(data.value_range))
+    max_bytes = min(int(data.max_file_mib * 2**20), ImageRules().max_bytes)
+    return ImageRules(data.max_megapixels * 1e6, tuple(data.value_range), max_bytes)
 
 
 class Decoded(NamedTuple):

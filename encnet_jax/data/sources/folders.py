@@ -57,8 +57,8 @@ class FolderSource(RecordSource):
             raise UserError(_no_mask(image_file, mask_file))
         return Record(
             name=epath.Path(image_file).stem,
-            image=storage.read_bytes(image_file),
-            mask=storage.read_bytes(mask_file),
+            image=storage.read_bytes(image_file, self.rules.max_bytes),
+            mask=storage.read_bytes(mask_file, self.rules.max_bytes),
             image_file=image_file,
             mask_file=mask_file,
         )

@@ -2,7 +2,16 @@
 
 import json
 
-from fixtures import CHECK, PREPARE, as_nobody, command, flags, folder_set, full_disk
+from fixtures import (
+    CHECK,
+    OLDER_REPORT,
+    PREPARE,
+    as_nobody,
+    command,
+    flags,
+    folder_set,
+    full_disk,
+)
 from registry import case
 
 DENIED = "Permission denied"
@@ -115,9 +124,9 @@ def elsewhere(root):
     "2 full disk, eval prints the scores", 2, "The scores above were not saved", "run"
 )
 def full_eval(root):
-    (root / "run/report.json").write_text("{}")
+    (root / "run/report.json").write_text(OLDER_REPORT)
     yield full_disk(command("eval.py", f"--workdir={root}/run"), kib=1)
-    assert (root / "run/report.json").read_text() == "{}"
+    assert (root / "run/report.json").read_text() == OLDER_REPORT
     assert not list((root / "run").glob(".partial*"))
 
 

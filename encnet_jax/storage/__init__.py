@@ -7,6 +7,8 @@ import logging
 import os
 import pathlib
 import re
+import secrets
+import stat
 import traceback
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -15,17 +17,30 @@ from etils import epath
 
 from encnet_jax.errors import DISK_FULL, UserError
 
+_SCHEMES = ("gs", "s3", "az")
+
 
 def is_remote(path) -> bool:
     """Returns whether a path is in an object store, where nothing can be locked.
 
     Raises:
-        UserError: 'gs:/', which would be a local folder of that name.
+        UserError: 'gs:/', which would be a local folder of that name, or another
+            scheme, such as https://.
     """
     mistyped = re.match(r"(gs|s3|az):/(?!/)", str(path))
     if mistyped:
         raise UserError(f"{path} has one slash, wanted {mistyped[1]}://BUCKET/FOLDER")
-    return "://" in str(path)
+    # pathlib makes one slash of two: file:/x is what a path of file:///x becomes.
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", str(path))
+    if scheme is None:
+        return False
+    if scheme[1] not in _SCHEMES and not pathlib.Path(scheme[0]).exists():
+        raise UserError(
+            f"{path} begins with {scheme[1]}:, expected a local path, or one that"
+            f" begins with {', '.join(f'{name}://' for name in _SCHEMES)}: copy it to a"
+            " disk, and name the path there"
+        )
+    return scheme[1] in _SCHEMES
 
 
 def local_path(path: str, flag: str) -> pathlib.Path:
@@ -109,8 +124,9 @@ def _try_folder(folder: pathlib.Path) -> None:
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"0")
+        probe = folder / f".probe-{secrets.token_hex(8)}"
+        with open(probe, "xb") as file:
+            file.write(b"0")
         probe.unlink()
     finally:
         for made in missing:
@@ -164,16 +180,89 @@ _MENDS = {
 }
 
 
-def read_bytes(path) -> bytes:
-    """Returns the contents of a file.
+@contextlib.contextmanager
+def opened(path) -> Iterator[BinaryIO]:
+    """Opens a local regular file for reading.
+
+    A FIFO, a socket or a terminal would block for ever, or never end.
 
     Raises:
-        UserError: it is not there, may not be read, or the disk fails.
+        UserError: it is not a regular file.
+        OSError: it is not there or may not be read.
+    """
+    # Without O_NONBLOCK the opening of a FIFO waits for somebody who writes into it.
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        check_regular(path, os.fstat(number).st_mode)
+    except UserError:
+        os.close(number)
+        raise
+    with open(number, "rb") as file:
+        yield file
+
+
+def check_regular(path, mode: int | None = None) -> None:
+    """Raises UserError if a local path is there and is not a regular file.
+
+    Args:
+        path: a path; links are followed. Anything is right in an object store.
+        mode: of os.stat, if known.
+    """
+    if mode is None:
+        if is_remote(path):
+            return
+        try:
+            mode = os.stat(path).st_mode
+        except (OSError, ValueError):
+            return  # Opening it tells why.
+    if stat.S_ISREG(mode):
+        return
+    found = next((word for test, word in _KINDS if test(mode)), "no regular file")
+    raise UserError(f"{path} is {found}, expected a regular file: name one")
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO (named pipe)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def read_bytes(path, most: int | None = None) -> bytes:
+    """Returns the contents of a file.
+
+    Args:
+        path: of a regular file, on a disk or in an object store.
+        most: bytes; a larger file is refused. None: no limit.
+
+    Raises:
+        UserError: it is not there, is no regular file, is too large, may not be read,
+            or the disk fails.
     """
     try:
-        return epath.Path(path).read_bytes()
+        if is_remote(path):
+            content = epath.Path(path).read_bytes()
+            size = len(content)
+        else:
+            with opened(os.path.expanduser(path)) as file:
+                size = os.fstat(file.fileno()).st_size
+                content = b"" if most is not None and size > most else file.read()
     except OSError as error:
         raise UserError(describe(error, path)) from None
+    except MemoryError:
+        raise UserError(f"{path} does not fit into memory") from None
+    except ValueError as error:  # A NUL in a name.
+        raise UserError(f"{os.fspath(path)!r} cannot be opened: {error}") from None
+    if most is not None and size > most:
+        raise UserError(
+            f"{path} has {size:,} bytes, expected at most {most:,}: name another file"
+        )
+    return content
+
+
+MOST_JSON_BYTES = 64 << 20
 
 
 def read_json(path) -> dict:
@@ -182,18 +271,32 @@ def read_json(path) -> dict:
     Raises:
         UserError: it cannot be read, is cut short, or holds something else.
     """
-    try:
-        value = json.loads(read_bytes(path))
-    except ValueError as error:
-        raise UserError(
-            f"{path}: no whole JSON file ({error}); restore it, or write it again"
-        ) from None
+    value = parsed_json(read_bytes(path, MOST_JSON_BYTES), path)
     if not isinstance(value, dict):
         raise UserError(
             f"{path}: holds a {type(value).__name__}; wanted an object, {{...}}, as it"
             " was written: restore it"
         )
     return value
+
+
+def parsed_json(content: bytes, path):
+    """Returns the value of JSON text.
+
+    Args:
+        content: the text.
+        path: where it comes from, for the error.
+
+    Raises:
+        UserError: it is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise UserError(
+            f"{path}: no whole JSON file ({reason}); restore it, or write it again"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -203,15 +306,20 @@ def whole(path) -> Iterator[epath.Path]:
     Where the writing fails nothing is left, and a file of that name stays as it was.
     """
     path = epath.Path(path)
-    # With the process's number: two that write the same file would mix their halves.
-    # With the dot no reader takes it for a finished one.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    # A name that nobody can guess and that is made exclusively: another file, or a link
+    # of that name, is never written to. It is short because names have a limit, and
+    # begins with a dot so that no reader takes it for a finished file.
+    partial = path.with_name(f".partial-{secrets.token_hex(8)}")
     try:
+        if not is_remote(path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open(partial, flags, 0o666))
         yield partial
         partial.replace(path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # A full disk names no file.
+        # A full disk names no file, and the partial one means nothing to the user.
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+            error.filename = str(path)
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise

@@ -1,0 +1,111 @@
+"""Which existing files a command may replace: only those that this package wrote.
+
+Every file that a command writes under a name of the user's choice, or under a fixed
+name in a folder of the user's choice, has a kind here. Anything else of that name is
+the user's, and is refused.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Callable
+
+from etils import epath
+
+from encnet_jax import storage
+from encnet_jax.errors import UserError
+
+MARK = "encnet_jax"
+_HEAD_BYTES = 4096
+_MOST_JSON_BYTES = 16 << 20
+
+PNG_TEXT = {"Software": MARK}  # In the files of pictures that are drawn.
+MARKDOWN_MARK = f"<!-- written by {MARK} -->\n"
+HTML_MARK = f'<meta name="generator" content="{MARK}">'
+
+
+def _json_with(*names: str) -> Callable[[bytes], bool]:
+    """Recognises JSON objects that have these members."""
+
+    def ours(content: bytes) -> bool:
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(value, dict) and set(names) <= value.keys()
+
+    return ours
+
+
+def _marked(start: bytes, mark: bytes) -> Callable[[bytes], bool]:
+    def ours(content: bytes) -> bool:
+        return content.startswith(start) and mark in content[:_HEAD_BYTES]
+
+    return ours
+
+
+def _never(content: bytes) -> bool:
+    return False
+
+
+# By the word for the file in messages: how many bytes to read, and whether they are of
+# such a file.
+_OURS: dict[str, Callable[[bytes], bool]] = {
+    "configuration of a run": _json_with("data", "model", "loss", "optim", "train"),
+    "report": _json_with("rule", "split", "protocol", "step"),
+    "table of starts": _json_with("starts"),
+    "file of image scores": _marked(b"PK", b"ids.npy"),
+    "table of a sweep": _json_with("field", "rows"),
+    "text of a sweep": _marked(MARKDOWN_MARK.encode(), b""),
+    "file of CRF parameters": _json_with("radius", "iterations"),
+    "HTML report": _marked(b"<!doctype html>", HTML_MARK.encode()),
+    "picture": _marked(b"\x89PNG", MARK.encode()),
+    "output": _never,  # Nothing in it says who wrote it.
+}
+
+
+def check_replaceable(path, kind: str, flag: str = "") -> None:
+    """Checks that a file may be written.
+
+    A link may: it is replaced, and what it points to stays as it is.
+
+    Args:
+        path: where the file will be.
+        kind: of _OURS.
+        flag: that names another place, for the error.
+
+    Raises:
+        UserError: something else of that name is there.
+    """
+    content = _content(path, kind)
+    if content is None or _OURS[kind](content):
+        return
+    raise UserError(
+        f"{path} is there and was not written by {MARK} as a {kind}: it is not"
+        f" replaced; move it away, or name another place{flag and f' ({flag})'}"
+    )
+
+
+def _content(path, kind: str) -> bytes | None:
+    """Returns the beginning of a file; all of a JSON file; None if it may be replaced.
+
+    Raises:
+        UserError: it is no regular file.
+    """
+    if storage.is_remote(path):
+        path = epath.Path(path)
+        return path.read_bytes()[:_MOST_JSON_BYTES] if path.exists() else None
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(storage.describe(error, path)) from None
+    if stat.S_ISLNK(mode):
+        return None
+    storage.check_regular(path, mode)
+    try:
+        with storage.opened(path) as file:
+            return file.read(_MOST_JSON_BYTES)
+    except OSError as error:
+        raise UserError(storage.describe(error, path)) from None

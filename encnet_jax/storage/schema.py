@@ -1,0 +1,130 @@
+"""What a JSON value has to look like before the program relies on it.
+
+A schema is a type, a tuple of types, a function from a value to what is wrong with it
+or None, or a dict of schemas by key; a key that ends with '?' may be missing, and keys
+that are not listed are not looked at.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+_Check = Callable[[Any], str | None]
+
+
+def problem(value, schema, name: str = "") -> str | None:
+    """Returns the first thing that is wrong with a value, or None.
+
+    Args:
+        value: as json.loads returns it.
+        schema: see the module.
+        name: what the value is called in the answer.
+    """
+    if isinstance(schema, dict):
+        return _problem_of_members(value, schema, name)
+    if isinstance(schema, (type, tuple)):
+        kinds = schema if isinstance(schema, tuple) else (schema,)
+        # True is an int in Python, and no number in JSON.
+        wrong_bool = isinstance(value, bool) and bool not in kinds
+        found = isinstance(value, kinds) and not wrong_bool
+        words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
+        return None if found else f"{name or 'it'} is {_shown(value)}, expected {words}"
+    wrong = schema(value)
+    return wrong and f"{name or 'it'} {wrong}"
+
+
+_WORDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def _problem_of_members(value, schema: dict, name: str) -> str | None:
+    if not isinstance(value, dict):
+        return f"{name or 'it'} is {_shown(value)}, expected an object"
+    for key, of_member in schema.items():
+        shown = f"{name}.{key.rstrip('?')}" if name else key.rstrip("?")
+        if key.rstrip("?") not in value:
+            if key.endswith("?"):
+                continue
+            return f"{shown} is missing"
+        wrong = problem(value[key.rstrip("?")], of_member, shown)
+        if wrong:
+            return wrong
+    return None
+
+
+def number(low: float = -math.inf, high: float = math.inf) -> _Check:
+    """Returns a check for finite numbers of [low, high]."""
+
+    def check(value) -> str | None:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and math.isfinite(value) and low <= value <= high:
+            return None
+        return f"is {_shown(value)}, expected a number from {low:g} to {high:g}"
+
+    return check
+
+
+def whole(low: int = 0, high: int = 2**53) -> _Check:
+    """Returns a check for whole numbers of [low, high]."""
+
+    def check(value) -> str | None:
+        if type(value) is int and low <= value <= high:
+            return None
+        return f"is {_shown(value)}, expected a whole number from {low} to {high}"
+
+    return check
+
+
+def word(value) -> str | None:
+    """Checks a short text that may be a part of a file's name."""
+    if isinstance(value, str) and re.fullmatch(r"[\w.,+ -]{1,100}", value):
+        return None
+    return f"is {_shown(value)}, expected a name of letters, digits, '-' and '_'"
+
+
+def optional(schema) -> _Check:
+    """Returns a check for null, or for what a schema says."""
+    return lambda value: (
+        None if value is None else _without_name(problem(value, schema))
+    )
+
+
+def mapping(schema) -> _Check:
+    """Returns a check for an object whose members all follow a schema."""
+
+    def check(value) -> str | None:
+        if not isinstance(value, dict):
+            return f"is {_shown(value)}, expected an object"
+        found = (problem(x, schema, f"has {key!r}, which") for key, x in value.items())
+        return next(filter(None, found), None)
+
+    return check
+
+
+def listing(schema, least: int = 0, most: int = 1 << 24) -> _Check:
+    """Returns a check for a list of values that all follow a schema."""
+
+    def check(value) -> str | None:
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            return f"is {_shown(value)}, expected a list of {least} to {most} values"
+        found = (problem(x, schema, "has a value that") for x in value)
+        return next(filter(None, found), None)
+
+    return check
+
+
+def _without_name(wrong: str | None) -> str | None:
+    return wrong and wrong.removeprefix("it ")
+
+
+def _shown(value) -> str:
+    text = type(value).__name__ if isinstance(value, (dict, list)) else repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,233 @@
+"""Folders that were handed on: whole, or refused in one line before anything runs."""
+
+import hashlib
+import json
+import os
+import shutil
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+from etils import epath
+
+from encnet_jax import config as config_lib
+from encnet_jax import tasks
+from encnet_jax.errors import UserError
+from encnet_jax.inference import folder
+from encnet_jax.models.folding import fold_batch_norms, folded_names
+from encnet_jax.train.assemble import init_variables
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A folder of random weights, as an export writes it."""
+    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
+    model = tasks.of(config).build_model(config, 13, None)
+    variables = jax.device_get(init_variables(model, config))
+    path = tmp_path_factory.mktemp("hub")
+    folded = fold_batch_norms(variables, config.model.norm_epsilon)
+    folder.write(epath.Path(path), folded, config, 3)
+    return path
+
+
+@pytest.fixture
+def copied(hub, tmp_path):
+    return epath.Path(shutil.copytree(hub, tmp_path / "hub"))
+
+
+def edit(path, **members):
+    content = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(content | members))
+
+
+def set_field(path, field, value):
+    content = json.loads((path / "config.json").read_text())
+    *groups, last = field.split(".")
+    node = content["configuration"]
+    for group in groups:
+        node = node[group]
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    (path / "config.json").write_text(json.dumps(content))
+
+
+def set_arrays(path, change):
+    """Changes arrays and states the new checksum, as another tool would write them."""
+    weights = path / "model.safetensors"
+    arrays = safetensors.numpy.load_file(weights)
+    change(arrays)
+    data = safetensors.numpy.save(arrays)
+    weights.write_bytes(data)
+    edit(path, sha256={"model.safetensors": hashlib.sha256(data).hexdigest()})
+
+
+def test_a_whole_folder_is_read(copied):
+    variables, config, step = folder.read(copied, {"eval.bucket": 32})
+    assert step == 3 and config.eval.bucket == 32
+    arrays = safetensors.numpy.load_file(copied / "model.safetensors")
+    read = jax.tree.leaves(variables)
+    assert len(read) == len(arrays)
+    assert sum(x.size for x in read) == sum(x.size for x in arrays.values())
+
+
+CONFIGS = {
+    "a list": ("[]", "holds a list"),
+    "nothing": ("", "no whole JSON file"),
+    "nested": ("[" * 100_000, "nested too deeply"),
+    "a number": ("1", "holds a int"),
+    "foreign": ('{"library_name": "timm"}', "is not of encnet_jax"),
+    "bytes": ("\ud800", "no whole JSON file"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_configuration_that_is_none(name, copied):
+    text, says = CONFIGS[name]
+    (copied / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    refused(copied, says)
+
+
+def refused(path, says):
+    with pytest.raises(UserError) as error:
+        folder.read(path, {})
+    assert says in str(error.value) and str(path) in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "members, says",
+    [
+        ({"step": None}, "step is None"),
+        ({"step": -1}, "step is -1"),
+        ({"step": True}, "step is True"),
+        ({"configuration": []}, "configuration is list"),
+        ({"configuration": {}}, "is another one"),  # The defaults' network.
+        ({"sha256": {}}, "sha256.model.safetensors is missing"),
+        ({"sha256": None}, "sha256 is None"),
+        ({"sha256": {"model.safetensors": "0" * 64}}, "has changed since"),
+    ],
+)
+def test_members_of_another_kind(members, says, copied):
+    edit(copied, **members)
+    refused(copied, says)
+
+
+@pytest.mark.parametrize(
+    "field, value, says",
+    [
+        ("architecture", "zzz", "architecture is 'zzz'"),
+        ("model.backbone", "resnet101", "is another one"),
+        ("model.backbone", 7, "model.backbone is 7"),
+        ("model", [], "model is no object"),
+        ("model.name", {"a": 1}, "model.name is an object"),
+        ("model.zzz", 1, "unknown field model.zzz"),
+        ("model.head_channels", 24, "expected float32"),
+        ("model.head_channels", "many", "model.head_channels is 'many'"),
+        ("data.crop_size", 1e30, "data.crop_size is 1e+30"),
+        ("data.name", "nosuch", "nosuch"),
+        ("data.name", "camvid", "expected float32"),
+        ("data.folder.class_names", ["a"] * 65536, "at most 255 names"),
+        ("eval.scales", [None], "eval.scales"),
+        ("optim.base_lr", float("nan"), "optim.base_lr"),
+    ],
+)
+def test_fields_of_another_kind(field, value, says, copied):
+    set_field(copied, field, value)
+    refused(copied, says)
+
+
+def test_fields_that_are_missing_have_their_defaults(copied):
+    set_field(copied, "eval.bucket", None)
+    assert folder.read(copied, {})[1].eval.bucket == 64
+
+
+def removed(arrays):
+    del arrays[sorted(arrays)[0]]
+
+
+def added(arrays):
+    arrays["params/extra"] = np.zeros(3, np.float32)
+
+
+def reshaped(arrays):
+    name = sorted(arrays)[0]
+    arrays[name] = np.concatenate([arrays[name]] * 2)
+
+
+def bfloat16(arrays):
+    name = sorted(arrays)[0]
+    arrays[name] = arrays[name].astype(ml_dtypes.bfloat16)
+
+
+def int64(arrays):
+    name = sorted(arrays)[0]
+    arrays[name] = arrays[name].astype(np.int64)
+
+
+def nan(arrays):
+    arrays[sorted(arrays)[0]].flat[0] = np.nan
+
+
+def emptied(arrays):
+    arrays.clear()
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (removed, "1 missing, 0 unknown"),
+        (added, "unknown arrays, such as 'params/extra'"),
+        (reshaped, "expected float32"),
+        (bfloat16, "no readable .safetensors (KeyError: 'BF16')"),
+        (int64, "expected float32"),
+        (nan, "NaN or infinity"),
+        (emptied, "missing, 0 unknown"),
+    ],
+)
+def test_arrays_that_are_not_the_networks(change, says, copied):
+    set_arrays(copied, change)
+    refused(copied, says)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "harm, says",
+    [
+        (flip, "has changed since"),
+        (lambda path: path.write_bytes(b""), "has changed since"),
+        (fifo, "FIFO"),
+        (lambda path: path.unlink(), "No such file"),
+    ],
+)
+def test_a_damaged_weight_file(harm, says, copied):
+    harm(copied / "model.safetensors")
+    refused(copied, says)
+
+
+def test_a_configuration_that_is_a_fifo(copied):
+    fifo(copied / "config.json")
+    refused(copied, "FIFO")
+
+
+def test_names_after_folding_are_those_of_the_arrays(hub):
+    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
+    model = tasks.of(config).build_model(config, 13, None)
+    variables = init_variables(model, config)
+    paths = jax.tree_util.tree_flatten_with_path(variables)[0]
+    names = ["/".join(key.key for key in path) for path, _ in paths]
+    arrays = safetensors.numpy.load_file(hub / "model.safetensors")
+    assert folded_names(names) == arrays.keys() < set(names)

@@ -1,0 +1,143 @@
+"""Only files that are ours, or names that are free, are written to."""
+
+import json
+import os
+
+import pytest
+from PIL import Image
+
+from encnet_jax import config as config_lib
+from encnet_jax import pictures, storage
+from encnet_jax.errors import UserError
+from encnet_jax.pods import workdir as workdir_lib
+from encnet_jax.storage import outputs
+
+
+def test_a_file_gets_its_name_at_the_end_and_replaces_a_link(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "out.txt"
+    victim.write_text("precious")
+    path.symlink_to(victim)
+    with storage.whole(path) as partial:
+        assert partial.exists() and partial.read_bytes() == b""
+        partial.write_text("new")
+        assert path.read_text() == "precious"
+    assert path.read_text() == "new" and not path.is_symlink()
+    assert victim.read_text() == "precious"
+    assert {p.name for p in tmp_path.iterdir()} == {"victim", "out.txt"}
+
+
+def test_temporary_names_are_new_every_time_and_removed_after_a_failure(tmp_path):
+    names = set()
+    for _ in range(3):
+        with pytest.raises(ValueError), storage.whole(tmp_path / "a") as partial:
+            names.add(partial.name)
+            raise ValueError
+    assert len(names) == 3 and not list(tmp_path.iterdir())
+
+
+def test_a_name_at_the_limit_of_the_file_system_can_be_written(tmp_path):
+    path = tmp_path / ("x" * 255)
+    storage.write_whole(path, "text")
+    assert path.read_text() == "text"
+
+
+CONFIG = json.dumps(dict.fromkeys(("data", "model", "loss", "optim", "train"), {}))
+
+
+@pytest.mark.parametrize(
+    "kind, content, ours",
+    [
+        ("configuration of a run", CONFIG, True),
+        ("configuration of a run", '{"mine": 1}', False),
+        ("configuration of a run", '{"library_name": "encnet_jax"}', False),
+        ("configuration of a run", "", False),
+        ("report", '{"rule": 1, "split": 1, "protocol": 1, "step": 1}', True),
+        ("report", "[]", False),
+        ("table of starts", '{"starts": []}', True),
+        ("table of starts", "[" * 100_000, False),
+        ("HTML report", "<!doctype html><html>mine", False),
+        ("HTML report", f"<!doctype html>{outputs.HTML_MARK}", True),
+        ("text of a sweep", f"{outputs.MARKDOWN_MARK}| a |", True),
+        ("text of a sweep", "| a | b |", False),
+        ("output", "anything", False),
+    ],
+)
+def test_what_may_be_replaced(kind, content, ours, tmp_path):
+    path = tmp_path / "file"
+    outputs.check_replaceable(path, kind)
+    path.write_text(content)
+    if ours:
+        outputs.check_replaceable(path, kind)
+        return
+    with pytest.raises(UserError, match=f"was not written by encnet_jax as a {kind}"):
+        outputs.check_replaceable(path, kind, "--output")
+
+
+def test_our_pictures_are_marked(tmp_path):
+    mine, ours = tmp_path / "mine.png", tmp_path / "ours.png"
+    Image.new("RGB", (8, 8)).save(mine)
+    pictures.save_png(ours, Image.new("RGB", (8, 8)))
+    outputs.check_replaceable(ours, "picture")
+    with pytest.raises(UserError, match="mine.png is there and was not"):
+        outputs.check_replaceable(mine, "picture")
+
+
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path, word in ((tmp_path / "fifo", "FIFO"), (tmp_path, "a folder")):
+        with pytest.raises(UserError, match=word):
+            outputs.check_replaceable(path, "report")
+        with pytest.raises(UserError, match=word):
+            storage.read_bytes(path)
+    with pytest.raises(UserError, match="/dev/zero is a device"):
+        storage.read_bytes("/dev/zero")
+
+
+def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "large"
+    path.touch()
+    os.truncate(path, 20 << 30)
+    with pytest.raises(UserError, match="has 21,474,836,480 bytes, expected at most"):
+        storage.read_bytes(path, 1 << 20)
+
+
+def test_nested_json_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="no whole JSON file .nested too deeply"):
+        storage.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("name", ["config.json", "time.json"])
+def test_a_run_refuses_a_folder_with_files_of_these_names(name, tmp_path):
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(UserError, match=f"{name} is there .* \\(--workdir\\)"):
+        with workdir_lib.locked(str(tmp_path)):
+            pass
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
+def test_a_lock_that_is_no_file_is_refused(kind, tmp_path):
+    victim, lock = tmp_path / "victim", tmp_path / "run" / ".lock"
+    lock.parent.mkdir()
+    victim.write_text("precious")
+    if kind == "link":
+        lock.symlink_to(victim)
+    elif kind == "fifo":
+        os.mkfifo(lock)
+    else:
+        lock.mkdir()
+    with pytest.raises((UserError, OSError)):
+        with workdir_lib.locked(str(lock.parent)):
+            pass
+    assert victim.read_text() == "precious"
+
+
+def test_a_lock_keeps_its_contents(tmp_path):
+    (tmp_path / ".lock").write_text("mine")
+    with workdir_lib.locked(str(tmp_path)):
+        config = config_lib.resolve(config_lib.load("configs/quickstart.py"), 400)
+        workdir_lib.save_config(str(tmp_path), config)
+    assert (tmp_path / ".lock").read_text() == "mine"
+    with workdir_lib.locked(str(tmp_path)):  # Its own configuration is no obstacle.
+        pass
