@@ -24,8 +24,10 @@ from encnet_jax.train.assemble import init_variables
 def hub(tmp_path_factory):
     """A folder of random weights, as an export writes it."""
     config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
-    model = tasks.of(config).build_model(config, 13, None)
-    variables = jax.device_get(init_variables(model, config))
+    model = tasks.of(config).build_model(13)
+    variables = jax.device_get(
+        init_variables(model, config.seed, config.data.crop_size)
+    )
     path = tmp_path_factory.mktemp("hub")
     folded = fold_batch_norms(variables, config.model.norm_epsilon)
     folder.write(epath.Path(path), folded, config, 3)
@@ -66,10 +68,10 @@ def set_arrays(path, change):
 
 
 def test_a_whole_folder_is_read(copied):
-    variables, config, step = folder.read(copied, {"eval.bucket": 32})
-    assert step == 3 and config.eval.bucket == 32
+    network = folder.read(copied, {"eval.bucket": 32})
+    assert network.step == 3 and network.config.eval.bucket == 32
     arrays = safetensors.numpy.load_file(copied / "model.safetensors")
-    read = jax.tree.leaves(variables)
+    read = jax.tree.leaves(network.variables)
     assert len(read) == len(arrays)
     assert sum(x.size for x in read) == sum(x.size for x in arrays.values())
 
@@ -142,7 +144,7 @@ def test_fields_of_another_kind(field, value, says, copied):
 
 def test_fields_that_are_missing_have_their_defaults(copied):
     set_field(copied, "eval.bucket", None)
-    assert folder.read(copied, {})[1].eval.bucket == 64
+    assert folder.read(copied, {}).config.eval.bucket == 64
 
 
 def removed(arrays):
@@ -225,8 +227,8 @@ def test_a_configuration_that_is_a_fifo(copied):
 
 def test_names_after_folding_are_those_of_the_arrays(hub):
     config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
-    model = tasks.of(config).build_model(config, 13, None)
-    variables = init_variables(model, config)
+    model = tasks.of(config).build_model(13)
+    variables = init_variables(model, config.seed, config.data.crop_size)
     paths = jax.tree_util.tree_flatten_with_path(variables)[0]
     names = ["/".join(key.key for key in path) for path, _ in paths]
     arrays = safetensors.numpy.load_file(hub / "model.safetensors")
