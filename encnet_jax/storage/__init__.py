@@ -309,7 +309,8 @@ def whole(path) -> Iterator[epath.Path]:
     # A name that nobody can guess and that is made exclusively: another file, or a link
     # of that name, is never written to. It is short because names have a limit, and
     # begins with a dot so that no reader takes it for a finished file.
-    partial = path.with_name(f".partial-{secrets.token_hex(8)}")
+    suffix = path.suffix if len(path.suffix) < 16 else ""
+    partial = path.with_name(f".partial-{secrets.token_hex(8)}{suffix}")
     try:
         if not is_remote(path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
