@@ -7,12 +7,8 @@ from collections.abc import Iterator
 
 import ml_collections
 
-<<<<<<< HEAD
-from encnet_jax.config import checks, defaults, pretrained, table
-=======
 from encnet_jax import storage
-from encnet_jax.config import checks, defaults, table
->>>>>>> b42d75f (Only files of ours are replaced, hub folders are checked whole, nothing is left out silently)
+from encnet_jax.config import checks, defaults, pretrained, table
 from encnet_jax.config.architectures import FOLLOWING, decided_fields
 from encnet_jax.errors import UserError
 from encnet_jax.models.upsampling import check_upsampling
