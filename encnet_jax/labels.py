@@ -1,3 +1,3 @@
-"""What a value in a label map means, apart from the classes 0..C-1."""
+"""Values in label maps other than the classes 0..C-1."""
 
-IGNORE_LABEL = 255  # Pixels of this label are neither trained nor scored.
+IGNORE_LABEL = 255  # Pixels with this label are neither trained nor scored.

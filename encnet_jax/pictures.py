@@ -1,4 +1,4 @@
-"""Pictures of labels and predictions."""
+"""Images of labels and predictions."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ def colourise(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Returns the uint8[H, W, 3] image with the classes' colours laid half over it."""
+    """Returns uint8[H, W, 3]: the mean of the image and the colours of its classes."""
     mixed = (image.astype(np.uint16) + colourise(ids, colours)) // 2
     return mixed.astype(np.uint8)
 
@@ -35,20 +35,20 @@ def overlay(image: np.ndarray, ids: np.ndarray, colours: np.ndarray) -> np.ndarr
 def side_by_side(
     image: np.ndarray, label: np.ndarray, ids: np.ndarray, colours: np.ndarray
 ) -> np.ndarray:
-    """Returns image, truth and prediction in a row, uint8[H, 3 W, 3]."""
+    """Returns image, label and prediction next to each other, uint8[H, 3 W, 3]."""
     panels = [image, colourise(label, colours), colourise(ids, colours)]
     return np.concatenate(panels, axis=1)
 
 
 def save_index_png(path: epath.Path, ids: np.ndarray, colours: np.ndarray) -> None:
-    """Writes uint8[H, W] ids as an indexed 8-bit PNG, the colours in its palette."""
+    """Writes uint8[H, W] ids as an 8-bit PNG whose palette has the classes' colours."""
     picture = Image.fromarray(ids)
     picture.putpalette(colourise(np.arange(256, dtype=np.uint8), colours).tobytes())
     save_png(path, picture)
 
 
 def save_png(path: epath.Path, picture: Image.Image) -> None:
-    """Writes a picture of any mode as PNG, whole or not at all."""
+    """Writes an image of any mode as PNG, atomically."""
     marks = PngInfo()
     for key, value in outputs.PNG_TEXT.items():
         marks.add_text(key, value)

@@ -85,13 +85,13 @@ def test_two_runs_are_drawn(run, tmp_path, capsys):
 
 def test_what_is_no_run_with_curves_is_told(run, tmp_path, capsys):
     assert report("curves", str(tmp_path)) == 2
-    assert "holds no config.json" in capsys.readouterr().err
+    assert "has no config.json" in capsys.readouterr().err
     bare = write_run(tmp_path / "bare", train=[(4, 0.5)])
     assert report("curves", str(bare)) == 2
     assert "1 train errors and 0 validation errors" in capsys.readouterr().err
     next(bare.glob("events*")).unlink()
     assert report("curves", str(bare)) == 2
-    assert "holds no TensorBoard files" in capsys.readouterr().err
+    assert "has no TensorBoard files" in capsys.readouterr().err
     assert report("curve") == 2
     error = capsys.readouterr().err
     assert "unknown command 'curve', expected one of:" in error and "curves" in error

@@ -65,7 +65,7 @@ def test_a_file_is_compared_and_described(kind, run, tmp_path, capsys):
         f"net.{kind}.json",
     ]
     assert export(run, output, kind) == 2
-    assert "is there already: choose another" in capsys.readouterr().err
+    assert "exists already: choose another name" in capsys.readouterr().err
 
 
 def test_deep_images_are_mapped_as_the_run_says(tmp_path):
@@ -86,7 +86,8 @@ def test_a_file_that_differs_is_removed(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stablehlo, "write", lambda made: b"")
     monkeypatch.setattr(verify, "compare", lambda *arguments: wrong)
     assert export(run, tmp_path / "a", "stablehlo") == 2
-    assert "computes something else than the network" in capsys.readouterr().err
+    message = f"{tmp_path / 'a'} was removed: its results differ from the network's"
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
     monkeypatch.setattr(stablehlo, "write", lambda made: b"nothing")
@@ -179,7 +180,9 @@ def test_what_onnx_has_no_word_for_gets_one_line():
     made = program.Program(
         lambda x: {"labels": jax.lax.cumsum(x, axis=1)}, 4, 4, ("labels",), None, None
     )
-    with pytest.raises(UserError, match="computes 'cumsum', which ONNX export lacks"):
+    with pytest.raises(
+        UserError, match="uses 'cumsum', which ONNX export does not support"
+    ):
         onnx_graph.write(made)
 
 
@@ -235,6 +238,6 @@ def test_missing_packages_and_places_get_one_line(run, tmp_path, monkeypatch, ca
 
 def test_flags_are_checked_before_the_work(run, tmp_path, capsys):
     assert export(run, tmp_path / "a", "flax") == 2
-    assert "'flax', wanted one of: stablehlo, onnx, hub" in capsys.readouterr().err
+    assert "'flax', expected one of: stablehlo, onnx, hub" in capsys.readouterr().err
     assert export(run, tmp_path / "a", "onnx", "--size=480") == 2
-    assert "--size is '480', wanted HEIGHTxWIDTH" in capsys.readouterr().err
+    assert "--size is '480', expected HEIGHTxWIDTH" in capsys.readouterr().err

@@ -197,7 +197,7 @@ def test_page_of_two_runs(run, tmp_path, capsys):
     rows = re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)
     cells = [re.sub("<[^>]*>", " ", row).split() for row in rows]
     assert ["mean", "IoU,", "%", "25.0", "25.0"] in cells
-    # Of class 0 and taken for class 2; no other pair is confused.
+    # Of class 0 and predicted as class 2; no other pair is confused.
     names = text.split("label</th>")[1].split("<td>")[1:4]
     assert [x.split("<")[0] for x in names] == ["ground", "tree", "1.9"]
     assert "&lt;b&gt;" in text and "<b>" not in text
@@ -231,15 +231,17 @@ def test_a_page_too_large_shows_fewer_images(run, monkeypatch):
     monkeypatch.setattr(html, "LARGEST_BYTES", len(whole.encode()) - 1)
     assert html.make([found]).count("errors in red") == 12
     monkeypatch.setattr(html, "LARGEST_BYTES", 1000)
-    with pytest.raises(UserError, match="1 runs do not fit in 1000 bytes"):
+    with pytest.raises(
+        UserError, match="a page of 1 runs has more than 1000 bytes: give fewer"
+    ):
         html.make([found])
 
 
 def test_what_was_not_scored_gets_one_line(run, tmp_path, capsys):
     assert call(tmp_path) == 2
-    assert "holds no reports; wanted one of split any" in capsys.readouterr().err
+    assert "has no reports; expected one of split any" in capsys.readouterr().err
     assert call(run, "--protocol=release") == 2
-    assert "wanted one of split any under release" in capsys.readouterr().err
+    assert "expected one of split any, protocol release" in capsys.readouterr().err
     next(run.glob("images-*")).unlink()
     assert call(run) == 2
     assert "images-val-single-0.npz is missing" in capsys.readouterr().err

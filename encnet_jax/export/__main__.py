@@ -3,8 +3,8 @@
 python -m encnet_jax.export --workdir runs/camvid --format onnx --output camvid.onnx
 python -m encnet_jax.export --workdir runs/camvid --format hub --output camvid-encnet
 
-The file is loaded by its own runtime and compared with the network on images before it
-counts; one that computes something else is removed.
+The new file is loaded by its own runtime and compared with the network on images. If
+the results differ, it is removed.
 """
 
 import json
@@ -24,25 +24,27 @@ _NUM_IMAGES = 2
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags; writes, compares, and describes the file."""
+    """Exports the network of a run: writes the file, verifies and describes it."""
     line = cli.CommandLine(argv, __doc__)
-    line.string("workdir", "The run whose network to write.", required=True)
+    line.string("workdir", "Run to export.", required=True)
     line.checkpoint()
     line.string("format", f"One of {', '.join(FORMATS)}.", required=True)
-    line.string("output", "File, or folder (hub); must not exist.", required=True)
-    line.string("size", "HEIGHTxWIDTH of images in pixels. Default: eval.crop_size.")
-    line.switch("scores", "Also give the probabilities of every pixel.")
-    line.string("images", "Folder to compare on. Default: the validation split.")
-    line.string("license", "Hub: what the model card says.", "unknown")
+    line.string("output", "New file, or new folder (hub).", required=True)
+    line.string("size", "Image size HEIGHTxWIDTH in pixels. Default: eval.crop_size.")
+    line.switch("scores", "Also output the probabilities of every pixel.")
+    line.string(
+        "images", "Folder of images for the comparison. Default: the validation split."
+    )
+    line.string("license", "Hub: license in the model card.", "unknown")
     values = line.parse()
     if values.format not in FORMATS:
         known = ", ".join(FORMATS)
-        raise UserError(f"--format is {values.format!r}, wanted one of: {known}")
+        raise UserError(f"--format is {values.format!r}, expected one of: {known}")
     output = storage.local_path(values.output, "--output")
     if output.exists():
-        raise UserError(f"--output {output} is there already: choose another")
+        raise UserError(f"--output {output} exists already: choose another name")
     outputs.check_replaceable(_beside(output), "output", "--output")
-    storage.check_writable(output.parent)  # Before minutes of work.
+    storage.check_writable(output.parent)  # Fail before minutes of work.
     from encnet_jax.inference.model import load
 
     if values.format == "hub":
@@ -52,17 +54,18 @@ def main(argv: Sequence[str]) -> None:
         hub.write(model, values.workdir, output, license=values.license)
         print(f"wrote {output}; encnet_jax.load reads it")
         return
-    # Where there is no bfloat16, and so that all runtimes compute alike.
+    # Not all runtimes support bfloat16, and float32 results can be compared.
     fields = {"model.dtype": "float32", "eval.refine": "none"}
     model = load(values.workdir, values.checkpoint, protocol="single", fields=fields)
     write_file(model, output, values)
 
 
 def write_file(model, output: pathlib.Path, values) -> None:
-    """Writes a program, compares it in its own runtime, describes it.
+    """Writes a program as a file, verifies it in its runtime, and describes it.
 
     Raises:
-        UserError: it computes something else, or cannot be written; no file is left.
+        UserError: its results differ from the network's, or it cannot be written; no
+            file is left.
     """
     from encnet_jax.export import formats, program, sidecar, verify
 
@@ -78,7 +81,7 @@ def write_file(model, output: pathlib.Path, values) -> None:
         print(verify.describe(found))
         if not verify.passed(found):
             raise UserError(
-                f"{output} computes something else than the network and was removed"
+                f"{output} was removed: its results differ from the network's"
             )
         described = sidecar.describe(model, made, values.format, found, platforms)
         beside = _beside(output)
@@ -97,7 +100,7 @@ def _size(text: str | None, default: int) -> tuple[int, int]:
         return default, default
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if not match or not all(map(int, match.groups())):
-        raise UserError(f"--size is {text!r}, wanted HEIGHTxWIDTH such as 480x640")
+        raise UserError(f"--size is {text!r}, expected HEIGHTxWIDTH such as 480x640")
     return int(match[1]), int(match[2])
 
 

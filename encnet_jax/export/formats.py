@@ -1,4 +1,4 @@
-"""The formats of programs on a disk."""
+"""Writes programs in one of the file formats."""
 
 import pathlib
 
@@ -7,15 +7,16 @@ from encnet_jax.export.program import Program
 
 
 def write(program: Program, kind: str, path: pathlib.Path) -> tuple[str, ...]:
-    """Writes a program; returns the platforms that the file is meant for.
+    """Writes a program to a file and returns the platforms that can run it.
 
     Args:
         program: to write.
         kind: 'stablehlo' or 'onnx'.
-        path: that is not there yet, in a folder that is.
+        path: of a new file in an existing folder.
 
     Raises:
-        UserError: a package is missing, or the format lacks a part of the network.
+        UserError: a package is missing, or the format does not support a part of the
+            network.
     """
     if kind == "onnx":
         path.write_bytes(onnx_graph.write(program))

@@ -1,4 +1,4 @@
-"""A folder as model hubs show it: weights, configuration, and a card of the scores."""
+"""A folder for model hubs: weights, configuration, and a model card with scores."""
 
 import json
 import os
@@ -17,13 +17,13 @@ _METRICS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
 
 def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> None:
-    """Writes the folder, whole or not at all.
+    """Writes the folder atomically.
 
     Args:
-        model: loaded.
-        workdir: of its run; the reports in it give the scores.
-        output: folder that does not exist.
-        license: for the card.
+        model: the network to write.
+        workdir: folder of its run; scores are taken from its reports.
+        output: new folder.
+        license: for the model card.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     # Made exclusively, under a name that nobody has: nothing of the user's is removed.
@@ -47,7 +47,7 @@ def _umask() -> int:
 
 
 def reports(model: Model, workdir: str) -> list[dict]:
-    """Returns the run's reports of this checkpoint."""
+    """Returns the reports in workdir that belong to this checkpoint."""
     found = sorted(epath.Path(workdir).glob("report-*.json"))
     read = [tables.read_report(path) for path in found if "images" not in path.name]
     return [report for report in read if report.get("step") == model.step]
@@ -57,9 +57,9 @@ def card(model: Model, scores: list[dict], license: str) -> str:
     """Returns a model card: YAML with a model-index, then text.
 
     Args:
-        model: loaded.
+        model: the network.
         scores: reports of evaluation; see evaluate.tables.make_report.
-        license: its name, as hubs spell it: apache-2.0, other.
+        license: identifier of model hubs, such as apache-2.0 or other.
     """
     config = model.config
     name = f"{config.model.name}-{config.model.backbone}-{config.data.name}"
@@ -119,6 +119,6 @@ def card(model: Model, scores: list[dict], license: str) -> str:
             f"| {report['data']}/{split} | {protocol} | {report['images']} | {values} |"
         )
     if scores:
-        lines += ["", f"Rule: {scores[0]['rule']}.", ""]
+        lines += ["", f"Scoring rule: {scores[0]['rule']}.", ""]
     classes = ", ".join(model.class_names)
     return "\n".join([*lines, f"Classes, in order: {classes}.", ""])

@@ -1,7 +1,10 @@
-"""ONNX from a traced program: one node or a few for each primitive of JAX.
+"""ONNX from a traced program: one or a few nodes for each primitive of JAX.
 
-What depends on constants alone is computed while the graph is written. Arrays that JAX
-broadcasts stay small where ONNX's own broadcasting does the same.
+Values that only depend on constants are computed while the graph is written. Arrays
+that JAX broadcasts are not expanded if ONNX broadcasts them in the same way.
+
+This is not a converter for all of JAX. It replaces jax2onnx because labels of networks
+exported with jax2onnx 0.17 agreed in only 69 % of the pixels; here they agree in 100 %.
 """
 
 from collections.abc import Sequence
@@ -23,8 +26,8 @@ def write(program: Program) -> bytes:
     """Returns an ONNX model of a program for any number of images.
 
     Raises:
-        UserError: the package onnx is missing, or the network has a part that is not
-            known here.
+        UserError: the package onnx is missing, or the network contains a primitive
+            without a rule.
     """
     try:
         import onnx
@@ -42,7 +45,7 @@ def write(program: Program) -> bytes:
     graph = Graph()
     images = Tensor("images", (None, *shape[1:]))
     found = graph.evaluate(traced.jaxpr, traced.consts, [images])
-    names = sorted(outputs)  # As JAX flattens a dict.
+    names = sorted(outputs)  # The order in which JAX flattens a dict.
     described = []
     for name, value in zip(names, found, strict=True):
         whole = outputs[name]
@@ -64,7 +67,7 @@ def write(program: Program) -> bytes:
         helper.make_graph(nodes, "encnet", [inputs], described, initial),
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="encnet_jax",
-        ir_version=9,  # Of the oldest onnxruntime that knows this opset.
+        ir_version=9,  # Supported by every onnxruntime with this opset.
     )
     onnx.checker.check_model(model)
     return model.SerializeToString()
@@ -79,11 +82,11 @@ def _named(shape: Sequence) -> list:
 
 
 class Graph:
-    """Collects nodes while a jaxpr is gone through.
+    """Collects the nodes of a jaxpr.
 
     Attributes:
         nodes: (operator, names of inputs, name of the output, attributes).
-        constants: by name.
+        constants: arrays by name.
     """
 
     def __init__(self) -> None:
@@ -107,7 +110,7 @@ class Graph:
         return name
 
     def expanded(self, value: Value, shape: tuple[int | None, ...]) -> Value:
-        """Gives a value the sides that JAX thinks it has."""
+        """Broadcasts a value to the shape that it has in JAX."""
         if isinstance(value, np.ndarray):
             sides = [side for side in shape if side is not None]
             whole = len(sides) == len(shape)
@@ -118,21 +121,22 @@ class Graph:
             n is None and o is not None for n, o in zip(shape, value.shape, strict=True)
         ):
             raise UserError(
-                "the network repeats a constant for every image, which is not known"
+                "the network broadcasts a constant over the batch, which ONNX export"
+                " does not support"
             )
-        # A side of 1 leaves the tensor's own, the number of images.
-        wanted = np.asarray([1 if side is None else side for side in shape], np.int64)
-        return self.add("Expand", [value, wanted], shape)
+        # 1 keeps the size of an axis, here the number of images.
+        target = np.asarray([1 if side is None else side for side in shape], np.int64)
+        return self.add("Expand", [value, target], shape)
 
     def evaluate(self, jaxpr, consts, arguments: list[Value]) -> list[Value]:
-        """Goes through a jaxpr; returns its results."""
+        """Adds the nodes of a jaxpr and returns its results."""
         known: dict[Any, Value] = dict(
             zip(jaxpr.constvars, map(np.asarray, consts), strict=True)
         )
         known |= dict(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom) -> Value:
-            if hasattr(atom, "val"):  # A number of Python would be 64 bits wide.
+            if hasattr(atom, "val"):  # A Python number would become 64 bits wide.
                 return np.asarray(atom.val, atom.aval.dtype)
             return known[atom]
 
@@ -163,17 +167,22 @@ class Graph:
             found = found if equation.primitive.multiple_results else [found]
             return [np.asarray(each) for each in found]
         if name not in RULES:
-            raise UserError(f"the network computes {name!r}, which ONNX export lacks")
+            raise UserError(
+                f"the network uses {name!r}, which ONNX export does not support"
+            )
         return [RULES[name](self, inputs, shape, params, equation)]
 
 
 def _called(name: str, params: dict):
     """Returns the jaxpr that a primitive calls, or None."""
     if name == "cond":
-        # Of forms for several platforms, the one that suits most.
+        # platform_dependent: the default branch.
         platforms = params.get("branches_platforms")
         if platforms is None:
-            raise UserError("the network branches, which ONNX export lacks")
+            raise UserError(
+                "the network has conditional branches, which ONNX export does not"
+                " support"
+            )
         return params["branches"][platforms.index(None)]
     for key in ("call_jaxpr", "jaxpr", "fun_jaxpr"):
         if key in params:

@@ -1,8 +1,8 @@
-"""The nodes of ONNX that primitives of JAX become: RULES, by the primitive's name.
+"""RULES: how each primitive of JAX is written as ONNX nodes, by the primitive's name.
 
-Only what a network's evaluation is made of is known here. A rule takes the graph that
-it adds nodes to, the values that go in, the shape that comes out, and the primitive's
-parameters and equation.
+Only the primitives of network evaluation have rules. A rule adds nodes to `graph` and
+returns the output; its arguments are the graph, the input values, the output shape, and
+the primitive's parameters and equation.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from encnet_jax.errors import UserError
 
 
 class Tensor(NamedTuple):
-    """A value that depends on the images; unlike np.ndarray, which is a constant.
+    """A value that depends on the images. Constants are np.ndarray instead.
 
     Attributes:
         name: in the graph.
-        shape: of int, or None for the number of images. Where JAX has broadcast a side,
-            it may still be 1 here.
+        shape: of int, or None for the number of images. A side that JAX has broadcast
+            may still be 1.
     """
 
     name: str
@@ -127,7 +127,9 @@ def _pad(graph, inputs, shape, params, equation):
     x, value = inputs
     low, high, between = zip(*params["padding_config"], strict=True)
     if any(between):
-        raise UserError("the network spreads pixels apart, which ONNX export lacks")
+        raise UserError(
+            "the network pads between pixels, which ONNX export does not support"
+        )
     return graph.add("Pad", [x, np.asarray([*low, *high], np.int64), value], shape)
 
 
@@ -144,7 +146,7 @@ def _reduce_max(graph, inputs, shape, params, equation):
     dtype = equation.outvars[0].aval.dtype
     if not np.issubdtype(dtype, np.floating):
         return largest
-    # Runtimes leave NaN out of a maximum; pixels that are void would get a class.
+    # Runtimes ignore NaN in a maximum; pixels without finite scores would get a class.
     total = _reduce("ReduceSum")(graph, inputs, shape, params, equation)
     unknown = graph.add("IsNaN", [total], shape)
     return graph.add("Where", [unknown, np.asarray(np.nan, dtype), largest], shape)
@@ -153,7 +155,7 @@ def _reduce_max(graph, inputs, shape, params, equation):
 def _reduce_or(graph, inputs, shape, params, equation):
     from onnx import TensorProto
 
-    # Of truth values runtimes know no maximum.
+    # Runtimes have no maximum of booleans.
     numbers = graph.add("Cast", [inputs[0]], inputs[0].shape, to=TensorProto.INT32)
     any_of = _reduce("ReduceMax")(graph, [numbers], shape, params, equation)
     return graph.add("Cast", [any_of], shape, to=TensorProto.BOOL)
@@ -191,7 +193,7 @@ def _dot(graph, inputs, shape, params, equation):
 
 
 def _spatial(graph, op, x, extra, order, back, shape, **attributes):
-    """Adds a node that wants [B, C, H, W], with the images' axes in `order` before."""
+    """Adds a node for [B, C, H, W], with transposes from and to JAX's order."""
     inverse = [*np.argsort(back)]
     first = graph.add("Transpose", [x], [x.shape[i] for i in order], perm=[*order])
     inside = [shape[i] for i in back]
@@ -203,7 +205,10 @@ def _convolve(graph, inputs, shape, params, equation):
     x, kernel = inputs
     numbers = params["dimension_numbers"]
     if any(side != 1 for side in params["lhs_dilation"]) or isinstance(kernel, Tensor):
-        raise UserError("the network has a convolution that ONNX export lacks")
+        raise UserError(
+            "the network has a convolution that ONNX export does not support:"
+            " transposed, or with a kernel that depends on the images"
+        )
     low, high = zip(*params["padding"], strict=True)
     return _spatial(
         graph,
@@ -241,7 +246,7 @@ def _pool(op: str) -> Callable:
         )
         if op == "MaxPool":
             return found
-        # JAX adds, where ONNX averages.
+        # JAX sums over the window, ONNX averages.
         return graph.add("Mul", [found, np.float32(window[1] * window[2])], shape)
 
     return rule
@@ -276,7 +281,7 @@ ELEMENTWISE = {
     "convert_element_type": _cast,
     "stop_gradient": _same,
     "copy": _same,
-    "name": _same,  # Of what rematerialisation may keep.
+    "name": _same,  # A label for rematerialisation.
 }
 RULES = ELEMENTWISE | {
     "broadcast_in_dim": _broadcast,

@@ -1,4 +1,4 @@
-"""The function that is exported, and what it must compute."""
+"""The function that is exported, and reference scores for its verification."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from encnet_jax.inference.model import Model
 from encnet_jax.models.resize import apply_rows_and_columns, interpolation_matrix
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
-_ROW_BLOCKS = 8  # Full-resolution logits exist for this part of the rows at a time.
+_ROW_BLOCKS = 8  # Logits exist at full resolution for one of these blocks at a time.
 
 
 class Program(NamedTuple):
-    """What a file computes.
+    """A function from images to labels, with the size of the images fixed.
 
     Attributes:
         run: uint8[B, height, width, 3] -> dict of `outputs`.
         height, width: pixels of every image.
         outputs: names: 'labels' uint8[B, height, width], 'logits' f32[B, h, w, C] at
-            the network's resolution, and perhaps 'scores' f32[B, height, width, C].
-        rows, columns: f32[height, h], f32[width, w] that upsample the logits.
-        of_probabilities: their softmax is upsampled instead; see eval.upsampled.
+            the network's resolution, and optionally 'scores' f32[B, height, width, C].
+        rows, columns: f32[height, h], f32[width, w], matrices that upsample the logits.
+        of_probabilities: the softmax is upsampled instead; see eval.upsampled.
     """
 
     run: Callable[[jax.Array], dict[str, jax.Array]]
@@ -39,11 +39,11 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
     """Fixes the size of images; the weights become constants of the program.
 
     Args:
-        model: loaded; its images are labelled whole, as by the protocol 'single'.
-        height, width: pixels.
-        scores: also give the probabilities of every pixel.
+        model: the network; the program evaluates whole images, as protocol 'single'.
+        height, width: of the images, in pixels.
+        scores: also output the probabilities of every pixel.
     """
-    # From one device; those of a replicated array would be part of the program.
+    # From one device: a replicated array would make its devices part of the program.
     variables = jax.tree.map(np.asarray, jax.device_get(model.variables))
     probe = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
     _, h, w, _ = jax.eval_shape(model.apply_fn, variables, probe).shape
@@ -71,11 +71,11 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
 def native_scores(
     program: Program, logits: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (rows, what decides their labels f32[rows, width, C]) of an image.
+    """Yields (rows, scores f32[rows, width, C]) of an image; their argmax is the label.
 
     Args:
-        program: of the image's size.
-        logits: f32[h, w, C].
+        program: for images of this size.
+        logits: f32[h, w, C], of the image.
     """
     if program.of_probabilities:
         logits = np.exp(logits - logits.max(-1, keepdims=True))

@@ -1,11 +1,11 @@
-"""Runs an exported file as its receivers do: in a process without encnet_jax."""
+"""Runs an exported file as its users do: in a process without encnet_jax."""
 
 import sys
 import time
 
 
 def main() -> None:
-    """Runs FILE on IMAGES and writes its outputs, and the seconds, to OUTPUT."""
+    """Runs FILE on IMAGES; writes its outputs and the time of a run to OUTPUT."""
     sys.modules["encnet_jax"] = None  # type: ignore[assignment]
     import numpy as np
     import onnxruntime

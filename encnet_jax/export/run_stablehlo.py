@@ -1,11 +1,11 @@
-"""Runs an exported file as its receivers do: in a process without encnet_jax."""
+"""Runs an exported file as its users do: in a process without encnet_jax."""
 
 import sys
 import time
 
 
 def main() -> None:
-    """Runs FILE on IMAGES and writes its outputs, and the seconds, to OUTPUT."""
+    """Runs FILE on IMAGES; writes its outputs and the time of a run to OUTPUT."""
     sys.modules["encnet_jax"] = None  # type: ignore[assignment]
     import jax
     import numpy as np
@@ -20,7 +20,7 @@ def main() -> None:
     start = time.perf_counter()
     jax.block_until_ready(call(images))
     seconds = time.perf_counter() - start
-    # As the file names its platforms: 'cuda', where JAX's backend is called 'gpu'.
+    # The name of the platform in the file: 'cuda' for JAX's backend 'gpu'.
     platform = export.default_export_platform()
     np.savez(output, **found, seconds=seconds, platform=platform)
 

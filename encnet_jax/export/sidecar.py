@@ -1,4 +1,4 @@
-"""The JSON beside an exported file: what its receivers must know."""
+"""The JSON file next to an exported network: how to prepare images, read outputs."""
 
 import datetime
 import importlib
@@ -8,7 +8,7 @@ from encnet_jax.export.program import Program
 from encnet_jax.export.verify import Comparison
 from encnet_jax.inference.model import Model
 
-# How long files stay readable, as their makers promise.
+# How long files can be read, as the publishers of the formats state.
 READABLE = {
     "stablehlo": "JAX reads exports of versions up to six months older than itself",
     "onnx": "runtimes keep reading older operator sets",
@@ -25,11 +25,11 @@ def describe(
     """Returns the JSON-ready contents.
 
     Args:
-        model: that was exported.
-        program: its exported form.
+        model: the network.
+        program: its exported function.
         kind: 'stablehlo' or 'onnx'.
-        found: how the file compares with the network.
-        platforms: that the file is meant for; those that were not tried say so.
+        found: the comparison of the file with the network.
+        platforms: on which the file can be run; marked 'compared' or 'not run'.
     """
     scale = model.config.data.input_scale
     return {
@@ -42,12 +42,12 @@ def describe(
             "resize_by": scale,
             "resize": "both sides, bilinear with antialiasing, before padding; labels"
             " have the resized image's size",
-            "pad": "a smaller image with black, to the right and below, its labels cut"
-            " to it; the border takes part in the context, so sizes near this are best",
+            "pad": "a smaller image with black, to the right and below, and crop its"
+            " labels; the padding affects the context, so use sizes near this one",
         },
         "outputs": {
-            "labels": "uint8 [batch, height, width], places in class_names; 255 where"
-            " the scores are not finite",
+            "labels": "uint8 [batch, height, width], indices into class_names; 255"
+            " where the scores are not finite",
             "logits": "float32 [batch, h, w, classes] at the network's resolution",
             **(
                 {"scores": "float32 [batch, height, width, classes], probabilities"}
@@ -67,7 +67,7 @@ def describe(
         "comparison": found._asdict(),
         "versions": {
             "encnet_jax": encnet_jax.__version__,
-            # Their distributions' names differ: tensorflow-cpu.
+            # Not importlib.metadata: names of distributions can differ from modules.
             **{
                 name: importlib.import_module(name).__version__
                 for name in PACKAGES[kind]
@@ -79,9 +79,10 @@ def describe(
 
 
 def _of_deep_images(value_range: tuple[float, ...]) -> dict:
-    """Returns how images of more than 8 bits become 8, where the run says it."""
+    """Returns how images with more than 8 bits are converted, if the run states it."""
     if not value_range:
         return {}
     black, white = value_range
-    how = "values of deep grey images become 0 to 255 between these two, then uint8"
+    how = "map values of grey images with more than 8 bits linearly from these two"
+    how += " to 0 and 255, then convert to uint8"
     return {"black_and_white": [black, white], "deep_images": how}

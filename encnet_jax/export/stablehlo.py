@@ -1,4 +1,4 @@
-"""StableHLO by jax.export: one file for CPUs, NVIDIA's GPUs and TPUs."""
+"""StableHLO by jax.export: one file for CPUs, NVIDIA GPUs and TPUs."""
 
 import importlib.util
 
@@ -13,14 +13,14 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def write(program: Program) -> bytes:
-    """Returns a file of a program for any number of images.
+    """Returns the contents of a file that runs a program for any number of images.
 
     Raises:
         UserError: the package flatbuffers is missing.
     """
     if importlib.util.find_spec("flatbuffers") is None:
         raise UserError(
-            "the package flatbuffers, of which JAX makes its files, is not installed:"
+            "the package flatbuffers, which jax.export requires, is not installed:"
             " pip install flatbuffers (requirements/export.txt)"
         )
     (batch,) = export.symbolic_shape("batch")

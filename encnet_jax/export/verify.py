@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the network does, in its own runtime."""
+"""Compares an exported file, run by its own runtime, with the network."""
 
 import pathlib
 import subprocess
@@ -13,21 +13,22 @@ import numpy as np
 from encnet_jax.errors import UserError
 from encnet_jax.export.program import Program, native_scores
 
-MARGIN = 1e-3  # Of the range of logits: between closer ones either may win.
+MARGIN = 1e-3  # Fraction of the logits' range; if two are closer, either may be larger.
 LEAST_EQUAL = 0.999
 _HERE = pathlib.Path(__file__).parent
 
 
 class Comparison(NamedTuple):
-    """What a file computed, beside what the network did.
+    """Differences between the results of a file and of the network.
 
     Attributes:
-        equal: the share of pixels with equal labels.
-        clear_differences: pixels that differ although their logits are far apart.
-        logit_difference: the largest, as a share of the logits' range.
-        seconds: an image took in the file's runtime, compiling left out.
-        seconds_here: an image took in this process.
-        platform: that ran the file.
+        equal: fraction of pixels with equal labels.
+        clear_differences: pixels with different labels although the two largest logits
+            differ by more than MARGIN.
+        logit_difference: largest difference, as a fraction of the logits' range.
+        seconds: per image in the file's runtime, without compilation.
+        seconds_here: per image in this process.
+        platform: on which the file was run.
     """
 
     equal: float
@@ -41,11 +42,11 @@ class Comparison(NamedTuple):
 def compare(
     program: Program, file: pathlib.Path, runtime: str, images: np.ndarray
 ) -> Comparison:
-    """Runs a file in a process of its own and compares.
+    """Runs a file in a separate process and compares its outputs with the network's.
 
     Args:
-        program: that was exported.
-        file: that holds it.
+        program: the exported function.
+        file: the exported file.
         runtime: 'stablehlo' or 'onnx'.
         images: uint8[B, height, width, 3].
 
@@ -76,17 +77,17 @@ def compare(
 
 
 def passed(found: Comparison) -> bool:
-    """Returns whether a file may be handed on."""
+    """Returns whether a file is close enough to the network to be kept."""
     return found.clear_differences == 0 and found.equal >= LEAST_EQUAL
 
 
 def describe(found: Comparison) -> str:
-    """Returns a comparison as a line of text."""
+    """Returns a comparison as one line of text."""
     return (
         f"labels equal in {100 * found.equal:.3f} % of pixels,"
         f" {found.clear_differences} clear differences, largest logit difference"
-        f" {found.logit_difference:.1e} of their range; {found.seconds:.2f} s an image,"
-        f" {found.seconds_here:.2f} s here"
+        f" {found.logit_difference:.1e} of their range;"
+        f" {found.seconds:.2f} s per image, {found.seconds_here:.2f} s here"
     )
 
 
@@ -95,7 +96,7 @@ def _run(file: pathlib.Path, runtime: str, images: np.ndarray) -> dict:
         given, output = pathlib.Path(folder, "in.npy"), pathlib.Path(folder, "out.npz")
         np.save(given, images)
         script = _HERE / f"run_{runtime}.py"
-        # -P: nothing beside the script is imported by mistake.
+        # -P: modules next to the script must not be imported by mistake.
         command = [sys.executable, "-P", *map(str, (script, file, given, output))]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

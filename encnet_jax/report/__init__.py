@@ -1,1 +1,1 @@
-"""What people look at: log lines, tables, pictures."""
+"""Figures, tables and HTML pages of runs."""

@@ -1,4 +1,4 @@
-"""Reports by name: python -m encnet_jax.report COMMAND ..."""
+"""The report commands: python -m encnet_jax.report COMMAND ..."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,19 @@ from encnet_jax import cli
 from encnet_jax.cli import Command
 
 COMMANDS = {
-    "compare": Command("encnet_jax.report.compare", "image, truth, predictions: a PNG"),
-    "html": Command("encnet_jax.report.html", "one page of everything, to send"),
-    "gridding": Command("encnet_jax.report.gridding", "which pixels a feature sees"),
-    "refine": Command("encnet_jax.evaluate.search", "searches a CRF's settings"),
-    "curves": Command("encnet_jax.report.curves", "error against epoch: a PNG"),
+    "compare": Command(
+        "encnet_jax.report.compare", "image, truth and predictions side by side (PNG)"
+    ),
+    "html": Command(
+        "encnet_jax.report.html", "scores, images and curves in one HTML file"
+    ),
+    "gridding": Command(
+        "encnet_jax.report.gridding", "pixels reached by dilated convolutions (PNG)"
+    ),
+    "refine": Command(
+        "encnet_jax.evaluate.search", "searches parameters of the dense CRF"
+    ),
+    "curves": Command("encnet_jax.report.curves", "error against epoch (PNG)"),
 }
 
 

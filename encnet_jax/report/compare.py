@@ -19,10 +19,12 @@ from encnet_jax.report import figures
 
 
 def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> list[dict]:
-    """Returns the examples of those ids, in their order, or a few of all the split.
+    """Returns the examples with these ids, in their order.
+
+    Without ids, returns `number` examples spread over the split.
 
     Raises:
-        UserError: an id does not occur in the split.
+        UserError: an id is not in the split.
     """
     if not ids:
         return list(dataset.spread_examples(split, number))
@@ -35,7 +37,7 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
     missing = [name for name in ids if name not in found]
     if missing:
         raise UserError(
-            f"--ids: no example {missing[0]!r} in {split}; wanted names of files"
+            f"--ids: {split} has no example {missing[0]!r}; expected names of files"
         )
     return [found[name] for name in ids]
 
@@ -46,11 +48,11 @@ def predictions(
     ids: Sequence[str],
     number: int,
 ) -> tuple:
-    """Labels the same examples with every run.
+    """Predicts the same examples with every run.
 
     Args:
-        workdirs: of runs on one data set.
-        selection: of every run; its split is data.val_split unless named.
+        workdirs: runs on the same data set.
+        selection: checkpoint, split and protocol; the default split is data.val_split.
         ids, number: see choose_examples.
 
     Returns:
@@ -72,7 +74,7 @@ def predictions(
         elif tasks.open_dataset(config).info.class_names != info.class_names:
             raise UserError(
                 f"{workdir} was trained on {config.data.name}, {workdirs[0]} on"
-                f" {info.name}; wanted runs with the same classes"
+                f" {info.name}; expected runs with the same classes"
             )
         labelled = network.evaluator().predict(network.variables, examples)
         found.append({example["id"]: labels for example, labels in labelled})
@@ -81,7 +83,7 @@ def predictions(
 
 
 def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
-    """Writes a PNG with a row for each example and a legend of the classes in it."""
+    """Writes a PNG with one row per example and a legend of its classes."""
     from matplotlib.figure import Figure  # Without pyplot no window system is touched.
     from matplotlib.patches import Patch
 
@@ -114,17 +116,17 @@ def draw(info, examples: list[dict], titles: list[str], found: list[dict], outpu
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Draws examples and predictions of several runs."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs, for example of FCN and EncNet.", several=True)
-    line.strings("titles", "Of the runs: A,B. Default: folder and protocol.")
+    line.strings("titles", "Titles of the runs: A,B. Default: folder and protocol.")
     line.string("split", "Default: data.val_split.")
-    line.strings("ids", "Examples by name: A,B.")
-    line.integer("number", "Without --ids: examples of all the split.", 4, least=1)
+    line.strings("ids", "Names of examples: A,B.")
+    line.integer("number", "Number of examples without --ids.", 4, least=1)
     line.checkpoint()
     line.string("protocol", "Default: eval.protocol.")
-    line.string("refine", "'dense', or a file of `report refine`.")
-    line.string("data_dir", "Default: data.data_dir of the runs.")
+    line.string("refine", "'dense', or a file written by `report refine`.")
+    line.string("data_dir", "Data folder. Default: data.data_dir of the runs.")
     line.string("output", "The PNG to write.", "compare.png")
     args = line.parse()
     if args.titles and len(args.titles) != len(args.run):

@@ -1,4 +1,4 @@
-"""Train and validation error against epoch, several runs in one picture (Figure 7).
+"""Training and validation error against epoch, several runs in one plot (Figure 7).
 
 python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-curves
 """
@@ -19,9 +19,11 @@ from encnet_jax.report.events import read_scalars
 
 
 class Curves(NamedTuple):
-    """Errors of a run in [0, 1] at points in time counted in epochs, ascending.
+    """Errors of a run.
 
-    train, val: (f64[N] epochs, f64[N] errors).
+    Attributes:
+        name: of the run.
+        train, val: (f64[N] epochs, ascending; f64[N] errors in [0, 1]).
     """
 
     name: str
@@ -32,19 +34,19 @@ class Curves(NamedTuple):
 def load_curves(workdir: str) -> Curves:
     """Reads a run's curves.
 
-    A point of the train curve is the mean over the batches that were logged since the
-    previous validation, augmented and with the batch's own statistics; the network
-    changes meanwhile. A point of the validation curve is the score of one network.
+    A point of the training curve is the mean error of the batches logged since the
+    previous validation, with augmentation and batch statistics, while the network
+    changes. A point of the validation curve is the error of the network at that step.
 
     Args:
-        workdir: of a run, perhaps still running.
+        workdir: folder of a run, finished or not.
 
     Raises:
-        UserError: it is not the folder of a classification run with a validation split.
+        UserError: not a classification run with a validation split.
     """
     file = epath.Path(workdir) / "config.json"
     if not file.exists():
-        raise UserError(f"{workdir} holds no config.json: name the workdir of a run")
+        raise UserError(f"{workdir} has no config.json: give the workdir of a run")
     config = config_lib.read_saved(file)
     scalars = read_scalars(workdir)
     train = scalars.get("train/error", {})
@@ -52,7 +54,7 @@ def load_curves(workdir: str) -> Curves:
     if not (train and val):
         raise UserError(
             f"{workdir} has {len(train)} train errors and {len(val)} validation errors;"
-            " wanted both: a classification run with a validation split, for example"
+            " expected both. Give a classification run with a validation split, such as"
             " --config configs/cifar10.py:resnet64d,curves"
         )
     steps_per_epoch = config.train.total_steps / config.train.epochs
@@ -64,7 +66,7 @@ def load_curves(workdir: str) -> Curves:
 
 
 def _mean_between(values: dict[int, float], bounds: list[int]) -> dict[int, float]:
-    """Returns for each bound the mean of the values after the one before, up to it."""
+    """Returns for each bound the mean of the values since the previous bound."""
     groups = collections.defaultdict(list)
     for step, value in values.items():
         place = np.searchsorted(bounds, step)
@@ -78,7 +80,7 @@ def _in_epochs(values: dict[int, float], steps_per_epoch: float):
 
 
 def draw_curves(runs: Sequence[Curves], output: str) -> None:
-    """Writes a PNG: a colour for each run, validation solid, train dashed."""
+    """Writes a PNG: one colour per run, validation solid, training dashed."""
     from matplotlib.figure import Figure  # Without pyplot no window system is touched.
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -97,7 +99,7 @@ def draw_curves(runs: Sequence[Curves], output: str) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Plots the errors of several runs."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs of classification runs.", several=True)
     line.string("output", "The PNG to write.", "curves.png")

@@ -1,4 +1,4 @@
-"""Reading back the scalars that a run's logbook wrote."""
+"""Reads the scalars in a run's TensorBoard files."""
 
 import struct
 from collections.abc import Iterator
@@ -11,20 +11,22 @@ from encnet_jax.errors import UserError
 
 
 def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
-    """Reads every TensorBoard file of a run, in the order in which they were written.
+    """Reads the TensorBoard files of a run, in the order in which they were written.
 
-    TensorBoard's own reader would start TensorFlow, and with it every accelerator.
+    TensorBoard's own reader imports TensorFlow, which reserves all accelerators.
 
     Returns:
-        name -> {step: value}, steps ascending; where a resumed run repeated a step, its
-        last value.
+        name -> {step: value}, steps ascending; the last value of a step that a resumed
+        run repeated.
 
     Raises:
         UserError: there are no files, or one is damaged.
     """
     files = sorted(epath.Path(workdir).glob("events.out.tfevents.*"))
     if not files:
-        raise UserError(f"{workdir} holds no TensorBoard files: name a run's workdir")
+        raise UserError(
+            f"{workdir} has no TensorBoard files: give the workdir of a run"
+        )
     scalars: dict[str, dict[int, float]] = {}
     for file in files:
         for record in _records(file.read_bytes()):
@@ -40,17 +42,17 @@ def _event(file: epath.Path, record: bytes) -> event_pb2.Event:
         return event_pb2.Event.FromString(record)
     except DecodeError:
         raise UserError(
-            f"{file}: a record is damaged; restore the file, or remove it"
+            f"{file}: a record is damaged; restore or remove the file"
         ) from None
 
 
 def _records(data: bytes) -> Iterator[bytes]:
-    """Splits a file: a record's length u64, its checksum, the record, its checksum."""
+    """Yields the records of a file: length u64, checksum, record, checksum."""
     start = 0
     while start + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, start)
         end = start + 12 + length
         if end + 4 > len(data):
-            return  # A running job has not written the rest yet.
+            return  # A running job is still writing this record.
         yield data[start + 12 : end]
         start = end + 4

@@ -1,4 +1,4 @@
-"""Writing matplotlib's figures."""
+"""Saves matplotlib figures."""
 
 import io
 import os
@@ -21,12 +21,12 @@ def check_output(output: str | os.PathLike) -> None:
 
 
 def save(figure, output: str | os.PathLike, *, dpi: int) -> None:
-    """Writes a PNG, whole or not at all; its folder is made if missing.
+    """Writes a PNG atomically and creates its folder.
 
     Args:
-        figure: of matplotlib.
-        output: file name, on a disk or in an object store.
-        dpi: pixels an inch.
+        figure: a matplotlib Figure.
+        output: path on a disk or in an object store.
+        dpi: pixels per inch.
 
     Raises:
         UserError: see check_output.

@@ -1,4 +1,4 @@
-"""What the dilated convolutions of a backbone see of their receptive field.
+"""Which pixels of their receptive field a backbone's dilated convolutions reach.
 
 python -m encnet_jax.report gridding hdc_bigger plain --output gridding.png
 """
@@ -15,11 +15,11 @@ from encnet_jax.models.dilation import NAMES, dilated_rates, plan_stages
 from encnet_jax.report import figures
 from encnet_jax.report.receptive_field import Gridding, describe
 
-_ZOOM = 33  # Featuremap pixels around the centre, in the lowest row of the picture.
+_ZOOM = 33  # Size of the bottom row of plots, in pixels of the feature map.
 
 
 class Stack(NamedTuple):
-    """The dilated convolutions of one choice of rates."""
+    """The dilation rates of one value of `model.dilation`, and their statistics."""
 
     name: str
     rates: tuple[int, ...]
@@ -27,18 +27,18 @@ class Stack(NamedTuple):
 
 
 def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
-    """Returns the stack of each choice in the stages that keep their resolution.
+    """Returns the stack of dilated convolutions for each value of `model.dilation`.
 
     Args:
         backbone: one of BACKBONES.
         dilations: values of `model.dilation`.
 
     Raises:
-        UserError: an unknown backbone, or rates that do not fit it.
+        UserError: unknown backbone, or rates that do not match its blocks.
     """
     if backbone not in BACKBONES:
         known = ", ".join(BACKBONES)
-        raise UserError(f"--backbone is {backbone!r}, wanted one of: {known}")
+        raise UserError(f"--backbone is {backbone!r}, expected one of: {known}")
     found = []
     for name in dilations:
         rates = dilated_rates(plan_stages(blocks(backbone), 8, name))
@@ -47,7 +47,7 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
 
 
 def table(found: Sequence[Stack]) -> list[str]:
-    """Returns a heading and a line for each stack."""
+    """Returns a table: a heading and one line per stack."""
     width = max(len("dilation"), *(len(stack.name) for stack in found))
     lines = [f"{'dilation':{width}}  field  share  unevenness  M1  M2"]
     for name, _, g in found:
@@ -60,10 +60,10 @@ def table(found: Sequence[Stack]) -> list[str]:
 
 
 def draw(found: Sequence[Stack], output: str) -> None:
-    """Writes a PNG: a column for each stack.
+    """Writes a PNG with one column of plots per stack.
 
-    Its rows are what is seen, the path counts, and the same around the centre; all
-    columns have one scale, in featuremap pixels from the output.
+    Rows: pixels that reach the output; number of paths to the output; the same around
+    the centre. Axes are in pixels of the feature map, relative to the output.
     """
     from matplotlib.figure import Figure  # Without pyplot no window system is touched.
 
@@ -74,7 +74,12 @@ def draw(found: Sequence[Stack], output: str) -> None:
         seen = np.outer(g.paths > 0, g.paths > 0)
         paths = np.outer(g.paths, g.paths) / g.paths.max() ** 2
         rows = (
-            (1.0 * seen, "gray", f"{_short(name)}\nseen: {100 * g.share:.1f} %", reach),
+            (
+                1.0 * seen,
+                "gray",
+                f"{_short(name)}\nreached: {100 * g.share:.1f} %",
+                reach,
+            ),
             (paths, "viridis", "paths to the output", reach),
             (paths, "viridis", f"unevenness {g.unevenness:.2f}", _ZOOM / 2),
         )
@@ -88,13 +93,13 @@ def draw(found: Sequence[Stack], output: str) -> None:
                 vmin=0,
                 vmax=1,
                 extent=(-side, side, side, -side),
-                # Averaged where screen pixels are as coarse as the grid: no moire.
+                # Averaging avoids moire where screen pixels are as large as the grid.
                 interpolation="nearest" if limit < reach else "hanning",
             )
             axes.set(xlim=(-limit, limit), ylim=(limit, -limit), title=title)
-            axes.set_facecolor("#b0c4de")  # Beyond the receptive field.
+            axes.set_facecolor("#b0c4de")  # Outside of the receptive field.
     for axes in grid[:, 0]:
-        axes.set_ylabel("featuremap pixels")
+        axes.set_ylabel("feature map pixels")
     figures.save(figure, output, dpi=120)
 
 
@@ -103,11 +108,11 @@ def _short(name: str, length: int = 24) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Draws and prints the fields of view of several dilations."""
     line = cli.CommandLine(argv, __doc__)
     meaning = f"Values of model.dilation: {', '.join(NAMES)}, or lists of rates."
     line.argument("dilation", meaning, several=True, default=list(NAMES))
-    line.string("backbone", "Whose stages.", "resnet101")
+    line.string("backbone", "Backbone.", "resnet101")
     line.string("output", "The PNG to write.", "gridding.png")
     args = line.parse()
     figures.check_output(args.output)

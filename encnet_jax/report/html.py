@@ -1,4 +1,4 @@
-"""One HTML file of scored runs that opens anywhere, without a network.
+"""One HTML file about evaluated runs, which loads nothing from other places.
 
 python -m encnet_jax.report html runs/demo --output demo.html
 python -m encnet_jax.report html runs/ade20k-fcn runs/ade20k --output both.html
@@ -24,17 +24,17 @@ _MATRIX_PX = 420
 
 
 def make(runs: Sequence[RunFiles]) -> str:
-    """Returns the page; with fewer pictures where it would be too large.
+    """Returns the page, with fewer images if it would be too large.
 
     Raises:
-        UserError: the runs have different classes, or the page is too large without
-            any pictures.
+        UserError: the runs have different classes, or the page is too large even
+            without images.
     """
     for run in runs:
         if run.class_names != runs[0].class_names:
             raise UserError(
-                f"{run.name} and {runs[0].name} have different classes; wanted runs on"
-                " one data set"
+                f"{run.name} and {runs[0].name} have different classes;"
+                " expected runs on the same data set"
             )
     for number in range(image_scores.KEEP, -1, -1):
         text = page.document(
@@ -42,7 +42,9 @@ def make(runs: Sequence[RunFiles]) -> str:
         )
         if len(text.encode()) <= LARGEST_BYTES:
             return text
-    raise UserError(f"{len(runs)} runs do not fit in {LARGEST_BYTES} bytes: show fewer")
+    raise UserError(
+        f"a page of {len(runs)} runs has more than {LARGEST_BYTES} bytes: give fewer"
+    )
 
 
 def _parts(runs: Sequence[RunFiles], number: int) -> Iterator[str]:
@@ -55,7 +57,7 @@ def _parts(runs: Sequence[RunFiles], number: int) -> Iterator[str]:
         for warning in run.report.get("warnings", ()):
             yield f"<p>Warning ({html.escape(run.name)}): {html.escape(warning)}.</p>"
     yield "<h2>Classes</h2><p>IoU in %. Click a heading to sort.</p>"
-    heads = ["class", *names, "share of pixels"]
+    heads = ["class", *names, "fraction of pixels, %"]
     yield page.table(heads, _class_rows(runs), sortable=True)
     for run in runs:
         yield f"<h2>Confusion: {html.escape(run.name)}</h2>"
@@ -64,7 +66,7 @@ def _parts(runs: Sequence[RunFiles], number: int) -> Iterator[str]:
         yield from _images(run, number)
     yield "<h2>Curves</h2>"
     yield _curves(runs)
-    yield "<h2>How it was made</h2>"
+    yield "<h2>Origin</h2>"
     for run in runs:
         yield page.folded(f"{run.name}: configuration", run.config)
         yield page.folded(f"{run.name}: commands and versions", _origin(run.report))
@@ -106,7 +108,7 @@ def _class_rows(runs: Sequence[RunFiles]) -> Iterator[list[str]]:
 
 
 def _confusion(run: RunFiles) -> Iterator[str]:
-    """Yields the matrix as two pictures and three tables to save."""
+    """Yields the confusion matrix as two images and three CSV files to download."""
     counts = run.confusion
     normalised = {
         "rows": (counts / np.maximum(counts.sum(1, keepdims=True), 1), "of a label"),
@@ -124,7 +126,7 @@ def _confusion(run: RunFiles) -> Iterator[str]:
         file = f"{run.name}-{name}.csv"
         links.append(page.download(_csv(run, shares), file, f"by {name} (CSV)"))
     yield "<p>Rows and columns are in the order of the classes' table.</p>"
-    yield f"<p>{' · '.join(links)}</p><p>The confusions of most pixels first:</p>"
+    yield f"<p>{' · '.join(links)}</p><p>The most frequent confusions:</p>"
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     most = np.argsort(wrong, axis=None)[::-1][:10]
     rows = []
@@ -133,11 +135,11 @@ def _confusion(run: RunFiles) -> Iterator[str]:
             share = counts[label, prediction] / counts[label].sum()
             names = run.class_names[label], run.class_names[prediction]
             rows.append([*map(html.escape, names), f"{100 * share:.1f}"])
-    yield page.table(["label", "taken for", "% of the label's pixels"], rows)
+    yield page.table(["label", "predicted as", "% of the label's pixels"], rows)
 
 
 def _heat(shares: np.ndarray) -> np.ndarray:
-    """Returns uint8[S, S, 3]: white for 0, dark blue for 1, by the root."""
+    """Returns uint8[S, S, 3]: white for 0, dark blue for 1, square root in between."""
     strength = np.sqrt(shares)[..., None]
     colours = 255 - strength * (255 - np.asarray([8, 48, 107]))
     cell = max(1, _MATRIX_PX // len(shares))
@@ -191,7 +193,7 @@ def _curves(runs: Sequence[RunFiles]) -> str:
     shown = [name for name in names if name in ("train/loss", "train/learning_rate")]
     shown += [name for name in names if name.startswith("val/")][:4]
     if not shown:
-        return "<p>The runs hold no TensorBoard files.</p>"
+        return "<p>The runs have no TensorBoard files.</p>"
     picture = Figure(figsize=(10, 2.6 * -(-len(shown) // 2)), layout="constrained")
     grid = picture.subplots(-(-len(shown) // 2), 2, squeeze=False).ravel()
     for axes, name in zip(grid, shown, strict=False):
@@ -211,18 +213,18 @@ def _curves(runs: Sequence[RunFiles]) -> str:
 
 def _origin(report: dict) -> str:
     versions = report.get("versions", {})
-    lines = [f"scored by: {report.get('command', 'not kept')}"]
+    lines = [f"evaluated by: {report.get('command', 'not recorded')}"]
     lines += [f"code: {report['commit'] or 'not a git checkout'}"]
     lines += [f"{name}: {version}" for name, version in versions.items()]
     return "\n".join(lines)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Writes the HTML page of several runs."""
     line = cli.CommandLine(argv, __doc__)
-    line.argument("run", "Workdirs that eval.py has scored.", several=True)
-    line.string("split", "Of the reports. Default: that of the newest.")
-    line.string("protocol", "Of the reports. Default: that of the newest.")
+    line.argument("run", "Workdirs that eval.py has evaluated.", several=True)
+    line.string("split", "Of the reports. Default: as in the newest report.")
+    line.string("protocol", "Of the reports. Default: as in the newest report.")
     line.string("output", "The file to write.", "report.html")
     values = line.parse()
     target = epath.Path(values.output)

@@ -1,4 +1,4 @@
-"""Pieces of an HTML page that needs no other file."""
+"""Elements of a self-contained HTML page."""
 
 import base64
 import html
@@ -49,7 +49,7 @@ for (const head of document.querySelectorAll("table.sortable th")) {
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """Returns a whole page."""
+    """Returns a complete page."""
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -63,7 +63,7 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], sortable=False) -> str:
-    """Returns a table; cells are HTML already."""
+    """Returns a table. Cells are HTML, headings plain text."""
     kind = ' class="sortable"' if sortable else ""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heads)
     body = "".join(
@@ -79,7 +79,7 @@ def swatch(colour: np.ndarray) -> str:
 
 
 def figure(pixels: np.ndarray, caption: str, *, photograph: bool = False) -> str:
-    """Returns a picture uint8[H, W, 3] with a caption; photographs become JPEG."""
+    """Returns an image uint8[H, W, 3] with a caption; photographs become JPEG."""
     content, kind = io.BytesIO(), "jpeg" if photograph else "png"
     options = {"quality": 82} if photograph else {"optimize": True}
     Image.fromarray(pixels).save(content, kind, **options)
@@ -87,7 +87,7 @@ def figure(pixels: np.ndarray, caption: str, *, photograph: bool = False) -> str
 
 
 def figure_of(content: bytes, kind: str, caption: str) -> str:
-    """Returns an encoded picture ('png' or 'jpeg') with a caption."""
+    """Returns an encoded image ('png' or 'jpeg') with a caption."""
     text = html.escape(caption)
     encoded = base64.b64encode(content).decode()
     return (
@@ -97,7 +97,7 @@ def figure_of(content: bytes, kind: str, caption: str) -> str:
 
 
 def download(content: str, name: str, text: str) -> str:
-    """Returns a link that saves a text as a file."""
+    """Returns a link that downloads a text as a file."""
     encoded = base64.b64encode(content.encode()).decode()
     return (
         f'<a download="{html.escape(name)}" href="data:text/csv;base64,{encoded}">'
@@ -106,6 +106,6 @@ def download(content: str, name: str, text: str) -> str:
 
 
 def folded(title: str, text: str) -> str:
-    """Returns a text that is shown when its title is clicked."""
+    """Returns a title that shows a text when it is clicked."""
     title, text = html.escape(title), html.escape(text)
     return f"<details><summary>{title}</summary><pre>{text}</pre></details>"

@@ -1,4 +1,4 @@
-"""What a run's folder holds for a report: scores, images, curves, configuration."""
+"""Reads a run's folder for a report: scores, images, curves, configuration."""
 
 import dataclasses
 import io
@@ -21,16 +21,16 @@ from encnet_jax.scoring import image_scores
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """A run as reports show it.
+    """The contents of a run for a report.
 
     Attributes:
-        name: of its folder.
-        report: of evaluation; see evaluate.tables.make_report.
-        config: the run's configuration, JSON text.
+        name: of the run's folder.
+        report: report of the evaluation; see evaluate.tables.make_report.
+        config: the run's configuration as JSON.
         class_names, colours: of the data set.
         confusion: int64[C, C], row = label.
-        ids, counts: of every image; see scoring.image_scores.
-        pictures: best0_image and so on; see scoring.image_scores.
+        ids, counts: of all images; see scoring.image_scores.
+        pictures: images by names such as best0_image; see scoring.image_scores.
         scalars: name -> {step: value}.
     """
 
@@ -49,9 +49,9 @@ class RunFiles:
 def read_all(
     workdirs: Sequence[str], split: str | None, protocol: str | None
 ) -> list[RunFiles]:
-    """Reads several runs, as read does; folders of one name are named by their paths.
+    """Reads several runs; see `read`. Runs with the same folder name get their paths.
 
-    Columns and files of a report go by these names: equal ones would hide a run.
+    Names must differ because columns and files of a report are named by them.
     """
     runs = [read(workdir, split, protocol) for workdir in workdirs]
     names = [run.name for run in runs]
@@ -62,14 +62,14 @@ def read_all(
 
 
 def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
-    """Reads a run that was scored.
+    """Reads an evaluated run.
 
     Args:
-        workdir: of a segmentation run.
-        split, protocol: of the report; None for those of the newest.
+        workdir: folder of a segmentation run.
+        split, protocol: of the report; None: as in the newest report.
 
     Raises:
-        UserError: there is no such report, or no images were kept beside it.
+        UserError: there is no such report, or it has no scores of images.
     """
     folder = epath.Path(workdir)
     report = _report(folder, split, protocol)
@@ -79,7 +79,7 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
     info = dataset_info(saved.data)
     scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
     return RunFiles(
-        pathlib.PurePath(workdir).name or workdir,  # '.' has no name.
+        pathlib.PurePath(workdir).name or workdir,  # Path('.') has no name.
         report,
         config_lib.to_json(saved),
         info.class_names,
@@ -103,12 +103,14 @@ def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict
     if not found:
         there = ", ".join(sorted(names)) or "no reports"
         raise UserError(
-            f"{folder} holds {there}; wanted one of split {split or 'any'} under"
-            f" {protocol or 'any'}: eval.py --workdir {folder}"
+            f"{folder} has {there}; expected one of split {split or 'any'}, protocol"
+            f" {protocol or 'any'}: run eval.py --workdir {folder}"
         )
     report = tables.read_report(folder / found[-1])
     if "iou" not in report:
-        raise UserError(f"{folder} is no segmentation run: nothing to show of pixels")
+        raise UserError(
+            f"{folder} is not a segmentation run; HTML reports are for segmentation"
+        )
     return report
 
 
@@ -198,7 +200,7 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
 
 
 def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
-    """Joins the pictures of several processes; the best and the worst of all stay."""
+    """Returns the best and worst images of all processes."""
     joined = {}
     for name, sign in (("best", -1), ("worst", 1)):
         found = []
