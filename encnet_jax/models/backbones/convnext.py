@@ -1,0 +1,205 @@
+"""ConvNeXt-T with optional dilation."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.models import rematerialisation
+from encnet_jax.models.backbones import BACKBONES
+from encnet_jax.models.dilation import plan_stages
+from encnet_jax.models.layers import Layers
+
+_BLOCKS, _CHANNELS = (3, 3, 9, 3), (96, 192, 384, 768)
+_init = nn.initializers.truncated_normal(0.02)
+_norm = partial(nn.LayerNorm, epsilon=1e-6)
+
+
+class Conv(nn.Module):
+    """A convolution with bias: of patches (stride = size), depthwise, or dilated.
+
+    Attributes:
+        features: channels of the output.
+        size: of the kernel.
+        layers: see Layers; the input counts as zero outside the image.
+        stride: 1, or `size`.
+        rate: dilation.
+        depthwise: one kernel per channel, centred. Otherwise the kernel starts at its
+            pixel and reaches down and to the right.
+
+    Params: kernel f32[size, size, C_in, features], C_in = 1 if depthwise; bias
+    f32[features].
+    """
+
+    features: int
+    size: int
+    layers: Layers
+    stride: int = 1
+    rate: int = 1
+    depthwise: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
+        inputs = 1 if self.depthwise else x.shape[-1]
+        shape = (self.size, self.size, inputs, self.features)
+        kernel = self.param("kernel", _init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape[3:], jnp.float32)
+        reach = self.rate * (self.size - 1)
+        above = reach // 2 if self.depthwise else 0
+        padding = [
+            (above, reach - above if self.stride == 1 else -side % self.stride)
+            for side in x.shape[1:3]
+        ]
+        y = jax.lax.conv_general_dilated(
+            self.layers.only_inside(x),
+            kernel.astype(x.dtype),
+            window_strides=(self.stride,) * 2,
+            padding=padding,
+            rhs_dilation=(self.rate,) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.features if self.depthwise else 1,
+        )
+        return y + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+
+
+class Entry(nn.Module):
+    """The stem (4x4 patches, then LayerNorm), or the start of a later stage.
+
+    Later stages start with LayerNorm and a 2x2 convolution. Params: conv, norm.
+    """
+
+    features: int
+    layers: Layers
+    stem: bool = False
+    stride: int = 2
+    rate: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
+        norm = _norm(dtype=x.dtype, name="norm")
+        if self.stem:
+            return norm(Conv(self.features, 4, self.layers, 4, name="conv")(x))
+        conv = Conv(self.features, 2, self.layers, self.stride, self.rate, name="conv")
+        return conv(norm(x))
+
+
+class Block(nn.Module):
+    """Depthwise 7x7 convolution, LayerNorm, two linear layers with GELU, layer scale.
+
+    Params: conv, norm, expand, project; gamma f32[C], the layer scale.
+    """
+
+    layers: Layers
+    rate: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to the same shape."""
+        channels = x.shape[-1]
+        dense = partial(nn.Dense, kernel_init=_init, dtype=x.dtype)
+        y = Conv(channels, 7, self.layers, 1, self.rate, True, name="conv")(x)
+        y = _norm(dtype=x.dtype, name="norm")(y)
+        y = nn.gelu(dense(4 * channels, name="expand")(y), approximate=False)
+        y = dense(channels, name="project")(y)
+        scale = nn.initializers.constant(1e-6)
+        gamma = self.param("gamma", scale, (channels,), jnp.float32)
+        return x + y * gamma.astype(x.dtype).reshape(1, 1, 1, -1)
+
+
+class ConvNeXt(nn.Module):
+    """ConvNeXt-T, whose last stages can keep the resolution and dilate.
+
+    Attributes:
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
+        dilation: rates of the depthwise convolutions; see plan_stages.
+        remat: recompute blocks in the backward pass; see rematerialisation.py.
+
+    Source: Liu et al., CVPR 2022; layers as in timm's convnext_tiny. timm pads the
+    dilated 2x2 convolutions on both sides, which shifts the features; here a dilated
+    network computes the undilated network's features at more positions. timm drops the
+    last pixels of sides that are no multiples of 32; sides are rounded up here.
+    """
+
+    layers: Layers
+    output_stride: int = 8
+    dilation: str | tuple[tuple[int, ...], ...] = "plain"
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
+        """Maps f[B, H, W, 3] to {'stage1': [B, h, w, 96], ..., 'stage4': ...}.
+
+        h = ceil(H / output_stride) for stage 4. Calls share all weights but those of
+        stage 4, whose names start with `branch`.
+        """
+        stages = {}
+        for stage, modules in enumerate(self._modules(branch), 1):
+            if self.remat:
+                x = rematerialisation.run(self, modules, x, stage, deep=False)
+            else:
+                x = rematerialisation.apply(self, x, modules)
+            stages[f"stage{stage}"] = x
+        return stages
+
+    def _modules(self, branch: str) -> list[list[partial]]:
+        """Returns the constructors of the modules of each stage."""
+        stages = []
+        distance = 1  # Between neighbouring pixels of the undilated network.
+        plan = plan_stages(_BLOCKS, self.output_stride, self.dilation)
+        for stage, (stride, rates) in enumerate(plan, 1):
+            prefix = f"{branch if stage == 4 else ''}stage{stage}"
+            entry = partial(
+                Entry,
+                _CHANNELS[stage - 1],
+                self.layers,
+                stage == 1,
+                stride,
+                distance,
+                name="stem" if stage == 1 else f"{prefix}_entry",
+            )
+            blocks = [
+                # The 2x2 convolution has the lower of the stage's two rates.
+                partial(Block, self.layers, rate, name=f"{prefix}_block{i:02d}")
+                for i, (_, rate) in enumerate(rates, 1)
+            ]
+            stages.append([entry, *blocks])
+            distance *= 2 if stage > 1 and stride == 1 else 1
+        return stages
+
+
+@BACKBONES.register(
+    "convnext_tiny",
+    blocks=(3, 3, 9, 3),
+    channels=(96, 192, 384, 768),
+    weight_files=(
+        {
+            "family": "timm_convnext",
+            "title": "timm's convnext_tiny",
+            "recognised_by": ("stem.0.weight", "stages.0.blocks.0.gamma"),
+            "names": {"stem/conv": "stem.0", "stem/norm": "stem.1"}
+            | {
+                rf"(scale\d_)?stage{stage}_{ours}": f"stages.{stage - 1}.{theirs}"
+                for stage in (1, 2, 3, 4)
+                for ours, theirs in (
+                    ("entry/norm", "downsample.0"),
+                    ("entry/conv", "downsample.1"),
+                    (r"block(?P<block>\d+)", "blocks.{block}"),
+                    (r"block(?P<block>\d+)/conv", "blocks.{block}.conv_dw"),
+                    (r"block(?P<block>\d+)/norm", "blocks.{block}.norm"),
+                    (r"block(?P<block>\d+)/expand", "blocks.{block}.mlp.fc1"),
+                    (r"block(?P<block>\d+)/project", "blocks.{block}.mlp.fc2"),
+                )
+            },
+            "left_out": r"head\.(norm|fc)\.(weight|bias)",
+        },
+    ),
+)
+def build(m) -> Callable[..., nn.Module]:
+    """Returns the backbone of a model's configuration."""
+    return partial(
+        ConvNeXt, output_stride=m.output_stride, dilation=m.dilation, remat=m.remat
+    )

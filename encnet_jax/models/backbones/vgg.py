@@ -1,0 +1,183 @@
+"""VGG-16, the backbone of the paper on piecewise training, with optional dilation."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.fields import FLAG, Field
+from encnet_jax.models import rematerialisation
+from encnet_jax.models.backbones import BACKBONES
+from encnet_jax.models.dilation import plan_stages
+from encnet_jax.models.initial_weights import he_normal_fan_out
+from encnet_jax.models.layers import Layers
+
+_STAGES = (3, 3, 3, 1)  # Convolutions of blocks 3 to 5, and fc6.
+_CHANNELS = (256, 512, 512, 4096)
+
+
+class Block(nn.Module):
+    """Max pooling over 2x2 pixels unless `pool` is 0, then 3x3 convolutions with ReLU.
+
+    Attributes:
+        channels: of each convolution.
+        rates: dilation of each convolution.
+        pool: stride of the pooling; 0 for no pooling.
+        pool_rate: distance of the pooled pixels.
+        kernel_size: of the convolutions.
+    """
+
+    channels: int
+    rates: tuple[int, ...]
+    layers: Layers
+    pool: int = 2
+    pool_rate: int = 1
+    kernel_size: int = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, ceil(H / pool), ceil(W / pool), channels]."""
+        if self.pool:
+            # Zeros outside the image cannot win: the inputs are ReLU outputs.
+            x = _max_pool(self.layers.only_inside(x), self.pool, self.pool_rate)
+        for i, rate in enumerate(self.rates, 1):
+            conv = self.layers.conv(
+                self.channels, self.kernel_size, 1, rate, use_bias=True, name=f"conv{i}"
+            )
+            x = nn.relu(conv(x))
+        return x
+
+
+def _max_pool(x: jax.Array, stride: int, rate: int) -> jax.Array:
+    """Returns the maxima over 2x2 pixels at distance `rate`, sides rounded up.
+
+    Args:
+        x: [B, H, W, C], 0 or more.
+        stride: 2, with a rate of 1; or 1.
+        rate: pixels.
+    """
+    height, width = x.shape[1:3]
+    if stride == 2:
+        pads = ((0, height % 2), (0, width % 2))
+        return nn.max_pool(x, (2, 2), (2, 2), pads)
+    x = jnp.pad(x, ((0, 0), (0, rate), (0, rate), (0, 0)))
+    rows = jnp.maximum(x[:, :height], x[:, rate:])
+    return jnp.maximum(rows[:, :, :width], rows[:, :, rate:])
+
+
+class VGG(nn.Module):
+    """Blocks 1 to 5 of VGG-16 and, if `fc6`, its first fully connected layer.
+
+    Stages 1 to 3 are the outputs of blocks 3 to 5, before the pooling that follows
+    each. Stage 4 is the pooled stage 3 or, with `fc6`, a 7x7 convolution of it.
+
+    Attributes:
+        fc6: add the fully connected layer as a convolution to 4096 channels.
+        output_stride: 16 pools block 5 with stride 1; 8 also block 4, and dilates
+            block 5.
+        dilation: rates of block 5 and of fc6; see plan_stages.
+        remat: recompute blocks in the backward pass; see rematerialisation.py.
+
+    Source: Simonyan and Zisserman, ICLR 2015, configuration D; layers as in
+    torchvision's vgg16. torchvision drops the last pixel of an odd side in each
+    pooling; sides are rounded up here, as everywhere in this package.
+    """
+
+    layers: Layers
+    fc6: bool = False
+    output_stride: int = 8
+    dilation: str | tuple[tuple[int, ...], ...] = "plain"
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
+        """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, C]}.
+
+        h = ceil(H / output_stride) for stage 4. Calls share all weights but those of
+        stage 4, whose names start with `branch`.
+        """
+        stages = {}
+        for stage, modules in enumerate(self._modules(branch), 1):
+            for make in modules:
+                if self.remat:
+                    x = rematerialisation.run(self, [make], x, stage, deep=False)
+                else:
+                    x = make()(x)
+            stages[f"stage{stage}"] = x
+        return stages
+
+    def _modules(self, branch: str) -> list[list[partial]]:
+        """Returns the constructors of the blocks of each stage."""
+        block = partial(Block, layers=self.layers.drawn_by(he_normal_fan_out))
+        plan = plan_stages(_STAGES, self.output_stride, self.dilation)
+        stages = [
+            [
+                partial(block, 64, (1, 1), pool=0, name="block1"),
+                partial(block, 128, (1, 1), name="block2"),
+            ]
+        ]
+        distance = 1  # Between neighbouring pixels of the undilated network.
+        for stage, (stride, rates) in enumerate(plan, 1):
+            kind = {"name": f"block{stage + 2}"}
+            # The pooling before a convolution already has the lower of its two rates.
+            rates = tuple(rate for _, rate in rates)
+            if stage == 4:
+                kind = {"name": f"{branch}fc6", "kernel_size": 7}
+                rates = rates if self.fc6 else ()
+            pool = 2 if stage == 1 else stride
+            module = partial(
+                block,
+                _CHANNELS[stage - 1],
+                rates,
+                pool=pool,
+                pool_rate=distance,
+                **kind,
+            )
+            stages = [*stages, [module]] if stage > 1 else [[*stages[0], module]]
+            distance *= 2 // pool
+        return stages
+
+
+@BACKBONES.register(
+    "vgg16",
+    blocks=(3, 3, 3, 1),
+    channels=lambda m: (256, 512, 512, 4096 if m.vgg.fc6 else 512),
+    fields={
+        "model.vgg.fc6": Field(
+            False,
+            FLAG,
+            "Add VGG-16's first fully connected layer to stage 4, as a 7x7 convolution"
+            " to 4096 channels.",
+        )
+    },
+    weight_files=(
+        {
+            "family": "torchvision_vgg",
+            "title": "torchvision's vgg16",
+            "recognised_by": ("features.28.weight", "classifier.0.weight"),
+            "names": {
+                rf"block{block}/conv{conv}": f"features.{place}"
+                for place, block, conv in (
+                    *((0, 1, 1), (2, 1, 2), (5, 2, 1), (7, 2, 2)),
+                    *((10, 3, 1), (12, 3, 2), (14, 3, 3)),
+                    *((17, 4, 1), (19, 4, 2), (21, 4, 3)),
+                    *((24, 5, 1), (26, 5, 2), (28, 5, 3)),
+                )
+            }
+            | {r"(scale\d_)?fc6/conv1": "classifier.0"},
+            "flattened": {r"(scale\d_)?fc6/conv1": 7},
+            "left_out": r"classifier\.\d\.(weight|bias)",
+        },
+    ),
+)
+def build(m) -> Callable[..., nn.Module]:
+    """Returns the backbone of a model's configuration."""
+    return partial(
+        VGG,
+        fc6=m.vgg.fc6,
+        output_stride=m.output_stride,
+        dilation=m.dilation,
+        remat=m.remat,
+    )
