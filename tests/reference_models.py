@@ -80,7 +80,8 @@ def model_config(architecture: str, **fields):
     """Returns `config.model`, resolved, with some fields changed."""
     config = defaults.get_config()
     config.architecture = architecture
-    config.model.update(fields)
+    fields = {f"model.{name}": value for name, value in fields.items()}
+    config.update_from_flattened_dict(fields)
     return config_lib.resolve(config).model
 
 

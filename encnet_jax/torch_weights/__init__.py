@@ -1,15 +1,15 @@
 """PyTorch weights in and out; `python -m encnet_jax.torch_weights --help`."""
 
-from encnet_jax.torch_weights.families import FAMILIES, find, recognise
+from encnet_jax.torch_weights.families import find, known, recognise
 from encnet_jax.torch_weights.files import read_state_dict, write_state_dict
 from encnet_jax.torch_weights.start import initialise
 from encnet_jax.torch_weights.state_dicts import convert, to_state_dict
 
 __all__ = [
-    "FAMILIES",
     "convert",
     "find",
     "initialise",
+    "known",
     "read_state_dict",
     "recognise",
     "to_state_dict",

@@ -154,7 +154,7 @@ def export_weights(argv: Sequence[str]) -> None:
     line.string(
         "output", "A .safetensors or a .pth that does not exist yet.", required=True
     )
-    known = ", ".join(f.name for f in families.FAMILIES)
+    known = ", ".join(f.name for f in families.known())
     line.string("family", f"Whose names: {known}. Default: the model's.")
     values = line.parse()
     step = values.checkpoint

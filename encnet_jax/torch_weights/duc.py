@@ -33,7 +33,8 @@ def _unit(conv: str, norm: str, name: str) -> list[Rule]:
 
 def _rules(model_config) -> list[Rule]:
     m = model_config
-    if not specs()[m.backbone].bottleneck or m.stem != "deep" or m.avg_down:
+    spec = specs().get(m.backbone)
+    if not spec or not spec.bottleneck or m.stem != "deep" or m.avg_down:
         raise UserError(
             "these networks have bottlenecks, the deep stem and unpooled shortcuts, and"
             f" the configured one is {m.backbone} with model.stem {m.stem!r} and"

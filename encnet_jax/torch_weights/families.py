@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from encnet_jax.errors import UserError
-from encnet_jax.torch_weights import resnet
+from encnet_jax.torch_weights import backbones, resnet
 from encnet_jax.torch_weights.authors import AUTHORS, DEEP_STEM
 from encnet_jax.torch_weights.authors_cifar import AUTHORS_CIFAR
 from encnet_jax.torch_weights.duc import DUC
@@ -14,7 +14,7 @@ from encnet_jax.torch_weights.timm import RESNET_D
 from encnet_jax.torch_weights.torchvision import TORCHVISION, TORCHVISION_SEGMENTATION
 
 # A ResNet-D has all the names of a deep-stem ResNet, so it comes first.
-FAMILIES = (
+_FAMILIES = (
     AUTHORS,
     AUTHORS_CIFAR,
     MMSEG,
@@ -28,17 +28,22 @@ FAMILIES = (
 )
 
 
+def known() -> tuple[Family, ...]:
+    """Returns all families, those that backbones declare included."""
+    return (*_FAMILIES, *backbones.families())
+
+
 def find(name: str) -> Family:
     """Returns the family of that name.
 
     Raises:
         UserError: there is none.
     """
-    for family in FAMILIES:
+    for family in known():
         if family.name == name:
             return family
-    known = ", ".join(f.name for f in FAMILIES)
-    raise UserError(f"no family of weights {name!r}; there are: {known}")
+    names = ", ".join(f.name for f in known())
+    raise UserError(f"no family of weights {name!r}; there are: {names}")
 
 
 def recognise(state_dict: Mapping[str, object]) -> Family:
@@ -48,12 +53,12 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
         UserError: none knows them; the message quotes some.
     """
     names = set(state_dict)
-    for family in FAMILIES:
+    for family in known():
         if family.recognises(names):
             return family
     some = ", ".join(sorted(names)[:5]) or "nothing"
-    known = "; ".join(f.title for f in FAMILIES)
-    raise UserError(f"unknown weights, holding {some}...; wanted one of: {known}")
+    titles = "; ".join(f.title for f in known())
+    raise UserError(f"unknown weights, holding {some}...; wanted one of: {titles}")
 
 
 def differences(

@@ -76,8 +76,8 @@ def _deeplabv3() -> list[Rule]:
 
 
 def _rules(model_config) -> list[Rule]:
-    spec = specs()[model_config.backbone]
-    if model_config.output_stride < 32 and not spec.bottleneck:
+    spec = specs().get(model_config.backbone)
+    if spec and model_config.output_stride < 32 and not spec.bottleneck:
         raise UserError(
             f"mmsegmentation leaves the second convolution of {model_config.backbone}'s"
             " blocks undilated, this package dilates it: its weights would give other"

@@ -35,6 +35,7 @@ _LEAVES = {
     ("var", 1): ("running_var", SAME),
     ("codewords", 2): ("codewords", SAME),
     ("smoothing", 1): ("scale", NEGATED),
+    ("gamma", 1): ("gamma", SAME),
 }
 
 

@@ -121,7 +121,7 @@ class VGG(nn.Module):
         distance = 1  # Between neighbouring pixels of the undilated network.
         for stage, (stride, rates) in enumerate(plan, 1):
             kind = {"name": f"block{stage + 2}"}
-            # The pooling before a convolution already has the lower of its two rates.
+            # Under 'plain' the pooling has the first, lower rate of the stage.
             rates = tuple(rate for _, rate in rates)
             if stage == 4:
                 kind = {"name": f"{branch}fc6", "kernel_size": 7}
