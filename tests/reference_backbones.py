@@ -1,8 +1,8 @@
 """VGG-16 and ConvNeXt-T in PyTorch with the state-dict names of torchvision and timm.
 
-Compared once with torchvision 0.29.1's `vgg16` and timm 1.0.31's `convnext_tiny` (PyTorch
-2.14.1, the weights of `randomise`): all features and the first fully connected layer
-differed by 0.
+Compared once with torchvision 0.29.1's `vgg16` and timm 1.0.31's `convnext_tiny`, with
+PyTorch 2.14.1 and the weights of `randomise`: all features, and VGG-16's first fully
+connected layer, were equal.
 """
 
 import torch

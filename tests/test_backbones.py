@@ -1,5 +1,7 @@
 """VGG-16 and ConvNeXt-T: PyTorch's features, dilation, padding, every head on top."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,15 @@ import pytest
 import reference_models
 
 from encnet_jax import models, torch_weights
-from encnet_jax.models import BACKBONES, HEADS
+from encnet_jax.models import BACKBONES, HEADS, inside
 from encnet_jax.models.backbones import feature_info
+from encnet_jax.models.backbones.convnext import ConvNeXt
+from encnet_jax.models.backbones.vgg import VGG, Block
 from encnet_jax.models.layers import make_layers
+from encnet_jax.registry import Registration
+from encnet_jax.torch_weights.backbones import flattened
+from encnet_jax.torch_weights.names import table
+from encnet_jax.torch_weights.state_dicts import variable_shapes
 
 CLASSES = 5
 NEW = ("vgg16", "convnext_tiny")
@@ -64,46 +72,56 @@ def test_features_equal_pytorch_with_the_same_weights(backbone):
 
 
 def test_the_first_fully_connected_layer_is_a_convolution():
-    """At the middle of 7x7 features it sees what the fully connected layer sees."""
+    """At the middle of 7x7 positions it equals the fully connected layer."""
     torch = pytest.importorskip("torch")
-    module = reference("vgg16")
-    m = model_config("vgg16", output_stride=32, **{"vgg.fc6": True})
-    weights = {name: x.numpy() for name, x in module.state_dict().items()}
-    variables = torch_weights.convert(weights, m, CLASSES)
-    x = images(1, 224, 224)
+    linear, layout = torch.nn.Linear(3 * 7 * 7, 5), flattened(7)
+    x = images(1, 7, 7)
     with torch.no_grad():
-        pooled = module.stages(torch.from_numpy(x).permute(0, 3, 1, 2))[-1]
-        expected = module.fc6(pooled).numpy()
-    found = np.asarray(stages(m, variables, x)["stage4"])
-    assert found.shape == (1, 7, 7, 4096)
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(found[:, 3, 3] / scale, expected / scale, atol=1e-5)
-    back = torch_weights.to_state_dict(
-        variables, m, torch_weights.find("torchvision_vgg")
-    )
-    np.testing.assert_array_equal(
-        back["classifier.0.weight"], weights["classifier.0.weight"]
-    )
+        flat = torch.from_numpy(x).permute(0, 3, 1, 2).flatten(1)
+        expected = torch.relu(linear(flat)).numpy()
+    weight, bias = (value.detach().numpy() for value in linear.parameters())
+    params = {"conv1": {"kernel": layout.from_torch(weight), "bias": bias}}
+    block = Block(5, (1,), make_layers(), pool=0, kernel_size=7)
+    found = block.apply({"params": params}, x)
+    np.testing.assert_allclose(found[:, 3, 3], expected, atol=1e-5)
+    np.testing.assert_array_equal(layout.to_torch(layout.from_torch(weight)), weight)
 
 
-def randomised(m):
-    """Returns a backbone's variables with layer scales that show in the output."""
-    backbone = BACKBONES.get(m.backbone)(m)(layers=make_layers())
-    variables = jax.jit(backbone.init)(jax.random.key(0), images(1, 32, 32))
-    return {
-        "params": jax.tree_util.tree_map_with_path(
-            lambda path, x: jnp.full_like(x, 0.5) if path[-1].key == "gamma" else x,
-            {"backbone": variables["params"]},
-        )
-    }
+def test_torchvision_names_the_first_fully_connected_layer():
+    m = model_config("vgg16", **{"vgg.fc6": True})
+    variables = variable_shapes(m, CLASSES)
+    entries = table(variables, torch_weights.find("torchvision_vgg"), m)
+    shapes = {entry.name: entry.shape for entry in entries}
+    assert shapes["classifier.0.weight"] == (4096, 512 * 7 * 7)
+    assert shapes["features.28.weight"] == (512, 512, 3, 3)
+    assert len(shapes) == 2 * 14
+
+
+SMALL = {
+    "vgg16": partial(VGG, width=4, fc6=True),
+    "convnext_tiny": partial(ConvNeXt, width=8, blocks=(1, 2, 2, 2)),
+}
+
+
+def randomised(backbone: str) -> dict:
+    """Returns variables of a small backbone; layer scales show in the output."""
+    module = SMALL[backbone](layers=make_layers())
+    variables = jax.jit(module.init)(jax.random.key(0), images(1, 32, 32))
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: jnp.full_like(x, 0.5) if path[-1].key == "gamma" else x,
+        variables,
+    )
 
 
 @pytest.mark.parametrize("backbone", NEW)
 def test_stride_8_subsampled_equals_strides_16_and_32(backbone):
-    fields = {"vgg.fc6": True} if backbone == "vgg16" else {}
-    at = {s: model_config(backbone, output_stride=s, **fields) for s in (8, 16, 32)}
-    variables, x = randomised(at[8]), images(1, 64, 96)
-    found = {stride: stages(m, variables, x) for stride, m in at.items()}
+    variables, x = randomised(backbone), images(1, 64, 96)
+
+    def stages_at(stride):
+        module = SMALL[backbone](layers=make_layers(), output_stride=stride)
+        return jax.jit(module.apply)(variables, x)
+
+    found = {stride: stages_at(stride) for stride in (8, 16, 32)}
     assert found[8]["stage4"].shape[1:3] == (8, 12)
     for stride in (16, 32):
         for stage in ("stage3", "stage4"):
@@ -116,25 +134,42 @@ def test_stride_8_subsampled_equals_strides_16_and_32(backbone):
 
 @pytest.mark.parametrize("backbone", NEW)
 def test_what_surrounds_an_image_on_a_canvas_is_left_out(backbone):
-    from encnet_jax.models import inside
-
-    m = model_config(backbone)
-    variables, x = randomised(m), images(1, 40, 56)
+    variables, x = randomised(backbone), images(1, 40, 56)
     canvas = np.full((1, 64, 64, 3), 7.0, np.float32)
     canvas[:, :40, :56] = x
     covered = inside.of_sizes(jnp.array([[40, 56]]), 64, 64)
-    backbone = BACKBONES.get(m.backbone)(m)
-    masked = backbone(layers=make_layers(inside=covered))
-    found = jax.jit(masked.apply)({"params": variables["params"]["backbone"]}, canvas)
-    for name, expected in stages(m, variables, x).items():
+
+    def run(image, covered):
+        module = SMALL[backbone](layers=make_layers(inside=covered))
+        return jax.jit(module.apply)(variables, image)
+
+    found = run(canvas, covered)
+    for name, expected in run(x, None).items():
         height, width = expected.shape[1:3]
         ours = np.asarray(found[name])[:, :height, :width]
         scale = np.abs(expected).max()
         np.testing.assert_allclose(ours / scale, expected / scale, atol=5e-6)
 
 
+@pytest.mark.parametrize("backbone", NEW)
+def test_rematerialisation_changes_no_gradient(backbone):
+    variables, x = randomised(backbone), images(1, 32, 32)
+
+    def gradient(remat):
+        module = SMALL[backbone](layers=make_layers(), remat=remat)
+        return jax.jit(
+            jax.grad(lambda v: jnp.sum(jnp.sin(module.apply(v, x)["stage4"])))
+        )(variables)
+
+    for ours, expected in zip(
+        jax.tree.leaves(gradient(True)), jax.tree.leaves(gradient(False)), strict=True
+    ):
+        scale = max(np.abs(expected).max(), 1e-3)
+        np.testing.assert_allclose(ours / scale, expected / scale, atol=1e-4)
+
+
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", BACKBONES.names())
 def test_feature_info_states_channels_and_strides(backbone, output_stride):
     fields = {"stem_width": 64} if backbone != "tiny" else {"stem_width": 8}
     m = model_config(backbone, output_stride=output_stride, **fields)
@@ -151,31 +186,28 @@ def test_feature_info_states_channels_and_strides(backbone, output_stride):
     assert info["stage4"].stride == output_stride
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", HEADS.names())
 @pytest.mark.parametrize("backbone", NEW)
-def test_every_head_accepts_every_backbone(backbone, head):
+def test_every_head_accepts_every_backbone(monkeypatch, backbone, head):
     """Shapes, and a gradient for every parameter."""
-    architecture = "paper" if head == "encnet" else "release"
-    m = reference_models.model_config(
-        architecture, name=head, backbone=backbone, dropout=0.0, **NARROW
+    _, *rest = BACKBONES.registration(backbone)
+    small = partial(SMALL[backbone], output_stride=8)
+    monkeypatch.setitem(
+        BACKBONES._entries, backbone, Registration(lambda m: small, *rest)
     )
-    m = (
-        m
-        if head != "piecewise_crf"
-        else reference_models.model_config(
-            "release",
-            name=head,
-            backbone=backbone,
-            dropout=0.0,
-            **NARROW,
-            **{"crf.features": "plain", "crf.hidden_channels": 8, "output_stride": 16},
-        )
-    )
-    network, x = models.build(m, CLASSES), images(1, 64, 64)
+    fields = dict(name=head, backbone=backbone, dropout=0.0, **NARROW)
+    if head == "piecewise_crf":
+        fields |= {"crf.features": "plain", "crf.hidden_channels": 8, "crf.box": 1.0}
+    m = reference_models.model_config("paper", **fields)
+    network, x = models.build(m, CLASSES), images(2, 32, 32)
 
     def loss(params, stats):
         outputs, _ = network.apply(
-            {"params": params, "batch_stats": stats}, x, True, mutable=["batch_stats"]
+            {"params": params, "batch_stats": stats},
+            x,
+            True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(1)},
         )
         leaves = [y for y in jax.tree.leaves(outputs) if y.dtype == jnp.float32]
         return sum(jnp.sum(jnp.sin(y * (1 + i))) for i, y in enumerate(leaves)), outputs
@@ -189,8 +221,8 @@ def test_every_head_accepts_every_backbone(backbone, head):
     # Optimising the machine code takes longer than running it once.
     options = {"xla_backend_optimization_level": 0}
     gradients, outputs = jax.jit(run, compiler_options=options)(jax.random.key(0))
-    side = -(-64 // models.logits_stride(m))
-    assert outputs["logits"].shape == (1, side, side, CLASSES)
+    side = -(-32 // models.logits_stride(m))
+    assert outputs["logits"].shape == (2, side, side, CLASSES)
     silent = [
         jax.tree_util.keystr(path)
         for path, g in jax.tree_util.tree_leaves_with_path(gradients)

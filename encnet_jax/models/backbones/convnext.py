@@ -12,7 +12,6 @@ from encnet_jax.models.backbones import BACKBONES
 from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.layers import Layers
 
-_BLOCKS, _CHANNELS = (3, 3, 9, 3), (96, 192, 384, 768)
 _init = nn.initializers.truncated_normal(0.02)
 _norm = partial(nn.LayerNorm, epsilon=1e-6)
 
@@ -114,6 +113,8 @@ class ConvNeXt(nn.Module):
     """ConvNeXt-T, whose last stages can keep the resolution and dilate.
 
     Attributes:
+        blocks: of each stage.
+        width: channels of stage 1; they double from stage to stage.
         output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
         dilation: rates of the depthwise convolutions; see plan_stages.
         remat: recompute blocks in the backward pass; see rematerialisation.py.
@@ -125,13 +126,15 @@ class ConvNeXt(nn.Module):
     """
 
     layers: Layers
+    blocks: tuple[int, int, int, int] = (3, 3, 9, 3)
+    width: int = 96
     output_stride: int = 8
     dilation: str | tuple[tuple[int, ...], ...] = "plain"
     remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
-        """Maps f[B, H, W, 3] to {'stage1': [B, h, w, 96], ..., 'stage4': ...}.
+        """Maps f[B, H, W, 3] to {'stage1': [B, h, w, width], ..., 'stage4': ...}.
 
         h = ceil(H / output_stride) for stage 4. Calls share all weights but those of
         stage 4, whose names start with `branch`.
@@ -149,12 +152,12 @@ class ConvNeXt(nn.Module):
         """Returns the constructors of the modules of each stage."""
         stages = []
         distance = 1  # Between neighbouring pixels of the undilated network.
-        plan = plan_stages(_BLOCKS, self.output_stride, self.dilation)
+        plan = plan_stages(self.blocks, self.output_stride, self.dilation)
         for stage, (stride, rates) in enumerate(plan, 1):
             prefix = f"{branch if stage == 4 else ''}stage{stage}"
             entry = partial(
                 Entry,
-                _CHANNELS[stage - 1],
+                self.width * 2 ** (stage - 1),
                 self.layers,
                 stage == 1,
                 stride,

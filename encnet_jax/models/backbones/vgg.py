@@ -15,7 +15,7 @@ from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import Layers
 
 _STAGES = (3, 3, 3, 1)  # Convolutions of blocks 3 to 5, and fc6.
-_CHANNELS = (256, 512, 512, 4096)
+_CHANNELS = (4, 8, 8, 64)  # Of the same, in multiples of the width.
 
 
 class Block(nn.Module):
@@ -74,7 +74,8 @@ class VGG(nn.Module):
     each. Stage 4 is the pooled stage 3 or, with `fc6`, a 7x7 convolution of it.
 
     Attributes:
-        fc6: add the fully connected layer as a convolution to 4096 channels.
+        width: channels of block 1.
+        fc6: add the fully connected layer as a convolution to 64 * width channels.
         output_stride: 16 pools block 5 with stride 1; 8 also block 4, and dilates
             block 5.
         dilation: rates of block 5 and of fc6; see plan_stages.
@@ -86,6 +87,7 @@ class VGG(nn.Module):
     """
 
     layers: Layers
+    width: int = 64
     fc6: bool = False
     output_stride: int = 8
     dilation: str | tuple[tuple[int, ...], ...] = "plain"
@@ -114,8 +116,8 @@ class VGG(nn.Module):
         plan = plan_stages(_STAGES, self.output_stride, self.dilation)
         stages = [
             [
-                partial(block, 64, (1, 1), pool=0, name="block1"),
-                partial(block, 128, (1, 1), name="block2"),
+                partial(block, self.width, (1, 1), pool=0, name="block1"),
+                partial(block, 2 * self.width, (1, 1), name="block2"),
             ]
         ]
         distance = 1  # Between neighbouring pixels of the undilated network.
@@ -129,7 +131,7 @@ class VGG(nn.Module):
             pool = 2 if stage == 1 else stride
             module = partial(
                 block,
-                _CHANNELS[stage - 1],
+                _CHANNELS[stage - 1] * self.width,
                 rates,
                 pool=pool,
                 pool_rate=distance,
