@@ -62,8 +62,11 @@ def take_backbone(
             f"{source} holds a {saved_model.name} for 32x32 pixels, which has no"
             " backbone: name a run of configs/imagenet.py"
         )
-    parts = {kind: {"backbone": saved[kind]["backbone"]} for kind in saved}
-    initial = {kind: {"backbone": variables[kind]["backbone"]} for kind in variables}
+    # A backbone without batch norms has no statistics.
+    parts, initial = (
+        {kind: {"backbone": x["backbone"]} for kind, x in of.items() if "backbone" in x}
+        for of in (saved, variables)
+    )
     taken, _ = take_matching(initial, parts, source, ())
     counts = [len(traverse_util.flatten_dict(taken[kind])) for kind in taken]
     strides = saved_model.output_stride, model.output_stride
@@ -81,7 +84,7 @@ def take_backbone(
         for part in variables["params"]
         if part != "backbone"
     ]
-    return {kind: variables[kind] | taken[kind] for kind in variables}, lines
+    return {kind: x | taken.get(kind, {}) for kind, x in variables.items()}, lines
 
 
 def take_matching(
