@@ -1,4 +1,4 @@
-"""A run's time by parts, its starts, and when checkpoints are due."""
+"""The time of a run by parts, its starts, and the schedule of checkpoints."""
 
 import time
 
@@ -44,7 +44,7 @@ def test_every_moment_is_counted_once():
     assert sum(account.seconds().values()) == 2.5 + clock.now - 100
 
 
-def test_a_part_ends_with_an_error_too():
+def test_an_error_ends_its_part():
     clock = Clock()
     account = TimeAccount(clock)
     with pytest.raises(OSError), account.doing("checkpoints"):
@@ -54,7 +54,7 @@ def test_a_part_ends_with_an_error_too():
     assert nonzero(account) == {"checkpoints": 2, "start-up": 1}
 
 
-def test_input_counts_where_the_device_had_nothing_left():
+def test_input_counts_while_the_device_is_idle():
     clock, busy = Clock(), [True, False, True]
     account = TimeAccount(clock)
 
@@ -85,7 +85,7 @@ def seconds(**parts):
     return dict.fromkeys(PARTS, 0.0) | parts
 
 
-def test_lost_work_is_what_the_checkpoint_does_not_hold():
+def test_steps_after_the_checkpoint_are_lost():
     # 20 steps in 10 s; 8 of them after the checkpoint at step 42.
     before = [Start(30, 50, seconds(steps=10.0, evaluation=3.0), 0.0)]
     assert starts.lost_seconds(before, 42) == pytest.approx(4)
@@ -96,7 +96,7 @@ def test_lost_work_is_what_the_checkpoint_does_not_hold():
     assert starts.lost_seconds([Start(30, 30, seconds(), 0.0)], 30) == 0
 
 
-def test_goodput_leaves_out_lost_steps(tmp_path):
+def test_goodput_excludes_lost_steps(tmp_path):
     two = [
         Start(0, 50, {**seconds(steps=20.0), "start-up": 10.0}, 0.0),
         Start(40, 100, {**seconds(steps=24.0, input=1.0), "start-up": 5.0}, 4.0),

@@ -1,4 +1,4 @@
-"""Weights of classes: the rules by hand, and how a run comes by them."""
+"""Class weights: the rules by hand, and the weights of a run."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_rules_by_hand(dataset):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_counted_once_and_kept_with_the_run(dataset, capsys):
+def test_weights_are_counted_once_per_run(dataset, capsys):
     config = resolved(class_weighting="inverse_sqrt")
     first = class_weights_of(config.loss, dataset)
     assert len(first) == 13 and dataset.source.reads == 2
@@ -89,7 +89,7 @@ def test_another_rule_is_counted_again_and_differs(dataset):
     assert "class_weight" in config_lib.first_difference(saved, other)
 
 
-def test_no_rule_reads_nothing(dataset):
+def test_without_rule_no_image_is_read(dataset):
     assert class_weights_of(resolved().loss, dataset) == ()
     assert dataset.source.reads == 0
 

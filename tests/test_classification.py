@@ -93,13 +93,13 @@ def test_curves_of_a_run(learned):
     assert len(run.train[1]) == 3 and run.train[1][-1] < run.train[1][0]
 
 
-def test_pictures_are_refused(learned):
+def test_label_maps_are_refused(learned):
     with pytest.raises(UserError, match="'classification'; expected a run with task"):
         encnet_jax.load(learned)
 
 
 @pytest.mark.slow
-def test_restart_changes_no_bit_with_drawn_smoothing(tmp_path):
+def test_a_resumed_run_is_bit_identical_with_drawn_smoothing(tmp_path):
     fields = {"train.total_steps": 2, "data.val_split": ""}
     loop.train(discs_config(**fields), str(tmp_path / "straight"))
     config = discs_config(**fields)

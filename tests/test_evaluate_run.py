@@ -43,7 +43,7 @@ def tiny_config(**fields):
 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory):
-    """A checkpoint of random weights, saved without the fields that came later."""
+    """A checkpoint of random weights, saved without the newest fields."""
     workdir = tmp_path_factory.mktemp("runs") / "untrained"
     config = config_lib.resolve(tiny_config(), 400)
     model = tasks.of(config).build_model(13)
@@ -59,7 +59,7 @@ def untrained(tmp_path_factory):
     return workdir
 
 
-def test_report_names_protocol_and_rule(untrained, capsys):
+def test_a_report_states_protocol_and_rule(untrained, capsys):
     fields = {"eval.small_object_px": 500}
     report = run_lib.evaluate_run(
         str(untrained), Selection(protocol="release", fields=fields)
@@ -93,7 +93,7 @@ def test_missing_fields_take_their_defaults(untrained):
     assert report["precise_norm_steps"] == 0
 
 
-def test_comparison_names_run_and_protocol(untrained, tmp_path, capsys):
+def test_a_comparison_states_run_and_protocol(untrained, tmp_path, capsys):
     output = tmp_path / "compare.png"
     arguments = ["compare", str(untrained), "--number=2", f"--output={output}"]
     compare.main([*arguments, "--protocol=release"])
@@ -102,7 +102,7 @@ def test_comparison_names_run_and_protocol(untrained, tmp_path, capsys):
         compare.main([*arguments, "--titles=a,b"])
 
 
-def test_submission_wants_its_data_set(untrained, tmp_path):
+def test_a_submission_requires_its_data_set(untrained, tmp_path):
     output = str(tmp_path / "a.zip")
     with pytest.raises(UserError, match="'scenes'; ade20k expects a run on 'ade20k'"):
         run_lib.submit_run(str(untrained), "ade20k", output)
@@ -117,7 +117,7 @@ class Brightness:
             yield example, example["image"][..., 0] // 2
 
 
-def test_submission_holds_the_test_images(tmp_path, monkeypatch, capsys):
+def test_a_submission_contains_the_test_images(tmp_path, monkeypatch, capsys):
     made_datasets.ade20k(tmp_path / "source")
     prepare("ade20k", source=str(tmp_path / "source"), data_dir=str(tmp_path))
     config = config_lib.load("configs/ade20k.py")
@@ -140,7 +140,7 @@ def test_submission_holds_the_test_images(tmp_path, monkeypatch, capsys):
 
 
 def test_measured_statistics_are_those_of_the_batches(untrained):
-    """With the statistics of one batch, evaluation gives what training saw of it."""
+    """With the statistics of one batch, evaluation gives the outputs of training."""
     config = config_lib.resolve(tiny_config(**{"eval.precise_norm_steps": 1}))
     variables, _ = read.restore_variables(str(untrained))
     dataset = tasks.open_dataset(config)
@@ -167,7 +167,7 @@ def test_measured_statistics_are_those_of_the_batches(untrained):
 
 
 def test_measured_moments_are_averages_over_groups():
-    """One batch norm alone: groups change nothing in the moments of its input."""
+    """A single batch norm: groups do not change the moments of its input."""
 
     class OneNorm(nn.Module):
         @nn.compact
@@ -197,7 +197,7 @@ def test_measured_moments_are_averages_over_groups():
             )
 
 
-def test_benchmarks_count_by_their_own_rules():
+def test_benchmarks_have_their_own_rules():
     assert rules.benchmark_scores("ade20k", 0.4, 0.8) == {
         "final_score": pytest.approx(0.6)
     }
@@ -227,7 +227,7 @@ def test_small_and_large_scores_leave_out_classes_without_such_objects():
     assert present == [0.5]
 
 
-def test_sizes_apart_are_for_segmentation():
+def test_scores_by_object_size_require_segmentation():
     config = config_lib.load("configs/cifar10.py:resnet64d")
     config.eval.small_object_px = 5
     with pytest.raises(
@@ -241,7 +241,7 @@ def test_scales_must_be_positive():
         config_lib.resolve(tiny_config(**{"eval.scales": ()}))
 
 
-def test_flags_of_eval_change_fields_of_the_run(monkeypatch):
+def test_flags_of_eval_change_fields_of_the_configuration(monkeypatch):
     given = []
     monkeypatch.setattr(
         run_lib, "evaluate_run", lambda run, selection, **_: given.append(selection)

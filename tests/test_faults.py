@@ -1,4 +1,4 @@
-"""Nothing is lost when a run is stopped, killed, or loses a process."""
+"""No work is lost when a run is stopped or killed, or loses a process."""
 
 import errno
 import json
@@ -30,10 +30,10 @@ from encnet_jax.train.logbook import Logbook
 OLDER = '{"rule": "", "split": "val", "protocol": {}, "step": -1}'
 
 
-def test_a_signal_during_an_evaluation_saves_and_the_next_start_goes_on(
+def test_a_signal_during_an_evaluation_saves_and_the_next_start_resumes(
     tmp_path, monkeypatch
 ):
-    """Steps and scores are made up: what is tested is who asks, saves and goes on."""
+    """Steps and scores are replaced: only stopping, saving and resuming are tested."""
 
     def step(state, batch):
         return state.replace(step=state.step + 1), {"loss": jnp.float32(0)}
@@ -74,7 +74,7 @@ def random_run(tmp_path_factory):
 
 
 def evaluated(workdir, random_run, monkeypatch, confusion) -> int:
-    """Runs eval.py beside an older report; returns its exit status."""
+    """Runs eval.py next to an older report; returns its exit status."""
     shutil.copytree(random_run, workdir, dirs_exist_ok=True)
     (workdir / "report.json").write_text(OLDER)
     monkeypatch.setattr(evaluator_lib.Evaluator, "confusion", confusion)
@@ -99,10 +99,10 @@ def test_a_signal_ends_an_evaluation_and_writes_nothing(
     assert f"evaluation stopped by {number}: nothing was" in capsys.readouterr().out
 
 
-def test_a_signal_after_the_last_image_stops_no_report(
+def test_a_signal_after_the_last_image_does_not_stop_the_report(
     tmp_path, random_run, monkeypatch, capsys
 ):
-    """The report is whole: a status of a stop would send it to be made again."""
+    """The report is complete: the status must not say that it was stopped."""
 
     def confusion(self, variables, examples, total=None, **_):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -149,7 +149,7 @@ def test_a_full_disk_ends_a_run_that_logs(tmp_path, capsys):
     assert lines[-1] == "error: File too large; free some space, then start again"
 
 
-def test_a_deleted_workdir_ends_the_run_and_loses_no_step(tmp_path, monkeypatch):
+def test_a_deleted_workdir_ends_the_run_without_losing_steps(tmp_path, monkeypatch):
     workdir = tmp_path / "run"
 
     def step(state, batch):
@@ -170,7 +170,7 @@ LONG = ("train.py", *SMOKE, "--config.train.total_steps=100000")
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_of_two_processes_saves_and_the_next_start_goes_on(tmp_path):
+def test_a_signal_to_one_of_two_processes_saves_and_the_next_start_resumes(tmp_path):
     command = (
         *LONG,
         f"--workdir={tmp_path}",
@@ -189,7 +189,7 @@ def test_a_signal_to_one_of_two_processes_saves_and_the_next_start_goes_on(tmp_p
 
 
 @pytest.mark.slow
-def test_a_killed_process_takes_the_run_down_and_the_next_start_goes_on(tmp_path):
+def test_a_killed_process_ends_the_run_and_the_next_start_resumes(tmp_path):
     command = (
         *LONG,
         f"--workdir={tmp_path}",
@@ -208,7 +208,7 @@ def test_a_killed_process_takes_the_run_down_and_the_next_start_goes_on(tmp_path
 
 @pytest.mark.slow
 def test_killed_runs_end_bit_identical():
-    """A short form of the benchmark, which kills twenty times."""
+    """A short form of the benchmark, which kills the run twenty times."""
     command = [sys.executable, "benchmarks/faults.py", "--kills=3", "--steps=120"]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
     done = subprocess.run(

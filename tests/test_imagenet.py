@@ -1,4 +1,4 @@
-"""A backbone as a classifier: scored, taken by a segmenter, written for PyTorch."""
+"""A backbone as a classifier: scores, initialisation of a segmenter, export."""
 
 import jax
 import numpy as np
@@ -46,7 +46,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("words", COUNTS)
-def test_parameters_are_as_many_as_published(words, request):
+def test_parameter_counts_equal_published_ones(words, request):
     config = config_lib.load(f"{request.config.rootpath}/configs/imagenet.py:{words}")
     config = config_lib.resolve(config, 1_281_167)
     parts = assemble(config, 1000, axis_name=None, only_shapes=True)
@@ -85,7 +85,7 @@ def test_ranks_by_hand():
     assert pairs.sum() == 4 and pairs[0, 0] == 1 and pairs[0, 6] == 1
 
 
-def test_smoothed_labels_are_pytorchs():
+def test_label_smoothing_equals_pytorch():
     torch = pytest.importorskip("torch")
     logits = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
     labels = np.arange(6)
@@ -117,7 +117,7 @@ def flat(tree):
     return traverse_util.flatten_dict(jax.tree.map(np.asarray, dict(tree)), sep="/")
 
 
-def test_trip_from_classifier_to_segmentation_to_pytorch(
+def test_a_classifier_initialises_segmentation_and_exports_to_pytorch(
     classifier, tmp_path, capsys, request
 ):
     config = segmentation(request.config.rootpath, init_from=classifier)
@@ -173,7 +173,9 @@ def test_another_backbone_is_refused(classifier, request):
         )
 
 
-def test_a_classifier_is_no_network_of_the_authors(classifier, tmp_path, capsys):
+def test_a_classifier_is_not_exported_as_the_authors_network(
+    classifier, tmp_path, capsys
+):
     flags = ["--workdir", classifier, "--output", str(tmp_path / "x.safetensors")]
     command = ["torch_weights", "export", *flags, "--family", "authors"]
     assert cli.run(main, command) == 2

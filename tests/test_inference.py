@@ -1,4 +1,4 @@
-"""Networks in Python: what comes in, what comes out, and images in tiles."""
+"""Networks in Python: inputs, results, and images labelled in tiles."""
 
 import os
 import subprocess
@@ -74,7 +74,7 @@ def test_every_kind_of_image_gets_the_same_labels(model, tmp_path):
         _ = model(image).scores
 
 
-def test_results_come_in_order_and_an_iterator_is_not_read_to_its_end(model):
+def test_results_are_in_order_and_iterators_are_read_lazily(model):
     images = [picture(30, 30 + 40 * (i % 3), i) for i in range(5)]
     results = model(images)
     assert [r.labels.shape for r in results] == [i.shape[:2] for i in images]
@@ -91,7 +91,7 @@ def test_results_come_in_order_and_an_iterator_is_not_read_to_its_end(model):
     assert len(taken) < 100
 
 
-def test_pictures_have_the_colours_of_the_classes(model):
+def test_colour_images_have_the_colours_of_the_classes(model):
     result = model(picture(20, 30))
     colours = model.colours[result.labels]
     np.testing.assert_array_equal(result.colour(), colours)
@@ -100,7 +100,7 @@ def test_pictures_have_the_colours_of_the_classes(model):
     assert len(result.class_names) == untrained.NUM_CLASSES
 
 
-def test_what_is_no_such_checkpoint_gets_one_line(run, tmp_path):
+def test_a_missing_checkpoint_is_reported(run, tmp_path):
     assert encnet_jax.load(run, 0).step == 0
     with pytest.raises(UserError, match="no checkpoint 7"):
         encnet_jax.load(run, 7)
@@ -109,7 +109,7 @@ def test_what_is_no_such_checkpoint_gets_one_line(run, tmp_path):
 
 
 def averaged(variables, values, inside=None):
-    """Logits of stride 8 that depend on nothing but the 8x8 pixels below them."""
+    """Logits of stride 8 that depend only on the 8x8 pixels below them."""
     x = values.astype(jnp.float32) / 255
     if inside is not None:
         x = inside.only(x)
@@ -119,7 +119,9 @@ def averaged(variables, values, inside=None):
 
 @pytest.mark.parametrize("mask_padding", [False, True])
 @pytest.mark.parametrize("size", [(150, 200), (40, 333)])
-def test_tiles_of_a_local_network_make_the_whole(size, mask_padding, monkeypatch):
+def test_tiles_of_a_local_network_equal_the_whole_image(
+    size, mask_padding, monkeypatch
+):
     monkeypatch.setattr(tiles, "TILE_PX", 64)
     monkeypatch.setattr(tiles, "OVERLAP_PX", 24)
     monkeypatch.setattr(tiles, "BLOCK_PX", 32)
@@ -143,7 +145,7 @@ def test_tiles_of_a_local_network_make_the_whole(size, mask_padding, monkeypatch
         np.testing.assert_allclose(found[name], native, atol=2e-5)
 
 
-def test_shares_of_tiles_sum_to_one(monkeypatch):
+def test_weights_of_tiles_sum_to_one(monkeypatch):
     side = tiles.plan_side(5000, 5000, 8, 64)
     assert side.starts[-1] + tiles.TILE_PX == 5000
     total = np.zeros(side.logits)
@@ -154,7 +156,7 @@ def test_shares_of_tiles_sum_to_one(monkeypatch):
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
-def test_large_images_are_tiled_and_others_are_not(run, monkeypatch):
+def test_only_large_images_are_tiled(run, monkeypatch):
     small, large = picture(90, 60), picture(91, 60)
     model = encnet_jax.load(run, whole_px=90 * 60)
     wanted = evaluated(run, [small])[0]
@@ -205,7 +207,7 @@ def test_grey_and_16_bits(tmp_path):
     np.testing.assert_array_equal(reading.read(grey.astype(np.uint8))[..., 1], grey)
 
 
-def test_moving_and_broken_images_are_refused(tmp_path):
+def test_animated_and_damaged_images_are_refused(tmp_path):
     frames = [Image.new("L", (8, 8), i) for i in range(3)]
     path = save(tmp_path, "a.tif", frames[0], save_all=True, append_images=frames[1:])
     for source in (path, Image.open(path)):

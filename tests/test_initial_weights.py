@@ -1,4 +1,4 @@
-"""A network that has seen nothing guesses all classes alike."""
+"""An untrained network predicts all classes equally."""
 
 import jax
 import jax.numpy as jnp

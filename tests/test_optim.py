@@ -163,7 +163,7 @@ def network():
 
 
 def first_step(**fields):
-    """Returns how far (backbone, head) move in one step of rate 0.01, over the rate."""
+    """Returns the updates of (backbone, head) in a step, divided by the rate 0.01."""
     params, grads = network()
     moved = run_steps(params, grads, 1, weight_decay=0.0, **fields)
     return [float(100 * (1 - x[0])) for x in jax.tree.leaves(moved)]
@@ -179,12 +179,12 @@ def test_clipping():
     assert found == pytest.approx([0, 1], rel=1e-4)
 
 
-def test_layers_slowed_by_name():
+def test_learning_rate_multipliers_by_name():
     found = first_step(lr_multipliers=("backbone/s*=0.5", "*/kernel=2", "head=0"))
     assert found == pytest.approx([3, 0], rel=1e-4)
 
 
-def test_frozen_layers_keep_every_bit_and_no_state():
+def test_frozen_layers_do_not_change_and_have_no_state():
     params, grads = network()
     fields = {"frozen": ("backbone/stem",), "weight_decay": 0.5}
     moved = run_steps(params, grads, 3, **fields)
@@ -211,7 +211,7 @@ def test_frozen_layers_keep_every_bit_and_no_state():
         ({"lr_multipliers": ("head=-1",)}, "expected PATTERN=FACTOR"),
     ],
 )
-def test_patterns_that_match_nothing(fields, message):
+def test_patterns_without_match_are_refused(fields, message):
     params, _ = network()
     with pytest.raises(UserError, match=message):
         optim.optimizer(optim_config(**fields), params, total_steps=1, batch_size=1)

@@ -1,4 +1,4 @@
-"""The plan: what is read from the compiler, and what follows from it."""
+"""The plan: costs read from the compiler, and estimates made from them."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ COST = compile.Cost(
 )
 
 
-def test_all_reduces_are_counted_and_weighed():
+def test_all_reduces_are_counted_with_their_bytes():
     text = """
   %all-reduce.1 = f32[2,64]{1,0:T(8,128)} all-reduce(%fusion.3), channel_id=1
   %x = (f32[10]{0}, bf16[3,5]{1,0}, f32[]) all-reduce(%a, %b, %c), channel_id=2
@@ -41,7 +41,7 @@ def test_all_reduces_are_counted_and_weighed():
     assert compiled_text.all_reduce_sizes(text) == [512, 40 + 30 + 4, 28]
 
 
-def test_cycles_of_a_loop_count_every_time():
+def test_cycles_of_a_loop_count_every_iteration():
     text = """
 %body.1 (wide.param.1: (s32[])) -> (s32[]) {
   %a = f32[9]{0} fusion(%p), backend_config={"estimated_cycles":"100","x":"1"}
@@ -73,7 +73,7 @@ def test_the_slower_of_arithmetic_and_memory_bounds_the_speed():
 
 
 def largest(fits, compiled):
-    """Every image takes 0.5 GiB, all else 1 GiB."""
+    """Every image needs 0.5 GiB, everything else 1 GiB."""
 
     def train_cost(images):
         compiled.append(images)
@@ -115,13 +115,13 @@ def test_unknown_topologies_are_refused(name):
         chips.open_topology(name)
 
 
-def test_a_missing_libtpu_is_named(monkeypatch):
+def test_a_missing_libtpu_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "libtpu", None)
     with pytest.raises(UserError, match="pip install .jax.tpu.=="):
         chips.open_topology("v5e:2x4")
 
 
-def test_a_batch_that_does_not_spread_is_refused(monkeypatch):
+def test_a_batch_that_does_not_divide_by_the_chips_is_refused(monkeypatch):
     chip = chips.CHIPS["v5e"]
     monkeypatch.setattr(chips, "open_topology", lambda _: (chip, [None] * 32))
     with pytest.raises(UserError, match="a multiple of 32 chips"):
@@ -152,7 +152,7 @@ def test_the_real_programs_are_measured(monkeypatch):
     assert "quickstart-smoke on v5e:1x2 (2 chips)" in plan_main.format_report(report)
 
 
-def test_a_classifier_is_planned_for(monkeypatch):
+def test_classifiers_can_be_planned(monkeypatch):
     chip = chips.CHIPS["v5e"]
     monkeypatch.setattr(chips, "open_topology", lambda _: (chip, jax.devices()[:2]))
     monkeypatch.setattr(plan_main, "_largest_batch", lambda *_: {})

@@ -1,4 +1,4 @@
-"""The network's model by hand, and the collectives of the lowered step."""
+"""The model of the network by hand, and the collectives of the lowered step."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_all_reduce_by_hand():
     assert seconds(1e8, 1024) == pytest.approx(seconds(1e8, 256) + between)
 
 
-def test_open_cubes_are_slower_than_joined_ones():
+def test_open_axes_are_slower_than_connected_ones():
     cube = network.NETWORKS["v4"]
     # 2x2x4: its side of four is open because the slice is no whole cube: 5 hops.
     open_one = network.all_reduce_seconds(0, 16, cube)
@@ -156,7 +156,7 @@ def test_groups_stay_small_on_a_pod():
     )
 
 
-def test_a_chip_is_bound_by_its_slower_side():
+def test_a_step_is_bound_by_arithmetic_or_memory():
     plans = {8: {"flops_per_image": 1e12, "bytes_per_image": 4e9}}
     chip = chips.Chip(2**34, 200e12, 400e9, "default")
     assert scaling.step_seconds(plans, chip) == {8: pytest.approx(0.08)}
@@ -164,7 +164,7 @@ def test_a_chip_is_bound_by_its_slower_side():
     assert scaling.step_seconds(plans, fast) == {8: pytest.approx(0.04)}
 
 
-def test_plans_are_read_by_chip_and_share(tmp_path):
+def test_plans_are_read_by_chip_and_images(tmp_path):
     path = tmp_path / "plans.txt"
     plan = {"topology": "v5e:2x4", "images_per_chip": 2, "bytes_per_image": 1.0}
     path.write_text(f"ade20k on v5e\n{json.dumps(plan)}\n")

@@ -1,4 +1,4 @@
-"""Labelling files: pictures and scores of original sizes, refused files reported."""
+"""Labelling files: images and scores in the original size, and refused files."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def run(folder, *flags):
     return cli.run(predict.main, ["predict.py", *places, *flags]), output
 
 
-def test_three_pictures_of_the_original_size(folder):
+def test_three_images_of_the_original_size(folder):
     status, out = run(folder)
     assert status == 0 and len(list(out.iterdir())) == 3
     expected = np.zeros((30, 41), np.uint8)
@@ -93,7 +93,7 @@ def test_scores_are_written_with_16_bits(folder):
         np.testing.assert_array_equal(top["probabilities"][0, 40], [0, 1])
 
 
-def test_an_image_is_let_go_once_it_is_written(folder, monkeypatch):
+def test_an_image_is_freed_once_it_is_written(folder, monkeypatch):
     seen, describe = [], FakeModel.describe
 
     def watched(*arguments):
@@ -106,7 +106,7 @@ def test_an_image_is_let_go_once_it_is_written(folder, monkeypatch):
     assert seen == [({"id": "good"}, {})]
 
 
-def test_broken_images_are_reported_and_the_rest_go_on(folder, capsys):
+def test_damaged_images_are_reported_and_the_others_labelled(folder, capsys):
     (folder / "broken.jpg").write_bytes(b"not an image")
     whole = (folder / "good.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -120,7 +120,7 @@ def test_broken_images_are_reported_and_the_rest_go_on(folder, capsys):
     assert "labelled 1 of 4 images with step 7" in captured.out
 
 
-def test_16_bits_want_their_range(folder, capsys):
+def test_16_bit_images_require_a_value_range(folder, capsys):
     grey = np.full((30, 41), 1000, np.uint16)
     grey[:, 20:] = 3000
     Image.fromarray(grey).save(folder / "deep.png")
@@ -147,7 +147,7 @@ def test_inputs_are_checked(tmp_path):
         files.list_images(tmp_path)
 
 
-def test_void_is_white_in_pictures():
+def test_void_is_white_in_colour_images():
     label = np.asarray([[0, IGNORE_LABEL]], np.uint8)
     coloured = pictures.colourise(label, COLOURS)
     np.testing.assert_array_equal(coloured, [[[10, 20, 30], [255, 255, 255]]])
@@ -155,7 +155,7 @@ def test_void_is_white_in_pictures():
     assert row.shape == (1, 6, 3)
 
 
-def test_nothing_of_the_users_is_written_over(folder, tmp_path, capsys):
+def test_existing_files_are_not_overwritten(folder, tmp_path, capsys):
     mask = folder / "good_ids.png"
     mask.write_bytes(b"the user's own")
     for flags in ((), ("--overwrite",)):
@@ -187,7 +187,7 @@ def test_pixels_without_finite_scores_are_refused(folder, capsys, monkeypatch):
     assert message in capsys.readouterr().err
 
 
-def test_an_image_that_does_not_fit_is_named_and_the_others_go_on(
+def test_an_image_that_does_not_fit_is_reported_and_the_others_labelled(
     folder, capsys, monkeypatch
 ):
     describe = FakeModel.describe

@@ -1,4 +1,4 @@
-"""Dense refinement of protocols' scores: wiring, reports, and the search."""
+"""Dense refinement of scores: evaluation, reports, and the search."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def refined_config(protocol, **fields):
 
 @pytest.mark.parametrize("protocol", ["single", "release"])
 def test_labels_are_those_of_refined_scores(protocol):
-    """On two devices as image by image, without any canvas."""
+    """Two devices equal single images without a canvas."""
     segmenter, devices = ToySegmenter(CLASSES), jax.local_devices()[:2]
     config = refined_config(protocol)
     evaluator = make_evaluator(segmenter, config, CLASSES, devices)
@@ -61,7 +61,7 @@ def test_a_window_larger_than_an_image_is_refused():
     assert "windows of 25 pixels, and 0 has 24x40: lower it to 11" in str(error.value)
 
 
-def test_reports_name_the_refinement():
+def test_reports_state_the_refinement():
     matrix = ConfusionMatrix.from_counts(np.diag([4, 6]))
     info = dataclasses.replace(named_info("scenes"), class_names=("a", "b"))
     refined = network.build({}, refined_config("single"), 3)._replace(info=info)
@@ -76,7 +76,7 @@ def test_reports_name_the_refinement():
     assert tables.protocol_name("single", plain.eval.refine) == "single"
 
 
-def test_the_search_changes_what_helps_and_keeps_the_best():
+def test_the_search_keeps_changes_that_score_higher():
     start = dense.DenseParams(4.0, 20.0, 10.0, 3.0, 3.0)
     aim = start._replace(bilateral_levels=40.0, spatial_weight=1.5)
     tried = []
@@ -91,7 +91,7 @@ def test_the_search_changes_what_helps_and_keeps_the_best():
     assert once.bilateral_levels == 20.0 and once.spatial_weight == 1.5
 
 
-def test_the_scored_images_never_choose_the_weights():
+def test_the_search_refuses_the_scored_images():
     config = config_lib.load("configs/quickstart.py:smoke")
     config.data.train_split = config.data.val_split
     loaded = network.build({}, config_lib.resolve(config, 8), 0)
@@ -100,7 +100,7 @@ def test_the_scored_images_never_choose_the_weights():
 
 
 def test_the_search_refines_as_evaluation_does():
-    """The mean IoU of kept scores is that of the evaluator on the same images."""
+    """The mean IoU of the stored scores equals that of the evaluator."""
     segmenter, devices = ToySegmenter(CLASSES), jax.local_devices()[:1]
     config = refined_config("single")
     evaluator = make_evaluator(segmenter, config, CLASSES, devices)
@@ -123,7 +123,7 @@ def test_the_search_refines_as_evaluation_does():
     assert images.mean_iou(None) != images.mean_iou(params)
 
 
-def test_what_the_flag_takes(tmp_path):
+def test_values_of_the_refine_flag(tmp_path):
     assert refine_fields(None) == {}
     assert refine_fields("none") == {"eval.refine": "none"}
     found = {"radius": 3, "iterations": 4, **dense.DenseParams(1, 2, 3, 4, 5)._asdict()}
@@ -139,8 +139,8 @@ def test_what_the_flag_takes(tmp_path):
         refine_fields("dens")
 
 
-def test_refining_nothing_leaves_no_nan():
-    """A device without an image refines zeros, and finds nothing in them."""
+def test_refining_zeros_gives_no_nan():
+    """A device without an image refines zeros."""
     zeros = jnp.zeros((8, 8, 3))
     params = dense.DenseParams(4.0, 20.0, 10.0, 3.0, 3.0)
     valid = jnp.zeros((8, 8), bool)

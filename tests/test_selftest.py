@@ -1,4 +1,4 @@
-"""The self-test finds what differs, and a CPU passes it."""
+"""The self-test detects differences, and a CPU passes it."""
 
 import json
 
@@ -15,7 +15,7 @@ def stored() -> dict:
     return json.loads(selftest.EXPECTED.read_text())
 
 
-def test_precision_is_found_by_trying(monkeypatch):
+def test_precision_is_measured(monkeypatch):
     assert selftest.find_precision().name == "float32"
 
     def rounded(a, b):
@@ -26,13 +26,13 @@ def test_precision_is_found_by_trying(monkeypatch):
     assert selftest.find_precision().name == "one pass of bfloat16"
 
 
-def test_differences_are_of_the_largest_value():
+def test_differences_are_relative_to_the_largest_value():
     assert checks.largest_difference([1.0, -2.1], [1.0, -2.0]) == pytest.approx(0.05)
     assert checks.largest_difference([1.0, np.nan], [1.0, 2.0]) == np.inf
     assert checks.largest_difference([1.0], [1.0, 2.0]) == np.inf
 
 
-def test_what_differs_does_not_pass():
+def test_differences_do_not_pass():
     expected = {
         "float32/forward": {"logits": [1.0, -2.0], "se_logits": [100.0]},
         "bfloat16/forward": {"logits": [1.0, -2.0]},
@@ -55,7 +55,7 @@ def test_batch_norm_over_all_devices(monkeypatch):
 
 
 def test_a_forward_pass_gives_the_stored_numbers():
-    found = checks.forward(checks.make_parts(checks.make_config("float32")))
+    found = checks.forward(checks.make_parts("float32"))
     for name, numbers in stored()["float32/forward"].items():
         assert checks.largest_difference(found[name], numbers) < 1e-4
 

@@ -63,7 +63,7 @@ def written(request, tmp_path):
     return server, path
 
 
-def test_archive_holds_what_the_server_reads(written):
+def test_archives_contain_the_images_for_the_server(written):
     server, path = written
     submission.verify(server, str(path), SIZES)
     files = contents(path)
@@ -81,7 +81,7 @@ def test_archive_holds_what_the_server_reads(written):
 
 
 def damaged(kind, server, files):
-    """Returns (files with one mistake, what the refusal says)."""
+    """Returns (files with one mistake, the expected message)."""
     first = f"{server.folder}test_1.png"
     ids = dict(predictions(server))["test_1"]
     grey = Image.fromarray(ids + np.uint8(server.first_id))
@@ -123,7 +123,7 @@ def test_damaged_archives_are_refused(written, kind):
 
 
 def test_other_palettes_and_depths_are_refused(tmp_path):
-    """What some programs save: fewer colours, renumbered, packed to 4 bits."""
+    """Palettes as some programs save them: fewer colours, renumbered, 4 bits."""
     server = submission.SERVERS["voc2012"]
     ids = np.zeros((4, 4), np.uint8)
     path = tmp_path / "a.tgz"
@@ -140,7 +140,7 @@ def test_other_palettes_and_depths_are_refused(tmp_path):
         submission.verify(server, str(path), {"a": (4, 4)})
 
 
-def test_cut_archives_are_refused(written):
+def test_truncated_archives_are_refused(written):
     server, path = written
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(
@@ -149,7 +149,7 @@ def test_cut_archives_are_refused(written):
         submission.verify(server, str(path), SIZES)
 
 
-def test_nothing_is_left_of_an_archive_that_fails(tmp_path):
+def test_a_failed_archive_leaves_no_file(tmp_path):
     server = submission.SERVERS["ade20k"]
     path = tmp_path / "results.zip"
     too_high = [("a", np.full((3, 3), 150, np.uint8))]
@@ -158,7 +158,7 @@ def test_nothing_is_left_of_an_archive_that_fails(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_names_are_told():
+def test_unknown_servers_and_suffixes_are_refused():
     with pytest.raises(UserError, match="is .ade.; expected one of: ade20k"):
         submission.find("ade", "a.zip")
     with pytest.raises(UserError, match="voc2012 expects an archive named"):

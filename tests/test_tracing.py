@@ -1,4 +1,4 @@
-"""Profiles of a run: where they lie, and the share of idle time."""
+"""Profiles of a run: their folder, and the fraction of idle time."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from encnet_jax.errors import UserError
 from encnet_jax.train import loop, tracing
 
 
-def test_idle_share_is_what_no_interval_covers():
+def test_idle_share_is_the_time_without_interval():
     # Two overlapping, one inside another, a gap of 3 and one of 2 in 0..20.
     intervals = [(10, 13), (0, 4), (2, 7), (3, 5), (15, 20)]
     assert tracing.idle_share(intervals) == pytest.approx(5 / 20)
@@ -37,7 +37,7 @@ def test_steps_and_programs_do_not_count_as_work():
     assert tracing.idle_share(found) == pytest.approx(0.2)
 
 
-def test_a_run_leaves_a_trace_and_tells_the_idle_share(tmp_path, capfd, monkeypatch):
+def test_a_run_writes_a_trace_and_prints_the_idle_share(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(tracing, "WARM_UP", 1)
     monkeypatch.setattr(tracing, "TRACED", 2)
     intervals = []

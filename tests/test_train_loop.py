@@ -1,4 +1,4 @@
-"""Training end to end on generated scenes: stops, restarts, other starts."""
+"""Training end to end on generated scenes: stopping, resuming, initialising."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def variables_of(workdir):
 
 @pytest.fixture
 def signal_at(monkeypatch):
-    """Returns a function that makes a signal arrive after a step."""
+    """Returns a function that sends a signal after a step."""
     step_done = Logbook.step_done
 
     def arrange(wanted_step, number):
@@ -52,7 +52,7 @@ def signal_at(monkeypatch):
 
 
 def check_times(workdir, wall_s):
-    """Both starts are there, nothing was lost, the second one's parts are its time."""
+    """Checks both starts: no step was lost, and the second one's parts are complete."""
     first, second = starts.read(workdir)
     assert (first.from_step, first.to_step) == (0, 10)
     assert (second.from_step, second.to_step, second.lost_s) == (10, 20, 0)
@@ -61,7 +61,7 @@ def check_times(workdir, wall_s):
         assert second.seconds[part] > 0
 
 
-def test_restart_changes_no_bit(tmp_path, signal_at):
+def test_a_resumed_run_is_bit_identical(tmp_path, signal_at):
     """20 steps equal 10, a stop, a restart, and 10 more."""
     config = smoke_config(**{"train.total_steps": 20})
     straight, broken = str(tmp_path / "straight"), str(tmp_path / "broken")
@@ -85,7 +85,7 @@ def finished(tmp_path_factory):
     return workdir
 
 
-def test_evaluation_reports_what_training_saw(finished, capsys):
+def test_evaluation_reports_the_score_of_the_checkpoint(finished, capsys):
     report = run_lib.evaluate_run(str(finished))
     written = json.loads((finished / "report.json").read_text())
     assert written == report
@@ -100,7 +100,7 @@ def test_evaluation_reports_what_training_saw(finished, capsys):
     assert best == 4
 
 
-def test_a_group_that_does_not_divide_is_one_line(tmp_path):
+def test_a_norm_group_that_does_not_divide_is_refused(tmp_path):
     config = smoke_config(**{"model.norm_group": 3})
     with pytest.raises(UserError, match="0 .all. or one of 1, 2, 4, 8"):
         loop.train(config, str(tmp_path / "run"))
@@ -120,7 +120,7 @@ def test_used_workdir_is_refused(finished):
             loop.train(smoke_config(), str(finished))
 
 
-def test_missing_checkpoints_are_told(finished, tmp_path):
+def test_missing_checkpoints_are_reported(finished, tmp_path):
     with pytest.raises(UserError, match="no checkpoints in"):
         run_lib.evaluate_run(str(tmp_path))
     with pytest.raises(UserError, match="no checkpoint 3 .*there are: \\[4\\]"):
@@ -129,7 +129,7 @@ def test_missing_checkpoints_are_told(finished, tmp_path):
         run_lib.evaluate_run(str(finished), Selection(checkpoint="newest"))
 
 
-def test_infinite_loss_stops_and_keeps_the_good_checkpoint(tmp_path):
+def test_an_infinite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     fields = {"optim.base_lr": 1e16, "train.checkpoint_every_steps": 1}
     with pytest.raises(NotFiniteError, match="NaN or infinite between steps") as info:
         loop.train(smoke_config(**fields), str(tmp_path / "run"))
@@ -152,7 +152,7 @@ def test_time_limit_saves_and_stops(tmp_path):
     assert read.find_step(str(tmp_path / "run")) == 1
 
 
-def test_the_bar_says_what_it_waits_for_and_ends_above_the_last_line(
+def test_the_bar_shows_compiling_and_is_closed_before_the_last_line(
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(sys, "stderr", sys.stdout)
@@ -165,7 +165,7 @@ def test_the_bar_says_what_it_waits_for_and_ends_above_the_last_line(
     assert "compiling" not in told and told.endswith("\ntrained\n")
 
 
-def test_init_from_another_run_skips_only_what_is_named(finished, tmp_path, capsys):
+def test_init_from_skips_only_listed_modules(finished, tmp_path, capsys):
     config = smoke_config(init_from=str(finished))
     config.model.num_codes = 8
     config.train.max_minutes = 1e-9
@@ -182,7 +182,7 @@ def test_init_from_another_run_skips_only_what_is_named(finished, tmp_path, caps
     assert own["params"]["head"]["context"]["encoding"]["codewords"].shape[0] == 8
 
 
-def test_arrays_without_a_place_must_be_named_too():
+def test_unused_arrays_must_be_listed_too():
     model, saved = {"params": {"a": np.zeros(2)}}, {"params": {"a": np.ones(2)}}
     saved["params"]["head"] = {"b": np.ones(3)}
     with pytest.raises(UserError, match=r"1 arrays, first params/head/b: \[3\] there"):
@@ -194,8 +194,8 @@ def test_arrays_without_a_place_must_be_named_too():
     assert lines == ["took 1 of 1 arrays from runs/x", "  not used: params/head/b"]
 
 
-def test_the_loop_fetches_only_what_is_logged(tmp_path, monkeypatch):
-    """Six steps, values every three and at the save: two fetches, none between."""
+def test_the_loop_fetches_only_logged_metrics(tmp_path, monkeypatch):
+    """Six steps, logged every three and at the save: two fetches."""
     fetched = []
 
     def counted(metrics):

@@ -1,4 +1,4 @@
-"""The training step: devices, groups and parts as one, its random keys."""
+"""The training step on several devices, in groups and parts; its random keys."""
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def test_two_collectives_for_each_batch_norm(eight_devices):
     assert text.count("all_reduce") == 2 * norms + 1 + 1
 
 
-def test_groups_average_what_their_batch_norms_saw():
+def test_groups_average_the_statistics_of_their_batch_norms():
     fields = {"model.dropout": 0.0, "model.norm_group": 2}
     config, parts = prepare("batch", **fields)
     step = parallel_step(parts.step)
@@ -96,7 +96,7 @@ def test_groups_average_what_their_batch_norms_saw():
             )
 
 
-def test_buckets_hold_neighbours_up_to_a_size():
+def test_buckets_join_neighbours_up_to_a_size():
     tree = {
         "a": jnp.ones(2),
         "b": jnp.ones((2, 2)),
@@ -115,7 +115,7 @@ def test_buckets_hold_neighbours_up_to_a_size():
         np.testing.assert_array_equal(ours, np.asarray(tree[name]).sum(0))
 
 
-def test_a_compiler_that_joins_collectives_gets_every_array_as_it_is():
+def test_tpus_get_one_collective_per_array():
     def total(tree):
         return parallel.sum_in_buckets(tree, "batch")
 
@@ -131,7 +131,7 @@ def test_a_compiler_that_joins_collectives_gets_every_array_as_it_is():
         assert text.count("stablehlo.all_reduce") == count, platform
 
 
-def test_rematerialisation_repeats_no_collective(eight_devices):
+def test_rematerialisation_does_not_repeat_collectives(eight_devices):
     _, text, _ = eight_devices
     config, parts = prepare("batch", **{"model.remat": True})
     lowered = parallel_step(parts.step).lower(
@@ -164,7 +164,7 @@ def on_one_device(config, parts):
     return single_step(parts.step)
 
 
-def test_accumulated_parts_equal_their_mean_gradient():
+def test_accumulation_averages_gradients():
     fields = {"model.dropout": 0.0, "optim.weight_decay": 0.0}
     half = random_batch(2)
     whole = jax.tree.map(lambda x: np.concatenate([x, x]), half)
@@ -198,8 +198,8 @@ def test_loss_falls_on_a_repeated_batch_and_ema_follows():
     assert state.eval_variables()["params"] is state.ema_params
 
 
-def test_a_linear_probe_changes_the_head_alone():
-    """train.freeze: a backbone stays as it is, statistics and all."""
+def test_a_linear_probe_changes_only_the_head():
+    """train.freeze: the backbone does not change, nor do its statistics."""
     config, parts = prepare("batch", **{"train.freeze": "backbone"})
     state = parts.state
     assert config.optim.frozen == ("backbone",)

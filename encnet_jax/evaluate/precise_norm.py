@@ -90,9 +90,8 @@ def recomputed(network: Network, dataset: Dataset, stop: StopRequest) -> dict:
         seed=config.seed,
         norm_group=config.model.norm_group,
     )
-    measure = jax.pmap(
-        step_fn, axis_name=parallel.AXIS, in_axes=(None, 0, None), out_axes=None
-    )
+    layout = parallel.SHARED, parallel.ROWS, parallel.SHARED
+    measure = parallel.mapped(step_fn, layout, axis_name=parallel.AXIS)
     batches = dataset.train_batches(
         config.data.train_split,
         batch_size=config.train.batch_size,
@@ -101,16 +100,15 @@ def recomputed(network: Network, dataset: Dataset, stop: StopRequest) -> dict:
         process_count=jax.process_count(),
     )
     steps = config.eval.precise_norm_steps
-    replicated, total = parallel.replicate(variables), None
+    replicated = parallel.replicate(variables)
+    total: dict = {}
     fed = stop.watch(parallel.feed(itertools.islice(batches, steps)), steps)
     hidden = jax.process_index() != 0
     shown = tqdm(fed, "batch norm", steps, unit="batch", disable=hidden or None)
     for step, batch in enumerate(shown):
         moments = jax.device_get(measure(replicated, batch["image"], np.int32(step)))
-        if total is None:
-            total = jax.tree.map(lambda x: x.astype(np.float64), moments)
-        else:
-            total = jax.tree.map(np.add, total, moments)
+        moments = jax.tree.map(lambda x: x.astype(np.float64), moments)
+        total = jax.tree.map(np.add, total, moments) if total else moments
     return {**variables, "batch_stats": _statistics(total, steps)}
 
 

@@ -214,7 +214,8 @@ def submit_run(
         UserError: the run is on another data set, the server would reject the archive,
             or several processes were started.
     """
-    server = submission.find(server_name, output or "")
+    output = output or ""
+    server = submission.find(server_name, output)
     if jax.process_count() > 1:
         raise UserError(
             "an archive is written by one process: start it on one host only"

@@ -178,7 +178,7 @@ def _verify_png(server, content: bytes, size: tuple[int, int], where: str) -> No
             f" {server.first_id} to {last_id}"
         )
     colours = voc_colours(server.num_classes).ravel().tolist()
-    if colour_type == 3 and palette[: len(colours)] != colours:
+    if colour_type == 3 and (palette or [])[: len(colours)] != colours:
         raise UserError(
             f"{where}: has another palette; expected PASCAL VOC's colour map"
         )
@@ -191,12 +191,12 @@ def _writer(path: pathlib.Path) -> Iterator[Callable[[str, bytes], None]]:
         with zipfile.ZipFile(path, "w") as archive:
             yield archive.writestr
         return
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, "w:gz") as tar:
 
         def add(name: str, content: bytes) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            tar.addfile(member, io.BytesIO(content))
 
         yield add
 
@@ -209,10 +209,11 @@ def _files(path: str) -> Iterator[tuple[str, bytes]]:
                 for name in archive.namelist():
                     yield name, archive.read(name)
         else:
-            with tarfile.open(path, "r:gz") as archive:
-                for member in archive:
-                    if member.isfile():
-                        yield member.name, archive.extractfile(member).read()
+            with tarfile.open(path, "r:gz") as tar:
+                for member in tar:
+                    file = tar.extractfile(member) if member.isfile() else None
+                    if file:
+                        yield member.name, file.read()
     except (
         OSError,
         EOFError,

@@ -155,8 +155,8 @@ def _json_value(value):
 
 
 def _named(class_names: tuple[str, ...], values: np.ndarray) -> dict:
-    values = [None if np.isnan(x) else float(x) for x in values]
-    return dict(zip(class_names, values, strict=True))
+    scores = [None if np.isnan(x) else float(x) for x in values]
+    return dict(zip(class_names, scores, strict=True))
 
 
 def _commit() -> str | None:

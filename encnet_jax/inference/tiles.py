@@ -120,7 +120,9 @@ class Tiles:
         self._align_corners, self._devices = align_corners, devices
         self._as_alone = mask_padding
         forward = partial(canvas_logits, apply_fn=apply_fn, mask_padding=mask_padding)
-        self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
+        self._forward = parallel.mapped(
+            forward, (parallel.SHARED, parallel.ROWS), devices=devices
+        )
 
         def described(logits, rows, columns):
             x = jnp.einsum("Hh,hwc->Hwc", rows, logits, precision="high")

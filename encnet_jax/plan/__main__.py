@@ -49,7 +49,7 @@ def plan(config, topology: str, name: str) -> dict:
     """
     from encnet_jax.plan import chips, compile
 
-    config, num_classes = _resolved(config)
+    config, num_classes = compile.resolved(config)
     chip, devices = chips.open_topology(topology)
     share = _images_per_chip(config.train, config.model.norm_group, len(devices))
 
@@ -88,24 +88,6 @@ def plan(config, topology: str, name: str) -> dict:
     }
 
 
-def _resolved(config):
-    """Returns the resolved configuration and its number of classes.
-
-    Raises:
-        UserError: a value is wrong, or the length of the training is unknown.
-    """
-    from encnet_jax import config as config_lib
-    from encnet_jax.data import dataset_info
-
-    info = dataset_info(config.data)
-    config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
-    if not config.train.total_steps:
-        raise UserError(
-            "the length of the training is unknown: set --config.train.total_steps"
-        )
-    return config, info.num_classes
-
-
 def _images_per_chip(train, norm_group: int, num_chips: int) -> int:
     """Returns the images of a step on each chip.
 
@@ -134,7 +116,7 @@ def _speed(cost, chip, train, num_chips: int) -> dict:
     counted = cost.images / train.accumulate
     flops, accessed = cost.flops / counted, cost.bytes_accessed / counted
     seconds = {"arithmetic": flops / chip.flops, "memory": accessed / chip.bytes_per_s}
-    bound = max(seconds, key=seconds.get)
+    bound = max(seconds, key=lambda kind: seconds[kind])
     images = train.total_steps * train.batch_size
     return {
         "hbm": cost.hbm_bytes,

@@ -46,7 +46,10 @@ def all_reduces(text: str) -> list[AllReduce]:
 def _group_size(line: str, text: str) -> int:
     if listed := _GROUPS.search(line):
         return int(listed[2])
-    mesh, axes = _ALONG.search(line).groups()
+    along = _ALONG.search(line)
+    if along is None:
+        raise ValueError(f"an all-reduce without groups: {line}")
+    mesh, axes = along.groups()
     sizes = dict(re.findall(r'"(\w+)"=(\d+)', dict(_MESH.findall(text))[mesh]))
     return math.prod(int(sizes[axis]) for axis in re.findall(r'name = "(\w+)"', axes))
 

@@ -2,20 +2,26 @@
 
 import time
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from encnet_jax import config as config_lib
 from encnet_jax import losses, models, tasks
 from encnet_jax.crf import potentials
+from encnet_jax.data import dataset_info
+from encnet_jax.errors import UserError
 from encnet_jax.models.heads import piecewise_crf
 from encnet_jax.plan.compiled_text import all_reduce_sizes, estimated_cycles
+from encnet_jax.pods import parallel
 from encnet_jax.scoring import image_evaluator
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import canvas, whole_images
 from encnet_jax.train.assemble import assemble, init_variables
 from encnet_jax.train.step import parallel_step
+
+SHARED_ROWS = parallel.SHARED, parallel.ROWS
 
 
 class Cost(NamedTuple):
@@ -46,7 +52,27 @@ class DoesNotFit(Exception):
     """A program needs more memory than the chip has; has the compiler's message."""
 
 
-def lower_train_step(config, num_classes: int, devices: list | None, images: int):
+def resolved(config) -> tuple[Any, int]:
+    """Returns a resolved configuration and its number of classes, without any data.
+
+    Args:
+        config: as returned by `config.load`, overrides applied.
+
+    Raises:
+        UserError: a value is wrong, or the length of the training is unknown.
+    """
+    info = dataset_info(config.data)
+    config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
+    if not config.train.total_steps:
+        raise UserError(
+            "the length of the training is unknown: set --config.train.total_steps"
+        )
+    return config, info.num_classes
+
+
+def lower_train_step(
+    config, num_classes: int, devices: list | None, images: int
+) -> tuple[jax.stages.Lowered, Any]:
     """Lowers the real training step; computes and compiles nothing.
 
     Args:
@@ -56,7 +82,7 @@ def lower_train_step(config, num_classes: int, devices: list | None, images: int
         images: for each device.
 
     Returns:
-        (jax.stages.Lowered, shapes of the parameters).
+        (the lowered step, shapes of the parameters).
     """
     parts = assemble(config, num_classes, only_shapes=True)
     count = jax.device_count() if devices is None else len(devices)
@@ -141,19 +167,16 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
             normalise=task.normalise,
             num_classes=num_classes,
         )
-        program = jax.pmap(count, in_axes=(None, 0), devices=devices)
+        program = parallel.mapped(count, SHARED_ROWS, devices=devices)
         batch = _batch((len(devices), images), crop, config.task)
         return _compile(program.lower(variables, batch), images=images)
     forward = Forward.of(model, num_classes, config.model, config.data.input_scale)
-    program = jax.pmap(
-        partial(
-            whole_images.predict,
-            apply_fn=forward.apply_fn,
-            mask_padding=forward.mask_padding,
-        ),
-        in_axes=(None, 0),
-        devices=devices,
+    predict = partial(
+        whole_images.predict,
+        apply_fn=forward.apply_fn,
+        mask_padding=forward.mask_padding,
     )
+    program = parallel.mapped(predict, SHARED_ROWS, devices=devices)
     side = canvas.round_up(crop, config.eval.bucket)
     placed = _canvases((len(devices), images), side, forward.logits_stride)
     return _compile(program.lower(variables, placed), images=images)
@@ -162,12 +185,13 @@ def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
 def _canvases(leading: tuple[int, int], side: int, stride: float) -> canvas.Canvas:
     """Returns the shapes of square canvases, with leading axes."""
     taps = (*leading, side, canvas.logits_side(side, stride))
-    return canvas.Canvas(
+    shapes: list[Any] = [
         jax.ShapeDtypeStruct((*leading, side, side, 3), jnp.uint8),
         jax.ShapeDtypeStruct(taps, jnp.float32),
         jax.ShapeDtypeStruct(taps, jnp.float32),
         jax.ShapeDtypeStruct((*leading, 2), jnp.int32),
-    )
+    ]
+    return canvas.Canvas(*shapes)
 
 
 def _batch(leading: tuple[int, ...], side: int, task: str) -> dict:
@@ -201,7 +225,7 @@ def _loss_block_cost(
         def loss(x, y):
             return losses.upsampled_cross_entropy(x, y, model.align_corners, row_blocks)
 
-        program = jax.pmap(jax.value_and_grad(loss), devices=devices)
+        program = parallel.mapped(jax.value_and_grad(loss), devices=devices)
         return _compile(program.lower(logits, labels), images=images)
 
     once, halved = cost(blocks), cost(2 * blocks)

@@ -63,16 +63,12 @@ def main(argv):
     values = line.parse()
     # Nothing is computed here, and libtpu must not look for chips.
     os.environ["JAX_PLATFORMS"] = "cpu"
-    from encnet_jax import config as config_lib
-    from encnet_jax.data import dataset_info
     from encnet_jax.plan import chips, compile
 
-    info = dataset_info(values.config.data)
-    num_examples = info.full_counts.get(values.config.data.train_split)
-    config = config_lib.resolve(values.config, num_examples)
+    config, num_classes = compile.resolved(values.config)
     _, devices = chips.open_topology(values.topology)
     images = max(1, config.train.batch_size // len(devices))
-    lowered, _ = compile.lower_train_step(config, info.num_classes, devices, images)
+    lowered, _ = compile.lower_train_step(config, num_classes, devices, images)
     text = lowered.compile().as_text()
     print(format_movers(list(instructions(text, config.loss.row_blocks)), images))
 
@@ -145,7 +141,7 @@ def format_movers(found: list[Instruction], images: int) -> str:
         found: see instructions.
         images: of one chip and step.
     """
-    totals = Counter()
+    totals: Counter[tuple[str, str]] = Counter()
     for each in found:
         totals[each.layer, each.direction] += each.num_bytes
     total = sum(totals.values())

@@ -66,7 +66,13 @@ def main(argv):
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(8, 2 * values.config.model.norm_group))
     plans = read_plans(values.plans)
-    reduces, state_bytes = lowered_step(values.config)
+    from encnet_jax.plan import compile
+
+    config, num_classes = compile.resolved(values.config)
+    images = config.train.accumulate
+    lowered, params = compile.lower_train_step(config, num_classes, None, images)
+    reduces = all_reduces(lowered.as_text())
+    state_bytes = checkpoint_bytes(params, averaged=config.optim.ema_decay > 0)
     tables = {}
     for generation, chip in CHIPS.items():
         own = generation in plans
@@ -95,7 +101,7 @@ def read_plans(path: str) -> dict[str, dict[int, dict]]:
         plans = [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise UserError(f"--plans {path} cannot be read: {error}") from None
-    found = {}
+    found: dict[str, dict[int, dict]] = {}
     for plan in plans:
         if "bytes_per_image" in plan:
             generation = plan["topology"].partition(":")[0]
@@ -108,20 +114,15 @@ def read_plans(path: str) -> dict[str, dict[int, dict]]:
     return found
 
 
-def lowered_step(config) -> tuple[list[AllReduce], int]:
-    """Returns the step's all-reduces and the bytes of a checkpoint's arrays."""
-    from encnet_jax import config as config_lib
-    from encnet_jax.data import dataset_info
-    from encnet_jax.plan import compile
+def checkpoint_bytes(params, averaged: bool) -> int:
+    """Returns the bytes of the arrays in a checkpoint.
 
-    info = dataset_info(config.data)
-    config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
-    lowered, params = compile.lower_train_step(
-        config, info.num_classes, None, images=config.train.accumulate
-    )
+    Args:
+        params: the parameters, or their shapes.
+        averaged: whether the state has a moving average of the weights.
+    """
     arrays = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(params))
-    copies = 2 + (config.optim.ema_decay > 0)  # Weights, momentum, their average.
-    return all_reduces(lowered.as_text()), copies * arrays
+    return (2 + averaged) * arrays  # Weights, momentum, their average.
 
 
 def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:

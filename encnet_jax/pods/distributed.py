@@ -181,3 +181,13 @@ def _await(path: epath.Path, folder: str) -> None:
         if path.parent.exists():
             list(path.parent.iterdir())  # Makes a network file system look again.
         time.sleep(0.5)
+
+
+def sum_over_processes(counts: np.ndarray) -> np.ndarray:
+    """Returns the sum of int64[...] counts over all processes."""
+    if jax.process_count() == 1:
+        return counts
+    # Integers are exchanged in 32 bits: both halves are sent.
+    halves = np.stack([counts >> 24, counts & 0xFFFFFF]).astype(np.int32)
+    high, low = multihost_utils.process_allgather(halves).astype(np.int64).sum(0)
+    return (high << 24) + low

@@ -3,7 +3,7 @@
 import collections
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import jax
@@ -68,6 +68,38 @@ def spread(tree, devices: list | None = None):
         devices: None for all local ones.
     """
     return jax.device_put(tree, _sharding(PartitionSpec(AXIS), devices))
+
+
+ROWS, SHARED = 0, None  # Layouts of the arguments of `mapped`.
+
+
+def mapped(
+    fn: Callable,
+    layout: int | tuple[int | None, ...] = ROWS,
+    *,
+    devices: list | None = None,
+    axis_name: str | None = None,
+    donate: tuple[int, ...] = (),
+) -> jax.stages.Wrapped:
+    """Compiles a function that runs on every device.
+
+    Args:
+        fn: gets one row of each argument. Its results are stacked as rows; with
+            `axis_name` they must be equal on all devices, and are returned once.
+        layout: of each argument: ROWS, [devices, ...], see `spread`; or SHARED, equal
+            on all devices, see `replicate`.
+        devices: None for all devices of all processes.
+        axis_name: for collectives in fn.
+        donate: positions of arguments whose memory may be reused.
+    """
+    return jax.pmap(
+        fn,
+        axis_name=axis_name,
+        in_axes=layout,
+        out_axes=ROWS if axis_name is None else SHARED,
+        devices=devices,
+        donate_argnums=donate,
+    )
 
 
 def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:

@@ -7,12 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
-from encnet_jax.pods import parallel
+from encnet_jax.pods import distributed, parallel
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.forward import Forward
@@ -42,16 +41,6 @@ def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
     devices = jax.local_device_count() if num_devices is None else num_devices
     share = batch_size // jax.process_count()
     return max(devices, share // devices * devices)
-
-
-def sum_over_processes(counts: np.ndarray) -> np.ndarray:
-    """Returns the int64 sum of every process's int64[...] counts."""
-    if jax.process_count() == 1:
-        return counts
-    # The exchange is 32 bits wide: send the halves apart.
-    halves = np.stack([counts >> 24, counts & 0xFFFFFF]).astype(np.int32)
-    high, low = multihost_utils.process_allgather(halves).astype(np.int64).sum(0)
-    return (high << 24) + low
 
 
 def watched_examples(
@@ -112,7 +101,7 @@ class Evaluator:
         """
         self.num_classes = forward.num_classes
         self.devices = jax.local_devices() if devices is None else devices
-        how = {
+        how: dict[str, Any] = {
             "protocol": protocol or eval_config.protocol,
             "batch_size": local_batch_size(eval_config.batch_size, len(self.devices)),
             "devices": self.devices,
@@ -122,7 +111,7 @@ class Evaluator:
         )
         self._make_scorer = partial(protocols.make_scorer, forward, eval_config, **how)
         count = partial(count_images, num_classes=self.num_classes)
-        self._count = jax.pmap(count, devices=self.devices)
+        self._count = parallel.mapped(count, devices=self.devices)
 
     def confusion(
         self,
@@ -194,7 +183,8 @@ class Evaluator:
     def _sum(self, variables, examples, keys, total, watch) -> tuple[np.ndarray, int]:
         """Returns int64[len(keys), C, C] and the labelled pixels, of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
-        counts, pending, labelled = np.zeros(shape, np.int64), [], 0
+        counts, labelled = np.zeros(shape, np.int64), 0
+        pending: list[tuple] = []
         with progress_bar(total) as bar:
             for members, ids in self._protocol.ids(variables, examples):
                 # Fetched one batch later, so that the devices always have work.
@@ -202,12 +192,12 @@ class Evaluator:
                 pairs = [self._count(self._labels(members, k, ids), ids) for k in keys]
                 pending = [(members, ids, pairs)]
                 labelled += sum(
-                    np.count_nonzero(member["label"] != IGNORE_LABEL)
+                    int(np.count_nonzero(member["label"] != IGNORE_LABEL))
                     for member in members
                 )
                 bar.update(len(members))
-        counts = sum_over_processes(counts + _fetch(pending, watch))
-        return counts, int(sum_over_processes(np.array([labelled]))[0])
+        counts = distributed.sum_over_processes(counts + _fetch(pending, watch))
+        return counts, int(distributed.sum_over_processes(np.array([labelled]))[0])
 
     def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
         return map(self._protocol.view, examples)

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,12 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from encnet_jax.errors import UserError
-from encnet_jax.pods import parallel
-from encnet_jax.scoring.evaluator import (
-    local_batch_size,
-    progress_bar,
-    sum_over_processes,
-)
+from encnet_jax.pods import distributed, parallel
+from encnet_jax.scoring.evaluator import local_batch_size, progress_bar
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
@@ -54,7 +51,8 @@ def count_step(
         int32[C, C] pairs (label, prediction), int32[] images with the label among the
         five largest logits; a tie counts for the label.
     """
-    logits = model.apply(variables, normalise(batch["image"]), train=False)["logits"]
+    outputs: Any = model.apply(variables, normalise(batch["image"]), train=False)
+    logits = outputs["logits"]
     labels = batch["label"]
     pairs = count_pairs(labels, class_ids(logits), num_classes)
     of_label = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=-1)
@@ -82,7 +80,8 @@ class ImageEvaluator:
         count = partial(
             count_step, model=model, normalise=normalise, num_classes=num_classes
         )
-        self._count = jax.pmap(count, in_axes=(None, 0), devices=jax.local_devices())
+        layout = parallel.SHARED, parallel.ROWS
+        self._count = parallel.mapped(count, layout, devices=jax.local_devices())
 
     def confusion(
         self, variables: dict, examples: Iterable[dict], total: int | None = None
@@ -105,8 +104,9 @@ class ImageEvaluator:
                 within_top += int(np.asarray(near).sum())
                 images += len(members)
                 bar.update(len(members))
-        matrix = ImageCounts.from_counts(sum_over_processes(counts))
-        sums = sum_over_processes(np.array([images, within_top]))
+        matrix = ImageCounts(self.num_classes)
+        matrix.counts += distributed.sum_over_processes(counts)
+        sums = distributed.sum_over_processes(np.array([images, within_top]))
         matrix.not_finite = int(sums[0]) - int(matrix.counts.sum())
         matrix.within_top = int(sums[1])
         return matrix

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float64, Int32, Integer, UInt8
+from jaxtyping import Float64, Int32, Integer
 
 from encnet_jax.labels import IGNORE_LABEL
 
@@ -90,15 +90,15 @@ class ConfusionMatrix:
 
 
 def count_pairs(
-    labels: UInt8[jax.Array, " N"],
+    labels: Integer[jax.Array, " N"],
     predictions: Integer[jax.Array, " N"],
     num_classes: int,
 ) -> Int32[jax.Array, "{num_classes} {num_classes}"]:
     """Counts (label, prediction) pairs on the device.
 
     Args:
-        labels: uint8[N], ids 0..C-1; IGNORE_LABEL counts nothing. N below 2**24.
-        predictions: integer[N], ids 0..C-1; others count nothing.
+        labels: integer[N], ids 0..C-1; others are not counted. N below 2**24.
+        predictions: integer[N], ids 0..C-1; others are not counted.
 
     Returns:
         int32[C, C]; row = label.

@@ -105,7 +105,7 @@ def measure() -> dict[str, dict[str, list[float]]]:
 
     found = {}
     for dtype in DTYPES:
-        parts = checks.make_parts(checks.make_config(dtype))
+        parts = checks.make_parts(dtype)
         for check in (checks.forward, checks.training_step, checks.evaluation):
             found[f"{dtype}/{check.__name__}"] = check(parts)
     return found
@@ -137,7 +137,6 @@ def machine_checks() -> list[Line]:
     """Returns the lines of checks that compare this machine with itself."""
     from encnet_jax.selftest import checks
 
-    config = checks.make_config("float32")
     devices = jax.local_device_count()
     return [
         Line(
@@ -147,7 +146,7 @@ def machine_checks() -> list[Line]:
         ),
         Line(
             "checkpoint, arrays changed",
-            checks.checkpoint_changes(config, checks.make_parts(config)),
+            checks.checkpoint_changes(checks.make_parts("float32")),
             0,
         ),
     ]

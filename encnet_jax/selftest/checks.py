@@ -33,9 +33,9 @@ def make_config(dtype: str):
     return config_lib.resolve(config)
 
 
-def make_parts(config) -> Assembled:
+def make_parts(dtype: str) -> Assembled:
     """Returns the parts of a training step on one device, with the test's weights."""
-    parts = assemble(config, NUM_CLASSES, axis_name=None, only_shapes=True)
+    parts = assemble(make_config(dtype), NUM_CLASSES, axis_name=None, only_shapes=True)
     shapes = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     variables = _weights(shapes)
     return parts._replace(state=TrainState.create(variables, parts.tx, ema=False))
@@ -147,12 +147,12 @@ def shared_statistics() -> float:
     )
 
 
-def checkpoint_changes(config, parts: Assembled) -> int:
+def checkpoint_changes(parts: Assembled) -> int:
     """Returns the number of arrays that change when written and read again."""
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     on_device = parallel.replicate(variables)
     with tempfile.TemporaryDirectory() as folder:
-        read.save_variables(folder, on_device, config)
+        read.save_variables(folder, on_device, make_config("float32"))
         restored, _ = read.restore_variables(folder)
     pairs = zip(jax.tree.leaves(variables), jax.tree.leaves(restored), strict=True)
     return sum(np.asarray(a).tobytes() != np.asarray(b).tobytes() for a, b in pairs)

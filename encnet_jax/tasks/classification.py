@@ -28,9 +28,10 @@ def task(model, loss, data, eval_config, *, freeze_backbone: bool) -> Task:
         build = partial(_build_backbone, freeze_backbone=freeze_backbone)
         measure = _measure_backbone
         description = f"{model.backbone} classifier ({model.stem} stem)"
-        fields = ("data.crop_size", "data.augment.base_size")
+        fields: tuple[str, ...] = ("data.crop_size", "data.augment.base_size")
     else:
-        build, measure, fields = cifar.build, _measure, ()  # Images are not resized.
+        build, measure = partial(cifar.build), _measure
+        fields = ()  # Images are not resized.
         codes = f"{model.num_codes}k" if model.name == "encnet" else ""
         whose = " (authors)" if model.block == "authors" else ""
         description = f"{model.name} {codes}{model.width}d{whose}"

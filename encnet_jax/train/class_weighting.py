@@ -8,7 +8,7 @@ from encnet_jax.data.checks import survey
 from encnet_jax.data.checks.class_weights import class_weights
 from encnet_jax.data.pipelines import order
 from encnet_jax.errors import UserError
-from encnet_jax.scoring.evaluator import sum_over_processes
+from encnet_jax.pods import distributed
 
 
 def class_weights_of(loss, dataset: Dataset, saved_loss=None) -> tuple[float, ...]:
@@ -42,7 +42,7 @@ def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:
         raise UserError(report.problems[0])
     classes = slice(dataset.info.num_classes)
     counts = np.stack([report.pixels[classes], report.pixels_beside[classes]])
-    weights = class_weights(rule, *sum_over_processes(counts))
+    weights = class_weights(rule, *distributed.sum_over_processes(counts))
     if jax.process_index() == 0:
         print(f"loss.class_weights, {rule} of {split}: {weights}")
     return weights

@@ -26,7 +26,8 @@ class Logbook:
             train: section `train` of the resolved configuration.
             start_step: from which training starts.
         """
-        self.workdir, self.saved_step = workdir, None
+        self.workdir = workdir
+        self.saved_step: int | None = None
         self._batch_size = train.batch_size
         self._writer = EventFile(workdir) if jax.process_index() == 0 else None
         self._bar = tqdm(

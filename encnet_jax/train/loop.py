@@ -1,8 +1,8 @@
 """Training from configuration to checkpoints: set-up, and the loop around the step."""
 
 import contextlib
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Generator, Iterable
+from typing import NamedTuple, cast
 
 import jax
 
@@ -181,7 +181,7 @@ def _train(
         account, logbook, start_step=start_step, every=train.log_every_steps
     )
     with (
-        contextlib.closing(batches),  # Ends the threads that read.
+        contextlib.closing(cast(Generator, batches)),  # Ends the threads that read.
         StepTracer(profile, logbook.workdir, logbook) as tracer,
     ):
         hooks = (

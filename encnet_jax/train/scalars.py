@@ -40,7 +40,8 @@ class Scalars:
             start_step: from which training starts.
         """
         self._logbook, self._learning_rate, self.every = logbook, learning_rate, every
-        self._pending = self._newest = None
+        self._pending: tuple[int, dict] | None = None
+        self._newest: tuple[int, dict] | None = None
         self._last_good = start_step
 
     def __call__(self, step: int, state, metrics: dict) -> None:

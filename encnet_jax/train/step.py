@@ -160,7 +160,7 @@ def _accumulate(differentiate, state, batch, keys, parts):
     return grads, batch_stats, metrics
 
 
-def single_step(step: Callable) -> Callable:
+def single_step(step: Callable) -> jax.stages.Wrapped:
     """Returns a training step compiled for one device, without any collective.
 
     Args:
@@ -170,18 +170,17 @@ def single_step(step: Callable) -> Callable:
     return jax.jit(partial(step, axis_name=None))
 
 
-def parallel_step(step: Callable, devices: list | None = None) -> Callable:
+def parallel_step(step: Callable, devices: list | None = None) -> jax.stages.Wrapped:
     """Returns a pmapped training step: state replicated and donated, batch per device.
 
     Args:
         step: train_step with all but state, batch and axis_name bound.
         devices: None for all there are.
     """
-    return jax.pmap(
+    return parallel.mapped(
         partial(step, axis_name=parallel.AXIS),
+        (parallel.SHARED, parallel.ROWS),
         axis_name=parallel.AXIS,
-        in_axes=(None, 0),
-        out_axes=None,
-        donate_argnums=0,
+        donate=(0,),
         devices=devices,
     )

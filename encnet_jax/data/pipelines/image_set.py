@@ -115,9 +115,9 @@ def _host_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
 def _device_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
     """Keeps the split in every device's memory; only plans travel there."""
     images, labels = parallel.replicate((images, labels))
-    make = jax.pmap(
+    make = parallel.mapped(
         partial(make_batch, pad=pad, xp=jnp),
-        in_axes=(None, None, 0),
+        (parallel.SHARED, parallel.SHARED, parallel.ROWS),
         devices=jax.local_devices(),
     )
     return lambda plan: make(images, labels, parallel.shard(plan))

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import jax
 
+from encnet_jax.pods import parallel
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
 from encnet_jax.scoring.protocols.centre_crop import CentreCrop, centre_crop
@@ -53,7 +55,7 @@ class ArgMax:
             # Batches of one image a device.
             return jax.tree.map(lambda x: x[None], described(total, None))
 
-        self._ids = jax.pmap(one_image, devices=devices)
+        self._ids = parallel.mapped(one_image, devices=devices)
 
     def view(self, example: dict) -> dict:
         """Returns the example as it is scored: unchanged."""
@@ -96,7 +98,11 @@ def make(
         devices: to use.
         pixel_fn: result for every pixel; see whole_images.predict.
     """
-    how = {"protocol": protocol, "batch_size": batch_size, "devices": devices}
+    how: dict[str, Any] = {
+        "protocol": protocol,
+        "batch_size": batch_size,
+        "devices": devices,
+    }
     if refine == "dense":
         scorer = make_scorer(forward, eval_config, **how)
         view = _view(protocol, eval_config.crop_size)
@@ -104,7 +110,7 @@ def make(
     if protocol in ("multiscale", "release"):
         return ArgMax(make_scorer(forward, eval_config, **how), devices, pixel_fn)
     maps, are_probabilities = upsampled(forward.apply_fn, eval_config.upsampled)
-    shared = {
+    shared: dict[str, Any] = {
         "logits_stride": forward.logits_stride,
         "align_corners": forward.align_corners,
         "mask_padding": forward.mask_padding,
@@ -129,7 +135,7 @@ def make_scorer(
     """
     scales, flip = tuple(eval_config.scales), eval_config.flip
     bucket, input_scale = eval_config.bucket, forward.input_scale
-    shared = {
+    shared: dict[str, Any] = {
         "align_corners": forward.align_corners,
         "mask_padding": forward.mask_padding,
         "devices": devices,

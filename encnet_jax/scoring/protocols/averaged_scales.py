@@ -80,10 +80,11 @@ class AveragedScales:
             "as_alone": mask_padding,
         }
         forward = partial(canvas_logits, apply_fn=apply_fn, mask_padding=mask_padding)
-        self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
+        layout = parallel.SHARED, parallel.ROWS
+        self._forward = parallel.mapped(forward, layout, devices=devices)
         add = partial(add_probabilities, are_probabilities=are_probabilities)
-        self._add = jax.pmap(add, donate_argnums=0, devices=devices)
-        self._empty = jax.pmap(
+        self._add = parallel.mapped(add, donate=(0,), devices=devices)
+        self._empty = parallel.mapped(
             lambda rows, columns: jnp.zeros(
                 (rows.shape[1], columns.shape[1], num_classes)
             ),

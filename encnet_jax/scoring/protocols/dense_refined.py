@@ -102,16 +102,14 @@ class DenseRefined:
 
 def make_refine(settings, devices: list, pixel_fn: Callable = labels_only) -> Callable:
     """Returns the compiled refined_ids over devices; parameters are shared."""
-    return jax.pmap(
-        partial(
-            refined_ids,
-            radius=settings.radius,
-            iterations=settings.iterations,
-            pixel_fn=pixel_fn,
-        ),
-        in_axes=(0, 0, 0, None),
-        devices=devices,
+    refine = partial(
+        refined_ids,
+        radius=settings.radius,
+        iterations=settings.iterations,
+        pixel_fn=pixel_fn,
     )
+    layout = *3 * (parallel.ROWS,), parallel.SHARED
+    return parallel.mapped(refine, layout, devices=devices)
 
 
 def checked(example: dict, radius: int) -> dict:

@@ -148,7 +148,7 @@ class SlidingWindows:
         }
         self._align_corners, self._bucket = align_corners, bucket
         self._batch_size, self._devices = batch_size, devices
-        self._cut = jax.pmap(cut, devices=devices)
+        self._cut = parallel.mapped(cut, devices=devices)
         forward = partial(
             window_scores,
             apply_fn=apply_fn,
@@ -156,9 +156,10 @@ class SlidingWindows:
             align_corners=align_corners,
             mask_padding=mask_padding,
         )
-        self._forward = jax.pmap(forward, in_axes=(None, 0), devices=devices)
-        self._paste = jax.pmap(paste, donate_argnums=0, devices=devices)
-        self._empty = jax.pmap(
+        layout = parallel.SHARED, parallel.ROWS
+        self._forward = parallel.mapped(forward, layout, devices=devices)
+        self._paste = parallel.mapped(paste, donate=(0,), devices=devices)
+        self._empty = parallel.mapped(
             lambda image: jnp.zeros((*image.shape[:2], num_classes)), devices=devices
         )
 

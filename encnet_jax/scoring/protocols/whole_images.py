@@ -145,14 +145,10 @@ class WholeImages:
             as_alone=mask_padding,
         )
         self._batch_size, self._devices = batch_size, devices
-        self._predict = jax.pmap(
-            partial(
-                predict,
-                apply_fn=apply_fn,
-                mask_padding=mask_padding,
-                pixel_fn=pixel_fn,
-            ),
-            in_axes=(None, 0),
+        fields = {"mask_padding": mask_padding, "pixel_fn": pixel_fn}
+        self._predict = parallel.mapped(
+            partial(predict, apply_fn=apply_fn, **fields),
+            (parallel.SHARED, parallel.ROWS),
             devices=devices,
         )
 
