@@ -170,7 +170,7 @@ def test_plans_are_read_by_chip_and_images(tmp_path):
     path.write_text(f"ade20k on v5e\n{json.dumps(plan)}\n")
     assert scaling.read_plans(str(path)) == {"v5e": {2: plan}}
     path.write_text("nothing\n")
-    with pytest.raises(UserError, match="holds no plan"):
+    with pytest.raises(UserError, match="has no plan"):
         scaling.read_plans(str(path))
     with pytest.raises(UserError, match="cannot be read"):
         scaling.read_plans(str(tmp_path / "none"))

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference_models
+from one_image import predict_scores
 from toy_segmenter import ToySegmenter, random_image
 
 from encnet_jax import models, torch_weights
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
-from encnet_jax.scoring.one_image import predict_scores
 from encnet_jax.scoring.protocols import canvas, windows
 from encnet_jax.scoring.protocols.whole_images import class_ids
 from encnet_jax.torch_weights import names, state_dicts
@@ -199,18 +199,3 @@ def test_logits_that_are_not_finite_leave_no_score(protocol, value):
     image = np.zeros((40, 60, 3), np.float32)
     scores = predict_scores(overflowing, {}, image, protocol=protocol, **fields)
     assert (np.asarray(class_ids(scores)) == IGNORE_LABEL).all()
-
-
-def test_unknown_protocol_is_refused():
-    segmenter = ToySegmenter()
-    with pytest.raises(ValueError, match="protocol is 'singel', wanted"):
-        predict_scores(
-            segmenter.logits,
-            segmenter.variables,
-            np.zeros((8, 8, 3), np.float32),
-            scales=(1.0,),
-            flip=False,
-            base_size=8,
-            crop_size=8,
-            protocol="singel",
-        )

@@ -16,6 +16,7 @@ from encnet_jax.pods import parallel
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.storage import outputs, schema
+from encnet_jax.tasks import Measures
 from encnet_jax.tasks.network import Network
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
@@ -96,12 +97,7 @@ def make_report(
     config, task, class_names = network.config, network.task, network.info.class_names
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
     measures = task.measure(matrix)
-    scores = dict(measures.scores)
-    classes = {measures.class_score: measures.class_scores}
-    for name, part in zip(("small", "large"), by_size or (), strict=False):
-        occurs = part.counts.sum(axis=1) > 0
-        iou = classes[f"iou_{name}"] = np.where(occurs, part.iou(), np.nan)
-        scores[f"mean_iou_{name}"] = float(iou[occurs].mean()) if occurs.any() else 0.0
+    scores, classes = _scores(measures, by_size)
     return {
         **{f"{split}/{protocol}/{name}": value for name, value in scores.items()},
         **{name: _named(class_names, values) for name, values in classes.items()},
@@ -148,6 +144,19 @@ def _warnings(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> list[str
             " infinite; they are not counted above"
         )
     return warnings
+
+
+def _scores(
+    measures: Measures, by_size: tuple[ConfusionMatrix, ConfusionMatrix] | None
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Returns the scores, and those of each class, by name; see make_report."""
+    scores = dict(measures.scores)
+    classes = {measures.class_score: measures.class_scores}
+    for name, part in zip(("small", "large"), by_size or (), strict=False):
+        occurs = part.counts.sum(axis=1) > 0
+        iou = classes[f"iou_{name}"] = np.where(occurs, part.iou(), np.nan)
+        scores[f"mean_iou_{name}"] = float(iou[occurs].mean()) if occurs.any() else 0.0
+    return scores, classes
 
 
 def _json_value(value):
