@@ -10,13 +10,22 @@ import sys
 import zipfile
 
 import file_server
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
+import encnet_jax
+from encnet_jax import cli, models, preprocess
+from encnet_jax import config as config_lib
+from encnet_jax.commands import predict
 from encnet_jax.errors import UserError
+from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.torch_weights import __main__ as commands
 from encnet_jax.torch_weights import families, state_dicts
+from encnet_jax.torch_weights.published import network_config
 from encnet_jax.weights import PUBLISHED, Published, cache, transfer
 
 CONTENTS = safetensors.numpy.save(
@@ -283,3 +292,59 @@ def test_the_cache_is_in_the_platforms_folder(monkeypatch):
     assert cache.folder() == pathlib.Path("/somewhere/encnet_jax/weights")
     monkeypatch.setattr(sys, "platform", "darwin")
     assert cache.folder() == pathlib.Path.home() / "Library/Caches/encnet_jax/weights"
+
+
+@pytest.fixture
+def network(published, server, monkeypatch):
+    """Publishes a small DeepLabV3 with random weights and the names of torchvision."""
+    fields = dict(PUBLISHED.get("torchvision:deeplabv3_resnet50").fields)
+    fields |= {"model.backbone": "resnet18", "model.head_channels": 16}
+    entry = published(
+        family="torchvision_segmentation", fields=fields, dataset="coco_voc"
+    )
+    config = config_lib.resolve(network_config(entry))
+    model = models.build(config.model, 21)
+    images = jnp.zeros((1, 64, 64, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    family = families.find("torchvision_segmentation")
+    state_dict = state_dicts.to_state_dict(variables, config.model, family)
+    contents = safetensors.numpy.save(state_dict)
+    server.files["x-12345678.safetensors"] = contents
+    published(
+        family="torchvision_segmentation",
+        fields=fields,
+        dataset="coco_voc",
+        digest=hashlib.sha256(contents).hexdigest()[:8],
+    )
+    return model, variables
+
+
+def test_a_published_network_predicts_without_a_run(network, tmp_path, capsys):
+    model, variables = network
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    argv = ["predict", "--weights=torchvision:x", f"--input={tmp_path}/photo.png"]
+    output = tmp_path / "labelled"
+    assert cli.run(predict.main, [*argv, f"--output={output}"]) == 0
+    found = np.asarray(Image.open(output / "photo_ids.png"))
+    logits = model.apply(variables, preprocess.normalise(jnp.asarray(image)[None]))
+    logits = resize_bilinear(logits["logits"], 64, 64, align_corners=False)
+    assert np.mean(found == np.asarray(logits[0].argmax(-1))) > 0.999
+    result = encnet_jax.load("torchvision:x")(image)
+    np.testing.assert_array_equal(result.labels, found)
+    assert result.class_names[15] == "person"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--weights=torchvision:x", "--workdir=runs/x"], "expected one of --workdir"),
+        ([], "expected one of --workdir and --weights"),
+        (["--weights=torchvision:resnet50"], "is a backbone, which predicts nothing"),
+    ],
+)
+def test_wrong_predictions_are_one_line(flags, message, tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    argv = ["predict", *flags, f"--input={tmp_path}/a.png", f"--output={tmp_path}/o"]
+    assert cli.run(predict.main, argv) == 2
+    assert message in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Labels photographs: index PNG, colour PNG and overlay for each.
 
 python predict.py --workdir runs/camvid --input photos --output labelled
+python predict.py --weights torchvision:deeplabv3_resnet50 --input photo.jpg
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,11 @@ from encnet_jax.errors import UserError
 def main(argv: Sequence[str]) -> int:
     """Parses the flags and writes three PNGs for each image, and scores if asked."""
     line = cli.CommandLine(argv, __doc__)
-    line.string("workdir", "The run whose model to use.", required=True)
+    line.string("workdir", "The run whose model to use.")
+    line.string("weights", "A published network instead: `encnet weights list`.")
     line.checkpoint()
     line.string("input", "An image, or a folder of images.", required=True)
-    line.string("output", "Folder for the PNGs; may be in a bucket.", required=True)
+    line.string("output", "Folder for the PNGs; may be in a bucket.", "labelled")
     line.string(
         "protocol", "One of single, multiscale, release. Default: eval.protocol."
     )
@@ -29,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
     line.number("max_megapixels", "Larger files are refused.", least=0.0)
     line.strings("value_range", "Black and white of 16-bit grey files: 0,65535.")
     values = line.parse()
+    if bool(values.workdir) == bool(values.weights):
+        raise UserError("expected one of --workdir and --weights; --help has examples")
     from encnet_jax.evaluate.refine import refine_fields
     from encnet_jax.inference import files, model
 
@@ -41,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         values.input, values.output, scores=values.scores, overwrite=values.overwrite
     )
     loaded = model.load(
-        values.workdir,
+        values.workdir or values.weights,
         values.checkpoint,
         protocol=values.protocol,
         fields=fields,

@@ -11,7 +11,7 @@ import numpy as np
 from encnet_jax.data.sources.decode import image_rules
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import loading
-from encnet_jax.inference import folder, pixels, reading
+from encnet_jax.inference import folder, pixels, published, reading
 from encnet_jax.inference.reading import ImageLike
 from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
@@ -19,6 +19,7 @@ from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import native_results
 from encnet_jax.scoring.protocols.whole_images import of_shares
 from encnet_jax.tasks.network import Network
+from encnet_jax.weights import cache
 
 WHOLE_PX = 2048 * 2048  # Larger images are labelled in tiles.
 _BATCHES_AHEAD = 4  # Number of batches to look ahead when grouping images by size.
@@ -37,7 +38,8 @@ def load(
 
     Args:
         source: the folder of a run, or a folder written by `encnet export --format
-            hub`; on a disk or in an object store.
+            hub`, on a disk or in an object store; or a published network, such as
+            'torchvision:deeplabv3_resnet50' (see `encnet weights list`).
         checkpoint: a step, 'best', or None for the newest.
         protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
         batch_size: images at a time, over all devices; None for one on each.
@@ -48,12 +50,14 @@ def load(
         UserError: no such run or checkpoint, or the run is not a segmentation.
     """
     fields = dict(fields or {})
-    if folder.is_one(source):
+    is_published = cache.is_name(os.fspath(source))
+    if is_published or folder.is_one(source):
         if checkpoint is not None:
             raise UserError(f"{source} has one network; leave the checkpoint out")
         if protocol is not None:
             fields["eval.protocol"] = protocol
-        network = folder.read(source, fields)
+        reader = published if is_published else folder
+        network = reader.read(os.fspath(source), fields)
     else:
         wanted = None if checkpoint is None else str(checkpoint)
         selection = loading.Selection(wanted, protocol=protocol, fields=fields)

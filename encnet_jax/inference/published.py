@@ -1,0 +1,34 @@
+"""A published network by name: its configuration, and its weights from the cache."""
+
+from encnet_jax import config as config_lib
+from encnet_jax import torch_weights
+from encnet_jax.data import dataset_info
+from encnet_jax.models.folding import fold_batch_norms
+from encnet_jax.pods import parallel
+from encnet_jax.scoring import protocols
+from encnet_jax.tasks import network
+from encnet_jax.tasks.network import Network
+from encnet_jax.torch_weights import published, state_dicts
+from encnet_jax.weights import cache
+
+
+def read(name: str, fields: dict) -> Network:
+    """Returns a published network, its variables on the local devices.
+
+    Args:
+        name: of `weights.PUBLISHED`; downloaded if necessary.
+        fields: of the configuration to change.
+
+    Raises:
+        UserError: no such name, it is a backbone's, or the download failed.
+    """
+    config = published.network_config(cache.find(name))
+    config.update_from_flattened_dict(fields)
+    config.eval.protocol = protocols.of_whole_images(config.eval.protocol)
+    resolved = config_lib.resolve(config)
+    state_dict = state_dicts.read(name)
+    variables = torch_weights.convert(
+        state_dict, resolved.model, dataset_info(resolved.data).num_classes
+    )
+    variables = fold_batch_norms(variables, resolved.model.norm_epsilon)
+    return network.build(parallel.replicate(variables), resolved, step=0)
