@@ -187,8 +187,8 @@ def test_a_run_starts_from_a_backbone(weight_file):
     assert lines == [
         f"{path}: weights of a torchvision ResNet",
         "backbone: took all 65 arrays",
-        "head: left at random, the file has none",
-        "aux_head: left at random, the file has none",
+        "head: randomly initialised, the file has none",
+        "aux_head: randomly initialised, the file has none",
     ]
     taken = random_variables(m, 3)
     for collection in ("params", "batch_stats"):
@@ -209,13 +209,13 @@ def test_a_run_starts_from_a_network_for_other_classes(weight_file):
     assert [line.split(" [")[0] for line in lines[1:]] == [
         "backbone: took all 70 arrays",
         "head: took 18 of 22 arrays",
-        "head: left at random, misshapen head.conv6.1.bias",
-        "head: left at random, misshapen head.conv6.1.weight",
-        "head: left at random, misshapen head.encmodule.selayer.bias",
-        "head: left at random, misshapen head.encmodule.selayer.weight",
+        "head: randomly initialised, misshapen head.conv6.1.bias",
+        "head: randomly initialised, misshapen head.conv6.1.weight",
+        "head: randomly initialised, misshapen head.encmodule.selayer.bias",
+        "head: randomly initialised, misshapen head.encmodule.selayer.weight",
         "aux_head: took 5 of 7 arrays",
-        "aux_head: left at random, misshapen auxlayer.conv5.4.bias",
-        "aux_head: left at random, misshapen auxlayer.conv5.4.weight",
+        "aux_head: randomly initialised, misshapen auxlayer.conv5.4.bias",
+        "aux_head: randomly initialised, misshapen auxlayer.conv5.4.weight",
     ]
     head, other = started["params"]["head"], random_variables(m, 3)["params"]["head"]
     assert_trees_equal(head["conv"], other["conv"])
@@ -230,7 +230,7 @@ def test_a_run_does_not_start_from_another_head_or_backbone(weight_file):
     with pytest.raises(UserError, match="head: the file's differs: "):
         torch_weights.initialise(fresh, path, here)
     started, lines = torch_weights.initialise(fresh, path, here, may_differ=["head"])
-    assert lines[2].startswith("head: left at random, the file's differs: ")
+    assert lines[2].startswith("head: randomly initialised, the file's differs: ")
     assert_trees_equal(started["params"]["head"], fresh["params"]["head"])
     here = reference_models.model_config("paper", **SIZES, backbone="resnet18")
     with pytest.raises(UserError, match="model.backbone is 'resnet18'"):

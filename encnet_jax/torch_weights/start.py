@@ -1,4 +1,4 @@
-"""A training run's start from the weights in a file."""
+"""Initial weights of a training run from a weight file."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from encnet_jax.torch_weights.check import checked_table, misfits
 from encnet_jax.torch_weights.names import Entry, Family, table
 from encnet_jax.torch_weights.state_dicts import read, to_variables
 
-# Modules as wide as there are classes; other classes need others.
+# Modules whose width is the number of classes.
 _CLASS_MODULES = ("classifier", "presence")
 
 
@@ -23,11 +23,11 @@ def initialise(
     *,
     may_differ: Collection[str] = (),
 ) -> tuple[dict[str, dict], list[str]]:
-    """Replaces what a file has of a freshly initialised model.
+    """Replaces the weights of an initialised model by those of a file.
 
-    The backbone must be the model's own. Heads that the file lacks stay as they are. Of
-    one in `may_differ` what fits is taken: all, all but the layers that are as wide as
-    there are classes, or nothing.
+    The file must have the model's backbone. Heads that it lacks keep their initial
+    weights. A head in `may_differ` takes what fits: everything, everything except the
+    layers whose width is the number of classes, or nothing.
 
     Args:
         variables: {'params', 'batch_stats'}.
@@ -36,15 +36,15 @@ def initialise(
         may_differ: of 'head', 'aux_head'.
 
     Returns:
-        (variables of the same structure; lines that say what was taken, what was not).
+        (variables of the same structure; lines to print: what was taken, what was not).
 
     Raises:
-        UserError: the file cannot be read, its family is unknown, its backbone is
-            another one, or the model has none; a head differs that must not.
+        UserError: the file cannot be read, its family is unknown, its backbone
+            differs, the model has no backbone, or a head differs that may not.
     """
     if "backbone" not in variables["params"]:
         raise UserError(
-            "weight files start segmentation networks, and this is a classifier: leave"
+            "weight files are for segmentation, but this is a classifier: leave"
             " init_from empty, or name a run's folder"
         )
     state_dict = read(path)
@@ -65,19 +65,19 @@ def initialise(
         if head not in variables["params"]:
             continue
         if head not in family.parts:
-            lines.append(f"{head}: left at random, the file has none")
+            lines.append(f"{head}: randomly initialised, the file has none")
             continue
         entries, problems = _head(variables, state_dict, family, head, model_config)
         if problems and head not in may_differ:
             raise UserError(
-                f"{path}: {head}: {problems[0]}; choose the model fields that it was"
+                f"{path}: {head}: {problems[0]}; set the model fields that it was"
                 f" trained with, or let it differ: --config.init_skip={head}"
             )
         taken += entries
         if entries:
             total = len(entries) + len(problems)
             lines.append(f"{head}: took {len(entries)} of {total} arrays")
-        lines += [f"{head}: left at random, {problem}" for problem in problems]
+        lines += [f"{head}: randomly initialised, {problem}" for problem in problems]
     flat = traverse_util.flatten_dict(dict(variables))
     flat |= traverse_util.flatten_dict(to_variables(state_dict, taken))
     return traverse_util.unflatten_dict(flat), lines
@@ -86,7 +86,7 @@ def initialise(
 def _head(
     variables: Mapping, state_dict: Mapping, family: Family, head: str, model_config
 ) -> tuple[list[Entry], list[str]]:
-    """Returns the entries of a head that can be taken, and why others cannot."""
+    """Returns the entries of a head that fit, and why the others do not."""
     try:
         part = dataclasses.replace(family, parts=(head,))
         entries = table(variables, part, model_config)

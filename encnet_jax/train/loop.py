@@ -12,6 +12,7 @@ from encnet_jax.data import Dataset
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
+from encnet_jax.train import opening
 from encnet_jax.train.account import TimeAccount, timed_input
 from encnet_jax.train.assemble import Assembled, assemble
 from encnet_jax.train.class_weighting import class_weights_of
@@ -72,9 +73,13 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
         Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
     ):
         config = _claim(workdir, config, dataset, checkpointer)
-        parts = set_up(config, dataset.info.num_classes, checkpointer)
+        parts, weights = set_up(config, dataset.info.num_classes, checkpointer)
         presence = Presence(workdir, gone, stop)
         start = {"start_step": int(parts.state.step)}
+        if jax.process_index() == 0:
+            params = parts.state.params
+            print("\n".join(opening.lines(config, sizes, params, weights, **start)))
+            print("\n".join(config_lib.differences(config)), flush=True)
         with Logbook(workdir, config.train, **start) as logbook:
             every = config.train.log_every_steps
             scalars = Scalars(logbook, parts.learning_rate, every=every, **start)
@@ -102,6 +107,7 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
                 train=config.train,
                 seed=config.seed,
                 profile=config.profile,
+                remaining=opening.Remaining(account, logbook, config, sizes, **start),
             )
         presence.check()
 
@@ -120,43 +126,58 @@ def _claim(workdir: str, config, dataset: Dataset, checkpointer: Checkpointer):
     if saved is not None:
         workdir_lib.check_same_config(workdir, saved, config)
     workdir_lib.save_config(workdir, config)
-    if jax.process_index() == 0:
-        print("\n".join(config_lib.differences(config)))
     return config
 
 
-def set_up(config, num_classes: int, checkpointer: Checkpointer) -> Assembled:
-    """Returns a run's parts, with a replicated state: restored or initialised.
+def set_up(
+    config, num_classes: int, checkpointer: Checkpointer
+) -> tuple[Assembled, str]:
+    """Restores or initialises a run.
 
     Args:
         config: resolved.
         num_classes: C.
         checkpointer: of the run; its newest state takes precedence over init_from.
+
+    Returns:
+        (parts, with a replicated state; where the weights come from, '' for randomly
+        initialised ones).
     """
     if checkpointer.latest_step() is not None:
         # To initialise weights that are replaced at once would cost a compilation.
         parts = assemble(config, num_classes, only_shapes=True)
         state = checkpointer.restore(parts.state)
         print(f"resuming at step {int(state.step)} of {config.train.total_steps}")
-        return parts._replace(state=state)
+        return parts._replace(state=state), f"step {int(state.step)} of this run"
+    weights = ""
 
     def start(variables: dict) -> dict:
-        variables, lines = initialise(
+        nonlocal weights
+        initialised, lines = initialise(
             variables,
             config.init_from,
             config.init_skip,
             task=config.task,
             model=config.model,
         )
-        print("\n".join(lines))
-        return variables
+        weights = opening.weights_line(config.init_from, variables, initialised)
+        if jax.process_index() == 0:
+            print("\n".join(lines))
+        return initialised
 
     parts = assemble(config, num_classes, start=start if config.init_from else None)
-    return parts._replace(state=parallel.replicate(parts.state))
+    return parts._replace(state=parallel.replicate(parts.state)), weights
 
 
 def _train(
-    run: Run, dataset: Dataset, presence: Presence, *, train, seed: int, profile: bool
+    run: Run,
+    dataset: Dataset,
+    presence: Presence,
+    *,
+    train,
+    seed: int,
+    profile: bool,
+    remaining: opening.Remaining,
 ) -> None:
     """Opens the batches, runs the steps, and reports their time.
 
@@ -167,6 +188,7 @@ def _train(
         train: section `train` of the resolved configuration.
         seed: of the run.
         profile: whether to profile a few steps.
+        remaining: hook that estimates the remaining time.
     """
     start_step, logbook, account = int(run.parts.state.step), run.logbook, run.account
     batches = dataset.train_batches(
@@ -191,6 +213,7 @@ def _train(
             Deadline(train.max_minutes, run.stop),
             presence,
             run.saver,
+            remaining,
             timekeeper,
         )
         fed = timed_input(parallel.feed(batches), account, run.scalars.device_is_done)

@@ -1,0 +1,169 @@
+"""The first lines of a run: what it trains, on what, from which weights, how long."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from encnet_jax import config as config_lib
+from encnet_jax.train import starts
+from encnet_jax.train.account import TimeAccount
+from encnet_jax.train.logbook import Logbook
+from encnet_jax.weights import PUBLISHED, cache
+
+_RANDOM = "randomly initialised"
+
+
+def weights_line(source: str, before: Mapping, after: Mapping) -> str:
+    """Describes initial weights: 'ImageNet, mmseg:resnet50_v1c, 267 arrays'.
+
+    Args:
+        source: `init_from`.
+        before: randomly initialised variables; before['params'] is a tree of arrays.
+        after: variables to train from; the same tree, some arrays replaced.
+    """
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    taken = sum(x is not y for x, y in pairs)
+    if not taken:
+        return _RANDOM
+    is_backbone = cache.is_name(source) and source in PUBLISHED
+    is_backbone = is_backbone and not PUBLISHED.get(source).dataset
+    total = len(jax.tree.leaves(after))
+    prefix = "ImageNet, " if is_backbone else ""
+    rest = f"; {total - taken} {_RANDOM}" if taken < total else ""
+    return f"{prefix}{source}, {taken} arrays{rest}"
+
+
+def lines(
+    config, sizes: Mapping[str, int], params: Mapping, weights: str, start_step: int
+) -> list[str]:
+    """Returns five lines; a sixth one warns about a frozen random backbone.
+
+    Args:
+        config: resolved.
+        sizes: {'images of SPLIT': their number}.
+        params: of the model, arrays or shapes.
+        weights: where they come from; '' for randomly initialised ones.
+        start_step: updates that are done.
+    """
+    devices, processes = jax.devices(), jax.process_count()
+    together = f" in {processes} processes" if processes > 1 else ""
+    images = ", ".join(
+        f"{name.removeprefix('images of ')} {count:,}" for name, count in sizes.items()
+    )
+    network = f"{config.model.name}, {config.model.backbone}, {config.architecture}"
+    count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
+    train, steps = config.train, config.train.total_steps
+    length = f"{steps:,} steps of {train.batch_size} images ({train.epochs:g} epochs)"
+    if start_step:
+        length += f", from step {start_step:,}"
+    evaluations = _evaluations(config, sizes, start_step, steps)
+    found = [
+        f"devices: {len(devices)} x {devices[0].device_kind}{together}",
+        f"data: {config.data.name}, images: {images}",
+        f"network: {network}, {count:,} parameters",
+        f"weights: {weights or _RANDOM}",
+        f"length: {length}, {evaluations:,} evaluations",
+    ]
+    if train.freeze and not weights:
+        found.append(
+            f"warning: train.freeze={train.freeze!r} keeps weights that are randomly"
+            " initialised: name weights with --config.init_from"
+        )
+    return found
+
+
+def _evaluations(config, sizes: Mapping[str, int], start: int, end: int) -> int:
+    """Returns how often the validation split is scored after steps start + 1 to end."""
+    if not config.data.val_split:
+        return 0
+    per_epoch = config_lib.steps_per_epoch(
+        config, sizes[f"images of {config.data.train_split}"]
+    )
+    every = round(config.train.eval_every_epochs * per_epoch)
+    if not every:
+        return 1
+    between = end // every - start // every
+    return between + (end % every > 0)  # The last step is always followed by one.
+
+
+class Remaining:
+    """A hook that prints how long a run still takes, once it can be measured.
+
+    The first estimate comes with the first logged values, the second after the first
+    evaluation, which it includes; earlier starts of the run are counted too.
+    """
+
+    def __init__(
+        self,
+        account: TimeAccount,
+        logbook: Logbook,
+        config,
+        sizes: Mapping[str, int],
+        *,
+        start_step: int,
+    ):
+        """Takes what was measured by earlier starts.
+
+        Args:
+            account: of this process.
+            logbook: of the run, to print to.
+            config: resolved.
+            sizes: see `lines`.
+            start_step: updates that are done.
+        """
+        self._account, self._logbook = account, logbook
+        self._config, self._sizes = config, sizes
+        self._start_step = start_step
+        self._earlier = starts.read(logbook.workdir)
+        self._said: set[bool] = set()  # Whether evaluations were included.
+
+    def __call__(self, step: int, state, metrics: dict) -> None:
+        """Prints an estimate if it is due."""
+        if step % self._config.train.log_every_steps or len(self._said) == 2:
+            return
+        evaluated = self._seconds("evaluation") > 0
+        if evaluated not in self._said and step > self._start_step + 1:
+            self._said |= {evaluated, False}
+            self._logbook.note(self.line(step, evaluated))
+
+    def line(self, step: int, evaluated: bool) -> str:
+        """Returns the estimate after a step, in words."""
+        total = self._config.train.total_steps
+        done = (
+            step
+            - self._start_step
+            + sum(start.to_step - start.from_step for start in self._earlier)
+        )
+        done -= 1 + len(self._earlier)  # Each start's first step counts as compiling.
+        per_step = (self._seconds("steps") + self._seconds("input")) / max(1, done)
+        seconds = per_step * (total - step)
+        left = _evaluations(self._config, self._sizes, step, total)
+        if evaluated:
+            past = _evaluations(self._config, self._sizes, 0, step)
+            seconds += self._seconds("evaluation") / max(1, past) * left
+        more = f"{left:,} evaluations included" if evaluated else "without evaluations"
+        if not left:
+            more = "no evaluation left"
+        return (
+            f"step {step}: {per_step:.3g} s per step; about {duration(seconds)} remain"
+            f" for {total - step:,} steps, {more}"
+        )
+
+    def _seconds(self, part: str) -> float:
+        earlier = sum(start.seconds.get(part, 0.0) for start in self._earlier)
+        return earlier + self._account.seconds()[part]
+
+
+def duration(seconds: float) -> str:
+    """Returns '3 d 4 h', '2 h 5 min', '7 min' or '40 s'."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
