@@ -29,7 +29,7 @@ from PIL import Image
 from encnet_jax.checkpoints import integrity
 from encnet_jax.data.archives import containers as archives
 from encnet_jax.data.archives.json_stream import array_items
-from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.sources import decode, npz, records
 from encnet_jax.data.sources.decode import ImageRules
 from encnet_jax.errors import UserError

@@ -12,7 +12,7 @@ import scipy.io
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from encnet_jax.data.prepare.builders.coco_voc import CATEGORIES
+from encnet_jax.data.sets.coco_voc import CATEGORIES
 
 SIZES = ((48, 64), (40, 56), (56, 40))
 

@@ -15,15 +15,15 @@ from made_datasets import (
 )
 from made_datasets import image as made_image
 
-from encnet_jax.data.prepare.builders.ade20k import Ade20k
-from encnet_jax.data.prepare.builders.camvid import CamVid
-from encnet_jax.data.prepare.builders.cityscapes import Cityscapes
-from encnet_jax.data.prepare.builders.coco_voc import CocoVoc
-from encnet_jax.data.prepare.builders.pascal_context import PascalContext
-from encnet_jax.data.prepare.builders.pascal_voc import PascalVoc
+from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.prepare.writer import builder_class
 from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 
 tfds = tensorflow_datasets()
+
+
+def builder(name):
+    return builder_class(named_info(name))
 
 
 class _MadeFiles(tfds.testing.DatasetBuilderTestCase):
@@ -52,32 +52,32 @@ def camvid(root):
 
 
 class Ade20kTest(_MadeFiles):
-    DATASET_CLASS, MAKE = Ade20k, staticmethod(ade20k)
+    DATASET_CLASS, MAKE = builder("ade20k"), staticmethod(ade20k)
     SPLITS = {"train": 4, "val": 3, "test": 2}
 
 
 class CamVidTest(_MadeFiles):
-    DATASET_CLASS, MAKE = CamVid, staticmethod(camvid)
+    DATASET_CLASS, MAKE = builder("camvid"), staticmethod(camvid)
     SPLITS = {"train": 2, "val": 1}
 
 
 class CityscapesTest(_MadeFiles):
-    DATASET_CLASS, MAKE = Cityscapes, staticmethod(cityscapes)
+    DATASET_CLASS, MAKE = builder("cityscapes"), staticmethod(cityscapes)
     SPLITS = {"train": 2, "val": 1, "test": 1}
 
 
 class CocoVocTest(_MadeFiles):
-    DATASET_CLASS, MAKE = CocoVoc, staticmethod(coco_voc)
+    DATASET_CLASS, MAKE = builder("coco_voc"), staticmethod(coco_voc)
     SPLITS = {"train": 1, "val": 1}
 
 
 class PascalContextTest(_MadeFiles):
-    DATASET_CLASS, MAKE = PascalContext, staticmethod(pascal_context)
+    DATASET_CLASS, MAKE = builder("pascal_context"), staticmethod(pascal_context)
     SPLITS = {"train": 2, "val": 2}
 
 
 class PascalVocTest(_MadeFiles):
-    DATASET_CLASS, MAKE = PascalVoc, staticmethod(pascal_voc)
+    DATASET_CLASS, MAKE = builder("pascal_voc"), staticmethod(pascal_voc)
     SPLITS = {"train": 2, "val": 2, "aug": 4, "test": 2}
 
 

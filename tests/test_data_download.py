@@ -9,9 +9,9 @@ import made_datasets
 import pytest
 from test_data_sets import pack
 
+from encnet_jax.data import catalogue
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.data.prepare.download import download
-from encnet_jax.data.sets import catalogue
 from encnet_jax.errors import UserError
 from encnet_jax.weights import transfer
 

@@ -18,8 +18,8 @@ from encnet_jax.data import open_dataset
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.pipelines.tensorflow import decode
 from encnet_jax.data.prepare.__main__ import prepare
-from encnet_jax.data.prepare.builders.examples import sort_key
 from encnet_jax.data.prepare.claim import claimed
+from encnet_jax.data.prepare.examples import sort_key
 from encnet_jax.data.sources.tensorflow_import import tensorflow, tensorflow_datasets
 from encnet_jax.errors import UserError
 
@@ -118,7 +118,7 @@ def test_sources_that_hold_no_camvid_are_told(tmp_path):
         prepare("camvid", source=str(tmp_path / "text.zip"), data_dir=data_dir)
     with pytest.raises(UserError, match="camvid needs --source"):
         prepare("camvid", source=None, data_dir=data_dir)
-    wanted = f"cifar10 is not for .*; run tfds build cifar10 --data_dir {data_dir}, "
+    wanted = f"cifar10 is not prepared by .*; run tfds build .* --data_dir {data_dir}, "
     with pytest.raises(UserError, match=wanted):
         prepare("cifar10", source=None, data_dir=data_dir)
 
@@ -151,7 +151,7 @@ def test_what_a_killed_preparation_left_is_removed(camvid, tmp_path):
 
 
 def test_large_splits_stay_in_order_and_out_of_memory(camvid, tmp_path, monkeypatch):
-    monkeypatch.setattr("encnet_jax.data.prepare.builders._BUFFER_BYTES", 1000)
+    monkeypatch.setattr("encnet_jax.data.prepare.writer._BUFFER_BYTES", 1000)
     files = set()
     add = shuffle._Bucket.add
 

@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from encnet_jax.data.sets import catalogue, scenes
+from encnet_jax.data import catalogue
+from encnet_jax.data import info as info_lib
+from encnet_jax.data.sets import scenes
 
 FIRST_PATCH_ID = 4
 
@@ -56,7 +58,7 @@ def test_ambiguous_pixels_are_common():
 
 SEGMENTED = [
     name
-    for name in sorted(catalogue._MAKERS)
+    for name in sorted(catalogue.declared())
     if catalogue.named_info(name).task == "segmentation"
 ]
 
@@ -66,7 +68,7 @@ def test_catalogue_entries_are_consistent(name):
     info = catalogue.named_info(name)
     assert info.colours.shape == (info.num_classes, 3)
     assert len(set(info.class_names)) == info.num_classes
-    known = info.id_map[info.id_map < catalogue.UNKNOWN_ID]
+    known = info.id_map[info.id_map < info_lib.UNKNOWN_ID]
     np.testing.assert_array_equal(np.sort(known), np.arange(info.num_classes))
 
 
@@ -78,7 +80,7 @@ def test_raw_ids_of_camvid_and_ade20k():
 
 
 def test_voc_palette():
-    colours = catalogue.voc_colours(22)
+    colours = info_lib.voc_colours(22)
     assert colours[[0, 1, 2, 15, 21]].tolist() == [
         [0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [128, 64, 128],
     ]  # fmt: skip

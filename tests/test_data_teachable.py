@@ -6,9 +6,8 @@ from PIL import Image
 
 from encnet_jax import cli
 from encnet_jax import config as config_lib
-from encnet_jax.data import check, open_dataset
+from encnet_jax.data import catalogue, check, open_dataset
 from encnet_jax.data.checks import teachable
-from encnet_jax.data.sets import catalogue
 from encnet_jax.errors import UserError
 
 

@@ -25,7 +25,7 @@ from encnet_jax.pods.signals import StopRequest
 from encnet_jax.preprocess import normalise
 from encnet_jax.report import compare
 from encnet_jax.scoring.metrics import ConfusionMatrix
-from encnet_jax.tasks import network, rules
+from encnet_jax.tasks import network
 from encnet_jax.train.assemble import init_variables
 
 
@@ -195,19 +195,6 @@ def test_measured_moments_are_averages_over_groups():
             np.testing.assert_allclose(
                 found[name][device], wanted.mean((0, 1, 2, 3)), rtol=1e-5, atol=1e-6
             )
-
-
-def test_benchmarks_have_their_own_rules():
-    assert rules.benchmark_scores("ade20k", 0.4, 0.8) == {
-        "final_score": pytest.approx(0.6)
-    }
-    context = rules.benchmark_scores("pascal_context", 0.526, 0.8)
-    assert context["context59"] == 0.526
-    assert round(context["context60_published"], 3) == 0.517
-    assert rules.benchmark_scores("pascal_context60", 0.5, 0.8) == {"context60": 0.5}
-    assert rules.benchmark_scores("pascal_voc", 0.5, 0.8) == {}
-    assert "background is one of the classes" in rules.describe("pascal_voc", "zero")
-    assert rules.describe("camvid", "skip").endswith("are left out of the mean")
 
 
 def test_small_and_large_scores_leave_out_classes_without_such_objects():

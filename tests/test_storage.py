@@ -16,11 +16,10 @@ from PIL import Image
 from encnet_jax import config as config_lib
 from encnet_jax import errors, storage
 from encnet_jax.checkpoints import integrity, read
-from encnet_jax.data import open_dataset
+from encnet_jax.data import catalogue, open_dataset
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.export_images import export_images
 from encnet_jax.data.prepare.__main__ import prepare
-from encnet_jax.data.sets import catalogue
 from encnet_jax.data.sources import npz
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib

@@ -40,6 +40,7 @@ DATA_FLOORS = (
     ("check", "export_arrays", "export_images"),
     ("checks", "prepare"),
     ("__init__",),
+    ("catalogue",),
     ("sets",),
     ("pipelines",),
     ("augment", "archives"),

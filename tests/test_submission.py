@@ -12,8 +12,16 @@ from encnet_jax.data.info import voc_colours
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import submission
 
+# Source: cityscapesscripts, helpers/labels.py: the label id of each train id.
+CITYSCAPES_IDS = np.array(
+    [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+)
 SIZES = {"test_1": (30, 41), "test_2": (25, 20), "test_3": (7, 9)}
-OUTPUTS = {"ade20k": "results.zip", "voc2012": "results.tgz"}
+OUTPUTS = {
+    "ade20k": "results.zip",
+    "voc2012": "results.tgz",
+    "cityscapes": "results.zip",
+}
 
 
 def predictions(server):
@@ -57,7 +65,7 @@ def png(picture):
 def written(request, tmp_path):
     """(server, path of an archive that passed)."""
     path = tmp_path / OUTPUTS[request.param]
-    server = submission.find(request.param, str(path))
+    server = submission.find(request.param, str(path)).server
     assert submission.write(server, str(path), predictions(server)) == 3
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     return server, path
@@ -71,20 +79,24 @@ def test_archives_contain_the_images_for_the_server(written):
     for name, ids in predictions(server):
         with Image.open(io.BytesIO(files[f"{server.folder}{name}.png"])) as picture:
             values = np.asarray(picture)
-            if server.dataset == "ade20k":
+            if server.name == "ade20k":
                 assert picture.mode == "L" and values.min() == 1 and values.max() == 150
+                np.testing.assert_array_equal(values, ids + 1)
+            elif server.name == "cityscapes":
+                assert picture.mode == "L" and values.min() == 7 and values.max() == 33
+                np.testing.assert_array_equal(CITYSCAPES_IDS[ids], values)
             else:
                 assert picture.mode == "P" and values.max() == 20
                 colours = np.asarray(picture.convert("RGB"))
                 np.testing.assert_array_equal(colours, voc_colours(21)[ids])
-        np.testing.assert_array_equal(values, ids + server.first_id)
+                np.testing.assert_array_equal(values, ids)
 
 
 def damaged(kind, server, files):
     """Returns (files with one mistake, the expected message)."""
     first = f"{server.folder}test_1.png"
     ids = dict(predictions(server))["test_1"]
-    grey = Image.fromarray(ids + np.uint8(server.first_id))
+    grey = Image.fromarray(np.array(server.values, np.uint8)[ids])
     if kind == "missing":
         return {
             n: c for n, c in files.items() if n != first
@@ -103,10 +115,9 @@ def damaged(kind, server, files):
         high = ids.copy()
         high[0, 0] = server.num_classes
         content = submission.encode(server, high)
-        last = server.first_id + server.num_classes - 1
-        return files | {
-            first: content
-        }, f"to {last + 1}; expected {server.first_id} to {last}"
+        return files | {first: content}, (
+            f"has the value 255; expected the values of {server.num_classes} classes"
+        )
     content = files[first]
     return files | {first: content[: len(content) // 2]}, "not a readable PNG"
 
@@ -124,7 +135,7 @@ def test_damaged_archives_are_refused(written, kind):
 
 def test_other_palettes_and_depths_are_refused(tmp_path):
     """Palettes as some programs save them: fewer colours, renumbered, 4 bits."""
-    server = submission.SERVERS["voc2012"]
+    server = submission.servers()["voc2012"].server
     ids = np.zeros((4, 4), np.uint8)
     path = tmp_path / "a.tgz"
     name = f"{server.folder}a.png"
@@ -150,10 +161,10 @@ def test_truncated_archives_are_refused(written):
 
 
 def test_a_failed_archive_leaves_no_file(tmp_path):
-    server = submission.SERVERS["ade20k"]
+    server = submission.servers()["ade20k"].server
     path = tmp_path / "results.zip"
     too_high = [("a", np.full((3, 3), 150, np.uint8))]
-    with pytest.raises(UserError, match="has values 151 to 151; expected 1 to 150"):
+    with pytest.raises(UserError, match="has the value 255; .* 150 classes, 1 to 150"):
         submission.write(server, str(path), too_high)
     assert not list(tmp_path.iterdir())
 

@@ -31,7 +31,10 @@ def main(argv: Sequence[str]) -> int:
     refined = "'dense', or a file of `encnet_jax.report refine`"
     line.string("refine", f"{refined}. Default: as trained.")
     line.string("data_dir", "Folder of prepared data sets. Default: as trained.")
-    line.string("submission", "Label the test split for a server: ade20k or voc2012.")
+    line.string(
+        "submission",
+        "Label the test split for a server: ade20k, voc2012 or cityscapes.",
+    )
     line.string("output", "The archive of --submission; or a folder for reports.")
     for name, meaning in EVAL_FIELDS.items():
         line.integer(name, meaning)

@@ -16,16 +16,14 @@ from encnet_jax.data.checks.class_weights import RULES, check_length, class_weig
 from encnet_jax.data.checks.survey import SplitReport, check_split
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.dataset import Source
-from encnet_jax.data.sources.decode import image_rules
-from encnet_jax.data.sources.folders import FolderSource
+from encnet_jax.data.sets import folder
 from encnet_jax.labels import IGNORE_LABEL
 
 
 def open_source(data: Any) -> Source:
     """Opens the source of a configuration without asking that every mask be there."""
     if data.name == "folder":
-        info, rules = dataset_info(data), image_rules(data)
-        return FolderSource(info, data.folder, rules, require_masks=False)
+        return folder.open_source(dataset_info(data), data, require_masks=False)
     return open_dataset(data).source
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from encnet_jax import cli, storage
 from encnet_jax.data.augment.plan import input_size
-from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.sources import cifar
 from encnet_jax.data.sources.prepared import TfdsSource
 from encnet_jax.errors import UserError

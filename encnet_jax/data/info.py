@@ -1,8 +1,9 @@
-"""What a data set is before its files are read; ids and colours."""
+"""The declaration of a data set: classes, colours, ids, splits, scores."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,24 +14,61 @@ STORED_VERSION = "1.0.0"  # Of the records that `prepare` writes and readers rea
 UNKNOWN_ID = 254  # What id_map holds for raw values that the data set does not define.
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class DatasetInfo:
-    """What is known about a data set before any of its files are read.
+class Server(NamedTuple):
+    """What a test server accepts.
 
     Attributes:
-        name: What data.name calls it.
-        class_names: One for each train id 0..C-1.
+        name: word for it in flags.
+        folder: of the PNGs in the archive.
+        suffixes: of the archive's file name.
+        colour_type: of the PNGs, as in their header: 0 grey, 3 indexed.
+        values: pixel value of each class, less than 255.
+    """
+
+    name: str
+    folder: str
+    suffixes: tuple[str, ...]
+    colour_type: int
+    values: tuple[int, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.values)
+
+
+def _no_scores(mean_iou: float, pixel_accuracy: float) -> dict[str, float]:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DatasetInfo:
+    """A data set, declared: everything that is known before its files are read.
+
+    Attributes:
+        name: its name in the registry (data.name).
+        class_names: one for each train id 0..C-1.
         colours: uint8[C, 3], RGB of each class in pictures.
         id_map: uint8[256], raw mask value -> train id, IGNORE_LABEL or UNKNOWN_ID.
-        splits: Names of the splits that are stored, where the source has them.
-        source: Where the data can be had.
-        preparation: How to make it readable, for error messages.
+        splits: names of the stored splits; a source may lack some.
+        source: where the data can be obtained.
+        preparation: how to make the data readable, for error messages.
+        description: one sentence.
         task: 'segmentation', or 'classification': one label for an image.
-        unions: Splits that are several stored ones, one after the other, by name.
-        unlabelled: Stored splits without truth; every pixel of theirs is IGNORE_LABEL.
-        full_counts: Images in each stored split of the complete data set.
-        downloads: (address, SHA-1) of archives that may be fetched without signing up.
-        stored_as: The data set that is prepared, where several names share one.
+        unions: splits that join several stored ones: name -> the stored ones, in order.
+        unlabelled: stored splits without truth; all their pixels are IGNORE_LABEL.
+        full_counts: images in each stored split of the complete data set.
+        downloads: (address, SHA-1) of archives that need no registration.
+        stored_as: the prepared data set, if several names share one.
+        entries: archives.file_tree.FileTree -> {split: list of archives.entries.Entry},
+            the examples in the published files; None if `prepare` does not apply.
+        open_source: (DatasetInfo, `data` fields) -> Source, if the examples are not
+            those that `prepare` writes.
+        open_dataset: (DatasetInfo, `data` fields) -> Dataset, if the pipelines of
+            segmentation do not apply.
+        rule: how scores are counted, in words.
+        scores: (mean IoU, pixel accuracy) -> scores under the benchmark's own names;
+            all in [0, 1].
+        server: the test server, if there is one.
     """
 
     name: str
@@ -39,13 +77,20 @@ class DatasetInfo:
     id_map: np.ndarray
     splits: tuple[str, ...]
     source: str
-    preparation: str
+    preparation: str = "nothing to do: the data are generated on first use"
+    description: str = ""
     task: str = "segmentation"
     unions: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     unlabelled: tuple[str, ...] = ()
     full_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     downloads: tuple[tuple[str, str], ...] = ()
     stored_as: str = ""
+    entries: Callable[[Any], Mapping[str, list]] | None = None
+    open_source: Callable[["DatasetInfo", Any], Any] | None = None
+    open_dataset: Callable[["DatasetInfo", Any], Any] | None = None
+    rule: str = "ignored pixels are not counted"
+    scores: Callable[[float, float], dict[str, float]] = _no_scores
+    server: Server | None = None
 
     @property
     def num_classes(self) -> int:

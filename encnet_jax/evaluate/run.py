@@ -202,7 +202,7 @@ def submit_run(
 
     Args:
         workdir: of the run.
-        server_name: one of evaluate.submission.SERVERS.
+        server_name: a key of evaluate.submission.servers().
         output: the archive.
         selection: which checkpoint; its split defaults to 'test'.
         stop: records a requested stop; None for a new one.
@@ -215,7 +215,7 @@ def submit_run(
             or several processes were started.
     """
     output = output or ""
-    server = submission.find(server_name, output)
+    info = submission.find(server_name, output)
     if jax.process_count() > 1:
         raise UserError(
             "an archive is written by one process: start it on one host only"
@@ -226,10 +226,10 @@ def submit_run(
     with _stoppable(stop) as stop:
         network = load(workdir, selection, whole_images=True, stop=stop)
         config = network.config
-        if config.data.name != server.dataset:
+        if config.data.name != info.name:
             raise UserError(
                 f"{workdir} has data.name {config.data.name!r}; {server_name}"
-                f" expects a run on {server.dataset!r}"
+                f" expects a run on {info.name!r}"
             )
         dataset = tasks.open_dataset(config)
         split = selection.split or "test"
@@ -238,7 +238,7 @@ def submit_run(
         shown = tqdm(
             _named_finite(labelled), "label", total, unit="image", disable=None
         )
-        done = submission.write(server, output, shown)
+        done = submission.write(info.server, output, shown)
         print(f"{output}: {done} images by step {network.step}, checked")
     return done
 

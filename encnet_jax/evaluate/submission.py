@@ -1,4 +1,4 @@
-"""Archives for the test servers of ADE20K and PASCAL VOC, and the servers' checks.
+"""Archives for test servers, and the servers' checks.
 
 A server accepts only a few archives per week and hardly explains why it rejects one, so
 its checks are made here first.
@@ -12,74 +12,44 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from encnet_jax import storage
-from encnet_jax.data.info import voc_colours
+from encnet_jax.data.catalogue import declared
+from encnet_jax.data.info import DatasetInfo, Server, voc_colours
 from encnet_jax.errors import UserError
 
+_NO_VALUE = 255  # Written for ids that are no class; `verify` rejects it.
 _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "indexed", 4: "grey with alpha", 6: "RGBA"}
 
 
-class Server(NamedTuple):
-    """The format of archives that a test server accepts.
-
-    Attributes:
-        dataset: name in the catalogue.
-        folder: of the PNGs in the archive.
-        suffixes: of the archive's file name.
-        colour_type: of the PNGs, as in their header: 0 grey, 3 indexed.
-        first_id: pixel value of class 0 of the data set.
-        num_classes: C; the largest pixel value is first_id + C - 1.
-
-    Source: CSAILVision/sceneparsing's README and demoEvaluation.m; VOC's development
-    kit and VOCevalseg.m. comp6 is VOC's competition for methods trained on further
-    data, which pre-training on ImageNet is.
-    """
-
-    dataset: str
-    folder: str
-    suffixes: tuple[str, ...]
-    colour_type: int
-    first_id: int
-    num_classes: int
+def servers() -> dict[str, DatasetInfo]:
+    """Returns the data sets that have a test server, by the server's name."""
+    return {info.server.name: info for info in declared().values() if info.server}
 
 
-SERVERS = {
-    "ade20k": Server("ade20k", "", (".zip",), 0, 1, 150),
-    "voc2012": Server(
-        "pascal_voc",
-        "results/VOC2012/Segmentation/comp6_test_cls/",
-        (".tgz", ".tar.gz"),
-        3,
-        0,
-        21,
-    ),
-}
-
-
-def find(name: str, output: str) -> Server:
-    """Returns a server by name.
+def find(name: str, output: str) -> DatasetInfo:
+    """Returns the data set of a test server.
 
     Raises:
         UserError: the name is unknown, the server does not accept this suffix, or
             output is in an object store.
     """
-    if name not in SERVERS:
+    known = servers()
+    if name not in known:
         raise UserError(
-            f"--submission is {name!r}; expected one of: {', '.join(SERVERS)}"
+            f"--submission is {name!r}; expected one of: {', '.join(known)}"
         )
-    server = SERVERS[name]
-    if not output.endswith(server.suffixes):
-        suffixes = " or ".join(server.suffixes)
+    info = known[name]
+    if not output.endswith(info.server.suffixes):
+        suffixes = " or ".join(info.server.suffixes)
         raise UserError(
             f"--output is {output!r}; {name} expects an archive named *{suffixes}"
         )
     storage.local_path(output, "--output")
-    return server
+    return info
 
 
 def write(
@@ -113,7 +83,9 @@ def write(
 
 def encode(server: Server, ids: np.ndarray) -> bytes:
     """Encodes uint8[H, W] ids 0..C-1 as an 8-bit PNG for a server."""
-    picture = Image.fromarray(ids + np.uint8(server.first_id))
+    values = np.full(256, _NO_VALUE, np.uint8)
+    values[: server.num_classes] = server.values
+    picture = Image.fromarray(values[ids])
     if server.colour_type == 3:
         # 256 entries: with fewer, Pillow would pack several pixels into a byte.
         picture.putpalette(voc_colours(256).tobytes())
@@ -171,11 +143,11 @@ def _verify_png(server, content: bytes, size: tuple[int, int], where: str) -> No
             f"{where}: is {width}x{height} pixels; expected the size of the test image,"
             f" {size[1]}x{size[0]}"
         )
-    last_id = server.first_id + server.num_classes - 1
-    if values.min() < server.first_id or values.max() > last_id:
+    unknown = np.setdiff1d(values, server.values)
+    if unknown.size:
         raise UserError(
-            f"{where}: has values {values.min()} to {values.max()}; expected"
-            f" {server.first_id} to {last_id}"
+            f"{where}: has the value {unknown[0]}; expected the values of"
+            f" {server.num_classes} classes, {server.values[0]} to {server.values[-1]}"
         )
     colours = voc_colours(server.num_classes).ravel().tolist()
     if colour_type == 3 and (palette or [])[: len(colours)] != colours:

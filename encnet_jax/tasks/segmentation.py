@@ -5,13 +5,13 @@ from functools import partial
 import flax.linen as nn
 
 from encnet_jax import models
+from encnet_jax.data import dataset_info
 from encnet_jax.losses import PixelOptions, piecewise_loss, segmentation_loss
 from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix
-from encnet_jax.tasks import rules
 from encnet_jax.tasks.task import Measures, Task
 
 
@@ -33,9 +33,7 @@ def task(
         make_evaluator=partial(
             _evaluator, model_config=model, data=data, eval_config=eval_config
         ),
-        measure=partial(
-            _measure, dataset=data.name, absent_classes=eval_config.absent_classes
-        ),
+        measure=partial(_measure, data=data, absent_classes=eval_config.absent_classes),
         protocol_fields=protocols.FIELDS,
     )
 
@@ -101,10 +99,12 @@ def _evaluator(
     return Evaluator(forward, eval_config, protocol=protocol, refine=refine)
 
 
-def _measure(matrix: ConfusionMatrix, *, dataset: str, absent_classes: str) -> Measures:
+def _measure(matrix: ConfusionMatrix, *, data, absent_classes: str) -> Measures:
+    info = dataset_info(data)
     accuracy, mean_iou = matrix.pixel_accuracy(), matrix.mean_iou(absent_classes)
     scores = {"mean_iou": mean_iou, "pixel_accuracy": accuracy}
-    scores |= rules.benchmark_scores(dataset, mean_iou, accuracy)
-    rule = rules.describe(dataset, absent_classes)
+    scores |= info.scores(mean_iou, accuracy)
+    absent = {"zero": "count as 0", "skip": "are excluded from the mean"}
+    rule = f"{info.rule}; classes that never occur {absent[absent_classes]}"
     pixels = {"pixels": int(matrix.counts.sum())}
     return Measures(scores, mean_iou, "iou", matrix.iou(), rule, pixels)

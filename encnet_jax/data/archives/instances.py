@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from encnet_jax.data.archives.json_stream import array_items
 from encnet_jax.errors import UserError
@@ -114,6 +113,8 @@ def decode_segmentation(
 
 
 def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
+    from pycocotools import mask as coco_mask  # Only preparation requires it.
+
     if isinstance(segmentation, dict):
         if list(segmentation["size"]) != [height, width]:
             raise UserError(

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from encnet_jax import cli, storage
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
+from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.prepare import builders
+from encnet_jax.data.prepare import writer
 from encnet_jax.data.prepare.download import download
-from encnet_jax.data.sets.catalogue import named_info
 from encnet_jax.errors import UserError
 
 
@@ -41,7 +41,7 @@ def prepare(
     """
     info = named_info(name)
     storage.local_path(data_dir, "--data_dir")
-    builder = builders.builder(info, data_dir)
+    builder = writer.builder(info, data_dir)
     if builder.is_prepared():
         raise UserError(
             f"{name} is prepared already in {builder.data_path}; remove that folder to "
@@ -53,7 +53,7 @@ def prepare(
             raise UserError(f"--source {path}: no such file or folder")
     if not sources:
         sources = _downloaded(info, data_dir)
-    builders.download_and_prepare(builder, sources, max_file_mib)
+    writer.download_and_prepare(builder, sources, max_file_mib)
     stored = builder.info.splits
     return {s: stored[s].num_examples for s in info.splits if s in stored}
 
@@ -90,7 +90,7 @@ def _config(name: str) -> str:
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     line = cli.CommandLine(argv, __doc__)
-    line.argument("name", f"One of {', '.join(builders.BUILDERS)}.")
+    line.argument("name", f"One of {', '.join(writer.names())}.")
     line.strings("source", "Archives or folders, or a folder of them: A,B.")
     line.string("data_dir", "Folder of prepared data sets.", "data")
     line.number("max_file_mib", "Larger images and lists are refused.", MAX_FILE_MIB)

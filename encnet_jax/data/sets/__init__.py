@@ -1,1 +1,1 @@
-"""The data sets: classes, colours, ids, splits; and the generated ones."""
+"""One module per data set, with its name; `DATA_SET` in it is the declaration."""

@@ -1,58 +1,43 @@
-"""COCO 2017 with the classes of PASCAL VOC, for training before VOC."""
+"""COCO 2017 with the classes of PASCAL VOC, for training before VOC.
+
+Everything else is background. Images that show enough of the classes are kept.
+
+Source: the paper, section 3.3, and PyTorch-Encoding datasets/coco.py. The paper counts
+6.5K images; this rule, which is the released code's, keeps far more.
+"""
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 
+from encnet_jax.data.archives.entries import Entry
 from encnet_jax.data.archives.file_tree import FileTree
 from encnet_jax.data.archives.instances import Annotations, Keys
-from encnet_jax.data.info import STORED_VERSION
-from encnet_jax.data.prepare.builders import segmentation_info
-from encnet_jax.data.prepare.builders.examples import Entry, examples, file_tree
-from encnet_jax.data.sets.catalogue import named_info
+from encnet_jax.data.info import (
+    DatasetInfo,
+    consecutive_ids,
+    prepare_command,
+    voc_colours,
+)
+from encnet_jax.data.sets.pascal_voc import BACKGROUND_RULE, CLASSES
 from encnet_jax.data.sources.decode import encode_png
-from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
-
-tfds = tensorflow_datasets()
 
 # COCO's category of each VOC class from aeroplane on.
 CATEGORIES = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
 MIN_PIXELS = 1_000  # An image needs more foreground than this.
 
 
-class CocoVoc(tfds.core.GeneratorBasedBuilder):
-    """Writes the images of COCO that show enough of VOC's classes.
-
-    Source: the paper, section 3.3, and PyTorch-Encoding datasets/coco.py. The paper
-    counts 6.5K images; this rule, which is the released code's, keeps far more.
-    """
-
-    name = "coco_voc"
-    VERSION = tfds.core.Version(STORED_VERSION)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = named_info("coco_voc").preparation
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return segmentation_info(
-            self,
-            description="Photographs with the 20 kinds of objects of PASCAL VOC.",
-            homepage=named_info("coco_voc").source,
-        )
-
-    def _split_generators(self, dl_manager) -> dict:
-        tree = file_tree(self, dl_manager)
-        splits = {}
-        for split in named_info(self.name).splits:
-            entries = _entries(tree, f"{split}2017")
-            if entries:
-                splits[split] = entries
-        if not splits:
-            raise tree.missing("annotations/instances_train2017.json and train2017")
-        return {s: self._generate_examples(s, e) for s, e in splits.items()}
-
-    def _generate_examples(self, split, entries) -> Iterator[tuple[int, dict]]:
-        return examples(named_info(self.name), split, entries)
+def entries(tree: FileTree) -> dict[str, list[Entry]]:
+    """Returns the splits that are there."""
+    splits = {}
+    for split in DATA_SET.splits:
+        entries = _entries(tree, f"{split}2017")
+        if entries:
+            splits[split] = entries
+    if not splits:
+        raise tree.missing("annotations/instances_train2017.json and train2017")
+    return splits
 
 
 def _entries(tree: FileTree, folder: str) -> list[Entry]:
@@ -88,3 +73,20 @@ def _mask(annotations: Annotations, image_id: int, _image: bytes) -> bytes | Non
     for category, pixels in annotations.of_image(image_id):
         mask[pixels & (mask == 0)] = 1 + CATEGORIES.index(category)  # The first wins.
     return encode_png(mask) if np.count_nonzero(mask) > MIN_PIXELS else None
+
+
+DATA_SET = DatasetInfo(
+    name="coco_voc",
+    class_names=tuple(CLASSES.split()),
+    colours=voc_colours(21),
+    id_map=consecutive_ids(21),
+    splits=("train", "val"),
+    source="https://cocodataset.org",
+    preparation=prepare_command(
+        "coco_voc",
+        "train2017.zip, val2017.zip and annotations_trainval2017.zip",
+    ),
+    description="Photographs with the 20 kinds of objects of PASCAL VOC.",
+    entries=entries,
+    rule=BACKGROUND_RULE,
+)

@@ -1,21 +1,17 @@
 """From files to examples of a TFDS builder: read, checked and encoded in threads."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
-from encnet_jax.data.archives.file_tree import FileTree, StoredFile
+from encnet_jax.data.archives.entries import Entry
+from encnet_jax.data.archives.file_tree import FileTree
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.prefetch import map_ahead
-from encnet_jax.data.sources import decode
-from encnet_jax.data.sources.decode import DEFAULT_RULES
 from encnet_jax.data.sources.records import Record, decode_record
 from encnet_jax.errors import UserError
-from encnet_jax.labels import IGNORE_LABEL
 
 _AHEAD = 32  # Examples in memory between reading and writing.
 
@@ -23,20 +19,6 @@ _AHEAD = 32  # Examples in memory between reading and writing.
 # by their first digits. Small keys would all come into the first, to be held in memory.
 _KEY_BITS = 128
 _GROUP_BITS = 7  # 128 files, open at a time.
-
-
-class Entry(NamedTuple):
-    """An example before it is read.
-
-    mask: Encoded image -> encoded PNG of mode 'L' with raw ids, or None, which leaves
-        the example out.
-    mask_file: How messages call the mask.
-    """
-
-    name: str
-    image: StoredFile
-    mask: Callable[[bytes], bytes | None]
-    mask_file: str
 
 
 def file_tree(builder, dl_manager) -> FileTree:
@@ -90,51 +72,3 @@ def sort_key(index: int, total: int) -> int:
     """Returns TFDS's key of an example; keys rise with the index and spread evenly."""
     group = (index << _GROUP_BITS) // total
     return (group << (_KEY_BITS - _GROUP_BITS)) + index
-
-
-def pairs(
-    images: Mapping[str, StoredFile], masks: Mapping[str, StoredFile]
-) -> list[Entry]:
-    """Returns the images with the masks of the same names.
-
-    Raises:
-        UserError: an image has no mask.
-    """
-    return [file_entry(name, image, masks.get(name)) for name, image in images.items()]
-
-
-def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> Entry:
-    """Returns the example of an image file and an index PNG.
-
-    Raises:
-        UserError: one of them is None.
-    """
-    if image is None or mask is None:
-        found, lacks = (image, "mask") if mask is None else (mask, "image")
-        raise UserError(
-            f"{found or name}: has no {lacks} in the source; add it, or remove this one"
-        )
-    return Entry(name, image, lambda _: _as_png(mask), str(mask))
-
-
-def _as_png(mask: StoredFile) -> bytes:
-    """Returns a mask as a grey PNG: itself, if it is one that every reader takes."""
-    encoded, file = mask.read(), str(mask)
-    if decode.tensorflow_decodes(encoded, file, DEFAULT_RULES, mask=True):
-        return encoded
-    return decode.encode_png(decode.decode_mask(encoded, file))
-
-
-def unlabelled(info: DatasetInfo, images: Mapping[str, StoredFile]) -> list[Entry]:
-    """Returns images without truth: each gets a mask of pixels that are ignored."""
-    raw = int(np.flatnonzero(info.id_map == IGNORE_LABEL)[0])
-
-    return [
-        Entry(name, image, partial(_ignored, raw, str(image)), str(image))
-        for name, image in images.items()
-    ]
-
-
-def _ignored(raw: int, file: str, image: bytes) -> bytes:
-    size = decode.image_size(image, file)
-    return decode.encode_png(np.full(size, raw, np.uint8))

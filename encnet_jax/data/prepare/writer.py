@@ -1,47 +1,68 @@
-"""The TFDS builders, one file a data set; TFDS is imported only when one is used."""
+"""Writes data sets as TFDS does; TFDS is imported only when one is written."""
 
 import contextlib
+import functools
 import importlib
 import io
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
-from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.catalogue import declared, named_info
+from encnet_jax.data.info import STORED_VERSION, DatasetInfo
 from encnet_jax.data.prepare.claim import claimed
+from encnet_jax.data.prepare.examples import examples, file_tree
 from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
-BUILDERS = {  # Name -> class, in the module of the name.
-    "ade20k": "Ade20k",
-    "camvid": "CamVid",
-    "cityscapes": "Cityscapes",
-    "coco_voc": "CocoVoc",
-    "pascal_context": "PascalContext",
-    "pascal_voc": "PascalVoc",
-}
 _BUFFER_BYTES = 64 << 20  # Of records that wait in memory to be written in order.
+
+
+def names() -> list[str]:
+    """Returns the data sets that can be prepared."""
+    return [n for n, i in declared().items() if i.entries and not i.stored_as]
 
 
 def builder(info: DatasetInfo, data_dir: str):
     """Returns the TFDS builder of a data set, prepared or not.
 
     Raises:
-        UserError: the data set has no builder.
+        UserError: the data set is not prepared by this command.
     """
-    name = info.stored_as or info.name
-    if name not in BUILDERS:
+    info = named_info(info.stored_as or info.name)
+    if info.entries is None:
         raise UserError(
-            f"{name} is not for this command, only {', '.join(BUILDERS)}; "
-            f"{info.how_to_prepare(data_dir)}"
+            f"{info.name} is not prepared by this command, only"
+            f" {', '.join(names())}; {info.how_to_prepare(data_dir)}"
         )
-    tensorflow_datasets()
-    module = importlib.import_module(f"{__name__}.{name}")
-    return getattr(module, BUILDERS[name])(
+    return builder_class(info)(
         data_dir=os.path.expanduser(data_dir), file_format="array_record"
     )
+
+
+@functools.cache
+def builder_class(info: DatasetInfo) -> type:
+    """Returns the class of TFDS builders that write a data set's `entries`."""
+    tfds = tensorflow_datasets()
+
+    class Builder(tfds.core.GeneratorBasedBuilder):
+        name = info.name
+        VERSION = tfds.core.Version(STORED_VERSION)
+        MANUAL_DOWNLOAD_INSTRUCTIONS = info.preparation
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            return _tfds_info(self, info)
+
+        def _split_generators(self, dl_manager) -> dict:
+            splits = info.entries(file_tree(self, dl_manager))
+            return {s: self._generate_examples(s, e) for s, e in splits.items()}
+
+        def _generate_examples(self, split, entries) -> Iterator[tuple[int, dict]]:
+            return examples(info, split, entries)
+
+    return Builder
 
 
 def download_and_prepare(
@@ -90,7 +111,7 @@ def _linked(sources: Sequence[str], scratch: str) -> str:
     return str(folder)
 
 
-def segmentation_info(builder, description: str, homepage: str):
+def _tfds_info(builder, info: DatasetInfo):
     """Returns tfds.core.DatasetInfo of a segmentation set: image, mask and id.
 
     Image bytes are kept as they are; masks are PNGs of mode 'L' with raw ids. Records
@@ -99,8 +120,8 @@ def segmentation_info(builder, description: str, homepage: str):
     tfds = tensorflow_datasets()
     return tfds.core.DatasetInfo(
         builder=builder,
-        description=description,
-        homepage=homepage,
+        description=info.description,
+        homepage=info.source.split()[0],
         features=tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Image(),

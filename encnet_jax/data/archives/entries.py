@@ -1,0 +1,75 @@
+"""Examples in published files, before they are read."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from encnet_jax.data.archives.file_tree import StoredFile
+from encnet_jax.data.sources import decode
+from encnet_jax.data.sources.decode import DEFAULT_RULES
+from encnet_jax.errors import UserError
+from encnet_jax.labels import IGNORE_LABEL
+
+
+class Entry(NamedTuple):
+    """An example before it is read.
+
+    mask: Encoded image -> encoded PNG of mode 'L' with raw ids, or None, which leaves
+        the example out.
+    mask_file: How messages call the mask.
+    """
+
+    name: str
+    image: StoredFile
+    mask: Callable[[bytes], bytes | None]
+    mask_file: str
+
+
+def pairs(
+    images: Mapping[str, StoredFile], masks: Mapping[str, StoredFile]
+) -> list[Entry]:
+    """Returns the images with the masks of the same names.
+
+    Raises:
+        UserError: an image has no mask.
+    """
+    return [file_entry(name, image, masks.get(name)) for name, image in images.items()]
+
+
+def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> Entry:
+    """Returns the example of an image file and an index PNG.
+
+    Raises:
+        UserError: one of them is None.
+    """
+    if image is None or mask is None:
+        found, lacks = (image, "mask") if mask is None else (mask, "image")
+        raise UserError(
+            f"{found or name}: has no {lacks} in the source; add it, or remove this one"
+        )
+    return Entry(name, image, lambda _: _as_png(mask), str(mask))
+
+
+def _as_png(mask: StoredFile) -> bytes:
+    """Returns a mask as a grey PNG: itself, if it is one that every reader takes."""
+    encoded, file = mask.read(), str(mask)
+    if decode.tensorflow_decodes(encoded, file, DEFAULT_RULES, mask=True):
+        return encoded
+    return decode.encode_png(decode.decode_mask(encoded, file))
+
+
+def unlabelled(id_map: np.ndarray, images: Mapping[str, StoredFile]) -> list[Entry]:
+    """Returns images without truth: each gets a mask of pixels that are ignored."""
+    raw = int(np.flatnonzero(id_map == IGNORE_LABEL)[0])
+
+    return [
+        Entry(name, image, partial(_ignored, raw, str(image)), str(image))
+        for name, image in images.items()
+    ]
+
+
+def _ignored(raw: int, file: str, image: bytes) -> bytes:
+    size = decode.image_size(image, file)
+    return decode.encode_png(np.full(size, raw, np.uint8))

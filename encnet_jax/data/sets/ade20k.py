@@ -1,0 +1,87 @@
+"""ADE20K as in SceneParse150: raw 0 is unlabelled, 1..150 are the classes.
+
+Its files are ADEChallengeData2016.zip and release_test.zip.
+"""
+
+from encnet_jax.data.archives.entries import Entry, pairs, unlabelled
+from encnet_jax.data.archives.file_tree import FileTree
+from encnet_jax.data.info import (
+    DatasetInfo,
+    Server,
+    class_lines,
+    consecutive_ids,
+    voc_colours,
+)
+from encnet_jax.errors import UserError
+
+_FOLDERS = {"train": "training", "val": "validation"}
+_ADDRESS = "http://data.csail.mit.edu/places/ADEchallenge"
+
+
+def entries(tree: FileTree) -> dict[str, list[Entry]]:
+    """Returns the splits that are there; test images have no masks."""
+    splits = {}
+    for split, folder in _FOLDERS.items():
+        images = tree.files(f"images/{folder}", ".jpg")
+        if images:
+            masks = tree.files(f"annotations/{folder}", ".png")
+            splits[split] = pairs(images, masks)
+    if not splits:
+        _refuse_full_release(tree)
+    test = tree.files("testing", ".jpg")
+    if test:
+        splits["test"] = unlabelled(DATA_SET.id_map, test)
+    if not splits:
+        raise tree.missing("images/training and annotations/training")
+    return splits
+
+
+def _refuse_full_release(tree: FileTree) -> None:
+    """Raises UserError where the source is the release with some 3,000 classes.
+
+    Source: CSAILVision/ADE20K, whose masks are RGB files ..._seg.png.
+    """
+    found = tree.ends("_seg.png")
+    if found is not None:
+        raise UserError(
+            f"{found}: this is the full ADE20K release with some 3,000 classes; wanted "
+            "the scene parsing benchmark with 150, ADEChallengeData2016.zip, which "
+            "python -m encnet_jax.data.prepare ade20k downloads if --source is left out"
+        )
+
+
+def _scores(mean_iou: float, pixel_accuracy: float) -> dict[str, float]:
+    return {"final_score": (pixel_accuracy + mean_iou) / 2}
+
+
+DATA_SET = DatasetInfo(
+    name="ade20k",
+    class_names=class_lines("ade20k"),
+    colours=voc_colours(151)[1:],
+    id_map=consecutive_ids(150, first_id=1, ignore_ids=(0,)),
+    splits=("train", "val", "test"),
+    source="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
+    preparation="run python -m encnet_jax.data.prepare ade20k --data_dir DIR, "
+    "which downloads it, or add --source with ADEChallengeData2016.zip and "
+    "release_test.zip",
+    unions={"trainval": ("train", "val")},
+    unlabelled=("test",),
+    full_counts={"train": 20_210, "val": 2_000},
+    downloads=(
+        (
+            f"{_ADDRESS}/ADEChallengeData2016.zip",
+            "219e1696abb36c8ba3a3afe7fb2f4b4606a897c7",
+        ),
+        (
+            f"{_ADDRESS}/release_test.zip",
+            "e05747892219d10e9243933371a497e905a4860c",
+        ),
+    ),
+    description="Indoor and outdoor scenes; 150 classes, raw id 0 unlabelled.",
+    entries=entries,
+    rule="unlabelled pixels (raw 0) are not counted; final score = (pixel accuracy"
+    " + mean IoU) / 2",
+    scores=_scores,
+    # Source: CSAILVision/sceneparsing's README and demoEvaluation.m.
+    server=Server("ade20k", "", (".zip",), 0, tuple(range(1, 151))),
+)

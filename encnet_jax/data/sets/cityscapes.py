@@ -1,0 +1,61 @@
+"""Cityscapes: raw values are label ids; 19 of 34 are trained and scored.
+
+Its files are leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip.
+"""
+
+import numpy as np
+
+from encnet_jax.data.archives.entries import Entry, pairs, unlabelled
+from encnet_jax.data.archives.file_tree import FileTree
+from encnet_jax.data.info import (
+    UNKNOWN_ID,
+    DatasetInfo,
+    Server,
+    class_lines,
+    prepare_command,
+)
+from encnet_jax.labels import IGNORE_LABEL
+
+_FIELDS = [line.split(" ", 4) for line in class_lines("cityscapes")]
+_LABEL_IDS = tuple(int(fields[0]) for fields in _FIELDS)
+_ID_MAP = np.full(256, UNKNOWN_ID, np.uint8)
+_ID_MAP[:34] = IGNORE_LABEL
+_ID_MAP[list(_LABEL_IDS)] = np.arange(len(_FIELDS))
+
+
+def entries(tree: FileTree) -> dict[str, list[Entry]]:
+    """Returns the splits that are there, with label ids; test has no masks."""
+    splits = {}
+    for split in DATA_SET.splits:
+        images = tree.files(f"leftImg8bit/{split}/*", "_leftImg8bit.png")
+        masks = tree.files(f"gtFine/{split}/*", "_gtFine_labelIds.png")
+        if images and split in DATA_SET.unlabelled:
+            splits[split] = unlabelled(_ID_MAP, images)
+        elif images and not masks:
+            raise tree.missing(f"gtFine/{split}/CITY beside leftImg8bit/{split}")
+        elif images:
+            splits[split] = pairs(images, masks)
+    if not splits:
+        raise tree.missing("leftImg8bit/train/CITY and gtFine/train/CITY")
+    return splits
+
+
+DATA_SET = DatasetInfo(
+    name="cityscapes",
+    class_names=tuple(f[4] for f in _FIELDS),
+    colours=np.array([f[1:4] for f in _FIELDS], np.uint8),
+    id_map=_ID_MAP,
+    splits=("train", "val", "test"),
+    source="https://www.cityscapes-dataset.com",
+    preparation=prepare_command(
+        "cityscapes",
+        "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
+    ),
+    unlabelled=("test",),
+    full_counts={"train": 2_975, "val": 500, "test": 1_525},
+    description="Street scenes of 50 cities; 19 of its 34 labels are classes.",
+    entries=entries,
+    # Source: cityscapesscripts, evalPixelLevelSemanticLabeling.py: label ids, files
+    # CITY_SEQUENCE_FRAME*.png anywhere in the archive.
+    server=Server("cityscapes", "", (".zip",), 0, _LABEL_IDS),
+)

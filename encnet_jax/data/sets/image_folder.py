@@ -1,0 +1,82 @@
+"""A data set of one's own: images sorted into a folder for each class."""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from encnet_jax.data.info import UNKNOWN_ID, DatasetInfo, voc_colours
+from encnet_jax.errors import UserError
+
+
+def image_folder_info(data: Any) -> DatasetInfo:
+    """Returns the data set in data.folder.images; its classes are the folders' names.
+
+    Args:
+        data: The `data` fields of encnet_jax.config.defaults.
+
+    Raises:
+        UserError: a split's folder is missing, holds fewer than two class folders, or
+            other ones than the other split's; or both splits have one folder.
+    """
+    pattern = data.folder.images
+    splits = tuple(s for s in dict.fromkeys([data.train_split, data.val_split]) if s)
+    if not pattern:
+        raise UserError(
+            "data.name is 'image_folder', but data.folder.images is empty; set it, such"
+            " as --config.data.folder.images='my_data/{split}'"
+        )
+    if len(splits) > 1 and "{split}" not in pattern:
+        raise UserError(
+            f"data.folder.images is {pattern!r} for {' and '.join(splits)}; wanted"
+            " '{split}' in it, or an empty data.val_split"
+        )
+    classes = {split: _classes(pattern.replace("{split}", split)) for split in splits}
+    first = splits[0]
+    for split in splits[1:]:
+        only = sorted(set(classes[first]) ^ set(classes[split]))
+        if only:
+            there, lacking = first, split
+            if only[0] in classes[split]:
+                there, lacking = split, first
+            raise UserError(
+                f"{pattern}: {there} has the class {only[0]!r} and {lacking} lacks it"
+                f" ({len(only)} differ); wanted the same class folders in both"
+            )
+    names = classes[first]
+    return DatasetInfo(
+        name="image_folder",
+        class_names=names,
+        colours=voc_colours(len(names) + 1)[1:],
+        id_map=np.full(256, UNKNOWN_ID, np.uint8),  # There are no masks.
+        splits=splits,
+        source=pattern,
+        preparation="nothing to do: the files are read where they are",
+        task="classification",
+        open_dataset=_open,
+    )
+
+
+def _classes(folder: str) -> tuple[str, ...]:
+    path = epath.Path(folder)
+    if not path.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; wanted one that holds a folder for each class"
+        )
+    found = sorted(
+        p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")
+    )
+    if len(found) < 2:
+        held = f"one class folder alone, {found[0]!r}" if found else "no class folders"
+        raise UserError(f"{folder}: holds {held}; wanted two or more classes")
+    return tuple(found)
+
+
+def _open(info: DatasetInfo, data: Any) -> Any:
+    from encnet_jax.data.pipelines.image_files import ImageFiles
+    from encnet_jax.data.sources.class_folders import ClassFolders
+
+    return ImageFiles(info, ClassFolders(info, data), data)
+
+
+DATA_SET = image_folder_info

@@ -1,0 +1,22 @@
+"""PASCAL-Context with its background as a class of its own."""
+
+import dataclasses
+
+from encnet_jax.data.info import consecutive_ids, voc_colours
+from encnet_jax.data.sets import pascal_context
+
+
+def _scores(mean_iou: float, pixel_accuracy: float) -> dict[str, float]:
+    return {"context60": mean_iou}
+
+
+DATA_SET = dataclasses.replace(
+    pascal_context.DATA_SET,
+    name="pascal_context60",
+    class_names=("background", *pascal_context.DATA_SET.class_names),
+    colours=voc_colours(60),
+    id_map=consecutive_ids(60),
+    stored_as="pascal_context",
+    rule="60 classes, background is trained and counted as one of them",
+    scores=_scores,
+)
