@@ -200,8 +200,8 @@ def test_measured_moments_are_averages_over_groups():
 def test_small_and_large_scores_leave_out_classes_without_such_objects():
     config = config_lib.resolve(tiny_config())
     every, small = ConfusionMatrix(13), ConfusionMatrix(13)
-    every.update([0, 0, 1, 1], [0, 0, 1, 2])
-    small.update([1, 1], [1, 2])
+    every.update(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]))
+    small.update(np.array([1, 1]), np.array([1, 2]))
     report = tables.make_report(
         every,
         network.build({}, config, 1),

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from encnet_jax.models.resize import sample_positions
+from encnet_jax.models.resize import neighbours, sample_positions
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
 from encnet_jax.scoring.protocols.whole_images import canvas_logits
@@ -263,13 +263,12 @@ def _window(at: np.ndarray) -> int:
 
 
 def _taps(at: np.ndarray, num_logits: int, size: int) -> _Taps:
-    low = np.minimum(np.floor(at).astype(int), num_logits - 1)
-    first = int(low[0])
-    share = (at - low).astype(np.float32)
+    low, high, share = neighbours(at, num_logits)
+    first, share = int(low[0]), share.astype(np.float32)
     matrix = np.zeros((BLOCK_PX, size), np.float32)
     pixels = np.arange(len(at))
     matrix[pixels, low - first] = 1 - share
-    matrix[pixels, np.minimum(low + 1, num_logits - 1) - first] += share
+    matrix[pixels, high - first] += share
     return _Taps(slice(first, first + size), matrix, len(at))
 
 

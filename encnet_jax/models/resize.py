@@ -17,6 +17,23 @@ def sample_positions(
     return np.maximum((index + 0.5) * (in_size / out_size) - 0.5, 0.0)
 
 
+def neighbours(
+    position: np.ndarray, in_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the two samples between which each position lies, for interpolation.
+
+    Args:
+        position: f64[n], see sample_positions.
+        in_size: number of samples.
+
+    Returns:
+        int[n] lower samples, int[n] upper samples (equal at the last one), f64[n]
+        weights of the upper ones in [0, 1).
+    """
+    low = np.minimum(np.floor(position).astype(int), in_size - 1)
+    return low, np.minimum(low + 1, in_size - 1), position - low
+
+
 def interpolation_matrix(
     out_size: int, in_size: int, align_corners: bool = True
 ) -> Float32[np.ndarray, "{out_size} {in_size}"]:
@@ -33,10 +50,8 @@ def interpolation_matrix(
         f32[out_size, in_size]; every row sums to 1 and has at most two entries.
     """
     position = sample_positions(np.arange(out_size), out_size, in_size, align_corners)
-    low = np.minimum(np.floor(position).astype(int), in_size - 1)
-    high = np.minimum(low + 1, in_size - 1)
-    weight = (position - low)[:, None]
-    eye = np.eye(in_size)
+    low, high, share = neighbours(position, in_size)
+    weight, eye = share[:, None], np.eye(in_size)
     return ((1 - weight) * eye[low] + weight * eye[high]).astype(np.float32)
 
 

@@ -156,7 +156,7 @@ def fixed_batch(
     reduces: Iterable[AllReduce],
     network: Network,
 ) -> list[Row]:
-    """Returns rows for the slices that divide a batch, where a plan has their share."""
+    """Returns rows for slices that divide a batch, if a plan has their images."""
     shares = {n: batch_size // n for n in CHIP_COUNTS if batch_size % n == 0}
     return [
         _row(n, images, steps[images], reduces, network)

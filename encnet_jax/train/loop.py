@@ -35,7 +35,7 @@ class Run(NamedTuple):
         parts: model, step and state.
         scalars: fetches metrics when due.
         saver: saves and evaluates when due.
-        logbook: progress, scalars and pictures.
+        logbook: progress, scalars and images.
         stop: asked after each step whether to end.
         account: of this process's time.
     """

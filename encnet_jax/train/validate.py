@@ -1,4 +1,4 @@
-"""Evaluation during training: a score and a few pictures for TensorBoard."""
+"""Evaluation during training: scores and a few images for TensorBoard."""
 
 import itertools
 
@@ -29,7 +29,7 @@ class Validator:
         Args:
             task: of the run.
             dataset: open; its data.val_split is scored.
-            logbook: for the scores and pictures.
+            logbook: for the scores and images.
             stop: may end an evaluation.
             train: section `train` of the resolved configuration.
             max_images: see Dataset.eval_examples.
@@ -46,7 +46,7 @@ class Validator:
         )
 
     def score(self, variables: dict, step: int) -> float:
-        """Returns what checkpoints are compared by; writes all scores and pictures.
+        """Returns what checkpoints are compared by; writes all scores and images.
 
         Raises:
             Stopped: a stop was requested; nothing was written.

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from encnet_jax.models.resize import sample_positions
+from encnet_jax.models.resize import neighbours, sample_positions
 
 
 class Window(NamedTuple):
@@ -138,8 +138,8 @@ def _side(native, scaled, start, room, crop_size, align_corners):
 
 
 def _taps(index, source, target, align_corners):
-    """f64[n, 3]: where samples `index` of `target` many are among `source` many."""
+    """Returns f64[n, 3]: lower sample, its weight, and that of the next sample."""
     position = sample_positions(index, target, source, align_corners)
-    low = np.minimum(np.floor(position), source - 1)
-    share = np.where(low == source - 1, 0.0, position - low)
+    low, high, share = neighbours(position, source)
+    share = np.where(low == high, 0.0, share)
     return np.stack([low, 1 - share, share], axis=1)
