@@ -86,7 +86,7 @@ def test_another_rule_is_counted_again_and_differs(dataset):
     other = class_weights_of(config.loss, dataset, saved.loss)
     assert dataset.source.reads == 4 and other != tuple(saved.loss.class_weights)
     other = saved_with(config, other)
-    assert "class_weight" in config_lib.first_difference(saved, other)
+    assert "loss.class_weighting" in config_lib.first_difference(saved, other)
 
 
 def test_without_rule_no_image_is_read(dataset):

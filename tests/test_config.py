@@ -41,7 +41,9 @@ def test_every_configuration_builds(path, suffix):
 
 def test_folder_template_wants_its_fields():
     config = config_lib.load("configs/folder.py")
-    with pytest.raises(UserError, match="data.folder.images"):
+    with pytest.raises(
+        UserError, match="data.folder.images, .masks or .class_names is empty"
+    ):
         dataset_info(config.data)
 
 

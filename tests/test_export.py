@@ -225,7 +225,8 @@ def test_missing_packages_and_places_get_one_line(run, tmp_path, monkeypatch, ca
     assert "--output is gs://bucket/a, wanted a place" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert export(run, tmp_path / "file" / "a", "hub") == 2
-    assert "file" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert f"{tmp_path / 'file'}" in shown and "folder" in shown
     # As in an environment that has only what running needs.
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     assert export(run, tmp_path / "a", "stablehlo") == 2

@@ -166,7 +166,11 @@ def test_import_writes_a_checkpoint(params_file, tmp_path, monkeypatch, capsys):
     broken = tmp_path / "broken.params"
     broken.write_bytes(path.read_bytes()[:-1000])
     status, output = run_import(broken)
-    assert status == 2 and "truncated" in output.err
+    size = broken.stat().st_size
+    message = (
+        f"broken.params is not a readable .params file: it ends after {size} bytes"
+    )
+    assert status == 2 and message in output.err
     assert len(output.err.splitlines()) == 1 and not workdir.exists()
 
     status, output = run_import(path)

@@ -200,7 +200,7 @@ def test_grey_and_16_bits(tmp_path):
     path = save(tmp_path, "a.png", Image.fromarray(grey))
     rules = decode.ImageRules(value_range=(0, 11))
     for source in (path, Image.open(path), grey):
-        with pytest.raises(UserError, match="data.value_range"):
+        with pytest.raises(UserError, match=r"(uint16|16).*data\.value_range"):
             reading.read(source)
         read = reading.read(source, rules)
         np.testing.assert_array_equal(read[..., 2], np.round(grey * (255 / 11)))
@@ -211,7 +211,7 @@ def test_animated_and_damaged_images_are_refused(tmp_path):
     frames = [Image.new("L", (8, 8), i) for i in range(3)]
     path = save(tmp_path, "a.tif", frames[0], save_all=True, append_images=frames[1:])
     for source in (path, Image.open(path)):
-        with pytest.raises(UserError, match="3"):
+        with pytest.raises(UserError, match="3 frames"):
             reading.read(source)
     path = save(tmp_path, "a.png", Image.new("RGB", (30, 20)))
     with pytest.raises(UserError, match="a.png: 30x20 pixels, wanted at most 599"):
@@ -220,7 +220,7 @@ def test_animated_and_damaged_images_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:50])  # Amid the pixels.
     with pytest.raises(UserError, match="a.png: cannot be decoded"):
         reading.read(path)
-    with pytest.raises(UserError, match="nothing.png"):
+    with pytest.raises(UserError, match="nothing.png: No such file or directory"):
         reading.read(tmp_path / "nothing.png")
     with pytest.raises(UserError, match=r"shape \(2, 2, 4\); expected \[H, W, 3\]"):
         reading.read(np.zeros((2, 2, 4), np.uint8))

@@ -25,6 +25,10 @@ def test_hand_numbers():
 def test_bad_ids_are_refused():
     with pytest.raises(ValueError, match="label ids 0..3, wanted 0..2"):
         ConfusionMatrix(3).update(np.uint8([0, 3]), np.uint8([0, 0]))
+    nothing = np.zeros(0, np.uint8)
+    ConfusionMatrix(3).update(nothing, nothing)
+    with pytest.raises(ValueError, match="labels .2,., predictions .1,."):
+        ConfusionMatrix(3).update(np.uint8([0, 1]), np.uint8([0]))
     with pytest.raises(ValueError, match="absent is 'nan'"):
         ConfusionMatrix(3).mean_iou(absent="nan")
 

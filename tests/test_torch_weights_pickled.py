@@ -198,7 +198,10 @@ def test_a_tensor_within_its_storage_is_read():
     ],
 )
 def test_tensors_beyond_their_storage_are_refused(offset, shape, strides):
-    with pytest.raises(pickle.UnpicklingError, match="tensor"):
+    with pytest.raises(
+        pickle.UnpicklingError,
+        match="tensor (of impossible shape|beyond the end of its storage)",
+    ):
         pickled.load(archive_of(tensor(offset, shape, strides)))
 
 
