@@ -18,8 +18,20 @@ _FILES = (
 # differ, which no file shows.
 LOOK_ALIKES = r"resnet(aa|blur)\d+d?"
 
-PUBLISHED = tuple(
-    Published(
+_CONVNEXT = Published(
+    name="timm:convnext_tiny",
+    address="https://huggingface.co/timm/convnext_tiny.fb_in1k/resolve/main/"
+    "model.safetensors",
+    family="timm_convnext",
+    fields={"model.backbone": "convnext_tiny"},
+    licence="Apache-2.0",
+    score="see the source; ImageNet-1K val, centre crop",
+    source="timm 1.0.31, timm/models/convnext.py (hf_hub_id of fb_in1k)",
+)
+
+
+def _resnet_d(name: str, file: str, score: str) -> Published:
+    return Published(
         name=f"timm:{name}",
         address=f"{_ADDRESS}{file}.pth",
         family="resnet_d",
@@ -34,5 +46,6 @@ PUBLISHED = tuple(
         source=_SOURCE,
         digest=file.rpartition("-")[2],
     )
-    for name, file, score in _FILES
-)
+
+
+PUBLISHED = (*(_resnet_d(*row) for row in _FILES), _CONVNEXT)

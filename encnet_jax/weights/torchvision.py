@@ -65,7 +65,20 @@ def _segmenter(name: str, file: str, size_mib: float, iou: float, accuracy: floa
     )
 
 
+_VGG = Published(
+    name="torchvision:vgg16",
+    address=f"{_ADDRESS}vgg16-397923af.pth",
+    family="torchvision_vgg",
+    fields={"model.backbone": "vgg16"},
+    licence=_LICENCE,
+    score="71.592 % top-1, ImageNet-1K val, centre crop",
+    source=_SOURCE,
+    digest="397923af",
+    size_mib=527.796,
+)
+
 PUBLISHED = (
+    _VGG,
     *(_classifier(*row) for row in _CLASSIFIERS),
     *(_segmenter(*row) for row in _SEGMENTATION),
 )
