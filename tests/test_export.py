@@ -16,8 +16,8 @@ from encnet_jax.errors import UserError
 from encnet_jax.evaluate import tables
 from encnet_jax.export import __main__ as command
 from encnet_jax.export import onnx_graph, program, stablehlo, verify
-from encnet_jax.inference import folder as folder_lib
 from encnet_jax.scoring.protocols import whole_images
+from encnet_jax.tasks import folder as folder_lib
 
 
 @pytest.fixture(scope="module")

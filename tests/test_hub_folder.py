@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from etils import epath
+from flax import traverse_util
 
+import encnet_jax
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.errors import UserError
-from encnet_jax.inference import folder
+from encnet_jax.inference.model import Model
 from encnet_jax.models.folding import fold_batch_norms, folded_names
+from encnet_jax.pods import parallel
+from encnet_jax.tasks import folder
 from encnet_jax.train.assemble import init_variables
+from encnet_jax.train.initialise import initialise
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +34,7 @@ def hub(tmp_path_factory):
         init_variables(model, config.seed, config.data.crop_size)
     )
     path = tmp_path_factory.mktemp("hub")
-    folded = fold_batch_norms(variables, config.model.norm_epsilon)
-    folder.write(epath.Path(path), folded, config, 3)
+    folder.write(epath.Path(path), variables, config, 3)
     return path
 
 
@@ -68,7 +72,9 @@ def set_arrays(path, change):
 
 
 def test_a_whole_folder_is_read(copied):
-    network = folder.read(copied, {"eval.bucket": 32})
+    network = folder.read(
+        copied, lambda saved: saved.update_from_flattened_dict({"eval.bucket": 32})
+    )
     assert network.step == 3 and network.config.eval.bucket == 32
     arrays = safetensors.numpy.load_file(copied / "model.safetensors")
     read = jax.tree.leaves(network.variables)
@@ -95,7 +101,7 @@ def test_a_configuration_that_is_none(name, copied):
 
 def refused(path, says):
     with pytest.raises(UserError) as error:
-        folder.read(path, {})
+        folder.read(path)
     assert says in str(error.value) and str(path) in str(error.value)
     assert len(str(error.value)) < 1000
 
@@ -144,7 +150,7 @@ def test_fields_of_another_kind(field, value, says, copied):
 
 def test_fields_that_are_missing_have_their_defaults(copied):
     set_field(copied, "eval.bucket", None)
-    assert folder.read(copied, {}).config.eval.bucket == 64
+    assert folder.read(copied).config.eval.bucket == 64
 
 
 def removed(arrays):
@@ -226,10 +232,37 @@ def test_a_configuration_that_is_a_fifo(copied):
 
 
 def test_names_after_folding_are_those_of_the_arrays(hub):
-    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
-    model = tasks.of(config).build_model(13)
-    variables = init_variables(model, config.seed, config.data.crop_size)
-    paths = jax.tree_util.tree_flatten_with_path(variables)[0]
-    names = ["/".join(key.key for key in path) for path, _ in paths]
     arrays = safetensors.numpy.load_file(hub / "model.safetensors")
-    assert folded_names(names) == arrays.keys() < set(names)
+    variables = traverse_util.unflatten_dict(arrays, sep="/")
+    folded = traverse_util.flatten_dict(fold_batch_norms(variables, 1e-5), sep="/")
+    assert folded_names(arrays) == folded.keys() < arrays.keys()
+
+
+def test_a_folder_with_folded_arrays_is_read(copied):
+    network = folder.read(copied)
+    folded = fold_batch_norms(network.variables, 1e-5)
+    folder.write(copied, folded, network.config, 3)
+    found = folder.read(copied).variables
+    assert len(jax.tree.leaves(found)) == len(jax.tree.leaves(folded))
+
+
+def test_a_folder_is_loaded_and_trained_further(hub, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    network = folder.read(hub)
+    model = encnet_jax.load(hub)
+    direct = Model(network._replace(variables=parallel.replicate(network.variables)))
+    np.testing.assert_array_equal(model(image).labels, direct(image).labels)
+    with pytest.raises(UserError, match="has one network"):
+        encnet_jax.load(hub, "best")
+    config = network.config
+    initial = jax.tree.map(np.zeros_like, network.variables)
+    found, lines = initialise(
+        initial, str(hub), "", task=config.task, model=config.model
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, network.variables)
+    count = len(jax.tree.leaves(found))
+    assert lines == [f"took {count} of {count} arrays from {hub}"]
+    # A configuration that continues from the folder has its backbone.
+    given = config_lib.load("configs/quickstart.py:smoke")
+    given.init_from = str(hub)
+    assert config_lib.resolve(given, 400).model.stem_width == config.model.stem_width

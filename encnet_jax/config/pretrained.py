@@ -56,11 +56,16 @@ def follow(config: ml_collections.ConfigDict) -> None:
 
 
 def _follow_run(config: ml_collections.ConfigDict) -> None:
-    """Gives backbone fields that are not set the values of the run in `init_from`."""
+    """Gives backbone fields that are not set the values of the folder in `init_from`.
+
+    It may be that of a run, or an exported one.
+    """
     path = epath.Path(config.init_from) / "config.json"
     if not config.init_from or not path.exists():
         return
-    saved = storage.read_json(path).get("model", {})
+    content = storage.read_json(path)
+    # An exported folder has its configuration next to other facts.
+    saved = content.get("configuration", content).get("model", {})
     fields = {
         name: saved[name.removeprefix("model.")]
         for name in _OF_BACKBONE

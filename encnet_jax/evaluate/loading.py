@@ -1,4 +1,4 @@
-"""Loads the network of a run's checkpoint."""
+"""Loads the network of a run's checkpoint, or of an exported folder."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +12,7 @@ from encnet_jax.models.folding import fold_batch_norms
 from encnet_jax.pods import parallel
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.scoring import protocols
-from encnet_jax.tasks import network
+from encnet_jax.tasks import folder, network
 from encnet_jax.tasks.network import Network
 
 
@@ -49,7 +49,7 @@ def load(
     """Reads a checkpoint and builds its network.
 
     Args:
-        workdir: of the run.
+        workdir: of the run, or a folder written by `encnet export --format hub`.
         selection: which checkpoint, and which fields to change; its split is ignored.
         whole_images: label all of an image, even if the protocol scores only a part.
         stop: may end the measurement of batch norms; None: it cannot be stopped.
@@ -63,15 +63,25 @@ def load(
         known = ", ".join(protocols.PROTOCOLS)
         raise UserError(f"--protocol is {protocol!r}; expected one of: {known}")
     checkpoint = _step_or_best(selection.checkpoint)
-    variables, saved, step = read.restore(workdir, checkpoint)
-    saved = config_lib.completed(saved)
-    if selection.config is not None:
-        _take_free_fields(saved, selection.config)
-    saved.eval.protocol = protocol or saved.eval.protocol
-    saved.update_from_flattened_dict(selection.fields)
-    if whole_images:
-        saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)
-    loaded = network.build(variables, config_lib.resolve(saved), step)
+
+    def change(saved) -> None:
+        if selection.config is not None:
+            _take_free_fields(saved, selection.config)
+        saved.eval.protocol = protocol or saved.eval.protocol
+        saved.update_from_flattened_dict(selection.fields)
+        if whole_images:
+            saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)
+
+    if folder.is_one(workdir):
+        if checkpoint is not None:
+            raise UserError(f"{workdir} has one network; leave the checkpoint out")
+        loaded = folder.read(workdir, change)
+    else:
+        variables, saved, step = read.restore(workdir, checkpoint)
+        saved = config_lib.completed(saved)
+        change(saved)
+        loaded = network.build(variables, config_lib.resolve(saved), step)
+    variables = loaded.variables
     config = loaded.config
     if config.eval.precise_norm_steps:
         dataset = tasks.open_dataset(config)

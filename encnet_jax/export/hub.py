@@ -6,12 +6,12 @@ import pathlib
 import shutil
 import tempfile
 
-import jax
 from etils import epath
 
+from encnet_jax.checkpoints import read
 from encnet_jax.evaluate import tables
-from encnet_jax.inference import folder
 from encnet_jax.inference.model import Model
+from encnet_jax.tasks import folder
 
 _METRICS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
@@ -30,7 +30,8 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
     unfinished = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=output.parent))
     try:
         unfinished.chmod(0o777 & ~_umask())
-        variables = jax.device_get(model.variables)
+        # Not model.variables, whose batch norms are folded and cannot be trained.
+        variables = original_variables(workdir, model.step)
         folder.write(epath.Path(unfinished), variables, model.config, model.step)
         (unfinished / "README.md").write_text(
             card(model, reports(model, workdir), license)
@@ -44,6 +45,13 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def original_variables(workdir: str, step: int) -> dict:
+    """Returns the variables of a checkpoint, or of an exported folder, as trained."""
+    if folder.is_one(workdir):
+        return folder.read(workdir).variables
+    return read.restore(workdir, step).variables
 
 
 def reports(model: Model, workdir: str) -> list[dict]:

@@ -11,7 +11,7 @@ import numpy as np
 from encnet_jax.data.sources.decode import image_rules
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import loading
-from encnet_jax.inference import folder, pixels, published, reading
+from encnet_jax.inference import pixels, published, reading
 from encnet_jax.inference.reading import ImageLike
 from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
@@ -50,18 +50,17 @@ def load(
         UserError: no such run or checkpoint, or the run is not a segmentation.
     """
     fields = dict(fields or {})
-    is_published = cache.is_name(os.fspath(source))
-    if is_published or folder.is_one(source):
+    source = os.fspath(source)
+    if cache.is_name(source):
         if checkpoint is not None:
             raise UserError(f"{source} has one network; leave the checkpoint out")
         if protocol is not None:
             fields["eval.protocol"] = protocol
-        reader = published if is_published else folder
-        network = reader.read(os.fspath(source), fields)
+        network = published.read(source, fields)
     else:
         wanted = None if checkpoint is None else str(checkpoint)
         selection = loading.Selection(wanted, protocol=protocol, fields=fields)
-        network = loading.load(os.fspath(source), selection, whole_images=True)
+        network = loading.load(source, selection, whole_images=True)
     return Model(network, batch_size=batch_size, whole_px=whole_px)
 
 

@@ -6,6 +6,7 @@ from flax import traverse_util
 from encnet_jax.checkpoints import manager as manager_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
+from encnet_jax.tasks import folder
 
 
 def initialise(
@@ -13,13 +14,15 @@ def initialise(
 ) -> tuple[dict, list[str]]:
     """Replaces initial variables by those of a run or a weight file.
 
-    A run's folder must hold every array of the model in its shape, and no other. From a
+    A run's folder, or an exported one, must hold every array of the model in its shape,
+    and no other. From a
     classifier's run, a segmentation network takes the backbone only. A weight file must
     hold the whole backbone; heads are taken if they fit.
 
     Args:
         variables: initial {'params', 'batch_stats'}.
-        source: `init_from`: folder of a run, or a weight file.
+        source: `init_from`: folder of a run, an exported folder, or weights (a name or
+            a file, see torch_weights.state_dicts.read).
         skip: `init_skip`: modules that may differ, separated by commas.
         task: of this run.
         model: section `model` of the resolved configuration.
@@ -31,6 +34,8 @@ def initialise(
         UserError: the source is missing, or does not fit.
     """
     may_skip = tuple(filter(None, map(str.strip, skip.split(","))))
+    if folder.is_one(source):
+        return take_matching(variables, folder.read(source).variables, source, may_skip)
     if manager_lib.folder_of(source).exists():
         saved, saved_config = read.restore_variables(source)
         if task == "segmentation" and saved_config.task == "classification":

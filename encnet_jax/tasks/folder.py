@@ -3,19 +3,19 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import safetensors.numpy
 from etils import epath
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.models.folding import folded_names
-from encnet_jax.pods import parallel
-from encnet_jax.scoring import protocols
 from encnet_jax.storage import schema
 from encnet_jax.tasks import network
 from encnet_jax.tasks.network import Network
@@ -35,7 +35,7 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
 
     Args:
         folder: to write into.
-        variables: {'params', 'batch_stats'} of NumPy arrays.
+        variables: {'params', 'batch_stats'} of NumPy arrays, not folded.
         config: resolved configuration.
         step: of the checkpoint.
     """
@@ -52,12 +52,14 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read(source: str | os.PathLike, fields: dict) -> Network:
-    """Returns the network, its variables on the local devices.
+def read(
+    source: str | os.PathLike, change: Callable[[ConfigDict], None] = lambda _: None
+) -> Network:
+    """Returns the network; its variables are NumPy arrays that can be trained further.
 
     Args:
         source: the folder.
-        fields: of the configuration to change.
+        change: is given the saved configuration, to change it before it is resolved.
 
     Raises:
         UserError: a file is missing or damaged, or was written by something else.
@@ -71,8 +73,7 @@ def read(source: str | os.PathLike, fields: dict) -> Network:
     if wrong:
         raise UserError(f"{path}: {wrong}; {_EXPECTED}")
     saved = config_lib.from_saved(content["configuration"], path)
-    saved.update_from_flattened_dict(fields)
-    saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)
+    change(saved)
     config = config_lib.resolve(saved)
     arrays = _read_weights(folder / WEIGHTS, content["sha256"][WEIGHTS])
     variables = traverse_util.unflatten_dict(arrays, sep="/")
@@ -81,7 +82,7 @@ def read(source: str | os.PathLike, fields: dict) -> Network:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     _check_arrays(folder / WEIGHTS, arrays, built)
-    return built._replace(variables=parallel.replicate(variables))
+    return built
 
 
 _EXPECTED = "expected a folder that `encnet export --format hub` wrote"
@@ -127,9 +128,11 @@ def _check_arrays(
         name: x.shape
         for name, x in traverse_util.flatten_dict(dict(made), sep="/").items()
     }
-    expected = set(shapes)
-    if not expected <= arrays.keys():
-        expected = folded_names(shapes)  # As the folder is written.
+    # Earlier versions exported folded arrays; the more similar names count.
+    expected = min(
+        (set(shapes), folded_names(shapes)),
+        key=lambda names: len(names ^ arrays.keys()),
+    )
     missing, unknown = expected - arrays.keys(), arrays.keys() - expected
     if missing or unknown:
         some = sorted(missing or unknown)[0][:200]
