@@ -251,3 +251,30 @@ def pascal_context(root: pathlib.Path) -> dict:
 def context_lists(base: pathlib.Path, folder: str) -> None:
     for split, names in (("train", CONTEXT_NAMES[:2]), ("val", CONTEXT_NAMES[2:])):
         write(base / "ImageSets" / folder / f"{split}.txt", "\n".join(names) + "\n")
+
+
+def nyuv2(root: pathlib.Path) -> dict:
+    """Five images of 64x48: train 1, 4, 5 and test 2, 3, counted from 1.
+
+    Arrays of the HDF5 file have MATLAB's axes reversed: [N, 3, W, H] and [N, W, H].
+    """
+    import h5py
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 3, 64, 48), np.uint8)
+    labels = rng.integers(0, 895, (5, 8, 6)).astype(np.uint16).repeat(8, 1).repeat(8, 2)
+    root.mkdir(parents=True, exist_ok=True)
+    with h5py.File(root / "nyu_depth_v2_labeled.mat", "w") as file:
+        file["images"], file["labels"] = images, labels
+        file["depths"] = np.zeros((5, 64, 48), np.float32)
+    splits = {"trainNdxs": [[1], [4], [5]], "testNdxs": [[2], [3]]}
+    scipy.io.savemat(root / "splits.mat", splits)
+    classes = rng.permutation(np.arange(894) % 40 + 1).astype(np.uint8)
+    names = np.array(["wall", *(f"class {i}" for i in range(38)), "otherprop"], object)
+    contents = {"mapClass": classes[None], "className": names[None]}
+    scipy.io.savemat(root / "classMapping40.mat", contents)
+    train_ids = np.concatenate([[255], classes - 1]).astype(np.uint8)
+    return {
+        split: {f"{n:04d}": train_ids[labels[n - 1].T] for n in numbers}
+        for split, numbers in (("train", (1, 4, 5)), ("test", (2, 3)))
+    }

@@ -7,6 +7,7 @@ from made_datasets import (
     ade20k,
     cityscapes,
     coco_voc,
+    nyuv2,
     pascal_context,
     pascal_voc,
     png,
@@ -69,6 +70,11 @@ class CityscapesTest(_MadeFiles):
 class CocoVocTest(_MadeFiles):
     DATASET_CLASS, MAKE = builder("coco_voc"), staticmethod(coco_voc)
     SPLITS = {"train": 1, "val": 1}
+
+
+class NyuV2Test(_MadeFiles):
+    DATASET_CLASS, MAKE = builder("nyuv2"), staticmethod(nyuv2)
+    SPLITS = {"train": 3, "test": 2}
 
 
 class PascalContextTest(_MadeFiles):

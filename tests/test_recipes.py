@@ -179,6 +179,13 @@ RECIPES = {
     "coco_voc": TUNED | schedule(0.01, 30, "coco_voc"),
     "coco_voc:release": RELEASE_2018 | schedule(0.01, 30, "coco_voc") | LATERAL,
     "coco_voc:release_head": RELEASE_HEAD | schedule(0.004, 30, "coco_voc") | LATERAL,
+    "nyuv2": TUNED
+    | schedule(0.01, 120, "nyuv2", "train", "test")
+    | {"eval.base_size": 640, "train.val_protocol": "single"},
+    "nyuv2:classes13,tiny,half": TUNED
+    | schedule(0.02, 18, "nyuv2_13", "train", "test")
+    | {"model.backbone": "tiny", "data.crop_size": 192, "eval.base_size": 320}
+    | {"train.val_protocol": "single"},
     "cityscapes": CITYSCAPES | schedule(2.5e-4, 140, "cityscapes"),
     "cityscapes:duc,hdc_bigger": CITYSCAPES
     | schedule(2.5e-4, 140, "cityscapes")

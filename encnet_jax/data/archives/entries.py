@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,16 +13,26 @@ from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 
 
+class Readable(Protocol):
+    """An encoded image; str() of it is its name in messages."""
+
+    def read(self) -> bytes:
+        """Returns the bytes of an image file."""
+
+
 class Entry(NamedTuple):
     """An example before it is read.
 
-    mask: Encoded image -> encoded PNG of mode 'L' with raw ids, or None, which leaves
-        the example out.
-    mask_file: How messages call the mask.
+    Attributes:
+        name: its id, unique in its split.
+        image: usually a StoredFile.
+        mask: encoded image -> encoded PNG of mode 'L' with raw ids, or None, which
+            leaves the example out.
+        mask_file: name of the mask in messages.
     """
 
     name: str
-    image: StoredFile
+    image: Readable
     mask: Callable[[bytes], bytes | None]
     mask_file: str
 

@@ -1,0 +1,185 @@
+"""NYU Depth v2: 1,449 labelled images of rooms, 40 classes; depth is not read.
+
+The published files are `nyu_depth_v2_labeled.mat` (MATLAB 7.3, that is HDF5), the
+split in `splits.mat`, and `classMapping40.mat`, which maps 894 labels to 40 classes.
+
+Source: Silberman et al., ECCV 2012; the 40 classes: Gupta et al., CVPR 2013.
+"""
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from encnet_jax.data.archives.entries import Entry
+from encnet_jax.data.archives.file_tree import FileTree, StoredFile
+from encnet_jax.data.info import (
+    DatasetInfo,
+    class_lines,
+    consecutive_ids,
+    prepare_command,
+    voc_colours,
+)
+from encnet_jax.data.sources.decode import encode_png
+from encnet_jax.errors import UserError
+
+_FILES = ("nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat")
+_SPLITS = {"train": "trainNdxs", "test": "testNdxs"}  # Variables of splits.mat.
+_NUM_LABELS = 894
+
+
+class _Arrays(NamedTuple):
+    """The open HDF5 file: datasets in MATLAB's order of axes, reversed.
+
+    Attributes:
+        file: name for messages.
+        images: uint8[N, 3, W, H].
+        labels: uint16[N, W, H], 0 = unlabelled, 1..894.
+        classes: uint8[895], label -> class 1..40, or 0.
+    """
+
+    file: str
+    images: Any
+    labels: Any
+    classes: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """One image of the file; read when it is needed, as a PNG."""
+
+    arrays: _Arrays
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.arrays.file}, image {self.index + 1}"
+
+    def read(self) -> bytes:
+        with _described(str(self)):
+            return encode_png(_upright(self.arrays.images[self.index]))
+
+    def mask(self, _image: bytes) -> bytes:
+        """Returns the PNG of the classes: 0 = unlabelled, 1..40."""
+        with _described(str(self)):
+            labels = _upright(self.arrays.labels[self.index])
+        if labels.max(initial=0) > _NUM_LABELS:
+            raise UserError(
+                f"{self}: has the label {labels.max()}; expected 0 to {_NUM_LABELS},"
+                " download the file again"
+            )
+        return encode_png(self.arrays.classes[labels])
+
+
+def _upright(pixels: np.ndarray) -> np.ndarray:
+    """Returns [H, W] or [H, W, 3] of [W, H] or [3, W, H]."""
+    return np.ascontiguousarray(pixels.T)
+
+
+def entries(tree: FileTree) -> dict[str, list[Entry]]:
+    """Returns the official splits, in the order of the images in the file."""
+    files = {name: tree.file(name) for name in _FILES}
+    missing = [name for name, file in files.items() if file is None]
+    if missing:
+        raise tree.missing(f"{', '.join(_FILES)} (missing: {', '.join(missing)})")
+    data, splits, mapping = (file for file in files.values() if file is not None)
+    arrays = _opened(tree, data, _class_of_label(mapping))
+    indices = _indices(splits, len(arrays.images))
+    return {
+        split: [
+            Entry(f"{index + 1:04d}", image, image.mask, f"{image}, labels")
+            for index in found
+            for image in [_Image(arrays, index)]
+        ]
+        for split, found in indices.items()
+    }
+
+
+def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
+    import h5py
+
+    with _described(str(file)):
+        contents = h5py.File(tree.local(file), "r")
+        images, labels = contents["images"], contents["labels"]
+        count, *size = labels.shape
+        wanted = (count, 3, *size)
+    if images.shape != wanted or images.dtype != np.uint8 or len(size) != 2:
+        raise UserError(
+            f"{file}: has images {images.dtype}{list(images.shape)} and labels"
+            f" {labels.dtype}{list(labels.shape)}; expected uint8 [N, 3, W, H] and"
+            " uint16 [N, W, H], use the labelled data set of NYU Depth v2"
+        )
+    return _Arrays(str(file), images, labels, classes)
+
+
+def _class_of_label(file: StoredFile) -> np.ndarray:
+    """Returns uint8[895], label -> class 1..40; 0, unlabelled, stays 0."""
+    contents = _matlab(file, "mapClass", "className")
+    names = [str(name.item()) for name in contents["className"].ravel()]
+    classes = contents["mapClass"].ravel()
+    ends = (len(names), names[0], names[-1]) == (40, "wall", "otherprop")
+    if not ends or len(classes) != _NUM_LABELS or not {*classes} <= {*range(1, 41)}:
+        raise UserError(
+            f"{file}: maps {len(classes)} labels to {len(names)} classes, {names[0]!r}"
+            f" to {names[-1]!r}; expected {_NUM_LABELS} labels and 40 classes, 'wall'"
+            " to 'otherprop'"
+        )
+    return np.concatenate([[0], classes]).astype(np.uint8)
+
+
+def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
+    """Returns split -> indices from 0, sorted."""
+    contents = _matlab(file, *_SPLITS.values())
+    found = {
+        split: sorted(int(number) - 1 for number in contents[name].ravel())
+        for split, name in _SPLITS.items()
+    }
+    every = [index for indices in found.values() for index in indices]
+    if len(set(every)) < len(every) or not all(0 <= index < count for index in every):
+        raise UserError(
+            f"{file}: lists images twice, or others than 1 to {count}; expected the"
+            " split that belongs to nyu_depth_v2_labeled.mat"
+        )
+    return found
+
+
+def _matlab(file: StoredFile, *names: str) -> dict[str, np.ndarray]:
+    """Returns variables of a MATLAB file of version 5."""
+    import scipy.io
+
+    with _described(str(file)):
+        contents = scipy.io.loadmat(io.BytesIO(file.read()))
+        return {name: contents[name] for name in names}
+
+
+@contextlib.contextmanager
+def _described(file: str) -> Iterator[None]:
+    """Turns errors of h5py and SciPy into one line about the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # Damaged files raise errors of many kinds.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{file}: cannot be read ({reason}); download the file again"
+        ) from None
+
+
+DATA_SET = DatasetInfo(
+    name="nyuv2",
+    class_names=class_lines("nyuv2"),
+    colours=voc_colours(41)[1:],
+    id_map=consecutive_ids(40, first_id=1, ignore_ids=(0,)),
+    splits=tuple(_SPLITS),
+    source="https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
+    preparation=prepare_command(
+        "nyuv2", "nyu_depth_v2_labeled.mat, splits.mat and classMapping40.mat"
+    ),
+    description="Rooms of many kinds; 40 classes, raw id 0 is unlabelled.",
+    full_counts={"train": 795, "test": 654},
+    entries=entries,
+    rule="40 classes, unlabelled pixels (raw 0) are not counted",
+)
