@@ -120,6 +120,15 @@ AT_LEAST_ONE = between(1, LARGEST_INT32)
 SIDE = between(16, 1 << 15)  # Pixels.
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Section:
+    """Base of dataclasses of fields; `section[name]` reads as `section.name` does."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns the value of a field."""
+        return getattr(self, name)
+
+
 def field(default: Any, allowed: Allowed | Callable[[], Allowed], doc: str) -> Any:
     """Declares a field in a dataclass of fields: `width: int = field(64, ...)`.
 

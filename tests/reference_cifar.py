@@ -57,7 +57,7 @@ def configuration(reference: dict) -> ml_collections.ConfigDict:
     config.model.draw_smoothing = reference["model"] == "encnetdrop"
     config.model.width = reference["width"]
     config.model.num_codes = reference.get("num_codes") or 0
-    return ml_collections.ConfigDict(config_lib.resolve(config))
+    return config_lib.opened(config_lib.resolve(config))
 
 
 def evaluate(model, variables, images) -> dict[str, np.ndarray]:

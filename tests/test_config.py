@@ -23,7 +23,9 @@ CONFIGS = sorted(
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("suffix", ["", ":smoke"])
 def test_every_configuration_builds(path, suffix):
-    config = config_lib.resolve(config_lib.load(f"{path}{suffix}"), num_examples=1000)
+    config = config_lib.resolve(
+        config_lib.load(f"{path}{suffix}"), config_lib.Facts(1000)
+    )
     num_classes = dataset_info(config.data).num_classes
     model = tasks.of(config).build_model(num_classes)
     size = config.data.crop_size

@@ -16,7 +16,7 @@ def write_run(workdir, *, train, val=(), files=1):
     """A run of 4 steps an epoch; values are lists of (step, error)."""
     config = config_lib.load("configs/cifar10.py:smoke")
     config.train.batch_size, config.train.total_steps = 10, 12
-    config = config_lib.resolve(config, num_examples=43)
+    config = config_lib.resolve(config, config_lib.Facts(43))
     workdir.mkdir()
     (workdir / "config.json").write_text(config_lib.to_json(config))
     for part in range(files):

@@ -1,8 +1,9 @@
 """Converted networks against the same networks in PyTorch, both ways."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 import reference_models
@@ -93,8 +94,7 @@ def test_network_equals_pytorch(monkeypatch, family, name, lateral):
     fields = {"lateral": lateral, "align_corners": family == "authors"}
     fields["stem"] = "conv7" if stem == "conv7" else "deep"
     m = reference_models.model_config(architecture, **SIZES, **fields, name=name)
-    m = ml_collections.ConfigDict(m).unlock()
-    m.backbone = "small"
+    m = dataclasses.replace(m, backbone="small")
     image = np.random.default_rng(0).standard_normal((2, 3, 97, 65), np.float32)
     state_dict = {name: x.copy() for name, x in arrays(module).items()}
     assert torch_weights.recognise(state_dict).name == family

@@ -17,6 +17,7 @@ from encnet_jax.fields import (
     FLAG,
     TEXT,
     Field,
+    Section,
     declared,
     field,
     group,
@@ -27,7 +28,7 @@ from encnet_jax.registry import Registry
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Section):
     """A whole run."""
 
     task: str = field(
@@ -65,6 +66,7 @@ class Config:
     eval: EvalConfig = group(EvalConfig)
 
 
+STATIC_FIELDS = frozenset(declared(Config))  # Without those of registered members.
 # Kinds whose members may declare fields of their own, by the fields that name a member.
 REGISTRIES: dict[str, Registry] = {
     "model.name": HEADS,

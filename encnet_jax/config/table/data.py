@@ -8,6 +8,7 @@ from encnet_jax.fields import (
     SIDE,
     TEXT,
     Allowed,
+    Section,
     above,
     between,
     field,
@@ -26,7 +27,7 @@ def _is_range(value) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
+class AugmentConfig(Section):
     """Random changes of training images."""
 
     flip: bool = field(True, FLAG, "Mirror left and right with probability 1/2.")
@@ -96,7 +97,7 @@ class AugmentConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FolderConfig:
+class FolderConfig(Section):
     """Folders of images; only for data.name 'folder' and 'image_folder'."""
 
     images: str = field(
@@ -124,7 +125,7 @@ class FolderConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Section):
     """What is read, and how it is augmented."""
 
     name: str = field(

@@ -8,6 +8,7 @@ from encnet_jax.fields import (
     COUNT,
     FLAG,
     SIDE,
+    Section,
     above,
     between,
     field,
@@ -18,7 +19,7 @@ from encnet_jax.fields import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DenseConfig:
+class DenseConfig(Section):
     """Refinement by a dense CRF; only for eval.refine 'dense'.
 
     `python -m encnet_jax.report refine RUN` searches the weights and deviations.
@@ -42,7 +43,7 @@ class DenseConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalConfig:
+class EvalConfig(Section):
     """How a checkpoint is scored."""
 
     protocol: str = field(

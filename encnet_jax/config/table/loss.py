@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from encnet_jax.fields import COUNT, at_least, between, field, one_of, several
+from encnet_jax.fields import COUNT, Section, at_least, between, field, one_of, several
 
 _WEIGHT = between(0, 1e6)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LossConfig:
+class LossConfig(Section):
     """The terms of the loss."""
 
     se_weight: float = field(

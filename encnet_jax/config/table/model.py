@@ -1,12 +1,14 @@
 """Section `model`: the network."""
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 from encnet_jax.config.names import CLASSIFIERS, PIXELS
 from encnet_jax.fields import (
     COUNT,
     FLAG,
     Allowed,
+    Section,
     above,
     at_least,
     between,
@@ -19,7 +21,7 @@ _CHANNELS = between(1, 1 << 14)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Section):
     """The network."""
 
     name: str = field(
@@ -157,3 +159,6 @@ class ModelConfig:
         "Concatenate an FCN head's input to its output; DeepLabV3 reads its branches"
         " unprojected.",
     )
+    if TYPE_CHECKING:  # Declared by the heads 'duc' and 'piecewise_crf'.
+        duc: Any = None
+        crf: Any = None

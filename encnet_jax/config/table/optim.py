@@ -7,6 +7,7 @@ from encnet_jax.fields import (
     COUNT,
     FLAG,
     TEXT,
+    Section,
     above,
     at_least,
     between,
@@ -17,7 +18,7 @@ from encnet_jax.fields import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimConfig:
+class OptimConfig(Section):
     """The optimiser and its schedule."""
 
     name: str = field("sgd", one_of("sgd", "adamw"), "SGD with momentum, or AdamW.")

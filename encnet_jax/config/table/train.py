@@ -3,11 +3,19 @@
 import dataclasses
 
 from encnet_jax.config.names import PROTOCOLS
-from encnet_jax.fields import AT_LEAST_ONE, COUNT, above, between, field, one_of
+from encnet_jax.fields import (
+    AT_LEAST_ONE,
+    COUNT,
+    Section,
+    above,
+    between,
+    field,
+    one_of,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Section):
     """The length of a run, and what happens on the way."""
 
     batch_size: int = field(16, AT_LEAST_ONE, "Images per step, over all devices.")
@@ -53,3 +61,5 @@ class TrainConfig:
     val_protocol: str = field(
         "single", one_of(*PROTOCOLS), "Protocol of scores during training."
     )
+    # Derived when the number of training images is known; 0: only at the end.
+    eval_every_steps: int = 0

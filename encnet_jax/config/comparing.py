@@ -1,0 +1,85 @@
+"""Differences between configurations: from the defaults, and from a saved run's."""
+
+import ml_collections
+
+from encnet_jax.config import defaults, table
+from encnet_jax.config.forms import flatten
+from encnet_jax.config.resolving import resolve
+from encnet_jax.config.table import Config
+
+_DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
+# Fields that may change when a run resumes: they alter neither the weights nor their
+# order.
+FREE_FIELDS = (
+    "eval.",
+    "data.data_dir",
+    "data.max_unreadable_share",
+    "data.max_file_mib",
+    "data.max_megapixels",
+    "data.on_device",
+    "init_from",
+    "init_skip",
+    "loss.row_blocks",  # Memory, and the order of a sum.
+    "model.mask_padding",  # Training crops have no padding around them,
+    "model.reference_positions",  # and this number of positions.
+    "profile",
+    "train.log_every_steps",
+    "train.max_minutes",
+    "train.eval_every_epochs",
+    "train.checkpoint_every_minutes",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "train.num_pictures",
+    "train.val_protocol",
+)
+
+
+def differences(config: Config) -> list[str]:
+    """Lists the fields of a resolved configuration that differ from the defaults.
+
+    Returns:
+        Lines 'field = value (default: value)', sorted by name. The defaults are
+        resolved too, so that a field that is not set is not listed.
+    """
+    default = flatten(resolve(defaults.get_config()))
+    return [
+        f"{field} = {value!r} (default: {default.get(field)!r})"
+        for field, value in flatten(config).items()
+        if value != default.get(field)
+    ]
+
+
+def first_difference(
+    old: Config | ml_collections.ConfigDict, new: Config | ml_collections.ConfigDict
+) -> str | None:
+    """Returns the first difference that prevents resuming a run, or None.
+
+    Fields of FREE_FIELDS may differ, and fields that neither run reads. Fields that
+    decide others come first: a changed model is reported, not one of its widths.
+    """
+    before, now = flatten(old), flatten(new)
+    unread = table.unread_fields(before) & table.unread_fields(now)
+    for field in sorted(
+        before.keys() | now.keys(), key=lambda x: (x not in _DECISIVE, x)
+    ):
+        if field in unread or field.startswith(FREE_FIELDS):
+            continue
+        if before.get(field) != now.get(field):
+            if field in ("train.epochs", "train.total_steps"):
+                return _other_length(before, now)
+            return f"{field} was {before.get(field)!r} and is now {now.get(field)!r}"
+    return None
+
+
+def _other_length(old: dict, new: dict) -> str:
+    """Says what changed the length of a run: the flags, or the number of images."""
+    (epochs, now_epochs), (steps, now_steps) = (
+        (old[field], new[field]) for field in ("train.epochs", "train.total_steps")
+    )
+    if epochs != now_epochs and steps != now_steps:
+        return f"train.epochs was {epochs} and is now {now_epochs}"
+    then, now = (round(x["train.total_steps"] / x["train.epochs"]) for x in (old, new))
+    return (
+        f"{steps} steps were {epochs:g} epochs of {then} batches, and {now_steps} are"
+        f" now {now_epochs:g} epochs of {now}: training images were added or removed"
+    )

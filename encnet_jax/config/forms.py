@@ -1,0 +1,159 @@
+"""The forms of a configuration: open, resolved, flat, and JSON.
+
+Files and flags change an open configuration, a `ConfigDict`. A resolved one is a
+`Config` of frozen dataclasses, one per section. Attributes have the same names in both.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, cast
+
+import ml_collections
+
+from encnet_jax.config import table
+from encnet_jax.config.table import Config
+from encnet_jax.fields import Section
+
+Form = TypeVar("Form", Config, ml_collections.ConfigDict)
+
+
+def get(config: Config | ml_collections.ConfigDict, field: str) -> Any:
+    """Returns the value of a dotted field name.
+
+    Raises:
+        AttributeError: there is no such field.
+    """
+    return functools.reduce(getattr, field.split("."), config)
+
+
+def replaced(config: Config, fields: Mapping[str, Any]) -> Config:
+    """Returns a copy with some fields changed: {dotted field name: value}."""
+    for name, value in fields.items():
+        *groups, last = name.split(".")
+        nodes = [config]
+        for group in groups:
+            nodes.append(getattr(nodes[-1], group))
+        for node, attribute in zip(reversed(nodes), [last, *groups[::-1]], strict=True):
+            value = dataclasses.replace(node, **{attribute: _frozen(value)})
+        config = value
+    return config
+
+
+def frozen(values: Mapping[str, Any]) -> Config:
+    """Returns the resolved form of nested fields, each of which has its value.
+
+    Raises:
+        TypeError: a field is missing or unknown.
+    """
+    own = tuple(name for name in table.fields() if name not in table.STATIC_FIELDS)
+    return cast(Config, _build(_with_members(table.Config, own), values))
+
+
+def opened(config: Config) -> ml_collections.ConfigDict:
+    """Returns the open, locked form of a resolved configuration."""
+    return from_dict(_to_dict(config))
+
+
+def _build(section: type, values: Mapping[str, Any]) -> Any:
+    given = dict(values)
+    for each in dataclasses.fields(section):
+        if dataclasses.is_dataclass(each.type):
+            inner = cast(type, each.type)
+            given[each.name] = _build(inner, given.get(each.name, {}))
+    return section(**{name: _frozen(value) for name, value in given.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+@functools.cache
+def _with_members(section: type, fields: tuple[str, ...]) -> type:
+    """Returns a subclass with the fields that registered members declare.
+
+    Args:
+        section: a dataclass of fields.
+        fields: dotted names, relative to the section. Equal ones give the same class,
+            so that equal configurations compare as equal.
+    """
+    if not fields:
+        return section
+    types = {x.name: x.type for x in dataclasses.fields(section)}
+    members: list[tuple[str, Any, Any]] = []
+    for group in dict.fromkeys(name.partition(".")[0] for name in fields):
+        inner = tuple(
+            name.partition(".")[2] for name in fields if name.partition(".")[0] == group
+        )
+        kind = Any
+        if inner != ("",):
+            kind = _with_members(types.get(group, Section), inner)
+        members.append((group, kind, dataclasses.field()))
+    return dataclasses.make_dataclass(
+        section.__name__, members, bases=(section,), frozen=True, kw_only=True
+    )
+
+
+def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns a saved configuration with defaults for fields that it lacks.
+
+    Raises:
+        UserError: it has fields that no longer exist.
+    """
+    from encnet_jax.config import defaults
+    from encnet_jax.config.resolving import fill
+
+    known = json.loads(to_json(defaults.get_config()))
+    config = from_dict(_merged(known, json.loads(to_json(saved))))
+    fill(config)
+    return config
+
+
+def _merged(defaults: dict, given: dict) -> dict:
+    merged = defaults | given
+    for key, value in defaults.items():
+        if isinstance(value, dict) and isinstance(given.get(key), dict):
+            merged[key] = _merged(value, given[key])
+    return merged
+
+
+def to_json(config: Config | ml_collections.ConfigDict) -> str:
+    """Returns the configuration as JSON text; tuples become lists."""
+    return json.dumps(_to_dict(config), indent=2, sort_keys=True)
+
+
+def from_dict(values: dict) -> ml_collections.ConfigDict:
+    """Returns the open, locked form of nested fields, as `to_json` wrote them."""
+    return ml_collections.ConfigDict(values).lock()
+
+
+def flatten(config: Config | ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns {dotted field name: value}, sorted by name; tuples become lists."""
+    return dict(_flatten(json.loads(to_json(config)), ""))
+
+
+def flat_values(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns {dotted field name: value}, sorted by name, with the values as set."""
+    return dict(_flatten(config.to_dict(), ""))
+
+
+def _to_dict(config: Config | ml_collections.ConfigDict) -> dict[str, Any]:
+    if isinstance(config, ml_collections.ConfigDict):
+        return config.to_dict()
+    nested: dict[str, Any] = {}
+    for name in table.fields():
+        *groups, last = name.split(".")
+        node = nested
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[last] = get(config, name)
+    return nested
+
+
+def _flatten(node: dict, prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in sorted(node.items()):
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,111 @@
+"""From an open configuration to a checked, frozen one."""
+
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from encnet_jax.config import checks
+from encnet_jax.config.architectures import FOLLOWING, decided_fields
+from encnet_jax.config.forms import flat_values, frozen, get, opened, replaced
+from encnet_jax.config.table import Config
+from encnet_jax.errors import UserError
+from encnet_jax.models.upsampling import check_upsampling
+
+
+class Facts(NamedTuple):
+    """What a configuration needs to know of its data.
+
+    Attributes:
+        num_examples: number of training images.
+        class_weights: f[C], counted by the rule loss.class_weighting; empty if there is
+            no rule.
+    """
+
+    num_examples: int
+    class_weights: tuple[float, ...] = ()
+
+
+def resolve(
+    config: ml_collections.ConfigDict | Config, facts: Facts | int | None = None
+) -> Config:
+    """Sets the fields that are not set, checks every value, and freezes.
+
+    Args:
+        config: as returned by `load`, with overrides applied.
+        facts: from them follow train.total_steps if it is 0, train.epochs otherwise,
+            train.eval_every_steps, and the class weights of a rule. Without them these
+            stay as they are.
+
+    Returns:
+        A frozen copy, in which every field has its value.
+
+    Raises:
+        UserError: a value is not allowed, or the data set is smaller than a batch.
+    """
+    config = opened(config) if isinstance(config, Config) else config
+    config = ml_collections.ConfigDict(config).copy_and_resolve_references()
+    checks.check_each(flat_values(config))
+    fill(config)
+    values = flat_values(config)
+    checks.check_each(values)
+    checks.check_together(values)
+    if config.task == "segmentation":
+        sides = ("data.crop_size", "eval.crop_size", "eval.bucket")
+        check_upsampling(config.model, {side: get(config, side) for side in sides})
+    resolved = frozen(config.to_dict())
+    if facts is None:
+        return resolved
+    facts = Facts(facts) if isinstance(facts, int) else facts
+    return replaced(resolved, _derived(resolved, facts))
+
+
+def fill(config: ml_collections.ConfigDict) -> None:
+    """Sets the fields that are not set (None), from the architecture and each other."""
+    fields = decided_fields(config.architecture, config.model.name)
+    fields |= {field: get(config, source) for field, source in FOLLOWING.items()}
+    masked = get(config, "model.mask_padding")
+    masked = fields["model.mask_padding"] if masked is None else masked
+    side = -(-config.data.crop_size // config.model.output_stride)
+    fields["model.reference_positions"] = side * side if masked else 0
+    for field, value in fields.items():
+        if get(config, field) is None:
+            with config.unlocked():
+                config.update_from_flattened_dict({field: value})
+    freeze, frozen_patterns = config.train.freeze, tuple(config.optim.frozen)
+    if freeze and freeze not in frozen_patterns:
+        config.optim.frozen = (*frozen_patterns, freeze)
+
+
+def _derived(config: Config, facts: Facts) -> dict[str, Any]:
+    """Returns the values that follow from the data, by dotted name."""
+    train, steps = config.train, steps_per_epoch(config, facts.num_examples)
+    found: dict[str, Any] = {
+        "train.eval_every_steps": round(train.eval_every_epochs * steps)
+    }
+    if train.total_steps > 0:
+        found["train.epochs"] = train.total_steps / steps
+    else:
+        checks.check_total_steps(train.epochs * steps, train.epochs)
+        found["train.total_steps"] = max(1, round(train.epochs * steps))
+    if config.loss.class_weighting and not config.loss.class_weights:
+        found["loss.class_weights"] = facts.class_weights
+    return found
+
+
+def steps_per_epoch(config: Config, num_examples: int) -> int:
+    """Returns the number of training steps per epoch.
+
+    Args:
+        config: resolved; the length of the run is not read.
+        num_examples: training images.
+
+    Raises:
+        UserError: the images do not fill a batch.
+    """
+    whole, left = divmod(num_examples, config.train.batch_size)
+    if not whole:
+        raise UserError(
+            f"{num_examples} training images do not fill one batch of"
+            f" {config.train.batch_size}: lower train.batch_size"
+        )
+    return whole + (config.data.keep_last_batch and left > 0)
