@@ -219,21 +219,24 @@ def test_a_duc_head_decides_how_labels_and_logits_meet():
     assert models.logits_stride(found.model) == 8
 
 
-def test_fields_that_came_later_do_not_stop_a_saved_run():
+def test_saved_runs_get_defaults_for_new_fields_or_are_refused():
     resolved = config_lib.resolve(config_lib.load("configs/quickstart.py"))
     saved = json.loads(config_lib.to_json(resolved))
-    for section, field in (
-        ("model", "frozen_norm"),
-        ("model", "dilation"),
-        ("model", "duc"),
-        ("loss", "labels"),
-        ("optim", "clip_element"),
-        ("eval", "upsampled"),
-    ):
+    for section, field in (("model", "dilation"), ("model", "duc"), ("loss", "labels")):
         del saved[section][field]
+    with pytest.raises(UserError) as error:
+        config_lib.completed(config_lib.from_dict(saved))
+    assert str(error.value) == (
+        "the saved configuration has no field loss.labels. Commit aeb6f69 reads runs of"
+        " older versions"
+    )
+    saved["loss"]["labels"] = "upsampled"
     completed = config_lib.completed(config_lib.from_dict(saved))
     assert config_lib.first_difference(completed, resolved) is None
-    assert completed.model.frozen_norm is False
+    assert completed.model.dilation == "plain" and completed.model.duc.cell == 2
+    saved["loss"]["wobble"] = 1
+    with pytest.raises(UserError, match="unknown field loss.wobble.*Commit aeb6f69"):
+        config_lib.completed(config_lib.from_dict(saved))
 
 
 def test_fields_of_absent_networks_may_differ():

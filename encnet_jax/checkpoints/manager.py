@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 from encnet_jax import storage
 from encnet_jax.checkpoints import integrity
 from encnet_jax.errors import UserError
-
-FOLDER = "checkpoints"
+from encnet_jax.pods.workdir import FOLDER
 
 
 def folder_of(workdir: str) -> epath.Path:

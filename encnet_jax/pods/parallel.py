@@ -177,10 +177,10 @@ def check_batch_size(
         accumulate: `train.accumulate`.
         name: of the batch size.
     """
-    wanted = jax.device_count() * accumulate
-    if batch_size % wanted:
+    multiple = jax.device_count() * accumulate
+    if batch_size % multiple:
         raise UserError(
-            f"{name} is {batch_size}, wanted a multiple of {wanted}"
+            f"{name} is {batch_size}, expected a multiple of {multiple}"
             f" ({jax.device_count()} devices x train.accumulate {accumulate})"
         )
 
@@ -197,7 +197,7 @@ def check_norm_group(group: int, num_devices: int | None = None) -> None:
         divisors = [str(n) for n in range(1, devices + 1) if devices % n == 0]
         raise UserError(
             f"model.norm_group is {group}, and {devices} devices do not divide into"
-            f" groups of {group}: wanted 0 (all) or one of {', '.join(divisors)}"
+            f" groups of {group}: expected 0 (all) or one of {', '.join(divisors)}"
         )
 
 

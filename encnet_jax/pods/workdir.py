@@ -1,35 +1,41 @@
-"""The folder of a run: one run at a time, one configuration for good."""
+"""The folder of a run: one run at a time, always with the same configuration."""
 
 import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
 import jax
 from etils import epath
+from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax import storage
+from encnet_jax.config import Config
 from encnet_jax.errors import UserError
-from encnet_jax.pods import distributed
+from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.storage import outputs
+
+FOLDER = "checkpoints"
 
 
 @contextlib.contextmanager
 def locked(workdir: str) -> Iterator[Callable[[], bool]]:
-    """Makes the folder and holds it, so that no second run writes into it.
+    """Makes and locks the folder, so that no second run writes into it.
 
-    Process 0 holds it for all. Folders on object stores cannot be locked and are not.
+    Process 0 locks it for all. Folders in object stores cannot be locked. A folder that
+    is made here is removed again if the run is refused before its first step.
 
     Yields:
-        A function that says whether the folder, and the lock in it, was deleted since;
-        in processes other than 0, and for object stores, it never is.
+        A function that returns whether the folder, and the lock in it, were deleted
+        since; always False in other processes and for object stores.
 
     Raises:
-        UserError: another run holds it, it cannot be made, or the processes of this run
-            do not share it.
+        UserError: another run has locked it, it cannot be made, or the processes of
+            this run do not share it.
     """
     with contextlib.ExitStack() as stack:
 
@@ -48,30 +54,56 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
     if not storage.is_remote(workdir):
         storage.check_backslash(workdir)
     storage.check_writable(workdir)
-    path = epath.Path(workdir)
+    if storage.is_remote(workdir):
+        epath.Path(workdir).mkdir(parents=True, exist_ok=True)
+        yield lambda: False
+        return
+    path = pathlib.Path(workdir)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"{workdir} cannot be made ({error}); choose another --workdir"
         ) from None
-    if storage.is_remote(workdir):
-        yield lambda: False
-        return
     check_ours(workdir)
+    try:
+        with _lock(path) as gone:
+            yield gone
+    except UserError:
+        if missing:
+            _remove(path, missing)
+        raise
+
+
+def _remove(path: pathlib.Path, made: list[pathlib.Path]) -> None:
+    """Removes a refused run's folder and the parents made for it, unless in use."""
+    if not {each.name for each in path.iterdir()} <= {".lock", "config.json", FOLDER}:
+        return  # Training had started.
+    with contextlib.suppress(OSError):  # A folder that is not empty stays.
+        if (path / FOLDER).exists():
+            (path / FOLDER).rmdir()
+        for name in (".lock", "config.json"):
+            (path / name).unlink(missing_ok=True)
+        for folder in made:
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _lock(path: pathlib.Path) -> Iterator[Callable[[], bool]]:
     with _opened_lock(path / ".lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"another run is using {workdir}: wait for it, stop it, or choose"
+                f"another run is using {path}: wait for it, stop it, or choose"
                 " another --workdir"
             ) from None
         yield lambda: not _is_at(file.fileno(), path / ".lock")
 
 
 def check_ours(workdir: str) -> None:
-    """Raises UserError if a run would replace a file that is not of a run."""
+    """Raises UserError if a run would replace a file that does not belong to a run."""
     folder = epath.Path(workdir)
     for name, kind in (
         ("config.json", "configuration of a run"),
@@ -80,8 +112,8 @@ def check_ours(workdir: str) -> None:
         outputs.check_replaceable(folder / name, kind, "--workdir")
 
 
-def _opened_lock(path: epath.Path) -> BinaryIO:
-    """Opens the lock without following a link or changing what is in the file."""
+def _opened_lock(path: pathlib.Path) -> BinaryIO:
+    """Opens the lock without following a link or changing its content."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         number = os.open(path, flags, 0o666)
@@ -101,16 +133,48 @@ def _opened_lock(path: epath.Path) -> BinaryIO:
     return file
 
 
-def _is_at(number: int, path: epath.Path) -> bool:
-    """Whether an open file still is the one at a path."""
+def _is_at(number: int, path: pathlib.Path) -> bool:
+    """Whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(number), os.stat(path))
-    except OSError as error:  # A network that does not answer has deleted nothing.
+    except OSError as error:  # A network that does not answer deletes nothing.
         return error.errno not in (errno.ENOENT, errno.ENOTDIR)
 
 
-def check_same_config(workdir: str, saved, config) -> None:
-    """Refuses to go on with a run under a different configuration.
+def claim(
+    workdir: str,
+    config: Config,
+    saved: ConfigDict | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> None:
+    """Checks that a run may use its locked folder, and saves its configuration there.
+
+    All processes must have the same configuration, its batches must fit the devices,
+    and a run in the folder must have the same configuration. Process 0 prints the
+    differences from the defaults.
+
+    Args:
+        workdir: locked by `locked`.
+        config: resolved.
+        saved: of the newest checkpoint in the folder; None for a new run.
+        sizes: other values on which the processes must agree, by name, such as numbers
+            of images.
+
+    Raises:
+        UserError: names the first field that differs or does not fit.
+    """
+    agreement.check(config_lib.flatten(config) | dict(sizes or {}))
+    parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
+    parallel.check_norm_group(config.model.norm_group)
+    if saved is not None:
+        check_same_config(workdir, saved, config)
+    save_config(workdir, config)
+    if jax.process_index() == 0:
+        print("\n".join(config_lib.differences(config)))
+
+
+def check_same_config(workdir: str, saved: ConfigDict, config: Config) -> None:
+    """Refuses to resume a run with a different configuration.
 
     Raises:
         UserError: names the first field that differs.
@@ -123,8 +187,8 @@ def check_same_config(workdir: str, saved, config) -> None:
         )
 
 
-def save_config(workdir: str, config) -> None:
-    """Writes WORKDIR/config.json, whole or not at all; process 0 does."""
+def save_config(workdir: str, config: Config) -> None:
+    """Writes WORKDIR/config.json in process 0, whole or not at all."""
     if jax.process_index() != 0:
         return
     text = config_lib.to_json(config) + "\n"

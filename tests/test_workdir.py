@@ -1,0 +1,66 @@
+"""The folder of a run: locked, claimed by one configuration, removed if refused."""
+
+import json
+
+import pytest
+
+from encnet_jax import config as config_lib
+from encnet_jax.errors import NotFiniteError, UserError
+from encnet_jax.pods import workdir as workdir_lib
+
+
+def resolved(**fields):
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.update_from_flattened_dict(fields)
+    return config_lib.resolve(config, config_lib.Facts(400))
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path):
+    run = tmp_path / "runs" / "a"
+    with pytest.raises(UserError, match="not such weights"):
+        with workdir_lib.locked(str(run)):
+            workdir_lib.claim(str(run), resolved())
+            (run / "checkpoints").mkdir()
+            raise UserError("not such weights")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_had_started_and_an_old_folder_stay(tmp_path):
+    run = tmp_path / "a"
+    with pytest.raises(NotFiniteError):
+        with workdir_lib.locked(str(run)):
+            (run / "events").write_text("scalars")
+            raise NotFiniteError("NaN")
+    assert (run / "events").exists()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError):
+        with workdir_lib.locked(str(tmp_path / "b")):
+            raise UserError("refused")
+    assert (tmp_path / "b").exists()
+
+
+def test_a_claim_saves_the_configuration_and_prints_what_differs(tmp_path, capsys):
+    config = resolved(**{"optim.base_lr": 0.25})
+    workdir_lib.claim(str(tmp_path), config)
+    saved = config_lib.from_dict(json.loads((tmp_path / "config.json").read_text()))
+    assert config_lib.first_difference(saved, config) is None
+    lines = capsys.readouterr().out.splitlines()
+    assert "optim.base_lr = 0.25 (default: 0.01)" in lines
+    assert lines == config_lib.differences(config)
+    workdir_lib.claim(str(tmp_path), config, saved)  # Resumes.
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"train.batch_size": 12}, "train.batch_size is 12, expected a multiple of 8"),
+        ({"train.accumulate": 2}, "expected a multiple of 16 .8 devices x train.accum"),
+        ({"model.norm_group": 3}, "expected 0 .all. or one of 1, 2, 4, 8"),
+        ({"optim.momentum": 0.5}, "optim.momentum was 0.9 and is now 0.5; choose anot"),
+    ],
+)
+def test_a_refused_claim_writes_nothing(tmp_path, fields, message):
+    saved = config_lib.opened(resolved())
+    with pytest.raises(UserError, match=message):
+        workdir_lib.claim(str(tmp_path), resolved(**fields), saved)
+    assert list(tmp_path.iterdir()) == []
