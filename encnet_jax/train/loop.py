@@ -123,9 +123,7 @@ def _claim(workdir: str, config, dataset: Dataset, checkpointer: Checkpointer):
         saved = config_lib.completed(checkpointer.saved_config())
     weights = class_weights_of(config.loss, dataset, saved and saved.loss)
     config = config_lib.replaced(config, {"loss.class_weights": weights})
-    if saved is not None:
-        workdir_lib.check_same_config(workdir, saved, config)
-    workdir_lib.save_config(workdir, config)
+    workdir_lib.claim(workdir, config, saved)
     return config
 
 
