@@ -163,7 +163,7 @@ def declared(section: type, prefix: str = "") -> dict[str, Field]:
         if dataclasses.is_dataclass(each.type):
             found |= declared(each.type, f"{name}.")  # type: ignore[arg-type]
         elif "allowed" in each.metadata:
-            kind = typing.get_origin(each.type) or each.type
+            kind: Any = typing.get_origin(each.type) or each.type
             allowed = each.metadata["allowed"]
             if not isinstance(allowed, Allowed):
                 allowed = allowed()

@@ -151,21 +151,22 @@ def discover(package: str, folder: str, **registries: Registry) -> None:
             for call in getattr(node, "decorator_list", ()):
                 name = _registry_of(call)
                 if name in registries:
-                    args, facts = _arguments(call, path)
-                    member = f"{package}.{path.stem}:{node.name}"
-                    registries[name].register(*args, member, **facts)
+                    (member_name,), facts = _arguments(call, path)
+                    member = f"{package}.{path.stem}:{getattr(node, 'name')}"  # noqa: B009
+                    registries[name].register(member_name, member, **facts)
 
 
-def _registry_of(call: ast.expr) -> str | None:
-    """Returns 'HEADS' for the decorator `HEADS.register(...)`, None for others."""
+def _registry_of(call: ast.expr) -> str:
+    """Returns 'HEADS' for the decorator `HEADS.register(...)`, '' for others."""
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
-        return None
+        return ""
     owner = call.func.value
-    registers = call.func.attr == "register" and isinstance(owner, ast.Name)
-    return owner.id if registers else None
+    if call.func.attr != "register" or not isinstance(owner, ast.Name):
+        return ""
+    return owner.id
 
 
-def _arguments(call: ast.Call, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
+def _arguments(call: Any, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
     """Evaluates the arguments of a call of `register`."""
 
     def value(node: ast.expr) -> Any:
@@ -179,7 +180,7 @@ def _arguments(call: ast.Call, path: pathlib.Path) -> tuple[list, dict[str, Any]
             ) from None
 
     args = [value(node) for node in call.args]
-    return args, {word.arg: value(word.value) for word in call.keywords}
+    return args, {str(word.arg): value(word.value) for word in call.keywords}
 
 
 def _origin(member: Any) -> object:

@@ -126,7 +126,7 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
     Returns:
         (its step or None, {newer step: its damage}).
     """
-    damaged = {}
+    damaged: dict[int, str] = {}
     for step in reversed(steps(folder)):
         damage = find_damage(folder / str(step))
         if damage is None:

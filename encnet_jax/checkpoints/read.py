@@ -38,19 +38,18 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
                 f" ({integrity.describe(damaged)}); restore one from a copy"
             )
         return found
-    found = step
-    if step == "best":
-        found = scores.best_step(scores.read_all(folder))
-    if found not in steps:
-        wanted = str(step) if len(str(step)) < 20 else f"{str(step)[:20]}..."
-        raise UserError(f"no checkpoint {wanted} in {workdir}; there are: {steps}")
-    damage = integrity.find_damage(folder / str(found))
+    best = step == "best"
+    chosen = scores.best_step(scores.read_all(folder)) if best else step
+    if chosen not in steps:
+        name = str(step) if len(str(step)) < 20 else f"{str(step)[:20]}..."
+        raise UserError(f"no checkpoint {name} in {workdir}; there are: {steps}")
+    damage = integrity.find_damage(folder / str(chosen))
     if damage:
         raise UserError(
-            f"checkpoint {found} in {workdir} is damaged: {damage}; choose one of:"
-            f" {[other for other in steps if other != found] or 'none is left'}"
+            f"checkpoint {chosen} in {workdir} is damaged: {damage}; choose one of:"
+            f" {[other for other in steps if other != chosen] or 'none is left'}"
         )
-    return found
+    return int(chosen)  # type: ignore[arg-type]
 
 
 class Restored(NamedTuple):

@@ -5,6 +5,7 @@ import logging
 import re
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -215,7 +216,7 @@ def _check_config(values: flags.FlagValues) -> None:
     """Raises UserError unless --config names a file; a broken one says so when read."""
     from encnet_jax import config as config_lib  # Imports JAX.
 
-    config_lib.split_spec(values["config"].config_filename)
+    config_lib.split_spec(_config_flag(values).config_filename)
     values.config.keys()
 
 
@@ -246,11 +247,15 @@ def _given_config(argv: Sequence[str]) -> str:
     return "the file"
 
 
+def _config_flag(values: flags.FlagValues) -> Any:
+    return values["config"]
+
+
 def config_name(values: flags.FlagValues) -> str:
     """Returns 'camvid-fcn-resnet50' for --config configs/camvid.py:fcn,resnet50."""
     from encnet_jax import config as config_lib
 
-    path, arguments = config_lib.split_spec(values["config"].config_filename)
+    path, arguments = config_lib.split_spec(_config_flag(values).config_filename)
     return "-".join([path.stem, *filter(None, arguments.split(","))])
 
 

@@ -5,6 +5,7 @@ python eval.py --workdir runs/voc --submission voc2012 --output results.tgz
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from encnet_jax import cli
 
@@ -47,9 +48,8 @@ def main(argv: Sequence[str]) -> int:
     cli.join_processes(values)
     allocator.keep_freed_memory()
 
-    given = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
-    given["data.data_dir"] = values.data_dir
-    given |= refine_fields(values.refine)
+    given: dict[str, Any] = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
+    given |= {"data.data_dir": values.data_dir, **refine_fields(values.refine)}
     selection = Selection(
         checkpoint=values.checkpoint,
         split=values.split,
@@ -58,6 +58,7 @@ def main(argv: Sequence[str]) -> int:
         fields={name: value for name, value in given.items() if value is not None},
     )
     stop, output = signals.StopRequest(), values.output
+    done: Any
     if values.submission:
         done = run_lib.submit_run(
             values.workdir, values.submission, output, selection, stop=stop

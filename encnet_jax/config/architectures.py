@@ -1,5 +1,7 @@
 """The values of fields that a configuration does not set, by architecture."""
 
+from typing import Any
+
 from encnet_jax.models import HEADS
 
 _PAPER = {
@@ -72,7 +74,7 @@ FOLLOWING = {
 # Where a model differs from its architecture: the paper's auxiliary head belongs to
 # EncNet, and the authors' DeepLabV3 is narrower.
 _ALONE = {"model.aux": "none"}
-_OF_MODEL = {
+_OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
     **{(own, name): _ALONE for own in ("tuned", "paper") for name in ("fcn", "pspnet")},
     ("tuned", "deeplabv3"): _ALONE | {"model.head_channels": 256},
     ("paper", "deeplabv3"): _ALONE | {"model.head_channels": 256},
@@ -80,15 +82,15 @@ _OF_MODEL = {
 }
 
 
-def decided_fields(architecture: str, model_name: str) -> dict[str, object]:
+def decided_fields(architecture: str, model_name: str) -> dict[str, Any]:
     """Returns {dotted field name: value} for fields that are not set.
 
     Args:
         architecture: one of ARCHITECTURES.
         model_name: `model.name`.
     """
-    fields = ARCHITECTURES[architecture]
-    fields = fields | _OF_MODEL.get((architecture, model_name), {})
+    fields: dict[str, Any] = dict(ARCHITECTURES[architecture])
+    fields |= _OF_MODEL.get((architecture, model_name), {})
     if model_name in HEADS:
-        fields = fields | HEADS.registration(model_name).facts.get("decides", {})
+        fields |= HEADS.registration(model_name).facts.get("decides", {})
     return fields

@@ -74,7 +74,7 @@ def check_together(values: Mapping[str, Any]) -> None:
             "model.lateral joins stages of one size, but model.output_stride is"
             f" {values['model.output_stride']}: expected 8"
         )
-    head = {}
+    head: Mapping[str, Any] = {}
     if values["task"] == "segmentation":
         head = HEADS.registration(values["model.name"]).facts
     if "network" in head:
@@ -133,7 +133,7 @@ def _check_loss(values: Mapping[str, Any], terms: Sequence[str] | None) -> None:
             "loss.focal_gamma and loss.label_smoothing exclude each other: set one to 0"
         )
     name, task = values["model.name"], values["task"]
-    unsupported = _OF_PIXELS
+    unsupported: tuple[str, ...] = _OF_PIXELS
     if terms is not None:
         unsupported = (*_OF_PIXELS, "loss.label_smoothing")
     elif task == "segmentation":

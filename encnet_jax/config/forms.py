@@ -81,13 +81,13 @@ def _with_members(section: type, fields: tuple[str, ...]) -> type:
     """
     if not fields:
         return section
-    types = {x.name: x.type for x in dataclasses.fields(section)}
+    types: dict[str, Any] = {x.name: x.type for x in dataclasses.fields(section)}
     members: list[tuple[str, Any, Any]] = []
     for group in dict.fromkeys(name.partition(".")[0] for name in fields):
         inner = tuple(
             name.partition(".")[2] for name in fields if name.partition(".")[0] == group
         )
-        kind = Any
+        kind: Any = Any
         if inner != ("",):
             kind = _with_members(types.get(group, Section), inner)
         members.append((group, kind, dataclasses.field()))

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -116,7 +116,8 @@ def together(action: Callable[[], Result]) -> Result:
         UserError, OSError: the action's own.
         UserError: names the other processes in which it failed.
     """
-    failure = result = None
+    failure: Exception | None = None
+    result: Any = None
     try:
         result = action()
     except (UserError, OSError) as error:

@@ -109,7 +109,7 @@ def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
         batches: see `shard`; those made on the devices, [devices, ...], pass unchanged.
         ahead: batches under way.
     """
-    queue = collections.deque()
+    queue: collections.deque[dict] = collections.deque()
     for batch in batches:
         made_there = isinstance(next(iter(batch.values())), jax.Array)
         queue.append(batch if made_there else shard(batch))
@@ -155,7 +155,8 @@ def _flat_sum(bucket: list, axis_name: str) -> list:
 
 def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
     """Yields runs of neighbouring arrays of at most bucket_bytes."""
-    bucket, size = [], 0
+    bucket: list = []
+    size = 0
     for leaf in leaves:
         more = leaf.size * leaf.dtype.itemsize
         if bucket and size + more > bucket_bytes:

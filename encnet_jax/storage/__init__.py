@@ -162,7 +162,7 @@ def describe(error: OSError, path=None) -> str:
     if error.errno in DISK_FULL:
         mend = "free some space, then start again"
     else:
-        mend = _MENDS.get(error.errno, "see to it, then start again")
+        mend = _MENDS.get(error.errno or 0, "see to it, then start again")
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     return f"{'' if name is None else f'{name}: '}{reason}; {mend}"
 
