@@ -1,9 +1,9 @@
-"""Errors that are the user's to mend, and the exit status of each."""
+"""Errors that the user can fix, and the exit status of each."""
 
 import errno
 import re
 
-# Of an OSError: no space, no quota, a file beyond the limit.
+# The errno of an OSError: no space, quota used up, file size limit.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -33,9 +33,10 @@ def short(value: object, most: int = 200) -> str:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the host's memory or a device's was too small; JAX has no type for it.
+    """Returns whether the host or a device ran out of memory.
 
-    Nor has the loader of shared libraries, whose ImportError says what it could not do.
+    JAX has no type for this error, and neither has the loader of shared libraries, so
+    the texts of their errors are searched.
     """
     signs = ("RESOURCE_EXHAUSTED", "failed to map segment")
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
@@ -44,14 +45,14 @@ def is_out_of_memory(error: Exception) -> bool:
 class UserError(Exception):
     """A mistake outside the program; shown as one line, never as a traceback.
 
-    The message says what was found, what was wanted, and how to mend it.
+    The message states what was found, what was expected, and how to fix it.
     """
 
     exit_status = 2
 
 
 class NotFiniteError(UserError):
-    """The loss became NaN or infinite; the last good checkpoint stays."""
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
 
     exit_status = 3
 
@@ -63,4 +64,4 @@ class PeersMissingError(UserError):
 
 
 class UnsavedError(UserError):
-    """A checkpoint could not be written; threads that were writing it remain."""
+    """A checkpoint could not be written; threads that wrote it are still running."""

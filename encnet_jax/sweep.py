@@ -1,15 +1,16 @@
-"""One run for each value of one field, then a table and a plot of the scores.
+"""Trains one run per value of a field, and makes a table and a plot of the scores.
 
     python -m encnet_jax.sweep --config configs/quickstart.py --field loss.se_weight \\
         --values 0,0.1,0.2,0.4,0.8 --seeds 0,1,2 --workdir runs/sweep-alpha
 
-With several seeds the table has means and standard deviations. The same command goes on
-where it was stopped: finished runs are not repeated.
+With several seeds the table has means and standard deviations. The same command resumes
+an interrupted sweep; finished runs are not repeated.
 """
 
 import ast
 import re
 import statistics
+from collections.abc import Sequence
 
 import jax
 from etils import epath
@@ -41,7 +42,7 @@ def run(
     protocol: str | None,
     seeds: tuple[int, ...] = (),
 ) -> bool:
-    """Trains and scores one run after the other; table and plot grow with each.
+    """Trains and scores one run after the other, and updates table and plot after each.
 
     Args:
         config: as returned by `config.load`, overrides applied.
@@ -49,13 +50,13 @@ def run(
         values: of the field.
         workdir: gets a folder for each run, sweep.json, sweep.md and sweep.png.
         protocol: None for eval.protocol.
-        seeds: each value is trained once with each; none: once with config.seed.
+        seeds: each value is trained with each seed; empty: with config.seed.
 
     Returns:
         False if a signal ended a run early.
 
     Raises:
-        UserError: there is no such field, or a run cannot be trained or scored.
+        UserError: the field does not exist, or a run cannot be trained or scored.
     """
     folder, rows = epath.Path(workdir), []
     for name, kind in _FILES.items():
@@ -86,7 +87,7 @@ def with_value(config, field: str, value):
     """Returns a copy of a configuration with one field changed.
 
     Raises:
-        UserError: the field does not exist or takes no such value.
+        UserError: the field does not exist, or the value has another type.
     """
     changed = config.copy_and_resolve_references()
     try:
@@ -104,7 +105,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     """Trains and scores a run, unless both are done.
 
     Returns:
-        Its report, or None if it was stopped early.
+        Its report, or None if it was interrupted.
     """
     num_examples = tasks.open_dataset(config).num_examples(config.data.train_split)
     resolved = config_lib.resolve(config, num_examples)
@@ -117,7 +118,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
         workdir_lib.check_same_config(workdir, saved, resolved)
         report = tables.read_report(report_file)
         if report.get("step") == total_steps:
-            print(f"{workdir}: done already")
+            print(f"{workdir}: already done")
             return report
     loop.train(config, str(workdir))
     if read.find_step(str(workdir)) < total_steps:
@@ -126,7 +127,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
 
 
 def row(value, reports: list[dict]) -> dict:
-    """Returns the scores of a value's reports, in [0, 1].
+    """Returns the mean scores of a value's reports, in [0, 1].
 
     Returns:
         {'value', 'mean_iou': mean, ..., 'spread': {'mean_iou': standard deviation}};
@@ -175,16 +176,18 @@ def _cell(row: dict, name: str) -> str:
 
 
 def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
-    """Draws the first two scores against the field, with bars of one deviation.
+    """Plots the first two scores against the field, with bars of one deviation.
 
-    Of segmentation, mean IoU and pixel accuracy as in the paper's Figure 5.
+    For segmentation: mean IoU and pixel accuracy, as in Figure 5 of the paper.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     left = figure.add_subplot()
     names = _score_names(rows)[:2]
-    places = range(len(rows))  # Evenly spaced: 0, 0.1, 0.2, 0.4, 0.8 crowd otherwise.
+    places = range(
+        len(rows)
+    )  # Evenly spaced, because 0, 0.1, 0.2, 0.4, 0.8 would crowd.
     lines = []
     looks = (("tab:blue", "o"), ("tab:orange", "s"))
     for name, (colour, marker) in zip(names, looks, strict=False):
@@ -202,7 +205,7 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
 
 
 def parse_values(text: str) -> list:
-    """Returns the values of '0,0.1,deep': numbers, truth values, else words."""
+    """Returns the values in '0,0.1,deep': numbers, True or False, or words."""
     values = []
     for word in filter(None, map(str.strip, text.split(","))):
         try:
@@ -222,7 +225,7 @@ def parse_values(text: str) -> list:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Returns the seeds of '0,1,2'; none for an empty text."""
+    """Returns the seeds in '0,1,2'; none for an empty text."""
     words = [word for word in map(str.strip, text.split(",")) if word]
     if not all(re.fullmatch("[0-9]{1,10}", word) for word in words):
         raise UserError(f"--seeds is {text!r}, expected different whole numbers: 0,1,2")
@@ -232,9 +235,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def main(argv):
-    """Parses the flags and sweeps; exit status 1 if it was stopped early."""
-
+def main(argv: Sequence[str]) -> int:
+    """Parses the flags and runs the sweep; returns 1 if it was interrupted."""
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.processes()

@@ -167,7 +167,7 @@ def test_a_checkpoint_that_is_not_there_after_its_write_is_noticed(tmp_path):
 def test_no_whole_checkpoint_is_an_error_and_changes_nothing(workdir):
     for step in (1, 2, 3):
         truncate(largest_file(workdir / "checkpoints" / str(step)))
-    with pytest.raises(UserError, match="no checkpoint in .* is whole"):
+    with pytest.raises(UserError, match="all checkpoints in .* are damaged"):
         Checkpointer(str(workdir), keep=3)
     assert {path.name for path in (workdir / "checkpoints").iterdir()} == {
         "1",
@@ -190,12 +190,12 @@ def test_a_half_written_checkpoint_is_cleared_away(workdir):
 @pytest.mark.parametrize(
     "error, says",
     [
-        (OSError("Forbidden: http://x/b/bucket/o\nno rights"), "no way (OSError: Forb"),
+        (OSError("Forbidden: http://x/b/bucket/o\nno rights"), "failed (OSError: Forb"),
         (
             ValueError("NOT_FOUND [source='tensorstore/x.cc:1']"),
-            "no way (ValueError: N",
+            "failed (ValueError: N",
         ),
-        (ValueError("File too large [tensorstore]"), "no space"),
+        (ValueError("File too large [tensorstore]"), "failed (no space)"),
     ],
 )
 def test_why_a_checkpoint_was_not_written_is_said(error, says):
@@ -207,7 +207,7 @@ def test_a_full_disk_is_named_and_spares_the_previous_checkpoint(tmp_path):
     command = ("tests/joined_tasks.py", "--task=fill_disk", f"--folder={tmp_path}")
     ((status, text),) = finish(start(*command), timeout_s=300)
     assert status == 2, text
-    assert "no space to write" in text and "whole one is step 1" in text
+    assert "failed (no space)" in text and "complete one is step 1" in text
     assert "Traceback" not in text
     assert_equal(restore(tmp_path), make_state(1))
 

@@ -141,14 +141,14 @@ def test_one_signal_stops_all_processes_at_the_same_step(tmp_path):
 def test_what_fails_in_one_process_fails_in_all(tmp_path):
     ended = run_task("fail", tmp_path, processes=2)
     assert [status for status, _ in ended] == [2, 2]
-    assert "process 1 could not go on" in ended[0].text
+    assert "process 1 could not continue" in ended[0].text
     assert "error: no such image" in ended[1].text
 
 
 def test_a_file_that_one_process_lacks_stops_all(tmp_path):
     ended = run_task("lack", tmp_path, processes=2)
     assert [status for status, _ in ended] == [2, 2]
-    assert "process 1 could not go on" in ended[0].text
+    assert "process 1 could not continue" in ended[0].text
     assert f"{tmp_path}/none: No such file" in ended[1].text
 
 
@@ -156,7 +156,7 @@ def test_processes_of_different_runs_are_refused(tmp_path):
     ended = run_task("differ", tmp_path, processes=2)
     assert [status for status, _ in ended] == [2, 2]
     assert all("places may differ" in text for _, text in ended)
-    assert "process 1 could not go on" in ended[0].text
+    assert "process 1 could not continue" in ended[0].text
     assert "seed is 10 in process 1 and 1 in process 0" in ended[1].text
 
 
@@ -195,8 +195,8 @@ def test_missing_processes_are_named(present):
     "flags, message",
     [
         (("h:1", 2, None), "--process_id is missing"),
-        (("h", 2, 0), "wanted HOST:PORT"),
-        (("h:1", 2, 2), "wanted 0 to 1"),
+        (("h", 2, 0), "expected HOST:PORT"),
+        (("h:1", 2, 2), "expected 0 to 1"),
     ],
 )
 def test_wrong_flags_are_refused(flags, message):

@@ -222,7 +222,7 @@ def test_a_folder_to_hand_on(run, tmp_path, capsys):
 
 def test_missing_packages_and_places_get_one_line(run, tmp_path, monkeypatch, capsys):
     assert export(run, "gs://bucket/a", "hub") == 2
-    assert "--output is gs://bucket/a, wanted a place" in capsys.readouterr().err
+    assert "--output is gs://bucket/a, expected a path" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert export(run, tmp_path / "file" / "a", "hub") == 2
     shown = capsys.readouterr().err

@@ -149,7 +149,9 @@ def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_p
     ids=["prepare", "export_arrays", "submission"],
 )
 def test_what_is_written_on_disks_only_says_so(write, bucket, server):
-    with pytest.raises(UserError, match=f"is {bucket}.*, wanted a place on a disk"):
+    with pytest.raises(
+        UserError, match=f"is {bucket}.*, expected a path on a local disk"
+    ):
         write(str(bucket))
     assert not server.objects
 
@@ -158,9 +160,9 @@ def test_a_bucket_that_is_not_there_is_named(server, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     config = config_lib.load("configs/folder.py:tiny")
     config.data.data_dir = "gs://nobucket/data"
-    with pytest.raises(UserError, match="gs://nobucket/data is not there"):
+    with pytest.raises(UserError, match="gs://nobucket/data does not exist"):
         open_dataset(config.data)
-    with pytest.raises(UserError, match="gs://nobucket/a is not there"):
+    with pytest.raises(UserError, match="gs://nobucket/a does not exist"):
         with workdir_lib.locked("gs://nobucket/a"):
             pass
     for write in (
@@ -168,9 +170,9 @@ def test_a_bucket_that_is_not_there_is_named(server, tmp_path):
         lambda path: export_images(config.data, split="val", count=1, output=path),
         lambda path: figures.save(None, f"{path}/a.png", dpi=1),
     ):
-        with pytest.raises(UserError, match="gs://nobucket/out is not there"):
+        with pytest.raises(UserError, match="gs://nobucket/out does not exist"):
             write("gs://nobucket/out")
-    with pytest.raises(UserError, match="gs:/a/b has one slash, wanted gs://BUCKET"):
+    with pytest.raises(UserError, match="gs:/a/b has one slash, expected gs://BUCKET"):
         with workdir_lib.locked("gs:/a/b"):
             pass
 
@@ -226,7 +228,7 @@ def test_a_run_in_a_bucket_survives_damage_and_is_scored(bucket, server, capsys)
     server.objects[largest] = (next(server.generations), bytes(content))
     loop.train(config, run)
     told = capsys.readouterr().out
-    assert "has changed since it was written; going on from 2" in told
+    assert "has changed since it was written; resuming from 2" in told
     assert "resuming at step 2 of 4" in told
     repeated, _ = read.restore_variables(run)
     jax.tree.map(np.testing.assert_array_equal, repeated, trained)

@@ -72,7 +72,7 @@ def test_sweep_runs_each_value_once(trained, tmp_path, capsys):
     # A longer sweep goes on from there; another protocol is scored again.
     assert sweep.run(smoke(), "loss.se_weight", [0, 0.1, 0.2], str(tmp_path), None)
     assert [value for _, value in trained] == [0.0, 0.1, 0.2]
-    assert "done already" in capsys.readouterr().out
+    assert "already done" in capsys.readouterr().out
     other = smoke()
     other.optim.base_lr = 0.3
     with pytest.raises(UserError, match="optim.base_lr was 0.05 and is now 0.3"):

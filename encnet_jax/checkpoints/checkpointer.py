@@ -1,4 +1,4 @@
-"""Saving a run while it goes on, and going on from what was saved.
+"""Saves the state of a run, and restores it.
 
 A checkpoint has the items `variables` (what evaluation needs), `training` (step and
 optimiser state) and `config`, and checksums of their files. All are in
@@ -33,14 +33,14 @@ class Checkpointer:
     """
 
     def __init__(self, workdir: str, keep: int):
-        """Opens WORKDIR/checkpoints, which the first save makes.
+        """Opens WORKDIR/checkpoints, which the first save creates.
 
         Args:
             workdir: absolute or relative path, or gs://.
             keep: how many of the newest checkpoints to keep; the best is also kept.
 
         Raises:
-            UserError: checkpoints are there, but none is whole.
+            UserError: there are checkpoints, but all are damaged.
         """
         folder = manager_lib.folder_of(workdir)
         if jax.process_index() == 0:
@@ -53,7 +53,7 @@ class Checkpointer:
         self._manager = manager_lib.open_manager(
             workdir,
             preservation_policy=self,
-            cleanup_tmp_directories=True,  # What a killed run left half-written.
+            cleanup_tmp_directories=True,  # Incomplete files of a killed run.
         )
 
     def __enter__(self) -> "Checkpointer":
@@ -62,10 +62,10 @@ class Checkpointer:
         return self
 
     def __exit__(self, kind, *exception) -> None:
-        # Several processes write together: if one died, the write never ends.
+        # Several processes write together: if one died, the write would never end.
         if kind is None or jax.process_count() == 1 or issubclass(kind, UserError):
             self.close()
-        # After a failed write its threads go on for a while.
+        # The threads of a failed write continue for a while.
         if kind is None or not issubclass(kind, UnsavedError):
             sys.unraisablehook = self._unraisable
 
@@ -79,7 +79,7 @@ class Checkpointer:
             self._unraisable(unraisable)
 
     def latest_step(self) -> int | None:
-        """Returns the newest whole checkpoint's step, or None."""
+        """Returns the step of the newest undamaged checkpoint, or None."""
         return self._manager.latest_step()
 
     def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
@@ -168,9 +168,9 @@ class Checkpointer:
         if missing is None:
             return None
         return (
-            f"step {step} was written, but {folder} does not hold it ({missing}): the"
-            " folder was moved, removed or changed meanwhile; bring it back, then start"
-            " the same command again"
+            f"step {step} was written, but {folder} does not contain it ({missing}):"
+            " the folder was moved, removed or changed meanwhile; restore it, then"
+            " start the same command again"
         )
 
     def restore(self, state: TrainState) -> TrainState:
@@ -179,29 +179,29 @@ class Checkpointer:
         Args:
             state: the structure, shapes and types; no array is needed.
         """
-        wanted = jax.tree.map(
+        layout = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_everywhere()),
             state,
         )
         restored = self._manager.restore(
             self._manager.latest_step(),
             args=ocp.args.Composite(
-                variables=ocp.args.StandardRestore(_variables(wanted)),
-                training=ocp.args.StandardRestore(_training(wanted)),
+                variables=ocp.args.StandardRestore(_variables(layout)),
+                training=ocp.args.StandardRestore(_training(layout)),
             ),
         )
         state = TrainState(**restored["variables"], **restored["training"])
         return _lay_out(state, parallel.replicated())
 
     def saved_config(self) -> ConfigDict:
-        """Returns the configuration kept in the newest checkpoint."""
+        """Returns the configuration saved in the newest checkpoint."""
         return manager_lib.read_config(self._manager, self._manager.latest_step())
 
     def close(self) -> None:
-        """Waits for writes under way, and ends what they run in.
+        """Waits for writes in progress, and ends their threads.
 
         Raises:
-            UnsavedError: one failed.
+            UnsavedError: a write failed.
         """
         missing = self.wait()
         with self._failure_named():
@@ -215,18 +215,18 @@ class Checkpointer:
             yield
         except UserError:
             raise
-        except Exception as error:  # Orbax and TensorStore raise errors of many types.
+        except Exception as error:  # Orbax and TensorStore raise many types.
             folder = self._manager.directory
             reason = _reason(error)
             if reason is None and self._identity not in (None, _identity(folder)):
-                reason = "no way (the folder was moved or removed meanwhile)"
+                reason = "failed (the folder was moved or removed meanwhile)"
             if reason is None:
                 raise
             kept = _newest_whole(folder)
             raise UnsavedError(
-                f"{reason} to write a checkpoint to {folder}; the newest whole one is"
-                f" {kept}. Free some space, or see to the folder and your rights to it;"
-                " the same command goes on"
+                f"writing a checkpoint to {folder} {reason}; the newest complete one is"
+                f" {kept}. Free some space, or check the folder and your access to it;"
+                " the same command resumes"
             ) from error
 
 
@@ -248,9 +248,10 @@ def _everywhere() -> NamedSharding:
 
 
 def _lay_out(state: TrainState, sharding: NamedSharding) -> TrainState:
-    """Names the same buffers under another replicated sharding.
+    """Returns the same buffers under another replicated sharding.
 
-    pmap's results belong to one process, which Orbax refuses where there are several.
+    Results of a mapped function belong to one process, which Orbax refuses if there are
+    several.
     """
 
     def convert(x):
@@ -261,15 +262,15 @@ def _lay_out(state: TrainState, sharding: NamedSharding) -> TrainState:
 
 
 def _reason(error: Exception) -> str | None:
-    """Says what a folder lacks that could not be written to; None: it is not its fault.
+    """Returns why a folder could not be written to; None if it is not the cause.
 
-    TensorStore raises ValueError with the system's or the object store's message.
+    TensorStore raises ValueError with the message of the system or the object store.
     """
     text = " ".join(str(error).split())
     if any(os.strerror(number) in text for number in DISK_FULL):
-        return "no space"
+        return "failed (no space)"
     if isinstance(error, OSError) or "tensorstore" in text:
-        return f"no way ({type(error).__name__}: {text[:200]})"
+        return f"failed ({type(error).__name__}: {text[:200]})"
     return None
 
 
@@ -285,6 +286,6 @@ def _identity(folder) -> tuple[int, int] | None:
 def _newest_whole(folder) -> str:
     try:
         step, _ = integrity.newest_whole(folder)
-    except Exception as error:  # Every object store has errors of its own.
-        return f"not to be seen ({type(error).__name__})"
+    except Exception as error:  # Each object store has its own errors.
+        return f"unknown ({type(error).__name__})"
     return "none" if step is None else f"step {step}"

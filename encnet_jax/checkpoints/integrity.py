@@ -1,4 +1,4 @@
-"""Checksums in a checkpoint: Orbax notices missing files, but takes flipped bytes."""
+"""Checksums of checkpoints: Orbax notices missing files, but not corrupted bytes."""
 
 import hashlib
 import itertools
@@ -13,7 +13,7 @@ from encnet_jax.errors import UnsavedError, UserError
 
 NAME = "sha256.json"
 _CHUNK_BYTES = 16 << 20
-# Orbax writes these after the checksums; they record that the save ended, and when.
+# Orbax writes these after the checksums; they record when the save ended.
 _WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 
@@ -21,7 +21,7 @@ def seal(folder: epath.Path) -> None:
     """Writes the size and SHA-256 of every file of a folder into the folder.
 
     Raises:
-        UnsavedError: the files of its arrays are not there.
+        UnsavedError: files of arrays are missing.
     """
     _check_arrays(folder)
     files = {
@@ -35,8 +35,8 @@ def seal(folder: epath.Path) -> None:
 def _check_arrays(folder: epath.Path) -> None:
     """Raises UnsavedError if an item's arrays were written to another place.
 
-    Orbax writes its own files by Python and arrays by TensorStore, which reads paths
-    in its own way.
+    Orbax writes arrays with TensorStore, which may read the path in another way than
+    Python, with which Orbax writes its other files.
     """
     for item in folder.iterdir():
         if (item / "_METADATA").exists() and not (item / "manifest.ocdbt").exists():
@@ -47,14 +47,14 @@ def _check_arrays(folder: epath.Path) -> None:
 
 
 def find_damage(folder: epath.Path) -> str | None:
-    """Returns what is wrong with the first file that was damaged, or None."""
+    """Returns the damage of the first damaged file, or None."""
     return _find_damage(folder, lambda path, digest: _sha256(path) == digest)
 
 
 def find_missing(folder: epath.Path) -> str | None:
     """Returns the first file that is missing or has another size, or None.
 
-    Reads no file but the list, so it may be called after every save.
+    Reads only the list of files, so it may be called after every save.
     """
     return _find_damage(folder, lambda path, digest: True)
 
@@ -89,7 +89,7 @@ def _is_list_of_files(value) -> bool:
 
 
 def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Path]]:
-    # epath has no recursive glob, for the sake of object stores.
+    # epath has no recursive glob.
     for path in folder.iterdir():
         if path.is_dir():
             yield from _files(path, f"{prefix}{path.name}/")
@@ -99,7 +99,7 @@ def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Pa
 
 def _sha256(path: epath.Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:  # Object stores' files lack what file_digest wants.
+    with path.open("rb") as file:  # Files of object stores do not support file_digest.
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
@@ -112,7 +112,7 @@ def steps(folder: epath.Path) -> list[int]:
         folder: of checkpoints, each in a folder named by its step; may be missing.
     """
     paths = folder.iterdir() if folder.exists() else []
-    # On object stores a checkpoint being written already has its final name.
+    # In object stores an unfinished checkpoint already has its final name.
     names = [path.name for path in paths if not is_tmp_checkpoint(path)]
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
@@ -136,21 +136,21 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
 
 
 def set_aside_damaged(folder: epath.Path) -> None:
-    """Renames checkpoints newer than the newest whole one to STEP.damaged, and says so.
+    """Renames damaged checkpoints after the newest undamaged one to STEP.damaged.
 
     A step that was damaged before becomes STEP.damaged-2, and so on.
 
     Raises:
-        UserError: there are checkpoints, but none is whole; nothing is renamed.
+        UserError: all checkpoints are damaged; none is renamed.
     """
     step, damaged = newest_whole(folder)
     if damaged and step is None:
         raise UserError(
-            f"no checkpoint in {folder} is whole ({describe(damaged)}); restore one, or"
-            " remove the folder to start again"
+            f"all checkpoints in {folder} are damaged ({describe(damaged)}); restore"
+            " one, or remove the folder to start again"
         )
     if damaged:
-        print(f"skipped damaged checkpoints: {describe(damaged)}; going on from {step}")
+        print(f"skipped damaged checkpoints: {describe(damaged)}; resuming from {step}")
     for name in map(str, damaged):
         (folder / name).rename(_free_name(folder, f"{name}.damaged"))
 
@@ -161,5 +161,5 @@ def _free_name(folder: epath.Path, name: str) -> epath.Path:
 
 
 def describe(damaged: dict[int, str]) -> str:
-    """Returns '{step}: {damage}', joined for one line."""
+    """Returns 'step 1: DAMAGE; step 2: DAMAGE'."""
     return "; ".join(f"step {step}: {damage}" for step, damage in damaged.items())

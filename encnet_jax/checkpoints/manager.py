@@ -1,4 +1,4 @@
-"""Orbax's manager of a run's checkpoints, set up our way."""
+"""Opens the checkpoints of a run with Orbax."""
 
 import contextlib
 import logging
@@ -27,12 +27,12 @@ def folder_of(workdir: str) -> epath.Path:
 def open_manager(
     workdir: str, item_handlers: dict | None = None, **options
 ) -> ocp.CheckpointManager:
-    """Opens WORKDIR/checkpoints; what is saved is sealed with checksums.
+    """Opens WORKDIR/checkpoints; saves add checksums.
 
     Args:
         workdir: absolute or relative path, or gs://.
-        item_handlers: by item name; None lets the first save or restore decide.
-        options: further ones of CheckpointManagerOptions.
+        item_handlers: by item name; None: the first save or restore decides.
+        options: other fields of CheckpointManagerOptions.
     """
     folder = folder_of(workdir)
     writing = ocp.AsyncOptions(
@@ -51,7 +51,7 @@ def check_present(workdir: str) -> None:
     storage.check_reachable(workdir)
     if not folder_of(workdir).exists():
         raise UserError(
-            f"no checkpoints in {workdir}: train first, or name its --workdir"
+            f"no checkpoints in {workdir}: train first, or choose another --workdir"
         )
 
 
@@ -63,7 +63,7 @@ def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
         UserError: there are none.
     """
     check_present(workdir)
-    # Without its handlers a manager that has saved nothing knows no item's metadata.
+    # Without handlers, a manager that has saved nothing cannot read metadata.
     handlers = {
         "variables": ocp.PyTreeCheckpointHandler(),
         "config": ocp.JsonCheckpointHandler(),
@@ -78,9 +78,9 @@ def reader(workdir: str) -> Iterator[ocp.CheckpointManager]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps back Orbax's warnings that a checkpoint is only read.
+    """Suppresses Orbax's warnings about opening checkpoints only for reading.
 
-    Commands silence its logger for good; in Python it belongs to the user.
+    Commands disable its logger; a Python caller may use it.
     """
     logger = logging.getLogger("absl")
     level = logger.level
@@ -92,7 +92,7 @@ def _quiet() -> Iterator[None]:
 
 
 def read_config(manager: ocp.CheckpointManager, step: int) -> ConfigDict:
-    """Returns the resolved configuration kept in a checkpoint."""
+    """Returns the configuration saved in a checkpoint."""
     restored = manager.restore(
         step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
     )
@@ -101,36 +101,36 @@ def read_config(manager: ocp.CheckpointManager, step: int) -> ConfigDict:
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """Leaves preemption to signals.StopRequest.
+        """Returns False: signals.StopRequest handles preemption.
 
-        JAX's service takes questions from one counter only: asked with the step as
-        well, its processes would never agree.
+        JAX's service accepts one counter only; asked for steps as well, the processes
+        would never agree.
         """
         return False
 
     def metrics(self, step: int) -> None:
-        """Returns None: scores are in files of our own, see checkpoints.scores.
+        """Returns None: scores have their own files, see checkpoints.scores.
 
-        Orbax reads the metrics of all steps when it opens a folder, and one damaged
+        Orbax reads the metrics of all steps when it opens a folder, so that one damaged
         file would make the whole run unusable.
         """
         return None
 
 
 def _wait_for_others(*, key: str, timeout_ms: int) -> None:
-    """Waits until all processes are here, unless this one's write has failed.
+    """Waits for all processes, unless the write of this one has failed.
 
-    Orbax meets the others before it raises the error. They wait at another barrier, for
-    this one's write: all would be there for twenty minutes.
+    Orbax waits at this barrier before it raises the error, while the others wait for
+    this write at another barrier: all would wait for twenty minutes.
     """
     if sys.exc_info()[1] is None:
         ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 def _seal(folder: epath.Path) -> None:
-    """Seals what is under way, all written, before Orbax renames it.
+    """Adds checksums to a complete checkpoint before Orbax renames it.
 
-    There is one, unless what a killed save left could not be removed.
+    There is one, unless files of a killed save could not be removed.
     """
     for path in folder.iterdir():
         if ocp.utils.is_tmp_checkpoint(path):

@@ -27,14 +27,14 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
     manager_lib.check_present(workdir)
     steps = integrity.steps(folder)
     if not steps:
-        raise UserError(f"{workdir} holds no complete checkpoint: train further")
+        raise UserError(f"{workdir} has no complete checkpoint yet: train longer")
     if step is None:
         found, damaged = integrity.newest_whole(folder)
         if damaged and jax.process_index() == 0:
             print(f"skipped damaged checkpoints: {integrity.describe(damaged)}")
         if found is None:
             raise UserError(
-                f"no checkpoint in {folder} is whole"
+                f"all checkpoints in {folder} are damaged"
                 f" ({integrity.describe(damaged)}); restore one from a copy"
             )
         return found
@@ -53,11 +53,11 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
 
 
 class Restored(NamedTuple):
-    """What evaluation needs of a run.
+    """The part of a checkpoint that evaluation needs.
 
     Attributes:
-        variables: {'params', 'batch_stats'} of NumPy arrays, averaged weights where
-            they were kept.
+        variables: {'params', 'batch_stats'} of NumPy arrays, averaged weights if
+            there are any.
         config: the resolved configuration.
         step: of the checkpoint.
     """
@@ -68,31 +68,31 @@ class Restored(NamedTuple):
 
 
 def restore(workdir: str, step: int | str | None = None) -> Restored:
-    """Reads what evaluation needs, on whatever devices there are.
+    """Reads the part of a checkpoint that evaluation needs, for any number of devices.
 
-    A training that goes on in the workdir may remove a checkpoint while it is read:
-    then the choice is made again, a few times.
+    If a training in progress removes the checkpoint while it is read, the choice is
+    made again, a few times.
 
     Args:
         workdir: of a run.
         step: a step, 'best', or None for the newest.
 
     Raises:
-        UserError: no such checkpoint, one that is damaged, or weights that are NaN or
-            infinite.
+        UserError: the checkpoint does not exist or is damaged, or its weights are NaN
+            or infinite.
     """
     folder = manager_lib.folder_of(workdir)
     for _ in range(_ATTEMPTS):
         before = _names(folder)
         try:
             return _restored(workdir, find_step(workdir, step))
-        # A file that disappears is an error of another kind in every library.
+        # Each library raises another error for a file that disappears.
         except Exception:
             if _names(folder) == before:
                 raise
     raise UserError(
         f"checkpoints in {folder} were replaced {_ATTEMPTS} times while they were read;"
-        " wait for the training, or save less often (train.checkpoint_every_steps)"
+        " wait until training ends, or save less often (train.checkpoint_every_steps)"
     )
 
 
@@ -133,17 +133,17 @@ def _check_finite(variables: dict, where: str) -> None:
         if wrong:
             raise UserError(
                 f"{where}: {wrong} of {array.size} numbers of"
-                f" {'/'.join(key.key for key in path)} are NaN or infinite, and so"
-                " would be its scores; choose another --checkpoint"
+                f" {'/'.join(key.key for key in path)} are NaN or infinite; choose"
+                " another --checkpoint"
             )
 
 
 def save_variables(workdir: str, variables: dict, config) -> None:
-    """Writes a checkpoint at step 0 that evaluation takes, for converted weights.
+    """Writes converted weights as a checkpoint at step 0, for evaluation.
 
     Raises:
-        UserError: the workdir has checkpoints already, perhaps damaged ones, or is that
-            of a run that has not saved any yet.
+        UserError: the workdir has checkpoints already, damaged or not, or belongs to a
+            run.
     """
     for name in ("config.json", "report.json"):
         if (epath.Path(workdir) / name).exists():
@@ -151,8 +151,8 @@ def save_variables(workdir: str, variables: dict, config) -> None:
                 f"{workdir} is the workdir of a run ({name}): choose another --workdir"
             )
     folder = manager_lib.folder_of(workdir)
-    # What a killed save left half-written would be in the way of this one. Orbax would
-    # remove it in the background, while it is looked at.
+    # Incomplete files of a killed save would prevent this one. Orbax would remove them
+    # in the background, while they are listed below.
     for path in folder.iterdir() if folder.exists() else ():
         if ocp.utils.is_tmp_checkpoint(path):
             path.rmtree()

@@ -16,7 +16,7 @@ NAME = "score.json"
 
 
 def write(folder: epath.Path, step: int, score: float) -> None:
-    """Writes the score of a checkpoint that is complete.
+    """Writes the score of a complete checkpoint.
 
     Args:
         folder: of checkpoints.
@@ -30,8 +30,7 @@ def write(folder: epath.Path, step: int, score: float) -> None:
 def read_all(folder: epath.Path) -> dict[int, float]:
     """Returns the scores of all checkpoints that have one, by step.
 
-    A file that cannot be read counts as no score: it is no reason not to use the
-    weights.
+    A file that cannot be read counts as no score; the weights are still usable.
     """
     scores = {}
     for step in integrity.steps(folder):

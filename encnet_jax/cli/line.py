@@ -22,12 +22,12 @@ class CommandLine:
     """The flags of one command: define them, then `parse`."""
 
     def __init__(self, argv: Sequence[str], about: str | None):
-        """Starts with --help alone.
+        """Defines --help only.
 
         Args:
             argv: program name and arguments.
-            about: what --help says above the flags: the command's docstring, in which
-                there is an example.
+            about: the text of --help above the flags: the command's docstring, with an
+                example.
         """
         self._argv, self._about = list(argv), about or ""
         self._values = flags.FlagValues()
@@ -49,23 +49,23 @@ class CommandLine:
         self._define(flags.DEFINE_string, name, default, meaning, required)
 
     def strings(self, name: str, meaning: str, required: bool = False) -> None:
-        """Defines a flag that takes a list, joined by commas; empty if not given."""
+        """Defines a flag that takes a list, separated by commas; empty by default."""
         self._define(flags.DEFINE_list, name, [], meaning, required)
 
     def integer(
         self, name: str, meaning: str, default: int | None = None, least: int = 0
     ) -> None:
-        """Defines a flag that takes a whole number, `least` or more."""
+        """Defines a flag that takes an integer of at least `least`."""
         self._define(flags.DEFINE_integer, name, default, meaning, False, least)
 
     def number(
         self, name: str, meaning: str, default: float | None = None, least: float = 0.0
     ) -> None:
-        """Defines a flag that takes a number, `least` or more."""
+        """Defines a flag that takes a number of at least `least`."""
         self._define(flags.DEFINE_float, name, default, meaning, False, least)
 
     def switch(self, name: str, meaning: str) -> None:
-        """Defines a flag that is given or not."""
+        """Defines a flag without a value."""
         self._define(flags.DEFINE_bool, name, False, meaning, False)
 
     def argument(
@@ -75,13 +75,13 @@ class CommandLine:
         several: bool = False,
         default: list[str] | None = None,
     ) -> None:
-        """Defines what is written without a flag.
+        """Defines the argument that is given without a flag.
 
         Args:
-            name: of the value that `parse` returns: a text, a list if `several`.
+            name: of the value that `parse` returns: a string, or a list if `several`.
             meaning: for --help.
-            several: whether there may be more than one.
-            default: None if one must be given.
+            several: whether it may be repeated.
+            default: None if the argument is required.
         """
         define = flags.DEFINE_list if several else flags.DEFINE_string
         self._define(define, name, default, meaning, default is None)
@@ -103,17 +103,17 @@ class CommandLine:
             self._required.append("config")
 
     def checkpoint(self) -> None:
-        """Defines --checkpoint, which names one of a run."""
+        """Defines --checkpoint, which selects a checkpoint of a run."""
         self.string("checkpoint", "A step, or 'best'. Default: newest.")
 
     def processes(self) -> None:
-        """Defines the flags by which a process finds the others of its run."""
+        """Defines the flags with which the processes of a run find each other."""
         self.string(
             "coordinator_address",
             "HOST:PORT of process 0; not needed on Cloud TPU, SLURM and Open MPI.",
         )
-        self.integer("num_processes", "Processes of the whole run.")
-        self.integer("process_id", "Of this process, from 0.")
+        self.integer("num_processes", "Number of processes of the run.")
+        self.integer("process_id", "Index of this process, from 0.")
         waiting = "Seconds to wait for the other processes."
         self.number("peers_timeout_s", waiting, 300.0, least=1.0)
 
@@ -123,10 +123,10 @@ class CommandLine:
             self._required.append(name)
 
     def parse(self) -> flags.FlagValues:
-        """Returns the values by name, and makes the settings of this process.
+        """Returns the values by name, and sets up this process.
 
         Raises:
-            UserError: an unknown flag, a wrong value, a stray argument, missing flags.
+            UserError: a flag is unknown, wrong or missing, or an argument unexpected.
         """
         values = self._values
         try:
@@ -171,7 +171,7 @@ class CommandLine:
         return name.upper() if is_argument else f"--{name}"
 
     def _help(self) -> str:
-        """Returns the description and the flags; those of absl are left out."""
+        """Returns the description and the flags, without those of absl."""
         called, about = program(self._argv[0]), inspect.cleandoc(self._about)
         usage, values = f"usage: {called}", self._values
         if self._argument:
@@ -181,7 +181,7 @@ class CommandLine:
         lines = [f"{usage} [flags]", "", about, ""]
         for name in sorted(values):
             flag = values[name]
-            # Short names are second entries, fields of the configuration are no flags.
+            # Skip short names (second entries) and fields of the configuration.
             if name != flag.name or "." in name:
                 continue
             text = f"{self._shown(name)}: {flag.help}"
@@ -192,16 +192,16 @@ class CommandLine:
 
 
 def _make_settings() -> None:
-    """Settings of the whole process; functions of the library make none."""
+    """Sets up the whole process; functions of the library never do."""
     from encnet_jax.pods import parallel  # A mistyped flag is reported before JAX.
 
     parallel.enable_compilation_cache()
-    # Orbax reports every file it touches, and every error before it raises it.
+    # Orbax logs every file that it touches, and every error before it raises it.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def join_processes(values: flags.FlagValues) -> None:
-    """Joins the processes that CommandLine.processes' flags or the cluster name."""
+    """Joins the processes named by CommandLine.processes' flags or the cluster."""
     from encnet_jax.pods import distributed
 
     distributed.join(
@@ -213,7 +213,7 @@ def join_processes(values: flags.FlagValues) -> None:
 
 
 def _check_config(values: flags.FlagValues) -> None:
-    """Raises UserError unless --config names a file; a broken one says so when read."""
+    """Raises UserError unless --config names a file that can be read."""
     from encnet_jax import config as config_lib  # Imports JAX.
 
     config_lib.split_spec(_config_flag(values).config_filename)
@@ -223,9 +223,9 @@ def _check_config(values: flags.FlagValues) -> None:
 def _of_config_code(
     error: SyntaxError | NameError | ImportError, argv: Sequence[str]
 ) -> str:
-    """Says what is wrong with a configuration that Python cannot run, and where."""
+    """Returns what is wrong with a configuration that Python cannot run, and where."""
     if isinstance(error, SyntaxError) and not error.lineno:
-        # Of a file that is no text Python says neither name nor line.
+        # For binary files Python reports neither name nor line.
         place = _given_config(argv)
     elif isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
@@ -259,7 +259,7 @@ def config_name(values: flags.FlagValues) -> str:
     return "-".join([path.stem, *filter(None, arguments.split(","))])
 
 
-# What a value may be, by the name of its parser's type; absl says the rest in words.
+# Expected values by the type of the parser; absl describes the others.
 _EXPECTED = {
     "bool": "true or false",
     "tuple": "values in brackets, such as \"('road', 'other')\" or \"(0.5, 1.0)\"",
@@ -267,8 +267,8 @@ _EXPECTED = {
 
 
 def _one_line(error: Exception, values: flags.FlagValues) -> str:
-    # Some of ml_collections' messages span lines and quote the whole configuration, and
-    # its KeyError holds the representation of a text that ends with a suggestion.
+    # Some messages of ml_collections span lines and quote the whole configuration; its
+    # KeyError contains the representation of a text that ends with a suggestion.
     text = str(error.args[0] if error.args else error)
     illegal = re.match(r"flag --([\w.]+)=(.*?): ", text, re.DOTALL)
     if illegal:

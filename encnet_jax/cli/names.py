@@ -1,4 +1,4 @@
-"""What commands are called, and the choice of one by its name."""
+"""Names of commands, and running one by its name."""
 
 import importlib
 import pathlib
@@ -10,7 +10,7 @@ from encnet_jax.errors import UserError
 
 
 class Command(NamedTuple):
-    """Where a command is: `function` of `module` takes argv; what it does, in short."""
+    """A command: `function` of `module` takes argv; `does` describes it briefly."""
 
     module: str
     does: str
@@ -18,14 +18,14 @@ class Command(NamedTuple):
 
 
 def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
-    """Runs the command that the first argument names.
+    """Runs the command named by the first argument.
 
     Args:
         argv: program name, name of the command, its arguments.
-        commands: by name; modules are imported when they run.
+        commands: by name; a module is imported when its command runs.
 
     Raises:
-        UserError: no such command.
+        UserError: the command does not exist.
     """
     called, name = program(argv[0]), argv[1] if len(argv) > 1 else "--help"
     if name in ("--help", "-h"):
@@ -57,7 +57,7 @@ def for_console(text: str) -> str:
 
 
 def program(name: str) -> str:
-    """Returns how a command is called, of argv[0]: 'python train.py', 'encnet train'.
+    """Returns the name of a command for messages: 'python train.py', 'encnet train'.
 
     For `python -m` Python makes argv[0] the absolute path of the module's file.
     """

@@ -1,4 +1,4 @@
-"""A command as the whole of a process: one line for a mistake, and how it ends."""
+"""Runs a command as a process: one line per user error, and exit statuses."""
 
 import contextlib
 import errno
@@ -18,17 +18,17 @@ from encnet_jax.errors import (
     printable,
 )
 
-# What collectives on CPUs report when a process at the other end has ended.
+# Reported by collectives on CPUs if another process has ended.
 _LOST_PEER = re.compile(r"gloo.*(closed|reset) by peer", re.IGNORECASE | re.DOTALL)
 
 
 def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Runs a command as the whole of this process, and ends the process.
+    """Runs a command and ends the process.
 
-    The process leaves with os._exit. In a normal exit, threads of tf.data and of
-    unfinished checkpoints may wait for ever for parts of the interpreter that are
-    already gone, and taking apart what is left costs seconds. One of several processes
-    waits for the others first: JAX aborts those that outlive process 0.
+    The process ends with os._exit. In a normal exit, threads of tf.data and of
+    unfinished checkpoints may wait forever for parts of the interpreter that are
+    already gone, and finalisation takes seconds. One of several processes waits for the
+    others first, because JAX aborts those that outlive process 0.
     """
     _keep_streams()
     status = run(main, sys.argv)
@@ -90,13 +90,13 @@ def _keep_streams() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs main(argv) and returns its exit status; a mistake becomes one line.
+    """Runs main(argv) and returns its exit status; a UserError becomes one line.
 
-    Errors that are not the user's mistake get a traceback. In a multi-process run a
-    failing process leaves here with os._exit: a normal exit would wait for processes
-    that do not know of the failure.
+    Other errors are printed with a traceback. In a run of several processes a failing
+    process ends here with os._exit, because a normal exit would wait for processes that
+    are not aware of the failure.
     """
-    # File names may hold bytes that are not text; printing one must not fail.
+    # File names may contain bytes that are not text; printing them must not fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -112,7 +112,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
         print("error: interrupted", file=sys.stderr)
         status = 130
     except BrokenPipeError:
-        # What reads our output, such as `head`, has ended; nothing more is printed.
+        # The reader of the output, such as `head`, has ended; print nothing more.
         sys.stdout = open(os.devnull, "w")
         status = 141
     except Exception as error:
@@ -123,15 +123,15 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
 
 
 def _unexpected(error: Exception) -> int:
-    """Reports what no command raises on purpose; returns the exit status."""
+    """Reports an error other than UserError; returns the exit status."""
     reason = _of_the_machine(error)
     if reason:
         print(f"error: {printable(reason)}", file=sys.stderr)
         return UserError.exit_status
     if _joined() and _LOST_PEER.search(str(error)):
         print(
-            "error: another of the processes was lost, and says why where it ran; start"
-            " it again on every host: it goes on from the newest checkpoint",
+            "error: another process was lost; its own output says why. Start the"
+            " command again on every host: it resumes from the newest checkpoint",
             file=sys.stderr,
         )
         return PeersMissingError.exit_status
@@ -139,7 +139,8 @@ def _unexpected(error: Exception) -> int:
     if _joined():
         print(
             "error: one of several processes failed, perhaps because another was lost;"
-            " start it again on every host: it goes on from the newest checkpoint",
+            " start the command again on every host: it resumes from the newest"
+            " checkpoint",
             file=sys.stderr,
         )
     return 1
@@ -153,7 +154,7 @@ def _of_the_machine(error: Exception) -> str | None:
     if storage.is_of_store(error):
         return (
             f"the object store refused or failed ({type(error).__name__}:"
-            f" {text[:200]}); see to your rights and the network, then start the same"
+            f" {text[:200]}); check your access and the network, then start the same"
             " command again"
         )
     if is_out_of_memory(error):
@@ -166,9 +167,9 @@ def _of_the_machine(error: Exception) -> str | None:
     if platforms and isinstance(error, (AssertionError, RuntimeError)):
         if not _has_devices():
             return (
-                f"JAX finds none of the devices in JAX_PLATFORMS={platforms}"
-                f" ({text[:200] or type(error).__name__}); unset it, or install JAX for"
-                " them"
+                f"JAX finds no device for JAX_PLATFORMS={platforms}"
+                f" ({text[:200] or type(error).__name__}); unset it, or install JAX"
+                " for these devices"
             )
     return None
 
@@ -177,7 +178,7 @@ def _has_devices() -> bool:
     jax = sys.modules.get("jax")
     try:
         return jax is None or bool(jax.devices())
-    except Exception:  # JAX raises errors of several kinds, AssertionError among them.
+    except Exception:  # JAX raises errors of several types, even AssertionError.
         return False
 
 

@@ -1,4 +1,4 @@
-"""The console command `encnet`: the same functions as `python train.py` and so on."""
+"""The console command `encnet`, with the same functions as `python train.py` etc."""
 
 from collections.abc import Sequence
 from typing import NoReturn
@@ -7,22 +7,30 @@ from encnet_jax import cli
 from encnet_jax.cli import Command
 
 COMMANDS = {
-    "train": Command("encnet_jax.commands.train", "trains, or goes on"),
+    "train": Command("encnet_jax.commands.train", "trains a model, or resumes a run"),
     "eval": Command("encnet_jax.commands.eval", "scores a checkpoint"),
-    "predict": Command("encnet_jax.commands.predict", "labels photographs"),
-    "export": Command("encnet_jax.export.__main__", "files for other runtimes"),
-    "report": Command("encnet_jax.report.__main__", "pictures and plots of runs"),
-    "plan": Command("encnet_jax.plan.__main__", "compiles for a TPU slice elsewhere"),
-    "selftest": Command("encnet_jax.selftest.__main__", "compares this machine"),
-    "sweep": Command("encnet_jax.sweep", "one run for each value of a field"),
-    "config": Command("encnet_jax.config.__main__", "prints a configuration"),
+    "predict": Command("encnet_jax.commands.predict", "labels images"),
+    "export": Command("encnet_jax.export.__main__", "writes files for other runtimes"),
+    "report": Command("encnet_jax.report.__main__", "draws images and plots of runs"),
+    "plan": Command(
+        "encnet_jax.plan.__main__", "estimates memory and speed on a TPU slice"
+    ),
+    "selftest": Command(
+        "encnet_jax.selftest.__main__", "checks this machine against a CPU reference"
+    ),
+    "sweep": Command("encnet_jax.sweep", "trains one run per value of a field"),
+    "config": Command(
+        "encnet_jax.config.__main__", "prints a configuration, explains fields"
+    ),
     "data": Command("encnet_jax.data.__main__", "prepares and checks data sets"),
-    "weights": Command("encnet_jax.torch_weights.__main__", "PyTorch's weights"),
+    "weights": Command(
+        "encnet_jax.torch_weights.__main__", "imports and exports PyTorch weights"
+    ),
 }
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Runs the command that the first argument names."""
+    """Runs the command named by the first argument."""
     return cli.choose(argv, COMMANDS)
 
 

@@ -1,4 +1,4 @@
-"""Scores a checkpoint, or labels a test split for a benchmark's server.
+"""Scores a checkpoint, or labels a test split for a benchmark server.
 
 python eval.py --workdir runs/camvid --protocol release
 python eval.py --workdir runs/voc --submission voc2012 --output results.tgz
@@ -65,5 +65,5 @@ def main(argv: Sequence[str]) -> int:
         )
     else:
         done = run_lib.evaluate_run(values.workdir, selection, output=output, stop=stop)
-    # A signal that came too late to stop it changes nothing: what it wrote is whole.
+    # A signal after the last image changes nothing: the results are complete.
     return signals.exit_status(stop.reason) if done is None else 0

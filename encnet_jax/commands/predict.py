@@ -1,4 +1,4 @@
-"""Labels photographs: index PNG, colour PNG and overlay for each.
+"""Labels images: index PNG, colour PNG and overlay for each.
 
 python predict.py --workdir runs/camvid --input photos --output labelled
 python predict.py --weights torchvision:deeplabv3_resnet50 --input photo.jpg
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         fields["data.max_megapixels"] = values.max_megapixels
     if values.value_range:
         fields["data.value_range"] = _value_range(values.value_range)
-    paths = files.prepare(  # Before minutes of work.
+    paths = files.prepare(  # Fails before minutes of work.
         values.input, values.output, scores=values.scores, overwrite=values.overwrite
     )
     loaded = model.load(

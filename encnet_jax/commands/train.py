@@ -1,4 +1,4 @@
-"""Trains a model, or goes on where the same command was stopped.
+"""Trains a model; the same command resumes an interrupted run.
 
 python train.py --config configs/quickstart.py
 python train.py --config configs/camvid.py:fcn --config.train.epochs=40 --workdir runs/a
@@ -16,10 +16,10 @@ def main(argv: Sequence[str]) -> None:
     line.processes()
     line.string(
         "workdir",
-        "Where the run's files go; the same one resumes it. Default: runs/CONFIG.",
+        "Folder of the run; with the same folder it resumes. Default: runs/CONFIG.",
     )
     values = line.parse()
-    # Imported late, so that a mistyped flag is reported at once.
+    # Imported late: a mistyped flag is reported before JAX is loaded.
     from encnet_jax.pods import allocator
     from encnet_jax.train import account, loop
 

@@ -7,12 +7,12 @@ from encnet_jax.models import BACKBONES, HEADS
 
 
 def paper(config) -> None:
-    """The paper's text to the letter: codes summed up, x * sigmoid(W e)."""
+    """The text of the paper: codes are summed, the gate is x * sigmoid(W e)."""
     config.architecture = "paper"
 
 
 def release_2018(config) -> None:
-    """The released code that made the published scores (September 2018, f891919).
+    """The released code behind the published scores (September 2018, f891919).
 
     Short side scaled, no rotation, blur; FCN auxiliary head; head learning rate x10.
     """
@@ -25,14 +25,14 @@ def release_2018(config) -> None:
 
 
 def release_head(config) -> None:
-    """The released code as it is today: long side scaled, no blur."""
+    """The latest released code: long side scaled, no blur."""
     release_2018(config)
     config.data.augment.scale_relative_to = "long_side"
     config.data.augment.blur_probability = 0.0
 
 
 def pascal_release_2018(config) -> None:
-    """As release_2018; the released models for PASCAL fuse stages 2 and 3 in."""
+    """As release_2018, with the lateral connections of the models for PASCAL."""
     release_2018(config)
     config.model.lateral = True
 
@@ -51,8 +51,8 @@ def mmseg(config) -> None:
 def piecewise_crf(config) -> None:
     """FeatMap-Net with both relations; see encnet_jax.models.piecewise_crf.
 
-    Scales 0.7 to 1.2 and mirror images are the paper's; it gives no learning rates. The
-    weight decay is a re-implementation's.
+    Scales 0.7 to 1.2 and mirror images follow the paper, which gives no learning rates.
+    The weight decay is that of a reimplementation.
     """
     config.model.name = "piecewise_crf"
     config.model.output_stride = 16
@@ -64,14 +64,14 @@ def piecewise_crf(config) -> None:
 
 
 def strong(config) -> None:
-    """What is known to help the same network; to be put last.
+    """Settings that improve the same network; put this word last.
 
-    Twice the length, batch and rate, with a warm-up; averaged weights; no weight decay
-    on norms and biases; changed colours, which hurt where colours tell classes apart
-    (docs/learning.md). Better pre-training: config.init_from.
+    Twice the length, batch and learning rate, with a warm-up; averaged weights; no
+    weight decay on norms and biases; colour changes, which hurt if classes differ by
+    colour (docs/learning.md). Better pre-training: config.init_from.
 
     Raises:
-        UserError: the configuration is one of classification.
+        UserError: the configuration is for classification.
     """
     if config.task != "segmentation":
         raise UserError(
@@ -100,7 +100,7 @@ def tiny(config) -> None:
 
 
 def smoke(config) -> None:
-    """Four steps of a tiny network on generated data: does everything run?"""
+    """Four steps of a tiny network on generated data, to check that everything runs."""
     tiny(config)
     config.data.name = "scenes"
     config.data.reader = "arrays"
@@ -131,19 +131,19 @@ RECIPES = {
 
 
 def apply(config, arguments: str, own: dict | None = None):
-    """Applies words in order: a recipe, a model's name, or a backbone's.
+    """Applies words in order: recipes, and names of models and backbones.
 
     Args:
         config: changed in place.
         arguments: words joined by commas; each runs one function.
-        own: name -> function(config), the configuration's own words, which replace
-            general ones of the same name.
+        own: name -> function(config), words of the configuration file, which replace
+            general words of the same name.
 
     Returns:
         config.
 
     Raises:
-        UserError: an unknown word.
+        UserError: a word is unknown.
     """
     heads = {name: partial(_set_model, name=name) for name in HEADS}
     backbones = {name: partial(_set_model, backbone=name) for name in BACKBONES}
@@ -151,6 +151,6 @@ def apply(config, arguments: str, own: dict | None = None):
     for word in filter(None, arguments.split(",")):
         if word not in words:
             known = ", ".join(sorted(words))
-            raise UserError(f"unknown argument {word!r}; there are: {known}")
+            raise UserError(f"unknown argument {word!r}; expected one of: {known}")
         words[word](config)
     return config

@@ -1,4 +1,4 @@
-"""Whether all processes of a run were given one configuration and the same data."""
+"""Checks that all processes of a run have the same configuration and data."""
 
 import json
 
@@ -9,42 +9,41 @@ from jax.experimental import multihost_utils
 from encnet_jax.errors import UserError
 from encnet_jax.pods import distributed
 
-# Each host may have the same data, and weights to start from, in a place of its own.
+# Each host may have the data and the initial weights at its own path.
 _PLACES = ("data.data_dir", "data.folder.images", "data.folder.masks", "init_from")
 
 
 def check(facts: dict[str, object]) -> None:
-    """Makes sure that every process has process 0's facts, places of data left out.
+    """Checks that every process has the same values as process 0, except paths.
 
-    Processes that differ would wait for each other for ever, or add up what belongs to
-    different runs.
+    Processes that differ would wait for each other forever, or sum values of different
+    runs.
 
     Args:
-        facts: values that JSON knows, by name: a flattened configuration, numbers of
-            images.
+        facts: JSON values by name: a flattened configuration, numbers of images.
 
     Raises:
-        UserError: in all processes, where one differs; its own names the first fact.
+        UserError: in all processes if one differs; its own names the first difference.
     """
     if jax.process_count() == 1:
         return
     text = json.dumps({k: v for k, v in facts.items() if k not in _PLACES})
-    wanted = json.loads(_of_process_0(text))
-    distributed.together(lambda: _compare(json.loads(text), wanted))
+    expected = json.loads(_of_process_0(text))
+    distributed.together(lambda: _compare(json.loads(text), expected))
 
 
-def _compare(mine: dict, wanted: dict) -> None:
-    for name in sorted(mine.keys() | wanted.keys()):
-        if mine.get(name) != wanted.get(name):
+def _compare(mine: dict, expected: dict) -> None:
+    for name in sorted(mine.keys() | expected.keys()):
+        if mine.get(name) != expected.get(name):
             raise UserError(
                 f"{name} is {mine.get(name)!r} in process {jax.process_index()} and"
-                f" {wanted.get(name)!r} in process 0; start the same command, with the"
-                " same data, on every host"
+                f" {expected.get(name)!r} in process 0; start the same command, with"
+                " the same data, on every host"
             )
 
 
 def _of_process_0(text: str) -> str:
-    """Returns process 0's text in every process."""
+    """Returns the text of process 0 in every process."""
     data = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.array(len(data))))
     padded = np.zeros(size, np.uint8)

@@ -17,8 +17,8 @@ from jax.experimental import multihost_utils
 from encnet_jax.errors import PeersMissingError, UserError
 
 Result = TypeVar("Result")
-HEARTBEAT_TIMEOUT_S = 60  # A process that is silent for so long takes the run down.
-_PROBE_TIMEOUT_S = 10  # Network file systems show new files late.
+HEARTBEAT_TIMEOUT_S = 60  # A process that is silent for this long ends the run.
+_PROBE_TIMEOUT_S = 10  # Network file systems show new files with a delay.
 
 
 def join(
@@ -28,17 +28,17 @@ def join(
     *,
     timeout_s: float = 300.0,
 ) -> None:
-    """Joins the other processes of this run; alone if there are none.
+    """Joins the other processes of this run, if there are any.
 
-    Must come before anything else that JAX does. Where processes are missing after
-    timeout_s, prints one line and ends this process with the status of
-    PeersMissingError: nothing that JAX does by itself then can be caught.
+    Call it before anything else in JAX. If processes are missing after timeout_s, it
+    prints one line and ends this process with the status of PeersMissingError, because
+    JAX would abort the process in a way that cannot be caught.
 
     Args:
         coordinator_address: host:port of process 0, which listens there.
-        num_processes: of the whole run.
-        process_id: of this process, from 0.
-            All three, or none: Cloud TPU, SLURM and Open MPI are asked then.
+        num_processes: of the run.
+        process_id: index of this process, from 0. Give all three or none; without them
+            Cloud TPU, SLURM and Open MPI are asked.
         timeout_s: how long to wait for the other processes.
 
     Raises:
@@ -50,11 +50,11 @@ def join(
         with _time_limit(timeout_s, coordinator_address or "the cluster's first host"):
             jax.distributed.initialize(
                 *given,
-                # JAX's own limit ends the process with 134: ours must come first.
+                # The limit of JAX ends the process with 134: ours must come first.
                 initialization_timeout=int(timeout_s) + 60,
                 heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
             )
-            jax.device_count()  # On TPUs this is where a missing host is waited for.
+            jax.device_count()  # On TPUs this call waits for missing hosts.
     except ValueError as error:
         if "coordinator_address" not in str(error):
             raise
@@ -77,12 +77,12 @@ def _check(coordinator_address, num_processes, process_id) -> None:
     host, _, port = coordinator_address.rpartition(":")
     if not host or not port.isdigit():
         raise UserError(
-            f"--coordinator_address is {coordinator_address!r}, wanted HOST:PORT of"
+            f"--coordinator_address is {coordinator_address!r}, expected HOST:PORT of"
             " process 0"
         )
     if not 0 <= process_id < num_processes:
         raise UserError(
-            f"--process_id is {process_id}, wanted 0 to {num_processes - 1}"
+            f"--process_id is {process_id}, expected 0 to {num_processes - 1}"
             f" (--num_processes is {num_processes})"
         )
 
@@ -100,21 +100,21 @@ def _time_limit(timeout_s: float, coordinator: str) -> Iterator[None]:
 
 def _leave(timeout_s: float, coordinator: str) -> None:
     line = (
-        f"error: other processes did not appear at {coordinator} in {timeout_s:g} s:"
-        " start this on every host (gcloud: --worker=all), or run on one host alone"
+        f"error: other processes did not join at {coordinator} within {timeout_s:g} s:"
+        " start the command on every host (gcloud: --worker=all), or on one host only"
     )
     print(line, file=sys.stderr, flush=True)
     os._exit(PeersMissingError.exit_status)
 
 
 def together(action: Callable[[], Result]) -> Result:
-    """Runs an action in every process; where it fails in one, it fails in all.
+    """Runs an action in every process; if it fails in one, it fails in all.
 
-    Without this the others would wait for the one that left until the heartbeat ends.
+    Otherwise the others would wait for the failed process until the heartbeat ends.
 
     Raises:
-        UserError, OSError: the action's own.
-        UserError: names the other processes in which it failed.
+        UserError, OSError: raised by the action in this process.
+        UserError: the action failed in other processes, which it names.
     """
     failure: Exception | None = None
     result: Any = None
@@ -126,14 +126,16 @@ def together(action: Callable[[], Result]) -> Result:
         failed = multihost_utils.process_allgather(np.array(failure is not None))
         if failed.any() and failure is None:
             who = ", ".join(map(str, np.flatnonzero(failed)))
-            failure = UserError(f"process {who} could not go on; its message says why")
+            failure = UserError(
+                f"process {who} could not continue; its own output says why"
+            )
     if failure is not None:
         raise failure
     return result
 
 
 def as_process_0(answer: bool) -> bool:
-    """Returns process 0's answer in every process."""
+    """Returns the answer of process 0 in every process."""
     if jax.process_count() == 1:
         return answer
     return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
@@ -148,19 +150,19 @@ def shared_number() -> int:
 
 
 def check_shared(folder: str) -> None:
-    """Makes sure that all processes write into one and the same folder.
+    """Checks that all processes write to the same folder.
 
-    Process 0 writes a file, all others must see it.
+    Process 0 writes a file, and all others must find it.
 
     Raises:
-        UserError: some do not: the folder is local to a host.
+        UserError: some do not find it; the folder is local to a host.
     """
     if jax.process_count() == 1:
         return
     mine = np.array(secrets.randbits(31), np.int32)
     if jax.process_index() == 0:
         (epath.Path(folder) / f".probe-{mine}").touch()
-    # Returns after process 0 has come here, hence after it has written.
+    # Returns after process 0 has arrived here, so after it has written.
     name = f".probe-{multihost_utils.broadcast_one_to_all(mine)}"
     path = epath.Path(folder) / name
     try:
@@ -175,12 +177,12 @@ def _await(path: epath.Path, folder: str) -> None:
     while not path.exists():
         if time.monotonic() > deadline:
             raise UserError(
-                f"process {jax.process_index()} does not see what process 0 writes into"
-                f" {folder}; wanted a folder that all hosts share: gs://BUCKET/FOLDER"
+                f"process {jax.process_index()} does not see what process 0 writes to"
+                f" {folder}; expected a folder that all hosts share: gs://BUCKET/FOLDER"
                 " or a network file system"
             )
         if path.parent.exists():
-            list(path.parent.iterdir())  # Makes a network file system look again.
+            list(path.parent.iterdir())  # Refreshes the view of a network file system.
         time.sleep(0.5)
 
 

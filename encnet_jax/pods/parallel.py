@@ -1,4 +1,4 @@
-"""Devices: the mapped axis, replication, and feeding batches ahead of the step."""
+"""Devices: mapping functions over them, replication, and prefetching batches."""
 
 import collections
 import itertools
@@ -13,14 +13,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from encnet_jax.errors import UserError
 
-AXIS = "batch"  # The pmap axis over all devices of all processes.
-BUCKET_BYTES = 64 * 2**20  # Of arrays that are summed by one collective.
+AXIS = "batch"  # The mapped axis: all devices of all processes.
+BUCKET_BYTES = 64 * 2**20  # Of the arrays that one collective sums.
 
 
 def enable_compilation_cache() -> None:
-    """Keeps compiled programs on disk, so that a second start compiles nothing.
+    """Caches compiled programs on disk, so that a second start compiles nothing.
 
-    JAX_COMPILATION_CACHE_DIR names another folder; set it empty to keep nothing.
+    JAX_COMPILATION_CACHE_DIR selects another folder; an empty value disables the cache.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = os.path.expanduser("~/.cache/encnet_jax/compiled")
@@ -33,20 +33,20 @@ def _sharding(spec: PartitionSpec, devices: list | None = None) -> NamedSharding
 
 
 def replicated(devices: list | None = None) -> NamedSharding:
-    """Returns how `replicate` lays arrays out."""
+    """Returns the layout of `replicate`."""
     return _sharding(PartitionSpec(), devices)
 
 
 def replicate(tree, devices: list | None = None):
-    """Puts a tree of arrays on every local device, as the pmapped step returns it.
+    """Copies a tree of arrays to every local device, in the layout of a step's output.
 
-    A donated single-device array would fail in the first call with several processes.
+    In a run of several processes, donating an array on one device would fail.
     """
     return jax.device_put(tree, replicated(devices))
 
 
 def shard(batch, devices: list | None = None):
-    """Spreads a process's batch over its devices.
+    """Distributes a process's batch over its devices.
 
     Args:
         batch: tree of arrays [b, ...], b a multiple of the device count.
@@ -61,7 +61,7 @@ def shard(batch, devices: list | None = None):
 
 
 def spread(tree, devices: list | None = None):
-    """Puts row i of every array [devices, ...] of a tree on device i.
+    """Copies row i of every array [devices, ...] of a tree to device i.
 
     Args:
         tree: of arrays.
@@ -103,11 +103,12 @@ def mapped(
 
 
 def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
-    """Yields sharded batches, starting the transfer of the next ones early.
+    """Yields sharded batches, and transfers the next ones in the background.
 
     Args:
-        batches: see `shard`; those made on the devices, [devices, ...], pass unchanged.
-        ahead: batches under way.
+        batches: see `shard`; batches made on the devices, [devices, ...], are yielded
+            unchanged.
+        ahead: number of batches in transfer.
     """
     queue: collections.deque[dict] = collections.deque()
     for batch in batches:
@@ -119,17 +120,16 @@ def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
 
 
 def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
-    """Sums a tree of arrays over a mapped axis by few collectives.
+    """Sums a tree of arrays over a mapped axis with few collectives.
 
-    One collective for each array would pay the latency of the network hundreds of
-    times a step. Neighbours in the tree travel as one flat array. The compiler for TPUs
-    makes one collective of many arrays itself, and needs not lay them out flat, which
-    would copy all gradients there and back.
+    One collective per array would pay the latency of the network hundreds of times per
+    step, so neighbours in the tree are joined into one flat array. The compiler for
+    TPUs combines collectives itself, without the copies that flat arrays need.
 
     Args:
         tree: of float32 arrays.
-        axis_name: the pmap axis.
-        bucket_bytes: a collective carries no more, unless a single array is larger.
+        axis_name: the mapped axis.
+        bucket_bytes: limit of a collective, unless a single array is larger.
 
     Returns:
         The tree of sums, equal on all devices.
@@ -171,7 +171,7 @@ def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
 def check_batch_size(
     batch_size: int, accumulate: int, name: str = "train.batch_size"
 ) -> None:
-    """Raises UserError unless a global batch spreads evenly over devices and parts.
+    """Raises UserError unless a global batch divides evenly over devices and parts.
 
     Args:
         batch_size: images in it.
@@ -191,7 +191,7 @@ def check_norm_group(group: int, num_devices: int | None = None) -> None:
 
     Args:
         group: model.norm_group; 0 for one group of all.
-        num_devices: None for all there are.
+        num_devices: None for all devices.
     """
     devices = jax.device_count() if num_devices is None else num_devices
     if group < 0 or (group and devices % group):

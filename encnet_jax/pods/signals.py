@@ -1,4 +1,4 @@
-"""Requests to stop: by a signal or a deadline; a run stops when it can."""
+"""Requests to stop, by a signal or a deadline."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ _GRACE_S = 3.0  # For the main thread to end by itself after a second Ctrl-C.
 
 
 class Stopped(Exception):
-    """Work was left unfinished because the run was asked to stop."""
+    """The work is unfinished because a stop was requested."""
 
 
 def _hangs_up() -> bool:
@@ -24,10 +24,10 @@ def _hangs_up() -> bool:
 
 
 def exit_status(reason: str | None) -> int:
-    """Returns the status of a command that left its work: 128 + the signal's number.
+    """Returns the exit status of an interrupted command: 128 + the signal's number.
 
     Args:
-        reason: of a StopRequest; 0 is returned for None and for deadlines.
+        reason: of a StopRequest; None and deadlines give 0.
     """
     number = getattr(signal.Signals, reason or "", None)
     return 0 if number is None else 128 + number
@@ -80,17 +80,17 @@ class _Answer:
 
 
 class StopRequest:
-    """While entered, notes the first signal; a second SIGINT interrupts.
+    """Records the first signal while it is entered; a second SIGINT interrupts.
 
-    These are SIGTERM, SIGINT and, in a terminal, SIGHUP: its connection was lost.
-    Started with nohup, a run ignores SIGHUP and goes on.
+    The signals are SIGTERM, SIGINT and, in a terminal, SIGHUP (the connection was
+    lost). A run that was started with nohup ignores SIGHUP.
 
-    With several processes a request reaches all through JAX's preemption service, which
-    listens to SIGTERM itself and picks a moment that none has passed. A save needs all
-    of them, and a signal may have come to one.
+    A save needs all processes, but a signal may reach only one. JAX's preemption
+    service forwards the request: it handles SIGTERM itself and chooses a step that no
+    process has passed.
 
     Attributes:
-        reason: what asked for the stop, or None.
+        reason: name of the signal, or the reason given to `request`; None before.
     """
 
     def __init__(self):
@@ -104,7 +104,7 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         self._answer.start()
         numbers = [signal.SIGINT]
-        if not self._several:  # A handler for SIGTERM would take JAX's own away.
+        if not self._several:  # A handler for SIGTERM would replace JAX's.
             numbers.append(signal.SIGTERM)
         if _hangs_up():
             numbers.append(signal.SIGHUP)
@@ -124,7 +124,7 @@ class StopRequest:
         self.request(signal.Signals(number).name)
 
     def request(self, reason: str) -> None:
-        """Asks for a stop on behalf of this process; the first reason counts."""
+        """Requests a stop; the first reason is kept."""
         if self.reason:
             return
         self.reason = reason
@@ -132,9 +132,9 @@ class StopRequest:
             signal.raise_signal(signal.SIGTERM)
 
     def agreed(self) -> bool:
-        """Returns whether to stop now; the same answer in every process.
+        """Returns whether to stop now, with the same answer in every process.
 
-        All processes must ask equally often and in the same order.
+        All processes must ask the same number of times and in the same order.
         """
         if not self._agreed:
             self._moment += 1
@@ -151,11 +151,12 @@ class StopRequest:
         """Yields items until a stop is agreed.
 
         Args:
-            items: at most `times`; their number may differ between processes.
-            times: how often to ask, equal in all processes.
+            items: at most `times`; the number may differ between processes.
+            times: how often to ask; equal in all processes.
 
         Raises:
-            Stopped: a stop is agreed, at the same question in every process.
+            Stopped: a stop was agreed, after the same number of questions in every
+                process.
         """
         asked = 0
         for item in items:

@@ -1,4 +1,4 @@
-"""Files and folders on local disks, or in object stores through epath."""
+"""Files and folders on local disks, and in object stores through epath."""
 
 import contextlib
 import errno
@@ -21,15 +21,15 @@ _SCHEMES = ("gs", "s3", "az")
 
 
 def is_remote(path) -> bool:
-    """Returns whether a path is in an object store, where nothing can be locked.
+    """Returns whether a path is in an object store, where files cannot be locked.
 
     Raises:
-        UserError: 'gs:/', which would be a local folder of that name, or another
-            scheme, such as https://.
+        UserError: it begins with 'gs:/', which would be a local folder 'gs:', or with
+            another scheme, such as https://.
     """
     mistyped = re.match(r"(gs|s3|az):/(?!/)", str(path))
     if mistyped:
-        raise UserError(f"{path} has one slash, wanted {mistyped[1]}://BUCKET/FOLDER")
+        raise UserError(f"{path} has one slash, expected {mistyped[1]}://BUCKET/FOLDER")
     # pathlib makes one slash of two: file:/x is what a path of file:///x becomes.
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", str(path))
     if scheme is None:
@@ -38,25 +38,25 @@ def is_remote(path) -> bool:
         raise UserError(
             f"{path} begins with {scheme[1]}:, expected a local path, or one that"
             f" begins with {', '.join(f'{name}://' for name in _SCHEMES)}: copy it to a"
-            " disk, and name the path there"
+            " local disk, and give that path"
         )
     return scheme[1] in _SCHEMES
 
 
 def local_path(path: str, flag: str) -> pathlib.Path:
-    """Returns the path of something that libraries read and write on disks only.
+    """Returns a path that must be on a local disk.
 
     Args:
         path: a file or folder.
-        flag: where the user named it, for the error.
+        flag: the flag that gave the path, for the message.
 
     Raises:
         UserError: it is in an object store.
     """
     if is_remote(path):
         raise UserError(
-            f"{flag} is {path}, wanted a place on a disk; copy between the two"
-            " (gcloud storage cp -r, aws s3 cp --recursive)"
+            f"{flag} is {path}, expected a path on a local disk; copy between"
+            " the two (gcloud storage cp -r, aws s3 cp --recursive)"
         )
     return pathlib.Path(path).expanduser()
 
@@ -76,10 +76,10 @@ def check_backslash(workdir) -> None:
 
 
 def check_reachable(path) -> None:
-    """Makes sure that an object store can be reached; the path may be new.
+    """Checks that an object store can be reached; the path need not exist.
 
     Raises:
-        UserError: an unknown scheme, its package is missing, no answer.
+        UserError: the scheme is unknown, its package is missing, or there is no answer.
     """
     if is_remote(path):
         with _reached(path):
@@ -87,10 +87,10 @@ def check_reachable(path) -> None:
 
 
 def check_exists(path) -> None:
-    """Makes sure that a folder in an object store is there.
+    """Checks that a folder in an object store exists.
 
     Raises:
-        UserError: as check_reachable, and where there is no such folder or bucket.
+        UserError: as check_reachable, or the folder or bucket does not exist.
     """
     if not is_remote(path):
         return
@@ -100,13 +100,13 @@ def check_exists(path) -> None:
 
 
 def check_writable(path) -> None:
-    """Makes sure that a folder takes files, by writing one before the work starts.
+    """Checks that files can be written to a folder, by writing one.
 
-    A folder that is not there yet is made where it will be, and then removed.
+    A folder that does not exist is made for the check, and removed again.
 
     Raises:
-        UserError: as check_reachable, and where there is no such bucket, no right to
-            write, no space, or a file of that name.
+        UserError: as check_reachable, or the bucket does not exist, writing is not
+            permitted, the disk is full, or a file has this name.
     """
     if is_remote(path):
         with _reached(path):
@@ -134,15 +134,15 @@ def _try_folder(folder: pathlib.Path) -> None:
                 made.rmdir()
 
 
-# Packages in which the errors of object stores are raised.
+# Packages that raise the errors of object stores.
 _STORES = ("gcsfs", "s3fs", "adlfs", "fsspec", "aiohttp", "botocore", "tensorstore")
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Whether an object store refused, failed or did not answer.
+    """Returns whether an object store refused, failed or did not answer.
 
-    Every package has errors of its own; what they have in common is where they come
-    from. One that cannot even be imported has asked no store.
+    Each package has its own errors, so the modules in the traceback decide. A package
+    that cannot be imported has not asked a store.
     """
     if isinstance(error, ImportError):
         return False
@@ -152,29 +152,29 @@ def is_of_store(error: BaseException) -> bool:
 
 
 def describe(error: OSError, path=None) -> str:
-    """Returns one line for an error of the system: which file, why, what to do.
+    """Returns one line for an error of the system: the file, the reason, the fix.
 
     Args:
-        error: as it was raised.
-        path: what the user named; None for the error's own file.
+        error: of the system.
+        path: the path that the user gave; None for the error's own file.
     """
     name = path if path is not None else error.filename
     if error.errno in DISK_FULL:
-        mend = "free some space, then start again"
+        fix = "free some space, then start again"
     else:
-        mend = _MENDS.get(error.errno or 0, "see to it, then start again")
+        fix = _FIXES.get(error.errno or 0, "fix this, then start again")
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
-    return f"{'' if name is None else f'{name}: '}{reason}; {mend}"
+    return f"{'' if name is None else f'{name}: '}{reason}; {fix}"
 
 
-_MENDS = {
-    errno.EACCES: "wanted the right to use it: ask its owner, or name another place",
-    errno.EPERM: "wanted the right to use it: ask its owner, or name another place",
-    errno.EROFS: "name another place",
-    errno.ENOENT: "it is not there (any more): name another, or bring it back",
-    errno.EEXIST: "there is a file of that name: name another folder",
-    errno.ENOTDIR: "there is a file of that name: name another folder",
-    errno.EISDIR: "wanted a file: name one",
+_FIXES = {
+    errno.EACCES: "ask the owner for access, or choose another path",
+    errno.EPERM: "ask the owner for access, or choose another path",
+    errno.EROFS: "choose another path",
+    errno.ENOENT: "check the path, or restore the file",
+    errno.EEXIST: "a file has this name: choose another folder",
+    errno.ENOTDIR: "a file has this name: choose another folder",
+    errno.EISDIR: "expected a file: choose one",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
@@ -184,13 +184,13 @@ _MENDS = {
 def opened(path) -> Iterator[BinaryIO]:
     """Opens a local regular file for reading.
 
-    A FIFO, a socket or a terminal would block for ever, or never end.
+    A FIFO, a socket or a terminal would block forever, or never end.
 
     Raises:
         UserError: it is not a regular file.
-        OSError: it is not there or may not be read.
+        OSError: it does not exist or cannot be read.
     """
-    # Without O_NONBLOCK the opening of a FIFO waits for somebody who writes into it.
+    # Without O_NONBLOCK opening a FIFO waits for a writer.
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         check_regular(path, os.fstat(number).st_mode)
@@ -202,10 +202,10 @@ def opened(path) -> Iterator[BinaryIO]:
 
 
 def check_regular(path, mode: int | None = None) -> None:
-    """Raises UserError if a local path is there and is not a regular file.
+    """Raises UserError if a local path exists and is not a regular file.
 
     Args:
-        path: a path; links are followed. Anything is right in an object store.
+        path: a path; links are followed. Paths in object stores pass.
         mode: of os.stat, if known.
     """
     if mode is None:
@@ -214,11 +214,11 @@ def check_regular(path, mode: int | None = None) -> None:
         try:
             mode = os.stat(path).st_mode
         except (OSError, ValueError):
-            return  # Opening it tells why.
+            return  # Opening it reports the reason.
     if stat.S_ISREG(mode):
         return
     found = next((word for test, word in _KINDS if test(mode)), "no regular file")
-    raise UserError(f"{path} is {found}, expected a regular file: name one")
+    raise UserError(f"{path} is {found}, expected a regular file: choose one")
 
 
 _KINDS = (
@@ -238,8 +238,8 @@ def read_bytes(path, most: int | None = None) -> bytes:
         most: bytes; a larger file is refused. None: no limit.
 
     Raises:
-        UserError: it is not there, is no regular file, is too large, may not be read,
-            or the disk fails.
+        UserError: it does not exist, is not a regular file, is too large, cannot be
+            read, or the disk fails.
     """
     try:
         if is_remote(path):
@@ -257,7 +257,7 @@ def read_bytes(path, most: int | None = None) -> bytes:
         raise UserError(f"{os.fspath(path)!r} cannot be opened: {error}") from None
     if most is not None and size > most:
         raise UserError(
-            f"{path} has {size:,} bytes, expected at most {most:,}: name another file"
+            f"{path} has {size:,} bytes, expected at most {most:,}: choose another file"
         )
     return content
 
@@ -266,16 +266,16 @@ MOST_JSON_BYTES = 64 << 20
 
 
 def read_json(path) -> dict:
-    """Returns the object that a JSON file holds.
+    """Returns the object in a JSON file.
 
     Raises:
-        UserError: it cannot be read, is cut short, or holds something else.
+        UserError: it cannot be read, is truncated, or contains another type.
     """
     value = parsed_json(read_bytes(path, MOST_JSON_BYTES), path)
     if not isinstance(value, dict):
         raise UserError(
-            f"{path}: holds a {type(value).__name__}; wanted an object, {{...}}, as it"
-            " was written: restore it"
+            f"{path}: contains a {type(value).__name__}, expected an object, {{...}}:"
+            " restore the file"
         )
     return value
 
@@ -285,30 +285,29 @@ def parsed_json(content: bytes, path):
 
     Args:
         content: the text.
-        path: where it comes from, for the error.
+        path: its file, for the message.
 
     Raises:
-        UserError: it is no JSON, or nested too deeply.
+        UserError: it is not JSON, or nested too deeply.
     """
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise UserError(
-            f"{path}: no whole JSON file ({reason}); restore it, or write it again"
+            f"{path}: not a complete JSON file ({reason}); restore it, or write it again"
         ) from None
 
 
 @contextlib.contextmanager
 def whole(path) -> Iterator[epath.Path]:
-    """Yields the name of a file to write, which gets its own name only at the end.
+    """Yields a temporary path to write; the file gets its own name at the end.
 
-    Where the writing fails nothing is left, and a file of that name stays as it was.
+    If writing fails, no file is left, and an existing file stays unchanged.
     """
     path = epath.Path(path)
-    # A name that nobody can guess and that is made exclusively: another file, or a link
-    # of that name, is never written to. It is short because names have a limit, and
-    # begins with a dot so that no reader takes it for a finished file.
+    # A random name that is created exclusively, so that no other file or link is written
+    # to. It is short because names have a limit; readers skip names with a dot.
     suffix = path.suffix if len(path.suffix) < 16 else ""
     partial = path.with_name(f".partial-{secrets.token_hex(8)}{suffix}")
     try:
@@ -318,7 +317,7 @@ def whole(path) -> Iterator[epath.Path]:
         yield partial
         partial.replace(path)
     except BaseException as error:
-        # A full disk names no file, and the partial one means nothing to the user.
+        # The error of a full disk names no file; the user does not know the partial.
         if isinstance(error, OSError) and error.filename in (None, str(partial)):
             error.filename = str(path)
         with contextlib.suppress(OSError):
@@ -327,14 +326,14 @@ def whole(path) -> Iterator[epath.Path]:
 
 
 def write_whole(path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
-    """Writes a file, whole or not at all.
+    """Writes a file completely or not at all.
 
     Args:
-        path: of the file; its folder has to be there.
+        path: of the file; its folder must exist.
         content: bytes, text, or a function that writes them to an open file.
 
     Raises:
-        OSError: it cannot be written; nothing is left.
+        OSError: it cannot be written; no file is left.
     """
     with whole(path) as partial:
         if not callable(content):
@@ -347,7 +346,7 @@ def write_whole(path, content: bytes | str | Callable[[BinaryIO], object]) -> No
 
 @contextlib.contextmanager
 def _reached(path) -> Iterator[None]:
-    # gcsfs logs a traceback of what is reported in one line here.
+    # gcsfs would log a traceback; the error is reported here in one line.
     logger = logging.getLogger("gcsfs")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -355,14 +354,14 @@ def _reached(path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(
-            f"{path} is not there, or may not be seen; wanted a folder of a bucket"
+            f"{path} does not exist, or access is denied; expected a folder of a bucket"
         ) from None
-    except Exception as error:  # Every package has errors of its own.
+    except Exception as error:  # Each package has its own errors.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
-            f"{path} cannot be reached ({reason}); wanted a local folder, or gs://,"
-            " s3:// or az:// with its package (pip install gcsfs, s3fs or adlfs), a"
-            " bucket that is there, and the right to use it"
+            f"{path} cannot be reached ({reason}); expected a local folder, or gs://,"
+            " s3:// or az:// with its package (pip install gcsfs, s3fs or adlfs), an"
+            " existing bucket, and access to it"
         ) from None
     finally:
         logger.setLevel(level)

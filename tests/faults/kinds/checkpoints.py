@@ -71,7 +71,7 @@ def trained_again(root, *, broken) -> list[str]:
     return ["bash", "-c", f"{line} >/dev/null 2>&1 && {again} && {line}"]
 
 
-@case("held the newest of two damaged, train goes on", 0, "going on from 2", "run")
+@case("held the newest of two damaged, train goes on", 0, "resuming from 2", "run")
 def older(root):
     yield trained_again(root, broken=(4,))
     assert {"2", "4", "4.damaged"} <= set(os.listdir(root / "w/checkpoints"))

@@ -46,7 +46,9 @@ differing(
     "train.checkpoint_every_steps is 3",
     "--config.train.checkpoint_every_steps=3",
 )
-differing("a wrong number", "process 1 could not go on", "--config.optim.momentum=5.0")
+differing(
+    "a wrong number", "process 1 could not continue", "--config.optim.momentum=5.0"
+)
 
 
 @case("new a mistyped field in process 1, train", 4, "no field")
@@ -58,7 +60,7 @@ def mistyped(root):
     all_refuse(root)
 
 
-@case("new data missing in process 1, train", 2, "process 1 could not go on")
+@case("new data missing in process 1, train", 2, "process 1 could not continue")
 def no_data(root):
     folder_set(root / "r")
     yield joined(trains(root), trains(root, data="nowhere"))
@@ -84,7 +86,7 @@ def broken(root):
     yield joined(trains(root), trains(root, data="q"))
 
 
-@case("new a full disk in process 1, train", (2, 134), "no space to write a checkpoint")
+@case("new a full disk in process 1, train", (2, 134), "failed (no space)")
 def full(root):
     folder_set(root / "r")
     yield joined(trains(root), full_disk(trains(root), kib=64))

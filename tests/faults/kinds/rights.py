@@ -140,7 +140,7 @@ def full_predict(root):
         Image.open(path).load()  # What is there is whole.
 
 
-@case("held full disk, train", 2, "no space to write a checkpoint")
+@case("held full disk, train", 2, "failed (no space)")
 def full_train(root):
     folder_set(root / "r")
     words = command("train.py", *flags(root / "r"), f"--workdir={root}/w")
