@@ -84,11 +84,11 @@ def test_a_whole_folder_is_read(copied):
 
 CONFIGS = {
     "a list": ("[]", "holds a list"),
-    "nothing": ("", "no whole JSON file"),
+    "nothing": ("", "not a complete JSON file"),
     "nested": ("[" * 100_000, "nested too deeply"),
     "a number": ("1", "holds a int"),
     "foreign": ('{"library_name": "timm"}', "is not of encnet_jax"),
-    "bytes": ("\ud800", "no whole JSON file"),
+    "bytes": ("\ud800", "not a complete JSON file"),
 }
 
 

@@ -103,7 +103,7 @@ def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path):
 
 def test_nested_json_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("[" * 100_000)
-    with pytest.raises(UserError, match="no whole JSON file .nested too deeply"):
+    with pytest.raises(UserError, match="not a complete JSON file .nested too deeply"):
         storage.read_json(tmp_path / "a.json")
 
 

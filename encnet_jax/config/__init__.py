@@ -3,7 +3,6 @@
 from encnet_jax.config.comparing import differences, first_difference
 from encnet_jax.config.files import load, split_spec
 from encnet_jax.config.forms import (
-    completed,
     flatten,
     from_dict,
     get,
@@ -12,6 +11,7 @@ from encnet_jax.config.forms import (
     to_json,
 )
 from encnet_jax.config.resolving import Facts, resolve, steps_per_epoch
+from encnet_jax.config.saved import completed, from_saved, read_saved
 from encnet_jax.config.table import (
     Config,
     DataConfig,
@@ -36,9 +36,11 @@ __all__ = [
     "first_difference",
     "flatten",
     "from_dict",
+    "from_saved",
     "get",
     "load",
     "opened",
+    "read_saved",
     "replaced",
     "resolve",
     "split_spec",

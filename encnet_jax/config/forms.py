@@ -14,7 +14,6 @@ import ml_collections
 
 from encnet_jax.config import table
 from encnet_jax.config.table import Config
-from encnet_jax.errors import UserError
 from encnet_jax.fields import Section
 
 Form = TypeVar("Form", Config, ml_collections.ConfigDict)
@@ -96,39 +95,16 @@ def _with_members(section: type, fields: tuple[str, ...]) -> type:
     )
 
 
-def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns a saved configuration with defaults for fields that were added since.
-
-    Raises:
-        UserError: it has unknown fields, or lacks one without a default of its own.
-    """
-    values, fields = flatten(saved), table.fields()
-    for name in values:
-        if name not in fields:
-            raise UserError(
-                f"the saved configuration has an unknown field {name}; expected one of"
-                f" docs/fields.md. {_OLD_RUN}; a field of your own head or loss needs"
-                " --config with the file that registers it"
-            )
-    for name, field in fields.items():
-        if name not in values and field.default is None:
-            raise UserError(f"the saved configuration has no field {name}. {_OLD_RUN}")
-    defaults = {name: field.default for name, field in fields.items()}
-    return from_dict(_nested(defaults | values))
-
-
-_OLD_RUN = "Commit aeb6f69 reads runs of older versions"
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns nested fields of {dotted field name: value}."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
         *groups, last = name.split(".")
-        node = nested
+        node = found
         for group in groups:
             node = node.setdefault(group, {})
         node[last] = value
-    return nested
+    return found
 
 
 def to_json(config: Config | ml_collections.ConfigDict) -> str:
@@ -154,7 +130,7 @@ def flat_values(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def _to_dict(config: Config | ml_collections.ConfigDict) -> dict[str, Any]:
     if isinstance(config, ml_collections.ConfigDict):
         return config.to_dict()
-    return _nested({name: get(config, name) for name in table.fields()})
+    return nested({name: get(config, name) for name in table.fields()})
 
 
 def _flatten(node: dict, prefix: str) -> Iterator[tuple[str, Any]]:

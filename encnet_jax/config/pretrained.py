@@ -7,6 +7,7 @@ import ml_collections
 from etils import epath
 
 from encnet_jax import storage
+from encnet_jax.config.forms import get
 from encnet_jax.errors import UserError
 from encnet_jax.weights import IMAGENET, Published, cache, imagenet
 
@@ -29,7 +30,7 @@ def follow(config: ml_collections.ConfigDict) -> None:
     """
     source = config.init_from
     if source == IMAGENET:
-        entry = imagenet({name: _get(config, name) for name in _OF_BACKBONE})
+        entry = imagenet({name: get(config, name) for name in _OF_BACKBONE})
         config.init_from = entry.name
     elif cache.is_name(source):
         entry = cache.find(source.partition("#")[0])
@@ -40,10 +41,10 @@ def follow(config: ml_collections.ConfigDict) -> None:
     conflicts = {
         name: value
         for name, value in implied.items()
-        if _get(config, name) not in (None, value)
+        if get(config, name) not in (None, value)
     }
     if conflicts:
-        found = ", ".join(f"{name} is {_get(config, name)!r}" for name in conflicts)
+        found = ", ".join(f"{name} is {get(config, name)!r}" for name in conflicts)
         flags = " ".join(
             f"--config.{name}={value}" for name, value in conflicts.items()
         )
@@ -69,7 +70,7 @@ def _follow_run(config: ml_collections.ConfigDict) -> None:
     fields = {
         name: saved[name.removeprefix("model.")]
         for name in _OF_BACKBONE
-        if _get(config, name) is None and name.removeprefix("model.") in saved
+        if get(config, name) is None and name.removeprefix("model.") in saved
     }
     with config.unlocked():
         config.update_from_flattened_dict(fields)
@@ -88,9 +89,3 @@ def _implied(entry: Published, skipped: str) -> Mapping[str, Any]:
         for name, value in entry.fields.items()
         if name in _OF_BACKBONE or (whole and not name.startswith("eval."))
     }
-
-
-def _get(config: ml_collections.ConfigDict, field: str) -> Any:
-    for part in field.split("."):
-        config = config[part]
-    return config

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from encnet_jax.config import checks
+from encnet_jax.config import checks, pretrained
 from encnet_jax.config.architectures import FOLLOWING, decided_fields
 from encnet_jax.config.forms import flat_values, frozen, get, opened, replaced
 from encnet_jax.config.table import Config
@@ -28,7 +28,7 @@ class Facts(NamedTuple):
 def resolve(
     config: ml_collections.ConfigDict | Config, facts: Facts | int | None = None
 ) -> Config:
-    """Sets the fields that are not set, checks every value, and freezes.
+    """Sets the fields that weights and architecture decide, checks, and freezes.
 
     Args:
         config: as returned by `load`, with overrides applied.
@@ -45,6 +45,7 @@ def resolve(
     config = opened(config) if isinstance(config, Config) else config
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()
     checks.check_each(flat_values(config))
+    pretrained.follow(config)
     fill(config)
     values = flat_values(config)
     checks.check_each(values)

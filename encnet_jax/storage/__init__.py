@@ -295,7 +295,8 @@ def parsed_json(content: bytes, path):
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise UserError(
-            f"{path}: not a complete JSON file ({reason}); restore it, or write it again"
+            f"{path}: not a complete JSON file ({reason}); restore it, or write it"
+            " again"
         ) from None
 
 
@@ -306,8 +307,8 @@ def whole(path) -> Iterator[epath.Path]:
     If writing fails, no file is left, and an existing file stays unchanged.
     """
     path = epath.Path(path)
-    # A random name that is created exclusively, so that no other file or link is written
-    # to. It is short because names have a limit; readers skip names with a dot.
+    # A random name that is created exclusively, so that no other file or link is
+    # overwritten. Names have a limit, so it is short; readers skip names with a dot.
     suffix = path.suffix if len(path.suffix) < 16 else ""
     partial = path.with_name(f".partial-{secrets.token_hex(8)}{suffix}")
     try:

@@ -1,0 +1,77 @@
+"""Configurations that were saved with a run: read, checked and completed."""
+
+import json
+from typing import Any
+
+import ml_collections
+
+from encnet_jax import storage
+from encnet_jax.config import checks, defaults, table
+from encnet_jax.config.forms import flat_values, flatten, from_dict, nested, to_json
+from encnet_jax.errors import UserError
+
+_OLD_RUN = "Commit aeb6f69 reads runs of older versions"
+
+
+def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns a saved configuration with defaults for fields that were added since.
+
+    Raises:
+        UserError: it has unknown fields, or lacks one without a default of its own.
+    """
+    values, fields = flatten(saved), table.fields()
+    for name in values:
+        if name not in fields:
+            raise UserError(
+                f"the saved configuration has an unknown field {name[:100]}."
+                f" {_OLD_RUN}; a field of your own head or loss needs --config with the"
+                " file that registers it"
+            )
+    for name, field in fields.items():
+        if name not in values and field.default is None:
+            raise UserError(f"the saved configuration has no field {name}. {_OLD_RUN}")
+    defaults = {name: field.default for name, field in fields.items()}
+    return from_dict(nested(defaults | values))
+
+
+def from_saved(values: object, where: object) -> ml_collections.ConfigDict:
+    """Returns the configuration of a file, checked and completed.
+
+    Args:
+        values: the JSON value.
+        where: the file, for messages.
+
+    Raises:
+        UserError: it is not a configuration, or a value is not allowed.
+    """
+    wrong = _other_shape(values, json.loads(to_json(defaults.get_config())), "")
+    if wrong:
+        raise UserError(
+            f"{where} does not contain a run's configuration: {wrong}; restore the file"
+        )
+    assert isinstance(values, dict)
+    try:
+        config = completed(from_dict(values))
+        checks.check_each(flat_values(config))
+        return config
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def read_saved(path) -> ml_collections.ConfigDict:
+    """Returns the configuration in a run's config.json; see from_saved."""
+    return from_saved(storage.read_json(path), path)
+
+
+def _other_shape(values: object, known: dict[str, Any], prefix: str) -> str | None:
+    """Returns the first field that is a group in only one of the two, or None."""
+    if not isinstance(values, dict):
+        return f"{prefix.rstrip('.') or 'the content'} is not an object"
+    for key, value in values.items():
+        if isinstance(known.get(key), dict):
+            wrong = _other_shape(value, known[key], f"{prefix}{key}.")
+            if wrong:
+                return wrong
+        elif key in known and isinstance(value, dict):
+            return f"{prefix}{key} is an object"
+    return None
