@@ -150,8 +150,7 @@ def claim(
     """Checks that a run may use its locked folder, and saves its configuration there.
 
     All processes must have the same configuration, its batches must fit the devices,
-    and a run in the folder must have the same configuration. Process 0 prints the
-    differences from the defaults.
+    and a run in the folder must have the same configuration.
 
     Args:
         workdir: locked by `locked`.
@@ -169,8 +168,6 @@ def claim(
     if saved is not None:
         check_same_config(workdir, saved, config)
     save_config(workdir, config)
-    if jax.process_index() == 0:
-        print("\n".join(config_lib.differences(config)))
 
 
 def check_same_config(workdir: str, saved: ConfigDict, config: Config) -> None:
