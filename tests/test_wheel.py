@@ -91,11 +91,14 @@ def call(environment, folder, *words):
 
 @pytest.mark.slow
 def test_train_evaluate_predict_from_another_folder(installed, tmp_path):
-    shutil.copy(PROJECT / "configs" / "quickstart.py", tmp_path)
     where = "import encnet_jax; print(encnet_jax.__file__)"
     assert str(installed) in call(installed, tmp_path, "python", "-c", where)
-    config = "--config=quickstart.py:smoke"
+    config = "--config=quickstart:smoke"  # Found by name, in an empty folder.
     call(installed, tmp_path, "encnet", "train", config, "--workdir=run")
+    copied = ("config", "--copy", "ade20k", "mine.py")
+    call(installed, tmp_path, "encnet", *copied)
+    ours = (PROJECT / "configs" / "ade20k.py").read_bytes()
+    assert (tmp_path / "mine.py").read_bytes() == ours
     scores = call(installed, tmp_path, "encnet", "eval", "--workdir=run")
     assert "val/single/mean_iou" in scores
     export = ("data", "export_images", config, "--count=2", "--output=.")

@@ -89,12 +89,13 @@ class CommandLine:
 
     def config(self, required: bool = False) -> None:
         """Defines --config FILE.py[:arguments] and --config.field=value overrides."""
+        self._argv = _with_located_config(self._argv)
         config_flags.DEFINE_config_file(
             "config",
             None,
-            "Configuration, for example configs/camvid.py or configs/ade20k.py:release;"
-            " --config.FIELD=VALUE changes a field; docs/fields.md lists"
-            " all.",
+            "Configuration: a file or a name, for example configs/camvid.py or"
+            " ade20k:release; --config.FIELD=VALUE changes a field; docs/fields.md"
+            " lists all.",
             flag_values=self._values,
             lock_config=True,
             sys_argv=self._argv,
@@ -210,6 +211,19 @@ def join_processes(values: flags.FlagValues) -> None:
         values.process_id,
         timeout_s=values.peers_timeout_s,
     )
+
+
+def _with_located_config(argv: list[str]) -> list[str]:
+    """Returns the arguments with the path of a configuration given by name."""
+    from encnet_jax.config.files import located
+
+    found = list(argv)
+    for i, word in enumerate(argv):
+        if word == "--config" and i + 1 < len(argv):
+            found[i + 1] = located(argv[i + 1])
+        elif word.startswith("--config="):
+            found[i] = f"--config={located(word.removeprefix('--config='))}"
+    return found
 
 
 def _check_config(values: flags.FlagValues) -> None:

@@ -2,6 +2,7 @@
 
     python -m encnet_jax.config configs/pascal_voc.py:release,resnet101
     python -m encnet_jax.config --explain optim.base_lr
+    python -m encnet_jax.config --copy ade20k mine.py
 
 Fields that differ from the defaults are marked with * and the default's value. Flags
 --config.FIELD=VALUE change fields as they do in train.py.
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 # A command imports cli; cli imports the other modules of this package.
 from encnet_jax import cli
 from encnet_jax import config as config_lib
-from encnet_jax.config import defaults
+from encnet_jax.config import defaults, files
 from encnet_jax.config import explain as explain_lib
 from encnet_jax.errors import UserError
 
@@ -36,9 +37,16 @@ def main(argv: Sequence[str]) -> None:
     line = cli.CommandLine([name, *rest], __doc__)
     line.config()
     line.string("explain", "A field or section: print its default, values, meaning.")
+    line.string("copy", "A configuration to copy to the file that follows.")
+    line.argument("file", "New file for --copy.", several=True, default=[])
     line.switch("reference", "Print the reference of all fields in Markdown.")
     values = line.parse()
-    if values.explain is not None:
+    if values.copy is not None or values.file:
+        if values.copy is None or len(values.file) != 1:
+            raise UserError("expected --copy NAME FILE.py; --help shows an example")
+        files.copy(values.copy, values.file[0])
+        print(f"wrote {values.file[0]}; train: train.py --config {values.file[0]}")
+    elif values.explain is not None:
         print(explain_lib.explain(values.explain))
     elif values.reference:
         print(explain_lib.reference(), end="")

@@ -1,26 +1,99 @@
-"""Configuration files: Python files with a function get_config."""
+"""Configuration files: Python files with a function get_config, found by name."""
 
+import importlib.metadata
 import importlib.util
 import pathlib
+import shutil
 
 import ml_collections
 
 from encnet_jax.errors import UserError
 
+_DISTRIBUTION = "encnet-jax"
+_INSTALLED = ("share", "encnet_jax", "configs")  # As in pyproject.toml.
+
+
+def folders() -> list[pathlib.Path]:
+    """Returns the folders of configurations that have names, the first ones first.
+
+    They are `configs` in the current folder, that of the clone the package is in, and
+    the one that was installed with the package.
+    """
+    root = pathlib.Path(__file__).parents[2]
+    found = [pathlib.Path("configs")]
+    if (root / "pyproject.toml").is_file():  # Not so in an environment's packages.
+        found.append(root / "configs")
+    try:
+        installed = importlib.metadata.files(_DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        installed = []
+    places = {
+        pathlib.Path(str(f.locate())).resolve().parent
+        for f in installed
+        if f.parts[-4:-1] == _INSTALLED
+    }
+    return [folder for folder in [*found, *sorted(places)] if folder.is_dir()]
+
+
+def named() -> dict[str, pathlib.Path]:
+    """Returns the configurations that have names, by name."""
+    found: dict[str, pathlib.Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.py")):
+            if "def get_config" in path.read_text(errors="replace"):
+                found.setdefault(path.stem, path)
+    return found
+
 
 def split_spec(spec: str) -> tuple[pathlib.Path, str]:
     """Returns the file and the arguments of `FILE.py[:arguments]`.
 
+    FILE.py may also be the name of a configuration: `ade20k:resnet101`.
+
     Raises:
-        UserError: the file does not exist.
+        UserError: there is no such file or name.
     """
     name, _, arguments = spec.partition(":")
-    path = pathlib.Path(name).resolve()
+    path = pathlib.Path(name)
     if not path.is_file():
-        files = sorted(pathlib.Path("configs").glob("*.py"))
-        known = ", ".join(str(f) for f in files if "def get_config" in f.read_text())
-        raise UserError(f"no configuration {name}; expected one of: {known or 'none'}")
-    return path, arguments
+        known = named()
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise UserError(
+                f"no configuration {name}; expected a file or one of: {listed}"
+            )
+        path = known[name]
+    return path.resolve(), arguments
+
+
+def located(spec: str) -> str:
+    """Returns a specification with the file's path in place of a name.
+
+    What is neither a file nor a name is returned unchanged, to be refused later.
+    """
+    name, colon, arguments = spec.partition(":")
+    if pathlib.Path(name).is_file() or name not in (known := named()):
+        return spec
+    return f"{known[name]}{colon}{arguments}"
+
+
+def copy(name: str, target: str) -> None:
+    """Copies a configuration to a new file, to be edited.
+
+    Raises:
+        UserError: no such configuration, or the file exists.
+    """
+    source, arguments = split_spec(name)
+    path = pathlib.Path(target)
+    if arguments:
+        raise UserError(f"{name}: a file is copied whole; leave :{arguments} out")
+    if path.suffix != ".py":
+        raise UserError(f"{target} has to end in .py")
+    if path.exists():
+        raise UserError(f"{target} exists already: choose another name")
+    if not path.parent.is_dir():
+        raise UserError(f"no folder {path.parent} to copy to")
+    shutil.copyfile(source, path)
 
 
 def load(spec: str) -> ml_collections.ConfigDict:
