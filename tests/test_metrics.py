@@ -22,6 +22,11 @@ def test_hand_numbers():
     assert ConfusionMatrix(3).mean_iou() == ConfusionMatrix(3).pixel_accuracy() == 0
 
 
+def test_a_class_of_one_pixel_counts():
+    matrix = ConfusionMatrix.from_counts(np.asarray([[1, 0], [0, 0]]))
+    np.testing.assert_array_equal(matrix.iou(), [1.0, np.nan])
+
+
 def test_bad_ids_are_refused():
     with pytest.raises(ValueError, match="label ids 0..3, wanted 0..2"):
         ConfusionMatrix(3).update(np.uint8([0, 3]), np.uint8([0, 0]))
