@@ -73,7 +73,7 @@ def test_plain_values_beside_the_weights_are_read(saved):
     )
     assert found["best_pred"] == 0.41
     assert found["iter"] == 7
-    np.testing.assert_array_equal(found["array"], [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(found["array"], [[0, 2, 4], [1, 3, 5]])
     assert found["size"] == [2, 3]
     np.testing.assert_array_equal(found["weight"], 1)
     assert found["hyper"] == hyper | {"names": ["a", ["b", None]], "steps": [3]}

@@ -73,7 +73,7 @@ def refine(
     """
     height, width = probabilities.shape[:2]
     dtype = probabilities.dtype
-    params = DenseParams(*(jnp.asarray(x, dtype) for x in params))
+    params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
     if valid is None:
         valid = jnp.ones((height, width), bool)
     kernels = _Kernels(image, valid.astype(dtype), params, radius)

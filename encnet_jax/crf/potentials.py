@@ -153,7 +153,9 @@ def crop(x: jax.Array, plan: Schedule) -> jax.Array:
     return x[:, above : x.shape[1] - below, left : x.shape[2] - right]
 
 
-def take(x: jax.Array, start: jax.Array, window: tuple[int, int]) -> jax.Array:
+def take(
+    x: jax.Array, start: jax.typing.ArrayLike, window: tuple[int, int]
+) -> jax.Array:
     """Returns the window [B, rows, columns, ...] of padded maps from `start` on."""
     sizes = (x.shape[0], *window, *x.shape[3:])
     return jax.lax.dynamic_slice(x, _starts(x, start), sizes)

@@ -31,8 +31,8 @@ def open_dataset(data: Any) -> Dataset:
 
         if info.open_source is not None:
             return PillowDataset(info, info.open_source(info, data), data)
-        source = NpzSource(info, data.data_dir, data.max_file_mib)
-        return PillowDataset(info, source, data)
+        arrays = NpzSource(info, data.data_dir, data.max_file_mib)
+        return PillowDataset(info, arrays, data)
     if data.reader != "tfds":
         raise UserError(f"data.reader is {data.reader!r}; expected 'tfds' or 'arrays'")
     from encnet_jax.data.pipelines.tensorflow import TensorFlowDataset

@@ -7,6 +7,7 @@ All images of the data set must have one size.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -58,7 +59,10 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
                 )
             images, labels = map(np.stack, zip(*pairs, strict=True))
             file = folder / f"{split}-{shard:05d}.npz"
-            arrays = {f"{split}_images": images, f"{split}_labels": labels}
+            arrays: dict[str, Any] = {
+                f"{split}_images": images,
+                f"{split}_labels": labels,
+            }
             storage.write_whole(file, partial(np.savez, **arrays))
             files.append(str(file))
     return files
@@ -67,7 +71,8 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
 def _read(source, split: str, index: int, scale: float):
     """Returns image uint8[H, W, 3] and label uint8[H, W], resized."""
     example = source.example(split, index)
-    height, width = input_size(*example.label.shape, scale)
+    height, width = example.label.shape
+    height, width = input_size(height, width, scale)
     image = Image.fromarray(example.image).resize(
         (width, height), Image.Resampling.BILINEAR
     )

@@ -112,7 +112,7 @@ def voc_colours(num_classes: int) -> np.ndarray:
     ids = np.arange(num_classes)[:, None]
     channel = np.arange(3)
     bits = [((ids >> (3 * k + channel)) & 1) << (7 - k) for k in range(8)]
-    return sum(bits).astype(np.uint8)
+    return np.sum(bits, axis=0).astype(np.uint8)
 
 
 def consecutive_ids(

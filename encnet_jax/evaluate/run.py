@@ -238,6 +238,7 @@ def submit_run(
         shown = tqdm(
             _named_finite(labelled), "label", total, unit="image", disable=None
         )
+        assert info.server is not None  # Checked by submission.find.
         done = submission.write(info.server, output, shown)
         print(f"{output}: {done} images by step {network.step}, checked")
     return done

@@ -43,6 +43,7 @@ def find(name: str, output: str) -> DatasetInfo:
             f"--submission is {name!r}; expected one of: {', '.join(known)}"
         )
     info = known[name]
+    assert info.server is not None
     if not output.endswith(info.server.suffixes):
         suffixes = " or ".join(info.server.suffixes)
         raise UserError(

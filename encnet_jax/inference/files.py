@@ -4,6 +4,7 @@ import errno
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -162,7 +163,7 @@ def _save(path: epath.Path, array: np.ndarray) -> None:
 
 def _save_top(path: epath.Path, top: tuple[np.ndarray, np.ndarray]) -> None:
     classes, probabilities = top
-    arrays = {"classes": classes, "probabilities": probabilities}
+    arrays: dict[str, Any] = {"classes": classes, "probabilities": probabilities}
     storage.write_whole(path, partial(np.savez_compressed, **arrays))
 
 

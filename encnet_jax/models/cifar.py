@@ -179,7 +179,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
         return cifar_authors.build(m, num_classes, axis_name)
     dtype = jnp.dtype(m.dtype)
     axis = axis_name and GroupedAxis(axis_name, m.norm_group)
-    layers = {
+    layers: dict[str, Any] = {
         "conv": partial(_he_conv, dtype=dtype),
         "norm": partial(SyncBatchNorm, axis, dtype=dtype),
     }

@@ -4,6 +4,7 @@ Source: experiments/recognition of PyTorch-Encoding, commit f891919 (September 2
 model/resnet.py, model/encnet.py and, with drawn smoothing factors, model/encnetdrop.py.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -188,12 +189,12 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> Autho
     """
     m = model_config
     dtype = jnp.dtype(m.dtype)
-    layers = {
+    layers: dict[str, Any] = {
         "conv": partial(Conv, kernel_init=uniform_kernel, dtype=dtype),
         "norm": partial(DeviceBatchNorm, axis_name, dtype=dtype),
     }
     if m.name == "resnet":
-        block = partial(ResNetBlock, **layers)
+        block: Callable[..., nn.Module] = partial(ResNetBlock, **layers)
     else:
         gate = partial(EncodedGate, m.num_codes, m.draw_smoothing, **layers)
         block = partial(EncNetBlock, gate=gate, **layers)

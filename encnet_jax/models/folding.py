@@ -69,5 +69,7 @@ def folded_names(names: Iterable[str]) -> set[str]:
 
 
 def _convolution_before(norm: str) -> str:
-    prefix, number = _NORM.fullmatch(norm).groups(default="")
+    match = _NORM.fullmatch(norm)
+    assert match is not None, norm
+    prefix, number = match.groups(default="")
     return f"{prefix}conv{number}"

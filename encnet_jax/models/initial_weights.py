@@ -1,5 +1,7 @@
 """How weights are drawn: He-normal in backbones, PyTorch's default in heads."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 
@@ -8,7 +10,7 @@ he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 uniform_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-def uniform_bias(fan_in: int) -> jax.nn.initializers.Initializer:
+def uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
     """Returns an initializer that draws uniformly within 1 / sqrt(fan_in).
 
     Args:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Inside(NamedTuple):
@@ -39,7 +40,7 @@ class Inside(NamedTuple):
         return x * self.positions(*x.shape[1:3])[..., None].astype(x.dtype)
 
 
-def of_sizes(sizes: jax.Array, height: int, width: int) -> Inside:
+def of_sizes(sizes: jax.Array | np.ndarray, height: int, width: int) -> Inside:
     """Returns what images at the top left of canvases cover.
 
     Args:

@@ -63,7 +63,8 @@ class Layers(NamedTuple):
 
     def mean(self, x: jax.Array) -> jax.Array:
         """Returns the mean f32[B, 1, 1, C] of the positions of x that count."""
-        where = None if self.inside is None else self.weights(x)[..., None] > 0
+        weights = self.weights(x)
+        where = None if weights is None else weights[..., None] > 0
         x = x.astype(jnp.float32)
         return jnp.mean(x, axis=(1, 2), keepdims=True, where=where)
 
@@ -81,9 +82,10 @@ class Layers(NamedTuple):
             padding=padding,
             count_include_pad=False,
         )
-        if self.inside is None:
+        weights = self.weights(x)
+        if weights is None:
             return pool(x)
-        counted = pool(self.weights(x)[..., None]).astype(x.dtype)
+        counted = pool(weights[..., None]).astype(x.dtype)
         return pool(self.only_inside(x)) / jnp.where(counted > 0, counted, 1)
 
     def drawn_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":

@@ -164,8 +164,8 @@ class SyncBatchNorm(nn.Module):
             "params", "scale"
         )
         if folded and not train:
-            bias = self.get_variable("params", "bias").reshape(broadcast)
-            return (x.astype(jnp.float32) + bias).astype(self.dtype)
+            folded_bias = self.variables["params"]["bias"].reshape(broadcast)
+            return (x.astype(jnp.float32) + folded_bias).astype(self.dtype)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable(

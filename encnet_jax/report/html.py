@@ -73,7 +73,7 @@ def _parts(runs: Sequence[RunFiles], number: int) -> Iterator[str]:
 
 
 def _score_rows(runs: Sequence[RunFiles]) -> Iterator[list[str]]:
-    scores = {}
+    scores: dict[str, dict[str, float]] = {}
     for run in runs:
         for key, value in run.report.items():
             if isinstance(value, float):

@@ -191,19 +191,19 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
             return f"{name} is no place in ids"
         maps = [part.get(f"{name}_{kind}") for kind in image_scores.KINDS]
         if any(x is None or x.dtype != np.uint8 for x in maps):
-            return f"the picture of {name} is missing"
-        image, label, prediction = maps
+            return f"the image of {name} is missing"
+        image, label, prediction = map(np.asarray, maps)
         shapes = image.ndim == 3 and image.shape[2] == 3 and image.size
         if not shapes or not image.shape[:2] == label.shape == prediction.shape:
-            return f"the picture of {name} has another shape"
+            return f"the image of {name} has another shape"
     return None
 
 
 def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
     """Returns the best and worst images of all processes."""
-    joined = {}
+    joined: dict[str, np.ndarray] = {}
     for name, sign in (("best", -1), ("worst", 1)):
-        found = []
+        found: list[tuple] = []
         for part in parts:
             for place in range(image_scores.KEEP):
                 if f"{name}{place}" in part:
@@ -214,9 +214,8 @@ def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
             sorted(found, key=lambda entry: entry[:2])[: image_scores.KEEP]
         ):
             joined[f"{name}{place}"] = part["ids"][number]
-            joined[f"{name}{place}_score"] = image_scores.mean_iou(
-                part["counts"][number]
-            )
+            score = image_scores.mean_iou(part["counts"][number])
+            joined[f"{name}{place}_score"] = np.asarray(score)
             for kind in image_scores.KINDS:
                 joined[f"{name}{place}_{kind}"] = part[f"{name}{old}_{kind}"]
     return joined

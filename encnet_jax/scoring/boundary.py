@@ -28,10 +28,12 @@ def near_contour(ids: np.ndarray, width_px: int) -> np.ndarray:
     """
     side = 2 * width_px + 1
     kernel = np.ones((side, side), np.uint8)
-    border = {"borderType": cv2.BORDER_CONSTANT, "borderValue": _OUTSIDE}
     # Erosion would take the border's 255 for the largest value and never see it.
-    padded = cv2.copyMakeBorder(ids, *[width_px] * 4, cv2.BORDER_CONSTANT, value=255)
-    low, high = cv2.erode(padded, kernel, **border), cv2.dilate(padded, kernel)
+    padded = np.pad(ids, width_px, constant_values=255)
+    low = cv2.erode(
+        padded, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=_OUTSIDE
+    )
+    high = cv2.dilate(padded, kernel)
     inside = slice(width_px, -width_px), slice(width_px, -width_px)
     return (low != high)[inside]
 

@@ -82,8 +82,8 @@ def row_sums(pixels: PixelTerms) -> RowSums:
     bins = jnp.einsum("hwn,hwk->hnk", one_hot, weights, precision="highest")
     fine = _bin_of(confidence, COVERAGE_BINS)
     wrong = valid & ~pixels.right
-    coverage = jnp.zeros((COVERAGE_BINS, 2), jnp.int32).at[fine]
-    coverage = coverage.add(jnp.stack([valid, wrong], axis=-1).astype(jnp.int32))
+    counts = jnp.stack([valid, wrong], axis=-1).astype(jnp.int32)
+    coverage = jnp.zeros((COVERAGE_BINS, 2), jnp.int32).at[fine].add(counts)
     terms = jnp.stack([pixels.nll, pixels.brier], axis=-1)
     terms = jnp.sum(jnp.where(valid[..., None], terms, 0.0), axis=1)
     return RowSums(bins, coverage, terms)

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -65,7 +66,7 @@ class ImageScores:
             matrix: of all images of all processes.
             evaluation: the number of this evaluation, as its report has it.
         """
-        arrays = {
+        arrays: dict[str, Any] = {
             "ids": np.asarray(self._ids, dtype=str),
             "counts": np.asarray(self._counts, dtype=np.int64),
             "confusion": matrix.counts,

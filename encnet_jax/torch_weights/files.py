@@ -55,20 +55,20 @@ def read_state_dict(path: str | os.PathLike) -> dict:
             contains objects that only code could build, or PyTorch is required and
             missing.
     """
-    path = epath.Path(path)
-    if not path.exists() or path.is_dir():
-        raise UserError(f"no file {path}")
-    if path.suffix == ".params":
-        return read_params(path)
-    data = storage.read_bytes(path)
-    if path.suffix == ".safetensors":
-        return _load_safetensors(path, data)
-    source = _unzipped(path, data)
-    _check_digest(path, data, source)
-    loaded = _load_pickled(path, source)
+    file = epath.Path(path)
+    if not file.exists() or file.is_dir():
+        raise UserError(f"no file {file}")
+    if file.suffix == ".params":
+        return read_params(file)
+    data = storage.read_bytes(file)
+    if file.suffix == ".safetensors":
+        return _load_safetensors(file, data)
+    source = _unzipped(file, data)
+    _check_digest(file, data, source)
+    loaded = _load_pickled(file, source)
     if not isinstance(loaded, Mapping):
         raise UserError(
-            f"{path} contains a {type(loaded).__name__}, expected a state dict"
+            f"{file} contains a {type(loaded).__name__}, expected a state dict"
         )
     return _single_precision(loaded)
 
@@ -82,22 +82,22 @@ def write_state_dict(
         UserError: the file exists, its folder does not, its suffix is another one, or
             PyTorch is required (.pth, .pt) and missing.
     """
-    path = epath.Path(path)
-    if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
-        raise UserError(f"{path} has to end in .safetensors, .pth or .pt")
-    if path.exists():
-        raise UserError(f"{path} exists already: choose another name")
-    if not storage.is_remote(path) and not path.parent.is_dir():
-        raise UserError(f"no folder {path.parent} to write {path.name} to")
-    if path.suffix == ".safetensors":
+    file = epath.Path(path)
+    if file.suffix not in (".safetensors", *_TORCH_SUFFIXES):
+        raise UserError(f"{file} has to end in .safetensors, .pth or .pt")
+    if file.exists():
+        raise UserError(f"{file} exists already: choose another name")
+    if not storage.is_remote(file) and not file.parent.is_dir():
+        raise UserError(f"no folder {file.parent} to write {file.name} to")
+    if file.suffix == ".safetensors":
         data = safetensors.numpy.save(dict(state_dict), {"format": "pt"})
     else:
-        torch, buffer = _import_torch(path), io.BytesIO()
+        torch, buffer = _import_torch(file), io.BytesIO()
         torch.save(
             {name: torch.from_numpy(x) for name, x in state_dict.items()}, buffer
         )
         data = buffer.getvalue()
-    storage.write_whole(path, data)
+    storage.write_whole(file, data)
 
 
 def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:

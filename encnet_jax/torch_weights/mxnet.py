@@ -13,7 +13,7 @@ _LIST_MAGIC = 0x112
 # After these a shape has 64-bit sides; the later two have a storage type before it.
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 _MAX_AXES = 32
-_DTYPES = {
+_DTYPES: dict[int, np.dtype] = {
     0: np.dtype("<f4"),
     1: np.dtype("<f8"),
     2: np.dtype("<f2"),
@@ -45,11 +45,11 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Source: the format of NDArray::Save in MXNet 0.11 and 1.x; what is older has 32-bit
     sides.
     """
-    path = epath.Path(path)
-    if not path.exists() or path.is_dir():
-        raise UserError(f"no file {path}")
+    file = epath.Path(path)
+    if not file.exists() or file.is_dir():
+        raise UserError(f"no file {file}")
     try:
-        return _Reader(path.read_bytes()).arrays()
+        return _Reader(file.read_bytes()).arrays()
     except _FormatError as error:
         raise UserError(
             f"{path} is not a readable .params file: {error}; wanted a checkpoint of"

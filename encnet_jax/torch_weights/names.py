@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -103,7 +103,7 @@ class Entry(NamedTuple):
     layout: Layout
 
 
-def table(variables: dict, family: Family, model_config) -> list[Entry]:
+def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
     """Lists every array of a model under both of its names.
 
     Args:

@@ -5,7 +5,7 @@ import math
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -126,7 +126,9 @@ class _Unpickler(pickle.Unpickler):
         self._storages: dict[str, _Storage] = {}
         order = f"{self._folder}byteorder"
         known = order in archive.namelist()
-        self._order = ">" if known and archive.read(order).strip() == b"big" else "<"
+        self._order: Literal["<", ">"] = (
+            ">" if known and archive.read(order).strip() == b"big" else "<"
+        )
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns the permitted object of that name."""

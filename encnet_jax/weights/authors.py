@@ -13,7 +13,7 @@ _BACKBONE_FILES = ("resnet50s-a75c83cf", "resnet101s-03a0f310", "resnet152s-3667
 _CONTEXT = {"model.lateral": True}
 _LARGE = {"eval.base_size": 640, "eval.crop_size": 576}
 # (file, data set, more fields, published pixel accuracy and mean IoU).
-_FILES = (
+_FILES: tuple[tuple[str, str, dict, tuple[float, float] | None], ...] = (
     ("encnet_resnet50s_ade-07ac287c", "ade20k", {}, (80.1, 41.5)),
     ("encnet_resnet101s_ade-3f54fa3b", "ade20k", _LARGE, (81.3, 44.4)),
     ("fcn_resnet50s_ade-662e979d", "ade20k", {}, (78.7, 38.5)),

@@ -108,16 +108,13 @@ def fetch(name: str) -> pathlib.Path:
                 return _verified(entry, found, path)
             return _download(entry, path)
     except transfer.ERRORS as error:
-        reason = f"{error.code} {error.reason}" if is_answer(error) else str(error)
+        reason = str(error)
+        if isinstance(error, urllib.error.HTTPError):
+            reason = f"{error.code} {error.reason}"
         raise UserError(
             f"cannot download {name} ({entry.size}) from {entry.address}: {reason};"
             f" download it elsewhere to {path}, or choose a folder with ${_VARIABLE}"
         ) from None
-
-
-def is_answer(error: Exception) -> bool:
-    """Returns whether a server answered with an error."""
-    return isinstance(error, urllib.error.HTTPError)
 
 
 def _download(entry: Published, path: pathlib.Path) -> pathlib.Path:
@@ -167,6 +164,7 @@ def _digest(entry: Published, file: pathlib.Path) -> str:
         with zipfile.ZipFile(file) as archive:
             name = next(n for n in archive.namelist() if n.endswith(".pth"))
             with archive.open(name) as contents:
-                return f"sha1:{hashlib.file_digest(contents, 'sha1').hexdigest()}"
+                digest = hashlib.file_digest(contents, "sha1")  # type: ignore[arg-type]
+                return f"sha1:{digest.hexdigest()}"
     except (zipfile.BadZipFile, StopIteration):
         return "sha1:(no .pth in a zip)"

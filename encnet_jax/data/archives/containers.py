@@ -101,7 +101,7 @@ class Tar:
 
     def __init__(self, path: str, scratch: str | None, max_mib: float):
         self._path, self._max_mib = path, max_mib
-        self._file = open(path, "rb")
+        self._file: BinaryIO = open(path, "rb")
         if self._file.read(2) == b"\x1f\x8b":
             self._file = _decompressed(path, scratch)
         self._file.seek(0)

@@ -61,10 +61,11 @@ class FileTree:
         self._root = pathlib.Path(root)
         self._folders: dict[str, dict[str, StoredFile]] = collections.defaultdict(dict)
         archives = []
-        above = {os.path.dirname(root): frozenset()}
+        root = os.fspath(root)
+        above: dict[str, frozenset] = {os.path.dirname(root): frozenset()}
         for path, folders, names in os.walk(root, followlinks=True):
-            place = os.stat(path)
-            place = (place.st_dev, place.st_ino)
+            status = os.stat(path)
+            place = (status.st_dev, status.st_ino)
             ancestors = above.get(os.path.dirname(path), frozenset())
             if place in ancestors:  # A link to a folder that holds it: endless.
                 folders.clear()

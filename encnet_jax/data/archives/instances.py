@@ -51,7 +51,9 @@ class Annotations:
             UserError: it is no such file.
         """
         self._file, self._where = file, where
-        self._spans = collections.defaultdict(lambda: array.array("q"))
+        self._spans: dict[Any, array.array] = collections.defaultdict(
+            lambda: array.array("q")
+        )
         self.images: dict[Any, Picture] = {}
         try:
             for name, item, start, stop in array_items(file, where):

@@ -111,5 +111,5 @@ def _resized_window(
         box=(left * x, top * y, (left + columns) * x, (top + rows) * y),
     )
     crop = np.zeros((size, size, 3), np.uint8)
-    crop[:rows, :columns] = window
+    crop[:rows, :columns] = np.asarray(window)
     return crop

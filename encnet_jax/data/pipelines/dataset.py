@@ -35,7 +35,7 @@ class Dataset:
 
     def __init__(self, info: DatasetInfo, source: Source, data: Any):
         self.info = info
-        self.source = source
+        self.source: Any = source  # Some readers have more methods than Source.
         self.data = data
 
     def num_examples(self, split: str) -> int:

@@ -38,6 +38,7 @@ class TensorFlowDataset(Dataset):
                         batch = next(iterator)
                         break
                     except StopIteration:
+                        assert read.failure is not None
                         raise read.failure from None
                     except tensorflow().errors.OpError:
                         iterator = None

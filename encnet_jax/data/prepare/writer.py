@@ -8,6 +8,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
 from encnet_jax.data.catalogue import declared, named_info
@@ -47,15 +48,16 @@ def builder_class(info: DatasetInfo) -> type:
     """Returns the class of TFDS builders that write a data set's `entries`."""
     tfds = tensorflow_datasets()
 
-    class Builder(tfds.core.GeneratorBasedBuilder):
+    class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
         name = info.name
         VERSION = tfds.core.Version(STORED_VERSION)
         MANUAL_DOWNLOAD_INSTRUCTIONS = info.preparation
 
-        def _info(self) -> tfds.core.DatasetInfo:
+        def _info(self):
             return _tfds_info(self, info)
 
         def _split_generators(self, dl_manager) -> dict:
+            assert info.entries is not None
             splits = info.entries(file_tree(self, dl_manager))
             return {s: self._generate_examples(s, e) for s, e in splits.items()}
 
@@ -80,7 +82,7 @@ def download_and_prepare(
     with tempfile.TemporaryDirectory() as scratch, claimed(builder.data_path.parent):
         config = tfds.download.DownloadConfig(manual_dir=_linked(sources, scratch))
         # TFDS would keep the first GiB, and so all of most data sets.
-        shuffle = importlib.import_module("tensorflow_datasets.core.shuffle")
+        shuffle: Any = importlib.import_module("tensorflow_datasets.core.shuffle")
         shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
         tfds.disable_progress_bar()  # `examples` shows one that knows the total.
         try:

@@ -36,7 +36,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
     if not (lists["train"] and lists["val"]):
         raise tree.missing(f"{_LISTS}/train.txt and val.txt, JPEGImages, ...")
     splits = {
-        split: [file_entry(n, images.get(n), masks.get(n)) for n in lists[split]]
+        split: [file_entry(n, images.get(n), masks.get(n)) for n in lists[split] or ()]
         for split in ("train", "val")
     }
     added = added_by_sbd(tree, lists["train"], lists["val"])

@@ -44,7 +44,9 @@ class ClassFolders:
         path, label = self._files[split][index]
         content = storage.read_bytes(path, self._rules.max_bytes)
         image = decode_image(content, str(path), self._rules)
-        return Example(f"{path.parent.name}/{path.name}", image, np.int32(label))
+        return Example(
+            f"{path.parent.name}/{path.name}", image, np.asarray(label, np.int32)
+        )
 
 
 def _images(folder: epath.Path) -> list[epath.Path]:

@@ -240,9 +240,10 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
 
 def _rawmode(image: Image.Image) -> str:
     """Returns how Pillow names the stored samples, such as 'RGB;16B' or 'L;4'."""
-    if not image.tile:
+    tiles = getattr(image, "tile", None)
+    if not tiles:
         return ""
-    arguments = image.tile[0][3]
+    arguments = tiles[0][3]
     name = arguments[0] if isinstance(arguments, tuple) else arguments
     return name if isinstance(name, str) else ""
 

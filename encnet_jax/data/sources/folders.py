@@ -79,11 +79,11 @@ def pair_files(
         UserError: a folder is missing or without images, two images share a stem, or
             (require_masks) an image has no mask.
     """
-    images, masks = epath.Path(images), epath.Path(masks)
-    for folder in (images, masks):
+    image_folder, mask_folder = epath.Path(images), epath.Path(masks)
+    for folder in (image_folder, mask_folder):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; wanted images or masks there")
-    found = decode.list_images(images)
+    found = decode.list_images(image_folder)
     if not found:
         raise UserError(f"{images}: no images; wanted {', '.join(decode.SUFFIXES)}")
     by_stem = {path.stem: path for path in reversed(found)}
@@ -93,9 +93,9 @@ def pair_files(
             f"{by_stem[twice.stem]} and {twice.name} share a stem; wanted one image "
             "for each mask, remove one"
         )
-    pairs = [(str(path), str(masks / f"{path.stem}.png")) for path in found]
+    pairs = [(str(path), str(mask_folder / f"{path.stem}.png")) for path in found]
     if require_masks:
-        there = {path.name for path in masks.iterdir()}
+        there = {path.name for path in mask_folder.iterdir()}
         for image_file, mask_file in pairs:
             if epath.Path(mask_file).name not in there:
                 raise UserError(_no_mask(image_file, mask_file))

@@ -52,4 +52,4 @@ class TfdsImages:
         record = self._splits[split][index]
         name = f"{split}_{index:07d}"
         image = decode_image(record["image"], f"{self._where}, {name}", self._rules)
-        return Example(name, image, np.int32(record["label"]))
+        return Example(name, image, np.asarray(record["label"], np.int32))

@@ -150,7 +150,7 @@ class ConvNeXt(nn.Module):
 
     def _modules(self, branch: str) -> list[list[partial]]:
         """Returns the constructors of the modules of each stage."""
-        stages = []
+        stages: list[list[partial]] = []
         distance = 1  # Between neighbouring pixels of the undilated network.
         plan = plan_stages(self.blocks, self.output_stride, self.dilation)
         for stage, (stride, rates) in enumerate(plan, 1):

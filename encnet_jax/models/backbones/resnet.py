@@ -165,11 +165,11 @@ class ResNet(nn.Module):
         stem = partial(
             Stem, self.stem, self.stem_width, layers, self.padded_pool, name="stem"
         )
-        stages = []
+        stages: list[list[partial]] = []
         plan = plan_stages(self.spec.blocks, self.output_stride, self.dilation)
         for stage, (stride, rates) in enumerate(plan, 1):
             prefix = f"{branch if stage == 4 else ''}stage{stage}"
-            blocks = [
+            blocks: list[partial] = [
                 partial(
                     Block,
                     width=self.spec.width * 2 ** (stage - 1),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -122,17 +123,17 @@ class VGG(nn.Module):
         ]
         distance = 1  # Between neighbouring pixels of the undilated network.
         for stage, (stride, rates) in enumerate(plan, 1):
-            kind = {"name": f"block{stage + 2}"}
+            kind: dict[str, Any] = {"name": f"block{stage + 2}"}
             # Under 'plain' the pooling has the first, lower rate of the stage.
-            rates = tuple(rate for _, rate in rates)
+            each = tuple(rate for _, rate in rates)
             if stage == 4:
                 kind = {"name": f"{branch}fc6", "kernel_size": 7}
-                rates = rates if self.fc6 else ()
+                each = each if self.fc6 else ()
             pool = 2 if stage == 1 else stride
             module = partial(
                 block,
                 _CHANNELS[stage - 1] * self.width,
-                rates,
+                each,
                 pool=pool,
                 pool_rate=distance,
                 **kind,

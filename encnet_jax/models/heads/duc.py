@@ -1,5 +1,6 @@
 """Dense upsampling convolution: the head's channels become rows and columns."""
 
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -67,12 +68,13 @@ class DUCHead(nn.Module):
         h and w are those of stage 4.
         """
         x, features = stages["stage4"], self.num_classes * self.block**2
-        logits = sum(
+        branches = (
             self.layers.conv(
                 features, dilation=rate, use_bias=True, name=f"rate{rate}"
             )(x).astype(jnp.float32)
             for rate in self.rates
         )
+        logits = functools.reduce(jnp.add, branches)
         return {"logits": depth_to_space(logits, self.block)}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -132,7 +133,7 @@ def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module] | None:
     )
 
 
-def _encoding_fields(m) -> dict[str, object]:
+def _encoding_fields(m) -> dict[str, Any]:
     return {
         "num_codes": m.num_codes,
         "code_pooling": m.code_pooling,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -107,14 +108,15 @@ class AveragedScales:
         """
 
         def sizes(example: dict):
-            native = example["image"].shape[:2]
+            height, width = example["image"].shape[:2]
             return [
-                canvas.sizes(*native, scale, self._bucket) for scale in self._scales
+                canvas.sizes(height, width, scale, self._bucket)
+                for scale in self._scales
             ]
 
         count = len(self._devices)
         for members in grouping.by_key(examples, count, lambda e: tuple(sizes(e))):
-            total = None
+            total: Any = None
             for scale in self._scales:
                 views = [self._views(member["image"], scale) for member in members]
                 views = parallel.spread(grouping.stack(views, count), self._devices)
@@ -126,9 +128,11 @@ class AveragedScales:
 
     def _views(self, image: np.ndarray, scale: float) -> canvas.Canvas:
         """Returns the image and its mirror image at a scale, stacked to [F, ...]."""
-        place = partial(
-            canvas.place, scale=scale, bucket=self._bucket, **self._convention
-        )
+
+        def place(pixels: np.ndarray) -> canvas.Canvas:
+            convention: dict[str, Any] = self._convention
+            return canvas.place(pixels, scale=scale, bucket=self._bucket, **convention)
+
         views = [place(image)]
         if self._flip:
             mirrored = place(image[:, ::-1])

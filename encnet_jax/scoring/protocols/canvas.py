@@ -62,7 +62,7 @@ def place(
     image = pad(
         image, round_up(scaled_height, bucket), round_up(scaled_width, bucket), 0
     )
-    sides = [
+    rows, columns = (
         _side_matrix(
             native,
             scaled,
@@ -76,9 +76,9 @@ def place(
             (height, scaled_height, image.shape[0]),
             (width, scaled_width, image.shape[1]),
         )
-    ]
+    )
     size = np.array([scaled_height, scaled_width], np.int32)
-    return Canvas(image, *sides, size)
+    return Canvas(image, rows, columns, size)
 
 
 def sizes(
@@ -86,10 +86,11 @@ def sizes(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Returns (height, width) of an image's canvas and of its native canvas."""
     scaled = scaled_size(height, width, scale)
-    return tuple(
+    whole, native = (
         (round_up(size[0], bucket), round_up(size[1], bucket))
         for size in (scaled, (height, width))
     )
+    return whole, native
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -44,7 +45,7 @@ def _num_bytes(example: dict) -> int:
 def by_similarity(
     examples: Iterable[dict],
     size: int,
-    key: Callable[[dict], object],
+    key: Callable[[dict], Any],
     sorted_groups: int = 8,
 ) -> Iterator[list[dict]]:
     """Yields lists of `size` examples (the last may be shorter) with similar keys.

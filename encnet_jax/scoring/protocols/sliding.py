@@ -206,11 +206,11 @@ class SlidingWindows:
         for members in grouping.by_similarity(examples, count, similar):
             images = [member["image"] for member in members]
             sides = [max(i.shape[axis] for i in images) for axis in (0, 1)]
-            room = tuple(canvas.round_up(side, self._bucket) for side in sides)
+            height, width = (canvas.round_up(side, self._bucket) for side in sides)
             plans = [
                 windows.plan(
                     *image.shape[:2],
-                    room,
+                    (height, width),
                     align_corners=self._align_corners,
                     **self._geometry,
                 )
@@ -219,7 +219,7 @@ class SlidingWindows:
             yield _Round(
                 members,
                 grouping.stack(
-                    [canvas.pad(image, *room, 0) for image in images], count
+                    [canvas.pad(image, height, width, 0) for image in images], count
                 ),
                 # Where an image has fewer windows, taps of zero add nothing.
                 [grouping.stack(list(each), count) for each in _zip_longest(plans)],

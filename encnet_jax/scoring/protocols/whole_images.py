@@ -16,7 +16,10 @@ ROW_BLOCKS = 8  # Full-resolution logits exist for this part of the rows at a ti
 
 
 def map_native(
-    fn: Callable, logits: jax.Array, rows: jax.Array, columns: jax.Array
+    fn: Callable,
+    logits: jax.Array,
+    rows: jax.Array | np.ndarray,
+    columns: jax.Array | np.ndarray,
 ) -> jax.Array:
     """Applies a function to logits on each image's native canvas, block by block.
 
@@ -63,9 +66,10 @@ def canvas_logits(
     variables: dict, placed: canvas.Canvas, *, apply_fn: Callable, mask_padding: bool
 ) -> jax.Array:
     """Returns f32[B, h, w, C] for a batch of canvases; see WholeImages."""
-    covered = ()
+    covered: tuple = ()
     if mask_padding:
-        covered = (inside.of_sizes(placed.size, *placed.image.shape[1:3]),)
+        height, width = placed.image.shape[1:3]
+        covered = (inside.of_sizes(placed.size, height, width),)
     return apply_fn(variables, placed.image, *covered).astype(jnp.float32)
 
 
@@ -145,9 +149,13 @@ class WholeImages:
             as_alone=mask_padding,
         )
         self._batch_size, self._devices = batch_size, devices
-        fields = {"mask_padding": mask_padding, "pixel_fn": pixel_fn}
         self._predict = parallel.mapped(
-            partial(predict, apply_fn=apply_fn, **fields),
+            partial(
+                predict,
+                apply_fn=apply_fn,
+                mask_padding=mask_padding,
+                pixel_fn=pixel_fn,
+            ),
             (parallel.SHARED, parallel.ROWS),
             devices=devices,
         )
@@ -167,7 +175,8 @@ class WholeImages:
         """
 
         def sizes(example: dict):
-            return canvas.sizes(*example["image"].shape[:2], self._scale, self._bucket)
+            height, width = example["image"].shape[:2]
+            return canvas.sizes(height, width, self._scale, self._bucket)
 
         for members in grouping.by_key(examples, self._batch_size, sizes):
             placed = [self._place(np.asarray(member["image"])) for member in members]
