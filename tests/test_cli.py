@@ -114,8 +114,7 @@ def test_preparing_lists_the_data_sets(capsys):
 @pytest.mark.parametrize(
     ("name", "flags", "missing"),
     [
-        ("predict", (), "--workdir, --input, --output"),
-        ("predict", ("--input=x",), "--workdir, --output"),
+        ("predict", (), "--input"),
         ("eval", ("--workdir=",), "--workdir"),
         ("encnet_jax.sweep", ("--values=1",), "--config, --field, --workdir"),
         ("encnet_jax.plan", (), "--config, --topology"),

@@ -104,7 +104,8 @@ class ImageSet(Dataset):
             }
 
         make = _device_maker if self.data.on_device else _host_maker
-        make_planned = make(*self.source.arrays(split), augment.pad)
+        images, labels = self.source.arrays(split)
+        make_planned = make(images, labels, augment.pad)
         return (make_planned(plan(step)) for step in itertools.count(start_step))
 
 
