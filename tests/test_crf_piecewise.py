@@ -1,6 +1,7 @@
 """The piecewise loss: against loops, over devices, and its memory."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from encnet_jax import losses
-from encnet_jax.crf import piecewise, potentials
+from encnet_jax.crf import potentials
+from encnet_jax.losses import piecewise
 
 BOX, MIB = 0.4, 1.0
 
@@ -100,13 +102,16 @@ def test_gradients_in_bfloat16_are_added_up_in_float32():
 def test_terms_are_means_over_the_labelled_pieces_of_all_devices():
     net, labels = make_net(), make_labels()
     unary = jnp.asarray(np.random.default_rng(2).normal(size=(2, 4, 5, 3)), jnp.float32)
-    settings = {"unary_weight": 2.0, "pairwise_weight": 0.5}
-    settings |= {"box": BOX, "max_score_mib": MIB}
+    loss_config = SimpleNamespace(unary_weight=2.0, pairwise_weight=0.5, row_blocks=1)
+    crf = SimpleNamespace(box=BOX, max_score_mib=MIB)
+    model = SimpleNamespace(name="piecewise_crf", align_corners=True, crf=crf)
 
     def loss(unary, maps, labels, axis_name=None):
         whole = net._replace(from_p=maps[0], from_q=maps[1])
         outputs = {"logits": unary, "pairwise": {"surrounding": whole}}
-        return losses.piecewise_loss(outputs, labels, axis_name=axis_name, **settings)
+        return losses.network_loss(
+            outputs, labels, model=model, loss=loss_config, axis_name=axis_name
+        )
 
     maps = net.from_p, net.from_q
     total, terms = jax.jit(loss)(unary, maps, labels)
@@ -140,7 +145,7 @@ def test_nothing_labelled_gives_zero_and_no_nan():
 
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_nodes_take_the_nearest_label(align_corners):
-    labels = np.arange(7 * 10, dtype=np.uint8).reshape(1, 7, 10)
+    labels = jnp.arange(7 * 10, dtype=jnp.uint8).reshape(1, 7, 10)
     ours = losses.node_labels(labels, 3, 4, align_corners)
     rows, columns = (
         ([0, 3, 6], [0, 3, 6, 9])

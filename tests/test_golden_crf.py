@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encnet_jax.crf import dense, mean_field, piecewise, potentials, pyramid
+from encnet_jax.crf import dense, mean_field, potentials, pyramid
+from encnet_jax.losses import piecewise
 
 pytestmark = pytest.mark.golden
 

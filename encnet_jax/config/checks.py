@@ -7,6 +7,7 @@ from encnet_jax.config import table
 from encnet_jax.config.names import CLASSIFIERS
 from encnet_jax.errors import UserError, short
 from encnet_jax.fields import LARGEST_INT32, Allowed, one_of
+from encnet_jax.losses import LOSSES
 from encnet_jax.models import HEADS
 
 _ALLOWED_IN_TASK = {
@@ -24,14 +25,10 @@ _ALLOWED_IN_TASK = {
         "eval.refine": one_of("none"),
     },
 }
-# Terms of the pixel-wise loss, which other losses do not have.
+# Fields of all pixel-wise terms, which other losses do not have.
 _OF_PIXELS = (
     "loss.class_weights",
     "loss.class_weighting",
-    "loss.focal_gamma",
-    "loss.ohem_threshold",
-    "loss.ohem_min_kept",
-    "loss.dice_weight",
 )
 
 
@@ -128,22 +125,27 @@ def _check_own_network(values: Mapping[str, Any]) -> None:
 
 def _check_loss(values: Mapping[str, Any], terms: Sequence[str] | None) -> None:
     """Checks the loss of a network that has only `terms`; None for all of them."""
-    if values["loss.focal_gamma"] and values["loss.label_smoothing"]:
-        raise UserError(
-            "loss.focal_gamma and loss.label_smoothing exclude each other: set one to 0"
-        )
+    entries = {name: LOSSES.registration(name) for name in LOSSES}
+    for entry in entries.values():
+        for one, other in entry.facts.get("excludes", ()):
+            if values[one] and values[other]:
+                raise UserError(f"{one} and {other} exclude each other: set one to 0")
     name, task = values["model.name"], values["task"]
-    unsupported: tuple[str, ...] = _OF_PIXELS
-    if terms is not None:
-        unsupported = (*_OF_PIXELS, "loss.label_smoothing")
-    elif task == "segmentation":
-        unsupported = ()
-    for field in unsupported:
-        if values[field]:
-            raise UserError(
-                f"{field} is {values[field]!r}, which model.name {name!r} of task"
-                f" {task!r} does not support: leave it out"
-            )
+    if task == "segmentation" and terms is None:
+        return
+    unsupported = [field for field in _OF_PIXELS if values[field]]
+    for term, entry in entries.items():
+        if term not in (terms or ()):
+            own = entry.fields.items()
+            unsupported += [field for field, x in own if values[field] != x.default]
+    if terms is not None and values["loss.label_smoothing"]:
+        unsupported.append("loss.label_smoothing")
+    if unsupported:
+        field = unsupported[0]
+        raise UserError(
+            f"{field} is {values[field]!r}, which model.name {name!r} of task {task!r}"
+            " does not support: leave it out"
+        )
 
 
 def _check_freeze(values: Mapping[str, Any]) -> None:

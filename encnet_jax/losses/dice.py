@@ -6,9 +6,27 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, UInt8
 
+from encnet_jax.fields import Field, between
 from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses import LOSSES
 from encnet_jax.losses.labels import class_counts
 from encnet_jax.losses.row_blocks import log_sum_exp, over_pixels
+from encnet_jax.losses.terms import Inputs
+
+
+@LOSSES.register(
+    "dice",
+    weight="dice_weight",
+    fields={
+        "loss.dice_weight": Field(
+            0.0, between(0, 1e6), "Weight of a Dice term on the main logits."
+        )
+    },
+)
+def dice(inputs: Inputs) -> jax.Array:
+    """Returns the Dice term of the main logits."""
+    logits, labels = inputs.outputs["logits"], inputs.all_targets["logits"]
+    return dice_loss(logits, labels, axis_name=inputs.axis_name, **inputs.grid)
 
 
 def dice_loss(

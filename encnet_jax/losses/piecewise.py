@@ -1,55 +1,208 @@
-"""The loss of a piecewise-trained conditional random field."""
+"""The piecewise loss: each potential is normalised separately, without inference.
+
+Shapes: B maps of h x w nodes, K classes. Labels are uint8[B, h, w] at the nodes;
+`ignore_label` counts nothing.
+
+Source: piecewise training in the paper, see encnet_jax.crf. The pieces' log-normalisers
+sum to no less than the model's own, so that the summed loss is an upper bound of the
+negative log-likelihood.
+"""
+
+from functools import partial
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from encnet_jax.crf import piecewise, potentials
+from encnet_jax.crf import potentials
+from encnet_jax.crf.potentials import Pairs
+from encnet_jax.fields import Field, between
 from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses import LOSSES
 from encnet_jax.losses.labels import node_labels
+from encnet_jax.losses.terms import Inputs, Terms
 
 
-def piecewise_loss(
-    outputs: dict,
-    labels: jax.Array,
-    *,
-    unary_weight: float,
-    pairwise_weight: float,
-    box: float,
-    max_score_mib: float,
-    align_corners: bool = True,
-    axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Adds up the terms of nodes and of every relation's pairs.
+@LOSSES.register(
+    "unary",
+    weight="unary_weight",
+    reads=("logits", "pairwise"),
+    fields={
+        "loss.unary_weight": Field(
+            1.0, between(0, 1e6), "Weight of the nodes in the loss of a piecewise_crf."
+        )
+    },
+)
+def unary(inputs: Inputs) -> jax.Array:
+    """Returns the term of the nodes, a mean over the labelled nodes of all devices."""
+    scores = inputs.outputs["logits"]
+    return unary_loss(scores, _at_nodes(inputs), **_shared(inputs))
 
-    Each term is a mean over the labelled pieces of all devices. What is returned is
-    this device's share: the shares of all devices sum to the loss.
 
-    Args:
-        outputs: of models.piecewise_crf.PiecewiseCRF in training.
-        labels: uint8[B, H, W], ids 0..K-1 and IGNORE_LABEL.
-        unary_weight: of the nodes' term.
-        pairwise_weight: of each relation's.
-        box, max_score_mib: see potentials.relation_pairs.
-        align_corners: corner convention; see node_labels.
-        axis_name: pmap axis, or None.
-
-    Returns:
-        (f32[] share of the loss, {'loss_unary', 'loss_surrounding', ...: f32[]
-        unweighted shares}).
+@LOSSES.register(
+    "pairwise",
+    weight="pairwise_weight",
+    reads=("logits", "pairwise"),
+    fields={
+        "loss.pairwise_weight": Field(
+            1.0,
+            between(0, 1e6),
+            "Weight of each relation in the loss of a piecewise_crf.",
+        )
+    },
+)
+def pairwise(inputs: Inputs) -> Terms:
+    """Returns a term for each relation, a mean over the labelled pairs of all devices.
 
     Raises:
-        UserError: pairwise scores do not fit.
-
-    Source: see encnet_jax.crf.piecewise.
+        UserError: pairwise scores do not fit into model.crf.max_score_mib.
     """
-    unary = outputs["logits"]
-    labels = node_labels(labels, *unary.shape[1:3], align_corners)
-    shared = {"ignore_label": IGNORE_LABEL, "axis_name": axis_name}
-    terms = {"loss_unary": piecewise.unary_loss(unary, labels, **shared)}
-    loss = unary_weight * terms["loss_unary"]
-    for relation, net in outputs["pairwise"].items():
-        pairs = potentials.relation_pairs(relation, net, box, max_score_mib)
-        term = terms[f"loss_{relation}"] = piecewise.pairwise_loss(
-            pairs, labels, **shared
+    labels, crf = _at_nodes(inputs), inputs.model.crf
+    terms = {}
+    for relation, net in inputs.outputs["pairwise"].items():
+        pairs = potentials.relation_pairs(relation, net, crf.box, crf.max_score_mib)
+        terms[relation] = pairwise_loss(pairs, labels, **_shared(inputs))
+    return terms
+
+
+def _at_nodes(inputs: Inputs) -> jax.Array:
+    height, width = inputs.outputs["logits"].shape[1:3]
+    return node_labels(inputs.labels, height, width, inputs.grid["align_corners"])
+
+
+def _shared(inputs: Inputs) -> dict:
+    return {"ignore_label": IGNORE_LABEL, "axis_name": inputs.axis_name}
+
+
+def unary_loss(
+    unary: jax.Array,
+    labels: jax.Array | np.ndarray,
+    *,
+    ignore_label: int,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Returns this device's share of the mean of -log softmax(z_p)[y_p].
+
+    Args:
+        unary: [B, h, w, K], z, at least float32.
+        labels: uint8[B, h, w].
+        ignore_label: of nodes that count nothing.
+        axis_name: pmap axis over which labelled nodes are counted, or None.
+
+    Returns:
+        float[]; 0 where no node is labelled.
+    """
+    valid = labels != ignore_label
+    log_z = jax.nn.logsumexp(unary, axis=-1)
+    picked = jnp.sum(jnp.where(_one_hot(labels, unary), unary, 0), axis=-1)
+    total = jnp.sum(jnp.where(valid, log_z - picked, 0))
+    return total / _count(valid, axis_name, total.dtype)
+
+
+def pairwise_loss(
+    pairs: Pairs,
+    labels: jax.Array | np.ndarray,
+    *,
+    ignore_label: int,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Returns this device's share of the mean of -log softmax(s_pq)[y_p, y_q].
+
+    The mean is over the pairs whose ends are both labelled. Scores exist for one step
+    of `pairs.plan` at a time in both directions, because gradients are built while the
+    value is.
+
+    Args:
+        pairs: a relation.
+        labels: uint8[B, h, w].
+        ignore_label: of nodes whose pairs count nothing.
+        axis_name: pmap axis over which pairs are counted, or None.
+
+    Returns:
+        float[]; 0 where no pair is labelled.
+    """
+    plan = pairs.plan
+    # Outside the map nothing is labelled, and so there are no pairs with it.
+    labels = potentials.pad(labels, plan, ignore_label)
+    total, num_pairs = _sum_of_pairs(
+        (pairs.score_fn, plan.window, ignore_label), pairs.terms, labels, plan.steps
+    )
+    return total / _over_devices(num_pairs, axis_name)
+
+
+def _one_hot(labels: jax.Array, scores: jax.Array) -> jax.Array:
+    return jax.nn.one_hot(labels, scores.shape[-1], dtype=bool)
+
+
+def _count(valid, axis_name, dtype):
+    return _over_devices(jnp.sum(valid).astype(dtype), axis_name)
+
+
+def _over_devices(count, axis_name):
+    """Sums a count over devices; at least 1, so that nothing labelled gives 0."""
+    if axis_name is not None:
+        count = jax.lax.psum(count, axis_name)
+    return jnp.maximum(count, 1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sum_of_pairs(fixed, terms, labels, steps):
+    """Returns (sum of -log softmax over labelled pairs, their number), float[] each."""
+    return _scan(fixed, terms, labels, steps, False)[0]
+
+
+def _forward(fixed, terms, labels, steps):
+    return _scan(fixed, terms, labels, steps, True)
+
+
+def _backward(fixed, gradient, cotangents):
+    of_total = cotangents[0]
+
+    def scaled(g):
+        return (of_total * g.astype(of_total.dtype)).astype(g.dtype)
+
+    return jax.tree.map(scaled, gradient), None, None
+
+
+_sum_of_pairs.defvjp(_forward, _backward)
+
+
+def _scan(fixed, terms, labels, steps, with_gradient):
+    """Returns ((sum, count), gradient of the sum like terms, or None)."""
+    score_fn, window, ignore_label = fixed
+
+    def of_step(carry, step):
+        total, count, gradient = carry
+        if with_gradient:
+            scores, pull = jax.vjp(lambda t: score_fn(t, step, window), terms)
+        else:
+            scores = score_fn(terms, step, window)
+        at_p, at_q = (potentials.take(labels, x, window) for x in (step.p, step.q))
+        valid = (at_p != ignore_label) & (at_q != ignore_label)
+        is_pair = (
+            _one_hot(at_p, scores)[..., :, None] & _one_hot(at_q, scores)[..., None, :]
         )
-        loss += pairwise_weight * term
-    return loss, terms
+        log_z = jax.nn.logsumexp(scores, axis=(-2, -1))
+        picked = jnp.sum(jnp.where(is_pair, scores, 0), axis=(-2, -1))
+        total += jnp.sum(jnp.where(valid, log_z - picked, 0))
+        count += jnp.sum(valid).astype(count.dtype)
+        if with_gradient:
+            wide = (..., None, None)
+            change = jnp.exp(scores - log_z[wide]) - is_pair.astype(scores.dtype)
+            (share,) = pull(jnp.where(valid[wide], change, 0))
+            gradient = jax.tree.map(lambda g, x: g + x.astype(g.dtype), gradient, share)
+        return (total, count, gradient), None
+
+    step = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), steps)
+    dtype = jax.eval_shape(lambda t, s: score_fn(t, s, window), terms, step).dtype
+    zero = jnp.zeros((), dtype)
+    # In float32 at least: many small shares are added up.
+    gradient = jax.tree.map(_wide_zeros, terms) if with_gradient else None
+    (total, count, gradient), _ = jax.lax.scan(of_step, (zero, zero, gradient), steps)
+    if with_gradient:
+        gradient = jax.tree.map(lambda g, x: g.astype(x.dtype), gradient, terms)
+    return (total, count), gradient
+
+
+def _wide_zeros(x):
+    return jnp.zeros(x.shape, np.promote_types(x.dtype, np.float32))

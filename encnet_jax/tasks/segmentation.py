@@ -6,7 +6,7 @@ import flax.linen as nn
 
 from encnet_jax import models
 from encnet_jax.data import dataset_info
-from encnet_jax.losses import PixelOptions, piecewise_loss, segmentation_loss
+from encnet_jax.losses.segmentation import network_loss
 from encnet_jax.preprocess import PIXELS
 from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import Evaluator
@@ -51,38 +51,11 @@ def loss_fn(model, loss) -> partial:
     Args:
         model, loss: sections of a resolved configuration.
     """
-    if model.name == "piecewise_crf":
-        return partial(
-            _piecewise_loss,
-            unary_weight=loss.unary_weight,
-            pairwise_weight=loss.pairwise_weight,
-            box=model.crf.box,
-            max_score_mib=model.crf.max_score_mib,
-            align_corners=model.align_corners,
-        )
-    return partial(
-        _pixel_loss,
-        se_weight=loss.se_weight,
-        aux_weight=loss.aux_weight,
-        align_corners=model.align_corners,
-        row_blocks=loss.row_blocks,
-        thin_labels=loss.labels == "thinned",
-        options=pixel_options(loss),
-    )
+    return partial(_loss, model=model, loss=loss)
 
 
-def _piecewise_loss(outputs, batch, axis_name, **fields):
-    return piecewise_loss(outputs, batch["label"], axis_name=axis_name, **fields)
-
-
-def _pixel_loss(outputs, batch, axis_name, **fields):
-    return segmentation_loss(outputs, batch["label"], axis_name=axis_name, **fields)
-
-
-def pixel_options(loss) -> PixelOptions:
-    """Returns the options of the pixel loss in the section `loss`."""
-    fields = {name: getattr(loss, name) for name in PixelOptions._fields}
-    return PixelOptions(**fields | {"class_weights": tuple(loss.class_weights)})
+def _loss(outputs, batch, axis_name, **sections):
+    return network_loss(outputs, batch["label"], axis_name=axis_name, **sections)
 
 
 def _evaluator(

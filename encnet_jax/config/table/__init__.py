@@ -23,6 +23,7 @@ from encnet_jax.fields import (
     group,
     one_of,
 )
+from encnet_jax.losses import LOSSES
 from encnet_jax.models import AUX_HEADS, BACKBONES, HEADS
 from encnet_jax.registry import Registry
 
@@ -67,11 +68,13 @@ class Config(Section):
 
 
 STATIC_FIELDS = frozenset(declared(Config))  # Without those of registered members.
-# Kinds whose members may declare fields of their own, by the fields that name a member.
+# Kinds whose members may declare fields of their own, by the field that names a member;
+# a name that ends with '.' is a section: all members are in use.
 REGISTRIES: dict[str, Registry] = {
     "model.name": HEADS,
     "model.aux": AUX_HEADS,
     "model.backbone": BACKBONES,
+    "loss.": LOSSES,
 }
 
 
@@ -94,7 +97,7 @@ def unread_fields(values: Mapping[str, Any]) -> set[str]:
     read: set[str] = set()
     for field_name, registry in REGISTRIES.items():
         for member in registry:
-            named = values.get(field_name) == member
+            named = field_name.endswith(".") or values.get(field_name) == member
             (read if named else found).update(registry.registration(member).fields)
     return found - read
 

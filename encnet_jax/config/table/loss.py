@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from encnet_jax.fields import COUNT, Section, at_least, between, field, one_of, several
+from encnet_jax.fields import Section, at_least, between, field, one_of, several
 
 _WEIGHT = between(0, 1e6)
 
@@ -11,18 +11,6 @@ _WEIGHT = between(0, 1e6)
 class LossConfig(Section):
     """The terms of the loss."""
 
-    se_weight: float = field(
-        0.2, _WEIGHT, "Weight of each SE-loss, alpha of the paper."
-    )
-    aux_weight: float = field(
-        0.2, _WEIGHT, "Weight of an auxiliary pixel cross-entropy."
-    )
-    unary_weight: float = field(
-        1.0, _WEIGHT, "Weight of the nodes in the loss of a piecewise_crf."
-    )
-    pairwise_weight: float = field(
-        1.0, _WEIGHT, "Weight of each relation in the loss of a piecewise_crf."
-    )
     row_blocks: int = field(
         20,
         between(1, 1 << 15),
@@ -45,28 +33,8 @@ class LossConfig(Section):
         several(_WEIGHT, "numbers of 0 to 1e6; for a rule set loss.class_weighting"),
         "One factor per class, in the order of the ids; empty: 1 each.",
     )
-    focal_gamma: float = field(
-        0.0,
-        between(0, 100),
-        "Power of (1 - p) that multiplies each pixel's term; 0: no focal loss.",
-    )
     label_smoothing: float = field(
         0.0,
         at_least(0, 1),
         "Fraction of the target spread over all classes. Also for classification.",
-    )
-    ohem_threshold: float = field(
-        0.0,
-        between(0, 1),
-        "Online hard example mining, exact over the global batch: pixels whose label's"
-        " probability is below this are kept; 0: this keeps none.",
-    )
-    ohem_min_kept: int = field(
-        0,
-        COUNT,
-        "Pixels per image that are kept in any case, the hardest of the batch. With"
-        " loss.ohem_threshold 0 only these are kept; both 0 disables mining.",
-    )
-    dice_weight: float = field(
-        0.0, _WEIGHT, "Weight of a Dice term on the main logits."
     )

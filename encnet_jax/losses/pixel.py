@@ -1,0 +1,67 @@
+"""Cross-entropy terms of the pixels: of the main and of the auxiliary logits."""
+
+import jax
+
+from encnet_jax.fields import COUNT, Field, between
+from encnet_jax.losses import LOSSES
+from encnet_jax.losses.cross_entropy import upsampled_cross_entropy
+from encnet_jax.losses.terms import Inputs
+
+
+@LOSSES.register(
+    "pixel",
+    fields={
+        "loss.focal_gamma": Field(
+            0.0,
+            between(0, 100),
+            "Power of (1 - p) that multiplies each pixel's term; 0: no focal loss.",
+        ),
+        "loss.ohem_threshold": Field(
+            0.0,
+            between(0, 1),
+            "Online hard example mining, exact over the global batch: pixels whose"
+            " label's probability is below this are kept; 0: this keeps none.",
+        ),
+        "loss.ohem_min_kept": Field(
+            0,
+            COUNT,
+            "Pixels per image that are kept in any case, the hardest of the batch. With"
+            " loss.ohem_threshold 0 only these are kept; both 0 disables mining.",
+        ),
+    },
+    excludes=(("loss.focal_gamma", "loss.label_smoothing"),),
+)
+def pixel(inputs: Inputs) -> jax.Array:
+    """Returns the cross-entropy of the main logits per labelled pixel.
+
+    Source: section 3.1 of the paper.
+    """
+    return _cross_entropy(inputs, "logits")
+
+
+@LOSSES.register(
+    "aux",
+    weight="aux_weight",
+    reads=("aux_logits",),
+    fields={
+        "loss.aux_weight": Field(
+            0.2, between(0, 1e6), "Weight of an auxiliary pixel cross-entropy."
+        )
+    },
+)
+def aux(inputs: Inputs) -> jax.Array:
+    """Returns the cross-entropy of the auxiliary head's logits per labelled pixel."""
+    return _cross_entropy(inputs, "aux_logits")
+
+
+def _cross_entropy(inputs: Inputs, name: str) -> jax.Array:
+    loss = inputs.loss
+    total = upsampled_cross_entropy(
+        inputs.outputs[name],
+        inputs.targets[name],
+        class_weights=tuple(loss.class_weights),
+        focal_gamma=loss.focal_gamma,
+        label_smoothing=loss.label_smoothing,
+        **inputs.grid,
+    )
+    return total / inputs.totals[name]

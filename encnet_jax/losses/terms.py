@@ -1,0 +1,121 @@
+"""What every term of the segmentation loss can read, and their weighted sum."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.losses import LOSSES
+from encnet_jax.losses.hard_pixels import hard_labels
+from encnet_jax.losses.labels import thinned_labels, total_weight
+
+Terms = dict[str, jax.Array]
+
+
+class Inputs:
+    """A batch as the terms of the loss see it.
+
+    Attributes:
+        outputs: of the network.
+        labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
+        loss: section `loss` of the configuration.
+        model: section `model`; None outside of a run.
+        axis_name: pmap axis, or None.
+        grid: {'align_corners', 'row_blocks'}; see upsampled_cross_entropy.
+    """
+
+    def __init__(
+        self,
+        outputs: dict[str, Any],
+        labels: jax.Array,
+        loss: Any,
+        *,
+        align_corners: bool,
+        model: Any = None,
+        axis_name: str | None = None,
+    ):
+        """Takes the attributes; counts nothing yet."""
+        self.outputs, self.labels, self.loss = outputs, labels, loss
+        self.model, self.axis_name = model, axis_name
+        self.grid = {"align_corners": align_corners, "row_blocks": loss.row_blocks}
+
+    @cached_property
+    def all_targets(self) -> dict[str, jax.Array]:
+        """Labels of 'logits' and 'aux_logits', on the grid of the comparison."""
+        thin = self.loss.labels == "thinned"
+        return {
+            name: thinned_labels(self.labels, self.outputs[name])
+            if thin
+            else self.labels
+            for name in ("logits", "aux_logits")
+            if name in self.outputs
+        }
+
+    @cached_property
+    def targets(self) -> dict[str, jax.Array]:
+        """The same without the easy pixels that hard example mining ignores."""
+        threshold, min_kept = self.loss.ohem_threshold, self.loss.ohem_min_kept
+        if not (threshold or min_kept):
+            return self.all_targets
+        return {
+            name: hard_labels(
+                self.outputs[name],
+                target,
+                threshold=threshold,
+                min_kept=min_kept,
+                axis_name=self.axis_name,
+                **self.grid,
+            )
+            for name, target in self.all_targets.items()
+        }
+
+    @cached_property
+    def has_label(self) -> jax.Array:
+        """bool[B]: whether an image has a labelled pixel."""
+        return jnp.any(self.labels != IGNORE_LABEL, axis=(1, 2))
+
+    @cached_property
+    def totals(self) -> dict[str, jax.Array]:
+        """Counts over all devices by which terms are divided; 1 instead of 0.
+
+        Under the names of `targets` the weight of the labelled pixels, under 'images'
+        the number of images with a labelled pixel. One collective counts them all.
+        """
+        weights = tuple(self.loss.class_weights)
+        counts = [total_weight(x, weights) for x in self.targets.values()]
+        images = jnp.sum(self.has_label).astype(jnp.float32)
+        stacked = jnp.stack([*counts, images])
+        if self.axis_name is not None:
+            stacked = jax.lax.psum(stacked, self.axis_name)
+        stacked = jnp.where(stacked > 0, stacked, 1.0)
+        return dict(zip((*self.targets, "images"), stacked, strict=True))
+
+
+def add_up(inputs: Inputs, names: Iterable[str]) -> tuple[jax.Array, Terms]:
+    """Adds up terms of the loss.
+
+    Args:
+        inputs: the batch.
+        names: of terms; those of weight 0 are left out, and those whose outputs the
+            network does not return.
+
+    Returns:
+        (f32[] share of the loss, {'loss_' + name: f32[] unweighted share}).
+    """
+    total: Any = 0.0
+    terms: Terms = {}
+    for name in names:
+        facts = LOSSES.registration(name).facts
+        weight = getattr(inputs.loss, facts["weight"], 0) if "weight" in facts else 1
+        reads = facts.get("reads", ("logits",))
+        if not weight or any(output not in inputs.outputs for output in reads):
+            continue
+        found = LOSSES.get(name)(inputs)
+        found = found if isinstance(found, dict) else {name: found}
+        for part, share in found.items():
+            terms[f"loss_{part}"] = share
+            total += weight * share
+    return total, terms
