@@ -130,7 +130,7 @@ def pairwise_loss(
     return total / _over_devices(num_pairs, axis_name)
 
 
-def _one_hot(labels: jax.Array, scores: jax.Array) -> jax.Array:
+def _one_hot(labels, scores):
     return jax.nn.one_hot(labels, scores.shape[-1], dtype=bool)
 
 
