@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encnet_jax.crf import mean_field, piecewise
+from encnet_jax.crf import mean_field
+from encnet_jax.losses import piecewise
 
 
 def edges_of(offsets, height, width):
