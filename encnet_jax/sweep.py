@@ -180,9 +180,7 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
 
     For segmentation: mean IoU and pixel accuracy, as in Figure 5 of the paper.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    figure = figures.new(figsize=(5, 3.5), layout="constrained")
     left = figure.add_subplot()
     names = _score_names(rows)[:2]
     places = range(

@@ -84,7 +84,10 @@ def truncate_image(mask):
     ("damage", "message"),
     [
         (colour, "p1.png: the mask has mode RGB; wanted one 8-bit channel"),
-        (sixteen_bits, "p1.png: the mask has mode I;16; wanted one 8-bit channel"),
+        (
+            sixteen_bits,
+            "p1.png: the mask has values of more than 8 bits (mode I;16",
+        ),
         (out_of_range, "p1.png: the mask has the value 77, out of range"),
         (pathlib.Path.unlink, "p1.jpg: has no mask; wanted"),
         (smaller, "p1.png: the mask is 10x10 pixels, its image 20x10"),

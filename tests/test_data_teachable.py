@@ -92,3 +92,67 @@ def test_turned_images_are_counted(folder, capsys):
     Image.open(file).save(file, exif=exif)
     _, printed = checked(config, capsys)
     assert printed.count("note: EXIF orientation mirrors or turns 1 images") == 1
+
+
+def test_ignored_values_that_may_be_the_missing_class_are_named(folder, capsys):
+    status, printed = checked(folder([0, 0, 0, 255], names=("other", "crack")), capsys)
+    assert status == 1
+    assert (
+        "25.0% of the pixels have an ignored value (data.folder.ignore_ids: 255)"
+        in (printed)
+    )
+    assert "if they are 'crack', write the value 1 for them in the masks" in printed
+
+
+@pytest.mark.parametrize("name", ["1.tif", "1.TIFF", "1.PNG", "1.bmp"])
+def test_masks_of_every_documented_kind_are_found(folder, tmp_path, capsys, name):
+    config = folder([0, 1])
+    for split in ("train", "val"):
+        old = tmp_path / split / "masks/1.png"
+        with Image.open(old) as mask:
+            mask.copy().save(old.with_name(name))
+        old.unlink(missing_ok=name != "1.PNG")
+    status, printed = checked(config, capsys)
+    assert status == 0 and printed.count("4 pairs, 0 problems") == 2
+
+
+def test_two_masks_of_an_image_and_other_files_of_its_name(folder, tmp_path, capsys):
+    config = folder([0, 1])
+    masks = tmp_path / "train/masks"
+    (masks / "1.tif").write_bytes((masks / "1.png").read_bytes())
+    with pytest.raises(UserError, match=r"masks/1.png and 1.tif share a stem"):
+        open_dataset(config.data).num_examples("train")
+    (masks / "1.tif").unlink()
+    (masks / "1.png").rename(masks / "1.txt")
+    with pytest.raises(UserError, match=r"1.png: has no mask; 1.txt is no mask; want"):
+        open_dataset(config.data).num_examples("train")
+    assert open_dataset(config.data).num_examples("val") == 4  # Scored without it.
+
+
+def test_files_that_nothing_reads_are_reported(folder, tmp_path, capsys):
+    config = folder([0, 1])
+    images, masks = tmp_path / "train/images", tmp_path / "train/masks"
+    (images / "town").mkdir()
+    (images / "4.avif").write_bytes(b"")
+    (images / "Thumbs.db").write_bytes(b"")
+    (images / ".DS_Store").write_bytes(b"")
+    (masks / "no_such_image.png").write_bytes(b"")
+    status, printed = checked(config, capsys)
+    assert status == 1 and "problems found" in printed
+    assert f"{images}: 4.avif, town/ are left out; wanted .jpg" in printed
+    assert f"{masks}: no_such_image.png is left out: without an image" in printed
+    teachable.check(open_dataset(config.data), "train", "val")
+    assert "warning: " in capsys.readouterr().err
+
+
+def test_jfif_and_still_gif_files_are_images(folder, tmp_path, capsys):
+    config = folder([0, 1])
+    for split in ("train", "val"):
+        images = tmp_path / split / "images"
+        with Image.open(images / "1.png") as image:
+            image.save(images / "1.jfif", "JPEG")
+            image.convert("L").save(images / "2.gif")
+        (images / "1.png").unlink()
+        (images / "2.png").unlink()
+    status, printed = checked(config, capsys)
+    assert status == 0 and printed.count("4 pairs, 0 problems") == 2

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from etils import epath
 from orbax.checkpoint.utils import is_tmp_checkpoint
 
+from encnet_jax import storage
 from encnet_jax.errors import UnsavedError, UserError
 
 NAME = "sha256.json"
@@ -62,11 +63,12 @@ def find_missing(folder: epath.Path) -> str | None:
 def _find_damage(
     folder: epath.Path, same: Callable[[epath.Path, str], bool]
 ) -> str | None:
-    try:
-        files = json.loads((folder / NAME).read_text())
-    except FileNotFoundError:
+    if not (folder / NAME).exists():
         return f"{NAME} is missing"
-    except (ValueError, RecursionError):
+    try:
+        content = storage.read_bytes(folder / NAME, storage.MOST_JSON_BYTES)
+        files = json.loads(content)
+    except (UserError, ValueError, RecursionError):
         return f"{NAME} cannot be read"
     if not _is_list_of_files(files):
         return f"{NAME} lists no files"
@@ -74,6 +76,10 @@ def _find_damage(
         path = folder / name
         if not path.exists():
             return f"{name} is missing"
+        try:
+            storage.check_regular(path)
+        except UserError:
+            return f"{name} is no regular file"
         if path.stat().length != size:
             return f"{name} has {path.stat().length} bytes instead of {size}"
         if not same(path, digest):
@@ -85,7 +91,12 @@ def _is_list_of_files(value) -> bool:
     if not isinstance(value, dict) or not value:
         return False
     pairs = [x for x in value.values() if isinstance(x, list) and len(x) == 2]
-    return len(pairs) == len(value)
+    return len(pairs) == len(value) and all(map(_is_inside, value))
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name stays in the folder, and can be that of a file."""
+    return "\0" not in name and not {"", ".."} & set(name.split("/"))
 
 
 def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Path]]:

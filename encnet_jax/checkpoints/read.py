@@ -1,6 +1,8 @@
 """Checkpoints by step: finding them, reading and writing what evaluation needs."""
 
+import contextlib
 import json
+import re
 from typing import NamedTuple
 
 import jax
@@ -10,11 +12,27 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
+from encnet_jax import storage
 from encnet_jax.checkpoints import integrity, scores
 from encnet_jax.checkpoints import manager as manager_lib
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, short
 
 _ATTEMPTS = 4  # To read a checkpoint beside a run that removes old ones.
+
+
+def parse_step(checkpoint: str | None) -> int | str | None:
+    """Returns the step named by --checkpoint, 'best', or None for the newest.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if checkpoint in (None, "best"):
+        return checkpoint
+    if not re.fullmatch("[0-9]{1,18}", checkpoint):
+        raise UserError(
+            f"--checkpoint is {short(checkpoint, 40)}, expected a step or 'best'"
+        )
+    return int(checkpoint)
 
 
 def find_step(workdir: str, step: int | str | None = None) -> int:
@@ -156,8 +174,9 @@ def save_variables(workdir: str, variables: dict, config) -> None:
     for path in folder.iterdir() if folder.exists() else ():
         if ocp.utils.is_tmp_checkpoint(path):
             path.rmtree()
-    manager = manager_lib.open_manager(workdir)
+    manager = None
     try:
+        manager = manager_lib.open_manager(workdir)
         if any(name[0].isdecimal() for name in _names(folder)):
             raise UserError(
                 f"{workdir} has checkpoints already: choose another --workdir"
@@ -170,5 +189,14 @@ def save_variables(workdir: str, variables: dict, config) -> None:
             ),
         )
         manager.wait_until_finished()
+    except UserError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise errors of many types.
+        reason = storage.failed_write(error)
+        if reason is None:
+            raise
+        raise UserError(f"{folder}: {reason}") from None
     finally:
-        manager.close()
+        if manager is not None:
+            with contextlib.suppress(Exception):  # The write has failed already.
+                manager.close()

@@ -11,6 +11,7 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.checkpoints import integrity
+from encnet_jax.errors import UserError
 
 NAME = "score.json"
 
@@ -35,9 +36,9 @@ def read_all(folder: epath.Path) -> dict[int, float]:
     scores = {}
     for step in integrity.steps(folder):
         try:
-            content = json.loads((folder / str(step) / NAME).read_bytes())
+            content = json.loads(storage.read_bytes(folder / str(step) / NAME, 1 << 16))
             score, digest = content["score"], content["sha256"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (UserError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if isinstance(score, float) and digest == _digest(step, score):
             scores[step] = score

@@ -13,6 +13,8 @@ _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task"
 FREE_FIELDS = (
     "eval.",
     "data.data_dir",
+    "data.folder.images",  # Their number, which decides the steps, may not change.
+    "data.folder.masks",
     "data.max_unreadable_share",
     "data.max_file_mib",
     "data.max_megapixels",
@@ -77,7 +79,11 @@ def _other_length(old: dict, new: dict) -> str:
         (old[field], new[field]) for field in ("train.epochs", "train.total_steps")
     )
     if epochs != now_epochs and steps != now_steps:
-        return f"train.epochs was {epochs} and is now {now_epochs}"
+        return (
+            f"the run has {steps} steps ({epochs:g} epochs), and would now have"
+            f" {now_steps} ({now_epochs:g} epochs): train.total_steps or train.epochs"
+            " changed, and with it the learning rate of every step"
+        )
     then, now = (round(x["train.total_steps"] / x["train.epochs"]) for x in (old, new))
     return (
         f"{steps} steps were {epochs:g} epochs of {then} batches, and {now_steps} are"

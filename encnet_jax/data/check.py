@@ -17,6 +17,8 @@ from encnet_jax.data.checks.survey import SplitReport, check_split
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.dataset import Source
 from encnet_jax.data.sets import folder
+from encnet_jax.data.sources.folders import FolderSource
+from encnet_jax.errors import printable
 from encnet_jax.labels import IGNORE_LABEL
 
 
@@ -43,7 +45,8 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
             lines.append(f"  {i:>3}  {name:<16} {report.images[i]:>7}")
     else:
         lines += _pixel_rows(info, report)
-    return "\n".join(lines + [f"  problem: {problem}" for problem in report.problems])
+    lines += [f"  problem: {printable(problem)}" for problem in report.problems]
+    return "\n".join(lines)
 
 
 def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
@@ -93,10 +96,14 @@ def main(argv: Sequence[str]) -> int:
     line.config(required=True)
     flags = line.parse()
     source, info = open_source(flags.config.data), dataset_info(flags.config.data)
+    for error in getattr(source, "missing", {}).values():
+        raise error
     check_length(flags.config.loss.class_weights, info)
     found_problems = False
     for split in (s for s in source.sizes() if s not in info.unions):
         report = check_split(source, split, num_classes=info.num_classes)
+        if isinstance(source, FolderSource):
+            report.problems += source.left_out(split)
         notes = judge(info, split, report)
         if split == flags.config.data.train_split and report.sizes:
             notes += weights_by_rule(info, report)

@@ -62,7 +62,7 @@ def load(
     if protocol not in (None, *protocols.PROTOCOLS):
         known = ", ".join(protocols.PROTOCOLS)
         raise UserError(f"--protocol is {protocol!r}; expected one of: {known}")
-    checkpoint = _step_or_best(selection.checkpoint)
+    checkpoint = read.parse_step(selection.checkpoint)
 
     def change(saved) -> None:
         if selection.config is not None:
@@ -91,24 +91,27 @@ def load(
     return loaded._replace(variables=parallel.replicate(variables))
 
 
-def _step_or_best(checkpoint: str | None) -> int | str | None:
-    """Returns the step of --checkpoint, 'best', or None for the newest."""
-    if checkpoint in (None, "best"):
-        return checkpoint
-    if not checkpoint.isdecimal():
-        raise UserError(f"--checkpoint is {checkpoint!r}; expected a step or 'best'")
-    return int(checkpoint)
+# What evaluation may change: the data may have moved, or be another split of them.
+_FREE = (
+    "eval.",
+    "data.data_dir",
+    "data.folder.images",
+    "data.folder.masks",
+    "data.train_split",
+    "data.val_split",
+    "data.reader",
+)
 
 
 def _take_free_fields(saved, config) -> None:
-    """Copies eval.* and data.data_dir; other fields of data and model must agree."""
+    """Copies the fields that say where and how to evaluate; others must agree."""
     given = config_lib.resolve(config)
     saved_flat, given_flat = config_lib.flatten(saved), config_lib.flatten(given)
     for field, value in given_flat.items():
-        if field == "data.data_dir" or field.startswith("eval."):
+        if field.startswith(_FREE):
             saved.update_from_flattened_dict({field: value})
         elif field.startswith(("data.", "model.")) and saved_flat.get(field) != value:
             raise UserError(
                 f"the checkpoint has {field} = {saved_flat.get(field)!r}, --config has"
-                f" {value!r}; only eval.* and data.data_dir may differ"
+                f" {value!r}; only {', '.join(_FREE)} may differ"
             )

@@ -1,9 +1,8 @@
 """The flag --refine of the commands."""
 
-import json
-
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.scoring import protocols
 
@@ -30,11 +29,8 @@ def refine_fields(refine: str | None) -> dict:
             " `python -m encnet_jax.report refine`"
         )
     names = {field.rpartition(".")[2]: field for field in protocols.DENSE_FIELDS}
-    try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or found.keys() != names.keys():
+    found = storage.read_json(path)
+    if found.keys() != names.keys():
         raise UserError(
             f"--refine {path} does not have exactly the keys {', '.join(names)};"
             " expected a file written by `python -m encnet_jax.report refine`"

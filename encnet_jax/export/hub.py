@@ -1,14 +1,19 @@
 """A folder for model hubs: weights, configuration, and a model card with scores."""
 
+import html
 import json
+import math
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.checkpoints import read
+from encnet_jax.errors import UserError, printable
 from encnet_jax.evaluate import tables
 from encnet_jax.inference.model import Model
 from encnet_jax.tasks import folder
@@ -37,6 +42,9 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
             card(model, reports(model, workdir), license)
         )
         unfinished.rename(output)
+    except OSError as error:
+        # The name of the unfinished folder means nothing to the user.
+        raise UserError(storage.describe(error, output)) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -61,6 +69,12 @@ def reports(model: Model, workdir: str) -> list[dict]:
     return [report for report in read if report.get("step") == model.step]
 
 
+def _plain(text: str) -> str:
+    """Returns a text whose characters mean nothing in Markdown and HTML."""
+    escaped = re.sub(r"([\\`*_{}\[\]#+!|~$])", r"\\\1", printable(text))
+    return html.escape(escaped, quote=False)
+
+
 def card(model: Model, scores: list[dict], license: str) -> str:
     """Returns a model card: YAML with a model-index, then text.
 
@@ -81,9 +95,9 @@ def card(model: Model, scores: list[dict], license: str) -> str:
             "  - task:",
             "      type: image-segmentation",
             "    dataset:",
-            f"      type: {report['data']}",
-            f"      name: {report['data']}",
-            f"      split: {report['split']}",
+            f"      type: {json.dumps(report['data'])}",
+            f"      name: {json.dumps(report['data'])}",
+            f"      split: {json.dumps(report['split'])}",
             "    metrics:",
         ]
         for key, label in _METRICS.items():
@@ -121,12 +135,14 @@ def card(model: Model, scores: list[dict], license: str) -> str:
     for report in scores:
         split, protocol = report["split"], report["protocol"]["name"]
         values = " | ".join(
-            f"{report[f'{split}/{protocol}/{key}']:.4f}" for key in _METRICS
+            f"{report.get(f'{split}/{protocol}/{key}', math.nan):.4f}"
+            for key in _METRICS
         )
         lines.append(
-            f"| {report['data']}/{split} | {protocol} | {report['images']} | {values} |"
+            f"| {_plain(report['data'])}/{split} | {protocol} | {report['images']} |"
+            f" {values} |"
         )
     if scores:
-        lines += ["", f"Scoring rule: {scores[0]['rule']}.", ""]
-    classes = ", ".join(model.class_names)
+        lines += ["", f"Scoring rule: {_plain(scores[0]['rule'])}.", ""]
+    classes = ", ".join(map(_plain, model.class_names))
     return "\n".join([*lines, f"Classes, in order: {classes}.", ""])

@@ -175,7 +175,8 @@ def list_images(source: epath.Path) -> list[epath.Path]:
     """
     if not source.exists():
         raise UserError(f"--input {source} does not exist")
-    if source.is_file():
+    if not source.is_dir():
+        storage.check_regular(source)
         return [source]
     paths = decode.list_images(source)
     if not paths:

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import jax
 
-from encnet_jax import cli
+from encnet_jax import cli, storage
 from encnet_jax.errors import UserError
 from encnet_jax.plan.chips import CHIPS, Chip
 from encnet_jax.plan.collectives import AllReduce, all_reduces
 from encnet_jax.plan.network import NETWORKS, Network, all_reduce_seconds
+from encnet_jax.storage import schema
 
 CHIP_COUNTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 GRADIENTS_FROM = 2**17  # Bytes; statistics of a batch norm have at most 16 KiB.
@@ -89,21 +90,35 @@ def main(argv):
     print(json.dumps({"tables": tables, "checkpoint_bytes": state_bytes}))
 
 
+_PLAN = {
+    "topology": str,
+    "images_per_chip": schema.whole(1, 1 << 20),
+    "flops_per_image": schema.number(0, 1e30),
+    "bytes_per_image": schema.number(0, 1e30),
+}
+
+
 def read_plans(path: str) -> dict[str, dict[int, dict]]:
     """Returns {chip generation: {images per chip: plan}} of a file of plans.
 
     Raises:
         UserError: the file cannot be read, or has no plan of a step that fits.
     """
-    try:
-        with open(path) as file:
-            lines = [line for line in file if line.startswith("{")]
-        plans = [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
-        raise UserError(f"--plans {path} cannot be read: {error}") from None
+    lines = storage.read_bytes(path, storage.MOST_JSON_BYTES).splitlines()
+    plans = [
+        storage.parsed_json(line, f"--plans {path}")
+        for line in lines
+        if line.startswith(b"{")
+    ]
     found: dict[str, dict[int, dict]] = {}
     for plan in plans:
         if "bytes_per_image" in plan:
+            wrong = schema.problem(plan, _PLAN)
+            if wrong:
+                raise UserError(
+                    f"--plans {path} has a plan whose {wrong}; expected a line printed"
+                    " by python -m encnet_jax.plan"
+                )
             generation = plan["topology"].partition(":")[0]
             found.setdefault(generation, {})[plan["images_per_chip"]] = plan
     if not found:

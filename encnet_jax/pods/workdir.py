@@ -64,7 +64,7 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{workdir} cannot be made ({error}); choose another --workdir"
+            f"{storage.describe(error, workdir)}; or choose another --workdir"
         ) from None
     check_ours(workdir)
     try:
@@ -180,7 +180,8 @@ def check_same_config(workdir: str, saved: ConfigDict, config: Config) -> None:
     if difference:
         raise UserError(
             f"{workdir} holds a run with another configuration: {difference}; choose"
-            " another --workdir for a new run"
+            " another --workdir for a new run, which can start from these weights:"
+            f" --config.init_from={workdir}"
         )
 
 

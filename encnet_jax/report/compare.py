@@ -84,11 +84,10 @@ def predictions(
 
 def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
     """Writes a PNG with one row per example and a legend of its classes."""
-    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
     from matplotlib.patches import Patch
 
     columns = ["image", "truth", *titles]
-    figure = Figure(figsize=(2.6 * len(columns) + 2, 2.4 * len(examples)))
+    figure = figures.new(figsize=(2.6 * len(columns) + 2, 2.4 * len(examples)))
     figure.set_layout_engine("constrained")
     grid = figure.subplots(len(examples), len(columns), squeeze=False)
     for axes, example in zip(grid, examples, strict=True):

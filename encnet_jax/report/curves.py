@@ -81,9 +81,7 @@ def _in_epochs(values: dict[int, float], steps_per_epoch: float):
 
 def draw_curves(runs: Sequence[Curves], output: str) -> None:
     """Writes a PNG: one colour per run, validation solid, training dashed."""
-    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = figures.new(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     for number, run in enumerate(runs):
         for kind, points, style in (("val", run.val, "-"), ("train", run.train, "--")):

@@ -7,6 +7,7 @@ from etils import epath
 from google.protobuf.message import DecodeError
 from tensorboardX.proto import event_pb2
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 
 
@@ -29,7 +30,7 @@ def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
         )
     scalars: dict[str, dict[int, float]] = {}
     for file in files:
-        for record in _records(file.read_bytes()):
+        for record in _records(storage.read_bytes(file)):
             event = _event(file, record)
             for value in event.summary.value:
                 if value.HasField("simple_value"):

@@ -1,13 +1,28 @@
-"""Saves matplotlib figures."""
+"""Makes and saves matplotlib figures."""
 
 import io
 import os
 
 from etils import epath
-from matplotlib.text import Text
 
 from encnet_jax import storage
 from encnet_jax.storage import outputs
+
+
+def new(**options):
+    """Returns an empty matplotlib Figure, without pyplot and so without a window.
+
+    Args:
+        options: of matplotlib.figure.Figure.
+    """
+    # No window is opened, and an unknown backend would end the import.
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        from matplotlib.figure import Figure
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return Figure(**options)
 
 
 def check_output(output: str | os.PathLike) -> None:
@@ -18,6 +33,25 @@ def check_output(output: str | os.PathLike) -> None:
     """
     storage.check_writable(epath.Path(output).parent)
     outputs.check_replaceable(output, "picture", "--output")
+
+
+def png(figure, *, dpi: int) -> bytes:
+    """Returns a figure as a PNG; dollar signs in names of runs are no mathematics.
+
+    Args:
+        figure: a matplotlib Figure.
+        dpi: pixels per inch.
+    """
+    import matplotlib
+    from matplotlib.text import Text
+
+    content = io.BytesIO()
+    # Labels of ticks are made while the figure is drawn.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
+        figure.savefig(content, format="png", dpi=dpi, metadata=outputs.PNG_TEXT)
+    return content.getvalue()
 
 
 def save(figure, output: str | os.PathLike, *, dpi: int) -> None:
@@ -31,10 +65,8 @@ def save(figure, output: str | os.PathLike, *, dpi: int) -> None:
     Raises:
         UserError: see check_output.
     """
-    picture, target = io.BytesIO(), epath.Path(output)
+    target = epath.Path(output)
     check_output(output)
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # A name of a run may hold dollar signs.
-    figure.savefig(picture, format="png", dpi=dpi, metadata=outputs.PNG_TEXT)
+    content = png(figure, dpi=dpi)
     target.parent.mkdir(parents=True, exist_ok=True)
-    storage.write_whole(target, picture.getvalue())
+    storage.write_whole(target, content)

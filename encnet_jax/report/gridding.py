@@ -65,9 +65,7 @@ def draw(found: Sequence[Stack], output: str) -> None:
     Rows: pixels that reach the output; number of paths to the output; the same around
     the centre. Axes are in pixels of the feature map, relative to the output.
     """
-    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
-
-    figure = Figure(figsize=(3.2 * len(found) + 0.8, 9.6), layout="constrained")
+    figure = figures.new(figsize=(3.2 * len(found) + 0.8, 9.6), layout="constrained")
     grid = figure.subplots(3, len(found), squeeze=False)
     reach = max(stack.gridding.receptive_field for stack in found) / 2
     for column, (name, _, g) in enumerate(found):

@@ -5,7 +5,6 @@ python -m encnet_jax.report html runs/ade20k-fcn runs/ade20k --output both.html
 """
 
 import html
-import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from etils import epath
 from encnet_jax import cli, pictures, storage
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
-from encnet_jax.report import page, run_files
+from encnet_jax.report import figures, page, run_files
 from encnet_jax.report.run_files import RunFiles
 from encnet_jax.scoring import image_scores
 from encnet_jax.storage import outputs
@@ -40,7 +39,7 @@ def make(runs: Sequence[RunFiles]) -> str:
         text = page.document(
             f"encnet_jax: {', '.join(run.name for run in runs)}", _parts(runs, number)
         )
-        if len(text.encode()) <= LARGEST_BYTES:
+        if len(text.encode("utf-8", "backslashreplace")) <= LARGEST_BYTES:
             return text
     raise UserError(
         f"a page of {len(runs)} runs has more than {LARGEST_BYTES} bytes: give fewer"
@@ -187,14 +186,12 @@ def _marked(image: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
 
 def _curves(runs: Sequence[RunFiles]) -> str:
-    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
-
     names = sorted({name for run in runs for name in run.scalars})
     shown = [name for name in names if name in ("train/loss", "train/learning_rate")]
     shown += [name for name in names if name.startswith("val/")][:4]
     if not shown:
         return "<p>The runs have no TensorBoard files.</p>"
-    picture = Figure(figsize=(10, 2.6 * -(-len(shown) // 2)), layout="constrained")
+    picture = figures.new(figsize=(10, 2.6 * -(-len(shown) // 2)), layout="constrained")
     grid = picture.subplots(-(-len(shown) // 2), 2, squeeze=False).ravel()
     for axes, name in zip(grid, shown, strict=False):
         for run in runs:
@@ -206,9 +203,8 @@ def _curves(runs: Sequence[RunFiles]) -> str:
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
     grid[0].legend(fontsize=8)
-    content = io.BytesIO()
-    picture.savefig(content, format="png", dpi=90)
-    return page.figure_of(content.getvalue(), "png", ", ".join(shown))
+    content = figures.png(picture, dpi=90)
+    return page.figure_of(content, "png", ", ".join(shown))
 
 
 def _origin(report: dict) -> str:

@@ -13,7 +13,7 @@ from etils import epath
 from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.data import dataset_info
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, printable
 from encnet_jax.evaluate import tables
 from encnet_jax.report.events import read_scalars
 from encnet_jax.scoring import image_scores
@@ -79,7 +79,7 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
     info = dataset_info(saved.data)
     scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
     return RunFiles(
-        pathlib.PurePath(workdir).name or workdir,  # Path('.') has no name.
+        printable(pathlib.PurePath(workdir).name or workdir),  # Path('.') has no name.
         report,
         config_lib.to_json(saved),
         info.class_names,

@@ -151,6 +151,21 @@ def is_of_store(error: BaseException) -> bool:
     return any(module.partition(".")[0] in _STORES for module in modules)
 
 
+def failed_write(error: BaseException) -> str | None:
+    """Returns why a library could not write to a disk, and what to do, or None.
+
+    Libraries in C++ raise the system's message in errors of their own.
+    """
+    text = " ".join(str(error).split())
+    for number in (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+        wanted = isinstance(error, OSError) and error.errno == number
+        if wanted or os.strerror(number) in text:
+            return describe(OSError(number, os.strerror(number)))
+    if isinstance(error, OSError):
+        return describe(OSError(error.errno, error.strerror or text or "cannot write"))
+    return None
+
+
 def describe(error: OSError, path=None) -> str:
     """Returns one line for an error of the system: the file, the reason, the fix.
 
@@ -163,7 +178,8 @@ def describe(error: OSError, path=None) -> str:
         fix = "free some space, then start again"
     else:
         fix = _FIXES.get(error.errno or 0, "fix this, then start again")
-    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(" ".join(map(str, error.args)).split())
+    reason = error.strerror or words or type(error).__name__
     return f"{'' if name is None else f'{name}: '}{reason}; {fix}"
 
 
@@ -318,9 +334,11 @@ def whole(path) -> Iterator[epath.Path]:
         yield partial
         partial.replace(path)
     except BaseException as error:
-        # The error of a full disk names no file; the user does not know the partial.
-        if isinstance(error, OSError) and error.filename in (None, str(partial)):
-            error.filename = str(path)
+        # A full disk names no file, and the partial one means nothing to the user.
+        # An error of a library has no number, and would be printed as one without.
+        if isinstance(error, OSError) and error.errno is not None:
+            if error.filename in (None, str(partial)):
+                error.filename = str(path)
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
@@ -338,7 +356,9 @@ def write_whole(path, content: bytes | str | Callable[[BinaryIO], object]) -> No
     """
     with whole(path) as partial:
         if not callable(content):
-            data = content.encode() if isinstance(content, str) else content
+            data = content
+            if isinstance(content, str):  # It may hold a name that is no text.
+                data = content.encode("utf-8", "backslashreplace")
             partial.write_bytes(data)
             return
         with partial.open("wb") as file:

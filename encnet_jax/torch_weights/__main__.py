@@ -157,11 +157,7 @@ def export_weights(argv: Sequence[str]) -> None:
     known = ", ".join(f.name for f in families.known())
     line.string("family", f"Whose names: {known}. Default: the model's.")
     values = line.parse()
-    step = values.checkpoint
-    if step is not None and step != "best":
-        if not step.isdecimal():
-            raise UserError(f"--checkpoint is {step!r}, wanted a step or 'best'")
-        step = int(step)
+    step = read.parse_step(values.checkpoint)
     variables, config = read.restore_variables(values.workdir, step)
     family = families.find(
         values.family or _default_family(config.task, config.architecture, config.model)

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 
 _LIST_MAGIC = 0x112
@@ -49,7 +50,7 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not file.exists() or file.is_dir():
         raise UserError(f"no file {file}")
     try:
-        return _Reader(file.read_bytes()).arrays()
+        return _Reader(storage.read_bytes(file)).arrays()
     except _FormatError as error:
         raise UserError(
             f"{path} is not a readable .params file: {error}; wanted a checkpoint of"

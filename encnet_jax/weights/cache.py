@@ -1,7 +1,6 @@
 """The files of published weights on this machine: found, verified, or downloaded."""
 
 import hashlib
-import json
 import os
 import pathlib
 import re
@@ -9,6 +8,7 @@ import sys
 import urllib.error
 import zipfile
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.weights import PUBLISHED, Published, timm, transfer
 
@@ -70,11 +70,10 @@ def refuse_look_alike_file(path: str) -> None:
     described = file.with_name("config.json")  # As timm's folders on Hugging Face have.
     if file.suffix == ".safetensors" and described.is_file():
         try:
-            content = json.loads(described.read_text())
-        except ValueError:
+            content = storage.read_json(described)
+        except UserError:
             return
-        if isinstance(content, dict):
-            refuse_look_alike(str(content.get("architecture", "")))
+        refuse_look_alike(str(content.get("architecture", "")))
 
 
 def path_of(entry: Published) -> pathlib.Path:

@@ -54,9 +54,13 @@ def only_process(path: os.PathLike) -> Iterator[None]:
 
     The lock is a file next to it, and ends with the process that holds it.
     """
-    with open(f"{os.fspath(path)}.lock", "w") as file:
+    with open(f"{os.fspath(path)}.lock", "a", opener=_without_links) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _length(path: pathlib.Path) -> int:
@@ -80,7 +84,7 @@ def _fetch_once(address: str, part: pathlib.Path) -> None:
     total = start + int(length) if length else None
     with (
         response,
-        open(part, "ab" if resumed else "wb") as out,
+        open(part, "ab" if resumed else "wb", opener=_without_links) as out,
         tqdm(
             desc=part.stem, total=total, initial=start, unit="B", unit_scale=True,
             disable=None,

@@ -71,11 +71,15 @@ def flags(root: pathlib.Path, *more: str, reader: str = "arrays") -> list[str]:
 def make(root: pathlib.Path, needs: set[str]) -> None:
     """Makes what cases copy, by their names in registry.MADE.
 
-    'run' is a data set r and a run on it; 'data' is a prepared CamVid in d.
+    'run' is a data set r and a run on it; 'data' is a prepared CamVid in d; 'hub' is
+    the same network exported to hand on, in h.
     """
     if "run" in needs:
         folder_set(root / "run/r")
         save_run(root / "run/run")
+    if "hub" in needs:
+        (root / "hub/h").mkdir(parents=True)
+        save_hub(root / "hub/h")
     if "data" in needs:
         from encnet_jax.data.prepare.__main__ import prepare
 
@@ -95,11 +99,29 @@ def save_run(workdir: pathlib.Path) -> None:
 
     Its data are in the folder r of the place where it is used.
     """
+    from encnet_jax.checkpoints import read
+
+    read.save_variables(str(workdir), *untrained())
+
+
+def save_hub(folder: pathlib.Path) -> None:
+    """Writes the network of save_run as an export to a model hub does."""
+    from etils import epath
+
+    from encnet_jax.inference import folder as folder_lib
+    from encnet_jax.models.folding import fold_batch_norms
+
+    variables, config = untrained()
+    folded = fold_batch_norms(variables, config.model.norm_epsilon)
+    folder_lib.write(epath.Path(folder), folded, config, 0)
+
+
+def untrained() -> tuple:
+    """Returns random variables and the configuration of a tiny network."""
     import jax
 
     from encnet_jax import config as config_lib
     from encnet_jax import tasks
-    from encnet_jax.checkpoints import read
     from encnet_jax.train import assemble
 
     config = config_lib.load(f"{PROJECT}/configs/folder.py:tiny")
@@ -113,7 +135,7 @@ def save_run(workdir: pathlib.Path) -> None:
     variables = jax.device_get(
         assemble.init_variables(model, config.seed, config.data.crop_size)
     )
-    read.save_variables(str(workdir), variables, config)
+    return variables, config
 
 
 def bomb(path: pathlib.Path, width: int, height: int) -> None:

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-MADE = ("run", "data")  # What fixtures.make can prepare for cases to copy.
+MADE = ("run", "data", "hub")  # What fixtures.make can prepare for cases to copy.
 
 
 class Case(NamedTuple):

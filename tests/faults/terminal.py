@@ -1,6 +1,8 @@
 """Runs a command in a terminal whose connection is lost once the command has saved.
 
-terminal.py WORKDIR python train.py ...
+terminal.py [--close] WORKDIR python train.py ...
+
+With --close the terminal itself disappears: what is printed fails from then on.
 """
 
 import os
@@ -12,6 +14,8 @@ import sys
 
 def main() -> int:
     """Copies the terminal to standard output; returns the command's exit status."""
+    close = sys.argv[1] == "--close"
+    del sys.argv[1 : 1 + close]
     workdir, sent = pathlib.Path(sys.argv[1]), False
     child, terminal = pty.fork()
     if child == 0:
@@ -25,8 +29,11 @@ def main() -> int:
             break
         os.write(sys.stdout.fileno(), text)
         if not sent and list(workdir.glob("checkpoints/[1-9]*[0-9]")):
-            os.kill(child, signal.SIGHUP)
             sent = True
+            if close:
+                os.close(terminal)
+                break
+            os.kill(child, signal.SIGHUP)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -62,7 +62,7 @@ class Folder:
         return storage.read_bytes(path)
 
     def copy(self, name: str, to: BinaryIO) -> None:
-        with open(self.where(name), "rb") as file:
+        with storage.opened(self.where(name)) as file:
             shutil.copyfileobj(file, to)
 
 
@@ -71,6 +71,7 @@ class Zip:
 
     def __init__(self, path: str, max_mib: float):
         self._path, self._max_mib = path, max_mib
+        storage.check_regular(path)
         self._zip = zipfile.ZipFile(path)  # Its reads may come from any thread.
 
     def names(self) -> Iterator[str]:
@@ -101,6 +102,7 @@ class Tar:
 
     def __init__(self, path: str, scratch: str | None, max_mib: float):
         self._path, self._max_mib = path, max_mib
+        storage.check_regular(path)
         self._file: BinaryIO = open(path, "rb")
         if self._file.read(2) == b"\x1f\x8b":
             self._file = _decompressed(path, scratch)

@@ -8,6 +8,7 @@ import pathlib
 import tempfile
 from typing import BinaryIO
 
+from encnet_jax import storage
 from encnet_jax.data.archives.containers import (
     MAX_FILE_MIB,
     SUFFIXES,
@@ -130,6 +131,7 @@ class FileTree:
     def local(self, file: StoredFile) -> BinaryIO:
         """Returns a file to read anywhere in: itself, or a copy without a name."""
         if isinstance(file.container, Folder):
+            storage.check_regular(str(file))
             return open(str(file), "rb")
         copy = tempfile.TemporaryFile(dir=self._scratch)
         file.container.copy(file.name, copy)

@@ -9,7 +9,8 @@ from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.dataset import Dataset, Source
 from encnet_jax.data.pipelines.order import process_share
 from encnet_jax.data.sources.folders import FolderSource
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, printable
+from encnet_jax.labels import IGNORE_LABEL
 
 _LOOKED_AT = 32  # Masks that are counted before a training, spread over the split.
 _VALIDATION_IMAGES = 256  # Validation images decoded before a training, likewise.
@@ -36,8 +37,24 @@ def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
         return (
             f"only one of {info.num_classes} classes occurs, {name!r}, so there is"
             " nothing to learn; correct the masks, or the list of classes"
+            + _ignored(info, pixels)
         )
     return None
+
+
+def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
+    """Says which values are ignored, where that may be why classes are missing."""
+    if not pixels[IGNORE_LABEL]:
+        return ""
+    share = pixels[IGNORE_LABEL] / pixels.sum()
+    values = ", ".join(map(str, np.flatnonzero(info.id_map == IGNORE_LABEL)))
+    missing = absent_classes(info, pixels)[0]
+    (ids,) = np.nonzero(info.id_map == info.class_names.index(missing))
+    wanted = f"the value {ids[0]}" if len(ids) else "the value of the class"
+    return (
+        f". {share:.1%} of the pixels have an ignored value (data.folder.ignore_ids:"
+        f" {values}); if they are {missing!r}, write {wanted} for them in the masks"
+    )
 
 
 def only_class(info: DatasetInfo) -> str:
@@ -81,6 +98,10 @@ def check(dataset: Dataset, train_split: str, val_split: str) -> None:
     same = shared_files(dataset.source, train_split, val_split)
     if same:
         raise UserError(same)
+    if isinstance(dataset.source, FolderSource):
+        for split in filter(None, dict.fromkeys((train_split, val_split))):
+            for line in dataset.source.left_out(split):
+                print(f"warning: {printable(line)}", file=sys.stderr)
     if dataset.info.num_classes < 2:
         raise UserError(f"{dataset.info.name}: {only_class(dataset.info)}")
     if dataset.info.task != "segmentation":

@@ -45,6 +45,9 @@ class Dataset:
             UserError: the data set lacks the split.
         """
         sizes = self.source.sizes()
+        missing = getattr(self.source, "missing", {})
+        if split in missing:
+            raise missing[split]
         if split not in sizes:
             raise UserError(
                 f"{self.info.name} has no split {split!r} here, only "

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from encnet_jax import storage
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
 from encnet_jax.data.catalogue import declared, named_info
 from encnet_jax.data.info import STORED_VERSION, DatasetInfo
@@ -91,10 +92,19 @@ def download_and_prepare(
                 builder.download_and_prepare(
                     download_dir=scratch, download_config=config
                 )
-        except OSError:
+        except UserError:
+            raise
+        # TFDS, TensorFlow and array_record raise errors of many types for a full disk.
+        except Exception as error:
+            reason = storage.failed_write(error)
             # Another process may have finished the same data set first.
-            if not builder.is_prepared():
+            if isinstance(error, OSError) and builder.is_prepared():
+                return
+            if reason is None:
                 raise
+            raise UserError(
+                f"{builder.data_path.parent}: {reason}; nothing of the data set is kept"
+            ) from None
         finally:
             tfds.enable_progress_bar()
 

@@ -14,6 +14,7 @@ from encnet_jax.data.info import (
     class_lines,
     prepare_command,
 )
+from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 
 _FIELDS = [line.split(" ", 4) for line in class_lines("cityscapes")]
@@ -32,12 +33,23 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
         if images and split in DATA_SET.unlabelled:
             splits[split] = unlabelled(_ID_MAP, images)
         elif images and not masks:
+            _check_train_ids(tree, split)
             raise tree.missing(f"gtFine/{split}/CITY beside leftImg8bit/{split}")
         elif images:
             splits[split] = pairs(images, masks)
     if not splits:
         raise tree.missing("leftImg8bit/train/CITY and gtFine/train/CITY")
     return splits
+
+
+def _check_train_ids(tree: FileTree, split: str) -> None:
+    """Raises UserError if there are masks of train ids, and none of label ids."""
+    if tree.files(f"gtFine/{split}/*", "_gtFine_labelTrainIds.png"):
+        raise UserError(
+            f"gtFine/{split} has *_gtFine_labelTrainIds.png, and no"
+            " *_gtFine_labelIds.png; wanted the latter, which gtFine_trainvaltest.zip"
+            " has: the mapping to train ids is done here"
+        )
 
 
 DATA_SET = DatasetInfo(

@@ -28,7 +28,15 @@ from encnet_jax.errors import UserError
 
 # Warnings of damaged tags: a file that cannot be decoded is refused in any case.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+)
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+# Images that are not read here; in a folder of images they are reported.
+_OTHER_SUFFIXES = (
+    *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".pnm", ".tga"),
+    *(".exr", ".hdr", ".svg", ".dng", ".cr2", ".nef", ".npy", ".jpe"),
+)
 _WANTED = "a whole JPEG, PNG, WebP, BMP or TIFF file"
 _ORIENTATION = 0x0112  # Of EXIF: 1 as stored, 2..8 mirrored or turned.
 
@@ -56,6 +64,22 @@ def list_images(folder: epath.Path) -> list[epath.Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
+
+
+def not_listed(folder: epath.Path) -> list[str]:
+    """Returns the names of images and folders that list_images leaves out, sorted.
+
+    Folders are left out because images are read from one folder, not from those in it.
+    """
+    names = []
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.suffix.lower() in _OTHER_SUFFIXES:
+            names.append(path.name)
+        elif path.suffix.lower() not in SUFFIXES and path.is_dir():
+            names.append(f"{path.name}/")
+    return sorted(names)
 
 
 class ImageRules(NamedTuple):
@@ -149,6 +173,13 @@ def decode_mask(
             )
         rawmode = _rawmode(mask)
         mask.load()
+        if _is_deep(mask):
+            values = np.asarray(mask)
+            raise UserError(
+                f"{file}: the mask has values of more than 8 bits (mode {mask.mode},"
+                f" {values.min()} to {values.max()}); wanted class ids in one 8-bit"
+                " channel: write the same values as 8 bits"
+            )
         if mask.mode not in ("L", "P", "1"):
             raise UserError(
                 f"{file}: the mask has mode {mask.mode}; wanted one 8-bit channel of"

@@ -1,6 +1,7 @@
 """Images and index masks in folders, paired by file name."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from etils import epath
@@ -34,15 +35,27 @@ class FolderSource(RecordSource):
             require_masks: False leaves a missing mask to the moment it is read.
 
         Raises:
-            UserError: a folder is missing or without images, two images share a stem,
-                or (require_masks) an image has no mask.
+            UserError: no split can be read; see pair_files. A split that alone cannot
+                be read is an error when it is used: a run is scored without its
+                training images.
         """
         super().__init__(info, rules)
+        self.missing: dict[str, UserError] = {}
         self._files: dict[str, list[tuple[str, str]]] = {}
+        self._folders: dict[str, tuple[epath.Path, epath.Path]] = {}
         for split in info.splits:
             images = folder.images.replace("{split}", split)
             masks = folder.masks.replace("{split}", split)
-            self._files[split] = pair_files(images, masks, require_masks=require_masks)
+            try:
+                self._files[split] = pair_files(
+                    images, masks, require_masks=require_masks
+                )
+            except UserError as error:
+                self.missing[split] = error
+                continue
+            self._folders[split] = epath.Path(images), epath.Path(masks)
+        if not self._files:
+            raise next(iter(self.missing.values()))
 
     def sizes(self) -> dict[str, int]:
         return {split: len(files) for split, files in self._files.items()}
@@ -50,6 +63,10 @@ class FolderSource(RecordSource):
     def files(self, split: str) -> list[tuple[str, str]]:
         """Returns (image file, mask file) of each example of a split."""
         return self._files[split]
+
+    def left_out(self, split: str) -> list[str]:
+        """Returns a line for each kind of files in a split's folders not read."""
+        return left_out(*self._folders[split])
 
     def record(self, split: str, index: int) -> Record:
         image_file, mask_file = self._files[split][index]
@@ -64,25 +81,34 @@ class FolderSource(RecordSource):
         )
 
 
-def _no_mask(image_file: str, mask_file: str) -> str:
-    return f"{image_file}: has no mask; wanted {mask_file}, add it or remove the image"
+def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
+    """Says that an image has no mask.
+
+    Args:
+        image_file: the image.
+        mask_file: the name of a mask that would do.
+        there: names of files with the image's stem that are no masks.
+    """
+    found = f"; {', '.join(sorted(there))} is no mask" if there else ""
+    return (
+        f"{image_file}: has no mask{found}; wanted {mask_file}, or the same name with"
+        f" {', '.join(decode.MASK_SUFFIXES[1:])}: add it or remove the image"
+    )
 
 
 def pair_files(
     images: str | os.PathLike, masks: str | os.PathLike, *, require_masks: bool = True
 ) -> list[tuple[str, str]]:
-    """Returns (image file, mask file) by stem, sorted; masks are called STEM.png.
+    """Returns (image file, mask file) by stem, sorted.
 
-    Files whose name begins with a dot do not count.
+    A mask has the stem of its image and one of decode.MASK_SUFFIXES, in small letters
+    or capitals. Files whose name begins with a dot do not count.
 
     Raises:
-        UserError: a folder is missing or without images, two images share a stem, or
-            (require_masks) an image has no mask.
+        UserError: a folder is missing or without images, two images or two masks share
+            a stem, or (require_masks) an image has no mask.
     """
-    image_folder, mask_folder = epath.Path(images), epath.Path(masks)
-    for folder in (image_folder, mask_folder):
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; wanted images or masks there")
+    image_folder, mask_folder = _folder(images), _folder(masks)
     found = decode.list_images(image_folder)
     if not found:
         raise UserError(f"{images}: no images; wanted {', '.join(decode.SUFFIXES)}")
@@ -93,10 +119,65 @@ def pair_files(
             f"{by_stem[twice.stem]} and {twice.name} share a stem; wanted one image "
             "for each mask, remove one"
         )
-    pairs = [(str(path), str(mask_folder / f"{path.stem}.png")) for path in found]
-    if require_masks:
-        there = {path.name for path in mask_folder.iterdir()}
-        for image_file, mask_file in pairs:
-            if epath.Path(mask_file).name not in there:
-                raise UserError(_no_mask(image_file, mask_file))
+    there = _by_stem(mask_folder)
+    pairs = []
+    for path in found:
+        names = there.get(path.stem, [])
+        usable = [name for name in names if _is_mask(name)]
+        if len(usable) > 1:
+            raise UserError(
+                f"{mask_folder / usable[0]} and {usable[1]} share a stem; wanted one mask for"
+                " each image, remove one"
+            )
+        mask_file = str(mask_folder / (usable or [f"{path.stem}.png"])[0])
+        if require_masks and not usable:
+            raise UserError(_no_mask(str(path), mask_file, names))
+        pairs.append((str(path), mask_file))
     return pairs
+
+
+def _folder(name: str | os.PathLike) -> epath.Path:
+    storage.is_remote(name)  # Refuses schemes that are not known.
+    folder = epath.Path(name)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; wanted images or masks there")
+    return folder
+
+
+def _is_mask(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in decode.MASK_SUFFIXES
+
+
+def _by_stem(folder: epath.Path) -> dict[str, list[str]]:
+    """Returns {stem: sorted names} of a folder's entries."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(path.name for path in folder.iterdir()):
+        if not name.startswith("."):
+            found.setdefault(os.path.splitext(name)[0], []).append(name)
+    return found
+
+
+def left_out(images: epath.Path, masks: epath.Path) -> list[str]:
+    """Returns a line for each kind of files of a split that nothing reads."""
+    lines = []
+    names = decode.not_listed(images)
+    if names:
+        lines.append(
+            f"{images}: {_some(names)} left out; wanted {', '.join(decode.SUFFIXES)}"
+            " directly in the folder"
+        )
+    stems = {path.stem for path in decode.list_images(images)}
+    alone = [
+        name
+        for stem, found in _by_stem(masks).items()
+        for name in found
+        if stem not in stems and _is_mask(name)
+    ]
+    if alone:
+        lines.append(f"{masks}: {_some(alone)} left out: without an image of that name")
+    return lines
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" * (len(names) > 3))
+    return f"{shown} {'is' if len(names) == 1 else 'are'}"

@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 from etils import epath
 
+from encnet_jax import storage
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
@@ -22,6 +23,7 @@ def load(path: epath.Path, wanted: str, max_mib: float) -> dict[str, np.ndarray]
     Raises:
         UserError: the file is broken, too large once unpacked, or holds objects.
     """
+    storage.check_regular(path)
     try:
         with path.open("rb") as file:
             with zipfile.ZipFile(file) as archive:

@@ -53,6 +53,8 @@ class TfdsSource(RecordSource):
         self._where = os.fspath(folder)
         try:
             stored = _stored_splits(folder, info.splits)
+        except UserError:  # TensorFlow cannot be imported.
+            raise
         # TFDS and array_record raise errors of many kinds for files that are damaged.
         except Exception as error:
             raise UserError(self._broken("", error)) from None

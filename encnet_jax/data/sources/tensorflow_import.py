@@ -24,10 +24,11 @@ def tensorflow():
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN prints a notice if on.
     try:
         import tensorflow as tf
-    except ImportError as error:
+    # An installation that does not fit raises errors of many types.
+    except Exception as error:
         raise UserError(
-            f"TensorFlow cannot be imported ({error}); pip install tensorflow-cpu, or "
-            "set data.reader to 'arrays', which does without"
+            f"TensorFlow cannot be imported ({_short(error)}); pip install"
+            " tensorflow-cpu, or set data.reader to 'arrays', which does without"
         ) from None
     tf.get_logger().setLevel(logging.ERROR)
     for kind in ("GPU", "TPU"):
@@ -45,12 +46,17 @@ def tensorflow_datasets():
     tensorflow()
     try:
         import tensorflow_datasets as tfds
-    except ImportError as error:
+    except Exception as error:
         raise UserError(
-            f"TFDS cannot be imported ({error}); pip install tensorflow-datasets "
-            "array-record importlib_resources"
+            f"TFDS cannot be imported ({_short(error)}); pip install"
+            " tensorflow-datasets array-record importlib_resources"
         ) from None
     return tfds
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, ImportError) else f"{type(error).__name__}: {text}"
 
 
 def prepared_builder(info, data_dir: str):

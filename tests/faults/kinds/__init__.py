@@ -7,6 +7,7 @@ from kinds import (  # noqa: F401
     commands,
     ends,
     evaluation,
+    foreign_folders,
     held,
     images,
     lost_work,
@@ -21,6 +22,7 @@ from kinds import (  # noqa: F401
     rights,
     signals,
     sources,
+    streams,
     teaching,
     weights,
 )

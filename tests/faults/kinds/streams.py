@@ -1,0 +1,66 @@
+"""Terminals that disappear, closed streams, log files, control characters."""
+
+import shlex
+import sys
+
+from fixtures import CHECK, command, flags, folder_set, noise, run_file
+from registry import case
+
+LONG = "--config.train.total_steps=100000", "--config.train.checkpoint_every_steps=1"
+
+
+@case("stream the terminal is closed, train", 0, "")
+def closed_terminal(root):
+    folder_set(root / "r")
+    words = *flags(root / "r", *LONG), f"--workdir={root}/w"
+    lost = sys.executable, run_file("terminal.py"), "--close", f"{root}/w"
+    yield [*lost, *command("train.py", *words)]
+    assert list((root / "w/checkpoints").glob("*/sha256.json"))
+
+
+for closed in ("1>&-", "2>&-", "1>&- 2>&-", "0<&-", "0<&- 1>&- 2>&-"):
+
+    @case(f"stream {closed}, train", 0, "")
+    def closed_stream(root, closed=closed):
+        folder_set(root / "r")
+        words = command("train.py", *flags(root / "r"), f"--workdir={root}/w")
+        yield ["bash", "-c", f"{shlex.join(words)} {closed}"]
+        assert (root / "w/checkpoints/4/sha256.json").exists()
+        for events in (root / "w").glob("events*"):
+            assert b"warning" not in events.read_bytes()
+
+
+@case("stream a log file has no bar, train", 0, "4/4 loss=")
+def log_file(root):
+    folder_set(root / "r")
+    more = ("--config.train.log_every_steps=1",)
+    words = command("train.py", *flags(root / "r", *more), f"--workdir={root}/w")
+    yield ["bash", "-c", f"{shlex.join(words)} > log 2>&1; s=$?; cat log; exit $s"]
+    text = (root / "log").read_bytes()
+    assert b"\r" not in text and b"it/s" not in text
+    assert text.count(b"loss=") == 4
+
+
+EVIL = "a\x1b[31m\nb\u202e.jpg"
+
+
+@case("stream control characters in a name, predict", 1, "\\x1b[31m\\n", "run")
+def name_printed(root):
+    (root / "p").mkdir()
+    (root / "p" / EVIL).write_bytes(b"no image")
+    noise().save(root / "p/good.jpg")
+    where = f"--input={root}/p", f"--output={root}/o"
+    words = command("predict.py", f"--workdir={root}/run", *where)
+    yield ["bash", "-c", f"{shlex.join(words)} > log 2>&1; s=$?; cat log; exit $s"]
+    assert "\x1b" not in (root / "log").read_text()
+    assert "\u202e" not in (root / "log").read_text()
+
+
+@case("stream control characters in a name, check", 1, "\\x1b[31m\\n")
+def name_checked(root):
+    folder_set(root / "r")
+    (root / "r/val/images" / EVIL).write_bytes(b"no image")
+    (root / "r/val/masks" / EVIL.replace(".jpg", ".png")).write_bytes(b"none")
+    words = command(CHECK, *flags(root / "r"))
+    yield ["bash", "-c", f"{shlex.join(words)} > log 2>&1; s=$?; cat log; exit $s"]
+    assert "\x1b" not in (root / "log").read_text()
