@@ -126,8 +126,8 @@ def pair_files(
         usable = [name for name in names if _is_mask(name)]
         if len(usable) > 1:
             raise UserError(
-                f"{mask_folder / usable[0]} and {usable[1]} share a stem; wanted one mask for"
-                " each image, remove one"
+                f"{mask_folder / usable[0]} and {usable[1]} share a stem; wanted one"
+                " mask for each image, remove one"
             )
         mask_file = str(mask_folder / (usable or [f"{path.stem}.png"])[0])
         if require_masks and not usable:
