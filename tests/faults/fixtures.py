@@ -108,8 +108,8 @@ def save_hub(folder: pathlib.Path) -> None:
     """Writes the network of save_run as an export to a model hub does."""
     from etils import epath
 
-    from encnet_jax.inference import folder as folder_lib
     from encnet_jax.models.folding import fold_batch_norms
+    from encnet_jax.tasks import folder as folder_lib
 
     variables, config = untrained()
     folded = fold_batch_norms(variables, config.model.norm_epsilon)
