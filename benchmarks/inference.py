@@ -18,6 +18,7 @@ from benchmarks import measure, pairs
 from encnet_jax import models
 from encnet_jax.models.folding import fold_batch_norms
 from encnet_jax.preprocess import normalise
+from encnet_jax.scoring.forward import Outputs
 from encnet_jax.scoring.protocols import canvas, whole_images
 
 
@@ -27,7 +28,7 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
     model = models.build(m, num_classes)
 
     def apply_fn(variables, pixels):
-        return model.apply(variables, normalise(pixels))["logits"]
+        return Outputs(model.apply(variables, normalise(pixels))["logits"])
 
     placed = [
         canvas.place(

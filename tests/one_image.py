@@ -9,7 +9,7 @@ import numpy as np
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import MEAN, STD, normalise
 from encnet_jax.scoring import protocols
-from encnet_jax.scoring.forward import Forward
+from encnet_jax.scoring.forward import Forward, Outputs
 
 
 def predict_scores(
@@ -42,7 +42,7 @@ def predict_scores(
     _, rows, _, num_classes = jax.eval_shape(apply_fn, variables, probe).shape
 
     def on_pixels(variables, pixels):
-        return apply_fn(variables, normalise(pixels))
+        return Outputs(apply_fn(variables, normalise(pixels)))
 
     forward = Forward(
         on_pixels,
@@ -66,7 +66,7 @@ def predict_scores(
     )
     pixels = 255 * (np.asarray(image, np.float32) * np.float32(STD) + np.float32(MEAN))
     variables = parallel.replicate(variables, devices)
-    ((_, total),) = scorer.scores(variables, [{"image": pixels}])
+    ((_, total, _),) = scorer.scores(variables, [{"image": pixels}])
     height, width = image.shape[:2]
     scores = np.asarray(total)[0, :height, :width]
     return scores / scorer.num_views if protocol == "multiscale" else scores

@@ -204,7 +204,7 @@ def test_small_and_large_scores_leave_out_classes_without_such_objects():
     small.update(np.array([1, 1]), np.array([1, 2]))
     report = tables.make_report(
         every,
-        network.build({}, config, 1),
+        network.build({"params": {}}, config, 1),
         split="val",
         num_images=1,
         by_size=(small, small),

@@ -55,7 +55,7 @@ def test_a_file_is_compared_and_described(kind, run, tmp_path, capsys):
     assert f"wrote {output} (" in said
     beside = json.loads((tmp_path / f"net.{kind}.json").read_text())
     assert beside["inputs"]["images"] == ["batch", 64, 48, 3]
-    assert list(beside["outputs"]) == ["labels", "logits", "scores"]
+    assert list(beside["outputs"]) == ["labels", "logits", "presence", "scores"]
     assert beside["platforms"]["cpu"] == "compared"
     assert set(beside["platforms"].values()) <= {"compared", "not run"}
     assert len(beside["class_names"]) == len(beside["colours"]) == 13
@@ -102,6 +102,8 @@ def test_a_file_that_differs_is_removed(run, tmp_path, monkeypatch, capsys):
 )
 def test_what_passes(equal, clear, fine):
     assert verify.passed(verify.Comparison(equal, clear, 0.0, 1, 1, "cpu")) == fine
+    wrong = verify.Comparison(equal, clear, 0.0, 1, 1, "cpu", presence_difference=0.1)
+    assert not verify.passed(wrong)
 
 
 def test_differences_are_counted_where_logits_are_apart(monkeypatch, tmp_path):
@@ -147,13 +149,16 @@ def test_onnx_of_other_networks(words, fields, tmp_path):
     model = encnet_jax.load(tmp_path / "run")
     made = program.make(model, 40, 48, scores=False)
     images = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 3), np.uint8)
-    labels, logits = run_onnx(made, images)
+    labels, logits, *presence = run_onnx(made, images)
     wanted = jax.device_get(jax.jit(made.run)(images))
     size = np.ptp(wanted["logits"])
     assert size > 0.1 and len(np.unique(wanted["labels"])) > 1
     np.testing.assert_allclose(logits, wanted["logits"], atol=1e-4 * size)
     assert labels.dtype == np.uint8
     assert (labels == wanted["labels"]).mean() > 0.999
+    assert bool(presence) == ("presence" in wanted)
+    for found in presence:
+        np.testing.assert_allclose(found, wanted["presence"], atol=1e-5)
 
 
 def test_onnx_calls_pixels_without_finite_scores_void():

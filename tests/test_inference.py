@@ -17,6 +17,7 @@ from encnet_jax.errors import UserError
 from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.inference import pixels, reading, tiles
 from encnet_jax.pods import parallel
+from encnet_jax.scoring.forward import Outputs
 from encnet_jax.scoring.protocols.whole_images import WholeImages
 
 
@@ -114,7 +115,8 @@ def averaged(variables, values, inside=None):
     if inside is not None:
         x = inside.only(x)
     x = x.reshape(x.shape[0], x.shape[1] // 8, 8, x.shape[2] // 8, 8, 3).mean((2, 4))
-    return x @ variables
+    strongest = (x @ jnp.abs(variables)).max((1, 2))
+    return Outputs(x @ variables, strongest / (1 + strongest))
 
 
 @pytest.mark.parametrize("mask_padding", [False, True])
@@ -134,15 +136,17 @@ def test_tiles_of_a_local_network_equal_the_whole_image(
     whole = WholeImages(
         averaged, logits_stride=8, batch_size=2, pixel_fn=pixels.everything, **shared
     )
-    ((_, wanted),) = whole.ids(variables, [{"image": image}])
+    ((_, wanted),) = whole.describe(variables, [{"image": image}])
     shares = []
     made = tiles.Tiles(averaged, pixels.everything, **shared)
     found = made.describe(variables, image, shares.append)
     assert np.isclose(sum(shares), 1)
     assert len(np.unique(found["labels"])) > 1
     for name in ("scores", "confidence"):
-        native = np.asarray(wanted[name])[0, 0, : size[0], : size[1]]
+        native = np.asarray(wanted.pixels[name])[0, 0, : size[0], : size[1]]
         np.testing.assert_allclose(found[name], native, atol=2e-5)
+    # A class is in the image if it is in one of the tiles.
+    np.testing.assert_allclose(found["presence"], wanted.presence[0, 0], rtol=1e-5)
 
 
 def test_weights_of_tiles_sum_to_one(monkeypatch):

@@ -38,7 +38,9 @@ def test_labels_are_those_of_refined_scores(protocol):
     params = dense_refined.params_of(config.eval.dense)
     single = jax.jit(dense.refine, static_argnames="radius")
     scores = {}
-    for members, total in evaluator.scores(segmenter.variables, make_examples(SIZES)):
+    for members, total, _ in evaluator.scores(
+        segmenter.variables, make_examples(SIZES)
+    ):
         for member, each in zip(members, np.asarray(total), strict=False):
             height, width = member["image"].shape[:2]
             scores[member["id"]] = each[:height, :width]
@@ -64,7 +66,9 @@ def test_a_window_larger_than_an_image_is_refused():
 def test_reports_state_the_refinement():
     matrix = ConfusionMatrix.from_counts(np.diag([4, 6]))
     info = dataclasses.replace(named_info("scenes"), class_names=("a", "b"))
-    refined = network.build({}, refined_config("single"), 3)._replace(info=info)
+    refined = network.build({"params": {}}, refined_config("single"), 3)._replace(
+        info=info
+    )
     report = tables.make_report(matrix, refined, split="val", num_images=1)
     assert report["val/single-dense/mean_iou"] == 1
     protocol = report["protocol"]
@@ -94,7 +98,7 @@ def test_the_search_keeps_changes_that_score_higher():
 def test_the_search_refuses_the_scored_images():
     config = config_lib.load("configs/quickstart.py:smoke")
     config.data.train_split = config.data.val_split
-    loaded = network.build({}, config_lib.resolve(config, 8), 0)
+    loaded = network.build({"params": {}}, config_lib.resolve(config, 8), 0)
     with pytest.raises(UserError, match="must not be chosen on images that are scored"):
         refine.TrainingScores(loaded, 2)
 

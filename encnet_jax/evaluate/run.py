@@ -20,6 +20,7 @@ from encnet_jax.scoring import image_scores
 from encnet_jax.scoring.evaluator import check_finite, watched_examples
 from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.quality import Quality
 from encnet_jax.storage import outputs
 from encnet_jax.tasks.network import Network
 
@@ -156,12 +157,15 @@ def _score(
     network: Network, dataset: Dataset, split: str, stop: StopRequest
 ) -> tuple[dict, ConfusionMatrix, ImageScores | None]:
     """Returns the report of a split, its counts, and the scores of single images."""
-    evaluator, variables = network.evaluator(), network.variables
-    config = network.config
+    config, variables = network.config, network.variables
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
-    kept = ImageScores() if config.task == "segmentation" else None
-    watched = {"watch": kept.add} if kept else {}
+    kept = quality = None
+    evaluator, watched = network.evaluator(), {}
+    if network.task.labels_pixels:
+        evaluator = network.evaluator(with_calibration=True)
+        kept, quality = ImageScores(), Quality(network.info.num_classes)
+        watched = {"watches": (kept.add, quality.add)}
     if small_px:
         matrix, *by_size = evaluator.confusion_by_size(
             variables, examples, small_px, total, **watched
@@ -169,7 +173,12 @@ def _score(
     else:
         matrix = evaluator.confusion(variables, examples, total, **watched)
     report = tables.make_report(
-        matrix, network, split=split, num_images=total, by_size=by_size
+        matrix,
+        network,
+        split=split,
+        num_images=total,
+        by_size=by_size,
+        quality=quality and quality.summary(network.info.class_names),
     )
     return report, matrix, kept
 

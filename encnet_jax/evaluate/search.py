@@ -88,7 +88,7 @@ class TrainingScores:
         examples = (dense_refined.checked(e, self._settings.radius) for e in examples)
         self._kept = [
             (members, _probabilities(np.asarray(total)))
-            for members, total in evaluator.scores(network.variables, examples)
+            for members, total, _ in evaluator.scores(network.variables, examples)
         ]
 
     def mean_iou(self, params: DenseParams | None) -> float:

@@ -1,14 +1,18 @@
 """Reports: scores as JSON, and as a table in the terminal."""
 
+import datetime
 import importlib.metadata
 import json
+import pathlib
 import platform
 import shlex
 import subprocess
 import sys
 
+import jax
 import numpy as np
 
+import encnet_jax
 from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.errors import UserError
@@ -20,6 +24,8 @@ from encnet_jax.tasks import Measures
 from encnet_jax.tasks.network import Network
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
+# Of scoring.quality, those that are fractions and stand among the scores.
+_QUALITY = ("boundary_iou", "calibration_error", "presence_ap")
 # Scores of single classes that a report may contain, and their column headings.
 _HEADINGS = {
     "iou": "IoU %",
@@ -77,6 +83,7 @@ def make_report(
     split: str,
     num_images: int,
     by_size: tuple[ConfusionMatrix, ConfusionMatrix] | None = None,
+    quality: dict | None = None,
 ) -> dict:
     """Collects the scores and everything needed to reproduce them.
 
@@ -86,18 +93,24 @@ def make_report(
         split: that was scored.
         num_images: in the split.
         by_size: counts in small and in large objects, if they were counted separately.
+        quality: see scoring.quality.Quality.summary.
 
     Returns:
         A JSON-ready dict; scores in [0, 1] under '{split}/{protocol}/...' ('single', or
         'single-dense' if they were refined), and those of each class under 'iou' or
         'error', None for a class that never occurs. With `by_size` also
         '.../mean_iou_small' and '..._large', over the classes that have such objects,
-        and 'iou_small' and 'iou_large'.
+        and 'iou_small' and 'iou_large'. With `quality` also '.../boundary_iou',
+        '.../calibration_error' and '.../presence_ap', where defined, and everything of
+        it under 'quality'.
     """
     config, task, class_names = network.config, network.task, network.info.class_names
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
     measures = task.measure(matrix)
     scores, classes = _scores(measures, by_size)
+    for name in _QUALITY if quality else ():
+        if quality.get(name) is not None:
+            scores[name] = quality[name]
     return {
         **{f"{split}/{protocol}/{name}": value for name, value in scores.items()},
         **{name: _named(class_names, values) for name, values in classes.items()},
@@ -106,6 +119,7 @@ def make_report(
         "split": split,
         "images": num_images,
         **measures.counted,
+        **({"quality": quality} if quality else {}),
         "not_finite_pixels": matrix.not_finite,
         "warnings": _warnings(matrix, class_names),
         "protocol": {
@@ -121,12 +135,20 @@ def make_report(
         "model": task.description,
         "step": network.step,
         "precise_norm_steps": config.eval.precise_norm_steps,
+        "num_params": _num_params(network.variables["params"]),
+        "data_dir": config.data.data_dir,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "command": shlex.join(sys.argv),
         "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        | {name: importlib.metadata.version(name) for name in _PACKAGES}
+        | {"encnet_jax": encnet_jax.__version__},
         "devices": parallel.describe_devices(),
     }
+
+
+def _num_params(params) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _warnings(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> list[str]:
@@ -169,8 +191,14 @@ def _named(class_names: tuple[str, ...], values: np.ndarray) -> dict:
 
 
 def _commit() -> str | None:
-    """Returns the version of the code, or None outside a git checkout."""
-    command = ["git", "describe", "--always", "--dirty"]
+    """Returns the commit of the package's own checkout; None if it has none.
+
+    An installed package must not report the repository of the folder it is called in.
+    """
+    root = pathlib.Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(
             command, capture_output=True, text=True, check=True
@@ -224,6 +252,12 @@ def format_report(report: dict) -> str:
     for name, value in report.items():
         if isinstance(value, float):
             lines.append(f"{name}: {100 * value:.2f} %")
+    if "quality" in report:
+        quality = report["quality"]
+        lines.append(
+            f"negative log-likelihood {quality['nll']:.4f}, Brier score"
+            f" {quality['brier']:.4f}"
+        )
     lines.append(f"rule: {report['rule']}")
     lines += [f"warning: {warning}" for warning in report.get("warnings", ())]
     fields = dict(report["protocol"])

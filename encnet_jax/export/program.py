@@ -21,7 +21,8 @@ class Program(NamedTuple):
         run: uint8[B, height, width, 3] -> dict of `outputs`.
         height, width: pixels of every image.
         outputs: names: 'labels' uint8[B, height, width], 'logits' f32[B, h, w, C] at
-            the network's resolution, and optionally 'scores' f32[B, height, width, C].
+            the network's resolution, 'presence' f32[B, C] if the network has an SE
+            branch, and optionally 'scores' f32[B, height, width, C].
         rows, columns: f32[height, h], f32[width, w], matrices that upsample the logits.
         of_probabilities: the softmax is upsampled instead; see eval.upsampled.
     """
@@ -46,14 +47,16 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
     # From one device: a replicated array would make its devices part of the program.
     variables = jax.tree.map(np.asarray, jax.device_get(model.variables))
     probe = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-    _, h, w, _ = jax.eval_shape(model.apply_fn, variables, probe).shape
+    outputs = jax.eval_shape(model.apply_fn, variables, probe)
+    _, h, w, _ = outputs.logits.shape
     align_corners = model.config.model.align_corners
     of_probabilities = model.config.eval.upsampled == "probabilities"
     rows = interpolation_matrix(height, h, align_corners)
     columns = interpolation_matrix(width, w, align_corners)
 
     def run(images: jax.Array) -> dict[str, jax.Array]:
-        logits = model.apply_fn(variables, images).astype(jnp.float32)
+        logits, presence = model.apply_fn(variables, images)
+        logits = logits.astype(jnp.float32)
         maps = jax.nn.softmax(logits, axis=-1) if of_probabilities else logits
         labels, shares = [], []
         for block in np.array_split(rows, _ROW_BLOCKS):
@@ -62,10 +65,13 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
             if scores:
                 shares.append(x if of_probabilities else jax.nn.softmax(x, axis=-1))
         found = {"labels": jnp.concatenate(labels, axis=1), "logits": logits}
+        if presence is not None:
+            found["presence"] = presence
         return found | ({"scores": jnp.concatenate(shares, axis=1)} if scores else {})
 
-    outputs = ("labels", "logits", "scores") if scores else ("labels", "logits")
-    return Program(run, height, width, outputs, rows, columns, of_probabilities)
+    names = ["labels", "logits"]
+    names += ["presence"] * (outputs.presence is not None) + ["scores"] * scores
+    return Program(run, height, width, tuple(names), rows, columns, of_probabilities)
 
 
 def native_scores(

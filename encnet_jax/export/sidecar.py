@@ -50,6 +50,14 @@ def describe(
             " where the scores are not finite",
             "logits": "float32 [batch, h, w, classes] at the network's resolution",
             **(
+                {
+                    "presence": "float32 [batch, classes], probability that a class"
+                    " occurs in the image"
+                }
+                if "presence" in program.outputs
+                else {}
+            ),
+            **(
                 {"scores": "float32 [batch, height, width, classes], probabilities"}
                 if "scores" in program.outputs
                 else {}

@@ -29,6 +29,8 @@ class Comparison(NamedTuple):
         seconds: per image in the file's runtime, without compilation.
         seconds_here: per image in this process.
         platform: on which the file was run.
+        presence_difference: largest difference of the probabilities of presence; 0
+            without an SE branch.
     """
 
     equal: float
@@ -37,6 +39,7 @@ class Comparison(NamedTuple):
     seconds: float
     seconds_here: float
     platform: str
+    presence_difference: float = 0.0
 
 
 def compare(
@@ -73,12 +76,20 @@ def compare(
         seconds=float(theirs["seconds"]) / len(images),
         seconds_here=seconds / len(images),
         platform=str(theirs["platform"]),
+        presence_difference=_presence_difference(ours, theirs),
     )
+
+
+def _presence_difference(ours: dict, theirs: dict) -> float:
+    if "presence" not in ours:
+        return 0.0
+    return float(np.abs(theirs["presence"] - ours["presence"]).max())
 
 
 def passed(found: Comparison) -> bool:
     """Returns whether a file is close enough to the network to be kept."""
-    return found.clear_differences == 0 and found.equal >= LEAST_EQUAL
+    close = found.presence_difference <= MARGIN
+    return close and found.clear_differences == 0 and found.equal >= LEAST_EQUAL
 
 
 def describe(found: Comparison) -> str:

@@ -12,6 +12,7 @@ from encnet_jax.data.sources.decode import image_rules
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import loading
 from encnet_jax.inference import pixels, published, reading
+from encnet_jax.inference.context import SceneContext, scene_context
 from encnet_jax.inference.reading import ImageLike
 from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
@@ -104,6 +105,7 @@ class Model:
         count = len(self._devices)
         self._batch_size = max(1, (batch_size or count) // count) * count
         self._whole_px = whole_px
+        self._network = network
         self._forward = network.forward()
         self.apply_fn = self._forward.apply_fn
         self._programs: dict[Callable, tuple] = {}
@@ -155,12 +157,25 @@ class Model:
                 found["confidence"],
                 self.class_names,
                 self.colours,
+                found.get("presence"),
                 found.get("scores"),
             )
 
     def read(self, image: ImageLike) -> np.ndarray:
         """Reads an image as uint8[H, W, 3], within the limits of the run's data."""
         return reading.read(image, image_rules(self.config.data))
+
+    def context(self, image: ImageLike) -> SceneContext:
+        """Returns the gates, codewords and presence of one image, seen whole.
+
+        Args:
+            image: see __call__.
+
+        Raises:
+            UserError: the image cannot be read, or the network has no Context Encoding
+                Module.
+        """
+        return scene_context(self._network, self.read(image))
 
     def is_tiled(self, image: np.ndarray) -> bool:
         """Returns whether an image [H, W, 3] is too large to be labelled whole."""
@@ -173,6 +188,8 @@ class Model:
         done: Callable[[float], None] = lambda share: None,
     ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
         """Yields (example, pixel_fn's dict of [H, W, ...]), in the given order.
+
+        The dict also has 'presence' f32[C] if the network has an SE branch.
 
         Args:
             examples: dicts with image uint8[H, W, 3].
@@ -200,8 +217,11 @@ class Model:
         while some := list(itertools.islice(examples, ahead)):
             numbered = ({**e, "number": i} for i, e in enumerate(some))
             found = {}
-            for member, described in native_results(protocol, self.variables, numbered):
-                found[member["number"]] = described
+            for member, described, presence in native_results(
+                protocol, self.variables, numbered
+            ):
+                own = {} if presence is None else {"presence": presence}
+                found[member["number"]] = described | own
                 done(1)
             yield from ((example, found.pop(i)) for i, example in enumerate(some))
 

@@ -17,6 +17,9 @@ class Result:
         confidence: f32[H, W] in [0, 1], the probability of each pixel's label.
         class_names: one for each class.
         colours: uint8[C, 3], one for each class.
+        presence: f32[C] in [0, 1], the probability that each class occurs in the image,
+            as the SE branch predicts it; None for a network without that branch.
+            Averaged over scales and flips; of windows and tiles the largest counts.
     """
 
     image: np.ndarray
@@ -24,6 +27,7 @@ class Result:
     confidence: np.ndarray
     class_names: tuple[str, ...]
     colours: np.ndarray
+    presence: np.ndarray | None = None
     _scores: np.ndarray | None = None
 
     @property

@@ -21,7 +21,7 @@ import numpy as np
 from encnet_jax.models.resize import neighbours, sample_positions
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
-from encnet_jax.scoring.protocols.whole_images import canvas_logits
+from encnet_jax.scoring.protocols.whole_images import canvas_outputs
 
 TILE_PX = 1024
 OVERLAP_PX = 256
@@ -119,7 +119,7 @@ class Tiles:
         self._scale, self._bucket = scale, bucket
         self._align_corners, self._devices = align_corners, devices
         self._as_alone = mask_padding
-        forward = partial(canvas_logits, apply_fn=apply_fn, mask_padding=mask_padding)
+        forward = partial(canvas_outputs, apply_fn=apply_fn, mask_padding=mask_padding)
         self._forward = parallel.mapped(
             forward, (parallel.SHARED, parallel.ROWS), devices=devices
         )
@@ -134,7 +134,10 @@ class Tiles:
     def describe(
         self, variables: dict, image: np.ndarray, done: Callable[[float], None]
     ) -> dict[str, np.ndarray]:
-        """Returns pixel_fn's dict of [H, W, ...] for an image.
+        """Returns pixel_fn's dict of [H, W, ...] for an image, and its presence.
+
+        'presence' f32[C] is the largest of the tiles'; it is absent without an SE
+        branch.
 
         Args:
             variables: on the devices.
@@ -148,8 +151,9 @@ class Tiles:
         convention = self._align_corners, self._as_alone
         row_at, column_at = (x.positions(*convention) for x in (rows, columns))
         found: dict[str, np.ndarray] = {}
+        presence: list[np.ndarray] = []
         first_pixel, ready, first_row = 0, None, 0
-        bands = self._bands(variables, image, rows, columns, num_classes)
+        bands = self._bands(variables, image, rows, columns, num_classes, presence)
         for number, logits in enumerate(bands):
             ready = logits if ready is None else np.concatenate([ready, logits])
             end = first_row + len(ready)
@@ -162,14 +166,13 @@ class Tiles:
             # The next pixels are between this band's last row and the next one's first.
             ready, first_row = ready[-1:], end - 1
             done(1 / len(rows.starts))
-        return found
+        return found | ({"presence": np.max(presence, axis=0)} if presence else {})
 
     def _probed(self, variables: dict) -> tuple[int, int]:
         """Returns the number of pixels per row of logits, and C."""
         probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-        _, height, _, num_classes = jax.eval_shape(
-            self._apply_fn, variables, probe
-        ).shape
+        outputs = jax.eval_shape(self._apply_fn, variables, probe)
+        _, height, _, num_classes = outputs.logits.shape
         return 64 // height, num_classes
 
     def _sides(self, height: int, width: int, stride: int) -> tuple[Side, Side]:
@@ -186,14 +189,20 @@ class Tiles:
         rows: Side,
         columns: Side,
         num_classes: int,
+        presence: list[np.ndarray],
     ) -> Iterator[np.ndarray]:
-        """Yields blended logits f32[n, w, C], a few rows at a time, top to bottom."""
+        """Yields blended logits f32[n, w, C], a few rows at a time, top to bottom.
+
+        Appends f32[C] to `presence` for each tile if the network has an SE branch.
+        """
         height = len(rows.weights(0))
         total = np.zeros((height, columns.logits, num_classes), np.float32)
         for number, top in enumerate(rows.starts):
             weights = rows.weights(number)[:, None, None]
             band = image[top : top + rows.tile]
-            for left, logits in self._row_of_tiles(variables, band, rows, columns):
+            for left, logits in self._row_of_tiles(
+                variables, band, rows, columns, presence
+            ):
                 total[:, left : left + logits.shape[1]] += weights * logits
             following = rows.starts[number + 1 : number + 2]
             if not following:
@@ -204,7 +213,12 @@ class Tiles:
             total[:-finished], total[-finished:] = total[finished:].copy(), 0
 
     def _row_of_tiles(
-        self, variables: dict, band: np.ndarray, rows: Side, columns: Side
+        self,
+        variables: dict,
+        band: np.ndarray,
+        rows: Side,
+        columns: Side,
+        presence: list[np.ndarray],
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (first column, weighted logits f32[h, w, C]) of a row's tiles."""
         count = len(self._devices)
@@ -221,8 +235,10 @@ class Tiles:
                 for tile in tiles
             ]
             batch = parallel.spread(grouping.stack(placed, count), self._devices)
-            logits = self._forward(variables, batch)
+            logits, present = self._forward(variables, batch)
             for number, left in enumerate(starts):
+                if present is not None:
+                    presence.append(np.asarray(present[number, 0]))
                 weights = columns.weights(first + number)[:, None]
                 own = np.asarray(logits[number, 0], np.float32)
                 yield left // columns.stride, own * weights

@@ -46,7 +46,8 @@ class ContextEncoding(nn.Module):
         Returns:
             'features' [B, H, W, D] of x's type, absent if gate is 'none'; 'se_logits'
             f32[B, se_classes], absent if se_classes is 0. On request
-            (`mutable=[INTERMEDIATES]`) it also stores 'gates' f32[B, D] in [0, 1].
+            (`mutable=[INTERMEDIATES]`) it also stores 'gates' f32[B, D] in [0, 1] and
+            'features', the featuremap before the gate.
         """
         semantics = self._encoded_semantics(x)
         outputs = {}
@@ -60,6 +61,7 @@ class ContextEncoding(nn.Module):
         attention = self._dense(x.shape[-1], x.shape[-1], "attention", self.gate_bias)
         factors = nn.sigmoid(attention(semantics))
         store(self, "gates", factors)
+        store(self, "features", x)
         scaled = x * factors[:, None, None].astype(x.dtype)
         residual = self.gate == "residual"
         outputs["features"] = nn.relu(x + scaled) if residual else scaled

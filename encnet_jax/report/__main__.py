@@ -12,6 +12,9 @@ COMMANDS = {
     "html": Command(
         "encnet_jax.report.html", "scores, images and curves in one HTML file"
     ),
+    "context": Command(
+        "encnet_jax.report.context", "attended channels and codewords (PNGs)"
+    ),
     "gridding": Command(
         "encnet_jax.report.gridding", "pixels reached by dilated convolutions (PNG)"
     ),

@@ -1,7 +1,7 @@
 """Are probabilities right? Calibration error, log-likelihood, Brier score, temperature.
 
 Probabilities are reduced on the device to a few numbers for each row of an image; the
-host adds those in float64, so that sums over a data set do not lose small terms.
+host adds those as integers, so that sums over a data set lose nothing.
 """
 
 from typing import NamedTuple
@@ -95,24 +95,29 @@ def _bin_of(confidence: jax.Array, number: int) -> jax.Array:
     return jnp.clip(index, 0, number - 1)
 
 
+# Sums of fractions are kept as integers, in units of 1 / UNITS: like counts, they
+# depend neither on the order of the images nor on the number of processes.
+UNITS = 2**20
+
+
 class Calibration:
-    """Sums over images from which calibration and confidence are judged.
+    """Sums over images that calibration and confidence are computed from.
 
     Attributes:
-        bins: f64[NUM_BINS, 3]; coverage: int64[COVERAGE_BINS, 2]; terms: f64[2], see
-            RowSums, summed over rows and images.
+        bins: int64[NUM_BINS, 3]; coverage: int64[COVERAGE_BINS, 2]; terms: int64[2];
+            see RowSums, summed over rows and images; bins and terms times UNITS.
     """
 
     def __init__(self) -> None:
-        self.bins = np.zeros((NUM_BINS, 3))
+        self.bins = np.zeros((NUM_BINS, 3), np.int64)
         self.coverage = np.zeros((COVERAGE_BINS, 2), np.int64)
-        self.terms = np.zeros(2)
+        self.terms = np.zeros(2, np.int64)
 
     def update(self, sums: RowSums) -> None:
         """Adds the sums of one image."""
-        self.bins += np.asarray(sums.bins, np.float64).sum(0)
+        self.bins += _in_units(sums.bins)
         self.coverage += np.asarray(sums.coverage, np.int64)
-        self.terms += np.asarray(sums.terms, np.float64).sum(0)
+        self.terms += _in_units(sums.terms)
 
     @property
     def num_pixels(self) -> int:
@@ -124,23 +129,23 @@ class Calibration:
 
         Source: Guo et al., "On Calibration of Modern Neural Networks", equation 3.
         """
-        count, right, confidence = self.bins.T
+        count, right, confidence = self.bins.T / UNITS
         return float(np.abs(right - confidence).sum() / max(count.sum(), 1))
 
     def nll(self) -> float:
         """Returns the mean negative log-likelihood of a pixel's label, 0 or more."""
-        return float(self.terms[0] / max(self.num_pixels, 1))
+        return float(self.terms[0] / UNITS / max(self.num_pixels, 1))
 
     def brier(self) -> float:
         """Returns the mean Brier score, in [0, 2]; 0 is best."""
-        return float(self.terms[1] / max(self.num_pixels, 1))
+        return float(self.terms[1] / UNITS / max(self.num_pixels, 1))
 
     def reliability(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns (mean confidence, accuracy, pixels), f64[NUM_BINS] each.
 
         Confidence and accuracy are NaN in empty bins.
         """
-        count, right, confidence = self.bins.T
+        count, right, confidence = self.bins.T / UNITS
         filled = np.where(count > 0, count, np.nan)
         return confidence / filled, right / filled, count
 
@@ -153,6 +158,11 @@ class Calibration:
         kept, wrong = np.cumsum(self.coverage[::-1], axis=0).T
         some = kept > 0
         return kept[some] / max(kept[-1], 1), 1 - wrong[some] / kept[some]
+
+
+def _in_units(rows: jax.Array) -> np.ndarray:
+    """Returns the sum over rows of f32[H, ...] times UNITS, int64[...]."""
+    return np.rint(np.asarray(rows, np.float64) * UNITS).astype(np.int64).sum(0)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

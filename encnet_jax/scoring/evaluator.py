@@ -1,9 +1,9 @@
 """Evaluation: every image once, on all devices, into one integer confusion matrix."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,12 +13,39 @@ from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods import distributed, parallel
 from encnet_jax.pods.signals import StopRequest
-from encnet_jax.scoring import protocols
+from encnet_jax.scoring import calibration, protocols
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
+from encnet_jax.scoring.protocols import canvas
+from encnet_jax.scoring.protocols.whole_images import class_ids
 
-Watch = Callable[[dict, np.ndarray, Callable[[], np.ndarray]], None]
+
+class Seen(NamedTuple):
+    """What evaluation found in one image.
+
+    Attributes:
+        pairs: int64[C, C] pixels of (label, prediction).
+        ids: fetches the prediction uint8[H, W] from the device.
+        presence: f32[C], probability that a class occurs; None without an SE branch.
+        sums: for calibration; None unless the evaluator measures it.
+    """
+
+    pairs: np.ndarray
+    ids: Callable[[], np.ndarray]
+    presence: np.ndarray | None
+    sums: calibration.RowSums | None
+
+
+Watch = Callable[[dict, Seen], None]
+
+
+def measured(
+    scores: jax.Array, probabilities: jax.Array, labels: jax.Array
+) -> dict[str, Any]:
+    """Returns class ids and terms of calibration for each pixel; see PixelTerms."""
+    ids = class_ids(scores)
+    return {"ids": ids, "terms": calibration.pixel_terms(probabilities, labels)}
 
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
@@ -90,6 +117,7 @@ class Evaluator:
         protocol: str | None = None,
         refine: str | None = None,
         devices: list | None = None,
+        with_calibration: bool = False,
     ):
         """Prepares, compiles nothing yet.
 
@@ -98,7 +126,10 @@ class Evaluator:
             eval_config: section `eval` of the resolved configuration.
             protocol, refine: replace those of eval_config.
             devices: of this process; None for all.
+            with_calibration: also sum up what calibration is computed from; watches get
+                it.
         """
+        self._with_calibration = with_calibration
         self.num_classes = forward.num_classes
         self.devices = jax.local_devices() if devices is None else devices
         how: dict[str, Any] = {
@@ -109,16 +140,28 @@ class Evaluator:
         self._protocol = protocols.make(
             forward, eval_config, refine=refine or eval_config.refine, **how
         )
+        self._measuring = self._protocol
+        if with_calibration:
+            self._measuring = protocols.make(
+                forward,
+                eval_config,
+                refine=refine or eval_config.refine,
+                pixel_fn=measured,
+                with_labels=True,
+                **how,
+            )
         self._make_scorer = partial(protocols.make_scorer, forward, eval_config, **how)
         count = partial(count_images, num_classes=self.num_classes)
         self._count = parallel.mapped(count, devices=self.devices)
+        row_sums = jax.vmap(calibration.row_sums)
+        self._row_sums = parallel.mapped(row_sums, devices=self.devices)
 
     def confusion(
         self,
         variables: dict,
         examples: Iterable[dict],
         total: int | None = None,
-        watch: Watch | None = None,
+        watches: Sequence[Watch] = (),
     ) -> ConfusionMatrix:
         """Counts every pixel of this process's examples, summed over all processes.
 
@@ -126,11 +169,11 @@ class Evaluator:
             variables: replicated on the devices.
             examples: dicts with image uint8[H, W, 3], label uint8[H, W].
             total: of all processes, for the progress bar; None shows none.
-            watch: called with each example of this process, its pairs int64[C, C], and
-                a function that fetches its labels uint8[H, W] from the device.
+            watches: each is called with every example of this process and what was
+                found in it.
         """
         viewed = self._viewed(examples)
-        counts, labelled = self._sum(variables, viewed, ("label",), total, watch)
+        counts, labelled = self._sum(variables, viewed, ("label",), total, watches)
         return _matrix(counts[0], labelled)
 
     def confusion_by_size(
@@ -139,12 +182,12 @@ class Evaluator:
         examples: Iterable[dict],
         small_px: int,
         total: int | None = None,
-        watch: Watch | None = None,
+        watches: Sequence[Watch] = (),
     ) -> tuple[ConfusionMatrix, ConfusionMatrix, ConfusionMatrix]:
         """Counts all pixels, those of small objects, and those of large ones.
 
         Args:
-            variables, examples, total, watch: see confusion.
+            variables, examples, total, watches: see confusion.
             small_px: objects of fewer pixels are small; see object_sizes.
         """
         examples = (
@@ -152,7 +195,7 @@ class Evaluator:
             for e in self._viewed(examples)
         )
         keys = ("label", "small")
-        counts, labelled = self._sum(variables, examples, keys, total, watch)
+        counts, labelled = self._sum(variables, examples, keys, total, watches)
         small = ConfusionMatrix.from_counts(counts[1])
         large = ConfusionMatrix.from_counts(counts[0] - counts[1])
         return _matrix(counts[0], labelled), small, large
@@ -165,52 +208,76 @@ class Evaluator:
         Pixels without finite scores have the id IGNORE_LABEL; see check_finite.
         Examples come back as the protocol views them.
         """
-        return native_results(self._protocol, variables, self._viewed(examples))
+        for example, ids, _ in native_results(
+            self._protocol, variables, self._viewed(examples)
+        ):
+            yield example, ids
 
     def scores(
         self, variables: dict, examples: Iterable[dict]
-    ) -> Iterator[tuple[list[dict], jax.Array]]:
-        """Yields (examples, f32[devices, H, W, C] scores on native canvases).
+    ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
+        """Yields (examples, scores f32[devices, H, W, C], presence); see protocols.
 
-        They are sums over the protocol's views, neither refined nor divided by their
-        number.
+        Scores are on native canvases and are sums over the protocol's views, neither
+        refined nor divided by their number.
 
         Args:
             variables, examples: see confusion.
         """
         return self._make_scorer().scores(variables, self._viewed(examples))
 
-    def _sum(self, variables, examples, keys, total, watch) -> tuple[np.ndarray, int]:
+    def _sum(self, variables, examples, keys, total, watches) -> tuple[np.ndarray, int]:
         """Returns int64[len(keys), C, C] and the labelled pixels, of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, labelled = np.zeros(shape, np.int64), 0
         pending: list[tuple] = []
         with progress_bar(total) as bar:
-            for members, ids in self._protocol.ids(variables, examples):
+            for members, found in self._measuring.describe(variables, examples):
                 # Fetched one batch later, so that the devices always have work.
-                counts += _fetch(pending, watch)
-                pairs = [self._count(self._labels(members, k, ids), ids) for k in keys]
-                pending = [(members, ids, pairs)]
+                counts += _fetch(pending, watches)
+                pending = [self._counted(members, found, keys)]
                 labelled += sum(
                     int(np.count_nonzero(member["label"] != IGNORE_LABEL))
                     for member in members
                 )
                 bar.update(len(members))
-        counts = distributed.sum_over_processes(counts + _fetch(pending, watch))
+        counts = distributed.sum_over_processes(counts + _fetch(pending, watches))
         return counts, int(distributed.sum_over_processes(np.array([labelled]))[0])
+
+    def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "_Batch":
+        """Starts the counting of a batch on the devices."""
+        ids, sums = found.pixels, None
+        if self._with_calibration:
+            ids, sums = ids["ids"], self._row_sums(ids["terms"])
+        pairs = [self._count(self._labels(members, key, ids), ids) for key in keys]
+        return _Batch(members, ids, pairs, found.presence, sums)
 
     def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
         return map(self._protocol.view, examples)
 
     def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
         """Lays the members' labels on canvases as `ids` are; the rest is ignored."""
-        labels = np.full(
-            (ids.shape[0] * ids.shape[1], *ids.shape[2:]), IGNORE_LABEL, np.uint8
-        )
-        for row, member in zip(labels, members, strict=False):
-            label = member[key]
-            row[: label.shape[0], : label.shape[1]] = label
+        count = ids.shape[0] * ids.shape[1]
+        labels = canvas.lay_labels(members, count, ids.shape[2:], key)
         return parallel.shard(labels, self.devices)
+
+
+class _Batch(NamedTuple):
+    """A batch whose counts are under way; arrays are [devices, b, ...].
+
+    Attributes:
+        members: examples.
+        ids: uint8[..., H, W] predictions.
+        pairs: int32[..., C, C] for each key.
+        presence: f32[..., C] or None.
+        sums: RowSums or None.
+    """
+
+    members: list[dict]
+    ids: jax.Array
+    pairs: list[jax.Array]
+    presence: jax.Array | None
+    sums: calibration.RowSums | None
 
 
 def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
@@ -221,8 +288,8 @@ def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
 
 def native_results(
     protocol, variables: dict, examples: Iterable[dict]
-) -> Iterator[tuple[dict, Any]]:
-    """Yields (example, its results), in the order in which batches fill up.
+) -> Iterator[tuple[dict, Any, np.ndarray | None]]:
+    """Yields (example, its results, its presence), in the order batches fill up.
 
     Args:
         protocol: see protocols.make.
@@ -230,14 +297,16 @@ def native_results(
         examples: dicts with image uint8[H, W, 3], as the protocol views them.
 
     Yields:
-        The results are the protocol's tree of NumPy arrays [H, W, ...].
+        The results are the protocol's tree of NumPy arrays [H, W, ...]; presence is
+        f32[C], or None without an SE branch.
     """
-    for members, results in protocol.ids(variables, examples):
-        results = jax.tree.map(_on_host, results)
+    for members, found in protocol.describe(variables, examples):
+        results, presence = jax.tree.map(_on_host, found)
         for place, member in enumerate(members):
             height, width = member["image"].shape[:2]
             inside = np.s_[place, :height, :width]
-            yield member, jax.tree.map(itemgetter(inside), results)
+            own = None if presence is None else presence[place]
+            yield member, jax.tree.map(itemgetter(inside), results), own
 
 
 def _on_host(values: jax.Array) -> np.ndarray:
@@ -255,25 +324,33 @@ def check_finite(ids: np.ndarray, name: str) -> None:
         )
 
 
-def _fetch(pending: list, watch: Watch | None) -> np.ndarray | int:
+def _fetch(pending: list[_Batch], watches: Sequence[Watch]) -> np.ndarray | int:
     """Returns int64[keys, C, C], the sums over images of a batch that is under way.
 
     Args:
-        pending: nothing, or one (examples, labels uint8[devices, b, H, W], pairs
-            int32[devices, b, C, C] for each key).
-        watch: see Evaluator.confusion; it gets the pairs of the first key.
+        pending: nothing, or one batch.
+        watches: see Evaluator.confusion; they get the pairs of the first key.
     """
     total: np.ndarray | int = 0
-    for members, ids, pairs in pending:
-        fetched = np.stack([np.asarray(each, np.int64) for each in pairs])
-        if watch is not None:
-            places = np.ndindex(ids.shape[:2])
-            for member, place in zip(members, places, strict=False):
-                height, width = member["label"].shape
-                watch(
-                    member,
-                    fetched[0][place],
-                    lambda: np.asarray(ids[place])[:height, :width],  # noqa: B023
-                )
+    for batch in pending:
+        fetched = np.stack([np.asarray(each, np.int64) for each in batch.pairs])
+        if watches:
+            _show(batch, fetched[0], watches)
         total = total + fetched.sum((1, 2))
     return total
+
+
+def _show(batch: _Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
+    """Calls the watches with each image of a batch."""
+    presence, sums = jax.tree.map(np.asarray, (batch.presence, batch.sums))
+    places = np.ndindex(batch.ids.shape[:2])
+    for member, place in zip(batch.members, places, strict=False):
+        height, width = member["label"].shape
+
+        def ids(place=place, height=height, width=width):
+            return np.asarray(batch.ids[place])[:height, :width]
+
+        own = None if presence is None else presence[place]
+        own_sums = jax.tree.map(itemgetter(place), sums)
+        for watch in watches:
+            watch(member, Seen(pairs[place], ids, own, own_sums))

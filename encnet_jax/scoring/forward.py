@@ -4,17 +4,32 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from encnet_jax.models import logits_stride
 from encnet_jax.preprocess import PIXELS
+
+
+class Outputs(NamedTuple):
+    """What evaluation and prediction take of a network's outputs.
+
+    Attributes:
+        logits: [B, h, w, C].
+        presence: f32[B, C] in [0, 1], probability that a class occurs in an image; None
+            without an SE branch.
+    """
+
+    logits: jax.Array
+    presence: jax.Array | None = None
 
 
 class Forward(NamedTuple):
     """A network from pixels to logits, and where its logits lie on an image.
 
     Attributes:
-        apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C]; with
-            `mask_padding` it also takes models.inside.Inside and leaves out all pixels
+        apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs; with `mask_padding`
+            it also takes models.inside.Inside and leaves out all pixels
             outside of it.
         num_classes: C.
         input_scale: images are resized by this factor first.
@@ -43,7 +58,7 @@ class Forward(NamedTuple):
             input_scale: see the class.
         """
         return cls(
-            logits_from_pixels(model, PIXELS[model_config.pixels]),
+            outputs_from_pixels(model, PIXELS[model_config.pixels]),
             num_classes,
             input_scale,
             logits_stride(model_config),
@@ -52,14 +67,19 @@ class Forward(NamedTuple):
         )
 
 
-def logits_from_pixels(model: nn.Module, normalise: Callable) -> Callable:
-    """Returns (variables, pixel values [B, H, W, 3], ...) -> the model's logits.
+def outputs_from_pixels(model: nn.Module, normalise: Callable) -> Callable:
+    """Returns (variables, pixel values [B, H, W, 3], ...) -> the model's Outputs.
 
     Arguments after the pixels, models.inside.Inside, are passed on to the model.
     """
 
     def apply_fn(variables, pixels, *inside):
         images = normalise(pixels)
-        return model.apply(variables, images, False, *inside)["logits"]
+        outputs = model.apply(variables, images, False, *inside)
+        se_logits = outputs.get("se_logits")
+        presence = None
+        if se_logits is not None:
+            presence = jax.nn.sigmoid(se_logits.astype(jnp.float32))
+        return Outputs(outputs["logits"], presence)
 
     return apply_fn

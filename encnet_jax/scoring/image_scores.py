@@ -1,7 +1,6 @@
 """What evaluation keeps of single images: their counts, and the best and the worst."""
 
 import heapq
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,6 +9,7 @@ from etils import epath
 from PIL import Image
 
 from encnet_jax import storage
+from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
 KEEP = 4  # Best images, and as many worst ones.
@@ -22,7 +22,7 @@ def file_name(split: str, protocol: str, process_index: int) -> str:
 
 
 class ImageScores:
-    """Collects images while they are scored; see Evaluator.confusion's `watch`."""
+    """Collects images while they are scored; see Evaluator.confusion's `watches`."""
 
     def __init__(self) -> None:
         self._ids: list[str] = []
@@ -30,16 +30,14 @@ class ImageScores:
         # Heaps of (rank, number, image, label, prediction); the first falls out.
         self._kept: dict[str, list] = {"best": [], "worst": []}
 
-    def add(
-        self, example: dict, pairs: np.ndarray, labels: Callable[[], np.ndarray]
-    ) -> None:
+    def add(self, example: dict, seen: Seen) -> None:
         """Takes an image.
 
         Args:
             example: dict with id, image uint8[H, W, 3], label uint8[H, W].
-            pairs: int64[C, C] pixels of (label, prediction).
-            labels: fetches the prediction uint8[H, W] from the device.
+            seen: what was found in it.
         """
+        pairs = seen.pairs
         number = len(self._ids)
         self._ids.append(str(example["id"]))
         counts = np.stack([np.diag(pairs), pairs.sum(1), pairs.sum(0)])
@@ -50,7 +48,7 @@ class ImageScores:
         for name, rank in (("best", score), ("worst", -score)):
             heap = self._kept[name]
             if len(heap) < KEEP or rank > heap[0][0]:
-                maps = (example["image"], example["label"], labels())
+                maps = (example["image"], example["label"], seen.ids())
                 entry = (rank, number, *map(_small, maps))
                 (heapq.heappush if len(heap) < KEEP else heapq.heapreplace)(heap, entry)
 

@@ -29,9 +29,13 @@ class Network(NamedTuple):
     config: Any
     step: int
 
-    def evaluator(self):
-        """Returns a new evaluator under eval.protocol; see scoring.evaluator."""
-        return self.task.make_evaluator(self.model, self.info.num_classes)
+    def evaluator(self, **options):
+        """Returns a new evaluator under eval.protocol; see scoring.evaluator.
+
+        Args:
+            options: of Evaluator, such as with_calibration.
+        """
+        return self.task.make_evaluator(self.model, self.info.num_classes, **options)
 
     def forward(self) -> Forward:
         """Returns the forward pass of a segmentation network."""

@@ -35,6 +35,7 @@ def task(
         ),
         measure=partial(_measure, data=data, absent_classes=eval_config.absent_classes),
         protocol_fields=protocols.FIELDS,
+        labels_pixels=True,
     )
 
 
@@ -63,13 +64,20 @@ def _evaluator(
     num_classes: int,
     protocol: str | None = None,
     refine: str | None = None,
+    with_calibration: bool = False,
     *,
     model_config,
     data,
     eval_config,
 ) -> Evaluator:
     forward = Forward.of(model, num_classes, model_config, data.input_scale)
-    return Evaluator(forward, eval_config, protocol=protocol, refine=refine)
+    return Evaluator(
+        forward,
+        eval_config,
+        protocol=protocol,
+        refine=refine,
+        with_calibration=with_calibration,
+    )
 
 
 def _measure(matrix: ConfusionMatrix, *, data, absent_classes: str) -> Measures:

@@ -39,6 +39,7 @@ class Task(NamedTuple):
             scoring.evaluator; None for the configuration's eval.protocol, eval.refine.
         measure: confusion matrix -> Measures.
         protocol_fields: protocol -> the fields that reports state for it.
+        labels_pixels: whether predictions are label maps.
     """
 
     build_model: Callable
@@ -48,3 +49,4 @@ class Task(NamedTuple):
     make_evaluator: Callable
     measure: Callable[..., Measures]
     protocol_fields: dict[str, tuple[str, ...]]
+    labels_pixels: bool = False

@@ -3,11 +3,13 @@
 import itertools
 
 import jax
+import numpy as np
 
 from encnet_jax import pictures, tasks
 from encnet_jax.data import Dataset
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.scoring import evaluator as evaluator_lib
+from encnet_jax.scoring.quality import ClassPresence
 from encnet_jax.train.logbook import Logbook
 
 
@@ -54,10 +56,16 @@ class Validator:
         examples, _ = evaluator_lib.watched_examples(
             self._dataset, self._dataset.data.val_split, self._max_images, self._stop
         )
-        matrix = self._evaluator.confusion(variables, examples)
+        presence, watched = None, {}
+        if self._task.labels_pixels:
+            presence = ClassPresence(self._dataset.info.num_classes)
+            watched = {"watches": (presence.add,)}
+        matrix = self._evaluator.confusion(variables, examples, **watched)
         prefix = f"val/{self._protocol}"
         measures = self._task.measure(matrix)
         scores = {f"{prefix}/{name}": value for name, value in measures.scores.items()}
+        if presence is not None:
+            scores |= _presence_score(prefix, presence)
         self._logbook.scores(step, scores)
         if matrix.not_finite:
             self._logbook.note(
@@ -82,3 +90,11 @@ class Validator:
                 example["image"], example["label"], ids, self._dataset.info.colours
             )
             self._logbook.picture(step, f"val/{number}", panel)
+
+
+def _presence_score(prefix: str, presence: ClassPresence) -> dict[str, float]:
+    """Returns the mean average precision of presence under its name, if defined."""
+    precision = presence.average_precision()
+    if precision is None or not np.isfinite(precision).any():
+        return {}
+    return {f"{prefix}/presence_ap": float(np.nanmean(precision))}

@@ -8,12 +8,14 @@ import jax
 
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.forward import Forward
+from encnet_jax.scoring.protocols import canvas
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
 from encnet_jax.scoring.protocols.centre_crop import CentreCrop, centre_crop
 from encnet_jax.scoring.protocols.dense_refined import FIELDS as DENSE_FIELDS
 from encnet_jax.scoring.protocols.dense_refined import DenseRefined
 from encnet_jax.scoring.protocols.sliding import SlidingWindows
 from encnet_jax.scoring.protocols.whole_images import (
+    Described,
     WholeImages,
     labels_only,
     of_shares,
@@ -40,33 +42,44 @@ REFINED_FIELDS = {"none": (), "dense": DENSE_FIELDS}
 class ArgMax:
     """Labels images by the largest of the scores that a protocol sums up."""
 
-    def __init__(self, scorer, devices: list, pixel_fn: Callable = labels_only):
+    def __init__(
+        self,
+        scorer,
+        devices: list,
+        pixel_fn: Callable = labels_only,
+        with_labels: bool = False,
+    ):
         """Takes a protocol with a method `scores`, and the devices it uses.
 
         Args:
             scorer: its scores are positive; shares of their sum are probabilities.
             devices: to use.
-            pixel_fn: see whole_images.predict.
+            pixel_fn, with_labels: see whole_images.WholeImages.
         """
-        self._scorer = scorer
+        self._scorer, self._devices = scorer, devices
+        self._with_labels = with_labels
         described = of_shares(pixel_fn)
 
-        def one_image(total):
+        def one_image(total, *labels):
             # Batches of one image a device.
-            return jax.tree.map(lambda x: x[None], described(total, None))
+            return jax.tree.map(lambda x: x[None], described(total, None, *labels))
 
-        self._ids = parallel.mapped(one_image, devices=devices)
+        self._describe = parallel.mapped(one_image, devices=devices)
 
     def view(self, example: dict) -> dict:
         """Returns the example as it is scored: unchanged."""
         return example
 
-    def ids(
+    def describe(
         self, variables: dict, examples: Iterable[dict]
-    ) -> Iterator[tuple[list[dict], jax.Array]]:
-        """Yields (examples, uint8[devices, 1, H, W] class ids on native canvases)."""
-        for members, total in self._scorer.scores(variables, examples):
-            yield members, self._ids(total)
+    ) -> Iterator[tuple[list[dict], Described]]:
+        """Yields (examples, results on native canvases), an image on each device."""
+        for members, total, presence in self._scorer.scores(variables, examples):
+            labels = ()
+            if self._with_labels:
+                laid = canvas.lay_labels(members, len(total), total.shape[1:3])
+                labels = (parallel.spread(laid, self._devices),)
+            yield members, Described.one_each(self._describe(total, *labels), presence)
 
 
 def of_whole_images(protocol: str) -> str:
@@ -83,11 +96,12 @@ def make(
     batch_size: int,
     devices: list,
     pixel_fn: Callable = labels_only,
+    with_labels: bool = False,
 ):
     """Returns the labeller of images under a protocol.
 
     It has `view(example)`, the part of an example that is scored, and
-    `ids(variables, viewed examples)`, see WholeImages.
+    `describe(variables, viewed examples)`, see WholeImages.
 
     Args:
         forward: of the network.
@@ -96,7 +110,7 @@ def make(
         refine: one of REFINED_FIELDS.
         batch_size: images or windows at a time, over all devices.
         devices: to use.
-        pixel_fn: result for every pixel; see whole_images.predict.
+        pixel_fn, with_labels: result for every pixel; see whole_images.WholeImages.
     """
     how: dict[str, Any] = {
         "protocol": protocol,
@@ -106,9 +120,12 @@ def make(
     if refine == "dense":
         scorer = make_scorer(forward, eval_config, **how)
         view = _view(protocol, eval_config.crop_size)
-        return DenseRefined(scorer, eval_config.dense, devices, view, pixel_fn)
+        return DenseRefined(
+            scorer, eval_config.dense, devices, view, pixel_fn, with_labels
+        )
     if protocol in ("multiscale", "release"):
-        return ArgMax(make_scorer(forward, eval_config, **how), devices, pixel_fn)
+        scorer = make_scorer(forward, eval_config, **how)
+        return ArgMax(scorer, devices, pixel_fn, with_labels)
     maps, are_probabilities = upsampled(forward.apply_fn, eval_config.upsampled)
     shared: dict[str, Any] = {
         "logits_stride": forward.logits_stride,
@@ -117,6 +134,7 @@ def make(
         "batch_size": batch_size,
         "devices": devices,
         "pixel_fn": of_shares(pixel_fn) if are_probabilities else pixel_fn,
+        "with_labels": with_labels,
     }
     if protocol == "centre_crop":
         return CentreCrop(maps, crop_size=eval_config.crop_size, **shared)
@@ -190,4 +208,5 @@ def upsampled(apply_fn: Callable, maps: str) -> tuple[Callable, bool]:
 
 
 def _probabilities(*arguments, apply_fn):
-    return jax.nn.softmax(apply_fn(*arguments), axis=-1)
+    outputs = apply_fn(*arguments)
+    return outputs._replace(logits=jax.nn.softmax(outputs.logits, axis=-1))

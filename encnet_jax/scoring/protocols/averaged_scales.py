@@ -10,7 +10,7 @@ import numpy as np
 
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
-from encnet_jax.scoring.protocols.whole_images import canvas_logits, map_native
+from encnet_jax.scoring.protocols.whole_images import canvas_outputs, map_native
 
 
 def add_probabilities(
@@ -80,7 +80,7 @@ class AveragedScales:
             "align_corners": align_corners,
             "as_alone": mask_padding,
         }
-        forward = partial(canvas_logits, apply_fn=apply_fn, mask_padding=mask_padding)
+        forward = partial(canvas_outputs, apply_fn=apply_fn, mask_padding=mask_padding)
         layout = parallel.SHARED, parallel.ROWS
         self._forward = parallel.mapped(forward, layout, devices=devices)
         add = partial(add_probabilities, are_probabilities=are_probabilities)
@@ -99,8 +99,11 @@ class AveragedScales:
 
     def scores(
         self, variables: dict, examples: Iterable[dict]
-    ) -> Iterator[tuple[list[dict], jax.Array]]:
-        """Yields (examples, f32[devices, H, W, C]: probabilities summed over views).
+    ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
+        """Yields (examples, probabilities summed over views, presence).
+
+        Probabilities are f32[devices, H, W, C]. Presence is f32[devices, C], the mean
+        over views; None without an SE branch.
 
         Args:
             variables: on the devices.
@@ -117,14 +120,16 @@ class AveragedScales:
         count = len(self._devices)
         for members in grouping.by_key(examples, count, lambda e: tuple(sizes(e))):
             total: Any = None
+            presence: list[jax.Array | None] = []
             for scale in self._scales:
                 views = [self._views(member["image"], scale) for member in members]
                 views = parallel.spread(grouping.stack(views, count), self._devices)
                 if total is None:
                     total = self._empty(views.rows, views.columns)
-                logits = self._forward(variables, views)
-                total = self._add(total, logits, views.rows, views.columns)
-            yield members, total
+                outputs = self._forward(variables, views)
+                total = self._add(total, outputs.logits, views.rows, views.columns)
+                presence.append(outputs.presence)
+            yield members, total, _mean(presence)
 
     def _views(self, image: np.ndarray, scale: float) -> canvas.Canvas:
         """Returns the image and its mirror image at a scale, stacked to [F, ...]."""
@@ -140,3 +145,10 @@ class AveragedScales:
             columns[:width] = columns[:width][::-1]  # Scores are mirrored back.
             views.append(mirrored._replace(columns=columns))
         return grouping.stack(views, len(views))
+
+
+def _mean(presence: list[jax.Array | None]) -> jax.Array | None:
+    """Returns the mean over scales and views of f32[devices, F, C] each."""
+    if presence[0] is None:
+        return None
+    return jnp.mean(jnp.concatenate(presence, axis=1), axis=1)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import interpolation_matrix
 
 
@@ -145,3 +146,24 @@ def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
     widths = [(0, height - array.shape[0]), (0, width - array.shape[1])]
     widths += [(0, 0)] * (array.ndim - 2)
     return np.pad(array, widths, constant_values=value)
+
+
+def lay_labels(
+    members: list[dict], count: int, sides: tuple[int, int], key: str = "label"
+) -> np.ndarray:
+    """Lays the members' labels at the top left of canvases.
+
+    Args:
+        members: examples with a map uint8[H, W] under `key`.
+        count: canvases; those without a member are ignored.
+        sides: (H, W) of a canvas.
+        key: of the map.
+
+    Returns:
+        uint8[count, H, W]; pixels outside of an image have IGNORE_LABEL.
+    """
+    labels = np.full((count, *sides), IGNORE_LABEL, np.uint8)
+    for row, member in zip(labels, members, strict=False):
+        label = member[key]
+        row[: label.shape[0], : label.shape[1]] = label
+    return labels

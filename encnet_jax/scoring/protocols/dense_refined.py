@@ -11,7 +11,11 @@ from encnet_jax.crf import dense
 from encnet_jax.errors import UserError
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
-from encnet_jax.scoring.protocols.whole_images import labels_only, of_shares
+from encnet_jax.scoring.protocols.whole_images import (
+    Described,
+    labels_only,
+    of_shares,
+)
 
 FIELDS = (
     *(f"eval.dense.{name}" for name in dense.DenseParams._fields),
@@ -30,7 +34,7 @@ def refined_ids(
     image: jax.Array,
     size: jax.Array,
     params: dense.DenseParams,
-    *,
+    *labels: jax.Array,
     radius: int,
     iterations: int,
     pixel_fn: Callable = labels_only,
@@ -43,6 +47,7 @@ def refined_ids(
         size: int32[2], the image's own height and width; what is outside is neither
             seen nor meaningful.
         params, radius, iterations: see dense.refine.
+        labels: nothing, or uint8[H, W], which pixel_fn gets too.
         pixel_fn: see whole_images.predict.
     """
     inside = [jnp.arange(n) < size[i] for i, n in enumerate(total.shape[:2])]
@@ -57,7 +62,7 @@ def refined_ids(
         iterations=iterations,
         valid=valid,
     )
-    described = of_shares(pixel_fn)(refined, None)
+    described = of_shares(pixel_fn)(refined, None, *labels)
     return jax.tree.map(lambda x: x[None], described)
 
 
@@ -71,36 +76,47 @@ class DenseRefined:
         devices: list,
         view: Callable[[dict], dict],
         pixel_fn: Callable = labels_only,
+        with_labels: bool = False,
     ):
         """Takes a protocol with a method `scores`, and `eval.dense`.
 
         Args:
-            scorer: yields (examples, f32[devices, H, W, C] summed scores).
+            scorer: yields (examples, f32[devices, H, W, C] summed scores, presence).
             settings: `eval.dense`.
             devices: that the scorer uses.
             view: from an example to the part of it that is scored.
-            pixel_fn: see whole_images.predict.
+            pixel_fn, with_labels: see whole_images.WholeImages.
         """
-        self.view = view
+        self.view, self._with_labels = view, with_labels
         self._scorer, self._devices = scorer, devices
         self._params, self._radius = params_of(settings), settings.radius
-        self._refine = make_refine(settings, devices, pixel_fn)
+        self._refine = make_refine(settings, devices, pixel_fn, with_labels)
 
-    def ids(
+    def describe(
         self, variables: dict, examples: Iterable[dict]
-    ) -> Iterator[tuple[list[dict], jax.Array]]:
-        """Yields (examples, uint8[devices, 1, H, W] class ids on native canvases).
+    ) -> Iterator[tuple[list[dict], Described]]:
+        """Yields (examples, results on native canvases), an image on each device.
 
         Raises:
             UserError: a window is larger than an image.
         """
         examples = (checked(example, self._radius) for example in examples)
-        for members, total in self._scorer.scores(variables, examples):
+        for members, total, presence in self._scorer.scores(variables, examples):
             placed = place(members, total.shape[1:3], self._devices)
-            yield members, self._refine(total, *placed, self._params)
+            labels = ()
+            if self._with_labels:
+                laid = canvas.lay_labels(members, len(total), total.shape[1:3])
+                labels = (parallel.spread(laid, self._devices),)
+            pixels = self._refine(total, *placed, self._params, *labels)
+            yield members, Described.one_each(pixels, presence)
 
 
-def make_refine(settings, devices: list, pixel_fn: Callable = labels_only) -> Callable:
+def make_refine(
+    settings,
+    devices: list,
+    pixel_fn: Callable = labels_only,
+    with_labels: bool = False,
+) -> Callable:
     """Returns the compiled refined_ids over devices; parameters are shared."""
     refine = partial(
         refined_ids,
@@ -108,7 +124,8 @@ def make_refine(settings, devices: list, pixel_fn: Callable = labels_only) -> Ca
         iterations=settings.iterations,
         pixel_fn=pixel_fn,
     )
-    layout = *3 * (parallel.ROWS,), parallel.SHARED
+    rows = (parallel.ROWS,)
+    layout = *3 * rows, parallel.SHARED, *with_labels * rows
     return parallel.mapped(refine, layout, devices=devices)
 
 

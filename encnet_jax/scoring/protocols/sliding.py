@@ -53,8 +53,11 @@ def window_scores(
     flip: bool,
     align_corners: bool,
     mask_padding: bool,
-) -> tuple:
-    """Returns for each window f32[crop, crop, C]: exp of the logits.
+) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
+    """Returns exp of the logits and the presence of each window.
+
+    The first is a tuple of f32[crop, crop, C], one for each window; the second f32[n,
+    C], the mean with the mirrored window, None without an SE branch.
 
     Args:
         variables: of the network.
@@ -70,8 +73,10 @@ def window_scores(
         rows = jnp.concatenate([rows, rows])
         columns = jnp.concatenate([columns, columns[:, ::-1]])
     covered = (Inside(rows, columns),) if mask_padding else ()
-    logits = apply_fn(variables, x, *covered)
+    logits, presence = apply_fn(variables, x, *covered)
     if flip:
+        if presence is not None:
+            presence = sum(jnp.split(presence, 2)) / 2
         logits, mirrored = jnp.split(logits, 2)
         # Upsampling is symmetric: mirroring back comes before it, on fewer pixels.
         logits = logits + mirrored[:, :, ::-1]
@@ -87,7 +92,20 @@ def window_scores(
         y = jnp.einsum("Ww,Hwc->HWc", upsampling[1], y, precision="high")
         return jnp.exp(jnp.minimum(y, MAX_EXPONENT))
 
-    return tuple(upsampled_exp(y) for y in logits)
+    return tuple(upsampled_exp(y) for y in logits), presence
+
+
+def largest_presence(
+    so_far: jax.Array, presence: jax.Array, paste_rows: jax.Array
+) -> jax.Array:
+    """Returns the larger presence f32[C]; a window that shows nothing does not count.
+
+    Args:
+        so_far, presence: f32[C].
+        paste_rows: taps of the window; all zero where an image has fewer windows.
+    """
+    shown = jnp.any(paste_rows[:, 1:] != 0)
+    return jnp.where(shown, jnp.maximum(so_far, presence), so_far)
 
 
 def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Array):
@@ -108,6 +126,7 @@ class _Round:
     pixels: np.ndarray
     windows: list
     total: jax.Array | None = None
+    presence: jax.Array | None = None
     done: int = 0
 
 
@@ -159,14 +178,18 @@ class SlidingWindows:
         layout = parallel.SHARED, parallel.ROWS
         self._forward = parallel.mapped(forward, layout, devices=devices)
         self._paste = parallel.mapped(paste, donate=(0,), devices=devices)
+        self._largest = parallel.mapped(largest_presence, devices=devices)
         self._empty = parallel.mapped(
             lambda image: jnp.zeros((*image.shape[:2], num_classes)), devices=devices
         )
 
     def scores(
         self, variables: dict, examples: Iterable[dict]
-    ) -> Iterator[tuple[list[dict], jax.Array]]:
-        """Yields (examples, their summed scores f32[devices, H, W, C] on the devices).
+    ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
+        """Yields (examples, their summed scores, presence), on the devices.
+
+        Scores are f32[devices, H, W, C]. Presence is f32[devices, C], the largest of an
+        image's windows; None without an SE branch.
 
         Args:
             variables: on the devices.
@@ -188,14 +211,24 @@ class SlidingWindows:
     def _run(self, variables, queue):
         pixels = [cut_out for _, _, cut_out in queue]
         pixels += pixels[-1:] * (self._batch_size - len(pixels))
-        batch = self._forward(variables, tuple(pixels))
-        for (round_, window, _), scores in zip(queue, batch, strict=False):
+        batch, presence = self._forward(variables, tuple(pixels))
+        for number, ((round_, window, _), scores) in enumerate(
+            zip(queue, batch, strict=False)
+        ):
             round_.total = self._paste(
                 round_.total, scores, window.paste_rows, window.paste_columns
             )
+            if presence is not None:
+                round_.presence = self._add_presence(round_, window, presence, number)
             round_.done += 1
             if round_.done == len(round_.windows):
-                yield round_.members, round_.total
+                yield round_.members, round_.total, round_.presence
+
+    def _add_presence(self, round_, window, presence, number: int) -> jax.Array:
+        own = presence[:, number]
+        if round_.presence is None:
+            round_.presence = jnp.zeros_like(own)
+        return self._largest(round_.presence, own, window.paste_rows)
 
     def _rounds(self, examples: Iterable[dict]) -> Iterator[_Round]:
         def similar(example):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,29 @@ import numpy as np
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models import inside
 from encnet_jax.pods import parallel
+from encnet_jax.scoring.forward import Outputs
 from encnet_jax.scoring.protocols import canvas, grouping
 
 ROW_BLOCKS = 8  # Full-resolution logits exist for this part of the rows at a time.
+
+
+class Described(NamedTuple):
+    """Results of a batch of images.
+
+    Attributes:
+        pixels: pixel_fn's tree of [devices, b, H, W, ...], on native canvases.
+        presence: f32[devices, b, C], probability that a class occurs in an image; None
+            without an SE branch. Views of a whole image are averaged; of views that
+            show parts of it, windows or tiles, the largest counts.
+    """
+
+    pixels: Any
+    presence: jax.Array | None
+
+    @classmethod
+    def one_each(cls, pixels: Any, presence: jax.Array | None) -> "Described":
+        """Returns the results of one image on each device, presence f32[devices, C]."""
+        return cls(pixels, None if presence is None else presence[:, None])
 
 
 def map_native(
@@ -20,33 +41,43 @@ def map_native(
     logits: jax.Array,
     rows: jax.Array | np.ndarray,
     columns: jax.Array | np.ndarray,
+    *maps: jax.Array,
 ) -> jax.Array:
     """Applies a function to logits on each image's native canvas, block by block.
 
     Args:
-        fn: maps f32[B, r, W, C], some of the rows, to a tree of [b, r, ...].
+        fn: maps f32[B, r, W, C], some of the rows, and those rows of `maps` to a tree
+            of [b, r, ...].
         logits: f32[B, h, w, C].
         rows: f32[B, H, h]; columns: f32[B, W, w]; see protocols.canvas.
+        maps: [B, H, W, ...] each.
 
     Returns:
         The tree of [b, H, ...]; what is outside the image is meaningless.
     """
     height = rows.shape[1]
     block = -(-height // ROW_BLOCKS)
-    rows = jnp.pad(rows, ((0, 0), (0, block * ROW_BLOCKS - height), (0, 0)))
-    blocks = rows.reshape(rows.shape[0], ROW_BLOCKS, block, -1).swapaxes(0, 1)
 
-    def of_block(block_rows):
+    def in_blocks(x):
+        missing = block * ROW_BLOCKS - height
+        x = jnp.pad(x, ((0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)))
+        return x.reshape(x.shape[0], ROW_BLOCKS, block, *x.shape[2:]).swapaxes(0, 1)
+
+    def of_block(blocks):
+        block_rows, *others = blocks
         # 'high', or the TPU would round the weights to bfloat16 and flip 1 % of the
         # ids.
         x = jnp.einsum("brh,bhwc->brwc", block_rows, logits, precision="high")
-        return fn(jnp.einsum("bWw,brwc->brWc", columns, x, precision="high"))
+        x = jnp.einsum("bWw,brwc->brWc", columns, x, precision="high")
+        return fn(x, *others)
 
     def joined(x):
         x = x.swapaxes(0, 1)
         return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :height]
 
-    return jax.tree.map(joined, jax.lax.map(of_block, blocks))
+    return jax.tree.map(
+        joined, jax.lax.map(of_block, tuple(map(in_blocks, (rows, *maps))))
+    )
 
 
 def class_ids(scores: jax.Array) -> jax.Array:
@@ -62,15 +93,16 @@ def class_ids(scores: jax.Array) -> jax.Array:
     return jnp.where(finite, ids, jnp.uint8(IGNORE_LABEL))
 
 
-def canvas_logits(
+def canvas_outputs(
     variables: dict, placed: canvas.Canvas, *, apply_fn: Callable, mask_padding: bool
-) -> jax.Array:
-    """Returns f32[B, h, w, C] for a batch of canvases; see WholeImages."""
+) -> Outputs:
+    """Returns the outputs, logits in f32, of a batch of canvases; see WholeImages."""
     covered: tuple = ()
     if mask_padding:
         height, width = placed.image.shape[1:3]
         covered = (inside.of_sizes(placed.size, height, width),)
-    return apply_fn(variables, placed.image, *covered).astype(jnp.float32)
+    outputs = apply_fn(variables, placed.image, *covered)
+    return outputs._replace(logits=outputs.logits.astype(jnp.float32))
 
 
 def labels_only(scores: jax.Array, probabilities: jax.Array) -> jax.Array:
@@ -81,9 +113,9 @@ def labels_only(scores: jax.Array, probabilities: jax.Array) -> jax.Array:
 def of_shares(pixel_fn: Callable) -> Callable:
     """Makes a pixel_fn for scores that are positive: their shares are probabilities."""
 
-    def described(scores, _):
+    def described(scores, _, *labels):
         total = jnp.maximum(jnp.sum(scores, axis=-1, keepdims=True), 1e-30)
-        return pixel_fn(scores, scores / total)
+        return pixel_fn(scores, scores / total, *labels)
 
     return described
 
@@ -91,24 +123,27 @@ def of_shares(pixel_fn: Callable) -> Callable:
 def predict(
     variables: dict,
     placed: canvas.Canvas,
-    *,
+    *labels: jax.Array,
     pixel_fn: Callable = labels_only,
     **how,
-):
-    """Returns pixel_fn of a batch of canvases, a tree of [B, H, W, ...].
+) -> Described:
+    """Returns pixel_fn of a batch of canvases, a tree of [B, H, W, ...], and presence.
 
     Args:
         variables: of the network.
         placed: the batch.
-        pixel_fn: (logits f32[..., C], probabilities f32[..., C]) -> tree of [...].
-        how: see canvas_logits.
+        labels: nothing, or uint8[B, H, W] on native canvases, which pixel_fn gets too.
+        pixel_fn: (logits f32[..., C], probabilities f32[..., C], labels uint8[...] if
+            given) -> tree of [...].
+        how: see canvas_outputs.
     """
-    logits = canvas_logits(variables, placed, **how)
+    logits, presence = canvas_outputs(variables, placed, **how)
 
-    def described(x):
-        return pixel_fn(x, jax.nn.softmax(x, axis=-1))
+    def described(x, *labels):
+        return pixel_fn(x, jax.nn.softmax(x, axis=-1), *labels)
 
-    return map_native(described, logits, placed.rows, placed.columns)
+    pixels = map_native(described, logits, placed.rows, placed.columns, *labels)
+    return Described(pixels, presence)
 
 
 class WholeImages:
@@ -126,19 +161,20 @@ class WholeImages:
         batch_size: int,
         devices: list,
         pixel_fn: Callable = labels_only,
+        with_labels: bool = False,
     ):
         """Prepares, compiles nothing yet.
 
         Args:
-            apply_fn: (variables, pixel values [B, H, W, 3]) -> logits [B, h, w, C];
-                with mask_padding it also takes models.inside.Inside, and leaves out
-                all other pixels.
+            apply_fn: see scoring.forward.Forward.
             scale, bucket, logits_stride, align_corners: see canvas.place.
             mask_padding: whether the canvas around an image is left out.
             batch_size: images in a batch, over all devices.
             devices: to use.
             pixel_fn: see predict.
+            with_labels: examples have labels, which pixel_fn gets.
         """
+        self._with_labels = with_labels
         self._scale, self._bucket = scale, bucket
         self._place = partial(
             canvas.place,
@@ -156,7 +192,7 @@ class WholeImages:
                 mask_padding=mask_padding,
                 pixel_fn=pixel_fn,
             ),
-            (parallel.SHARED, parallel.ROWS),
+            (parallel.SHARED, *[parallel.ROWS] * (1 + with_labels)),
             devices=devices,
         )
 
@@ -164,12 +200,10 @@ class WholeImages:
         """Returns the example as it is scored: whole."""
         return example
 
-    def ids(
+    def describe(
         self, variables: dict, examples: Iterable[dict]
-    ) -> Iterator[tuple[list[dict], jax.Array]]:
-        """Yields (examples, uint8[devices, b, H, W] class ids on native canvases).
-
-        With another pixel_fn, its tree of [devices, b, H, W, ...] instead.
+    ) -> Iterator[tuple[list[dict], Described]]:
+        """Yields (examples, results on native canvases).
 
         A batch never mixes canvas sizes; its last images may be missing.
         """
@@ -180,8 +214,9 @@ class WholeImages:
 
         for members in grouping.by_key(examples, self._batch_size, sizes):
             placed = [self._place(np.asarray(member["image"])) for member in members]
-            batch = grouping.stack(placed, self._batch_size)
-            yield (
-                members,
-                self._predict(variables, parallel.shard(batch, self._devices)),
-            )
+            batch = (grouping.stack(placed, self._batch_size),)
+            if self._with_labels:
+                sides = batch[0].rows.shape[1], batch[0].columns.shape[1]
+                batch += (canvas.lay_labels(members, self._batch_size, sides),)
+            batch = parallel.shard(batch, self._devices)
+            yield members, self._predict(variables, *batch)

@@ -1,0 +1,68 @@
+"""The values of the Context Encoding Module for an image."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.errors import UserError
+from encnet_jax.models.encoding import INTERMEDIATES
+from encnet_jax.scoring.protocols import canvas
+from encnet_jax.tasks.network import Network
+
+
+class SceneContext(NamedTuple):
+    """The module's values for one image; h x w positions of its featuremap.
+
+    Attributes:
+        gates: f32[D] in [0, 1], the factor of each channel.
+        features: f32[h, w, D], the channels before they are multiplied.
+        assignment: f32[h, w, K], soft assignment to the codewords, which sums to 1;
+            None where the network has no codewords (`model.num_codes` 0).
+        presence: f32[C] in [0, 1], probability that a class occurs; None without the
+            SE branch.
+    """
+
+    gates: np.ndarray
+    features: np.ndarray
+    assignment: np.ndarray | None
+    presence: np.ndarray | None
+
+    def codeword_usage(self) -> np.ndarray | None:
+        """Returns f64[K], the fraction of positions assigned to each codeword."""
+        if self.assignment is None:
+            return None
+        return self.assignment.reshape(-1, self.assignment.shape[-1]).mean(0)
+
+
+def scene_context(network: Network, image: np.ndarray) -> SceneContext:
+    """Runs a network on one whole image and returns its module's values.
+
+    Args:
+        network: a trained EncNet.
+        image: uint8[H, W, 3]. It is resized by `data.input_scale`.
+
+    Raises:
+        UserError: the network has no Context Encoding Module.
+    """
+    height, width = canvas.scaled_size(*image.shape[:2], network.forward().input_scale)
+    pixels = canvas.resize(image, height, width)[None]
+    images = network.task.normalise(jnp.asarray(pixels))
+    outputs, stored = network.model.apply(
+        network.variables, images, False, mutable=[INTERMEDIATES]
+    )
+    found = stored.get(INTERMEDIATES, {}).get("head", {}).get("context", {})
+    if "gates" not in found:
+        raise UserError(
+            "the network has no Context Encoding Module; expected a run with"
+            " model.name=encnet"
+        )
+    codes = found.get("encoding", {}).get("assignment")
+    presence = outputs.get("se_logits")
+    return SceneContext(
+        np.asarray(found["gates"][0][0]),
+        np.asarray(found["features"][0][0], np.float32),
+        None if codes is None else np.asarray(codes[0][0]),
+        None if presence is None else np.asarray(jax.nn.sigmoid(presence[0])),
+    )

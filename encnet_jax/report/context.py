@@ -1,0 +1,148 @@
+"""Which channels EncNet attends to, and to which codewords it assigns pixels.
+
+python -m encnet_jax.report context runs/ade20k kitchen.jpg street.jpg
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+
+from encnet_jax import cli
+from encnet_jax.inference.context import SceneContext
+from encnet_jax.inference.model import Model, load
+from encnet_jax.report import figures
+
+NUM_CHANNELS = 3  # Of the most and of the least attended ones.
+NUM_CLASSES = 8  # With the largest probabilities of presence.
+NUM_DIFFERENT = 20  # Channels whose gates differ most between two images.
+
+
+def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneContext]:
+    """Returns the context of each image.
+
+    Args:
+        model: a loaded EncNet.
+        images: files.
+
+    Raises:
+        UserError: an image cannot be read, or the network has no Context Encoding
+            Module.
+    """
+    return [model.context(image) for image in images]
+
+
+def draw_image(image: np.ndarray, context: SceneContext, class_names, title: str):
+    """Returns a figure of one image's context.
+
+    Row 1 has the image and the most attended channels, row 2 each position's codeword
+    and the least attended channels, row 3 all gates, the codewords and the classes.
+
+    Args:
+        image: uint8[H, W, 3].
+        context: of the image.
+        class_names: one for each class.
+        title: of the figure.
+    """
+    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
+
+    figure = Figure(figsize=(2.8 * (NUM_CHANNELS + 1), 7.5), layout="constrained")
+    grid = figure.subplots(3, NUM_CHANNELS + 1)
+    figure.suptitle(title)
+    order = np.argsort(context.gates, kind="stable")
+    for axes, channels, word in (
+        (grid[0][1:], order[::-1][:NUM_CHANNELS], "most"),
+        (grid[1][1:], order[:NUM_CHANNELS], "least"),
+    ):
+        for axis, channel in zip(axes, channels, strict=False):
+            axis.imshow(context.features[..., channel], cmap="viridis")
+            gate = f"gate {context.gates[channel]:.3f}"
+            axis.set_title(f"{word} attended\nchannel {channel}, {gate}", fontsize=8)
+    grid[0][0].imshow(image)
+    grid[0][0].set_title("image", fontsize=8)
+    if context.assignment is not None:
+        grid[1][0].imshow(
+            context.assignment.argmax(-1), cmap="nipy_spectral", interpolation="nearest"
+        )
+        grid[1][0].set_title("codeword of each position", fontsize=8)
+    for axis in grid[:2].ravel():
+        axis.set_axis_off()
+    _draw_bars(grid[2], context, class_names)
+    return figure
+
+
+def _draw_bars(axes, context: SceneContext, class_names) -> None:
+    axes[0].plot(np.sort(context.gates)[::-1])
+    axes[0].set(title="gates, sorted", xlabel="channels", ylim=(0, 1))
+    usage = context.codeword_usage()
+    if usage is not None:
+        axes[1].bar(np.arange(len(usage)), usage)
+        axes[1].set(title="fraction of positions", xlabel="codeword")
+    if context.presence is not None:
+        top = np.argsort(-context.presence, kind="stable")[:NUM_CLASSES][::-1]
+        names = [class_names[i] for i in top]
+        axes[2].barh(names, context.presence[top])
+        axes[2].set(title="probability of presence", xlim=(0, 1))
+        axes[2].tick_params(labelsize=7)
+    shown = (True, usage is not None, context.presence is not None)
+    for axis, used in zip(axes, (*shown, *[False] * len(axes)), strict=False):
+        axis.title.set_fontsize(8)
+        if not used:
+            axis.set_axis_off()
+
+
+def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
+    """Returns a figure of how images differ: gates, and codewords.
+
+    The channels shown are those whose gates vary most between the images.
+
+    Args:
+        contexts: two or more.
+        names: of the images.
+    """
+    from matplotlib.figure import Figure
+
+    gates = np.stack([context.gates for context in contexts])
+    spread = gates.max(0) - gates.min(0)
+    channels = np.argsort(-spread, kind="stable")[:NUM_DIFFERENT]
+    with_codes = contexts[0].assignment is not None
+    height = 1.2 + 0.45 * len(contexts)
+    figure = Figure(figsize=(10, height * (1 + with_codes)), layout="constrained")
+    axes = figure.subplots(1 + with_codes, 1, squeeze=False)[:, 0]
+    labels = [name for name in names]
+    shown = axes[0].imshow(gates[:, channels], vmin=0, vmax=1, aspect="auto")
+    figure.colorbar(shown, ax=axes[0])
+    axes[0].set_xticks(range(len(channels)), channels, rotation=90, fontsize=7)
+    axes[0].set_title("gates that differ most between the images, by channel")
+    if with_codes:
+        usage = np.stack([context.codeword_usage() for context in contexts])
+        shown = axes[1].imshow(usage, vmin=0, aspect="auto", cmap="magma")
+        figure.colorbar(shown, ax=axes[1])
+        axes[1].set(title="fraction of positions by codeword", xlabel="codeword")
+    for axis in axes:
+        axis.set_yticks(range(len(labels)), labels, fontsize=7)
+    return figure
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("run", "Workdir of an EncNet.")
+    line.argument("image", "Image files, or a folder of them.", several=True)
+    line.checkpoint()
+    line.string("output", "Folder for the PNGs.", "context")
+    args = line.parse()
+    model = load(args.run, args.checkpoint)
+    folder = epath.Path(args.output)
+    names = [pathlib.Path(image).name for image in args.image]
+    contexts = describe(model, args.image)
+    for name, path, context in zip(names, args.image, contexts, strict=True):
+        figure = draw_image(model.read(path), context, model.class_names, name)
+        figures.save(figure, folder / f"{name}.png", dpi=110)
+    if len(contexts) > 1:
+        figures.save(
+            draw_differences(contexts, names), folder / "differences.png", dpi=110
+        )
+    print(f"step {model.step}, {len(contexts)} images: {folder}")

@@ -1,0 +1,158 @@
+"""Collects boundary, calibration and class-presence scores while images are scored."""
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from encnet_jax.pods.distributed import sum_over_processes
+from encnet_jax.scoring import presence
+from encnet_jax.scoring.boundary import BAND_WIDTHS_PX, BoundaryCounts
+from encnet_jax.scoring.calibration import Calibration
+from encnet_jax.scoring.evaluator import Seen
+from encnet_jax.scoring.metrics import ConfusionMatrix
+
+
+class ClassPresence:
+    """Presence of classes in images, predicted and true; one process's share.
+
+    Attributes:
+        num_classes: C.
+    """
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+        self._rows: list[np.ndarray] = []
+
+    def add(self, example: dict, seen: Seen) -> None:
+        """Takes an image; one without a predicted presence is left out."""
+        if seen.presence is not None:
+            present = presence.present(seen.pairs.sum(1))
+            row = np.stack([seen.presence, present.astype(np.float32)])
+            self._rows.append(row.astype(np.float32))
+
+    def average_precision(self) -> np.ndarray | None:
+        """Returns f64[C] over the images of all processes; None without an SE branch.
+
+        All processes have to call it. NaN for classes of every image or of none.
+        """
+        empty = np.zeros((0, 2, self.num_classes), np.float32)
+        rows = np.stack(self._rows) if self._rows else empty
+        rows = gather(rows)
+        if not len(rows):
+            return None
+        return presence.per_class(rows[:, 0], rows[:, 1] > 0)
+
+
+class Quality:
+    """Everything that is reported of pixels besides the confusion matrix.
+
+    Attributes:
+        presence: of classes in images.
+        boundary: counts of boundary regions.
+        calibration: sums of probabilities.
+    """
+
+    def __init__(self, num_classes: int):
+        self.presence = ClassPresence(num_classes)
+        self.boundary = BoundaryCounts(num_classes)
+        self.calibration = Calibration()
+
+    def add(self, example: dict, seen: Seen) -> None:
+        """Takes an image.
+
+        Args:
+            example: dict with label uint8[H, W].
+            seen: found by an evaluator with calibration.
+        """
+        self.presence.add(example, seen)
+        self.boundary.update(example["label"], seen.ids())
+        self.calibration.update(seen.sums)
+
+    def summary(self, class_names: tuple[str, ...]) -> dict:
+        """Returns a JSON-ready dict over the images of all processes.
+
+        All processes have to call it. Fractions are in [0, 1], None where undefined:
+
+        - 'boundary_iou', the mean over classes that occur, and 'boundary_iou_classes';
+        - 'bands': for each width in pixels the mean IoU of pixels so near to a contour;
+        - 'calibration_error', 'nll' (natural units), 'brier', and 'reliability' and
+          'risk_coverage', the points of their plots;
+        - with an SE branch 'presence_ap', the mean over classes for which it is
+          defined, and 'presence_ap_classes'.
+        """
+        found = self._of_boundaries(class_names) | self._of_probabilities()
+        precision = self.presence.average_precision()
+        if precision is not None:
+            found["presence_ap"] = _mean(precision)
+            found["presence_ap_classes"] = _named(class_names, precision)
+        return found
+
+    def _of_boundaries(self, class_names: tuple[str, ...]) -> dict:
+        counts = self.boundary
+        counts.regions = sum_over_processes(counts.regions)
+        counts.bands = sum_over_processes(counts.bands)
+        iou = counts.iou()
+        bands = [
+            ConfusionMatrix.from_counts(band).mean_iou("skip") for band in counts.bands
+        ]
+        return {
+            "boundary_iou": _mean(iou),
+            "boundary_iou_classes": _named(class_names, iou),
+            "bands": dict(zip(map(str, BAND_WIDTHS_PX), bands, strict=True)),
+        }
+
+    def _of_probabilities(self) -> dict:
+        sums = self.calibration
+        sums.coverage = sum_over_processes(sums.coverage)
+        sums.bins = sum_over_processes(sums.bins)
+        sums.terms = sum_over_processes(sums.terms)
+        confidence, accuracy, count = sums.reliability()
+        kept, risk = sums.risk_coverage()
+        few = (
+            np.unique(np.linspace(0, len(kept) - 1, 50).astype(int))
+            if len(kept)
+            else []
+        )
+        return {
+            "calibration_error": sums.expected_error(),
+            "nll": sums.nll(),
+            "brier": sums.brier(),
+            "reliability": {
+                "confidence": _listed(confidence),
+                "accuracy": _listed(accuracy),
+                "pixels": [int(x) for x in count],
+            },
+            "risk_coverage": {
+                "kept": [float(kept[i]) for i in few],
+                "accuracy": [float(risk[i]) for i in few],
+            },
+        }
+
+
+def gather(rows: np.ndarray) -> np.ndarray:
+    """Returns the rows of all processes, one process after the other.
+
+    Args:
+        rows: f32[n, ...]; n may differ between processes.
+    """
+    if jax.process_count() == 1:
+        return rows
+    counts = multihost_utils.process_allgather(np.asarray([len(rows)], np.int32))
+    padded = np.zeros((int(counts.max()), *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    parts = np.asarray(multihost_utils.process_allgather(padded))
+    counts = counts.reshape(-1)
+    return np.concatenate([part[:n] for part, n in zip(parts, counts, strict=True)])
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _listed(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(x) else float(x) for x in values]
+
+
+def _named(class_names: tuple[str, ...], values: np.ndarray) -> dict:
+    return dict(zip(class_names, _listed(values), strict=True))
