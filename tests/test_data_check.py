@@ -83,13 +83,13 @@ def truncate_image(mask):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (colour, "p1.png: the mask has mode RGB; wanted one 8-bit channel"),
+        (colour, "p1.png: the mask has mode RGB; expected one 8-bit channel"),
         (
             sixteen_bits,
             "p1.png: the mask has values of more than 8 bits (mode I;16",
         ),
         (out_of_range, "p1.png: the mask has the value 77, out of range"),
-        (pathlib.Path.unlink, "p1.jpg: has no mask; wanted"),
+        (pathlib.Path.unlink, "p1.jpg: has no mask; expected"),
         (smaller, "p1.png: the mask is 10x10 pixels, its image 20x10"),
         (truncate_image, "p1.jpg: cannot be decoded"),
     ],

@@ -120,19 +120,22 @@ def several(kind: str) -> bytes:
     ("file", "message"),
     [
         (b"", r"x: cannot be decoded \(it is empty\)"),
-        (b"%PDF-1.7" + bytes(99), "x: cannot be decoded .*wanted a whole JPEG, PNG, W"),
+        (
+            b"%PDF-1.7" + bytes(99),
+            "x: cannot be decoded .*expected a whole JPEG, PNG",
+        ),
         (encoded(RGB, "JPEG")[:900], "x: cannot be decoded"),
         (encoded(RGB, "PNG")[:900], "x: cannot be decoded"),
         (encoded(RGB, "PNG")[:20], "x: cannot be decoded"),
-        (several("WEBP"), "x: 3 frames, wanted a still image"),
-        (several("PNG"), "x: 3 frames, wanted a still image"),
-        (several("GIF"), "x: 3 frames, wanted a still image"),
-        (encoded(Image.new("RGBA", (4, 4)), "PNG"), "x: channels RGBA, wanted RGB"),
-        (encoded(Image.new("CMYK", (4, 4)), "JPEG"), "x: channels CMYK, wanted RGB"),
-        (several("TIFF"), "x: 3 frames, wanted a still image"),
+        (several("WEBP"), "x: 3 frames, expected a still image"),
+        (several("PNG"), "x: 3 frames, expected a still image"),
+        (several("GIF"), "x: 3 frames, expected a still image"),
+        (encoded(Image.new("RGBA", (4, 4)), "PNG"), "x: channels RGBA, expected RGB"),
+        (encoded(Image.new("CMYK", (4, 4)), "JPEG"), "x: channels CMYK, expected RGB"),
+        (several("TIFF"), "x: 3 frames, expected a still image"),
         (
             encoded(Image.new("LAB", (4, 4)), "TIFF"),
-            "x: channels LAB, wanted RGB or grey",
+            "x: channels LAB, expected RGB or grey",
         ),
     ],
 )
@@ -145,7 +148,7 @@ def test_bombs_are_refused_before_they_are_decoded():
     rules = ImageRules(max_pixels=3000)
     file = encoded(RGB, "PNG")
     for read in (decode.decode_image, decode.decode_mask, decode.image_size):
-        with pytest.raises(UserError, match="x: 64x48 pixels, wanted at most 3000"):
+        with pytest.raises(UserError, match="x: 64x48 pixels, expected at most 3000"):
             read(file, "x", rules)
 
 

@@ -35,7 +35,7 @@ def test_the_last_batch_can_be_kept():
         _indices(2, process_index=p, process_count=2, keep_last=True)[1] for p in (0, 1)
     ]
     np.testing.assert_array_equal(np.concatenate(halves), parts[2][1])
-    with pytest.raises(UserError, match="has 2 images; wanted a multiple of the 4"):
+    with pytest.raises(UserError, match="has 2 images; expected a multiple of the 4"):
         _indices(2, process_count=4, keep_last=True)
 
 

@@ -154,7 +154,9 @@ def test_unknown_splits_and_names_are_told(data):
 @pytest.mark.parametrize("name", ["ade20k", "camvid"])
 def test_a_missing_data_set_says_how_to_prepare_it(data, name, tmp_path):
     data.name, data.data_dir = name, str(tmp_path)
-    wanted = f"not (prepared|there).*(data.prepare|export_arrays) {name} .*--data_dir"
+    wanted = (
+        f"not (prepared|available).*(data.prepare|export_arrays) {name} .*--data_dir"
+    )
     with pytest.raises(UserError, match=wanted):
         open_dataset(data)
     assert not list(tmp_path.iterdir())

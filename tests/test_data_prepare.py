@@ -90,7 +90,7 @@ def test_tensorflow_decodes_as_pillow_does(data_dir):
 
 
 def test_preparing_twice_is_refused(camvid, data_dir):
-    with pytest.raises(UserError, match="prepared already in .*/camvid/1.0.0; remove"):
+    with pytest.raises(UserError, match="already prepared in .*/camvid/1.0.0; remove"):
         prepare("camvid", source=str(camvid), data_dir=str(data_dir))
 
 
@@ -110,7 +110,7 @@ def test_sources_that_hold_no_camvid_are_told(tmp_path):
     with pytest.raises(UserError, match="no such file or folder"):
         prepare("camvid", source=str(tmp_path / "nothing"), data_dir=data_dir)
     (tmp_path / "empty").mkdir()
-    found = f"no files in {tmp_path}/empty; wanted folders train and trainannot"
+    found = f"no files in {tmp_path}/empty; expected folders train and trainannot"
     with pytest.raises(UserError, match=found):
         prepare("camvid", source=str(tmp_path / "empty"), data_dir=data_dir)
     (tmp_path / "text.zip").write_text("no archive")
@@ -132,7 +132,7 @@ def test_arrays_hold_what_tfds_holds(data_dir):
     batches = [next(d.train_batches("train", batch_size=4, seed=0)) for d in datasets]
     agree = batches[0]["label"] == batches[1]["label"]
     assert agree.mean() > 0.98  # Of the same random numbers, by TensorFlow and Pillow.
-    with pytest.raises(UserError, match="holds .npz files already"):
+    with pytest.raises(UserError, match="already contains .npz files"):
         export_arrays("camvid", data_dir=str(data_dir))
 
 
@@ -179,7 +179,7 @@ def test_sort_keys_rise_and_spread_over_128_files():
     ("change", "message"),
     [
         (lambda images, labels: (images, labels + 11), "labels have the value 11, out"),
-        (lambda images, labels: (images, labels[:, 1:]), "wanted uint8 .N, H, W, 3."),
+        (lambda images, labels: (images, labels[:, 1:]), "expected uint8 .N, H, W, 3."),
         (lambda images, labels: (images * 1.0, labels), "found images float64"),
     ],
 )

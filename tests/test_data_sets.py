@@ -219,7 +219,7 @@ def test_pascal_context_is_painted_from_its_json(root, tmp_path):
     assert_labels("pascal_context60", tmp_path, with_background(truth))
     info = open_dataset(configure("pascal_context60", tmp_path)).info
     assert info.num_classes == 60 and info.class_names[47] == "sky"
-    with pytest.raises(UserError, match="pascal_context60 is prepared already"):
+    with pytest.raises(UserError, match="pascal_context60 is already prepared"):
         prepare("pascal_context60", source=source, data_dir=str(tmp_path))
 
 
@@ -274,7 +274,7 @@ def open_names():
 @pytest.mark.parametrize("name", ["cityscapes", "coco_voc", "pascal_context"])
 def test_a_source_of_something_else_is_told(root, tmp_path, name, capsys):
     write(root / "photos/a.jpg", made_datasets.image(0))
-    found = rf"the source has {root}/photos \(1 files\); wanted"
+    found = rf"the source has {root}/photos \(1 files\); expected"
     with pytest.raises(UserError, match=found):
         prepare(name, source=str(root), data_dir=str(tmp_path))
     assert capsys.readouterr().out == ""

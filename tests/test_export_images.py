@@ -26,6 +26,6 @@ def test_files_hold_images_and_coloured_labels(tmp_path):
 
 def test_data_without_label_maps_are_refused(tmp_path):
     data = config_lib.load("configs/cifar10.py:smoke").data
-    with pytest.raises(UserError, match="discs has one label for each image"):
+    with pytest.raises(UserError, match="discs has one label per image"):
         export_images(data, split="val", count=2, output=str(tmp_path))
     assert not list(tmp_path.iterdir())

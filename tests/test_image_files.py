@@ -131,10 +131,10 @@ def no_split(root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (empty_class, r"train/yellow: no images; wanted some"),
-        (one_class, "one class folder alone, 'red'; wanted two or more classes"),
+        (empty_class, r"train/yellow: no images; expected some"),
+        (one_class, "only one class folder, 'red'; expected two or more classes"),
         (other_class, "train has the class 'red' and val lacks it"),
-        (no_split, "val: no such folder; wanted one that holds a folder"),
+        (no_split, "val: no such folder; expected one with a folder"),
     ],
 )
 def test_folders_that_are_no_data_set(root, change, message):
@@ -160,7 +160,7 @@ def test_printers_colours_are_refused(root):
     path = root / "train" / "green" / "2.jpg"
     Image.open(path).convert("CMYK").save(path, quality=95)
     source = open_dataset(data_of(root)).source
-    with pytest.raises(UserError, match="2.jpg: channels CMYK, wanted RGB or grey"):
+    with pytest.raises(UserError, match="2.jpg: channels CMYK, expected RGB or grey"):
         source.example("train", 6)
 
 
@@ -172,5 +172,5 @@ def test_crops_must_fit_what_is_scored(root):
 def test_both_splits_in_one_folder(root):
     data = data_of(root)
     data.folder.images = f"{root}/train"
-    with pytest.raises(UserError, match="wanted '{split}' in it"):
+    with pytest.raises(UserError, match="expected '{split}' in it"):
         dataset_info(data)

@@ -116,7 +116,7 @@ def test_damaged_images_are_reported_and_the_others_labelled(folder, capsys):
     assert status == 1
     assert "broken.jpg: cannot be decoded" in captured.err
     assert "cut.png: cannot be decoded" in captured.err
-    assert "large.png: 50x50 pixels, wanted at most 1300" in captured.err
+    assert "large.png: 50x50 pixels, expected at most 1300" in captured.err
     assert "labelled 1 of 4 images with step 7" in captured.out
 
 

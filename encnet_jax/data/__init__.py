@@ -1,4 +1,4 @@
-"""Data sets: what they are, where they are, and how batches are read from them."""
+"""Data sets: their declarations, where they are stored, and batches of them."""
 
 from typing import Any
 

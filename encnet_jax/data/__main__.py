@@ -6,15 +6,17 @@ from encnet_jax import cli
 from encnet_jax.cli import Command
 
 COMMANDS = {
-    "prepare": Command("encnet_jax.data.prepare.__main__", "makes a set readable"),
-    "check": Command("encnet_jax.data.check", "looks for mistakes in a set"),
+    "prepare": Command(
+        "encnet_jax.data.prepare.__main__", "prepares a data set for training"
+    ),
+    "check": Command("encnet_jax.data.check", "finds mistakes in a data set"),
     "export_images": Command("encnet_jax.data.export_images", "writes PNGs"),
     "export_arrays": Command("encnet_jax.data.export_arrays", "writes .npz files"),
 }
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Runs the command that the first argument names."""
+    """Runs the command given by the first argument."""
     return cli.choose(argv, COMMANDS)
 
 

@@ -1,9 +1,8 @@
-"""Reads every example of a data set once and reports what is there and what is wrong.
+"""Reads every example of a data set once and reports contents and problems.
 
     python -m encnet_jax.data.check --config configs/camvid.py
 
-Exit status 0 where all is well, 1 where an example has a problem, 2 for a mistake in
-the command.
+Exit status: 0 without problems, 1 if an example has a problem, 2 for a wrong command.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 def open_source(data: Any) -> Source:
-    """Opens the source of a configuration without asking that every mask be there."""
+    """Opens the source of a configuration; masks may be missing."""
     if data.name == "folder":
         return folder.open_source(dataset_info(data), data, require_masks=False)
     return open_dataset(data).source
@@ -50,7 +49,7 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 
 
 def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
-    """Returns notes on a split as text; adds to its problems what cannot be taught."""
+    """Returns notes on a split; adds a problem if nothing can be learned."""
     if info.num_classes < 2:
         report.problems.append(teachable.only_class(info))
     if info.task != "segmentation" or split in info.unlabelled or not report.sizes:
@@ -79,7 +78,7 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
 
 
 def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
-    """Returns the weights that loss.class_weighting would give, a rule a line."""
+    """Returns the class weights of each rule of loss.class_weighting, one per line."""
     if info.task != "segmentation":
         return []
     classes = slice(info.num_classes)

@@ -2,7 +2,7 @@
 
     python -m encnet_jax.data.export_arrays camvid --data_dir data --input_scale 0.5
 
-All images of the data set must have one size.
+All images of the data set must have the same size.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
             with data.input_scale = 1.
 
     Raises:
-        UserError: it is not prepared, has images of several sizes, shards are there,
-            or data_dir is in an object store.
+        UserError: the data set is not prepared or has images of several sizes, shards
+            exist already, or data_dir is in an object store.
     """
     info = named_info(name)
     if name == "cifar10":
@@ -42,7 +42,7 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
     source = TfdsSource(info, data_dir)
     if any(folder.glob("*.npz")):
         raise UserError(
-            f"{folder} holds .npz files already; remove them to write them again"
+            f"{folder} already contains .npz files; remove them to export again"
         )
     files = []
     stored = {s: n for s, n in source.sizes().items() if s not in info.unions}
@@ -54,15 +54,12 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
             pairs = [_read(source, split, i, input_scale) for i in indices]
             if len({label.shape for _, label in pairs} | {(height, width)}) > 1:
                 raise UserError(
-                    f"{name} {split} has images of several sizes; arrays want one, so "
-                    "read it with data.reader 'tfds'"
+                    f"{name} {split} has images of several sizes; arrays require one "
+                    "size, so read it with data.reader 'tfds'"
                 )
             images, labels = map(np.stack, zip(*pairs, strict=True))
             file = folder / f"{split}-{shard:05d}.npz"
-            arrays: dict[str, Any] = {
-                f"{split}_images": images,
-                f"{split}_labels": labels,
-            }
+            arrays: Any = {f"{split}_images": images, f"{split}_labels": labels}
             storage.write_whole(file, partial(np.savez, **arrays))
             files.append(str(file))
     return files
@@ -71,8 +68,8 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
 def _read(source, split: str, index: int, scale: float):
     """Returns image uint8[H, W, 3] and label uint8[H, W], resized."""
     example = source.example(split, index)
-    height, width = example.label.shape
-    height, width = input_size(height, width, scale)
+    rows, columns = example.label.shape
+    height, width = input_size(rows, columns, scale)
     image = Image.fromarray(example.image).resize(
         (width, height), Image.Resampling.BILINEAR
     )

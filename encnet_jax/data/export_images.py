@@ -1,8 +1,8 @@
-"""Writes images of a data set as PNGs, and their labels in colour beside them.
+"""Writes images of a data set as PNGs, and their labels as coloured PNGs.
 
     python -m encnet_jax.data.export_images --config configs/camvid.py --output DIR
 
-DIR/images holds what predict.py takes, DIR/labels the truth to compare with.
+DIR/images is an input folder for predict.py; DIR/labels has the true labels.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from encnet_jax.storage import outputs
 
 
 def export_images(data, *, split: str, count: int, output: str) -> int:
-    """Writes the first images of a split, and returns how many it wrote.
+    """Writes the first images of a split and returns their number.
 
     Args:
         data: The `data` fields of a configuration.
@@ -29,14 +29,14 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         output: Folder; DIR/images and DIR/labels are made in it.
 
     Raises:
-        UserError: the data set is not there, lacks the split, or has no label maps;
-            or output is in a bucket that cannot be written to.
+        UserError: the data set or split does not exist or has no label maps, or output
+            is in a bucket that cannot be written to.
     """
     storage.check_writable(output)
     dataset = open_dataset(data)
     if dataset.info.task != "segmentation":
         raise UserError(
-            f"{data.name} has one label for each image; wanted a data set whose pixels"
+            f"{data.name} has one label per image; expected a data set whose pixels"
             " are labelled"
         )
     folders = [epath.Path(output) / name for name in ("images", "labels")]

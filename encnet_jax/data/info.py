@@ -10,8 +10,8 @@ import numpy as np
 from encnet_jax import storage
 from encnet_jax.labels import IGNORE_LABEL
 
-STORED_VERSION = "1.0.0"  # Of the records that `prepare` writes and readers read.
-UNKNOWN_ID = 254  # What id_map holds for raw values that the data set does not define.
+STORED_VERSION = "1.0.0"  # Of prepared records.
+UNKNOWN_ID = 254  # In id_map: a raw value that the data set does not define.
 
 
 class Server(NamedTuple):
@@ -105,7 +105,7 @@ class DatasetInfo:
 
 
 def voc_colours(num_classes: int) -> np.ndarray:
-    """The PASCAL VOC palette: uint8[num_classes, 3]; the id's bits, dealt to R, G, B.
+    """The PASCAL VOC palette, uint8[num_classes, 3]: an id's bits spread over R, G, B.
 
     Source: VOCdevkit VOClabelcolormap.
     """
@@ -132,7 +132,7 @@ def class_lines(name: str) -> tuple[str, ...]:
 
 
 def prepare_command(name: str, what: str) -> str:
-    """Returns the sentence that says how to prepare a data set from its source."""
+    """Returns the instruction to prepare a data set from its published files."""
     return (
         f"get {what}, then run python -m encnet_jax.data.prepare {name} "
         "--source ARCHIVE_OR_FOLDER --data_dir DIR"

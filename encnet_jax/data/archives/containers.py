@@ -1,4 +1,4 @@
-"""Archives whose files are read in place, from several threads, never unpacked."""
+"""Archives whose files are read in place, from several threads, without unpacking."""
 
 import gzip
 import lzma
@@ -15,23 +15,23 @@ from typing import BinaryIO, Protocol
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 
-MAX_FILE_MIB = 256.0  # Of a file in memory; a small archive can hold far more.
+MAX_FILE_MIB = 256.0  # Of a file in memory; a small archive may unpack to far more.
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, ValueError, OverflowError),
-    RuntimeError,  # A password is wanted, or a compression that Python lacks.
+    RuntimeError,  # It requires a password, or a compression that Python lacks.
 )
 
 
 class Container(Protocol):
-    """A folder or an archive: files by name."""
+    """A folder or an archive."""
 
     def names(self) -> Iterator[str]:
         """Yields the path of each file, with forward slashes."""
 
     def where(self, name: str) -> str:
-        """Returns how messages call a file."""
+        """Returns the name of a file for messages."""
 
     def read(self, name: str) -> bytes:
         """Returns the contents of a file."""
@@ -136,11 +136,11 @@ class Tar:
 
 
 def _decompressed(path: str, scratch: str | None) -> BinaryIO:
-    # A file without a name: nothing stays behind, however the process ends.
+    # A file without a name: nothing is left behind, however the process ends.
     unpacked = tempfile.TemporaryFile(dir=scratch)
     with gzip.open(path) as stream:
         shutil.copyfileobj(stream, unpacked, 1 << 20)
-    unpacked.seek(0)  # Flushes too, for those who read past the file object.
+    unpacked.seek(0)  # Also flushes: reads use the file descriptor.
     return unpacked
 
 
@@ -151,8 +151,8 @@ def _on_one_line(name: str) -> str:
 def _check_size(where: str, size: int, max_mib: float) -> None:
     if size > max_mib * 2**20:
         raise UserError(
-            f"{where}: has {size / 2**20:.0f} MiB; wanted an image or a list of at most"
-            f" {max_mib:.0f} (--max_file_mib)"
+            f"{where}: has {size / 2**20:.0f} MiB; expected an image or a list of at"
+            f" most {max_mib:.0f} (--max_file_mib)"
         )
 
 
@@ -167,11 +167,11 @@ def open_archive(
 
     Args:
         path: A .zip, .tar, .tar.gz or .tgz file.
-        scratch: Folder for what must be decompressed; None for the system's.
+        scratch: folder for decompressed data; None for the system's.
         max_mib: Larger files are not read into memory.
 
     Raises:
-        UserError: it is none, or broken.
+        UserError: the file is not an archive, or is broken.
     """
     try:
         if path.endswith(".zip"):

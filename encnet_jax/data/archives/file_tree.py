@@ -1,4 +1,4 @@
-"""The files of a data set's source, in folders and archives alike."""
+"""The published files of a data set, in folders and archives."""
 
 import collections
 import dataclasses
@@ -30,15 +30,15 @@ class StoredFile:
         return self.container.where(self.name)
 
     def read(self) -> bytes:
-        """Returns the contents; raises UserError where the archive is broken."""
+        """Returns the contents; raises UserError if the archive is broken."""
         return self.container.read(self.name)
 
 
 class FileTree:
-    """Files by the end of their folder's path, whatever they are packed in.
+    """Files by the end of their folder's path, in folders and archives.
 
-    A file in a folder is preferred to the same one in an archive beside it. Archives in
-    archives are not opened. Hidden files do not count.
+    A file in a folder is preferred to the same file in an archive. Archives in archives
+    are not opened. Hidden files are ignored.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class FileTree:
 
         Args:
             root: The folder; links are followed.
-            scratch: Folder for what must be decompressed; None for the system's.
+            scratch: folder for decompressed data; None for the system's.
             max_mib: Larger files are not read into memory.
 
         Raises:
@@ -61,14 +61,14 @@ class FileTree:
         self._scratch = scratch
         self._root = pathlib.Path(root)
         self._folders: dict[str, dict[str, StoredFile]] = collections.defaultdict(dict)
-        archives = []
+        archives: list[str] = []
         root = os.fspath(root)
         above: dict[str, frozenset] = {os.path.dirname(root): frozenset()}
         for path, folders, names in os.walk(root, followlinks=True):
             status = os.stat(path)
             place = (status.st_dev, status.st_ino)
             ancestors = above.get(os.path.dirname(path), frozenset())
-            if place in ancestors:  # A link to a folder that holds it: endless.
+            if place in ancestors:  # A link to a folder above itself: endless.
                 folders.clear()
                 continue
             above[path] = ancestors | {place}
@@ -100,7 +100,7 @@ class FileTree:
 
         Args:
             folder: One or more names; '*' matches any name: 'images/*'.
-            suffixes: Of the file names; they are cut off the keys.
+            suffixes: of the file names; the keys are without them.
 
         Returns:
             File name without its suffix -> file, sorted.
@@ -129,7 +129,7 @@ class FileTree:
         return [line.split()[0] for line in lines if line.strip()]
 
     def local(self, file: StoredFile) -> BinaryIO:
-        """Returns a file to read anywhere in: itself, or a copy without a name."""
+        """Returns a seekable file: itself, or an unnamed copy of an archive's file."""
         if isinstance(file.container, Folder):
             storage.check_regular(str(file))
             return open(str(file), "rb")
@@ -139,22 +139,22 @@ class FileTree:
         return copy
 
     def ends(self, suffix: str) -> StoredFile | None:
-        """Returns a file whose name ends so, or None."""
+        """Returns a file whose name has this ending, or None."""
         files = (f for folder in self._folders.values() for f in folder.items())
         return next((file for base, file in files if base.endswith(suffix)), None)
 
     def missing(self, wanted: str) -> UserError:
-        """Returns the error that says what is here and what was wanted."""
+        """Returns the error that states what was found and what was expected."""
         shown = [
             f"{str(next(iter(files.values()))).rpartition('/')[0]} ({len(files)} files)"
             for files in sorted(self._folders.values(), key=len, reverse=True)[:4]
         ]
         if not shown:
-            # A builder's root is a folder of links to what the user named.
+            # The root is a folder of links to the sources that the user named.
             links = (p for p in self._root.rglob("*") if p.is_symlink())
             named = [str(link.resolve()) for link in links] or [str(self._root)]
             shown = [f"no files in {' and '.join(sorted(named))}"]
         return UserError(
-            f"the source has {', '.join(shown)}; wanted {wanted}; docs/datasets.md "
+            f"the source has {', '.join(shown)}; expected {wanted}; docs/datasets.md "
             "shows the layout"
         )

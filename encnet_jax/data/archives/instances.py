@@ -1,4 +1,4 @@
-"""Annotation files in the manner of COCO: which pixels belong to which category."""
+"""Annotation files in COCO's format: the pixels and category of each object."""
 
 import array
 import collections
@@ -14,7 +14,7 @@ from encnet_jax.errors import UserError
 
 
 class Keys(NamedTuple):
-    """What an annotation file calls its parts."""
+    """Names of the parts of an annotation file."""
 
     annotations: str
     image_id: str  # Of an image; annotations call it image_id everywhere.
@@ -26,11 +26,11 @@ class Picture(NamedTuple):
     file_name: str
     height: int
     width: int
-    phase: str  # 'train' or 'val' where the file has both, else ''.
+    phase: str  # 'train' or 'val' if the file has both, otherwise ''.
 
 
 class Annotations:
-    """The annotations of each image, left in the file until they are asked for.
+    """The annotations of each image, read from the file when they are needed.
 
     Attributes:
         images: Each image of the file, by its id.
@@ -39,16 +39,16 @@ class Annotations:
     def __init__(
         self, file: BinaryIO, where: str, keys: Keys, keep: Callable[[dict], bool]
     ):
-        """Notes where each annotation is; never holds more than a few of them.
+        """Records where each annotation is; keeps only a few in memory.
 
         Args:
             file: The JSON file, which stays open.
-            where: What messages call it.
-            keys: What it calls its parts.
-            keep: Whether an annotation is of interest.
+            where: name for messages.
+            keys: names of its parts.
+            keep: whether to keep an annotation.
 
         Raises:
-            UserError: it is no such file.
+            UserError: the file has another format.
         """
         self._file, self._where = file, where
         self._spans: dict[Any, array.array] = collections.defaultdict(
@@ -67,7 +67,7 @@ class Annotations:
         except (KeyError, TypeError) as error:
             raise UserError(f"{where}: an entry lacks {error}; get it again") from None
         if not self.images:
-            raise UserError(f"{where}: it lists no images; wanted {keys.annotations}")
+            raise UserError(f"{where}: it lists no images; expected {keys.annotations}")
 
     def annotated(self) -> list:
         """Returns the ids of the images that have annotations, in order."""
@@ -100,16 +100,16 @@ def decode_segmentation(
             {'size': [height, width], 'counts': list or compressed string}.
         height: Of the image, in pixels.
         width: Likewise.
-        where: What messages call it.
+        where: name for messages.
 
     Raises:
-        UserError: run lengths of another size, or what is neither.
+        UserError: run lengths of another size, or neither of these formats.
     """
     try:
         return _pixels(segmentation, height, width, where)
     except (KeyError, TypeError, ValueError, IndexError, MemoryError) as error:
         raise UserError(
-            f"{where}: its segmentation is no polygons and no run lengths of numbers"
+            f"{where}: its segmentation is neither polygons nor run lengths"
             f" ({error}); get the annotations again"
         ) from None
 
@@ -130,7 +130,7 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
         return coco_mask.decode(segmentation).astype(bool)
     if any(len(polygon) % 2 for polygon in segmentation):
         raise ValueError("half a point")
-    # Four numbers would be taken for a box; two points enclose nothing.
+    # pycocotools reads four numbers as a box; two points enclose nothing.
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
     if not polygons:
         return np.zeros((height, width), bool)

@@ -1,4 +1,4 @@
-"""Large JSON files read piece by piece, with the place of each piece."""
+"""Reads large JSON files element by element, with the position of each element."""
 
 import json
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ _READ_BYTES = 1 << 24
 
 
 class _Scanner:
-    """Values one after the other; holds little more than one of them.
+    """Reads one value after the other; keeps little more than one in memory.
 
-    Bytes are decoded as latin-1, so that characters count bytes; characters of strings
-    that are not ASCII come out wrong.
+    Bytes are decoded as latin-1, so that one character is one byte; characters that are
+    not ASCII are therefore wrong in strings.
     """
 
     def __init__(self, file: BinaryIO, read_bytes: int):
@@ -22,7 +22,7 @@ class _Scanner:
         self._decoder = json.JSONDecoder()
         self._text = ""
         self._base = 0  # Of the text in the file.
-        self._next = 0  # Of what is to be read in the text.
+        self._next = 0  # Position of the next character in the text.
 
     def _more(self) -> bool:
         rest = self._text[self._next :]
@@ -38,7 +38,7 @@ class _Scanner:
         return self._base + self._next
 
     def peek(self) -> str:
-        """Returns the next character that is no space, '' at the end of the file."""
+        """Returns the next character that is not a space, '' at the end of the file."""
         while True:
             while self._next < len(self._text):
                 if not self._text[self._next].isspace():
@@ -48,7 +48,7 @@ class _Scanner:
                 return ""
 
     def take(self, wanted: str) -> str:
-        """Consumes one of the wanted characters and returns it."""
+        """Consumes one of the given characters and returns it."""
         found = self.peek()
         if not found or found not in wanted:
             raise ValueError
@@ -66,7 +66,7 @@ class _Scanner:
                     raise
                 continue
             if end == len(self._text) and self._more():
-                continue  # A number may go on beyond what had been read.
+                continue  # A number may continue in the next block.
             self._next = end
             return value
 
@@ -77,15 +77,15 @@ def array_items(
     """Yields the elements of the arrays in a JSON object, in the order of the file.
 
     Args:
-        file: Holds one object; values of it that are no arrays are passed over.
-        where: What messages call it.
-        read_bytes: How much is read at a time.
+        file: contains one object; values that are not arrays are skipped.
+        where: name for messages.
+        read_bytes: size of a read.
 
     Yields:
         The array's name, the element, and the bytes from start to stop that hold it.
 
     Raises:
-        UserError: it is not such a file.
+        UserError: the file is not JSON or is truncated.
     """
     scanner = _Scanner(file, read_bytes)
     try:
@@ -100,7 +100,8 @@ def array_items(
             closed = scanner.take(",}") == "}"
     except ValueError:
         raise UserError(
-            f"{where}: no whole JSON file, broken at byte {scanner.place}; get it again"
+            f"{where}: not a complete JSON file, broken at byte {scanner.place}; get it"
+            " again"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Which part of an image a crop shows: random for training, central for scoring."""
+"""The part of an image in a crop: random for training, the centre for scores."""
 
 import math
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-_CROP_STREAM = 3  # Keeps these random numbers apart from other users of the seed.
+_CROP_STREAM = 3  # Separates these random numbers from others of the same seed.
 _TRIES = 10
 _LOG_RATIO = math.log(4 / 3)  # Width over height is within 3/4 and 4/3.
 
@@ -23,12 +23,12 @@ class Box(NamedTuple):
 def draw_box(
     height: int, width: int, *, area_min: float, seed: int, epoch: int, index: int
 ) -> Box:
-    """Draws the part of an image that a training crop shows.
+    """Draws the part of an image for a training crop.
 
     Args:
         height, width: of the image.
-        area_min: the part has at least this share of the area, in (0, 1].
-        seed, epoch, index: the result is a function of the arguments alone.
+        area_min: the part has at least this fraction of the area, in (0, 1].
+        seed, epoch, index: the result depends on the arguments only.
 
     Source: torchvision's RandomResizedCrop: area uniform, log of the ratio uniform, ten
     tries, then the largest centred part of an allowed ratio.

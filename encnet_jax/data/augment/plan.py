@@ -1,4 +1,4 @@
-"""What augmentation does to one example: its random numbers and its geometry.
+"""Random numbers and geometry of the augmentation of one example.
 
 Pure NumPy; `apply` changes the pixels accordingly.
 """
@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 COLOUR_FIELDS = ("brightness", "contrast", "saturation", "hue")
-_AUGMENT_STREAM = 1  # Keeps these random numbers apart from those of the order.
+_AUGMENT_STREAM = 1  # Separates these random numbers from those of the order.
 
 
 class AugmentParams(NamedTuple):
     """Random numbers of one example in one epoch.
 
     flip: 1.0 mirrors left and right. scale: factor. angle: degrees, counter-clockwise.
-    u, v: in [0, 1), the crop's place among those possible, horizontally and
-    vertically; of crops around centres u chooses the centre as well. blur: Gaussian
+    u, v: in [0, 1), position of the crop among the possible ones, horizontally and
+    vertically; for crops around centres u also selects the centre. blur: Gaussian
     radius in pixels, 0 for none. brightness, contrast, saturation: factors, 1 for none.
     hue: turns of the colour circle, 0 for none.
     """
@@ -60,7 +60,7 @@ class Geometry(NamedTuple):
 
 
 def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
-    """Draws the parameters of an example, a function of the arguments alone."""
+    """Draws the parameters of an example; they depend on the arguments only."""
     r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(11)
     scale = augment.scale_min + (augment.scale_max - augment.scale_min) * r[1]
     if augment.scales:
@@ -91,10 +91,10 @@ _YIQ = np.array(
 
 
 def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
-    """Returns f64[3, 4] that maps (red, green, blue, 1) to what is drawn of them.
+    """Returns f64[3, 4], which maps (red, green, blue, 1) to the changed colours.
 
     Brightness, contrast, saturation and hue, in this order, as one affine map: only its
-    result is rounded and cut off at 0 and 255.
+    result is rounded and clipped to 0..255.
 
     Args:
         params: Random numbers of the example.
@@ -181,9 +181,9 @@ def projective_matrix(
 def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
     """Plans the augmentation of one example.
 
-    The crop begins at a whole pixel, uniformly among the places that fit, or is centred
-    as near as fits to one of augment.crop_centres. Where the scaled image is smaller
-    than the crop, the padding is to its right and below it.
+    The crop starts at a whole pixel, uniformly distributed over the image, or is as
+    near to one of augment.crop_centres as the image's borders allow. If the scaled
+    image is smaller than the crop, it is padded on the right and below.
 
     Args:
         params: Random numbers of the example.
@@ -209,7 +209,7 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
 
 
 def _corner_near_centre(params, native, scaled, room, data) -> tuple[int, int]:
-    """Returns (top, left) of a crop around a centre, moved to where it fits.
+    """Returns (top, left) of a crop around a centre, moved into the image.
 
     Source: Wang et al., WACV 2018, as their loader draws crops; theirs may reach beyond
     the image.

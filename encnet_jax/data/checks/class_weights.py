@@ -1,4 +1,4 @@
-"""Weights of classes in the loss, from how often their pixels occur."""
+"""Class weights of the loss, from the frequency of each class."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ RULES = ("median_frequency", "inverse_sqrt")
 def class_weights(
     rule: str, pixels: np.ndarray, pixels_beside: np.ndarray
 ) -> tuple[float, ...]:
-    """Returns one weight for each class; 0 for one that never occurs.
+    """Returns one weight per class; 0 for classes that never occur.
 
     'median_frequency': the median over classes of f_c, divided by f_c, where f_c is the
-    share of the class among the labelled pixels of the images in which it occurs.
-    'inverse_sqrt': 1 / sqrt(share of the class among all labelled pixels), scaled to a
-    mean of 1 over the classes that occur.
+    fraction of the class among the labelled pixels of the images in which it occurs.
+    'inverse_sqrt': 1 / sqrt(fraction of the class among all labelled pixels), scaled to
+    a mean of 1 over the classes that occur.
 
     Args:
         rule: one of RULES.
@@ -31,7 +31,7 @@ def class_weights(
     Source: Eigen and Fergus, ICCV 2015, section 6.2, for the first.
     """
     if rule not in RULES:
-        raise ValueError(f"rule is {rule!r}, wanted one of: {', '.join(RULES)}")
+        raise ValueError(f"rule is {rule!r}, expected one of: {', '.join(RULES)}")
     occurs = pixels > 0
     weights = np.zeros(len(pixels))
     if rule == "median_frequency":
@@ -40,12 +40,12 @@ def class_weights(
     else:
         rarity = 1 / np.sqrt(pixels[occurs] / max(pixels.sum(), 1))
         weights[occurs] = rarity / rarity.mean() if occurs.any() else 0.0
-    # Six digits: what is printed can be typed.
+    # Six digits, so that printed weights can be entered again.
     return tuple(float(f"{weight:.6g}") for weight in weights)
 
 
 def check_length(weights: Sequence[float], info: DatasetInfo) -> None:
-    """Raises UserError unless there is a weight for each class, or none at all."""
+    """Raises UserError unless there is one weight per class, or none at all."""
     if weights and len(weights) != info.num_classes:
         raise UserError(
             f"loss.class_weights has {len(weights)} numbers, {info.name} has"

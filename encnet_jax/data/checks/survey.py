@@ -1,4 +1,4 @@
-"""Counting what a split holds: sizes, pixels and images of each class, problems."""
+"""Counts the contents of a split: sizes, pixels and images per class, problems."""
 
 import collections
 import dataclasses
@@ -17,7 +17,7 @@ _EXAMPLES_AHEAD = 16
 
 @dataclasses.dataclass
 class SplitReport:
-    """What a split holds.
+    """The contents of a split.
 
     Attributes:
         pairs: Number of images, with or without a readable mask.
@@ -26,8 +26,8 @@ class SplitReport:
         pixels: i64[length], pixels of each train id.
         images: i64[length], images in which each train id occurs.
         pixels_beside: i64[length], labelled pixels of the images in which it occurs.
-        turned: Images that their EXIF orientation mirrors or turns.
-        problems: One line for each bad example, naming the file.
+        turned: images that their EXIF orientation mirrors or rotates.
+        problems: one line for each bad example, with its file.
     """
 
     pairs: int
@@ -54,7 +54,7 @@ def check_split(
         source: of the data set.
         split: that it has.
         share: the examples to read; None for all.
-        num_classes: where there may be more than 256.
+        num_classes: if there may be more than 256.
     """
 
     def read(index: int):

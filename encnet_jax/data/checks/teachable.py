@@ -1,4 +1,4 @@
-"""Whether a data set can teach anything, however well it decodes."""
+"""Whether a network can learn from a data set."""
 
 import sys
 
@@ -12,13 +12,13 @@ from encnet_jax.data.sources.folders import FolderSource
 from encnet_jax.errors import UserError, printable
 from encnet_jax.labels import IGNORE_LABEL
 
-_LOOKED_AT = 32  # Masks that are counted before a training, spread over the split.
-_VALIDATION_IMAGES = 256  # Validation images decoded before a training, likewise.
+_LOOKED_AT = 32  # Masks counted before training, spread over the split.
+_VALIDATION_IMAGES = 256  # Validation images decoded before training, likewise.
 _PROBLEMS_SHOWN = 3
 
 
 def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
-    """Says why labels with these counts teach nothing, or None where they may.
+    """Returns why nothing can be learned from labels with these counts, or None.
 
     Args:
         info: of the data set.
@@ -58,7 +58,7 @@ def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
 
 
 def only_class(info: DatasetInfo) -> str:
-    """Says that a data set of one class teaches nothing, and what to do."""
+    """Returns the message that nothing can be learned from a single class."""
     name = info.class_names[0] if info.class_names else ""
     return (
         f"the only class is {name!r}, so every network is right everywhere and scores"
@@ -74,7 +74,7 @@ def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
 
 
 def shared_files(source: Source, train_split: str, val_split: str) -> str | None:
-    """Says that training and validation read the same files, or None."""
+    """Returns a message if training and validation read the same files, or None."""
     if not isinstance(source, FolderSource) or val_split in ("", train_split):
         return None
     if source.files(train_split) != source.files(val_split):
@@ -87,13 +87,13 @@ def shared_files(source: Source, train_split: str, val_split: str) -> str | None
 
 
 def check(dataset: Dataset, train_split: str, val_split: str) -> None:
-    """Looks at a training set before the first step; unreadable examples are left out.
+    """Checks a training set before the first step; skips unreadable examples.
 
-    A small split is counted whole; of a larger one a few masks are, and what these
-    suggest is printed as a warning.
+    All masks of a small split are counted. Of a larger one only a few are, and problems
+    are printed as warnings.
 
     Raises:
-        UserError: it cannot teach.
+        UserError: nothing can be learned from it.
     """
     same = shared_files(dataset.source, train_split, val_split)
     if same:
@@ -113,7 +113,7 @@ def check(dataset: Dataset, train_split: str, val_split: str) -> None:
         try:
             label = dataset.source.example(train_split, index).label
         except UserError:
-            continue  # Counted and named when it is drawn.
+            continue  # Reported when training reads it.
         pixels += np.bincount(label.ravel(), minlength=256)
         seen += 1
     found = problem(dataset.info, pixels) if seen else None
@@ -137,18 +137,18 @@ def check_validation(
 ) -> None:
     """Decodes validation images and masks before the first step.
 
-    All of a small split, and some from all over a larger one. Otherwise a file that
-    cannot be read would be noticed at the first validation, hours later.
+    All of a small split, and some spread over a larger one. Otherwise an unreadable
+    file would be noticed only at the first validation, hours later.
 
     Args:
-        dataset: that is trained on.
+        dataset: the training data.
         split: for validation; '' for none.
         max_images: only the first images are used; 0 for all.
         process_index: which part of the images to read.
         process_count: number of parts.
 
     Raises:
-        UserError: names the files that cannot be read.
+        UserError: files cannot be read; the message names them.
     """
     if not split:
         return

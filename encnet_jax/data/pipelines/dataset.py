@@ -1,4 +1,4 @@
-"""What training and evaluation ask of a data set, whatever it is read from."""
+"""The interface of data sets for training and evaluation."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
@@ -18,18 +18,18 @@ class Source(Protocol):
     """Random access to decoded examples."""
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of examples of each split that is there."""
+        """Returns the number of examples of each available split."""
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example; raises UserError, naming the file, if it is broken."""
+        """Returns an example; raises UserError with the file's name if it is broken."""
 
 
 class Dataset:
-    """A data set that is there, ready to be read.
+    """An opened data set.
 
     Attributes:
         info: Its classes, colours and ids.
-        source: Where its examples come from.
+        source: of its examples.
         data: The `data` fields of the configuration.
     """
 
@@ -64,14 +64,14 @@ class Dataset:
         """
         if split in self.info.unlabelled:
             raise UserError(
-                f"{self.info.name} has no labels for {split!r}, which is there to be "
-                "predicted and submitted; choose another split to train or score on"
+                f"{self.info.name} has no labels for {split!r}, a split for"
+                " submissions; choose another split to train or score on"
             )
         return self.num_examples(split)
 
     @property
     def keep_last_batch(self) -> bool:
-        """Whether an epoch ends with a smaller batch of what is left."""
+        """Whether an epoch ends with a smaller batch of the remaining examples."""
         return False
 
     def train_batches(
@@ -86,8 +86,8 @@ class Dataset:
     ) -> Iterator[dict[str, np.ndarray]]:
         """Yields this process's part of the batches from start_step on, endlessly.
 
-        Batch n, its pixels included, is a function of (seed, n) alone; starting at n
-        reads nothing that comes before.
+        Batch n, including its pixels, depends only on (seed, n); starting at n reads
+        no earlier examples.
 
         Args:
             split: Name of the split.
@@ -137,12 +137,12 @@ class Dataset:
             split: Name of the split.
             process_index: Which share to read.
             process_count: Number of shares.
-            max_images: The first so many examples are shared out; 0 for all.
+            max_images: divide only this many examples, from the first; 0 for all.
 
         Yields:
             image: uint8[H, W, 3] in its own size.
-            label: uint8[H, W], train ids 0..C-1 or 255; 255 all over in the splits of
-                info.unlabelled.
+            label: uint8[H, W], train ids 0..C-1 or 255; 255 everywhere in the splits
+                of info.unlabelled.
             id: The example's name.
 
         Raises:
@@ -154,9 +154,9 @@ class Dataset:
         return self._read(split, share)
 
     def spread_examples(self, split: str, number: int) -> Iterator[dict[str, Any]]:
-        """Yields a few examples from all over a split, in order, as eval_examples does.
+        """Yields a few examples spread over a split, in order, as eval_examples does.
 
-        Neighbours are often alike: the frames of a film, the streets of a town.
+        Neighbouring examples are often similar, such as frames of a video.
 
         Args:
             split: Name of the split.

@@ -1,4 +1,4 @@
-"""Image files with one label each: random resized crops, and the centre to score on."""
+"""Image files with one label each: random resized crops, centre crops for scores."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ class ImageFiles(PillowDataset):
         if data.crop_size > data.augment.base_size:
             raise UserError(
                 f"data.crop_size is {data.crop_size}, and images are scored at short"
-                f" side data.augment.base_size {data.augment.base_size}: wanted at"
+                f" side data.augment.base_size {data.augment.base_size}: expected at"
                 " least as much"
             )
 

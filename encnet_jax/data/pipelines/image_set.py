@@ -1,7 +1,7 @@
-"""Small images with one label each: held in memory, shifted and mirrored in batches.
+"""Small images with one label each: kept in memory, shifted and mirrored in batches.
 
-The crops are decided here in NumPy and carried out on the host or on the devices, with
-equal pixels.
+Crops are drawn with NumPy and applied on the host or on the devices, with equal
+pixels.
 """
 
 import itertools
@@ -15,24 +15,25 @@ import numpy as np
 
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.data.pipelines.order import BatchOrder
+from encnet_jax.data.sources.image_arrays import ImageArrays
 from encnet_jax.pods import parallel
 
-_CROP_STREAM = 2  # Keeps these random numbers apart from other users of the seed.
+_CROP_STREAM = 2  # Separates these random numbers from others of the same seed.
 
 
 def draw_crops(
     batch_size: int, *, pad: int, flip: bool, seed: int, step: int
 ) -> dict[str, np.ndarray]:
-    """Draws what happens to each image of a global batch.
+    """Draws the crop of each image of a global batch.
 
     Args:
         batch_size: images in the global batch.
-        pad: pixels that images are padded by on each side.
+        pad: pixels of padding on each side.
         flip: whether half of the images are mirrored.
-        seed, step: the result is a function of the arguments alone.
+        seed, step: the result depends on the arguments only.
 
     Returns:
-        top, left: int32[batch_size] in 0..2 * pad, the crop's place when padded.
+        top, left: int32[batch_size] in 0..2 * pad, the corner in the padded image.
         flip: bool[batch_size].
 
     Source: section 3.5 of the paper, after He et al.
@@ -78,6 +79,8 @@ class ImageSet(Dataset):
     With data.on_device, batches are on the devices already.
     """
 
+    source: ImageArrays
+
     @property
     def keep_last_batch(self) -> bool:
         """Whether an epoch ends with a smaller batch of what is left."""
@@ -114,7 +117,7 @@ def _host_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
 
 
 def _device_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
-    """Keeps the split in every device's memory; only plans travel there."""
+    """Keeps the split in every device's memory; only the drawn crops are sent there."""
     images, labels = parallel.replicate((images, labels))
     make = parallel.mapped(
         partial(make_batch, pad=pad, xp=jnp),

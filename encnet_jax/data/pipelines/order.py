@@ -1,4 +1,4 @@
-"""Which examples a step trains on: a pure function of the seed and the step."""
+"""The examples of each training step: a pure function of seed and step."""
 
 import dataclasses
 import functools
@@ -7,7 +7,7 @@ import numpy as np
 
 from encnet_jax.errors import UserError
 
-_ORDER_STREAM = 0  # Keeps these random numbers apart from those of the augmentation.
+_ORDER_STREAM = 0  # Separates these random numbers from those of the augmentation.
 
 
 @functools.lru_cache(maxsize=4)
@@ -57,8 +57,8 @@ def batch_indices(
         step: Counted from 0 over all epochs.
         process_index: In 0..process_count-1.
         process_count: Processes that share the batch in contiguous parts.
-        keep_last: Whether an epoch ends with a smaller batch of what is left; else
-            those examples are dropped.
+        keep_last: whether an epoch ends with a smaller batch of the remaining
+            examples; otherwise they are dropped.
 
     Returns:
         (epoch, int64[batch_size / process_count]), fewer in such a last batch.
@@ -73,7 +73,7 @@ def batch_indices(
     size = min(batch_size, num_examples - first)
     if size % process_count:
         raise UserError(
-            f"a batch has {size} images; wanted a multiple of the "
+            f"a batch has {size} images; expected a multiple of the "
             f"{process_count} processes"
         )
     share = size // process_count

@@ -1,4 +1,4 @@
-"""Training batches by NumPy and Pillow alone, from any source."""
+"""Training batches without TensorFlow, from any source."""
 
 import itertools
 from collections.abc import Iterator
@@ -42,10 +42,10 @@ class PillowDataset(Dataset):
             yield {"image": np.stack(images), "label": np.stack(labels)}
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:
-        """Returns what a batch holds of an example: image and label.
+        """Returns the image and label of an example as batches contain them.
 
         Args:
-            example: as the source gives it.
+            example: from the source.
             drawn_by: seed, epoch and index.
         """
         params = draw(self.data.augment, **drawn_by)

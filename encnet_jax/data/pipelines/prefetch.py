@@ -1,4 +1,4 @@
-"""Work done ahead of need, in threads, with results in order."""
+"""Computes results ahead of time, in threads and in order."""
 
 import collections
 import concurrent.futures
@@ -14,7 +14,8 @@ def map_ahead(
     """Yields fn(item) for each item, in order, computing up to `ahead` beforehand.
 
     Args:
-        fn: Called in threads of this process; its exceptions appear at the item's turn.
+        fn: called in threads of this process; an exception is raised in place of the
+            item's result.
         items: May be endless.
         ahead: At least 1.
     """

@@ -16,6 +16,7 @@ from encnet_jax.data.pipelines.order import BatchOrder
 from encnet_jax.data.pipelines.unreadable import Unreadable
 from encnet_jax.data.sources import records
 from encnet_jax.data.sources.decode import image_rules
+from encnet_jax.data.sources.prepared import RecordSource
 from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 
@@ -24,6 +25,8 @@ _BATCHES_AHEAD = 2
 
 class TensorFlowDataset(Dataset):
     """Reads a RecordSource through tf.data."""
+
+    source: RecordSource
 
     def _batches(
         self, split: str, order: BatchOrder, start_step: int
@@ -38,7 +41,7 @@ class TensorFlowDataset(Dataset):
                         batch = next(iterator)
                         break
                     except StopIteration:
-                        assert read.failure is not None
+                        assert read.failure is not None  # Nothing else ends it.
                         raise read.failure from None
                     except tensorflow().errors.OpError:
                         iterator = None
@@ -46,8 +49,8 @@ class TensorFlowDataset(Dataset):
                             raise
                 yield batch
         finally:
-            # tf.data's threads call back into Python, and would wait for it for ever
-            # while the interpreter ends.
+            # tf.data's threads call Python: at the interpreter's exit they would
+            # block forever.
             read.closed.set()
             del iterator
 
@@ -78,15 +81,15 @@ class TensorFlowDataset(Dataset):
 
 
 class _Records:
-    """The records of a training run, and what is known of those that fail.
+    """The records of a training run, and those that cannot be read.
 
     Attributes:
         order: Which examples each step reads.
-        failure: Why reading ended for good.
-        closed: Set where no more records are wanted.
+        failure: the error that ended reading.
+        closed: set when no more records are needed.
     """
 
-    def __init__(self, dataset: Dataset, split: str, order: BatchOrder):
+    def __init__(self, dataset: "TensorFlowDataset", split: str, order: BatchOrder):
         self.order = order
         self.failure: UserError | None = None
         self.closed = threading.Event()
@@ -109,7 +112,7 @@ class _Records:
                     record = self._unreadable.read(index, self._record)
                 except UserError as error:
                     self.failure = error
-                    return  # TensorFlow would log what is raised here at length.
+                    return  # An exception here would make TensorFlow log a trace.
                 params = draw(augment, seed=seed, epoch=epoch, index=index)
                 yield record.image, record.mask, np.array(params)
 
@@ -120,10 +123,10 @@ class _Records:
         return records.for_tensorflow(record, self._rules)
 
     def mend(self, step: int) -> bool:
-        """Looks for what TensorFlow refused in a batch; returns if it may go now.
+        """Finds the records that TensorFlow refused; returns whether to retry.
 
-        Broken examples are counted and left out. Where none is broken, TensorFlow is
-        stricter than the decoder of all other readers, which then decodes this batch.
+        Broken examples are counted and skipped. If none is broken, TensorFlow is
+        stricter than our decoder, which then decodes this batch.
 
         Raises:
             UserError: too many are broken; see Unreadable.add.
@@ -171,13 +174,13 @@ def decode(image_bytes, mask_bytes, id_map):
     """Decodes a record inside a tf.data graph.
 
     Args:
-        image_bytes: An image that decode.tensorflow_decodes lets pass.
+        image_bytes: an image that decode.tensorflow_decodes accepts.
         mask_bytes: Likewise, of masks.
         id_map: uint8[256], raw value -> train id.
 
     Returns:
         uint8[H, W, 3] as Pillow decodes it, and train ids uint8[H, W]. Execution
-        fails where the sizes differ or a raw value is unknown.
+        fails if the sizes differ or a raw value is unknown.
     """
     tf = tensorflow()
     image = tf.cond(
@@ -189,7 +192,7 @@ def decode(image_bytes, mask_bytes, id_map):
     )
     image = tf.ensure_shape(image, [None, None, 3])
     mask = tf.io.decode_png(mask_bytes, channels=1)
-    # A sixth of the time of tf.gather, which wants indices of four bytes.
+    # A sixth of the time of tf.gather, which requires 4-byte indices.
     label = tf.numpy_function(
         lambda mask: np.take(id_map, mask[..., 0]), [mask], tf.uint8, stateful=False
     )

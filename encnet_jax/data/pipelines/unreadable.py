@@ -1,4 +1,4 @@
-"""Examples that cannot be read: counted, named, and replaced while they are few."""
+"""Unreadable examples: counted, reported, and replaced as long as there are few."""
 
 import sys
 import threading
@@ -11,18 +11,18 @@ Result = TypeVar("Result")
 
 
 class Unreadable:
-    """What is known to be broken in one split; may be used from several threads.
+    """The broken examples of one split; safe to use from several threads.
 
-    In place of a broken example the next one that can be read is taken, so that batches
-    stay a function of the seed and the step.
+    A broken example is replaced by the next readable one, so that batches still depend
+    only on the seed and the step.
     """
 
     def __init__(self, num_examples: int, max_share: float):
-        """Starts with none.
+        """Starts without broken examples.
 
         Args:
             num_examples: Size of the split.
-            max_share: In [0, 1]; 0 stops at the first one.
+            max_share: largest fraction of broken examples; 0 stops at the first one.
         """
         self._num_examples = num_examples
         self._most = int(max_share * num_examples)
@@ -35,10 +35,10 @@ class Unreadable:
             other = (index + step) % self._num_examples
             if other not in self._indices:
                 return other
-        return index  # All are broken: reading it says so.
+        return index  # All are broken; reading it reports that.
 
     def add(self, index: int, error: UserError) -> None:
-        """Counts and names a broken example.
+        """Counts and reports a broken example.
 
         Raises:
             UserError: they are too many; the example's own error if none is allowed.
@@ -47,23 +47,23 @@ class Unreadable:
             new = index not in self._indices
             self._indices.add(index)
             count = len(self._indices)
-        # Known or not: a thread that did not stop here would look for ever.
+        # Known ones too: without an error, other threads would retry forever.
         if not self._most:
             raise error
         if new:
             print(f"unreadable, skipped ({count}): {error}", file=sys.stderr)
         if count > self._most or count == self._num_examples:
             raise UserError(
-                f"{count} of {self._num_examples} examples cannot be read; wanted at"
+                f"{count} of {self._num_examples} examples cannot be read; expected at"
                 f" most {self._most} (data.max_unreadable_share); the last: {error}"
             )
 
     def read(self, index: int, fn: Callable[[int], Result]) -> Result:
-        """Returns fn(index), or fn of the first example after it that can be read.
+        """Returns fn(index), or fn of the next readable example.
 
         Args:
             index: An example.
-            fn: Raises UserError, naming the file, where one is broken.
+            fn: raises UserError with the file's name for a broken example.
 
         Raises:
             UserError: see add.

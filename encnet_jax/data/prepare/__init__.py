@@ -1,1 +1,1 @@
-"""Writes data sets in the form that training reads."""
+"""Converts published data sets to the records that training reads."""

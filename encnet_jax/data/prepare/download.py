@@ -49,10 +49,10 @@ def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
     if file != path:
         file.unlink()
         raise UserError(
-            f"{path.name}: what was fetched has SHA-1 {found}, wanted {sha1}; run the "
-            "same command to fetch it again"
+            f"{path.name}: the downloaded file has SHA-1 {found}, expected {sha1}; run"
+            " the same command to download it again"
         )
     raise UserError(
-        f"{path}: has SHA-1 {found}, wanted {sha1}; remove it to fetch it again, or "
-        "name it with --source to use it all the same"
+        f"{path}: has SHA-1 {found}, expected {sha1}; remove it to download it again,"
+        " or name it with --source to use it anyway"
     )

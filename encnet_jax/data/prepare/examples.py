@@ -1,4 +1,4 @@
-"""From files to examples of a TFDS builder: read, checked and encoded in threads."""
+"""Examples for a TFDS builder: read, checked and encoded in threads."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -15,18 +15,18 @@ from encnet_jax.errors import UserError
 
 _AHEAD = 32  # Examples in memory between reading and writing.
 
-# TFDS sorts records by keys that it takes to be spread over 2**128, in a thousand files
-# by their first digits. Small keys would all come into the first, to be held in memory.
+# TFDS sorts records by keys, assumed to be spread over 2**128, into a thousand files by
+# their first digits. Small keys would all go to the first, which is kept in memory.
 _KEY_BITS = 128
 _GROUP_BITS = 7  # 128 files, open at a time.
 
 
 def file_tree(builder, dl_manager) -> FileTree:
-    """Returns the files that a builder is to read."""
+    """Returns the files that a builder reads."""
     return FileTree(
         dl_manager.manual_dir,
         scratch=str(builder.data_path.parent),
-        # One that TFDS itself has made, as its tests do, knows no limit yet.
+        # Builders made by TFDS itself, as in its tests, have no limit.
         max_mib=getattr(builder, "max_file_mib", MAX_FILE_MIB),
     )
 
@@ -38,7 +38,7 @@ def examples(
 
     Raises:
         UserError: a file is broken, a mask does not fit the image or the data set, or
-            every example is left out.
+            every example is skipped.
     """
     kept = 0
     with tqdm(
@@ -54,7 +54,7 @@ def examples(
     if not kept:
         raise UserError(
             f"{info.name} {split}: none of the {len(entries)} images has enough of the "
-            "classes; wanted images and annotations that belong together"
+            "classes; expected images and annotations that belong together"
         )
 
 

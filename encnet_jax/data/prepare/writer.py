@@ -19,7 +19,7 @@ from encnet_jax.data.prepare.examples import examples, file_tree
 from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
-_BUFFER_BYTES = 64 << 20  # Of records that wait in memory to be written in order.
+_BUFFER_BYTES = 64 << 20  # Of records waiting in memory to be written in order.
 
 
 def names() -> list[str]:
@@ -47,19 +47,19 @@ def builder(info: DatasetInfo, data_dir: str):
 @functools.cache
 def builder_class(info: DatasetInfo) -> type:
     """Returns the class of TFDS builders that write a data set's `entries`."""
-    tfds = tensorflow_datasets()
+    tfds: Any = tensorflow_datasets()
+    list_entries: Any = info.entries
 
     class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
         name = info.name
         VERSION = tfds.core.Version(STORED_VERSION)
         MANUAL_DOWNLOAD_INSTRUCTIONS = info.preparation
 
-        def _info(self):
+        def _info(self) -> Any:
             return _tfds_info(self, info)
 
         def _split_generators(self, dl_manager) -> dict:
-            assert info.entries is not None
-            splits = info.entries(file_tree(self, dl_manager))
+            splits = list_entries(file_tree(self, dl_manager))
             return {s: self._generate_examples(s, e) for s, e in splits.items()}
 
         def _generate_examples(self, split, entries) -> Iterator[tuple[int, dict]]:
@@ -71,7 +71,7 @@ def builder_class(info: DatasetInfo) -> type:
 def download_and_prepare(
     builder, sources: Sequence[str], max_file_mib: float = MAX_FILE_MIB
 ) -> None:
-    """Writes a data set, which has another folder name until it is whole.
+    """Writes a data set; its folder has another name until it is complete.
 
     Args:
         builder: As returned by `builder`.
@@ -82,10 +82,10 @@ def download_and_prepare(
     tfds = tensorflow_datasets()
     with tempfile.TemporaryDirectory() as scratch, claimed(builder.data_path.parent):
         config = tfds.download.DownloadConfig(manual_dir=_linked(sources, scratch))
-        # TFDS would keep the first GiB, and so all of most data sets.
+        # TFDS keeps up to 1 GiB in memory: all of most data sets.
         shuffle: Any = importlib.import_module("tensorflow_datasets.core.shuffle")
         shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
-        tfds.disable_progress_bar()  # `examples` shows one that knows the total.
+        tfds.disable_progress_bar()  # `examples` shows one with the total.
         try:
             # TFDS announces a download of unknown size, even before an error.
             with contextlib.redirect_stdout(io.StringIO()):
@@ -110,7 +110,7 @@ def download_and_prepare(
 
 
 def _linked(sources: Sequence[str], scratch: str) -> str:
-    """Makes one folder of the sources, which keep their names and stay where they are.
+    """Makes one folder of links to the sources.
 
     TFDS hands builders a single folder.
     """

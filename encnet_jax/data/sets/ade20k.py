@@ -19,7 +19,7 @@ _ADDRESS = "http://data.csail.mit.edu/places/ADEchallenge"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits that are there; test images have no masks."""
+    """Returns the splits in the source; test images have no masks."""
     splits = {}
     for split, folder in _FOLDERS.items():
         images = tree.files(f"images/{folder}", ".jpg")
@@ -37,16 +37,16 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _refuse_full_release(tree: FileTree) -> None:
-    """Raises UserError where the source is the release with some 3,000 classes.
+    """Raises UserError if the source is the release with about 3,000 classes.
 
     Source: CSAILVision/ADE20K, whose masks are RGB files ..._seg.png.
     """
     found = tree.ends("_seg.png")
     if found is not None:
         raise UserError(
-            f"{found}: this is the full ADE20K release with some 3,000 classes; wanted "
-            "the scene parsing benchmark with 150, ADEChallengeData2016.zip, which "
-            "python -m encnet_jax.data.prepare ade20k downloads if --source is left out"
+            f"{found}: this is the full ADE20K release with about 3,000 classes;"
+            " expected the scene parsing benchmark with 150, ADEChallengeData2016.zip,"
+            " which python -m encnet_jax.data.prepare ade20k downloads without --source"
         )
 
 

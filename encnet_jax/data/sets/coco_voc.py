@@ -29,7 +29,7 @@ MIN_PIXELS = 1_000  # An image needs more foreground than this.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits that are there."""
+    """Returns the splits in the source."""
     splits = {}
     for split in DATA_SET.splits:
         entries = _entries(tree, f"{split}2017")
@@ -52,7 +52,7 @@ def _entries(tree: FileTree, folder: str) -> list[Entry]:
     )
     if not annotations.annotated():
         raise UserError(
-            f"{file}: no image has an object of the classes; wanted the instances of"
+            f"{file}: no image has an object of the classes; expected the instances of"
             " annotations_trainval2017.zip"
         )
     images = tree.files(folder, "")

@@ -1,6 +1,6 @@
-"""Generated images with one label each: a disc on noise, its hue the class.
+"""Generated images with one label each: a disc on noise; its hue is the class.
 
-For tests and `:smoke`, where CIFAR-10 is not at hand.
+For tests and `:smoke`, which do not require CIFAR-10.
 """
 
 import colorsys
@@ -21,13 +21,13 @@ NUM_IMAGES = {"train": 2000, "test": 500}
 
 
 def generate(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a split; the same every time.
+    """Generates a split, always the same.
 
     Args:
         split: of NUM_IMAGES.
 
     Returns:
-        Images uint8[N, SIDE, SIDE, 3] and labels uint8[N] in 0..9, as many of each.
+        Images uint8[N, SIDE, SIDE, 3] and labels uint8[N] in 0..9, equally frequent.
     """
     count = NUM_IMAGES[split]
     rng = np.random.default_rng(list(NUM_IMAGES).index(split))

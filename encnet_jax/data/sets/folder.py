@@ -1,4 +1,4 @@
-"""A data set of one's own: images and index masks in folders."""
+"""A user's data set: images and index masks in folders."""
 
 from typing import Any
 
@@ -32,14 +32,14 @@ def folder_info(data: Any) -> DatasetInfo:
     joined = [name for name in names if "," in name]
     if joined:
         raise UserError(
-            f"data.folder.class_names has one name {joined[0]!r}; wanted one for each "
-            "class: --config.data.folder.class_names=\"('road', 'other')\""
+            f"data.folder.class_names has one name {joined[0]!r}; expected one for"
+            " each class: --config.data.folder.class_names=\"('road', 'other')\""
         )
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise UserError(
-            f"data.folder.class_names has {min(twice)!r} twice; wanted a name of its"
-            " own for each class"
+            f"data.folder.class_names has {min(twice)!r} twice; expected different"
+            " names"
         )
     last_id = folder.first_id + len(names) - 1
     if not 0 <= folder.first_id <= last_id <= 255 or len(names) > UNKNOWN_ID:
@@ -51,8 +51,8 @@ def folder_info(data: Any) -> DatasetInfo:
     bad = [i for i in ignore_ids if i not in range(256) or i in class_ids]
     if bad:
         raise UserError(
-            f"data.folder.ignore_ids has {bad[0]}; wanted values in 0..255 outside the "
-            f"class ids {folder.first_id}..{last_id}"
+            f"data.folder.ignore_ids has {bad[0]}; expected values in 0..255 outside"
+            f" the class ids {folder.first_id}..{last_id}"
         )
     return DatasetInfo(
         name="folder",

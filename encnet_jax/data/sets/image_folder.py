@@ -1,4 +1,4 @@
-"""A data set of one's own: images sorted into a folder for each class."""
+"""A user's data set: images in one folder per class."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def image_folder_info(data: Any) -> DatasetInfo:
         data: The `data` fields of encnet_jax.config.defaults.
 
     Raises:
-        UserError: a split's folder is missing, holds fewer than two class folders, or
-            other ones than the other split's; or both splits have one folder.
+        UserError: a split's folder is missing or has fewer than two class folders, the
+            splits have different class folders, or both have the same folder.
     """
     pattern = data.folder.images
     splits = tuple(s for s in dict.fromkeys([data.train_split, data.val_split]) if s)
@@ -28,7 +28,7 @@ def image_folder_info(data: Any) -> DatasetInfo:
         )
     if len(splits) > 1 and "{split}" not in pattern:
         raise UserError(
-            f"data.folder.images is {pattern!r} for {' and '.join(splits)}; wanted"
+            f"data.folder.images is {pattern!r} for {' and '.join(splits)}; expected"
             " '{split}' in it, or an empty data.val_split"
         )
     classes = {split: _classes(pattern.replace("{split}", split)) for split in splits}
@@ -41,7 +41,7 @@ def image_folder_info(data: Any) -> DatasetInfo:
                 there, lacking = split, first
             raise UserError(
                 f"{pattern}: {there} has the class {only[0]!r} and {lacking} lacks it"
-                f" ({len(only)} differ); wanted the same class folders in both"
+                f" ({len(only)} differ); expected the same class folders in both"
             )
     names = classes[first]
     return DatasetInfo(
@@ -61,14 +61,14 @@ def _classes(folder: str) -> tuple[str, ...]:
     path = epath.Path(folder)
     if not path.is_dir():
         raise UserError(
-            f"{folder}: no such folder; wanted one that holds a folder for each class"
+            f"{folder}: no such folder; expected one with a folder for each class"
         )
     found = sorted(
         p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")
     )
     if len(found) < 2:
-        held = f"one class folder alone, {found[0]!r}" if found else "no class folders"
-        raise UserError(f"{folder}: holds {held}; wanted two or more classes")
+        held = f"only one class folder, {found[0]!r}" if found else "no class folders"
+        raise UserError(f"{folder}: has {held}; expected two or more classes")
     return tuple(found)
 
 

@@ -45,7 +45,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns the splits of trainval_merged.json, None where it is missing.
+    """Returns the splits of trainval_merged.json, or None if it is missing.
 
     Objects and regions are painted in the order of the file, crowds too, later ones
     over earlier ones.
@@ -69,7 +69,7 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
         if name not in images or picture.phase not in splits:
             raise UserError(
                 f"{where} ({picture.phase!r}) is not in VOC2010/JPEGImages or in train "
-                "or val; wanted the images of VOCtrainval_03-May-2010.tar"
+                "or val; expected the images of VOCtrainval_03-May-2010.tar"
             )
         mask = functools.partial(_painted, annotations, image_id, where)
         splits[picture.phase].append(Entry(name, images[name], mask, where))
@@ -90,7 +90,7 @@ def _painted(
     for category, pixels in annotations.of_image(image_id):
         if category not in _raw_ids():
             raise UserError(
-                f"{where}: has category {category}, none of the 59; wanted "
+                f"{where}: has category {category}, none of the 59; expected "
                 "trainval_merged.json, not trainval_withkeypoints.json"
             )
         mask[pixels] = _raw_ids()[category]
@@ -146,11 +146,11 @@ def numbering(text: str, where: str) -> np.ndarray:
         value, _, name = (part.strip() for part in line.partition(":"))
         name = _ALIASES.get(name, name)
         if not value.isdigit() or name not in names:
-            raise UserError(f"{where}: found {line!r}; wanted one of the 59 classes")
+            raise UserError(f"{where}: found {line!r}; expected one of the 59 classes")
         raw_ids[int(value)] = 1 + names.index(name)
         listed.add(name)
     if len(listed) != 59:
-        raise UserError(f"{where}: lists {len(listed)} classes; wanted 59")
+        raise UserError(f"{where}: lists {len(listed)} classes; expected 59")
     return raw_ids
 
 

@@ -29,10 +29,13 @@ _LISTS = "VOC2012/ImageSets/Segmentation"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns train, val, test and `aug`: what SBD adds to train, without val."""
+    """Returns train, val, test and `aug`: the images that SBD adds to train."""
     images = tree.files("VOC2012/JPEGImages", ".jpg")
     masks = tree.files("VOC2012/SegmentationClass", ".png")
-    lists = {s: tree.words(_LISTS, f"{s}.txt") for s in ("train", "val", "test")}
+    lists = {
+        split: tree.words(_LISTS, f"{split}.txt") or []
+        for split in ("train", "val", "test")
+    }
     if not (lists["train"] and lists["val"]):
         raise tree.missing(f"{_LISTS}/train.txt and val.txt, JPEGImages, ...")
     splits = {
@@ -53,10 +56,10 @@ def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
     """Returns (SBD train + SBD val) minus VOC train minus VOC val, sorted.
 
     Together with VOC train these are the 10,582 images of the paper. VOC's own masks
-    are kept where there are both.
+    are preferred.
 
     Raises:
-        UserError: VOC's two lists overlap, so that scores on val would mean nothing.
+        UserError: VOC's two lists overlap, which would invalidate scores on val.
     """
     if set(train) & set(val):
         raise UserError(
@@ -86,7 +89,7 @@ def _check_there(files: dict[str, StoredFile], names: list[str]) -> None:
         folder = str(next(iter(files.values()), "the source")).rpartition("/")[0]
         raise UserError(
             f"{folder}: lacks {missing[0]} and {len(missing) - 1} others that are "
-            "listed; wanted the whole archives"
+            "listed; expected the complete archives"
         )
 
 

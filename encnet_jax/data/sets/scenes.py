@@ -1,10 +1,10 @@
-"""Generated pictures in which the same patch means different things in other places.
+"""Generated scenes in which the class of a patch depends on distant context.
 
-The argument of the EncNet paper made small (its Figure 4: sand or earth?). Three kinds
-of scene differ only in a few small cues near one side: parasols at a beach, trees in
-the fields, houses in a town. Far from the cues are patches of sand, water and stone
-that look the same in every kind of scene but have a different label in each. A network
-that sees less than FAR_PX around a pixel can only guess which.
+A small version of the EncNet paper's argument (Figure 4: sand or earth?). Three kinds
+of scenes differ only in a few small cues near one side: parasols at a beach, trees in
+fields, houses in a town. Far from the cues there are patches of sand, water and stone
+that look the same in all scenes but have a different label in each kind. A network
+whose receptive field is smaller than FAR_PX can only guess the label.
 """
 
 import functools
@@ -43,7 +43,7 @@ _FIRST_PATCH_ID = 4  # Texture t in scenes of kind k has the id 4 + 3 * t + k.
 def generate(
     split: str, index: int, *, size: int = SIZE_PX
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns one picture and its label, a function of split and index.
+    """Returns one image and its label, which depend only on split and index.
 
     Args:
         split: A key of NUM_IMAGES.
@@ -80,7 +80,7 @@ def generate(
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndarray:
-    """f64[size, size] in [0, 1]: random heights on a grid, smoothly joined."""
+    """f64[size, size] in [0, 1]: random heights on a grid, smoothly interpolated."""
     grid = rng.random((cells + 1, cells + 1))
     position = np.linspace(0, cells, size, endpoint=False)
     cell = position.astype(int)
@@ -91,7 +91,7 @@ def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndar
 
 
 def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
-    """f64[3, 2]: (y, x) of cues beside each other along one side of the picture."""
+    """f64[3, 2]: (y, x) of cues next to each other along one side of the image."""
     along = rng.uniform(0.12, 0.88) * size + np.array([-20, 0, 20])
     along = np.clip(along, 10, size - 11)
     along += rng.uniform(-3, 3, 3)
@@ -108,7 +108,7 @@ def _mix(weight: np.ndarray, low: tuple, high: tuple) -> np.ndarray:
 
 
 def _ground(rng, size: int) -> np.ndarray:
-    """A meadow with flowers; the flowers are ground too."""
+    """A meadow with flowers; flowers are also labelled as ground."""
     meadow = _smooth_noise(rng, size, cells=10) * 0.6 + rng.random((size, size)) * 0.4
     image = _mix(meadow, (160, 184, 120), (204, 216, 160))
     for fy, fx in rng.integers(2, size - 2, (40, 2)):
@@ -164,7 +164,7 @@ def _house(rng, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 class ScenesSource(RecordSource):
-    """The generated scenes; each is drawn and encoded once."""
+    """The generated scenes; each is generated and encoded once."""
 
     def __init__(self, info: DatasetInfo):
         super().__init__(info, DEFAULT_RULES)

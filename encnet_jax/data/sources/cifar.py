@@ -1,4 +1,4 @@
-"""CIFAR-10, read whole into memory: as TFDS prepared it, or from .npz files."""
+"""Reads CIFAR-10 into memory, from TFDS or from .npz files."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ _SIDE = 32  # Pixels.
 
 
 def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
-    """Reads what TFDS prepared, in the order of its records.
+    """Reads the data that TFDS prepared, in the order of its records.
 
     Returns:
         split -> (images uint8[N, 32, 32, 3], labels uint8[N]).
@@ -59,7 +59,7 @@ def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
         file = _npz(info, data_dir, split)
         if not file.exists():
             raise UserError(
-                f"{info.name} is not there as arrays: found no {file}; on a machine"
+                f"{info.name} is not available as arrays: found no {file}; on a machine"
                 f" with TensorFlow, where it is prepared in DIR, run python -m"
                 f" encnet_jax.data.export_arrays {info.name} --data_dir DIR"
             )
@@ -71,7 +71,7 @@ def _load(file: epath.Path, max_mib: float) -> tuple[np.ndarray, np.ndarray]:
     arrays = npz.load(file, "arrays images and labels", max_mib)
     if not {"images", "labels"} <= set(arrays):
         raise UserError(
-            f"{file}: has the arrays {', '.join(arrays) or 'none'}; wanted images and"
+            f"{file}: has the arrays {', '.join(arrays) or 'none'}; expected images and"
             " labels, write it again with python -m encnet_jax.data.export_arrays"
         )
     return arrays["images"], arrays["labels"]
@@ -87,22 +87,22 @@ def _checked(images: np.ndarray, labels: np.ndarray, where: str):
     if not fits or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
         raise UserError(
             f"{where}: found images {images.dtype}{list(images.shape)} and labels"
-            f" {labels.dtype}{list(labels.shape)} up to {labels.max(initial=0)}; wanted"
-            " uint8 [N, 32, 32, 3] and uint8 [N] up to 9"
+            f" {labels.dtype}{list(labels.shape)} up to {labels.max(initial=0)};"
+            " expected uint8 [N, 32, 32, 3] and uint8 [N] up to 9"
         )
     return images, labels
 
 
 def export(info: DatasetInfo, data_dir: str) -> list[str]:
-    """Writes what `read_arrays` reads and returns the files.
+    """Writes the files for `read_arrays` and returns their names.
 
     Raises:
-        UserError: it is not prepared, or the files are there already.
+        UserError: the data set is not prepared, or the files exist.
     """
     targets = {split: _npz(info, data_dir, split) for split in _SPLITS}
     for file in targets.values():
         if file.exists():
-            raise UserError(f"{file} is there already; remove it to write it again")
+            raise UserError(f"{file} already exists; remove it to export again")
     for split, (images, labels) in read_tfds(info, data_dir).items():
         file = targets[split]
         file.parent.mkdir(parents=True, exist_ok=True)

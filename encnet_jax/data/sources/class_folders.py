@@ -1,4 +1,4 @@
-"""Photographs sorted into a folder for each class."""
+"""Images in one folder per class."""
 
 from typing import Any
 
@@ -53,7 +53,6 @@ def _images(folder: epath.Path) -> list[epath.Path]:
     found = list_images(folder)
     if not found:
         raise UserError(
-            f"{folder}: no images; wanted some (.jpg, .png and so on) there, or no such"
-            " folder"
+            f"{folder}: no images; expected some (.jpg, .png and so on), or no folder"
         )
     return found

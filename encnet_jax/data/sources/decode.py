@@ -1,9 +1,9 @@
-"""One decoder for every reader: a file's bytes to pixels, or one line that names it.
+"""One decoder for all readers: a file's bytes to pixels, or to a one-line error.
 
-Training, `check`, evaluation, exports and `predict` all read images and masks here, so
-that they agree on every file. The kind of a file is read from its first bytes, never
-from its name. What TensorFlow decodes to the same pixels it may decode itself:
-see `tensorflow_decodes`.
+Training, `check`, evaluation, exports and `predict` all decode images and masks here,
+so that they agree on every file. The format is detected from the first bytes, never
+from the name. TensorFlow may decode the files for which it gives the same pixels: see
+`tensorflow_decodes`.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from PIL import (
 
 from encnet_jax.errors import UserError
 
-# Warnings of damaged tags: a file that cannot be decoded is refused in any case.
+# Warnings about damaged tags: files that cannot be decoded are refused anyway.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
@@ -37,10 +37,10 @@ _OTHER_SUFFIXES = (
     *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".pnm", ".tga"),
     *(".exr", ".hdr", ".svg", ".dng", ".cr2", ".nef", ".npy", ".jpe"),
 )
-_WANTED = "a whole JPEG, PNG, WebP, BMP or TIFF file"
-_ORIENTATION = 0x0112  # Of EXIF: 1 as stored, 2..8 mirrored or turned.
+_EXPECTED = "a whole JPEG, PNG, WebP, BMP or TIFF file"
+_ORIENTATION = 0x0112  # Of EXIF: 1 as stored, 2..8 mirrored or rotated.
 
-# Opened by their own classes: Image.open would apply Pillow's limit, a global one.
+# Opened by their own classes: Image.open would apply Pillow's global limit.
 _KINDS = (
     ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
     ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
@@ -55,9 +55,9 @@ _SCALED_BY = {"L;2": 85, "L;4": 17}
 
 
 def list_images(folder: epath.Path) -> list[epath.Path]:
-    """Returns the files of a folder that are images by their names, sorted.
+    """Returns the files of a folder with a suffix of images, sorted.
 
-    Names that begin with a dot do not count: macOS puts '._x.jpg' beside 'x.jpg'.
+    Names that begin with a dot are ignored: macOS writes '._x.jpg' next to 'x.jpg'.
     """
     return sorted(
         path
@@ -83,7 +83,7 @@ def not_listed(folder: epath.Path) -> list[str]:
 
 
 class ImageRules(NamedTuple):
-    """What an image may be.
+    """Limits on images.
 
     Attributes:
         max_pixels: width times height of a larger one is refused before it is decoded.
@@ -101,13 +101,13 @@ DEFAULT_RULES = ImageRules()
 
 
 def image_rules(data: Any) -> ImageRules:
-    """Returns the rules that a configuration's `data` fields state."""
+    """Returns the limits in a configuration's `data` fields."""
     max_bytes = min(int(data.max_file_mib * 2**20), ImageRules().max_bytes)
     return ImageRules(data.max_megapixels * 1e6, tuple(data.value_range), max_bytes)
 
 
 class Decoded(NamedTuple):
-    """An image: pixels uint8[H, W, 3], and how EXIF turned it; see `decode_image`."""
+    """An image: pixels uint8[H, W, 3], and its EXIF orientation; see `decode_image`."""
 
     pixels: np.ndarray
     orientation: int
@@ -116,26 +116,26 @@ class Decoded(NamedTuple):
 def decode_image(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> np.ndarray:
-    """Returns uint8[H, W, 3] in RGB, mirrored and turned as its EXIF orientation says.
+    """Returns uint8[H, W, 3] in RGB, with the EXIF orientation applied.
 
     The transparency of grey images and palettes is dropped. EXIF data that cannot be
-    parsed say nothing.
+    parsed are ignored.
 
     Args:
         encoded: the file's bytes.
-        file: what messages call it.
-        rules: what it may be.
+        file: name for messages.
+        rules: limits.
 
     Raises:
-        UserError: it is broken, of another kind, animated, too large, of more than
-            three channels, or has values that do not fit 0..255 without
+        UserError: the image is broken, of another kind, animated, too large, has more
+            than three channels, or values that do not fit 0..255 without
             `rules.value_range`.
     """
     return decode(encoded, file, rules).pixels
 
 
 def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Decoded:
-    """Decodes as decode_image, which has the arguments; keeps the orientation too."""
+    """Decodes as decode_image does; also returns the orientation."""
     with _named(file):
         image = _opened(encoded, file, rules)
         rawmode = _rawmode(image)
@@ -158,17 +158,17 @@ def decode_mask(
 
     Args:
         encoded: the bytes of a PNG, BMP or TIFF.
-        file: what messages call it.
-        rules: max_pixels holds for masks too.
+        file: name for messages.
+        rules: max_pixels applies to masks too.
 
     Raises:
-        UserError: it is broken, too large, or not a mask of indices.
+        UserError: the mask is broken, too large, or not a mask of indices.
     """
     with _named(file):
         mask = _opened(encoded, file, rules)
         if mask.format == "JPEG":
             raise UserError(
-                f"{file}: the mask is a JPEG, which changes values; wanted a PNG of"
+                f"{file}: the mask is a JPEG, which changes values; expected a PNG of"
                 " class ids, so write it from the source again"
             )
         rawmode = _rawmode(mask)
@@ -177,12 +177,12 @@ def decode_mask(
             values = np.asarray(mask)
             raise UserError(
                 f"{file}: the mask has values of more than 8 bits (mode {mask.mode},"
-                f" {values.min()} to {values.max()}); wanted class ids in one 8-bit"
+                f" {values.min()} to {values.max()}); expected class ids in one 8-bit"
                 " channel: write the same values as 8 bits"
             )
         if mask.mode not in ("L", "P", "1"):
             raise UserError(
-                f"{file}: the mask has mode {mask.mode}; wanted one 8-bit channel of"
+                f"{file}: the mask has mode {mask.mode}; expected one 8-bit channel of"
                 " class ids (mode L or P), so convert colours to ids first"
             )
         ids = np.asarray(mask, np.uint8) // np.uint8(_SCALED_BY.get(rawmode, 1))
@@ -190,7 +190,7 @@ def decode_mask(
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Returns a PNG that holds uint8[H, W] or uint8[H, W, 3] unchanged."""
+    """Returns the PNG of uint8[H, W] or uint8[H, W, 3]."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
@@ -199,7 +199,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def image_size(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> tuple[int, int]:
-    """Returns (height, width) as decode_image would give them, from the header alone.
+    """Returns the (height, width) of decode_image's result, from the header only.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -213,10 +213,10 @@ def image_size(
 def tensorflow_decodes(
     encoded: bytes, file: str, rules: ImageRules, *, mask: bool = False
 ) -> bool:
-    """Whether TensorFlow's decoders give the same pixels as the ones here.
+    """Whether TensorFlow decodes to the same pixels as this module.
 
-    True for the common kinds only: what looks like a whole JPEG of grey or RGB, or a
-    whole 8-bit PNG of grey or RGB, without an orientation; of masks, grey PNGs.
+    True for common kinds only: apparently complete JPEGs and 8-bit PNGs, grey or RGB,
+    without an orientation; for masks, grey PNGs.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -227,7 +227,7 @@ def tensorflow_decodes(
         if image.mode not in modes or _rawmode(image) != image.mode:
             return False
         if image.format == "PNG":
-            # Pillow would decode it to find its orientation, which may come last.
+            # Pillow would decode it to find the orientation, which may be at the end.
             return _is_plain_png(encoded)
         jpeg = image.format == "JPEG" and not mask and encoded.endswith(b"\xff\xd9")
         return jpeg and _orientation(image) == 1
@@ -235,7 +235,7 @@ def tensorflow_decodes(
 
 @contextlib.contextmanager
 def _named(file: str) -> Iterator[None]:
-    """Turns whatever a decoder raises on damaged bytes into a line about the file."""
+    """Converts a decoder's exceptions to a one-line error with the file's name."""
     try:
         yield
     except UserError:
@@ -244,8 +244,8 @@ def _named(file: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{file}: cannot be decoded ({reason}); wanted {_WANTED}, copy it again or"
-            " remove it"
+            f"{file}: cannot be decoded ({reason}); expected {_EXPECTED}, copy it again"
+            " or remove it"
         ) from None
 
 
@@ -255,26 +255,26 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
         raise ValueError("it is empty")
     kind = next((k for marks, k in _KINDS if encoded.startswith(marks)), None)
     if kind is None:
-        raise ValueError("its first bytes are those of no image that is read here")
+        raise ValueError("its first bytes are those of no supported image format")
     image = kind(io.BytesIO(encoded))
     width, height = image.size
     if width * height > rules.max_pixels:
         raise UserError(
-            f"{file}: {width}x{height} pixels, wanted at most {rules.max_pixels:.0f}"
+            f"{file}: {width}x{height} pixels, expected at most {rules.max_pixels:.0f}"
             " (data.max_megapixels); raise it if you trust the file"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise UserError(f"{file}: {frames} frames, wanted a still image: extract one")
+        raise UserError(f"{file}: {frames} frames, expected a still image: extract one")
     return image
 
 
 def _rawmode(image: Image.Image) -> str:
-    """Returns how Pillow names the stored samples, such as 'RGB;16B' or 'L;4'."""
-    tiles = getattr(image, "tile", None)
-    if not tiles:
+    """Returns Pillow's name for the stored samples, such as 'RGB;16B' or 'L;4'."""
+    tile = getattr(image, "tile", None)
+    if not tile:
         return ""
-    arguments = tiles[0][3]
+    arguments = tile[0][3]
     name = arguments[0] if isinstance(arguments, tuple) else arguments
     return name if isinstance(name, str) else ""
 
@@ -284,22 +284,22 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
-    """Raises UserError unless the samples have one meaning as RGB of 8 bits."""
+    """Raises UserError unless the samples convert to 8-bit RGB in only one way."""
     deep = _is_deep(image)
     if not deep and image.mode not in _COLOUR_MODES:
         transparent = image.mode[-1] in "Aa"
         mend = "remove the transparency" if transparent else "convert it first"
-        raise UserError(f"{file}: channels {image.mode}, wanted RGB or grey: {mend}")
+        raise UserError(f"{file}: channels {image.mode}, expected RGB or grey: {mend}")
     if deep and not rules.value_range:
         raise UserError(
-            f"{file}: values of more than 8 bits (mode {rawmode or image.mode}), wanted"
-            " 8 bits, or the values that are black and white (data.value_range), such"
-            " as (0, 65535)"
+            f"{file}: values of more than 8 bits (mode {rawmode or image.mode}),"
+            " expected 8 bits, or the values that are black and white"
+            " (data.value_range), such as (0, 65535)"
         )
-    # Pillow would drop the lower half of these samples without a word.
+    # Pillow would silently drop the lower half of these samples.
     if ";16" in rawmode and not deep:
         raise UserError(
-            f"{file}: 16 bits for each of several channels ({rawmode}), wanted 8:"
+            f"{file}: 16 bits for each of several channels ({rawmode}), expected 8:"
             " convert it first"
         )
 
@@ -318,16 +318,16 @@ def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Returns 1..8; Pillow turns TIFF files itself when it loads them."""
+    """Returns 1..8; Pillow rotates TIFF files itself when it loads them."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # Like browsers: damaged EXIF says nothing about sound pixels.
+    except Exception:  # Like browsers: pixels may be intact with damaged EXIF.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _is_plain_png(encoded: bytes) -> bool:
-    """Whether a PNG is whole and no chunk says more than its pixels."""
+    """Whether a PNG is complete and has no chunk that changes its pixels."""
     place = 8
     while (kind := encoded[place + 4 : place + 8]) != b"IEND":
         text = encoded[place + 8 : place + 19]
@@ -339,7 +339,7 @@ def _is_plain_png(encoded: bytes) -> bool:
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Mirrors and turns pixels [H, W, ...] from how they are stored to how they are.
+    """Applies an EXIF orientation to stored pixels [H, W, ...].
 
     Source: EXIF 2.3, tag 274: which side row 0 and column 0 show.
     """

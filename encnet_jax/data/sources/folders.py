@@ -16,7 +16,7 @@ from encnet_jax.errors import UserError
 
 
 class FolderSource(RecordSource):
-    """Images and index masks of the same stem in two folders a split."""
+    """Images and index masks with equal stems, in two folders per split."""
 
     def __init__(
         self,
@@ -31,8 +31,8 @@ class FolderSource(RecordSource):
         Args:
             info: The data set.
             folder: Fields images and masks of encnet_jax.config.defaults.
-            rules: What images may be.
-            require_masks: False leaves a missing mask to the moment it is read.
+            rules: limits on images.
+            require_masks: False reports a missing mask only when it is read.
 
         Raises:
             UserError: no split can be read; see pair_files. A split that alone cannot
@@ -91,7 +91,7 @@ def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
     """
     found = f"; {', '.join(sorted(there))} is no mask" if there else ""
     return (
-        f"{image_file}: has no mask{found}; wanted {mask_file}, or the same name with"
+        f"{image_file}: has no mask{found}; expected {mask_file}, or the same name with"
         f" {', '.join(decode.MASK_SUFFIXES[1:])}: add it or remove the image"
     )
 
@@ -102,7 +102,7 @@ def pair_files(
     """Returns (image file, mask file) by stem, sorted.
 
     A mask has the stem of its image and one of decode.MASK_SUFFIXES, in small letters
-    or capitals. Files whose name begins with a dot do not count.
+    or capitals. Files whose name begins with a dot are ignored.
 
     Raises:
         UserError: a folder is missing or without images, two images or two masks share
@@ -111,12 +111,12 @@ def pair_files(
     image_folder, mask_folder = _folder(images), _folder(masks)
     found = decode.list_images(image_folder)
     if not found:
-        raise UserError(f"{images}: no images; wanted {', '.join(decode.SUFFIXES)}")
+        raise UserError(f"{images}: no images; expected {', '.join(decode.SUFFIXES)}")
     by_stem = {path.stem: path for path in reversed(found)}
     if len(by_stem) < len(found):
         twice = next(p for p in found if by_stem[p.stem] != p)
         raise UserError(
-            f"{by_stem[twice.stem]} and {twice.name} share a stem; wanted one image "
+            f"{by_stem[twice.stem]} and {twice.name} share a stem; expected one image "
             "for each mask, remove one"
         )
     there = _by_stem(mask_folder)
@@ -126,7 +126,7 @@ def pair_files(
         usable = [name for name in names if _is_mask(name)]
         if len(usable) > 1:
             raise UserError(
-                f"{mask_folder / usable[0]} and {usable[1]} share a stem; wanted one"
+                f"{mask_folder / usable[0]} and {usable[1]} share a stem; expected one"
                 " mask for each image, remove one"
             )
         mask_file = str(mask_folder / (usable or [f"{path.stem}.png"])[0])
@@ -140,7 +140,7 @@ def _folder(name: str | os.PathLike) -> epath.Path:
     storage.is_remote(name)  # Refuses schemes that are not known.
     folder = epath.Path(name)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; wanted images or masks there")
+        raise UserError(f"{folder}: no such folder; expected images or masks there")
     return folder
 
 
@@ -163,7 +163,7 @@ def left_out(images: epath.Path, masks: epath.Path) -> list[str]:
     names = decode.not_listed(images)
     if names:
         lines.append(
-            f"{images}: {_some(names)} left out; wanted {', '.join(decode.SUFFIXES)}"
+            f"{images}: {_some(names)} left out; expected {', '.join(decode.SUFFIXES)}"
             " directly in the folder"
         )
     stems = {path.stem for path in decode.list_images(images)}

@@ -12,13 +12,13 @@ from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 
 
-def load(path: epath.Path, wanted: str, max_mib: float) -> dict[str, np.ndarray]:
-    """Reads every array of an .npz file; objects, which could run code, are refused.
+def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarray]:
+    """Reads every array of an .npz file; refuses objects, which could run code.
 
     Args:
         path: of the file.
-        wanted: what it should hold, for the error.
-        max_mib: of one array once unpacked; a small file can hold far more.
+        expected: its contents, for the error.
+        max_mib: of one unpacked array; a small file may unpack to far more.
 
     Raises:
         UserError: the file is broken, too large once unpacked, or holds objects.
@@ -30,8 +30,8 @@ def load(path: epath.Path, wanted: str, max_mib: float) -> dict[str, np.ndarray]
                 largest = max((i.file_size for i in archive.infolist()), default=0)
             if largest > max_mib * 2**20:
                 raise UserError(
-                    f"{path}: has an array of {largest / 2**20:.0f} MiB; wanted at most"
-                    f" {max_mib:.0f} (data.max_file_mib)"
+                    f"{path}: has an array of {largest / 2**20:.0f} MiB; expected at"
+                    f" most {max_mib:.0f} (data.max_file_mib)"
                 )
             file.seek(0)
             with np.load(file) as arrays:
@@ -42,8 +42,8 @@ def load(path: epath.Path, wanted: str, max_mib: float) -> dict[str, np.ndarray]
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{path}: wanted {wanted} ({reason}); write the file again with python -m"
-            " encnet_jax.data.export_arrays"
+            f"{path}: expected {expected} ({reason}); write the file again with python"
+            " -m encnet_jax.data.export_arrays"
         ) from None
 
 
@@ -64,15 +64,15 @@ class NpzSource:
             max_mib: see load.
 
         Raises:
-            UserError: there are none, or one is broken, has other arrays or ids out of
+            UserError: no shard exists, or one is broken, has other arrays or ids out of
                 range.
         """
         folder = epath.Path(data_dir).expanduser() / info.name
         files = sorted(p for p in folder.glob("*.npz") if p.name[0] != ".")
         if not files:
             raise UserError(
-                f"{info.name} is not there as arrays: found no {folder}/*.npz; on a "
-                "machine with TensorFlow prepare it, then run python -m "
+                f"{info.name} is not available as arrays: found no {folder}/*.npz; on"
+                " a machine with TensorFlow prepare it, then run python -m "
                 f"encnet_jax.data.export_arrays {info.name} --data_dir {data_dir}"
             )
         self._shards: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -88,7 +88,7 @@ class NpzSource:
         }
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of examples of each split that is there."""
+        """Returns the number of examples of each available split."""
         return {split: len(places) for split, places in self._places.items()}
 
     def example(self, split: str, index: int) -> Example:
@@ -110,7 +110,7 @@ def _checked_shard(
     if not fits or images.shape[:3] != labels.shape or 0 in images.shape[1:]:
         raise UserError(
             f"{where}: found images {images.dtype}{list(images.shape)} and labels "
-            f"{labels.dtype}{list(labels.shape)}; wanted uint8 [N, H, W, 3] and "
+            f"{labels.dtype}{list(labels.shape)}; expected uint8 [N, H, W, 3] and "
             "uint8 [N, H, W]"
         )
     identity = np.arange(256) < info.num_classes
@@ -119,6 +119,6 @@ def _checked_shard(
     if not identity[values].all():
         raise UserError(
             f"{where}: labels have the value {values[~identity[values]][0]}, out of "
-            f"range; wanted train ids 0..{info.num_classes - 1} and {IGNORE_LABEL}"
+            f"range; expected train ids 0..{info.num_classes - 1} and {IGNORE_LABEL}"
         )
     return images, labels

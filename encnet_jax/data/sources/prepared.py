@@ -12,22 +12,22 @@ from encnet_jax.errors import UserError
 
 
 class RecordSource:
-    """Examples as encoded bytes; the tf.data pipeline decodes them in TensorFlow."""
+    """Examples as encoded bytes; the tf.data pipeline decodes them with TensorFlow."""
 
     def __init__(self, info: DatasetInfo, rules: ImageRules):
         self.info = info
         self.rules = rules
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of examples of each split that is there."""
+        """Returns the number of examples of each available split."""
         raise NotImplementedError
 
     def record(self, split: str, index: int) -> Record:
-        """Returns an example as stored; raises UserError, naming it, if unreadable."""
+        """Returns a stored example; raises UserError with its name if unreadable."""
         raise NotImplementedError
 
     def example(self, split: str, index: int) -> Example:
-        """Returns a decoded example; raises UserError, naming the file, if broken."""
+        """Returns a decoded example; raises UserError with its file if it is broken."""
         return decode_record(self.record(split, index), self.info, self.rules)
 
 
@@ -40,14 +40,14 @@ class TfdsSource(RecordSource):
         """Opens the data set.
 
         Raises:
-            UserError: it is not prepared in data_dir, or what is there is broken.
+            UserError: it is not prepared in data_dir, or is broken.
         """
         super().__init__(info, rules)
         name = info.stored_as or info.name
         folder = epath.Path(data_dir).expanduser() / name / STORED_VERSION
         if not folder.exists():
             raise UserError(
-                f"{info.name} is not prepared: found no {folder}, wanted a data set"
+                f"{info.name} is not prepared: found no {folder}, expected a data set"
                 f" there; {info.how_to_prepare(data_dir)}"
             )
         self._where = os.fspath(folder)
@@ -55,7 +55,7 @@ class TfdsSource(RecordSource):
             stored = _stored_splits(folder, info.splits)
         except UserError:  # TensorFlow cannot be imported.
             raise
-        # TFDS and array_record raise errors of many kinds for files that are damaged.
+        # TFDS and array_record raise errors of many kinds for damaged files.
         except Exception as error:
             raise UserError(self._broken("", error)) from None
         parts = {split: (split,) for split in stored} | dict(info.unions)
@@ -84,7 +84,7 @@ class TfdsSource(RecordSource):
         try:
             stored = part[position]
             name = stored["id"].decode()
-        except Exception as error:  # As above; the split's other examples may be whole.
+        except Exception as error:  # As above; other examples may be intact.
             where = f", {split} example {index}"
             raise UserError(self._broken(where, error)) from None
         file = f"{self._where}, {split} example {name}"
@@ -98,7 +98,7 @@ class TfdsSource(RecordSource):
 
 
 def _stored_splits(folder: epath.Path, splits: tuple[str, ...]) -> dict:
-    """Returns TFDS's random access to each split that is there, still encoded."""
+    """Returns TFDS's random access to each available split, still encoded."""
     tfds = tensorflow_datasets()
     builder = tfds.builder_from_directory(folder)
     decoders = {name: tfds.decode.SkipDecoding() for name in ("image", "mask")}

@@ -1,4 +1,4 @@
-"""Examples as stored and as decoded: an image with its mask, and what may be wrong."""
+"""Stored and decoded examples: an image with its mask, and checks of both."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ class Record:
         name: The example's id, unique in its split.
         image: The bytes of an image file.
         mask: The bytes of a mask file whose values are raw ids.
-        image_file: Where the image came from, for error messages.
+        image_file: the image's origin, for error messages.
         mask_file: Likewise.
     """
 
@@ -38,7 +38,7 @@ class Example:
         name: Its id.
         image: uint8[H, W, 3].
         label: uint8[H, W] of train ids.
-        orientation: What EXIF said of the stored image, 1..8; see decode.decode.
+        orientation: EXIF orientation of the stored image, 1..8; see decode.decode.
     """
 
     name: str
@@ -53,8 +53,8 @@ def decode_record(
     """Decodes a record.
 
     Raises:
-        UserError: a file is broken, the mask is no index mask or has an id out of
-            range, or the two sizes differ; names the file.
+        UserError: a file is broken, the mask is not an index mask or has an id out of
+            range, or the two sizes differ.
     """
     image, mask = _decoded(record, rules)
     label = to_train_ids(mask, info, record.mask_file)
@@ -62,13 +62,12 @@ def decode_record(
 
 
 def for_tensorflow(record: Record, rules: ImageRules) -> Record:
-    """Returns a record that TensorFlow decodes to what decode_record gives.
+    """Returns a record that TensorFlow decodes to the same pixels as decode_record.
 
-    The record itself where its files are of the common kinds; else both are decoded
-    here and become PNGs.
+    Files of common kinds are kept; others are decoded here and encoded as PNGs.
 
     Raises:
-        UserError: as decode_record, but for ids out of range.
+        UserError: as decode_record, except for ids out of range.
     """
     image = decode.tensorflow_decodes(record.image, record.image_file, rules)
     if image and decode.tensorflow_decodes(
@@ -79,10 +78,10 @@ def for_tensorflow(record: Record, rules: ImageRules) -> Record:
 
 
 def as_png(record: Record, rules: ImageRules) -> Record:
-    """Returns the record with image and mask decoded here and written as plain PNGs.
+    """Returns the record with image and mask decoded here and encoded as plain PNGs.
 
     Raises:
-        UserError: as decode_record, but for ids out of range.
+        UserError: as decode_record, except for ids out of range.
     """
     image, mask = _decoded(record, rules)
     return dataclasses.replace(
@@ -111,7 +110,7 @@ def _check_sizes(image: decode.Decoded, mask: np.ndarray, file: str) -> None:
         )
     raise UserError(
         f"{file}: the mask is {columns}x{rows} pixels, its image {width}x{height};"
-        " wanted equal sizes"
+        " expected equal sizes"
     )
 
 
@@ -128,7 +127,7 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
         classes = np.flatnonzero(info.id_map < UNKNOWN_ID)
         ignored = np.flatnonzero(info.id_map == IGNORE_LABEL)
         raise UserError(
-            f"{file}: the mask has the value {values}, out of range; wanted "
+            f"{file}: the mask has the value {values}, out of range; expected "
             f"{classes[0]}..{classes[-1]} ({info.num_classes} classes) or an ignored "
             f"value ({', '.join(map(str, ignored)) or 'none'}); correct the mask, or "
             "the list of classes"

@@ -1,7 +1,7 @@
-"""TensorFlow and TFDS, quiet and confined to the CPU.
+"""Imports TensorFlow and TFDS, without log output and on the CPU only.
 
-Every use of either goes through here: TensorFlow would otherwise take the memory of the
-accelerator that JAX computes on.
+All imports go through here: otherwise TensorFlow would allocate the memory of the
+accelerator that JAX uses.
 """
 
 import functools
@@ -18,7 +18,7 @@ def tensorflow():
     Raises:
         UserError: TensorFlow is not installed.
     """
-    # Callers report errors. JAX sets 1 where nobody set anything.
+    # Callers report errors. JAX sets 1 if the variable is not set.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN prints a notice if on.
@@ -28,7 +28,7 @@ def tensorflow():
     except Exception as error:
         raise UserError(
             f"TensorFlow cannot be imported ({_short(error)}); pip install"
-            " tensorflow-cpu, or set data.reader to 'arrays', which does without"
+            " tensorflow-cpu, or set data.reader to 'arrays', which does not require it"
         ) from None
     tf.get_logger().setLevel(logging.ERROR)
     for kind in ("GPU", "TPU"):

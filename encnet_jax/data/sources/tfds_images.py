@@ -23,7 +23,7 @@ class TfdsImages:
         Args:
             info: The data set.
             data_dir: Where it is prepared.
-            rules: What images may be.
+            rules: limits on images.
 
         Raises:
             UserError: it is not prepared in data_dir, or in another format.

@@ -79,7 +79,9 @@ def saved(**values):
 IMAGES, LABELS = np.zeros((2, 24, 32, 3), np.uint8), np.zeros((2, 24, 32), np.uint8)
 OBJECTS = np.array([{}, []], object)
 noise = np.random.default_rng(0).bytes(999)
-arrays("12 random bytes as .npz", "wanted arrays", lambda path: path.write_bytes(noise))
+arrays(
+    "12 random bytes as .npz", "expected arrays", lambda path: path.write_bytes(noise)
+)
 arrays(
     "12 .npz of objects",
     "Object arrays cannot be loaded",

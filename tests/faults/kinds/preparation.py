@@ -20,7 +20,7 @@ def nothing_made(root) -> None:
     assert not list((root / "d").rglob("*.array_record*"))
 
 
-@case("20 links to itself, prepare", 2, "wanted folders train and trainannot")
+@case("20 links to itself, prepare", 2, "expected folders train and trainannot")
 def loops(root):
     (root / "s").mkdir()
     for name in ("a", "b"):
@@ -28,7 +28,7 @@ def loops(root):
     yield prepared(root, "camvid", root / "s")
 
 
-@case("18 zip bomb, prepare", 2, "wanted an image or a list of at most")
+@case("18 zip bomb, prepare", 2, "expected an image or a list of at most")
 def zip_bomb(root):
     with zipfile.ZipFile(root / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for folder, end in (("train", "jpg"), ("trainannot", "png")):
