@@ -38,9 +38,7 @@ def test_arrays_are_read_in_pieces_of_any_size(read_bytes, indent, ascii):
 @pytest.mark.parametrize("cut", [0, 1, 30, 120, -1])
 def test_a_file_that_ends_early_is_named(cut):
     text = json.dumps(DOCUMENT).encode()[:cut]
-    with pytest.raises(
-        UserError, match="x.json: not a complete JSON file, broken at byte"
-    ):
+    with pytest.raises(UserError, match="json: not a complete JSON file, broken at"):
         list(array_items(io.BytesIO(text), "x.json", read_bytes=16))
 
 
