@@ -90,7 +90,7 @@ def test_the_full_ade20k_release_is_refused(root, tmp_path, folder):
     for suffix in (".jpg", "_seg.png", "_atr.txt"):
         file = root / folder / f"ADE_train_00000970{suffix}"
         write(file, made_datasets.image(0))
-    wanted = "ADE_train_00000970_seg.png: .*full ADE20K.*expected.*ChallengeData2016.zip"
+    wanted = "ADE_train_00000970_seg.png: .*full ADE20K.*expected.*Data2016.zip"
     with pytest.raises(UserError, match=wanted):
         prepare("ade20k", source=str(root), data_dir=str(tmp_path))
 
