@@ -124,7 +124,9 @@ def test_two_masks_of_an_image_and_other_files_of_its_name(folder, tmp_path, cap
         open_dataset(config.data).num_examples("train")
     (masks / "1.tif").unlink()
     (masks / "1.png").rename(masks / "1.txt")
-    with pytest.raises(UserError, match=r"1.png: has no mask; 1.txt is no mask; want"):
+    with pytest.raises(
+        UserError, match=r"1.png: has no mask; 1.txt is no mask; expected"
+    ):
         open_dataset(config.data).num_examples("train")
     assert open_dataset(config.data).num_examples("val") == 4  # Scored without it.
 
@@ -139,7 +141,7 @@ def test_files_that_nothing_reads_are_reported(folder, tmp_path, capsys):
     (masks / "no_such_image.png").write_bytes(b"")
     status, printed = checked(config, capsys)
     assert status == 1 and "problems found" in printed
-    assert f"{images}: 4.avif, town/ are left out; wanted .jpg" in printed
+    assert f"{images}: 4.avif, town/ are left out; expected .jpg" in printed
     assert f"{masks}: no_such_image.png is left out: without an image" in printed
     teachable.check(open_dataset(config.data), "train", "val")
     assert "warning: " in capsys.readouterr().err

@@ -47,7 +47,7 @@ def _check_train_ids(tree: FileTree, split: str) -> None:
     if tree.files(f"gtFine/{split}/*", "_gtFine_labelTrainIds.png"):
         raise UserError(
             f"gtFine/{split} has *_gtFine_labelTrainIds.png, and no"
-            " *_gtFine_labelIds.png; wanted the latter, which gtFine_trainvaltest.zip"
+            " *_gtFine_labelIds.png; expected the latter, which gtFine_trainvaltest.zip"
             " has: the mapping to train ids is done here"
         )
 
