@@ -63,11 +63,11 @@ def run(
         outputs.check_replaceable(folder / name, kind, "--workdir")
     for value in values:  # A wrong value is reported before the first run.
         for seed in seeds or (config.seed,):
-            changed = with_value(config, field, value)
+            changed = config_lib.with_value(config, field, value)
             changed.seed = seed
             config_lib.resolve(changed)
     for value in values:
-        run_config, reports = with_value(config, field, value), []
+        run_config, reports = config_lib.with_value(config, field, value), []
         for seed in seeds or (run_config.seed,):
             run_config.seed = seed
             name = f"{field}={value}" + (f"-seed{seed}" if seeds else "")
@@ -81,24 +81,6 @@ def run(
             print(table(field, rows))
             print(f"plot: {folder / 'sweep.png'}")
     return True
-
-
-def with_value(config, field: str, value):
-    """Returns a copy of a configuration with one field changed.
-
-    Raises:
-        UserError: the field does not exist, or the value has another type.
-    """
-    changed = config.copy_and_resolve_references()
-    try:
-        config_lib.get(changed, field)
-        changed.update_from_flattened_dict({field: value})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"--field {field} cannot be {value!r} ({error});"
-            " docs/fields.md lists every field and its allowed values"
-        ) from error
-    return changed
 
 
 def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:

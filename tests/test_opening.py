@@ -91,7 +91,9 @@ def test_the_remaining_time_includes_evaluations_once_one_was_measured(tmp_path)
     logbook = Logbook(tmp_path)
     config = resolved(**{"train.log_every_steps": 5})
     account = Account(steps=30.0, input=10.0)
-    hook = opening.Remaining(account, logbook, config, SIZES, start_step=0)
+    hook = opening.Remaining(
+        account, logbook, config.train, validates=True, start_step=0
+    )
     for step in range(1, 46):
         account.values["evaluation"] = 60.0 * (step // 10)
         hook(step, None, {})
@@ -105,7 +107,11 @@ def test_the_remaining_time_includes_evaluations_once_one_was_measured(tmp_path)
 
 def test_earlier_starts_count_for_the_remaining_time(tmp_path):
     hook = opening.Remaining(
-        Account(steps=8.0), Logbook(tmp_path), resolved(), SIZES, start_step=20
+        Account(steps=8.0),
+        Logbook(tmp_path),
+        resolved().train,
+        validates=True,
+        start_step=20,
     )
     seconds = dict.fromkeys(PARTS, 0.0) | {"steps": 18.0, "evaluation": 10.0}
     hook._earlier = [Start(0, 20, seconds, 0.0)]

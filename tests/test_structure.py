@@ -172,3 +172,21 @@ def test_a_module_loads_only_what_it_needs(module, forbidden):
     assert module in loaded
     rooms = {room_of(name) for name in loaded}
     assert not rooms & set(forbidden)
+
+
+# Functions outside config/, commands/ and configs/ that take the whole configuration.
+MOST_CONFIGS = 25
+
+
+def test_few_functions_take_the_whole_configuration():
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] in ("config", "commands"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                args = node.args
+                names = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+                if "config" in [each.arg for each in names]:
+                    found.append(f"{path.relative_to(PACKAGE)}: {node.name}")
+    assert len(found) <= MOST_CONFIGS, found

@@ -10,6 +10,7 @@ from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import integrity, read
+from encnet_jax.config import resolving
 from encnet_jax.errors import UserError
 from encnet_jax.train import loop
 from encnet_jax.train.validate import Validator
@@ -38,7 +39,7 @@ def test_the_run_continues_and_ends_with_an_error(tmp_path, monkeypatch, capsys)
         return scored(self, variables, step)
 
     monkeypatch.setattr(Validator, "score", score)
-    monkeypatch.setattr(config_lib, "steps_per_epoch", lambda *_: 1)
+    monkeypatch.setattr(resolving, "steps_per_epoch", lambda *_: 1)
     config = smoke(5)
     config.train.eval_every_epochs, config.train.keep_checkpoints = 1, 5
     with pytest.raises(UserError, match="failed at step 1, 2, 3, 5; .*8 GiB"):

@@ -9,6 +9,7 @@ from encnet_jax.config.forms import (
     opened,
     replaced,
     to_json,
+    with_value,
 )
 from encnet_jax.config.resolving import Facts, resolve, steps_per_epoch
 from encnet_jax.config.saved import completed, from_saved, read_saved
@@ -46,4 +47,5 @@ __all__ = [
     "split_spec",
     "steps_per_epoch",
     "to_json",
+    "with_value",
 ]

@@ -14,6 +14,7 @@ import ml_collections
 
 from encnet_jax.config import table
 from encnet_jax.config.table import Config
+from encnet_jax.errors import UserError
 from encnet_jax.fields import Section
 
 Form = TypeVar("Form", Config, ml_collections.ConfigDict)
@@ -39,6 +40,27 @@ def replaced(config: Config, fields: Mapping[str, Any]) -> Config:
             value = dataclasses.replace(node, **{attribute: _frozen(value)})
         config = value
     return config
+
+
+def with_value(
+    config: ml_collections.ConfigDict, field: str, value: Any
+) -> ml_collections.ConfigDict:
+    """Returns a copy of an open configuration with one field changed.
+
+    Raises:
+        UserError: the field does not exist, or the value has another type.
+    """
+    if field not in table.fields():
+        raise UserError(table.unknown(field))
+    changed = config.copy_and_resolve_references()
+    try:
+        changed.update_from_flattened_dict({field: value})
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{field} cannot be {value!r} ({error}); expected"
+            f" {table.fields()[field].allowed.words}"
+        ) from error
+    return changed
 
 
 def frozen(values: Mapping[str, Any]) -> Config:

@@ -79,7 +79,10 @@ def fill(config: ml_collections.ConfigDict) -> None:
 
 def _derived(config: Config, facts: Facts) -> dict[str, Any]:
     """Returns the values that follow from the data, by dotted name."""
-    train, steps = config.train, steps_per_epoch(config, facts.num_examples)
+    train = config.train
+    steps = steps_per_epoch(
+        facts.num_examples, train.batch_size, config.data.keep_last_batch
+    )
     found: dict[str, Any] = {
         "train.eval_every_steps": round(train.eval_every_epochs * steps)
     }
@@ -93,20 +96,21 @@ def _derived(config: Config, facts: Facts) -> dict[str, Any]:
     return found
 
 
-def steps_per_epoch(config: Config, num_examples: int) -> int:
-    """Returns the number of training steps per epoch.
+def steps_per_epoch(num_examples: int, batch_size: int, keep_last: bool) -> int:
+    """Returns the number of training steps per epoch, at least 1.
 
     Args:
-        config: resolved; the length of the run is not read.
         num_examples: training images.
+        batch_size: images per step, over all devices.
+        keep_last: whether an epoch ends with a smaller batch; otherwise the remaining
+            images are dropped.
 
     Raises:
         UserError: the images do not fill a batch.
     """
-    whole, left = divmod(num_examples, config.train.batch_size)
-    if not whole:
+    if not 1 <= batch_size <= num_examples:
         raise UserError(
-            f"{num_examples} training images do not fill one batch of"
-            f" {config.train.batch_size}: lower train.batch_size"
+            f"{num_examples} training images do not fill one batch of {batch_size}:"
+            f" set train.batch_size between 1 and {num_examples}"
         )
-    return whole + (config.data.keep_last_batch and left > 0)
+    return -(-num_examples // batch_size) if keep_last else num_examples // batch_size

@@ -69,7 +69,7 @@ def evaluate_run(
             | {"checkpoint": network.step, "--split": split}
             | {"images": dataset.num_examples(split)}
         )
-        distributed.together(lambda: _check_files(folder, network.config, split))
+        distributed.together(lambda: _check_files(folder, network, split))
         report, matrix, images = _score(network, dataset, split, stop)
         # These tell the images of this evaluation from those of others.
         report["evaluation"] = distributed.shared_number()
@@ -102,8 +102,9 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
     outputs.check_replaceable(folder / "report.json", "report", "--output DIR")
 
 
-def _check_files(folder: epath.Path, config, split: str) -> None:
+def _check_files(folder: epath.Path, network: Network, split: str) -> None:
     """Raises UserError if files of these names are not reports; before the work."""
+    config = network.config
     protocol = tables.protocol_name(config.eval.protocol, config.eval.refine)
     if jax.process_index() == 0:
         path = folder / tables.report_name(split, protocol)

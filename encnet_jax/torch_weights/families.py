@@ -1,6 +1,6 @@
 """Which family a state dict belongs to, and which model its entries describe."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import backbones, resnet
@@ -44,6 +44,12 @@ def find(name: str) -> Family:
             return family
     names = ", ".join(f.name for f in known())
     raise UserError(f"no family of weights {name!r}; there are: {names}")
+
+
+def is_known(names: Iterable[str]) -> bool:
+    """Returns whether the names of a state dict belong to a family."""
+    found = set(names)
+    return any(family.recognises(found) for family in known())
 
 
 def recognise(state_dict: Mapping[str, object]) -> Family:

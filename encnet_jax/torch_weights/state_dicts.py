@@ -85,7 +85,8 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
             return unwrap(state_dict[of_averages[0]])
         names = ", ".join(map(str, state_dict)) or "nothing"
         raise UserError(f"expected a state dict of arrays, found {names}")
-    while prefix := _common_prefix(found):
+    # Names of the authors' CIFAR-10 networks begin with `model.` themselves.
+    while not families.is_known(found) and (prefix := _common_prefix(found)):
         found = {name.removeprefix(prefix): x for name, x in found.items()}
     return {name: np.asarray(x) for name, x in found.items()}
 

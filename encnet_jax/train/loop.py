@@ -98,7 +98,6 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
                 logbook,
                 account,
                 config=config,
-                num_examples=dataset.num_examples(config.data.train_split),
             )
             _train(
                 Run(parts, scalars, saver, logbook, stop, account),
@@ -107,7 +106,13 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
                 train=config.train,
                 seed=config.seed,
                 profile=config.profile,
-                remaining=opening.Remaining(account, logbook, config, sizes, **start),
+                remaining=opening.Remaining(
+                    account,
+                    logbook,
+                    config.train,
+                    validates=bool(config.data.val_split),
+                    **start,
+                ),
             )
         presence.check()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from encnet_jax import config as config_lib
+from encnet_jax.config import TrainConfig
 from encnet_jax.train import starts
 from encnet_jax.train.account import TimeAccount
 from encnet_jax.train.logbook import Logbook
@@ -57,7 +57,9 @@ def lines(
     length = f"{steps:,} steps of {train.batch_size} images ({train.epochs:g} epochs)"
     if start_step:
         length += f", from step {start_step:,}"
-    evaluations = _evaluations(config, sizes, start_step, steps)
+    evaluations = 0
+    if config.data.val_split:
+        evaluations = _evaluations(train, start_step, steps)
     found = [
         f"devices: {len(devices)} x {devices[0].device_kind}{together}",
         f"data: {config.data.name}, images: {images}",
@@ -73,14 +75,9 @@ def lines(
     return found
 
 
-def _evaluations(config, sizes: Mapping[str, int], start: int, end: int) -> int:
-    """Returns how often the validation split is scored after steps start + 1 to end."""
-    if not config.data.val_split:
-        return 0
-    per_epoch = config_lib.steps_per_epoch(
-        config, sizes[f"images of {config.data.train_split}"]
-    )
-    every = round(config.train.eval_every_epochs * per_epoch)
+def _evaluations(train: TrainConfig, start: int, end: int) -> int:
+    """Returns how often a validation split is scored after steps start + 1 to end."""
+    every = train.eval_every_steps
     if not every:
         return 1
     between = end // every - start // every
@@ -98,9 +95,9 @@ class Remaining:
         self,
         account: TimeAccount,
         logbook: Logbook,
-        config,
-        sizes: Mapping[str, int],
+        train: TrainConfig,
         *,
+        validates: bool,
         start_step: int,
     ):
         """Takes what was measured by earlier starts.
@@ -108,19 +105,19 @@ class Remaining:
         Args:
             account: of this process.
             logbook: of the run, to print to.
-            config: resolved.
-            sizes: see `lines`.
+            train: its section.
+            validates: whether there is a validation split.
             start_step: updates that are done.
         """
         self._account, self._logbook = account, logbook
-        self._config, self._sizes = config, sizes
+        self._train, self._validates = train, validates
         self._start_step = start_step
         self._earlier = starts.read(logbook.workdir)
         self._said: set[bool] = set()  # Whether evaluations were included.
 
     def __call__(self, step: int, state, metrics: dict) -> None:
         """Prints an estimate if it is due."""
-        if step % self._config.train.log_every_steps or len(self._said) == 2:
+        if step % self._train.log_every_steps or len(self._said) == 2:
             return
         evaluated = self._seconds("evaluation") > 0
         if evaluated not in self._said and step > self._start_step + 1:
@@ -129,7 +126,7 @@ class Remaining:
 
     def line(self, step: int, evaluated: bool) -> str:
         """Returns the estimate after a step, in words."""
-        total = self._config.train.total_steps
+        total = self._train.total_steps
         done = (
             step
             - self._start_step
@@ -138,9 +135,9 @@ class Remaining:
         done -= 1 + len(self._earlier)  # Each start's first step counts as compiling.
         per_step = (self._seconds("steps") + self._seconds("input")) / max(1, done)
         seconds = per_step * (total - step)
-        left = _evaluations(self._config, self._sizes, step, total)
+        left = _evaluations(self._train, step, total) if self._validates else 0
         if evaluated:
-            past = _evaluations(self._config, self._sizes, 0, step)
+            past = _evaluations(self._train, 0, step)
             seconds += self._seconds("evaluation") / max(1, past) * left
         more = f"{left:,} evaluations included" if evaluated else "without evaluations"
         if not left:

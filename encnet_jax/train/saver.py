@@ -2,8 +2,8 @@
 
 import jax
 
-from encnet_jax import config as config_lib
 from encnet_jax.checkpoints.checkpointer import Checkpointer
+from encnet_jax.config import Config
 from encnet_jax.errors import UserError, is_out_of_memory
 from encnet_jax.pods import distributed
 from encnet_jax.pods.signals import Stopped
@@ -31,23 +31,19 @@ class Saver:
         logbook: Logbook,
         account: TimeAccount,
         *,
-        config,
-        num_examples: int,
+        config: Config,
     ):
         """Takes where states go, what scores them, and the resolved configuration.
 
         Args:
             checkpointer, validator, scalars, logbook, account: of the run.
             config: resolved.
-            num_examples: training images; they give an epoch its steps.
         """
         self._checkpointer, self._validator = checkpointer, validator
         self._scalars, self._logbook, self._config = scalars, logbook, config
         self._account = account
         self._failures: dict[int, str] = {}  # Why a step has no score.
         train = config.train
-        steps_per_epoch = config_lib.steps_per_epoch(config, num_examples)
-        self._eval_every = round(train.eval_every_epochs * steps_per_epoch)
         self._schedule = SaveSchedule(
             train.checkpoint_every_steps,
             60 * train.checkpoint_every_minutes,
@@ -62,7 +58,8 @@ class Saver:
         """
         train = self._config.train
         last = step == train.total_steps
-        due = last or (self._eval_every and step % self._eval_every == 0)
+        every = train.eval_every_steps
+        due = last or (every > 0 and step % every == 0)
         due = due and bool(self._config.data.val_split)
         if due or last or self._schedule.due(step):
             self.save(step, state)

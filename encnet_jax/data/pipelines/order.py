@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from encnet_jax.config import steps_per_epoch
 from encnet_jax.errors import UserError
 
 _ORDER_STREAM = 0  # Separates these random numbers from those of the augmentation.
@@ -16,23 +17,6 @@ def _permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     order = rng.permutation(num_examples)
     order.flags.writeable = False  # The cached array would change for every later step.
     return order
-
-
-def steps_per_epoch(num_examples: int, batch_size: int, keep_last: bool) -> int:
-    """Returns the number of batches in an epoch, at least 1.
-
-    Args:
-        num_examples, batch_size, keep_last: see batch_indices.
-
-    Raises:
-        UserError: not even one batch can be filled.
-    """
-    if not 1 <= batch_size <= num_examples:
-        raise UserError(
-            f"a batch of {batch_size} images cannot be drawn from {num_examples}; "
-            f"set train.batch_size between 1 and {num_examples}"
-        )
-    return -(-num_examples // batch_size) if keep_last else num_examples // batch_size
 
 
 def batch_indices(
