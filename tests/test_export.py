@@ -210,7 +210,8 @@ def test_a_folder_to_hand_on(run, tmp_path, capsys):
     assert f"wrote {output}" in capsys.readouterr().out
     card = (output / "README.md").read_text()
     head, text = card.removeprefix("---\n").split("\n---\n")
-    assert 'license: "apache-2.0"' in head and "value: 0.1234" in head
+    assert "license: apache-2.0\n" in head and "value: 0.1234" in head
+    assert "datasets:\n- scenes" in head
     assert (
         head.count("- task:") == 1 and "| scenes/val | single | 100 | 0.1234 |" in text
     )

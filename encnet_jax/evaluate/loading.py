@@ -49,7 +49,8 @@ def load(
     """Reads a checkpoint and builds its network.
 
     Args:
-        workdir: of the run, or a folder written by `encnet export --format hub`.
+        workdir: of the run; a folder written by `encnet export --format hub`, or
+            hf:owner/name, where one was uploaded.
         selection: which checkpoint, and which fields to change; its split is ignored.
         whole_images: label all of an image, even if the protocol scores only a part.
         stop: may end the measurement of batch norms; None: it cannot be stopped.
@@ -72,6 +73,7 @@ def load(
         if whole_images:
             saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)
 
+    workdir = folder.local(workdir)
     if folder.is_one(workdir):
         if checkpoint is not None:
             raise UserError(f"{workdir} has one network; leave the checkpoint out")

@@ -1,7 +1,8 @@
 """Writes a trained network as a file that other runtimes load.
 
 python -m encnet_jax.export --workdir runs/camvid --format onnx --output camvid.onnx
-python -m encnet_jax.export --workdir runs/camvid --format hub --output camvid-encnet
+python -m encnet_jax.export --workdir runs/camvid --format hub --output camvid-encnet \\
+    --push OWNER/NAME
 
 The new file is loaded by its own runtime and compared with the network on images. If
 the results differ, it is removed.
@@ -36,10 +37,13 @@ def main(argv: Sequence[str]) -> None:
         "images", "Folder of images for the comparison. Default: the validation split."
     )
     line.string("license", "Hub: license in the model card.", "unknown")
+    line.string("push", "Hub: also upload to this OWNER/NAME on Hugging Face.")
     values = line.parse()
     if values.format not in FORMATS:
         known = ", ".join(FORMATS)
         raise UserError(f"--format is {values.format!r}, expected one of: {known}")
+    if values.push and values.format != "hub":
+        raise UserError(f"--push uploads --format hub, not {values.format}")
     output = storage.local_path(values.output, "--output")
     if output.exists():
         raise UserError(f"--output {output} exists already: choose another name")
@@ -49,10 +53,15 @@ def main(argv: Sequence[str]) -> None:
 
     if values.format == "hub":
         from encnet_jax.export import hub
+        from encnet_jax.tasks import folder
 
+        folder.import_hub("--format hub")  # Fail before minutes of work.
         model = load(values.workdir, values.checkpoint)
         hub.write(model, values.workdir, output, license=values.license)
         print(f"wrote {output}; encnet_jax.load reads it")
+        if values.push:
+            address = hub.push(output, values.push)
+            print(f"uploaded it: {address}; encnet_jax.load('hf:{values.push}')")
         return
     # Not all runtimes support bfloat16, and float32 results can be compared.
     fields = {"model.dtype": "float32", "eval.refine": "none"}

@@ -1,7 +1,6 @@
 """A folder for model hubs: weights, configuration, and a model card with scores."""
 
 import html
-import json
 import math
 import os
 import pathlib
@@ -76,73 +75,123 @@ def _plain(text: str) -> str:
 
 
 def card(model: Model, scores: list[dict], license: str) -> str:
-    """Returns a model card: YAML with a model-index, then text.
+    """Returns a model card: metadata with scores, then text.
 
     Args:
         model: the network.
         scores: reports of evaluation; see evaluate.tables.make_report.
         license: identifier of model hubs, such as apache-2.0 or other.
+
+    Raises:
+        UserError: huggingface_hub is not installed.
     """
+    hub = folder.import_hub("--format hub")
     config = model.config
     name = f"{config.model.name}-{config.model.backbone}-{config.data.name}"
-    lines = ["---", f"license: {json.dumps(license)}", "library_name: encnet_jax"]
-    lines += ["pipeline_tag: image-segmentation", "tags:", "- jax", "- encnet"]
-    if scores:
-        lines += ["model-index:", f"- name: {name}", "  results:"]
-    for report in scores:
-        protocol = report["protocol"]["name"]
-        lines += [
-            "  - task:",
-            "      type: image-segmentation",
-            "    dataset:",
-            f"      type: {json.dumps(report['data'])}",
-            f"      name: {json.dumps(report['data'])}",
-            f"      split: {json.dumps(report['split'])}",
-            "    metrics:",
+    metadata = hub.ModelCardData(
+        license=license,
+        library_name="encnet_jax",
+        pipeline_tag="image-segmentation",
+        tags=["jax", "encnet"],
+        datasets=[config.data.name],
+        model_name=name,
+        eval_results=[
+            hub.EvalResult(
+                task_type="image-segmentation",
+                dataset_type=report["data"],
+                dataset_name=report["data"],
+                dataset_split=report["split"],
+                metric_type=metric,
+                metric_name=f"{label} ({report['protocol']['name']})",
+                metric_value=round(_score(report, metric), 4),
+            )
+            for report in scores
+            for metric, label in _METRICS.items()
+            if math.isfinite(_score(report, metric))
         ]
-        for key, label in _METRICS.items():
-            value = report.get(f"{report['split']}/{protocol}/{key}")
-            if value is not None:
-                lines += [
-                    f"    - type: {key}",
-                    f"      name: {label} ({protocol})",
-                    f"      value: {value:.4f}",
-                ]
-    lines += ["---", "", f"# {name}", ""]
-    lines += [
-        (
-            "Semantic segmentation with encnet_jax: Context Encoding for Semantic"
-            " Segmentation (CVPR 2018), https://arxiv.org/abs/1803.08904."
-        ),
-        "",
-        "```python",
-        "import encnet_jax",
-        "",
-        'model = encnet_jax.load("THIS/FOLDER")',
-        'result = model("photo.jpg")',
-        "```",
-        "",
-        (
-            f"Architecture `{config.architecture}`, output stride"
-            f" {config.model.output_stride}, step {model.step} of"
-            f" {config.train.total_steps}, batch {config.train.batch_size}."
-        ),
-        "",
+        or None,
+    )
+    rows = [
+        f"| {_plain(report['data'])}/{report['split']} | {report['protocol']['name']}"
+        f" | {report['images']} | "
+        + " | ".join(f"{_score(report, metric):.4f}" for metric in _METRICS)
+        + " |"
+        for report in scores
     ]
-    if scores:
-        lines += ["| split | protocol | images | mean IoU | pixel accuracy |"]
-        lines += ["| --- | --- | --: | --: | --: |"]
-    for report in scores:
-        split, protocol = report["split"], report["protocol"]["name"]
-        values = " | ".join(
-            f"{report.get(f'{split}/{protocol}/{key}', math.nan):.4f}"
-            for key in _METRICS
+    text = _TEXT.format(
+        name=name,
+        architecture=config.architecture,
+        stride=config.model.output_stride,
+        step=model.step,
+        steps=config.train.total_steps,
+        batch=config.train.batch_size,
+        weights=config.init_from or "random weights",
+        data=config.data.name,
+        classes=", ".join(map(_plain, model.class_names)),
+    )
+    if rows:
+        text += "\n".join(
+            [_TABLE, *rows, "", f"Scoring rule: {_plain(scores[0]['rule'])}.", ""]
         )
-        lines.append(
-            f"| {_plain(report['data'])}/{split} | {protocol} | {report['images']} |"
-            f" {values} |"
+    return str(hub.ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}"))
+
+
+def _score(report: dict, metric: str) -> float:
+    """Returns a report's score, NaN if it has none."""
+    name = f"{report['split']}/{report['protocol']['name']}/{metric}"
+    return report.get(name, math.nan)
+
+
+_TABLE = """
+| split | protocol | images | mean IoU | pixel accuracy |
+| --- | --- | --: | --: | --: |"""
+_TEXT = """# {name}
+
+Semantic segmentation with encnet_jax: [Context Encoding for Semantic
+Segmentation](https://arxiv.org/abs/1803.08904) (CVPR 2018) in JAX.
+
+Install encnet_jax (`pip install .` in a clone of it) and huggingface_hub, then
+
+```python
+import encnet_jax
+
+model = encnet_jax.load("hf:OWNER/NAME")  # Or the path of this folder.
+result = model("photo.jpg")
+```
+
+`--config.init_from=hf:OWNER/NAME` trains it further.
+
+Architecture `{architecture}`, output stride {stride}, step {step} of {steps}, batch
+{batch}; training started from {weights}. Data: `{data}`. Classes, in order: {classes}.
+"""
+
+
+def push(output: pathlib.Path, name: str) -> str:
+    """Uploads a written folder to Hugging Face; returns the address of the model.
+
+    The account's token is that of `hf auth login` or $HF_TOKEN. A new repository is
+    private.
+
+    Args:
+        output: the folder.
+        name: OWNER/NAME of the repository; made if missing.
+
+    Raises:
+        UserError: huggingface_hub is missing, or the server refuses.
+    """
+    hub = folder.import_hub("--push")
+    try:
+        api = hub.HfApi()
+        address = api.create_repo(name, private=True, exist_ok=True)
+        api.upload_folder(
+            repo_id=name, folder_path=output, commit_message="encnet export"
         )
-    if scores:
-        lines += ["", f"Scoring rule: {_plain(scores[0]['rule'])}.", ""]
-    classes = ", ".join(map(_plain, model.class_names))
-    return "\n".join([*lines, f"Classes, in order: {classes}.", ""])
+        return str(address)
+    # HTTP libraries and the hub's own errors have no common type.
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{output} was written, but cannot be uploaded to {name}: {reason}; check"
+            " the name OWNER/NAME and the token (hf auth login), then upload the folder"
+            f" with: hf upload {name} {output}"
+        ) from None

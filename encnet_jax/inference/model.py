@@ -39,8 +39,9 @@ def load(
 
     Args:
         source: the folder of a run, or a folder written by `encnet export --format
-            hub`, on a disk or in an object store; or a published network, such as
-            'torchvision:deeplabv3_resnet50' (see `encnet weights list`).
+            hub`, on a disk or in an object store; 'hf:owner/name', a model that
+            `encnet export --push` uploaded to Hugging Face; or a published network,
+            such as 'torchvision:deeplabv3_resnet50' (see `encnet weights list`).
         checkpoint: a step, 'best', or None for the newest.
         protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
         batch_size: images at a time, over all devices; None for one on each.

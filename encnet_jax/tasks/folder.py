@@ -22,7 +22,50 @@ from encnet_jax.tasks.network import Network
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+HUB_PREFIX = "hf:"
 _KIND = "encnet_jax"
+
+
+def local(source: str | os.PathLike) -> str:
+    """Returns a folder on this machine for `hf:owner/name`; others unchanged.
+
+    huggingface_hub downloads configuration and weights into its cache. A revision may
+    follow: `hf:owner/name@revision`.
+
+    Raises:
+        UserError: huggingface_hub is missing, or the model cannot be downloaded.
+    """
+    source = os.fspath(source)
+    if not source.startswith(HUB_PREFIX):
+        return source
+    hub = import_hub(source)
+    name, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
+    try:
+        return hub.snapshot_download(
+            name, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS]
+        )
+    # HTTP libraries and the hub's own errors have no common type.
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{source} cannot be downloaded: {reason}; expected hf:OWNER/NAME of a"
+            " model that `encnet export --push` uploaded"
+        ) from None
+
+
+def import_hub(why: str):
+    """Returns the package huggingface_hub.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise UserError(
+            f"{why} needs huggingface_hub: pip install huggingface_hub"
+        ) from None
+    return huggingface_hub
 
 
 def is_one(source: str | os.PathLike) -> bool:

@@ -34,6 +34,7 @@ def initialise(
         UserError: the source is missing, or does not fit.
     """
     may_skip = tuple(filter(None, map(str.strip, skip.split(","))))
+    source = folder.local(source)
     if folder.is_one(source):
         return take_matching(variables, folder.read(source).variables, source, may_skip)
     if manager_lib.folder_of(source).exists():
