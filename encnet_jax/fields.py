@@ -66,8 +66,7 @@ def between(low: float, high: float) -> Allowed:
 def at_least(low: float, below: float) -> Allowed:
     """Allows numbers in [low, below)."""
     return Allowed(
-        f"{low} or more, less than {below}",
-        lambda x: is_number(x) and low <= x < below,
+        f"{low} or more, less than {below}", lambda x: is_number(x) and low <= x < below
     )
 
 

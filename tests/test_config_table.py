@@ -108,15 +108,29 @@ def test_names_are_those_that_are_built():
     assert names.PIXELS == tuple(preprocess.PIXELS)
 
 
-def test_configurations_and_help_load_no_jax():
+@pytest.mark.parametrize(
+    ("module", "flags"),
+    [
+        ("train", ["--help"]),
+        ("train", ["--config", "configs/camvid.py", "--config.optim.base_lrr=1"]),
+        ("train", ["--config", "configs/camvid.py", "--config.optim.base_lr=x"]),
+        ("train", ["--config", "configs/camvid.py:wat"]),
+        ("encnet_jax.config.__main__", ["--explain", "optim.base_lr"]),
+        ("encnet_jax.config.__main__", ["configs/camvid.py", "--config.model.gate=x"]),
+    ],
+)
+def test_help_and_mistakes_in_flags_load_no_jax(module, flags):
     code = (
-        "import sys, train\n"
-        "try: train.main(['train.py', '--help'])\n"
-        "except SystemExit: pass\n"
-        "import encnet_jax.config\n"
-        "sys.exit('jax' in sys.modules)"
+        f"import sys\nfrom {module} import main\n"
+        f"try: main(['a.py', *{flags!r}])\n"
+        "except BaseException as error: print(type(error).__name__)\n"
+        "print({'jax', 'flax', 'tensorflow'} & set(sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.endswith("set()\n")
+    if "--help" not in flags and "--explain" not in flags:
+        assert run.stdout == "UserError\nset()\n"
 
 
 def test_differences_from_the_defaults_are_listed():

@@ -123,8 +123,11 @@ class CommandLine:
         if required:
             self._required.append(name)
 
-    def parse(self) -> flags.FlagValues:
+    def parse(self, loads_jax: bool = True) -> flags.FlagValues:
         """Returns the values by name, and sets up this process.
+
+        Args:
+            loads_jax: whether the command uses JAX, which takes seconds to load.
 
         Raises:
             UserError: a flag is unknown, wrong or missing, or an argument unexpected.
@@ -164,7 +167,8 @@ class CommandLine:
             for path in given if isinstance(given, list) else [given]:
                 if path:
                     storage.is_remote(path)  # Refuses schemes that are not known.
-        _make_settings()
+        if loads_jax:
+            _make_settings()
         return values
 
     def _shown(self, name: str) -> str:

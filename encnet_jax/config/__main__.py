@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     line.string("copy", "A configuration to copy to the file that follows.")
     line.argument("file", "New file for --copy.", several=True, default=[])
     line.switch("reference", "Print the reference of all fields in Markdown.")
-    values = line.parse()
+    values = line.parse(loads_jax=False)
     if values.copy is not None or values.file:
         if values.copy is None or len(values.file) != 1:
             raise UserError("expected --copy NAME FILE.py; --help shows an example")

@@ -26,10 +26,7 @@ _ALLOWED_IN_TASK = {
     },
 }
 # Fields of all pixel-wise terms, which other losses do not have.
-_OF_PIXELS = (
-    "loss.class_weights",
-    "loss.class_weighting",
-)
+_OF_PIXELS = ("loss.class_weights", "loss.class_weighting")
 
 
 def check_each(values: Mapping[str, Any]) -> None:
