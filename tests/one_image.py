@@ -8,8 +8,8 @@ import numpy as np
 
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import MEAN, STD, normalise
-from encnet_jax.scoring import protocols
 from encnet_jax.scoring.forward import Forward, Outputs
+from encnet_jax.scoring.protocols import protocol as protocols
 
 
 def predict_scores(
@@ -61,9 +61,8 @@ def predict_scores(
         upsampled="logits",
     )
     devices = jax.local_devices()[:1]
-    scorer = protocols.make_scorer(
-        forward, settings, protocol=protocol, batch_size=4, devices=devices
-    )
+    made = protocols.of_name(protocol, forward, settings, batch_size=4, devices=devices)
+    scorer = made.scorer()
     pixels = 255 * (np.asarray(image, np.float32) * np.float32(STD) + np.float32(MEAN))
     variables = parallel.replicate(variables, devices)
     ((_, total, _),) = scorer.scores(variables, [{"image": pixels}])

@@ -20,7 +20,6 @@ from encnet_jax.config import (
 )
 from encnet_jax.errors import UserError
 from encnet_jax.models import cifar
-from encnet_jax.scoring import protocols
 
 DEFAULTS = config_lib.flatten(config_lib.resolve(defaults.get_config()))
 NUMBERS = sorted(
@@ -104,7 +103,6 @@ def test_more_steps_than_can_be_counted():
 def test_names_are_those_that_are_built():
     assert names.ARCHITECTURES == tuple(architectures.ARCHITECTURES)
     assert names.CLASSIFIERS == tuple(cifar.CLASSIFIERS)
-    assert names.PROTOCOLS == tuple(protocols.PROTOCOLS)
     assert names.PIXELS == tuple(preprocess.PIXELS)
 
 

@@ -43,7 +43,7 @@ def mixed_sizes(number, seed=1):
     return [tuple(s) for s in np.random.default_rng(seed).integers(24, 60, (number, 2))]
 
 
-@pytest.mark.parametrize("protocol", protocols.PROTOCOLS)
+@pytest.mark.parametrize("protocol", protocols.PROTOCOLS.names())
 def test_one_and_eight_devices_give_one_matrix(protocol):
     """17 images: they fill no batch of eight, and every one counts once."""
     segmenter = ToySegmenter(CLASSES)
@@ -61,7 +61,7 @@ def test_one_and_eight_devices_give_one_matrix(protocol):
         assert 16 * 32**2 < matrices[0].sum() <= 17 * 32**2
 
 
-@pytest.mark.parametrize("protocol", protocols.PROTOCOLS)
+@pytest.mark.parametrize("protocol", protocols.PROTOCOLS.names())
 def test_predictions_are_what_is_counted(protocol):
     segmenter = ToySegmenter(CLASSES)
     evaluator = make_evaluator(segmenter, make_config(protocol), CLASSES)

@@ -13,4 +13,3 @@ ARCHITECTURES = (  # config.architectures
 )
 PIXELS = ("unit", "mean")  # encnet_jax.preprocess
 CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # encnet_jax.models.cifar
-PROTOCOLS = ("single", "multiscale", "release", "centre_crop")  # scoring.protocols

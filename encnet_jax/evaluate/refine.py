@@ -4,7 +4,7 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError
-from encnet_jax.scoring import protocols
+from encnet_jax.scoring.protocols import dense_refined
 
 
 def refine_fields(refine: str | None) -> dict:
@@ -19,16 +19,16 @@ def refine_fields(refine: str | None) -> dict:
     """
     if refine is None:
         return {}
-    if refine in protocols.REFINED_FIELDS:
+    if refine in dense_refined.REFINED_FIELDS:
         return {"eval.refine": refine}
     path = epath.Path(refine)
     if not path.is_file():
-        known = ", ".join(protocols.REFINED_FIELDS)
+        known = ", ".join(dense_refined.REFINED_FIELDS)
         raise UserError(
             f"--refine is {refine!r}; expected one of: {known}, or a file written by"
             " `python -m encnet_jax.report refine`"
         )
-    names = {field.rpartition(".")[2]: field for field in protocols.DENSE_FIELDS}
+    names = {field.rpartition(".")[2]: field for field in dense_refined.FIELDS}
     found = storage.read_json(path)
     if found.keys() != names.keys():
         raise UserError(

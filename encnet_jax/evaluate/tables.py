@@ -17,8 +17,8 @@ from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.pods import parallel
-from encnet_jax.scoring import protocols
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.protocols.dense_refined import REFINED_FIELDS
 from encnet_jax.storage import outputs, schema
 from encnet_jax.tasks import Measures
 from encnet_jax.tasks.network import Network
@@ -128,7 +128,7 @@ def make_report(
                 field.split(".", 1)[1]: _json_value(config_lib.get(config, field))
                 for field in (
                     *task.protocol_fields[config.eval.protocol],
-                    *protocols.REFINED_FIELDS[config.eval.refine],
+                    *REFINED_FIELDS[config.eval.refine],
                 )
             },
         },

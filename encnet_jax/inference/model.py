@@ -16,8 +16,8 @@ from encnet_jax.inference.context import SceneContext, scene_context
 from encnet_jax.inference.reading import ImageLike
 from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
-from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import native_results
+from encnet_jax.scoring.protocols import protocol as protocol_lib
 from encnet_jax.scoring.protocols.whole_images import of_shares
 from encnet_jax.tasks.network import Network
 from encnet_jax.weights import cache
@@ -243,7 +243,7 @@ class Model:
         """Returns the protocol and the tiles, which keep their compiled programs."""
         if pixel_fn not in self._programs:
             forward, settings = self._forward, self.config.eval
-            protocol = protocols.make(
+            protocol = protocol_lib.make(
                 forward,
                 settings,
                 protocol=settings.protocol,
@@ -252,7 +252,7 @@ class Model:
                 devices=self._devices,
                 pixel_fn=pixel_fn,
             )
-            maps, are_probabilities = protocols.upsampled(
+            maps, are_probabilities = protocol_lib.upsampled(
                 forward.apply_fn, settings.upsampled
             )
             tiles = Tiles(

@@ -13,11 +13,12 @@ from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods import distributed, parallel
 from encnet_jax.pods.signals import StopRequest
-from encnet_jax.scoring import calibration, protocols
+from encnet_jax.scoring import calibration
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
 from encnet_jax.scoring.protocols import canvas
+from encnet_jax.scoring.protocols import protocol as protocol_lib
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
 
@@ -137,12 +138,12 @@ class Evaluator:
             "batch_size": local_batch_size(eval_config.batch_size, len(self.devices)),
             "devices": self.devices,
         }
-        self._protocol = protocols.make(
+        self._protocol = protocol_lib.make(
             forward, eval_config, refine=refine or eval_config.refine, **how
         )
         self._measuring = self._protocol
         if with_calibration:
-            self._measuring = protocols.make(
+            self._measuring = protocol_lib.make(
                 forward,
                 eval_config,
                 refine=refine or eval_config.refine,
@@ -150,7 +151,9 @@ class Evaluator:
                 with_labels=True,
                 **how,
             )
-        self._make_scorer = partial(protocols.make_scorer, forward, eval_config, **how)
+        self._scored_by = protocol_lib.of_name(
+            how.pop("protocol"), forward, eval_config, **how
+        )
         count = partial(count_images, num_classes=self.num_classes)
         self._count = parallel.mapped(count, devices=self.devices)
         row_sums = jax.vmap(calibration.row_sums)
@@ -224,7 +227,7 @@ class Evaluator:
         Args:
             variables, examples: see confusion.
         """
-        return self._make_scorer().scores(variables, self._viewed(examples))
+        return self._scored_by.scorer().scores(variables, self._viewed(examples))
 
     def _sum(self, variables, examples, keys, total, watches) -> tuple[np.ndarray, int]:
         """Returns int64[len(keys), C, C] and the labelled pixels, of all processes."""
@@ -292,7 +295,7 @@ def native_results(
     """Yields (example, its results, its presence), in the order batches fill up.
 
     Args:
-        protocol: see protocols.make.
+        protocol: see protocols.protocol.make.
         variables: replicated on the devices.
         examples: dicts with image uint8[H, W, 3], as the protocol views them.
 

@@ -8,10 +8,10 @@ from encnet_jax import models
 from encnet_jax.data import dataset_info
 from encnet_jax.losses.segmentation import network_loss
 from encnet_jax.preprocess import PIXELS
-from encnet_jax.scoring import protocols
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.protocols import PROTOCOLS, reported_fields
 from encnet_jax.tasks.task import Measures, Task
 
 
@@ -34,7 +34,7 @@ def task(
             _evaluator, model_config=model, data=data, eval_config=eval_config
         ),
         measure=partial(_measure, data=data, absent_classes=eval_config.absent_classes),
-        protocol_fields=protocols.FIELDS,
+        protocol_fields={name: reported_fields(name) for name in PROTOCOLS},
         labels_pixels=True,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from encnet_jax.config.names import ARCHITECTURES
 from encnet_jax.config.table.data import DataConfig
-from encnet_jax.config.table.eval import EvalConfig
+from encnet_jax.config.table.eval import PROTOCOLS, EvalConfig
 from encnet_jax.config.table.loss import LossConfig
 from encnet_jax.config.table.model import ModelConfig
 from encnet_jax.config.table.optim import OptimConfig
@@ -75,6 +75,7 @@ REGISTRIES: dict[str, Registry] = {
     "model.aux": AUX_HEADS,
     "model.backbone": BACKBONES,
     "loss.": LOSSES,
+    "eval.protocol": PROTOCOLS,
 }
 
 

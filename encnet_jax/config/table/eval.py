@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from encnet_jax.config.names import PROTOCOLS
 from encnet_jax.fields import (
     AT_LEAST_ONE,
     COUNT,
@@ -16,6 +15,10 @@ from encnet_jax.fields import (
     one_of,
     several,
 )
+from encnet_jax.registry import Registry, imported
+
+# By its path: scoring/ imports this package. The registry loads nothing else.
+PROTOCOLS: Registry = imported("encnet_jax.scoring.protocols:PROTOCOLS")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,7 @@ class EvalConfig(Section):
 
     protocol: str = field(
         "single",
-        one_of(*PROTOCOLS),
+        lambda: one_of(*PROTOCOLS),
         "'single': whole images at their own size. 'multiscale': mean over scales and"
         " mirror images. 'release': sliding windows as in the released code."
         " 'centre_crop': the middle of each image, to watch a run.",

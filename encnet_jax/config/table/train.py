@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from encnet_jax.config.names import PROTOCOLS
+from encnet_jax.config.table.eval import PROTOCOLS
 from encnet_jax.fields import (
     AT_LEAST_ONE,
     COUNT,
@@ -59,7 +59,7 @@ class TrainConfig(Section):
         4, between(0, 10_000), "Predicted validation images in TensorBoard."
     )
     val_protocol: str = field(
-        "single", one_of(*PROTOCOLS), "Protocol of scores during training."
+        "single", lambda: one_of(*PROTOCOLS), "Protocol of scores during training."
     )
     # Derived when the number of training images is known; 0: only at the end.
     eval_every_steps: int = 0

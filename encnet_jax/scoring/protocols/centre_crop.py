@@ -1,17 +1,21 @@
 """The `centre_crop` protocol: the middle of each image, as seen during training."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
-from encnet_jax.scoring.protocols import canvas
-from encnet_jax.scoring.protocols.whole_images import WholeImages
+from encnet_jax.scoring.forward import Forward
+from encnet_jax.scoring.protocols import PROTOCOLS, canvas
+from encnet_jax.scoring.protocols.single import Single
 
 
 def centre_crop(example: dict, crop_size: int) -> dict:
     """Resizes an example's short side to a crop and cuts out the middle.
 
-    What is scored is a part of each image, at another size: good for watching a run,
-        not for comparing with scores of whole images.
+    Only a part of each image is scored, at another size: use this to watch a run, not
+    to compare with scores of whole images.
 
     Args:
         example: dict with image uint8[H, W, 3] and perhaps label uint8[H, W].
@@ -42,20 +46,25 @@ def centre_crop(example: dict, crop_size: int) -> dict:
     return {**example, **cropped}
 
 
-class CentreCrop(WholeImages):
-    """Labels the middle of each image; keeps its compiled program."""
+@PROTOCOLS.register(
+    "centre_crop", reported=("eval.crop_size", "eval.upsampled"), labels_all=False
+)
+class CentreCrop(Single):
+    """Labels the middle of each image."""
 
-    def __init__(self, apply_fn, *, crop_size: int, **shared):
-        """Prepares, compiles nothing yet.
-
-        Args:
-            apply_fn, shared: see WholeImages.
-            crop_size: pixels, see centre_crop.
-        """
-        # Crops are of one size already: nothing to scale or to pad.
-        super().__init__(apply_fn, scale=1.0, bucket=1, **shared)
-        self._crop_size = crop_size
+    def __init__(self, forward: Forward, eval_config: Any, **how):
+        """See Protocol. Crops have the right size: they are not scaled or padded."""
+        forward = forward._replace(input_scale=1.0)
+        super().__init__(forward, eval_config, **how)
 
     def view(self, example: dict) -> dict:
         """Returns the middle of the example."""
-        return centre_crop(example, self._crop_size)
+        return centre_crop(example, self.eval_config.crop_size)
+
+    def scorer(self):
+        """See Protocol.scorer."""
+        return self.averaged(bucket=1)
+
+    def labeller(self, pixel_fn: Callable, with_labels: bool):
+        """See Protocol.labeller."""
+        return self.whole_images(pixel_fn, with_labels, bucket=1)

@@ -22,6 +22,7 @@ FIELDS = (
     "eval.dense.radius",
     "eval.dense.iterations",
 )
+REFINED_FIELDS = {"none": (), "dense": FIELDS}  # That a report states.
 
 
 def params_of(settings) -> dense.DenseParams:
@@ -74,7 +75,6 @@ class DenseRefined:
         scorer,
         settings,
         devices: list,
-        view: Callable[[dict], dict],
         pixel_fn: Callable = labels_only,
         with_labels: bool = False,
     ):
@@ -84,10 +84,9 @@ class DenseRefined:
             scorer: yields (examples, f32[devices, H, W, C] summed scores, presence).
             settings: `eval.dense`.
             devices: that the scorer uses.
-            view: from an example to the part of it that is scored.
             pixel_fn, with_labels: see whole_images.WholeImages.
         """
-        self.view, self._with_labels = view, with_labels
+        self._with_labels = with_labels
         self._scorer, self._devices = scorer, devices
         self._params, self._radius = params_of(settings), settings.radius
         self._refine = make_refine(settings, devices, pixel_fn, with_labels)

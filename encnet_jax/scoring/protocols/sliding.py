@@ -16,7 +16,8 @@ import numpy as np
 from encnet_jax.models.inside import Inside
 from encnet_jax.models.resize import interpolation_matrix
 from encnet_jax.pods import parallel
-from encnet_jax.scoring.protocols import canvas, grouping, windows
+from encnet_jax.scoring.protocols import PROTOCOLS, canvas, grouping, windows
+from encnet_jax.scoring.protocols.protocol import Protocol
 
 # exp() of more would overflow when windows are added, and infinity times 0 is NaN.
 MAX_EXPONENT = 80.0
@@ -264,3 +265,28 @@ def _zip_longest(plans: list) -> Iterator[list]:
     nothing = jax.tree.map(np.zeros_like, plans[0][0])
     for index in range(max(map(len, plans))):
         yield [plan[index] if index < len(plan) else nothing for plan in plans]
+
+
+@PROTOCOLS.register(
+    "release",
+    reported=("eval.base_size", "eval.crop_size", "eval.scales", "eval.flip"),
+)
+class Release(Protocol):
+    """Sliding windows over scaled images, as in the authors' released code."""
+
+    def scorer(self):
+        """See Protocol.scorer."""
+        settings, forward = self.eval_config, self.forward
+        return SlidingWindows(
+            forward.apply_fn,
+            forward.num_classes,
+            scales=tuple(settings.scales),
+            flip=settings.flip,
+            base_size=settings.base_size,
+            crop_size=settings.crop_size,
+            align_corners=forward.align_corners,
+            mask_padding=forward.mask_padding,
+            bucket=settings.bucket,
+            batch_size=self.batch_size // len(self.devices),
+            devices=self.devices,
+        )

@@ -196,10 +196,6 @@ class WholeImages:
             devices=devices,
         )
 
-    def view(self, example: dict) -> dict:
-        """Returns the example as it is scored: whole."""
-        return example
-
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:

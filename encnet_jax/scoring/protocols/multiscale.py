@@ -1,0 +1,22 @@
+"""The `multiscale` protocol: probabilities averaged over scales and mirror images."""
+
+from encnet_jax.scoring.protocols import PROTOCOLS
+from encnet_jax.scoring.protocols.protocol import Protocol
+
+
+@PROTOCOLS.register(
+    "multiscale",
+    reported=(
+        "data.input_scale",
+        "eval.bucket",
+        "eval.scales",
+        "eval.flip",
+        "eval.upsampled",
+    ),
+)
+class Multiscale(Protocol):
+    """Averages over eval.scales and, with eval.flip, mirror images."""
+
+    def scorer(self):
+        """See Protocol.scorer."""
+        return self.averaged(self.eval_config.scales, self.eval_config.flip)

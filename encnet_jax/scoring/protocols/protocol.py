@@ -1,0 +1,194 @@
+"""What an evaluation protocol is, and the labeller made from one."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+
+from encnet_jax.pods import parallel
+from encnet_jax.scoring.forward import Forward
+from encnet_jax.scoring.protocols import PROTOCOLS, canvas
+from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
+from encnet_jax.scoring.protocols.dense_refined import DenseRefined
+from encnet_jax.scoring.protocols.whole_images import Described, labels_only, of_shares
+
+
+class Protocol:
+    """One way to cut, scale and average images. Subclasses define `scorer`.
+
+    Attributes:
+        forward: of the network.
+        eval_config: section `eval` of the resolved configuration.
+        batch_size: images or windows at a time, over all devices.
+        devices: to use.
+    """
+
+    def __init__(
+        self, forward: Forward, eval_config: Any, *, batch_size: int, devices: list
+    ):
+        """Takes the attributes; compiles nothing yet."""
+        self.forward, self.eval_config = forward, eval_config
+        self.batch_size, self.devices = batch_size, devices
+
+    def view(self, example: dict) -> dict:
+        """Returns the part of an example that is scored; by default all of it."""
+        return example
+
+    def scorer(self) -> Any:
+        """Returns an object with a method `scores`, such as AveragedScales.
+
+        It yields (examples, f32[devices, H, W, C], presence): scores at native size
+        that are 0 or more; divided by their sum over classes they are probabilities.
+        """
+        raise NotImplementedError
+
+    def labeller(self, pixel_fn: Callable, with_labels: bool) -> Any:
+        """Returns an object with a method `describe`, such as ArgMax.
+
+        Args:
+            pixel_fn, with_labels: see whole_images.WholeImages.
+        """
+        return ArgMax(self.scorer(), self.devices, pixel_fn, with_labels)
+
+    def averaged(
+        self,
+        scales: Iterable[float] = (1.0,),
+        flip: bool = False,
+        *,
+        input_scale: float | None = None,
+        bucket: int | None = None,
+    ) -> AveragedScales:
+        """Returns the scorer of probabilities averaged over scales and mirror images.
+
+        Args:
+            scales: of the image, after input_scale.
+            flip: add the mirror image at each scale.
+            input_scale, bucket: see AveragedScales; by default the configuration's.
+        """
+        forward, settings = self.forward, self.eval_config
+        maps, are_probabilities = upsampled(forward.apply_fn, settings.upsampled)
+        return AveragedScales(
+            maps,
+            forward.num_classes,
+            are_probabilities=are_probabilities,
+            scales=tuple(scales),
+            flip=flip,
+            input_scale=forward.input_scale if input_scale is None else input_scale,
+            bucket=settings.bucket if bucket is None else bucket,
+            logits_stride=forward.logits_stride,
+            align_corners=forward.align_corners,
+            mask_padding=forward.mask_padding,
+            devices=self.devices,
+        )
+
+
+class ArgMax:
+    """Labels images by the largest of the scores that a protocol adds up."""
+
+    def __init__(
+        self,
+        scorer: Any,
+        devices: list,
+        pixel_fn: Callable = labels_only,
+        with_labels: bool = False,
+    ):
+        """Prepares, compiles nothing yet.
+
+        Args:
+            scorer: see Protocol.scorer.
+            devices: to use.
+            pixel_fn, with_labels: see whole_images.WholeImages.
+        """
+        self._scorer, self._devices = scorer, devices
+        self._with_labels = with_labels
+        described = of_shares(pixel_fn)
+
+        def one_image(total, *labels):
+            # Batches of one image per device.
+            return jax.tree.map(lambda x: x[None], described(total, None, *labels))
+
+        self._describe = parallel.mapped(one_image, devices=devices)
+
+    def describe(
+        self, variables: dict, examples: Iterable[dict]
+    ) -> Iterator[tuple[list[dict], Described]]:
+        """Yields (examples, results on native canvases), an image on each device."""
+        for members, total, presence in self._scorer.scores(variables, examples):
+            labels: tuple = ()
+            if self._with_labels:
+                laid = canvas.lay_labels(members, len(total), total.shape[1:3])
+                labels = (parallel.spread(laid, self._devices),)
+            yield members, Described.one_each(self._describe(total, *labels), presence)
+
+
+class Labeller(NamedTuple):
+    """What labels images under a protocol.
+
+    Attributes:
+        view: example -> the part of it that is scored.
+        describe: (variables, viewed examples) -> see WholeImages.describe.
+    """
+
+    view: Callable[[dict], dict]
+    describe: Callable
+
+
+def make(
+    forward: Forward,
+    eval_config: Any,
+    *,
+    protocol: str,
+    refine: str,
+    batch_size: int,
+    devices: list,
+    pixel_fn: Callable = labels_only,
+    with_labels: bool = False,
+) -> Labeller:
+    """Returns the labeller of images under a protocol.
+
+    Args:
+        forward: of the network.
+        eval_config: section `eval` of the resolved configuration.
+        protocol: one of PROTOCOLS.
+        refine: 'none' or 'dense'.
+        batch_size: images or windows at a time, over all devices.
+        devices: to use.
+        pixel_fn, with_labels: result for every pixel; see whole_images.WholeImages.
+
+    Raises:
+        UserError: the protocol is unknown.
+    """
+    chosen = of_name(
+        protocol, forward, eval_config, batch_size=batch_size, devices=devices
+    )
+    labeller = (
+        chosen.labeller(pixel_fn, with_labels)
+        if refine == "none"
+        else DenseRefined(
+            chosen.scorer(), eval_config.dense, devices, pixel_fn, with_labels
+        )
+    )
+    return Labeller(chosen.view, labeller.describe)
+
+
+def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protocol:
+    """Returns a protocol by its name; arguments as of Protocol."""
+    return PROTOCOLS.get(protocol)(forward, eval_config, **how)
+
+
+def upsampled(apply_fn: Callable, maps: str) -> tuple[Callable, bool]:
+    """Returns the function of the maps to upsample; whether they are probabilities.
+
+    Args:
+        apply_fn: see Forward.
+        maps: eval.upsampled, 'logits' or 'probabilities'.
+    """
+    if maps == "probabilities":
+        return partial(_probabilities, apply_fn=apply_fn), True
+    return apply_fn, False
+
+
+def _probabilities(*arguments, apply_fn):
+    outputs = apply_fn(*arguments)
+    return outputs._replace(logits=jax.nn.softmax(outputs.logits, axis=-1))

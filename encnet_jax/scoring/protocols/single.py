@@ -1,0 +1,41 @@
+"""The `single` protocol: whole images at their own size."""
+
+from collections.abc import Callable
+
+from encnet_jax.scoring.protocols import PROTOCOLS
+from encnet_jax.scoring.protocols.protocol import Protocol, upsampled
+from encnet_jax.scoring.protocols.whole_images import WholeImages, of_shares
+
+
+@PROTOCOLS.register(
+    "single", reported=("data.input_scale", "eval.bucket", "eval.upsampled")
+)
+class Single(Protocol):
+    """Labels whole images. Probabilities are only added up if they are refined."""
+
+    def scorer(self):
+        """See Protocol.scorer."""
+        return self.averaged()
+
+    def labeller(self, pixel_fn: Callable, with_labels: bool):
+        """See Protocol.labeller."""
+        return self.whole_images(pixel_fn, with_labels, self.eval_config.bucket)
+
+    def whole_images(
+        self, pixel_fn: Callable, with_labels: bool, bucket: int
+    ) -> WholeImages:
+        """Returns the labeller of whole images; see WholeImages."""
+        settings, forward = self.eval_config, self.forward
+        maps, are_probabilities = upsampled(forward.apply_fn, settings.upsampled)
+        return WholeImages(
+            maps,
+            scale=forward.input_scale,
+            bucket=bucket,
+            logits_stride=forward.logits_stride,
+            align_corners=forward.align_corners,
+            mask_padding=forward.mask_padding,
+            batch_size=self.batch_size,
+            devices=self.devices,
+            pixel_fn=of_shares(pixel_fn) if are_probabilities else pixel_fn,
+            with_labels=with_labels,
+        )
