@@ -68,14 +68,14 @@ def test_explicit_rates(dilation):
 @pytest.mark.parametrize(
     ("dilation", "output_stride", "message"),
     [
-        ("hdc", 8, "model.dilation is 'hdc', wanted one of plain, none, hdc_rf"),
-        ("1,2/x", 8, "'1,2/x', wanted one of plain"),
+        ("hdc", 8, "model.dilation is 'hdc', expected one of plain, none, hdc_rf"),
+        ("1,2/x", 8, "'1,2/x', expected one of plain"),
         ("1,2/5,9,17", 8, "lists 2 and 3 rates, .* dilates stages of 2 and 2 blocks"),
         ("1,2", 8, "lists 2 rates, .* stages of 2 and 2 blocks"),
         ("1,2/5,9", 32, "at output stride 32 this backbone dilates stages of no"),
-        ("1,0/5,9", 8, "wanted whole rates above 0"),
-        (((1, 2.5), (5, 9)), 8, "wanted whole rates above 0"),
-        ((1, 2), 8, "wanted a list for each stage"),
+        ("1,0/5,9", 8, "expected whole rates above 0"),
+        (((1, 2.5), (5, 9)), 8, "expected whole rates above 0"),
+        ((1, 2), 8, "expected a list for each stage"),
         ("hdc_rf", 16, "'hdc_rf' has rates for stages 3 and 4, .* 16 strides in one"),
     ],
 )

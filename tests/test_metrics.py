@@ -28,7 +28,7 @@ def test_a_class_of_one_pixel_counts():
 
 
 def test_bad_ids_are_refused():
-    with pytest.raises(ValueError, match="label ids 0..3, wanted 0..2"):
+    with pytest.raises(ValueError, match="label ids 0..3, expected 0..2"):
         ConfusionMatrix(3).update(np.uint8([0, 3]), np.uint8([0, 0]))
     nothing = np.zeros(0, np.uint8)
     ConfusionMatrix(3).update(nothing, nothing)

@@ -206,5 +206,5 @@ def test_bfloat16_computes_in_bfloat16_and_returns_float32():
 
 
 def test_unknown_backbone_is_told():
-    with pytest.raises(UserError, match="resnet51.*wanted one of.*resnet50"):
+    with pytest.raises(UserError, match="resnet51.*expected one of.*resnet50"):
         tiny_model_config(backbone="resnet51")

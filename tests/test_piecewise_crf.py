@@ -176,7 +176,7 @@ def test_an_image_too_small_for_the_smallest_scale_is_refused():
     outputs_of(make_config(), 40, 90)
     with pytest.raises(UserError) as error:
         outputs_of(make_config(), 39, 90)
-    assert "39x90" in str(error.value) and "wanted 40 or more" in str(error.value)
+    assert "39x90" in str(error.value) and "expected 40 or more" in str(error.value)
     outputs_of(make_config(**{"model.crf.features": "pyramid"}), 39, 90)
 
 

@@ -103,10 +103,10 @@ def test_all_that_does_not_fit_is_listed():
         torch_weights.convert(state_dict, m, 3)
     _, listed = str(caught.value).split("configured model: ")
     assert listed.split("; ") == [
-        "misshapen auxlayer.conv5.4.bias [4], wanted [3]",
+        "misshapen auxlayer.conv5.4.bias [4], expected [3]",
         "missing pretrained.layer4.0.bn2.running_var [128]",
         "missing head.conv6.1.bias [3]",
-        "misshapen head.encmodule.fc.0.bias [16] of int32, wanted [16]",
+        "misshapen head.encmodule.fc.0.bias [16] of int32, expected [16]",
         "surplus head.extra.weight [2, 3]",
     ]
 

@@ -24,7 +24,7 @@ def sliding_maxima(x: jax.Array, windows: tuple[int, ...] = WINDOWS) -> jax.Arra
     Source: the paper, windows of 5x5 and 9x9, stride 1.
     """
     if any(window % 2 == 0 for window in windows):
-        raise ValueError(f"windows are {windows}, wanted odd sides")
+        raise ValueError(f"windows are {windows}, expected odd sides")
     return jnp.concatenate([x, *(_maxima(x, window) for window in windows)], axis=-1)
 
 

@@ -35,7 +35,7 @@ def over_pixels(
         labels: uint8[B, H, W].
         align_corners: corner convention of the bilinear upsampling.
         row_blocks: number of blocks; need not divide H.
-        with_gradient: whether the gradient is wanted.
+        with_gradient: whether to compute the gradient.
 
     Returns:
         (sums, gradient f32[B, h, w, C] or f32[] zero, kept arrays [B, H, W]).
@@ -117,7 +117,7 @@ def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
     """Returns what each block of rows is made of.
 
     Args:
-        height, low: rows wanted and given.
+        height, low: number of output and of input rows.
         align_corners, row_blocks: see over_pixels.
 
     Returns:

@@ -17,7 +17,7 @@ class ContextEncoding(nn.Module):
         code_pooling: over codewords, of ReLU(BN(e_k)): 'sum' (paper) or 'mean'
             (released).
         gate: 'scale': x * sigmoid(W e) (paper); 'residual': relu(x + x * sigmoid(W e))
-            (released); 'none': no output map, where only the SE branch is wanted.
+            (released); 'none': no output map, if only the SE branch is used.
         gate_bias: added to the first biases of W, so that above 0 the gate starts open.
         se_classes: classes of the SE branch; 0 leaves it out.
         se_gradient: whether the SE branch's gradient reaches the encoding and below.

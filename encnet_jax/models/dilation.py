@@ -97,7 +97,9 @@ def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[i
         return [_by_name(dilation, i, n) for i, n in enumerate(kept_blocks)]
     lists = _parsed(dilation) if isinstance(dilation, str) else list(dilation)
     if not all(isinstance(rates, (list, tuple)) for rates in lists):
-        raise UserError(f"model.dilation is {dilation!r}, wanted a list for each stage")
+        raise UserError(
+            f"model.dilation is {dilation!r}, expected a list for each stage"
+        )
     counts = [len(rates) for rates in lists]
     if counts != kept_blocks:
         raise UserError(
@@ -106,7 +108,7 @@ def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[i
             " blocks: list one rate for each block"
         )
     if not all(type(rate) is int and rate > 0 for rates in lists for rate in rates):
-        raise UserError(f"model.dilation is {dilation!r}, wanted whole rates above 0")
+        raise UserError(f"model.dilation is {dilation!r}, expected whole rates above 0")
     return [list(rates) for rates in lists]
 
 
@@ -125,7 +127,7 @@ def _parsed(text: str) -> list[list[int]]:
         return [[int(rate) for rate in stage.split(",")] for stage in text.split("/")]
     except ValueError:
         raise UserError(
-            f"model.dilation is {text!r}, wanted one of {', '.join(NAMES)}, or a rate"
+            f"model.dilation is {text!r}, expected one of {', '.join(NAMES)}, or a rate"
             " for each dilated block, stage by stage, such as '1,2,5,9,1,2/5,9,17'"
         ) from None
 

@@ -74,9 +74,9 @@ def check_several_values(
     if devices * x.size == x.shape[feature_axis]:
         raise UserError(
             f"the batch norm {'/'.join(path)} gets one value per channel, whose"
-            " variance is 0, so it would pass nothing on; wanted two images or more for"
-            " each batch norm: raise train.batch_size, lower train.accumulate, set"
-            " model.norm_group to 0 (all devices), raise data.crop_size if the"
+            " variance is 0, so its output would be constant; expected at least two"
+            " images per batch norm: raise train.batch_size, lower train.accumulate,"
+            " set model.norm_group to 0 (all devices), raise data.crop_size if the"
             " feature map has one position, or keep pre-trained statistics by"
             " model.frozen_norm"
         )

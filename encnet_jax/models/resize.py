@@ -40,8 +40,8 @@ def interpolation_matrix(
     """Returns the matrix of one-dimensional linear interpolation.
 
     Args:
-        out_size: samples wanted.
-        in_size: samples given.
+        out_size: number of output samples.
+        in_size: number of input samples.
         align_corners: True puts the first and last samples of both on top of each
             other; False aligns the outer edges of the samples (half-pixel centres).
             Shrinking does not antialias, as in PyTorch's `interpolate`.

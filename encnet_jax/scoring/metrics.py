@@ -51,7 +51,8 @@ class ConfusionMatrix:
         for name, ids in (("label", labels), ("prediction", predictions)):
             if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
                 raise ValueError(
-                    f"{name} ids {ids.min()}..{ids.max()}, wanted 0..{num_classes - 1}"
+                    f"{name} ids {ids.min()}..{ids.max()}, expected"
+                    f" 0..{num_classes - 1}"
                 )
         pairs = np.bincount(
             labels * num_classes + predictions, minlength=num_classes**2
@@ -82,7 +83,7 @@ class ConfusionMatrix:
             ValueError: absent is neither.
         """
         if absent not in ("zero", "skip"):
-            raise ValueError(f"absent is {absent!r}, wanted 'zero' or 'skip'")
+            raise ValueError(f"absent is {absent!r}, expected 'zero' or 'skip'")
         iou = self.iou()
         if absent == "zero":
             return float(np.nan_to_num(iou).mean())

@@ -101,8 +101,8 @@ def import_weights(argv: Sequence[str]) -> None:
     print(f"{values.source}: weights of {family.title}")
     if family.task != config.task:
         raise UserError(
-            f"task is {config.task!r}, and these weights are for {family.task}: wanted"
-            " another configuration"
+            f"task is {config.task!r}, and these weights are for {family.task}:"
+            " expected another configuration"
         )
     num_classes = dataset_info(config.data).num_classes
     variables = state_dicts.convert(state_dict, config.model, num_classes)

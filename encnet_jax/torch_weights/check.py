@@ -58,7 +58,8 @@ def misfits(
             found.append(f"missing {name} {list(shape)}")
         elif not _is_float(state_dict[name]) or state_dict[name].shape != shape:
             found.append(
-                f"misshapen {name} {_describe(state_dict[name])}, wanted {list(shape)}"
+                f"misshapen {name} {_describe(state_dict[name])}, expected"
+                f" {list(shape)}"
             )
     return found
 

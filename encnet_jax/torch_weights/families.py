@@ -64,7 +64,7 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
             return family
     some = ", ".join(sorted(names)[:5]) or "nothing"
     titles = "; ".join(f.title for f in known())
-    raise UserError(f"unknown weights, holding {some}...; wanted one of: {titles}")
+    raise UserError(f"unknown weights, holding {some}...; expected one of: {titles}")
 
 
 def differences(

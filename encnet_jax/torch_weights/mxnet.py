@@ -53,7 +53,7 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
         return _Reader(storage.read_bytes(file)).arrays()
     except _FormatError as error:
         raise UserError(
-            f"{path} is not a readable .params file: {error}; wanted a checkpoint of"
+            f"{path} is not a readable .params file: {error}; expected a checkpoint of"
             " MXNet, whole, with dense arrays"
         ) from None
 

@@ -178,12 +178,12 @@ def check_values(name: str, values: np.ndarray) -> None:
     if wrong:
         raise UserError(
             f"{name}: {wrong} of {values.size} numbers are NaN or infinite, or too"
-            " large for float32; wanted finite weights, get the file again"
+            " large for float32; expected finite weights, get the file again"
         )
     if name.endswith("running_var") and values.min(initial=0) < 0:
         raise UserError(
-            f"{name}: has the variance {values.min():g}; wanted 0 or more, get the file"
-            " again"
+            f"{name}: has the variance {values.min():g}; expected 0 or more, get the"
+            " file again"
         )
 
 

@@ -227,7 +227,8 @@ class PiecewiseCRF(nn.Module):
         if min(height, width) < wanted:
             raise UserError(
                 f"images of {height}x{width} pixels are less than one node of"
-                f" {self.output_stride} pixels at the smallest scale, {scale:g}: wanted"
+                f" {self.output_stride} pixels at the smallest scale, {scale:g}:"
+                " expected"
                 f" {wanted} or more; raise data.crop_size or eval.bucket, or choose"
                 " model.crf.features='pyramid', which has one scale"
             )

@@ -198,7 +198,9 @@ def inflating(root) -> bytes:
 
 
 BROKEN = b"PK\3\4" + bytes(300) + b"PK\5\6" + bytes(18)
-a_file("19 a zip that is broken", "w.pth", lambda _: BROKEN, "wanted exactly one .pth")
+a_file(
+    "19 a zip that is broken", "w.pth", lambda _: BROKEN, "expected exactly one .pth"
+)
 a_file("19 a flipped byte in a .pth", "w.pth", flipped, "w.pth")
 a_file("19 a dict that holds itself", "w.pth", of_itself, "w.pth")
 a_file("19 sparse tensors", "w.pth", sparse, "w.pth")
