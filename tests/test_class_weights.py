@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from encnet_jax import config as config_lib
+from encnet_jax.config import Facts
 from encnet_jax.data import Dataset
 from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.checks import survey
 from encnet_jax.data.checks.class_weights import class_weights
+from encnet_jax.data.checks.facts import facts
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 from encnet_jax.train import loop
-from encnet_jax.train.class_weighting import class_weights_of
 
 # Of 13 classes those from 4 on never occur, 2 and 3 only in the second image.
 MASKS = [
@@ -70,33 +71,33 @@ def test_rules_by_hand(dataset):
 
 def test_weights_are_counted_once_per_run(dataset, capsys):
     config = resolved(class_weighting="inverse_sqrt")
-    first = class_weights_of(config.loss, dataset)
+    first = facts(dataset, config.loss).class_weights
     assert len(first) == 13 and dataset.source.reads == 2
     assert "inverse_sqrt of train" in capsys.readouterr().out
-    again = class_weights_of(config.loss, dataset, saved_with(config, first).loss)
+    again = facts(dataset, config.loss, saved_with(config, first).loss).class_weights
     assert dataset.source.reads == 2 and again == first
     assert tuple(saved_with(config, first).loss.class_weights) == first
 
 
 def test_another_rule_is_counted_again_and_differs(dataset):
     config = resolved(class_weighting="inverse_sqrt")
-    saved = saved_with(config, class_weights_of(config.loss, dataset))
+    saved = saved_with(config, facts(dataset, config.loss).class_weights)
     config = resolved(class_weighting="median_frequency")
-    other = class_weights_of(config.loss, dataset, saved.loss)
+    other = facts(dataset, config.loss, saved.loss).class_weights
     assert dataset.source.reads == 4 and other != tuple(saved.loss.class_weights)
     other = saved_with(config, other)
     assert "loss.class_weighting" in config_lib.first_difference(saved, other)
 
 
 def test_without_rule_no_image_is_read(dataset):
-    assert class_weights_of(resolved().loss, dataset) == ()
+    assert facts(dataset, resolved().loss) == Facts(2, ())
     assert dataset.source.reads == 0
 
 
 def test_a_broken_image_stops_the_count(dataset, monkeypatch):
     monkeypatch.setitem(globals(), "MASKS", [MASKS[0], None])
     with pytest.raises(UserError, match="b.png: cannot be decoded"):
-        class_weights_of(resolved(class_weighting="inverse_sqrt").loss, dataset)
+        facts(dataset, resolved(class_weighting="inverse_sqrt").loss)
 
 
 def test_wrong_number_of_weights_leaves_no_folder(tmp_path):

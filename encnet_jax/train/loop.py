@@ -9,13 +9,13 @@ import jax
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.data import Dataset
+from encnet_jax.data.checks.facts import facts
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.train import opening
 from encnet_jax.train.account import TimeAccount, timed_input
 from encnet_jax.train.assemble import Assembled, assemble
-from encnet_jax.train.class_weighting import class_weights_of
 from encnet_jax.train.initialise import initialise
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.prepared import prepared
@@ -121,13 +121,13 @@ def _claim(workdir: str, config, dataset: Dataset, checkpointer: Checkpointer):
     """Compares the configuration with that of the workdir's run, and saves it.
 
     Returns:
-        The configuration, with the class weights of its rule.
+        The configuration, resolved from the facts about its data.
     """
     saved = None
     if checkpointer.latest_step() is not None:
         saved = config_lib.completed(checkpointer.saved_config())
-    weights = class_weights_of(config.loss, dataset, saved and saved.loss)
-    config = config_lib.replaced(config, {"loss.class_weights": weights})
+    found = facts(dataset, config.loss, saved and saved.loss)
+    config = config_lib.resolve(config, found)
     workdir_lib.claim(workdir, config, saved)
     return config
 

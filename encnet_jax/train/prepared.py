@@ -2,12 +2,9 @@
 
 from typing import Any
 
-import jax
-
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
-from encnet_jax.data.checks import teachable
-from encnet_jax.data.checks.class_weights import check_length
+from encnet_jax.data.checks import facts
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.pods import parallel
 from encnet_jax.train.norm_values import check_norm_values
@@ -20,21 +17,19 @@ def prepared(config) -> tuple[Any, Dataset, dict[str, int]]:
         config: as returned by `config.load`, overrides applied.
 
     Returns:
-        (resolved configuration, data set, {'images of SPLIT': their number}).
+        (configuration, resolved without facts about the data; data set; {'images of
+        SPLIT': their number}).
 
     Raises:
         UserError: the data set is missing or unsuitable for training, or a value is
             wrong or does not fit the devices.
     """
-    config_lib.resolve(config)  # A wrong value is reported before a missing data set.
+    config = config_lib.resolve(config)  # Wrong values first, then missing data.
     dataset = tasks.open_dataset(config)
-    splits = filter(None, (config.data.train_split, config.data.val_split))
     # A missing validation split is reported now, not after the first epochs.
-    sizes = {f"images of {name}": dataset.num_labelled(name) for name in splits}
+    sizes = facts.sizes(dataset)
     num_examples = dataset.num_examples(config.data.train_split)
-    config = config_lib.resolve(config, num_examples)
-    check_length(config.loss.class_weights, dataset.info)
-    teachable.check(dataset, config.data.train_split, config.data.val_split)
+    config_lib.steps_per_epoch(config, num_examples)  # At least one.
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
     parallel.check_norm_group(config.model.norm_group)
     if config.data.keep_last_batch:
@@ -50,11 +45,5 @@ def prepared(config) -> tuple[Any, Dataset, dict[str, int]]:
         data=config.data,
         model=config.model,
     )
-    teachable.check_validation(
-        dataset,
-        config.data.val_split,
-        config.eval.max_images,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    facts.check(dataset, config.loss, max_images=config.eval.max_images)
     return config, dataset, sizes

@@ -1,0 +1,87 @@
+"""The facts about the data that a configuration requires, and checks of the data."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from encnet_jax.config import Facts
+from encnet_jax.data.checks import survey, teachable
+from encnet_jax.data.checks.class_weights import check_length, class_weights
+from encnet_jax.data.pipelines import order
+from encnet_jax.data.pipelines.dataset import Dataset
+from encnet_jax.errors import UserError
+from encnet_jax.pods import distributed
+
+
+def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
+    """Returns the facts about the training split from which a run is resolved.
+
+    Args:
+        dataset: open; its data.train_split is counted.
+        loss: section `loss` of the configuration.
+        saved_loss: section `loss` of the checkpoint from which the run resumes, or
+            None. Its counted class weights are reused, so that no image is read again.
+
+    Raises:
+        UserError: an image to be counted cannot be read.
+    """
+    split = dataset.data.train_split
+    rule, weights = loss.class_weighting, tuple(loss.class_weights)
+    if rule and not weights:
+        if saved_loss is not None and saved_loss.class_weighting == rule:
+            weights = tuple(saved_loss.class_weights)
+        else:
+            weights = _counted(rule, dataset, split)
+    return Facts(dataset.num_examples(split), weights)
+
+
+def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:
+    """Counts the labels of a split, each process its part; process 0 prints them."""
+    share = order.process_share(
+        dataset.num_labelled(split), jax.process_index(), jax.process_count()
+    )
+    report = survey.check_split(dataset.source, split, share)
+    # Training skips unreadable images up to data.max_unreadable_share, too.
+    if report.problems and not dataset.data.max_unreadable_share:
+        raise UserError(report.problems[0])
+    classes = slice(dataset.info.num_classes)
+    counts = np.stack([report.pixels[classes], report.pixels_beside[classes]])
+    weights = class_weights(rule, *distributed.sum_over_processes(counts))
+    if jax.process_index() == 0:
+        print(f"loss.class_weights, {rule} of {split}: {weights}")
+    return weights
+
+
+def sizes(dataset: Dataset) -> dict[str, int]:
+    """Returns {'images of SPLIT': their number} for training and validation.
+
+    Raises:
+        UserError: a split is missing or has no labels.
+    """
+    splits = filter(None, (dataset.data.train_split, dataset.data.val_split))
+    return {f"images of {name}": dataset.num_labelled(name) for name in splits}
+
+
+def check(dataset: Dataset, loss: Any, *, max_images: int) -> None:
+    """Checks the data before training, each process its part.
+
+    Args:
+        dataset: open.
+        loss: section `loss` of the configuration.
+        max_images: the first validation images that are used; 0 for all.
+
+    Raises:
+        UserError: the number of class weights is wrong, nothing can be learned from
+            the training images, or validation images cannot be read.
+    """
+    data = dataset.data
+    check_length(loss.class_weights, dataset.info)
+    teachable.check(dataset, data.train_split, data.val_split)
+    teachable.check_validation(
+        dataset,
+        data.val_split,
+        max_images,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
