@@ -4,11 +4,15 @@ python -m benchmarks.fuzz --files 20000 --seed 0
 
 Every reader either returns or raises UserError with one line that names the file. All
 else is printed and counted as an escape; then the exit status is 1. Files: images and
-masks of all kinds, .npz, .safetensors, .params, .pth, prepared records, JSON lists.
+masks of all kinds, .npz, .safetensors, .params, .pth, prepared records, JSON lists;
+exported folders, reports, scores of images and of checkpoints, tables of starts, CRF
+parameters, plans, TensorBoard files.
 """
 
 import argparse
 import collections
+import dataclasses
+import functools
 import io
 import json
 import os
@@ -57,6 +61,39 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
+# What a member of a JSON file becomes.
+_JUNK = (
+    *(None, True, [], {}, "", "x", "../../x", "\n\x1b[31m", 0, -1, 1e308, 2**70, 0.5),
+    *([[]] * 3, [None], {"a": {}}, "x" * 9999, [0] * 9999, float("nan"), float("inf")),
+)
+
+
+def damaged_json(content: bytes, rng: np.random.Generator) -> bytes:
+    """Replaces, removes or adds a member somewhere in a JSON file."""
+    value = json.loads(content)
+    nodes = [value]
+    for node in nodes:  # It grows meanwhile.
+        inner = node.values() if isinstance(node, dict) else node
+        nodes += [x for x in inner if isinstance(x, (dict, list)) and x]
+    node = nodes[int(rng.integers(len(nodes)))]
+    junk = _JUNK[int(rng.integers(len(_JUNK)))]
+    keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+    key = keys[int(rng.integers(len(keys)))]
+    kind = rng.integers(8)
+    if kind == 0:
+        del node[key]
+    elif kind == 1 and isinstance(node, dict):
+        node["unknown"] = junk
+    elif kind == 2:
+        return json.dumps(junk).encode()
+    elif kind == 3:
+        depth = int(rng.integers(1, 100_000))
+        return json.dumps(value).encode().replace(b"{", b"[" * depth, 1)
+    else:
+        node[key] = junk
+    return json.dumps(value).encode()
+
+
 def samples() -> dict[str, list[bytes]]:
     """Returns sound files of each kind of reader."""
     rng = np.random.default_rng(0)
@@ -97,7 +134,159 @@ def samples() -> dict[str, list[bytes]]:
         ".pth": _torch_files(weights),
         "archives": [zipped.getvalue()],
         "JSON": [json.dumps(x).encode() for x in (sums, coco)],
+        **_samples_of_runs(),
     }
+
+
+def _samples_of_runs() -> dict[str, list[bytes]]:
+    """Returns sound files of runs, by kinds that readers_of_runs reads."""
+    with tempfile.TemporaryDirectory() as name:
+        run = run_files_of(pathlib.Path(name))
+        return {
+            "hub config": [(run / "hub/config.json").read_bytes()],
+            "hub weights": [(run / "hub/model.safetensors").read_bytes()],
+            "config": [(run / "config.json").read_bytes()],
+            "report": [(run / "report.json").read_bytes()],
+            "scores": [(run / "images-val-single-0.npz").read_bytes()],
+            "starts": [(run / "time.json").read_bytes()],
+            "refine": [(run / "refine.json").read_bytes()],
+            "plans": [(run / "plans.txt").read_bytes()],
+            "score": [(run / "checkpoints/1/score.json").read_bytes()],
+            "events": [path.read_bytes() for path in run.glob("events*")],
+        }
+
+
+@functools.cache
+def _network() -> tuple:
+    """Returns variables of zeros and the configuration of a tiny network."""
+    import jax
+
+    from encnet_jax import config as config_lib
+    from encnet_jax import tasks
+    from encnet_jax.train import assemble
+
+    spec = pathlib.Path(__file__).parent.parent / "configs/quickstart.py"
+    config = config_lib.resolve(config_lib.load(f"{spec}:smoke"), 400)
+    model = tasks.of(config).build_model(13)
+    side = config.data.crop_size
+    # Random ones would cost a compilation.
+    made = jax.eval_shape(lambda: assemble.init_variables(model, config.seed, side))
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), made), config
+
+
+def run_files_of(folder: pathlib.Path) -> pathlib.Path:
+    """Writes the files of a run, and an export of it in hub/; returns the folder."""
+    from encnet_jax import config as config_lib
+    from encnet_jax.checkpoints import scores
+    from encnet_jax.evaluate import tables
+    from encnet_jax.scoring.image_scores import ImageScores
+    from encnet_jax.scoring.metrics import ConfusionMatrix
+    from encnet_jax.scoring.protocols.dense_refined import FIELDS
+    from encnet_jax.tasks import folder as folder_lib
+    from encnet_jax.train import starts
+    from encnet_jax.train.logbook import Logbook
+
+    variables, config = _network()
+    for name in ("hub", "checkpoints/1"):
+        (folder / name).mkdir(parents=True)
+    folder_lib.write(epath.Path(folder / "hub"), variables, config, 3)
+    (folder / "config.json").write_text(config_lib.to_json(config))
+    rng = np.random.default_rng(0)
+    kept, matrix = ImageScores(), ConfusionMatrix(13)
+    for i in range(3):
+        label, found = rng.integers(0, 13, (2, 8, 8)).astype(np.uint8)
+        one = ConfusionMatrix(13)
+        one.update(label, found)
+        matrix += one
+        image = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        example = {"id": f"x{i}", "image": image, "label": label}
+        kept.add(example, one.counts, lambda found=found: found)
+    kept.save(epath.Path(folder / "images-val-single-0.npz"), matrix, 7)
+    from encnet_jax.data import dataset_info
+
+    names = dataset_info(config.data).class_names
+    report = {
+        "val/single/mean_iou": 0.5,
+        "iou": dict.fromkeys(names, 0.5),
+        "protocol": {"name": "single"},
+        "split": "val",
+        **{"images": 3, "step": 3, "evaluation": 7, "processes": 1},
+        **dict.fromkeys(("rule", "data", "model", "devices", "commit"), "x"),
+    }
+    tables.save_report(epath.Path(folder / "report.json"), report)
+    seconds = dict.fromkeys(("start-up", "compiling", "steps"), 1.0)
+    starts.write(str(folder), [starts.Start(0, 4, seconds, 0.0)])
+    scores.write(epath.Path(folder / "checkpoints"), 1, 0.5)
+    fields = {f.rpartition(".")[2]: config_lib.get(config, f) for f in FIELDS}
+    (folder / "refine.json").write_text(json.dumps(fields))
+    plan = {"topology": "v5e:2x4", "images_per_chip": 2, "bytes_per_image": 1.0}
+    (folder / "plans.txt").write_text(json.dumps(plan | {"flops_per_image": 2.0}))
+    with Logbook(str(folder), config.train, start_step=0) as logbook:
+        logbook.write(2, {"loss": 1.0, "learning_rate": 0.1})
+    return folder
+
+
+def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
+    """Returns the readers of a run's files; they get content and name."""
+    from encnet_jax import config as config_lib
+    from encnet_jax.checkpoints import scores
+    from encnet_jax.evaluate import refine
+    from encnet_jax.plan import scaling
+    from encnet_jax.report import events, html, run_files
+    from encnet_jax.tasks import folder as folder_lib
+    from encnet_jax.train import starts
+
+    run = run_files_of(folder / "x-run")
+    whole = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    def changed(name: str, read: Callable[[], object]):
+        path = next(p for p in whole if p.relative_to(run).match(name))
+
+        def reader(content: bytes, _: str):
+            path.write_bytes(content)
+            try:
+                read()
+            finally:
+                path.write_bytes(whole[path])
+
+        return [reader]
+
+    def page():
+        # Without scalars: curves take half a second.
+        found = run_files.read(str(run), None, None)
+        html.make([dataclasses.replace(found, scalars={})])
+
+    def score():
+        found = scores.read_all(epath.Path(run / "checkpoints"))
+        assert all(0 <= value <= 1 for value in found.values()), found
+
+    def start():
+        found = starts.read(str(run))
+        if found:
+            starts.describe(found)
+            starts.lost_seconds(found, 2)
+
+    hub, plans = str(run / "hub"), str(run / "plans.txt")
+    return {
+        "hub config": changed("hub/config.json", lambda: folder_lib.read(hub)),
+        "hub weights": changed("hub/model.safetensors", lambda: folder_lib.read(hub)),
+        "config": changed(
+            "config.json", lambda: config_lib.read_saved(run / "config.json")
+        ),
+        "report": changed("report.json", page),
+        "scores": changed("images-val-single-0.npz", page),
+        "starts": changed("time.json", start),
+        "refine": changed(
+            "refine.json", lambda: refine.refine_fields(str(run / "refine.json"))
+        ),
+        "plans": changed("plans.txt", lambda: scaling.read_plans(plans)),
+        "score": changed("score.json", score),
+        "events": changed("events*", lambda: events.read_scalars(str(run))),
+    }
+
+
+# Damaged by members as well as by bytes.
+_OBJECTS = ("hub config", "config", "report", "starts", "refine", "plans", "score")
 
 
 def _mxnet_file(arrays: dict[str, np.ndarray]) -> bytes:
@@ -182,6 +371,7 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
         ".pth": [weights],
         "archives": [archive],
         "JSON": [sums, items],
+        **readers_of_runs(folder),
     }
 
 
@@ -204,7 +394,9 @@ def escapes(
         kind = kinds[i % len(kinds)]
         rng = np.random.default_rng([seed, i])
         contents = sound[kind]
-        content = damaged(contents[int(rng.integers(len(contents)))], rng)
+        whole = contents[int(rng.integers(len(contents)))]
+        by_member = kind in _OBJECTS and rng.integers(2)
+        content = (damaged_json if by_member else damaged)(whole, rng)
         for reader in read[kind]:
             name = f"x{kind}" if kind[0] == "." else f"x {kind}"
             try:

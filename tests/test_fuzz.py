@@ -7,7 +7,9 @@ def test_only_named_refusals_escape(tmp_path):
     outcomes = list(fuzz.escapes(240, 5, tmp_path, leave_out=(".pth",)))
     seen = {kind for kind, _, _ in outcomes}
     assert seen == {
-        *("images", "masks", ".npz", ".safetensors", ".params", "archives", "JSON")
+        *("images", "masks", ".npz", ".safetensors", ".params", "archives", "JSON"),
+        *("hub config", "hub weights", "config", "report", "scores", "starts"),
+        *("refine", "plans", "score", "events"),
     }
     assert {outcome for _, outcome, _ in outcomes} == {"read", "refused"}
 

@@ -83,10 +83,10 @@ def test_a_whole_folder_is_read(copied):
 
 
 CONFIGS = {
-    "a list": ("[]", "holds a list"),
+    "a list": ("[]", "contains a list"),
     "nothing": ("", "not a complete JSON file"),
     "nested": ("[" * 100_000, "nested too deeply"),
-    "a number": ("1", "holds a int"),
+    "a number": ("1", "contains a int"),
     "foreign": ('{"library_name": "timm"}', "is not of encnet_jax"),
     "bytes": ("\ud800", "not a complete JSON file"),
 }
@@ -113,7 +113,7 @@ def refused(path, says):
         ({"step": -1}, "step is -1"),
         ({"step": True}, "step is True"),
         ({"configuration": []}, "configuration is list"),
-        ({"configuration": {}}, "is another one"),  # The defaults' network.
+        ({"configuration": {}}, "has no field"),
         ({"sha256": {}}, "sha256.model.safetensors is missing"),
         ({"sha256": None}, "sha256 is None"),
         ({"sha256": {"model.safetensors": "0" * 64}}, "has changed since"),
@@ -130,7 +130,7 @@ def test_members_of_another_kind(members, says, copied):
         ("architecture", "zzz", "architecture is 'zzz'"),
         ("model.backbone", "resnet101", "is another one"),
         ("model.backbone", 7, "model.backbone is 7"),
-        ("model", [], "model is no object"),
+        ("model", [], "model is not an object"),
         ("model.name", {"a": 1}, "model.name is an object"),
         ("model.zzz", 1, "unknown field model.zzz"),
         ("model.head_channels", 24, "expected float32"),

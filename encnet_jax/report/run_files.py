@@ -15,6 +15,7 @@ from encnet_jax import storage
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError, printable
 from encnet_jax.evaluate import tables
+from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.report.events import read_scalars
 from encnet_jax.scoring import image_scores
 
@@ -77,6 +78,7 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
     parts = _parts(folder, report)
     saved = config_lib.read_saved(folder / "config.json")
     info = dataset_info(saved.data)
+    _check_classes(folder, report, parts, info.class_names)
     scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
     return RunFiles(
         printable(pathlib.PurePath(workdir).name or workdir),  # Path('.') has no name.
@@ -146,6 +148,25 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
             f" {report['images']}: {again}"
         )
     return parts
+
+
+def _check_classes(
+    folder: epath.Path, report: dict, parts: list[dict], names: tuple[str, ...]
+) -> None:
+    """Raises UserError unless a report and its arrays are of these classes."""
+    sizes = {len(part["confusion"]) for part in parts}
+    if report["iou"].keys() != set(names) or sizes != {len(names)}:
+        raise UserError(
+            f"{folder}: the report or its scores of images are not of the"
+            f" {len(names)} classes of config.json; score the run again"
+        )
+    for part in parts:
+        for name, pixels in part.items():
+            if name.endswith(("_label", "_prediction")):
+                if pixels[pixels != IGNORE_LABEL].max(initial=0) >= len(names):
+                    raise UserError(
+                        f"{folder}: {name} has an unknown class; score the run again"
+                    )
 
 
 def _arrays(file: epath.Path) -> dict[str, np.ndarray]:

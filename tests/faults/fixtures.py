@@ -108,12 +108,10 @@ def save_hub(folder: pathlib.Path) -> None:
     """Writes the network of save_run as an export to a model hub does."""
     from etils import epath
 
-    from encnet_jax.models.folding import fold_batch_norms
     from encnet_jax.tasks import folder as folder_lib
 
     variables, config = untrained()
-    folded = fold_batch_norms(variables, config.model.norm_epsilon)
-    folder_lib.write(epath.Path(folder), folded, config, 0)
+    folder_lib.write(epath.Path(folder), variables, config, 0)
 
 
 def untrained() -> tuple:
@@ -132,10 +130,16 @@ def untrained() -> tuple:
     config.train.batch_size = 4
     config = config_lib.resolve(config, 8)
     model = tasks.of(config).build_model(2)
-    variables = jax.device_get(
-        assemble.init_variables(model, config.seed, config.data.crop_size)
+    made = jax.eval_shape(
+        lambda: assemble.init_variables(model, config.seed, config.data.crop_size)
     )
-    return variables, config
+    rng = np.random.default_rng(0)
+
+    def drawn(path, x):  # By JAX it would cost a compilation of minutes.
+        values = rng.normal(0, 0.05, x.shape)
+        return (values + (path[-1].key in ("scale", "var"))).astype(x.dtype)
+
+    return jax.tree_util.tree_map_with_path(drawn, made), config
 
 
 def bomb(path: pathlib.Path, width: int, height: int) -> None:

@@ -41,7 +41,7 @@ def text(content: str):
     return lambda path: path.write_text(content)
 
 
-handed("a list", "holds a list", text("[]"))
+handed("a list", "contains a list", text("[]"))
 handed("nested 100,000 times", "nested too deeply", text("[" * 100_000))
 handed("no step", "step is missing", edit(lambda c: c.pop("step")))
 handed(
