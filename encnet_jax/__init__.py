@@ -8,7 +8,7 @@
 import os
 from typing import TYPE_CHECKING
 
-# Object stores through gcsfs or s3fs: TensorFlow's files know gs:// alone, have fewer
+# Object stores through gcsfs or s3fs: TensorFlow's files support only gs://, have fewer
 # methods, and would be imported for a checkpoint.
 os.environ.setdefault("EPATH_USE_TF", "0")
 
@@ -30,7 +30,7 @@ _WHERE = {
 
 
 def __getattr__(name: str):
-    """Imports what is asked for: `import encnet_jax` alone must not import JAX."""
+    """Imports a public name on first use: `import encnet_jax` must not import JAX."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

@@ -43,7 +43,7 @@ def less_mean(images: jax.Array) -> jax.Array:
 
 
 def _of_channels(values: tuple[float, float, float], images: jax.Array) -> jax.Array:
-    """Returns f32[1, ..., 1, 3] with as many axes as the images."""
+    """Returns f32[1, ..., 1, 3] with the same number of axes as the images."""
     return jnp.asarray(values, jnp.float32).reshape((1,) * (images.ndim - 1) + (-1,))
 
 

@@ -17,7 +17,7 @@ from encnet_jax.checkpoints import integrity, scores
 from encnet_jax.checkpoints import manager as manager_lib
 from encnet_jax.errors import UserError, short
 
-_ATTEMPTS = 4  # To read a checkpoint beside a run that removes old ones.
+_ATTEMPTS = 4  # Attempts to read a checkpoint while a run removes old ones.
 
 
 def parse_step(checkpoint: str | None) -> int | str | None:

@@ -30,7 +30,7 @@ _OF_PIXELS = ("loss.class_weights", "loss.class_weighting")
 
 
 def check_each(values: Mapping[str, Any]) -> None:
-    """Checks every field by itself.
+    """Checks every field separately.
 
     Args:
         values: dotted field name -> value; None is allowed while a field is not set.
@@ -46,7 +46,7 @@ def check_each(values: Mapping[str, Any]) -> None:
 
 
 def check_together(values: Mapping[str, Any]) -> None:
-    """Checks fields that depend on each other; each is allowed by itself.
+    """Checks combinations of fields; each field is valid on its own.
 
     Args:
         values: dotted field name -> value, for every field.

@@ -29,7 +29,7 @@ class DenseParams(NamedTuple):
         bilateral_weight: of the kernel of distance and colour.
         bilateral_px: its standard deviation in the image, in pixels.
         bilateral_levels: its standard deviation in colour, in levels of 0..255.
-        spatial_weight: of the kernel of the distance alone.
+        spatial_weight: weight of the kernel that depends only on distance.
         spatial_px: its standard deviation, in pixels.
     """
 
@@ -65,7 +65,7 @@ def refine(
         radius: pixels; kernels are cut to windows of 2 * radius + 1 pixels a side. -1
             joins all pairs of pixels.
         iterations: updates.
-        valid: bool[H, W], the pixels that take part; None: all. What the rest gets is
+        valid: bool[H, W], the pixels to use; None: all. Results of other pixels are
             meaningless.
 
     Returns:

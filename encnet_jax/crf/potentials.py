@@ -118,7 +118,7 @@ def bounded_schedule(
     shape: tuple[int, int, int, int],
     max_mib: float,
 ) -> Schedule:
-    """Plans a scan whose steps hold as many rows of scores as fit.
+    """Plans a scan with as many rows of scores per step as the limit allows.
 
     Args:
         offsets: int[D, 2].
@@ -142,7 +142,7 @@ def bounded_schedule(
 
 
 def pad(x: jax.Array, plan: Schedule, value=0) -> jax.Array:
-    """Pads maps [B, h, w, ...] as a schedule wants them."""
+    """Pads maps [B, h, w, ...] as a schedule requires."""
     widths = ((0, 0), *plan.padding) + ((0, 0),) * (x.ndim - 3)
     return jnp.pad(x, widths, constant_values=value)
 

@@ -1,4 +1,4 @@
-"""Sliding pyramid pooling: a map beside its maxima over larger and larger windows."""
+"""Sliding pyramid pooling: a map concatenated with its maxima over growing windows."""
 
 import flax.linen as nn
 import jax

@@ -40,7 +40,7 @@ def measure_step(
         norm_group: devices that share batch statistics; 0 for all.
 
     Returns:
-        A tree like batch_stats; 'var' holds the mean square.
+        A tree like batch_stats; 'var' contains the mean square.
     """
     key = jax.random.fold_in(jax.random.key(seed), step)
     zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])

@@ -218,7 +218,7 @@ def report_name(split: str, protocol: str) -> str:
 
 
 def save_report(path, report: dict, kind: str = "report") -> None:
-    """Writes a report as JSON, whole or not at all.
+    """Writes a report as JSON, atomically.
 
     Args:
         path: of the file.

@@ -26,7 +26,7 @@ def hard_labels(
     """Ignores the pixels whose label is more probable than a threshold.
 
     At least min_kept pixels an image stay, the least probable ones of the global batch
-    (all devices, exact; equal ones stay together), or all where there are fewer. Costs
+    (all devices, exact; ties are kept), or all if there are fewer. Costs
     one more pass over the upsampled logits; no gradient goes through it.
 
     Args:
@@ -41,7 +41,7 @@ def hard_labels(
         uint8[B, H, W]: labels, IGNORE_LABEL where the pixel is left out.
 
     Source: Shrivastava et al., CVPR 2016; threshold and minimum as mmsegmentation's
-    OHEMPixelSampler, whose minimum holds on each device.
+    OHEMPixelSampler, whose minimum applies on each device.
     """
     logits = jax.lax.stop_gradient(logits)
     _, _, nats = over_pixels(

@@ -130,7 +130,7 @@ def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
     blocks = rows.reshape(row_blocks, block, low)
     used = blocks.any(axis=1)
     first, last = used.argmax(axis=1), low - 1 - used[:, ::-1].argmax(axis=1)
-    # A block of added rows alone uses none.
+    # A block that consists of padding uses no rows of the input.
     band = int(np.where(used.any(axis=1), last - first, 0).max()) + 1
     first = np.minimum(first, low - band)
     weights = [rows[:, f : f + band] for rows, f in zip(blocks, first, strict=True)]

@@ -16,7 +16,7 @@ Terms = dict[str, jax.Array]
 
 
 class Inputs:
-    """A batch as the terms of the loss see it.
+    """A batch, in the form that the terms of the loss use.
 
     Attributes:
         outputs: of the network.

@@ -1,4 +1,4 @@
-"""Few images cut into bands of rows, so that a TPU finds eight to lay side by side."""
+"""Cuts few images into bands of rows, so that a TPU can process eight side by side."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def in_bands(
         size: of the window, in taps.
         taps: where it looks.
         operate: maps B * (SUBLANES // B) bands [..., h, W, C] to [..., h', W', C'], and
-            pads columns alone.
+            pads only columns.
         outside: the value of padded rows.
 
     Returns:

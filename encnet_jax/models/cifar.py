@@ -83,7 +83,7 @@ class EncodedScaling(nn.Module):
 class PreactBlock(nn.Module):
     """Batch norm, ReLU and 3x3 convolution, twice; the result is scaled, then added.
 
-    The identity is left alone. Where the shape changes, a 1x1 convolution of the
+    The identity branch is not scaled. Where the shape changes, a 1x1 convolution of the
     activated input takes its place.
 
     Attributes:

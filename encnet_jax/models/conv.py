@@ -15,7 +15,7 @@ from encnet_jax.models.inside import Inside
 
 
 def output_name(*path: str) -> str:
-    """Returns by what rematerialisation knows a convolution's output.
+    """Returns the name of a convolution's output for rematerialisation.
 
     Args:
         *path: names of the module that the convolution is in, and of itself.

@@ -1,4 +1,4 @@
-"""Batch normalisation as PyTorch has it: each device by itself."""
+"""Batch normalisation as in PyTorch: separately on each device."""
 
 from typing import Any
 

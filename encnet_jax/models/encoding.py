@@ -97,8 +97,8 @@ def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Arr
             f" {codewords.shape[0]} codewords"
         )
     images, positions, channels = features.shape
-    # All images' positions in a row: with the images apart, a TPU lays them side by
-    # side in its registers, and copies all features to do so.
+    # Positions of all images in one axis: with a batch axis, a TPU places images side
+    # by side in its registers, and copies all features to do so.
     features = features.reshape(-1, channels)
     features = features.astype(np.promote_types(features.dtype, np.float32))
     assignment = assign(features, codewords, smoothing)

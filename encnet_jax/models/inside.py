@@ -22,7 +22,7 @@ class Inside(NamedTuple):
         """Returns f32[B, height, width] for a featuremap of the canvas.
 
         Position i is where convolutions of the stride between them sample pixel
-        i * stride. An image of H rows alone has ceil(H / stride) of them.
+        i * stride. An image of H rows without padding has ceil(H / stride) of them.
         """
         rows, columns = self.sides(height, width)
         return rows[:, :, None] * columns[:, None]

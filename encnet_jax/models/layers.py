@@ -71,7 +71,7 @@ class Layers(NamedTuple):
     def average_pool(self, x: jax.Array, stride: int) -> jax.Array:
         """Returns means over cells of stride x stride of the positions that count.
 
-        An odd side's last pixel has no partner, and counts alone: ceil_mode.
+        The last pixel of an odd side forms a cell of its own: ceil_mode.
         """
         padding = [(0, -size % stride) for size in x.shape[1:3]]
         cells = (stride, stride)
@@ -89,7 +89,7 @@ class Layers(NamedTuple):
         return pool(self.only_inside(x)) / jnp.where(counted > 0, counted, 1)
 
     def drawn_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":
-        """Returns layers whose convolutions begin by another rule."""
+        """Returns layers whose convolutions are initialised in another way."""
         return self._replace(conv=partial(self.conv, kernel_init=kernel_init))
 
 

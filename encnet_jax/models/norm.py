@@ -96,7 +96,7 @@ def batch_moments(
     """Returns mean and mean of squares over `reduce_axes` and over devices.
 
     Both travel stacked, so that each direction of differentiation needs exactly one
-    collective. Devices must hold equally many examples.
+    collective. Every device must have the same number of examples.
 
     Args:
         x: [..., C, ...], any float type.

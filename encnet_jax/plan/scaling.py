@@ -160,7 +160,7 @@ def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
 def weak_scaling(
     steps: dict[int, float], reduces: Iterable[AllReduce], network: Network
 ) -> list[Row]:
-    """Returns rows for CHIP_COUNTS with as many images a chip as the largest plan."""
+    """Returns rows for CHIP_COUNTS with the images per chip of the largest plan."""
     images, seconds = max(steps.items())
     return [_row(n, images, seconds, reduces, network) for n in CHIP_COUNTS]
 

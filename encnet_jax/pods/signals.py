@@ -11,7 +11,7 @@ import jax
 from jax.experimental import multihost_utils
 
 Item = TypeVar("Item")
-_GRACE_S = 3.0  # For the main thread to end by itself after a second Ctrl-C.
+_GRACE_S = 3.0  # Time for the main thread to exit after a second Ctrl-C.
 
 
 class Stopped(Exception):

@@ -186,7 +186,7 @@ def check_same_config(workdir: str, saved: ConfigDict, config: Config) -> None:
 
 
 def save_config(workdir: str, config: Config) -> None:
-    """Writes WORKDIR/config.json in process 0, whole or not at all."""
+    """Writes WORKDIR/config.json in process 0, atomically."""
     if jax.process_index() != 0:
         return
     text = config_lib.to_json(config) + "\n"

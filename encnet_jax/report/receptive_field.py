@@ -1,4 +1,4 @@
-"""What a stack of dilated 3x3 convolutions sees of its receptive field."""
+"""Which pixels of its receptive field a stack of dilated 3x3 convolutions reaches."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Gridding(NamedTuple):
-    """What one output pixel sees through a stack of dilated 3x3 convolutions.
+    """The pixels that reach one output pixel of a stack of dilated 3x3 convolutions.
 
     Attributes:
         receptive_field: side of the square that the stack spans, in featuremap pixels.
@@ -65,7 +65,7 @@ def max_distances(rates: Sequence[int]) -> tuple[int, ...]:
         rates: r_1 .. r_n, the first nearest to the input.
 
     Source: Wang et al., WACV 2018, equation 2. They ask for M_2 <= 3 with 3x3 kernels,
-    which 2, 2, 2 meets and still leaves holes.
+    which 2, 2, 2 fulfils although it leaves holes.
     """
     found = [rates[-1]]
     for rate in reversed(rates[:-1]):
@@ -74,7 +74,7 @@ def max_distances(rates: Sequence[int]) -> tuple[int, ...]:
 
 
 def describe(rates: Sequence[int]) -> Gridding:
-    """Measures what a stack of rates sees.
+    """Measures the receptive field of a stack of rates.
 
     Args:
         rates: one or more, the first nearest to the input.

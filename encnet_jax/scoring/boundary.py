@@ -28,7 +28,7 @@ def near_contour(ids: np.ndarray, width_px: int) -> np.ndarray:
     """
     side = 2 * width_px + 1
     kernel = np.ones((side, side), np.uint8)
-    # Erosion would take the border's 255 for the largest value and never see it.
+    # As the largest value, 255 at the border would have no effect on an erosion.
     padded = np.pad(ids, width_px, constant_values=255)
     low = cv2.erode(
         padded, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=_OUTSIDE

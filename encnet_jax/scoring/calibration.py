@@ -15,7 +15,7 @@ from encnet_jax.labels import IGNORE_LABEL
 
 NUM_BINS = 15  # Of confidence, of equal widths; the usual number (Guo et al., 2017).
 COVERAGE_BINS = 1000  # Multiple-of-one-thousandth confidences of the risk curve.
-# Smallest probability of a label that is told from 0, so that sums stay finite.
+# Lower limit for a label's probability, so that sums stay finite.
 SMALLEST = 1e-12
 
 
@@ -90,7 +90,7 @@ def row_sums(pixels: PixelTerms) -> RowSums:
 
 
 def _bin_of(confidence: jax.Array, number: int) -> jax.Array:
-    """Returns int32[...]: bin i holds confidences in (i / number, (i + 1) / number]."""
+    """Returns int32[...]: the bin i with i / number < confidence <= (i + 1) / number."""
     index = jnp.ceil(confidence * number).astype(jnp.int32) - 1
     return jnp.clip(index, 0, number - 1)
 

@@ -259,7 +259,7 @@ class Evaluator:
         return map(self._protocol.view, examples)
 
     def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
-        """Lays the members' labels on canvases as `ids` are; the rest is ignored."""
+        """Places the members' labels on canvases like `ids`; the rest is ignored."""
         count = ids.shape[0] * ids.shape[1]
         labels = canvas.lay_labels(members, count, ids.shape[2:], key)
         return parallel.shard(labels, self.devices)

@@ -12,7 +12,7 @@ from encnet_jax import storage
 from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
-KEEP = 4  # Best images, and as many worst ones.
+KEEP = 4  # Number of best images, and of worst images.
 LONG_SIDE_PX = 480  # Of the pictures that are kept.
 
 
@@ -53,10 +53,10 @@ class ImageScores:
                 (heapq.heappush if len(heap) < KEEP else heapq.heapreplace)(heap, entry)
 
     def save(self, path: epath.Path, matrix: ConfusionMatrix, evaluation: int) -> None:
-        """Writes everything, whole or not at all.
+        """Writes everything atomically.
 
         Args:
-            path: an .npz. It holds `ids` [N]; `counts` int64[N, 3, C], of every image
+            path: an .npz file with `ids` [N]; `counts` int64[N, 3, C], of every image
                 the pixels that are right, that have the label, that are predicted;
                 `confusion` int64[C, C] of the split; and, for the n-th best or worst
                 image, best0 its place in `ids`, best0_image, best0_label and

@@ -1,4 +1,4 @@
-"""Objects by their size, for scores of small and of large ones apart."""
+"""Objects by their size, to score small and large ones separately."""
 
 import numpy as np
 from scipy import ndimage

@@ -1,4 +1,4 @@
-"""Does the network know which classes an image contains? Average precision of presence.
+"""Average precision of the SE branch's predictions: which classes an image contains.
 
 The SE-loss trains `se_logits` to say this; here it is measured.
 """

@@ -56,7 +56,7 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
     """Returns the family that a state dict's names belong to.
 
     Raises:
-        UserError: none knows them; the message quotes some.
+        UserError: no family matches; the message quotes some entries.
     """
     names = set(state_dict)
     for family in known():

@@ -93,7 +93,7 @@ class Stem(nn.Module):
     Attributes:
         kind: 'deep' or 'conv7'.
         width: channels of its first convolution.
-        padded_pool: whether the pooling sees a border; without, the sides of its
+        padded_pool: whether the pooling is padded; without padding, the sides of its
             output are shorter by one.
     """
 
@@ -122,12 +122,13 @@ class ResNet(nn.Module):
     Attributes:
         spec: see BackboneSpec.
         stem: 'deep' or 'conv7'.
-        stem_width: channels of the stem; the deep stem ends with twice as many.
+        stem_width: channels of the stem; a deep stem's last convolution has twice
+            that number.
         output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
         dilation: rates of the stages that keep it; see plan_stages.
         avg_down, stride_first: see Block.
         padded_pool: see Stem.
-        remat: compute most again in the backward pass; see rematerialisation.py.
+        remat: recompute most of it in the backward pass; see rematerialisation.py.
 
     Source: section 3.1 of the paper.
     """

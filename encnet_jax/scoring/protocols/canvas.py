@@ -2,7 +2,7 @@
 
 The sides of a canvas are multiples of a bucket, so that a data set of many sizes
 compiles few programs. Scores come back by one matrix for the rows and one for the
-columns, which hold upsampling, cropping and resizing together and are inputs of the
+columns, which combine upsampling, cropping and resizing and are inputs of the
 program.
 """
 
@@ -151,7 +151,7 @@ def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
 def lay_labels(
     members: list[dict], count: int, sides: tuple[int, int], key: str = "label"
 ) -> np.ndarray:
-    """Lays the members' labels at the top left of canvases.
+    """Places the members' labels at the top left of canvases.
 
     Args:
         members: examples with a map uint8[H, W] under `key`.

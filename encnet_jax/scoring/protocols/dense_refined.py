@@ -26,7 +26,7 @@ REFINED_FIELDS = {"none": (), "dense": FIELDS}  # That a report states.
 
 
 def params_of(settings) -> dense.DenseParams:
-    """Returns the kernels' parameters that `eval.dense` holds."""
+    """Returns the parameters of the kernels from `eval.dense`."""
     return dense.DenseParams(*(getattr(settings, n) for n in dense.DenseParams._fields))
 
 

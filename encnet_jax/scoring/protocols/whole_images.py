@@ -87,7 +87,7 @@ def class_ids(scores: jax.Array) -> jax.Array:
     pixels class 0, and they would be scored.
     """
     ids = jnp.argmax(scores, axis=-1).astype(jnp.uint8)
-    # Asked for by itself: where it is not fused, XLA's maximum on CPUs passes over NaN.
+    # A separate check: XLA's maximum on CPUs ignores NaN unless it is fused.
     unknown = jnp.any(jnp.isnan(scores), axis=-1)
     finite = jnp.isfinite(jnp.max(scores, axis=-1)) & ~unknown
     return jnp.where(finite, ids, jnp.uint8(IGNORE_LABEL))
