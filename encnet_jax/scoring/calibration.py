@@ -90,7 +90,7 @@ def row_sums(pixels: PixelTerms) -> RowSums:
 
 
 def _bin_of(confidence: jax.Array, number: int) -> jax.Array:
-    """Returns int32[...]: the bin i with i / number < confidence <= (i + 1) / number."""
+    """Returns int32[...], the bin i: i / number < confidence <= (i + 1) / number."""
     index = jnp.ceil(confidence * number).astype(jnp.int32) - 1
     return jnp.clip(index, 0, number - 1)
 
