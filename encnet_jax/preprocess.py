@@ -13,8 +13,8 @@ CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # Of the 50,000 training images.
 
 def normalise(
     images: jax.Array,
-    mean: tuple[float, float, float] = MEAN,
-    std: tuple[float, float, float] = STD,
+    mean: tuple[float, ...] = MEAN,
+    std: tuple[float, ...] = STD,
 ) -> jax.Array:
     """Maps uint8 [..., 3] in 0..255 to f32 of about zero mean and unit variance.
 
@@ -42,7 +42,7 @@ def less_mean(images: jax.Array) -> jax.Array:
     return pixels - _of_channels(PIXEL_MEAN, pixels)
 
 
-def _of_channels(values: tuple[float, float, float], images: jax.Array) -> jax.Array:
+def _of_channels(values: tuple[float, ...], images: jax.Array) -> jax.Array:
     """Returns f32[1, ..., 1, 3] with the same number of axes as the images."""
     return jnp.asarray(values, jnp.float32).reshape((1,) * (images.ndim - 1) + (-1,))
 

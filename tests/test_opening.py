@@ -22,8 +22,7 @@ def resolved(**fields):
 
 
 def test_five_lines_say_what_is_trained():
-    params = {"a": np.zeros((1000, 3)), "b": np.zeros(7)}
-    found = opening.lines(resolved(), SIZES, params, "ImageNet, x, 5 arrays", 0)
+    found = opening.lines(resolved(), SIZES, 3007, "ImageNet, x, 5 arrays", 0)
     assert found == [
         "devices: 8 x cpu",
         "data: scenes, images: train 103, val 20",
@@ -31,7 +30,7 @@ def test_five_lines_say_what_is_trained():
         "weights: ImageNet, x, 5 arrays",
         "length: 45 steps of 10 images (4.5 epochs), 5 evaluations",
     ]
-    resumed = opening.lines(resolved(), SIZES, params, "step 20 of this run", 20)
+    resumed = opening.lines(resolved(), SIZES, 3007, "step 20 of this run", 20)
     assert resumed[4].endswith("epochs), from step 20, 3 evaluations")
 
 
@@ -40,16 +39,16 @@ def test_five_lines_say_what_is_trained():
     [({"data.val_split": ""}, 0), ({"train.eval_every_epochs": 0.0}, 1)],
 )
 def test_evaluations_are_counted(fields, expected):
-    last = opening.lines(resolved(**fields), SIZES, {}, "", 0)[4]
+    last = opening.lines(resolved(**fields), SIZES, 1, "", 0)[4]
     assert last.endswith(f", {expected} evaluations")
 
 
 def test_a_frozen_random_backbone_is_warned_about():
     config = resolved(**{"train.freeze": "backbone"})
-    found = opening.lines(config, SIZES, {}, "", 0)
+    found = opening.lines(config, SIZES, 1, "", 0)
     assert found[3] == "weights: randomly initialised"
     assert found[5].startswith("warning: train.freeze='backbone' keeps weights that")
-    assert len(opening.lines(config, SIZES, {}, "x, 5 arrays", 0)) == 5
+    assert len(opening.lines(config, SIZES, 1, "x, 5 arrays", 0)) == 5
 
 
 def test_weights_are_counted_and_named():
@@ -91,9 +90,7 @@ def test_the_remaining_time_includes_evaluations_once_one_was_measured(tmp_path)
     logbook = Logbook(tmp_path)
     config = resolved(**{"train.log_every_steps": 5})
     account = Account(steps=30.0, input=10.0)
-    hook = opening.Remaining(
-        account, logbook, config.train, validates=True, start_step=0
-    )
+    hook = opening.Remaining(account, logbook, config.train, 0, validates=True)
     for step in range(1, 46):
         account.values["evaluation"] = 60.0 * (step // 10)
         hook(step, None, {})
@@ -107,11 +104,7 @@ def test_the_remaining_time_includes_evaluations_once_one_was_measured(tmp_path)
 
 def test_earlier_starts_count_for_the_remaining_time(tmp_path):
     hook = opening.Remaining(
-        Account(steps=8.0),
-        Logbook(tmp_path),
-        resolved().train,
-        validates=True,
-        start_step=20,
+        Account(steps=8.0), Logbook(tmp_path), resolved().train, 20, validates=True
     )
     seconds = dict.fromkeys(PARTS, 0.0) | {"steps": 18.0, "evaluation": 10.0}
     hook._earlier = [Start(0, 20, seconds, 0.0)]

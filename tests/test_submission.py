@@ -65,7 +65,7 @@ def png(picture):
 def written(request, tmp_path):
     """(server, path of an archive that passed)."""
     path = tmp_path / OUTPUTS[request.param]
-    server = submission.find(request.param, str(path)).server
+    server = submission.find(request.param, str(path))[1]
     assert submission.write(server, str(path), predictions(server)) == 3
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     return server, path
@@ -135,7 +135,7 @@ def test_damaged_archives_are_refused(written, kind):
 
 def test_other_palettes_and_depths_are_refused(tmp_path):
     """Palettes as some programs save them: fewer colours, renumbered, 4 bits."""
-    server = submission.servers()["voc2012"].server
+    server = submission.servers()["voc2012"][1]
     ids = np.zeros((4, 4), np.uint8)
     path = tmp_path / "a.tgz"
     name = f"{server.folder}a.png"
@@ -161,7 +161,7 @@ def test_truncated_archives_are_refused(written):
 
 
 def test_a_failed_archive_leaves_no_file(tmp_path):
-    server = submission.servers()["ade20k"].server
+    server = submission.servers()["ade20k"][1]
     path = tmp_path / "results.zip"
     too_high = [("a", np.full((3, 3), 150, np.uint8))]
     with pytest.raises(UserError, match="has the value 255; .* 150 classes, 1 to 150"):

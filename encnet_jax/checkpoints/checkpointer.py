@@ -193,9 +193,15 @@ class Checkpointer:
         state = TrainState(**restored["variables"], **restored["training"])
         return _lay_out(state, parallel.replicated())
 
-    def saved_config(self) -> ConfigDict:
-        """Returns the configuration saved in the newest checkpoint."""
-        return manager_lib.read_config(self._manager, self._manager.latest_step())
+    def saved_config(self) -> ConfigDict | None:
+        """Returns the configuration of the newest checkpoint, or None without one.
+
+        Fields that were added since have their defaults.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        return config_lib.completed(manager_lib.read_config(self._manager, step))
 
     def close(self) -> None:
         """Waits for writes in progress, and ends their threads.

@@ -1,7 +1,8 @@
 """Loads the network of a run's checkpoint, or of an exported folder."""
 
 import dataclasses
-from typing import Any
+
+from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
@@ -32,7 +33,7 @@ class Selection:
     checkpoint: str | None = None
     split: str | None = None
     protocol: str | None = None
-    config: Any = None
+    config: ConfigDict | None = None
     fields: dict = dataclasses.field(default_factory=dict)
 
 
@@ -105,7 +106,7 @@ _FREE = (
 )
 
 
-def _take_free_fields(saved, config) -> None:
+def _take_free_fields(saved: ConfigDict, config: ConfigDict) -> None:
     """Copies the fields that say where and how to evaluate; others must agree."""
     given = config_lib.resolve(config)
     saved_flat, given_flat = config_lib.flatten(saved), config_lib.flatten(given)

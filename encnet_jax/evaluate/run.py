@@ -225,7 +225,7 @@ def submit_run(
             or several processes were started.
     """
     output = output or ""
-    info = submission.find(server_name, output)
+    dataset_name, server = submission.find(server_name, output)
     if jax.process_count() > 1:
         raise UserError(
             "an archive is written by one process: start it on one host only"
@@ -236,10 +236,10 @@ def submit_run(
     with _stoppable(stop) as stop:
         network = load(workdir, selection, whole_images=True, stop=stop)
         config = network.config
-        if config.data.name != info.name:
+        if config.data.name != dataset_name:
             raise UserError(
                 f"{workdir} has data.name {config.data.name!r}; {server_name}"
-                f" expects a run on {info.name!r}"
+                f" expects a run on {dataset_name!r}"
             )
         dataset = tasks.open_dataset(config)
         split = selection.split or "test"
@@ -248,8 +248,7 @@ def submit_run(
         shown = tqdm(
             _named_finite(labelled), "label", total, unit="image", disable=None
         )
-        assert info.server is not None  # Checked by submission.find.
-        done = submission.write(info.server, output, shown)
+        done = submission.write(server, output, shown)
         print(f"{output}: {done} images by step {network.step}, checked")
     return done
 

@@ -18,20 +18,21 @@ from PIL import Image
 
 from encnet_jax import storage
 from encnet_jax.data.catalogue import declared
-from encnet_jax.data.info import DatasetInfo, Server, voc_colours
+from encnet_jax.data.info import Server, voc_colours
 from encnet_jax.errors import UserError
 
 _NO_VALUE = 255  # Written for ids that are no class; `verify` rejects it.
 _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "indexed", 4: "grey with alpha", 6: "RGBA"}
 
 
-def servers() -> dict[str, DatasetInfo]:
-    """Returns the data sets that have a test server, by the server's name."""
-    return {info.server.name: info for info in declared().values() if info.server}
+def servers() -> dict[str, tuple[str, Server]]:
+    """Returns {name of a test server: (name of its data set, server)}."""
+    infos = declared().values()
+    return {x.server.name: (x.name, x.server) for x in infos if x.server}
 
 
-def find(name: str, output: str) -> DatasetInfo:
-    """Returns the data set of a test server.
+def find(name: str, output: str) -> tuple[str, Server]:
+    """Returns the name of a test server's data set, and the server.
 
     Raises:
         UserError: the name is unknown, the server does not accept this suffix, or
@@ -42,15 +43,14 @@ def find(name: str, output: str) -> DatasetInfo:
         raise UserError(
             f"--submission is {name!r}; expected one of: {', '.join(known)}"
         )
-    info = known[name]
-    assert info.server is not None
-    if not output.endswith(info.server.suffixes):
-        suffixes = " or ".join(info.server.suffixes)
+    dataset, server = known[name]
+    if not output.endswith(server.suffixes):
+        suffixes = " or ".join(server.suffixes)
         raise UserError(
             f"--output is {output!r}; {name} expects an archive named *{suffixes}"
         )
     storage.local_path(output, "--output")
-    return info
+    return dataset, server
 
 
 def write(

@@ -4,7 +4,6 @@ import errno
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -163,8 +162,8 @@ def _save(path: epath.Path, array: np.ndarray) -> None:
 
 def _save_top(path: epath.Path, top: tuple[np.ndarray, np.ndarray]) -> None:
     classes, probabilities = top
-    arrays: dict[str, Any] = {"classes": classes, "probabilities": probabilities}
-    storage.write_whole(path, partial(np.savez_compressed, **arrays))
+    save = partial(np.savez_compressed, classes=classes, probabilities=probabilities)
+    storage.write_whole(path, save)
 
 
 def list_images(source: epath.Path) -> list[epath.Path]:

@@ -11,6 +11,7 @@ import json
 import sys
 
 from encnet_jax import cli
+from encnet_jax.config import TrainConfig
 from encnet_jax.errors import UserError
 
 # Memory grows linearly in steps of this many images: chips lay them out in eights.
@@ -88,7 +89,7 @@ def plan(config, topology: str, name: str) -> dict:
     }
 
 
-def _images_per_chip(train, norm_group: int, num_chips: int) -> int:
+def _images_per_chip(train: TrainConfig, norm_group: int, num_chips: int) -> int:
     """Returns the images of a step on each chip.
 
     Raises:
@@ -110,7 +111,7 @@ def _progress(line: str) -> None:
     print(f"compiling: {line}", file=sys.stderr, flush=True)
 
 
-def _speed(cost, chip, train, num_chips: int) -> dict:
+def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
     """Returns a step's costs and the roofline: the slower of arithmetic and memory."""
     # The compiler counts one of the parts that gradients are accumulated from.
     counted = cost.images / train.accumulate

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax import losses, models, tasks
+from encnet_jax.config import Config, ModelConfig
 from encnet_jax.crf import potentials
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
@@ -52,7 +54,7 @@ class DoesNotFit(Exception):
     """A program needs more memory than the chip has; has the compiler's message."""
 
 
-def resolved(config) -> tuple[Any, int]:
+def resolved(config: ConfigDict) -> tuple[Config, int]:
     """Returns a resolved configuration and its number of classes, without any data.
 
     Args:
@@ -62,16 +64,17 @@ def resolved(config) -> tuple[Any, int]:
         UserError: a value is wrong, or the length of the training is unknown.
     """
     info = dataset_info(config.data)
-    config = config_lib.resolve(config, info.full_counts.get(config.data.train_split))
-    if not config.train.total_steps:
+    num_examples = info.full_counts.get(config.data.train_split)
+    found = config_lib.resolve(config, num_examples)
+    if not found.train.total_steps:
         raise UserError(
             "the length of the training is unknown: set --config.train.total_steps"
         )
-    return config, info.num_classes
+    return found, info.num_classes
 
 
 def lower_train_step(
-    config, num_classes: int, devices: list | None, images: int
+    config: Config, num_classes: int, devices: list | None, images: int
 ) -> tuple[jax.stages.Lowered, Any]:
     """Lowers the real training step; computes and compiles nothing.
 
@@ -91,7 +94,7 @@ def lower_train_step(
     return step.lower(parts.state, batch), parts.state.params
 
 
-def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
+def train_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
     """Compiles the training step.
 
     Args:
@@ -123,7 +126,7 @@ def train_cost(config, num_classes: int, devices: list, images: int) -> Cost:
     )
 
 
-def _with_pairs(lowered, model, size: tuple[int, int, int]) -> Cost:
+def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost:
     """Compiles a piecewise CRF's training step, and adds the pairs of all offsets.
 
     The compiler counts the body of each relation's scan once. Of the further trips,
@@ -148,7 +151,7 @@ def _with_pairs(lowered, model, size: tuple[int, int, int]) -> Cost:
     return cost._replace(flops=cost.flops + flops)
 
 
-def eval_cost(config, num_classes: int, devices: list, images: int) -> Cost:
+def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
     """Compiles the `single` protocol's program for images of the training crop's size.
 
     Args:
@@ -207,7 +210,7 @@ def _batch(leading: tuple[int, ...], side: int, task: str) -> dict:
 
 
 def _loss_block_cost(
-    model, size: tuple[int, int, int], blocks: int, devices: list
+    model: ModelConfig, size: tuple[int, int, int], blocks: int, devices: list
 ) -> Cost:
     """Returns the cost of a row block of the loss: twice the saving by doubling them.
 

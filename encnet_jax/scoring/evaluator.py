@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from encnet_jax.config import EvalConfig
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods import distributed, parallel
@@ -113,7 +114,7 @@ class Evaluator:
     def __init__(
         self,
         forward: Forward,
-        eval_config,
+        eval_config: EvalConfig,
         *,
         protocol: str | None = None,
         refine: str | None = None,

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.config import ModelConfig
 from encnet_jax.models import logits_stride
 from encnet_jax.preprocess import PIXELS
 
@@ -47,7 +48,11 @@ class Forward(NamedTuple):
 
     @classmethod
     def of(
-        cls, model: nn.Module, num_classes: int, model_config, input_scale: float
+        cls,
+        model: nn.Module,
+        num_classes: int,
+        model_config: ModelConfig,
+        input_scale: float,
     ) -> "Forward":
         """Returns the forward pass of a model.
 

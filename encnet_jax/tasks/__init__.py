@@ -1,6 +1,9 @@
 """Kinds of problems: segmentation and classification; the training loop is shared."""
 
+from ml_collections import ConfigDict
+
 from encnet_jax import data
+from encnet_jax.config import Config
 from encnet_jax.errors import UserError
 from encnet_jax.tasks import classification, segmentation
 from encnet_jax.tasks.task import Measures, Task
@@ -8,7 +11,7 @@ from encnet_jax.tasks.task import Measures, Task
 __all__ = ("Measures", "Task", "of", "open_dataset")
 
 
-def of(config) -> Task:
+def of(config: Config) -> Task:
     """Returns the task of a resolved configuration, bound to its fields."""
     sections = config.model, config.loss, config.data, config.eval
     freeze_backbone = bool(config.train.freeze)
@@ -19,7 +22,7 @@ def of(config) -> Task:
     )
 
 
-def open_dataset(config) -> data.Dataset:
+def open_dataset(config: Config | ConfigDict) -> data.Dataset:
     """Opens the configuration's data set.
 
     Raises:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from encnet_jax import models
+from encnet_jax.config import DataConfig, EvalConfig, LossConfig, ModelConfig
 from encnet_jax.losses import classification_loss
 from encnet_jax.models import cifar
 from encnet_jax.preprocess import CIFAR_MEAN, PIXELS, normalise
@@ -16,7 +17,14 @@ from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.tasks.task import Measures, Task
 
 
-def task(model, loss, data, eval_config, *, freeze_backbone: bool) -> Task:
+def task(
+    model: ModelConfig,
+    loss: LossConfig,
+    data: DataConfig,
+    eval_config: EvalConfig,
+    *,
+    freeze_backbone: bool,
+) -> Task:
     """Returns classification, bound to sections of a resolved configuration.
 
     Args:
@@ -49,13 +57,19 @@ def task(model, loss, data, eval_config, *, freeze_backbone: bool) -> Task:
 
 
 def _build_backbone(
-    model, num_classes: int, axis_name: str | None = None, *, freeze_backbone: bool
+    model: ModelConfig,
+    num_classes: int,
+    axis_name: str | None = None,
+    *,
+    freeze_backbone: bool,
 ) -> nn.Module:
     network = models.build_classifier(model, num_classes, axis_name)
     return network.clone(freeze_backbone=freeze_backbone)
 
 
-def _normaliser(model, data) -> Callable[[jax.Array], jax.Array]:
+def _normaliser(
+    model: ModelConfig, data: DataConfig
+) -> Callable[[jax.Array], jax.Array]:
     """Returns uint8 [..., 3] -> f32: as in segmentation, or with CIFAR-10's mean.
 
     A backbone must be trained on the input that a segmentation network will give it.

@@ -1,9 +1,10 @@
 """A trained network: what evaluation, prediction and export apply."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 
+from encnet_jax.config import Config
 from encnet_jax.data import DatasetInfo, dataset_info
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.tasks import of
@@ -26,7 +27,7 @@ class Network(NamedTuple):
     model: nn.Module
     variables: dict
     info: DatasetInfo
-    config: Any
+    config: Config
     step: int
 
     def evaluator(self, **options):
@@ -45,7 +46,7 @@ class Network(NamedTuple):
         )
 
 
-def build(variables: dict, config, step: int) -> Network:
+def build(variables: dict, config: Config, step: int) -> Network:
     """Builds the network of a resolved configuration around trained variables.
 
     Args:

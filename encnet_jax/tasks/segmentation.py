@@ -5,6 +5,7 @@ from functools import partial
 import flax.linen as nn
 
 from encnet_jax import models
+from encnet_jax.config import DataConfig, EvalConfig, LossConfig, ModelConfig
 from encnet_jax.data import dataset_info
 from encnet_jax.losses.segmentation import network_loss
 from encnet_jax.preprocess import PIXELS
@@ -16,7 +17,13 @@ from encnet_jax.tasks.task import Measures, Task
 
 
 def task(
-    model, loss, data, eval_config, *, freeze_backbone: bool, architecture: str
+    model: ModelConfig,
+    loss: LossConfig,
+    data: DataConfig,
+    eval_config: EvalConfig,
+    *,
+    freeze_backbone: bool,
+    architecture: str,
 ) -> Task:
     """Returns segmentation, bound to sections of a resolved configuration.
 
@@ -29,7 +36,7 @@ def task(
         build_model=partial(_build, model=model, freeze_backbone=freeze_backbone),
         description=f"{model.name}-{model.backbone} ({architecture})",
         normalise=PIXELS[model.pixels],
-        loss_fn=loss_fn(model, loss),
+        loss_fn=partial(_loss, model=model, loss=loss),
         make_evaluator=partial(
             _evaluator, model_config=model, data=data, eval_config=eval_config
         ),
@@ -40,19 +47,14 @@ def task(
 
 
 def _build(
-    num_classes: int, axis_name: str | None = None, *, model, freeze_backbone: bool
+    num_classes: int,
+    axis_name: str | None = None,
+    *,
+    model: ModelConfig,
+    freeze_backbone: bool,
 ) -> nn.Module:
     network = models.build(model, num_classes, axis_name)
     return network.clone(freeze_backbone=True) if freeze_backbone else network
-
-
-def loss_fn(model, loss) -> partial:
-    """Returns the loss of a network: (outputs, batch, axis_name) -> (share, terms).
-
-    Args:
-        model, loss: sections of a resolved configuration.
-    """
-    return partial(_loss, model=model, loss=loss)
 
 
 def _loss(outputs, batch, axis_name, **sections):
@@ -66,9 +68,9 @@ def _evaluator(
     refine: str | None = None,
     with_calibration: bool = False,
     *,
-    model_config,
-    data,
-    eval_config,
+    model_config: ModelConfig,
+    data: DataConfig,
+    eval_config: EvalConfig,
 ) -> Evaluator:
     forward = Forward.of(model, num_classes, model_config, data.input_scale)
     return Evaluator(
@@ -80,7 +82,9 @@ def _evaluator(
     )
 
 
-def _measure(matrix: ConfusionMatrix, *, data, absent_classes: str) -> Measures:
+def _measure(
+    matrix: ConfusionMatrix, *, data: DataConfig, absent_classes: str
+) -> Measures:
     info = dataset_info(data)
     accuracy, mean_iou = matrix.pixel_accuracy(), matrix.mean_iou(absent_classes)
     scores = {"mean_iou": mean_iou, "pixel_accuracy": accuracy}

@@ -1,5 +1,6 @@
 """Builds the model, optimiser, training step and first state of a configuration."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from encnet_jax import tasks
+from encnet_jax.config import Config
 from encnet_jax.pods import parallel
 from encnet_jax.train import optim
 from encnet_jax.train.step import train_step
@@ -36,9 +38,13 @@ class Assembled(NamedTuple):
     step: Callable
     state: Any
 
+    def num_parameters(self) -> int:
+        """Returns the number of trainable values of the model."""
+        return sum(math.prod(x.shape) for x in jax.tree.leaves(self.state.params))
+
 
 def assemble(
-    config,
+    config: Config,
     num_classes: int,
     *,
     axis_name: str | None = parallel.AXIS,

@@ -5,12 +5,13 @@ from flax import traverse_util
 
 from encnet_jax.checkpoints import manager as manager_lib
 from encnet_jax.checkpoints import read
+from encnet_jax.config import ModelConfig
 from encnet_jax.errors import UserError
 from encnet_jax.tasks import folder
 
 
 def initialise(
-    variables: dict, source: str, skip: str, *, task: str, model
+    variables: dict, source: str, skip: str, *, task: str, model: ModelConfig
 ) -> tuple[dict, list[str]]:
     """Replaces initial variables by those of a run or a weight file.
 
@@ -48,7 +49,11 @@ def initialise(
 
 
 def take_backbone(
-    variables: dict, saved: dict, source: str, model, saved_model
+    variables: dict,
+    saved: dict,
+    source: str,
+    model: ModelConfig,
+    saved_model: ModelConfig,
 ) -> tuple[dict, list[str]]:
     """Replaces the backbone, statistics included, by that of a classifier's run.
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from encnet_jax.config import TrainConfig
 from encnet_jax.train.event_file import EventFile
 
 
@@ -18,12 +19,12 @@ class Logbook:
         saved_step: of the newest checkpoint whose write has started, or None.
     """
 
-    def __init__(self, workdir: str, train, start_step: int):
+    def __init__(self, workdir: str, train: TrainConfig, start_step: int):
         """Opens the bar and the TensorBoard file.
 
         Args:
             workdir: of the run.
-            train: section `train` of the resolved configuration.
+            train: of the resolved configuration.
             start_step: from which training starts.
         """
         self.workdir = workdir

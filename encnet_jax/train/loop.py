@@ -5,9 +5,11 @@ from collections.abc import Generator, Iterable
 from typing import NamedTuple, cast
 
 import jax
+from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints.checkpointer import Checkpointer
+from encnet_jax.config import Config, TrainConfig
 from encnet_jax.data import Dataset
 from encnet_jax.data.checks.facts import facts
 from encnet_jax.pods import agreement, distributed, parallel
@@ -48,7 +50,7 @@ class Run(NamedTuple):
     account: TimeAccount
 
 
-def train(config, workdir: str, account: TimeAccount | None = None) -> None:
+def train(config: ConfigDict, workdir: str, account: TimeAccount | None = None) -> None:
     """Trains until the last step, the time limit, or a signal.
 
     Resumes from the newest checkpoint in WORKDIR, if there is one.
@@ -72,17 +74,18 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
         StopRequest() as stop,
         Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
     ):
-        config = _claim(workdir, config, dataset, checkpointer)
+        saved = checkpointer.saved_config()
+        found = facts(dataset, config.loss, saved and saved.loss)
+        config = config_lib.resolve(config, found)
+        workdir_lib.claim(workdir, config, saved)
         parts, weights = set_up(config, dataset.info.num_classes, checkpointer)
-        presence = Presence(workdir, gone, stop)
-        start = {"start_step": int(parts.state.step)}
+        start_step = int(parts.state.step)
         if jax.process_index() == 0:
-            params = parts.state.params
-            print("\n".join(opening.lines(config, sizes, params, weights, **start)))
+            count = parts.num_parameters()
+            print("\n".join(opening.lines(config, sizes, count, weights, start_step)))
             print("\n".join(config_lib.differences(config)), flush=True)
-        with Logbook(workdir, config.train, **start) as logbook:
-            every = config.train.log_every_steps
-            scalars = Scalars(logbook, parts.learning_rate, every=every, **start)
+        with Logbook(workdir, config.train, start_step) as logbook:
+            scalars = Scalars(logbook, parts.learning_rate, config.train, start_step)
             validator = Validator(
                 parts.task,
                 dataset,
@@ -92,48 +95,22 @@ def train(config, workdir: str, account: TimeAccount | None = None) -> None:
                 max_images=config.eval.max_images,
             )
             saver = Saver(
+                config.train,
                 checkpointer,
-                validator,
+                validator if config.data.val_split else None,
                 scalars,
                 logbook,
                 account,
-                config=config,
+                config_to_save=config,
             )
-            _train(
-                Run(parts, scalars, saver, logbook, stop, account),
-                dataset,
-                presence,
-                train=config.train,
-                seed=config.seed,
-                profile=config.profile,
-                remaining=opening.Remaining(
-                    account,
-                    logbook,
-                    config.train,
-                    validates=bool(config.data.val_split),
-                    **start,
-                ),
-            )
+            run = Run(parts, scalars, saver, logbook, stop, account)
+            presence = Presence(workdir, gone, stop)
+            _train(run, presence, dataset, config.train, config.seed, config.profile)
         presence.check()
 
 
-def _claim(workdir: str, config, dataset: Dataset, checkpointer: Checkpointer):
-    """Compares the configuration with that of the workdir's run, and saves it.
-
-    Returns:
-        The configuration, resolved from the facts about its data.
-    """
-    saved = None
-    if checkpointer.latest_step() is not None:
-        saved = config_lib.completed(checkpointer.saved_config())
-    found = facts(dataset, config.loss, saved and saved.loss)
-    config = config_lib.resolve(config, found)
-    workdir_lib.claim(workdir, config, saved)
-    return config
-
-
 def set_up(
-    config, num_classes: int, checkpointer: Checkpointer
+    config: Config, num_classes: int, checkpointer: Checkpointer
 ) -> tuple[Assembled, str]:
     """Restores or initialises a run.
 
@@ -174,24 +151,21 @@ def set_up(
 
 def _train(
     run: Run,
-    dataset: Dataset,
     presence: Presence,
-    *,
-    train,
+    dataset: Dataset,
+    train: TrainConfig,
     seed: int,
     profile: bool,
-    remaining: opening.Remaining,
 ) -> None:
     """Opens the batches, runs the steps, and reports their time.
 
     Args:
         run: see the class.
-        dataset: open.
         presence: hook that watches the workdir.
-        train: section `train` of the resolved configuration.
+        dataset: open; its data.train_split is read.
+        train: of the resolved configuration.
         seed: of the run.
         profile: whether to profile a few steps.
-        remaining: hook that estimates the remaining time.
     """
     start_step, logbook, account = int(run.parts.state.step), run.logbook, run.account
     batches = dataset.train_batches(
@@ -202,6 +176,7 @@ def _train(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+    validates = bool(dataset.data.val_split)
     timekeeper = TimeKeeper(
         account, logbook, start_step=start_step, every=train.log_every_steps
     )
@@ -216,7 +191,7 @@ def _train(
             Deadline(train.max_minutes, run.stop),
             presence,
             run.saver,
-            remaining,
+            opening.Remaining(account, logbook, train, start_step, validates=validates),
             timekeeper,
         )
         fed = timed_input(parallel.feed(batches), account, run.scalars.device_is_done)

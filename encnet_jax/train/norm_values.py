@@ -3,11 +3,18 @@
 import jax
 import jax.numpy as jnp
 
+from encnet_jax.config import DataConfig, ModelConfig, TrainConfig
 from encnet_jax.tasks import Task
 
 
 def check_norm_values(
-    task: Task, num_classes: int, num_examples: int, *, train, data, model
+    task: Task,
+    num_classes: int,
+    num_examples: int,
+    *,
+    train: TrainConfig,
+    data: DataConfig,
+    model: ModelConfig,
 ) -> None:
     """Traces the network if a batch norm might get a single image.
 

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 import jax
-import numpy as np
 
-from encnet_jax.config import TrainConfig
+from encnet_jax.config import Config, TrainConfig
 from encnet_jax.train import starts
 from encnet_jax.train.account import TimeAccount
 from encnet_jax.train.logbook import Logbook
@@ -35,16 +34,20 @@ def weights_line(source: str, before: Mapping, after: Mapping) -> str:
 
 
 def lines(
-    config, sizes: Mapping[str, int], params: Mapping, weights: str, start_step: int
+    config: Config,
+    sizes: Mapping[str, int],
+    num_parameters: int,
+    weights: str,
+    start_step: int,
 ) -> list[str]:
     """Returns five lines; a sixth one warns about a frozen random backbone.
 
     Args:
         config: resolved.
         sizes: {'images of SPLIT': their number}.
-        params: of the model, arrays or shapes.
+        num_parameters: of the model.
         weights: where they come from; '' for randomly initialised ones.
-        start_step: updates that are done.
+        start_step: number of updates before this start.
     """
     devices, processes = jax.devices(), jax.process_count()
     together = f" in {processes} processes" if processes > 1 else ""
@@ -52,18 +55,17 @@ def lines(
         f"{name.removeprefix('images of ')} {count:,}" for name, count in sizes.items()
     )
     network = f"{config.model.name}, {config.model.backbone}, {config.architecture}"
-    count = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
     train, steps = config.train, config.train.total_steps
     length = f"{steps:,} steps of {train.batch_size} images ({train.epochs:g} epochs)"
     if start_step:
         length += f", from step {start_step:,}"
     evaluations = 0
     if config.data.val_split:
-        evaluations = _evaluations(train, start_step, steps)
+        evaluations = _evaluations(train.eval_every_steps, start_step, steps)
     found = [
         f"devices: {len(devices)} x {devices[0].device_kind}{together}",
         f"data: {config.data.name}, images: {images}",
-        f"network: {network}, {count:,} parameters",
+        f"network: {network}, {num_parameters:,} parameters",
         f"weights: {weights or _RANDOM}",
         f"length: {length}, {evaluations:,} evaluations",
     ]
@@ -75,9 +77,13 @@ def lines(
     return found
 
 
-def _evaluations(train: TrainConfig, start: int, end: int) -> int:
-    """Returns how often a validation split is scored after steps start + 1 to end."""
-    every = train.eval_every_steps
+def _evaluations(every: int, start: int, end: int) -> int:
+    """Returns the number of evaluations after the steps start + 1 to end.
+
+    Args:
+        every: steps between two of them; 0 for one after the last step.
+        start, end: steps.
+    """
     if not every:
         return 1
     between = end // every - start // every
@@ -96,22 +102,22 @@ class Remaining:
         account: TimeAccount,
         logbook: Logbook,
         train: TrainConfig,
+        start_step: int,
         *,
         validates: bool,
-        start_step: int,
     ):
-        """Takes what was measured by earlier starts.
+        """Reads the times of earlier starts.
 
         Args:
             account: of this process.
             logbook: of the run, to print to.
-            train: its section.
+            train: of the resolved configuration.
+            start_step: number of updates before this start.
             validates: whether there is a validation split.
-            start_step: updates that are done.
         """
         self._account, self._logbook = account, logbook
-        self._train, self._validates = train, validates
-        self._start_step = start_step
+        self._train, self._start_step = train, start_step
+        self._validates = validates
         self._earlier = starts.read(logbook.workdir)
         self._said: set[bool] = set()  # Whether evaluations were included.
 
@@ -126,7 +132,7 @@ class Remaining:
 
     def line(self, step: int, evaluated: bool) -> str:
         """Returns the estimate after a step, in words."""
-        total = self._train.total_steps
+        total, every = self._train.total_steps, self._train.eval_every_steps
         done = (
             step
             - self._start_step
@@ -135,9 +141,9 @@ class Remaining:
         done -= 1 + len(self._earlier)  # Each start's first step counts as compiling.
         per_step = (self._seconds("steps") + self._seconds("input")) / max(1, done)
         seconds = per_step * (total - step)
-        left = _evaluations(self._train, step, total) if self._validates else 0
+        left = _evaluations(every, step, total) if self._validates else 0
         if evaluated:
-            past = _evaluations(self._train, 0, step)
+            past = _evaluations(every, 0, step)
             seconds += self._seconds("evaluation") / max(1, past) * left
         more = f"{left:,} evaluations included" if evaluated else "without evaluations"
         if not left:

@@ -6,11 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from encnet_jax.config import OptimConfig
 from encnet_jax.errors import UserError
 from encnet_jax.train import paths
 
 
-def learning_rate(optim, *, total_steps: int, batch_size: int) -> optax.Schedule:
+def learning_rate(
+    optim: OptimConfig, *, total_steps: int, batch_size: int
+) -> optax.Schedule:
     """Returns the backbone's learning rate as a function of the step.
 
     Args:
@@ -58,7 +61,7 @@ def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
 
 
 def optimizer(
-    optim, params, *, total_steps: int, batch_size: int
+    optim: OptimConfig, params, *, total_steps: int, batch_size: int
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """Builds the optimiser and its learning-rate schedule.
 
@@ -105,7 +108,7 @@ def optimizer(
     return optax.multi_transform(transforms, labels), schedule
 
 
-def _directions(optim) -> list[optax.GradientTransformation]:
+def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
     """Returns the transformations of gradients before the learning rates."""
 
     def decayed(params):
@@ -129,7 +132,7 @@ def _in_head(params) -> Callable:
     )
 
 
-def _multipliers(optim, params) -> list[optax.GradientTransformation]:
+def _multipliers(optim: OptimConfig, params) -> list[optax.GradientTransformation]:
     """Returns one transformation for each entry of optim.lr_multipliers."""
     found = []
     for entry in optim.lr_multipliers:
@@ -168,7 +171,7 @@ def is_head(path) -> bool:
     return path[0].key != "backbone"
 
 
-def is_decayed(path, optim) -> bool:
+def is_decayed(path, optim: OptimConfig) -> bool:
     """Returns whether weight decay applies to a parameter, by its name.
 
     Args:

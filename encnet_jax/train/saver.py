@@ -3,7 +3,7 @@
 import jax
 
 from encnet_jax.checkpoints.checkpointer import Checkpointer
-from encnet_jax.config import Config
+from encnet_jax.config import Config, TrainConfig
 from encnet_jax.errors import UserError, is_out_of_memory
 from encnet_jax.pods import distributed
 from encnet_jax.pods.signals import Stopped
@@ -25,25 +25,28 @@ class Saver:
 
     def __init__(
         self,
+        train: TrainConfig,
         checkpointer: Checkpointer,
-        validator: Validator,
+        validator: Validator | None,
         scalars: Scalars,
         logbook: Logbook,
         account: TimeAccount,
         *,
-        config: Config,
+        config_to_save: Config,
     ):
-        """Takes where states go, what scores them, and the resolved configuration.
+        """Starts the schedule of saves.
 
         Args:
-            checkpointer, validator, scalars, logbook, account: of the run.
-            config: resolved.
+            train: of the resolved configuration.
+            checkpointer: writes the states.
+            validator: scores them; None without validation split.
+            scalars, logbook, account: of the run.
+            config_to_save: resolved; saved in every checkpoint.
         """
         self._checkpointer, self._validator = checkpointer, validator
-        self._scalars, self._logbook, self._config = scalars, logbook, config
-        self._account = account
+        self._scalars, self._logbook, self._account = scalars, logbook, account
+        self._train, self._config_to_save = train, config_to_save
         self._failures: dict[int, str] = {}  # Why a step has no score.
-        train = config.train
         self._schedule = SaveSchedule(
             train.checkpoint_every_steps,
             60 * train.checkpoint_every_minutes,
@@ -56,15 +59,12 @@ class Saver:
 
         A stop that is requested during the evaluation ends it.
         """
-        train = self._config.train
-        last = step == train.total_steps
-        every = train.eval_every_steps
-        due = last or (every > 0 and step % every == 0)
-        due = due and bool(self._config.data.val_split)
-        if due or last or self._schedule.due(step):
+        last, every = step == self._train.total_steps, self._train.eval_every_steps
+        validator = self._validator if last or (every and step % every == 0) else None
+        if validator or last or self._schedule.due(step):
             self.save(step, state)
-        if due:
-            self._evaluate(step, state)
+        if validator:
+            self._evaluate(validator, step, state)
 
     def check(self) -> None:
         """Raises UserError if a validation failed; called after the last step."""
@@ -75,10 +75,10 @@ class Saver:
                 f" a score. The last reason: {self._failures[max(self._failures)]}"
             )
 
-    def _evaluate(self, step: int, state: TrainState) -> None:
+    def _evaluate(self, validator: Validator, step: int, state: TrainState) -> None:
         try:
             with self._account.doing("evaluation"):
-                score = self._validator.score(state.eval_variables(), step)
+                score = validator.score(state.eval_variables(), step)
         except Stopped:
             return
         except Exception as error:
@@ -106,7 +106,7 @@ class Saver:
         """
         self._scalars.flush()
         with self._account.doing("checkpoints"):
-            self._checkpointer.save(state, self._config)
+            self._checkpointer.save(state, self._config_to_save)
         self._logbook.saved_step = step
         self._schedule.saved()
 

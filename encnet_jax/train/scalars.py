@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax
 
+from encnet_jax.config import TrainConfig
 from encnet_jax.errors import NotFiniteError
 from encnet_jax.train.logbook import Logbook
 
@@ -27,8 +28,7 @@ class Scalars:
         self,
         logbook: Logbook,
         learning_rate: Callable,
-        *,
-        every: int,
+        train: TrainConfig,
         start_step: int,
     ):
         """Starts with no metrics.
@@ -36,10 +36,11 @@ class Scalars:
         Args:
             logbook: to write to.
             learning_rate: (number of updates) -> rate.
-            every: steps between two logged values.
+            train: of the resolved configuration.
             start_step: from which training starts.
         """
-        self._logbook, self._learning_rate, self.every = logbook, learning_rate, every
+        self._logbook, self._learning_rate = logbook, learning_rate
+        self.every = train.log_every_steps
         self._pending: tuple[int, dict] | None = None
         self._newest: tuple[int, dict] | None = None
         self._last_good = start_step

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from encnet_jax import pictures, tasks
+from encnet_jax.config import TrainConfig
 from encnet_jax.data import Dataset
 from encnet_jax.pods.signals import StopRequest
 from encnet_jax.scoring import evaluator as evaluator_lib
@@ -23,7 +24,7 @@ class Validator:
         logbook: Logbook,
         stop: StopRequest,
         *,
-        train,
+        train: TrainConfig,
         max_images: int,
     ):
         """Prepares, compiles nothing yet.
@@ -33,7 +34,7 @@ class Validator:
             dataset: open; its data.val_split is scored.
             logbook: for the scores and images.
             stop: may end an evaluation.
-            train: section `train` of the resolved configuration.
+            train: of the resolved configuration.
             max_images: see Dataset.eval_examples.
         """
         self._task, self._dataset, self._logbook = task, dataset, logbook
