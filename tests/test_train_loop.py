@@ -18,6 +18,7 @@ from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate.loading import Selection
 from encnet_jax.report import events
 from encnet_jax.train import initialise, loop, scalars, starts
+from encnet_jax.train import logbook as logbook_lib
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.scalars import fetch
 
@@ -158,6 +159,7 @@ def test_the_bar_shows_compiling_and_is_closed_before_the_last_line(
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(sys, "stderr", sys.stdout)
+    monkeypatch.setattr(logbook_lib, "_is_terminal", lambda: True)
     config = config_lib.resolve(smoke_config(), 64)
     with Logbook(str(tmp_path), config.train, start_step=0) as logbook:
         assert "compiling" in capsys.readouterr().out

@@ -179,7 +179,7 @@ def _score(
         split=split,
         num_images=total,
         by_size=by_size,
-        quality=quality and quality.summary(network.info.class_names),
+        quality=quality.summary(network.info.class_names) if quality else None,
     )
     return report, matrix, kept
 

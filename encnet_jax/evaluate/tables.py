@@ -108,9 +108,8 @@ def make_report(
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
     measures = task.measure(matrix)
     scores, classes = _scores(measures, by_size)
-    for name in _QUALITY if quality else ():
-        if quality.get(name) is not None:
-            scores[name] = quality[name]
+    found = quality or {}
+    scores |= {name: found[name] for name in _QUALITY if found.get(name) is not None}
     return {
         **{f"{split}/{protocol}/{name}": value for name, value in scores.items()},
         **{name: _named(class_names, values) for name, values in classes.items()},

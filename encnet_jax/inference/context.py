@@ -46,7 +46,8 @@ def scene_context(network: Network, image: np.ndarray) -> SceneContext:
     Raises:
         UserError: the network has no Context Encoding Module.
     """
-    height, width = canvas.scaled_size(*image.shape[:2], network.forward().input_scale)
+    scale = network.forward().input_scale
+    height, width = canvas.scaled_size(image.shape[0], image.shape[1], scale)
     pixels = canvas.resize(image, height, width)[None]
     images = network.task.normalise(jnp.asarray(pixels))
     outputs, stored = network.model.apply(

@@ -9,7 +9,7 @@ import numpy as np
 
 from encnet_jax import models
 from encnet_jax.config import DataConfig, EvalConfig, LossConfig, ModelConfig
-from encnet_jax.losses import classification_loss
+from encnet_jax.losses.classification import classification_loss
 from encnet_jax.models import cifar
 from encnet_jax.preprocess import CIFAR_MEAN, PIXELS, normalise
 from encnet_jax.scoring.image_evaluator import TOP, ImageCounts, ImageEvaluator
