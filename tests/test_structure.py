@@ -147,37 +147,6 @@ def test_few_modules_stand_beside_the_folders():
     assert len(files) <= 10, sorted(files)
 
 
-def takes_config(path: pathlib.Path) -> list[str]:
-    """Returns the functions of a file that have a parameter called config."""
-    functions = (
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
-    return [
-        f"{path.relative_to(PACKAGE)}: {function.name}"
-        for function in functions
-        if "config"
-        in [
-            x.arg
-            for kind in ("posonlyargs", "args", "kwonlyargs")
-            for x in getattr(function.args, kind)
-        ]
-    ]
-
-
-def test_few_functions_take_the_whole_configuration():
-    """The others take the sections or the values that they use."""
-    files = [
-        path
-        for path in PACKAGE.rglob("*.py")
-        if path.relative_to(PACKAGE).parts[0] not in ("config", "commands", "configs")
-    ]
-    found = [name for path in files for name in takes_config(path)]
-    assert "train/loop.py: train" in found  # The count is not empty by mistake.
-    assert len(found) <= 25, "\n".join(found)
-
-
 def test_configurations_import_only_the_package():
     for path in (PACKAGE.parent / "configs").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
