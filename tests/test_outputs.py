@@ -1,5 +1,6 @@
 """Only files that are ours, or names that are free, are written to."""
 
+import errno
 import json
 import os
 
@@ -141,3 +142,34 @@ def test_a_lock_keeps_its_contents(tmp_path):
     assert (tmp_path / ".lock").read_text() == "mine"
     with workdir_lib.locked(str(tmp_path)):  # Its own configuration is no obstacle.
         pass
+
+
+def test_errors_without_a_number_keep_their_words(tmp_path):
+    """As Pillow raises them: with a file name added they would print [Errno None]."""
+    with pytest.raises(OSError) as raised, storage.whole(tmp_path / "a.png"):
+        raise OSError("cannot write mode X as PNG")
+    assert storage.describe(raised.value, "a.png").startswith(
+        "a.png: cannot write mode X as PNG; "
+    )
+    with pytest.raises(OSError) as raised, storage.whole(tmp_path / "a.png"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert storage.describe(raised.value).startswith(f"{tmp_path / 'a.png'}: No space")
+    assert "None" not in storage.describe(OSError())
+
+
+@pytest.mark.parametrize(
+    "error, says",
+    [
+        (RuntimeError("x: No space left on device [array_record]"), "free some space"),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (ValueError("a bug"), None),
+    ],
+)
+def test_why_a_library_could_not_write(error, says):
+    found = storage.failed_write(error)
+    assert found is None if says is None else says in found
+
+
+def test_text_that_is_no_text_is_written_with_escapes(tmp_path):
+    storage.write_whole(tmp_path / "a", "x\udcff")
+    assert (tmp_path / "a").read_text() == "x\\udcff"

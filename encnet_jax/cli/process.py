@@ -149,6 +149,12 @@ def _unexpected(error: Exception) -> int:
 def _of_the_machine(error: Exception) -> str | None:
     """Returns one line for an error of disks, rights, memory or devices, or None."""
     text = " ".join(str(error).split())
+    if _is_of_jax_import(error):
+        names = sorted(x for x in os.environ if x.startswith(("JAX_", "XLA_")))
+        return (
+            f"JAX cannot be imported ({type(error).__name__}: {text[:200]}); correct or"
+            f" unset the environment variables {', '.join(names) or 'of JAX'}"
+        )
     if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
         return storage.describe(error)
     if storage.is_of_store(error):
@@ -156,6 +162,11 @@ def _of_the_machine(error: Exception) -> str | None:
             f"the object store refused or failed ({type(error).__name__}:"
             f" {text[:200]}); check your access and the network, then start the same"
             " command again"
+        )
+    if isinstance(error, MemoryError):
+        return (
+            f"the host has too little memory ({text[:200] or 'MemoryError'}); end other"
+            " programs, or use smaller images and files"
         )
     if is_out_of_memory(error):
         return (
@@ -172,6 +183,16 @@ def _of_the_machine(error: Exception) -> str | None:
                 " for these devices"
             )
     return None
+
+
+def _is_of_jax_import(error: Exception) -> bool:
+    """Whether an error was raised while JAX was being imported."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return not isinstance(error, ImportError) and any(
+        frame.f_code.co_name == "<module>"
+        and str(frame.f_globals.get("__name__")).partition(".")[0] == "jax"
+        for frame in frames
+    )
 
 
 def _has_devices() -> bool:

@@ -1,10 +1,12 @@
 """The cases, by kind of fault; importing this registers them all."""
 
 from kinds import (  # noqa: F401
+    advice,
     arrays,
     buckets,
     checkpoints,
     commands,
+    disks,
     ends,
     evaluation,
     foreign_folders,
@@ -12,6 +14,7 @@ from kinds import (  # noqa: F401
     images,
     lost_work,
     machine,
+    names,
     nothing_learned,
     numbers,
     omissions,
@@ -23,6 +26,7 @@ from kinds import (  # noqa: F401
     signals,
     sources,
     streams,
+    surroundings,
     teaching,
     weights,
 )

@@ -1,0 +1,78 @@
+"""Names of files, runs and classes: bytes that are no text, limits, addresses."""
+
+import os
+import shlex
+
+from fixtures import CHECK, command, flags, folder_set, noise
+from registry import case
+
+REPORT = "encnet_jax.report"
+BYTES = b"a\xff\xfe.jpg"  # No UTF-8.
+
+
+@case("name a run and images of names that are no UTF-8, report html", 0, "", "run")
+def no_text(root):
+    for folder in ("images", "masks"):
+        end = b".jpg" if folder == "images" else b".png"
+        old = os.fsencode(root / "r/val" / folder / "0") + end
+        os.rename(old, old.replace(b"/0.", b"/a\xff\xfe."))
+    run = os.fsdecode(os.fsencode(root) + b"/r\xffn")
+    os.rename(root / "run", run)
+    # A report needs config.json, which the training writes.
+    train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={run}"))
+    score = shlex.join(command("eval.py", f"--workdir={run}"))
+    page = shlex.join(command(REPORT, "html", run, f"--output={root}/x.html"))
+    yield [b"bash", b"-c", os.fsencode(f"{train} && {score} && {page}")]
+    assert "a\\udcff\\udcfe" in (root / "x.html").read_text()
+
+
+@case("name a run called $_$, report html", 0, "", "run")
+def dollars(root):
+    run = root / "$_$ a_{b"
+    (root / "run").rename(run)
+    train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={run}"))
+    score = shlex.join(command("eval.py", f"--workdir={run}"))
+    page = shlex.join(command(REPORT, "html", str(run), f"--output={root}/x.html"))
+    yield ["bash", "-c", f"{train} && {score} && {page}"]
+
+
+@case("name at the file system's limit, predict", 1, "labelled 1 of 2", "run")
+def limit(root):
+    (root / "p").mkdir()
+    noise().save(root / "p" / ("x" * 251 + ".jpg"))
+    noise().save(root / "p/good.jpg")
+    where = f"--input={root}/p", f"--output={root}/o"
+    yield command("predict.py", f"--workdir={root}/run", *where)
+    assert len(list((root / "o").glob("good_*"))) == 3
+
+
+ADDRESSES = ("https://a.b/c", "file:///tmp/x", "hf://a/b", "http:/a/b")
+for address in ADDRESSES:
+
+    @case(f"name {address}, train --workdir", 2, "expected a local path")
+    def workdir(root, address=address):
+        folder_set(root / "r")
+        yield command("train.py", *flags(root / "r"), f"--workdir={address}")
+
+    @case(f"name {address}, predict --input", 2, "expected a local path", "run")
+    def source(root, address=address):
+        where = f"--input={address}", f"--output={root}/o"
+        yield command("predict.py", f"--workdir={root}/run", *where)
+
+    @case(f"name {address}, data.folder.images", 2, "expected a local path")
+    def images(root, address=address):
+        folder_set(root / "r")
+        words = flags(root / "r", f"--config.data.folder.images={address}")
+        yield command(CHECK, *words)
+
+
+@case("name a folder ² in checkpoints, eval", 0, "pixel_accuracy", "run")
+def superscript(root):
+    (root / "run/checkpoints/²").mkdir()
+    (root / "run/checkpoints/00").mkdir()
+    yield command("eval.py", f"--workdir={root}/run")
+
+
+@case("name --checkpoint of 5,000 digits, eval", 2, "--checkpoint is '1111", "run")
+def digits(root):
+    yield command("eval.py", f"--workdir={root}/run", f"--checkpoint={'1' * 5000}")
