@@ -107,16 +107,17 @@ def cityscapes(root: pathlib.Path) -> dict:
     train_ids = np.full(256, 255, np.uint8)
     ids = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
     train_ids[ids] = np.arange(19)
-    truth = {"train": {}, "val": {}, "test": {}}
-    for i, (split, city) in enumerate(
-        [("train", "aachen"), ("train", "ulm"), ("val", "munster"), ("test", "bonn")]
-    ):
+    truth = {"train": {}, "val": {}, "test": {}, "train_extra": {}}
+    cities = [("train", "aachen"), ("train", "ulm"), ("val", "munster")]
+    cities += [("test", "bonn"), ("train_extra", "augsburg")]
+    for i, (split, city) in enumerate(cities):
         name = f"{city}_000000_{i:06d}"
         mask = raw_mask(i, range(34))
         file = f"{split}/{city}/{name}"
         write(root / f"leftImg8bit/{file}_leftImg8bit.png", image(i, "PNG"))
-        write(root / f"gtFine/{file}_gtFine_labelIds.png", png(mask))
-        write(root / f"gtFine/{file}_gtFine_instanceIds.png", png(mask))
+        kind = "gtCoarse" if split == "train_extra" else "gtFine"
+        write(root / f"{kind}/{file}_{kind}_labelIds.png", png(mask))
+        write(root / f"{kind}/{file}_{kind}_instanceIds.png", png(mask))
         truth[split][name] = np.full_like(mask, 255)
         if split != "test":
             truth[split][name] = train_ids[mask]
@@ -278,3 +279,21 @@ def nyuv2(root: pathlib.Path) -> dict:
         split: {f"{n:04d}": train_ids[labels[n - 1].T] for n in numbers}
         for split, numbers in (("train", (1, 4, 5)), ("test", (2, 3)))
     }
+
+
+def sift_flow(root: pathlib.Path) -> dict:
+    """Four images of 32x32: train 0, 1, 3 and test 2; listed with backslashes."""
+    folder, truth = "spatial_envelope_256x256_static_8outdoorcategories", {}
+    names = [f"coast_natu{i}" for i in range(4)]
+    for i, name in enumerate(names):
+        write(root / f"Images/{folder}/{name}.jpg", image(i))
+        mask = raw_mask(i, range(34))
+        file = io.BytesIO()
+        labels = np.array([f"class {c}" for c in range(33)], object)
+        scipy.io.savemat(file, {"S": mask, "names": labels})
+        write(root / f"SemanticLabels/{folder}/{name}.mat", file.getvalue())
+        split = "test" if i == 2 else "train"
+        label = np.where(mask == 0, 255, mask - 1).astype(np.uint8)
+        truth.setdefault(split, {})[name] = label
+    write(root / "TestSet1.txt", f"{folder}\\{names[2]}.jpg\r\n")
+    return truth

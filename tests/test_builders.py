@@ -12,6 +12,7 @@ from made_datasets import (
     pascal_voc,
     png,
     raw_mask,
+    sift_flow,
     write,
 )
 from made_datasets import image as made_image
@@ -64,7 +65,7 @@ class CamVidTest(_MadeFiles):
 
 class CityscapesTest(_MadeFiles):
     DATASET_CLASS, MAKE = builder("cityscapes"), staticmethod(cityscapes)
-    SPLITS = {"train": 2, "val": 1, "test": 1}
+    SPLITS = {"train": 2, "val": 1, "test": 1, "train_extra": 1}
 
 
 class CocoVocTest(_MadeFiles):
@@ -75,6 +76,11 @@ class CocoVocTest(_MadeFiles):
 class NyuV2Test(_MadeFiles):
     DATASET_CLASS, MAKE = builder("nyuv2"), staticmethod(nyuv2)
     SPLITS = {"train": 3, "test": 2}
+
+
+class SiftFlowTest(_MadeFiles):
+    DATASET_CLASS, MAKE = builder("sift_flow"), staticmethod(sift_flow)
+    SPLITS = {"train": 3, "test": 1}
 
 
 class PascalContextTest(_MadeFiles):

@@ -9,6 +9,7 @@ import tarfile
 import made_datasets
 import numpy as np
 import pytest
+import scipy.io
 from made_datasets import VOC_NAMES, write
 from PIL import Image
 
@@ -195,6 +196,70 @@ def test_cityscapes_labels_become_train_ids(root, tmp_path):
     pack(root, root / "gtFine_trainvaltest.zip", "gtFine")
     prepare("cityscapes", source=str(root), data_dir=str(tmp_path))
     assert_labels("cityscapes", tmp_path, truth)
+
+
+def test_cityscapes_coarse_images_without_labels_are_reported(root, tmp_path):
+    made_datasets.cityscapes(root)
+    shutil.rmtree(root / "gtCoarse")
+    found = "gtCoarse/train_extra/CITY next to leftImg8bit"
+    with pytest.raises(UserError, match=found):
+        prepare("cityscapes", source=str(root), data_dir=str(tmp_path))
+
+
+def test_sift_flow_is_read_from_its_archive(root, tmp_path):
+    truth = made_datasets.sift_flow(root / "SiftFlowDataset")
+    pack(root, root / "SiftFlowDataset.zip", "SiftFlowDataset")
+    prepare("sift_flow", source=str(root), data_dir=str(tmp_path))
+    assert_labels("sift_flow", tmp_path, truth)
+
+
+SIFT_FLOW = "spatial_envelope_256x256_static_8outdoorcategories"
+
+
+def no_list(root):
+    (root / "TestSet1.txt").unlink()
+
+
+def no_labels(root):
+    (root / "SemanticLabels" / SIFT_FLOW / "coast_natu1.mat").unlink()
+
+
+def unknown_test_image(root):
+    write(root / "TestSet1.txt", f"{SIFT_FLOW}\\coast_natu9.jpg\n")
+
+
+def empty_list(root):
+    write(root / "TestSet1.txt", "\n")
+
+
+def other_variable(root):
+    scipy.io.savemat(root / f"SemanticLabels/{SIFT_FLOW}/coast_natu1.mat", {"T": 1})
+
+
+def label_34(root):
+    file = root / f"SemanticLabels/{SIFT_FLOW}/coast_natu1.mat"
+    labels = scipy.io.loadmat(file)["S"]
+    labels[0, 0] = 34
+    scipy.io.savemat(file, {"S": labels})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (no_list, rf"expected Images/{SIFT_FLOW}/\*.jpg, .* and TestSet1.txt"),
+        (no_labels, "coast_natu1.jpg: has no labels in SemanticLabels, nor have 0"),
+        (unknown_test_image, "TestSet1.txt: lists coast_natu9; expected images of"),
+        (empty_list, "TestSet1.txt: lists no image; expected"),
+        (other_variable, "coast_natu1.mat: cannot be read .*'S'.*download"),
+        (label_34, "coast_natu1.mat: the mask has the value 34, out of range"),
+    ],
+)
+def test_mistakes_in_sift_flow_are_reported(root, tmp_path, damage, message):
+    made_datasets.sift_flow(root)
+    damage(root)
+    with pytest.raises(UserError, match=message) as error:
+        prepare("sift_flow", source=str(root), data_dir=str(tmp_path))
+    assert "\n" not in str(error.value)
 
 
 def context_source(root):

@@ -191,6 +191,16 @@ RECIPES = {
     | schedule(2.5e-4, 140, "cityscapes")
     | DUC_HEAD
     | {"model.dilation": "hdc_bigger"},
+    "cityscapes:duc,twelve_crops": CITYSCAPES
+    | schedule(2.5e-4, 240, "cityscapes")
+    | DUC_HEAD,
+    "cityscapes:duc,coarse": CITYSCAPES
+    | schedule(2.5e-4, 20, "cityscapes", "train_extra")
+    | DUC_HEAD,
+    "sift_flow": TUNED
+    | schedule(0.01, 60, "sift_flow", "train", "test")
+    | {"eval.base_size": 512, "data.input_scale": 2.0}
+    | {"train.val_protocol": "single"},
     "cityscapes:released": CITYSCAPES
     | schedule(1e-4, 210, "cityscapes")
     | DUC_HEAD

@@ -1,6 +1,7 @@
 """Cityscapes: raw values are label ids; 19 of 34 are trained and scored.
 
-Its files are leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip.
+Its files are leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; the coarsely
+labelled split `train_extra` is in leftImg8bit_trainextra.zip and gtCoarse.zip.
 """
 
 import numpy as np
@@ -23,18 +24,21 @@ _ID_MAP = np.full(256, UNKNOWN_ID, np.uint8)
 _ID_MAP[:34] = IGNORE_LABEL
 _ID_MAP[list(_LABEL_IDS)] = np.arange(len(_FIELDS))
 
+_COARSE = "train_extra"  # 23 further cities, labelled by coarse polygons.
+
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
     """Returns the splits in the source, with label ids; test has no masks."""
     splits = {}
     for split in DATA_SET.splits:
         images = tree.files(f"leftImg8bit/{split}/*", "_leftImg8bit.png")
-        masks = tree.files(f"gtFine/{split}/*", "_gtFine_labelIds.png")
+        kind = "gtCoarse" if split == _COARSE else "gtFine"
+        masks = tree.files(f"{kind}/{split}/*", f"_{kind}_labelIds.png")
         if images and split in DATA_SET.unlabelled:
             splits[split] = unlabelled(_ID_MAP, images)
         elif images and not masks:
-            _check_train_ids(tree, split)
-            raise tree.missing(f"gtFine/{split}/CITY beside leftImg8bit/{split}")
+            _check_train_ids(tree, kind, split)
+            raise tree.missing(f"{kind}/{split}/CITY next to leftImg8bit/{split}")
         elif images:
             splits[split] = pairs(images, masks)
     if not splits:
@@ -42,13 +46,13 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
     return splits
 
 
-def _check_train_ids(tree: FileTree, split: str) -> None:
+def _check_train_ids(tree: FileTree, kind: str, split: str) -> None:
     """Raises UserError if there are masks of train ids, and none of label ids."""
-    if tree.files(f"gtFine/{split}/*", "_gtFine_labelTrainIds.png"):
+    if tree.files(f"{kind}/{split}/*", f"_{kind}_labelTrainIds.png"):
         raise UserError(
-            f"gtFine/{split} has *_gtFine_labelTrainIds.png, and no"
-            " *_gtFine_labelIds.png; expected the latter, which gtFine_trainvaltest.zip"
-            " has: the mapping to train ids is done here"
+            f"{kind}/{split} has *_{kind}_labelTrainIds.png, and no"
+            f" *_{kind}_labelIds.png; expected the latter, which the official archives"
+            " have: the mapping to train ids is done here"
         )
 
 
@@ -57,14 +61,14 @@ DATA_SET = DatasetInfo(
     class_names=tuple(f[4] for f in _FIELDS),
     colours=np.array([f[1:4] for f in _FIELDS], np.uint8),
     id_map=_ID_MAP,
-    splits=("train", "val", "test"),
+    splits=("train", "val", "test", _COARSE),
     source="https://www.cityscapes-dataset.com",
     preparation=prepare_command(
         "cityscapes",
         "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip",
     ),
     unlabelled=("test",),
-    full_counts={"train": 2_975, "val": 500, "test": 1_525},
+    full_counts={"train": 2_975, "val": 500, "test": 1_525, _COARSE: 19_998},
     description="Street scenes of 50 cities; 19 of its 34 labels are classes.",
     entries=entries,
     # Source: cityscapesscripts, evalPixelLevelSemanticLabeling.py: label ids, files

@@ -6,14 +6,12 @@ split in `splits.mat`, and `classMapping40.mat`, which maps 894 labels to 40 cla
 Source: Silberman et al., ECCV 2012; the 40 classes: Gupta et al., CVPR 2013.
 """
 
-import contextlib
 import dataclasses
-import io
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from encnet_jax.data.archives import matlab
 from encnet_jax.data.archives.entries import Entry
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
 from encnet_jax.data.info import (
@@ -58,12 +56,12 @@ class _Image:
         return f"{self.arrays.file}, image {self.index + 1}"
 
     def read(self) -> bytes:
-        with _described(str(self)):
+        with matlab.described(str(self)):
             return encode_png(_upright(self.arrays.images[self.index]))
 
     def mask(self, _image: bytes) -> bytes:
         """Returns the PNG of the classes: 0 = unlabelled, 1..40."""
-        with _described(str(self)):
+        with matlab.described(str(self)):
             labels = _upright(self.arrays.labels[self.index])
         if labels.max(initial=0) > _NUM_LABELS:
             raise UserError(
@@ -100,7 +98,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
     import h5py
 
-    with _described(str(file)):
+    with matlab.described(str(file)):
         contents = h5py.File(tree.local(file), "r")
         images, labels = contents["images"], contents["labels"]
         count, *size = labels.shape
@@ -116,7 +114,7 @@ def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
 
 def _class_of_label(file: StoredFile) -> np.ndarray:
     """Returns uint8[895], label -> class 1..40; 0, unlabelled, stays 0."""
-    contents = _matlab(file, "mapClass", "className")
+    contents = matlab.variables(file, "mapClass", "className")
     names = [str(name.item()) for name in contents["className"].ravel()]
     classes = contents["mapClass"].ravel()
     ends = (len(names), names[0], names[-1]) == (40, "wall", "otherprop")
@@ -131,7 +129,7 @@ def _class_of_label(file: StoredFile) -> np.ndarray:
 
 def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
     """Returns split -> indices from 0, sorted."""
-    contents = _matlab(file, *_SPLITS.values())
+    contents = matlab.variables(file, *_SPLITS.values())
     found = {
         split: sorted(int(number) - 1 for number in contents[name].ravel())
         for split, name in _SPLITS.items()
@@ -143,29 +141,6 @@ def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
             " split that belongs to nyu_depth_v2_labeled.mat"
         )
     return found
-
-
-def _matlab(file: StoredFile, *names: str) -> dict[str, np.ndarray]:
-    """Returns variables of a MATLAB file of version 5."""
-    import scipy.io
-
-    with _described(str(file)):
-        contents = scipy.io.loadmat(io.BytesIO(file.read()))
-        return {name: contents[name] for name in names}
-
-
-@contextlib.contextmanager
-def _described(file: str) -> Iterator[None]:
-    """Turns errors of h5py and SciPy into one line about the file."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # Damaged files raise errors of many kinds.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"{file}: cannot be read ({reason}); download the file again"
-        ) from None
 
 
 DATA_SET = DatasetInfo(

@@ -1,0 +1,87 @@
+"""SIFT-flow: 2,688 outdoor images of 256x256, 33 classes; raw 0 is unlabelled.
+
+Source: Liu et al., CVPR 2009; the 200 test images are those of TestSet1.txt, as in
+Tighe and Lazebnik, ECCV 2010.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from encnet_jax.data.archives import matlab
+from encnet_jax.data.archives.entries import Entry
+from encnet_jax.data.archives.file_tree import FileTree, StoredFile
+from encnet_jax.data.info import (
+    DatasetInfo,
+    consecutive_ids,
+    prepare_command,
+    voc_colours,
+)
+from encnet_jax.data.sources.decode import encode_png
+from encnet_jax.errors import UserError
+
+_FOLDER = "spatial_envelope_256x256_static_8outdoorcategories"
+_LIST = "TestSet1.txt"
+
+
+def entries(tree: FileTree) -> dict[str, list[Entry]]:
+    """Returns train and test."""
+    images = tree.files(f"Images/{_FOLDER}", ".jpg")
+    masks = tree.files(f"SemanticLabels/{_FOLDER}", ".mat")
+    listed = tree.file(_LIST)
+    if not images or not masks or listed is None:
+        raise tree.missing(
+            f"Images/{_FOLDER}/*.jpg, SemanticLabels/{_FOLDER}/*.mat and {_LIST}"
+        )
+    lacking = sorted(set(images) - set(masks))
+    if lacking:
+        raise UserError(
+            f"{images[lacking[0]]}: has no labels in SemanticLabels, nor have"
+            f" {len(lacking) - 1} others; add them"
+        )
+    test = _names(listed)
+    unknown = sorted(test - set(images))
+    if unknown or not test:
+        raise UserError(
+            f"{listed}: lists {unknown[0] if unknown else 'no image'}; expected images"
+            f" of Images/{_FOLDER}, one per line"
+        )
+    splits = {"train": sorted(set(images) - test), "test": sorted(test)}
+    return {
+        split: [
+            Entry(name, images[name], partial(_mask, masks[name]), str(masks[name]))
+            for name in names
+        ]
+        for split, names in splits.items()
+    }
+
+
+def _names(file: StoredFile) -> set[str]:
+    """Returns the image names of a list of paths, which have either slash."""
+    lines = file.read().decode("utf-8", "replace").replace("\\", "/").split()
+    return {line.rpartition("/")[2].removesuffix(".jpg") for line in lines}
+
+
+def _mask(file: StoredFile, _image: bytes) -> bytes:
+    return encode_png(np.asarray(matlab.variables(file, "S")["S"], np.uint8))
+
+
+DATA_SET = DatasetInfo(
+    name="sift_flow",
+    class_names=(
+        *("awning", "balcony", "bird", "boat", "bridge", "building", "bus", "car"),
+        *("cow", "crosswalk", "desert", "door", "fence", "field", "grass", "moon"),
+        *("mountain", "person", "plant", "pole", "river", "road", "rock", "sand"),
+        *("sea", "sidewalk", "sign", "sky", "staircase", "streetlight", "sun", "tree"),
+        "window",
+    ),
+    colours=voc_colours(34)[1:],
+    id_map=consecutive_ids(33, first_id=1, ignore_ids=(0,)),
+    splits=("train", "test"),
+    source="http://www.cs.unc.edu/~jtighe/Papers/ECCV10 (SiftFlowDataset.zip)",
+    preparation=prepare_command("sift_flow", "SiftFlowDataset.zip"),
+    description="Outdoor images of 256x256; 33 classes, raw id 0 is unlabelled.",
+    full_counts={"train": 2_488, "test": 200},
+    entries=entries,
+    rule="33 classes, unlabelled pixels (raw 0) are not counted",
+)
