@@ -57,12 +57,12 @@ NAMES_AT = len(WHOLE) - sum(8 + len(name) for name in ARRAYS) - 8
 # Of the first array: its number of axes, its sides, its type.
 AXES_AT, SIDES_AT, TYPE_AT = 28, 32, 72
 FAULTS = {
-    "magic": (changed(0, "Q", 0x111), "starts with other bytes"),
-    "empty": (b"", "starts with other bytes"),
-    "huge count": (changed(16, "Q", 2**62), f"announces {2**62} arrays"),
-    "fewer arrays": (changed(16, "Q", 1), "announces"),
+    "magic": (changed(0, "Q", 0x111), "first bytes are not"),
+    "empty": (b"", "first bytes are not"),
+    "huge count": (changed(16, "Q", 2**62), f"states {2**62} arrays"),
+    "fewer arrays": (changed(16, "Q", 1), "states"),
     "fewer names": (changed(NAMES_AT, "Q", 1), "2 arrays and 1 names"),
-    "more names": (changed(NAMES_AT, "Q", 3), "truncated|announces 3"),
+    "more names": (changed(NAMES_AT, "Q", 3), "truncated|states 3"),
     "long name": (changed(NAMES_AT + 8, "Q", 2**60), "letters"),
     "axes": (changed(AXES_AT, "I", 2**31), f"{2**31} axes"),
     "huge side": (changed(SIDES_AT, "q", 2**62), "truncated"),

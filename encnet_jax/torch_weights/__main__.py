@@ -92,7 +92,7 @@ def import_weights(argv: Sequence[str]) -> None:
     line.config()
     line.string("workdir", "Where the checkpoint goes.", required=True)
     values = line.parse()
-    # TensorFlow may be missing where only weights are converted.
+    # Imported late: commands that only convert weights need no data set.
     from encnet_jax.data import dataset_info
 
     config = config_lib.resolve(_configuration(values.source, values.config))
@@ -108,7 +108,7 @@ def import_weights(argv: Sequence[str]) -> None:
     variables = state_dicts.convert(state_dict, config.model, num_classes)
     if family.task == "segmentation" and "head" not in variables["params"]:
         raise UserError(
-            f"{values.source} holds a backbone alone, which scores nothing: train from"
+            f"{values.source} is only a backbone, which predicts nothing: train from"
             f" it with train.py --config.init_from={values.source}"
         )
     shapes = {name: x.shape for name, x in state_dict.items()}
@@ -165,7 +165,7 @@ def export_weights(argv: Sequence[str]) -> None:
     is_backbone = config.model.name == "backbone"
     if is_backbone and family.parts != ("backbone",):
         raise UserError(
-            f"{values.workdir} holds a backbone with a linear classifier, not"
+            f"{values.workdir} is a backbone with a linear classifier, not"
             f" {family.title}: leave --family out"
         )
     state_dict = state_dicts.to_state_dict(variables, config.model, family)

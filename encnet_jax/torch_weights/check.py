@@ -1,4 +1,4 @@
-"""Whether a state dict holds a model's arrays, all of them and no others."""
+"""Checks that a state dict has exactly the arrays of a model."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ def checked_table(
     family: Family,
     model_config,
 ) -> list[Entry]:
-    """Returns `table`, having compared it with a state dict.
+    """Returns `table` after comparing it with a state dict.
 
     Args:
         variables: of the model, or their shapes.
@@ -28,7 +28,7 @@ def checked_table(
 
     Raises:
         UserError: lists entries that are missing, surplus or misshapen, a few in full;
-            or the family has nothing like one of the model's modules.
+            or the family has no counterpart of one of the model's modules.
     """
     try:
         entries = table(variables, family, model_config)
@@ -51,7 +51,7 @@ def checked_table(
 def misfits(
     state_dict: Mapping[str, np.ndarray], entries: Iterable[Entry]
 ) -> list[str]:
-    """Describes each entry that a state dict lacks or holds in another shape."""
+    """Describes each entry that is missing or has another shape or type."""
     found = []
     for name, _, shape, _ in entries:
         if name not in state_dict:

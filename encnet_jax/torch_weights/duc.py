@@ -36,7 +36,7 @@ def _rules(model_config) -> list[Rule]:
     spec = specs().get(m.backbone)
     if not spec or not spec.bottleneck or m.stem != "deep" or m.avg_down:
         raise UserError(
-            "these networks have bottlenecks, the deep stem and unpooled shortcuts, and"
+            "these networks have bottlenecks, the deep stem and unpooled shortcuts, but"
             f" the configured one is {m.backbone} with model.stem {m.stem!r} and"
             f" model.avg_down {m.avg_down}"
         )

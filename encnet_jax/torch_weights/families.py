@@ -37,13 +37,13 @@ def find(name: str) -> Family:
     """Returns the family of that name.
 
     Raises:
-        UserError: there is none.
+        UserError: no family has this name.
     """
     for family in known():
         if family.name == name:
             return family
     names = ", ".join(f.name for f in known())
-    raise UserError(f"no family of weights {name!r}; there are: {names}")
+    raise UserError(f"unknown family of weights {name!r}; expected one of: {names}")
 
 
 def is_known(names: Iterable[str]) -> bool:
@@ -64,22 +64,24 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
             return family
     some = ", ".join(sorted(names)[:5]) or "nothing"
     titles = "; ".join(f.title for f in known())
-    raise UserError(f"unknown weights, holding {some}...; expected one of: {titles}")
+    raise UserError(
+        f"unknown weights with the names {some}...; expected one of: {titles}"
+    )
 
 
 def differences(
     shapes: Mapping[str, tuple[int, ...]], family: Family, model_config
 ) -> list[str]:
-    """Compares the model that a state dict was made for with a configuration.
+    """Compares the model of a state dict with a configured one.
 
     Args:
         shapes: of the state dict's entries, by name.
-        family: that recognised them.
+        family: of the state dict.
         model_config: `config.model`, resolved.
 
     Returns:
-        A sentence for each field that differs, of those that the state dict shows and
-        those that its family has by convention.
+        A sentence for each field that differs. Only fields are compared that the state
+        dict shows or that its family fixes by convention.
     """
     found = (family.fields or resnet.fields)(dict(shapes), family.prefix)
     if family.heads:
@@ -92,7 +94,7 @@ def differences(
                 found[field] = if_there
             else:
                 found.setdefault(field, if_not)
-    # The authors have no such head: this package wrote it, for either convention.
+    # Only this package writes such a head, and it does so for either convention.
     if found.get("aux") == "context":
         found = {k: v for k, v in found.items() if k not in ("code_pooling", "gate")}
     if found.get("name") != "encnet":

@@ -11,7 +11,7 @@ from encnet_jax import storage
 from encnet_jax.errors import UserError
 
 _LIST_MAGIC = 0x112
-# After these a shape has 64-bit sides; the later two have a storage type before it.
+# Versions with 64-bit shapes; the later two have a storage type before the shape.
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 _MAX_AXES = 32
 _DTYPES: dict[int, np.dtype] = {
@@ -28,23 +28,22 @@ _DTYPES: dict[int, np.dtype] = {
 def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a .params file as MXNet's mx.nd.save and mx.mod.save_checkpoint write it.
 
-    Counts and sides in the file are compared with the bytes that are left before
-    anything is made of them.
+    Counts and shapes in the file are checked against its size before memory is
+    allocated for them.
 
     Args:
         path: local or gs://.
 
     Returns:
-        {'arg:NAME' or 'aux:NAME': array}; numbers with a point of any precision are
-        f32.
+        {'arg:NAME' or 'aux:NAME': array}; floating-point arrays are f32.
 
     Raises:
-        UserError: there is no such file; it is of another kind, truncated or longer
-            than its contents; it holds sparse arrays, arrays without values or names,
-            or two of one name.
+        UserError: there is no such file; its format is another one; it is truncated or
+            has surplus bytes; an array is sparse, empty or has no name, or two have the
+            same name.
 
-    Source: the format of NDArray::Save in MXNet 0.11 and 1.x; what is older has 32-bit
-    sides.
+    Source: the format of NDArray::Save in MXNet 0.11 and 1.x; older files have 32-bit
+    shapes.
     """
     file = epath.Path(path)
     if not file.exists() or file.is_dir():
@@ -59,11 +58,11 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 class _FormatError(Exception):
-    """What is wrong with the bytes."""
+    """The bytes are not those of a .params file; the text says why."""
 
 
 class _Reader:
-    """Takes numbers off the bytes of a file, from its start to its end."""
+    """Reads the numbers of a file from its start to its end."""
 
     def __init__(self, data: bytes):
         self._data = memoryview(data)
@@ -72,7 +71,7 @@ class _Reader:
     def arrays(self) -> dict[str, np.ndarray]:
         magic = self._number("Q") if len(self._data) >= 8 else None
         if magic != _LIST_MAGIC:
-            raise _FormatError("it starts with other bytes than MXNet's")
+            raise _FormatError("its first bytes are not MXNet's")
         self._number("Q")  # Reserved.
         values = [self._array() for _ in range(self._count("arrays", 8))]
         names = [self._name() for _ in range(self._count("names", 8))]
@@ -101,7 +100,7 @@ class _Reader:
         count = self._number("Q")
         if count * smallest > len(self._data) - self._at:
             raise _FormatError(
-                f"it announces {count} {what} and ends after {len(self._data)} bytes"
+                f"it states {count} {what} but ends after {len(self._data)} bytes"
             )
         return count
 
@@ -116,19 +115,19 @@ class _Reader:
         if magic in (_V2, _V3):
             storage = self._number("i")
             if storage != 0:
-                raise _FormatError("it holds a sparse array")
+                raise _FormatError("it has a sparse array")
         wide = magic in (_V1, _V2, _V3)
         num_axes = self._number("I") if wide else magic
         if num_axes > _MAX_AXES:
-            raise _FormatError(f"it holds an array of {num_axes} axes")
+            raise _FormatError(f"it has an array of {num_axes} axes")
         shape = tuple(self._number("q" if wide else "I") for _ in range(num_axes))
         if not shape or min(shape) < 1:
-            raise _FormatError(f"it holds an array of shape {list(shape)}")
-        self._number("i")  # Device type and number: where the array was.
+            raise _FormatError(f"it has an array of shape {list(shape)}")
+        self._number("i")  # Device type and number.
         self._number("i")
         code = self._number("i")
         if code not in _DTYPES:
-            raise _FormatError(f"it holds an array of unknown type {code}")
+            raise _FormatError(f"it has an array of unknown type {code}")
         dtype = _DTYPES[code]
         data = self._take(math.prod(shape) * dtype.itemsize)
         array = np.frombuffer(data, dtype).reshape(shape)

@@ -1,4 +1,4 @@
-"""One table of names a model and family: conversion reads it in both directions."""
+"""The table of names for a model and a family; conversion uses it both ways."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ from encnet_jax.errors import UserError
 
 
 class Layout(NamedTuple):
-    """How an array differs between the two worlds; the two functions are inverses."""
+    """How an array's layout differs from PyTorch's; the functions are inverses."""
 
     to_torch: Callable[[np.ndarray], np.ndarray]
     from_torch: Callable[[np.ndarray], np.ndarray]
@@ -40,13 +40,13 @@ _LEAVES = {
 
 
 class Rule(NamedTuple):
-    """Names the modules whose path matches `pattern`.
+    """PyTorch's name for modules whose path matches `pattern`.
 
     Attributes:
         pattern: regular expression of a whole path such as 'head/classifier/conv'.
         template: the PyTorch module's name; {stage}, {i} and so on are the pattern's
             groups, {block} counts from 0 there and from 1 here.
-        kernel: the layout of the module's kernel where it is a special one.
+        kernel: the layout of the module's kernel, if it is not the usual one.
     """
 
     pattern: str
@@ -60,21 +60,20 @@ class Family:
 
     Attributes:
         name: for the command line.
-        title: for people.
+        title: for messages.
         parts: which of the model's top modules its files hold.
         rules: given the model's configuration, returns the rules.
-        recognises: given a state dict's names, returns whether the family is this.
+        recognises: given a state dict's names, returns whether they are this family's.
         prefix: of the backbone's names.
         heads: (start of a name, model name); the first that occurs names the head.
         switches: (model field, start of a name, value if it occurs, value if not); a
             later one that occurs wins.
-        conventions: model fields that leave no trace in the names, as this family has
-            them.
+        conventions: values of model fields that no name shows.
         join: names an array of a module: (module, leaf) -> name.
         fields: given {name: shape} and `prefix`, returns the model fields that a state
             dict's backbone shows; None: as PyTorch's ResNets show them.
-        left_out: regular expression of names that a file may hold and no model has.
-        task: that its networks are for.
+        left_out: regular expression of names that a file may have and no model has.
+        task: of its networks.
         build: (model's configuration, num_classes) -> the module whose arrays it names.
     """
 
@@ -108,14 +107,14 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
 
     Args:
         variables: {'params', 'batch_stats'} of arrays, or of anything with a shape.
-        family: decides the names; parts it does not hold are left out.
+        family: decides the names; parts that it lacks are left out.
         model_config: `config.model`, resolved.
 
     Returns:
         Entries, module by module.
 
     Raises:
-        UserError: the family has nothing like one of the model's modules.
+        UserError: the family has no counterpart of one of the model's modules.
     """
     rules = tuple(family.rules(model_config))
     entries = []
@@ -133,7 +132,7 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
 
 
 def counters(entries: Iterable[Entry]) -> list[str]:
-    """Names PyTorch's batch counters, which nothing reads while momentum is set."""
+    """Names PyTorch's batch counters, which are not used if momentum is set."""
     suffix = "running_mean"
     return [
         e.name.removesuffix(suffix) + "num_batches_tracked"
@@ -153,4 +152,4 @@ def _translate(
             if "block" in groups:
                 groups["block"] = int(groups["block"]) - 1
             return rule.template.format(**groups), rule.kernel
-    raise UserError(f"{family.title} has nothing like this model's {module}")
+    raise UserError(f"{family.title} has no counterpart of this model's {module}")

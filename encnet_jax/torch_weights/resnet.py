@@ -1,4 +1,4 @@
-"""Names shared by every ResNet of the PyTorch world; families differ in few of them."""
+"""Names that all ResNets in PyTorch share; families differ in few of them."""
 
 from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights.names import Rule
@@ -28,7 +28,7 @@ def rules(
     # A piecewise CRF starts the last stage of every scale from the same weights.
     block = r"backbone/(?:scale\d_)?stage(?P<stage>\d)_block(?P<block>\d+)/"
     name = prefix + "layer{stage}.{block}."
-    # The pooling has no weights and still counts in PyTorch's sequence.
+    # The pooling has no weights but a place in PyTorch's sequence.
     first = 1 if model_config.avg_down else 0
     return [
         *found,

@@ -1,4 +1,4 @@
-"""State dicts to variables and back."""
+"""Converts state dicts to variables and back."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -79,7 +79,7 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
     for key in plain:
         return unwrap(state_dict[key])
     found = {name: x for name, x in state_dict.items() if hasattr(x, "shape")}
-    # Beside weights there are scalars such as a best score.
+    # Scalars may stand next to the weights, such as a best score.
     if not any(x.shape for x in found.values()):
         if of_averages:
             return unwrap(state_dict[of_averages[0]])
@@ -137,7 +137,7 @@ def to_state_dict(
         {name: array in PyTorch's layout}; PyTorch's batch counters are 0.
 
     Raises:
-        UserError: the family has nothing like one of the model's modules.
+        UserError: the family has no counterpart of one of the model's modules.
     """
     arrays = traverse_util.flatten_dict(dict(variables))
     entries = table(variables, family, model_config)
@@ -158,7 +158,7 @@ def linear_classifier(params: Mapping) -> dict[str, np.ndarray]:
 
 
 def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dict]:
-    """Puts the entries of a state dict where they belong, as f32.
+    """Returns the entries of a state dict as variables, f32.
 
     Raises:
         UserError: an array holds NaN, infinity, or a variance below zero.
@@ -190,7 +190,7 @@ def check_values(name: str, values: np.ndarray) -> None:
 def variable_shapes(
     model_config, num_classes: int, build: Callable[..., nn.Module] = models.build
 ) -> dict[str, dict]:
-    """Returns the variables of a model as shapes; none is computed."""
+    """Returns the shapes of a model's variables without computing them."""
     model = build(model_config, num_classes)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)
