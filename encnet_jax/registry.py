@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -44,6 +45,7 @@ class Registry(Generic[Member]):
         """
         self.kind = kind
         self._entries: dict[str, Registration] = {}
+        self._files: dict[str, str | None] = {}  # In which each was registered.
         for name, member in (members or {}).items():
             self.register(name, member)
 
@@ -70,16 +72,24 @@ class Registry(Generic[Member]):
             UserError: the name is taken. Only a second reading of the same definition
                 (a configuration file may be loaded twice) replaces the first.
         """
+        file = sys._getframe(1).f_globals.get("__file__")
 
         def add(what: Any) -> Any:
             old = self._entries.get(name)
-            if old is not None and _origin(old.member) != _origin(what):
+            again = old is not None and (
+                _identity(old.member) == _identity(what)
+                # Each reader gives a configuration file another module name.
+                or (file, _qualname(what))
+                == (self._files.get(name), _qualname(old.member))
+            )
+            if old is not None and not again:
                 raise UserError(
                     f"the {self.kind} {name!r} is already registered"
                     f" ({_shown(old.member)}); expected a name other than"
                     f" {self._known()}"
                 )
             self._entries[name] = Registration(what, dict(fields or {}), facts)
+            self._files[name] = file
             return what
 
         if member is not None:
@@ -183,8 +193,11 @@ def _arguments(call: Any, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
     return args, {str(word.arg): value(word.value) for word in call.keywords}
 
 
-def _origin(member: Any) -> object:
-    """Returns what two readings of one definition have in common."""
+def _qualname(member: Any) -> object:
+    return getattr(member, "__qualname__", member)
+
+
+def _identity(member: Any) -> object:
     return _shown(member) if hasattr(member, "__qualname__") else member
 
 

@@ -130,3 +130,9 @@ def test_a_registration_may_not_use_names_that_need_an_import(tmp_path):
     message = "wide.py, line 1: name 'NAME' is not defined; expected only literals"
     with pytest.raises(ValueError, match=message):
         discover("package.heads", str(tmp_path), HEADS=Registry("head"))
+
+
+def test_another_object_of_the_same_type_is_not_the_same_definition():
+    registry = Registry("data set", {"two": {"classes": 2}})
+    with pytest.raises(UserError, match="the data set 'two' is already registered"):
+        registry.register("two", {"classes": 3})

@@ -71,14 +71,10 @@ FOLLOWING = {
     "eval.base_size": "data.augment.base_size",
     "eval.crop_size": "data.crop_size",
 }
-# Where a model differs from its architecture: the paper's auxiliary head belongs to
-# EncNet, and the authors' DeepLabV3 is narrower.
-_ALONE = {"model.aux": "none"}
+# Where a model differs from its architecture: the authors' DeepLabV3 is narrower.
 _OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
-    **{(own, name): _ALONE for own in ("tuned", "paper") for name in ("fcn", "pspnet")},
-    ("tuned", "deeplabv3"): _ALONE | {"model.head_channels": 256},
-    ("paper", "deeplabv3"): _ALONE | {"model.head_channels": 256},
-    ("release", "deeplabv3"): {"model.head_channels": 256},
+    (architecture, "deeplabv3"): {"model.head_channels": 256}
+    for architecture in ("tuned", "paper", "release")
 }
 
 
@@ -92,5 +88,8 @@ def decided_fields(architecture: str, model_name: str) -> dict[str, Any]:
     fields: dict[str, Any] = dict(ARCHITECTURES[architecture])
     fields |= _OF_MODEL.get((architecture, model_name), {})
     if model_name in HEADS:
+        # The paper's auxiliary head belongs to EncNet.
+        if model_name != "encnet" and fields["model.aux"] == "context":
+            fields["model.aux"] = "none"
         fields |= HEADS.registration(model_name).facts.get("decides", {})
     return fields

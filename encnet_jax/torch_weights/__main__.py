@@ -172,7 +172,7 @@ def export_weights(argv: Sequence[str]) -> None:
     if is_backbone:
         state_dict |= state_dicts.linear_classifier(variables["params"]["classifier"])
     recognised = families.recognise(state_dict)
-    if recognised != family:
+    if recognised.name != family.name:
         raise UserError(
             f"this run's network is not {family.title} but {recognised.title}: use"
             f" --family {recognised.name}"
