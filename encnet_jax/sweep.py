@@ -230,7 +230,7 @@ def main(argv: Sequence[str]) -> int:
     done = run(
         values.config,
         values.field,
-        parse_values(values["values"].value),
+        parse_values(str(values["values"].value)),
         values.workdir,
         values.protocol,
         parse_seeds(values.seeds),

@@ -1,5 +1,6 @@
 """Configurations: every file builds, mistakes are told, resolution is frozen."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -96,6 +97,37 @@ def test_steps_from_epochs():
         UserError, match="10 training images do not fill one batch of 16"
     ):
         config_lib.resolve(config, 10)
+
+
+def test_facts_determine_steps_and_class_weights():
+    config = config_lib.load("configs/ade20k.py")
+    config.train.epochs, config.train.eval_every_epochs = 1.4999, 0.5
+    config.loss.class_weighting = "median_frequency"
+    facts = config_lib.Facts(20210, (0.5, 2.0))
+    found = config_lib.resolve(config, facts)
+    assert (found.train.total_steps, found.train.epochs) == (1894, 1.4999)
+    assert found.train.eval_every_steps == 632  # round(0.5 * 1263), to even
+    assert found.loss.class_weights == (0.5, 2.0)
+    assert "eval_every_steps" not in config_lib.to_json(found)
+    assert config_lib.resolve(found, facts) == found
+    config.train.total_steps = 2526
+    assert config_lib.resolve(config, facts).train.epochs == 2.0
+    config.loss.class_weights = (1.0, 3.0)
+    assert config_lib.resolve(config, facts).loss.class_weights == (1.0, 3.0)
+
+
+def test_resolved_sections_are_typed_frozen_and_compare():
+    config = config_lib.load("configs/quickstart.py:smoke,duc")
+    found = config_lib.resolve(config)
+    assert isinstance(found.model, config_lib.ModelConfig)
+    assert found.model.duc.rates == (6, 12, 18, 24)
+    assert found == config_lib.resolve(config) == config_lib.resolve(found)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.model.name = "fcn"
+    other = config_lib.replaced(found, {"model.duc.cell": 4, "eval.scales": [1.0]})
+    assert (other.model.duc.cell, other.eval.scales) == (4, (1.0,))
+    assert other != found and found.model.duc.cell == 2
+    assert config_lib.opened(other).model.duc.cell == 4
 
 
 def test_json_round_trip_and_first_difference():

@@ -11,13 +11,12 @@ from encnet_jax import cli, preprocess
 from encnet_jax import config as config_lib
 from encnet_jax.config import __main__ as config_command
 from encnet_jax.config import (
-    architectures,
     checks,
     defaults,
     explain,
-    names,
     table,
 )
+from encnet_jax.config.table.model import CLASSIFIERS
 from encnet_jax.errors import UserError
 from encnet_jax.models import cifar
 
@@ -101,9 +100,9 @@ def test_more_steps_than_can_be_counted():
 
 
 def test_names_are_those_that_are_built():
-    assert names.ARCHITECTURES == tuple(architectures.ARCHITECTURES)
-    assert names.CLASSIFIERS == tuple(cifar.CLASSIFIERS)
-    assert names.PIXELS == tuple(preprocess.PIXELS)
+    assert CLASSIFIERS == tuple(cifar.CLASSIFIERS)
+    pixels = table.fields()["model.pixels"].allowed
+    assert pixels.words == f"one of: {', '.join(preprocess.PIXELS)}"
 
 
 @pytest.mark.parametrize(

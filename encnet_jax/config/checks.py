@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from encnet_jax.config import table
-from encnet_jax.config.names import CLASSIFIERS
+from encnet_jax.config.table.model import CLASSIFIERS
 from encnet_jax.errors import UserError, short
 from encnet_jax.fields import LARGEST_INT32, Allowed, one_of
 from encnet_jax.losses import LOSSES

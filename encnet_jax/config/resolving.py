@@ -32,9 +32,10 @@ def resolve(
 
     Args:
         config: as returned by `load`, with overrides applied.
-        facts: from them follow train.total_steps if it is 0, train.epochs otherwise,
-            train.eval_every_steps, and the class weights of a rule. Without them these
-            stay as they are.
+        facts: of the data, or only the number of training images. They determine
+            train.total_steps if it is 0, train.epochs otherwise,
+            train.eval_every_steps, and the class weights of a rule. Without facts these
+            keep their values.
 
     Returns:
         A frozen copy, in which every field has its value.
@@ -86,11 +87,12 @@ def _derived(config: Config, facts: Facts) -> dict[str, Any]:
     found: dict[str, Any] = {
         "train.eval_every_steps": round(train.eval_every_epochs * steps)
     }
-    if train.total_steps > 0:
-        found["train.epochs"] = train.total_steps / steps
-    else:
+    total_steps = max(1, round(train.epochs * steps))
+    if train.total_steps == 0:
         checks.check_total_steps(train.epochs * steps, train.epochs)
-        found["train.total_steps"] = max(1, round(train.epochs * steps))
+        found["train.total_steps"] = total_steps
+    elif train.total_steps != total_steps:
+        found["train.epochs"] = train.total_steps / steps
     if config.loss.class_weighting and not config.loss.class_weights:
         found["loss.class_weights"] = facts.class_weights
     return found

@@ -123,7 +123,7 @@ def pairwise_loss(
     """
     plan = pairs.plan
     # Outside the map nothing is labelled, and so there are no pairs with it.
-    labels = potentials.pad(labels, plan, ignore_label)
+    labels = potentials.pad(jnp.asarray(labels), plan, ignore_label)
     total, num_pairs = _sum_of_pairs(
         (pairs.score_fn, plan.window, ignore_label), pairs.terms, labels, plan.steps
     )

@@ -128,7 +128,7 @@ def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
     block = -(-height // row_blocks)
     rows = np.pad(rows, ((0, block * row_blocks - height), (0, 0)))
     blocks = rows.reshape(row_blocks, block, low)
-    used = blocks.any(axis=1)
+    used: np.ndarray = np.any(blocks, axis=1)
     first, last = used.argmax(axis=1), low - 1 - used[:, ::-1].argmax(axis=1)
     # A block that consists of padding uses no rows of the input.
     band = int(np.where(used.any(axis=1), last - first, 0).max()) + 1

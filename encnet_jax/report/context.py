@@ -117,7 +117,7 @@ def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
     axes[0].set_xticks(range(len(channels)), channels, rotation=90, fontsize=7)
     axes[0].set_title("gates that differ most between the images, by channel")
     if with_codes:
-        usage = np.stack([context.codeword_usage() for context in contexts])
+        usage = np.stack([np.asarray(each.codeword_usage()) for each in contexts])
         shown = axes[1].imshow(usage, vmin=0, aspect="auto", cmap="magma")
         figure.colorbar(shown, ax=axes[1])
         axes[1].set(title="fraction of positions by codeword", xlabel="codeword")

@@ -234,7 +234,7 @@ class Evaluator:
         """Returns int64[len(keys), C, C] and the labelled pixels, of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, labelled = np.zeros(shape, np.int64), 0
-        pending: list[tuple] = []
+        pending: list[_Batch] = []
         with progress_bar(total) as bar:
             for members, found in self._measuring.describe(variables, examples):
                 # Fetched one batch later, so that the devices always have work.
@@ -262,7 +262,7 @@ class Evaluator:
     def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
         """Places the members' labels on canvases like `ids`; the rest is ignored."""
         count = ids.shape[0] * ids.shape[1]
-        labels = canvas.lay_labels(members, count, ids.shape[2:], key)
+        labels = canvas.lay_labels(members, count, (ids.shape[2], ids.shape[3]), key)
         return parallel.shard(labels, self.devices)
 
 

@@ -66,7 +66,8 @@ class Quality:
         """
         self.presence.add(example, seen)
         self.boundary.update(example["label"], seen.ids())
-        self.calibration.update(seen.sums)
+        if seen.sums is not None:
+            self.calibration.update(seen.sums)
 
     def summary(self, class_names: tuple[str, ...]) -> dict:
         """Returns a JSON-ready dict over the images of all processes.
@@ -108,10 +109,10 @@ class Quality:
         sums.terms = sum_over_processes(sums.terms)
         confidence, accuracy, count = sums.reliability()
         kept, risk = sums.risk_coverage()
-        few = (
+        few: np.ndarray = (
             np.unique(np.linspace(0, len(kept) - 1, 50).astype(int))
             if len(kept)
-            else []
+            else np.zeros(0, int)
         )
         return {
             "calibration_error": sums.expected_error(),

@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from encnet_jax.config.names import ARCHITECTURES
+from encnet_jax.config.architectures import ARCHITECTURES
 from encnet_jax.config.table.data import DataConfig
 from encnet_jax.config.table.eval import PROTOCOLS, EvalConfig
 from encnet_jax.config.table.loss import LossConfig

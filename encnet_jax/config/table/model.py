@@ -3,7 +3,6 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from encnet_jax.config.names import CLASSIFIERS, PIXELS
 from encnet_jax.fields import (
     COUNT,
     FLAG,
@@ -17,6 +16,7 @@ from encnet_jax.fields import (
 )
 from encnet_jax.models import AUX_HEADS, BACKBONES, HEADS
 
+CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # encnet_jax.models.cifar
 _CHANNELS = between(1, 1 << 14)
 
 
@@ -116,7 +116,7 @@ class ModelConfig(Section):
     )
     pixels: str = field(
         None,
-        one_of(*PIXELS),
+        one_of("unit", "mean"),
         "'unit': pixels minus the mean, over the deviation; 'mean': minus the mean, in"
         " grey levels of 0 to 255.",
     )
