@@ -18,6 +18,7 @@ class FakeModel:
     """Labels pixels by whether they are bright."""
 
     colours, step = COLOURS, 7
+    class_names = ("dark", "bright", "other")
 
     def __init__(self, fields):
         limit = fields.get("data.max_megapixels", 1) * 1e6
@@ -81,7 +82,7 @@ def test_three_images_of_the_original_size(folder):
 
 def test_scores_are_written_with_16_bits(folder):
     status, out = run(folder, "--scores")
-    assert status == 0 and len(list(out.iterdir())) == 6
+    assert status == 0 and len(list(out.iterdir())) == 7
     with Image.open(out / "good_confidence.png") as picture:
         assert picture.mode.startswith("I")
         np.testing.assert_array_equal(np.unique(np.asarray(picture)), [0, 40000])

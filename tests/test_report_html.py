@@ -16,6 +16,7 @@ from encnet_jax.errors import UserError
 from encnet_jax.report import __main__ as report_main
 from encnet_jax.report import html, run_files
 from encnet_jax.scoring import image_scores
+from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.train.logbook import Logbook
@@ -42,7 +43,12 @@ def pairs(label, prediction):
     return matrix.counts
 
 
-def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val"):
+def seen(counts, prediction, presence=None):
+    """What an evaluator shows of an image."""
+    return Seen(counts, lambda: prediction, presence, None)
+
+
+def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val", presence=None):
     """A scored run of which no network was asked."""
     folder.mkdir()
     kept, total = ImageScores(), ConfusionMatrix(NUM_CLASSES)
@@ -50,7 +56,7 @@ def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val"):
         given, prediction = example(number, num_wrong)
         counts = pairs(given["label"], prediction)
         total += ConfusionMatrix.from_counts(counts)
-        kept.add(given, counts, lambda prediction=prediction: prediction)
+        kept.add(given, seen(counts, prediction, presence))
     kept.save(folder / image_scores.file_name(split, "single", 0), total, 7)
     config = config_lib.resolve(config_lib.load("configs/quickstart.py"), 400)
     (folder / "config.json").write_text(config_lib.to_json(config))
@@ -108,7 +114,7 @@ def test_mean_iou_of_an_image_is_over_its_own_classes():
 def test_images_of_several_processes_are_joined(run):
     kept = ImageScores()
     given, prediction = example(20, 15)
-    kept.add(given, pairs(given["label"], prediction), lambda: prediction)
+    kept.add(given, seen(pairs(given["label"], prediction), prediction))
     path = run / image_scores.file_name("val", "single", 1)
     kept.save(path, ConfusionMatrix(13), 7)
     edit_report(run, processes=2, images=10)
@@ -127,7 +133,7 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
     """By more processes: their files stay in the folder."""
     kept = ImageScores()
     given, prediction = example(20, 15)
-    kept.add(given, pairs(given["label"], prediction), lambda: prediction)
+    kept.add(given, seen(pairs(given["label"], prediction), prediction))
     path = run / image_scores.file_name("val", "single", 1)
     kept.save(path, ConfusionMatrix(13), 6)
     assert len(run_files.read(str(run), None, None).ids) == 9
@@ -273,3 +279,27 @@ def test_a_browser_shows_it(run, tmp_path):
         timeout=120,
     )
     assert "scene8" in dumped.stdout and "Confusion: first" in dumped.stdout
+
+
+def test_page_shows_quality_presence_and_differences(run, tmp_path):
+    presence = np.zeros(NUM_CLASSES, np.float32)
+    presence[[0, 3]] = 0.9, 0.7
+    other = write_run(tmp_path / "second", wrong=(0,) * 9, presence=presence)
+    points = {"confidence": [None, 0.5], "accuracy": [None, 0.4], "pixels": [0, 9]}
+    quality = {
+        "bands": {"1": 0.2, "2": 0.4},
+        "reliability": points,
+        "risk_coverage": {"kept": [0.5, 1.0], "accuracy": [1.0, 0.8]},
+    }
+    edit_report(other, quality=quality, num_params=1234)
+    assert call(run, other, "--output", tmp_path / "page.html") == 0
+    text = (tmp_path / "page.html").read_text()
+    # The second run makes none of the first one's mistakes.
+    row = text.split("<th>interval</th>")[1].split("</tr>")[1]
+    difference, interval = re.findall(r"<td>([^<]*)</td>", row)[1:]
+    assert float(difference) > 0
+    assert float(interval.split(" to ")[0]) <= float(difference)
+    assert "Boundaries, calibration, single images" in text and "1234" in text
+    names = run_files.read(str(run), None, None).class_names
+    assert f"<b>{names[0]} 90 %</b>" in text
+    assert f", {names[3]} 70 %" in text

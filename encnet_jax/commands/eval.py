@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
     )
     refined = "'dense', or a file of `encnet_jax.report refine`"
     line.string("refine", f"{refined}. Default: as trained.")
+    line.string("temperature", "A number, or a file of `report calibrate`.")
     line.string("data_dir", "Folder of prepared data sets. Default: as trained.")
     line.string(
         "submission",
@@ -41,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
         line.integer(name, meaning)
     values = line.parse()
     from encnet_jax.evaluate import run as run_lib
+    from encnet_jax.evaluate.calibrate import temperature_fields
     from encnet_jax.evaluate.loading import Selection
     from encnet_jax.evaluate.refine import refine_fields
     from encnet_jax.pods import allocator, signals
@@ -50,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
     given: dict[str, Any] = {f"eval.{name}": values[name].value for name in EVAL_FIELDS}
     given |= {"data.data_dir": values.data_dir, **refine_fields(values.refine)}
+    given |= temperature_fields(values.temperature)
     selection = Selection(
         checkpoint=values.checkpoint,
         split=values.split,

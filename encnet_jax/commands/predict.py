@@ -23,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     )
     refined = "'dense', or a file of `encnet_jax.report refine`"
     line.string("refine", f"{refined}. Default: as trained.")
+    line.string("temperature", "A number, or a file of `report calibrate`.")
     line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
     line.integer("top", "Classes of each pixel that --scores keeps.", 3, least=1)
     line.switch("overwrite", "Replace results of an earlier call in --output.")
@@ -33,10 +34,11 @@ def main(argv: Sequence[str]) -> int:
     values = line.parse()
     if bool(values.workdir) == bool(values.weights):
         raise UserError("expected one of --workdir and --weights; --help has examples")
+    from encnet_jax.evaluate.calibrate import temperature_fields
     from encnet_jax.evaluate.refine import refine_fields
     from encnet_jax.inference import files, model
 
-    fields = refine_fields(values.refine)
+    fields = refine_fields(values.refine) | temperature_fields(values.temperature)
     if values.max_megapixels is not None:
         fields["data.max_megapixels"] = values.max_megapixels
     if values.value_range:

@@ -108,6 +108,7 @@ def make_report(
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
     measures = task.measure(matrix)
     scores, classes = _scores(measures, by_size)
+    temperature = {"temperature": config.eval.temperature}
     found = quality or {}
     scores |= {name: found[name] for name in _QUALITY if found.get(name) is not None}
     return {
@@ -118,7 +119,7 @@ def make_report(
         "split": split,
         "images": num_images,
         **measures.counted,
-        **({"quality": quality} if quality else {}),
+        **({"quality": quality | temperature} if quality else {}),
         "not_finite_pixels": matrix.not_finite,
         "warnings": _warnings(matrix, class_names),
         "protocol": {

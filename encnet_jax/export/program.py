@@ -9,6 +9,7 @@ import numpy as np
 
 from encnet_jax.inference.model import Model
 from encnet_jax.models.resize import apply_rows_and_columns, interpolation_matrix
+from encnet_jax.scoring import calibration
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
 _ROW_BLOCKS = 8  # Logits exist at full resolution for one of these blocks at a time.
@@ -51,6 +52,7 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
     _, h, w, _ = outputs.logits.shape
     align_corners = model.config.model.align_corners
     of_probabilities = model.config.eval.upsampled == "probabilities"
+    temperature = model.config.eval.temperature
     rows = interpolation_matrix(height, h, align_corners)
     columns = interpolation_matrix(width, w, align_corners)
 
@@ -63,7 +65,10 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
             x = apply_rows_and_columns(maps, jnp.asarray(block), jnp.asarray(columns))
             labels.append(class_ids(x))
             if scores:
-                shares.append(x if of_probabilities else jax.nn.softmax(x, axis=-1))
+                share = x if of_probabilities else jax.nn.softmax(x, axis=-1)
+                if temperature != 1:
+                    share = calibration.at_temperature(share, temperature)
+                shares.append(share)
         found = {"labels": jnp.concatenate(labels, axis=1), "logits": logits}
         if presence is not None:
             found["presence"] = presence

@@ -1,6 +1,7 @@
 """Labels image files."""
 
 import errno
+import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,12 +17,14 @@ from encnet_jax.errors import UserError, printable
 from encnet_jax.inference import pixels, results
 from encnet_jax.inference.model import Model
 from encnet_jax.scoring.evaluator import check_finite
+from encnet_jax.storage import outputs as output_files
 
 _STRIP = 256  # Rows of an overlay that are blended at a time.
 
 # Ends of the names of an image's files: always, and with scores.
 ENDS = ("ids.png", "colour.png", "overlay.png")
 SCORE_ENDS = ("confidence.png", "entropy.png", "top.npz")
+SUMMARY = "scores.json"  # One file for all images.
 
 
 def prepare(
@@ -40,6 +43,9 @@ def prepare(
             files that would be replaced.
     """
     paths = list_images(epath.Path(source))
+    if scores:
+        file = epath.Path(output) / SUMMARY
+        output_files.check_replaceable(file, "summary of scores", "--output")
     ends = ENDS + SCORE_ENDS if scores else ENDS
     results.prepare_folder(output, paths, ends, overwrite=overwrite)
     return paths
@@ -61,6 +67,9 @@ def predict_files(
     STEM_confidence.png, the probability of the label, and STEM_entropy.png, the entropy
     of all probabilities divided by its maximum.
 
+    And SUMMARY, a JSON file of all images, see `summary`; the least confident ones,
+    candidates for labelling by hand, come first.
+
     Args:
         model: labels the images.
         paths: images with different stems.
@@ -73,6 +82,7 @@ def predict_files(
     folder = epath.Path(output)
     pixel_fn = pixels.largest(top) if top else pixels.labels
     broken: dict[str, str] = {}  # A line for each image that is not labelled.
+    summaries: list[dict] = []
     done: set[str] = set()
     # A tile counts as a fraction of its image.
     shown = "{l_bar}{bar}| {n:.1f}/{total_fmt} images [{elapsed}<{remaining}]"
@@ -89,6 +99,8 @@ def predict_files(
             except UserError as error:
                 broken[example["id"]] = str(error)
                 continue
+            if top:
+                summaries.append(summary(example["id"], found, model.class_names))
             try:
                 _write(folder, example, found, model.colours)
             except OSError as error:
@@ -98,6 +110,9 @@ def predict_files(
                 broken[example["id"]] = storage.describe(error)
                 continue
             done.add(example["id"])
+    if top:
+        summaries = [each for each in summaries if each["image"] in done]
+        _save_summaries(folder, summaries)
     for path in paths:
         if path.stem not in done | broken.keys():
             broken[path.stem] = f"{path}: was left out; label it separately"
@@ -108,6 +123,46 @@ def predict_files(
         f" {printable(folder)}"
     )
     return 1 if broken else 0
+
+
+def summary(
+    name: str, found: dict[str, np.ndarray], class_names: tuple[str, ...]
+) -> dict:
+    """Returns a JSON-ready summary of an image's scores.
+
+    Args:
+        name: of the image.
+        found: see inference.pixels.largest.
+        class_names: one for each class.
+
+    Returns:
+        'image', 'mean_confidence' in [0, 1], 'pixels' {class: fraction of the pixels
+        with its label}; with an SE branch also 'presence' {class: probability in [0, 1]
+        that it occurs}.
+    """
+    counts = np.bincount(found["labels"].ravel(), minlength=len(class_names))
+    fractions = counts / max(counts.sum(), 1)
+    described = {
+        "image": name,
+        "mean_confidence": float(found["confidence"].mean() / pixels.FULL_SCALE),
+        "pixels": {
+            class_name: float(fraction)
+            for class_name, fraction in zip(class_names, fractions, strict=False)
+            if fraction
+        },
+    }
+    if "presence" in found:
+        presence = map(float, found["presence"])
+        described["presence"] = dict(zip(class_names, presence, strict=True))
+    return described
+
+
+def _save_summaries(folder: epath.Path, summaries: list[dict]) -> None:
+    ordered = sorted(summaries, key=lambda each: each["mean_confidence"])
+    path = folder / SUMMARY
+    storage.write_whole(path, json.dumps({"summaries": ordered}, indent=1) + "\n")
+    least = ", ".join(printable(each["image"]) for each in ordered[:3])
+    print(f"scores of all images: {printable(path)}; least confident: {least or '-'}")
 
 
 def _write(

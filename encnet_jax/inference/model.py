@@ -252,12 +252,13 @@ class Model:
                 devices=self._devices,
                 pixel_fn=pixel_fn,
             )
+            described = protocol_lib.tempered(pixel_fn, settings.temperature)
             maps, are_probabilities = protocol_lib.upsampled(
                 forward.apply_fn, settings.upsampled
             )
             tiles = Tiles(
                 maps,
-                of_shares(pixel_fn) if are_probabilities else pixel_fn,
+                of_shares(described) if are_probabilities else described,
                 scale=forward.input_scale,
                 bucket=settings.bucket,
                 align_corners=forward.align_corners,

@@ -12,6 +12,9 @@ COMMANDS = {
     "html": Command(
         "encnet_jax.report.html", "scores, images and curves in one HTML file"
     ),
+    "calibrate": Command(
+        "encnet_jax.evaluate.calibrate", "fits the temperature of probabilities"
+    ),
     "context": Command(
         "encnet_jax.report.context", "attended channels and codewords (PNGs)"
     ),

@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 
 from encnet_jax import cli
+from encnet_jax.errors import UserError
 from encnet_jax.inference.context import SceneContext
 from encnet_jax.inference.model import Model, load
 from encnet_jax.report import figures
@@ -46,9 +47,7 @@ def draw_image(image: np.ndarray, context: SceneContext, class_names, title: str
         class_names: one for each class.
         title: of the figure.
     """
-    from matplotlib.figure import Figure  # Without pyplot no window system is touched.
-
-    figure = Figure(figsize=(2.8 * (NUM_CHANNELS + 1), 7.5), layout="constrained")
+    figure = figures.new(figsize=(2.8 * (NUM_CHANNELS + 1), 7.5), layout="constrained")
     grid = figure.subplots(3, NUM_CHANNELS + 1)
     figure.suptitle(title)
     order = np.argsort(context.gates, kind="stable")
@@ -102,14 +101,12 @@ def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
         contexts: two or more.
         names: of the images.
     """
-    from matplotlib.figure import Figure
-
     gates = np.stack([context.gates for context in contexts])
     spread = gates.max(0) - gates.min(0)
     channels = np.argsort(-spread, kind="stable")[:NUM_DIFFERENT]
     with_codes = contexts[0].assignment is not None
     height = 1.2 + 0.45 * len(contexts)
-    figure = Figure(figsize=(10, height * (1 + with_codes)), layout="constrained")
+    figure = figures.new(figsize=(10, height * (1 + with_codes)), layout="constrained")
     axes = figure.subplots(1 + with_codes, 1, squeeze=False)[:, 0]
     labels = [name for name in names]
     shown = axes[0].imshow(gates[:, channels], vmin=0, vmax=1, aspect="auto")
@@ -129,16 +126,18 @@ def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     line = cli.CommandLine(argv, __doc__)
-    line.argument("run", "Workdir of an EncNet.")
-    line.argument("image", "Image files, or a folder of them.", several=True)
+    line.argument("run_image", "Workdir of an EncNet, then image files.", several=True)
     line.checkpoint()
     line.string("output", "Folder for the PNGs.", "context")
     args = line.parse()
-    model = load(args.run, args.checkpoint)
+    run, *images = args.run_image
+    if not images:
+        raise UserError("expected the workdir of a run, then one or more image files")
+    model = load(run, args.checkpoint)
     folder = epath.Path(args.output)
-    names = [pathlib.Path(image).name for image in args.image]
-    contexts = describe(model, args.image)
-    for name, path, context in zip(names, args.image, contexts, strict=True):
+    names = [pathlib.Path(image).name for image in images]
+    contexts = describe(model, images)
+    for name, path, context in zip(names, images, contexts, strict=True):
         figure = draw_image(model.read(path), context, model.class_names, name)
         figures.save(figure, folder / f"{name}.png", dpi=110)
     if len(contexts) > 1:

@@ -13,13 +13,12 @@ from etils import epath
 from encnet_jax import cli, pictures, storage
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
-from encnet_jax.report import figures, page, run_files
+from encnet_jax.report import compared, figures, page, quality_plots, run_files
 from encnet_jax.report.run_files import RunFiles
 from encnet_jax.scoring import image_scores
 from encnet_jax.storage import outputs
 
 LARGEST_BYTES = 5_000_000
-_MATRIX_PX = 420
 
 
 def make(runs: Sequence[RunFiles]) -> str:
@@ -58,6 +57,7 @@ def _parts(runs: Sequence[RunFiles], number: int) -> Iterator[str]:
     yield "<h2>Classes</h2><p>IoU in %. Click a heading to sort.</p>"
     heads = ["class", *names, "fraction of pixels, %"]
     yield page.table(heads, _class_rows(runs), sortable=True)
+    yield from _quality(runs)
     for run in runs:
         yield f"<h2>Confusion: {html.escape(run.name)}</h2>"
         yield from _confusion(run)
@@ -81,9 +81,10 @@ def _score_rows(runs: Sequence[RunFiles]) -> Iterator[list[str]]:
         cells = [values.get(run.name) for run in runs]
         shown = html.escape(name.replace("_", " ").replace("iou", "IoU"))
         yield [f"{shown}, %", *map(_percent, cells)]
-    fields = ("model", "data", "split", "images", "step", "devices")
-    for field in fields:
-        yield [field, *(html.escape(str(run.report[field])) for run in runs)]
+    fields = ("model", "num_params", "data", "data_dir", "split", "images", "step")
+    for field in (*fields, "devices", "date"):
+        cells = (str(run.report.get(field, "-")) for run in runs)
+        yield [field.replace("_", " "), *map(html.escape, cells)]
     yield ["protocol", *(html.escape(_protocol(run.report)) for run in runs)]
 
 
@@ -106,6 +107,27 @@ def _class_rows(runs: Sequence[RunFiles]) -> Iterator[list[str]]:
         yield [colour + html.escape(name), *scores, f"{100 * shares[i]:.2f}"]
 
 
+def _quality(runs: Sequence[RunFiles]) -> Iterator[str]:
+    """Yields plots of boundaries and calibration, and differences between runs."""
+    picture = quality_plots.draw(runs)
+    if picture is not None:
+        yield "<h2>Boundaries, calibration, single images</h2>"
+        caption = "histogram of images, trimap, reliability, accuracy by confidence"
+        yield page.figure_of(figures.png(picture, dpi=90), "png", caption)
+    others = [run for run in runs[1:] if np.array_equal(run.ids, runs[0].ids)]
+    if not others:
+        return
+    yield f"<h2>Differences from {html.escape(runs[0].name)}</h2>"
+    yield "<p>Mean IoU over classes that occur, in points, with 95 % intervals over"
+    yield " resampled images.</p>"
+    rows = []
+    for run in others:
+        found = compared.bootstrap(runs[0].counts, run.counts)
+        value, low, high = (f"{100 * x:+.2f}" for x in found)
+        rows.append([html.escape(run.name), value, f"{low} to {high}"])
+    yield page.table(["run", "difference", "interval"], rows)
+
+
 def _confusion(run: RunFiles) -> Iterator[str]:
     """Yields the confusion matrix as two images and three CSV files to download."""
     counts = run.confusion
@@ -117,14 +139,12 @@ def _confusion(run: RunFiles) -> Iterator[str]:
         ),
     }
     links = [page.download(_csv(run, counts), f"{run.name}-pixels.csv", "pixels (CSV)")]
-    for name, (shares, meaning) in normalised.items():
-        caption = (
-            f"shares {meaning}: down the labels, across the predictions; dark is 1"
-        )
-        yield page.figure(_heat(shares), caption)
+    for name, (fractions, meaning) in normalised.items():
+        title = f"fractions {meaning}; darkest is 1"
+        picture = quality_plots.draw_confusion(fractions, run.class_names, title)
+        yield page.figure_of(figures.png(picture, dpi=80), "png", title)
         file = f"{run.name}-{name}.csv"
-        links.append(page.download(_csv(run, shares), file, f"by {name} (CSV)"))
-    yield "<p>Rows and columns are in the order of the classes' table.</p>"
+        links.append(page.download(_csv(run, fractions), file, f"by {name} (CSV)"))
     yield f"<p>{' · '.join(links)}</p><p>The most frequent confusions:</p>"
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     most = np.argsort(wrong, axis=None)[::-1][:10]
@@ -135,14 +155,6 @@ def _confusion(run: RunFiles) -> Iterator[str]:
             names = run.class_names[label], run.class_names[prediction]
             rows.append([*map(html.escape, names), f"{100 * share:.1f}"])
     yield page.table(["label", "predicted as", "% of the label's pixels"], rows)
-
-
-def _heat(shares: np.ndarray) -> np.ndarray:
-    """Returns uint8[S, S, 3]: white for 0, dark blue for 1, square root in between."""
-    strength = np.sqrt(shares)[..., None]
-    colours = 255 - strength * (255 - np.asarray([8, 48, 107]))
-    cell = max(1, _MATRIX_PX // len(shares))
-    return np.kron(colours.round().astype(np.uint8), np.ones((cell, cell, 1), np.uint8))
 
 
 def _csv(run: RunFiles, values: np.ndarray) -> str:
@@ -176,6 +188,33 @@ def _images(run: RunFiles, number: int) -> Iterator[str]:
             yield page.figure(pictures.colourise(prediction, run.colours), "prediction")
             yield page.figure(_marked(image, wrong), "errors in red", photograph=True)
             yield "</div>"
+            yield _legend(run, label, prediction)
+            yield _presence(run, key, label)
+
+
+def _legend(run: RunFiles, label: np.ndarray, prediction: np.ndarray) -> str:
+    """Returns the colours of the classes in two maps."""
+    shown = np.union1d(label, prediction)
+    names = (
+        page.swatch(run.colours[i]) + html.escape(run.class_names[i])
+        for i in shown[shown != IGNORE_LABEL]
+    )
+    return f"<p>{' &nbsp; '.join(names)}</p>"
+
+
+def _presence(run: RunFiles, key: str, label: np.ndarray) -> str:
+    """Returns the classes that the SE branch expects; those in the labels are bold."""
+    if f"{key}_presence" not in run.pictures:
+        return ""
+    expected = run.pictures[f"{key}_presence"]
+    true = set(np.unique(label)) - {IGNORE_LABEL}
+    words = []
+    for i in np.argsort(-expected, kind="stable"):
+        if expected[i] < 0.5 and i not in true:
+            continue
+        word = f"{html.escape(run.class_names[i])} {100 * expected[i]:.0f} %"
+        words.append(f"<b>{word}</b>" if i in true else word)
+    return f"<p>Predicted presence (bold: in the labels): {', '.join(words)}</p>"
 
 
 def _marked(image: np.ndarray, wrong: np.ndarray) -> np.ndarray:
@@ -188,7 +227,7 @@ def _marked(image: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 def _curves(runs: Sequence[RunFiles]) -> str:
     names = sorted({name for run in runs for name in run.scalars})
     shown = [name for name in names if name in ("train/loss", "train/learning_rate")]
-    shown += [name for name in names if name.startswith("val/")][:4]
+    shown += [name for name in names if name.startswith("val/")][:6]
     if not shown:
         return "<p>The runs have no TensorBoard files.</p>"
     picture = figures.new(figsize=(10, 2.6 * -(-len(shown) // 2)), layout="constrained")

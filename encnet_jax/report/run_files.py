@@ -205,6 +205,11 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
         return f"confusion has shape {part['confusion'].shape}"
     if part["counts"].shape != (number, 3, classes) and number:
         return f"counts has shape {part['counts'].shape}"
+    presence = part.get("presence")
+    if presence is not None and (
+        presence.dtype.kind != "f" or presence.shape != (number, classes)
+    ):
+        return f"presence has shape {presence.shape}"
     for name, place in part.items():
         if not re.fullmatch("(best|worst)[0-9]", name):
             continue
@@ -237,6 +242,8 @@ def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
             joined[f"{name}{place}"] = part["ids"][number]
             score = image_scores.mean_iou(part["counts"][number])
             joined[f"{name}{place}_score"] = np.asarray(score)
+            if "presence" in part:
+                joined[f"{name}{place}_presence"] = part["presence"][number]
             for kind in image_scores.KINDS:
                 joined[f"{name}{place}_{kind}"] = part[f"{name}{old}_{kind}"]
     return joined

@@ -27,6 +27,7 @@ class ImageScores:
     def __init__(self) -> None:
         self._ids: list[str] = []
         self._counts: list[np.ndarray] = []
+        self._presence: list[np.ndarray | None] = []
         # Heaps of (rank, number, image, label, prediction); the first falls out.
         self._kept: dict[str, list] = {"best": [], "worst": []}
 
@@ -42,6 +43,7 @@ class ImageScores:
         self._ids.append(str(example["id"]))
         counts = np.stack([np.diag(pairs), pairs.sum(1), pairs.sum(0)])
         self._counts.append(counts)
+        self._presence.append(seen.presence)
         if not pairs.any():
             return
         score = mean_iou(counts)
@@ -58,9 +60,10 @@ class ImageScores:
         Args:
             path: an .npz file with `ids` [N]; `counts` int64[N, 3, C], of every image
                 the pixels that are right, that have the label, that are predicted;
-                `confusion` int64[C, C] of the split; and, for the n-th best or worst
-                image, best0 its place in `ids`, best0_image, best0_label and
-                best0_prediction.
+                `confusion` int64[C, C] of the split; with an SE branch `presence`
+                f32[N, C], the predicted probability that a class occurs; and, for the
+                n-th best or worst image, best0 its place in `ids`, best0_image,
+                best0_label and best0_prediction.
             matrix: of all images of all processes.
             evaluation: the number of this evaluation, as its report has it.
         """
@@ -70,6 +73,8 @@ class ImageScores:
             "confusion": matrix.counts,
             "evaluation": np.asarray(evaluation),
         }
+        if self._presence and self._presence[0] is not None:
+            arrays["presence"] = np.asarray(self._presence, np.float32)
         for name, heap in self._kept.items():
             for place, (_, number, *maps) in enumerate(sorted(heap, reverse=True)):
                 arrays[f"{name}{place}"] = np.asarray(number)

@@ -55,6 +55,8 @@ _OURS: dict[str, Callable[[bytes], bool]] = {
     "report": _json_with("rule", "split", "protocol", "step"),
     "table of starts": _json_with("starts"),
     "file of image scores": _marked(b"PK", b"ids.npy"),
+    "summary of scores": _json_with("summaries"),
+    "temperature": _json_with("temperature", "split"),
     "table of a sweep": _json_with("field", "rows"),
     "text of a sweep": _marked(MARKDOWN_MARK.encode(), b""),
     "file of CRF parameters": _json_with("radius", "iterations"),

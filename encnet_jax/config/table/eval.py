@@ -79,6 +79,12 @@ class EvalConfig(Section):
         "Side in pixels of a window ('release') or of the crop ('centre_crop');"
         " data.crop_size unless it is set.",
     )
+    temperature: float = field(
+        1.0,
+        between(0.05, 20),
+        "Probabilities p become p**(1 / temperature), normalised; labels stay the same."
+        " `python -m encnet_jax.report calibrate RUN` fits it.",
+    )
     refine: str = field(
         "none",
         one_of("none", "dense"),

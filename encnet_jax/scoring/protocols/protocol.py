@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from encnet_jax.pods import parallel
+from encnet_jax.scoring import calibration
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import PROTOCOLS, canvas
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
@@ -162,6 +163,7 @@ def make(
     chosen = of_name(
         protocol, forward, eval_config, batch_size=batch_size, devices=devices
     )
+    pixel_fn = tempered(pixel_fn, eval_config.temperature)
     labeller = (
         chosen.labeller(pixel_fn, with_labels)
         if refine == "none"
@@ -170,6 +172,23 @@ def make(
         )
     )
     return Labeller(chosen.view, labeller.describe)
+
+
+def tempered(pixel_fn: Callable, temperature: float) -> Callable:
+    """Returns a pixel_fn that gets probabilities at a temperature; 1 changes nothing.
+
+    Args:
+        pixel_fn: see whole_images.predict.
+        temperature: eval.temperature.
+    """
+    if temperature == 1:
+        return pixel_fn
+
+    def described(scores, probabilities, *labels):
+        softened = calibration.at_temperature(probabilities, temperature)
+        return pixel_fn(scores, softened, *labels)
+
+    return described
 
 
 def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protocol:

@@ -1,0 +1,140 @@
+"""Fits the temperature of a run's probabilities on images that are not scored.
+
+python -m encnet_jax.report calibrate runs/camvid
+python eval.py --workdir runs/camvid --temperature runs/camvid/temperature.json
+"""
+
+import json
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from etils import epath
+
+from encnet_jax import cli, storage, tasks
+from encnet_jax.errors import UserError
+from encnet_jax.evaluate import tables
+from encnet_jax.evaluate.loading import Selection, load
+from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.scoring.calibration import fit_temperature
+from encnet_jax.storage import outputs
+from encnet_jax.tasks.network import Network
+
+FILE = "temperature.json"
+_KIND = "temperature"
+_PIXELS_PER_IMAGE = 2000
+
+
+def temperature_fields(temperature: str | None) -> dict:
+    """Returns the fields that --temperature sets.
+
+    Args:
+        temperature: a number above 0, or a file written by `report calibrate`; None
+            changes nothing.
+
+    Raises:
+        UserError: the value is neither.
+    """
+    if temperature is None:
+        return {}
+    try:
+        value = float(temperature)
+    except ValueError:
+        path = epath.Path(temperature)
+        if not path.is_file():
+            raise UserError(
+                f"--temperature is {temperature!r}; expected a number above 0, or a"
+                " file written by `python -m encnet_jax.report calibrate`"
+            ) from None
+        found = storage.read_json(path)
+        value = found.get("temperature") if isinstance(found, dict) else None
+        if not isinstance(value, float):
+            raise UserError(
+                f"--temperature {path} has no number 'temperature'; expected a file"
+                " written by `python -m encnet_jax.report calibrate`"
+            ) from None
+    return {"eval.temperature": value}
+
+
+def sampled_pixels(
+    network: Network, examples, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns log-probabilities f32[N, C] and labels uint8[N] of random pixels.
+
+    Args:
+        network: labels the images under its eval.protocol.
+        examples: dicts with image and label.
+        seed: of the draw of pixels.
+
+    Raises:
+        UserError: no pixel is labelled.
+    """
+    rng = np.random.default_rng(seed)
+    rows, labels = [], []
+    for members, total, _ in network.evaluator().scores(network.variables, examples):
+        for member, scores in zip(members, np.asarray(total), strict=False):
+            known = np.flatnonzero(member["label"] != IGNORE_LABEL)
+            chosen = rng.permutation(known)[:_PIXELS_PER_IMAGE]
+            height, width = member["label"].shape
+            flat = scores[:height, :width].reshape(-1, scores.shape[-1])[chosen]
+            sums = flat.sum(-1, keepdims=True)
+            rows.append(np.log(np.maximum(flat / np.maximum(sums, 1e-30), 1e-30)))
+            labels.append(member["label"].ravel()[chosen])
+    if not sum(map(len, labels)):
+        raise UserError("no pixel of these images is labelled; expected at least one")
+    return np.concatenate(rows), np.concatenate(labels)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command."""
+    line = cli.CommandLine(argv, __doc__)
+    line.argument("run", f"Workdir; gets {FILE}.")
+    line.string("split", "Not one that is scored. Default: data.train_split.")
+    line.integer("number", "Images, spread over the split.", 50, least=1)
+    line.checkpoint()
+    line.string("protocol", "Default: eval.protocol.")
+    line.string("data_dir", "Default: data.data_dir of the run.")
+    args = line.parse()
+    if jax.process_count() > 1:
+        raise UserError("one process fits the temperature: start it on one host")
+    path = epath.Path(args.run) / FILE
+    storage.check_writable(args.run)
+    outputs.check_replaceable(path, _KIND)
+    fields = {"eval.temperature": 1.0}
+    if args.data_dir:
+        fields["data.data_dir"] = args.data_dir
+    selection = Selection(
+        checkpoint=args.checkpoint, protocol=args.protocol, fields=fields
+    )
+    network = load(args.run, selection, whole_images=True)
+    data = network.config.data
+    split = args.split or data.train_split
+    if split == data.val_split:
+        raise UserError(
+            f"--split is {split!r}, the split that is scored: the temperature must be"
+            " fitted on other images"
+        )
+    dataset = tasks.open_dataset(network.config)
+    examples = dataset.spread_examples(split, args.number)
+    rows, labels = sampled_pixels(network, examples)
+    temperature = fit_temperature(rows, labels)
+    found = {
+        "temperature": temperature,
+        "split": split,
+        "images": args.number,
+        "pixels": len(labels),
+        "step": network.step,
+        "protocol": network.config.eval.protocol,
+        "nll_before": _nll(rows, labels, 1.0),
+        "nll_after": _nll(rows, labels, temperature),
+    }
+    tables.save_report(path, found, _KIND)
+    print(json.dumps(found, indent=1))
+    print(f"use it: python eval.py --workdir {args.run} --temperature {path}")
+
+
+def _nll(rows: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Returns the mean negative log-likelihood of the labels."""
+    log_p = jax.nn.log_softmax(rows / temperature, axis=-1)
+    of_labels = np.take_along_axis(np.asarray(log_p), labels[:, None].astype(int), -1)
+    return float(-of_labels.mean())
