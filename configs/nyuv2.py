@@ -6,9 +6,9 @@ python train.py --config configs/nyuv2.py:classes13          13 groups of the cl
 python train.py --config configs/nyuv2.py:piecewise_crf      a CRF, trained piecewise
 python train.py --config configs/nyuv2.py:tiny,half,folder   for CPUs, from folders
 
-Add --config.init_from=RUN_OR_FILE for a pre-trained backbone. Scores are those of the
-official 654 test images, which are also scored during training: nothing is selected
-by them but the checkpoint that is kept as the best. The schedule is ours; the EncNet
+Training starts from ImageNet weights, except with `tiny`; see configs/ade20k.py. Scores
+are those of the official 654 test images, which are also scored during training, and
+which select the checkpoint that is kept as the best. The schedule is ours; the EncNet
 paper has no results on this data set. Published with 40 classes, % mIoU, from colour
 alone: 40.6 (piecewise CRF, VGG-16). Not yet reproduced here.
 """
@@ -48,6 +48,7 @@ def folder(config):
 def get_config(arguments=""):
     """Returns EncNet-50 with batch 16 for 120 epochs."""
     config = defaults.get_config()
+    config.init_from = "imagenet"
     config.data.name = "nyuv2"
     config.data.val_split = "test"
     config.data.crop_size = 480

@@ -4,6 +4,8 @@ python train.py --config configs/sift_flow.py                  EncNet-50
 python train.py --config configs/sift_flow.py:fcn              the baseline
 python train.py --config configs/sift_flow.py:piecewise_crf    a CRF, trained piecewise
 
+Training starts from ImageNet weights; see configs/ade20k.py.
+
 Images are enlarged twofold, as for the contextual CRF paper; scores are at 256x256, by
 the original labels. The official 200 test images are also scored during training. The
 schedule is ours.

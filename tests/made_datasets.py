@@ -281,6 +281,28 @@ def nyuv2(root: pathlib.Path) -> dict:
     }
 
 
+def kitti_road(root: pathlib.Path) -> dict:
+    """Images 0 and 1 of each category, so one each for validation; one test image.
+
+    Masks are red where valid, magenta where road, black elsewhere; lanes are extra.
+    """
+    base, truth = root / "data_road", {"train": {}, "val": {}, "test": {}}
+    colours = np.array([[0, 0, 0], [255, 0, 0], [255, 0, 255]], np.uint8)
+    for category in ("um", "umm", "uu"):
+        for i in range(2):
+            name = f"{category}_{i:06d}"
+            raw = raw_mask(i, range(3))
+            write(base / f"training/image_2/{name}.png", image(i, "PNG"))
+            mask = base / f"training/gt_image_2/{category}_road_{i:06d}.png"
+            write(mask, png(colours[raw]))
+            label = np.where(raw == 0, 255, raw - 1).astype(np.uint8)
+            truth["val" if i == 0 else "train"][name] = label
+    write(base / "training/gt_image_2/um_lane_000000.png", png(colours[raw]))
+    write(base / "testing/image_2/um_000000.png", image(3, "PNG"))
+    truth["test"]["um_000000"] = np.full_like(raw_mask(3, [0]), 255)
+    return truth
+
+
 def sift_flow(root: pathlib.Path) -> dict:
     """Four images of 32x32: train 0, 1, 3 and test 2; listed with backslashes."""
     folder, truth = "spatial_envelope_256x256_static_8outdoorcategories", {}

@@ -7,6 +7,7 @@ from made_datasets import (
     ade20k,
     cityscapes,
     coco_voc,
+    kitti_road,
     nyuv2,
     pascal_context,
     pascal_voc,
@@ -76,6 +77,11 @@ class CocoVocTest(_MadeFiles):
 class NyuV2Test(_MadeFiles):
     DATASET_CLASS, MAKE = builder("nyuv2"), staticmethod(nyuv2)
     SPLITS = {"train": 3, "test": 2}
+
+
+class KittiRoadTest(_MadeFiles):
+    DATASET_CLASS, MAKE = builder("kitti_road"), staticmethod(kitti_road)
+    SPLITS = {"train": 3, "val": 3, "test": 1}
 
 
 class SiftFlowTest(_MadeFiles):

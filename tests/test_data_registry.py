@@ -40,14 +40,20 @@ def test_unknown_names_are_refused():
         named_info("folder")
 
 
+IOU = np.array([0.5, 0.5])
+
+
 def test_benchmarks_have_scores_of_their_own():
     scores = {name: info.scores for name, info in declared().items()}
-    assert scores["ade20k"](0.4, 0.8) == {"final_score": pytest.approx(0.6)}
-    context = scores["pascal_context"](0.526, 0.8)
+    assert scores["ade20k"](0.4, 0.8, IOU) == {"final_score": pytest.approx(0.6)}
+    context = scores["pascal_context"](0.526, 0.8, IOU)
     assert context["context59"] == 0.526
     assert round(context["context60_published"], 3) == 0.517
-    assert scores["pascal_context60"](0.5, 0.8) == {"context60": 0.5}
-    assert scores["pascal_voc"](0.5, 0.8) == {}
+    assert scores["pascal_context60"](0.5, 0.8, IOU) == {"context60": 0.5}
+    assert scores["pascal_voc"](0.5, 0.8, IOU) == {}
+    # 6 road pixels found, 2 missed, 4 wrongly found: F1 = 6 / (6 + (2 + 4) / 2).
+    road = scores["kitti_road"](0.5, 0.8, np.array([0.9, 6 / 12]))
+    assert road == {"road_f1": pytest.approx(6 / 9)}
     assert "background is one of the classes" in named_info("pascal_voc").rule
     assert named_info("camvid").rule == "ignored pixels are not counted"
 

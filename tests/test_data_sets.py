@@ -213,6 +213,47 @@ def test_sift_flow_is_read_from_its_archive(root, tmp_path):
     assert_labels("sift_flow", tmp_path, truth)
 
 
+def test_kitti_roads_are_read_from_their_archive(root, tmp_path):
+    truth = made_datasets.kitti_road(root)
+    pack(root, root / "data_road.zip", "data_road")
+    prepare("kitti_road", source=str(root), data_dir=str(tmp_path))
+    assert_labels("kitti_road", tmp_path, truth)
+
+
+def lanes_only(folder):
+    (folder / "gt_image_2/um_road_000001.png").unlink()
+
+
+def grey_masks(folder):
+    black = made_datasets.png(np.zeros((40, 56, 3), np.uint8))
+    write(folder / "gt_image_2/uu_road_000001.png", black)
+
+
+def other_names(folder):
+    write(folder / "image_2/000007.png", made_datasets.image(0, "PNG"))
+
+
+def no_masks(folder):
+    shutil.rmtree(folder / "gt_image_2")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lanes_only, "um_000001.png: has no mask; expected um_road_000001.png"),
+        (grey_masks, "uu_road_000001.png: has no red pixel"),
+        (other_names, "000007.png: expected um_NUMBER.png"),
+        (no_masks, "expected training/image_2 and training/gt_image_2"),
+    ],
+)
+def test_mistakes_in_kitti_road_are_reported(root, tmp_path, damage, message):
+    made_datasets.kitti_road(root)
+    damage(root / "data_road/training")
+    with pytest.raises(UserError, match=message) as error:
+        prepare("kitti_road", source=str(root), data_dir=str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
 SIFT_FLOW = "spatial_envelope_256x256_static_8outdoorcategories"
 
 

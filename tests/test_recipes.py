@@ -197,6 +197,10 @@ RECIPES = {
     "cityscapes:duc,coarse": CITYSCAPES
     | schedule(2.5e-4, 20, "cityscapes", "train_extra")
     | DUC_HEAD,
+    "kitti_road:duc": DUC_HEAD
+    | schedule(2.5e-4, 200, "kitti_road")
+    | {"data.crop_size": 320, "model.backbone": "resnet101"},
+    "kitti_road:all": schedule(2.5e-4, 200, "kitti_road", "trainval", ""),
     "sift_flow": TUNED
     | schedule(0.01, 60, "sift_flow", "train", "test")
     | {"eval.base_size": 512, "data.input_scale": 2.0}

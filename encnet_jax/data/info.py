@@ -36,7 +36,9 @@ class Server(NamedTuple):
         return len(self.values)
 
 
-def _no_scores(mean_iou: float, pixel_accuracy: float) -> dict[str, float]:
+def _no_scores(
+    mean_iou: float, pixel_accuracy: float, iou: np.ndarray
+) -> dict[str, float]:
     return {}
 
 
@@ -66,8 +68,8 @@ class DatasetInfo:
         open_dataset: (DatasetInfo, `data` fields) -> Dataset, if the pipelines of
             segmentation do not apply.
         rule: how scores are counted, in words.
-        scores: (mean IoU, pixel accuracy) -> scores under the benchmark's own names;
-            all in [0, 1].
+        scores: (mean IoU, pixel accuracy, IoU of each class) -> scores under the
+            benchmark's own names; all in [0, 1].
         server: the test server, if there is one.
     """
 
@@ -89,7 +91,7 @@ class DatasetInfo:
     open_source: Callable[["DatasetInfo", Any], Any] | None = None
     open_dataset: Callable[["DatasetInfo", Any], Any] | None = None
     rule: str = "ignored pixels are not counted"
-    scores: Callable[[float, float], dict[str, float]] = _no_scores
+    scores: Callable[[float, float, np.ndarray], dict[str, float]] = _no_scores
     server: Server | None = None
 
     @property

@@ -88,7 +88,7 @@ def _measure(
     info = dataset_info(data)
     accuracy, mean_iou = matrix.pixel_accuracy(), matrix.mean_iou(absent_classes)
     scores = {"mean_iou": mean_iou, "pixel_accuracy": accuracy}
-    scores |= info.scores(mean_iou, accuracy)
+    scores |= info.scores(mean_iou, accuracy, matrix.iou())
     absent = {"zero": "count as 0", "skip": "are excluded from the mean"}
     rule = f"{info.rule}; classes that never occur {absent[absent_classes]}"
     pixels = {"pixels": int(matrix.counts.sum())}

@@ -3,6 +3,8 @@
 Its files are ADEChallengeData2016.zip and release_test.zip.
 """
 
+import numpy as np
+
 from encnet_jax.data.archives.entries import Entry, pairs, unlabelled
 from encnet_jax.data.archives.file_tree import FileTree
 from encnet_jax.data.info import (
@@ -50,8 +52,8 @@ def _refuse_full_release(tree: FileTree) -> None:
         )
 
 
-def _scores(mean_iou: float, pixel_accuracy: float) -> dict[str, float]:
-    return {"final_score": (pixel_accuracy + mean_iou) / 2}
+def _scores(mean_iou: float, accuracy: float, iou: np.ndarray) -> dict[str, float]:
+    return {"final_score": (accuracy + mean_iou) / 2}
 
 
 DATA_SET = DatasetInfo(

@@ -163,7 +163,7 @@ def _lists(tree: FileTree, folder: str) -> dict[str, list[str]]:
     return {split: names for split, names in lists.items() if names}
 
 
-def _scores(mean_iou: float, pixel_accuracy: float) -> dict[str, float]:
+def _scores(mean_iou: float, accuracy: float, iou: np.ndarray) -> dict[str, float]:
     # Source: the authors' answer in PyTorch-Encoding issue 179: 52.6 * 59 / 60 =
     # 51.7 %, as in the abstract.
     return {"context59": mean_iou, "context60_published": mean_iou * 59 / 60}

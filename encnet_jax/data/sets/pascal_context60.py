@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import numpy as np
+
 from encnet_jax.data.info import consecutive_ids, voc_colours
 from encnet_jax.data.sets import pascal_context
 
 
-def _scores(mean_iou: float, pixel_accuracy: float) -> dict[str, float]:
+def _scores(mean_iou: float, accuracy: float, iou: np.ndarray) -> dict[str, float]:
     return {"context60": mean_iou}
 
 

@@ -1,0 +1,81 @@
+"""KITTI road: 289 training images of urban roads; road against everything else.
+
+Masks are stored with raw 0 = not valid, 1 = other, 2 = road. The authors publish no
+validation split: every fifth image of each category (um, umm, uu) is ours.
+
+Source: Fritsch, Kuehnl and Geiger, ITSC 2013; colours as in the development kit,
+helper.py, getGroundTruth: valid where red > 0, road where blue > 0.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from encnet_jax.data.archives.entries import Entry, unlabelled
+from encnet_jax.data.archives.file_tree import FileTree, StoredFile
+from encnet_jax.data.info import DatasetInfo, consecutive_ids, prepare_command
+from encnet_jax.data.sources.decode import decode_image, encode_png
+from encnet_jax.errors import UserError
+
+_CATEGORIES = ("um", "umm", "uu")
+_VALIDATION = 5  # Every fifth image.
+
+
+def entries(tree: FileTree) -> dict[str, list[Entry]]:
+    """Returns train, val, and test if it is there, by the names of the images."""
+    images = tree.files("training/image_2", ".png")
+    masks = tree.files("training/gt_image_2", ".png")
+    if not images or not masks:
+        raise tree.missing("training/image_2 and training/gt_image_2")
+    splits: dict[str, list[Entry]] = {"train": [], "val": []}
+    for name, image in images.items():
+        category, _, number = name.partition("_")
+        mask = masks.get(f"{category}_road_{number}")
+        if category not in _CATEGORIES or not number.isdigit():
+            raise UserError(
+                f"{image}: expected um_NUMBER.png, umm_NUMBER.png or uu_NUMBER.png"
+            )
+        if mask is None:
+            raise UserError(
+                f"{image}: has no mask; expected {category}_road_{number}.png in"
+                " gt_image_2, download data_road.zip again"
+            )
+        split = "val" if int(number) % _VALIDATION == 0 else "train"
+        splits[split].append(Entry(name, image, partial(_mask, mask), str(mask)))
+    test = tree.files("testing/image_2", ".png")
+    if test:
+        splits["test"] = unlabelled(DATA_SET.id_map, test)
+    return splits
+
+
+def _mask(file: StoredFile, _image: bytes) -> bytes:
+    red, _, blue = np.moveaxis(decode_image(file.read(), str(file)), 2, 0)
+    if not red.any():
+        raise UserError(
+            f"{file}: has no red pixel, so none is valid; expected the masks of"
+            " data_road.zip, red with magenta roads"
+        )
+    return encode_png(np.where(red > 0, 1 + (blue > 0), 0).astype(np.uint8))
+
+
+def _scores(mean_iou: float, accuracy: float, iou: np.ndarray) -> dict[str, float]:
+    return {"road_f1": float(2 * iou[1] / (1 + iou[1]))}
+
+
+DATA_SET = DatasetInfo(
+    name="kitti_road",
+    class_names=("other", "road"),
+    colours=np.array([[255, 0, 0], [255, 0, 255]], np.uint8),
+    id_map=consecutive_ids(2, first_id=1, ignore_ids=(0,)),
+    splits=("train", "val", "test"),
+    source="https://www.cvlibs.net/datasets/kitti/eval_road.php (data_road.zip)",
+    preparation=prepare_command("kitti_road", "data_road.zip"),
+    description="Urban roads from a moving car; road or other, raw id 0 is not valid.",
+    unions={"trainval": ("train", "val")},
+    unlabelled=("test",),
+    full_counts={"train": 230, "val": 59, "test": 290},
+    entries=entries,
+    rule="pixels that are not valid are not counted; road_f1 is in image space and at"
+    " the most probable class, not MaxF in bird's-eye view as on the test server",
+    scores=_scores,
+)
