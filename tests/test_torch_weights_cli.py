@@ -123,8 +123,11 @@ def test_a_backbone_alone_is_sent_to_training(run, state_dict, tmp_path):
 def test_mistakes_are_one_line(run, tmp_path):
     assert run("--help")[0] == 0
     for arguments, words in (
-        (["fetch"], "unknown command 'fetch', expected one of: import, export"),
-        (["import"], "missing: --source, --config, --workdir; --help"),
+        (
+            ["fetch"],
+            "unknown command 'fetch', expected one of: list, download, import, export",
+        ),
+        (["import"], "missing: --source, --workdir; --help"),
         (["export", "--workdir", "x"], "missing: --output; --help"),
         (["export", "--workdr", "x"], "Unknown command line flag 'workdr'"),
         (

@@ -36,7 +36,7 @@ def folders() -> list[pathlib.Path]:
 
 
 def named() -> dict[str, pathlib.Path]:
-    """Returns the configurations that have names, by name."""
+    """Returns {name: file} of the package's configurations."""
     found: dict[str, pathlib.Path] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.py")):

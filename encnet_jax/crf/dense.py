@@ -1,12 +1,12 @@
-"""Dense CRF: sharpens scores along the edges of the image that they belong to.
+"""Dense CRF: aligns scores with the edges of their image.
 
-Every pixel is joined to all pixels of a window around it by two Gaussian kernels, one
-of the distance, one of distance and colour. Mean field under such potentials is a
-filter: it is summed offset by offset, at static shapes, without any lattice or hashing.
+Every pixel is connected to all pixels in a window around it by two Gaussian kernels,
+one of distance and one of distance and colour. A mean-field update is then a filter. It
+is summed over offsets, with static shapes, without a lattice or hashing.
 
 Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
 Gaussian Edge Potentials", NeurIPS 2011, with Potts compatibility and kernels that are
-normalised on both sides. The window: Teichmann and Cipolla, "Convolutional CRFs for
+normalised symmetrically. The window: Teichmann and Cipolla, "Convolutional CRFs for
 Semantic Segmentation", BMVC 2019.
 """
 
@@ -16,17 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Offsets whose sums the compiler fuses into one pass over the map.
+# Number of offsets whose sum the compiler fuses into one pass over the map.
 UNROLL = 8
-# Weights of all pairs that may be held at once; more are computed in every update.
+# Limit for stored weights of all pairs; beyond it, every update computes them.
 MAX_HELD_BYTES = 2**29
 
 
 class DenseParams(NamedTuple):
-    """What the kernels are, as scalars that may be traced.
+    """Parameters of the kernels, scalars that may be traced.
 
     Attributes:
-        bilateral_weight: of the kernel of distance and colour.
+        bilateral_weight: weight of the kernel of distance and colour.
         bilateral_px: its standard deviation in the image, in pixels.
         bilateral_levels: its standard deviation in colour, in levels of 0..255.
         spatial_weight: weight of the kernel that depends only on distance.
@@ -49,22 +49,22 @@ def refine(
     iterations: int,
     valid: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns the marginals of one image after some mean-field updates.
+    """Returns the marginals of one image after mean-field updates.
 
     Each update is Q = softmax(log probabilities + sum over both kernels of
     weight * D^-1/2 K D^-1/2 Q), where K(i, j) = exp(-d(i, j)^2 / 2) with distances in
     standard deviations, D are the sums of K's rows, and a pixel's own term is kept.
 
     Time is O(iterations * window * H * W * C); memory a few arrays [H, W, C], and one
-    f[window, H, W] of weights where that is at most MAX_HELD_BYTES.
+    f[window, H, W] of weights if that is at most MAX_HELD_BYTES.
 
     Args:
         probabilities: float[H, W, C], at least float32.
         image: uint8 or float[H, W, 3] in 0..255.
-        params: of the kernels.
+        params: parameters of the kernels.
         radius: pixels; kernels are cut to windows of 2 * radius + 1 pixels a side. -1
-            joins all pairs of pixels.
-        iterations: updates.
+            connects all pairs of pixels.
+        iterations: number of updates.
         valid: bool[H, W], the pixels to use; None: all. Results of other pixels are
             meaningless.
 
@@ -77,7 +77,7 @@ def refine(
     if valid is None:
         valid = jnp.ones((height, width), bool)
     kernels = _Kernels(image, valid.astype(dtype), params, radius)
-    # Channels first: a weight of each pixel then multiplies whole rows of a class.
+    # Channels first: the weight of each pixel then multiplies rows of one class.
     log_p = jnp.log(jnp.maximum(probabilities, jnp.finfo(dtype).tiny))
     log_p = jnp.moveaxis(log_p, -1, 0)
 
@@ -89,7 +89,7 @@ def refine(
 
 
 class _Kernels:
-    """Both kernels of an image, evaluated once for each pair where memory allows."""
+    """Both kernels of an image, evaluated once for each pair if memory allows."""
 
     def __init__(self, image, valid, params, radius):
         height, width = valid.shape
@@ -103,7 +103,7 @@ class _Kernels:
         image = jnp.moveaxis(image.astype(valid.dtype), -1, 0)
         self._image, self._padded_image = image, self._pad(image)
         sums = self._row_sums(self._pad(valid))
-        # Zero where a pixel takes no part: it neither sends nor receives.
+        # Zero for pixels that are not valid: they neither send nor receive.
         scales = valid[None] / jnp.sqrt(jnp.maximum(sums, jnp.finfo(sums.dtype).tiny))
         self._padded_scales = self._pad(scales)
         weights = jnp.stack([params.bilateral_weight, params.spatial_weight])
@@ -126,7 +126,7 @@ class _Kernels:
         return jax.lax.scan(add, jnp.zeros_like(q), pairs, unroll=UNROLL)[0]
 
     def _weight(self, offset):
-        """Returns [H, W]: what a pixel's message takes of the one at offset."""
+        """Returns [H, W]: the weight of the pixel at offset in each pixel's message."""
         kernels = self._at(offset) * self._shifted(self._padded_scales, offset)
         return jnp.sum(self._scales * kernels, axis=0)
 

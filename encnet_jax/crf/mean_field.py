@@ -1,4 +1,4 @@
-"""Mean-field inference over nodes: independent marginals Q near the model's own.
+"""Mean-field inference over nodes: approximates the model by independent marginals Q.
 
 Shapes: B maps of h x w nodes, K classes. The score of a labelling y is the sum of
 z_p(y_p) over nodes and of s(y_p, y_q) over the pairs of every relation.
@@ -18,11 +18,11 @@ NUM_UPDATES = 3
 
 
 def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
-    """Returns the scores that a node's classes expect from all of its pairs.
+    """Returns the expected scores of each node's classes from all of its pairs.
 
     Args:
         marginals: [B, h, w, K], Q.
-        relations: pairs in which a node may be p as well as q.
+        relations: pairs (p, q); a node can be either.
 
     Returns:
         [B, h, w, K]: sum over pairs (p, q) and b of s(a, b) Q_q(b) at p, and of
@@ -36,14 +36,14 @@ def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
 
 def _messages(marginals, pairs):
     plan, window = pairs.plan, pairs.plan.window
-    # Zero outside the map: no pair there sends or receives anything that is kept.
+    # Zero outside the map: pairs there have no effect on the result.
     padded = potentials.pad(marginals, plan)
 
     def of_step(total, step):
         scores = pairs.score_fn(pairs.terms, step, window).astype(total.dtype)
         at_p = potentials.take(padded, step.p, window)
         at_q = potentials.take(padded, step.q, window)
-        # 'high', or the TPU would round the marginals to bfloat16.
+        # 'high', because the TPU would otherwise round the marginals to bfloat16.
         to_p = jnp.einsum("brwij,brwj->brwi", scores, at_q, precision="high")
         to_q = jnp.einsum("brwij,brwi->brwj", scores, at_p, precision="high")
         total = potentials.add(total, to_p, step.p, window)
@@ -56,7 +56,7 @@ def _messages(marginals, pairs):
 def log_marginals(
     unary: jax.Array, relations: Sequence[Pairs], num_updates: int = NUM_UPDATES
 ) -> jax.Array:
-    """Updates the marginals of all nodes at once, some times.
+    """Updates the marginals of all nodes simultaneously, `num_updates` times.
 
     Args:
         unary: [B, h, w, K], z, at least float32.
@@ -79,12 +79,13 @@ def marginals_in_turn(
 ) -> jax.Array:
     """Updates one node after another, row by row.
 
-    The KL divergence of Q from the model never rises here, unlike in `log_marginals`;
-    but every update costs the messages of a whole map. For small maps and tests.
+    The KL divergence of Q from the model never increases here, unlike in
+    `log_marginals`, but every update computes the messages of the whole map. For small
+    maps and tests.
 
     Args:
         unary, relations: see `log_marginals`.
-        num_rounds: times that every node is updated.
+        num_rounds: number of updates of every node.
 
     Returns:
         [B, h, w, K], Q.

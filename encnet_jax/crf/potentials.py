@@ -1,9 +1,9 @@
-"""Scores of pairs of nodes: which pairs there are, and their scores, a few at once.
+"""Pairs of nodes and their scores, computed a few at a time.
 
 Notation: B maps of h x w nodes, K classes, C channels of the pairwise network, D
 offsets. The pairs of one offset are all (p, q = p + offset) inside the map; their
-scores s(y_p, y_q) form an array [B, h, w, K, K] at p, of which only some rows exist at
-a time. The potential V of the paper is -s.
+scores s(y_p, y_q) form an array [B, h, w, K, K] at p, of which only some rows exist
+at a time. The potential V of the paper is -s.
 """
 
 import math
@@ -27,13 +27,13 @@ def neighbour_offsets(
 
     Args:
         relation: one of RELATIONS. 'surrounding' puts the box around the node,
-            'above_below' on top of it.
+            'above_below' puts it on top of the node.
         height, width: of the map, in nodes.
         box: side of the range box, relative to the map's short side.
 
     Returns:
         int32[D, 2] of (rows, columns) in the order of the rows. D is 24 ('surrounding')
-        or 25, and smaller where positions of the grid round to the same node. The
+        or 25, or fewer if positions of the grid round to the same node. The
         nearest nodes are always among them.
 
     Source: the range box of the paper, a grid of 5 x 5 positions in it. A pair of
@@ -56,7 +56,7 @@ def _rounded(positions: np.ndarray) -> list[int]:
 
 
 class Step(NamedTuple):
-    """Where the scores of one step of a scan are, as int32 scalars or [2].
+    """The position of one step of a scan, int32 scalars or [2].
 
     Attributes:
         offset: number of the offset.
@@ -74,8 +74,8 @@ class Schedule(NamedTuple):
     Attributes:
         steps: a Step of arrays with a leading axis of D * blocks.
         window: (rows, columns) of nodes in a step.
-        padding: ((above, below), (left, right)) nodes that maps are padded by, so that
-            every window of p and of q is inside them.
+        padding: ((above, below), (left, right)) nodes of padding, so that every window
+            of p and of q is inside the padded maps.
     """
 
     steps: Step
@@ -123,7 +123,7 @@ def bounded_schedule(
     Args:
         offsets: int[D, 2].
         shape: (B, h, w, K).
-        max_mib: MiB that the scores of one step may take: model.crf.max_score_mib.
+        max_mib: limit in MiB for the scores of one step, model.crf.max_score_mib.
 
     Raises:
         UserError: one row of nodes has more scores than that.
@@ -170,14 +170,16 @@ def add(
 
 
 def _starts(x, start):
-    zero = jnp.zeros((), jnp.int32)  # Under 64 bits a plain 0 would be of another type.
+    zero = jnp.zeros(
+        (), jnp.int32
+    )  # With 64-bit types enabled, a plain 0 would have another type.
     return (zero, start[0], start[1]) + (zero,) * (x.ndim - 3)
 
 
 class PairwiseNet(NamedTuple):
-    """The last two layers of a pairwise network, before any pair is formed.
+    """The last two layers of a pairwise network, before nodes are combined to pairs.
 
-    relu(W_a x_p + W_b x_q + b1) W2 + b2 needs W_a x and W_b x once for every node.
+    relu(W_a x_p + W_b x_q + b1) W2 + b2 needs W_a x and W_b x only once per node.
 
     Attributes:
         from_p: [B, h, w, C], W_a x + b1.
@@ -193,12 +195,12 @@ class PairwiseNet(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """A relation: its scores, and the scan that goes through its pairs.
+    """A relation: its scores, and the scan over its pairs.
 
     Attributes:
         score_fn: (terms, step, window) -> [B, rows, columns, K, K], the scores at p.
-        terms: whatever score_fn reads; maps in it are padded.
-        plan: of the scan.
+        terms: input of score_fn; its maps are padded.
+        plan: the scan.
     """
 
     score_fn: Callable
@@ -215,8 +217,8 @@ def net_pairs(net: PairwiseNet, plan: Schedule) -> Pairs:
 def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Array:
     """Returns [B, rows, columns, K, K], at least float32; see PairwiseNet.
 
-    Source: the pairwise potential of the paper: two nodes' features, joined, through a
-    network with an output for every pair of classes.
+    Source: the pairwise potential of the paper: the concatenated features of two
+    nodes are the input of a network with one output per pair of classes.
     """
     hidden = jax.nn.relu(
         take(net.from_p, step.p, window) + take(net.from_q, step.q, window)
@@ -235,7 +237,7 @@ def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Arr
 def relation_pairs(
     relation: str, net: PairwiseNet, box: float, max_score_mib: float
 ) -> Pairs:
-    """Returns the pairs of a relation on a network's map.
+    """Returns the pairs of a relation between the nodes of a map.
 
     Args:
         relation, box: see neighbour_offsets.

@@ -8,7 +8,7 @@ WINDOWS = (5, 9)
 
 
 def sliding_maxima(x: jax.Array, windows: tuple[int, ...] = WINDOWS) -> jax.Array:
-    """Joins a map and its sliding maxima, which keep its size.
+    """Concatenates a map with its sliding maxima of the same size.
 
     Args:
         x: [B, h, w, C].
@@ -19,7 +19,7 @@ def sliding_maxima(x: jax.Array, windows: tuple[int, ...] = WINDOWS) -> jax.Arra
         a window ends at the border of the map.
 
     Raises:
-        ValueError: a window is even, and so has no middle.
+        ValueError: a window is even and has no centre.
 
     Source: the paper, windows of 5x5 and 9x9, stride 1.
     """

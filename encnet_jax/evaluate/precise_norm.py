@@ -67,14 +67,14 @@ def measure_step(
 def recomputed(network: Network, dataset: Dataset, stop: StopRequest) -> dict:
     """Returns variables whose batch_stats are measured on training batches.
 
-    All eval.precise_norm_steps batches see the trained weights and count alike. The
-    moving averages of training also contain statistics of earlier weights. Batches are
-    augmented as in training.
+    All eval.precise_norm_steps batches use the trained weights and have equal weight.
+    The moving averages of training also contain statistics of earlier weights. Batches
+    are augmented as in training.
 
     Args:
         network: its variables are {'params', 'batch_stats'}.
         dataset: open; its data.train_split is read.
-        stop: asked before each batch.
+        stop: checked before each batch.
 
     Raises:
         Stopped: a stop is agreed.

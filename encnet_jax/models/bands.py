@@ -6,11 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-SUBLANES = 8  # Images that a TPU lays side by side in its registers.
+SUBLANES = 8  # Number of images that a TPU processes side by side in its registers.
 
 
 class Taps(NamedTuple):
-    """Where a kernel looks. Sizes in pixels, of both sides.
+    """Positions of a kernel, in pixels, equal for both axes.
 
     Attributes:
         stride: between positions of the output.
@@ -26,12 +26,12 @@ class Taps(NamedTuple):
 def in_bands(
     x: jax.Array, size: int, taps: Taps, operate: Callable, outside: float = 0.0
 ) -> jax.Array:
-    """Applies an operation on windows to bands of rows, with the rows they share.
+    """Applies a sliding-window operation to bands of rows, including shared rows.
 
     Args:
         x: [B, H, W, C], B at most SUBLANES / 2.
         size: of the window, in taps.
-        taps: where it looks.
+        taps: its positions.
         operate: maps B * (SUBLANES // B) bands [..., h, W, C] to [..., h', W', C'], and
             pads only columns.
         outside: the value of padded rows.
@@ -42,7 +42,7 @@ def in_bands(
     images, height = x.shape[:2]
     bands, reach = SUBLANES // images, taps.dilation * (size - 1)
     out_height = (height + 2 * taps.padding - reach - 1) // taps.stride + 1
-    rows = -(-out_height // bands)  # Of each band's output.
+    rows = -(-out_height // bands)  # Number of rows of each band's output.
     step = rows * taps.stride
     span = (rows - 1) * taps.stride + reach + 1
     below = (bands - 1) * step + span - height - taps.padding

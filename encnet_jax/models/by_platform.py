@@ -1,4 +1,4 @@
-"""One function in several forms, of which each platform compiles its own."""
+"""A function in several forms, one of which is compiled for each platform."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,15 +8,15 @@ import jax
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
-    """Applies the form of the platform that the program is compiled for.
+    """Applies the form for the platform that the program is compiled for.
 
     Args:
-        forms: functions of the arrays that agree in all but cost, by platform ('cpu',
-            'cuda', 'tpu'); 'default' is that of all others.
+        forms: equivalent functions of the arrays by platform ('cpu', 'cuda', 'tpu');
+            'default' is used for all others.
         *arrays: any floating type.
 
     Returns:
-        What the form returns. Gradients are the form's own.
+        The form's result. Gradients are those of the form.
     """
     return jax.lax.platform_dependent(*arrays, **forms)
 
@@ -26,7 +26,7 @@ def _forward(forms, *arrays):
 
 
 def _backward(forms, arrays, cotangent):
-    # Differentiated inside of each form: from outside, all would keep their inputs.
+    # Differentiates inside each form; otherwise all forms would store their inputs.
     def of(form):
         return lambda cotangent, *arrays: jax.vjp(form, *arrays)[1](cotangent)
 

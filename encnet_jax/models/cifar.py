@@ -15,16 +15,16 @@ from encnet_jax.models.layers import ConvNormRelu
 from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 
 CLASSIFIERS = ("resnet", "se_resnet", "encnet")
-SE_REDUCTION = 16  # Of the SE paper, which section 3.5 follows.
-CODE_REDUCTION = 4  # Channels of the featuremap over those that are encoded.
+SE_REDUCTION = 16  # As in the SE paper, which section 3.5 follows.
+CODE_REDUCTION = 4  # Ratio of the feature map's channels to the encoded ones.
 
-# MSRA initialisation, as section 3.5 asks.
+# MSRA initialisation, as in section 3.5.
 _dense_init = nn.initializers.he_normal()
 _he_conv = partial(Conv, kernel_init=he_normal_fan_out)
 
 
 class SqueezeExcitation(nn.Module):
-    """Factors for the channels from their global averages.
+    """Channel factors computed from global averages.
 
     Params: squeeze and expand, two fully connected layers with biases.
 
@@ -43,11 +43,11 @@ class SqueezeExcitation(nn.Module):
 
 
 class EncodedScaling(nn.Module):
-    """Factors for the channels from residuals to learned codewords.
+    """Channel factors computed from residuals to learned codewords.
 
     A 1x1 convolution to a quarter of the channels, with batch norm and ReLU as
-    elsewhere in this project; the Encoding Layer; all K encoders of an image joined
-    into one vector of length 1; a fully connected layer; a sigmoid.
+    elsewhere in this project; the Encoding Layer; all K encoders of an image,
+    concatenated to one vector of length 1; a fully connected layer; a sigmoid.
 
     Attributes:
         num_codes: K.
@@ -74,7 +74,8 @@ class EncodedScaling(nn.Module):
         encoding = Encoding(self.num_codes, self.draw_smoothing, name="encoding")
         codes = encoding(reduce(x), train)
         joined = codes.reshape(codes.shape[0], -1)
-        # The root of a sum of squares has no gradient at 0: a dead featuremap's code.
+        # The root of a sum of squares has no gradient at 0: the code of a dead feature
+        # map.
         length = jnp.sqrt(jnp.sum(joined**2, axis=-1, keepdims=True) + 1e-12)
         dense = nn.Dense(channels, kernel_init=_dense_init, name="attention")
         return nn.sigmoid(dense(joined / length))
@@ -84,7 +85,7 @@ class PreactBlock(nn.Module):
     """Batch norm, ReLU and 3x3 convolution, twice; the result is scaled, then added.
 
     The identity branch is not scaled. Where the shape changes, a 1x1 convolution of the
-    activated input takes its place.
+    activated input replaces it.
 
     Attributes:
         channels: of the output.
@@ -166,7 +167,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
     """Builds a network for images of 32x32 pixels, a CifarNet or an AuthorsNet.
 
     Args:
-        model_config: `config.model` after `encnet_jax.config.resolve`; of it are used
+        model_config: `config.model` after `encnet_jax.config.resolve`; uses its
             block, name (one of CLASSIFIERS), width, num_codes, draw_smoothing,
             norm_group and dtype.
         num_classes: C.

@@ -20,7 +20,7 @@ from encnet_jax.models.initial_weights import uniform_bias, uniform_kernel
 from encnet_jax.models.residual import relu_of_sum
 
 CLASSIFIERS = ("resnet", "encnet")  # The authors' code has no SE-ResNet.
-CODE_REDUCTION = 4  # Channels of the featuremap over those that are encoded.
+CODE_REDUCTION = 4  # Ratio of the feature map's channels to the encoded ones.
 _MIN_LENGTH = 1e-8
 
 
@@ -35,30 +35,30 @@ def _dense(x: jax.Array, features: int, name: str) -> jax.Array:
 
 
 def unit_vectors(codes: jax.Array) -> jax.Array:
-    """Joins the codes of an image and divides them by max(length, 1e-8).
+    """Concatenates the codes of an image and divides them by max(length, 1e-8).
 
     Args:
         codes: [B, K, D].
 
     Returns:
-        [B, K * D]; code k has the places k * D to (k + 1) * D - 1.
+        [B, K * D]; code k has the indices k * D to (k + 1) * D - 1.
     """
     joined = codes.reshape(codes.shape[0], -1)
-    # The root of a sum of squares has no gradient at 0: a dead featuremap's code.
+    # The root of a sum of squares has no gradient at 0: the code of a dead feature map.
     square = jnp.sum(joined**2, axis=-1, keepdims=True)
     return joined / jnp.sqrt(jnp.maximum(square, _MIN_LENGTH**2))
 
 
 class EncodedGate(nn.Module):
-    """Factors for the channels from residuals to learned codewords.
+    """Channel factors computed from residuals to learned codewords.
 
     A 1x1 convolution with bias to a quarter of the channels, batch norm, ReLU; the
-    Encoding Layer; all codes of an image joined into one vector of length 1; a fully
-    connected layer; a sigmoid.
+    Encoding Layer; all codes of an image, concatenated to one vector of length 1; a
+    fully connected layer; a sigmoid.
 
     Attributes:
         num_codes: K.
-        draw_smoothing: see Encoding. The authors draw factors of their own for the
+        draw_smoothing: see Encoding. The authors draw separate factors for the
             backward pass and on every GPU; here both passes and all devices share them.
         conv, norm: make a convolution and a batch norm.
     """
@@ -129,7 +129,7 @@ class ResNetBlock(nn.Module):
 
 
 def _shortcut(block: EncNetBlock | ResNetBlock, x: jax.Array) -> jax.Array:
-    """Returns a block's input, by a 1x1 convolution with bias if the shape changes."""
+    """Returns a block's input, or a 1x1 convolution of it if the shape changes."""
     if block.stride == 1 and x.shape[-1] == block.channels:
         return x
     conv = block.conv(block.channels, 1, block.stride, use_bias=True, name="shortcut")
@@ -182,7 +182,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> Autho
     """Builds a network for images of 32x32 pixels.
 
     Args:
-        model_config: `config.model` after `encnet_jax.config.resolve`; of it are used
+        model_config: `config.model` after `encnet_jax.config.resolve`; uses its
             name (one of CLASSIFIERS), width, num_codes, draw_smoothing and dtype.
         num_classes: C.
         axis_name: see DeviceBatchNorm.

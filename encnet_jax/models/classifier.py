@@ -1,4 +1,4 @@
-"""A backbone that classifies whole images: how backbones are trained first."""
+"""A classifier of whole images, to pre-train backbones."""
 
 from collections.abc import Callable
 from typing import Any

@@ -10,7 +10,7 @@ from encnet_jax.models.layers import Layers
 
 
 class ContextEncoding(nn.Module):
-    """Describes the whole featuremap by one vector and scales its channels with it.
+    """Encodes the feature map as one vector and scales its channels with it.
 
     Attributes:
         num_codes: K; 0 replaces the encoding by global average pooling (Figure 5).
@@ -20,9 +20,9 @@ class ContextEncoding(nn.Module):
             (released); 'none': no output map, if only the SE branch is used.
         gate_bias: added to the first biases of W, so that above 0 the gate starts open.
         se_classes: classes of the SE branch; 0 leaves it out.
-        se_gradient: whether the SE branch's gradient reaches the encoding and below.
-        reference_positions: codes, which are sums over positions, are scaled to as many
-            as this, those of a training crop; 0: they grow with the featuremap.
+        se_gradient: whether the SE branch's gradient reaches the encoding and backbone.
+        reference_positions: codes are sums over positions; they are scaled to this
+            number of positions, that of a training crop. 0: not scaled.
 
     Source: section 2 and Figure 2 of the paper.
     """
@@ -83,7 +83,7 @@ class ContextEncoding(nn.Module):
         return pool(nn.relu(codes), axis=1)
 
     def _share_of_reference(self, x: jax.Array, weights: jax.Array | None) -> jax.Array:
-        """Returns reference_positions / positions that count, f32[] or f32[B, 1, 1]."""
+        """Returns reference_positions / number of positions, f32[] or f32[B, 1, 1]."""
         if weights is None:
             return jnp.float32(self.reference_positions / (x.shape[1] * x.shape[2]))
         count = jnp.sum(weights, axis=(1, 2))[:, None, None]

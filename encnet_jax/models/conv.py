@@ -46,8 +46,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features].
 
-        Outside of `inside`, where it is given, the input counts as zero: what the
-        padding is at the border of an image without a canvas around it.
+        If `inside` is given, the input outside of it is treated as zero, like the
+        padding at the border of an image without a canvas around it.
         """
         size = self.kernel_size
         shape = (size, size, x.shape[-1], self.features)

@@ -1,4 +1,4 @@
-"""Convolutions in the form that suits the platform they are compiled for."""
+"""Convolutions in the form that is fastest on the platform they are compiled for."""
 
 from functools import partial
 
@@ -97,7 +97,7 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     Args:
         x: [B, H, W, C_in].
         kernel: [k, k, C_in, C_out], of x's dtype.
-        taps: where it looks; of a 1x1 kernel only the stride counts.
+        taps: its positions; for a 1x1 kernel only the stride is used.
 
     Returns:
         [B, H', W', C_out] of x's dtype.

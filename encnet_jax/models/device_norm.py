@@ -16,14 +16,15 @@ class DeviceBatchNorm(nn.Module):
     Attributes:
         axis_name: the pmap axis over which running statistics are averaged, so that all
             devices keep the same; None for one device.
-        momentum: the share of the old running statistics that is kept.
+        momentum: weight of the old running statistics.
         epsilon: added to the variance.
         dtype: of the output; statistics are float32 or wider.
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C].
 
-    Source: torch.nn.BatchNorm2d under DataParallel, before PyTorch 1.2: scales begin
-    in U(0, 1), and the running variance is n / (n - 1) times the one that normalises.
+    Source: torch.nn.BatchNorm2d under DataParallel, before PyTorch 1.2: scales are
+    initialised from U(0, 1), and the running variance is unbiased, n / (n - 1) times
+    the variance used for normalisation.
     DataParallel keeps the running statistics of its first GPU, this class their mean.
     """
 
@@ -60,7 +61,7 @@ class DeviceBatchNorm(nn.Module):
         return (y + broadcast(bias - mean * factor)).astype(self.dtype)
 
     def _keep(self, running_mean, running_var, mean, var, count: int) -> None:
-        """Moves the running statistics; `count` values are behind each mean."""
+        """Updates the running statistics; `count` is the number of values per mean."""
         new = jnp.stack([mean, var * (count / max(count - 1, 1))])
         if self.axis_name is not None:
             new = jax.lax.pmean(new, self.axis_name)

@@ -1,4 +1,4 @@
-"""Where a backbone strides and where it dilates: the rates of every block, by name."""
+"""The strides and dilation rates of a backbone's blocks, by name."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,19 +38,20 @@ def plan_stages(
     """Decides the strides and rates of a backbone's four stages.
 
     Stages past `output_stride` keep their resolution. Under 'plain' each of them
-    doubles the rate, and its first block works at half of it, because its input still
-    has the density of the stage before. All other dilations give every block, the first
+    doubles the rate, and its first block has half of it, because its input still has
+    the density of the stage before. All other dilations give every block, the first
     included, its own listed rate.
 
     Args:
         blocks: of each of the four stages.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4; 32
+            never.
         dilation: 'plain'; 'none' (rates of 1); 'hdc_rf', 'hdc_bigger', 'hdc_released'
             (`output_stride` 8 only); or a rate for each block of each stage that keeps
             its resolution, as lists or as text: '1,2,5,9,1,2/5,9,17'.
 
     Raises:
-        UserError: an unknown name, or rates that do not fit the stages.
+        UserError: an unknown name, or rates that do not match the stages.
 
     Source: Wang et al., WACV 2018, section 3.2 and Table 4; 'hdc_released' is
     ResNet_DUC_HDC_CityScapes of the authors' code. They list rates for 23 and 3 blocks;

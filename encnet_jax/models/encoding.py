@@ -16,7 +16,7 @@ INTERMEDIATES = "context"
 
 
 def store(module: nn.Module, name: str, value: jax.Array) -> None:
-    """Stores a value in INTERMEDIATES if `apply` was asked for it; else does nothing.
+    """Stores a value in INTERMEDIATES if `apply` requests this; else does nothing.
 
     Never in `init`, where every collection is mutable: it would become a variable.
     """
@@ -68,7 +68,7 @@ def encode(
         features: [B, N, D], any float type.
         codewords: f32[K, D].
         smoothing: f32[K], dimensionless; larger is a harder assignment.
-        weights: f32[B, N], how much each position counts; None: all count once.
+        weights: f32[B, N], weight of each position; None: 1.
 
     Returns:
         f32[B, K, D], row k = sum_n w[n] * a[n, k] * (features[n] - codewords[k]), where
@@ -120,7 +120,7 @@ def _sums_by_image(assignment, features, images):
     def product(assignment, features):
         return jnp.einsum("nk,nd->kd", assignment, features, precision="highest")
 
-    if isinstance(images, int) and images < SUBLANES:  # Not of an exported program.
+    if isinstance(images, int) and images < SUBLANES:  # Not for an exported program.
         parts = (jnp.split(x, images) for x in (assignment, features))
         return jnp.stack([product(*pair) for pair in zip(*parts, strict=True)])
     parts = (x.reshape(images, -1, x.shape[-1]) for x in (assignment, features))
@@ -144,8 +144,8 @@ class Encoding(nn.Module):
     Attributes:
         num_codes: K.
         draw_smoothing: the smoothing factors are not learned but drawn from U(0, 1) in
-            every training forward pass, out of the random stream 'smoothing' (give all
-            devices the same key, and they share one draw), and 0.5 in evaluation.
+            every training forward pass, from the random stream 'smoothing' (with the
+            same key, all devices share one draw), and 0.5 in evaluation.
 
     Params: codewords f32[K, D]; smoothing f32[K] unless draw_smoothing.
 
@@ -170,7 +170,7 @@ class Encoding(nn.Module):
         Args:
             features: of all positions.
             train: whether smoothing factors that are not learned are drawn.
-            weights: f32[B, H, W] or f32[B, N]; None: all positions count once.
+            weights: f32[B, H, W] or f32[B, N]; None: 1.
         """
         channels = features.shape[-1]
         codewords = self.param(

@@ -13,17 +13,17 @@ def fold_batch_norms(variables: dict, epsilon: float) -> dict:
     """Scales every convolution by the batch norm that follows it.
 
     In evaluation a batch norm is a factor and an offset for each channel. The factor
-    goes into the kernel, and SyncBatchNorm adds what is left: a bias. Batch norms that
-    follow no convolution, such as that of the codewords, stay.
+    is multiplied into the kernel, and SyncBatchNorm only adds a bias. Batch norms that
+    do not follow a convolution, such as that of the codewords, are not changed.
 
     Args:
-        variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. Not of the
+        variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. Not for the
             networks for CIFAR-10, whose batch norms come before their convolutions.
         epsilon: of the network, model.norm_epsilon.
 
     Returns:
-        The same for `apply(..., train=False)`, NumPy arrays; no `scale`, `mean` and
-        `var` where a batch norm was folded. It cannot be trained.
+        The same for `apply(..., train=False)`, NumPy arrays; folded batch norms have
+        no `scale`, `mean` and `var`. The result cannot be trained.
     """
     params = traverse_util.flatten_dict(variables["params"])
     stats = traverse_util.flatten_dict(variables["batch_stats"])

@@ -126,7 +126,7 @@ class SyncBatchNorm(nn.Module):
             for one device. In groups the running statistics differ between devices
             until the training step averages them.
         feature_axis: the axis of the input that is normalised separately.
-        momentum: the share of the old running statistics that is kept.
+        momentum: weight of the old running statistics.
         epsilon: added to the variance.
         dtype: of the output; statistics are always float32.
         train: whether to use the batch's statistics; None leaves it to the call.

@@ -11,14 +11,14 @@ _SIZE, _STRIDE = 3, 2
 
 
 def max_pool(x: jax.Array, border: int) -> jax.Array:
-    """The largest of 3x3 pixels at every other pixel.
+    """3x3 max pooling with stride 2.
 
-    A TPU lays images side by side for it; a single one is pooled in bands of rows,
-    which takes two thirds of the time.
+    A TPU processes images side by side. A single image is pooled in bands of rows, in
+    two thirds of the time.
 
     Args:
         x: [B, H, W, C], any floating type.
-        border: pixels around the image, that are no maximum; 0 or 1.
+        border: pixels of padding, which are never the maximum; 0 or 1.
 
     Returns:
         [B, H', W', C] of x's dtype, H' = (H + 2 border - 3) // 2 + 1.
@@ -33,6 +33,6 @@ def max_pool(x: jax.Array, border: int) -> jax.Array:
         return in_bands(x, _SIZE, taps, lambda x: pool(x, rows=0), outside=-jnp.inf)
 
     images = x.shape[0]
-    if isinstance(images, int) and images == 1:  # Not of an exported program.
+    if isinstance(images, int) and images == 1:  # Not for an exported program.
         return by_platform({"tpu": banded, "default": pool}, x)
     return pool(x)

@@ -27,7 +27,7 @@ _KIND = "encnet_jax"
 
 
 def local(source: str | os.PathLike) -> str:
-    """Returns a folder on this machine for `hf:owner/name`; others unchanged.
+    """Returns the local folder of `hf:owner/name`; other paths unchanged.
 
     huggingface_hub downloads configuration and weights into its cache. A revision may
     follow: `hf:owner/name@revision`.

@@ -48,7 +48,7 @@ def list_weights(argv: Sequence[str]) -> None:
 
 
 def _described(entry: Published) -> str:
-    """Returns what is known about a published file, one fact a line."""
+    """Returns a description of a published file, one fact per line."""
     facts = {
         "address": entry.address + ("" if entry.checked else " (not checked)"),
         "size": entry.size,
@@ -143,7 +143,7 @@ def _configuration(source: str, given):
 
 
 def export_weights(argv: Sequence[str]) -> None:
-    """Writes a weight file that PyTorch's load_state_dict takes, from a checkpoint.
+    """Writes a weight file for PyTorch's load_state_dict from a checkpoint.
 
     python -m encnet_jax.torch_weights export --workdir runs/ade20k --output encnet.pth
     """

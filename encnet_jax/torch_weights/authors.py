@@ -8,7 +8,7 @@ _ASPP_BRANCHES = {"rate1": "b0", "rate12": "b1", "rate24": "b2", "rate36": "b3"}
 
 
 def _unit(path: str, name: str, first: int = 0) -> list[Rule]:
-    """A convolution and its batch norm as neighbours in a sequence."""
+    """Names of a convolution and its batch norm: successive modules of a sequence."""
     return [
         Rule(f"{path}/conv", f"{name}.{first}"),
         Rule(f"{path}/norm", f"{name}.{first + 1}"),

@@ -34,7 +34,7 @@ _BLOCKS = {
 
 def _rules(model_config) -> list[Rule]:
     if model_config.block != "authors":
-        return []  # Some of the names would fit, and none of the arithmetic.
+        return []  # Some names match other families, whose networks differ.
     inside = _RESNET if model_config.name == "resnet" else _ENCNET
     inside = inside | {"shortcut": "residual_layer"}
     return [Rule(path, name) for path, name in _ENDS.items()] + [
@@ -54,6 +54,6 @@ AUTHORS_CIFAR = Family(
     task="classification",
     heads=(("model.3.0.conv_block.", "resnet"), ("model.3.0.se.", "encnet")),
     conventions=(("block", "authors"),),
-    # A network that draws its smoothing factors stores what it drew last.
+    # A network with random smoothing factors stores the last ones drawn.
     left_out=r"model\.\d\.\d\.se\.fc\.3\.scale",
 )

@@ -1,4 +1,4 @@
-"""Which family a state dict belongs to, and which model its entries describe."""
+"""Determines the family of a state dict, and the model that its entries describe."""
 
 from collections.abc import Iterable, Mapping
 
@@ -29,7 +29,7 @@ _FAMILIES = (
 
 
 def known() -> tuple[Family, ...]:
-    """Returns all families, those that backbones declare included."""
+    """Returns all families, including those declared by backbones."""
     return (*_FAMILIES, *backbones.families())
 
 

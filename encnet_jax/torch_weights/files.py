@@ -52,7 +52,7 @@ def read_state_dict(path: str | os.PathLike) -> dict:
 
     Raises:
         UserError: there is no such file, its format is unknown, it is damaged, it
-            contains objects that only code could build, or PyTorch is required and
+            contains objects that need code to be built, or PyTorch is required and
             missing.
     """
     file = epath.Path(path)
@@ -179,7 +179,7 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
             return io.BytesIO(archive.read(weights[0]))
     except UserError:
         raise
-    except Exception as error:  # zipfile raises many kinds for damaged files.
+    except Exception as error:  # zipfile raises errors of many types for damaged files.
         raise UserError(f"{path} is not a readable zip: {_short(error)}") from None
 
 

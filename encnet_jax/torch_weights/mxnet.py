@@ -52,8 +52,8 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
         return _Reader(storage.read_bytes(file)).arrays()
     except _FormatError as error:
         raise UserError(
-            f"{path} is not a readable .params file: {error}; expected a checkpoint of"
-            " MXNet, whole, with dense arrays"
+            f"{path} is not a readable .params file: {error}; expected a complete"
+            " checkpoint of MXNet with dense arrays"
         ) from None
 
 
@@ -96,7 +96,7 @@ class _Reader:
         return struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")))[0]
 
     def _count(self, what: str, smallest: int) -> int:
-        """Reads how many items follow, each of `smallest` bytes or more."""
+        """Reads the number of items that follow, of at least `smallest` bytes each."""
         count = self._number("Q")
         if count * smallest > len(self._data) - self._at:
             raise _FormatError(

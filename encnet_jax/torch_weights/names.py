@@ -61,11 +61,11 @@ class Family:
     Attributes:
         name: for the command line.
         title: for messages.
-        parts: which of the model's top modules its files hold.
+        parts: the model's top-level modules that are in its files.
         rules: given the model's configuration, returns the rules.
         recognises: given a state dict's names, returns whether they are this family's.
         prefix: of the backbone's names.
-        heads: (start of a name, model name); the first that occurs names the head.
+        heads: (start of a name, model name); the first that occurs decides the head.
         switches: (model field, start of a name, value if it occurs, value if not); a
             later one that occurs wins.
         conventions: values of model fields that no name shows.
@@ -103,7 +103,7 @@ class Entry(NamedTuple):
 
 
 def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
-    """Lists every array of a model under both of its names.
+    """Lists every array of a model with its path here and its name in a family.
 
     Args:
         variables: {'params', 'batch_stats'} of arrays, or of anything with a shape.

@@ -26,11 +26,12 @@ _STORAGES = {
     "ShortStorage": np.dtype(np.int16),
 }
 _NUMERIC = "biufc"  # NumPy's kinds of plain numbers.
-_MAX_ELEMENTS = 1 << 31  # Of a tensor: strides of 0 make large ones of few bytes.
+# Limit for a tensor: with strides of 0 a few bytes give a large one.
+_MAX_ELEMENTS = 1 << 31
 
 
 class NotPlainError(Exception):
-    """A file holds something other than arrays and plain values; the text names it."""
+    """A file contains an object that is no array or plain value; the text names it."""
 
 
 class _Kind(NamedTuple):
@@ -61,7 +62,7 @@ class _Maker:
 
 
 class _NumPyType:
-    """A dtype of NumPy while it is read; the state has the byte order."""
+    """Stand-in for a NumPy dtype while it is read; its state has the byte order."""
 
     __slots__ = ("dtype",)
 
@@ -75,7 +76,7 @@ class _NumPyType:
 
 
 class _NumPyArray:
-    """An array of NumPy while it is read; the state has its contents."""
+    """Stand-in for a NumPy array while it is read; its state has the contents."""
 
     __slots__ = ("values",)
 
@@ -93,14 +94,14 @@ def is_torch_zip(archive: zipfile.ZipFile) -> bool:
 def load(archive: zipfile.ZipFile) -> Any:
     """Returns what torch.save was given, with NumPy arrays in place of tensors.
 
-    Only arrays, numbers, texts and containers of them are built. Any other name in the
-    file is refused when it is read, before anything is called.
+    Only arrays, numbers, strings and containers of them are created. Any other name in
+    the file is refused when it is read, before anything is called.
 
     Args:
-        archive: for which `is_torch_zip` holds; the caller has checked its size.
+        archive: `is_torch_zip` is true for it; the caller has checked its size.
 
     Raises:
-        NotPlainError: the file holds an object of another kind.
+        NotPlainError: the file contains another kind of object.
         Exception: the file is damaged; pickle and zipfile raise errors of many kinds.
     """
     record = _record(archive)
@@ -185,14 +186,14 @@ def _numpy_scalar(kind: _NumPyType, data: bytes) -> np.generic:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Returns bytes that an old protocol of pickle wrote as text."""
+    """Returns bytes that an old pickle protocol wrote as a string."""
     if encoding != "latin1":
         raise NotPlainError(f"_codecs.encode to {encoding}")
     return text.encode("latin1")
 
 
 def _plain(node: Any, done: dict[int, Any]) -> Any:
-    """Returns arrays, numbers and texts in dicts and lists.
+    """Returns arrays, numbers and strings in dicts and lists.
 
     Args:
         node: as it was read.

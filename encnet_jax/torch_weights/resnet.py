@@ -40,14 +40,14 @@ def rules(
 
 
 def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, object]:
-    """Reads off a state dict which model fields its backbone was built with.
+    """Returns the model fields of a state dict's backbone.
 
     Args:
         shapes: of the state dict's entries, by name.
         prefix: of the backbone's names.
 
     Returns:
-        Those of 'stem', 'stem_width', 'avg_down' and 'backbone' that the names show.
+        'stem', 'stem_width', 'avg_down' and 'backbone', if the names show them.
     """
     found: dict[str, object] = {}
     for stem, first in (("deep", "conv1.0"), ("deep", "stem.0"), ("conv7", "conv1")):
@@ -70,7 +70,7 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
 
 
 def named_backbone(counts: list[int], bottleneck: bool, width: int) -> dict[str, str]:
-    """Returns {'backbone': name} of the one with these blocks a stage, or {}."""
+    """Returns {'backbone': name} of the one with these numbers of blocks, or {}."""
     for name, spec in specs().items():
         if spec == (tuple(counts), bottleneck, width):
             return {"backbone": name}

@@ -5,7 +5,7 @@ from encnet_jax.torch_weights.names import Family, Rule
 
 
 def _unit(path: str, name: str) -> list[Rule]:
-    """A convolution and its batch norm as the first two of a sequence."""
+    """Names of a convolution and its batch norm, the first two of a sequence."""
     return [Rule(f"{path}/conv", f"{name}.0"), Rule(f"{path}/norm", f"{name}.1")]
 
 

@@ -23,11 +23,11 @@ def initialise(
     *,
     may_differ: Collection[str] = (),
 ) -> tuple[dict[str, dict], list[str]]:
-    """Replaces the weights of an initialised model by those of a file.
+    """Replaces weights of an initialised model with those of a file.
 
     The file must have the model's backbone. Heads that it lacks keep their initial
-    weights. A head in `may_differ` takes what fits: everything, everything except the
-    layers whose width is the number of classes, or nothing.
+    weights. Of a head in `may_differ`, the weights that match are used: all, all except
+    the layers whose width is the number of classes, or none.
 
     Args:
         variables: {'params', 'batch_stats'}.
@@ -36,11 +36,11 @@ def initialise(
         may_differ: of 'head', 'aux_head'.
 
     Returns:
-        (variables of the same structure; lines to print: what was taken, what was not).
+        (variables of the same structure; lines about used and unused weights).
 
     Raises:
         UserError: the file cannot be read, its family is unknown, its backbone
-            differs, the model has no backbone, or a head differs that may not.
+            differs, the model has no backbone, or a head not in may_differ differs.
     """
     if "backbone" not in variables["params"]:
         raise UserError(
@@ -86,7 +86,7 @@ def initialise(
 def _head(
     variables: Mapping, state_dict: Mapping, family: Family, head: str, model_config
 ) -> tuple[list[Entry], list[str]]:
-    """Returns the entries of a head that fit, and why the others do not."""
+    """Returns the matching entries of a head, and why others do not match."""
     try:
         part = dataclasses.replace(family, parts=(head,))
         entries = table(variables, part, model_config)

@@ -29,7 +29,7 @@ _WRAPPERS = (
     "params",
 )
 _AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_state_dict")
-# Of DataParallel, torch.compile, PyTorch Lightning and wrapper classes.
+# Prefixes of DataParallel, torch.compile, PyTorch Lightning and wrapper classes.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _AVERAGED_SUFFIX = "#ema"
 
@@ -56,12 +56,12 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarray]:
-    """Takes a state dict out of a checkpoint and removes wrappers' prefixes.
+    """Extracts the state dict from a checkpoint and removes prefixes of wrappers.
 
     Args:
         state_dict: as it was read; may be nested.
-        averaged: take averaged weights (`ema`). Without it they are taken only if the
-            file has no others.
+        averaged: use averaged weights (`ema`). Otherwise they are only used if the file
+            has no others.
 
     Raises:
         UserError: there are no arrays, or no averaged ones.
@@ -92,7 +92,7 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
 
 
 def _common_prefix(names: Iterable[str]) -> str | None:
-    """Returns the wrapper's prefix that all names share, if they do."""
+    """Returns the wrapper's prefix that all names share, or ''."""
     names = list(names)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in names):
@@ -101,7 +101,7 @@ def _common_prefix(names: Iterable[str]) -> str | None:
 
 
 def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, dict]:
-    """Turns a PyTorch state dict into the variables of the configured model.
+    """Converts a PyTorch state dict to the variables of the configured model.
 
     Args:
         state_dict: name -> array in PyTorch's layout; may be nested in a checkpoint, or
@@ -110,7 +110,7 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
         num_classes: C.
 
     Returns:
-        {'params', 'batch_stats'} of f32 arrays; only 'backbone' below both where the
+        {'params', 'batch_stats'} of f32 arrays; only 'backbone' below both if the
         state dict is a backbone's.
 
     Raises:
@@ -126,12 +126,12 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
 def to_state_dict(
     variables: Mapping, model_config, family: Family
 ) -> dict[str, np.ndarray]:
-    """Turns variables into a state dict that `load_state_dict(strict=True)` takes.
+    """Converts variables to a state dict for `load_state_dict(strict=True)`.
 
     Args:
         variables: {'params', 'batch_stats'}.
         model_config: `config.model`, resolved.
-        family: decides the names; a backbone's family leaves the heads out.
+        family: decides the names; a backbone's family omits the heads.
 
     Returns:
         {name: array in PyTorch's layout}; PyTorch's batch counters are 0.
@@ -151,7 +151,7 @@ def to_state_dict(
 def linear_classifier(params: Mapping) -> dict[str, np.ndarray]:
     """Returns PyTorch's `fc` of a backbone's classifier, {'kernel' [C_in, C], 'bias'}.
 
-    The name is that of every family of backbones.
+    All families of backbones use this name.
     """
     kernel, bias = np.asarray(params["kernel"]), np.asarray(params["bias"])
     return {"fc.weight": np.ascontiguousarray(kernel.T), "fc.bias": bias}
@@ -161,7 +161,7 @@ def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dic
     """Returns the entries of a state dict as variables, f32.
 
     Raises:
-        UserError: an array holds NaN, infinity, or a variance below zero.
+        UserError: an array contains NaN, infinity, or a variance below zero.
     """
     entries = list(entries)
     for entry in entries:

@@ -115,7 +115,8 @@ class ConvNeXt(nn.Module):
     Attributes:
         blocks: of each stage.
         width: channels of stage 1; they double from stage to stage.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4; 32
+            never.
         dilation: rates of the depthwise convolutions; see plan_stages.
         remat: recompute blocks in the backward pass; see rematerialisation.py.
 

@@ -41,11 +41,12 @@ class Block(nn.Module):
     Attributes:
         width: channels of the 3x3 convolutions.
         bottleneck: widen the output to four times `width`.
-        stride: of the block; in a bottleneck its 3x3 convolution carries it.
+        stride: of the block; in a bottleneck, of its 3x3 convolution.
         first_dilation: of the first 3x3 convolution.
         dilation: of the second 3x3 convolution of a plain block.
-        stride_first: a bottleneck's first 1x1 convolution carries the stride instead.
-        avg_down: average pooling before the 1x1 shortcut instead of striding it.
+        stride_first: the stride is that of a bottleneck's first 1x1 convolution
+            instead.
+        avg_down: average pooling before the 1x1 shortcut instead of a stride in it.
     """
 
     width: int
@@ -88,7 +89,7 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """From the image to a quarter of its resolution.
+    """The first layers: from the image to a quarter of its resolution.
 
     Attributes:
         kind: 'deep' or 'conv7'.
@@ -111,7 +112,7 @@ class Stem(nn.Module):
             layers = [(self.width, 7, 2)]
         for i, (channels, size, stride) in enumerate(layers, 1):
             x = self.layers.unit(channels, size, stride, name=f"layer{i}")(x)
-        # After a ReLU zeros are no maximum that would not have been there.
+        # Zeros outside the image cannot win: the inputs are ReLU outputs.
         x = self.layers.only_inside(x)
         return max_pool(x, border=int(self.padded_pool))
 
@@ -124,7 +125,8 @@ class ResNet(nn.Module):
         stem: 'deep' or 'conv7'.
         stem_width: channels of the stem; a deep stem's last convolution has twice
             that number.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4, 32 not.
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4; 32
+            never.
         dilation: rates of the stages that keep it; see plan_stages.
         avg_down, stride_first: see Block.
         padded_pool: see Stem.
@@ -161,7 +163,7 @@ class ResNet(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns what makes each stage's modules; the stem is in the first."""
+        """Returns the constructors of each stage's modules; the first has the stem."""
         layers = self.layers.drawn_by(he_normal_fan_out)
         stem = partial(
             Stem, self.stem, self.stem_width, layers, self.padded_pool, name="stem"

@@ -18,7 +18,8 @@ registration may declare
     network: 'module:function' that builds the whole network, for heads that run the
         backbone more than once; by default models.segmenter.Segmenter.
 
-AUX_HEADS has the heads on stage 3 that `model.aux` may name, registered alike.
+AUX_HEADS has the heads on stage 3 that `model.aux` may name, registered in the same
+way.
 """
 
 from encnet_jax.registry import Registry, discover

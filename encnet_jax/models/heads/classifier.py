@@ -8,7 +8,7 @@ from encnet_jax.models.layers import Layers
 
 
 class Classifier(nn.Module):
-    """Dropout and a 1x1 convolution to class logits, which leave as float32."""
+    """Dropout and a 1x1 convolution to class logits in float32."""
 
     num_classes: int
     dropout: float

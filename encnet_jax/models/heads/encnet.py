@@ -75,7 +75,7 @@ class EncHead(nn.Module):
 
 
 class ContextAuxHead(nn.Module):
-    """A Context Encoding Module on stage 3 of which only the SE branch is used.
+    """A Context Encoding Module on stage 3; only its SE branch is used.
 
     Source: section 2.1 of the paper, which does not give the width; 256 is our choice.
     """

@@ -16,10 +16,10 @@ class FCNHead(nn.Module):
     """3x3 convolutions and a classifier.
 
     Attributes:
-        stage: the one it reads.
+        stage: its input.
         channels: of the 3x3 convolutions.
-        num_convs: how many of them.
-        concat_input: join the input to their output through one more 3x3 convolution.
+        num_convs: their number.
+        concat_input: concatenate input and output and add one more 3x3 convolution.
     """
 
     num_classes: int

@@ -24,8 +24,8 @@ from encnet_jax.models.norm import GroupedAxis
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.models.segmenter import shared_fields
 
-# What a map is made of, as the rows of the paper's ablation: the image's scales, and
-# the windows of the maxima.
+# Inputs of a map, as in the rows of the paper's ablation: the image's scales, and the
+# windows of the maxima.
 FEATURES = {
     "plain": ((1.0,), ()),
     "pyramid": ((1.0,), pyramid.WINDOWS),
@@ -49,7 +49,7 @@ def _dense_init(gain: float):
 
 
 class PairwiseHead(nn.Module):
-    """The pairwise network of one relation, as far as it works on single nodes.
+    """The layers of a relation's pairwise network that work on single nodes.
 
     Attributes:
         num_classes: K.
@@ -65,7 +65,7 @@ class PairwiseHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> potentials.PairwiseNet:
-        """Maps nodes [B, h, w, C_in] to what scores of pairs are made of."""
+        """Maps nodes [B, h, w, C_in] to the inputs of the scores of pairs."""
         # Half the gain each: the two parts are added before the ReLU.
         shared = {"kernel_init": _dense_init(1.0), "dtype": self.dtype}
         num_outputs = self.num_classes**2
@@ -83,7 +83,7 @@ class PairwiseHead(nn.Module):
 
 
 class PotentialsHead(nn.Module):
-    """Joins the maps of all scales, and scores nodes and pairs.
+    """Concatenates the maps of all scales and scores nodes and pairs.
 
     Attributes:
         num_classes: K.
@@ -92,7 +92,7 @@ class PotentialsHead(nn.Module):
         windows: of the sliding maxima.
         relations: of potentials.RELATIONS.
         dropout: of the unary network's hidden units.
-        align_corners: corner convention where maps are resized.
+        align_corners: corner convention for resizing maps.
     """
 
     num_classes: int

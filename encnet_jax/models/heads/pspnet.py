@@ -32,7 +32,7 @@ def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
 
     Args:
         covered: f32[B, n], 1 in one run of positions, 0 elsewhere.
-        cells: to pool to.
+        cells: number of output cells.
     """
     size, place = _run_of(covered)
     cell = jnp.arange(cells)[None, :, None]
@@ -48,7 +48,7 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
 
     Args:
         covered: see pool_matrices.
-        cells: to come from.
+        cells: number of input cells.
         align_corners: corner convention.
     """
     size, place = _run_of(covered)
@@ -64,7 +64,7 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
 
 
 def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the run's length int32[B, 1, 1] and places in it int32[B, 1, n]."""
+    """Returns the run's length int32[B, 1, 1] and the indices in it int32[B, 1, n]."""
     size = jnp.sum(covered > 0, axis=1)[:, None, None]
     first = jnp.argmax(covered > 0, axis=1)[:, None, None]
     return size, jnp.arange(covered.shape[1])[None, None] - first

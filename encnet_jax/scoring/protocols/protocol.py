@@ -28,7 +28,7 @@ class Protocol:
     def __init__(
         self, forward: Forward, eval_config: Any, *, batch_size: int, devices: list
     ):
-        """Takes the attributes; compiles nothing yet."""
+        """Stores the attributes; nothing is compiled yet."""
         self.forward, self.eval_config = forward, eval_config
         self.batch_size, self.devices = batch_size, devices
 
