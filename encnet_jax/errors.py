@@ -7,8 +7,8 @@ import re
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-# What a terminal obeys, what reorders the text around it, and the bytes of file names
-# that are no text.
+# Control characters, characters that reorder the text around them, and bytes of file
+# names that are not text.
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -17,15 +17,15 @@ _CONTROL = re.compile(
 def printable(text: object) -> str:
     """Returns a text with control characters written as escapes, such as \\x1b.
 
-    File names may hold any of them. A printed name must not add lines to a log, nor
+    File names may contain any of them. A printed name must not add lines to a log or
     send commands to a terminal.
     """
     return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
 def short(value: object, most: int = 200) -> str:
-    """Returns repr(value), cut where a value is too long for a message."""
-    # Of a long list or text only the beginning is written out.
+    """Returns repr(value), shortened to fit a message."""
+    # Only the beginning of a long list or text is formatted.
     if isinstance(value, (str, bytes, list, tuple)) and len(value) > most:
         value = value[:most]
     text = repr(value)

@@ -79,7 +79,7 @@ def test_our_pictures_are_marked(tmp_path):
     Image.new("RGB", (8, 8)).save(mine)
     pictures.save_png(ours, Image.new("RGB", (8, 8)))
     outputs.check_replaceable(ours, "picture")
-    with pytest.raises(UserError, match="mine.png is there and was not"):
+    with pytest.raises(UserError, match="mine.png exists and was not"):
         outputs.check_replaceable(mine, "picture")
 
 

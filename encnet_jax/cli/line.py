@@ -232,7 +232,7 @@ def _with_located_config(argv: list[str]) -> list[str]:
 
 def _check_config(values: flags.FlagValues) -> None:
     """Raises UserError unless --config names a file that can be read."""
-    from encnet_jax import config as config_lib  # Imports JAX.
+    from encnet_jax import config as config_lib
 
     config_lib.split_spec(_config_flag(values).config_filename)
     values.config.keys()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from encnet_jax import cli
+from encnet_jax.scoring.protocols import PROTOCOLS
 
 EVAL_FIELDS = {
     "small_object_px": "Also report scores for objects below and above this many"
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     line.string("split", "Default: data.val_split.")
     line.string(
         "protocol",
-        "single, multiscale, release or centre_crop. Default: eval.protocol.",
+        f"One of: {', '.join(PROTOCOLS)}. Default: eval.protocol.",
     )
     refined = "'dense', or a file of `encnet_jax.report refine`"
     line.string("refine", f"{refined}. Default: as trained.")

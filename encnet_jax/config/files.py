@@ -14,14 +14,14 @@ _INSTALLED = ("share", "encnet_jax", "configs")  # As in pyproject.toml.
 
 
 def folders() -> list[pathlib.Path]:
-    """Returns the folders of configurations that have names, the first ones first.
+    """Returns the folders in which configurations are found by name, in order.
 
-    They are `configs` in the current folder, that of the clone the package is in, and
-    the one that was installed with the package.
+    These are `configs` in the current folder, in the repository if the package is used
+    from a clone, and the folder installed with the package.
     """
     root = pathlib.Path(__file__).parents[2]
     found = [pathlib.Path("configs")]
-    if (root / "pyproject.toml").is_file():  # Not so in an environment's packages.
+    if (root / "pyproject.toml").is_file():  # Not if installed as a wheel.
         found.append(root / "configs")
     try:
         installed = importlib.metadata.files(_DISTRIBUTION) or []
@@ -51,7 +51,7 @@ def split_spec(spec: str) -> tuple[pathlib.Path, str]:
     FILE.py may also be the name of a configuration: `ade20k:resnet101`.
 
     Raises:
-        UserError: there is no such file or name.
+        UserError: the file or name does not exist.
     """
     name, _, arguments = spec.partition(":")
     path = pathlib.Path(name)
@@ -67,9 +67,9 @@ def split_spec(spec: str) -> tuple[pathlib.Path, str]:
 
 
 def located(spec: str) -> str:
-    """Returns a specification with the file's path in place of a name.
+    """Returns a specification with a name replaced by the path of its file.
 
-    What is neither a file nor a name is returned unchanged, to be refused later.
+    A specification with neither a file nor a name is returned unchanged.
     """
     name, colon, arguments = spec.partition(":")
     if pathlib.Path(name).is_file() or name not in (known := named()):
@@ -78,21 +78,21 @@ def located(spec: str) -> str:
 
 
 def copy(name: str, target: str) -> None:
-    """Copies a configuration to a new file, to be edited.
+    """Copies a configuration to a new file for editing.
 
     Raises:
-        UserError: no such configuration, or the file exists.
+        UserError: the configuration does not exist, or the new file exists.
     """
     source, arguments = split_spec(name)
     path = pathlib.Path(target)
     if arguments:
-        raise UserError(f"{name}: a file is copied whole; leave :{arguments} out")
+        raise UserError(f"{name}: the whole file is copied; remove :{arguments}")
     if path.suffix != ".py":
-        raise UserError(f"{target} has to end in .py")
+        raise UserError(f"{target} must end with .py")
     if path.exists():
-        raise UserError(f"{target} exists already: choose another name")
+        raise UserError(f"{target} already exists: choose another name")
     if not path.parent.is_dir():
-        raise UserError(f"no folder {path.parent} to copy to")
+        raise UserError(f"the folder {path.parent} does not exist")
     shutil.copyfile(source, path)
 
 

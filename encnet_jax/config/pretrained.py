@@ -11,7 +11,7 @@ from encnet_jax.config.forms import get
 from encnet_jax.errors import UserError
 from encnet_jax.weights import IMAGENET, Published, cache, imagenet
 
-# What a backbone needs; the rest of a whole network's fields are its heads'.
+# Fields of a backbone; the other fields of a whole network belong to its heads.
 _OF_BACKBONE = ("model.backbone", "model.stem", "model.stem_width", "model.avg_down")
 
 
@@ -26,7 +26,8 @@ def follow(config: ml_collections.ConfigDict) -> None:
         config: fields that are not set are None; changed in place.
 
     Raises:
-        UserError: no such weights, or a field is set to another value than they imply.
+        UserError: the weights do not exist, or a field is set to a value that they
+            contradict.
     """
     source = config.init_from
     if source == IMAGENET:
@@ -57,9 +58,9 @@ def follow(config: ml_collections.ConfigDict) -> None:
 
 
 def _follow_run(config: ml_collections.ConfigDict) -> None:
-    """Gives backbone fields that are not set the values of the folder in `init_from`.
+    """Copies backbone fields that are not set from the folder in `init_from`.
 
-    It may be that of a run, or an exported one.
+    The folder may be that of a run, or an exported one.
     """
     path = epath.Path(config.init_from) / "config.json"
     if not config.init_from or not path.exists():
@@ -77,11 +78,11 @@ def _follow_run(config: ml_collections.ConfigDict) -> None:
 
 
 def _implied(entry: Published, skipped: str) -> Mapping[str, Any]:
-    """Returns the fields of a network that takes all it can from published weights.
+    """Returns the fields of a network that uses as many published weights as possible.
 
     Args:
         entry: the weights.
-        skipped: `init_skip`; without the head only the backbone counts.
+        skipped: `init_skip`; if it names the head, only backbone fields are returned.
     """
     whole = entry.dataset and "head" not in [x.strip() for x in skipped.split(",")]
     return {

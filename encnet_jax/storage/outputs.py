@@ -1,8 +1,8 @@
-"""Which existing files a command may replace: only those that this package wrote.
+"""Checks that a command replaces only files that this package wrote.
 
-Every file that a command writes under a name of the user's choice, or under a fixed
-name in a folder of the user's choice, has a kind here. Anything else of that name is
-the user's, and is refused.
+Every file that a command writes to a path chosen by the user, or under a fixed name in
+a folder chosen by the user, has a kind here. Any other file of that name belongs to the
+user, and the command is refused.
 """
 
 import json
@@ -19,13 +19,13 @@ MARK = "encnet_jax"
 _HEAD_BYTES = 4096
 _MOST_JSON_BYTES = 16 << 20
 
-PNG_TEXT = {"Software": MARK}  # In the files of pictures that are drawn.
+PNG_TEXT = {"Software": MARK}  # In image files that are drawn.
 MARKDOWN_MARK = f"<!-- written by {MARK} -->\n"
 HTML_MARK = f'<meta name="generator" content="{MARK}">'
 
 
 def _json_with(*names: str) -> Callable[[bytes], bool]:
-    """Recognises JSON objects that have these members."""
+    """Recognises JSON objects with these members."""
 
     def ours(content: bytes) -> bool:
         try:
@@ -48,8 +48,7 @@ def _never(content: bytes) -> bool:
     return False
 
 
-# By the word for the file in messages: how many bytes to read, and whether they are of
-# such a file.
+# By the name of the kind in messages: whether the first bytes belong to such a file.
 _OURS: dict[str, Callable[[bytes], bool]] = {
     "configuration of a run": _json_with("data", "model", "loss", "optim", "train"),
     "report": _json_with("rule", "split", "protocol", "step"),
@@ -62,37 +61,37 @@ _OURS: dict[str, Callable[[bytes], bool]] = {
     "file of CRF parameters": _json_with("radius", "iterations"),
     "HTML report": _marked(b"<!doctype html>", HTML_MARK.encode()),
     "picture": _marked(b"\x89PNG", MARK.encode()),
-    "output": _never,  # Nothing in it says who wrote it.
+    "output": _never,  # Nothing in it shows who wrote it.
 }
 
 
 def check_replaceable(path, kind: str, flag: str = "") -> None:
     """Checks that a file may be written.
 
-    A link may: it is replaced, and what it points to stays as it is.
+    A link may be replaced; the file to which it points stays unchanged.
 
     Args:
-        path: where the file will be.
-        kind: of _OURS.
-        flag: that names another place, for the error.
+        path: of the file.
+        kind: key of _OURS.
+        flag: the flag that selects another path, for the message.
 
     Raises:
-        UserError: something else of that name is there.
+        UserError: another file has this name.
     """
     content = _content(path, kind)
     if content is None or _OURS[kind](content):
         return
     raise UserError(
-        f"{path} is there and was not written by {MARK} as a {kind}: it is not"
-        f" replaced; move it away, or name another place{flag and f' ({flag})'}"
+        f"{path} exists and was not written by {MARK} as a {kind}, so it is not"
+        f" replaced: move it away, or choose another path{flag and f' ({flag})'}"
     )
 
 
 def _content(path, kind: str) -> bytes | None:
-    """Returns the beginning of a file; all of a JSON file; None if it may be replaced.
+    """Returns the beginning of a file (all of a JSON file); None if it may be replaced.
 
     Raises:
-        UserError: it is no regular file.
+        UserError: it is not a regular file.
     """
     if storage.is_remote(path):
         path = epath.Path(path)

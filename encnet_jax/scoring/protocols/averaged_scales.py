@@ -149,6 +149,5 @@ class AveragedScales:
 
 def _mean(presence: list[jax.Array | None]) -> jax.Array | None:
     """Returns the mean over scales and views of f32[devices, F, C] each."""
-    if presence[0] is None:
-        return None
-    return jnp.mean(jnp.concatenate(presence, axis=1), axis=1)
+    found = [each for each in presence if each is not None]
+    return jnp.mean(jnp.concatenate(found, axis=1), axis=1) if found else None

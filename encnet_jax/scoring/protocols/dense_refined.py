@@ -102,7 +102,7 @@ class DenseRefined:
         examples = (checked(example, self._radius) for example in examples)
         for members, total, presence in self._scorer.scores(variables, examples):
             placed = place(members, total.shape[1:3], self._devices)
-            labels = ()
+            labels: tuple = ()
             if self._with_labels:
                 laid = canvas.lay_labels(members, len(total), total.shape[1:3])
                 labels = (parallel.spread(laid, self._devices),)

@@ -210,7 +210,7 @@ class WholeImages:
 
         for members in grouping.by_key(examples, self._batch_size, sizes):
             placed = [self._place(np.asarray(member["image"])) for member in members]
-            batch = (grouping.stack(placed, self._batch_size),)
+            batch: tuple = (grouping.stack(placed, self._batch_size),)
             if self._with_labels:
                 sides = batch[0].rows.shape[1], batch[0].columns.shape[1]
                 batch += (canvas.lay_labels(members, self._batch_size, sides),)

@@ -34,7 +34,7 @@ def kept(name: str, says: str, file: str, *words: str, needs=("run",), status=2)
         assert digest(root / file) == before
 
 
-THERE = "is there and was not written by encnet_jax"
+THERE = "exists and was not written by encnet_jax"
 for file in ("config.json", "time.json"):
     kept(
         f"a foreign {file}, train",
