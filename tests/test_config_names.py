@@ -76,17 +76,17 @@ def test_a_configuration_is_copied_to_be_edited(capsys, request):
     assert pathlib.Path("mine.py").read_bytes() == source.read_bytes()
     assert "wrote mine.py" in capsys.readouterr().out
     assert run("--copy", "ade20k", "mine.py") == 2
-    assert "mine.py exists already" in capsys.readouterr().err
+    assert "mine.py already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--copy", "ade20k"], "expected --copy NAME FILE.py"),
-        (["--copy", "ade20k:fcn", "mine.py"], "leave :fcn out"),
+        (["--copy", "ade20k:fcn", "mine.py"], "remove :fcn"),
         (["--copy", "nosuch", "mine.py"], "no configuration nosuch"),
         (["--copy", "ade20k", "mine.txt"], "must end with .py"),
-        (["--copy", "ade20k", "no/mine.py"], "no folder no"),
+        (["--copy", "ade20k", "no/mine.py"], "the folder no does not exist"),
     ],
 )
 def test_wrong_copies_are_one_line(words, message, capsys):

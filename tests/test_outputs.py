@@ -111,7 +111,7 @@ def test_nested_json_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["config.json", "time.json"])
 def test_a_run_refuses_a_folder_with_files_of_these_names(name, tmp_path):
     (tmp_path / name).write_text('{"mine": 1}')
-    with pytest.raises(UserError, match=f"{name} is there .* \\(--workdir\\)"):
+    with pytest.raises(UserError, match=f"{name} exists .* \\(--workdir\\)"):
         with workdir_lib.locked(str(tmp_path)):
             pass
     assert {path.name for path in tmp_path.iterdir()} == {name}

@@ -47,7 +47,7 @@ def temperature_fields(temperature: str | None) -> dict:
                 " file written by `python -m encnet_jax.report calibrate`"
             ) from None
         found = storage.read_json(path)
-        value = found.get("temperature") if isinstance(found, dict) else None
+        value = found.get("temperature", "")
         if not isinstance(value, float):
             raise UserError(
                 f"--temperature {path} has no number 'temperature'; expected a file"

@@ -83,8 +83,8 @@ def _score_rows(runs: Sequence[RunFiles]) -> Iterator[list[str]]:
         yield [f"{shown}, %", *map(_percent, cells)]
     fields = ("model", "num_params", "data", "data_dir", "split", "images", "step")
     for field in (*fields, "devices", "date"):
-        cells = (str(run.report.get(field, "-")) for run in runs)
-        yield [field.replace("_", " "), *map(html.escape, cells)]
+        texts = [html.escape(str(run.report.get(field, "-"))) for run in runs]
+        yield [field.replace("_", " "), *texts]
     yield ["protocol", *(html.escape(_protocol(run.report)) for run in runs)]
 
 
