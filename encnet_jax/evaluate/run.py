@@ -144,8 +144,11 @@ def _open(
 ) -> tuple[Network, Dataset, str]:
     """Returns the network, the data set, and the split to score, which has labels."""
     network = load(workdir, selection, stop=stop)
-    dataset = tasks.open_dataset(network.config)
-    split = selection.split or network.config.data.val_split
+    split, config = selection.split or network.config.data.val_split, network.config
+    if split and "{split}" in config.data.folder.images:
+        # Folders have whatever splits there are; a run names two of them only.
+        config = config_lib.replaced(config, {"data.val_split": split})
+    dataset = tasks.open_dataset(config)
     if not split:
         raise UserError(
             "the run has no validation split: choose a split, for example --split test"

@@ -1,9 +1,10 @@
 """Full disks and missing rights where libraries write."""
 
 import os
+import shlex
 
 import made_datasets
-from fixtures import PREPARE, as_nobody, command, full_disk
+from fixtures import PREPARE, as_nobody, command, flags, full_disk
 from registry import case
 
 EXPORT = "encnet_jax.export"
@@ -53,19 +54,11 @@ for kind, name in (("hub", "net"), ("stablehlo", "p.bin")):
 
 @case("disk full, weights import", 2, "w/checkpoints: File too large", "run")
 def weights_import(root):
-    from fixtures import untrained
-
-    from encnet_jax.torch_weights import files, state_dicts
-
-    variables, config = untrained()
-    files.write_state_dict(
-        root / "w.safetensors",
-        state_dicts.to_state_dict(variables, config.model),
-    )
-    from fixtures import flags
-
-    words = *flags(root / "r"), f"--source={root}/w.safetensors", f"--workdir={root}/w"
-    yield full_disk(command(WEIGHTS, "import", *words), kib=4)
+    file = f"{root}/w.safetensors"
+    export = command(WEIGHTS, "export", f"--workdir={root}/run", f"--output={file}")
+    words = *flags(root / "r"), f"--source={file}", f"--workdir={root}/w"
+    full = full_disk(command(WEIGHTS, "import", *words), kib=4)
+    yield ["bash", "-c", f"{shlex.join(export)} && {shlex.join(full)}"]
 
 
 @case("disk rights, weights export", 2, "Permission denied", "run")
