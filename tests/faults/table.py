@@ -54,7 +54,11 @@ def try_case(
     for need in case.needs:
         subprocess.run(["cp", "-r", f"{made / need}/.", root], check=True)
     steps = case.run(root)
-    words = next(steps)
+    try:
+        words = next(steps)
+    except Exception as error:  # A case that is broken must not end the table.
+        verdict = f"the case itself failed: {type(error).__name__}: {error}"
+        return Outcome(name, "", None, "", verdict, 0.0)
     began = time.monotonic()
     process = subprocess.Popen(
         words,

@@ -20,7 +20,7 @@ def nothing_half(folder) -> None:
 def prepare_start(root):
     made_datasets.pascal_voc(root / "s")
     words = "pascal_voc", f"--source={root}/s", f"--data_dir={root}/d"
-    yield full_disk(command(PREPARE, *words), kib=0)
+    yield full_disk(command(PREPARE, *words), kib=1)
     assert not list((root / "d").rglob("dataset_info.json"))
 
 

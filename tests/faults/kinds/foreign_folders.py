@@ -215,7 +215,7 @@ def plans(name: str, content: str, says: str) -> None:
         yield command("encnet_jax.plan.scaling", *words)
 
 
-plans("nested", "{" * 100_000, "no whole JSON")
+plans("nested", "{" * 100_000, "not a complete JSON file")
 plans("other members", '{"bytes_per_image": 1}', "topology is missing")
 plans(
     "texts for numbers",
