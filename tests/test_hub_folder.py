@@ -190,9 +190,9 @@ def emptied(arrays):
         (removed, "1 missing, 0 unknown"),
         (added, "unknown arrays, such as 'params/extra'"),
         (reshaped, "expected float32"),
-        (bfloat16, "no readable .safetensors (KeyError: 'BF16')"),
+        (bfloat16, "not a readable .safetensors file (KeyError: 'BF16')"),
         (int64, "expected float32"),
-        (nan, "NaN or infinity"),
+        (nan, "has NaN or infinite values"),
         (emptied, "missing, 0 unknown"),
     ],
 )

@@ -94,7 +94,7 @@ def load(
     return loaded._replace(variables=parallel.replicate(variables))
 
 
-# What evaluation may change: the data may have moved, or be another split of them.
+# Fields that evaluation may change: the data may have moved, or be another split.
 _FREE = (
     "eval.",
     "data.data_dir",

@@ -71,7 +71,7 @@ def evaluate_run(
         )
         distributed.together(lambda: _check_files(folder, network, split))
         report, matrix, images = _score(network, dataset, split, stop)
-        # These tell the images of this evaluation from those of others.
+        # They identify the files of image scores that belong to this report.
         report["evaluation"] = distributed.shared_number()
         report["processes"] = jax.process_count()
         # The report is finished: later signals have no effect.

@@ -24,7 +24,7 @@ from encnet_jax.tasks import Measures
 from encnet_jax.tasks.network import Network
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
-# Of scoring.quality, those that are fractions and stand among the scores.
+# Values of scoring.quality that are fractions and are reported as scores.
 _QUALITY = ("boundary_iou", "calibration_error", "presence_ap")
 # Scores of single classes that a report may contain, and their column headings.
 _HEADINGS = {

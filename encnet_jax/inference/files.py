@@ -104,7 +104,7 @@ def predict_files(
             try:
                 _write(folder, example, found, model.colours)
             except OSError as error:
-                # A name at the file system's limit is a fault of this image alone.
+                # Too long a name is an error of this image only.
                 if error.errno != errno.ENAMETOOLONG:
                     raise
                 broken[example["id"]] = storage.describe(error)
@@ -256,7 +256,7 @@ def _read_all(
             broken[path.stem] = str(error)
             continue
         except MemoryError:
-            # It must not end this generator, and with it all images that follow.
+            # Raised here, it would end this generator and skip all later images.
             broken[path.stem] = f"{path}: does not fit into memory"
             continue
         yield {"image": image, "id": path.stem}

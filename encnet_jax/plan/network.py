@@ -34,7 +34,7 @@ class Network(NamedTuple):
 
 # cloud.google.com/tpu/docs, one page per generation. Links: the published all-reduce
 # bandwidth of a pod divided by its chips and their links (v4: 1.1 PB/s, 4096 chips, 6
-# links). Network cards: Tbps of a pod divided by its chips; v4 has none below 4096.
+# links). Network cards: Tbps of a pod divided by its chips; v4's is unused below 4096.
 NETWORKS = {
     "v4": Network(3, 45e9, 4, 4096, 3.1e9, 4, 240),
     "v5e": Network(2, 50e9, 16, 256, 3.1e9, 4, 112),

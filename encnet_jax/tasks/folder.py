@@ -44,7 +44,7 @@ def local(source: str | os.PathLike) -> str:
         return hub.snapshot_download(
             name, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS]
         )
-    # HTTP libraries and the hub's own errors have no common type.
+    # Errors of HTTP libraries and of the hub have no common type.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(
@@ -150,11 +150,11 @@ def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
         )
     try:
         return safetensors.numpy.load(data)
-    # Of damaged bytes, the reader raises errors of many types.
+    # The reader raises errors of many types for damaged bytes.
     except Exception as error:
         raise UserError(
-            f"{path} is no readable .safetensors ({type(error).__name__}: {error});"
-            f" {_EXPECTED}"
+            f"{path} is not a readable .safetensors file"
+            f" ({type(error).__name__}: {error}); {_EXPECTED}"
         ) from None
 
 
@@ -171,7 +171,7 @@ def _check_arrays(
         name: x.shape
         for name, x in traverse_util.flatten_dict(dict(made), sep="/").items()
     }
-    # Earlier versions exported folded arrays; the more similar names count.
+    # Earlier versions exported folded arrays: the more similar names are expected.
     expected = min(
         (set(shapes), folded_names(shapes)),
         key=lambda names: len(names ^ arrays.keys()),
@@ -191,4 +191,4 @@ def _check_arrays(
                 f" float32{list(shapes[name])}; {_EXPECTED}"
             )
         if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} holds NaN or infinity; get it again")
+            raise UserError(f"{path}: {name} has NaN or infinite values; get it again")

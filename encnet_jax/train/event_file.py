@@ -30,7 +30,7 @@ class EventFile:
             record_writer.register_writer_factory(scheme, _Remote)
         record_writer.directory_check(workdir)
         prefix = os.path.join(workdir, "events")
-        # A restart in the same second must not write over the file before it.
+        # A restart in the same second must not overwrite the previous file.
         suffix = f".{secrets.token_hex(4)}"
         self._file = event_file_writer.EventsWriter(prefix, suffix)
         self._flushed = 0.0

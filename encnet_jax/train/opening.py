@@ -87,7 +87,7 @@ def _evaluations(every: int, start: int, end: int) -> int:
     if not every:
         return 1
     between = end // every - start // every
-    return between + (end % every > 0)  # The last step is always followed by one.
+    return between + (end % every > 0)  # There is always one after the last step.
 
 
 class Remaining:

@@ -31,7 +31,7 @@ def prepared(open_config: ConfigDict) -> tuple[Config, Dataset, dict[str, int]]:
     sizes = facts.sizes(dataset)
     num_examples = dataset.num_examples(config.data.train_split)
     train, keep_last = config.train, config.data.keep_last_batch
-    config_lib.steps_per_epoch(num_examples, train.batch_size, keep_last)  # Checks it.
+    config_lib.steps_per_epoch(num_examples, train.batch_size, keep_last)  # At least 1.
     parallel.check_batch_size(train.batch_size, train.accumulate)
     parallel.check_norm_group(config.model.norm_group)
     if keep_last:
