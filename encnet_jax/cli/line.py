@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import re
 import traceback
 from collections.abc import Sequence
@@ -133,6 +134,10 @@ class CommandLine:
             UserError: a flag is unknown, wrong or missing, or an argument unexpected.
         """
         values = self._values
+        if "config" in values:  # The parser would wait for a FIFO to be written.
+            path = _given_config(self._argv).partition(":")[0]
+            if not os.path.isdir(path):
+                storage.check_regular(path)
         try:
             _, *rest = values(self._argv)
             if "config" in values and values["config"].present:

@@ -125,6 +125,7 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for a case")
     parser.add_argument("--part", default="1/1", help="2/3: the second of every three")
     args = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # Names may be no text.
     names = [n for n in CASES if not args.only or n.startswith(tuple(args.only))]
     if not re.fullmatch("[1-9][0-9]*/[1-9][0-9]*", args.part):
         parser.error(f"--part is {args.part!r}, expected one such as 1/2")
@@ -150,7 +151,9 @@ def main() -> int:
     lines.append(f"\n{len(names)} cases, {bad} not ok")
     print(lines[-1])
     if args.output:
-        pathlib.Path(args.output).write_text("\n".join(lines) + "\n")
+        pathlib.Path(args.output).write_text(
+            "\n".join(lines) + "\n", errors="backslashreplace"
+        )
     return 1 if bad else 0
 
 

@@ -22,7 +22,7 @@ def no_text(root):
     train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={run}"))
     score = shlex.join(command("eval.py", f"--workdir={run}"))
     page = shlex.join(command(REPORT, "html", run, f"--output={root}/x.html"))
-    yield [b"bash", b"-c", os.fsencode(f"{train} && {score} && {page}")]
+    yield ["bash", "-c", f"{train} && {score} && {page}"]
     assert "a\\udcff\\udcfe" in (root / "x.html").read_text()
 
 
