@@ -194,11 +194,17 @@ def test_a_library_that_does_not_fit_is_memory_and_no_store():
     assert errors.is_out_of_memory(unmapped.value)
 
 
-@pytest.mark.parametrize("path", ["nowhere://bucket/a", "az://bucket/a"])
-def test_stores_out_of_reach_are_named(path):
-    with pytest.raises(UserError, match=f"{path} cannot be reached .*pip install"):
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere://bucket/a", "begins with nowhere:, expected a local path, or one"),
+        ("az://bucket/a", "cannot be reached .*pip install"),
+    ],
+)
+def test_stores_out_of_reach_are_named(path, message):
+    with pytest.raises(UserError, match=f"{path} {message}"):
         storage.check_reachable(path)
-    with pytest.raises(UserError, match="cannot be reached"):
+    with pytest.raises(UserError, match=f"{path} {message}"):
         with workdir_lib.locked(path):
             pass
 
@@ -220,6 +226,7 @@ def test_a_run_in_a_bucket_survives_damage_and_is_scored(bucket, server, capsys)
         "sha256.json",
         "_CHECKPOINT_METADATA",
         "commit_success.txt",
+        "score.json",
     }
 
     largest = max(newest, key=lambda key: len(newest[key]))
