@@ -24,7 +24,7 @@ from encnet_jax.commands import predict
 from encnet_jax.errors import UserError
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.torch_weights import __main__ as commands
-from encnet_jax.torch_weights import families, state_dicts
+from encnet_jax.torch_weights import families, names, state_dicts
 from encnet_jax.torch_weights.published import network_config
 from encnet_jax.weights import PUBLISHED, Published, cache, transfer
 
@@ -348,3 +348,16 @@ def test_wrong_predictions_are_one_line(flags, message, tmp_path, capsys):
     argv = ["predict", *flags, f"--input={tmp_path}/a.png", f"--output={tmp_path}/o"]
     assert cli.run(predict.main, argv) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_family_of_ones_own_is_recognised(monkeypatch):
+    monkeypatch.setattr(names.FAMILIES, "_entries", dict(names.FAMILIES._entries))
+    own = dataclasses.replace(
+        families.find("torchvision"),
+        name="own",
+        title="my own names",
+        recognises=lambda found: "my.conv.weight" in found,
+    )
+    names.register(own)
+    assert families.recognise({"my.conv.weight": None}) is own
+    assert families.find("own") is own

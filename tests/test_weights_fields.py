@@ -107,7 +107,7 @@ def test_of_a_whole_network_without_its_head_the_backbone_counts():
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="expected one of: torchvision:resnet18,"):
+    with pytest.raises(UserError, match="expected one of: torchvision:vgg16, "):
         resolved(init_from="torchvision:resnet51")
 
 

@@ -1,7 +1,7 @@
 """PyTorch-Encoding, the authors' code: deep-stem backbones and whole networks."""
 
 from encnet_jax.torch_weights import resnet
-from encnet_jax.torch_weights.names import Family, Rule
+from encnet_jax.torch_weights.names import Family, Rule, register
 
 _PSP_BRANCHES = {1: "conv1", 2: "conv2", 3: "conv3", 6: "conv4"}
 _ASPP_BRANCHES = {"rate1": "b0", "rate12": "b1", "rate24": "b2", "rate36": "b3"}
@@ -86,38 +86,49 @@ def _rules(model_config) -> list[Rule]:
     ]
 
 
-AUTHORS = Family(
-    name="authors",
-    title="a segmentation network of PyTorch-Encoding (the authors' code)",
-    parts=("backbone", "head", "aux_head"),
-    rules=_rules,
-    recognises=lambda names: any(name.startswith("pretrained.") for name in names),
-    prefix="pretrained.",
-    heads=(
-        ("head.encmodule.", "encnet"),
-        ("head.aspp.", "deeplabv3"),
-        ("head.conv5.0.conv1.", "pspnet"),
-        ("head.conv5.", "fcn"),
-    ),
-    switches=(
-        ("lateral", "head.connect.", True, False),
-        ("se_loss", "head.encmodule.selayer.", True, False),
-        ("aux", "auxlayer.", "fcn", "none"),
-        ("aux", "auxlayer.encmodule.", "context", "none"),
-    ),
-    conventions=(
-        ("code_pooling", "mean"),
-        ("gate", "residual"),
-        ("align_corners", True),
-    ),
-    left_out=rf"pretrained\.{resnet.IMAGENET_CLASSIFIER}",
+AUTHORS = register(
+    Family(
+        name="authors",
+        title="a segmentation network of PyTorch-Encoding (the authors' code)",
+        parts=("backbone", "head", "aux_head"),
+        rules=_rules,
+        recognises=lambda names: any(name.startswith("pretrained.") for name in names),
+        prefix="pretrained.",
+        heads=(
+            ("head.encmodule.", "encnet"),
+            ("head.aspp.", "deeplabv3"),
+            ("head.conv5.0.conv1.", "pspnet"),
+            ("head.conv5.", "fcn"),
+        ),
+        switches=(
+            ("lateral", "head.connect.", True, False),
+            ("se_loss", "head.encmodule.selayer.", True, False),
+            ("aux", "auxlayer.", "fcn", "none"),
+            ("aux", "auxlayer.encmodule.", "context", "none"),
+        ),
+        conventions=(
+            ("code_pooling", "mean"),
+            ("gate", "residual"),
+            ("align_corners", True),
+        ),
+        left_out=rf"pretrained\.{resnet.IMAGENET_CLASSIFIER}",
+    )
 )
 
-DEEP_STEM = Family(
-    name="deep_stem",
-    title="a deep-stem ResNet of PyTorch-Encoding (resnet50s and so on)",
-    parts=("backbone",),
-    rules=resnet.rules,
-    recognises=lambda names: {"conv1.0.weight", "layer1.0.conv1.weight"} <= names,
-    left_out=resnet.IMAGENET_CLASSIFIER,
+
+def _is_deep_stem(names: set[str]) -> bool:
+    # A ResNet-D also has a pooling in front of its shortcuts' convolutions.
+    pooled = "layer2.0.downsample.2.weight" in names
+    return {"conv1.0.weight", "layer1.0.conv1.weight"} <= names and not pooled
+
+
+DEEP_STEM = register(
+    Family(
+        name="deep_stem",
+        title="a deep-stem ResNet of PyTorch-Encoding (resnet50s and so on)",
+        parts=("backbone",),
+        rules=resnet.rules,
+        recognises=_is_deep_stem,
+        left_out=resnet.IMAGENET_CLASSIFIER,
+    )
 )

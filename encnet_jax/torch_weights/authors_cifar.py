@@ -1,7 +1,7 @@
 """The authors' classifiers for CIFAR-10 (experiments/recognition, September 2018)."""
 
 from encnet_jax.models import cifar_authors
-from encnet_jax.torch_weights.names import Family, Rule
+from encnet_jax.torch_weights.names import Family, Rule, register
 
 _RESNET = {
     "norm1": "conv_block.0",
@@ -44,16 +44,18 @@ def _rules(model_config) -> list[Rule]:
     ]
 
 
-AUTHORS_CIFAR = Family(
-    name="authors_cifar",
-    title="a CIFAR-10 classifier of PyTorch-Encoding (the authors' code)",
-    parts=(*_ENDS, *_BLOCKS),
-    rules=_rules,
-    recognises=lambda names: {"model.0.weight", "model.10.weight"} <= names,
-    build=cifar_authors.build,
-    task="classification",
-    heads=(("model.3.0.conv_block.", "resnet"), ("model.3.0.se.", "encnet")),
-    conventions=(("block", "authors"),),
-    # A network with random smoothing factors stores the last ones drawn.
-    left_out=r"model\.\d\.\d\.se\.fc\.3\.scale",
+AUTHORS_CIFAR = register(
+    Family(
+        name="authors_cifar",
+        title="a CIFAR-10 classifier of PyTorch-Encoding (the authors' code)",
+        parts=(*_ENDS, *_BLOCKS),
+        rules=_rules,
+        recognises=lambda names: {"model.0.weight", "model.10.weight"} <= names,
+        build=cifar_authors.build,
+        task="classification",
+        heads=(("model.3.0.conv_block.", "resnet"), ("model.3.0.se.", "encnet")),
+        conventions=(("block", "authors"),),
+        # A network with random smoothing factors stores the last ones drawn.
+        left_out=r"model\.\d\.\d\.se\.fc\.3\.scale",
+    )
 )

@@ -2,7 +2,7 @@
 
 from encnet_jax.errors import UserError
 from encnet_jax.models.backbones.resnet import specs
-from encnet_jax.torch_weights.names import Family, Rule
+from encnet_jax.torch_weights.names import Family, Rule, register
 from encnet_jax.torch_weights.resnet import named_backbone
 
 _STEM = ("conv1_1_3x3_s2", "conv1_2_3x3", "conv1_3_3x3")
@@ -71,21 +71,23 @@ def _fields(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, object
     return found | named_backbone(counts, True, width)
 
 
-DUC = Family(
-    name="duc",
-    title="a DUC-HDC network of its authors' MXNet code",
-    parts=("backbone", "head"),
-    rules=_rules,
-    recognises=lambda names: f"arg:{_STEM[0]}_weight" in names,
-    heads=((f"arg:{_HEAD}", "duc"),),
-    conventions=(
-        ("dilation", "hdc_released"),
-        ("stride_first", True),
-        ("padded_pool", False),
-        ("norm_epsilon", 1e-6),
-        ("pixels", "mean"),
-        ("align_corners", False),
-    ),
-    join=_join,
-    fields=_fields,
+DUC = register(
+    Family(
+        name="duc",
+        title="a DUC-HDC network of its authors' MXNet code",
+        parts=("backbone", "head"),
+        rules=_rules,
+        recognises=lambda names: f"arg:{_STEM[0]}_weight" in names,
+        heads=((f"arg:{_HEAD}", "duc"),),
+        conventions=(
+            ("dilation", "hdc_released"),
+            ("stride_first", True),
+            ("padded_pool", False),
+            ("norm_epsilon", 1e-6),
+            ("pixels", "mean"),
+            ("align_corners", False),
+        ),
+        join=_join,
+        fields=_fields,
+    )
 )

@@ -1,36 +1,25 @@
 """Determines the family of a state dict, and the model that its entries describe."""
 
+import importlib
+import pkgutil
 from collections.abc import Iterable, Mapping
 
+from encnet_jax import torch_weights
 from encnet_jax.errors import UserError
 from encnet_jax.torch_weights import backbones, resnet
-from encnet_jax.torch_weights.authors import AUTHORS, DEEP_STEM
-from encnet_jax.torch_weights.authors_cifar import AUTHORS_CIFAR
-from encnet_jax.torch_weights.duc import DUC
-from encnet_jax.torch_weights.mmseg import MMSEG, V1C
-from encnet_jax.torch_weights.names import Family
-from encnet_jax.torch_weights.sssegmentation import SSSEGMENTATION
-from encnet_jax.torch_weights.timm import RESNET_D
-from encnet_jax.torch_weights.torchvision import TORCHVISION, TORCHVISION_SEGMENTATION
-
-# A ResNet-D has all the names of a deep-stem ResNet, so it comes first.
-_FAMILIES = (
-    AUTHORS,
-    AUTHORS_CIFAR,
-    MMSEG,
-    SSSEGMENTATION,
-    TORCHVISION_SEGMENTATION,
-    RESNET_D,
-    DEEP_STEM,
-    V1C,
-    TORCHVISION,
-    DUC,
-)
+from encnet_jax.torch_weights.names import FAMILIES, Family
 
 
 def known() -> tuple[Family, ...]:
-    """Returns all families, including those declared by backbones."""
-    return (*_FAMILIES, *backbones.families())
+    """Returns all families, those that backbones declare included.
+
+    Every module of this folder is imported, and registers its families.
+    """
+    for module in pkgutil.iter_modules(torch_weights.__path__):
+        if not module.name.startswith("__"):
+            importlib.import_module(f"{torch_weights.__name__}.{module.name}")
+    registered = (FAMILIES.get(name) for name in FAMILIES)
+    return (*registered, *backbones.families())
 
 
 def find(name: str) -> Family:

@@ -5,7 +5,7 @@ import numpy as np
 from encnet_jax.errors import UserError
 from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights import resnet
-from encnet_jax.torch_weights.names import CONV, Family, Layout, Rule
+from encnet_jax.torch_weights.names import CONV, Family, Layout, Rule, register
 
 _BRANCHES = 5
 # Its ASPP concatenates the image-level branch before the others, ours after them.
@@ -96,36 +96,40 @@ def _rules(model_config) -> list[Rule]:
     ]
 
 
-MMSEG = Family(
-    name="mmseg",
-    title="a network of mmsegmentation",
-    parts=("backbone", "head", "aux_head"),
-    rules=_rules,
-    recognises=lambda names: any(name.startswith("decode_head.") for name in names),
-    prefix="backbone.",
-    heads=(
-        ("decode_head.enc_module.", "encnet"),
-        ("decode_head.aspp_modules.", "deeplabv3"),
-        ("decode_head.psp_modules.", "pspnet"),
-        ("decode_head.convs.", "fcn"),
-    ),
-    switches=(
-        ("lateral", "decode_head.lateral_convs.", True, False),
-        ("se_loss", "decode_head.se_layer.", True, False),
-        ("aux", "auxiliary_head.", "fcn", "none"),
-    ),
-    conventions=(
-        ("code_pooling", "mean"),
-        ("gate", "residual"),
-        ("align_corners", False),
-    ),
+MMSEG = register(
+    Family(
+        name="mmseg",
+        title="a network of mmsegmentation",
+        parts=("backbone", "head", "aux_head"),
+        rules=_rules,
+        recognises=lambda names: any(name.startswith("decode_head.") for name in names),
+        prefix="backbone.",
+        heads=(
+            ("decode_head.enc_module.", "encnet"),
+            ("decode_head.aspp_modules.", "deeplabv3"),
+            ("decode_head.psp_modules.", "pspnet"),
+            ("decode_head.convs.", "fcn"),
+        ),
+        switches=(
+            ("lateral", "decode_head.lateral_convs.", True, False),
+            ("se_loss", "decode_head.se_layer.", True, False),
+            ("aux", "auxiliary_head.", "fcn", "none"),
+        ),
+        conventions=(
+            ("code_pooling", "mean"),
+            ("gate", "residual"),
+            ("align_corners", False),
+        ),
+    )
 )
 
-V1C = Family(
-    name="resnet_v1c",
-    title="a ResNet-v1c or v1d backbone of OpenMMLab",
-    parts=("backbone",),
-    rules=lambda model_config: resnet.rules(model_config, "", resnet.STEM_V1C),
-    recognises=lambda names: {"stem.0.weight", "layer1.0.conv1.weight"} <= names,
-    left_out=resnet.IMAGENET_CLASSIFIER,
+V1C = register(
+    Family(
+        name="resnet_v1c",
+        title="a ResNet-v1c or v1d backbone of OpenMMLab",
+        parts=("backbone",),
+        rules=lambda model_config: resnet.rules(model_config, "", resnet.STEM_V1C),
+        recognises=lambda names: {"stem.0.weight", "layer1.0.conv1.weight"} <= names,
+        left_out=resnet.IMAGENET_CLASSIFIER,
+    )
 )

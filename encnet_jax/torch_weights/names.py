@@ -11,6 +11,7 @@ from flax import traverse_util
 
 from encnet_jax import models
 from encnet_jax.errors import UserError
+from encnet_jax.registry import Registry
 
 
 class Layout(NamedTuple):
@@ -91,6 +92,15 @@ class Family:
     left_out: str = r"(?!)"
     task: str = "segmentation"
     build: Callable[..., nn.Module] = models.build
+
+
+FAMILIES: Registry[Family] = Registry("family of weights")
+
+
+def register(family: Family) -> Family:
+    """Registers a family by its name, and returns it."""
+    FAMILIES.register(family.name, family)
+    return family
 
 
 class Entry(NamedTuple):

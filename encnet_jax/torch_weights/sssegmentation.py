@@ -1,7 +1,7 @@
 """sssegmentation (SegmentationBLWX): EncNets on ResNet-v1c backbones."""
 
 from encnet_jax.torch_weights import resnet
-from encnet_jax.torch_weights.names import Family, Rule
+from encnet_jax.torch_weights.names import Family, Rule, register
 
 
 def _unit(path: str, name: str) -> list[Rule]:
@@ -25,22 +25,30 @@ def _rules(model_config) -> list[Rule]:
     ]
 
 
-SSSEGMENTATION = Family(
-    name="sssegmentation",
-    title="an EncNet of sssegmentation",
-    parts=("backbone", "head", "aux_head"),
-    rules=_rules,
-    recognises=lambda names: any(name.startswith("backbone_net.") for name in names),
-    prefix="backbone_net.",
-    heads=(("enc_module.", "encnet"), ("bottleneck.", "another"), ("decoder.", "?")),
-    switches=(
-        ("se_loss", "se_layer.", True, False),
-        ("aux", "auxiliary_decoder.", "fcn", "none"),
-    ),
-    conventions=(
-        ("lateral", False),
-        ("code_pooling", "mean"),
-        ("gate", "residual"),
-        ("align_corners", False),
-    ),
+SSSEGMENTATION = register(
+    Family(
+        name="sssegmentation",
+        title="an EncNet of sssegmentation",
+        parts=("backbone", "head", "aux_head"),
+        rules=_rules,
+        recognises=lambda names: any(
+            name.startswith("backbone_net.") for name in names
+        ),
+        prefix="backbone_net.",
+        heads=(
+            ("enc_module.", "encnet"),
+            ("bottleneck.", "another"),
+            ("decoder.", "?"),
+        ),
+        switches=(
+            ("se_loss", "se_layer.", True, False),
+            ("aux", "auxiliary_decoder.", "fcn", "none"),
+        ),
+        conventions=(
+            ("lateral", False),
+            ("code_pooling", "mean"),
+            ("gate", "residual"),
+            ("align_corners", False),
+        ),
+    )
 )

@@ -1,7 +1,7 @@
 """torchvision's ResNets (and every file with their names), and its segmentation."""
 
 from encnet_jax.torch_weights import resnet
-from encnet_jax.torch_weights.names import Family, Rule
+from encnet_jax.torch_weights.names import Family, Rule, register
 
 _ASPP_BRANCHES = ("rate1", "rate12", "rate24", "rate36")
 
@@ -10,13 +10,15 @@ def _recognises(names: set[str]) -> bool:
     return "conv1.weight" in names and "layer1.0.conv1.weight" in names
 
 
-TORCHVISION = Family(
-    name="torchvision",
-    title="a torchvision ResNet",
-    parts=("backbone",),
-    rules=resnet.rules,
-    recognises=_recognises,
-    left_out=resnet.IMAGENET_CLASSIFIER,
+TORCHVISION = register(
+    Family(
+        name="torchvision",
+        title="a torchvision ResNet",
+        parts=("backbone",),
+        rules=resnet.rules,
+        recognises=_recognises,
+        left_out=resnet.IMAGENET_CLASSIFIER,
+    )
 )
 
 
@@ -59,14 +61,18 @@ def _segmentation_rules(model_config) -> list[Rule]:
     ]
 
 
-TORCHVISION_SEGMENTATION = Family(
-    name="torchvision_segmentation",
-    title="a segmentation network of torchvision",
-    parts=("backbone", "head", "aux_head"),
-    rules=_segmentation_rules,
-    recognises=lambda names: {"backbone.conv1.weight", "classifier.4.weight"} <= names,
-    prefix="backbone.",
-    heads=(("classifier.0.convs.", "deeplabv3"), ("classifier.", "fcn")),
-    switches=(("aux", "aux_classifier.", "fcn", "none"),),
-    conventions=(("align_corners", False),),
+TORCHVISION_SEGMENTATION = register(
+    Family(
+        name="torchvision_segmentation",
+        title="a segmentation network of torchvision",
+        parts=("backbone", "head", "aux_head"),
+        rules=_segmentation_rules,
+        recognises=lambda names: (
+            {"backbone.conv1.weight", "classifier.4.weight"} <= names
+        ),
+        prefix="backbone.",
+        heads=(("classifier.0.convs.", "deeplabv3"), ("classifier.", "fcn")),
+        switches=(("aux", "aux_classifier.", "fcn", "none"),),
+        conventions=(("align_corners", False),),
+    )
 )

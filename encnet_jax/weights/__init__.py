@@ -4,23 +4,20 @@ Nothing here imports JAX: a configuration reads the fields that weights imply, a
 `encnet weights list` prints the table, before JAX is loaded.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 from encnet_jax.errors import UserError
-from encnet_jax.registry import Registry
-from encnet_jax.weights import authors, mmseg, sssegmentation, timm, torchvision
-from encnet_jax.weights.published import Published
+from encnet_jax.weights import publishers
+from encnet_jax.weights.published import PUBLISHED, Published
 
 __all__ = ["IMAGENET", "PUBLISHED", "Published", "imagenet"]
 
-# Another publisher: one file with a tuple PUBLISHED, and one entry here.
-_PUBLISHERS = (torchvision, mmseg, timm, sssegmentation, authors)
+for _module in pkgutil.iter_modules(publishers.__path__):
+    importlib.import_module(f"{publishers.__name__}.{_module.name}")
 
-PUBLISHED: Registry[Published] = Registry(
-    "name of published weights",
-    {entry.name: entry for module in _PUBLISHERS for entry in module.PUBLISHED},
-)
 IMAGENET = "imagenet"  # `init_from` that lets `imagenet` choose.
 # Why in this order: docs/pretrained.md.
 _PREFERRED = ("mmseg", "torchvision", "timm")

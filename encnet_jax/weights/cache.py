@@ -10,7 +10,8 @@ import zipfile
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError
-from encnet_jax.weights import PUBLISHED, Published, timm, transfer
+from encnet_jax.weights import PUBLISHED, Published, transfer
+from encnet_jax.weights.publishers import timm
 
 _VARIABLE = "ENCNET_CACHE"
 

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from encnet_jax.registry import Registry
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:
@@ -51,3 +53,12 @@ class Published:
     def size(self) -> str:
         """Size for messages."""
         return "size not published" if self.size_mib is None else f"{self.size_mib} MiB"
+
+
+PUBLISHED: Registry[Published] = Registry("name of published weights")
+
+
+def register(*entries: Published) -> None:
+    """Registers the files of a publisher by their names."""
+    for entry in entries:
+        PUBLISHED.register(entry.name, entry)

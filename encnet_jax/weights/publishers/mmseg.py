@@ -1,6 +1,6 @@
 """OpenMMLab's weights: ResNet-v1c backbones, and networks of mmsegmentation."""
 
-from encnet_jax.weights.published import Published
+from encnet_jax.weights.published import Published, register
 
 _BACKBONES = "https://download.openmmlab.com/pretrain/third_party/"
 _NETWORKS = "https://download.openmmlab.com/mmsegmentation/v0.5/"
@@ -113,7 +113,6 @@ def _network(name, dataset, training, stamp, single, multi) -> Published:
     )
 
 
-PUBLISHED = (
-    *(_backbone(file) for file in _BACKBONE_FILES),
-    *(_network(*row) for row in _FILES),
+register(
+    *(_backbone(file) for file in _BACKBONE_FILES), *(_network(*row) for row in _FILES)
 )

@@ -1,6 +1,6 @@
 """timm's ResNet-D backbones, and its networks with the names of plain ResNets."""
 
-from encnet_jax.weights.published import Published
+from encnet_jax.weights.published import Published, register
 
 _ADDRESS = (
     "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
@@ -48,4 +48,4 @@ def _resnet_d(name: str, file: str, score: str) -> Published:
     )
 
 
-PUBLISHED = (*(_resnet_d(*row) for row in _FILES), _CONVNEXT)
+register(*(_resnet_d(*row) for row in _FILES), _CONVNEXT)

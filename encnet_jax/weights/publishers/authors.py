@@ -3,7 +3,7 @@
 They are listed for people who have a copy: put it in the cache folder.
 """
 
-from encnet_jax.weights.published import Published
+from encnet_jax.weights.published import Published, register
 
 _ADDRESS = "https://hangzh.s3.amazonaws.com/encoding/models/"
 _SOURCE = "PyTorch-Encoding, encoding/models/model_zoo.py and its documentation"
@@ -66,7 +66,6 @@ def _network(file: str, dataset: str, more: dict, scores) -> Published:
     )
 
 
-PUBLISHED = (
-    *(_backbone(file) for file in _BACKBONE_FILES),
-    *(_network(*row) for row in _FILES),
+register(
+    *(_backbone(file) for file in _BACKBONE_FILES), *(_network(*row) for row in _FILES)
 )

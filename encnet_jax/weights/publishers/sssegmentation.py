@@ -1,6 +1,6 @@
 """EncNets of sssegmentation (SegmentationBLWX)."""
 
-from encnet_jax.weights.published import Published
+from encnet_jax.weights.published import Published, register
 
 _ADDRESS = (
     "https://github.com/SegmentationBLWX/modelstore/releases/download/ssseg_encnet/"
@@ -47,4 +47,4 @@ def _network(depth: int, stride: int, data: str, iou: float) -> Published:
     )
 
 
-PUBLISHED = tuple(_network(*row) for row in _FILES)
+register(*(_network(*row) for row in _FILES))

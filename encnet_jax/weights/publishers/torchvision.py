@@ -1,6 +1,6 @@
 """torchvision's weights: ImageNet classifiers, and segmentation networks of COCO."""
 
-from encnet_jax.weights.published import Published
+from encnet_jax.weights.published import Published, register
 
 _ADDRESS = "https://download.pytorch.org/models/"
 _SOURCE = (
@@ -77,7 +77,7 @@ _VGG = Published(
     size_mib=527.796,
 )
 
-PUBLISHED = (
+register(
     _VGG,
     *(_classifier(*row) for row in _CLASSIFIERS),
     *(_segmenter(*row) for row in _SEGMENTATION),

@@ -1,0 +1,1 @@
+"""One module a publisher; each registers its files in PUBLISHED when it is imported."""
