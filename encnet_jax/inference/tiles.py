@@ -105,7 +105,7 @@ class Tiles:
         mask_padding: bool,
         devices: list,
     ):
-        """Prepares, compiles nothing yet.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
             apply_fn, mask_padding: see whole_images.WholeImages.

@@ -14,7 +14,7 @@ _TINY = 1e-12  # Keeps powers of 1 - p finite where p rounds to 1.
 
 
 class _Form(NamedTuple):
-    """What upsampled_cross_entropy is asked for, hashable."""
+    """Arguments of upsampled_cross_entropy, hashable."""
 
     align_corners: bool
     row_blocks: int
@@ -36,12 +36,12 @@ def upsampled_cross_entropy(
     """Upsamples logits to the labels' size and sums their cross-entropy.
 
     Only 1 / row_blocks of the full-resolution logits exist at a time, in both
-    directions: the gradient is built while the value is, and at the logits' own
-    resolution. Where the sizes are equal nothing is upsampled, and nothing of the
-    logits' size is made but their gradient.
+    directions: the gradient is computed together with the value, at the resolution of
+    the logits. If the sizes are equal, nothing is upsampled, and the gradient is the
+    only new array of the logits' size.
 
     With p the softmax, y the label, w the class weights and e the smoothing, a pixel
-    adds -w_y (1 - p_y)**gamma log p_y, or where labels are smoothed
+    adds -w_y (1 - p_y)**gamma log p_y, or with smoothed labels
     -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
 
     Exact unless a class's logits at neighbouring positions differ by more than 110; see
@@ -53,8 +53,9 @@ def upsampled_cross_entropy(
         align_corners: corner convention of the bilinear upsampling.
         row_blocks: number of blocks; need not divide H.
         class_weights: C factors, or () for 1 each.
-        focal_gamma: at least 0; larger spares pixels that are right already.
-        label_smoothing: in [0, 1), the share of the target spread over all classes.
+        focal_gamma: at least 0; larger values reduce the weight of pixels that are
+            right.
+        label_smoothing: in [0, 1), the fraction of the target spread over all classes.
 
     Returns:
         f32[], nats summed over pixels.

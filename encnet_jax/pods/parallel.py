@@ -40,7 +40,7 @@ def replicated(devices: list | None = None) -> NamedSharding:
 def replicate(tree, devices: list | None = None):
     """Copies a tree of arrays to every local device, in the layout of a step's output.
 
-    In a run of several processes, donating an array on one device would fail.
+    With several processes, an array on a single device cannot be donated.
     """
     return jax.device_put(tree, replicated(devices))
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from encnet_jax.labels import IGNORE_LABEL
 
-# Of the image's diagonal: how far from a contour a pixel still belongs to it.
+# Width of a boundary region, as a fraction of the image's diagonal.
 DIAGONAL_FRACTION = 0.02
 BAND_WIDTHS_PX = (1, 2, 4, 8, 16, 32)
 _OUTSIDE = IGNORE_LABEL
@@ -19,8 +19,8 @@ def distance_px(height: int, width: int, fraction: float = DIAGONAL_FRACTION) ->
 def near_contour(ids: np.ndarray, width_px: int) -> np.ndarray:
     """Returns bool[H, W]: pixels within `width_px` of another class's pixels.
 
-    The distance is the larger of rows and columns. What lies outside of the image and
-    pixels of IGNORE_LABEL count as another class, so that image borders are contours.
+    The distance is the larger of rows and columns. Pixels outside of the image
+    and pixels of IGNORE_LABEL count as another class, so image borders are contours.
 
     Args:
         ids: uint8[H, W].

@@ -1,7 +1,8 @@
-"""Are probabilities right? Calibration error, log-likelihood, Brier score, temperature.
+"""Quality of probabilities: calibration error, log-likelihood, Brier score,
+temperature.
 
 Probabilities are reduced on the device to a few numbers for each row of an image; the
-host adds those as integers, so that sums over a data set lose nothing.
+host adds those as integers, so sums over a data set are exact.
 """
 
 from typing import NamedTuple
@@ -14,17 +15,17 @@ from scipy import optimize
 from encnet_jax.labels import IGNORE_LABEL
 
 NUM_BINS = 15  # Of confidence, of equal widths; the usual number (Guo et al., 2017).
-COVERAGE_BINS = 1000  # Multiple-of-one-thousandth confidences of the risk curve.
+COVERAGE_BINS = 1000  # Confidences of the risk curve are rounded to thousandths.
 # Lower limit for a label's probability, so that sums stay finite.
 SMALLEST = 1e-12
 
 
 class PixelTerms(NamedTuple):
-    """What one pixel adds, or arrays of it [...].
+    """Terms of a pixel, or arrays [...] of them.
 
     Attributes:
         confidence: f32 in [0, 1], the largest probability.
-        right: bool, whether the label has it.
+        right: bool, whether that class is the label.
         nll: f32, -log of the label's probability, natural units.
         brier: f32 in [0, 2], sum over classes of (probability - is the label)**2.
         valid: bool, False for ignored pixels and where scores are not finite.
@@ -101,11 +102,11 @@ UNITS = 2**20
 
 
 class Calibration:
-    """Sums over images that calibration and confidence are computed from.
+    """Sums over images, from which calibration is computed.
 
     Attributes:
         bins: int64[NUM_BINS, 3]; coverage: int64[COVERAGE_BINS, 2]; terms: int64[2];
-            see RowSums, summed over rows and images; bins and terms times UNITS.
+            sums of RowSums over rows and images; bins and terms multiplied by UNITS.
     """
 
     def __init__(self) -> None:
@@ -152,8 +153,8 @@ class Calibration:
     def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns (fraction of pixels kept, accuracy on them), f64[n] each.
 
-        The most confident pixels are kept first. Pixels whose confidences fall into
-        the same thousandth are kept or left out together.
+        The most confident pixels are kept first. Pixels with confidences in the same
+        thousandth are kept or omitted together.
         """
         kept, wrong = np.cumsum(self.coverage[::-1], axis=0).T
         some = kept > 0
@@ -166,11 +167,11 @@ def _in_units(rows: jax.Array) -> np.ndarray:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the temperature in [0.05, 20] of the smallest mean nll.
+    """Returns the temperature in [0.05, 20] with the smallest mean nll.
 
     Args:
-        logits: f32[N, C] of pixels that were drawn from a split that is not scored, or
-            any scores whose softmax gives the probabilities.
+        logits: f32[N, C] of pixels from a split that is not evaluated, or any scores
+            whose softmax are the probabilities.
         labels: int[N], ids 0..C-1.
 
     Raises:
@@ -198,7 +199,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def at_temperature(probabilities: jax.Array, temperature: float) -> jax.Array:
     """Returns probabilities f32[..., C] as softmax(log p / temperature).
 
-    Logits divided by the temperature give the same: the softmax's constant cancels.
+    This equals the softmax of logits / temperature, as constants cancel.
     """
     powered = jnp.log(jnp.maximum(probabilities, 1e-30)) / temperature
     return jax.nn.softmax(powered, axis=-1)

@@ -24,7 +24,7 @@ from encnet_jax.scoring.protocols.whole_images import class_ids
 
 
 class Seen(NamedTuple):
-    """What evaluation found in one image.
+    """Results of the evaluation of one image.
 
     Attributes:
         pairs: int64[C, C] pixels of (label, prediction).
@@ -75,11 +75,11 @@ def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
 def watched_examples(
     dataset, split: str, max_images: int, stop: StopRequest
 ) -> tuple[Iterator[dict], int]:
-    """Returns this process's examples, until a stop is agreed, and all processes' sum.
+    """Returns this process's examples until a stop, and the number of all processes'.
 
     Args:
         dataset, split, max_images: see Dataset.eval_examples.
-        stop: asked once for each example; iterating raises Stopped.
+        stop: checked for each example; iterating then raises Stopped.
     """
     total = dataset.num_examples(split)
     total = min(total, max_images or total)
@@ -101,11 +101,11 @@ def progress_bar(total: int | None) -> tqdm:
 
 
 class Evaluator:
-    """Scores and predicts with one model under one protocol; keeps compiled programs.
+    """Evaluates one model with one protocol, and predicts; caches compiled programs.
 
     Attributes:
         num_classes: C.
-        devices: of this process that work.
+        devices: of this process, to use.
 
     Every process works through its own images on its own devices without waiting for
     others, so differing image sizes cannot deadlock; only the sums are exchanged.
@@ -121,15 +121,14 @@ class Evaluator:
         devices: list | None = None,
         with_calibration: bool = False,
     ):
-        """Prepares, compiles nothing yet.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
             forward: of the network.
             eval_config: section `eval` of the resolved configuration.
             protocol, refine: replace those of eval_config.
             devices: of this process; None for all.
-            with_calibration: also sum up what calibration is computed from; watches get
-                it.
+            with_calibration: also sum the terms of calibration; watches get them.
         """
         self._with_calibration = with_calibration
         self.num_classes = forward.num_classes
@@ -173,8 +172,8 @@ class Evaluator:
             variables: replicated on the devices.
             examples: dicts with image uint8[H, W, 3], label uint8[H, W].
             total: of all processes, for the progress bar; None shows none.
-            watches: each is called with every example of this process and what was
-                found in it.
+            watches: each is called with every example of this process and its
+                results.
         """
         viewed = self._viewed(examples)
         counts, labelled = self._sum(variables, viewed, ("label",), total, watches)
@@ -210,7 +209,7 @@ class Evaluator:
         """Yields (example, uint8[H, W] class ids), in the order batches fill up.
 
         Pixels without finite scores have the id IGNORE_LABEL; see check_finite.
-        Examples come back as the protocol views them.
+        Examples are returned after Protocol.view.
         """
         for example, ids, _ in native_results(
             self._protocol, variables, self._viewed(examples)
@@ -237,7 +236,8 @@ class Evaluator:
         pending: list[_Batch] = []
         with progress_bar(total) as bar:
             for members, found in self._measuring.describe(variables, examples):
-                # Fetched one batch later, so that the devices always have work.
+                # Results are fetched one batch later, so that the devices always have
+                # work.
                 counts += _fetch(pending, watches)
                 pending = [self._counted(members, found, keys)]
                 labelled += sum(
@@ -267,7 +267,7 @@ class Evaluator:
 
 
 class _Batch(NamedTuple):
-    """A batch whose counts are under way; arrays are [devices, b, ...].
+    """A batch that is being counted; arrays are [devices, b, ...].
 
     Attributes:
         members: examples.
@@ -298,7 +298,7 @@ def native_results(
     Args:
         protocol: see protocols.protocol.make.
         variables: replicated on the devices.
-        examples: dicts with image uint8[H, W, 3], as the protocol views them.
+        examples: dicts with image uint8[H, W, 3], after Protocol.view.
 
     Yields:
         The results are the protocol's tree of NumPy arrays [H, W, ...]; presence is
@@ -319,7 +319,7 @@ def _on_host(values: jax.Array) -> np.ndarray:
 
 
 def check_finite(ids: np.ndarray, name: str) -> None:
-    """Raises UserError where class ids uint8[H, W] say that scores were not finite."""
+    """Raises UserError if class ids uint8[H, W] show that scores were not finite."""
     wrong = np.count_nonzero(ids == IGNORE_LABEL)
     if wrong:
         raise UserError(
@@ -329,7 +329,7 @@ def check_finite(ids: np.ndarray, name: str) -> None:
 
 
 def _fetch(pending: list[_Batch], watches: Sequence[Watch]) -> np.ndarray | int:
-    """Returns int64[keys, C, C], the sums over images of a batch that is under way.
+    """Returns int64[keys, C, C], the sums over images of a pending batch.
 
     Args:
         pending: nothing, or one batch.

@@ -13,7 +13,7 @@ from encnet_jax.preprocess import PIXELS
 
 
 class Outputs(NamedTuple):
-    """What evaluation and prediction take of a network's outputs.
+    """The outputs of a network that evaluation and prediction use.
 
     Attributes:
         logits: [B, h, w, C].
@@ -26,17 +26,17 @@ class Outputs(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A network from pixels to logits, and where its logits lie on an image.
+    """A network from pixels to logits, and the positions of its logits in an image.
 
     Attributes:
         apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs; with `mask_padding`
-            it also takes models.inside.Inside and leaves out all pixels
+            it also takes models.inside.Inside and ignores all pixels
             outside of it.
         num_classes: C.
         input_scale: images are resized by this factor first.
         logits_stride: pixels between neighbouring logits.
         align_corners: corner convention of every upsampling.
-        mask_padding: whether the canvas around an image is left out.
+        mask_padding: whether the network ignores the canvas around an image.
     """
 
     apply_fn: Callable

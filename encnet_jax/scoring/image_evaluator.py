@@ -16,7 +16,7 @@ from encnet_jax.scoring.evaluator import local_batch_size, progress_bar
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
-NO_LABEL = -1  # Of images that only fill a batch.
+NO_LABEL = -1  # Label of images that only fill a batch.
 TOP = 5
 
 
@@ -67,7 +67,7 @@ class ImageEvaluator:
     def __init__(
         self, model: nn.Module, normalise: Callable, num_classes: int, batch_size: int
     ):
-        """Prepares, compiles nothing yet.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
             model: module without a batch-norm axis.
@@ -120,7 +120,7 @@ class ImageEvaluator:
 
 
 def _stack(members: tuple[dict, ...], batch_size: int) -> dict[str, np.ndarray]:
-    """Joins examples; fills the batch with images that are not counted."""
+    """Stacks examples; fills the batch with images that are not counted."""
     images = np.stack([example["image"] for example in members])
     labels = np.stack([example["label"] for example in members]).astype(np.int32)
     missing = batch_size - len(members)

@@ -1,4 +1,4 @@
-"""What evaluation keeps of single images: their counts, and the best and the worst."""
+"""Counts of single images, and pictures of the best and worst."""
 
 import heapq
 from functools import partial
@@ -13,7 +13,7 @@ from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
 KEEP = 4  # Number of best images, and of worst images.
-LONG_SIDE_PX = 480  # Of the pictures that are kept.
+LONG_SIDE_PX = 480  # Long side of the stored pictures.
 
 
 def file_name(split: str, protocol: str, process_index: int) -> str:
@@ -28,7 +28,7 @@ class ImageScores:
         self._ids: list[str] = []
         self._counts: list[np.ndarray] = []
         self._presence: list[np.ndarray | None] = []
-        # Heaps of (rank, number, image, label, prediction); the first falls out.
+        # Heaps of (rank, number, image, label, prediction); the lowest is replaced.
         self._kept: dict[str, list] = {"best": [], "worst": []}
 
     def add(self, example: dict, seen: Seen) -> None:
@@ -36,7 +36,7 @@ class ImageScores:
 
         Args:
             example: dict with id, image uint8[H, W, 3], label uint8[H, W].
-            seen: what was found in it.
+            seen: its results.
         """
         pairs = seen.pairs
         number = len(self._ids)
@@ -62,7 +62,7 @@ class ImageScores:
                 the pixels that are right, that have the label, that are predicted;
                 `confusion` int64[C, C] of the split; with an SE branch `presence`
                 f32[N, C], the predicted probability that a class occurs; and, for the
-                n-th best or worst image, best0 its place in `ids`, best0_image,
+                n-th best or worst image, best0 its index in `ids`, best0_image,
                 best0_label and best0_prediction.
             matrix: of all images of all processes.
             evaluation: the number of this evaluation, as its report has it.
@@ -87,7 +87,7 @@ KINDS = ("image", "label", "prediction")
 
 
 def mean_iou(counts: np.ndarray) -> float:
-    """Returns the mean IoU, in [0, 1], over the classes that an image has or is given.
+    """Returns the mean IoU, in [0, 1], over the classes in labels or predictions.
 
     Args:
         counts: int[3, C]: pixels that are right, that have the label, that are

@@ -14,8 +14,8 @@ class ConfusionMatrix:
     Attributes:
         counts: int64[C, C]; row = label, column = prediction.
         ignore_label: pixels with this label are not counted.
-        not_finite: labelled pixels that are not in counts, as their scores were NaN or
-            infinite.
+        not_finite: labelled pixels that are not in counts because their scores were NaN
+            or infinite.
 
     Source: the evaluation code of CSAILVision/sceneparsing, which the paper follows.
     """
@@ -63,7 +63,7 @@ class ConfusionMatrix:
         return ConfusionMatrix.from_counts(self.counts + other.counts)
 
     def pixel_accuracy(self) -> float:
-        """Returns the share of labelled pixels that are right, in [0, 1]."""
+        """Returns the fraction of labelled pixels that are right, in [0, 1]."""
         return float(np.trace(self.counts) / max(self.counts.sum(), 1))
 
     def iou(self) -> Float64[np.ndarray, " C"]:

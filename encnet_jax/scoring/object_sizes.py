@@ -23,6 +23,6 @@ def small_objects(label: np.ndarray, small_px: int) -> np.ndarray:
     for class_id in np.setdiff1d(np.unique(label), [IGNORE_LABEL]):
         regions, _ = ndimage.label(label == class_id)
         pixels = np.bincount(regions.ravel())
-        pixels[0] = small_px  # What is not of this class.
+        pixels[0] = small_px  # Pixels of other classes.
         kept[(pixels < small_px)[regions]] = class_id
     return kept

@@ -1,6 +1,6 @@
 """Average precision of the SE branch's predictions: which classes an image contains.
 
-The SE-loss trains `se_logits` to say this; here it is measured.
+The SE-loss trains `se_logits` for this.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
         positive: bool[N].
 
     Returns:
-        NaN where no image or every image is positive: nothing can be ranked wrongly.
+        NaN if no image or every image is positive.
     """
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
     if not 0 < positive.sum() < len(positive):

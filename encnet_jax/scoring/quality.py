@@ -24,7 +24,7 @@ class ClassPresence:
         self._rows: list[np.ndarray] = []
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Takes an image; one without a predicted presence is left out."""
+        """Adds an image; images without a predicted presence are skipped."""
         if seen.presence is not None:
             present = presence.present(seen.pairs.sum(1))
             row = np.stack([seen.presence, present.astype(np.float32)])
@@ -44,7 +44,7 @@ class ClassPresence:
 
 
 class Quality:
-    """Everything that is reported of pixels besides the confusion matrix.
+    """Scores of pixels other than the confusion matrix.
 
     Attributes:
         presence: of classes in images.
@@ -75,7 +75,7 @@ class Quality:
         All processes have to call it. Fractions are in [0, 1], None where undefined:
 
         - 'boundary_iou', the mean over classes that occur, and 'boundary_iou_classes';
-        - 'bands': for each width in pixels the mean IoU of pixels so near to a contour;
+        - 'bands': for each width, the mean IoU of pixels within it from a contour;
         - 'calibration_error', 'nll' (natural units), 'brier', and 'reliability' and
           'risk_coverage', the points of their plots;
         - with an SE branch 'presence_ap', the mean over classes for which it is

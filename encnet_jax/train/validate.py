@@ -27,7 +27,7 @@ class Validator:
         train: TrainConfig,
         max_images: int,
     ):
-        """Prepares, compiles nothing yet.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
             task: of the run.

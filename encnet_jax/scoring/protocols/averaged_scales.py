@@ -26,7 +26,7 @@ def add_probabilities(
     Args:
         total: f32[H, W, C].
         logits, rows, columns: see map_native.
-        are_probabilities: instead of logits; upsampled, they are added as they are.
+        are_probabilities: `logits` are probabilities; they are upsampled and added.
     """
 
     def summed(x):
@@ -39,11 +39,11 @@ def add_probabilities(
 class AveragedScales:
     """Averages an image's class probabilities over scales and flips.
 
-    Each view goes through the network whole, as in the `single` protocol, and the
-    softmax is taken at native size.
+    Each view is a whole image, as in the `single` protocol, and the softmax is computed
+    at native size.
 
-    Source: section 3.1 of the paper, which averages the prediction in multiple scales
-    and says no more; scales and flips are those of the released code.
+    Source: section 3.1 of the paper, which averages predictions over multiple scales
+    without details; scales and flips are those of the released code.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class AveragedScales:
         devices: list,
         are_probabilities: bool = False,
     ):
-        """Prepares, compiles nothing yet.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
             apply_fn, mask_padding: see whole_images.WholeImages.
@@ -70,7 +70,7 @@ class AveragedScales:
             flip: add the mirrored image at each scale.
             input_scale: of every image.
             bucket, logits_stride, align_corners: see canvas.place.
-            devices: to use; each works on images of its own.
+            devices: to use; each processes its own images.
             are_probabilities: apply_fn returns those instead of logits.
         """
         self._scales = [input_scale * scale for scale in scales]

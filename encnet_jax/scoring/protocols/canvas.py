@@ -1,7 +1,7 @@
-"""Images of any size on padded canvases, and logits back to each image's own pixels.
+"""Places images of any size on padded canvases, and maps logits back to their pixels.
 
 The sides of a canvas are multiples of a bucket, so that a data set of many sizes
-compiles few programs. Scores come back by one matrix for the rows and one for the
+compiles few programs. Scores are mapped back by one matrix for the rows and one for the
 columns, which combine upsampling, cropping and resizing and are inputs of the
 program.
 """
@@ -17,14 +17,14 @@ from encnet_jax.models.resize import interpolation_matrix
 
 
 class Canvas(NamedTuple):
-    """One image, ready for a batch of its kind.
+    """One image on a canvas.
 
     Attributes:
         image: [Hb, Wb, 3], black to the right and below.
         rows: f32[Ho, h], from rows of logits to rows of the native image, zero below
             it.
         columns: f32[Wo, w], likewise.
-        size: int32[2], height and width of what the image covers of the canvas.
+        size: int32[2], height and width of the image on the canvas.
     """
 
     image: np.ndarray
@@ -42,19 +42,19 @@ def place(
     align_corners: bool = True,
     as_alone: bool = False,
 ) -> Canvas:
-    """Scales an image and puts it on a canvas.
+    """Scales an image and places it on a canvas.
 
-    Where the network does not leave the black border out, it takes part in the encoding
-    and changes the scores, so the bucket belongs to the evaluation protocol.
+    If the network does not ignore the black border, it affects the encoding and the
+    scores, so the bucket is part of the evaluation protocol.
 
     Args:
         image: [H, W, 3] of pixel values, uint8 or float32.
-        scale: of both sides before anything else.
+        scale: of both sides, applied first.
         bucket: pixels.
         logits_stride: image pixels between neighbouring logits.
         align_corners: corner convention of the upsampling.
-        as_alone: upsample as if there were no canvas around the image; what a network
-            returns that leaves the border out.
+        as_alone: upsample as if there were no canvas around the image, for networks
+            that ignore it.
     """
     height, width = image.shape[:2]
     scaled_height, scaled_width = scaled_size(height, width, scale)
@@ -132,12 +132,12 @@ def logits_side(size: int, logits_stride: float) -> int:
         size: pixels.
         logits_stride: see models.logits_stride.
     """
-    # Where it is no whole number, a quotient meant as a whole one is close to it.
+    # Floating point: a quotient that should be an integer is close to one.
     return math.ceil(size / logits_stride - 1e-6)
 
 
 def round_up(size: int, multiple: int) -> int:
-    """Returns the smallest multiple that is not below size."""
+    """Returns the smallest multiple that is at least size."""
     return -(-size // multiple) * multiple
 
 

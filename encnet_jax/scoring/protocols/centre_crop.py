@@ -1,4 +1,4 @@
-"""The `centre_crop` protocol: the middle of each image, as seen during training."""
+"""The `centre_crop` protocol: the centre of each image at training size."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ from encnet_jax.scoring.protocols.single import Single
 
 
 def centre_crop(example: dict, crop_size: int) -> dict:
-    """Resizes an example's short side to a crop and cuts out the middle.
+    """Resizes an example's short side to a crop and cuts out the centre.
 
-    Only a part of each image is scored, at another size: use this to watch a run, not
+    Only a part of each image is scored, at another size: use this to monitor a run, not
     to compare with scores of whole images.
 
     Args:
@@ -50,7 +50,7 @@ def centre_crop(example: dict, crop_size: int) -> dict:
     "centre_crop", reported=("eval.crop_size", "eval.upsampled"), labels_all=False
 )
 class CentreCrop(Single):
-    """Labels the middle of each image."""
+    """Labels the centre of each image."""
 
     def __init__(self, forward: Forward, eval_config: Any, **how):
         """See Protocol. Crops have the right size: they are not scaled or padded."""
@@ -58,7 +58,7 @@ class CentreCrop(Single):
         super().__init__(forward, eval_config, **how)
 
     def view(self, example: dict) -> dict:
-        """Returns the middle of the example."""
+        """Returns the centre of the example."""
         return centre_crop(example, self.eval_config.crop_size)
 
     def scorer(self):

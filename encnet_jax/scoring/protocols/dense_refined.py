@@ -1,4 +1,4 @@
-"""Dense refinement of the scores that any protocol sums up, and labels from it."""
+"""Labels from the scores of any protocol after dense refinement."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -22,7 +22,7 @@ FIELDS = (
     "eval.dense.radius",
     "eval.dense.iterations",
 )
-REFINED_FIELDS = {"none": (), "dense": FIELDS}  # That a report states.
+REFINED_FIELDS = {"none": (), "dense": FIELDS}  # Fields that a report states.
 
 
 def params_of(settings) -> dense.DenseParams:
@@ -45,15 +45,15 @@ def refined_ids(
     Args:
         total: f32[H, W, C], scores of a protocol, sums over views.
         image: uint8[H, W, 3].
-        size: int32[2], the image's own height and width; what is outside is neither
-            seen nor meaningful.
+        size: int32[2], the image's own height and width; pixels outside are ignored
+            and have no meaningful result.
         params, radius, iterations: see dense.refine.
         labels: nothing, or uint8[H, W], which pixel_fn gets too.
         pixel_fn: see whole_images.predict.
     """
     inside = [jnp.arange(n) < size[i] for i, n in enumerate(total.shape[:2])]
     valid = inside[0][:, None] & inside[1][None]
-    # Outside the image some protocols sum up nothing: no division by that.
+    # Some protocols' sums are 0 outside the image: avoid a division by 0.
     sums = jnp.maximum(jnp.sum(total, axis=-1, keepdims=True), 1e-30)
     refined = dense.refine(
         total / sums,
@@ -68,7 +68,7 @@ def refined_ids(
 
 
 class DenseRefined:
-    """Labels images by refined scores; each device works on an image of its own."""
+    """Labels images by refined scores; each device processes its own image."""
 
     def __init__(
         self,
@@ -129,10 +129,10 @@ def make_refine(
 
 
 def checked(example: dict, radius: int) -> dict:
-    """Returns an example whose image has room for a window.
+    """Returns an example if its image is at least as large as a window.
 
     Raises:
-        UserError: it has none.
+        UserError: it is smaller.
     """
     height, width = example["image"].shape[:2]
     if 2 * radius + 1 > min(height, width):
@@ -148,7 +148,7 @@ def place(members: list[dict], room: tuple[int, int], devices: list) -> tuple:
     """Returns the members' images uint8[devices, H, W, 3] and sizes int32[devices, 2].
 
     Args:
-        members: examples, one a device or fewer.
+        members: examples, at most one per device.
         room: (H, W) of the canvas.
         devices: to put them on.
     """

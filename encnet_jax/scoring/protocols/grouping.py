@@ -1,4 +1,4 @@
-"""Which examples share a batch of one shape."""
+"""Groups examples of one shape into batches."""
 
 import itertools
 from collections import defaultdict
@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# Of examples held back for company: host memory stays flat however many there are.
+# Limit for examples that wait for others of the same size: bounds host memory.
 MAX_WAITING_BYTES = 512 * 2**20
 
 
@@ -20,8 +20,8 @@ def by_key(
 ) -> Iterator[list[dict]]:
     """Yields lists of at most `size` examples with equal keys, full ones first.
 
-    Where the arrays of those that wait are larger than max_waiting_bytes, the largest
-    group goes ahead unfilled.
+    If the waiting arrays exceed max_waiting_bytes, the largest group is yielded
+    although it is not full.
     """
     waiting, held = defaultdict(list), 0
     for example in examples:

@@ -1,4 +1,4 @@
-"""What an evaluation protocol is, and the labeller made from one."""
+"""The base class of evaluation protocols, and the labeller made from one."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -94,7 +94,7 @@ class ArgMax:
         pixel_fn: Callable = labels_only,
         with_labels: bool = False,
     ):
-        """Prepares, compiles nothing yet.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
             scorer: see Protocol.scorer.
@@ -124,10 +124,10 @@ class ArgMax:
 
 
 class Labeller(NamedTuple):
-    """What labels images under a protocol.
+    """Labels images with a protocol.
 
     Attributes:
-        view: example -> the part of it that is scored.
+        view: example -> the part that is evaluated.
         describe: (variables, viewed examples) -> see WholeImages.describe.
     """
 
@@ -175,7 +175,7 @@ def make(
 
 
 def tempered(pixel_fn: Callable, temperature: float) -> Callable:
-    """Returns a pixel_fn that gets probabilities at a temperature; 1 changes nothing.
+    """Returns pixel_fn, called with probabilities at a temperature; 1 changes nothing.
 
     Args:
         pixel_fn: see whole_images.predict.
@@ -197,7 +197,7 @@ def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protoco
 
 
 def upsampled(apply_fn: Callable, maps: str) -> tuple[Callable, bool]:
-    """Returns the function of the maps to upsample; whether they are probabilities.
+    """Returns (function that returns the maps to upsample, are they probabilities).
 
     Args:
         apply_fn: see Forward.

@@ -11,7 +11,7 @@ from encnet_jax.scoring.protocols.whole_images import WholeImages, of_shares
     "single", reported=("data.input_scale", "eval.bucket", "eval.upsampled")
 )
 class Single(Protocol):
-    """Labels whole images. Probabilities are only added up if they are refined."""
+    """Labels whole images. Probabilities are only computed for refinement."""
 
     def scorer(self):
         """See Protocol.scorer."""

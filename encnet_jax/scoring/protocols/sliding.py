@@ -1,8 +1,8 @@
 """The `release` protocol: sliding windows over scaled images, many at a time.
 
-Windows of consecutive images fill batches of one static shape, so that the network is
-compiled once for a data set. Each device works on images of its own; only how large the
-canvases are, and so the small programs around the network, changes with the images.
+Windows of consecutive images fill batches of one static shape, so the network is
+compiled once for a data set. Each device processes its own images. Only the sizes of
+canvases, and the small programs around the network, depend on the images.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import PROTOCOLS, canvas, grouping, windows
 from encnet_jax.scoring.protocols.protocol import Protocol
 
-# exp() of more would overflow when windows are added, and infinity times 0 is NaN.
+# Limit for logits: exp() of larger ones would overflow in sums of windows.
 MAX_EXPONENT = 80.0
 
 
@@ -79,7 +79,7 @@ def window_scores(
         if presence is not None:
             presence = sum(jnp.split(presence, 2)) / 2
         logits, mirrored = jnp.split(logits, 2)
-        # Upsampling is symmetric: mirroring back comes before it, on fewer pixels.
+        # Mirroring before upsampling is equivalent and has fewer pixels.
         logits = logits + mirrored[:, :, ::-1]
     logits = logits.astype(jnp.float32)
     upsampling = [
@@ -99,11 +99,11 @@ def window_scores(
 def largest_presence(
     so_far: jax.Array, presence: jax.Array, paste_rows: jax.Array
 ) -> jax.Array:
-    """Returns the larger presence f32[C]; a window that shows nothing does not count.
+    """Returns the larger presence f32[C]; windows outside the image are ignored.
 
     Args:
         so_far, presence: f32[C].
-        paste_rows: taps of the window; all zero where an image has fewer windows.
+        paste_rows: taps of the window; all zero if the image has fewer windows.
     """
     shown = jnp.any(paste_rows[:, 1:] != 0)
     return jnp.where(shown, jnp.maximum(so_far, presence), so_far)
@@ -121,7 +121,7 @@ def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Arr
 
 @dataclass
 class _Round:
-    """One image for each device, while its windows are under way."""
+    """One image per device, while its windows are processed."""
 
     members: list[dict]
     pixels: np.ndarray
@@ -132,7 +132,7 @@ class _Round:
 
 
 class SlidingWindows:
-    """Scores images under the `release` protocol; keeps its compiled programs."""
+    """Scores images with the `release` protocol; caches compiled programs."""
 
     def __init__(
         self,
@@ -149,15 +149,15 @@ class SlidingWindows:
         batch_size: int,
         devices: list,
     ):
-        """Prepares, compiles nothing yet.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
             apply_fn, mask_padding: see whole_images.WholeImages.
             num_classes: C.
             scales, flip, base_size, crop_size, align_corners: see windows.plan and
                 window_scores.
-            bucket: native canvases have sides of multiples of it; no result depends on
-                it.
+            bucket: sides of native canvases are multiples of it; results do not depend
+                on it.
             batch_size: windows in a batch of each device, mirrored ones not counted.
             devices: to use.
         """
@@ -255,7 +255,7 @@ class SlidingWindows:
                 grouping.stack(
                     [canvas.pad(image, height, width, 0) for image in images], count
                 ),
-                # Where an image has fewer windows, taps of zero add nothing.
+                # If an image has fewer windows, taps of zero add nothing.
                 [grouping.stack(list(each), count) for each in _zip_longest(plans)],
             )
 

@@ -14,7 +14,9 @@ from encnet_jax.pods import parallel
 from encnet_jax.scoring.forward import Outputs
 from encnet_jax.scoring.protocols import canvas, grouping
 
-ROW_BLOCKS = 8  # Full-resolution logits exist for this part of the rows at a time.
+ROW_BLOCKS = (
+    8  # Logits exist at full resolution for one of these blocks of rows at a time.
+)
 
 
 class Described(NamedTuple):
@@ -53,7 +55,7 @@ def map_native(
         maps: [B, H, W, ...] each.
 
     Returns:
-        The tree of [b, H, ...]; what is outside the image is meaningless.
+        The tree of [b, H, ...]; pixels outside the image are meaningless.
     """
     height = rows.shape[1]
     block = -(-height // ROW_BLOCKS)
@@ -111,7 +113,7 @@ def labels_only(scores: jax.Array, probabilities: jax.Array) -> jax.Array:
 
 
 def of_shares(pixel_fn: Callable) -> Callable:
-    """Makes a pixel_fn for scores that are positive: their shares are probabilities."""
+    """Returns pixel_fn, called with positive scores, normalised to probabilities."""
 
     def described(scores, _, *labels):
         total = jnp.maximum(jnp.sum(scores, axis=-1, keepdims=True), 1e-30)
@@ -147,7 +149,7 @@ def predict(
 
 
 class WholeImages:
-    """Labels images under the `single` protocol; keeps its compiled programs."""
+    """Labels images with the `single` protocol; caches compiled programs."""
 
     def __init__(
         self,
@@ -163,12 +165,12 @@ class WholeImages:
         pixel_fn: Callable = labels_only,
         with_labels: bool = False,
     ):
-        """Prepares, compiles nothing yet.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
             apply_fn: see scoring.forward.Forward.
             scale, bucket, logits_stride, align_corners: see canvas.place.
-            mask_padding: whether the canvas around an image is left out.
+            mask_padding: whether the network ignores the canvas around an image.
             batch_size: images in a batch, over all devices.
             devices: to use.
             pixel_fn: see predict.
@@ -201,7 +203,7 @@ class WholeImages:
     ) -> Iterator[tuple[list[dict], Described]]:
         """Yields (examples, results on native canvases).
 
-        A batch never mixes canvas sizes; its last images may be missing.
+        All canvases of a batch have the same size; the batch may be incomplete.
         """
 
         def sizes(example: dict):

@@ -1,4 +1,4 @@
-"""The windows of the released code's evaluation, and where their pixels come from.
+"""The windows of the released code's evaluation, and the positions of their pixels.
 
 Every window is a square of one size, whatever the image, so that one compiled network
 serves a whole data set. A window is described by taps, a few numbers for each pixel of
@@ -20,15 +20,14 @@ from encnet_jax.models.resize import neighbours, sample_positions
 class Window(NamedTuple):
     """One window of one scaled image.
 
-    Taps are f32[n, 3]: where sample i is among the samples of the source (the index
-    of the lower neighbour, perhaps outside), the lower one's weight, the next one's
-    weight.
+    Taps are f32[n, 3]: for sample i the index of its lower neighbour in the source,
+    which may be outside, the weight of that neighbour, and the weight of the next one.
 
     Attributes:
         cut_rows, cut_columns: taps[crop], rows of the window from rows of the image;
-            weights are zero outside the image, which makes black pixels.
+            weights are zero outside the image, which gives black pixels.
         paste_rows, paste_columns: taps[side of the canvas], from the window; the
-            weights contain the division by how many windows cover a pixel.
+            weights include the division by the number of windows that cover a pixel.
     """
 
     cut_rows: np.ndarray
@@ -38,7 +37,7 @@ class Window(NamedTuple):
 
 
 def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
-    """Turns taps f32[n, 3] into the matrix f32[n, size] that samples `size` values."""
+    """Converts taps f32[n, 3] to the matrix f32[n, size] that samples `size` values."""
     position = jnp.arange(size, dtype=jnp.float32)[None]
     low, weight, next_weight = jnp.split(taps, 3, axis=1)
     at_low, at_next = ((position == x).astype(weight.dtype) for x in (low, low + 1))
@@ -98,7 +97,7 @@ def plan(
 
     Source: MultiEvalModule of the released code. Windows at the right and lower border
     are cut there and padded with black, not shifted inward; a short side that is
-    smaller than the window is padded first, which comes to the same.
+    smaller than the window is padded first, with the same result.
     """
     found = []
     for scale in scales:
