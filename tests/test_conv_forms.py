@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from encnet_jax.errors import UserError
 from encnet_jax.models import conv_forms
 from encnet_jax.models.bands import Taps
 from encnet_jax.models.conv_forms import convolve
@@ -61,12 +62,6 @@ SIZES = pytest.mark.parametrize("size", [(16, 12), (15, 13), (9, 10)])
 
 @TAPS
 @SIZES
-def test_patches_of_an_image_are_its_convolution(taps, size):
-    assert_agree(conv_forms._patches, taps, (8, *size, 3), (3, 3, 3, 5))
-
-
-@TAPS
-@SIZES
 @pytest.mark.parametrize("images", [1, 2, 3, 4])
 def test_bands_of_few_images_are_their_convolution(taps, size, images):
     assert_agree(conv_forms._bands, taps, (images, *size, 4), (3, 3, 4, 5))
@@ -83,13 +78,36 @@ def test_a_tpu_gets_bands_for_up_to_four_images(images, channels):
     assert "concatenate" not in lowered(x, kernel, Taps(1, 1, 1), "cpu")
 
 
-def test_patches_are_for_many_images_on_a_tpu():
-    x, kernel = arrays((8, 16, 12, 3), (3, 3, 3, 5))
-    for platform, batch, patches in (
-        ("cpu", 8, False),
-        ("cuda", 8, False),
-        ("tpu", 8, True),
-        ("tpu", 2, False),
+def test_a_cpu_gets_winograd_where_many_channels_are_convolved_at_stride_1():
+    for channels, features, stride, expected in (
+        (64, 128, 1, True),
+        (64, 64, 1, False),
+        (32, 512, 1, False),
+        (64, 128, 2, False),
     ):
-        text = lowered(x[:batch], kernel, Taps(2, 1, 1), platform)
-        assert ("1x1x27x5" in text) == patches, (platform, batch)
+        x, kernel = arrays((1, 16, 12, channels), (3, 3, channels, features))
+        text = lowered(x, kernel, Taps(stride, 1, 1), "cpu")
+        products = text.count("stablehlo.dot_general")
+        assert products == (16 if expected else 0), (channels, features, stride)
+        assert ("stablehlo.convolution" in text) != expected
+        for platform in ("cuda", "tpu"):
+            text = lowered(x, kernel, Taps(stride, 1, 1), platform)
+            assert "stablehlo.dot_general" not in text, platform
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_switch_leaves_the_default_form(monkeypatch, platform, size):
+    x, kernel = arrays((2, 16, 12, 64), (size, size, 64, 128))
+    taps = Taps(1, 1, size // 2)
+    specific = lowered(x, kernel, taps, platform)
+    monkeypatch.setenv("ENCNET_PLATFORM_FORMS", "0")
+    plain = lowered(x, kernel, taps, platform)
+    if size == 3:
+        assert "stablehlo.convolution" in plain and "concatenate" not in plain
+        assert specific != plain
+    else:
+        assert "stablehlo.dot_general" in plain  # The default for few images.
+    monkeypatch.setenv("ENCNET_PLATFORM_FORMS", "no")
+    with pytest.raises(UserError, match="ENCNET_PLATFORM_FORMS is 'no'.*0 or 1"):
+        lowered(x, kernel, taps, platform)

@@ -9,7 +9,8 @@ from flax.errors import ScopeParamNotFoundError
 
 from encnet_jax import config as config_lib
 from encnet_jax import models
-from encnet_jax.models.folding import fold_batch_norms
+from encnet_jax.models import winograd
+from encnet_jax.models.folding import fold_batch_norms, transform_kernels
 from encnet_jax.models.norm import SyncBatchNorm
 
 
@@ -96,3 +97,25 @@ def test_a_folded_batch_norm_cannot_be_trained():
     np.testing.assert_array_equal(layer.apply(folded, jnp.ones((2, 1)), False), 2)
     with pytest.raises(ScopeParamNotFoundError, match="scale"):
         layer.apply(folded, jnp.ones((2, 1)), True, mutable=["batch_stats"])
+
+
+def test_transformed_kernels_predict_the_same(monkeypatch):
+    """Where a CPU uses Winograd's form; elsewhere the variables are unchanged."""
+    model, variables, images, epsilon = network(
+        "release,fcn", backbone="resnet18", head_channels=64
+    )
+    folded = fold_batch_norms(variables, epsilon)
+    prepared = transform_kernels(model, folded)
+    transformed = left(prepared, winograd.POINTS)
+    # conv1 has stride 2; the kernels of stage 1 have too few channels.
+    assert f"params/backbone/stage2_block01/conv2/{winograd.POINTS}" in transformed
+    assert "params/backbone/stage2_block01/conv1/kernel" in left(prepared, "kernel")
+    assert "params/backbone/stage1_block01/conv1/kernel" in left(prepared, "kernel")
+    assert len(left(folded, "kernel")) == len(left(prepared, "kernel")) + 12
+    assert len(transformed) == 12
+    expected = jax.jit(model.apply)(folded, images)["logits"]
+    found = jax.jit(model.apply)(prepared, images)["logits"]
+    largest = float(jnp.abs(expected).max())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * largest)
+    monkeypatch.setenv("ENCNET_PLATFORM_FORMS", "0")
+    assert transform_kernels(model, folded) is folded

@@ -161,7 +161,7 @@ def _score(
     network: Network, dataset: Dataset, split: str, stop: StopRequest
 ) -> tuple[dict, ConfusionMatrix, ImageScores | None]:
     """Returns the report of a split, its counts, and the scores of single images."""
-    config, variables = network.config, network.variables
+    config, variables = network.config, network.prepared()
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
     kept = quality = None
@@ -247,7 +247,7 @@ def submit_run(
         dataset = tasks.open_dataset(config)
         split = selection.split or "test"
         examples, total = watched_examples(dataset, split, 0, stop)
-        labelled = network.evaluator().predict(network.variables, examples)
+        labelled = network.evaluator().predict(network.prepared(), examples)
         shown = tqdm(
             _named_finite(labelled), "label", total, unit="image", disable=None
         )

@@ -86,9 +86,10 @@ class TrainingScores:
         self._refine = dense_refined.make_refine(self._settings, self._devices)
         examples = dataset.spread_examples(split, number)
         examples = (dense_refined.checked(e, self._settings.radius) for e in examples)
+        variables = network.prepared()
         self._kept = [
             (members, _probabilities(np.asarray(total)))
-            for members, total, _ in evaluator.scores(network.variables, examples)
+            for members, total, _ in evaluator.scores(variables, examples)
         ]
 
     def mean_iou(self, params: DenseParams | None) -> float:

@@ -1,5 +1,6 @@
 """Trained networks in Python: load one, and call it with images."""
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -102,6 +103,7 @@ class Model:
         self.config, self.step = config, network.step
         self.class_names, self.colours = info.class_names, info.colours
         self.variables = network.variables
+        self._prepared = functools.cache(network.prepared)
         self._devices = jax.local_devices()
         count = len(self._devices)
         self._batch_size = max(1, (batch_size or count) // count) * count
@@ -219,7 +221,7 @@ class Model:
             numbered = ({**e, "number": i} for i, e in enumerate(some))
             found = {}
             for member, described, presence in native_results(
-                protocol, self.variables, numbered
+                protocol, self._prepared(), numbered
             ):
                 own = {} if presence is None else {"presence": presence}
                 found[member["number"]] = described | own
@@ -237,7 +239,7 @@ class Model:
                 " or increase whole_px"
             )
         _, tiles = self._made(pixel_fn)
-        return tiles.describe(self.variables, image, done)
+        return tiles.describe(self._prepared(), image, done)
 
     def _made(self, pixel_fn: Callable) -> tuple:
         """Returns the protocol and the tiles, which keep their compiled programs."""

@@ -1,32 +1,56 @@
-"""A function in several forms, one of which is compiled for each platform."""
+"""One function in several forms; each platform compiles the form that suits it."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 
 import jax
 
+from encnet_jax.errors import UserError
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+SWITCH = "ENCNET_PLATFORM_FORMS"  # Environment variable; 0 leaves the default forms.
+
+
+def enabled() -> bool:
+    """Returns whether programs that are traced now may use platform-specific forms.
+
+    Raises:
+        UserError: the environment variable is neither 0 nor 1.
+    """
+    value = os.environ.get(SWITCH, "1")
+    if value not in ("0", "1"):
+        raise UserError(f"{SWITCH} is {value!r}; expected 0 or 1")
+    return value == "1"
+
+
 def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
-    """Applies the form for the platform that the program is compiled for.
+    """Applies the form of the platform that the program is compiled for.
 
     Args:
-        forms: equivalent functions of the arrays by platform ('cpu', 'cuda', 'tpu');
-            'default' is used for all others.
+        forms: functions of the arrays that differ only in cost and rounding, by
+            platform ('cpu', 'cuda', 'tpu'); all other platforms use 'default'.
         *arrays: any floating type.
 
     Returns:
-        The form's result. Gradients are those of the form.
+        The result of the form. Gradients are those of the form.
     """
+    if len(forms) == 1 or not enabled():
+        return forms["default"](*arrays)
+    return _by_platform(forms, *arrays)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(*arrays, **forms)
 
 
 def _forward(forms, *arrays):
-    return by_platform(forms, *arrays), arrays
+    return _by_platform(forms, *arrays), arrays
 
 
 def _backward(forms, arrays, cotangent):
-    # Differentiates inside each form; otherwise all forms would store their inputs.
+    # Differentiated inside each form: otherwise the backward pass would keep the
+    # intermediate arrays of every form.
     def of(form):
         return lambda cotangent, *arrays: jax.vjp(form, *arrays)[1](cotangent)
 
@@ -34,4 +58,4 @@ def _backward(forms, arrays, cotangent):
     return jax.lax.platform_dependent(cotangent, *arrays, **gradients)
 
 
-by_platform.defvjp(_forward, _backward)
+_by_platform.defvjp(_forward, _backward)

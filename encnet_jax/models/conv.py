@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from encnet_jax.models import initial_weights
+from encnet_jax.models import initial_weights, winograd
 from encnet_jax.models.bands import Taps
 from encnet_jax.models.conv_forms import convolve
 from encnet_jax.models.inside import Inside
@@ -29,8 +29,9 @@ class Conv(nn.Module):
     Flax's SAME padding is asymmetric at stride 2 and would shift converted PyTorch
     weights by a pixel.
 
-    Params: kernel f32[k, k, C_in, features], drawn by `kernel_init`; bias
-    f32[features] if `use_bias`, drawn as PyTorch's.
+    Params: kernel f32[k, k, C_in, features], initialised by `kernel_init`; bias
+    f32[features] if `use_bias`, initialised as in PyTorch. After
+    `folding.transform_kernels`, the arrays `winograd.POINTS` replace the kernel.
     """
 
     features: int
@@ -49,16 +50,20 @@ class Conv(nn.Module):
         If `inside` is given, the input outside of it is treated as zero, like the
         padding at the border of an image without a canvas around it.
         """
-        size = self.kernel_size
-        shape = (size, size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        size, channels = self.kernel_size, x.shape[-1]
+        x = x.astype(self.dtype)
         if size > 1 and self.inside is not None:
             x = self.inside.only(x)
-        padding = self.dilation * (size // 2)
-        y = convolve(x, kernel, Taps(self.stride, self.dilation, padding))
+        taps = Taps(self.stride, self.dilation, self.dilation * (size // 2))
+        if self.has_variable("params", winograd.POINTS):
+            points = self.get_variable("params", winograd.POINTS)
+            y = winograd.convolve_transformed(x, points, taps)
+        else:
+            shape = (size, size, channels, self.features)
+            kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+            y = convolve(x, kernel.astype(self.dtype), taps)
         if self.use_bias:
-            bias_init = initial_weights.uniform_bias(size * size * shape[2])
+            bias_init = initial_weights.uniform_bias(size * size * channels)
             bias = self.param("bias", bias_init, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
         return checkpoint_name(y, output_name(*self.path[-2:]))

@@ -1,10 +1,18 @@
-"""Batch norms folded into the convolutions before them, for prediction."""
+"""Variables prepared for prediction: batch norms folded, kernels transformed."""
 
 import re
 from collections.abc import Iterable
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+
+from encnet_jax.models import winograd
+from encnet_jax.models.bands import Taps
+from encnet_jax.models.by_platform import enabled
+from encnet_jax.models.conv import Conv
 
 _NORM = re.compile(r"(.*_)?norm(\d*)")  # norm, norm1, shortcut_norm: conv, conv1, ...
 
@@ -73,3 +81,46 @@ def _convolution_before(norm: str) -> str:
     assert match is not None, norm
     prefix, number = match.groups(default="")
     return f"{prefix}conv{number}"
+
+
+def transform_kernels(model: nn.Module, variables: dict) -> dict:
+    """Transforms kernels once, instead of in every call, where that is faster.
+
+    Args:
+        model: a segmenter.
+        variables: its variables, on devices.
+
+    Returns:
+        Variables for `model.apply(..., train=False)` on the platform of this process.
+        On CPUs, convolutions that winograd.py computes have transformed kernels. The
+        arrays cannot be trained or saved; other variables are the same arrays.
+    """
+    params = traverse_util.flatten_dict(variables["params"])
+    may_suit = any(
+        path[-1] == "kernel" and x.ndim == 4 and winograd.suits(x, Taps())
+        for path, x in params.items()
+    )
+    if jax.default_backend() != "cpu" or not enabled() or not may_suit:
+        return variables
+    transform = jax.jit(winograd.transform_kernel)
+    for path in _suitable_paths(model, variables):
+        params[(*path, winograd.POINTS)] = transform(params.pop((*path, "kernel")))
+    return {**variables, "params": traverse_util.unflatten_dict(params)}
+
+
+def _suitable_paths(model: nn.Module, variables: dict) -> set[tuple[str, ...]]:
+    """Returns the paths of all convolutions for which Winograd's form is faster."""
+    found = set()
+
+    def note(apply, args, kwargs, context):
+        conv = context.module
+        if isinstance(conv, Conv) and conv.dtype == jnp.float32:
+            kernel = conv.get_variable("params", "kernel")
+            if winograd.suits(kernel, Taps(conv.stride)):
+                found.add(conv.path)
+        return apply(*args, **kwargs)
+
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    with nn.intercept_methods(note):
+        jax.eval_shape(model.apply, variables, images)
+    return found

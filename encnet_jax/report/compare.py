@@ -76,7 +76,7 @@ def predictions(
                 f"{workdir} was trained on {config.data.name}, {workdirs[0]} on"
                 f" {info.name}; expected runs with the same classes"
             )
-        labelled = network.evaluator().predict(network.variables, examples)
+        labelled = network.evaluator().predict(network.prepared(), examples)
         found.append({example["id"]: labels for example, labels in labelled})
         protocols.append(protocol_name(config.eval.protocol, config.eval.refine))
     return info, examples, found, protocols

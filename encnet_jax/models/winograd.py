@@ -1,0 +1,198 @@
+"""3x3 convolutions of stride 1 by Winograd's minimal filtering, for CPUs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.models.bands import Taps
+
+SIZE = 3  # Of the kernel, in taps.
+POINTS = "winograd_points"  # Name of a transformed kernel among a network's parameters.
+
+
+class Filtering(NamedTuple):
+    """The matrices of F(m x m, 3 x 3), for one axis.
+
+    A tile of m outputs is `outputs @ ((weights @ kernel) * (inputs @ pixels))`.
+
+    Attributes:
+        inputs: B^T [m + 2, m + 2], applied to the pixels that a tile reads.
+        weights: G [m + 2, 3], applied to the kernel.
+        outputs: A^T [m, m + 2], applied to the products.
+    """
+
+    inputs: np.ndarray
+    weights: np.ndarray
+    outputs: np.ndarray
+
+    @property
+    def tile(self) -> int:
+        """Outputs of a tile along one axis, m."""
+        return len(self.outputs)
+
+    @property
+    def points(self) -> int:
+        """Products of a tile along one axis, m + 2."""
+        return len(self.inputs)
+
+
+F2 = Filtering(
+    np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
+    np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+    np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
+)
+
+
+_BLOCK_CHANNELS = 256  # Input channels at a time.
+# Smaller kernels spend more time on transforming the featuremap than they save.
+_FEWEST_CHANNELS, _FEWEST_WEIGHTS = 64, 64 * 128
+
+
+def suits(kernel: jax.Array, taps: Taps) -> bool:
+    """Returns whether a CPU computes a convolution faster in this form.
+
+    Args:
+        kernel: [k, k, C_in, C_out].
+        taps: stride, dilation and padding.
+    """
+    size, _, *channels = kernel.shape
+    return (
+        size == SIZE
+        and kernel.dtype.itemsize >= 4  # Transformed bfloat16 loses digits.
+        and taps.stride == 1
+        and min(channels) >= _FEWEST_CHANNELS
+        and channels[0] * channels[1] >= _FEWEST_WEIGHTS
+    )
+
+
+def transform_kernel(kernel: jax.Array, form: Filtering = F2) -> list[jax.Array]:
+    """Transforms a kernel for `convolve_transformed`.
+
+    Args:
+        kernel: [3, 3, C_in, C_out].
+        form: the matrices.
+
+    Returns:
+        (m + 2)^2 arrays [C_in, C_out] of the kernel's dtype.
+    """
+    # Sums of slices, not einsum: its products of 3 x 3 are slower than the convolution.
+    rows = _both_axes(form.weights, [list(row) for row in kernel])
+    return [point for row in rows for point in row]
+
+
+def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
+    """A 3x3 convolution of stride 1.
+
+    Many input channels are convolved one block after the other: transformed, kernel and
+    gradients of the widest convolution of a network would else be as large as a third
+    of all other arrays of a training step.
+
+    Args:
+        x: [B, H, W, C_in].
+        kernel: [3, 3, C_in, C_out], of x's dtype.
+        taps: of stride 1.
+
+    Returns:
+        [B, H', W', C_out] of x's dtype, H' = H + 2 padding - 2 dilation.
+    """
+    blocks, rest = divmod(x.shape[-1], _BLOCK_CHANNELS)
+    if blocks < 2 or rest:
+        return convolve_transformed(x, transform_kernel(kernel), taps)
+    x = jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, _BLOCK_CHANNELS), -2, 0)
+    split = (*kernel.shape[:2], blocks, _BLOCK_CHANNELS, kernel.shape[-1])
+    kernels = jnp.moveaxis(kernel.reshape(split), 2, 0)
+
+    @jax.checkpoint  # Otherwise all blocks' transformed pixels would be kept.
+    def add(total, block):
+        x, kernel = block
+        return total + convolve_transformed(x, transform_kernel(kernel), taps), None
+
+    shape = jax.eval_shape(lambda *block: add(0, block)[0], x[0], kernels[0])
+    return jax.lax.scan(add, jnp.zeros(shape.shape, shape.dtype), (x, kernels))[0]
+
+
+def convolve_transformed(
+    x: jax.Array, points: jax.Array, taps: Taps, form: Filtering = F2
+) -> jax.Array:
+    """A 3x3 convolution of stride 1 whose kernel is already transformed.
+
+    For F(2x2, 3x3) sixteen matrix products take 2.25 times fewer multiplications than
+    nine taps. With a dilation of d, every d-th pixel of a row belongs to the same
+    phase, and the phases are convolved side by side, each as a dense image.
+
+    Args:
+        x: [B, H, W, C_in].
+        points: [(m + 2)^2, C_in, C_out], see transform_kernel; of x's dtype.
+        taps: of stride 1.
+        form: the matrices that transformed the kernel.
+
+    Returns:
+        [B, H', W', C_out] of x's dtype, H' = H + 2 padding - 2 dilation.
+
+    Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR
+    2016, section 4.1.
+    """
+    images, *sides, channels = x.shape
+    dilation, padding = taps.dilation, taps.padding
+    step = form.tile * dilation
+    out_sides = [side + 2 * padding - (SIZE - 1) * dilation for side in sides]
+    tiles = [-(-side // step) for side in out_sides]
+    # One tile more than outputs need: the last one reads beyond its own pixels.
+    pads = [
+        (padding, (count + 1) * step - side - padding)
+        for side, count in zip(sides, tiles, strict=True)
+    ]
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    cells = [(count + 1, form.tile, dilation) for count in tiles]
+    x = x.reshape(images, *cells[0], *cells[1], channels)
+    y = _tiles(x, points, form)
+    y = y.reshape(images, *(count * step for count in tiles), points[0].shape[-1])
+    return y[:, : out_sides[0], : out_sides[1]]
+
+
+def _tiles(x: jax.Array, points: jax.Array, form: Filtering) -> jax.Array:
+    """Maps [B, T + 1, m, d, S + 1, m, d, C] to [B, T, m, d, S, m, d, C_out]."""
+    m, n = form.tile, form.points
+    rows, columns = x.shape[1] - 1, x.shape[4] - 1
+    places = [divmod(i, m) for i in range(n)]
+    pixels = [
+        [x[:, t : t + rows, i, :, s : s + columns, j] for s, j in places]
+        for t, i in places
+    ]
+    shape = (*pixels[0][0].shape[:-1], points[0].shape[-1])
+    inputs = _both_axes(form.inputs, pixels)
+    products = [
+        [inputs[a][b].reshape(-1, x.shape[-1]) @ points[a * n + b] for b in range(n)]
+        for a in range(n)
+    ]
+    outputs = _both_axes(form.outputs, products)
+    outputs = [jnp.stack([y.reshape(shape) for y in row], axis=4) for row in outputs]
+    return jnp.stack(outputs, axis=2)
+
+
+def _both_axes(
+    matrix: np.ndarray, grid: Sequence[Sequence[jax.Array]]
+) -> list[list[jax.Array]]:
+    """Returns matrix @ grid @ matrix.T, whose elements are arrays."""
+    down = [
+        [_combination(row, column) for column in zip(*grid, strict=True)]
+        for row in matrix
+    ]
+    return [[_combination(row, across) for row in matrix] for across in down]
+
+
+def _combination(factors: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
+    """Returns the sum of factors times arrays, without those of factor 0."""
+    total = None
+    for factor, array in zip(factors, arrays, strict=True):
+        if factor == 0:
+            continue
+        term = array if abs(factor) == 1 else array * abs(float(factor))
+        if total is None:
+            total = term if factor > 0 else -term
+        else:
+            total = total + term if factor > 0 else total - term
+    return total
