@@ -413,7 +413,7 @@ def escapes(
 def prepared_escapes(number: int, seed: int, folder: pathlib.Path):
     """As escapes, for the files of a data set that TFDS prepared."""
     from encnet_jax.data.prepare.__main__ import prepare
-    from encnet_jax.data.sources.prepared import TfdsSource
+    from encnet_jax.data.sources.prepared import PreparedSource
 
     info = named_info("camvid")
     for split in ("train", "val"):
@@ -435,7 +435,7 @@ def prepared_escapes(number: int, seed: int, folder: pathlib.Path):
         content = damaged(file.read_bytes(), rng)
         file.write_bytes(content)
         try:
-            source = TfdsSource(info, str(copy))
+            source = PreparedSource(info, str(copy))
             for split, size in source.sizes().items():
                 for index in range(size):
                     source.example(split, index)

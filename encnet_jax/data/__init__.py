@@ -6,9 +6,12 @@ from encnet_jax import storage
 from encnet_jax.data.catalogue import dataset_info
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.dataset import Dataset
+from encnet_jax.data.sources.tensorflow_import import uses_tensorflow
 from encnet_jax.errors import UserError
 
 __all__ = ["Dataset", "DatasetInfo", "dataset_info", "open_dataset"]
+
+READERS = ("auto", "tfds", "arrays")
 
 
 def open_dataset(data: Any) -> Dataset:
@@ -25,21 +28,28 @@ def open_dataset(data: Any) -> Dataset:
     info = dataset_info(data)
     if info.open_dataset is not None:
         return info.open_dataset(info, data)
-    if data.reader == "arrays":
-        from encnet_jax.data.pipelines.pillow import PillowDataset
-        from encnet_jax.data.sources.npz import NpzSource
+    if data.reader not in READERS:
+        raise UserError(
+            f"data.reader is {data.reader!r}; expected one of: {', '.join(READERS)}"
+        )
+    source = (info.open_source or _open_source)(info, data)
+    if uses_tensorflow(data.reader):
+        from encnet_jax.data.pipelines.tensorflow import TensorFlowDataset
 
-        if info.open_source is not None:
-            return PillowDataset(info, info.open_source(info, data), data)
-        arrays = NpzSource(info, data.data_dir, data.max_file_mib)
-        return PillowDataset(info, arrays, data)
-    if data.reader != "tfds":
-        raise UserError(f"data.reader is {data.reader!r}; expected 'tfds' or 'arrays'")
-    from encnet_jax.data.pipelines.tensorflow import TensorFlowDataset
+        return TensorFlowDataset(info, source, data)
+    from encnet_jax.data.pipelines.pillow import PillowDataset
+
+    return PillowDataset(info, source, data)
+
+
+def _open_source(info: DatasetInfo, data: Any) -> Any:
+    """Opens .npz files if the reader is 'arrays' and they exist, otherwise records."""
+    from encnet_jax.data.sources import npz
     from encnet_jax.data.sources.decode import image_rules
-    from encnet_jax.data.sources.prepared import TfdsSource
+    from encnet_jax.data.sources.prepared import PreparedSource, is_prepared
 
-    if info.open_source is not None:
-        return TensorFlowDataset(info, info.open_source(info, data), data)
-    source = TfdsSource(info, data.data_dir, image_rules(data))
-    return TensorFlowDataset(info, source, data)
+    if data.reader == "arrays":
+        arrays = npz.exists(info, data.data_dir)
+        if arrays or not is_prepared(info, data.data_dir):
+            return npz.NpzSource(info, data.data_dir, data.max_file_mib)
+    return PreparedSource(info, data.data_dir, image_rules(data))

@@ -16,7 +16,7 @@ from encnet_jax import cli, storage
 from encnet_jax.data.augment.plan import input_size
 from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.sources import cifar
-from encnet_jax.data.sources.prepared import TfdsSource
+from encnet_jax.data.sources.prepared import PreparedSource
 from encnet_jax.errors import UserError
 
 _SHARD_BYTES = 60e6
@@ -39,7 +39,7 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
     if name == "cifar10":
         return cifar.export(info, data_dir)
     folder = storage.local_path(data_dir, "--data_dir") / name
-    source = TfdsSource(info, data_dir)
+    source = PreparedSource(info, data_dir)
     if any(folder.glob("*.npz")):
         raise UserError(
             f"{folder} already contains .npz files; remove them to export again"

@@ -136,9 +136,11 @@ class DataConfig(Section):
     )
     data_dir: str = field("data", TEXT, "Prepared data sets: a local path or gs://.")
     reader: str = field(
-        "tfds",
-        one_of("tfds", "arrays"),
-        "'tfds' (tf.data), or 'arrays' (.npz files, without TensorFlow).",
+        "auto",
+        one_of("auto", "tfds", "arrays"),
+        "'tfds': tf.data; 'arrays': threads without TensorFlow, from .npz files or"
+        " prepared records; 'auto': tf.data if TensorFlow is installed. Batches are"
+        " identical.",
     )
     train_split: str = field(
         "train",

@@ -9,11 +9,12 @@ def _open(info: DatasetInfo, data: Any) -> Any:
     from encnet_jax.data.pipelines.image_set import ImageSet
     from encnet_jax.data.sources import cifar
     from encnet_jax.data.sources.image_arrays import ImageArrays, with_validation
+    from encnet_jax.data.sources.tensorflow_import import uses_tensorflow
 
-    if data.reader == "arrays":
-        splits = cifar.read_arrays(info, data.data_dir, data.max_file_mib)
-    else:
+    if uses_tensorflow(data.reader):
         splits = cifar.read_tfds(info, data.data_dir)
+    else:
+        splits = cifar.read_arrays(info, data.data_dir, data.max_file_mib)
     return ImageSet(info, ImageArrays(with_validation(splits)), data)
 
 

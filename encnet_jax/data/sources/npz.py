@@ -47,6 +47,16 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
         ) from None
 
 
+def exists(info: DatasetInfo, data_dir: str) -> bool:
+    """Whether a data set is available as arrays in a folder."""
+    return bool(_shards(info, data_dir)[1])
+
+
+def _shards(info: DatasetInfo, data_dir: str) -> tuple[epath.Path, list[epath.Path]]:
+    folder = epath.Path(data_dir).expanduser() / info.name
+    return folder, sorted(p for p in folder.glob("*.npz") if p.name[0] != ".")
+
+
 class NpzSource:
     """Splits held in memory, read from the .npz shards of a folder.
 
@@ -67,8 +77,7 @@ class NpzSource:
             UserError: no shard exists, or one is broken, has other arrays or ids out of
                 range.
         """
-        folder = epath.Path(data_dir).expanduser() / info.name
-        files = sorted(p for p in folder.glob("*.npz") if p.name[0] != ".")
+        folder, files = _shards(info, data_dir)
         if not files:
             raise UserError(
                 f"{info.name} is not available as arrays: found no {folder}/*.npz; on"

@@ -5,9 +5,9 @@ import os
 from etils import epath
 
 from encnet_jax.data.info import STORED_VERSION, DatasetInfo
+from encnet_jax.data.sources.array_records import open_splits
 from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
 from encnet_jax.data.sources.records import Example, Record, decode_record
-from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
 
@@ -31,7 +31,17 @@ class RecordSource:
         return decode_record(self.record(split, index), self.info, self.rules)
 
 
-class TfdsSource(RecordSource):
+def is_prepared(info: DatasetInfo, data_dir: str) -> bool:
+    """Whether a data set is prepared in a folder."""
+    return _folder(info, data_dir).exists()
+
+
+def _folder(info: DatasetInfo, data_dir: str) -> epath.Path:
+    name = info.stored_as or info.name
+    return epath.Path(data_dir).expanduser() / name / STORED_VERSION
+
+
+class PreparedSource(RecordSource):
     """A data set that encnet_jax.data.prepare has written."""
 
     def __init__(
@@ -43,8 +53,7 @@ class TfdsSource(RecordSource):
             UserError: it is not prepared in data_dir, or is broken.
         """
         super().__init__(info, rules)
-        name = info.stored_as or info.name
-        folder = epath.Path(data_dir).expanduser() / name / STORED_VERSION
+        folder = _folder(info, data_dir)
         if not folder.exists():
             raise UserError(
                 f"{info.name} is not prepared: found no {folder}, expected a data set"
@@ -52,12 +61,11 @@ class TfdsSource(RecordSource):
             )
         self._where = os.fspath(folder)
         try:
-            stored = _stored_splits(folder, info.splits)
-        except UserError:  # TensorFlow cannot be imported.
-            raise
-        # TFDS and array_record raise errors of many kinds for damaged files.
+            every = open_splits(folder)
+        # array_record raises errors of many kinds for damaged files.
         except Exception as error:
             raise UserError(self._broken("", error)) from None
+        stored = {split: every[split] for split in info.splits if split in every}
         parts = {split: (split,) for split in stored} | dict(info.unions)
         self._splits = {
             split: [stored[part] for part in names]
@@ -95,20 +103,3 @@ class TfdsSource(RecordSource):
             image_file=f"{file}, image",
             mask_file=f"{file}, mask",
         )
-
-
-def _stored_splits(folder: epath.Path, splits: tuple[str, ...]) -> dict:
-    """Returns TFDS's random access to each available split, still encoded."""
-    tfds = tensorflow_datasets()
-    builder = tfds.builder_from_directory(folder)
-    decoders = {name: tfds.decode.SkipDecoding() for name in ("image", "mask")}
-    stored = {
-        split: builder.as_data_source(split, decoders=decoders)
-        for split in splits
-        if split in builder.info.splits
-    }
-    for split, source in stored.items():
-        wanted = builder.info.splits[split].num_examples
-        if len(source) != wanted:
-            raise ValueError(f"{split} has {len(source)} of {wanted} examples")
-    return stored

@@ -5,10 +5,21 @@ accelerator that JAX uses.
 """
 
 import functools
+import importlib.util
 import logging
 import os
 
 from encnet_jax.errors import UserError
+
+
+def uses_tensorflow(reader: str) -> bool:
+    """Whether a reader (data.reader) uses TensorFlow."""
+    if reader != "auto":
+        return reader == "tfds"
+    try:
+        return importlib.util.find_spec("tensorflow") is not None
+    except Exception:  # An import hook failed; so does the import, with a message.
+        return True
 
 
 @functools.cache

@@ -27,13 +27,17 @@ for name, error in {
 }.items():
 
     @case(
-        f"advice TensorFlow fails with {name}, check", 2, "cannot be imported", "data"
+        f"advice TensorFlow fails with {name}, train", 2, "cannot be imported", "data"
     )
     def tensorflow(root, error=error):
         text = BROKEN_TF.format(error=error).replace(
-            "import eval as command", "from encnet_jax.data import check as command"
+            "import eval as command", "import train as command"
         )
-        words = named("camvid.py:tiny"), f"--config.data.data_dir={root}/d"
+        words = (
+            named("camvid.py:tiny"),
+            f"--config.data.data_dir={root}/d",
+            f"--workdir={root}/w",
+        )
         yield program(root, text, *words)
 
 
