@@ -5,6 +5,7 @@ import pytest
 from etils import epath
 
 from encnet_jax.scoring import image_scores
+from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.image_scores import LONG_SIDE_PX, ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
@@ -19,7 +20,8 @@ def saved(tmp_path, rights, size=(10, 10)):
         prediction.ravel()[right:] = 1
         pairs = np.asarray([[right, pixels - right], [0, 0]])
         example = {"id": f"image{number}", "image": image, "label": label}
-        kept.add(example, pairs, lambda prediction=prediction: prediction)
+        seen = Seen(pairs, lambda prediction=prediction: prediction, None, None)
+        kept.add(example, seen)
     path = epath.Path(tmp_path / "kept.npz")
     kept.save(path, ConfusionMatrix(2), 1)
     with np.load(str(path)) as arrays:
