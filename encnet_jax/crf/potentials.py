@@ -141,7 +141,7 @@ def bounded_schedule(
     return schedule(offsets, height, width, -(-height // rows))
 
 
-def pad(x: jax.Array, plan: Schedule, value=0) -> jax.Array:
+def pad(x: jax.Array | np.ndarray, plan: Schedule, value=0) -> jax.Array:
     """Pads maps [B, h, w, ...] as a schedule requires."""
     widths = ((0, 0), *plan.padding) + ((0, 0),) * (x.ndim - 3)
     return jnp.pad(x, widths, constant_values=value)

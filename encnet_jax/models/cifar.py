@@ -141,7 +141,8 @@ class CifarNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch and smoothing factors are drawn.
+            train: whether batch norms use the batch statistics, and smoothing factors
+                are sampled.
 
         Returns:
             {'logits': f32[B, C]}.

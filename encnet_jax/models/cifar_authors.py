@@ -1,7 +1,8 @@
 """The authors' own networks for CIFAR-10, which differ from the paper's text.
 
 Source: experiments/recognition of PyTorch-Encoding, commit f891919 (September 2018):
-model/resnet.py, model/encnet.py and, with drawn smoothing factors, model/encnetdrop.py.
+model/resnet.py, model/encnet.py and, with sampled smoothing factors,
+model/encnetdrop.py.
 """
 
 from collections.abc import Callable
@@ -158,7 +159,8 @@ class AuthorsNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch and smoothing factors are drawn.
+            train: whether batch norms use the batch statistics, and smoothing factors
+                are sampled.
 
         Returns:
             {'logits': f32[B, C]}.

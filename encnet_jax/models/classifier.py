@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from encnet_jax.models.norm import GroupedAxis
 from encnet_jax.models.segmenter import run_backbone
 
-# Uniform in +-1 / sqrt(channels), as PyTorch's linear layer starts.
+# Uniform in +-1 / sqrt(channels), the default of PyTorch's linear layer.
 _dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -21,7 +21,7 @@ class Classifier(nn.Module):
 
     Attributes:
         num_classes: C.
-        backbone and the others: see Segmenter.
+        other attributes: see Segmenter.
     """
 
     backbone: Callable[..., nn.Module]
@@ -38,7 +38,7 @@ class Classifier(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch.
+            train: whether batch norms use the batch statistics.
 
         Returns:
             {'logits': f32[B, C]}.

@@ -18,7 +18,7 @@ class ContextEncoding(nn.Module):
             (released).
         gate: 'scale': x * sigmoid(W e) (paper); 'residual': relu(x + x * sigmoid(W e))
             (released); 'none': no output map, if only the SE branch is used.
-        gate_bias: added to the first biases of W, so that above 0 the gate starts open.
+        gate_bias: added to the initial biases of W; above 0 the gate starts open.
         se_classes: classes of the SE branch; 0 leaves it out.
         se_gradient: whether the SE branch's gradient reaches the encoding and backbone.
         reference_positions: codes are sums over positions; they are scaled to this

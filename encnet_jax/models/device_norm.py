@@ -11,7 +11,7 @@ from encnet_jax.models.norm import check_several_values
 
 
 class DeviceBatchNorm(nn.Module):
-    """Batch normalisation of each device's own images.
+    """Batch normalisation over the images of one device.
 
     Attributes:
         axis_name: the pmap axis over which running statistics are averaged, so that all

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from encnet_jax.errors import UserError
 
-# Rates of stages 3 and 4, repeated and cut where a stage has more or fewer blocks.
+# Rates of stages 3 and 4, repeated and cut to the number of blocks of the stage.
 _CYCLES = {
     "none": ((1,), (1,)),
     "hdc_rf": ((1, 2, 3), (3, 4, 5)),
@@ -22,7 +22,7 @@ class Stage(NamedTuple):
 
     Attributes:
         stride: of its first block.
-        rates: for each block those of its 3x3 convolutions, the first and the second;
+        rates: for each block the rates of its first and second 3x3 convolution;
             bottlenecks have only the first.
     """
 
@@ -35,7 +35,7 @@ def plan_stages(
     output_stride: int,
     dilation: str | Sequence[Sequence[int]] = "plain",
 ) -> tuple[Stage, ...]:
-    """Decides the strides and rates of a backbone's four stages.
+    """Returns the strides and rates of a backbone's four stages.
 
     Stages past `output_stride` keep their resolution. Under 'plain' each of them
     doubles the rate, and its first block has half of it, because its input still has
@@ -55,7 +55,7 @@ def plan_stages(
 
     Source: Wang et al., WACV 2018, section 3.2 and Table 4; 'hdc_released' is
     ResNet_DUC_HDC_CityScapes of the authors' code. They list rates for 23 and 3 blocks;
-    that other depths repeat the group and cut it is our choice.
+    for other depths this package repeats the group and cuts it.
     """
     strides, reached = [1], 4
     for _ in blocks[1:]:

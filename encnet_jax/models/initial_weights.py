@@ -1,4 +1,4 @@
-"""How weights are drawn: He-normal in backbones, PyTorch's default in heads."""
+"""Initial weights: He-normal in backbones, PyTorch's default in heads."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,12 @@ uniform_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
-    """Returns an initializer that draws uniformly within 1 / sqrt(fan_in).
+    """Returns an initializer, uniform within 1 / sqrt(fan_in).
 
     Args:
-        fan_in: numbers that one output of the layer is a sum over: k * k * C_in for a
-            convolution.
+        fan_in: number of inputs of one output: k * k * C_in for a convolution.
 
-    Source: the authors' networks keep PyTorch's default outside of the backbone.
+    Source: the authors' networks use PyTorch's default outside of the backbone.
     """
     bound = fan_in**-0.5
 

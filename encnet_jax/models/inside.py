@@ -1,4 +1,4 @@
-"""Which positions of a padded image belong to it."""
+"""Positions of a padded canvas that belong to the image."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Inside(NamedTuple):
-    """Rows and columns of a batch of canvases that images cover.
+    """The rows and columns of canvases that images cover.
 
     Attributes:
         rows: f32[B, H], 1 where a row of pixels belongs to the image, else 0.
@@ -28,7 +28,7 @@ class Inside(NamedTuple):
         return rows[:, :, None] * columns[:, None]
 
     def sides(self, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-        """Returns f32[B, height] and f32[B, width], the rows and columns that count."""
+        """Returns f32[B, height] and f32[B, width], of the rows and columns."""
         rows, columns = (
             pixels[:, :: -(-pixels.shape[1] // size)]
             for pixels, size in zip(self, (height, width), strict=True)
@@ -41,7 +41,7 @@ class Inside(NamedTuple):
 
 
 def of_sizes(sizes: jax.Array | np.ndarray, height: int, width: int) -> Inside:
-    """Returns what images at the top left of canvases cover.
+    """Returns the positions that images at the top left of canvases cover.
 
     Args:
         sizes: int32[B, 2], height and width of each image in pixels.

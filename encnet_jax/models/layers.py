@@ -1,4 +1,4 @@
-"""What all layers of a network have in common, said once."""
+"""Constructors of layers, with the options that all layers of a network share."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,18 +25,18 @@ class ConvNormRelu(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C_in] to what the convolution returns, normalised."""
+        """Maps [B, H, W, C_in] to the convolution's output, normalised."""
         return nn.relu(self.norm(name="norm")(self.conv(name="conv")(x)))
 
 
 class Layers(NamedTuple):
-    """Makes layers of one network: compute type, mapped axis and mode are filled in.
+    """Constructors of layers: compute type, mapped axis and mode are filled in.
 
     Attributes:
         conv: makes a Conv.
         norm: makes a SyncBatchNorm.
         dropout: makes an nn.Dropout.
-        inside: the part of a canvas that counts; None: all of it.
+        inside: the part of each canvas that is not ignored; None: all of it.
     """
 
     conv: Callable[..., Conv]
@@ -54,15 +54,15 @@ class Layers(NamedTuple):
         return ConvNormRelu(partial(self.conv, *args, **kwargs), self.norm, name=name)
 
     def only_inside(self, x: jax.Array) -> jax.Array:
-        """Returns x [B, h, w, C] with zeros where it does not count."""
+        """Returns x [B, h, w, C] with zeros outside of `inside`."""
         return x if self.inside is None else self.inside.only(x)
 
     def weights(self, x: jax.Array) -> jax.Array | None:
-        """Returns f32[B, h, w], 1 where x [B, h, w, C] counts, or None: all of it."""
+        """Returns f32[B, h, w], 1 inside and 0 outside; None: all of x is inside."""
         return None if self.inside is None else self.inside.positions(*x.shape[1:3])
 
     def mean(self, x: jax.Array) -> jax.Array:
-        """Returns the mean f32[B, 1, 1, C] of the positions of x that count."""
+        """Returns the mean f32[B, 1, 1, C] of the positions of x inside."""
         weights = self.weights(x)
         where = None if weights is None else weights[..., None] > 0
         x = x.astype(jnp.float32)
@@ -88,7 +88,7 @@ class Layers(NamedTuple):
         counted = pool(weights[..., None]).astype(x.dtype)
         return pool(self.only_inside(x)) / jnp.where(counted > 0, counted, 1)
 
-    def drawn_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":
+    def initialised_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":
         """Returns layers whose convolutions are initialised in another way."""
         return self._replace(conv=partial(self.conv, kernel_init=kernel_init))
 
@@ -108,10 +108,10 @@ def make_layers(
         train: whether batch norms use the batch's statistics and dropout drops.
         axis_name: pmap axis of the batch norms; None for one device.
         dtype: compute type; parameters and statistics are float32.
-        inside: the part of a canvas that counts; None: all of it.
+        inside: the part of each canvas that is not ignored; None: all of it.
         norm_epsilon: of the batch norms, added to the variance.
-        frozen_norm: batch norms use their running statistics in training too, and
-            leave them as they are; scales and biases still learn.
+        frozen_norm: batch norms use their running statistics in training too and do
+            not update them; scales and biases still learn.
     """
     return Layers(
         conv=partial(Conv, dtype=dtype, inside=inside),

@@ -15,7 +15,7 @@ STATISTICS_NAME = "bn_stats"  # Rematerialisation policies save this by name.
 
 @dataclass(frozen=True)
 class GroupedAxis:
-    """A mapped axis whose devices share statistics with some neighbours only.
+    """A mapped axis in which groups of neighbouring devices share statistics.
 
     Attributes:
         name: of the pmap axis.
@@ -85,7 +85,7 @@ def check_several_values(
 def _mean_over(moments: jax.Array, axis: str | GroupedAxis) -> jax.Array:
     name, group = (axis, 0) if isinstance(axis, str) else (axis.name, axis.group)
     if group == 1:
-        return moments  # A collective of one device would still be one.
+        return moments  # A collective over one device would still cost time.
     groups = device_groups(jax.lax.axis_size(name), group)
     return jax.lax.pmean(moments, name, axis_index_groups=groups)
 
@@ -109,7 +109,7 @@ def batch_moments(
 
     Source: appendix A, equation 2, of the paper.
     """
-    x = x.astype(jnp.float32)  # bfloat16 sums would lose the small half of the digits.
+    x = x.astype(jnp.float32)  # Sums in bfloat16 are too inaccurate.
     moments = jnp.stack([jnp.mean(x, reduce_axes), jnp.mean(x * x, reduce_axes)])
     if axis_name is not None:
         moments = _mean_over(moments, axis_name)
@@ -133,9 +133,8 @@ class SyncBatchNorm(nn.Module):
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
     running variance is the biased one, as in the authors' last code; their code of
-    September 2018 kept the unbiased one, n / (n - 1) times as large for n values. Of a
-    batch norm that `folding.fold_batch_norms` folded, `bias` alone is there; it is
-    added.
+    September 2018 kept the unbiased one, n / (n - 1) times as large for n values. A
+    batch norm folded by `folding.fold_batch_norms` has only `bias`, which is added.
 
     Source: appendix A of the paper.
     """
@@ -179,7 +178,7 @@ class SyncBatchNorm(nn.Module):
             if not self.is_initializing():
                 check_several_values(x, feature_axis, axis_name, self.path)
             mean, mean_of_squares = batch_moments(x, reduce_axes, axis_name)
-            # Rounding can push a tiny variance below zero, and its root to NaN.
+            # Rounding can make a tiny variance negative, and its root NaN.
             var = jnp.maximum(mean_of_squares - mean * mean, 0.0)
             if not self.is_initializing():
                 keep = self.momentum

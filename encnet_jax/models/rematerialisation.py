@@ -1,9 +1,9 @@
-"""Rematerialisation: what of a backbone is kept for the backward pass.
+"""Rematerialisation: recomputing a backbone in the backward pass.
 
-The backward pass computes a unit of blocks again from what was kept of it. Within a
+The backward pass recomputes a unit of blocks from the values kept of it. Within a
 unit the compiler joins operations across blocks, as it does without rematerialisation;
-between units it cannot. Nothing of a later stage lives any more when an earlier one is
-computed again, so that the outputs of a unit's blocks need not be kept.
+between units it cannot. When a stage is recomputed, buffers of later stages are already
+freed, so that the outputs of a unit's blocks need not be kept.
 """
 
 from functools import partial
@@ -14,18 +14,18 @@ import jax
 from encnet_jax.models.conv import output_name
 from encnet_jax.models.norm import STATISTICS_NAME
 
-_LONGEST = 6  # Blocks, whose outputs are in memory together in the backward pass.
-# Of the stem all but the second convolution: as large as the first, and quicker.
+_LONGEST = 6  # Blocks per unit; their outputs are in memory together.
+# The second convolution is as large as the first and faster to recompute.
 _STEM = [output_name(f"layer{i}", "conv") for i in (1, 3)]
 
 
 def apply(parent: nn.Module, x: jax.Array, modules: list[partial]) -> jax.Array:
-    """Returns x after all modules, one after the other.
+    """Applies modules, one after the other.
 
     Args:
-        parent: what the modules are made in, by its compact method.
+        parent: module in whose compact method the modules are made.
         x: [B, H, W, C].
-        modules: each makes a module.
+        modules: constructors.
     """
     for make in modules:
         x = make()(x)
@@ -35,11 +35,11 @@ def apply(parent: nn.Module, x: jax.Array, modules: list[partial]) -> jax.Array:
 def run(
     parent: nn.Module, modules: list[partial], x: jax.Array, stage: int, deep: bool
 ) -> jax.Array:
-    """Returns x after a stage whose modules are computed again in the backward pass.
+    """Applies the modules of a stage and recomputes them in the backward pass.
 
     Kept are the statistics of batch norms, whose collectives would be repeated, and
-    convolutions: the stem's largest, of stage 2 those within its blocks, of stages 3
-    and 4 all of the blocks', which costs few bytes more than their outputs would.
+    outputs of convolutions: the stem's largest; in stage 2 all but the last of each
+    block; in stages 3 and 4 all, which costs few bytes more than the blocks' outputs.
 
     Args:
         parent, modules, x: see apply; modules' names are among their keywords.

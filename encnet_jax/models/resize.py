@@ -42,8 +42,8 @@ def interpolation_matrix(
     Args:
         out_size: number of output samples.
         in_size: number of input samples.
-        align_corners: True puts the first and last samples of both on top of each
-            other; False aligns the outer edges of the samples (half-pixel centres).
+        align_corners: True maps the first and last samples onto each other; False
+            aligns the outer edges of the samples (half-pixel centres).
             Shrinking does not antialias, as in PyTorch's `interpolate`.
 
     Returns:

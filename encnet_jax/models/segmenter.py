@@ -13,12 +13,12 @@ from encnet_jax.models.norm import GroupedAxis
 
 
 class Segmenter(nn.Module):
-    """Maps images to named outputs; a head that is absent is an absent key.
+    """Maps images to named outputs; an absent head is an absent key.
 
     Attributes:
-        backbone: makes the module that maps images to a dict of stages, given `layers`
-            and a name.
-        head: likewise; maps stages to a dict of outputs, 'logits' among them.
+        backbone: constructor, given `layers` and a name, of the module that maps
+            images to a dict of stages.
+        head: likewise; maps stages to a dict of outputs that includes 'logits'.
         aux_head: likewise, or None.
         axis_name: pmap axis of the batch norms; None for one device.
         norm_epsilon, frozen_norm: see make_layers.
@@ -44,20 +44,19 @@ class Segmenter(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch and dropout drops.
-            inside: the part of each image that counts, for evaluation: the network
-                answers there as if nothing were around it. None: all of it.
+            train: whether batch norms use the batch statistics and dropout is on.
+            inside: for evaluation, the part of each canvas that the image covers: the
+                result is as if nothing were around it. None: all of it.
 
         Returns:
-            What the head returns, 'logits' f32[B, h, w, C] at the model's
+            The outputs of the head, 'logits' f32[B, h, w, C] at the model's
             logits_stride and, where present, 'se_logits' f32[B, C]; the auxiliary
             head's outputs with `aux_` before their names.
         """
         layers = network_layers(self, train, inside)
         stages = run_backbone(self, images, train, inside)
         outputs = self.head(layers=layers, name="head")(stages)
-        # Evaluation has no use for the auxiliary outputs, and XLA drops what is not
-        # used.
+        # Evaluation does not read the auxiliary outputs; XLA removes unused code.
         if self.aux_head is not None:
             auxiliary = self.aux_head(layers=layers, name="aux_head")(stages)
             outputs |= {f"aux_{name}": x for name, x in auxiliary.items()}
@@ -65,7 +64,7 @@ class Segmenter(nn.Module):
 
 
 def network_layers(network, train: bool, inside: Inside | None = None) -> Layers:
-    """Returns make_layers with the fields of a network: axis_name, dtype, norms'."""
+    """Returns make_layers with axis_name, dtype and norm fields of a network."""
     return make_layers(
         train,
         network.axis_name,
@@ -79,7 +78,7 @@ def network_layers(network, train: bool, inside: Inside | None = None) -> Layers
 def run_backbone(
     network, images: jax.Array, train: bool, inside: Inside | None = None
 ) -> dict[str, jax.Array]:
-    """Returns the stages of a network's backbone, made inside its compact method.
+    """Returns the stages of a network's backbone; call it in a compact method.
 
     Args:
         network: has the fields of Segmenter but for its heads.

@@ -118,7 +118,7 @@ class Stem(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network whose last stages keep the resolution and dilate instead.
+    """A residual network whose last stages keep the resolution and dilate.
 
     Attributes:
         spec: see BackboneSpec.
@@ -151,7 +151,7 @@ class ResNet(nn.Module):
         """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, C]}.
 
         h = ceil(H / output_stride) for stage 4; sides need not be multiples of it.
-        Calls share all weights but those of stage 4, whose names begin with `branch`.
+        Calls share all weights but those of stage 4, whose names start with `branch`.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):

@@ -113,7 +113,7 @@ class VGG(nn.Module):
 
     def _modules(self, branch: str) -> list[list[partial]]:
         """Returns the constructors of the blocks of each stage."""
-        block = partial(Block, layers=self.layers.drawn_by(he_normal_fan_out))
+        block = partial(Block, layers=self.layers.initialised_by(he_normal_fan_out))
         plan = plan_stages(_STAGES, self.output_stride, self.dilation)
         stages = [
             [

@@ -17,7 +17,7 @@ class DeepLabV3Head(nn.Module):
 
     Attributes:
         channels: of every convolution.
-        concat_input: the 3x3 convolution reads the concatenated branches as they are
+        concat_input: the 3x3 convolution reads the concatenated branches
             (mmsegmentation) instead of their 1x1 projection (the paper).
 
     Source: Chen et al., arXiv 1706.05587; widths as in the released baselines of

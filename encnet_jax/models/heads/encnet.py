@@ -19,7 +19,7 @@ class EncHead(nn.Module):
 
     Attributes:
         channels: 512 in the paper.
-        lateral: fuse stages 2 and 3 (of output stride 8 all) into the input.
+        lateral: fuse stages 2 and 3 (all of output stride 8) into the input.
         num_codes, code_pooling, gate, gate_bias, se_gradient, reference_positions: see
             ContextEncoding.
         se_loss: whether to return class-presence logits.

@@ -182,8 +182,8 @@ class PiecewiseCRF(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch, dropout drops, and the potentials
-                are returned instead of being put together.
+            train: whether batch norms use the batch statistics, dropout is on, and the
+                potentials are returned without inference.
 
         Returns:
             'logits' f32[B, h, w, K] at the nodes, which are ceil(scale * H /
@@ -235,7 +235,7 @@ class PiecewiseCRF(nn.Module):
 
 
 def _rescaled(images: jax.Array, scale: float) -> jax.Array:
-    """Resizes images, with antialiasing where they become smaller."""
+    """Resizes images; reducing is antialiased."""
     batch, height, width, channels = images.shape
     sides = scaled_side(height, scale), scaled_side(width, scale)
     if sides == (height, width):
