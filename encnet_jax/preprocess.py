@@ -1,4 +1,4 @@
-"""From pixels to what networks take: normalisation on the device."""
+"""Normalisation of pixels on the device."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def normalise(
 ) -> jax.Array:
     """Maps uint8 [..., 3] in 0..255 to f32 of about zero mean and unit variance.
 
-    Pixels travel to the device as uint8, a quarter of the bytes.
+    Pixels are sent to the device as uint8, a quarter of the bytes.
 
     Args:
         images: red, green, blue.
@@ -29,11 +29,11 @@ def normalise(
 
 
 def less_mean(images: jax.Array) -> jax.Array:
-    """Maps uint8 [..., 3] in 0..255 to f32 less PIXEL_MEAN, in units of pixel values.
+    """Maps uint8 [..., 3] in 0..255 to f32 minus PIXEL_MEAN, in units of pixel values.
 
     Source: the code released with "Understanding Convolution for Semantic
-    Segmentation". The deviation could be folded into the first convolution's weights,
-    the mean not: a padded border is 0 after it was subtracted.
+    Segmentation". The mean cannot be folded into the first convolution, whose
+    padding is 0 after the subtraction.
 
     Args:
         images: red, green, blue.

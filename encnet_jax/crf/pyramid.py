@@ -29,6 +29,6 @@ def sliding_maxima(x: jax.Array, windows: tuple[int, ...] = WINDOWS) -> jax.Arra
 
 
 def _maxima(x: jax.Array, window: int) -> jax.Array:
-    # Rows, then columns: 2 * window comparisons for each value instead of its square.
+    # Rows, then columns: 2 * window comparisons per value instead of window**2.
     x = nn.max_pool(x, (window, 1), padding="SAME")
     return nn.max_pool(x, (1, window), padding="SAME")

@@ -49,7 +49,7 @@ def upsampled_cross_entropy(
 
     Args:
         logits: f32[B, h, w, C].
-        labels: uint8[B, H, W], ids 0..C-1; IGNORE_LABEL counts nothing.
+        labels: uint8[B, H, W], ids 0..C-1; pixels of IGNORE_LABEL do not count.
         align_corners: corner convention of the bilinear upsampling.
         row_blocks: number of blocks; need not divide H.
         class_weights: C factors, or () for 1 each.
@@ -159,7 +159,7 @@ def _shaped(x, bound, labels, form):
     if form.label_smoothing:
         spread = form.label_smoothing / x.shape[-1] * weights
         hard = (1 - form.label_smoothing) * pull
-        # One sum over classes: on CPUs each makes an array of the block's size.
+        # One sum over classes: on CPUs each sum needs an array of the block's size.
         target = jnp.where(is_label, hard + spread, spread)
         pull = hard + jnp.sum(spread)
         value = pull * log_z - jnp.sum(target * x, axis=-1, keepdims=True)

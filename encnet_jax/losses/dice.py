@@ -1,4 +1,4 @@
-"""Dice loss: the overlap of soft predictions and labels, each class counting alike."""
+"""Dice loss: the overlap of soft predictions and labels, averaged over classes."""
 
 from functools import partial
 
@@ -45,17 +45,17 @@ def dice_loss(
 
     Args:
         logits: f32[B, h, w, C].
-        labels: uint8[B, H, W], ids 0..C-1; IGNORE_LABEL counts nothing.
+        labels: uint8[B, H, W], ids 0..C-1; pixels of IGNORE_LABEL do not count.
         align_corners, row_blocks: see over_pixels.
         axis_name: pmap axis, or None.
 
     Returns:
-        f32[] in [0, 1]; the shares of all devices sum to the loss. 0 where nothing is
-        labelled.
+        f32[] in [0, 1]; the shares of all devices sum to the loss. 0 without labelled
+        pixels.
 
     Source: Milletari et al., 3DV 2016, without squares in the denominator.
     """
-    # On CPUs its sums make more arrays of a block's size than the cross-entropy's.
+    # On CPUs its sums need more arrays of a block's size than the cross-entropy's.
     return _dice(logits, labels, align_corners, 2 * row_blocks, axis_name)
 
 
@@ -88,7 +88,7 @@ _dice.defvjp(_forward, _backward)
 
 
 def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
-    """Returns the share, and the loss's derivatives by p where y is 1 and where 0."""
+    """Returns the share, and the derivatives of the loss by p for y = 1 and y = 0."""
     sums, _, _ = over_pixels(
         _overlaps, logits, labels, align_corners=align_corners, row_blocks=row_blocks
     )

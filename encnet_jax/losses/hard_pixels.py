@@ -1,4 +1,4 @@
-"""Online hard example mining: pixels that are right already are left out."""
+"""Online hard example mining: easy pixels are ignored."""
 
 import math
 
@@ -10,7 +10,7 @@ from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.cross_entropy import pixel_nats
 from encnet_jax.losses.row_blocks import over_pixels
 
-_VALUE_BITS = 31  # Of a float32 that is not negative; its bits order as it does.
+_VALUE_BITS = 31  # Of a float32 of 0 or more, whose bits have the same order.
 
 
 def hard_labels(
@@ -25,20 +25,20 @@ def hard_labels(
 ) -> UInt8[jax.Array, "B H W"]:
     """Ignores the pixels whose label is more probable than a threshold.
 
-    At least min_kept pixels an image stay, the least probable ones of the global batch
-    (all devices, exact; ties are kept), or all if there are fewer. Costs
-    one more pass over the upsampled logits; no gradient goes through it.
+    At least min_kept pixels per image are kept, the least probable ones of the global
+    batch (all devices, exact; ties are kept), or all if there are fewer. This costs one
+    more pass over the upsampled logits, without a gradient.
 
     Args:
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
-        threshold: in [0, 1], of the label's probability; pixels below it stay.
-        min_kept: pixels for each image of the global batch; 0: the threshold decides.
+        threshold: in [0, 1], of the label's probability; pixels below it are kept.
+        min_kept: pixels per image of the global batch; 0: only the threshold decides.
         align_corners, row_blocks: see over_pixels.
         axis_name: pmap axis, or None.
 
     Returns:
-        uint8[B, H, W]: labels, IGNORE_LABEL where the pixel is left out.
+        uint8[B, H, W]: labels, IGNORE_LABEL for the ignored pixels.
 
     Source: Shrivastava et al., CVPR 2016; threshold and minimum as mmsegmentation's
     OHEMPixelSampler, whose minimum applies on each device.
@@ -68,9 +68,9 @@ def _label_nats(x, bound, labels):
 
 
 def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:
-    """Returns the k-th largest int32[] of all devices, 0 where fewer are positive.
+    """Returns the k-th largest int32[] of all devices, 0 if fewer are positive.
 
-    Bit by bit: each needs one count over all values, and one number from each device.
+    Bit by bit: each bit needs one count over all values and one number per device.
     """
 
     def add_bit(i, found):

@@ -1,4 +1,4 @@
-"""What losses read off label maps."""
+"""Label maps at other resolutions, and counts of their classes."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def thinned_labels(
     Raises:
         ValueError: no whole number of cells covers the labels.
 
-    Source: Wang et al., WACV 2018, as their loader does it; a vote would be another.
+    Source: Wang et al., WACV 2018, as in their loader, which takes no vote.
     """
     cell = -(-labels.shape[1] // logits.shape[1])
     thinned = labels[:, ::cell, ::cell]
@@ -43,8 +43,8 @@ def class_presence(
 
     Source: section 3.1 of the paper ("unique" of the ground-truth mask).
     """
-    # A bit for each class in words of 32: comparing pixels with every class would be
-    # num_classes times the labels' pixels.
+    # One bit per class in words of 32 bits: comparing pixels with every class would
+    # need num_classes times the memory of the labels.
     flat = labels.reshape(labels.shape[0], -1).astype(jnp.uint32)
     word, bit = flat >> 5, jnp.uint32(1) << (flat & 31)
     words = jnp.stack(
@@ -77,7 +77,7 @@ def class_counts(
     labels: UInt8[jax.Array, "B H W"], num_classes: int
 ) -> Int32[jax.Array, " {num_classes}"]:
     """Returns int32[C], the pixels of each class in uint8[B, H, W] labels."""
-    # One class after the other: all at once would be an array of the logits' full size.
+    # One class after the other: all at once would need an array of the logits' size.
     classes = jnp.arange(num_classes, dtype=jnp.uint8)
     return jax.lax.map(lambda class_id: jnp.sum(labels == class_id), classes)
 
@@ -93,7 +93,7 @@ def node_labels(
     Args:
         labels: uint8[B, H, W].
         height, width: of the nodes' map.
-        align_corners: where nodes are among the pixels, as in models.resize.
+        align_corners: corner convention of the nodes' positions; see models.resize.
     """
     rows, columns = (
         np.floor(sample_positions(np.arange(n), n, size, align_corners) + 0.5)

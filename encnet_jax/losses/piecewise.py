@@ -1,7 +1,7 @@
 """The piecewise loss: each potential is normalised separately, without inference.
 
 Shapes: B maps of h x w nodes, K classes. Labels are uint8[B, h, w] at the nodes;
-`ignore_label` counts nothing.
+nodes of `ignore_label` do not count.
 
 Source: piecewise training in the paper, see encnet_jax.crf. The pieces' log-normalisers
 sum to no less than the model's own, so that the summed loss is an upper bound of the
@@ -86,11 +86,11 @@ def unary_loss(
     Args:
         unary: [B, h, w, K], z, at least float32.
         labels: uint8[B, h, w].
-        ignore_label: of nodes that count nothing.
+        ignore_label: label of nodes that do not count.
         axis_name: pmap axis over which labelled nodes are counted, or None.
 
     Returns:
-        float[]; 0 where no node is labelled.
+        float[]; 0 without labelled nodes.
     """
     valid = labels != ignore_label
     log_z = jax.nn.logsumexp(unary, axis=-1)
@@ -109,17 +109,17 @@ def pairwise_loss(
     """Returns this device's share of the mean of -log softmax(s_pq)[y_p, y_q].
 
     The mean is over the pairs whose ends are both labelled. Scores exist for one step
-    of `pairs.plan` at a time in both directions, because gradients are built while the
-    value is.
+    of `pairs.plan` at a time, in the backward pass too, because the gradient is
+    computed with the value.
 
     Args:
         pairs: a relation.
         labels: uint8[B, h, w].
-        ignore_label: of nodes whose pairs count nothing.
+        ignore_label: label of nodes whose pairs do not count.
         axis_name: pmap axis over which pairs are counted, or None.
 
     Returns:
-        float[]; 0 where no pair is labelled.
+        float[]; 0 without labelled pairs.
     """
     plan = pairs.plan
     # Outside the map nothing is labelled, and so there are no pairs with it.
@@ -139,7 +139,7 @@ def _count(valid, axis_name, dtype):
 
 
 def _over_devices(count, axis_name):
-    """Sums a count over devices; at least 1, so that nothing labelled gives 0."""
+    """Sums a count over devices; at least 1, so that a mean of nothing is 0."""
     if axis_name is not None:
         count = jax.lax.psum(count, axis_name)
     return jnp.maximum(count, 1)
@@ -196,7 +196,7 @@ def _scan(fixed, terms, labels, steps, with_gradient):
     step = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), steps)
     dtype = jax.eval_shape(lambda t, s: score_fn(t, s, window), terms, step).dtype
     zero = jnp.zeros((), dtype)
-    # In float32 at least: many small shares are added up.
+    # At least float32: many small shares are added.
     gradient = jax.tree.map(_wide_zeros, terms) if with_gradient else None
     (total, count, gradient), _ = jax.lax.scan(of_step, (zero, zero, gradient), steps)
     if with_gradient:

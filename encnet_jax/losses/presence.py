@@ -30,7 +30,7 @@ def se(inputs: Inputs) -> jax.Array:
 
 @LOSSES.register("aux_se", weight="se_weight", reads=("aux_se_logits",))
 def aux_se(inputs: Inputs) -> jax.Array:
-    """Returns the same of the auxiliary head."""
+    """Returns the SE-loss of the auxiliary head."""
     return _presence(inputs, "aux_se_logits")
 
 

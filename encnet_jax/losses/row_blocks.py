@@ -1,4 +1,4 @@
-"""Pixel losses on upsampled logits, of which a block of rows exists at a time."""
+"""Pixel losses on upsampled logits, one block of rows at a time."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,9 +22,9 @@ def over_pixels(
 ):
     """Sums a function of every pixel's logits, upsampled to the labels' size.
 
-    Where the sizes are equal nothing is upsampled. Otherwise 1 / row_blocks of the
-    full-resolution logits exist at a time, and their gradient is brought down to the
-    logits' resolution block by block.
+    If the sizes are equal nothing is upsampled. Otherwise 1 / row_blocks of the
+    full-resolution logits exist at a time, and their gradient is reduced to the logits'
+    resolution block by block.
 
     Args:
         pixel_fn: (x f32[B, R, W, C], bound f32[B, R, W, 1], labels uint8[B, R, W]) ->
@@ -80,14 +80,14 @@ def over_pixels(
 
 
 def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
-    """Returns log(sum(exp(x))) over classes, without a pass that looks for the largest.
+    """Returns log(sum(exp(x))) over classes without computing the maximum of x.
 
     Args:
         x: f32[B, R, W, C], upsampled logits.
-        bound: f32[B, R, W, 1], the largest logits, upsampled: interpolation's weights
-            are positive, so none of x is larger. Where a class's logits at neighbouring
-            positions differ by more than 110, all of x may be so far below that the
-            result is bound - 87 instead.
+        bound: f32[B, R, W, 1], the largest logits, upsampled. Interpolation weights are
+            positive, so that no x is larger. If logits of a class at neighbouring
+            positions differ by more than 110, all of x may be so far below the bound
+            that the result is bound - 87.
 
     Returns:
         f32[B, R, W, 1], nats.
@@ -114,7 +114,7 @@ def _whole(blocks: jax.Array) -> jax.Array:
 
 
 def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
-    """Returns what each block of rows is made of.
+    """Returns the rows of the input that each block uses, and their weights.
 
     Args:
         height, low: number of output and of input rows.

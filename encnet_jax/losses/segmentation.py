@@ -16,7 +16,7 @@ class PixelOptions(NamedTuple):
 
     Attributes:
         class_weights, focal_gamma, label_smoothing: see upsampled_cross_entropy.
-        ohem_threshold, ohem_min_kept: of hard_labels; 0 and 0 leave no pixel out.
+        ohem_threshold, ohem_min_kept: of hard_labels; 0 and 0: no mining.
         dice_weight: of a Dice term on the main logits.
     """
 

@@ -1,4 +1,4 @@
-"""What every term of the segmentation loss can read, and their weighted sum."""
+"""The inputs of the terms of the segmentation loss, and their weighted sum."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -56,7 +56,7 @@ class Inputs:
 
     @cached_property
     def targets(self) -> dict[str, jax.Array]:
-        """The same without the easy pixels that hard example mining ignores."""
+        """all_targets without the easy pixels that hard example mining ignores."""
         threshold, min_kept = self.loss.ohem_threshold, self.loss.ohem_min_kept
         if not (threshold or min_kept):
             return self.all_targets

@@ -52,7 +52,7 @@ def measured(
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
     """Returns int32[B, C, C] pairs of (label, prediction) in uint8[B, H, W] each."""
-    # One image at a time: float32 counts to 2**24 exactly, a batch may hold more
+    # One image at a time: float32 is exact up to 2**24, and a batch may have more
     # pixels.
     return jax.lax.map(
         lambda pair: count_pairs(pair[0].ravel(), pair[1].ravel(), num_classes),

@@ -104,8 +104,8 @@ def count_pairs(
     Returns:
         int32[C, C]; row = label.
     """
-    # A product of one-hot matrices: TPUs scatter slowly. float32 counts to 2**24
-    # exactly.
+    # A product of one-hot matrices, because scatters are slow on TPUs. float32 is exact
+    # up to 2**24.
     one_hot_labels = jax.nn.one_hot(labels, num_classes, dtype=jnp.bfloat16)
     one_hot_predictions = jax.nn.one_hot(predictions, num_classes, dtype=jnp.bfloat16)
     counts = jnp.einsum(

@@ -50,7 +50,7 @@ def by_similarity(
 ) -> Iterator[list[dict]]:
     """Yields lists of `size` examples (the last may be shorter) with similar keys.
 
-    Several groups' worth of examples are sorted at a time; a size of 1 sorts nothing.
+    Several groups of examples are sorted at a time; a size of 1 sorts nothing.
     """
     examples = iter(examples)
     span = size * sorted_groups if size > 1 else 1
@@ -59,7 +59,7 @@ def by_similarity(
 
 
 def stack(trees: list, size: int):
-    """Stacks trees of equally shaped arrays to [size, ...]; zeros fill it up."""
+    """Stacks trees of equally shaped arrays to [size, ...], filled up with zeros."""
 
     def stacked(*arrays: np.ndarray) -> np.ndarray:
         widths = [(0, size - len(arrays))] + [(0, 0)] * arrays[0].ndim

@@ -37,7 +37,7 @@ def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple:
         windows.tap_matrix(t, n)
         for t, n in zip((rows, columns), image.shape[:2], strict=True)
     ]
-    # Full precision: rounded weights would be wrong by about a level of 8 bits.
+    # Full precision: rounded weights would change pixels by about one grey level.
     x = jnp.einsum(
         "rh,hwc->rwc", matrices[0], image.astype(jnp.float32), precision="highest"
     )

@@ -108,7 +108,7 @@ def canvas_outputs(
 
 
 def labels_only(scores: jax.Array, probabilities: jax.Array) -> jax.Array:
-    """Returns uint8[...] class ids of scores [..., C]: what evaluation needs."""
+    """Returns uint8[...] class ids of scores [..., C]."""
     return class_ids(scores)
 
 

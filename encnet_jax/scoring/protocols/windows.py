@@ -1,7 +1,7 @@
 """The windows of the released code's evaluation, and the positions of their pixels.
 
-Every window is a square of one size, whatever the image, so that one compiled network
-serves a whole data set. A window is described by taps, a few numbers for each pixel of
+Every window is a square of one size for all images, so that one compiled network serves
+a whole data set. A window is described by taps, a few numbers for each pixel of
 a side, from which the device builds two kinds of matrices: those that cut the window
 out of the native image, and those that add the window's scores to the native image.
 """
@@ -55,7 +55,7 @@ def scaled_size(
 
 
 def starts(side: int, crop_size: int) -> range:
-    """Returns where windows start along a scaled side; the last may reach beyond it."""
+    """Returns the starts of windows along a scaled side; the last may exceed it."""
     stride = crop_size * 2 // 3
     beyond = max(side - crop_size, 0)
     return range(0, (-(-beyond // stride) + 1) * stride, stride)
