@@ -1,7 +1,5 @@
 """Collects boundary, calibration and class-presence scores while images are scored."""
 
-from typing import Any
-
 import jax
 import numpy as np
 from jax.experimental import multihost_utils

@@ -164,7 +164,7 @@ class ResNet(nn.Module):
 
     def _modules(self, branch: str) -> list[list[partial]]:
         """Returns the constructors of each stage's modules; the first has the stem."""
-        layers = self.layers.drawn_by(he_normal_fan_out)
+        layers = self.layers.initialised_by(he_normal_fan_out)
         stem = partial(
             Stem, self.stem, self.stem_width, layers, self.padded_pool, name="stem"
         )
