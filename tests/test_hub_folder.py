@@ -141,11 +141,19 @@ def test_members_of_another_kind(members, says, copied):
         ("data.folder.class_names", ["a"] * 65536, "at most 255 names"),
         ("eval.scales", [None], "eval.scales"),
         ("optim.base_lr", float("nan"), "optim.base_lr"),
+        ("optim", {"ema_decay": None}, "optim.ema_decay is null"),
     ],
 )
 def test_fields_of_another_kind(field, value, says, copied):
     set_field(copied, field, value)
     refused(copied, says)
+
+
+def test_a_name_with_a_dot_is_no_field(copied):
+    content = json.loads((copied / "config.json").read_text())
+    content["configuration"]["trai."] = {}
+    (copied / "config.json").write_text(json.dumps(content))
+    refused(copied, "trai. is not the name of a field")
 
 
 def test_fields_that_are_missing_have_their_defaults(copied):

@@ -68,6 +68,10 @@ def _other_shape(values: object, known: dict[str, Any], prefix: str) -> str | No
     if not isinstance(values, dict):
         return f"{prefix.rstrip('.') or 'the content'} is not an object"
     for key, value in values.items():
+        if "." in key:
+            return f"{prefix}{key[:100]} is not the name of a field"
+        if value is None:
+            return f"{prefix}{key[:100]} is null"
         if isinstance(known.get(key), dict):
             wrong = _other_shape(value, known[key], f"{prefix}{key}.")
             if wrong:

@@ -46,6 +46,7 @@ _SCHEMA = {
     "devices": str,
     "commit": schema.optional(str),
     "processes?": schema.whole(1, 1 << 16),
+    "evaluation?": schema.whole(),
     "warnings?": schema.listing(str),
     "versions?": schema.mapping(str),
     "command?": str,

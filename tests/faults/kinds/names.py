@@ -17,8 +17,6 @@ def no_text(root):
         old = os.fsencode(root / "r/val" / folder / "0") + end
         os.rename(old, old.replace(b"/0.", b"/a\xff\xfe."))
     run = os.fsdecode(os.fsencode(root) + b"/r\xffn")
-    os.rename(root / "run", run)
-    # A report needs config.json, which the training writes.
     train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={run}"))
     score = shlex.join(command("eval.py", f"--workdir={run}"))
     page = shlex.join(command(REPORT, "html", run, f"--output={root}/x.html"))
@@ -29,7 +27,6 @@ def no_text(root):
 @case("name a run called $_$, report html", 0, "", "run")
 def dollars(root):
     run = root / "$_$ a_{b"
-    (root / "run").rename(run)
     train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={run}"))
     score = shlex.join(command("eval.py", f"--workdir={run}"))
     page = shlex.join(command(REPORT, "html", str(run), f"--output={root}/x.html"))
