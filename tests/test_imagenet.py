@@ -1,6 +1,7 @@
 """A backbone as a classifier: scores, initialisation of a segmenter, export."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -74,10 +75,10 @@ def test_ranks_by_hand():
 
     class Fixed:
         def apply(self, variables, images, train):
-            return {"logits": np.repeat(logits, 3, 0)[[0, 1, 2, 3, 4]]}
+            return {"logits": jnp.asarray(np.repeat(logits, 3, 0)[[0, 1, 2, 3, 4]])}
 
     labels = np.array([0, 4, 5, 0, -1], np.int32)
-    batch = {"image": np.zeros((5, 2, 2, 3), np.uint8), "label": labels}
+    batch = {"image": jnp.zeros((5, 2, 2, 3), jnp.uint8), "label": jnp.asarray(labels)}
     pairs, near = image_evaluator.count_step(
         {}, batch, model=Fixed(), normalise=lambda x: x, num_classes=7
     )

@@ -1,13 +1,16 @@
 """Cross-entropy of whole images."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
 def classification_loss(
-    outputs: dict[str, jax.Array],
-    labels: jax.Array,
+    outputs: Mapping[str, jax.Array | np.ndarray],
+    labels: jax.Array | np.ndarray,
     axis_name: str | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
