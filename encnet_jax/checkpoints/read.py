@@ -1,4 +1,4 @@
-"""Checkpoints by step: finding them, reading and writing what evaluation needs."""
+"""Finds checkpoints, and reads and writes the part that evaluation needs."""
 
 import contextlib
 import json
@@ -36,10 +36,10 @@ def parse_step(checkpoint: str | None) -> int | str | None:
 
 
 def find_step(workdir: str, step: int | str | None = None) -> int:
-    """Returns the step meant by a number, 'best', or None (the newest whole one).
+    """Returns the step of a checkpoint given by number, as 'best', or None (newest).
 
     Raises:
-        UserError: no such checkpoint, or the one named is damaged.
+        UserError: the checkpoint does not exist or is damaged.
     """
     folder = manager_lib.folder_of(workdir)
     manager_lib.check_present(workdir)

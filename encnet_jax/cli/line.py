@@ -168,10 +168,10 @@ class CommandLine:
         if missing:
             raise UserError(f"missing: {', '.join(missing)}; --help shows an example")
         for name in _PATHS & set(values):
-            given = values[name].value
+            given: Any = values[name].value
             for path in given if isinstance(given, list) else [given]:
                 if path:
-                    storage.is_remote(path)  # Refuses schemes that are not known.
+                    storage.is_remote(path)  # Refuses unknown schemes.
         if loads_jax:
             _make_settings()
         return values

@@ -38,10 +38,10 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
 
 class _Stream:
-    """A stream to a terminal that may disappear, which ends no work.
+    """A stream to a terminal that may disappear without ending the work.
 
-    After an error every write goes nowhere. A closed pipe still is an error: what reads
-    our output has ended on purpose.
+    After an error all output is dropped. A closed pipe is still an error, because the
+    reader of the output has ended on purpose.
     """
 
     def __init__(self, stream: TextIO):

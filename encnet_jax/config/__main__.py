@@ -19,7 +19,7 @@ from encnet_jax.errors import UserError
 
 
 def lines(config) -> list[str]:
-    """Returns 'field = value' for every field; * and the default where they differ."""
+    """Returns 'field = value' for every field; '*' marks differences."""
     default = config_lib.flatten(config_lib.resolve(defaults.get_config()))
     shown = []
     for field, value in config_lib.flatten(config).items():

@@ -74,7 +74,7 @@ def first_difference(
 
 
 def _other_length(old: dict, new: dict) -> str:
-    """Says what changed the length of a run: the flags, or the number of images."""
+    """Returns why the length of a run changed: the flags, or the number of images."""
     (epochs, now_epochs), (steps, now_steps) = (
         (old[field], new[field]) for field in ("train.epochs", "train.total_steps")
     )

@@ -49,7 +49,7 @@ def mmseg(config) -> None:
 
 
 def piecewise_crf(config) -> None:
-    """FeatMap-Net with both relations; see encnet_jax.models.piecewise_crf.
+    """FeatMap-Net with both relations; see encnet_jax.models.heads.piecewise_crf.
 
     Scales 0.7 to 1.2 and mirror images follow the paper, which gives no learning rates.
     The weight decay is that of a reimplementation.

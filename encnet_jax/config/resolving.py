@@ -13,7 +13,7 @@ from encnet_jax.models.upsampling import check_upsampling
 
 
 class Facts(NamedTuple):
-    """What a configuration needs to know of its data.
+    """The facts about the data on which a configuration depends.
 
     Attributes:
         num_examples: number of training images.
@@ -79,7 +79,7 @@ def fill(config: ml_collections.ConfigDict) -> None:
 
 
 def _derived(config: Config, facts: Facts) -> dict[str, Any]:
-    """Returns the values that follow from the data, by dotted name."""
+    """Returns the values that depend on the data, by dotted name."""
     train = config.train
     steps = steps_per_epoch(
         facts.num_examples, train.batch_size, config.data.keep_last_batch

@@ -1,1 +1,1 @@
-"""What a run asks of its machines: devices, processes, signals, its folder."""
+"""Devices, processes, signals and the folder of a run."""

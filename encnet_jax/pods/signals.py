@@ -34,22 +34,22 @@ def exit_status(reason: str | None) -> int:
 
 
 class _Answer:
-    """Answers signals at once, from a thread of its own.
+    """Handles signals immediately, in its own thread.
 
-    Python's handlers wait for the main thread, which may be in a compilation of
-    minutes. A second Ctrl-C ends the process even then.
+    Python's handlers wait for the main thread, which may compile for minutes. A second
+    Ctrl-C ends the process even then.
 
     Attributes:
         interrupted: set once the main thread has noticed a second Ctrl-C.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.interrupted = threading.Event()
         self._pipe: tuple[int, int] | None = None
         self._before = -1
 
     def start(self) -> None:
-        """Starts to listen; only the main thread can."""
+        """Starts the thread; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
         self._pipe = os.pipe()

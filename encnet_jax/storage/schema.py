@@ -1,8 +1,8 @@
-"""What a JSON value has to look like before the program relies on it.
+"""Checks the structure of JSON values before the program relies on it.
 
-A schema is a type, a tuple of types, a function from a value to what is wrong with it
-or None, or a dict of schemas by key; a key that ends with '?' may be missing, and keys
-that are not listed are not looked at.
+A schema is a type, a tuple of types, a function that returns the error of a value or
+None, or a dict of schemas by key. A key that ends with '?' is optional, and other keys
+are ignored.
 """
 
 import math
@@ -14,18 +14,18 @@ _Check = Callable[[Any], str | None]
 
 
 def problem(value, schema, name: str = "") -> str | None:
-    """Returns the first thing that is wrong with a value, or None.
+    """Returns the first error of a value, or None.
 
     Args:
         value: as json.loads returns it.
         schema: see the module.
-        name: what the value is called in the answer.
+        name: of the value in the message.
     """
     if isinstance(schema, dict):
         return _problem_of_members(value, schema, name)
     if isinstance(schema, (type, tuple)):
         kinds = schema if isinstance(schema, tuple) else (schema,)
-        # True is an int in Python, and no number in JSON.
+        # True is an int in Python, but not a number in JSON.
         wrong_bool = isinstance(value, bool) and bool not in kinds
         found = isinstance(value, kinds) and not wrong_bool
         words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
@@ -61,7 +61,7 @@ def _problem_of_members(value, schema: dict, name: str) -> str | None:
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> _Check:
-    """Returns a check for finite numbers of [low, high]."""
+    """Returns a check for finite numbers in [low, high]."""
 
     def check(value) -> str | None:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -73,7 +73,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> _Check:
 
 
 def whole(low: int = 0, high: int = 2**53) -> _Check:
-    """Returns a check for whole numbers of [low, high]."""
+    """Returns a check for integers in [low, high]."""
 
     def check(value) -> str | None:
         if type(value) is int and low <= value <= high:
@@ -84,21 +84,21 @@ def whole(low: int = 0, high: int = 2**53) -> _Check:
 
 
 def word(value) -> str | None:
-    """Checks a short text that may be a part of a file's name."""
+    """Checks a short text that may be part of a file name."""
     if isinstance(value, str) and re.fullmatch(r"[\w.,+ -]{1,100}", value):
         return None
     return f"is {_shown(value)}, expected a name of letters, digits, '-' and '_'"
 
 
 def optional(schema) -> _Check:
-    """Returns a check for null, or for what a schema says."""
+    """Returns a check for null or a schema."""
     return lambda value: (
         None if value is None else _without_name(problem(value, schema))
     )
 
 
 def mapping(schema) -> _Check:
-    """Returns a check for an object whose members all follow a schema."""
+    """Returns a check for an object whose values follow a schema."""
 
     def check(value) -> str | None:
         if not isinstance(value, dict):
@@ -110,7 +110,7 @@ def mapping(schema) -> _Check:
 
 
 def listing(schema, least: int = 0, most: int = 1 << 24) -> _Check:
-    """Returns a check for a list of values that all follow a schema."""
+    """Returns a check for a list whose values follow a schema."""
 
     def check(value) -> str | None:
         if not isinstance(value, list) or not least <= len(value) <= most:

@@ -30,7 +30,7 @@ from encnet_jax.registry import Registry
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Section):
-    """A whole run."""
+    """The configuration of a run."""
 
     task: str = field(
         "segmentation", one_of("segmentation", "classification"), "The task."
