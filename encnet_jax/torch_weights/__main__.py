@@ -39,18 +39,18 @@ def list_weights(argv: Sequence[str]) -> None:
         print(_described(cache.find(name)))
     if values.name:
         return
-    for name in PUBLISHED:
-        entry = PUBLISHED.get(name)
+    entries = [PUBLISHED.get(name) for name in PUBLISHED]
+    for entry in sorted(entries, key=lambda entry: entry.gone):
         size = "" if entry.size_mib is None else f"{entry.size_mib:.0f} MiB"
-        state = "cached" if cache.cached(entry) else ""
-        print(f"{name:40} {size:>8} {state:6}  {entry.score}")
+        state = "cached" if cache.cached(entry) else "gone" if entry.gone else ""
+        print(f"{entry.name:40} {size:>8} {state:6}  {entry.score}")
     print(f"cache: {cache.folder()} ($ENCNET_CACHE chooses another folder)")
 
 
 def _described(entry: Published) -> str:
     """Returns a description of a published file, one fact per line."""
     facts = {
-        "address": entry.address + ("" if entry.checked else " (not checked)"),
+        "address": entry.address + _state(entry),
         "size": entry.size,
         "digest": entry.digest or "not published",
         "family": families.find(entry.family).title,
@@ -63,6 +63,13 @@ def _described(entry: Published) -> str:
     }
     lines = [entry.name, *(f"  {name}: {value}" for name, value in facts.items())]
     return "\n".join(lines)
+
+
+def _state(entry: Published) -> str:
+    """Returns what is known about an address, to follow it."""
+    if entry.gone:
+        return " (no longer answers, users report)"
+    return "" if entry.checked else " (not checked)"
 
 
 def download(argv: Sequence[str]) -> None:

@@ -26,6 +26,8 @@ class Published:
         size_mib: size of the download; None if it is not published.
         dataset: `data.name` of a whole network; '' for a backbone.
         checked: whether the address was seen to answer while this was written.
+        gone: whether users report that the address no longer answers; the entry is for
+            people who have the file.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Published:
     size_mib: float | None = None
     dataset: str = ""
     checked: bool = False
+    gone: bool = False
 
     @property
     def file_name(self) -> str:

@@ -8,7 +8,6 @@ from encnet_jax.weights.published import Published, register
 _ADDRESS = "https://hangzh.s3.amazonaws.com/encoding/models/"
 _SOURCE = "PyTorch-Encoding, encoding/models/model_zoo.py and its documentation"
 _STEM = {"model.stem": "deep", "model.stem_width": 64, "model.avg_down": False}
-_GONE = "; the address answers 403"
 _BACKBONE_FILES = ("resnet50s-a75c83cf", "resnet101s-03a0f310", "resnet152s-36670e8b")
 _CONTEXT = {"model.lateral": True}
 _LARGE = {"eval.base_size": 640, "eval.crop_size": 576}
@@ -32,9 +31,10 @@ def _backbone(file: str) -> Published:
         family="deep_stem",
         fields=_STEM | {"model.backbone": name.removesuffix("s")},
         licence="not stated (code: MIT)",
-        score=f"not stated{_GONE}",
+        score="not stated",
         source=_SOURCE,
         digest=f"sha1:{digest}",
+        gone=True,
     )
 
 
@@ -59,9 +59,10 @@ def _network(file: str, dataset: str, more: dict, scores) -> Published:
         }
         | more,
         licence="not stated (code: MIT)",
-        score=f"{stated}{_GONE}",
+        score=stated,
         source=_SOURCE,
         digest=f"sha1:{digest}",
+        gone=True,
         dataset=dataset,
     )
 
