@@ -187,6 +187,10 @@ def test_a_run_starts_from_a_backbone(weight_file):
     assert lines == [
         f"{path}: weights of a torchvision ResNet",
         "backbone: took all 65 arrays",
+        (
+            "note: timm's resnetaa50, resnetblur50 and similar have these names too,"
+            " with other layers between them; their weights would give wrong scores"
+        ),
         "head: randomly initialised, the file has none",
         "aux_head: randomly initialised, the file has none",
     ]

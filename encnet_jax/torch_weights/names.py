@@ -75,6 +75,8 @@ class Family:
             dict's backbone shows; None: as PyTorch's ResNets show them.
         left_out: regular expression of names that a file may have and no model has.
         task: of its networks.
+        look_alikes: other networks with the same names and shapes, which a file cannot
+            show; '' if none are known.
         build: (model's configuration, num_classes) -> the module whose arrays it names.
     """
 
@@ -91,6 +93,7 @@ class Family:
     fields: Callable[[dict, str], dict[str, object]] | None = None
     left_out: str = r"(?!)"
     task: str = "segmentation"
+    look_alikes: str = ""
     build: Callable[..., nn.Module] = models.build
 
 

@@ -11,6 +11,7 @@ from encnet_jax.torch_weights import families
 from encnet_jax.torch_weights.check import checked_table, misfits
 from encnet_jax.torch_weights.names import Entry, Family, table
 from encnet_jax.torch_weights.state_dicts import read, to_variables
+from encnet_jax.weights import cache
 
 # Modules whose width is the number of classes.
 _CLASS_MODULES = ("classifier", "presence")
@@ -61,6 +62,12 @@ def initialise(
         f"{path}: weights of {family.title}",
         f"backbone: took all {len(taken)} arrays",
     ]
+    # The file of a name is the one that was published, verified by its digest.
+    if family.look_alikes and not cache.is_name(os.fspath(path)):
+        lines.append(
+            f"note: {family.look_alikes} have these names too, with other layers"
+            " between them; their weights would give wrong scores"
+        )
     for head in ("head", "aux_head"):
         if head not in variables["params"]:
             continue

@@ -16,5 +16,6 @@ RESNET_D = register(
         rules=resnet.rules,
         recognises=_recognises,
         left_out=resnet.IMAGENET_CLASSIFIER,
+        look_alikes="timm's resnetaa50d, resnetblur50d and similar",
     )
 )

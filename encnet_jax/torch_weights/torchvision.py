@@ -18,6 +18,7 @@ TORCHVISION = register(
         rules=resnet.rules,
         recognises=_recognises,
         left_out=resnet.IMAGENET_CLASSIFIER,
+        look_alikes="timm's resnetaa50, resnetblur50 and similar",
     )
 )
 
