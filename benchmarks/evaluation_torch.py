@@ -20,7 +20,7 @@ from benchmarks import measure, pairs
 from benchmarks.evaluation import make_examples
 from encnet_jax import config as config_lib
 from encnet_jax import models
-from encnet_jax.models.folding import fold_batch_norms
+from encnet_jax.models.folding import fold_batch_norms, transform_kernels
 from encnet_jax.pods import parallel
 from encnet_jax.preprocess import MEAN, STD
 from encnet_jax.scoring.evaluator import Evaluator
@@ -116,6 +116,7 @@ def main() -> None:
     variables = parallel.replicate(
         fold_batch_norms(pair.variables, config.model.norm_epsilon)
     )
+    variables = transform_kernels(model, variables)
     loop = TorchLoop(pair, config.eval, args.classes)
     matrices = {"ours": [], "PyTorch": []}
 

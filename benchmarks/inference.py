@@ -1,9 +1,10 @@
-"""One image to its label map, against the same network in PyTorch, in turn.
+"""One image to its label map, against the same network in PyTorch, alternately.
 
 python -m benchmarks.inference [--model fcn --backbone resnet101 --dtype bfloat16]
 
-Forward with running statistics (ours folded into the convolutions, as `predict.py`
-has them), bilinear upsampling to the image's size, argmax.
+Forward pass with running statistics (ours folded into the convolutions and their
+kernels transformed, as in `predict.py`), bilinear upsampling to the size of the image,
+argmax.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import torch
 
 from benchmarks import measure, pairs
 from encnet_jax import models
-from encnet_jax.models.folding import fold_batch_norms
+from encnet_jax.models.folding import fold_batch_norms, transform_kernels
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring.forward import Outputs
 from encnet_jax.scoring.protocols import canvas, whole_images
@@ -42,7 +43,8 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
     program = jax.jit(
         functools.partial(whole_images.predict, apply_fn=apply_fn, mask_padding=False)
     )
-    variables = fold_batch_norms(pair.variables, m.norm_epsilon)
+    variables = jax.device_put(fold_batch_norms(pair.variables, m.norm_epsilon))
+    variables = transform_kernels(model, variables)
     inputs = jax.device_put(
         (variables, jax.tree.map(lambda *x: np.stack(x), *placed)),
         jax.devices()[0],

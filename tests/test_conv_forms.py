@@ -111,3 +111,17 @@ def test_the_switch_leaves_the_default_form(monkeypatch, platform, size):
     monkeypatch.setenv("ENCNET_PLATFORM_FORMS", "no")
     with pytest.raises(UserError, match="ENCNET_PLATFORM_FORMS is 'no'.*0 or 1"):
         lowered(x, kernel, taps, platform)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+def test_a_gpu_computes_dilated_convolutions_and_gradients(dilation):
+    """Equal to those of the CPU; the bound allows for TF32 products."""
+    taps = Taps(1, dilation, dilation)
+    inputs = arrays((2, 20, 20, 16), (3, 3, 16, 8))
+    results = []
+    for device in (jax.devices("gpu")[0], jax.devices("cpu")[0]):
+        placed = jax.device_put(inputs, device)
+        results.append(jax.device_get(with_gradients(convolve, taps)(*placed)))
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=2e-2 * np.abs(other).max())
