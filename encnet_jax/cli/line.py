@@ -135,9 +135,9 @@ class CommandLine:
         """
         values = self._values
         if "config" in values:  # The parser would wait for a FIFO to be written.
-            path = _given_config(self._argv).partition(":")[0]
-            if not os.path.isdir(path):
-                storage.check_regular(path)
+            file = _given_config(self._argv).partition(":")[0]
+            if not os.path.isdir(file):
+                storage.check_regular(file)
         try:
             _, *rest = values(self._argv)
             if "config" in values and values["config"].present:

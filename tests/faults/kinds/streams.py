@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from fixtures import CHECK, command, flags, folder_set, noise, run_file
+from fixtures import CHECK, command, flags, folder_set, noise, program, run_file
 from registry import case
 
 LONG = "--config.train.total_steps=100000", "--config.train.checkpoint_every_steps=1"
@@ -64,3 +64,25 @@ def name_checked(root):
     words = command(CHECK, *flags(root / "r"))
     yield ["bash", "-c", f"{shlex.join(words)} > log 2>&1; s=$?; cat log; exit $s"]
     assert "\x1b" not in (root / "log").read_text()
+
+
+# A hash of minutes, as a compilation, runs no Python code in the main thread.
+COMPILING = """
+import hashlib, os, signal, threading, time
+from encnet_jax.pods.signals import StopRequest
+
+def interrupt():
+    for _ in range(2):
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+with StopRequest():
+    threading.Thread(target=interrupt, daemon=True).start()
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2_000_000_000)
+print("not reached")
+"""
+
+
+@case("stream two Ctrl-C during a compilation", 130, "stopping after the step or")
+def compiling(root):
+    yield program(root, COMPILING)
