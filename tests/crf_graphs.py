@@ -57,3 +57,21 @@ def kl_divergence(marginals, unary, relations, log_z):
     """Returns KL(Q, P) of marginals [1, h, w, K]."""
     entropy = -jnp.sum(jax.scipy.special.xlogy(marginals, marginals))
     return log_z - entropy - total_score(marginals, unary, relations)
+
+
+def marginals_one_by_one(unary, relations, num_rounds):
+    """Mean field that updates one node after another, row by row: [B, h, w, K], Q.
+
+    The KL divergence of Q from the model never increases here, unlike in
+    `mean_field.log_marginals`, but every update computes the messages of the whole map.
+    """
+    height, width = unary.shape[1:3]
+
+    def update(index, q):
+        row, column = index // width % height, index % width
+        scores = unary + mean_field.messages(q, relations)
+        at = (slice(None), row, column)
+        return q.at[at].set(jax.nn.softmax(scores[at], axis=-1))
+
+    start = jax.nn.softmax(unary, axis=-1)
+    return jax.lax.fori_loop(0, num_rounds * height * width, update, start)

@@ -226,7 +226,7 @@ def test_mean_field_in_turn(reference_dir, name, prefix, precision):
 
     @jax.jit
     def marginals(num_rounds):
-        q = mean_field.marginals_in_turn(graph.unary, relations, num_rounds)
+        q = crf_graphs.marginals_one_by_one(graph.unary, relations, num_rounds)
         kl = crf_graphs.kl_divergence(q, graph.unary, relations, graph.arrays["log_z"])
         return q.reshape(-1, graph.num_classes), kl
 

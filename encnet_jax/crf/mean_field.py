@@ -72,31 +72,3 @@ def log_marginals(
         return jax.nn.log_softmax(scores, axis=-1)
 
     return jax.lax.fori_loop(0, num_updates, update, jax.nn.log_softmax(unary, axis=-1))
-
-
-def marginals_in_turn(
-    unary: jax.Array, relations: Sequence[Pairs], num_rounds: int
-) -> jax.Array:
-    """Updates one node after another, row by row.
-
-    The KL divergence of Q from the model never increases here, unlike in
-    `log_marginals`, but every update computes the messages of the whole map. For small
-    maps and tests.
-
-    Args:
-        unary, relations: see `log_marginals`.
-        num_rounds: number of updates of every node.
-
-    Returns:
-        [B, h, w, K], Q.
-    """
-    height, width = unary.shape[1:3]
-
-    def update(index, q):
-        row, column = index // width % height, index % width
-        scores = unary + messages(q, relations)
-        at = (slice(None), row, column)
-        return q.at[at].set(jax.nn.softmax(scores[at], axis=-1))
-
-    start = jax.nn.softmax(unary, axis=-1)
-    return jax.lax.fori_loop(0, num_rounds * height * width, update, start)
