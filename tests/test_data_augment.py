@@ -17,7 +17,7 @@ def data():
     return config_lib.load(str(BASE)).data
 
 
-def test_draw_is_a_function_of_its_key(data):
+def test_draws_depend_only_on_the_key(data):
     key = {"seed": 1, "epoch": 2, "index": 3}
     params = augment.draw(data.augment, **key)
     assert params == augment.draw(data.augment, **key)
@@ -55,7 +55,7 @@ def test_scaled_size(data, relative_to, height, width, expected):
     assert augment.scaled_size(params, height, width, data.augment) == expected
 
 
-def test_crop_positions_are_all_those_that_fit_and_no_other(data):
+def test_crops_cover_all_positions_inside_the_image(data):
     data.crop_size = 8
     corners = {
         augment.geometry(AugmentParams(u=u, v=v), 10, 7, data).corner

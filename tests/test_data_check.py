@@ -104,7 +104,7 @@ def test_each_problem_has_its_own_line(root, capsys, damage, message):
     assert "folder val: 3 pairs, 1 problems" in printed.out
 
 
-def test_mistakes_in_the_command_are_told_apart(root, capsys):
+def test_wrong_commands_have_another_exit_status(root, capsys):
     shutil.rmtree(root / "val")
     status, printed = run(root, capsys)
     assert status == 2 and "val/images: no such folder" in printed.err

@@ -53,7 +53,7 @@ def test_crop_equals_padding_slicing_and_mirroring():
     assert ours.dtype == np.uint8
 
 
-def test_crops_are_uniform_and_a_function_of_the_step():
+def test_crops_are_uniform_and_depend_only_on_the_step():
     drawn = draw_crops(81_000, pad=4, flip=True, seed=0, step=5)
     counts = np.bincount(drawn["top"] * 9 + drawn["left"], minlength=81)
     assert len(counts) == 81
@@ -66,7 +66,7 @@ def test_crops_are_uniform_and_a_function_of_the_step():
     assert not draw_crops(100, pad=4, flip=False, seed=0, step=0)["flip"].any()
 
 
-def test_devices_make_the_pixels_that_the_host_makes(small_set):
+def test_devices_and_host_give_equal_pixels(small_set):
     host = open_dataset(cifar_data(data_dir=str(small_set)))
     device = open_dataset(cifar_data(data_dir=str(small_set), on_device=True))
     stream = device.train_batches("train", batch_size=16, seed=3)
@@ -114,7 +114,7 @@ def test_validation_is_the_last_tenth_of_training(small_set):
     np.testing.assert_array_equal(first, images[:45])
 
 
-def test_missing_and_broken_files_are_told(small_set, tmp_path):
+def test_missing_and_broken_files_are_reported(small_set, tmp_path):
     with pytest.raises(UserError, match="export_arrays cifar10"):
         open_dataset(cifar_data(data_dir=str(tmp_path / "nowhere")))
     with pytest.raises(UserError, match="50 training images do not fill .* 60"):
@@ -129,13 +129,13 @@ def test_missing_and_broken_files_are_told(small_set, tmp_path):
         open_dataset(cifar_data(data_dir=str(small_set)))
 
 
-def test_unprepared_tfds_is_told(tmp_path):
+def test_unprepared_data_are_reported(tmp_path):
     with pytest.raises(UserError, match="tfds build cifar10 --data_dir"):
         open_dataset(cifar_data(reader="tfds", data_dir=str(tmp_path)))
 
 
 @pytest.mark.slow
-def test_what_tfds_prepared_is_read_whole_and_exported(reference_dir, tmp_path):
+def test_data_prepared_by_tfds_are_read_and_exported(reference_dir, tmp_path):
     from encnet_jax.data.export_arrays import export_arrays
 
     folder = tmp_path / "cifar10"

@@ -52,7 +52,7 @@ def grey_png(rows: np.ndarray, bits: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB"])
-def test_every_kind_is_read_whatever_its_name(kind, mode):
+def test_every_format_is_read_under_any_name(kind, mode):
     try:
         file = encoded(Image.fromarray(RGB).convert(mode), kind)
     except OSError:
@@ -77,7 +77,7 @@ def test_exif_orientation_is_applied(kind, orientation):
     assert plain == (orientation == 1 and kind == "JPEG")
 
 
-def test_masks_that_fit_the_unturned_image_are_named():
+def test_masks_that_fit_the_image_before_rotation_are_reported():
     exif = Image.Exif()
     exif[0x0112] = 6
     image = encoded(RGB, "JPEG", exif=exif)
@@ -89,12 +89,12 @@ def test_masks_that_fit_the_unturned_image_are_named():
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_masks_of_few_bits_hold_their_stored_values(bits):
+def test_masks_of_few_bits_keep_their_stored_values(bits):
     ids = np.arange(12).reshape(3, 4) % 2**bits
     np.testing.assert_array_equal(decode.decode_mask(grey_png(ids, bits), "m"), ids)
 
 
-def test_deep_grey_wants_a_range():
+def test_grey_images_of_more_than_8_bits_require_a_range():
     values = np.array([[0, 1000, 2000], [3000, 4000, 65535]])
     for file in (grey_png(values, 16), encoded(values.astype(np.int32), "TIFF")):
         with pytest.raises(UserError, match="a.png: values of more than 8 bits"):
@@ -139,12 +139,12 @@ def several(kind: str) -> bytes:
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(file, message):
+def test_unsupported_images_are_refused_by_name(file, message):
     with pytest.raises(UserError, match=f"^{message}"):
         decode.decode_image(file, "x")
 
 
-def test_bombs_are_refused_before_they_are_decoded():
+def test_decompression_bombs_are_refused_before_decoding():
     rules = ImageRules(max_pixels=3000)
     file = encoded(RGB, "PNG")
     for read in (decode.decode_image, decode.decode_mask, decode.image_size):
@@ -152,12 +152,12 @@ def test_bombs_are_refused_before_they_are_decoded():
             read(file, "x", rules)
 
 
-def test_masks_that_compression_changed_are_refused():
+def test_jpeg_masks_are_refused():
     with pytest.raises(UserError, match="m.png: the mask is a JPEG"):
         decode.decode_mask(encoded(RGB[..., 0], "JPEG"), "m.png")
 
 
-def test_what_tensorflow_decodes_itself_is_whole_and_plain():
+def test_tensorflow_decodes_only_complete_plain_files():
     mask = encoded(RGB[..., 0], "PNG")
     assert decode.tensorflow_decodes(mask, "m", DEFAULT_RULES, mask=True)
     for file in (mask[:-1], mask + b"0", grey_png(np.zeros((2, 2), int), 4)):
@@ -168,7 +168,7 @@ def test_what_tensorflow_decodes_itself_is_whole_and_plain():
     assert not decode.tensorflow_decodes(jpeg[:-2], "a", DEFAULT_RULES)
 
 
-def test_records_that_tensorflow_would_read_otherwise_become_pngs():
+def test_records_that_tensorflow_decodes_differently_become_pngs():
     mask = encoded(RGB[..., 0], "PNG")
     record = records.Record("a", encoded(RGB, "WEBP"), mask, "a.jpg", "a.png")
     plain = records.for_tensorflow(record, DEFAULT_RULES)

@@ -26,7 +26,7 @@ def server(monkeypatch):
         yield server
 
 
-def test_a_file_is_fetched_once(server, tmp_path):
+def test_a_file_is_downloaded_once(server, tmp_path):
     for _ in range(2):
         path = download(server.address("a.zip"), tmp_path / "new", sha1=SHA1)
         assert pathlib.Path(path).read_bytes() == CONTENTS
@@ -34,7 +34,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.zip"]
 
 
-def test_a_broken_connection_is_told_and_resumed(server, tmp_path):
+def test_a_broken_connection_is_reported_and_resumed(server, tmp_path):
     server.stop_after = 100_000  # Five attempts bring 500,000 bytes.
     with pytest.raises(UserError, match="run the same command to resume"):
         download(server.address("a.zip"), tmp_path, sha1=SHA1)
@@ -47,13 +47,13 @@ def test_a_broken_connection_is_told_and_resumed(server, tmp_path):
     assert not (tmp_path / "a.zip.part").exists()
 
 
-def test_a_whole_part_is_only_checked(server, tmp_path):
+def test_a_complete_part_is_only_verified(server, tmp_path):
     (tmp_path / "a.zip.part").write_bytes(CONTENTS)
     download(server.address("a.zip"), tmp_path, sha1=SHA1)
     assert (tmp_path / "a.zip").read_bytes() == CONTENTS
 
 
-def test_another_file_than_wanted_is_refused(server, tmp_path):
+def test_a_file_with_another_checksum_is_refused(server, tmp_path):
     with pytest.raises(UserError, match=f"SHA-1 {SHA1}, expected 0000"):
         download(server.address("a.zip"), tmp_path, sha1="0000")
     assert not list(tmp_path.iterdir())
@@ -63,16 +63,14 @@ def test_another_file_than_wanted_is_refused(server, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == b"mine"
 
 
-def test_no_such_file_and_no_server_are_told(server, tmp_path):
+def test_a_missing_file_and_a_missing_server_are_reported(server, tmp_path):
     with pytest.raises(UserError, match="cannot be fetched .*404"):
         download(server.address("b.zip"), tmp_path, sha1=SHA1)
     with pytest.raises(UserError, match="cannot be fetched .*refused"):
         download("http://127.0.0.1:9/a.zip", tmp_path, sha1=SHA1)
 
 
-def test_a_data_set_is_downloaded_where_no_source_is_named(
-    server, tmp_path, monkeypatch
-):
+def test_a_data_set_is_downloaded_without_source(server, tmp_path, monkeypatch):
     made_datasets.ade20k(tmp_path)
     downloads = []
     for name in ("ADEChallengeData2016", "release_test"):

@@ -36,13 +36,13 @@ def test_arrays_are_read_in_pieces_of_any_size(read_bytes, indent, ascii):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 30, 120, -1])
-def test_a_file_that_ends_early_is_named(cut):
+def test_a_truncated_file_is_reported(cut):
     text = json.dumps(DOCUMENT).encode()[:cut]
     with pytest.raises(UserError, match="json: not a complete JSON file, broken at"):
         list(array_items(io.BytesIO(text), "x.json", read_bytes=16))
 
 
-def test_a_value_is_held_only_while_it_is_read():
+def test_only_one_value_is_kept_in_memory():
     class Counting(io.BytesIO):
         largest = 0
 
@@ -89,7 +89,7 @@ def test_run_lengths_of_another_image_are_refused():
         decode_segmentation(compressed(box(shape(), 0, 0, 3, 3)), 7, 9, "a.json")
 
 
-def test_annotations_come_in_the_order_of_the_file(tmp_path):
+def test_annotations_keep_the_order_of_the_file(tmp_path):
     def annotation(image_id, category_id, size):
         mask = compressed(box(shape(), 0, 0, size, size))
         return {

@@ -11,7 +11,7 @@ def _indices(step, **kwargs):
     return order.batch_indices(10, 4, seed=3, step=step, **kwargs)
 
 
-def test_an_epoch_holds_each_example_at_most_once():
+def test_an_epoch_has_each_example_at_most_once():
     (epoch0, first), (epoch1, second), (epoch2, third) = map(_indices, range(3))
     assert (epoch0, epoch1, epoch2) == (0, 0, 1)
     assert len(set(first) | set(second)) == 8
@@ -48,7 +48,7 @@ def test_processes_share_the_same_global_batch(process_count):
     np.testing.assert_array_equal(np.concatenate(parts), _indices(5)[1])
 
 
-def test_a_batch_that_does_not_fit_is_refused():
+def test_a_batch_larger_than_the_split_is_refused():
     with pytest.raises(UserError, match="10 training images do not fill .* 11"):
         order.batch_indices(10, 11, seed=0, step=0)
     with pytest.raises(UserError, match="multiple of the 3 processes"):

@@ -143,7 +143,7 @@ def test_both_readers_give_identical_batches(folder, data, antialias, angle):
     assert hashes["tfds"] == hashes["arrays"] and len(set(hashes["tfds"])) == 8
 
 
-def test_unknown_splits_and_names_are_told(data):
+def test_unknown_splits_and_names_are_reported(data):
     with pytest.raises(UserError, match="no split 'test' here, only train, val"):
         open_dataset(data).num_examples("test")
     data.name = "cityscape"
@@ -152,7 +152,7 @@ def test_unknown_splits_and_names_are_told(data):
 
 
 @pytest.mark.parametrize("name", ["ade20k", "camvid"])
-def test_a_missing_data_set_says_how_to_prepare_it(data, name, tmp_path):
+def test_a_missing_data_set_is_reported_with_instructions(data, name, tmp_path):
     data.name, data.data_dir = name, str(tmp_path)
     wanted = (
         f"not (prepared|available).*(data.prepare|export_arrays) {name} .*--data_dir"
@@ -162,7 +162,7 @@ def test_a_missing_data_set_says_how_to_prepare_it(data, name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bad_mask_stops_training_with_its_name(data, folder):
+def test_a_bad_mask_stops_training_and_is_named(data, folder):
     data.folder.ignore_ids = ()
     batches = open_dataset(data).train_batches("train", batch_size=7, seed=0)
     with pytest.raises(UserError, match=r"masks/p\d.png: the mask has the value 9,"):

@@ -166,7 +166,7 @@ def test_a_broken_source_leaves_nothing(camvid, tmp_path):
         open_dataset(configure(tmp_path / "data"))
 
 
-def test_sources_that_hold_no_camvid_are_told(tmp_path):
+def test_sources_without_camvid_are_reported(tmp_path):
     data_dir = str(tmp_path / "data")
     with pytest.raises(UserError, match="no such file or folder"):
         prepare("camvid", source=str(tmp_path / "nothing"), data_dir=data_dir)
@@ -184,7 +184,7 @@ def test_sources_that_hold_no_camvid_are_told(tmp_path):
         prepare("cifar10", source=None, data_dir=data_dir)
 
 
-def test_arrays_hold_what_tfds_holds(data_dir):
+def test_arrays_equal_the_prepared_records(data_dir):
     export_arrays("camvid", data_dir=str(data_dir))
     datasets = [open_dataset(configure(data_dir, r)) for r in ("tfds", "arrays")]
     for a, b in zip(*(d.eval_examples("val") for d in datasets), strict=True):
@@ -197,7 +197,7 @@ def test_arrays_hold_what_tfds_holds(data_dir):
         export_arrays("camvid", data_dir=str(data_dir))
 
 
-def test_what_a_killed_preparation_left_is_removed(camvid, tmp_path):
+def test_remains_of_a_killed_preparation_are_removed(camvid, tmp_path):
     left = tmp_path / "camvid" / "incomplete.ABC123_1.0.0"
     left.mkdir(parents=True)
     (left / "camvid-train.array_record").write_bytes(b"half")

@@ -13,7 +13,7 @@ from encnet_jax.data.sets import scenes
 FIRST_PATCH_ID = 4
 
 
-def test_a_picture_is_a_function_of_split_and_index():
+def test_an_image_depends_only_on_split_and_index():
     image, label = scenes.generate("train", 5)
     again, label_again = scenes.generate("train", 5)
     np.testing.assert_array_equal(image, again)

@@ -164,7 +164,7 @@ def test_pascal_voc_without_sbd_lacks_the_unions(root, tmp_path):
     assert full[2] == "pascal_voc aug: 9118 examples"
 
 
-def test_pascal_voc_whose_lists_overlap_is_refused(root, tmp_path):
+def test_pascal_voc_with_overlapping_lists_is_refused(root, tmp_path):
     made_datasets.pascal_voc(root)
     file = root / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt"
     file.write_text(file.read_text() + VOC_NAMES[0] + "\n")
@@ -183,7 +183,7 @@ def test_coco_is_mapped_to_voc(root, tmp_path):
     assert set(np.unique(label)) == {0, 4, 13, 15}
 
 
-def test_coco_images_that_are_missing_are_told(root, tmp_path):
+def test_missing_coco_images_are_reported(root, tmp_path):
     made_datasets.coco_voc(root)
     (root / "val2017/000000000007.jpg").unlink()
     with pytest.raises(UserError, match="lists 000000000007.jpg.*not in val2017"):
@@ -378,7 +378,7 @@ def open_names():
 
 
 @pytest.mark.parametrize("name", ["cityscapes", "coco_voc", "pascal_context"])
-def test_a_source_of_something_else_is_told(root, tmp_path, name, capsys):
+def test_another_source_is_reported(root, tmp_path, name, capsys):
     write(root / "photos/a.jpg", made_datasets.image(0))
     found = rf"the source has {root}/photos \(1 files\); expected"
     with pytest.raises(UserError, match=found):
@@ -387,7 +387,7 @@ def test_a_source_of_something_else_is_told(root, tmp_path, name, capsys):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
-def test_damaged_archives_are_named(root, tmp_path, kind):
+def test_damaged_archives_are_reported(root, tmp_path, kind):
     made_datasets.ade20k(root)
     archive = tmp_path / f"ade.{kind}"
     pack(root, archive, "ADEChallengeData2016", "release_test")
@@ -397,7 +397,7 @@ def test_damaged_archives_are_named(root, tmp_path, kind):
         prepare("ade20k", source=str(archive), data_dir=str(tmp_path))
 
 
-def test_hidden_files_and_packed_archives_do_not_count(root, tmp_path):
+def test_hidden_files_and_nested_archives_are_ignored(root, tmp_path):
     truth = made_datasets.ade20k(root)
     write(root / "__MACOSX/ADEChallengeData2016/images/training/._x.jpg", b"x")
     compressed = io.BytesIO()

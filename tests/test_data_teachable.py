@@ -49,7 +49,7 @@ ONE = "only one of 2 classes occurs, 'b', so there is nothing to learn"
 @pytest.mark.parametrize(
     ("values", "message"), [([255], "every pixel is ignored"), ([1, 1, 255], ONE)]
 )
-def test_labels_without_a_lesson(folder, capsys, values, message):
+def test_labels_from_which_nothing_can_be_learned(folder, capsys, values, message):
     config = folder(values)
     status, printed = checked(config, capsys)
     assert status == 1 and printed.count(message) == 2  # Of train and of val.
@@ -84,7 +84,7 @@ def test_names_twice_and_classes_that_never_occur(folder, capsys):
         catalogue.dataset_info(config.data)
 
 
-def test_turned_images_are_counted(folder, capsys):
+def test_rotated_images_are_counted(folder, capsys):
     config = folder([0, 1])
     exif = Image.Exif()
     exif[0x0112] = 3

@@ -45,13 +45,13 @@ def batches(data, count, start_step=0):
     return list(itertools.islice(endless, count))
 
 
-def test_none_is_allowed_by_default(data, capfd):
+def test_no_broken_example_is_allowed_by_default(data, capfd):
     with pytest.raises(UserError, match=r"p[34]\.png: cannot be decoded"):
         batches(data, 2)
     assert capfd.readouterr().err == ""  # TensorFlow says nothing of its own.
 
 
-def test_a_few_are_counted_named_and_replaced(data, capfd):
+def test_few_broken_examples_are_reported_and_replaced(data, capfd):
     data.max_unreadable_share = 0.25
     found = batches(data, 4)
     shown = capfd.readouterr().err
@@ -63,13 +63,13 @@ def test_a_few_are_counted_named_and_replaced(data, capfd):
         np.testing.assert_array_equal(batch["image"], again["image"])
 
 
-def test_too_many_stop_the_run(data):
+def test_too_many_broken_examples_stop_the_run(data):
     data.max_unreadable_share = 0.125
     with pytest.raises(UserError, match="2 of 8 examples cannot be read.*at most 1"):
         batches(data, 2)
 
 
-def test_what_looks_whole_and_is_not_is_found_by_decoding(data):
+def test_truncated_files_are_found_by_decoding(data):
     folder = pathlib.Path(data.folder.images.format(split="train"))
     for name in ("p3", "p4"):
         path = folder / f"{name}.png"
@@ -81,7 +81,7 @@ def test_what_looks_whole_and_is_not_is_found_by_decoding(data):
 
 
 @pytest.mark.parametrize("max_share", [0.0, 0.5, 1.0])
-def test_all_broken_ends_in_every_thread(max_share):
+def test_every_thread_ends_if_all_examples_are_broken(max_share):
     unreadable = Unreadable(4, max_share)
 
     def broken(index):

@@ -11,7 +11,7 @@ from encnet_jax.errors import UserError
 from encnet_jax.pictures import colourise
 
 
-def test_files_hold_images_and_coloured_labels(tmp_path):
+def test_images_and_coloured_labels_are_written(tmp_path):
     data = config_lib.load("configs/quickstart.py:smoke").data
     assert export_images(data, split="val", count=2, output=str(tmp_path)) == 2
     dataset = open_dataset(data)

@@ -58,7 +58,7 @@ def test_labels_are_the_sorted_folders(root):
     assert names == [f"{c}/{i}.jpg" for c in COLOURS for i in range(2)]
 
 
-def test_batches_are_a_function_of_seed_and_step(root):
+def test_batches_depend_only_on_seed_and_step(root):
     rng = np.random.default_rng(0)
     for path in root.glob("*/*/*.jpg"):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(path)
@@ -99,7 +99,7 @@ def test_the_centre_is_cut_at_the_short_side():
     np.testing.assert_array_equal(found, image[16:240, 144:368])
 
 
-def test_examples_are_scored_on_the_centre(root):
+def test_scores_use_the_centre(root):
     image = np.zeros((40, 50, 3), np.uint8)
     image[8:32, 13:37] = 255  # Short side 40 for 20: the crop of 16 shows 32 pixels.
     (root / "val" / "blue" / "0.jpg").unlink()
@@ -137,7 +137,7 @@ def no_split(root):
         (no_split, "val: no such folder; expected one with a folder"),
     ],
 )
-def test_folders_that_are_no_data_set(root, change, message):
+def test_folders_without_a_data_set(root, change, message):
     change(root)
     with pytest.raises(UserError, match=message):
         open_dataset(data_of(root))
@@ -156,7 +156,7 @@ def test_broken_images(root, capsys):
     assert "unreadable, skipped (1)" in printed and printed.count("\n") == 1
 
 
-def test_printers_colours_are_refused(root):
+def test_cmyk_images_are_refused(root):
     path = root / "train" / "green" / "2.jpg"
     Image.open(path).convert("CMYK").save(path, quality=95)
     source = open_dataset(data_of(root)).source
@@ -164,7 +164,7 @@ def test_printers_colours_are_refused(root):
         source.example("train", 6)
 
 
-def test_crops_must_fit_what_is_scored(root):
+def test_crops_larger_than_the_scored_size_are_refused(root):
     with pytest.raises(UserError, match="data.crop_size is 32, and images are scored"):
         open_dataset(data_of(root, crop_size=32))
 

@@ -37,6 +37,7 @@ for name, error in {
             named("camvid.py:tiny"),
             f"--config.data.data_dir={root}/d",
             f"--workdir={root}/w",
+            *("--config.train.batch_size=2", "--config.train.total_steps=2"),
         )
         yield program(root, text, *words)
 
