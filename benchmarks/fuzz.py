@@ -179,6 +179,7 @@ def run_files_of(folder: pathlib.Path) -> pathlib.Path:
     from encnet_jax import config as config_lib
     from encnet_jax.checkpoints import scores
     from encnet_jax.evaluate import tables
+    from encnet_jax.scoring.evaluator import Seen
     from encnet_jax.scoring.image_scores import ImageScores
     from encnet_jax.scoring.metrics import ConfusionMatrix
     from encnet_jax.scoring.protocols.dense_refined import FIELDS
@@ -200,7 +201,7 @@ def run_files_of(folder: pathlib.Path) -> pathlib.Path:
         matrix += one
         image = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
         example = {"id": f"x{i}", "image": image, "label": label}
-        kept.add(example, one.counts, lambda found=found: found)
+        kept.add(example, Seen(one.counts, lambda found=found: found, None, None))
     kept.save(epath.Path(folder / "images-val-single-0.npz"), matrix, 7)
     from encnet_jax.data import dataset_info
 

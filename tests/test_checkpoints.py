@@ -138,6 +138,11 @@ def test_a_workdir_with_a_backslash_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_workdir_that_is_no_utf_8_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is not UTF-8"):
+        Checkpointer(f"{tmp_path}/a\udcff", keep=1)
+
+
 def test_arrays_that_were_written_elsewhere_are_noticed(tmp_path, monkeypatch):
     """As TensorStore does to a path that it reads differently."""
     checkpointer = Checkpointer(str(tmp_path), keep=1)

@@ -20,7 +20,7 @@ def folder_of(workdir: str) -> epath.Path:
     path = epath.Path(workdir)
     if storage.is_remote(path):
         return path / FOLDER
-    storage.check_backslash(path)
+    storage.check_for_tensorstore(path)
     return path.resolve() / FOLDER
 
 

@@ -61,11 +61,11 @@ def local_path(path: str, flag: str) -> pathlib.Path:
     return pathlib.Path(path).expanduser()
 
 
-def check_backslash(workdir) -> None:
-    """Raises UserError if the absolute path of a local workdir has a backslash.
+def check_for_tensorstore(workdir) -> None:
+    """Raises UserError if TensorStore would read a workdir's path differently.
 
-    TensorStore reads it as a slash, and would write the arrays of checkpoints to
-    another folder.
+    It takes a backslash for a slash, and changes bytes that are not UTF-8: the arrays
+    of checkpoints would be written to another folder.
     """
     path = pathlib.Path(workdir).resolve()
     if "\\" in str(path):
@@ -73,6 +73,13 @@ def check_backslash(workdir) -> None:
             f"{path} contains a backslash, which the checkpoint library reads as a"
             " slash; choose a --workdir without one"
         )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{path} is not UTF-8, which the checkpoint library expects; choose another"
+            " --workdir"
+        ) from None
 
 
 def check_reachable(path) -> None:

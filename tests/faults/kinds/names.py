@@ -7,21 +7,26 @@ from fixtures import CHECK, command, flags, folder_set, noise
 from registry import case
 
 REPORT = "encnet_jax.report"
-BYTES = b"a\xff\xfe.jpg"  # No UTF-8.
 
 
-@case("name a run and images of names that are no UTF-8, report html", 0, "", "run")
+@case("name images of names that are no UTF-8, report html", 0, "", "run")
 def no_text(root):
-    for folder in ("images", "masks"):
-        end = b".jpg" if folder == "images" else b".png"
+    for folder, end in (("images", b".jpg"), ("masks", b".png")):
         old = os.fsencode(root / "r/val" / folder / "0") + end
         os.rename(old, old.replace(b"/0.", b"/a\xff\xfe."))
-    run = os.fsdecode(os.fsencode(root) + b"/r\xffn")
+    run = f"{root}/w"
     train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={run}"))
     score = shlex.join(command("eval.py", f"--workdir={run}"))
     page = shlex.join(command(REPORT, "html", run, f"--output={root}/x.html"))
     yield ["bash", "-c", f"{train} && {score} && {page}"]
     assert "a\\udcff\\udcfe" in (root / "x.html").read_text()
+
+
+@case("name a workdir that is no UTF-8, train", 2, "is not UTF-8", "run")
+def no_text_run(root):
+    run = os.fsdecode(os.fsencode(root) + b"/r\xffn")
+    yield command("train.py", *flags(root / "r"), f"--workdir={run}")
+    assert len(os.listdir(root)) == 2
 
 
 @case("name a run called $_$, report html", 0, "", "run")
