@@ -49,7 +49,7 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
         (variables, jax.tree.map(lambda *x: np.stack(x), *placed)),
         jax.devices()[0],
     )
-    return lambda: jax.block_until_ready(program(*inputs))
+    return lambda: jax.block_until_ready(program(*inputs).pixels)
 
 
 def torch_inference(pair: pairs.Pair, batch: dict, memory_format, compiled: bool):

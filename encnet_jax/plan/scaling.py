@@ -5,7 +5,8 @@ python -m encnet_jax.plan.scaling --config configs/ade20k.py --plans plans.txt
 
 The time of a single chip comes from the costs in the plans, the collectives from the
 lowered step, and the time of the network from published link speeds. Nothing overlaps:
-the TPU compilers tried made every all-reduce of the step synchronous.
+the TPU compilers tried made every all-reduce of the step synchronous. The host
+dispatches steps ahead, so its time matters only where it exceeds that of the chips.
 """
 
 import json
@@ -25,6 +26,8 @@ from encnet_jax.storage import schema
 CHIP_COUNTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 GRADIENTS_FROM = 2**17  # Bytes; statistics of a batch norm have at most 16 KiB.
 INPUT_IMAGES_PER_CORE = 75  # docs/performance.md, ADE20K's size, crops of 480.
+# Host time of dispatching a step, for each array of the state; docs/performance.md.
+DISPATCH_S_ALONE, DISPATCH_S_JOINED = 2.8e-6, 18e-6  # One process; several.
 CHECKPOINT_BYTES_PER_S = 200e6  # Of one host to an object store; assumed.
 
 
@@ -73,6 +76,7 @@ def main(argv):
     images = config.train.accumulate
     lowered, params = compile.lower_train_step(config, num_classes, None, images)
     reduces = all_reduces(lowered.as_text())
+    arrays = state_arrays(params, averaged=config.optim.ema_decay > 0)
     state_bytes = checkpoint_bytes(params, averaged=config.optim.ema_decay > 0)
     tables = {}
     for generation, chip in CHIPS.items():
@@ -83,8 +87,8 @@ def main(argv):
         network = NETWORKS[generation]
         tables[generation] = {
             "program": generation if own else next(iter(plans)),
-            "weak": weak_scaling(steps, reduces, network),
-            "batch16": fixed_batch(16, steps, reduces, network),
+            "weak": weak_scaling(steps, reduces, network, arrays),
+            "batch16": fixed_batch(16, steps, reduces, network, arrays),
         }
     print(format_tables(tables, reduces, state_bytes))
     print(json.dumps({"tables": tables, "checkpoint_bytes": state_bytes}))
@@ -140,6 +144,13 @@ def checkpoint_bytes(params, averaged: bool) -> int:
     return (2 + averaged) * arrays  # Weights, momentum, their average.
 
 
+def state_arrays(params, averaged: bool) -> int:
+    """Returns the number of arrays in a training state; see checkpoint_bytes."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    norms = sum(getattr(path[-1], "key", None) == "scale" for path in paths)
+    return (2 + averaged) * len(paths) + 2 * norms
+
+
 def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
     """Returns {images per chip: seconds of a step}, by the roofline of one chip.
 
@@ -158,11 +169,14 @@ def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
 
 
 def weak_scaling(
-    steps: dict[int, float], reduces: Iterable[AllReduce], network: Network
+    steps: dict[int, float],
+    reduces: Iterable[AllReduce],
+    network: Network,
+    arrays: int = 0,
 ) -> list[Row]:
     """Returns rows for CHIP_COUNTS with the images per chip of the largest plan."""
     images, seconds = max(steps.items())
-    return [_row(n, images, seconds, reduces, network) for n in CHIP_COUNTS]
+    return [_row(n, images, seconds, reduces, network, arrays) for n in CHIP_COUNTS]
 
 
 def fixed_batch(
@@ -170,17 +184,18 @@ def fixed_batch(
     steps: dict[int, float],
     reduces: Iterable[AllReduce],
     network: Network,
+    arrays: int = 0,
 ) -> list[Row]:
     """Returns rows for slices that divide a batch, if a plan has their images."""
     shares = {n: batch_size // n for n in CHIP_COUNTS if batch_size % n == 0}
     return [
-        _row(n, images, steps[images], reduces, network)
+        _row(n, images, steps[images], reduces, network, arrays)
         for n, images in shares.items()
         if images in steps
     ]
 
 
-def _row(chips, images, chip_s, reduces, network) -> Row:
+def _row(chips, images, chip_s, reduces, network, arrays) -> Row:
     norm_s = gradient_s = 0.0
     for reduce in reduces:
         # The step was lowered for few devices; smaller groups keep their size.
@@ -190,7 +205,9 @@ def _row(chips, images, chip_s, reduces, network) -> Row:
             norm_s += seconds
         else:
             gradient_s += seconds
-    step = chip_s + norm_s + gradient_s
+    joined = chips > network.chips_per_host
+    host_s = arrays * (DISPATCH_S_JOINED if joined else DISPATCH_S_ALONE)
+    step = max(chip_s + norm_s + gradient_s, host_s)
     speed = chips * images / step
     per_host = min(chips, network.chips_per_host)
     return Row(

@@ -1,0 +1,136 @@
+"""Host time of dispatching a step, by the number of arrays in the state.
+
+python -m benchmarks.dispatch [--counts 1,2,4 --leaves 500]
+
+A step that only copies its state, mapped by `jax.pmap` and by `jax.jit` with
+`jax.shard_map`, with the state as separate arrays and packed into four. Milliseconds
+are CPU time of the dispatching thread, so other work on the machine matters less.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from benchmarks import measure
+from benchmarks.joined import joining_flags
+
+AXIS = "batch"
+PACKED = 4  # Arrays of a packed state.
+WARM_UP = 10  # Steps that are not counted.
+
+
+def step(state: dict, batch: jax.Array) -> dict:
+    """Returns a state that depends on all inputs."""
+    return jax.tree.map(lambda x: x + batch.sum() * 0, state)
+
+
+def mappings(state: dict, batch: np.ndarray) -> dict[str, tuple]:
+    """Returns (compiled step, its state, its batch) by mapping."""
+    shared, rows = PartitionSpec(), PartitionSpec(AXIS)
+    local = Mesh(np.array(jax.local_devices()), (AXIS,))
+    everywhere = Mesh(np.array(jax.devices()), (AXIS,))
+
+    def placed(array, spec):
+        sharding = NamedSharding(everywhere, spec)
+        return jax.make_array_from_process_local_data(sharding, array)
+
+    mapped = jax.shard_map(
+        step,
+        mesh=everywhere,
+        in_specs=(shared, rows),
+        out_specs=shared,
+        check_vma=False,
+    )
+    return {
+        "pmap": (
+            jax.pmap(
+                step,
+                axis_name=AXIS,
+                in_axes=(None, 0),
+                out_axes=None,
+                donate_argnums=0,
+            ),
+            jax.device_put(state, NamedSharding(local, shared)),
+            jax.device_put(batch, NamedSharding(local, rows)),
+        ),
+        "jit and shard_map": (
+            jax.jit(mapped, donate_argnums=0),
+            {name: placed(x, shared) for name, x in state.items()},
+            placed(batch, rows),
+        ),
+    }
+
+
+def measured(leaves: int, steps: int) -> dict[str, dict]:
+    """Returns median and smallest milliseconds by state and mapping."""
+    batch, rows = np.zeros((jax.local_device_count(), 8), np.float32), {}
+    for count in (leaves, PACKED):
+        sizes = np.zeros(64 * leaves // count, np.float32)
+        state = {f"{i:04d}": sizes for i in range(count)}
+        for name, (function, own, fed) in mappings(state, batch).items():
+            spent = []
+            for _ in range(WARM_UP + steps):
+                start = time.thread_time()
+                own = function(own, fed)
+                spent.append(1e3 * (time.thread_time() - start))
+                jax.block_until_ready(own)
+            spent = spent[WARM_UP:]
+            row = {"median ms": statistics.median(spent), "least ms": min(spent)}
+            rows[f"{count} arrays, {name}"] = row
+    return rows
+
+
+def main() -> None:
+    """Starts the processes of each count, one count after the other; prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", default="1,2,4", help="of processes")
+    parser.add_argument("--leaves", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--coordinator_address", help=argparse.SUPPRESS)
+    parser.add_argument("--num_processes", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--process_id", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        if args.num_processes > 1:
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+            jax.distributed.initialize(
+                args.coordinator_address, args.num_processes, args.process_id
+            )
+        print(json.dumps(measured(args.leaves, args.steps)))
+        return
+    rows = {}
+    for count in map(int, args.counts.split(",")):
+        for name, row in start(count, args).items():
+            rows[f"{count} processes, {name}"] = row
+    measure.report("host time of dispatching a step", rows, vars(args))
+
+
+def start(count: int, args) -> dict:
+    """Runs `measured` in joined processes; returns the result of process 0."""
+    own = [f"--leaves={args.leaves}", f"--steps={args.steps}", "--child"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.dispatch", *own, *joining],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            text=True,
+        )
+        for joining in joining_flags(count)
+    ]
+    texts = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise SystemExit(f"one of {count} processes failed; see its output above")
+    return json.loads(texts[0].splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
