@@ -85,5 +85,5 @@ def test_pixels_without_a_prediction_belong_to_no_class():
 
 
 def test_shapes_that_differ_are_refused():
-    with pytest.raises(ValueError, match=r"labels \(2, 3\), predictions \(3, 2\)"):
+    with pytest.raises(ValueError, match="labels have shape .*; expected equal shapes"):
         BoundaryCounts(1).update(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8))

@@ -246,7 +246,7 @@ def _check_config(values: flags.FlagValues) -> None:
 def _of_config_code(
     error: SyntaxError | NameError | ImportError, argv: Sequence[str]
 ) -> str:
-    """Returns what is wrong with a configuration that Python cannot run, and where."""
+    """Returns the error and position in a configuration that Python cannot run."""
     if isinstance(error, SyntaxError) and not error.lineno:
         # For binary files Python reports neither name nor line.
         place = _given_config(argv)

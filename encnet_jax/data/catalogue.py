@@ -27,7 +27,7 @@ def named_info(name: str) -> DatasetInfo:
     member = DATA_SETS.get(name)
     if not isinstance(member, DatasetInfo):
         raise UserError(
-            f"the data set {name!r} is described by fields of a configuration; expected"
+            f"the data set {name!r} needs fields of a configuration; expected"
             f" one of: {', '.join(declared())}"
         )
     return member

@@ -93,7 +93,7 @@ class PreactBlock(nn.Module):
         scaling: makes the module that scales the result's channels, or None.
         conv, norm: make a convolution and a batch norm.
 
-    Source: He et al., Identity Mappings in Deep Residual Networks; sections 3.5.
+    Source: He et al., Identity Mappings in Deep Residual Networks; section 3.5.
     """
 
     channels: int

@@ -68,7 +68,10 @@ class BoundaryCounts:
             ValueError: shapes differ.
         """
         if labels.shape != predictions.shape:
-            raise ValueError(f"labels {labels.shape}, predictions {predictions.shape}")
+            raise ValueError(
+                f"labels have shape {labels.shape}, predictions {predictions.shape};"
+                " expected equal shapes"
+            )
         num_classes = self.regions.shape[1]
         predictions = np.where(labels == IGNORE_LABEL, IGNORE_LABEL, predictions)
         width_px = distance_px(*labels.shape)

@@ -44,7 +44,10 @@ class ConfusionMatrix:
         """
         labels, predictions = np.asarray(labels), np.asarray(predictions)
         if labels.shape != predictions.shape:
-            raise ValueError(f"labels {labels.shape}, predictions {predictions.shape}")
+            raise ValueError(
+                f"labels have shape {labels.shape}, predictions {predictions.shape};"
+                " expected equal shapes"
+            )
         valid = labels != self.ignore_label
         labels, predictions = labels[valid].astype(int), predictions[valid].astype(int)
         num_classes = len(self.counts)

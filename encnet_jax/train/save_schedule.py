@@ -20,7 +20,7 @@ class SaveSchedule:
         agree: Callable[[bool], bool],
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Starts to count the time.
+        """Starts the clock.
 
         Args:
             every_steps: save at multiples of this step.
