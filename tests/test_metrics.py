@@ -32,7 +32,9 @@ def test_bad_ids_are_refused():
         ConfusionMatrix(3).update(np.uint8([0, 3]), np.uint8([0, 0]))
     nothing = np.zeros(0, np.uint8)
     ConfusionMatrix(3).update(nothing, nothing)
-    with pytest.raises(ValueError, match="labels have shape .2,., predictions .1,.; expected equal"):
+    with pytest.raises(
+        ValueError, match="labels have shape .2,., predictions .1,.; expected equal"
+    ):
         ConfusionMatrix(3).update(np.uint8([0, 1]), np.uint8([0]))
     with pytest.raises(ValueError, match="absent is 'nan'"):
         ConfusionMatrix(3).mean_iou(absent="nan")

@@ -56,7 +56,7 @@ class Conv(nn.Module):
             x = self.inside.only(x)
         taps = Taps(self.stride, self.dilation, self.dilation * (size // 2))
         if self.has_variable("params", winograd.POINTS):
-            points = self.get_variable("params", winograd.POINTS)
+            points = self.variables["params"][winograd.POINTS]
             y = winograd.convolve_transformed(x, points, taps)
         else:
             shape = (size, size, channels, self.features)

@@ -1,7 +1,7 @@
 """3x3 convolutions of stride 1 by Winograd's minimal filtering, for CPUs."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +115,10 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 
 
 def convolve_transformed(
-    x: jax.Array, points: jax.Array, taps: Taps, form: Filtering = F2
+    x: jax.Array,
+    points: jax.Array | Sequence[jax.Array],
+    taps: Taps,
+    form: Filtering = F2,
 ) -> jax.Array:
     """A 3x3 convolution of stride 1 whose kernel is already transformed.
 
@@ -153,7 +156,9 @@ def convolve_transformed(
     return y[:, : out_sides[0], : out_sides[1]]
 
 
-def _tiles(x: jax.Array, points: jax.Array, form: Filtering) -> jax.Array:
+def _tiles(
+    x: jax.Array, points: jax.Array | Sequence[jax.Array], form: Filtering
+) -> jax.Array:
     """Maps [B, T + 1, m, d, S + 1, m, d, C] to [B, T, m, d, S, m, d, C_out]."""
     m, n = form.tile, form.points
     rows, columns = x.shape[1] - 1, x.shape[4] - 1
@@ -169,8 +174,8 @@ def _tiles(x: jax.Array, points: jax.Array, form: Filtering) -> jax.Array:
         for a in range(n)
     ]
     outputs = _both_axes(form.outputs, products)
-    outputs = [jnp.stack([y.reshape(shape) for y in row], axis=4) for row in outputs]
-    return jnp.stack(outputs, axis=2)
+    rows_of = [jnp.stack([y.reshape(shape) for y in row], axis=4) for row in outputs]
+    return jnp.stack(rows_of, axis=2)
 
 
 def _both_axes(
@@ -186,7 +191,7 @@ def _both_axes(
 
 def _combination(factors: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
     """Returns the sum of factors times arrays, without those of factor 0."""
-    total = None
+    total: Any = None
     for factor, array in zip(factors, arrays, strict=True):
         if factor == 0:
             continue

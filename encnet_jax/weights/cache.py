@@ -53,7 +53,7 @@ def find(name: str) -> Published:
 
 
 def refuse_look_alike(text: str) -> None:
-    """Raises UserError for a name of networks that load without error and are wrong."""
+    """Raises UserError for names of networks that load but give wrong results."""
     found = re.search(timm.LOOK_ALIKES, text)
     if found:
         raise UserError(

@@ -126,7 +126,7 @@ def _side_matrix(native, scaled, padded, logits_stride, bucket, align_corners, *
 
 
 def logits_side(size: int, logits_stride: float) -> int:
-    """Returns the logits along a side of an image.
+    """Returns the number of logits along a side of an image.
 
     Args:
         size: pixels.
