@@ -6,6 +6,7 @@ import flax.linen as nn
 
 from encnet_jax.config import Config
 from encnet_jax.data import DatasetInfo, dataset_info
+from encnet_jax.models.folding import transform_kernels
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.tasks import of
 from encnet_jax.tasks.task import Task
@@ -29,6 +30,10 @@ class Network(NamedTuple):
     info: DatasetInfo
     config: Config
     step: int
+
+    def prepared(self) -> dict:
+        """Returns the variables for prediction; they cannot be trained or saved."""
+        return transform_kernels(self.model, self.variables)
 
     def evaluator(self, **options):
         """Returns a new evaluator under eval.protocol; see scoring.evaluator.
