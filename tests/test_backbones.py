@@ -97,6 +97,32 @@ def test_torchvision_names_the_first_fully_connected_layer():
     assert len(shapes) == 2 * 14
 
 
+@pytest.mark.parametrize(
+    ("backbone", "fields", "shared", "own"),
+    [
+        ("vgg16", {"vgg.fc6": True}, "block5", "fc6"),
+        ("convnext_tiny", {}, "stage3_block09", "stage4_block03"),
+    ],
+)
+def test_scales_of_a_piecewise_crf_share_all_but_stage_4(backbone, fields, shared, own):
+    fields |= {"output_stride": 16, "crf.features": "scales"}
+    m = reference_models.model_config(
+        "paper", name="piecewise_crf", backbone=backbone, **fields
+    )
+    modules = variable_shapes(m, CLASSES)["params"]["backbone"]
+    assert {name for name in modules if name.endswith(own)} == {
+        own,
+        f"scale2_{own}",
+        f"scale3_{own}",
+    }
+    assert [name for name in modules if name.endswith(shared)] == [shared]
+    family = {"vgg16": "torchvision_vgg", "convnext_tiny": "timm_convnext"}[backbone]
+    # A weight file initialises the last stage of every scale.
+    entries = table(variable_shapes(m, CLASSES), torch_weights.find(family), m)
+    names = [entry.name for entry in entries]
+    assert len(set(names)) < len(names) == len(entries)
+
+
 SMALL = {
     "vgg16": partial(VGG, width=4, fc6=True),
     "convnext_tiny": partial(ConvNeXt, width=8, blocks=(1, 2, 2, 2)),
