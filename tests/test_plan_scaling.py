@@ -179,7 +179,8 @@ def test_a_step_is_bound_by_arithmetic_or_memory():
 
 def test_plans_are_read_by_chip_and_images(tmp_path):
     path = tmp_path / "plans.txt"
-    plan = {"topology": "v5e:2x4", "images_per_chip": 2, "bytes_per_image": 1.0}
+    plan = {"topology": "v5e:2x4", "images_per_chip": 2}
+    plan |= {"flops_per_image": 2.0, "bytes_per_image": 1.0}
     path.write_text(f"ade20k on v5e\n{json.dumps(plan)}\n")
     assert scaling.read_plans(str(path)) == {"v5e": {2: plan}}
     path.write_text("nothing\n")

@@ -10,8 +10,9 @@ from encnet_jax.models.resize import sample_positions
 
 
 def thinned_labels(
-    labels: UInt8[jax.Array, "B H W"], logits: Float[jax.Array, "B h w C"]
-) -> UInt8[jax.Array, "B h w"]:
+    labels: UInt8[jax.Array | np.ndarray, "B H W"],
+    logits: Float[jax.Array | np.ndarray, "B h w C"],
+) -> UInt8[jax.Array | np.ndarray, "B h w"]:
     """Keeps the label at the top left of each cell of the logits' grid.
 
     Args:
