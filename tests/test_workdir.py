@@ -25,6 +25,16 @@ def test_a_refused_run_leaves_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_was_deleted_does_not_hide_the_error(tmp_path):
+    run = tmp_path / "a"
+    with pytest.raises(UserError, match="was deleted"):
+        with workdir_lib.locked(str(run)):
+            (run / ".lock").unlink()
+            run.rmdir()
+            raise UserError("the workdir was deleted")
+    assert not run.exists()
+
+
 def test_a_run_that_had_started_and_an_old_folder_stay(tmp_path):
     run = tmp_path / "a"
     with pytest.raises(NotFiniteError):

@@ -5,7 +5,7 @@ import errno
 import fcntl
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import jax
@@ -78,9 +78,10 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
 
 def _remove(path: pathlib.Path, made: list[pathlib.Path]) -> None:
     """Removes a refused run's folder and the parents made for it, unless in use."""
-    if not {each.name for each in path.iterdir()} <= {".lock", "config.json", FOLDER}:
-        return  # Training had started.
-    with contextlib.suppress(OSError):  # A folder that is not empty stays.
+    known = {".lock", "config.json", FOLDER}
+    with contextlib.suppress(OSError):  # A folder that is not empty, or gone, stays so.
+        if not {each.name for each in path.iterdir()} <= known:
+            return  # Training had started.
         if (path / FOLDER).exists():
             (path / FOLDER).rmdir()
         for name in (".lock", "config.json"):
@@ -141,12 +142,7 @@ def _is_at(number: int, path: pathlib.Path) -> bool:
         return error.errno not in (errno.ENOENT, errno.ENOTDIR)
 
 
-def claim(
-    workdir: str,
-    config: Config,
-    saved: ConfigDict | None = None,
-    sizes: Mapping[str, int] | None = None,
-) -> None:
+def claim(workdir: str, config: Config, saved: ConfigDict | None = None) -> None:
     """Checks that a run may use its locked folder, and saves its configuration there.
 
     All processes must have the same configuration, its batches must fit the devices,
@@ -156,13 +152,11 @@ def claim(
         workdir: locked by `locked`.
         config: resolved.
         saved: of the newest checkpoint in the folder; None for a new run.
-        sizes: other values on which the processes must agree, by name, such as numbers
-            of images.
 
     Raises:
         UserError: names the first field that differs or does not fit.
     """
-    agreement.check(config_lib.flatten(config) | dict(sizes or {}))
+    agreement.check(config_lib.flatten(config))
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
     parallel.check_norm_group(config.model.norm_group)
     if saved is not None:
