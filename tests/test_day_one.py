@@ -102,4 +102,3 @@ def test_the_main_job_from_a_named_backbone(tmp_path):
     said = call(*train[:-1], "--workdir=other", status=2)
     assert f"cannot download mirror:resnet18_v1c (45.0 MiB) from {address}: " in said
     assert f"download it elsewhere to {tmp_path}/cache/weights/{name}" in said
-    assert not (tmp_path / "other" / "checkpoints").exists()
