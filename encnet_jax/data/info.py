@@ -44,7 +44,7 @@ def _no_scores(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DatasetInfo:
-    """A data set, declared: everything that is known before its files are read.
+    """The declaration of a data set: everything known before its files are read.
 
     Attributes:
         name: its name in the registry (data.name).

@@ -34,7 +34,7 @@ class Gridding(NamedTuple):
 
 
 def path_counts(rates: Sequence[int]) -> np.ndarray:
-    """Counts the ways from each input row to one output row.
+    """Counts the paths from each input row to one output row.
 
     With all weights 1 this is the output's gradient with respect to the input along one
     axis; the gradient over the square is the outer product of two of them, since a 3x3
@@ -44,8 +44,8 @@ def path_counts(rates: Sequence[int]) -> np.ndarray:
         rates: of the convolutions, in any order.
 
     Returns:
-        f64[1 + 2 * sum(rates)]; its middle is the output's own row. Positive exactly
-        where a row is seen, since only positive numbers are added.
+        f64[1 + 2 * sum(rates)]; its middle is the output's own row. A row reaches the
+        output if and only if its count is positive.
     """
     counts = np.ones(1)
     for rate in rates:

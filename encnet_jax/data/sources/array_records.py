@@ -24,7 +24,7 @@ class Records:
     """Random access to the examples of one split, from several threads."""
 
     def __init__(self, shards: list[_Shard]):
-        """Opens no file yet; array_record does so at the first read."""
+        """Stores its arguments; array_record opens files at the first read."""
         from array_record.python import array_record_data_source
 
         source: Any = array_record_data_source.ArrayRecordDataSource(shards)
