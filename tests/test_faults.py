@@ -200,7 +200,9 @@ def test_a_killed_process_ends_the_run_and_the_next_start_resumes(tmp_path):
     processes[1].kill()
     ended = finish(*processes, timeout_s=100)
     assert ended[0].status not in (0, None)
-    assert re.search("start it again on every host|another task died", ended[0].text)
+    assert re.search(
+        "[Ss]tart the command again on every host|another task died", ended[0].text
+    )
     limit = "--config.train.max_minutes=0.0001"
     texts = succeed(*start_joined(2, *command, limit))
     assert re.search(r"resuming at step \d+ of 100000", texts[0])
