@@ -47,7 +47,7 @@ class Inputs:
         """Labels of 'logits' and 'aux_logits', on the grid of the comparison."""
         thin = self.loss.labels == "thinned"
         return {
-            name: thinned_labels(self.labels, self.outputs[name])
+            name: jnp.asarray(thinned_labels(self.labels, self.outputs[name]))
             if thin
             else self.labels
             for name in ("logits", "aux_logits")
