@@ -141,7 +141,7 @@ def summary(
         that it occurs}.
     """
     counts = np.bincount(found["labels"].ravel(), minlength=len(class_names))
-    fractions = counts / max(counts.sum(), 1)
+    fractions = counts / max(int(counts.sum()), 1)
     described = {
         "image": name,
         "mean_confidence": float(found["confidence"].mean() / pixels.FULL_SCALE),
