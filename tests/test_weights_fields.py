@@ -90,8 +90,8 @@ def test_a_contradiction_is_one_line_with_the_flags_to_add():
     with pytest.raises(UserError) as caught:
         resolved(init_from="torchvision:resnet101", **{"model.stem": "deep", "seed": 3})
     assert str(caught.value).startswith(
-        "model.stem is 'deep', model.backbone is 'resnet50', but"
-        " init_from=torchvision:resnet101 has other weights: add"
+        "model.stem is 'deep', model.backbone is 'resnet50', which does"
+        " not match the weights init_from=torchvision:resnet101: add"
         " --config.model.stem=conv7 --config.model.backbone=resnet101"
     )
 

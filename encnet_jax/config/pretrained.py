@@ -50,8 +50,8 @@ def follow(config: ml_collections.ConfigDict) -> None:
             f"--config.{name}={value}" for name, value in conflicts.items()
         )
         raise UserError(
-            f"{found}, but init_from={entry.name} has other weights: add {flags}, or"
-            " choose other weights (encnet weights list)"
+            f"{found}, which does not match the weights init_from={entry.name}: add"
+            f" {flags}, or choose other weights (encnet weights list)"
         )
     with config.unlocked():
         config.update_from_flattened_dict(implied)

@@ -78,8 +78,8 @@ class TrainingScores:
         split = config.data.train_split
         if split == config.data.val_split:
             raise UserError(
-                f"data.train_split and data.val_split are both {split!r}: the weights"
-                " must not be chosen on images that are scored"
+                f"data.train_split and data.val_split are both {split!r}: the CRF"
+                " parameters must not be tuned on the images that are scored"
             )
         self._settings, self._absent = config.eval.dense, config.eval.absent_classes
         self._devices, self._num_classes = evaluator.devices, evaluator.num_classes

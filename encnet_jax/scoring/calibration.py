@@ -102,11 +102,14 @@ UNITS = 2**20
 
 
 class Calibration:
-    """Sums over images, from which calibration is computed.
+    """Accumulates calibration statistics over images.
 
     Attributes:
-        bins: int64[NUM_BINS, 3]; coverage: int64[COVERAGE_BINS, 2]; terms: int64[2];
-            sums of RowSums over rows and images; bins and terms multiplied by UNITS.
+        bins: int64[NUM_BINS, 3], RowSums.bins summed over rows and images, in units of
+            1 / UNITS.
+        coverage: int64[COVERAGE_BINS, 2], RowSums.coverage summed over images.
+        terms: int64[2], RowSums.terms summed over rows and images, in units of
+            1 / UNITS.
     """
 
     def __init__(self) -> None:

@@ -293,7 +293,9 @@ def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
 def native_results(
     protocol, variables: dict, examples: Iterable[dict]
 ) -> Iterator[tuple[dict, Any, np.ndarray | None]]:
-    """Yields (example, its results, its presence), in the order batches fill up.
+    """Yields (example, results, presence) for each example.
+
+    The order may differ from the input's, because images are batched by size.
 
     Args:
         protocol: see protocols.protocol.make.
@@ -301,8 +303,8 @@ def native_results(
         examples: dicts with image uint8[H, W, 3], after Protocol.view.
 
     Yields:
-        The results are the protocol's tree of NumPy arrays [H, W, ...]; presence is
-        f32[C], or None without an SE branch.
+        results: the protocol's tree of NumPy arrays [H, W, ...].
+        presence: f32[C], probabilities that classes occur; None without an SE branch.
     """
     for members, found in protocol.describe(variables, examples):
         results, presence = jax.tree.map(_on_host, found)

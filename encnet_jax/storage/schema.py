@@ -14,12 +14,15 @@ _Check = Callable[[Any], str | None]
 
 
 def problem(value, schema, name: str = "") -> str | None:
-    """Returns the first error of a value, or None.
+    """Checks a value against a schema; returns a message for the first mismatch.
 
     Args:
         value: as json.loads returns it.
-        schema: see the module.
-        name: of the value in the message.
+        schema: as described in the module's docstring.
+        name: how the message refers to the value.
+
+    Returns:
+        The message, or None if everything matches.
     """
     if isinstance(schema, dict):
         return _problem_of_members(value, schema, name)

@@ -78,11 +78,12 @@ def lines(
 
 
 def _evaluations(every: int, start: int, end: int) -> int:
-    """Returns the number of evaluations after the steps start + 1 to end.
+    """Returns how many evaluations a run makes, the one after the last step included.
 
     Args:
-        every: steps between two of them; 0 for one after the last step.
-        start, end: steps.
+        every: interval in steps; 0 evaluates only after the last step.
+        start: step at which the run starts or resumes.
+        end: last step.
     """
     if not every:
         return 1

@@ -1,7 +1,7 @@
-"""Published weights by name: where they are, what they fit, and their download.
+"""Published weights by name: addresses, the networks they fit, and their download.
 
-Nothing here imports JAX: a configuration reads the fields that weights imply, and
-`encnet weights list` prints the table, before JAX is loaded.
+Nothing here imports JAX, because two users run before JAX is loaded: configurations,
+which read the field values that the weights require, and `encnet weights list`.
 """
 
 import importlib

@@ -45,7 +45,7 @@ class Published:
 
     @property
     def file_name(self) -> str:
-        """Name in the cache: that of the address, made unique if it is a common one."""
+        """File in the cache, named as in the address if that is unique."""
         name = self.address.rpartition("/")[2]
         if re.search(r"[0-9a-f]{8}\.\w+$", name) or self.dataset:
             return name

@@ -1,4 +1,4 @@
-"""MATLAB files of version 5, and errors of files in scientific formats."""
+"""Reads MATLAB version 5 files; errors of SciPy and h5py become UserError."""
 
 import contextlib
 import io

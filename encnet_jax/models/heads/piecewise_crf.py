@@ -39,7 +39,7 @@ PAIRWISE = {
 
 
 def scaled_side(side: int, scale: float) -> int:
-    """Returns the pixels of a side at a scale, rounded up."""
+    """Returns the side length in pixels after scaling, rounded up."""
     # 1.2 * 35 is 42.00000000000001 in floating point, and means 42.
     return math.ceil(side * scale - 1e-6)
 

@@ -192,7 +192,7 @@ def tempered(pixel_fn: Callable, temperature: float) -> Callable:
 
 
 def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protocol:
-    """Returns a protocol by its name; arguments as of Protocol."""
+    """Returns the protocol with this name; other arguments are those of Protocol."""
     return PROTOCOLS.get(protocol)(forward, eval_config, **how)
 
 

@@ -118,7 +118,11 @@ def plan(
 
 
 def _side(native, scaled, start, room, crop_size, align_corners):
-    """Returns (cut taps[crop_size], paste taps[room]) of one side of a window."""
+    """Returns the interpolation taps along one axis of a window.
+
+    The first, f32[crop_size, 3], cut it out of the image; the second, f32[room, 3],
+    paste its scores into a canvas of `room` pixels.
+    """
     index = np.arange(start, start + crop_size)
     cut = _taps(index, native, scaled, align_corners)
     cut[index >= scaled, 1:] = 0
