@@ -117,5 +117,7 @@ def test_a_resumed_run_is_bit_identical_with_drawn_smoothing(tmp_path):
         kernel, broken["stage2_block01"]["scaling"]["attention"]["kernel"]
     )
     np.testing.assert_array_equal(straight["stem"]["kernel"], broken["stem"]["kernel"])
-    with pytest.raises(UserError, match="no validation split: name one, --split test"):
+    with pytest.raises(
+        UserError, match="no validation split: choose a split, for example --split"
+    ):
         run_lib.evaluate_run(str(tmp_path / "straight"))

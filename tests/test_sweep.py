@@ -114,7 +114,7 @@ def test_a_wrong_value_is_reported_before_the_first_run(trained, tmp_path):
 
 def test_files_of_the_user_are_not_replaced(trained, tmp_path):
     (tmp_path / "sweep.md").write_text("| my | notes |")
-    with pytest.raises(UserError, match="sweep.md is there"):
+    with pytest.raises(UserError, match="sweep.md exists"):
         sweep.run(smoke(), "loss.se_weight", [0], str(tmp_path), None)
     assert not trained
 
