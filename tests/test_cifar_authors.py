@@ -137,7 +137,7 @@ def test_pixels_are_divided_by_the_configured_deviation():
 
 
 def test_there_is_no_se_resnet_of_the_authors():
-    with pytest.raises(UserError, match="their code has no SE-ResNet"):
+    with pytest.raises(UserError, match="the authors.* code has no SE-ResNet"):
         config_lib.resolve(config_lib.load("configs/cifar10.py:se_resnet64d,authors"))
 
 

@@ -17,10 +17,12 @@ import numpy as np  # noqa: E402
 jnp.float32 = jnp.float64  # Before any module of ours takes it for a default.
 
 import train  # noqa: E402
-from encnet_jax import cli, models  # noqa: E402
+from encnet_jax import cli  # noqa: E402
+from encnet_jax.models import segmenter  # noqa: E402
 
-# What config.model.dtype, 'float32', stands for.
-models.jnp = types.SimpleNamespace(dtype=lambda name: np.dtype("float64"))
+# models.segmenter turns config.model.dtype, 'float32', into this type.
+double = {"dtype": lambda name: np.dtype("float64")}
+segmenter.jnp = types.SimpleNamespace(**vars(jnp) | double)
 
 if __name__ == "__main__":
     sys.exit(cli.run(train.main, sys.argv))

@@ -1,5 +1,6 @@
 """Evaluation: every image once, on all devices, into one integer confusion matrix."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
@@ -93,11 +94,22 @@ def watched_examples(
     return stop.watch(examples, largest_share), total
 
 
+# One line at a time, for log files.
+_LOG_LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {unit}s\n"
+_LOG_EVERY_S = 30
+
+
 def progress_bar(total: int | None) -> tqdm:
-    """Returns a bar for process 0's share of `total` images; None shows none."""
+    """Returns a bar for process 0's share of `total` images; None shows none.
+
+    Without a terminal it prints a line at the start, every 30 seconds and at the end.
+    """
     share = None if total is None else total // jax.process_count()
-    hidden = not share or jax.process_index() != 0
-    return tqdm(total=share, desc="evaluate", unit="image", disable=hidden or None)
+    hidden = not share or jax.process_index() != 0 or sys.stderr is None
+    lines: dict[str, Any] = {}
+    if not hidden and not sys.stderr.isatty():
+        lines = {"bar_format": _LOG_LINE, "mininterval": _LOG_EVERY_S}
+    return tqdm(total=share, desc="evaluate", unit="image", disable=hidden, **lines)
 
 
 class Evaluator:
