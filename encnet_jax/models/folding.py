@@ -95,7 +95,8 @@ def transform_kernels(model: nn.Module, variables: dict) -> dict:
         On CPUs, convolutions that winograd.py computes have transformed kernels. The
         arrays cannot be trained or saved; other variables are the same arrays.
     """
-    params = traverse_util.flatten_dict(variables["params"])
+    # A model need not have parameters.
+    params = traverse_util.flatten_dict(variables.get("params", {}))
     may_suit = any(
         path[-1] == "kernel" and x.ndim == 4 and winograd.suits(x, Taps())
         for path, x in params.items()
