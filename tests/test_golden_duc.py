@@ -152,7 +152,7 @@ def test_import_writes_a_checkpoint(params_file, tmp_path, monkeypatch, capsys):
     field = dataclasses.replace(known["model.backbone"], allowed=allowed)
     monkeypatch.setattr(table, "fields", lambda: known | {"model.backbone": field})
     fields = {name: m[name] for name in ("backbone", "stem_width", "dilation")}
-    fields["duc"] = m.duc.to_dict()
+    fields["duc"] = dataclasses.asdict(m.duc)
     classes = tuple(f"class{i}" for i in range(reference.num_classes))
     config, workdir = tmp_path / "config.py", tmp_path / "run"
     config.write_text(IMPORT_CONFIG.format(classes=classes, fields=fields))
