@@ -2,11 +2,17 @@
 
 python -m benchmarks.learning --runs camvid-encnet,camvid-fcn --seeds 0,1,2
 python -m benchmarks.learning --plot scenes
+python -m benchmarks.learning --classes nyu-encnet-from-mini,nyu-fcn-from-mini
 
-A run is a row of RUNS and a seed. It is trained by `train.py` and scored by `eval.py`
-in processes of their own, under WORKDIR/ROW-seedN, and never repeated: the same command
-goes on where it was stopped. The table has whatever is finished, mean and spread; the
-plot, WORKDIR/se_weight-NAME.png, has the finished runs over the SE-loss's weight.
+A run is a row of benchmarks.learning_rows and a seed. It is trained by `train.py` and
+scored by `eval.py` in processes of their own, under WORKDIR/ROW-seedN, and never
+repeated: the same command resumes an interrupted run. The first table has all finished
+runs, with mean and spread; the second the differences between runs of the same seed,
+with the standard error of their mean; the third (--classes) those of single classes.
+The plot, WORKDIR/se_weight-NAME.png, has the finished runs over the SE-loss's weight.
+
+Rows nyu-* and mini-* read DATA_DIR/NYUv2/{train,val}/{images,masks} and
+DATA_DIR/mini_imagenet/{train,val}/CLASS; see docs/learning.md.
 """
 
 import argparse
@@ -19,78 +25,10 @@ import sys
 
 from etils import epath
 
+from benchmarks.learning_rows import PAIRS, RUNS, SE_DEFAULT
 from encnet_jax import sweep
 
-CAMVID = "configs/camvid.py"
-TINY = f"{CAMVID}:tiny"
-SCENES = "configs/quickstart.py"
-STEPS_450 = ("--config.train.total_steps=450", "--config.train.max_minutes=0")
-STEPS_540 = ("--config.train.total_steps=540", "--config.train.max_minutes=0")
-HDC = ("--config.model.dilation=hdc_bigger",)
-FULL = ("--config.train.max_minutes=0",)
-FROM_CIFAR = "--config.init_from={workdir}/cifar-tiny-seed0"
-
-# Row: the configuration, and the flags that differ from it.
-RUNS = {
-    # CamVid, ResNet-18 from scratch, 450 steps of 8.
-    "camvid-encnet": (CAMVID, *STEPS_450),
-    "camvid-fcn": (f"{CAMVID}:fcn", *STEPS_450),
-    "camvid-paper": (f"{CAMVID}:paper", *STEPS_450),
-    "camvid-duc": (f"{CAMVID}:duc", *STEPS_450),
-    "camvid-duc-hdc": (f"{CAMVID}:duc", *HDC, *STEPS_450),
-    # CamVid, the tiny network, 540 steps of 8.
-    "tiny-encnet": (TINY, *STEPS_540),
-    "tiny-fcn": (f"{TINY},fcn", *STEPS_540),
-    "tiny-paper": (f"{TINY},paper", *STEPS_540),
-    "tiny-mean-scale": (
-        f"{TINY},paper",
-        "--config.model.code_pooling=mean",
-        *STEPS_540,
-    ),
-    "tiny-sum-residual": (f"{TINY},paper", "--config.model.gate=residual", *STEPS_540),
-    "tiny-open-gate": (f"{TINY},paper", "--config.model.gate_bias=4.0", *STEPS_540),
-    "tiny-se-alone": (TINY, "--config.model.se_gradient=False", *STEPS_540),
-    "tiny-undecayed": (TINY, "--config.optim.undecayed=('*/encoding',)", *STEPS_540),
-    "tiny-no-aux": (TINY, "--config.model.aux=none", *STEPS_540),
-    "tiny-average": (TINY, "--config.model.num_codes=0", *STEPS_540),
-    "tiny-head-lr-10": (TINY, "--config.optim.head_lr_multiplier=10.0", *STEPS_540),
-    "tiny-duc": (f"{TINY},duc", *STEPS_540),
-    "tiny-duc-hdc": (f"{TINY},duc", *HDC, *STEPS_540),
-    **{
-        f"tiny-crf-{pairwise}": (
-            f"{TINY},piecewise_crf",
-            f"--config.model.crf.pairwise={pairwise}",
-            *STEPS_540,
-        )
-        for pairwise in ("none", "surrounding", "above_below", "both")
-    },
-    # The tiny backbone as a classifier of CIFAR-10, 2,000 steps of 128, and CamVid from
-    # its seed 0.
-    "cifar-tiny": (
-        "configs/imagenet.py:small,tiny",
-        "--config.data.name=cifar10",
-        "--config.data.val_split=test",
-        "--config.optim.warmup_steps=100",
-        "--config.train.batch_size=128",
-        "--config.train.total_steps=2000",
-        "--config.train.eval_every_epochs=0",
-    ),
-    "tiny-encnet-from-cifar": (TINY, FROM_CIFAR, *STEPS_540),
-    "tiny-fcn-from-cifar": (f"{TINY},fcn", FROM_CIFAR, *STEPS_540),
-    # Generated scenes, 300 steps of 16.
-    "scenes-encnet": (SCENES, *FULL),
-    "scenes-fcn": (f"{SCENES}:fcn", *FULL),
-    "scenes-paper": (f"{SCENES}:paper", *FULL),
-    # Beyond the paper: as many steps, of twice the images.
-    "scenes-strong": (f"{SCENES}:strong", *FULL),
-    "tiny-strong": (f"{TINY},strong", *STEPS_540),
-    **{
-        f"{name}-se-{weight}": (spec, f"--config.loss.se_weight={weight}", *length)
-        for weight in (0.0, 0.1, 0.4, 0.8)
-        for name, spec, length in (("scenes", SCENES, FULL), ("tiny", TINY, STEPS_540))
-    },
-}
-SE_DEFAULT = 0.2  # Of the rows scenes-encnet and tiny-encnet.
+Reports = dict[str, dict[int, dict]]  # Row -> seed -> report.json.
 
 
 def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
@@ -101,7 +39,7 @@ def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
     spec, *changes = RUNS[row]
     own = [f"--config.seed={seed}", f"--config.data.data_dir={data_dir}"]
     own.append("--config.train.num_pictures=0")
-    changes = [change.format(workdir=folder) for change in changes]
+    changes = [c.format(workdir=folder, data_dir=data_dir) for c in changes]
     for program, flags in (
         ("train.py", ["--config", spec, *changes, *own]),
         ("eval.py", []),
@@ -115,16 +53,22 @@ def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
             )
 
 
-def finished(folder: pathlib.Path) -> dict[str, list[dict]]:
-    """Returns the reports of each row, of however many seeds there are."""
-    found: dict[str, list[dict]] = {}
+def finished(folder: pathlib.Path) -> Reports:
+    """Returns the reports of each row by seed, of however many seeds there are."""
+    found: Reports = {}
     for path in sorted(folder.glob("*-seed*/report.json")):
-        row = re.sub(r"-seed\d+$", "", path.parent.name)
-        found.setdefault(row, []).append(json.loads(path.read_text()))
-    return found
+        row, seed = re.fullmatch(r"(.+)-seed(\d+)", path.parent.name).groups()
+        found.setdefault(row, {})[int(seed)] = json.loads(path.read_text())
+    return {row: dict(sorted(seeds.items())) for row, seeds in found.items()}
 
 
-def table(reports: dict[str, list[dict]], protocol: str = "val/single") -> str:
+def score(report: dict, name: str) -> float | None:
+    """Returns a score in percent, whatever the protocol; None if it has none."""
+    found = [x for key, x in report.items() if key.endswith(f"/{name}")]
+    return 100 * found[0] if found else None
+
+
+def table(reports: Reports) -> str:
     """Returns a Markdown table: mean IoU and pixel accuracy in %, of each seed.
 
     Classifiers are left out.
@@ -134,10 +78,10 @@ def table(reports: dict[str, list[dict]], protocol: str = "val/single") -> str:
         "| --- | --: | --- | --: | --: | --: |",
     ]
     for row, found in sorted(reports.items()):
-        if f"{protocol}/mean_iou" not in found[0]:
+        ious = [score(report, "mean_iou") for report in found.values()]
+        if None in ious:
             continue
-        ious = [100 * report[f"{protocol}/mean_iou"] for report in found]
-        pixels = [100 * report[f"{protocol}/pixel_accuracy"] for report in found]
+        pixels = [score(report, "pixel_accuracy") for report in found.values()]
         spread = f"{statistics.stdev(ious):.1f}" if len(ious) > 1 else ""
         each = ", ".join(f"{iou:.1f}" for iou in ious)
         lines.append(
@@ -147,9 +91,77 @@ def table(reports: dict[str, list[dict]], protocol: str = "val/single") -> str:
     return "\n".join(lines)
 
 
-def plot_se_weight(
-    reports: dict[str, list[dict]], name: str, folder: pathlib.Path
-) -> str:
+def difference(values: list[float]) -> str:
+    """Returns '1.25 ± 0.30': the mean and its standard error; only the mean of one."""
+    mean = f"{statistics.mean(values):.2f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.2f}"
+
+
+def pair_table(reports: Reports) -> str:
+    """Returns the differences of PAIRS by seed, in points, as a Markdown table.
+
+    'pixels' is the pixel accuracy, 'small' the mean IoU of objects with fewer pixels
+    than eval.small_object_px, 'boundary' the boundary IoU. A cell is empty if a report
+    lacks the score.
+    """
+    names = ("mean_iou", "pixel_accuracy", "mean_iou_small", "boundary_iou")
+    lines = [
+        "| difference | seeds | of each | mean IoU | pixels | small | boundary |",
+        "| --- | --- | --- | --: | --: | --: | --: |",
+    ]
+    for row, baseline in PAIRS:
+        ours, theirs = reports.get(row, {}), reports.get(baseline, {})
+        seeds = [seed for seed in ours if seed in theirs]
+        if not seeds:
+            continue
+        cells = []
+        for name in names:
+            pairs = [(score(ours[s], name), score(theirs[s], name)) for s in seeds]
+            scored = all(None not in pair for pair in pairs)
+            cells.append([a - b for a, b in pairs] if scored else [])
+        each = ", ".join(f"{x:.2f}" for x in cells[0])
+        means = " | ".join(difference(x) if x else "" for x in cells)
+        which = ", ".join(map(str, seeds))
+        lines.append(f"| {row} - {baseline} | {which} | {each} | {means} |")
+    return "\n".join(lines)
+
+
+def class_table(reports: Reports, row: str, baseline: str) -> str:
+    """Returns the differences of each class's IoU by seed, the largest first.
+
+    'presence' is the average precision of the row's predicted class presence.
+
+    Raises:
+        SystemExit: the rows have no finished seed in common.
+    """
+    ours, theirs = reports.get(row, {}), reports.get(baseline, {})
+    seeds = [seed for seed in ours if seed in theirs]
+    if not seeds:
+        raise SystemExit(f"{row} and {baseline} have no finished seed in common")
+    lines = [
+        f"| class | {row} IoU % | {baseline} IoU % | difference, points | presence % |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    rows = []
+    for name in ours[seeds[0]]["iou"]:
+        pairs = [(ours[s]["iou"][name], theirs[s]["iou"][name]) for s in seeds]
+        if any(None in pair for pair in pairs):
+            continue
+        means = [100 * statistics.mean(side) for side in zip(*pairs, strict=True)]
+        gains = [100 * (a - b) for a, b in pairs]
+        found = [
+            ours[s].get("quality", {}).get("presence_ap_classes", {}).get(name)
+            for s in seeds
+        ]
+        presence = "" if None in found else f"{100 * statistics.mean(found):.1f}"
+        cells = f"{means[0]:.1f} | {means[1]:.1f} | {difference(gains)} | {presence}"
+        rows.append((statistics.mean(gains), f"| {name} | {cells} |"))
+    return "\n".join(lines + [line for _, line in sorted(rows, reverse=True)])
+
+
+def plot_se_weight(reports: Reports, name: str, folder: pathlib.Path) -> str:
     """Draws the scores over the weight of the SE-loss, as encnet_jax.sweep does.
 
     Args:
@@ -162,7 +174,11 @@ def plot_se_weight(
     """
     rows = {w: f"{name}-se-{w}" for w in (0.0, 0.1, SE_DEFAULT, 0.4, 0.8)}
     rows[SE_DEFAULT] = f"{name}-encnet"
-    found = [sweep.row(w, reports[row]) for w, row in rows.items() if row in reports]
+    found = [
+        sweep.row(w, list(reports[row].values()))
+        for w, row in rows.items()
+        if row in reports
+    ]
     if not found:
         return f"no plot: no run of {', '.join(rows.values())} is finished in {folder}"
     path = folder / f"se_weight-{name}.png"
@@ -178,6 +194,7 @@ def main() -> None:
     parser.add_argument("--workdir", default="runs/learning")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--plot", choices=("scenes", "tiny"))
+    parser.add_argument("--classes", help="ROW,BASELINE: differences of each class")
     args = parser.parse_args()
     folder = pathlib.Path(args.workdir)
     for seed in map(int, args.seeds.split(",")):
@@ -185,6 +202,9 @@ def main() -> None:
             run_one(row, seed, folder, args.data_dir)
     reports = finished(folder)
     print(table(reports))
+    print(f"\n{pair_table(reports)}")
+    if args.classes:
+        print(f"\n{class_table(reports, *args.classes.split(','))}")
     if args.plot:
         print(plot_se_weight(reports, args.plot, folder))
 
