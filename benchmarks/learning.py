@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 
+import numpy as np
 from etils import epath
 
 from benchmarks.learning_rows import PAIRS, RUNS, SE_DEFAULT
@@ -58,8 +59,22 @@ def finished(folder: pathlib.Path) -> Reports:
     found: Reports = {}
     for path in sorted(folder.glob("*-seed*/report.json")):
         row, seed = re.fullmatch(r"(.+)-seed(\d+)", path.parent.name).groups()
-        found.setdefault(row, {})[int(seed)] = json.loads(path.read_text())
+        report = json.loads(path.read_text())
+        for counts in path.parent.glob("images-val-single-0.npz"):
+            report["val/single/absent_classes"] = absent_classes(counts)
+        found.setdefault(row, {})[int(seed)] = report
     return {row: dict(sorted(seeds.items())) for row, seeds in found.items()}
+
+
+def absent_classes(path: pathlib.Path) -> float:
+    """Returns the fraction of pixels predicted as a class that their image lacks.
+
+    Args:
+        path: counts of single images; see encnet_jax.scoring.image_scores.
+    """
+    with np.load(path) as arrays:
+        _, labelled, predicted = np.moveaxis(arrays["counts"], 1, 0)
+    return float(predicted[labelled == 0].sum() / predicted.sum())
 
 
 def score(report: dict, name: str) -> float | None:
@@ -69,24 +84,31 @@ def score(report: dict, name: str) -> float | None:
 
 
 def table(reports: Reports) -> str:
-    """Returns a Markdown table: mean IoU and pixel accuracy in %, of each seed.
+    """Returns a Markdown table: mean IoU in % of each seed, means of other scores.
 
-    Classifiers are left out.
+    'presence' is the mean average precision of predicted class presence, 'absent' the
+    fraction of pixels predicted as a class that their image lacks. Classifiers are left
+    out.
     """
+    heading = "run | seeds | mean IoU %, of each | mean | spread | pixel accuracy %"
     lines = [
-        "| run | seeds | mean IoU %, of each | mean | spread | pixel accuracy % |",
-        "| --- | --: | --- | --: | --: | --: |",
+        f"| {heading} | presence % | absent % |",
+        "| --- | --: | --- | --: | --: | --: | --: | --: |",
     ]
+    others = ("pixel_accuracy", "presence_ap", "absent_classes")
     for row, found in sorted(reports.items()):
         ious = [score(report, "mean_iou") for report in found.values()]
         if None in ious:
             continue
-        pixels = [score(report, "pixel_accuracy") for report in found.values()]
         spread = f"{statistics.stdev(ious):.1f}" if len(ious) > 1 else ""
         each = ", ".join(f"{iou:.1f}" for iou in ious)
+        cells = []
+        for name in others:
+            values = [score(report, name) for report in found.values()]
+            cells.append("" if None in values else f"{statistics.mean(values):.1f}")
         lines.append(
             f"| {row} | {len(ious)} | {each} | {statistics.mean(ious):.1f} | {spread}"
-            f" | {statistics.mean(pixels):.1f} |"
+            f" | {' | '.join(cells)} |"
         )
     return "\n".join(lines)
 
@@ -103,12 +125,12 @@ def pair_table(reports: Reports) -> str:
     """Returns the differences of PAIRS by seed, in points, as a Markdown table.
 
     'pixels' is the pixel accuracy, 'small' the mean IoU of objects with fewer pixels
-    than eval.small_object_px, 'boundary' the boundary IoU. A cell is empty if a report
-    lacks the score.
+    than eval.small_object_px; 'absent' see `table`. A cell is empty if a report lacks
+    the score.
     """
-    names = ("mean_iou", "pixel_accuracy", "mean_iou_small", "boundary_iou")
+    names = ("mean_iou", "pixel_accuracy", "mean_iou_small", "absent_classes")
     lines = [
-        "| difference | seeds | of each | mean IoU | pixels | small | boundary |",
+        "| difference | seeds | of each | mean IoU | pixels | small | absent |",
         "| --- | --- | --- | --: | --: | --: | --: |",
     ]
     for row, baseline in PAIRS:
@@ -131,7 +153,8 @@ def pair_table(reports: Reports) -> str:
 def class_table(reports: Reports, row: str, baseline: str) -> str:
     """Returns the differences of each class's IoU by seed, the largest first.
 
-    'presence' is the average precision of the row's predicted class presence.
+    'presence' is the average precision of the row's predicted class presence; the last
+    line has its rank correlation with the differences.
 
     Raises:
         SystemExit: the rows have no finished seed in common.
@@ -144,7 +167,8 @@ def class_table(reports: Reports, row: str, baseline: str) -> str:
         f"| class | {row} IoU % | {baseline} IoU % | difference, points | presence % |",
         "| --- | --: | --: | --: | --: |",
     ]
-    rows = []
+    rows: list[tuple[float, str]] = []
+    gained, precise = [], []
     for name in ours[seeds[0]]["iou"]:
         pairs = [(ours[s]["iou"][name], theirs[s]["iou"][name]) for s in seeds]
         if any(None in pair for pair in pairs):
@@ -155,10 +179,21 @@ def class_table(reports: Reports, row: str, baseline: str) -> str:
             ours[s].get("quality", {}).get("presence_ap_classes", {}).get(name)
             for s in seeds
         ]
-        presence = "" if None in found else f"{100 * statistics.mean(found):.1f}"
+        presence = ""
+        if None not in found:
+            precise.append(statistics.mean(found))
+            gained.append(statistics.mean(gains))
+            presence = f"{100 * precise[-1]:.1f}"
         cells = f"{means[0]:.1f} | {means[1]:.1f} | {difference(gains)} | {presence}"
         rows.append((statistics.mean(gains), f"| {name} | {cells} |"))
-    return "\n".join(lines + [line for _, line in sorted(rows, reverse=True)])
+    lines += [line for _, line in sorted(rows, reverse=True)]
+    if len(gained) > 1:
+        ranks = [np.argsort(np.argsort(values)) for values in (gained, precise)]
+        correlation = np.corrcoef(*ranks)[0, 1]
+        lines.append(
+            f"\nrank correlation of difference and presence: {correlation:.2f}"
+        )
+    return "\n".join(lines)
 
 
 def plot_se_weight(reports: Reports, name: str, folder: pathlib.Path) -> str:

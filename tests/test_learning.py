@@ -2,6 +2,7 @@
 
 import ast
 
+import numpy as np
 import pytest
 
 from benchmarks import learning
@@ -67,11 +68,19 @@ def test_small_images_are_scored_whole():
         assert config.data.folder.images == "data/mini_imagenet/{split}"
 
 
+def test_pixels_of_absent_classes_are_counted(tmp_path):
+    # Right, labelled and predicted pixels of two images and three classes.
+    counts = [[[3, 1, 0], [4, 4, 0], [3, 3, 2]], [[0, 0, 1], [0, 0, 2], [1, 0, 1]]]
+    np.savez(tmp_path / "x.npz", counts=counts)
+    assert learning.absent_classes(tmp_path / "x.npz") == 3 / 10
+
+
 def report(iou, small=None, **classes):
     found = {"val/single/mean_iou": iou, "val/single/pixel_accuracy": iou + 0.25}
     if small is not None:
         found["val/single/mean_iou_small"] = small
-    precision = {"presence_ap_classes": {"bed": 0.5}}
+    precision = {"presence_ap_classes": {"bed": 0.5, "bag": iou}}
+    found["val/single/presence_ap"] = iou
     return found | {"iou": classes, "quality": precision}
 
 
@@ -105,7 +114,9 @@ def test_gains_of_single_classes_are_sorted():
     lines = learning.class_table(REPORTS, ROW, BASELINE).splitlines()[2:]
     assert lines == [
         "| bed | 37.5 | 18.8 | 18.75 ± 6.25 | 50.0 |",
-        "| bag | 0.0 | 25.0 | -25.00 ± 0.00 |  |",
+        "| bag | 0.0 | 25.0 | -25.00 ± 0.00 | 18.8 |",
+        "",
+        "rank correlation of difference and presence: 1.00",
     ]
     with pytest.raises(SystemExit, match="nyu-pspnet have no finished seed in common"):
         learning.class_table(REPORTS, ROW, "nyu-pspnet")
@@ -125,5 +136,5 @@ def test_the_first_table_has_every_seed(tmp_path):
     assert reports["cifar-tiny"] == {10: classifier}
     lines = learning.table(reports).splitlines()
     assert lines[2:] == [
-        "| nyu-encnet | 3 | 12.5, 25.0, 50.0 | 29.2 | 19.1 | 54.2 |",
+        "| nyu-encnet | 3 | 12.5, 25.0, 50.0 | 29.2 | 19.1 | 54.2 | 29.2 |  |",
     ]
