@@ -2,14 +2,15 @@
 
 python -m benchmarks.learning --runs camvid-encnet,camvid-fcn --seeds 0,1,2
 python -m benchmarks.learning --plot scenes
-python -m benchmarks.learning --classes nyu-encnet-from-mini,nyu-fcn-from-mini
+python -m benchmarks.learning --compare nyu-encnet-from-mini,nyu-fcn-from-mini
 
 A run is a row of benchmarks.learning_rows and a seed. It is trained by `train.py` and
 scored by `eval.py` in processes of their own, under WORKDIR/ROW-seedN, and never
 repeated: the same command resumes an interrupted run. The first table has all finished
 runs, with mean and spread; the second the differences between runs of the same seed,
-with the standard error of their mean; the third (--classes) those of single classes.
-The plot, WORKDIR/se_weight-NAME.png, has the finished runs over the SE-loss's weight.
+with the standard error of their mean. --compare adds those of single classes, and the
+images in which one row predicts fewer absent classes than the other. The plot,
+WORKDIR/se_weight-NAME.png, has the finished runs over the SE-loss's weight.
 
 Rows nyu-* and mini-* read DATA_DIR/NYUv2/{train,val}/{images,masks} and
 DATA_DIR/mini_imagenet/{train,val}/CLASS; see docs/learning.md.
@@ -72,9 +73,15 @@ def absent_classes(path: pathlib.Path) -> float:
     Args:
         path: counts of single images; see encnet_jax.scoring.image_scores.
     """
+    _, absent, predicted = _counts(path)
+    return float(absent.sum() / predicted.sum())
+
+
+def _counts(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns ids [N], pixels of absent classes [N, C], predicted pixels [N, C]."""
     with np.load(path) as arrays:
         _, labelled, predicted = np.moveaxis(arrays["counts"], 1, 0)
-    return float(predicted[labelled == 0].sum() / predicted.sum())
+        return arrays["ids"], np.where(labelled == 0, predicted, 0), predicted
 
 
 def score(report: dict, name: str) -> float | None:
@@ -196,6 +203,43 @@ def class_table(reports: Reports, row: str, baseline: str) -> str:
     return "\n".join(lines)
 
 
+def image_table(
+    folder: pathlib.Path, reports: Reports, row: str, baseline: str, number: int = 4
+) -> str:
+    """Returns the images with the largest differences of absent classes, both ways.
+
+    Args:
+        folder: has the runs.
+        reports: see `finished`.
+        row, baseline: two rows on one data set.
+        number: of images in each direction.
+
+    Returns:
+        A Markdown table: for each image the pixels in % that either row predicts as
+        classes that the image lacks, the mean over common seeds, and the most frequent
+        of these classes.
+    """
+    seeds = [seed for seed in reports[row] if seed in reports[baseline]]
+    names = list(reports[row][seeds[0]]["iou"])
+    sides = []
+    for name in (row, baseline):
+        files = [folder / f"{name}-seed{s}/images-val-single-0.npz" for s in seeds]
+        found = [_counts(file) for file in files]
+        pixels = np.maximum(found[0][2].sum(axis=1, keepdims=True), 1)
+        sides.append(np.mean([absent / pixels for _, absent, _ in found], axis=0))
+    ours, theirs = (side.sum(axis=1) for side in sides)
+    order = np.argsort(ours - theirs, kind="stable")
+    lines = [
+        f"| image | {row}, % | {baseline}, % | {row}, most | {baseline}, most |",
+        "| --- | --: | --: | --- | --- |",
+    ]
+    for i in (*order[:number], *order[: -number - 1 : -1]):
+        most = [names[side[i].argmax()] if side[i].any() else "" for side in sides]
+        shares = f"{100 * ours[i]:.1f} | {100 * theirs[i]:.1f}"
+        lines.append(f"| {found[0][0][i]} | {shares} | {' | '.join(most)} |")
+    return "\n".join(lines)
+
+
 def plot_se_weight(reports: Reports, name: str, folder: pathlib.Path) -> str:
     """Draws the scores over the weight of the SE-loss, as encnet_jax.sweep does.
 
@@ -229,7 +273,7 @@ def main() -> None:
     parser.add_argument("--workdir", default="runs/learning")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--plot", choices=("scenes", "tiny"))
-    parser.add_argument("--classes", help="ROW,BASELINE: differences of each class")
+    parser.add_argument("--compare", help="ROW,BASELINE: by class and by image")
     args = parser.parse_args()
     folder = pathlib.Path(args.workdir)
     for seed in map(int, args.seeds.split(",")):
@@ -238,8 +282,10 @@ def main() -> None:
     reports = finished(folder)
     print(table(reports))
     print(f"\n{pair_table(reports)}")
-    if args.classes:
-        print(f"\n{class_table(reports, *args.classes.split(','))}")
+    if args.compare:
+        pair = args.compare.split(",")
+        print(f"\n{class_table(reports, *pair)}\n")
+        print(image_table(folder, reports, *pair))
     if args.plot:
         print(plot_se_weight(reports, args.plot, folder))
 

@@ -1,6 +1,7 @@
 """benchmarks.learning: its rows are configurations, its tables are right by hand."""
 
 import ast
+import json
 
 import numpy as np
 import pytest
@@ -71,8 +72,31 @@ def test_small_images_are_scored_whole():
 def test_pixels_of_absent_classes_are_counted(tmp_path):
     # Right, labelled and predicted pixels of two images and three classes.
     counts = [[[3, 1, 0], [4, 4, 0], [3, 3, 2]], [[0, 0, 1], [0, 0, 2], [1, 0, 1]]]
-    np.savez(tmp_path / "x.npz", counts=counts)
+    np.savez(tmp_path / "x.npz", counts=counts, ids=["a", "b"])
     assert learning.absent_classes(tmp_path / "x.npz") == 3 / 10
+
+
+def test_images_are_sorted_by_pixels_of_absent_classes(tmp_path):
+    # Two images of ten pixels of class 'bed'; the columns are bed, bag and box.
+    predicted = {
+        "nyu-encnet": [[9, 0, 1], [5, 4, 1]],
+        "nyu-fcn": [[7, 2, 1], [10, 0, 0]],
+    }
+    for row, rows in predicted.items():
+        counts = [[[each[0], 0, 0], [10, 0, 0], each] for each in rows]
+        folder = tmp_path / f"{row}-seed0"
+        folder.mkdir()
+        file = folder / "images-val-single-0.npz"
+        np.savez(file, counts=counts, ids=["a", "b"])
+        iou = {"iou": dict.fromkeys(("bed", "bag", "box"), 0.5)}
+        (folder / "report.json").write_text(json.dumps(iou))
+    reports = learning.finished(tmp_path)
+    assert reports["nyu-encnet"][0]["val/single/absent_classes"] == 6 / 20
+    lines = learning.image_table(tmp_path, reports, ROW, BASELINE, number=1)
+    assert lines.splitlines()[2:] == [
+        "| a | 10.0 | 30.0 | box | bag |",
+        "| b | 50.0 | 0.0 | bag |  |",
+    ]
 
 
 def report(iou, small=None, **classes):
@@ -126,12 +150,10 @@ def test_the_first_table_has_every_seed(tmp_path):
     for seed, found in REPORTS[ROW].items():
         folder = tmp_path / f"{ROW}-seed{seed}"
         folder.mkdir()
-        (folder / "report.json").write_text(learning.json.dumps(found))
+        (folder / "report.json").write_text(json.dumps(found))
     (tmp_path / "cifar-tiny-seed10").mkdir()
     classifier = {"test/single/top1": 0.5}
-    (tmp_path / "cifar-tiny-seed10/report.json").write_text(
-        learning.json.dumps(classifier)
-    )
+    (tmp_path / "cifar-tiny-seed10/report.json").write_text(json.dumps(classifier))
     reports = learning.finished(tmp_path)
     assert reports["cifar-tiny"] == {10: classifier}
     lines = learning.table(reports).splitlines()
