@@ -10,7 +10,8 @@ repeated: the same command resumes an interrupted run. The first table has all f
 runs, with mean and spread; the second the differences between runs of the same seed,
 with the standard error of their mean. --compare adds those of single classes, and the
 images in which one row predicts fewer absent classes than the other. The plot,
-WORKDIR/se_weight-NAME.png, has the finished runs over the SE-loss's weight.
+WORKDIR/FIELD-NAME.png, has the finished runs over the weight of the SE-loss or the
+number of codewords.
 
 Rows nyu-* and mini-* read DATA_DIR/NYUv2/{train,val}/{images,masks} and
 DATA_DIR/mini_imagenet/{train,val}/CLASS; see docs/learning.md.
@@ -27,7 +28,7 @@ import sys
 import numpy as np
 from etils import epath
 
-from benchmarks.learning_rows import PAIRS, RUNS, SE_DEFAULT
+from benchmarks.learning_rows import PAIRS, RUNS, SWEEPS
 from encnet_jax import sweep
 
 Reports = dict[str, dict[int, dict]]  # Row -> seed -> report.json.
@@ -240,28 +241,27 @@ def image_table(
     return "\n".join(lines)
 
 
-def plot_se_weight(reports: Reports, name: str, folder: pathlib.Path) -> str:
-    """Draws the scores over the weight of the SE-loss, as encnet_jax.sweep does.
+def plot_sweep(reports: Reports, name: str, folder: pathlib.Path) -> str:
+    """Draws the scores over the values of a field, as encnet_jax.sweep does.
 
     Args:
         reports: see `finished`.
-        name: 'scenes' or 'tiny'.
-        folder: gets se_weight-NAME.png.
+        name: of SWEEPS.
+        folder: gets FIELD-NAME.png.
 
     Returns:
         A line that says where the plot is, or that there is none.
     """
-    rows = {w: f"{name}-se-{w}" for w in (0.0, 0.1, SE_DEFAULT, 0.4, 0.8)}
-    rows[SE_DEFAULT] = f"{name}-encnet"
+    field, rows = SWEEPS[name]
     found = [
-        sweep.row(w, list(reports[row].values()))
-        for w, row in rows.items()
+        sweep.row(value, list(reports[row].values()))
+        for value, row in rows.items()
         if row in reports
     ]
     if not found:
         return f"no plot: no run of {', '.join(rows.values())} is finished in {folder}"
-    path = folder / f"se_weight-{name}.png"
-    sweep.plot(epath.Path(path), "loss.se_weight", found)
+    path = folder / f"{field.rpartition('.')[2]}-{name}.png"
+    sweep.plot(epath.Path(path), field, found)
     return f"plot: {path}"
 
 
@@ -272,7 +272,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--workdir", default="runs/learning")
     parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--plot", choices=("scenes", "tiny"))
+    parser.add_argument("--plot", choices=SWEEPS)
     parser.add_argument("--compare", help="ROW,BASELINE: by class and by image")
     args = parser.parse_args()
     folder = pathlib.Path(args.workdir)
@@ -287,7 +287,7 @@ def main() -> None:
         print(f"\n{class_table(reports, *pair)}\n")
         print(image_table(folder, reports, *pair))
     if args.plot:
-        print(plot_se_weight(reports, args.plot, folder))
+        print(plot_sweep(reports, args.plot, folder))
 
 
 if __name__ == "__main__":

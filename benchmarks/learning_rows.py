@@ -144,7 +144,28 @@ RUNS = {
         for name, spec, length in (("scenes", SCENES, FULL), ("tiny", TINY, STEPS_540))
     },
 }
-SE_DEFAULT = 0.2  # Of the rows scenes-encnet and tiny-encnet.
+
+
+def se_rows(base: str, end: str = "", without: str = "se-0.0") -> dict[float, str]:
+    """Returns the row of each weight of the SE-loss; 0.2 is the default."""
+    rows = {weight: f"{base}-se-{weight}{end}" for weight in (0.1, 0.4, 0.8)}
+    rows |= {0.0: f"{base}-{without}{end}", 0.2: f"{base}-encnet{end}"}
+    return dict(sorted(rows.items()))
+
+
+# Plot: the field, and the row of each of its values. Figure 5 of the paper.
+SWEEPS: dict[str, tuple[str, dict[float, str]]] = {
+    "scenes": ("loss.se_weight", se_rows("scenes")),
+    "tiny": ("loss.se_weight", se_rows("tiny")),
+    "nyu": ("loss.se_weight", se_rows("nyu", "-from-mini", "encnet-no-se")),
+    "nyu-codes": (
+        "model.num_codes",
+        {
+            codes: f"nyu-{'encnet' if codes == 32 else f'codes-{codes}'}-from-mini"
+            for codes in (0, 8, 16, 32, 64)
+        },
+    ),
+}
 
 # Row and baseline: equal steps on the same data; pre-training comes on top.
 PAIRS = (

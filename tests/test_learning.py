@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import learning
-from benchmarks.learning_rows import PAIRS, RUNS
+from benchmarks.learning_rows import PAIRS, RUNS, SWEEPS
 from encnet_jax import config as config_lib
 
 
@@ -58,6 +58,18 @@ def test_rows_that_are_compared_differ_only_in_the_network():
     for row, baseline in PAIRS:
         allowed = ("model.", "loss.", "init_from")
         assert all(field.startswith(allowed) for field in differing(row, baseline))
+
+
+def test_swept_rows_differ_only_in_their_field():
+    for field, rows in SWEEPS.values():
+        default = rows[{"loss.se_weight": 0.2, "model.num_codes": 32}[field]]
+        for value, row in rows.items():
+            if row.endswith("encnet-no-se-from-mini"):  # Same as a weight of 0.
+                assert value == 0.0 and not resolved(row).model.se_loss
+                continue
+            assert config_lib.get(resolved(row), field) == value
+            assert differing(row, default) <= {field}
+    assert [len(rows) for _, rows in SWEEPS.values()] == [5, 5, 5, 5]
 
 
 def test_small_images_are_scored_whole():
