@@ -11,6 +11,7 @@ parameters, plans, TensorBoard files.
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import functools
 import io
@@ -27,11 +28,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import safetensors.numpy
+import scipy.io
 from etils import epath
 from PIL import Image
 
 from encnet_jax.checkpoints import integrity
 from encnet_jax.data.archives import containers as archives
+from encnet_jax.data.archives import matlab
+from encnet_jax.data.archives.file_tree import StoredFile
+from encnet_jax.data.archives.instances import Annotations, Keys
 from encnet_jax.data.archives.json_stream import array_items
 from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.sources import decode, npz, records
@@ -63,7 +68,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 # What a member of a JSON file becomes.
 _JUNK = (
-    *(None, True, [], {}, "", "x", "../../x", "\n\x1b[31m", 0, -1, 1e308, 2**70, 0.5),
+    *(None, True, [], {}, "", "x", "../../x", "\n\x1b[31m", 0, -1, 1e308, 10**400, 0.5),
     *([[]] * 3, [None], {"a": {}}, "x" * 9999, [0] * 9999, float("nan"), float("inf")),
 )
 
@@ -134,8 +139,28 @@ def samples() -> dict[str, list[bytes]]:
         ".pth": _torch_files(weights),
         "archives": [zipped.getvalue()],
         "JSON": [json.dumps(x).encode() for x in (sums, coco)],
+        "annotations": [_annotations()],
+        "MATLAB": [_matlab(compressed) for compressed in (False, True)],
         **_samples_of_runs(),
     }
+
+
+def _annotations() -> bytes:
+    rle = {"size": [9, 7], "counts": [10, 20, 33]}
+    found = [
+        {"image_id": 1, "category_id": 3, "segmentation": segmentation}
+        for segmentation in ([[0, 0, 5, 0, 5, 5]], rle)
+    ]
+    image = {"id": 1, "file_name": "a.jpg", "height": 9, "width": 7}
+    return json.dumps({"images": [image], "annotations": found}).encode()
+
+
+def _matlab(compressed: bool) -> bytes:
+    buffer, mask = io.BytesIO(), np.ones((8, 9), np.uint8)
+    names = np.array([["wall"], ["floor"]], object)
+    variables = {"GTcls": {"Segmentation": mask}, "names": names}
+    scipy.io.savemat(buffer, variables, do_compression=compressed)
+    return buffer.getvalue()
 
 
 def _samples_of_runs() -> dict[str, list[bytes]]:
@@ -150,6 +175,7 @@ def _samples_of_runs() -> dict[str, list[bytes]]:
             "scores": [(run / "images-val-single-0.npz").read_bytes()],
             "starts": [(run / "time.json").read_bytes()],
             "refine": [(run / "refine.json").read_bytes()],
+            "temperature": [(run / "temperature.json").read_bytes()],
             "plans": [(run / "plans.txt").read_bytes()],
             "score": [(run / "checkpoints/1/score.json").read_bytes()],
             "events": [path.read_bytes() for path in run.glob("events*")],
@@ -212,6 +238,11 @@ def run_files_of(folder: pathlib.Path) -> pathlib.Path:
         "protocol": {"name": "single"},
         "split": "val",
         **{"images": 3, "step": 3, "evaluation": 7, "processes": 1},
+        "quality": {
+            "bands": {"1": 0.5, "3": None},
+            "reliability": {"confidence": [0.5, None], "accuracy": [0.25, None]},
+            "risk_coverage": {"kept": [0.5, 1.0], "accuracy": [1.0, 0.5]},
+        },
         **dict.fromkeys(("rule", "data", "model", "devices", "commit"), "x"),
     }
     tables.save_report(epath.Path(folder / "report.json"), report)
@@ -220,6 +251,8 @@ def run_files_of(folder: pathlib.Path) -> pathlib.Path:
     scores.write(epath.Path(folder / "checkpoints"), 1, 0.5)
     fields = {f.rpartition(".")[2]: config_lib.get(config, f) for f in FIELDS}
     (folder / "refine.json").write_text(json.dumps(fields))
+    found = {"temperature": 1.5, "split": "train"}
+    (folder / "temperature.json").write_text(json.dumps(found))
     plan = {"topology": "v5e:2x4", "images_per_chip": 2, "bytes_per_image": 1.0}
     (folder / "plans.txt").write_text(json.dumps(plan | {"flops_per_image": 2.0}))
     with Logbook(str(folder), config.train, start_step=0) as logbook:
@@ -231,7 +264,7 @@ def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
     """Returns the readers of a run's files; they get content and name."""
     from encnet_jax import config as config_lib
     from encnet_jax.checkpoints import scores
-    from encnet_jax.evaluate import refine
+    from encnet_jax.evaluate import calibrate, refine
     from encnet_jax.plan import scaling
     from encnet_jax.report import events, html, run_files
     from encnet_jax.tasks import folder as folder_lib
@@ -267,7 +300,16 @@ def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
             starts.describe(found)
             starts.lost_seconds(found, 2)
 
+    def of_fields(read: Callable[[str], dict], name: str):
+        config = config_lib.read_saved(run / "config.json")
+        try:
+            config_lib.change(config, read(str(run / name)))
+            config_lib.resolve(config)
+        except UserError as error:  # It names the field, and the command the file.
+            raise UserError(f"{name}: {error}") from None
+
     hub, plans = str(run / "hub"), str(run / "plans.txt")
+    fitted = "temperature.json", calibrate.temperature_fields
     return {
         "hub config": changed("hub/config.json", lambda: folder_lib.read(hub)),
         "hub weights": changed("hub/model.safetensors", lambda: folder_lib.read(hub)),
@@ -278,8 +320,9 @@ def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
         "scores": changed("images-val-single-0.npz", page),
         "starts": changed("time.json", start),
         "refine": changed(
-            "refine.json", lambda: refine.refine_fields(str(run / "refine.json"))
+            "refine.json", lambda: of_fields(refine.refine_fields, "refine.json")
         ),
+        "temperature": changed(fitted[0], lambda: of_fields(*reversed(fitted))),
         "plans": changed("plans.txt", lambda: scaling.read_plans(plans)),
         "score": changed("score.json", score),
         "events": changed("events*", lambda: events.read_scalars(str(run))),
@@ -287,7 +330,10 @@ def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
 
 
 # Damaged by members as well as by bytes.
-_OBJECTS = ("hub config", "config", "report", "starts", "refine", "plans", "score")
+_OBJECTS = (
+    *("hub config", "config", "report", "starts", "refine", "temperature", "plans"),
+    *("score", "annotations"),
+)
 
 
 def _mxnet_file(arrays: dict[str, np.ndarray]) -> bytes:
@@ -342,9 +388,9 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
 
     def archive(content: bytes, name: str):
         path = os.fspath(stored(content, ".zip"))
-        opened = archives.open_archive(path, scratch=None)
-        for member in opened.names():
-            opened.read(member)
+        with contextlib.closing(archives.open_archive(path, scratch=None)) as opened:
+            for member in opened.names():
+                opened.read(member)
 
     def sums(content: bytes, name: str):
         (folder / integrity.NAME).write_bytes(content)
@@ -352,6 +398,20 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
 
     def items(content: bytes, name: str):
         list(array_items(io.BytesIO(content), name))
+
+    def annotations(content: bytes, name: str):
+        with open(stored(content, ".json"), "rb") as file:
+            keys = Keys("annotations", "id")
+            found = Annotations(file, name, keys, lambda annotation: True)
+            for image_id in found.annotated():
+                list(found.of_image(image_id))
+
+    def variables(content: bytes, name: str):
+        path = stored(content, ".mat")
+        folder = archives.Folder(str(path.parent), [path.name], 1)
+        found = matlab.variables(StoredFile(folder, path.name), "GTcls", "names")
+        with matlab.described(name):
+            matlab.mask(found["GTcls"]["Segmentation"])
 
     return {
         "images": [
@@ -372,6 +432,8 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
         ".pth": [weights],
         "archives": [archive],
         "JSON": [sums, items],
+        "annotations": [annotations],
+        "MATLAB": [variables],
         **readers_of_runs(folder),
     }
 

@@ -14,13 +14,21 @@ _CONTROL = re.compile(
 )
 
 
-def printable(text: object) -> str:
+def printable(text: object, keep: str = "") -> str:
     """Returns a text with control characters written as escapes, such as \\x1b.
 
     File names may contain any of them. A printed name must not add lines to a log or
     send commands to a terminal.
+
+    Args:
+        text: to print.
+        keep: characters that stay as they are.
     """
-    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], str(text))
+
+    def escaped(match: re.Match) -> str:
+        return match[0] if match[0] in keep else ascii(match[0])[1:-1]
+
+    return _CONTROL.sub(escaped, str(text))
 
 
 def short(value: object, most: int = 200) -> str:

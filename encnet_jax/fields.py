@@ -1,7 +1,7 @@
 """A field of the configuration: its default, its allowed values, its meaning."""
 
 import dataclasses
-import math
+import sys
 import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -55,7 +55,8 @@ class Field:
 def is_number(value: object) -> bool:
     """Whether a value is a finite int or float, and no bool."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
+    # math.isfinite raises an error for very long integers.
+    return number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def between(low: float, high: float) -> Allowed:

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from encnet_jax import cli, storage, tasks
+from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate import tables
-from encnet_jax.evaluate.loading import Selection
+from encnet_jax.evaluate.loading import Selection, check_protocol
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.report import figures
 from encnet_jax.storage import outputs
@@ -61,11 +61,7 @@ def run(
     folder, rows = epath.Path(workdir), []
     for name, kind in _FILES.items():
         outputs.check_replaceable(folder / name, kind, "--workdir")
-    for value in values:  # A wrong value is reported before the first run.
-        for seed in seeds or (config.seed,):
-            changed = config_lib.with_value(config, field, value)
-            changed.seed = seed
-            config_lib.resolve(changed)
+    _check_runs(config, field, values, protocol, seeds)
     for value in values:
         run_config, reports = config_lib.with_value(config, field, value), []
         for seed in seeds or (run_config.seed,):
@@ -81,6 +77,26 @@ def run(
             print(table(field, rows))
             print(f"plot: {folder / 'sweep.png'}")
     return True
+
+
+def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -> None:
+    """Raises UserError if a run would be refused later; before the first one."""
+    check_protocol(protocol)
+    num_examples = None
+    for value in values:
+        changed = config_lib.with_value(config, field, value)
+        if not changed.data.val_split:
+            raise UserError(
+                "data.val_split is '', but every run of a sweep is scored: expected a"
+                " split"
+            )
+        if num_examples is None or field.startswith("data."):
+            dataset = tasks.open_dataset(changed)
+            num_examples = dataset.num_examples(changed.data.train_split)
+            dataset.num_labelled(changed.data.val_split)
+        for seed in seeds or (changed.seed,):
+            changed.seed = seed
+            config_lib.resolve(changed, num_examples)
 
 
 def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
@@ -145,9 +161,8 @@ def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
     """Writes sweep.json, sweep.md and sweep.png for the rows so far."""
     content = {"field": field, "rows": rows}
     tables.save_report(folder / "sweep.json", content, _FILES["sweep.json"])
-    path = folder / "sweep.md"
-    outputs.check_replaceable(path, _FILES["sweep.md"], "--workdir")
-    storage.write_whole(path, outputs.MARKDOWN_MARK + table(field, rows))
+    text = outputs.MARKDOWN_MARK + table(field, rows)
+    outputs.write(folder / "sweep.md", _FILES["sweep.md"], text, "--workdir")
     plot(folder / "sweep.png", field, rows)
 
 
@@ -190,16 +205,17 @@ def parse_values(text: str) -> list:
     for word in filter(None, map(str.strip, text.split(","))):
         try:
             values.append(ast.literal_eval(word))
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             values.append(word)
     if len(values) != len(set(map(str, values))) or not values:
         raise UserError(f"--values is {text!r}, expected different values: 0,0.1,0.2")
     for value in values:
         # The values are parts of the names of folders.
-        if not re.fullmatch(r"[^/\\\x00-\x1f\x7f]{1,100}", str(value)):
+        fits = re.fullmatch(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,100}", str(value))
+        if not fits or len(str(value).encode()) > 100:
             raise UserError(
-                f"--values has {str(value)[:100]!r}, expected at most 100 characters"
-                " without slashes: folders are named by the values"
+                f"--values has {str(value)[:100]!r}, expected at most 100 bytes of"
+                " UTF-8 without slashes: folders are named by the values"
             )
     return values
 

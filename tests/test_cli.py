@@ -1,5 +1,6 @@
 """Command lines: what --help shows, a missing flag gets, and the console has."""
 
+import contextlib
 import importlib
 import pathlib
 import re
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from encnet_jax import cli, commands
+from encnet_jax.cli import process
 
 PROJECT = pathlib.Path(__file__).parent.parent
 EXAMPLES = {
@@ -155,3 +157,67 @@ def test_code_that_python_cannot_run_is_no_configuration(
     status, said = run("train", capsys, f"--config={tmp_path / 'mine.py'}")
     assert status == 2 and reason in said.err
     assert said.err.count("\n") == 1 and "expected a Python file" in said.err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "-1"])
+def test_numbers_are_finite(value, capsys):
+    flag = f"--peers_timeout_s={value}"
+    status, said = run("train", capsys, "--config=quickstart:smoke", flag)
+    assert status == 2 and "peers_timeout_s" in said.err and "number" in said.err
+
+
+def test_integers_fit_into_floats(capsys):
+    status, said = run("predict", capsys, f"--top={10**30}", "--input=x")
+    assert status == 2 and "; expected a finite number of" in said.err
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("return 1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        ("return get_config(words)", "line 2: RecursionError"),
+        ("raise SystemExit(0)", "line 2: SystemExit"),
+        ("assert 0, 'x'", "line 2: AssertionError: x"),
+        ("return None", "get_config returned a NoneType, expected a configuration"),
+        ("return {'seed': 1}", "get_config returned a dict, expected a configuration"),
+        ("return len(3)", "line 2: TypeError: object of type 'int' has no len()"),
+    ],
+)
+def test_code_of_a_configuration_that_fails_has_one_line(code, says, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(f"def get_config(words=''):\n    {code}\n")
+    status, said = run("train", capsys, f"--config={file}")
+    assert status == 2 and said.err.count("\n") == 1
+    assert says in said.err and "mine.py" in said.err
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    """The shell does not replace it in --workdir=~/x."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    line = cli.CommandLine(["x", "--workdir=~/runs", "--source=~/a,b"], None)
+    line.string("workdir", "")
+    line.strings("source", "")
+    values = line.parse(loads_jax=False)
+    assert values.workdir == f"{tmp_path}/runs"
+    assert values.source == [f"{tmp_path}/a", "b"]
+
+
+def test_output_to_a_full_disk_fails_at_the_end(monkeypatch, capsys):
+    """The work goes on, and its exit status shows that lines are missing."""
+    done = []
+
+    def work(argv):
+        print("x" * 100_000)
+        print("y", flush=True)
+        done.append(True)
+
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", process._Stream(full))
+        assert cli.run(work, ["work"]) == 2
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    assert done
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("error: the output is incomplete: No space left on device;")

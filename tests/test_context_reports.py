@@ -128,3 +128,9 @@ def test_bootstrap_brackets_the_difference():
     assert 0 < found.low < found.value < found.high
     same = compared.bootstrap(runs[0], runs[0])
     assert same == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("names", [("a/x.png", "b/x.png"), ("differences", "x.png")])
+def test_images_whose_pictures_have_one_name_are_refused(names, tmp_path):
+    with pytest.raises(UserError, match="is given twice, or is that of the comparison"):
+        context_report.main(["context", "run", *names, f"--output={tmp_path}"])

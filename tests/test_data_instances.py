@@ -2,12 +2,15 @@
 
 import io
 import json
+import os
+import tarfile
 
 import numpy as np
 import pytest
 from made_datasets import box, compressed, rectangle, run_lengths
 from pycocotools import mask as coco_mask
 
+from encnet_jax.data.archives.file_tree import FileTree
 from encnet_jax.data.archives.instances import Annotations, Keys, decode_segmentation
 from encnet_jax.data.archives.json_stream import array_items
 from encnet_jax.errors import UserError
@@ -120,10 +123,22 @@ def test_annotations_keep_the_order_of_the_file(tmp_path):
     assert sizes == [(8, 1), (1, 3)]
 
 
+def _images(**changed):
+    image = {"id": 1, "file_name": "a.jpg", "height": 9, "width": 7}
+    return json.dumps({"images": [image | changed]})
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     for text, message in (
         ('{"images": []}', "lists no images"),
-        ('{"images": [{"id": 1}]}', "an entry lacks 'file_name'"),
+        ('{"images": [{"id": 1}]}', "images is damaged .file_name is missing"),
+        ('{"images": [[]]}', "images is damaged .it is list"),
+        (_images(id=[1]), "id is list, expected a whole number or a text"),
+        (_images(height=-1), "height is -1, expected a whole number from 1"),
+        (_images(file_name=3), "file_name is 3, expected a text"),
+        ('{"annotations": [3]}', "annotations is damaged .it is 3"),
+        ('{"annotations": [{"image_id": 1}]}', "category_id is missing"),
+        ('{"annotations": ' + "[" * 100_000, "not a complete JSON file"),
     ):
         file = io.BytesIO(text.encode())
         with pytest.raises(UserError, match=f"a.json: .*{message}"):
@@ -133,3 +148,35 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_the_compressed_form_made_here_is_cocos():
     mask = box(shape(), 1, 2, 7, 6)
     assert coco_mask.area(compressed(mask)) == 24
+
+
+def test_files_of_a_refused_source_are_closed(tmp_path):
+    """Also those of an archive that was opened before a damaged one."""
+    for name, kind in (("a.tar", "w"), ("b.tar.gz", "w:gz")):
+        with tarfile.open(tmp_path / name, kind) as tar:
+            tar.add(__file__, "x/list.json")
+    opened = len(os.listdir("/proc/self/fd"))
+    with FileTree(tmp_path) as tree:
+        for _ in range(2):
+            tree.local(tree.file("list.json"))
+        assert len(os.listdir("/proc/self/fd")) == opened + 4
+    assert len(os.listdir("/proc/self/fd")) == opened
+    (tmp_path / "c.tar.gz").write_bytes(b"\x1f\x8bdamaged")
+    with pytest.raises(UserError, match="c.tar.gz: cannot be read"):
+        FileTree(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+@pytest.mark.parametrize(
+    "segmentation, says",
+    [
+        ([[0, 0, float("nan"), 5, 5, 5]], "a coordinate is no number"),
+        ([[0, 0, 1e9, 5, 5, 5]], "a coordinate is no number of at most 131072"),
+        ([[0, 0, "a", 5, 5, 5]], "a coordinate is no number"),
+        ({"size": [9, 7], "counts": [100, -37]}, "a run length is no whole number"),
+        ({"size": [9, 7], "counts": [62.0, 1]}, "a run length is no whole number"),
+    ],
+)
+def test_numbers_that_would_end_the_process_are_refused(segmentation, says):
+    with pytest.raises(UserError, match=f"a.json: its segmentation .*{says}"):
+        decode_segmentation(segmentation, 9, 7, "a.json")

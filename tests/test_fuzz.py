@@ -9,7 +9,8 @@ def test_only_named_refusals_escape(tmp_path):
     assert seen == {
         *("images", "masks", ".npz", ".safetensors", ".params", "archives", "JSON"),
         *("hub config", "hub weights", "config", "report", "scores", "starts"),
-        *("refine", "plans", "score", "events"),
+        *("refine", "plans", "score", "events", "temperature"),
+        *("annotations", "MATLAB"),
     }
     assert {outcome for _, outcome, _ in outcomes} == {"read", "refused"}
 

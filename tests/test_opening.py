@@ -102,6 +102,16 @@ def test_the_remaining_time_includes_evaluations_once_one_was_measured(tmp_path)
     ]
 
 
+def test_nothing_remains_after_the_last_step(tmp_path):
+    logbook, account = Logbook(tmp_path), Account(steps=30.0, input=10.0)
+    train = resolved(**{"train.log_every_steps": 15}).train
+    hook = opening.Remaining(account, logbook, train, 0, validates=True)
+    hook(45, None, {})
+    assert not logbook.lines
+    hook(30, None, {})
+    assert len(logbook.lines) == 1
+
+
 def test_earlier_starts_count_for_the_remaining_time(tmp_path):
     hook = opening.Remaining(
         Account(steps=8.0), Logbook(tmp_path), resolved().train, 20, validates=True

@@ -3,15 +3,17 @@
 import errno
 import json
 import os
+import pathlib
 
 import pytest
 from PIL import Image
 
 from encnet_jax import config as config_lib
-from encnet_jax import pictures, storage
+from encnet_jax import fields, pictures, storage
+from encnet_jax.config import files
 from encnet_jax.errors import UserError
 from encnet_jax.pods import workdir as workdir_lib
-from encnet_jax.storage import outputs
+from encnet_jax.storage import outputs, schema
 
 
 def test_a_file_gets_its_name_at_the_end_and_replaces_a_link(tmp_path):
@@ -173,3 +175,56 @@ def test_why_a_library_could_not_write(error, says):
 def test_text_that_is_no_text_is_written_with_escapes(tmp_path):
     storage.write_whole(tmp_path / "a", "x\udcff")
     assert (tmp_path / "a").read_text() == "x\\udcff"
+
+
+def test_a_name_that_was_taken_meanwhile_is_not_replaced(tmp_path):
+    path = tmp_path / "x.html"
+    outputs.write(path, "HTML report", f"<!doctype html>{outputs.HTML_MARK}")
+    outputs.write(path, "HTML report", f"<!doctype html>{outputs.HTML_MARK}2")
+    assert path.read_text().endswith("2")
+    path.write_text("mine")
+    with pytest.raises(UserError, match="x.html exists .* choose another.*--output"):
+        outputs.write(path, "HTML report", "new", "--output")
+    assert path.read_text() == "mine"
+
+
+def test_of_several_files_all_or_none_are_kept(tmp_path):
+    for error in (KeyboardInterrupt, UserError):
+        with pytest.raises(error), outputs.all_or_none() as written:
+            for name in ("a", "b"):
+                storage.write_whole(tmp_path / name, "text")
+                written.append(tmp_path / name)
+            raise error
+        assert not list(tmp_path.iterdir())
+    with outputs.all_or_none() as written:
+        storage.write_whole(tmp_path / "a", "text")
+        written.append(tmp_path / "a")
+    assert (tmp_path / "a").exists()
+
+
+def test_a_configuration_is_not_copied_through_a_link(tmp_path):
+    (tmp_path / "mine.py").symlink_to(tmp_path / "nowhere")
+    files.copy("quickstart", str(tmp_path / "mine.py"))
+    assert not (tmp_path / "nowhere").exists()
+    assert "get_config" in (tmp_path / "mine.py").read_text()
+
+
+def test_only_files_that_can_be_read_are_offered_as_configurations(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "configs").mkdir()
+    os.mkfifo(tmp_path / "configs/fifo.py")
+    (tmp_path / "configs/folder.py").mkdir()
+    (tmp_path / "configs/mine.py").write_text("def get_config(words=''): ...")
+    monkeypatch.chdir(tmp_path)
+    found = files.named()
+    assert found["mine"] == pathlib.Path("configs/mine.py")
+    assert "fifo" not in found and "quickstart" in found
+
+
+def test_very_long_integers_are_no_numbers():
+    """Python's json reads them, and math.isfinite raises an error for them."""
+    for value in (10**400, -(10**400), float("nan"), float("inf"), True):
+        assert schema.number()(value).startswith("is ")
+        assert not fields.between(0, 10**500).fits(value)
+    assert schema.number(0, 1)(0.5) is None and fields.between(0, 1).fits(1)

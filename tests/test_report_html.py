@@ -14,7 +14,7 @@ from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError
 from encnet_jax.report import __main__ as report_main
-from encnet_jax.report import html, run_files
+from encnet_jax.report import html, quality_plots, run_files
 from encnet_jax.scoring import image_scores
 from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.image_scores import ImageScores
@@ -305,3 +305,38 @@ def test_page_shows_quality_presence_and_differences(run, tmp_path):
     names = run_files.read(str(run), None, None).class_names
     assert f"<b>{names[0]} 90 %</b>" in text
     assert f", {names[3]} 70 %" in text
+
+
+CURVE = {"confidence": [0.5, None], "accuracy": [0.25, None]}
+QUALITY = {
+    "bands": {"1": 0.5, "3": None},
+    "reliability": CURVE,
+    "risk_coverage": {"kept": [0.5, 1.0], "accuracy": [1.0, 0.5]},
+}
+
+
+@pytest.mark.parametrize(
+    "quality, says",
+    [
+        (3, "quality is 3, expected an object"),
+        ({}, "quality.bands is missing"),
+        (QUALITY | {"bands": {"x": 1}}, "quality.bands does not have widths"),
+        (QUALITY | {"bands": {"1": 10**400}}, "quality.bands has '1'"),
+        (QUALITY | {"reliability": CURVE | {"accuracy": []}}, "different lengths"),
+        (QUALITY | {"reliability": CURVE | {"accuracy": "x"}}, "accuracy is 'x'"),
+        (QUALITY | {"risk_coverage": {"kept": []}}, "accuracy is missing"),
+    ],
+)
+def test_a_damaged_plot_of_a_report_is_refused(quality, says, run):
+    file = run / "report.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"quality": quality}))
+    with pytest.raises(UserError, match=f"report.json is no report .*{says}"):
+        run_files.read(str(run), None, None)
+
+
+def test_undefined_points_of_a_report_are_left_out(run):
+    file = run / "report.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"quality": QUALITY}))
+    figure = quality_plots.draw([run_files.read(str(run), None, None)])
+    near, reliability = (axes.lines[0].get_xydata() for axes in figure.axes[1:3])
+    assert near.tolist()[0] == [1, 50] and reliability.tolist() == [[0.5, 0.25]]

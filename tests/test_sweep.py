@@ -112,6 +112,26 @@ def test_a_wrong_value_is_reported_before_the_first_run(trained, tmp_path):
     assert not trained and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "protocol", "says"),
+    [
+        ("data.name", "camvid", None, "camvid is not"),
+        ("data.val_split", "", None, "every run of a sweep is scored"),
+        ("data.val_split", "nosuch", None, "nosuch"),
+        ("optim.base_lr", 0.2, "nosuch", "--protocol is 'nosuch'"),
+        ("train.batch_size", 10**9, None, "batch_size"),
+        ("seed", -1, None, "seed is -1"),
+    ],
+)
+def test_what_a_later_run_lacks_is_reported_before_the_first_run(
+    field, value, protocol, says, trained, tmp_path
+):
+    first = config_lib.get(smoke(), field)
+    with pytest.raises(UserError, match=says):
+        sweep.run(smoke(), field, [first, value], str(tmp_path), protocol)
+    assert not trained and not list(tmp_path.iterdir())
+
+
 def test_files_of_the_user_are_not_replaced(trained, tmp_path):
     (tmp_path / "sweep.md").write_text("| my | notes |")
     with pytest.raises(UserError, match="sweep.md exists"):
@@ -119,7 +139,19 @@ def test_files_of_the_user_are_not_replaced(trained, tmp_path):
     assert not trained
 
 
-@pytest.mark.parametrize("text", ["/../../x", "a/b", "x" * 101, "a\nb", "a\\b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/../../x",
+        "a/b",
+        "x" * 101,
+        "a\nb",
+        "a\\b",
+        "é" * 60,
+        "\udcff",
+        "-" * 9000 + "1",
+    ],
+)
 def test_values_that_are_no_names_of_folders_are_refused(text):
     with pytest.raises(UserError, match="folders are named by the values"):
         sweep.parse_values(f"0,{text}")

@@ -4,19 +4,23 @@ import inspect
 import logging
 import os
 import re
+import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from encnet_jax import storage
 from encnet_jax.cli.names import for_console, program
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, short
 
 # Flags and arguments that name files or folders, in all commands.
-_PATHS = {"workdir", "input", "output", "run", "source", "images", "plans", "data_dir"}
+_PATHS = {
+    *("workdir", "input", "output", "run", "run_image", "source", "images", "plans"),
+    *("data_dir", "refine", "temperature"),
+}
 
 
 class CommandLine:
@@ -56,14 +60,25 @@ class CommandLine:
     def integer(
         self, name: str, meaning: str, default: int | None = None, least: int = 0
     ) -> None:
-        """Defines a flag that takes an integer of at least `least`."""
+        """Defines a flag that takes an integer from `least` to 2**53."""
         self._define(flags.DEFINE_integer, name, default, meaning, False, least)
+        self._limit(name, 2**53)
 
     def number(
         self, name: str, meaning: str, default: float | None = None, least: float = 0.0
     ) -> None:
-        """Defines a flag that takes a number of at least `least`."""
+        """Defines a flag that takes a finite number of at least `least`."""
         self._define(flags.DEFINE_float, name, default, meaning, False, least)
+        self._limit(name, sys.float_info.max)
+
+    def _limit(self, name: str, most: float) -> None:
+        """Refuses NaN, infinity and larger numbers."""
+        flags.register_validator(
+            name,
+            lambda value: value is None or value <= most,
+            message=f"expected a finite number of at most {most:g}",
+            flag_values=self._values,
+        )
 
     def switch(self, name: str, meaning: str) -> None:
         """Defines a flag without a value."""
@@ -144,7 +159,7 @@ class CommandLine:
                 _check_config(values)
         except UserError:
             raise
-        except (SyntaxError, NameError, ImportError) as error:
+        except (SyntaxError, NameError, ImportError, SystemExit) as error:
             raise UserError(_of_config_code(error, self._argv)) from error
         except (
             flags.Error,
@@ -155,6 +170,8 @@ class CommandLine:
             OSError,
         ) as error:
             raise UserError(_one_line(error, values)) from error
+        except Exception as error:  # Of the code of a configuration.
+            raise UserError(_of_config_code(error, self._argv)) from error
         if values.help:
             print(self._help())
             raise SystemExit(0)
@@ -169,9 +186,14 @@ class CommandLine:
             raise UserError(f"missing: {', '.join(missing)}; --help shows an example")
         for name in _PATHS & set(values):
             given: Any = values[name].value
-            for path in given if isinstance(given, list) else [given]:
-                if path:
-                    storage.is_remote(path)  # Refuses unknown schemes.
+            several = isinstance(given, list)
+            paths = [
+                os.path.expanduser(x) for x in (given if several else [given]) if x
+            ]
+            for path in paths:
+                storage.is_remote(path)  # Refuses unknown schemes.
+            if paths:  # A shell leaves the ~ of --workdir=~/runs as it is.
+                values[name].value = paths if several else paths[0]
         if loads_jax:
             _make_settings()
         return values
@@ -239,13 +261,18 @@ def _check_config(values: flags.FlagValues) -> None:
     """Raises UserError unless --config names a file that can be read."""
     from encnet_jax import config as config_lib
 
-    config_lib.split_spec(_config_flag(values).config_filename)
-    values.config.keys()
+    file, _ = config_lib.split_spec(_config_flag(values).config_filename)
+    if hasattr(values.config, "keys"):
+        values.config.keys()  # Raises the error of a file that cannot be read.
+    if not isinstance(values.config, ConfigDict):
+        kind = type(values.config).__name__
+        raise UserError(
+            f"{file}: get_config returned a {kind}, expected a configuration: begin"
+            " with config = defaults.get_config(), and return config"
+        )
 
 
-def _of_config_code(
-    error: SyntaxError | NameError | ImportError, argv: Sequence[str]
-) -> str:
+def _of_config_code(error: BaseException, argv: Sequence[str]) -> str:
     """Returns the error and position in a configuration that Python cannot run."""
     if isinstance(error, SyntaxError) and not error.lineno:
         # For binary files Python reports neither name nor line.
@@ -257,8 +284,13 @@ def _of_config_code(
         place = f"{last.filename}, line {last.lineno}"
     return (
         f"--config: {place}: {type(error).__name__}: {getattr(error, 'msg', error)};"
-        " expected a Python file with a function get_config, such as configs/default.py"
+        f" {_EXPECTED_CODE}"
     )
+
+
+_EXPECTED_CODE = (
+    "expected a Python file with a function get_config, such as configs/default.py"
+)
 
 
 def _given_config(argv: Sequence[str]) -> str:
@@ -293,9 +325,16 @@ def _one_line(error: Exception, values: flags.FlagValues) -> str:
     # Some messages of ml_collections span lines and quote the whole configuration; its
     # KeyError contains the representation of a text that ends with a suggestion.
     text = str(error.args[0] if error.args else error)
+    if "Error whilst parsing config file" in text:  # A traceback follows.
+        lines = re.findall(r'File "(.*)", line (\d+)', text)
+        places = [place for place in lines if "ml_collections" not in place[0]]
+        where = ", line ".join(places[-1]) if places else "the file"
+        return f"--config: {where}: {text.strip().splitlines()[-1]}; {_EXPECTED_CODE}"
     illegal = re.match(r"flag --([\w.]+)=(.*?): ", text, re.DOTALL)
     if illegal:
         name, found = illegal.groups()
+        if text[illegal.end() :].startswith("expected"):  # Of _limit.
+            return f"--{name} is {short(found, 40)}; {text[illegal.end() :]}"
         parser = values[name].parser
         expected = _EXPECTED.get(parser.flag_type(), parser.syntactic_help)
         if expected:  # The text of an unreadable configuration says why already.

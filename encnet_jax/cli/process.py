@@ -4,7 +4,10 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, TextIO
@@ -18,6 +21,7 @@ from encnet_jax.errors import (
     printable,
 )
 
+_KNOWN = (*DISK_FULL, errno.EMFILE, errno.ENFILE)  # They name no file.
 # Reported by collectives on CPUs if another process has ended.
 _LOST_PEER = re.compile(r"gloo.*(closed|reset) by peer", re.IGNORECASE | re.DOTALL)
 
@@ -31,6 +35,7 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     others first, because JAX aborts those that outlive process 0.
     """
     _keep_streams()
+    _end_soon_when_interrupted()
     status = run(main, sys.argv)
     if _joined():
         sys.modules["jax"].distributed.shutdown()
@@ -42,17 +47,24 @@ class _Stream:
 
     After an error all output is dropped. A closed pipe is still an error, because the
     reader of the output has ended on purpose.
+
+    Attributes:
+        full: the error, if the disk of the output is full; the work goes on, and the
+            command fails at its end.
     """
 
     def __init__(self, stream: TextIO):
         self._stream = stream
+        self.full: OSError | None = None
 
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Writes, or drops the text if the terminal is gone."""
-        return self._try(lambda: self._stream.write(text), len(text))
+        # Names of files and classes must not send commands to a terminal.
+        shown = printable(text, keep="\t\n\r")
+        return self._try(lambda: self._stream.write(shown), len(text))
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Writes several texts."""
@@ -67,7 +79,9 @@ class _Stream:
         try:
             return action()
         except OSError as error:
-            if error.errno not in (errno.EIO, errno.EBADF, errno.ENXIO):
+            if error.errno in DISK_FULL:
+                self.full = error
+            elif error.errno not in (errno.EIO, errno.EBADF, errno.ENXIO):
                 raise
             self._stream = open(os.devnull, "w")
             return otherwise
@@ -89,6 +103,33 @@ def _keep_streams() -> None:
     sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)
 
 
+# After Ctrl-C: when to answer if the main thread is busy, and how long it may clean up.
+_ANSWER_S, _GRACE_S = 0.3, 3.0
+
+
+def _end_soon_when_interrupted() -> None:
+    """Ends the process soon after Ctrl-C, even while the main thread compiles.
+
+    Python's own handler waits for the main thread, which may compile for minutes.
+    pods.signals replaces this where a command ends in another way.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while number := os.read(reader, 1):
+            if number[0] == signal.SIGINT:
+                time.sleep(_ANSWER_S)
+                line = f"Ctrl-C: ending within {_GRACE_S:g} s"
+                print(line, file=sys.stderr, flush=True)
+                time.sleep(_GRACE_S)
+                _report("interrupted")
+                os._exit(130)
+
+    threading.Thread(target=listen, daemon=True).start()
+
+
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
     """Runs main(argv) and returns its exit status; a UserError becomes one line.
 
@@ -104,12 +145,15 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
         status = main(argv) or 0
         if sys.stdout is not None:
             sys.stdout.flush()
+        full = getattr(sys.stdout, "full", None) or getattr(sys.stderr, "full", None)
+        if full and not status:
+            raise UserError(f"the output is incomplete: {storage.describe(full)}")
         return status
     except UserError as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
+        _report(str(error))
         status = error.exit_status
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
+        _report("interrupted")
         status = 130
     except BrokenPipeError:
         # The reader of the output, such as `head`, has ended; print nothing more.
@@ -122,26 +166,29 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
     return status
 
 
+def _report(line: str) -> None:
+    """Prints an error as one line, unless standard error is gone too."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"error: {printable(line)}", file=sys.stderr, flush=True)
+
+
 def _unexpected(error: Exception) -> int:
     """Reports an error other than UserError; returns the exit status."""
     reason = _of_the_machine(error)
     if reason:
-        print(f"error: {printable(reason)}", file=sys.stderr)
+        _report(reason)
         return UserError.exit_status
     if _joined() and _LOST_PEER.search(str(error)):
-        print(
-            "error: another process was lost; its own output says why. Start the"
-            " command again on every host: it resumes from the newest checkpoint",
-            file=sys.stderr,
+        _report(
+            "another process was lost; its own output says why. Start the command"
+            " again on every host: it resumes from the newest checkpoint"
         )
         return PeersMissingError.exit_status
     traceback.print_exc()
     if _joined():
-        print(
-            "error: one of several processes failed, perhaps because another was lost;"
-            " start the command again on every host: it resumes from the newest"
-            " checkpoint",
-            file=sys.stderr,
+        _report(
+            "one of several processes failed, perhaps because another was lost; start"
+            " the command again on every host: it resumes from the newest checkpoint"
         )
     return 1
 
@@ -155,8 +202,12 @@ def _of_the_machine(error: Exception) -> str | None:
             f"JAX cannot be imported ({type(error).__name__}: {text[:200]}); correct or"
             f" unset the environment variables {', '.join(names) or 'of JAX'}"
         )
-    if isinstance(error, OSError) and (error.filename or error.errno in DISK_FULL):
+    if isinstance(error, OSError) and (error.filename or error.errno in _KNOWN):
         return storage.describe(error)
+    if "can't start new thread" in text:
+        return "no further thread can be started; raise the limit (ulimit -u)"
+    if isinstance(error, FileNotFoundError) and "temporary directory" in text:
+        return f"{text}; free some space there, or set TMPDIR to another folder"
     if storage.is_of_store(error):
         return (
             f"the object store refused or failed ({type(error).__name__}:"

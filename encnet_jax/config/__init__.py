@@ -3,6 +3,7 @@
 from encnet_jax.config.comparing import differences, first_difference
 from encnet_jax.config.files import load, split_spec
 from encnet_jax.config.forms import (
+    change,
     flatten,
     from_dict,
     get,
@@ -32,6 +33,7 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "TrainConfig",
+    "change",
     "completed",
     "differences",
     "first_difference",

@@ -2,11 +2,12 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import pathlib
-import shutil
 
 import ml_collections
 
+from encnet_jax import storage
 from encnet_jax.errors import UserError
 
 _DISTRIBUTION = "encnet-jax"
@@ -40,8 +41,10 @@ def named() -> dict[str, pathlib.Path]:
     found: dict[str, pathlib.Path] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.py")):
-            if "def get_config" in path.read_text(errors="replace"):
-                found.setdefault(path.stem, path)
+            # Another file, such as a FIFO or one without access, is not offered.
+            if path.is_file() and os.access(path, os.R_OK):
+                if "def get_config" in path.read_text(errors="replace"):
+                    found.setdefault(path.stem, path)
     return found
 
 
@@ -93,7 +96,7 @@ def copy(name: str, target: str) -> None:
         raise UserError(f"{target} already exists: choose another name")
     if not path.parent.is_dir():
         raise UserError(f"the folder {path.parent} does not exist")
-    shutil.copyfile(source, path)
+    storage.write_whole(path, storage.read_bytes(source))
 
 
 def load(spec: str) -> ml_collections.ConfigDict:

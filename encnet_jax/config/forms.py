@@ -14,7 +14,7 @@ import ml_collections
 
 from encnet_jax.config import table
 from encnet_jax.config.table import Config
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, short
 from encnet_jax.fields import Section
 
 Form = TypeVar("Form", Config, ml_collections.ConfigDict)
@@ -50,17 +50,27 @@ def with_value(
     Raises:
         UserError: the field does not exist, or the value has another type.
     """
-    if field not in table.fields():
-        raise UserError(table.unknown(field))
     changed = config.copy_and_resolve_references()
-    try:
-        changed.update_from_flattened_dict({field: value})
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{field} cannot be {value!r} ({error}); expected"
-            f" {table.fields()[field].allowed.words}"
-        ) from error
+    change(changed, {field: value})
     return changed
+
+
+def change(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None:
+    """Sets fields of an open configuration: {dotted field name: value}.
+
+    Raises:
+        UserError: a field does not exist, or its value has another type.
+    """
+    for field, value in fields.items():
+        if field not in table.fields():
+            raise UserError(table.unknown(field))
+        try:
+            config.update_from_flattened_dict({field: value})
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UserError(
+                f"{field} cannot be {short(value)} ({error}); expected"
+                f" {table.fields()[field].allowed.words}"
+            ) from error
 
 
 def frozen(values: Mapping[str, Any]) -> Config:

@@ -5,11 +5,13 @@
 All images of the data set must have the same size.
 """
 
+import pathlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from encnet_jax import cli, storage
@@ -18,6 +20,7 @@ from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.sources import cifar
 from encnet_jax.data.sources.prepared import PreparedSource
 from encnet_jax.errors import UserError
+from encnet_jax.storage import outputs
 
 _SHARD_BYTES = 60e6
 
@@ -44,25 +47,37 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
         raise UserError(
             f"{folder} already contains .npz files; remove them to export again"
         )
-    files = []
-    stored = {s: n for s, n in source.sizes().items() if s not in info.unions}
-    for split, count in stored.items():
-        height, width, _ = _read(source, split, 0, input_scale)[0].shape
-        step = max(1, int(_SHARD_BYTES // (height * width * 4)))
-        for shard, start in enumerate(range(0, count, step)):
-            indices = range(start, min(start + step, count))
-            pairs = [_read(source, split, i, input_scale) for i in indices]
-            if len({label.shape for _, label in pairs} | {(height, width)}) > 1:
-                raise UserError(
-                    f"{name} {split} has images of several sizes; arrays require one "
-                    "size, so read it with data.reader 'tfds'"
-                )
-            images, labels = map(np.stack, zip(*pairs, strict=True))
-            file = folder / f"{split}-{shard:05d}.npz"
-            arrays: Any = {f"{split}_images": images, f"{split}_labels": labels}
-            storage.write_whole(file, partial(np.savez, **arrays))
-            files.append(str(file))
-    return files
+    with outputs.all_or_none() as files:
+        for split, count in source.sizes().items():
+            if split not in info.unions:
+                _write_split(source, split, count, input_scale, folder, files)
+    return [str(file) for file in files]
+
+
+def _write_split(
+    source: PreparedSource,
+    split: str,
+    count: int,
+    input_scale: float,
+    folder: pathlib.Path,
+    files: list[epath.Path],
+) -> None:
+    """Writes the shards of a split and appends them to `files`."""
+    height, width, _ = _read(source, split, 0, input_scale)[0].shape
+    step = max(1, int(_SHARD_BYTES // (height * width * 4)))
+    for shard, start in enumerate(range(0, count, step)):
+        indices = range(start, min(start + step, count))
+        pairs = [_read(source, split, i, input_scale) for i in indices]
+        if len({label.shape for _, label in pairs} | {(height, width)}) > 1:
+            raise UserError(
+                f"{source.info.name} {split} has images of several sizes; arrays"
+                " require one size, so read it with data.reader 'tfds'"
+            )
+        images, labels = map(np.stack, zip(*pairs, strict=True))
+        file = epath.Path(folder / f"{split}-{shard:05d}.npz")
+        arrays: Any = {f"{split}_images": images, f"{split}_labels": labels}
+        storage.write_whole(file, partial(np.savez, **arrays))
+        files.append(file)
 
 
 def _read(source, split: str, index: int, scale: float):

@@ -61,16 +61,14 @@ def load(
             change.
     """
     protocol = selection.protocol
-    if protocol not in (None, *protocols.PROTOCOLS):
-        known = ", ".join(protocols.PROTOCOLS)
-        raise UserError(f"--protocol is {protocol!r}; expected one of: {known}")
+    check_protocol(protocol)
     checkpoint = read.parse_step(selection.checkpoint)
 
     def change(saved) -> None:
         if selection.config is not None:
             _take_free_fields(saved, selection.config)
         saved.eval.protocol = protocol or saved.eval.protocol
-        saved.update_from_flattened_dict(selection.fields)
+        config_lib.change(saved, selection.fields)
         if whole_images:
             saved.eval.protocol = protocols.of_whole_images(saved.eval.protocol)
 
@@ -92,6 +90,13 @@ def load(
     if config.task == "segmentation":
         variables = fold_batch_norms(variables, config.model.norm_epsilon)
     return loaded._replace(variables=parallel.replicate(variables))
+
+
+def check_protocol(protocol: str | None) -> None:
+    """Raises UserError if --protocol names none; None is the run's own."""
+    if protocol not in (None, *protocols.PROTOCOLS):
+        known = ", ".join(protocols.PROTOCOLS)
+        raise UserError(f"--protocol is {protocol!r}; expected one of: {known}")
 
 
 # Fields that evaluation may change: the data may have moved, or be another split.

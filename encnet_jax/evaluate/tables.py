@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import pathlib
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -35,7 +36,48 @@ _HEADINGS = {
 }
 
 _SHARE = schema.optional(schema.number(0, 1))
+
+
+def _point(value) -> str | None:
+    """Checks a coordinate that is drawn: a number, NaN or null."""
+    if value is None or type(value) is float or type(value) is int and -1 <= value <= 1:
+        return None
+    return "is no number"
+
+
+def _lists(*names: str):
+    """Returns a check for {name: coordinates}, with the same number of points."""
+    points = schema.listing(_point, most=4096)
+
+    def check(value) -> str | None:
+        wrong = schema.problem(value, dict.fromkeys(names, points))
+        if wrong:
+            return f"is wrong: {wrong}"
+        lengths = {len(value[name]) for name in names}
+        return None if len(lengths) == 1 else "has lists of different lengths"
+
+    return check
+
+
+def _by_width(value) -> str | None:
+    """Checks {width in pixels: coordinate}."""
+    if not isinstance(value, dict) or not all(map(_is_width, value)):
+        return "does not have widths in pixels as its keys"
+    return schema.mapping(_point)(value)
+
+
+def _is_width(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,6}", text, re.ASCII) is not None
+
+
+# The members of a report's 'quality' that are drawn.
+_QUALITY_SCHEMA = {
+    "bands": _by_width,
+    "reliability": _lists("confidence", "accuracy"),
+    "risk_coverage": _lists("kept", "accuracy"),
+}
 _SCHEMA = {
+    "quality?": _QUALITY_SCHEMA,
     "rule": str,
     "data": str,
     "split": schema.word,
@@ -229,8 +271,7 @@ def save_report(path, report: dict, kind: str = "report") -> None:
     Raises:
         UserError: a file of that name is not of this kind.
     """
-    outputs.check_replaceable(path, kind, "--output")
-    storage.write_whole(path, json.dumps(report, indent=2) + "\n")
+    outputs.write(path, kind, json.dumps(report, indent=2) + "\n", "--output")
 
 
 def _percent(score: float | None) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from encnet_jax import cli, storage
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, short
 from encnet_jax.storage import outputs
 
 FORMATS = ("stablehlo", "onnx", "hub")
@@ -94,8 +94,9 @@ def write_file(model, output: pathlib.Path, values) -> None:
             )
         described = sidecar.describe(model, made, values.format, found, platforms)
         beside = _beside(output)
-        outputs.check_replaceable(beside, "output", "--output")
-        storage.write_whole(beside, json.dumps(described, indent=2) + "\n")
+        outputs.check_replaceable(output, "output", "--output")
+        text = json.dumps(described, indent=2) + "\n"
+        outputs.write(beside, "output", text, "--output")
     size = output.stat().st_size / 1e6
     print(f"wrote {output} ({size:.1f} MB, {took:.1f} s) and {beside}")
 
@@ -107,9 +108,11 @@ def _beside(output: pathlib.Path) -> pathlib.Path:
 def _size(text: str | None, default: int) -> tuple[int, int]:
     if text is None:
         return default, default
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or not all(map(int, match.groups())):
-        raise UserError(f"--size is {text!r}, expected HEIGHTxWIDTH such as 480x640")
+    match = re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    if not match:
+        raise UserError(
+            f"--size is {short(text, 40)}, expected HEIGHTxWIDTH such as 480x640"
+        )
     return int(match[1]), int(match[2])
 
 

@@ -37,9 +37,10 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
         # Not model.variables, whose batch norms are folded and cannot be trained.
         variables = original_variables(workdir, model.step)
         folder.write(epath.Path(unfinished), variables, model.config, model.step)
-        (unfinished / "README.md").write_text(
-            card(model, reports(model, workdir), license)
-        )
+        text = card(model, reports(model, workdir), license)
+        # Names of classes may have characters that the locale, or UTF-8, does not.
+        content = text.encode("utf-8", "backslashreplace")
+        (unfinished / "README.md").write_bytes(content)
         unfinished.rename(output)
     except OSError as error:
         # The name of the unfinished folder means nothing to the user.

@@ -160,7 +160,8 @@ def summary(
 def _save_summaries(folder: epath.Path, summaries: list[dict]) -> None:
     ordered = sorted(summaries, key=lambda each: each["mean_confidence"])
     path = folder / SUMMARY
-    storage.write_whole(path, json.dumps({"summaries": ordered}, indent=1) + "\n")
+    text = json.dumps({"summaries": ordered}, indent=1) + "\n"
+    output_files.write(path, "summary of scores", text, "--output")
     least = ", ".join(printable(each["image"]) for each in ordered[:3])
     print(f"scores of all images: {printable(path)}; least confident: {least or '-'}")
 

@@ -23,7 +23,7 @@ def read(name: str, fields: dict) -> Network:
         UserError: no such name, it is a backbone's, or the download failed.
     """
     config = published.network_config(cache.find(name))
-    config.update_from_flattened_dict(fields)
+    config_lib.change(config, fields)
     config.eval.protocol = protocols.of_whole_images(config.eval.protocol)
     resolved = config_lib.resolve(config)
     state_dict = state_dicts.read(name)

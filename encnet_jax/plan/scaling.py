@@ -68,7 +68,13 @@ def main(argv):
     values = line.parse()
     # Nothing is computed here: only the number of devices matters.
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", max(8, 2 * values.config.model.norm_group))
+    group = values.config.model.norm_group
+    if not 0 <= group <= CHIP_COUNTS[-1]:
+        raise UserError(
+            f"model.norm_group is {group}, expected at most {CHIP_COUNTS[-1]}, the"
+            " chips of the largest slice"
+        )
+    jax.config.update("jax_num_cpu_devices", max(8, 2 * group))
     plans = read_plans(values.plans)
     from encnet_jax.plan import compile
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import sys
 import threading
@@ -75,7 +76,7 @@ def _check(coordinator_address, num_processes, process_id) -> None:
     if missing:
         return
     host, _, port = coordinator_address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not re.fullmatch("[0-9]{1,5}", port):
         raise UserError(
             f"--coordinator_address is {coordinator_address!r}, expected HOST:PORT of"
             " process 0"

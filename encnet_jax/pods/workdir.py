@@ -185,5 +185,4 @@ def save_config(workdir: str, config: Config) -> None:
         return
     text = config_lib.to_json(config) + "\n"
     path = epath.Path(workdir) / "config.json"
-    outputs.check_replaceable(path, "configuration of a run", "--workdir")
-    storage.write_whole(path, text)
+    outputs.write(path, "configuration of a run", text, "--workdir")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from encnet_jax import cli, tasks
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, printable
 from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.evaluate.refine import refine_fields
 from encnet_jax.evaluate.tables import protocol_name
@@ -101,7 +101,7 @@ def draw(info, examples: list[dict], titles: list[str], found: list[dict], outpu
             Patch(
                 facecolor=info.colours[i] / 255,
                 edgecolor="grey",
-                label=info.class_names[i],
+                label=printable(info.class_names[i]),
             )
             for i in present
             if i != IGNORE_LABEL
@@ -110,7 +110,7 @@ def draw(info, examples: list[dict], titles: list[str], found: list[dict], outpu
             handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7
         )
     for ax, title in zip(grid[0], columns, strict=True):
-        ax.set_title(title)
+        ax.set_title(printable(title))
     figures.save(figure, output, dpi=120)
 
 

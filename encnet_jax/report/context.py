@@ -11,13 +11,14 @@ import numpy as np
 from etils import epath
 
 from encnet_jax import cli
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, printable
 from encnet_jax.inference.context import SceneContext
 from encnet_jax.inference.model import Model, load
 from encnet_jax.report import figures
 
 NUM_CHANNELS = 3  # Of the most and of the least attended ones.
 NUM_CLASSES = 8  # With the largest probabilities of presence.
+_DIFFERENCES = "differences"  # Name of the picture that compares images.
 NUM_DIFFERENT = 20  # Channels whose gates differ most between two images.
 
 
@@ -81,7 +82,7 @@ def _draw_bars(axes, context: SceneContext, class_names) -> None:
         axes[1].set(title="fraction of positions", xlabel="codeword")
     if context.presence is not None:
         top = np.argsort(-context.presence, kind="stable")[:NUM_CLASSES][::-1]
-        names = [class_names[i] for i in top]
+        names = [printable(class_names[i]) for i in top]
         axes[2].barh(names, context.presence[top])
         axes[2].set(title="probability of presence", xlim=(0, 1))
         axes[2].tick_params(labelsize=7)
@@ -133,15 +134,22 @@ def main(argv: Sequence[str]) -> None:
     run, *images = args.run_image
     if not images:
         raise UserError("expected the workdir of a run, then one or more image files")
-    model = load(run, args.checkpoint)
     folder = epath.Path(args.output)
-    names = [pathlib.Path(image).name for image in images]
+    names = [printable(pathlib.Path(image).name) for image in images]
+    twice = {name for name in names if names.count(name) > 1 or name == _DIFFERENCES}
+    if twice:
+        raise UserError(
+            f"the name {min(twice)} is given twice, or is that of the comparison;"
+            " expected images of different names: rename one"
+        )
+    for name in (*names, _DIFFERENCES):  # Fails before minutes of work.
+        figures.check_output(folder / f"{name}.png")
+    model = load(run, args.checkpoint)
     contexts = describe(model, images)
     for name, path, context in zip(names, images, contexts, strict=True):
         figure = draw_image(model.read(path), context, model.class_names, name)
         figures.save(figure, folder / f"{name}.png", dpi=110)
     if len(contexts) > 1:
-        figures.save(
-            draw_differences(contexts, names), folder / "differences.png", dpi=110
-        )
+        figure = draw_differences(contexts, names)
+        figures.save(figure, folder / f"{_DIFFERENCES}.png", dpi=110)
     print(f"step {model.step}, {len(contexts)} images: {folder}")

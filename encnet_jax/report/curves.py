@@ -13,7 +13,7 @@ from etils import epath
 
 from encnet_jax import cli
 from encnet_jax import config as config_lib
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, printable
 from encnet_jax.report import figures
 from encnet_jax.report.events import read_scalars
 
@@ -59,7 +59,7 @@ def load_curves(workdir: str) -> Curves:
         )
     steps_per_epoch = config.train.total_steps / config.train.epochs
     return Curves(
-        pathlib.Path(workdir).name,
+        printable(pathlib.Path(workdir).name),
         _in_epochs(_mean_between(train, list(val)), steps_per_epoch),
         _in_epochs(val, steps_per_epoch),
     )

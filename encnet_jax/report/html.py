@@ -268,5 +268,5 @@ def main(argv: Sequence[str]) -> None:
     runs = run_files.read_all(values.run, values.split, values.protocol)
     text = make(runs)
     target.parent.mkdir(parents=True, exist_ok=True)
-    storage.write_whole(target, text)
+    outputs.write(target, "HTML report", text, "--output")
     print(f"{', '.join(run.name for run in runs)}: {target} ({len(text) / 1e6:.1f} MB)")

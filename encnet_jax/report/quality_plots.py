@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from encnet_jax.errors import printable
 from encnet_jax.report import figures
 from encnet_jax.report.run_files import RunFiles
 from encnet_jax.scoring import image_scores
@@ -40,20 +41,15 @@ def _draw_run(grid, run: RunFiles) -> None:
     scores = [100 * image_scores.mean_iou(counts) for counts in run.counts]
     grid[0].hist(scores, bins=np.linspace(0, 100, 21), alpha=0.5, label=run.name)
     widths = [int(width) for width in quality["bands"]]
-    near = [100 * score for score in quality["bands"].values()]
+    near = 100 * np.array(list(quality["bands"].values()), float)
     grid[1].plot(widths, near, ".-", label=run.name)
-    known = [
-        (x, y)
-        for x, y in zip(
-            quality["reliability"]["confidence"],
-            quality["reliability"]["accuracy"],
-            strict=True,
-        )
-        if x is not None
-    ]
-    grid[2].plot(*zip(*known, strict=True), ".-", label=run.name)
+    reliability = quality["reliability"]
+    shown = np.array([reliability["confidence"], reliability["accuracy"]], float)
+    shown = shown[:, np.isfinite(shown[0])]
+    grid[2].plot(*shown, ".-", label=run.name)
     risk = quality["risk_coverage"]
-    grid[3].plot(risk["kept"], risk["accuracy"], label=run.name)
+    kept, accuracy = np.array([risk["kept"], risk["accuracy"]], float)
+    grid[3].plot(kept, accuracy, label=run.name)
 
 
 def draw_confusion(fractions: np.ndarray, class_names: Sequence[str], title: str):
@@ -64,6 +60,7 @@ def draw_confusion(fractions: np.ndarray, class_names: Sequence[str], title: str
         class_names: one for each class.
         title: what the fractions are of.
     """
+    class_names = [*map(printable, class_names)]
     number = len(class_names)
     side = max(4.5, min(16.0, 0.28 * number + 2))
     figure = figures.new(figsize=(side, side), layout="constrained")

@@ -58,7 +58,7 @@ def local_path(path: str, flag: str) -> pathlib.Path:
             f"{flag} is {path}, expected a path on a local disk; copy between"
             " the two (gcloud storage cp -r, aws s3 cp --recursive)"
         )
-    return pathlib.Path(path).expanduser()
+    return pathlib.Path(os.path.expanduser(path))
 
 
 def check_for_tensorstore(workdir) -> None:
@@ -122,7 +122,7 @@ def check_writable(path) -> None:
             probe.unlink()
         return
     try:
-        _try_folder(pathlib.Path(path).expanduser())
+        _try_folder(pathlib.Path(os.path.expanduser(path)))
     except OSError as error:
         raise UserError(describe(error, path)) from None
 
@@ -200,6 +200,7 @@ _FIXES = {
     errno.EISDIR: "expected a file: choose one",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "end programs that keep files open",
 }
 
 

@@ -5,10 +5,12 @@ a folder chosen by the user, has a kind here. Any other file of that name belong
 user, and the command is refused.
 """
 
+import contextlib
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from etils import epath
 
@@ -85,6 +87,39 @@ def check_replaceable(path, kind: str, flag: str = "") -> None:
         f"{path} exists and was not written by {MARK} as a {kind}, so it is not"
         f" replaced: move it away, or choose another path{flag and f' ({flag})'}"
     )
+
+
+def write(
+    path,
+    kind: str,
+    content: bytes | str | Callable[[BinaryIO], object],
+    flag: str = "",
+) -> None:
+    """Writes a file, whole or not at all, unless another file has its name by now.
+
+    Args:
+        path, kind, flag: see check_replaceable.
+        content: see storage.write_whole.
+
+    Raises:
+        UserError: another file has this name.
+        OSError: it cannot be written.
+    """
+    check_replaceable(path, kind, flag)
+    storage.write_whole(path, content)
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[list[epath.Path]]:
+    """Yields a list of written files, which are removed if the block fails."""
+    written: list[epath.Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
 
 
 def _content(path, kind: str) -> bytes | None:

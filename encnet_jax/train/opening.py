@@ -126,6 +126,8 @@ class Remaining:
         """Prints an estimate if it is due."""
         if step % self._train.log_every_steps or len(self._said) == 2:
             return
+        if step == self._train.total_steps:  # Nothing remains.
+            return
         evaluated = self._seconds("evaluation") > 0
         if evaluated not in self._said and step > self._start_step + 1:
             self._said |= {evaluated, False}

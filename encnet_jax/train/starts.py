@@ -5,7 +5,6 @@ was written at the last log line.
 """
 
 import json
-import math
 from typing import NamedTuple
 
 from etils import epath
@@ -51,15 +50,15 @@ def _is_start(start: Start) -> bool:
     if not isinstance(seconds, dict) or "steps" not in seconds:
         return False
     numbers = [start.from_step, start.to_step, start.lost_s, *seconds.values()]
-    return all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
+    return all(type(x) in (int, float) and 0 <= x < 2**53 for x in numbers)
 
 
 def write(workdir: str, starts: list[Start]) -> None:
     """Writes the file, whole or not at all."""
     target = epath.Path(workdir) / FILE_NAME
     content = {"starts": [start._asdict() for start in starts]}
-    outputs.check_replaceable(target, "table of starts", "--workdir")
-    storage.write_whole(target, json.dumps(content, indent=1) + "\n")
+    text = json.dumps(content, indent=1) + "\n"
+    outputs.write(target, "table of starts", text, "--workdir")
 
 
 def lost_seconds(starts: list[Start], from_step: int) -> float:
@@ -79,7 +78,7 @@ def goodput(starts: list[Start]) -> float:
     """Returns the fraction of all starts' time that was spent on steps not lost."""
     total = sum(sum(start.seconds.values()) for start in starts)
     steps = sum(start.seconds["steps"] - start.lost_s for start in starts)
-    return steps / total
+    return steps / total if total else 0.0
 
 
 def describe(starts: list[Start]) -> list[str]:

@@ -20,8 +20,8 @@ def folder() -> pathlib.Path:
     """Returns the folder of weight files: $ENCNET_CACHE, or the platform's cache."""
     given = os.environ.get(_VARIABLE)
     if given:
-        return pathlib.Path(given).expanduser() / "weights"
-    home = pathlib.Path.home()
+        return pathlib.Path(os.path.expanduser(given)) / "weights"
+    home = pathlib.Path(os.path.expanduser("~"))
     if sys.platform == "darwin":
         base = home / "Library" / "Caches"
     else:
@@ -84,7 +84,7 @@ def path_of(entry: Published) -> pathlib.Path:
 
 def cached(entry: Published) -> pathlib.Path | None:
     """Returns the file if it was downloaded, by this package or by PyTorch."""
-    home = os.environ.get("TORCH_HOME") or pathlib.Path.home() / ".cache" / "torch"
+    home = os.environ.get("TORCH_HOME") or os.path.expanduser("~/.cache/torch")
     shared = pathlib.Path(home) / "hub" / "checkpoints" / entry.file_name
     places = [path_of(entry), *([shared] if entry.digest else [])]
     return next((path for path in places if path.is_file()), None)

@@ -60,7 +60,8 @@ def only_process(path: os.PathLike) -> Iterator[None]:
 
 
 def _without_links(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    # Without O_NONBLOCK opening a FIFO waits for a reader.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _length(path: pathlib.Path) -> int:

@@ -39,6 +39,9 @@ class Container(Protocol):
     def copy(self, name: str, to: BinaryIO) -> None:
         """Writes the contents of a file, however large, to another one."""
 
+    def close(self) -> None:
+        """Closes the archive; nothing can be read from it any more."""
+
 
 class Folder:
     """The files directly in a folder."""
@@ -64,6 +67,9 @@ class Folder:
     def copy(self, name: str, to: BinaryIO) -> None:
         with storage.opened(self.where(name)) as file:
             shutil.copyfileobj(file, to)
+
+    def close(self) -> None:
+        pass
 
 
 class Zip:
@@ -96,23 +102,28 @@ class Zip:
         except _BROKEN as error:
             raise UserError(_broken(self.where(name), error)) from None
 
+    def close(self) -> None:
+        self._zip.close()
+
 
 class Tar:
     """The files of a .tar archive; a compressed one is decompressed once."""
 
     def __init__(self, path: str, scratch: str | None, max_mib: float):
         self._path, self._max_mib = path, max_mib
-        storage.check_regular(path)
-        self._file: BinaryIO = open(path, "rb")
-        if self._file.read(2) == b"\x1f\x8b":
-            self._file = _decompressed(path, scratch)
-        self._file.seek(0)
-        with tarfile.open(fileobj=self._file, mode="r:") as archive:
-            self._places = {
-                member.name.removeprefix("./"): (member.offset_data, member.size)
-                for member in archive
-                if member.isfile()
-            }
+        with storage.opened(path) as file:
+            is_compressed = file.read(2) == b"\x1f\x8b"
+        self._file = _decompressed(path, scratch) if is_compressed else open(path, "rb")
+        try:
+            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                self._places = {
+                    member.name.removeprefix("./"): (member.offset_data, member.size)
+                    for member in archive
+                    if member.isfile()
+                }
+        except BaseException:
+            self._file.close()
+            raise
 
     def names(self) -> Iterator[str]:
         return iter(self._places)
@@ -134,13 +145,20 @@ class Tar:
             part = min(1 << 24, size - start)
             to.write(os.pread(self._file.fileno(), part, offset + start))
 
+    def close(self) -> None:
+        self._file.close()
+
 
 def _decompressed(path: str, scratch: str | None) -> BinaryIO:
     # A file without a name: nothing is left behind, however the process ends.
     unpacked = tempfile.TemporaryFile(dir=scratch)
-    with gzip.open(path) as stream:
-        shutil.copyfileobj(stream, unpacked, 1 << 20)
-    unpacked.seek(0)  # Also flushes: reads use the file descriptor.
+    try:
+        with gzip.open(path) as stream:
+            shutil.copyfileobj(stream, unpacked, 1 << 20)
+        unpacked.seek(0)  # Also flushes: reads use the file descriptor.
+    except BaseException:
+        unpacked.close()
+        raise
     return unpacked
 
 

@@ -1,6 +1,7 @@
 """The published files of a data set, in folders and archives."""
 
 import collections
+import contextlib
 import dataclasses
 import fnmatch
 import os
@@ -38,7 +39,8 @@ class FileTree:
     """Files by the end of their folder's path, in folders and archives.
 
     A file in a folder is preferred to the same file in an archive. Archives in archives
-    are not opened. Hidden files are ignored.
+    are not opened. Hidden files are ignored. As a context manager it closes its
+    archives when it exits.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class FileTree:
             UserError: an archive is broken.
         """
         self._scratch = scratch
+        self._opened = contextlib.ExitStack()
         self._root = pathlib.Path(root)
         self._folders: dict[str, dict[str, StoredFile]] = collections.defaultdict(dict)
         archives: list[str] = []
@@ -82,11 +85,19 @@ class FileTree:
                 Folder(os.path.realpath(path), names, max_mib),
                 os.path.relpath(path, root),
             )
-        for path in archives:
-            self._add(
-                open_archive(os.path.realpath(path), scratch=scratch, max_mib=max_mib),
-                "",
-            )
+        with contextlib.ExitStack() as opened:
+            for path in archives:
+                path = os.path.realpath(path)
+                archive = open_archive(path, scratch=scratch, max_mib=max_mib)
+                opened.callback(archive.close)
+                self._add(archive, "")
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> "FileTree":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._opened.close()
 
     def _add(self, container: Container, prefix: str) -> None:
         for name in container.names():
@@ -129,11 +140,13 @@ class FileTree:
         return [line.split()[0] for line in lines if line.strip()]
 
     def local(self, file: StoredFile) -> BinaryIO:
-        """Returns a seekable file: itself, or an unnamed copy of an archive's file."""
+        """Returns a seekable file: itself, or an unnamed copy of an archive's file.
+
+        It is closed with the tree.
+        """
         if isinstance(file.container, Folder):
-            storage.check_regular(str(file))
-            return open(str(file), "rb")
-        copy = tempfile.TemporaryFile(dir=self._scratch)
+            return self._opened.enter_context(storage.opened(str(file)))
+        copy = self._opened.enter_context(tempfile.TemporaryFile(dir=self._scratch))
         file.container.copy(file.name, copy)
         copy.seek(0)
         return copy

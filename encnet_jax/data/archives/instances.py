@@ -11,6 +11,7 @@ import numpy as np
 
 from encnet_jax.data.archives.json_stream import array_items
 from encnet_jax.errors import UserError
+from encnet_jax.storage import schema
 
 
 class Keys(NamedTuple):
@@ -27,6 +28,16 @@ class Picture(NamedTuple):
     height: int
     width: int
     phase: str  # 'train' or 'val' if the file has both, otherwise ''.
+
+
+_SIDE = schema.whole(1, 1 << 16)  # Pixels.
+_FARTHEST = 1 << 17  # Pixels; polygons may reach beyond their image.
+_IMAGE = {"file_name": str, "height": _SIDE, "width": _SIDE, "phase?": str}
+_ANNOTATION = {
+    "image_id": (int, str),
+    "category_id": int,
+    "segmentation": (dict, list),
+}
 
 
 class Annotations:
@@ -55,23 +66,29 @@ class Annotations:
             lambda: array.array("q")
         )
         self.images: dict[Any, Picture] = {}
-        try:
-            for name, item, start, stop in array_items(file, where):
-                if name == "images":
-                    self.images[item[keys.image_id]] = Picture(
-                        *(item["file_name"], item["height"], item["width"]),
-                        phase=item.get("phase", ""),
-                    )
-                elif name == keys.annotations and keep(item):
-                    self._spans[item["image_id"]].extend((start, stop))
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{where}: an entry lacks {error}; get it again") from None
+        shapes = {
+            "images": _IMAGE | {keys.image_id: (int, str)},
+            keys.annotations: _ANNOTATION,
+        }
+        for name, item, start, stop in array_items(file, where):
+            wrong = name in shapes and schema.problem(item, shapes[name])
+            if wrong:
+                raise UserError(
+                    f"{where}: an entry of {name} is damaged ({wrong}); get it again"
+                )
+            if name == "images":
+                self.images[item[keys.image_id]] = Picture(
+                    *(item["file_name"], item["height"], item["width"]),
+                    phase=item.get("phase", ""),
+                )
+            elif name == keys.annotations and keep(item):
+                self._spans[item["image_id"]].extend((start, stop))
         if not self.images:
             raise UserError(f"{where}: it lists no images; expected {keys.annotations}")
 
     def annotated(self) -> list:
         """Returns the ids of the images that have annotations, in order."""
-        return sorted(i for i in self._spans if i in self.images)
+        return sorted((i for i in self._spans if i in self.images), key=_order)
 
     def of_image(self, image_id: Any) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (category id, bool[H, W]) of each annotation, in the file's order.
@@ -88,6 +105,10 @@ class Annotations:
                 item["segmentation"], image.height, image.width, where
             )
             yield item["category_id"], pixels
+
+
+def _order(image_id: int | str) -> tuple:
+    return (isinstance(image_id, str), image_id)
 
 
 def decode_segmentation(
@@ -123,13 +144,19 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
                 f"{where}: its size is {segmentation['size']}, its image's "
                 f"{[height, width]}; get the annotations of these images"
             )
-        if isinstance(segmentation["counts"], list):
-            if sum(segmentation["counts"]) != height * width:
+        if isinstance(counts := segmentation["counts"], list):
+            # pycocotools does not check numbers, and may end the process.
+            if not all(type(x) is int and x >= 0 for x in counts):
+                raise ValueError("a run length is no whole number of at least 0")
+            if sum(counts) != height * width:
                 raise ValueError("the run lengths do not add up to its image")
             segmentation = coco_mask.frPyObjects(segmentation, height, width)
         return coco_mask.decode(segmentation).astype(bool)
     if any(len(polygon) % 2 for polygon in segmentation):
         raise ValueError("half a point")
+    numbers = [number for polygon in segmentation for number in polygon]
+    if not all(type(x) in (int, float) and abs(x) <= _FARTHEST for x in numbers):
+        raise ValueError(f"a coordinate is no number of at most {_FARTHEST}")
     # pycocotools reads four numbers as a box; two points enclose nothing.
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
     if not polygons:

@@ -98,7 +98,7 @@ def array_items(
             else:
                 scanner.value()
             closed = scanner.take(",}") == "}"
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(
             f"{where}: not a complete JSON file, broken at byte {scanner.place}; get it"
             " again"

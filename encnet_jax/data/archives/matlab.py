@@ -1,31 +1,132 @@
-"""Reads MATLAB version 5 files; errors of SciPy and h5py become UserError."""
+"""Reads MATLAB version 5 files; errors of damaged files become UserError.
+
+SciPy's reader does not check types, lengths and shapes: damaged files end the process.
+"""
 
 import contextlib
-import io
+import math
+import struct
+import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from encnet_jax.data.archives.file_tree import StoredFile
 from encnet_jax.errors import UserError
 
+_HEADER_BYTES, _MOST_BYTES, _DEEPEST = 128, 1 << 28, 16
+# Types of elements, and classes of matrices.
+_MATRIX, _COMPRESSED = 14, 15
+_CELL, _STRUCT, _CHAR = 1, 2, 4
+_NUMERIC = range(6, 16)
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"} | {
+    12: "i8",
+    13: "u8",
+}
+_TEXTS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 
-def variables(file: StoredFile, *names: str) -> dict[str, np.ndarray]:
+
+def variables(file: StoredFile, *names: str) -> dict[str, Any]:
     """Returns variables of a MATLAB file.
+
+    Numbers become arrays, texts str, cells arrays of objects, a structure a dict.
 
     Raises:
         UserError: the file cannot be read, or lacks a variable.
     """
-    import scipy.io
-
     with described(str(file)):
-        contents = scipy.io.loadmat(io.BytesIO(file.read()), variable_names=names)
-        return {name: contents[name] for name in names}
+        content = file.read()
+        order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER_BYTES])
+        if order is None:
+            raise ValueError("no MATLAB file of version 5")
+        found: dict[str, Any] = {}
+        for kind, value in _elements(content[_HEADER_BYTES:], order):
+            if kind == _COMPRESSED:
+                value = zlib.decompressobj().decompress(value, _MOST_BYTES)
+                ((kind, value),) = _elements(value, order)
+            if kind == _MATRIX:
+                name = _elements(value, order)[2][1].decode()
+                if name in names:
+                    found[name] = _matrix(value, order, depth=0)
+        return {name: found[name] for name in names}
+
+
+def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
+    """Returns the elements of a file or a matrix: type and value.
+
+    Source: MathWorks, MAT-File Format, level 5.
+    """
+    found, start = [], 0
+    while start < len(content):
+        kind, size = struct.unpack_from(f"{order}II", content, start)
+        body = start + 8
+        if kind >> 16:  # A small element: size, type and value in 8 bytes.
+            kind, size, body = kind & 0xFFFF, kind >> 16, start + 4
+            start += 8
+        else:  # Only compressed elements are not padded.
+            start = body + size + (-size % 8 if kind != _COMPRESSED else 0)
+        value = content[body : body + size]
+        if len(value) < size:
+            raise ValueError(f"an element of type {kind} is cut")
+        found.append((kind, value))
+    return found
+
+
+def _matrix(content: bytes, order: str, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError("nested too deeply")
+    (_, flags), axes, _, *parts = _elements(content, order)
+    (word,) = struct.unpack_from(f"{order}I", flags)
+    shape, kind = tuple(map(int, _numbers(axes, order))), word & 0xFF
+    count = math.prod(shape)
+    if kind in _NUMERIC:
+        return _numbers(parts[0], order).reshape(shape, order="F")
+    if kind == _CHAR:
+        codec = _TEXTS[parts[0][0]]
+        if codec == "utf-16":
+            codec = "utf-16-le" if order == "<" else "utf-16-be"
+        return parts[0][1].decode(codec)
+    if kind == _CELL:
+        if count != len(parts):
+            raise ValueError(f"{len(parts)} cells of shape {shape}")
+        cells = np.empty(count, object)
+        for i, (_, value) in enumerate(parts):
+            cells[i] = _matrix(value, order, depth + 1)
+        return cells.reshape(shape, order="F")
+    if kind != _STRUCT or count != 1:
+        raise ValueError(f"a matrix of class {kind} and shape {shape}")
+    length = int(_numbers(parts[0], order)[0])
+    text = parts[1][1]
+    fields = [text[i : i + length] for i in range(0, len(text), length)]
+    values = [_matrix(value, order, depth + 1) for _, value in parts[2:]]
+    return {
+        field.partition(b"\0")[0].decode(): value
+        for field, value in zip(fields, values, strict=True)
+    }
+
+
+def _numbers(element: tuple[int, bytes], order: str) -> np.ndarray:
+    kind, value = element
+    return np.frombuffer(value, order + _NUMBERS[kind])
+
+
+def mask(found: Any) -> np.ndarray:
+    """Returns the raw ids uint8[H, W] of a variable.
+
+    Raises:
+        ValueError: it has another shape or other values; see `described`.
+    """
+    found = np.asarray(found)
+    fits = found.dtype.kind in "uif" and found.ndim == 2 and found.size
+    if not fits or not ((found >= 0) & (found <= 255)).all():
+        raise ValueError(f"{found.dtype}{list(found.shape)} is no mask of ids 0 to 255")
+    return found.astype(np.uint8)
 
 
 @contextlib.contextmanager
 def described(file: str) -> Iterator[None]:
-    """Converts errors of SciPy and h5py to a one-line error with the file's name."""
+    """Converts errors of damaged files to a one-line error with the file's name."""
     try:
         yield
     except UserError:

@@ -53,13 +53,15 @@ def builder_class(info: DatasetInfo) -> type:
     class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
         name = info.name
         VERSION = tfds.core.Version(STORED_VERSION)
+        opened = contextlib.ExitStack()  # Of builders made by TFDS itself.
         MANUAL_DOWNLOAD_INSTRUCTIONS = info.preparation
 
         def _info(self) -> Any:
             return _tfds_info(self, info)
 
         def _split_generators(self, dl_manager) -> dict:
-            splits = list_entries(file_tree(self, dl_manager))
+            tree = self.opened.enter_context(file_tree(self, dl_manager))
+            splits = list_entries(tree)
             return {s: self._generate_examples(s, e) for s, e in splits.items()}
 
         def _generate_examples(self, split, entries) -> Iterator[tuple[int, dict]]:
@@ -80,7 +82,11 @@ def download_and_prepare(
     """
     builder.max_file_mib = max_file_mib  # TFDS hands builders only a folder.
     tfds = tensorflow_datasets()
-    with tempfile.TemporaryDirectory() as scratch, claimed(builder.data_path.parent):
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        claimed(builder.data_path.parent),
+        contextlib.ExitStack() as builder.opened,
+    ):
         config = tfds.download.DownloadConfig(manual_dir=_linked(sources, scratch))
         # TFDS keeps up to 1 GiB in memory: all of most data sets.
         shuffle: Any = importlib.import_module("tensorflow_datasets.core.shuffle")

@@ -31,7 +31,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
     for name, image in images.items():
         category, _, number = name.partition("_")
         mask = masks.get(f"{category}_road_{number}")
-        if category not in _CATEGORIES or not number.isdigit():
+        if category not in _CATEGORIES or not number.isdecimal():
             raise UserError(
                 f"{image}: expected um_NUMBER.png, umm_NUMBER.png or uu_NUMBER.png"
             )

@@ -103,11 +103,16 @@ def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
         images, labels = contents["images"], contents["labels"]
         count, *size = labels.shape
         wanted = (count, 3, *size)
-    if images.shape != wanted or images.dtype != np.uint8 or len(size) != 2:
+        found = (
+            f"images {images.dtype}{list(images.shape)} and labels"
+            f" {labels.dtype}{list(labels.shape)}"
+        )
+        fits = images.shape == wanted and len(size) == 2
+        fits = fits and images.dtype == np.uint8 and labels.dtype.kind == "u"
+    if not fits:
         raise UserError(
-            f"{file}: has images {images.dtype}{list(images.shape)} and labels"
-            f" {labels.dtype}{list(labels.shape)}; expected uint8 [N, 3, W, H] and"
-            " uint16 [N, W, H], use the labelled data set of NYU Depth v2"
+            f"{file}: has {found}; expected uint8 [N, 3, W, H] and uint16 [N, W, H],"
+            " use the labelled data set of NYU Depth v2"
         )
     return _Arrays(str(file), images, labels, classes)
 
@@ -115,9 +120,10 @@ def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
 def _class_of_label(file: StoredFile) -> np.ndarray:
     """Returns uint8[895], label -> class 1..40; 0, unlabelled, stays 0."""
     contents = matlab.variables(file, "mapClass", "className")
-    names = [str(name.item()) for name in contents["className"].ravel()]
-    classes = contents["mapClass"].ravel()
-    ends = (len(names), names[0], names[-1]) == (40, "wall", "otherprop")
+    with matlab.described(str(file)):
+        names = [str(name) for name in contents["className"].ravel()]
+        classes = [int(number) for number in contents["mapClass"].ravel()]
+        ends = (len(names), names[0], names[-1]) == (40, "wall", "otherprop")
     if not ends or len(classes) != _NUM_LABELS or not {*classes} <= {*range(1, 41)}:
         raise UserError(
             f"{file}: maps {len(classes)} labels to {len(names)} classes, {names[0]!r}"
@@ -130,10 +136,11 @@ def _class_of_label(file: StoredFile) -> np.ndarray:
 def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
     """Returns split -> indices from 0, sorted."""
     contents = matlab.variables(file, *_SPLITS.values())
-    found = {
-        split: sorted(int(number) - 1 for number in contents[name].ravel())
-        for split, name in _SPLITS.items()
-    }
+    with matlab.described(str(file)):
+        found = {
+            split: sorted(int(number) - 1 for number in contents[name].ravel())
+            for split, name in _SPLITS.items()
+        }
     every = [index for indices in found.values() for index in indices]
     if len(set(every)) < len(every) or not all(0 <= index < count for index in every):
         raise UserError(

@@ -4,6 +4,7 @@ Raw 0 is background and ignored, 1..59 are the classes in alphabetical order.
 """
 
 import functools
+import re
 
 import numpy as np
 
@@ -124,7 +125,7 @@ def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | Non
             "the source has 59_context_labels without 59_labels.txt, which numbers the "
             "classes in an order of its own; get it from the same page and add it"
         )
-    raw_ids = numbering(file.read().decode(), str(file))
+    raw_ids = numbering(file.read().decode("utf-8", "replace"), str(file))
 
     def entry(name: str) -> Entry:
         plain = file_entry(name, images.get(name), masks[name])
@@ -145,8 +146,10 @@ def numbering(text: str, where: str) -> np.ndarray:
     for line in filter(str.strip, text.splitlines()):
         value, _, name = (part.strip() for part in line.partition(":"))
         name = _ALIASES.get(name, name)
-        if not value.isdigit() or name not in names:
+        if not re.fullmatch("[0-9]{1,3}", value) or name not in names:
             raise UserError(f"{where}: found {line!r}; expected one of the 59 classes")
+        if int(value) > 255:
+            raise UserError(f"{where}: numbers {name!r} {value}; expected 0 to 255")
         raw_ids[int(value)] = 1 + names.index(name)
         listed.add(name)
     if len(listed) != 59:

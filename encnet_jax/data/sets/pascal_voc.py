@@ -4,10 +4,8 @@
 """
 
 import functools
-import io
 
-import numpy as np
-
+from encnet_jax.data.archives import matlab
 from encnet_jax.data.archives.entries import Entry, file_entry, unlabelled
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
 from encnet_jax.data.info import (
@@ -94,16 +92,9 @@ def _check_there(files: dict[str, StoredFile], names: list[str]) -> None:
 
 
 def _sbd_mask(file: StoredFile, _image: bytes) -> bytes:
-    import scipy.io
-
-    try:
-        contents = scipy.io.loadmat(io.BytesIO(file.read()), variable_names="GTcls")
-        mask = contents["GTcls"]["Segmentation"][0, 0]
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
-        raise UserError(
-            f"{file}: found no GTcls.Segmentation ({error}); get SBD's benchmark.tgz"
-        ) from None
-    return encode_png(np.asarray(mask, np.uint8))
+    found = matlab.variables(file, "GTcls")["GTcls"]
+    with matlab.described(f"{file}, GTcls.Segmentation"):
+        return encode_png(matlab.mask(found["Segmentation"]))
 
 
 DATA_SET = DatasetInfo(

@@ -6,8 +6,6 @@ Tighe and Lazebnik, ECCV 2010.
 
 from functools import partial
 
-import numpy as np
-
 from encnet_jax.data.archives import matlab
 from encnet_jax.data.archives.entries import Entry
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
@@ -63,7 +61,8 @@ def _names(file: StoredFile) -> set[str]:
 
 
 def _mask(file: StoredFile, _image: bytes) -> bytes:
-    return encode_png(np.asarray(matlab.variables(file, "S")["S"], np.uint8))
+    with matlab.described(str(file)):
+        return encode_png(matlab.mask(matlab.variables(file, "S")["S"]))
 
 
 DATA_SET = DatasetInfo(

@@ -1,5 +1,6 @@
 """Reads CIFAR-10 into memory, from TFDS or from .npz files."""
 
+import os
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from encnet_jax.data.sources.tensorflow_import import (
     tensorflow_datasets,
 )
 from encnet_jax.errors import UserError
+from encnet_jax.storage import outputs
 
 _SPLITS = ("train", "test")
 _SIDE = 32  # Pixels.
@@ -78,7 +80,7 @@ def _load(file: epath.Path, max_mib: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _npz(info: DatasetInfo, data_dir: str, split: str) -> epath.Path:
-    return epath.Path(data_dir).expanduser() / info.name / f"{split}.npz"
+    return epath.Path(os.path.expanduser(data_dir)) / info.name / f"{split}.npz"
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, where: str):
@@ -103,9 +105,11 @@ def export(info: DatasetInfo, data_dir: str) -> list[str]:
     for file in targets.values():
         if file.exists():
             raise UserError(f"{file} already exists; remove it to export again")
-    for split, (images, labels) in read_tfds(info, data_dir).items():
-        file = targets[split]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        content = partial(np.savez, images=images, labels=labels)
-        storage.write_whole(file, content)
+    with outputs.all_or_none() as written:
+        for split, (images, labels) in read_tfds(info, data_dir).items():
+            file = targets[split]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            content = partial(np.savez, images=images, labels=labels)
+            storage.write_whole(file, content)
+            written.append(file)
     return [str(file) for file in targets.values()]

@@ -1,5 +1,6 @@
 """Examples in memory, read from .npz files."""
 
+import os
 import zipfile
 
 import numpy as np
@@ -53,7 +54,7 @@ def exists(info: DatasetInfo, data_dir: str) -> bool:
 
 
 def _shards(info: DatasetInfo, data_dir: str) -> tuple[epath.Path, list[epath.Path]]:
-    folder = epath.Path(data_dir).expanduser() / info.name
+    folder = epath.Path(os.path.expanduser(data_dir)) / info.name
     return folder, sorted(p for p in folder.glob("*.npz") if p.name[0] != ".")
 
 

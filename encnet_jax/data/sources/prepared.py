@@ -38,7 +38,7 @@ def is_prepared(info: DatasetInfo, data_dir: str) -> bool:
 
 def _folder(info: DatasetInfo, data_dir: str) -> epath.Path:
     name = info.stored_as or info.name
-    return epath.Path(data_dir).expanduser() / name / STORED_VERSION
+    return epath.Path(os.path.expanduser(data_dir)) / name / STORED_VERSION
 
 
 class PreparedSource(RecordSource):

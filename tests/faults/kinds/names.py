@@ -3,7 +3,7 @@
 import os
 import shlex
 
-from fixtures import CHECK, command, flags, folder_set, noise
+from fixtures import CHECK, command, flags, folder_set, named, noise
 from registry import case
 
 REPORT = "encnet_jax.report"
@@ -66,6 +66,21 @@ for address in ADDRESSES:
         folder_set(root / "r")
         words = flags(root / "r", f"--config.data.folder.images={address}")
         yield command(CHECK, *words)
+
+
+REST = {
+    "eval --refine": ("eval.py", "--workdir=run", "--refine=https://a.b/c"),
+    "eval --temperature": ("eval.py", "--workdir=run", "--temperature=https://a.b/c"),
+    "report context": (REPORT, "context", "https://a.b/c", "a.jpg"),
+    "report context, an image": (REPORT, "context", "run", "https://a.b/c"),
+    "sweep": ("encnet_jax.sweep", named("quickstart.py:smoke"), "--field=seed")
+    + ("--values=1", "--workdir=https://a.b/c"),
+}
+for name, words in REST.items():
+
+    @case(f"name https://a.b/c, {name}", 2, "expected a local path", "run")
+    def other_flags(root, words=words):
+        yield command(*words)
 
 
 @case("name a folder ² in checkpoints, eval", 0, "pixel_accuracy", "run")

@@ -29,3 +29,25 @@ def negative_count(root):
     yield command(
         "encnet_jax.data.export_images", *flags(root / "r"), "--count=-1", where
     )
+
+
+FLAGS = {
+    "predict.py": (f"--top={10**30}", "--whole_px=-1", "--max_megapixels=nan"),
+    "train.py": ("--peers_timeout_s=nan", "--peers_timeout_s=inf"),
+    "encnet_jax.data.export_arrays": ("--input_scale=nan", "--input_scale=1e400"),
+    "encnet_jax.export": ("--size=64x" + "9" * 5000, "--size=0x64"),
+}
+for name, given in FLAGS.items():
+    for flag in given:
+
+        @case(f"14 {flag[:30]}, {name}", 2, flag.partition("=")[0][2:], "run")
+        def wrong_flag(root, name=name, flag=flag):
+            words = {
+                "predict.py": (f"--workdir={root}/run", f"--input={root}/r/val/images"),
+                "train.py": (named("quickstart.py:smoke"),),
+                "encnet_jax.export": (
+                    *(f"--workdir={root}/run", "--format=stablehlo"),
+                    f"--output={root}/p.bin",
+                ),
+            }
+            yield command(name, *words.get(name, ("camvid",)), flag)

@@ -83,6 +83,40 @@ print("not reached")
 """
 
 
+ALONE = """
+import hashlib, os, signal, threading, time
+from encnet_jax import cli
+
+def interrupt():
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def main(argv):
+    # A shell ignores it for commands in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=interrupt, daemon=True).start()
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 2_000_000_000)
+    print("not reached")
+
+cli.start(main)
+"""
+
+
+@case("stream Ctrl-C while a command other than train compiles", 130, "interrupted")
+def compiling_alone(root):
+    yield program(root, ALONE)
+
+
+for words in ("eval.py --workdir=run", "encnet_jax.config quickstart"):
+
+    @case(f"stream a full disk, {words.split()[0]}", 2, "output is incomplete", "run")
+    def full_output(root, words=words):
+        name, *given = words.split()
+        line = shlex.join(command(name, *given))
+        yield ["bash", "-c", f"{line} > /dev/full"]
+        assert "eval" not in name or (root / "run/report.json").exists()
+
+
 @case("stream two Ctrl-C during a compilation", 130, "stopping after the step or")
 def compiling(root):
     yield program(root, COMPILING)

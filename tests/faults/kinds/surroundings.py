@@ -1,5 +1,7 @@
 """Wrong environment variables, little memory, sweeps of odd values."""
 
+import os
+
 from fixtures import command, named
 from registry import case
 
@@ -39,3 +41,43 @@ sweep("--seeds=0,00", "different whole numbers", "--values=0.1", "--seeds=0,00")
 sweep("--seeds=²", "different whole numbers", "--values=0.1", "--seeds=²")
 sweep("a wrong later value", "optim.base_lr", "--values=0.1,fast")
 sweep("a later value out of range", "optim.base_lr", "--values=0.1,-1")
+sweep("--protocol that does not exist", "--protocol is", "--values=1", "--protocol=x")
+sweep("no split to score", "is scored", "--values=1", "--config.data.val_split=")
+sweep("a value of 120 bytes", "folders are named", f"--values={'é' * 60}")
+sweep("minus 9,000 times", "folders are named", f"--values={'-' * 9000}1")
+
+CODE = {
+    "1 / 0": "ZeroDivisionError",
+    "get_config(words)": "RecursionError",
+    "exit(0)": "SystemExit",
+    "None": "get_config returned a NoneType",
+    "{'seed': 1}": "get_config returned a dict",
+}
+for code, says in CODE.items():
+
+    @case(f"odd configuration that returns {code}, train", 2, says)
+    def configuration(root, code=code):
+        (root / "c.py").write_text(f"def get_config(words=''):\n  return {code}\n")
+        yield command("train.py", f"--config={root}/c.py", f"--workdir={root}/w")
+        assert not (root / "w").exists()
+
+
+@case("odd files among the configurations, config", 0, "optim.base_lr")
+def configurations(root):
+    (root / "configs/folder.py").mkdir(parents=True)
+    os.mkfifo(root / "configs/fifo.py")
+    yield command("encnet_jax.config", "quickstart")
+
+
+@case("odd files among the configurations, config --copy", 0, "wrote mine.py")
+def copied(root):
+    (root / "mine.py").symlink_to(root / "nowhere")
+    yield command("encnet_jax.config", "--copy", "quickstart", "mine.py")
+    assert not (root / "nowhere").exists()
+
+
+@case("odd ~ in --workdir, train", 0, "trained 4 steps")
+def tilde(root):
+    words = named("quickstart.py:smoke"), "--workdir=~/w"
+    yield ["env", f"HOME={root}", *command("train.py", *words)]
+    assert (root / "w/checkpoints/4/sha256.json").exists() and not (root / "~").exists()
