@@ -29,6 +29,10 @@ _WHERE = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str):
     """Imports a public name on first use: `import encnet_jax` must not import JAX."""
     if name not in _WHERE:

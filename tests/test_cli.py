@@ -103,8 +103,31 @@ def test_console_command_lists_its_commands(capsys):
     assert said.err.startswith(
         "error: unknown command 'tain', expected one of: train, "
     )
+    assert said.err.endswith("; did you mean 'train'?\n")
+    status, said = encnet(capsys, "--version")
+    assert status == 0 and said.out.startswith("encnet_jax 0.")
     status, said = encnet(capsys, "data", "nothing")
     assert status == 2 and "expected one of: prepare, check" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("tr", "train"),
+        ("data pre", "prepare"),
+        ("eval --sp", "--split"),
+    ],
+)
+def test_completion_offers_commands_and_flags(words, found, capsys):
+    status, said = encnet(capsys, "completion")
+    given = " ".join(f"'{word}'" for word in ["encnet", *words.split()])
+    script = (
+        f'encnet() {{ {sys.executable} -m encnet_jax "$@"; }}\n{said.out}\n'
+        f"COMP_WORDS=({given}); COMP_CWORD={len(words.split())}; _encnet\n"
+        'echo "${COMPREPLY[*]}"'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == found, done.stderr
 
 
 def test_preparing_lists_the_data_sets(capsys):

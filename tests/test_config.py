@@ -44,10 +44,38 @@ def test_every_configuration_builds(path, suffix):
 
 def test_folder_template_wants_its_fields():
     config = config_lib.load("configs/folder.py")
-    with pytest.raises(
-        UserError, match="data.folder.images, .masks or .class_names is empty"
-    ):
-        dataset_info(config.data)
+    folder = config.data.folder
+    for field, value in (("images", "a"), ("masks", "b"), ("class_names", ("x", "y"))):
+        folder[field] = type(value)()
+    for field, value in (("images", "a"), ("masks", "b"), ("class_names", ("x", "y"))):
+        with pytest.raises(UserError, match=f"but data.folder.{field} is empty"):
+            dataset_info(config.data)
+        folder[field] = value
+    folder.colours = ("#102030", "#fFfe00")
+    assert dataset_info(config.data).colours.tolist() == [[16, 32, 48], [255, 254, 0]]
+    for colours, found in ((("red", "#000000"), "'red'"), (("#000000",), "1 colours")):
+        folder.colours = colours
+        with pytest.raises(UserError, match=f"{found}; expected 2 colours such as"):
+            dataset_info(config.data)
+
+
+def test_data_next_to_a_configuration_are_found(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from encnet_jax.config import defaults\n"
+        "def get_config():\n"
+        "    config = defaults.get_config()\n"
+        "    config.data.folder.images = 'my/{split}/images'\n"
+        "    config.data.folder.masks = 'gone/{split}/masks'\n"
+        "    return config\n"
+    )
+    (tmp_path / "my" / "train" / "images").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder = config_lib.load("../mine.py").data.folder
+    assert folder.images == f"{tmp_path}/my/{{split}}/images"
+    assert folder.masks == "gone/{split}/masks"
+    monkeypatch.chdir(tmp_path)
+    assert config_lib.load("mine.py").data.folder.images == "my/{split}/images"
 
 
 def test_architectures_fill_only_what_is_open():

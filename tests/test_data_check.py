@@ -72,7 +72,7 @@ def smaller(mask):
 
 
 def sixteen_bits(mask):
-    Image.fromarray(np.zeros((10, 20), np.uint16)).save(mask)
+    Image.fromarray(np.full((10, 20), 300, np.uint16)).save(mask)
 
 
 def truncate_image(mask):

@@ -152,6 +152,35 @@ def test_decompression_bombs_are_refused_before_decoding():
             read(file, "x", rules)
 
 
+def test_masks_of_16_bits_or_with_constant_transparency_are_read():
+    ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    for kind in ("PNG", "TIFF"):
+        deep = encoded(ids.astype(np.uint16), kind)
+        np.testing.assert_array_equal(decode.decode_mask(deep, "m"), ids)
+    layers = np.stack([ids, np.full_like(ids, 255)], axis=-1)
+    np.testing.assert_array_equal(decode.decode_mask(encoded(layers, "PNG"), "m"), ids)
+    layers[0, 0, 1] = 0
+    for array, message in (
+        (layers, "mode LA"),
+        (ids.astype(np.uint16) + 250, "250 to"),
+    ):
+        with pytest.raises(UserError, match=message):
+            decode.decode_mask(encoded(array, "PNG"), "m")
+
+
+def test_transparency_is_dropped_with_a_note():
+    notes = []
+    rules = ImageRules(note=notes.append)
+    file = encoded(Image.new("RGBA", (4, 4), (1, 2, 3, 0)), "PNG")
+    assert decode.decode_image(file, "x", rules)[0, 0].tolist() == [1, 2, 3]
+    file = encoded(Image.new("CMYK", (4, 4)), "JPEG")
+    assert decode.decode_image(file, "y", rules)[0, 0].tolist() == [255, 255, 255]
+    assert notes == [
+        "x: channels RGBA, the transparency is dropped",
+        "y: channels CMYK, converted to RGB",
+    ]
+
+
 def test_jpeg_masks_are_refused():
     with pytest.raises(UserError, match="m.png: the mask is a JPEG"):
         decode.decode_mask(encoded(RGB[..., 0], "JPEG"), "m.png")

@@ -21,7 +21,7 @@ def folder(tmp_path):
                 (tmp_path / name / kind).mkdir(parents=True)
             for i in range(count):
                 mask = np.resize(np.array(values, np.uint8), (16, 16))
-                image = np.full((16, 16, 3), 5 * i, np.uint8)
+                image = np.full((16, 16, 3), 3 * i, np.uint8)
                 Image.fromarray(image).save(tmp_path / name / "images" / f"{i}.png")
                 Image.fromarray(mask).save(tmp_path / name / "masks" / f"{i}.png")
         config = config_lib.load("configs/folder.py:tiny")
@@ -58,10 +58,26 @@ def test_labels_from_which_nothing_can_be_learned(folder, capsys, values, messag
 
 
 def test_a_large_split_is_sampled_and_only_warned_of(folder, capsys):
-    config = folder([255], count=40)
+    config = folder([255], count=80)
     teachable.check(open_dataset(config.data), "train", "val")
     warned = capsys.readouterr().err
-    assert "folder train, 32 of 40 masks: every pixel is ignored" in warned
+    assert "folder train, 32 of 80 masks: every pixel is ignored" in warned
+
+
+def test_masks_of_a_small_split_are_checked_before_the_first_step(folder):
+    config = folder([0, 1, 255], count=40)
+    config.data.folder.ignore_ids = ()
+    with pytest.raises(UserError, match="has the value 255, out of range"):
+        teachable.check(open_dataset(config.data), "train", "val")
+
+
+def test_masks_of_black_and_white_are_explained(folder):
+    config = folder([0, 255], count=3)
+    config.data.folder.ignore_ids = ()
+    with pytest.raises(UserError, match="black and white .* write 1 instead of 255"):
+        teachable.check(open_dataset(config.data), "train", "val")
+    config.data.max_unreadable_share = 0.5
+    teachable.check(open_dataset(config.data), "train", "val")
 
 
 def test_the_same_files_twice(folder, capsys):

@@ -270,6 +270,7 @@ def _check_config(values: flags.FlagValues) -> None:
             f"{file}: get_config returned a {kind}, expected a configuration: begin"
             " with config = defaults.get_config(), and return config"
         )
+    config_lib.locate_data(values.config, file.parent)
 
 
 def _of_config_code(error: BaseException, argv: Sequence[str]) -> str:

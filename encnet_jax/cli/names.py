@@ -1,5 +1,6 @@
 """Names of commands, and running one by its name."""
 
+import difflib
 import importlib
 import pathlib
 import re
@@ -37,7 +38,9 @@ def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
         return 0
     if name not in commands:
         known = ", ".join(commands)
-        raise UserError(f"unknown command {name!r}, expected one of: {known}")
+        near = difflib.get_close_matches(name, commands, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"unknown command {name!r}, expected one of: {known}{hint}")
     command = commands[name]
     main = getattr(importlib.import_module(command.module), command.function)
     return main([f"{called} {name}", *argv[2:]])

@@ -1,8 +1,10 @@
 """The console command `encnet`, with the same functions as `python train.py` etc."""
 
+import platform
 from collections.abc import Sequence
 from typing import NoReturn
 
+import encnet_jax
 from encnet_jax import cli
 from encnet_jax.cli import Command
 
@@ -26,11 +28,19 @@ COMMANDS = {
     "weights": Command(
         "encnet_jax.torch_weights.__main__", "imports and exports PyTorch weights"
     ),
+    "completion": Command(
+        "encnet_jax.commands.completion", "prints completion for bash and zsh"
+    ),
 }
 
 
 def main(argv: Sequence[str]) -> int | None:
     """Runs the command named by the first argument."""
+    if argv[1:] == ["--version"]:
+        print(
+            f"encnet_jax {encnet_jax.__version__}, Python {platform.python_version()}"
+        )
+        return 0
     return cli.choose(argv, COMMANDS)
 
 

@@ -1,7 +1,7 @@
 """Configurations: read from a file and flags, checked, resolved, saved, compared."""
 
 from encnet_jax.config.comparing import differences, first_difference
-from encnet_jax.config.files import load, split_spec
+from encnet_jax.config.files import load, locate_data, split_spec
 from encnet_jax.config.forms import (
     change,
     flatten,
@@ -42,6 +42,7 @@ __all__ = [
     "from_saved",
     "get",
     "load",
+    "locate_data",
     "opened",
     "read_saved",
     "replaced",

@@ -13,6 +13,7 @@ _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task"
 FREE_FIELDS = (
     "eval.",
     "data.data_dir",
+    "data.folder.colours",
     "data.folder.images",  # Their number, which decides the steps, may not change.
     "data.folder.masks",
     "data.max_unreadable_share",

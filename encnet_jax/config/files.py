@@ -1,5 +1,6 @@
 """Configuration files: Python files with a function get_config, found by name."""
 
+import glob
 import importlib.metadata
 import importlib.util
 import os
@@ -8,6 +9,7 @@ import pathlib
 import ml_collections
 
 from encnet_jax import storage
+from encnet_jax.config.forms import get
 from encnet_jax.errors import UserError
 
 _DISTRIBUTION = "encnet-jax"
@@ -113,4 +115,25 @@ def load(spec: str) -> ml_collections.ConfigDict:
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} has no function get_config(arguments)")
-    return module.get_config(arguments) if arguments else module.get_config()
+    config = module.get_config(arguments) if arguments else module.get_config()
+    locate_data(config, path.parent)
+    return config
+
+
+def locate_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
+    """Completes relative paths of data that exist only next to the configuration.
+
+    Args:
+        config: changed in place.
+        folder: of the configuration file.
+    """
+    for field in ("data.data_dir", "data.folder.images", "data.folder.masks"):
+        try:
+            given = get(config, field)
+        except (AttributeError, KeyError):
+            continue  # The configuration is checked later.
+        if not isinstance(given, str) or not given or "://" in given:
+            continue
+        pattern = given.replace("{split}", "*")
+        if not glob.glob(pattern) and glob.glob(pattern, root_dir=folder):
+            config.update_from_flattened_dict({field: str(folder / given)})

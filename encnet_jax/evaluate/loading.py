@@ -103,6 +103,7 @@ def check_protocol(protocol: str | None) -> None:
 _FREE = (
     "eval.",
     "data.data_dir",
+    "data.folder.colours",
     "data.folder.images",
     "data.folder.masks",
     "data.train_split",

@@ -109,12 +109,17 @@ class FolderConfig(Section):
     masks: str = field(
         "",
         TEXT,
-        "Folder of index PNGs with the images' stems: 'my_data/{split}/masks'.",
+        "Folder of masks of class ids with the images' stems: 'my_data/{split}/masks'.",
     )
     class_names: tuple[str, ...] = field(
         (),
         several(TEXT, "at most 255 names of classes", most=255),
         "One name for each class, in the order of the ids.",
+    )
+    colours: tuple[str, ...] = field(
+        (),
+        several(TEXT, "at most 255 colours such as '#4682b4'", most=255),
+        "One colour for each class in images of labels; empty: PASCAL VOC's.",
     )
     ignore_ids: tuple[int, ...] = field(
         (255,),

@@ -13,6 +13,7 @@ from encnet_jax.errors import UserError, printable
 from encnet_jax.labels import IGNORE_LABEL
 
 _LOOKED_AT = 32  # Masks counted before training, spread over the split.
+_SMALL = 64  # All masks of a split of this size are counted.
 _VALIDATION_IMAGES = 256  # Validation images decoded before training, likewise.
 _PROBLEMS_SHOWN = 3
 
@@ -93,7 +94,8 @@ def check(dataset: Dataset, train_split: str, val_split: str) -> None:
     are printed as warnings.
 
     Raises:
-        UserError: nothing can be learned from it.
+        UserError: nothing can be learned from it, or an example of a small split cannot
+            be read.
     """
     same = shared_files(dataset.source, train_split, val_split)
     if same:
@@ -107,12 +109,15 @@ def check(dataset: Dataset, train_split: str, val_split: str) -> None:
     if dataset.info.task != "segmentation":
         return
     size = dataset.num_labelled(train_split)
-    indices = np.unique(np.linspace(0, size - 1, _LOOKED_AT).astype(int))
+    number = size if size <= _SMALL else _LOOKED_AT
+    indices = np.unique(np.linspace(0, size - 1, number).astype(int))
     pixels, seen = np.zeros(256, np.int64), 0
     for index in map(int, indices):
         try:
             label = dataset.source.example(train_split, index).label
         except UserError:
+            if size <= _SMALL and not dataset.data.max_unreadable_share:
+                raise
             continue  # Reported when training reads it.
         pixels += np.bincount(label.ravel(), minlength=256)
         seen += 1

@@ -1,6 +1,9 @@
 """A user's data set: images and index masks in folders."""
 
+import re
 from typing import Any
+
+import numpy as np
 
 from encnet_jax.data.info import (
     UNKNOWN_ID,
@@ -24,11 +27,12 @@ def folder_info(data: Any) -> DatasetInfo:
     """
     folder = data.folder
     names, ignore_ids = tuple(folder.class_names), tuple(folder.ignore_ids)
-    if not (names and folder.images and folder.masks):
-        raise UserError(
-            "data.name is 'folder', but data.folder.images, .masks or .class_names is "
-            "empty; set all three (see docs/fields.md)"
-        )
+    for field in ("images", "masks", "class_names"):
+        if not getattr(folder, field):
+            raise UserError(
+                f"data.name is 'folder', but data.folder.{field} is empty; set"
+                " data.folder.images, .masks and .class_names (see docs/fields.md)"
+            )
     joined = [name for name in names if "," in name]
     if joined:
         raise UserError(
@@ -57,7 +61,7 @@ def folder_info(data: Any) -> DatasetInfo:
     return DatasetInfo(
         name="folder",
         class_names=names,
-        colours=voc_colours(len(names) + 1)[1:],
+        colours=_colours(tuple(folder.colours), len(names)),
         id_map=consecutive_ids(
             len(names), first_id=folder.first_id, ignore_ids=ignore_ids
         ),
@@ -66,6 +70,20 @@ def folder_info(data: Any) -> DatasetInfo:
         preparation="nothing to do: the files are read where they are",
         open_source=open_source,
     )
+
+
+def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
+    """Returns uint8[count, 3] of '#rrggbb' words, or PASCAL VOC's without words."""
+    if not words:
+        return voc_colours(count + 1)[1:]
+    wrong = [word for word in words if not re.fullmatch("#[0-9a-fA-F]{6}", word)]
+    if wrong or len(words) != count:
+        found = repr(wrong[0]) if wrong else f"{len(words)} colours"
+        raise UserError(
+            f"data.folder.colours has {found}; expected {count} colours such as"
+            " '#4682b4', one for each class"
+        )
+    return np.array([[*bytes.fromhex(word[1:])] for word in words], np.uint8)
 
 
 def open_source(

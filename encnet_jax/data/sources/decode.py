@@ -9,7 +9,7 @@ from the name. TensorFlow may decode the files for which it gives the same pixel
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,11 +90,14 @@ class ImageRules(NamedTuple):
         value_range: (low, high), values of deep grey images that become 0 and 255;
             empty: grey images of more than 8 bits are refused.
         max_bytes: a larger file is refused before it is read.
+        note: called with a line for each image with transparency or in CMYK, which is
+            converted to RGB; None: such images are refused.
     """
 
     max_pixels: float = 200e6
     value_range: tuple[float, ...] = ()
     max_bytes: int = 1 << 30
+    note: Callable[[str], None] | None = None
 
 
 DEFAULT_RULES = ImageRules()
@@ -154,7 +157,8 @@ def decode_mask(
 ) -> np.ndarray:
     """Returns uint8[H, W] of raw ids, as stored.
 
-    Palette images give indices, not colours.
+    Palette images give indices, not colours. Images of 16 or 32 bits may contain 0 to
+    255. Transparency that is the same everywhere is dropped.
 
     Args:
         encoded: the bytes of a PNG, BMP or TIFF.
@@ -173,20 +177,24 @@ def decode_mask(
             )
         rawmode = _rawmode(mask)
         mask.load()
+        values, orientation = np.asarray(mask), _orientation(mask)
+        if mask.mode[0] == "I" and values.min() >= 0 and values.max() <= 255:
+            return _turned(values.astype(np.uint8), orientation)
         if _is_deep(mask):
-            values = np.asarray(mask)
             raise UserError(
                 f"{file}: the mask has values of more than 8 bits (mode {mask.mode},"
-                f" {values.min()} to {values.max()}); expected class ids in one 8-bit"
-                " channel: write the same values as 8 bits"
+                f" {values.min()} to {values.max()}); expected class ids in one"
+                " channel, whole numbers from 0 to 255"
             )
+        if mask.mode == "LA" and ";16" not in rawmode and np.ptp(values[..., 1]) == 0:
+            mask = mask.getchannel("L")
         if mask.mode not in ("L", "P", "1"):
             raise UserError(
                 f"{file}: the mask has mode {mask.mode}; expected one 8-bit channel of"
                 " class ids (mode L or P), so convert colours to ids first"
             )
         ids = np.asarray(mask, np.uint8) // np.uint8(_SCALED_BY.get(rawmode, 1))
-        return _turned(ids, _orientation(mask))
+        return _turned(ids, orientation)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -286,8 +294,18 @@ def _is_deep(image: Image.Image) -> bool:
 def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
     """Raises UserError unless the samples convert to 8-bit RGB in only one way."""
     deep = _is_deep(image)
+    # Pillow would silently drop the lower half of these samples.
+    if ";16" in rawmode and not deep:
+        raise UserError(
+            f"{file}: 16 bits for each of several channels ({rawmode}), expected 8:"
+            " convert it first"
+        )
     if not deep and image.mode not in _COLOUR_MODES:
         transparent = image.mode[-1] in "Aa"
+        if rules.note and image.mode in ("RGBA", "RGBa", "La", "CMYK"):
+            done = "the transparency is dropped" if transparent else "converted to RGB"
+            rules.note(f"{file}: channels {image.mode}, {done}")
+            return
         mend = "remove the transparency" if transparent else "convert it first"
         raise UserError(f"{file}: channels {image.mode}, expected RGB or grey: {mend}")
     if deep and not rules.value_range:
@@ -295,12 +313,6 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
             f"{file}: values of more than 8 bits (mode {rawmode or image.mode}),"
             " expected 8 bits, or the values that are black and white"
             " (data.value_range), such as (0, 65535)"
-        )
-    # Pillow would silently drop the lower half of these samples.
-    if ";16" in rawmode and not deep:
-        raise UserError(
-            f"{file}: 16 bits for each of several channels ({rawmode}), expected 8:"
-            " convert it first"
         )
 
 

@@ -140,7 +140,10 @@ def _folder(name: str | os.PathLike) -> epath.Path:
     storage.is_remote(name)  # Refuses schemes that are not known.
     folder = epath.Path(name)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; expected images or masks there")
+        place = "" if folder.is_absolute() else f" in {os.getcwd()}"
+        raise UserError(
+            f"{folder}: no such folder{place}; expected images or masks there"
+        )
     return folder
 
 

@@ -129,7 +129,17 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
         raise UserError(
             f"{file}: the mask has the value {values}, out of range; expected "
             f"{classes[0]}..{classes[-1]} ({info.num_classes} classes) or an ignored "
-            f"value ({', '.join(map(str, ignored)) or 'none'}); correct the mask, or "
-            "the list of classes"
+            f"value ({', '.join(map(str, ignored)) or 'none'}); {_fix(mask, info)}"
         )
     return label
+
+
+def _fix(mask: np.ndarray, info: DatasetInfo) -> str:
+    """Returns how to correct masks with unknown values."""
+    if info.num_classes == 2 and set(np.unique(mask)) <= {0, 255}:
+        return (
+            "masks of black and white have the values 0 and 255: write 1 instead of 255"
+            " if white is the second class, or add 255 to data.folder.ignore_ids if it"
+            " is not labelled"
+        )
+    return "correct the mask, or the list of classes"

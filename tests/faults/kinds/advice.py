@@ -80,7 +80,7 @@ def masks_255(split) -> None:
 
 
 def deep_mask(split) -> None:
-    Image.new("I;16", (64, 64), 1).save(split / "masks/3.png")
+    Image.new("I;16", (64, 64), 300).save(split / "masks/3.png")
 
 
 def other_suffixes(split) -> None:
