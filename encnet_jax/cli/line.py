@@ -4,6 +4,7 @@ import inspect
 import logging
 import os
 import re
+import resource
 import sys
 import traceback
 from collections.abc import Sequence
@@ -223,8 +224,22 @@ class CommandLine:
         return "\n".join(lines)
 
 
+_LEAST_ADDRESSES = 1900 << 20  # Bytes; smaller limits abort JAX on two cores.
+
+
 def _make_settings() -> None:
-    """Sets up the whole process; functions of the library never do."""
+    """Sets up the whole process; functions of the library never do.
+
+    Raises:
+        UserError: the address space is limited to less than JAX needs, which would end
+            the process without a message.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
+        raise UserError(
+            f"the address space is limited to {limit >> 20} MiB, and JAX needs"
+            f" {_LEAST_ADDRESSES >> 20} or more: raise the limit (ulimit -v unlimited)"
+        )
     from encnet_jax.pods import parallel  # A mistyped flag is reported before JAX.
 
     parallel.enable_compilation_cache()

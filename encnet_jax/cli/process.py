@@ -205,7 +205,10 @@ def _of_the_machine(error: Exception) -> str | None:
     if isinstance(error, OSError) and (error.filename or error.errno in _KNOWN):
         return storage.describe(error)
     if "can't start new thread" in text:
-        return "no further thread can be started; raise the limit (ulimit -u)"
+        return (
+            "no further thread can be started; raise the limits of processes and of"
+            " address space (ulimit -u, ulimit -v)"
+        )
     if isinstance(error, FileNotFoundError) and "temporary directory" in text:
         return f"{text}; free some space there, or set TMPDIR to another folder"
     if storage.is_of_store(error):

@@ -27,6 +27,18 @@ for variable, says in VARIABLES.items():
         yield ["env", variable, *command("eval.py", f"--workdir={root}/run")]
 
 
+for name in ("predict.py", "train.py"):
+
+    @case(f"odd address space of 800 MB, {name}", 2, "ulimit -v unlimited", "run")
+    def little_space(root, name=name):
+        words = {
+            "predict.py": (f"--workdir={root}/run", f"--input={root}/r/val/images"),
+            "train.py": (named("quickstart.py:smoke"), f"--workdir={root}/w"),
+        }
+        limited = ["bash", "-c", 'ulimit -v 800000; exec "$@"', "_"]
+        yield [*limited, *command(name, *words[name])]
+
+
 def sweep(name: str, says: str, *words: str) -> None:
     """Registers a sweep that is refused before its first run."""
 
