@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import resource
+import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
@@ -224,6 +225,29 @@ class CommandLine:
         return "\n".join(lines)
 
 
+# Flags that are not tried first, which takes a second.
+_FAMILIAR = re.compile(
+    r"--xla_(force_host_platform_device_count|backend_optimization_level)=[1-9]?[0-9]"
+    r"|--xla_cpu_use_fusion_emitters=(true|false)"
+)
+
+
+def _check_xla_flags(words: str) -> None:
+    """Raises UserError if XLA refuses its flags, for which it ends the process."""
+    if "jax" in sys.modules or all(map(_FAMILIAR.fullmatch, words.split())):
+        return
+    code = "from jax._src.lib import xla_client; xla_client.CompileOptions()"
+    tried = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, errors="replace"
+    )
+    lines = [x for x in tried.stderr.splitlines() if re.match("[EF][0-9]{4} ", x)]
+    if tried.returncode and lines:
+        reason = lines[0].partition("] ")[2]
+        raise UserError(
+            f"XLA refuses XLA_FLAGS={short(words)} ({reason}); correct or unset it"
+        )
+
+
 _LEAST_ADDRESSES = 1900 << 20  # Bytes; smaller limits abort JAX on two cores.
 
 
@@ -231,8 +255,8 @@ def _make_settings() -> None:
     """Sets up the whole process; functions of the library never do.
 
     Raises:
-        UserError: the address space is limited to less than JAX needs, which would end
-            the process without a message.
+        UserError: JAX would abort the process: the address space is limited to less
+            than it needs, or XLA_FLAGS has flags that it refuses.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
@@ -240,6 +264,7 @@ def _make_settings() -> None:
             f"the address space is limited to {limit >> 20} MiB, and JAX needs"
             f" {_LEAST_ADDRESSES >> 20} or more: raise the limit (ulimit -v unlimited)"
         )
+    _check_xla_flags(os.environ.get("XLA_FLAGS", ""))
     from encnet_jax.pods import parallel  # A mistyped flag is reported before JAX.
 
     parallel.enable_compilation_cache()

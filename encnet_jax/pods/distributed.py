@@ -18,6 +18,9 @@ from jax.experimental import multihost_utils
 from encnet_jax.errors import PeersMissingError, UserError
 
 Result = TypeVar("Result")
+_OF_CLUSTERS = re.compile(
+    "SLURM_|OMPI_|JAX_(COORDINATOR|NUM_PROC|PROCESS)|TPU_|MEGASCALE"
+)
 HEARTBEAT_TIMEOUT_S = 60  # A process that is silent for this long ends the run.
 _PROBE_TIMEOUT_S = 10  # Network file systems show new files with a delay.
 
@@ -56,10 +59,15 @@ def join(
                 heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
             )
             jax.device_count()  # On TPUs this call waits for missing hosts.
-    except ValueError as error:
-        if "coordinator_address" not in str(error):
-            raise
-        return  # No flags and no cluster: one process.
+    except (ValueError, KeyError, IndexError) as error:
+        if isinstance(error, ValueError) and "coordinator_address" in str(error):
+            return  # No flags and no cluster: one process.
+        raise UserError(
+            "cannot join the other processes that environment variables announce"
+            f" ({type(error).__name__}: {error}); correct or unset those of the cluster"
+            f" ({', '.join(filter(_OF_CLUSTERS.match, os.environ)) or 'none found'}),"
+            " or give --coordinator_address, --num_processes and --process_id"
+        ) from None
 
 
 def _check(coordinator_address, num_processes, process_id) -> None:

@@ -19,6 +19,11 @@ VARIABLES = {
     "JAX_DEFAULT_MATMUL_PRECISION=x": "JAX_DEFAULT_MATMUL_PRECISION",
     "JAX_TRACEBACK_FILTERING=x": "JAX_TRACEBACK_FILTERING",
     "JAX_PLATFORMS=cpuu": "JAX finds no",
+    "XLA_FLAGS=--nosuch=1": "Unknown flag in XLA_FLAGS: --nosuch=1",
+    "XLA_FLAGS=--xla_cpu_enable_fast_math=maybe": "interpret value maybe",
+    "XLA_FLAGS=words": 'Could not open file "words"',
+    "OMPI_MCA_orte_hnp_uri=x": "OMPI_MCA_orte_hnp_uri",
+    "JAX_COORDINATOR_ADDRESS=x": "JAX_COORDINATOR_ADDRESS",
 }
 for variable, says in VARIABLES.items():
 
