@@ -18,9 +18,7 @@ from jax.experimental import multihost_utils
 from encnet_jax.errors import PeersMissingError, UserError
 
 Result = TypeVar("Result")
-_OF_CLUSTERS = re.compile(
-    "SLURM_|OMPI_|JAX_(COORDINATOR|NUM_PROC|PROCESS)|TPU_|MEGASCALE"
-)
+_OF_CLUSTERS = re.compile("SLURM_|OMPI_|JAX_(COORDINATOR|NUM_PROCESSES|PROCESS_ID)")
 HEARTBEAT_TIMEOUT_S = 60  # A process that is silent for this long ends the run.
 _PROBE_TIMEOUT_S = 10  # Network file systems show new files with a delay.
 
