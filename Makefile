@@ -3,6 +3,8 @@
 # make lint       linter, formatter and type checker
 # make docs       the guides and the API reference, in site/
 # make dist       sdist and wheel, in dist/
+# make lock       newest allowed versions in the lock files of .ci/run
+# make audit      known vulnerabilities of the locked versions; needs the Internet
 # make pre-commit installs the hooks of .pre-commit-config.yaml in this clone
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
 
-.PHONY: demo test test-all lint docs dist architecture pre-commit clean
+.PHONY: demo test test-all lint docs dist lock audit architecture pre-commit clean
 
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config configs/quickstart.py --workdir $(RUN)
@@ -48,6 +50,22 @@ dist: $(VENV)/installed
 	rm -rf dist build
 	$(BIN)/python -m build
 
+# One lock file for each environment of .ci/run; Python 3.14 has no TensorFlow.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --no-annotate --python-platform linux \
+  --custom-compile-command "make lock" requirements.txt requirements/export.txt \
+  requirements/gcs.txt requirements/docs.txt
+
+lock: $(VENV)/installed
+	$(BIN)/python -m pip install -q "uv>=0.9"
+	$(LOCK) --python-version 3.11 --resolution lowest-direct -o requirements/lock-lowest.txt
+	$(LOCK) --python-version 3.13 -o requirements/lock-highest.txt
+	$(LOCK) --python-version 3.14 --only-binary :all: -o requirements/lock-preview.txt
+
+audit: $(VENV)/installed
+	$(BIN)/python -m pip install -q "pip-audit>=2.9,<3"
+	for end in lowest highest preview; do \
+	  $(BIN)/pip-audit --disable-pip --no-deps -r requirements/lock-$$end.txt || exit; done
+
 pre-commit: $(VENV)/installed
 	$(BIN)/python -m pip install -q "pre-commit>=4,<5"
 	$(BIN)/pre-commit install
@@ -56,9 +74,11 @@ $(VENV)/installed-docs: $(VENV)/installed requirements/docs.txt
 	$(BIN)/python -m pip install -q -r requirements/docs.txt
 	touch $@
 
-$(VENV)/installed: requirements.txt $(wildcard requirements/*.txt)
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-	  { echo "error: $$($(PYTHON) --version) found, expected Python 3.11 to 3.13:" \
+REQUIREMENTS := $(filter-out requirements/lock-%, $(wildcard requirements/*.txt))
+
+$(VENV)/installed: requirements.txt $(REQUIREMENTS)
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo "error: $$($(PYTHON) --version) found, expected Python 3.11 to 3.14:" \
 	         "make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip

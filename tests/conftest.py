@@ -1,5 +1,6 @@
 """Eight virtual CPU devices for every test, and the reference data where it is."""
 
+import importlib.util
 import os
 import pathlib
 import tempfile
@@ -42,7 +43,14 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves `slow` and `gpu` tests out unless a mark expression asks for them."""
+    """Leaves `slow` and `gpu` tests out unless a mark expression asks for them.
+
+    `tf` tests are left out where TensorFlow is not installed.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        for item in items:
+            if "tf" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="TensorFlow is not installed"))
     if config.option.markexpr:
         return
     for item in items:
