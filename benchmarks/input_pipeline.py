@@ -4,15 +4,18 @@ python -m benchmarks.input_pipeline [--data_dir data] [--step-rate 100]
 
 Three sets: CamVid, if it is prepared in --data_dir, and generated images of ADE20K's
 usual size and of Cityscapes'. A CPU second is one core busy for a second, whatever the
-number of threads. Memory that is freed stays with the process, as in train.py.
+number of threads; `taskset -c 0` before the command leaves one core. Memory that is
+freed stays with the process, as in train.py.
 """
 
 import argparse
+import dataclasses
 import itertools
 import pathlib
 import sys
 import tempfile
 import time
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -103,17 +106,19 @@ def stages(dataset, config) -> dict:
             drawn = draw(config.data.augment, seed=0, epoch=0, index=i)
             cropped(record.image, record.mask, np.array(drawn))
 
-    def batches(number):
+    def batches(opened, number):
         size = 16
-        feed = dataset.train_batches(split, batch_size=size, seed=0)
+        feed = opened.train_batches(split, batch_size=size, seed=0)
         for _ in itertools.islice(feed, number // size):
             pass
 
+    in_threads = open_dataset(dataclasses.replace(config.data, reader="arrays"))
     return {
         "read": read,
         "read, decode": read_and_decode,
         "read, decode, crop": read_to_crop,
-        "batches of 16": batches,
+        "batches of 16": partial(batches, dataset),
+        "batches of 16, without TensorFlow": partial(batches, in_threads),
     }
 
 

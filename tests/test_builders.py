@@ -3,6 +3,7 @@
 import pathlib
 import tempfile
 
+import pytest
 from made_datasets import (
     ade20k,
     cityscapes,
@@ -22,6 +23,7 @@ from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.prepare.writer import builder_class
 from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 tfds = tensorflow_datasets()
 
 

@@ -129,12 +129,14 @@ def test_missing_and_broken_files_are_reported(small_set, tmp_path):
         open_dataset(cifar_data(data_dir=str(small_set)))
 
 
+@pytest.mark.tf
 def test_unprepared_data_are_reported(tmp_path):
     with pytest.raises(UserError, match="tfds build cifar10 --data_dir"):
         open_dataset(cifar_data(reader="tfds", data_dir=str(tmp_path)))
 
 
 @pytest.mark.slow
+@pytest.mark.tf
 def test_data_prepared_by_tfds_are_read_and_exported(reference_dir, tmp_path):
     from encnet_jax.data.export_arrays import export_arrays
 

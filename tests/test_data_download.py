@@ -70,6 +70,7 @@ def test_a_missing_file_and_a_missing_server_are_reported(server, tmp_path):
         download("http://127.0.0.1:9/a.zip", tmp_path, sha1=SHA1)
 
 
+@pytest.mark.tf
 def test_a_data_set_is_downloaded_without_source(server, tmp_path, monkeypatch):
     made_datasets.ade20k(tmp_path)
     downloads = []

@@ -32,6 +32,7 @@ def read(name, folder):
     return open_dataset(data)
 
 
+@pytest.mark.tf
 def test_prepared_images_and_labels_are_the_files(source):
     folder, truth = source
     data_dir = str(folder.parent / "data")
@@ -103,6 +104,7 @@ def other_mapping(folder):
     rewrite(folder / "classMapping40.mat", className=names[None])
 
 
+@pytest.mark.tf
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

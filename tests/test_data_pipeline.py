@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.fixture(params=["tfds", "arrays"])
+@pytest.fixture(params=[pytest.param("tfds", marks=pytest.mark.tf), "arrays"])
 def data(request, folder):
     data = config_lib.load(str(BASE)).data
     data.reader, data.name, data.crop_size = request.param, "folder", 64
@@ -169,6 +169,7 @@ def test_a_bad_mask_stops_training_and_is_named(data, folder):
         next(batches)
 
 
+@pytest.mark.tf
 def test_tensorflow_has_no_accelerator(monkeypatch):
     hidden = []
 
@@ -181,6 +182,7 @@ def test_tensorflow_has_no_accelerator(monkeypatch):
     assert hidden == ["GPU", "TPU"]
 
 
+@pytest.mark.tf
 def test_generated_scenes_are_the_same_from_both_readers(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes, "NUM_IMAGES", {"train": 6, "val": 3})
 

@@ -27,6 +27,7 @@ from encnet_jax.data.sources import array_records
 from encnet_jax.data.sources.tensorflow_import import tensorflow, tensorflow_datasets
 from encnet_jax.errors import UserError
 
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 tensorflow_datasets()
 shuffle = importlib.import_module("tensorflow_datasets.core.shuffle")
 PROJECT = pathlib.Path(__file__).parent.parent
@@ -144,10 +145,10 @@ def test_features_of_a_record_by_hand():
     b = b"\x0a\x01b\x12\x04\x0a\x02\x0a\x00"
     features = b"".join(b"\x0a" + bytes([len(e)]) + e for e in (a, b))
     record = b"\x10\x96\x01\x1d1234\x0a" + bytes([len(features)]) + features
-    assert array_records.byte_features(record) == {"a": b"xy", "b": b""}
+    assert array_records.features(record) == {"a": b"xy", "b": b""}
     for cut in (len(record) - 3, 2, 9):
         with pytest.raises(ValueError, match="the record is"):
-            array_records.byte_features(record[:cut])
+            array_records.features(record[:cut])
 
 
 def test_preparing_twice_is_refused(camvid, data_dir):

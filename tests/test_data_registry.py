@@ -82,6 +82,7 @@ def mine(monkeypatch):
     DATA_SETS.register("mine", MINE)
 
 
+@pytest.mark.tf
 def test_a_data_set_is_added_without_editing_the_package(mine, tmp_path):
     masks = {}
     for i in range(6):

@@ -19,6 +19,8 @@ from encnet_jax.data.prepare.__main__ import describe_counts, prepare
 from encnet_jax.errors import UserError
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
+pytestmark = pytest.mark.tf  # TFDS, with TensorFlow, writes prepared data.
+
 BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 
 

@@ -14,7 +14,7 @@ from encnet_jax.data.sets import scenes
 from encnet_jax.errors import UserError
 
 
-@pytest.fixture(params=["tfds", "arrays"])
+@pytest.fixture(params=[pytest.param("tfds", marks=pytest.mark.tf), "arrays"])
 def data(request, tmp_path):
     """Eight examples, of which p3 and p4 are broken."""
     for kind in ("images", "masks"):

@@ -117,6 +117,7 @@ class Brightness:
             yield example, example["image"][..., 0] // 2
 
 
+@pytest.mark.tf
 def test_a_submission_contains_the_test_images(tmp_path, monkeypatch, capsys):
     made_datasets.ade20k(tmp_path / "source")
     prepare("ade20k", source=str(tmp_path / "source"), data_dir=str(tmp_path))

@@ -107,6 +107,7 @@ def test_two_processes_share_a_run_in_a_bucket(bucket, server):
     assert run_lib.evaluate_run(run)["step"] == 4
 
 
+@pytest.mark.tf
 def test_prepared_data_is_read_from_a_bucket(bucket, server, tmp_path):
     made_datasets.ade20k(tmp_path / "source")
     prepare("ade20k", source=str(tmp_path / "source"), data_dir=str(tmp_path / "data"))

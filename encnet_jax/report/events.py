@@ -1,14 +1,12 @@
 """Reads the scalars in a run's TensorBoard files."""
 
-import struct
-from collections.abc import Iterator
-
 from etils import epath
 from google.protobuf.message import DecodeError
 from tensorboardX.proto import event_pb2
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError
+from encnet_jax.storage import tfrecord
 
 
 def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
@@ -30,7 +28,7 @@ def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
         )
     scalars: dict[str, dict[int, float]] = {}
     for file in files:
-        for record in _records(storage.read_bytes(file)):
+        for record in tfrecord.records(storage.read_bytes(file)):
             event = _event(file, record)
             for value in event.summary.value:
                 if value.HasField("simple_value"):
@@ -45,15 +43,3 @@ def _event(file: epath.Path, record: bytes) -> event_pb2.Event:
         raise UserError(
             f"{file}: a record is damaged; restore or remove the file"
         ) from None
-
-
-def _records(data: bytes) -> Iterator[bytes]:
-    """Yields the records of a file: length u64, checksum, record, checksum."""
-    start = 0
-    while start + 12 <= len(data):
-        (length,) = struct.unpack_from("<Q", data, start)
-        end = start + 12 + length
-        if end + 4 > len(data):
-            return  # A running job is still writing this record.
-        yield data[start + 12 : end]
-        start = end + 4

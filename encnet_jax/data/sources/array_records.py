@@ -1,14 +1,21 @@
-"""Records that TFDS wrote as array records, read without TensorFlow and TFDS.
+"""Records that TFDS wrote, read without TensorFlow and TFDS.
 
-A record is a serialised tf.train.Example, of which only byte strings are decoded here.
+A record is a serialised tf.train.Example, of which only byte strings and integers are
+decoded here.
 """
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from etils import epath
+
+from encnet_jax import storage
+from encnet_jax.data.info import DatasetInfo
+from encnet_jax.errors import UserError
+from encnet_jax.storage import tfrecord
 
 
 class _Shard(NamedTuple):
@@ -23,65 +30,144 @@ class _Shard(NamedTuple):
 class Records:
     """Random access to the examples of one split, from several threads."""
 
-    def __init__(self, shards: list[_Shard]):
-        """Stores its arguments; array_record opens files at the first read."""
-        from array_record.python import array_record_data_source
-
-        source: Any = array_record_data_source.ArrayRecordDataSource(shards)
+    def __init__(self, source: Sequence[bytes]):
+        """Takes serialised examples."""
         self._source = source
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, index: int) -> dict[str, bytes]:
-        return byte_features(self._source[index])
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return features(self._source[index])
 
 
-def open_splits(folder: epath.Path) -> dict[str, Records]:
+def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
+    """Returns the folder of the newest version that TFDS prepared; None without one.
+
+    Args:
+        info: of the data set.
+        data_dir: TFDS's; ~ is the user's home.
+    """
+    folder = epath.Path(data_dir).expanduser() / info.name
+    found = folder.iterdir() if folder.is_dir() else ()
+    versions = {
+        tuple(map(int, path.name.split("."))): path
+        for path in found
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.name)
+        and (path / "dataset_info.json").exists()
+    }
+    return versions[max(versions)] if versions else None
+
+
+def open_prepared(
+    info: DatasetInfo, data_dir: str, *, in_memory: bool = False
+) -> tuple[epath.Path, dict[str, Records]]:
+    """Opens the splits of a data set that TFDS itself prepares.
+
+    Args:
+        info: of the data set.
+        data_dir: TFDS's; ~ is the user's home.
+        in_memory: see `open_splits`.
+
+    Returns:
+        (the folder of its newest version, `open_splits` of it).
+
+    Raises:
+        UserError: it is not prepared in data_dir, or in another format, or is broken.
+    """
+    folder = prepared_by_tfds(info, data_dir)
+    if folder is None:
+        raise UserError(
+            f"{info.name} is not prepared: found no folder VERSION with a"
+            f" dataset_info.json in {epath.Path(data_dir) / info.name};"
+            f" {info.how_to_prepare(data_dir)}"
+        )
+    try:
+        splits = open_splits(folder, in_memory=in_memory)
+        missing = set(info.splits) - set(splits) if not in_memory else ()
+        if missing:
+            raise ValueError(f"there is no split {', '.join(sorted(missing))}")
+    except UserError:
+        raise
+    except Exception as error:  # array_record raises errors of many kinds.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{os.fspath(folder)}: cannot be read ({reason}); remove the folder, then"
+            f" {info.how_to_prepare(data_dir)}"
+        ) from None
+    return folder, splits
+
+
+def open_splits(folder: epath.Path, *, in_memory: bool = False) -> dict[str, Records]:
     """Opens the splits of a data set that TFDS prepared.
 
     Args:
         folder: of one version; contains dataset_info.json.
+        in_memory: whether to accept TFRecord files, which are read whole: they have no
+            random access.
 
     Raises:
         ValueError, KeyError, OSError: the folder is not one, or not of array records.
     """
     info = json.loads((folder / "dataset_info.json").read_text())
-    if info["fileFormat"] != "array_record":
-        raise ValueError(f"records are {info['fileFormat']}, not array_record")
-    splits = {}
+    file_format, splits = info["fileFormat"], {}
+    if file_format != "array_record" and (file_format, in_memory) != ("tfrecord", True):
+        raise ValueError(f"records are {file_format}, not array_record")
     for split in info["splits"]:
         lengths = [int(length) for length in split["shardLengths"]]
-        prefix = f"{info['name']}-{split['name']}.array_record"
+        prefix = f"{info['name']}-{split['name']}.{file_format}"
         shards = []
         for number, length in enumerate(lengths):
             file = folder / f"{prefix}-{number:05d}-of-{len(lengths):05d}"
             if not file.exists():
                 raise FileNotFoundError(f"{file.name} is missing")
             shards.append(_Shard(os.fspath(file), 0, length, length))
-        if shards:
-            splits[split["name"]] = Records(shards)
+        if shards and file_format == "tfrecord":
+            splits[split["name"]] = Records(_read_whole(shards))
+        elif shards:
+            from array_record.python import array_record_data_source
+
+            source: Any = array_record_data_source.ArrayRecordDataSource(shards)
+            splits[split["name"]] = Records(source)
     return splits
 
 
-def byte_features(example: bytes) -> dict[str, bytes]:
-    """Returns the byte strings of a serialised tf.train.Example, by feature.
+def _read_whole(shards: list[_Shard]) -> list[bytes]:
+    examples: list[bytes] = []
+    for shard in shards:
+        found = list(tfrecord.records(storage.read_bytes(epath.Path(shard.filename))))
+        if len(found) != shard.take:
+            name = os.path.basename(shard.filename)
+            raise ValueError(f"{name} has {len(found)} records, expected {shard.take}")
+        examples += found
+    return examples
+
+
+def features(example: bytes) -> dict[str, Any]:
+    """Returns the features of a serialised tf.train.Example: byte strings, integers.
+
+    Lists of several integers, and of floats, are left out.
 
     Raises:
         ValueError: the bytes are damaged.
 
     Source: tensorflow/core/example/{example,feature}.proto. Example.features = 1,
     Features.feature = 1 is a map of key = 1 and value = 2, Feature.bytes_list = 1,
-    BytesList.value = 1.
+    BytesList.value = 1, Feature.int64_list = 3, Int64List.value = 1, packed.
     """
-    found = {}
+    found: dict[str, Any] = {}
     view = memoryview(example)
-    for features in _messages(view, 1):
-        for entry in _messages(features, 1):
+    for every in _messages(view, 1):
+        for entry in _messages(every, 1):
             name = b"".join(_messages(entry, 1)).decode()
             for feature in _messages(entry, 2):
                 for values in _messages(feature, 1):
                     found[name] = b"".join(_messages(values, 1))
+                for values in _messages(feature, 3):
+                    packed = memoryview(b"".join(_messages(values, 1)))
+                    value, end = _varint(packed, 0) if packed else (None, -1)
+                    if end == len(packed):
+                        found[name] = value
     return found
 
 

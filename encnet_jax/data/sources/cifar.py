@@ -1,4 +1,4 @@
-"""Reads CIFAR-10 into memory, from TFDS or from .npz files."""
+"""Reads CIFAR-10 into memory: with TFDS, from its files, or from .npz files."""
 
 import os
 from functools import partial
@@ -8,7 +8,8 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.sources import npz
+from encnet_jax.data.sources import array_records, npz
+from encnet_jax.data.sources.decode import DEFAULT_RULES, decode_image
 from encnet_jax.data.sources.tensorflow_import import (
     prepared_builder,
     tensorflow,
@@ -51,21 +52,45 @@ def _decode(record: dict) -> tuple:
 
 
 def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
-    """Reads data_dir/cifar10/SPLIT.npz; see read_tfds and npz.load.
+    """Reads data_dir/cifar10/SPLIT.npz, or else what TFDS prepared; see `npz.load`.
 
     Raises:
         UserError: a file is missing or has other arrays.
     """
+    files = {split: _npz(info, data_dir, split) for split in _SPLITS}
+    missing = [file for file in files.values() if not file.exists()]
+    if missing and array_records.prepared_by_tfds(info, data_dir):
+        return read_records(info, data_dir)
+    if missing:
+        raise UserError(
+            f"{info.name} is not available: found neither {missing[0]} nor a folder"
+            f" that TFDS prepared; {info.how_to_prepare(data_dir)}, on a machine with"
+            f" TensorFlow, and copy the folder, or what python -m"
+            f" encnet_jax.data.export_arrays {info.name} --data_dir {data_dir} writes"
+        )
+    return {s: _checked(*_load(f, max_mib), str(f)) for s, f in files.items()}
+
+
+def read_records(info: DatasetInfo, data_dir: str) -> dict:
+    """Reads the same as `read_tfds`, without TensorFlow and TFDS.
+
+    Raises:
+        UserError: it is not prepared in data_dir, or is broken.
+    """
+    folder, stored = array_records.open_prepared(info, data_dir, in_memory=True)
     splits = {}
     for split in _SPLITS:
-        file = _npz(info, data_dir, split)
-        if not file.exists():
+        where = f"{folder}, {split}"
+        try:
+            records = [stored[split][i] for i in range(len(stored[split]))]
+            labels = np.array([record["label"] for record in records], np.uint8)
+        except Exception as error:  # Of a damaged file; array_record raises many types.
             raise UserError(
-                f"{info.name} is not available as arrays: found no {file}; on a machine"
-                f" with TensorFlow, where it is prepared in DIR, run python -m"
-                f" encnet_jax.data.export_arrays {info.name} --data_dir DIR"
-            )
-        splits[split] = _checked(*_load(file, max_mib), str(file))
+                f"{where}: cannot be read ({type(error).__name__}: {error}); remove the"
+                f" folder, then {info.how_to_prepare(data_dir)}"
+            ) from None
+        images = [decode_image(x["image"], where, DEFAULT_RULES) for x in records]
+        splits[split] = _checked(np.stack(images), labels, where)
     return splits
 
 
@@ -106,7 +131,7 @@ def export(info: DatasetInfo, data_dir: str) -> list[str]:
         if file.exists():
             raise UserError(f"{file} already exists; remove it to export again")
     with outputs.all_or_none() as written:
-        for split, (images, labels) in read_tfds(info, data_dir).items():
+        for split, (images, labels) in read_records(info, data_dir).items():
             file = targets[split]
             file.parent.mkdir(parents=True, exist_ok=True)
             content = partial(np.savez, images=images, labels=labels)
