@@ -17,7 +17,7 @@ from encnet_jax.data.pipelines.unreadable import Unreadable
 from encnet_jax.data.sources import records
 from encnet_jax.data.sources.decode import image_rules
 from encnet_jax.data.sources.prepared import RecordSource
-from encnet_jax.data.sources.tensorflow_import import tensorflow
+from encnet_jax.data.sources.tensorflow_import import decode_image, tensorflow
 from encnet_jax.errors import UserError
 
 _BATCHES_AHEAD = 2
@@ -183,14 +183,7 @@ def decode(image_bytes, mask_bytes, id_map):
         fails if the sizes differ or a raw value is unknown.
     """
     tf = tensorflow()
-    image = tf.cond(
-        tf.io.is_jpeg(image_bytes),
-        lambda: tf.io.decode_jpeg(
-            image_bytes, channels=3, dct_method="INTEGER_ACCURATE"
-        ),
-        lambda: tf.io.decode_png(image_bytes, channels=3),
-    )
-    image = tf.ensure_shape(image, [None, None, 3])
+    image = decode_image(image_bytes)
     mask = tf.io.decode_png(mask_bytes, channels=1)
     # A sixth of the time of tf.gather, which requires 4-byte indices.
     label = tf.numpy_function(

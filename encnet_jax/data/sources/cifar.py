@@ -8,7 +8,7 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.data.info import DatasetInfo
-from encnet_jax.data.sources import array_records, npz
+from encnet_jax.data.sources import array_records, npz, tensorflow_import
 from encnet_jax.data.sources.decode import DEFAULT_RULES, decode_image
 from encnet_jax.data.sources.tensorflow_import import (
     prepared_builder,
@@ -47,8 +47,8 @@ def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
 
 def _decode(record: dict) -> tuple:
     tf = tensorflow()
-    image = tf.io.decode_image(record["image"], channels=3, expand_animations=False)
-    return image, tf.cast(record["label"], tf.uint8)
+    label = tf.cast(record["label"], tf.uint8)
+    return tensorflow_import.decode_image(record["image"]), label
 
 
 def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:

@@ -66,6 +66,23 @@ def tensorflow_datasets():
     return tfds
 
 
+def decode_image(image_bytes):
+    """Decodes a JPEG or PNG inside a tf.data graph.
+
+    Returns:
+        uint8[H, W, 3] as Pillow decodes it.
+    """
+    tf = tensorflow()
+    image = tf.cond(
+        tf.io.is_jpeg(image_bytes),
+        lambda: tf.io.decode_jpeg(
+            image_bytes, channels=3, dct_method="INTEGER_ACCURATE"
+        ),
+        lambda: tf.io.decode_png(image_bytes, channels=3),
+    )
+    return tf.ensure_shape(image, [None, None, 3])
+
+
 def _short(error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
     return text if isinstance(error, ImportError) else f"{type(error).__name__}: {text}"
