@@ -53,7 +53,7 @@ dist: $(VENV)/installed
 # One lock file for each environment of .ci/run; Python 3.14 has no TensorFlow.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --no-annotate --python-platform linux \
   --custom-compile-command "make lock" requirements.txt requirements/export.txt \
-  requirements/gcs.txt requirements/docs.txt
+  requirements/docs.txt
 
 lock: $(VENV)/installed
 	$(BIN)/python -m pip install -q "uv>=0.9"

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = pathlib.Path(__file__).parent.parent
-FILES = ("run", "train", "dev", "export", "gcs", "docs")
+FILES = ("run", "train", "dev", "export", "docs")
 ENVIRONMENTS = {"lowest": "3.11", "highest": "3.13", "preview": "3.14"}
 
 
