@@ -48,7 +48,7 @@ def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
         info: of the data set.
         data_dir: TFDS's; ~ is the user's home.
     """
-    folder = epath.Path(data_dir).expanduser() / info.name
+    folder = epath.Path(os.path.expanduser(data_dir)) / info.name
     found = folder.iterdir() if folder.is_dir() else ()
     versions = {
         tuple(map(int, path.name.split("."))): path
