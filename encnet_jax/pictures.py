@@ -1,13 +1,15 @@
 """Images of labels and predictions."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 from etils import epath
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from encnet_jax import storage
+from encnet_jax.errors import printable
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.storage import outputs
 
@@ -26,10 +28,41 @@ def colourise(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return table[ids]
 
 
-def overlay(image: np.ndarray, ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Returns uint8[H, W, 3]: the mean of the image and the colours of its classes."""
+def overlay(
+    image: np.ndarray,
+    ids: np.ndarray,
+    colours: np.ndarray,
+    transparent: Sequence[int] = (),
+) -> np.ndarray:
+    """Returns uint8[H, W, 3]: the mean of the image and the colours of its classes.
+
+    Args:
+        image: uint8[H, W, 3].
+        ids: uint8[H, W].
+        colours: uint8[C, 3].
+        transparent: ids whose pixels stay as in the image.
+    """
     mixed = (image.astype(np.uint16) + colourise(ids, colours)) // 2
-    return mixed.astype(np.uint8)
+    mixed = mixed.astype(np.uint8)
+    if transparent:
+        mixed = np.where(np.isin(ids, transparent)[..., None], image, mixed)
+    return mixed
+
+
+def legend(class_names: Sequence[str], colours: np.ndarray) -> Image.Image:
+    """Draws the colour, id and name of each class, one below the other."""
+    row, swatch = 22, 30
+    texts = [f"{i}  {printable(name)}" for i, name in enumerate(class_names)]
+    font = ImageFont.load_default(14)
+    width = int(max(map(font.getlength, texts))) + swatch + 3 * 8
+    picture = Image.new("RGB", (width, row * len(texts) + 8), VOID_COLOUR)
+    draw = ImageDraw.Draw(picture)
+    for i, (text, colour) in enumerate(zip(texts, colours.tolist(), strict=True)):
+        top = 8 + i * row
+        box = (8, top, 8 + swatch, top + row - 8)
+        draw.rectangle(box, fill=tuple(colour), outline="black")
+        draw.text((16 + swatch, top - 2), text, fill="black", font=font)
+    return picture
 
 
 def side_by_side(

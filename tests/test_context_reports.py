@@ -90,7 +90,7 @@ def test_other_values_of_temperature_are_refused(tmp_path):
 
 def test_predictions_come_with_a_summary(run, images, tmp_path, capsys):
     model = encnet_jax.load(run)
-    paths = files.prepare(str(images), str(tmp_path / "out"), scores=True)
+    paths = files.prepare([str(images)], str(tmp_path / "out"), scores=True)
     assert files.predict_files(model, paths, str(tmp_path / "out"), top=2) == 0
     found = json.loads((tmp_path / "out" / "scores.json").read_text())["summaries"]
     assert sorted(each["image"] for each in found) == ["dark", "light"]
@@ -110,7 +110,7 @@ def test_predictions_come_with_a_summary(run, images, tmp_path, capsys):
 def test_a_foreign_scores_file_is_kept(images, tmp_path):
     (tmp_path / "scores.json").write_text("[]")
     with pytest.raises(UserError, match="not written by encnet_jax"):
-        files.prepare(str(images), str(tmp_path), scores=True)
+        files.prepare([str(images)], str(tmp_path), scores=True)
 
 
 def test_bootstrap_brackets_the_difference():

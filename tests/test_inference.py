@@ -1,6 +1,7 @@
 """Networks in Python: inputs, results, and images labelled in tiles."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -99,6 +100,15 @@ def test_colour_images_have_the_colours_of_the_classes(model):
     mixed = (result.image.astype(int) + colours) // 2
     np.testing.assert_array_equal(result.overlay(), mixed)
     assert len(result.class_names) == untrained.NUM_CLASSES
+
+
+def test_models_and_results_are_described_briefly(model):
+    assert re.fullmatch(r"<Model encnet, \w+, 13 classes, step \d+>", repr(model))
+    result = model(np.zeros((30, 41, 3), np.uint8))
+    assert re.fullmatch(r"<Result 41x30: \w+ \d+ %(, \w+ \d+ %)*>", repr(result))
+    largest = np.bincount(result.labels.ravel()).argmax()
+    assert repr(result).startswith(f"<Result 41x30: {model.class_names[largest]} ")
+    assert {"Model", "Result", "UserError", "load"} <= set(dir(encnet_jax))
 
 
 def test_a_missing_checkpoint_is_reported(run, tmp_path):

@@ -1,5 +1,7 @@
 """Labelling files: images and scores in the original size, and refused files."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,8 +26,8 @@ class FakeModel:
         limit = fields.get("data.max_megapixels", 1) * 1e6
         self.rules = decode.ImageRules(limit, tuple(fields.get("data.value_range", ())))
 
-    def read(self, path):
-        return reading.read(path, self.rules)
+    def read(self, path, note=None):
+        return reading.read(path, self.rules._replace(note=note))
 
     def describe(self, examples, pixel_fn, done):
         for example in examples:
@@ -67,7 +69,7 @@ def run(folder, *flags):
 
 def test_three_images_of_the_original_size(folder):
     status, out = run(folder)
-    assert status == 0 and len(list(out.iterdir())) == 3
+    assert status == 0 and len(list(out.iterdir())) == 5
     expected = np.zeros((30, 41), np.uint8)
     expected[:, 20:] = 1
     with Image.open(out / "good_ids.png") as ids:
@@ -82,7 +84,7 @@ def test_three_images_of_the_original_size(folder):
 
 def test_scores_are_written_with_16_bits(folder):
     status, out = run(folder, "--scores")
-    assert status == 0 and len(list(out.iterdir())) == 7
+    assert status == 0 and len(list(out.iterdir())) == 9
     with Image.open(out / "good_confidence.png") as picture:
         assert picture.mode.startswith("I")
         np.testing.assert_array_equal(np.unique(np.asarray(picture)), [0, 40000])
@@ -148,6 +150,54 @@ def test_inputs_are_checked(tmp_path):
         files.list_images(tmp_path)
 
 
+def test_classes_and_a_legend_explain_the_colours(folder):
+    status, out = run(folder, "--transparent=dark")
+    assert status == 0
+    classes = json.loads((out / "classes.json").read_text())["classes"]
+    assert classes[1] == {"id": 1, "name": "bright", "colour": [200, 100, 50]}
+    with Image.open(out / "legend.png") as legend:
+        colours = {colour for _, colour in legend.convert("RGB").getcolors(1 << 16)}
+    assert {(10, 20, 30), (200, 100, 50), (0, 255, 0)} <= colours
+    with Image.open(out / "good_overlay.png") as mixed:
+        pixels = np.asarray(mixed)
+    assert pixels[0, 0].tolist() == [0, 0, 0] and pixels[0, 40].tolist() == [
+        227,
+        177,
+        152,
+    ]
+    assert run(folder, "--transparent=sky", "--overwrite")[0] == 2
+
+
+def test_several_inputs_folders_in_folders_and_patterns(folder, capsys):
+    (folder / "deep").mkdir()
+    for name, mode in (("deep/good.png", "RGBA"), ("b.jpg", "CMYK")):
+        Image.new(mode, (8, 8)).save(folder / name)
+    (folder / "notes.txt").touch()
+    assert run(folder)[0] == 0
+    shown = capsys.readouterr()
+    assert f"left out: {folder}/deep (a folder; --recursive reads it)" in shown.err
+    assert f"left out: {folder}/notes.txt (expected JPEG" in shown.err
+    assert "b.jpg: channels CMYK, converted to RGB" in shown.err
+    assert "labelled 2 of 2 images" in shown.out
+    status, out = run(folder, "--recursive", "--overwrite")
+    shown = capsys.readouterr()
+    assert status == 0 and "labelled 3 of 3 images" in shown.out
+    assert "good.png: channels RGBA, the transparency is dropped" in shown.err
+    with Image.open(out / "deep" / "good_ids.png") as ids:
+        assert ids.size == (8, 8)
+    assert run(folder, "--recursive")[0] == 2
+    words = ("--workdir=run", f"--output={out}2", f"{folder}/g*.png", f"{folder}/b.jpg")
+    assert cli.run(predict.main, ["predict.py", *words]) == 0
+    assert {path.name for path in (out.parent / "out2").glob("*_ids.png")} == {
+        "good_ids.png",
+        "b_ids.png",
+    }
+    assert cli.run(predict.main, ["predict.py", *words, f"{folder}/deep"]) == 2
+    assert "would both write results called good: rename" in capsys.readouterr().err
+    assert cli.run(predict.main, ["predict.py", "--workdir=run", f"{folder}/x*"]) == 2
+    assert "no file matches the pattern" in capsys.readouterr().err
+
+
 def test_void_is_white_in_colour_images():
     label = np.asarray([[0, IGNORE_LABEL]], np.uint8)
     coloured = pictures.colourise(label, COLOURS)
@@ -203,7 +253,7 @@ def test_an_image_that_does_not_fit_is_reported_and_the_others_labelled(
     Image.new("RGB", (90, 50)).save(folder / "large.png")
     (folder / "._good.png").write_bytes(b"of macOS, no image")
     status, output = run(folder)
-    assert status == 1 and len(list(output.iterdir())) == 3
+    assert status == 1 and len(list(output.iterdir())) == 5
     printed = capsys.readouterr()
     assert "large: 90x50 pixels do not fit into memory" in printed.err
     assert "labelled 1 of 2 images" in printed.out

@@ -167,7 +167,7 @@ def test_a_bucket_that_is_not_there_is_named(server, tmp_path):
         with workdir_lib.locked("gs://nobucket/a"):
             pass
     for write in (
-        lambda path: files.prepare(str(tmp_path / "a.png"), path),
+        lambda path: files.prepare([str(tmp_path / "a.png")], path),
         lambda path: export_images(config.data, split="val", count=1, output=path),
         lambda path: figures.save(None, f"{path}/a.png", dpi=1),
     ):

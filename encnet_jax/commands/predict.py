@@ -1,6 +1,7 @@
 """Labels images: index PNG, colour PNG and overlay for each.
 
 python predict.py --workdir runs/camvid --input photos --output labelled
+python predict.py --workdir runs/camvid a.jpg b.jpg 'more/*.png'
 python predict.py --weights torchvision:deeplabv3_resnet50 --input photo.jpg
 """
 
@@ -16,7 +17,11 @@ def main(argv: Sequence[str]) -> int:
     line.string("workdir", "The run whose model to use.")
     line.string("weights", "A published network instead: `encnet weights list`.")
     line.checkpoint()
-    line.string("input", "An image, or a folder of images.", required=True)
+    line.argument(
+        "images", "Images, folders or patterns, like --input.", several=True, default=[]
+    )
+    line.string("input", "An image, a folder of images, or a pattern: 'a/*.jpg'.")
+    line.switch("recursive", "Also read the folders in folders of images.")
     line.string("output", "Folder for the PNGs; may be in a bucket.", "labelled")
     line.string(
         "protocol", "One of single, multiscale, release. Default: eval.protocol."
@@ -26,12 +31,16 @@ def main(argv: Sequence[str]) -> int:
     line.string("temperature", "A number, or a file of `report calibrate`.")
     line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
     line.integer("top", "Classes of each pixel that --scores keeps.", 3, least=1)
+    line.strings("transparent", "Classes that overlays leave as in the image.")
     line.switch("overwrite", "Replace results of an earlier call in --output.")
     line.integer("batch_size", "Images at a time. Default: one on each device.")
     line.integer("whole_px", "Pixels; larger images are labelled in tiles.", 2048**2)
     line.number("max_megapixels", "Larger files are refused.", least=0.0)
     line.strings("value_range", "Black and white of 16-bit grey files: 0,65535.")
     values = line.parse()
+    sources = [*filter(None, [values.input]), *values.images]
+    if not sources:
+        raise UserError("missing: --input; --help shows an example")
     if bool(values.workdir) == bool(values.weights):
         raise UserError("expected one of --workdir and --weights; --help has examples")
     from encnet_jax.evaluate.calibrate import temperature_fields
@@ -44,7 +53,11 @@ def main(argv: Sequence[str]) -> int:
     if values.value_range:
         fields["data.value_range"] = _value_range(values.value_range)
     paths = files.prepare(  # Fails before minutes of work.
-        values.input, values.output, scores=values.scores, overwrite=values.overwrite
+        sources,
+        values.output,
+        recursive=values.recursive,
+        scores=values.scores,
+        overwrite=values.overwrite,
     )
     loaded = model.load(
         values.workdir or values.weights,
@@ -55,7 +68,9 @@ def main(argv: Sequence[str]) -> int:
         whole_px=values.whole_px,
     )
     top = values.top if values.scores else 0
-    return files.predict_files(loaded, paths, values.output, top=top)
+    return files.predict_files(
+        loaded, paths, values.output, top=top, transparent=values.transparent
+    )
 
 
 def _value_range(words: list[str]) -> list[float]:

@@ -1,9 +1,11 @@
 """Labels image files."""
 
 import errno
+import glob
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,33 +18,47 @@ from encnet_jax.data.sources import decode
 from encnet_jax.errors import UserError, printable
 from encnet_jax.inference import pixels, results
 from encnet_jax.inference.model import Model
+from encnet_jax.inference.result import ids_of
 from encnet_jax.scoring.evaluator import check_finite
 from encnet_jax.storage import outputs as output_files
 
+_KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 _STRIP = 256  # Rows of an overlay that are blended at a time.
 
 # Ends of the names of an image's files: always, and with scores.
 ENDS = ("ids.png", "colour.png", "overlay.png")
 SCORE_ENDS = ("confidence.png", "entropy.png", "top.npz")
-SUMMARY = "scores.json"  # One file for all images.
+# Files for all images.
+SUMMARY, CLASSES, LEGEND = "scores.json", "classes.json", "legend.png"
 
 
 def prepare(
-    source: str, output: str, *, scores: bool = False, overwrite: bool = False
-) -> list[epath.Path]:
-    """Lists the images of a file or folder and creates the output folder.
+    sources: Sequence[str],
+    output: str,
+    *,
+    recursive: bool = False,
+    scores: bool = False,
+    overwrite: bool = False,
+) -> dict[str, epath.Path]:
+    """Lists the images of files and folders and creates the output folder.
 
     Args:
-        source: an image or a folder of images.
+        sources: images, folders of images, or patterns such as 'photos/*.jpg'.
+        recursive: also read the folders in these folders.
         output: folder, not that of the images; may be in an object store.
         scores: whether score files will be written, too.
         overwrite: whether results of an earlier call may be replaced.
+
+    Returns:
+        Images by name: the path in its folder, without the suffix. Results get it too.
 
     Raises:
         UserError: there are no images, or output cannot be written to or contains
             files that would be replaced.
     """
-    paths = list_images(epath.Path(source))
+    paths = list_inputs(sources, recursive=recursive)
+    for name, kind in ((CLASSES, "list of classes"), (LEGEND, "picture")):
+        output_files.check_replaceable(epath.Path(output) / name, kind, "--output")
     if scores:
         file = epath.Path(output) / SUMMARY
         output_files.check_replaceable(file, "summary of scores", "--output")
@@ -53,18 +69,20 @@ def prepare(
 
 def predict_files(
     model: Model,
-    paths: list[epath.Path],
+    paths: dict[str, epath.Path],
     output: str,
     *,
     top: int = 0,
+    transparent: Sequence[str] = (),
 ) -> int:
-    """Writes STEM_ids.png, STEM_colour.png and STEM_overlay.png for each image.
+    """Writes NAME_ids.png, NAME_colour.png and NAME_overlay.png for each image.
 
-    All have the size of the image. `ids` is an indexed 8-bit PNG of train ids.
+    All have the size of the image. `ids` is an indexed 8-bit PNG of train ids. CLASSES
+    and LEGEND show ids, names and colours.
 
-    With `top` also STEM_top.npz, with `classes` uint8[H, W, top], best first, and their
+    With `top` also NAME_top.npz, with `classes` uint8[H, W, top], best first, and their
     `probabilities` f16[H, W, top]; and two grey 16-bit PNGs in which 65535 means 1:
-    STEM_confidence.png, the probability of the label, and STEM_entropy.png, the entropy
+    NAME_confidence.png, the probability of the label, and NAME_entropy.png, the entropy
     of all probabilities divided by its maximum.
 
     And SUMMARY, a JSON file of all images, see `summary`; the least confident ones,
@@ -72,20 +90,22 @@ def predict_files(
 
     Args:
         model: labels the images.
-        paths: images with different stems.
+        paths: see prepare.
         output: existing folder; may be in an object store.
         top: number of classes to save for every pixel; 0 for the label only.
+        transparent: names of classes that overlays leave as in the image.
 
     Returns:
         Exit status: 0, or 1 if an image could not be labelled (the others are done).
     """
     folder = epath.Path(output)
+    clear = ids_of(transparent, model.class_names)
     pixel_fn = pixels.largest(top) if top else pixels.labels
     broken: dict[str, str] = {}  # A line for each image that is not labelled.
     summaries: list[dict] = []
     done: set[str] = set()
     # A tile counts as a fraction of its image.
-    shown = "{l_bar}{bar}| {n:.1f}/{total_fmt} images [{elapsed}<{remaining}]"
+    shown = "{l_bar}{bar}| {n:.0f}/{total_fmt} images [{elapsed}<{remaining}]"
     bar = tqdm(total=len(paths), desc="predict", bar_format=shown, disable=None)
     with bar:
         described = results.leaving_out_too_large(
@@ -102,7 +122,7 @@ def predict_files(
             if top:
                 summaries.append(summary(example["id"], found, model.class_names))
             try:
-                _write(folder, example, found, model.colours)
+                _write(folder, example, found, model.colours, clear)
             except OSError as error:
                 # Too long a name is an error of this image only.
                 if error.errno != errno.ENAMETOOLONG:
@@ -110,12 +130,14 @@ def predict_files(
                 broken[example["id"]] = storage.describe(error)
                 continue
             done.add(example["id"])
+    if done:
+        _save_classes(folder, model)
     if top:
         summaries = [each for each in summaries if each["image"] in done]
         _save_summaries(folder, summaries)
-    for path in paths:
-        if path.stem not in done | broken.keys():
-            broken[path.stem] = f"{path}: was left out; label it separately"
+    for name, path in paths.items():
+        if name not in done | broken.keys():
+            broken[name] = f"{path}: was left out; label it separately"
     for line in broken.values():
         print(f"error: {printable(line)}", file=sys.stderr)
     print(
@@ -166,20 +188,44 @@ def _save_summaries(folder: epath.Path, summaries: list[dict]) -> None:
     print(f"scores of all images: {printable(path)}; least confident: {least or '-'}")
 
 
+def _save_classes(folder: epath.Path, model: Model) -> None:
+    """Writes CLASSES and LEGEND: the ids, names and colours of the classes."""
+    classes = [
+        {"id": i, "name": name, "colour": colour}
+        for i, (name, colour) in enumerate(
+            zip(model.class_names, model.colours.tolist(), strict=True)
+        )
+    ]
+    text = json.dumps({"classes": classes, "not_labelled": 255}, indent=1)
+    storage.write_whole(folder / CLASSES, text + "\n")
+    pictures.save_png(
+        folder / LEGEND, pictures.legend(model.class_names, model.colours)
+    )
+
+
 def _write(
-    folder: epath.Path, example: dict, found: dict[str, np.ndarray], colours: np.ndarray
+    folder: epath.Path,
+    example: dict,
+    found: dict[str, np.ndarray],
+    colours: np.ndarray,
+    transparent: Sequence[int] = (),
 ) -> None:
     """Writes an image's files and removes its arrays from both dicts.
 
     The generators that made the dicts keep them until the next ones are made.
     """
-    for name, write in outputs(example.pop("image"), found, colours):
+    if "/" in example["id"]:
+        (folder / example["id"]).parent.mkdir(parents=True, exist_ok=True)
+    for name, write in outputs(example.pop("image"), found, colours, transparent):
         write(folder / f"{example['id']}_{name}")
     found.clear()
 
 
 def outputs(
-    image: np.ndarray, found: dict[str, np.ndarray], colours: np.ndarray
+    image: np.ndarray,
+    found: dict[str, np.ndarray],
+    colours: np.ndarray,
+    transparent: Sequence[int] = (),
 ) -> Iterator[tuple[str, Callable[[epath.Path], None]]]:
     """Yields (end of a file's name, function that writes it), one at a time.
 
@@ -191,6 +237,7 @@ def outputs(
         image: uint8[H, W, 3].
         found: see inference.pixels; arrays are removed when yielded, except the labels.
         colours: uint8[C, 3].
+        transparent: ids that the overlay leaves as in the image.
     """
     labels = found["labels"]
     if "top_classes" in found:
@@ -201,14 +248,17 @@ def outputs(
         yield f"{name}.png", partial(_save, array=found.pop(name))
     yield "ids.png", lambda path: pictures.save_index_png(path, labels, colours)
     yield "colour.png", lambda path: _save(path, pictures.colourise(labels, colours))
-    yield "overlay.png", lambda path: _save(path, _overlay(image, labels, colours))
+    yield (
+        "overlay.png",
+        lambda path: _save(path, _overlay(image, labels, colours, transparent)),
+    )
 
 
-def _overlay(image: np.ndarray, labels: np.ndarray, colours) -> np.ndarray:
+def _overlay(image: np.ndarray, labels: np.ndarray, colours, transparent) -> np.ndarray:
     mixed = np.empty_like(image)
     for top in range(0, len(image), _STRIP):
         rows = slice(top, top + _STRIP)
-        mixed[rows] = pictures.overlay(image[rows], labels[rows], colours)
+        mixed[rows] = pictures.overlay(image[rows], labels[rows], colours, transparent)
     return mixed
 
 
@@ -247,17 +297,78 @@ def list_images(source: epath.Path) -> list[epath.Path]:
     return paths
 
 
+def list_inputs(
+    sources: Sequence[str], *, recursive: bool = False
+) -> dict[str, epath.Path]:
+    """Returns the images of several files, folders and patterns; see prepare.
+
+    Raises:
+        UserError: a source has no images, or results would have the same name.
+    """
+    found: dict[str, epath.Path] = {}
+    for source in sources:
+        for path, base in _sources(source, recursive=recursive):
+            for image in list_images(path):
+                root = base if base.is_dir() else base.parent
+                name = image.relative_to(root).with_suffix("").as_posix()
+                if found.setdefault(name, image) != image:
+                    raise UserError(
+                        f"{found[name]} and {image} would both write results called"
+                        f" {name}: rename one, or label them into different folders"
+                    )
+    return found
+
+
+def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Path]]:
+    """Returns (folder or file, folder that names are relative to) of an input."""
+    path = epath.Path(source)
+    if not path.exists() and re.search(r"[*?\[]", source):
+        matches = [epath.Path(each) for each in sorted(glob.glob(source))]
+        if not matches:
+            raise UserError(f"--input {source}: no file matches the pattern")
+        _report_left_out([each for each in matches if each.is_dir()], "a folder")
+        return [(each, each) for each in matches if not each.is_dir()]
+    if not path.is_dir():
+        return [(path, path)]
+    folders = _with_inner(path) if recursive else [path]
+    for folder in folders:
+        others = set(folder.iterdir()) - set(decode.list_images(folder))
+        inner = {x for x in others if x.is_dir()}
+        _report_left_out(others - inner, f"expected {_KNOWN}")
+        if not recursive:
+            _report_left_out(inner, "a folder; --recursive reads it")
+    if recursive:
+        folders = [each for each in folders if decode.list_images(each)] or [path]
+    return [(each, path) for each in folders]
+
+
+def _with_inner(folder: epath.Path) -> list[epath.Path]:
+    """Returns a folder and all folders in it, but for names that begin with a dot."""
+    inner = [x for x in folder.iterdir() if x.is_dir() and not x.name.startswith(".")]
+    return [folder, *(y for x in sorted(inner) for y in _with_inner(x))]
+
+
+def _report_left_out(paths: Iterable[epath.Path], why: str) -> None:
+    """Prints a line for each path, but for names that begin with a dot."""
+    for path in sorted(paths):
+        if not path.name.startswith("."):
+            print(f"left out: {printable(path)} ({why})", file=sys.stderr)
+
+
 def _read_all(
-    model: Model, paths: list[epath.Path], broken: dict[str, str]
+    model: Model, paths: dict[str, epath.Path], broken: dict[str, str]
 ) -> Iterator[dict]:
-    for path in paths:
+    def note(line: str) -> None:
+        tqdm.write(f"note: {printable(line)}", file=sys.stderr)
+
+    for name, path in paths.items():
         try:
-            image = model.read(path)
+            image = model.read(path, note)
         except UserError as error:
-            broken[path.stem] = str(error)
+            broken[name] = str(error)
             continue
         except MemoryError:
             # Raised here, it would end this generator and skip all later images.
-            broken[path.stem] = f"{path}: does not fit into memory"
+            broken[name] = f"{path}: does not fit into memory"
             continue
-        yield {"image": image, "id": path.stem}
+        yield {"image": image, "id": name}

@@ -164,9 +164,21 @@ class Model:
                 found.get("scores"),
             )
 
-    def read(self, image: ImageLike) -> np.ndarray:
-        """Reads an image as uint8[H, W, 3], within the limits of the run's data."""
-        return reading.read(image, image_rules(self.config.data))
+    def __repr__(self) -> str:
+        network = f"{self.config.model.name}, {self.config.model.backbone}"
+        return f"<Model {network}, {len(self.class_names)} classes, step {self.step}>"
+
+    def read(
+        self, image: ImageLike, note: Callable[[str], None] | None = None
+    ) -> np.ndarray:
+        """Reads an image as uint8[H, W, 3], within the limits of the run's data.
+
+        Args:
+            image: see __call__.
+            note: see data.sources.decode.ImageRules.
+        """
+        rules = image_rules(self.config.data)._replace(note=note)
+        return reading.read(image, rules)
 
     def context(self, image: ImageLike) -> SceneContext:
         """Returns the gates, codewords and presence of one image, seen whole.

@@ -1,13 +1,15 @@
 """The labels of one image."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from encnet_jax import pictures
+from encnet_jax.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """Labels of one image and their probabilities.
 
@@ -45,6 +47,39 @@ class Result:
         """Returns uint8[H, W, 3]: every pixel in the colour of its class."""
         return pictures.colourise(self.labels, self.colours)
 
-    def overlay(self) -> np.ndarray:
-        """Returns uint8[H, W, 3]: the image blended with the colours of its classes."""
-        return pictures.overlay(self.image, self.labels, self.colours)
+    def overlay(self, transparent: Sequence[str] = ()) -> np.ndarray:
+        """Returns uint8[H, W, 3]: the image blended with the colours of its classes.
+
+        Args:
+            transparent: names of classes whose pixels stay as in the image.
+
+        Raises:
+            UserError: there is no such class.
+        """
+        ids = ids_of(transparent, self.class_names)
+        return pictures.overlay(self.image, self.labels, self.colours, ids)
+
+    def __repr__(self) -> str:
+        height, width = self.labels.shape
+        ids, counts = np.unique(self.labels, return_counts=True)
+        largest = sorted(zip(-counts, ids, strict=True))[:3]
+        shares = ", ".join(
+            f"{self.class_names[i] if i < len(self.class_names) else 'unknown'}"
+            f" {-100 * n / self.labels.size:.0f} %"
+            for n, i in largest
+        )
+        return f"<Result {width}x{height}: {shares}>"
+
+
+def ids_of(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """Returns the ids of classes given by name.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    unknown = [name for name in names if name not in class_names]
+    if unknown:
+        raise UserError(
+            f"no class {unknown[0]!r}; expected one of: {', '.join(class_names)}"
+        )
+    return [class_names.index(name) for name in names]

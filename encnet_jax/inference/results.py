@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 def prepare_folder(
     output: str,
-    paths: list[epath.Path],
+    paths: dict[str, epath.Path],
     ends: tuple[str, ...],
     *,
     overwrite: bool = False,
@@ -23,15 +23,16 @@ def prepare_folder(
 
     Args:
         output: folder, not that of the images.
-        paths: of the images.
-        ends: of the names of an image's files: STEM_END.
+        paths: of the images, by the beginning of the names of their results.
+        ends: of the names of an image's files: NAME_END.
         overwrite: whether results of an earlier call may be replaced.
 
     Raises:
         UserError: files would be replaced, or the folder cannot be written to.
     """
     folder = epath.Path(output)
-    if os.path.realpath(paths[0].parent) == os.path.realpath(folder):
+    places = {os.path.realpath(path.parent) for path in paths.values()}
+    if os.path.realpath(folder) in places:
         raise UserError(
             f"--output {folder} is the folder of the images: results could replace"
             " them, and would be read as images next time; choose another folder"
@@ -39,8 +40,10 @@ def prepare_folder(
     storage.check_writable(output)
     if not overwrite and folder.is_dir():
         there = {path.name for path in folder.iterdir()}
-        made = (f"{path.stem}_{end}" for path in paths for end in ends)
-        found = next((name for name in made if name in there), None)
+        made = (f"{name}_{end}" for name in paths for end in ends)
+        found = next(
+            (x for x in made if x in there or "/" in x and (folder / x).exists()), None
+        )
         if found:
             raise UserError(
                 f"{folder / found} exists; expected a folder without results of these"

@@ -56,6 +56,7 @@ _OURS: dict[str, Callable[[bytes], bool]] = {
     "report": _json_with("rule", "split", "protocol", "step"),
     "table of starts": _json_with("starts"),
     "file of image scores": _marked(b"PK", b"ids.npy"),
+    "list of classes": _json_with("classes"),
     "summary of scores": _json_with("summaries"),
     "temperature": _json_with("temperature", "split"),
     "table of a sweep": _json_with("field", "rows"),
