@@ -4,13 +4,16 @@ import io
 import tarfile
 import zipfile
 
+import cityscapes_scores as kit
 import numpy as np
 import pytest
 from PIL import Image
 
+from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.info import voc_colours
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import submission
+from encnet_jax.scoring.metrics import ConfusionMatrix
 
 # Source: cityscapesscripts, helpers/labels.py: the label id of each train id.
 CITYSCAPES_IDS = np.array(
@@ -90,6 +93,28 @@ def test_archives_contain_the_images_for_the_server(written):
                 colours = np.asarray(picture.convert("RGB"))
                 np.testing.assert_array_equal(colours, voc_colours(21)[ids])
                 np.testing.assert_array_equal(values, ids)
+
+
+def test_cityscapesscripts_counts_as_we_do(tmp_path, capsys):
+    """Its recorded counts of our archive; counted again if it is installed."""
+    info, path = named_info("cityscapes"), tmp_path / "results.zip"
+    server = submission.find("cityscapes", str(path))[1]
+    matrix, predicted = ConfusionMatrix(19), []
+    for number, name in enumerate(kit.NAMES):
+        label = info.id_map[kit.label_ids(number)]
+        predicted.append((name, kit.predicted(number, label)))
+        matrix.update(label, predicted[-1][1])
+    submission.write(server, str(path), predicted)
+    expected = np.array([row.split() for row in kit.CONFUSION.split("\n")[1:-1]], int)
+    np.testing.assert_array_equal(matrix.counts, expected)
+    np.testing.assert_allclose(matrix.mean_iou("skip"), kit.MEAN_IOU, rtol=1e-12)
+    try:
+        import cityscapesscripts  # noqa: F401
+    except ImportError:
+        return
+    kit.main(str(path))
+    printed = f"MEAN_IOU = {kit.MEAN_IOU!r}\n{kit.CONFUSION.strip()}"
+    assert printed in capsys.readouterr().out
 
 
 def damaged(kind, server, files):
