@@ -1,6 +1,7 @@
 """Image, truth and the predictions of several runs side by side (Figures 4 and 6).
 
 python -m encnet_jax.report compare runs/ade20k-fcn runs/ade20k --output compare.png
+python -m encnet_jax.report compare runs/ade20k --worst --output failures.png
 """
 
 import pathlib
@@ -15,7 +16,8 @@ from encnet_jax.evaluate.refine import refine_fields
 from encnet_jax.evaluate.tables import protocol_name
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pictures import colourise
-from encnet_jax.report import figures
+from encnet_jax.report import figures, run_files
+from encnet_jax.scoring.image_scores import mean_iou
 
 
 def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> list[dict]:
@@ -40,6 +42,25 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
             f"--ids: {split} has no example {missing[0]!r}; expected names of files"
         )
     return [found[name] for name in ids]
+
+
+def worst_images(
+    workdir: str, split: str | None, protocol: str | None, number: int
+) -> tuple[str, list[str]]:
+    """Returns the split of a report, and its images with the lowest mean IoU.
+
+    Args:
+        workdir: an evaluated run.
+        split, protocol: of the report; None: as in the newest report.
+        number: of images; those without labels are left out.
+
+    Raises:
+        UserError: there is no such report; see run_files.read.
+    """
+    run = run_files.read(workdir, split, protocol)
+    scored = [i for i, counts in enumerate(run.counts) if counts[1].any()]
+    scored.sort(key=lambda i: mean_iou(run.counts[i]))
+    return run.report["split"], [str(run.ids[i]) for i in scored[:number]]
 
 
 def predictions(
@@ -121,6 +142,7 @@ def main(argv: Sequence[str]) -> None:
     line.strings("titles", "Titles of the runs: A,B. Default: folder and protocol.")
     line.string("split", "Default: data.val_split.")
     line.strings("ids", "Names of examples: A,B.")
+    line.switch("worst", "The images with the lowest scores in the first run's report.")
     line.integer("number", "Number of examples without --ids.", 4, least=1)
     line.checkpoint()
     line.string("protocol", "Default: eval.protocol.")
@@ -133,16 +155,21 @@ def main(argv: Sequence[str]) -> None:
             f"{len(args.titles)} --titles for {len(args.run)} runs: give one each,"
             " joined by commas"
         )
+    if args.worst and args.ids:
+        raise UserError("--worst and --ids both choose examples: give one of them")
     figures.check_output(args.output)
+    split, ids = args.split, args.ids
+    if args.worst:
+        split, ids = worst_images(args.run[0], split, args.protocol, args.number)
     fields = {"data.data_dir": args.data_dir} if args.data_dir else {}
     selection = Selection(
         checkpoint=args.checkpoint,
-        split=args.split,
+        split=split,
         protocol=args.protocol,
         fields=fields | refine_fields(args.refine),
     )
     info, examples, found, protocols = predictions(
-        args.run, selection, args.ids, args.number
+        args.run, selection, ids, args.number
     )
     names = [pathlib.Path(run).name for run in args.run]
     labels = [f"{n} ({p})" for n, p in zip(names, protocols, strict=True)]
