@@ -78,6 +78,19 @@ def test_flops_are_compared_with_fcn(monkeypatch, capsys):
     assert rows["pspnet"]["over FCN %"] == pytest.approx(-25.0)
 
 
+def test_a_second_synchronisation_doubles_the_collectives(monkeypatch, capsys):
+    rows = run("syncbn", monkeypatch, capsys, model="fcn", backbone="tiny")
+    one, two = rows["as trained"], rows["two synchronisations"]
+    norms = one["batch norms"]
+    assert one["all_reduce"] == 2 * norms + one["beyond 2/norm"]
+    # One more in each direction.
+    assert two["all_reduce"] - one["all_reduce"] == 2 * norms
+    # Each carries half as much; the time is that of their number.
+    assert two["small, kB"] == pytest.approx(one["small, kB"], rel=0.05)
+    ratio = two["v5e:64, modelled ms"] / one["v5e:64, modelled ms"]
+    assert 1.8 < ratio < 2
+
+
 def test_the_plain_loss_holds_more(monkeypatch, capsys):
     sizes = {"batch": 1, "size": 128, "classes": 20, "repeats": 1}
     rows = run("loss_memory", monkeypatch, capsys, **sizes)
