@@ -7,9 +7,10 @@ python train.py --config configs/kitti_road.py:duc,hdc_bigger,all without valida
 Training starts from ImageNet weights; see configs/ade20k.py.
 
 A fifth of the 289 training images is for validation; this split is ours. The schedule
-is ours, too. Scores are IoU and `road_f1` in image space. Published by the DUC-HDC
-paper on the test server, in bird's-eye view: MaxF 96.41 %; not comparable with
-`road_f1`, and not yet reproduced here.
+is ours, too. Scores are IoU, `road_f1`, MaxF and average precision in image space and,
+if calibrations were prepared, the latter two in bird's-eye view. Published by the
+DUC-HDC paper on the test server, in bird's-eye view: MaxF 96.41 %; not yet reproduced
+here.
 """
 
 from functools import partial

@@ -1,6 +1,8 @@
 """From a checkpoint to a report: fields, rules, options, and runs of old versions."""
 
+import dataclasses
 import json
+import shutil
 import zipfile
 from functools import partial
 
@@ -16,6 +18,7 @@ from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.data.prepare.__main__ import prepare
+from encnet_jax.data.sets import scenes
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm, tables
 from encnet_jax.evaluate import run as run_lib
@@ -82,6 +85,19 @@ def test_a_report_states_protocol_and_rule(untrained, capsys):
     assert "small %" in text and f"rule: {report['rule']}" in text
 
 
+def test_a_positive_class_has_thresholds(untrained, monkeypatch, tmp_path, capsys):
+    info = dataclasses.replace(scenes.DATA_SET, positive_class=0)
+    monkeypatch.setattr(scenes, "DATA_SET", info)
+    report = run_lib.evaluate_run(str(untrained), output=str(tmp_path))
+    text = capsys.readouterr().out
+    for name in ("max_f_image", "average_precision_image"):
+        score = report[f"val/single/{name}"]
+        assert f"val/single/{name}: {100 * score:.2f} %" in text
+    # Threshold 0 finds every pixel of the class, and nearly two thirds are of it.
+    assert report["val/single/max_f_image"] > 0.5
+    assert "val/single/max_f_bev" not in report
+
+
 def test_missing_fields_take_their_defaults(untrained):
     earlier = {"val/release/mean_iou": 0.25}
     tables.save_report(untrained / "report-val-release.json", earlier)
@@ -100,6 +116,27 @@ def test_a_comparison_states_run_and_protocol(untrained, tmp_path, capsys):
     assert f"2 images, untrained (release): {output}" in capsys.readouterr().out
     with pytest.raises(UserError, match="2 --titles for 1 runs: give one each"):
         compare.main([*arguments, "--titles=a,b"])
+
+
+def test_failures_are_the_images_with_the_lowest_scores(untrained, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(untrained, run)
+    config = config_lib.resolve(tiny_config(), 400)
+    (run / "config.json").write_text(config_lib.to_json(config))
+    run_lib.evaluate_run(str(run))
+    with np.load(run / "images-val-single-0.npz") as saved:
+        right, labelled, predicted = np.moveaxis(saved["counts"], 1, 0).astype(float)
+        ids = saved["ids"].tolist()
+    union = labelled + predicted - right
+    scores = [np.mean(r[u > 0] / u[u > 0]) for r, u in zip(right, union, strict=True)]
+    expected = [ids[i] for i in np.argsort(scores)]
+    found = compare.worst_images(str(run), None, None, 2)
+    assert found == ("val", expected[:2])
+    arguments = ["compare", str(run), f"--output={tmp_path / 'a.png'}"]
+    compare.main([*arguments, "--worst", "--number=1"])
+    assert "1 images, run (single)" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--worst and --ids both choose examples"):
+        compare.main([*arguments, "--worst", "--ids=a"])
 
 
 def test_a_submission_requires_its_data_set(untrained, tmp_path):

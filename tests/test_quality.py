@@ -8,7 +8,7 @@ from test_calibration import brute
 from test_evaluator import CLASSES, make_config, make_examples
 from toy_segmenter import ToySegmenter
 
-from encnet_jax.scoring import presence
+from encnet_jax.scoring import presence, thresholds
 from encnet_jax.scoring.boundary import BoundaryCounts
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.forward import Forward
@@ -32,8 +32,11 @@ class KnowsTheScene(ToySegmenter):
 def evaluate(protocol, segmenter, devices=None, **fields):
     config = make_config(protocol, **fields)
     forward = Forward.of(segmenter, CLASSES, config.model, 1.0)
-    evaluator = Evaluator(forward, config.eval, devices=devices, with_calibration=True)
-    quality, images = Quality(CLASSES), ImageScores()
+    evaluator = Evaluator(
+        forward, config.eval, devices=devices, with_calibration=True, level_class=2
+    )
+    counts = thresholds.Thresholds(2, {})
+    quality, images = Quality(CLASSES, counts), ImageScores()
     matrix = evaluator.confusion(
         segmenter.variables,
         make_examples(SIZES),
@@ -63,6 +66,11 @@ def test_quality_equals_numpy_on_the_protocols_probabilities(protocol):
     np.testing.assert_allclose(measured, expected, rtol=1e-5)
     assert quality.calibration.num_pixels == matrix.counts.sum()
     np.testing.assert_array_equal(boundary.regions, quality.boundary.regions)
+    levels = np.round(255 * np.concatenate(probabilities)[:, 2]).astype(np.uint8)
+    counts = thresholds.level_counts(levels, np.concatenate(labels), 2)
+    expected = thresholds.max_f_and_precision(counts)
+    measured = found["max_f_image"], found["average_precision_image"]
+    np.testing.assert_allclose(measured, expected, atol=1e-4)
     assert found["boundary_iou"] == pytest.approx(np.nanmean(boundary.iou()))
     accuracy = found["risk_coverage"]["accuracy"]
     assert accuracy[-1] == pytest.approx(matrix.pixel_accuracy())

@@ -11,6 +11,7 @@ from encnet_jax import storage
 from encnet_jax.labels import IGNORE_LABEL
 
 STORED_VERSION = "1.0.0"  # Of prepared records.
+VIEWS_FILE = "road_to_image.json"  # Next to prepared records, if there are `views`.
 UNKNOWN_ID = 254  # In id_map: a raw value that the data set does not define.
 
 
@@ -63,10 +64,13 @@ class DatasetInfo:
         stored_as: the prepared data set, if several names share one.
         entries: archives.file_tree.FileTree -> {split: list of archives.entries.Entry},
             the examples in the published files; None if `prepare` does not apply.
+        views: FileTree -> {example: 3x3 matrix from the road to the image}, for scores
+            in bird's-eye view; see scoring.thresholds.
         open_source: (DatasetInfo, `data` fields) -> Source, if the examples are not
             those that `prepare` writes.
         open_dataset: (DatasetInfo, `data` fields) -> Dataset, if the pipelines of
             segmentation do not apply.
+        positive_class: the id whose MaxF and average precision are reported.
         rule: how scores are counted, in words.
         scores: (mean IoU, pixel accuracy, IoU of each class) -> scores under the
             benchmark's own names; all in [0, 1].
@@ -88,8 +92,10 @@ class DatasetInfo:
     downloads: tuple[tuple[str, str], ...] = ()
     stored_as: str = ""
     entries: Callable[[Any], Mapping[str, list]] | None = None
+    views: Callable[[Any], Mapping[str, list[list[float]]]] | None = None
     open_source: Callable[["DatasetInfo", Any], Any] | None = None
     open_dataset: Callable[["DatasetInfo", Any], Any] | None = None
+    positive_class: int | None = None
     rule: str = "ignored pixels are not counted"
     scores: Callable[[float, float, np.ndarray], dict[str, float]] = _no_scores
     server: Server | None = None

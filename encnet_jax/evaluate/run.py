@@ -11,6 +11,7 @@ from tqdm import tqdm
 from encnet_jax import config as config_lib
 from encnet_jax import storage, tasks
 from encnet_jax.data.pipelines.dataset import Dataset
+from encnet_jax.data.sources import prepared
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import submission, tables
 from encnet_jax.evaluate.loading import NEWEST, Selection, load
@@ -21,6 +22,7 @@ from encnet_jax.scoring.evaluator import check_finite, watched_examples
 from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.quality import Quality
+from encnet_jax.scoring.thresholds import Thresholds
 from encnet_jax.storage import outputs
 from encnet_jax.tasks.network import Network
 
@@ -167,8 +169,14 @@ def _score(
     kept = quality = None
     evaluator, watched = network.evaluator(), {}
     if network.task.labels_pixels:
-        evaluator = network.evaluator(with_calibration=True)
-        kept, quality = ImageScores(), Quality(network.info.num_classes)
+        info, thresholds = network.info, None
+        if info.positive_class is not None:
+            views = prepared.views(info, config.data.data_dir)
+            thresholds = Thresholds(info.positive_class, views)
+        evaluator = network.evaluator(
+            with_calibration=True, level_class=info.positive_class
+        )
+        kept, quality = ImageScores(), Quality(info.num_classes, thresholds)
         watched = {"watches": (kept.add, quality.add)}
     if small_px:
         matrix, *by_size = evaluator.confusion_by_size(

@@ -26,7 +26,10 @@ from encnet_jax.tasks.network import Network
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 # Values of scoring.quality that are fractions and are reported as scores.
-_QUALITY = ("boundary_iou", "calibration_error", "presence_ap")
+_QUALITY = (
+    *("boundary_iou", "calibration_error", "presence_ap"),
+    *("max_f_image", "average_precision_image", "max_f_bev", "average_precision_bev"),
+)
 # Scores of single classes that a report may contain, and their column headings.
 _HEADINGS = {
     "iou": "IoU %",

@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -32,23 +33,33 @@ class Seen(NamedTuple):
         ids: fetches the prediction uint8[H, W] from the device.
         presence: f32[C], probability that a class occurs; None without an SE branch.
         sums: for calibration; None unless the evaluator measures it.
+        levels: fetches the probability uint8[H, W] of the evaluator's level_class, in
+            255ths; None without such a class.
     """
 
     pairs: np.ndarray
     ids: Callable[[], np.ndarray]
     presence: np.ndarray | None
     sums: calibration.RowSums | None
+    levels: Callable[[], np.ndarray] | None = None
 
 
 Watch = Callable[[dict, Seen], None]
 
 
 def measured(
-    scores: jax.Array, probabilities: jax.Array, labels: jax.Array
+    scores: jax.Array,
+    probabilities: jax.Array,
+    labels: jax.Array,
+    level_class: int | None = None,
 ) -> dict[str, Any]:
-    """Returns class ids and terms of calibration for each pixel; see PixelTerms."""
+    """Returns each pixel's class id, terms of calibration (PixelTerms), and level."""
     ids = class_ids(scores)
-    return {"ids": ids, "terms": calibration.pixel_terms(probabilities, labels)}
+    found = {"ids": ids, "terms": calibration.pixel_terms(probabilities, labels)}
+    if level_class is not None:
+        levels = jnp.round(255 * jnp.nan_to_num(probabilities[..., level_class]))
+        found["levels"] = levels.astype(jnp.uint8)
+    return found
 
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
@@ -132,6 +143,7 @@ class Evaluator:
         refine: str | None = None,
         devices: list | None = None,
         with_calibration: bool = False,
+        level_class: int | None = None,
     ):
         """Stores its arguments; nothing is compiled yet.
 
@@ -141,6 +153,7 @@ class Evaluator:
             protocol, refine: replace those of eval_config.
             devices: of this process; None for all.
             with_calibration: also sum the terms of calibration; watches get them.
+            level_class: with them, watches get the probability of this class.
         """
         self._with_calibration = with_calibration
         self.num_classes = forward.num_classes
@@ -159,7 +172,7 @@ class Evaluator:
                 forward,
                 eval_config,
                 refine=refine or eval_config.refine,
-                pixel_fn=measured,
+                pixel_fn=partial(measured, level_class=level_class),
                 with_labels=True,
                 **how,
             )
@@ -262,11 +275,12 @@ class Evaluator:
 
     def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "_Batch":
         """Starts the counting of a batch on the devices."""
-        ids, sums = found.pixels, None
+        ids, sums, levels = found.pixels, None, None
         if self._with_calibration:
+            levels = ids.get("levels")
             ids, sums = ids["ids"], self._row_sums(ids["terms"])
         pairs = [self._count(self._labels(members, key, ids), ids) for key in keys]
-        return _Batch(members, ids, pairs, found.presence, sums)
+        return _Batch(members, ids, pairs, found.presence, sums, levels)
 
     def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
         return map(self._protocol.view, examples)
@@ -287,6 +301,7 @@ class _Batch(NamedTuple):
         pairs: int32[..., C, C] for each key.
         presence: f32[..., C] or None.
         sums: RowSums or None.
+        levels: uint8[..., H, W] or None.
     """
 
     members: list[dict]
@@ -294,6 +309,7 @@ class _Batch(NamedTuple):
     pairs: list[jax.Array]
     presence: jax.Array | None
     sums: calibration.RowSums | None
+    levels: jax.Array | None = None
 
 
 def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
@@ -363,12 +379,15 @@ def _show(batch: _Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
     presence, sums = jax.tree.map(np.asarray, (batch.presence, batch.sums))
     places = np.ndindex(batch.ids.shape[:2])
     for member, place in zip(batch.members, places, strict=False):
-        height, width = member["label"].shape
-
-        def ids(place=place, height=height, width=width):
-            return np.asarray(batch.ids[place])[:height, :width]
-
+        fetch = partial(_fetched, place=place, size=member["label"].shape)
+        levels = None if batch.levels is None else partial(fetch, batch.levels)
         own = None if presence is None else presence[place]
         own_sums = jax.tree.map(itemgetter(place), sums)
         for watch in watches:
-            watch(member, Seen(pairs[place], ids, own, own_sums))
+            ids = partial(fetch, batch.ids)
+            watch(member, Seen(pairs[place], ids, own, own_sums, levels))
+
+
+def _fetched(maps: jax.Array, place: tuple, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    return np.asarray(maps[place])[:height, :width]

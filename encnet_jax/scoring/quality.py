@@ -10,6 +10,7 @@ from encnet_jax.scoring.boundary import BAND_WIDTHS_PX, BoundaryCounts
 from encnet_jax.scoring.calibration import Calibration
 from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.thresholds import Thresholds
 
 
 class ClassPresence:
@@ -50,9 +51,11 @@ class Quality:
         presence: of classes in images.
         boundary: counts of boundary regions.
         calibration: sums of probabilities.
+        thresholds: counts of one class's probabilities; None for no such class.
     """
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, thresholds: Thresholds | None = None):
+        self.thresholds = thresholds
         self.presence = ClassPresence(num_classes)
         self.boundary = BoundaryCounts(num_classes)
         self.calibration = Calibration()
@@ -68,6 +71,8 @@ class Quality:
         self.boundary.update(example["label"], seen.ids())
         if seen.sums is not None:
             self.calibration.update(seen.sums)
+        if self.thresholds is not None:
+            self.thresholds.add(example, seen)
 
     def summary(self, class_names: tuple[str, ...]) -> dict:
         """Returns a JSON-ready dict over the images of all processes.
@@ -79,9 +84,12 @@ class Quality:
         - 'calibration_error', 'nll' (natural units), 'brier', and 'reliability' and
           'risk_coverage', the points of their plots;
         - with an SE branch 'presence_ap', the mean over classes for which it is
-          defined, and 'presence_ap_classes'.
+          defined, and 'presence_ap_classes';
+        - that of `thresholds`, if there are any.
         """
         found = self._of_boundaries(class_names) | self._of_probabilities()
+        if self.thresholds is not None:
+            found |= self.thresholds.summary()
         precision = self.presence.average_precision()
         if precision is not None:
             found["presence_ap"] = _mean(precision)

@@ -22,18 +22,18 @@ def task(
     data: DataConfig,
     eval_config: EvalConfig,
     *,
-    freeze_backbone: bool,
+    freeze: str,
     architecture: str,
 ) -> Task:
     """Returns segmentation, bound to sections of a resolved configuration.
 
     Args:
         model, loss, data, eval_config: the sections.
-        freeze_backbone: keep the backbone's batch statistics.
+        freeze: see TrainConfig; that part keeps its batch statistics.
         architecture: for the description.
     """
     return Task(
-        build_model=partial(_build, model=model, freeze_backbone=freeze_backbone),
+        build_model=partial(_build, model=model, freeze=freeze),
         description=f"{model.name}-{model.backbone} ({architecture})",
         normalise=PIXELS[model.pixels],
         loss_fn=partial(_loss, model=model, loss=loss),
@@ -51,10 +51,10 @@ def _build(
     axis_name: str | None = None,
     *,
     model: ModelConfig,
-    freeze_backbone: bool,
+    freeze: str,
 ) -> nn.Module:
     network = models.build(model, num_classes, axis_name)
-    return network.clone(freeze_backbone=True) if freeze_backbone else network
+    return network.clone(**{f"freeze_{freeze}": True}) if freeze else network
 
 
 def _loss(outputs, batch, axis_name, **sections):
@@ -67,6 +67,7 @@ def _evaluator(
     protocol: str | None = None,
     refine: str | None = None,
     with_calibration: bool = False,
+    level_class: int | None = None,
     *,
     model_config: ModelConfig,
     data: DataConfig,
@@ -79,6 +80,7 @@ def _evaluator(
         protocol=protocol,
         refine=refine,
         with_calibration=with_calibration,
+        level_class=level_class,
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import io
+import json
 import os
 import pathlib
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 from encnet_jax import storage
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
 from encnet_jax.data.catalogue import declared, named_info
-from encnet_jax.data.info import STORED_VERSION, DatasetInfo
+from encnet_jax.data.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
 from encnet_jax.data.prepare.claim import claimed
 from encnet_jax.data.prepare.examples import examples, file_tree
 from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
@@ -62,6 +63,10 @@ def builder_class(info: DatasetInfo) -> type:
         def _split_generators(self, dl_manager) -> dict:
             tree = self.opened.enter_context(file_tree(self, dl_manager))
             splits = list_entries(tree)
+            if info.views:
+                # TFDS renames this folder when it is complete.
+                text = json.dumps(info.views(tree))
+                (self.data_path / VIEWS_FILE).write_text(text)
             return {s: self._generate_examples(s, e) for s, e in splits.items()}
 
         def _generate_examples(self, split, entries) -> Iterator[tuple[int, dict]]:

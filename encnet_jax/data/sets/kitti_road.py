@@ -3,10 +3,12 @@
 Masks are stored with raw 0 = not valid, 1 = other, 2 = road. The authors publish no
 validation split: every fifth image of each category (um, umm, uu) is ours.
 
-Source: Fritsch, Kuehnl and Geiger, ITSC 2013; colours as in the development kit,
-helper.py, getGroundTruth: valid where red > 0, road where blue > 0.
+Source: Fritsch, Kuehnl and Geiger, ITSC 2013; colours and calibration as in the
+development kit. helper.py, getGroundTruth: valid where red > 0, road where blue > 0.
+BirdsEyeView.py, KittiCalibration: P2 * R0_rect * inverse(Tr_cam_to_road).
 """
 
+import contextlib
 from functools import partial
 
 import numpy as np
@@ -19,6 +21,7 @@ from encnet_jax.errors import UserError
 
 _CATEGORIES = ("um", "umm", "uu")
 _VALIDATION = 5  # Every fifth image.
+_CALIBRATION = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_cam_to_road": (3, 4)}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
@@ -48,12 +51,38 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
     return splits
 
 
+def views(tree: FileTree) -> dict[str, list[list[float]]]:
+    """Returns the matrices from the road to the images that have a calibration."""
+    return {n: _view(x) for n, x in tree.files("training/calib", ".txt").items()}
+
+
+def _view(file: StoredFile) -> list[list[float]]:
+    """Returns the matrix from (right, ahead, 1), in metres, to (column, row, 1)."""
+    found = {}
+    for line in file.read().decode("utf-8", "replace").splitlines():
+        name, _, numbers = line.partition(":")
+        with contextlib.suppress(ValueError):
+            found[name] = np.array(numbers.split(), float)
+    to_4x4 = np.eye(4)[None].repeat(len(_CALIBRATION), 0)
+    for matrix, (name, shape) in zip(to_4x4, _CALIBRATION.items(), strict=True):
+        if np.size(found.get(name)) != np.prod(shape):
+            raise UserError(
+                f"{file}: expected a line {name}: of {np.prod(shape)} numbers, as in"
+                " data_road.zip; restore it, or remove the folder calib"
+            )
+        matrix[: shape[0], : shape[1]] = found[name].reshape(shape)
+    projection, rectification, to_road = to_4x4
+    whole = projection @ rectification @ np.linalg.inv(to_road)
+    return whole[:3, [0, 2, 3]].tolist()  # On the road the height is 0.
+
+
 def _mask(file: StoredFile, _image: bytes) -> bytes:
-    red, _, blue = np.moveaxis(decode_image(file.read(), str(file)), 2, 0)
-    if not red.any():
+    red, green, blue = np.moveaxis(decode_image(file.read(), str(file)), 2, 0)
+    if not red.any() or np.array_equal(red, green):
+        found = "is grey" if red.any() else "has no red pixel, so none is valid"
         raise UserError(
-            f"{file}: has no red pixel, so none is valid; expected the masks of"
-            " data_road.zip, red with magenta roads"
+            f"{file}: {found}; expected the masks of data_road.zip, red with magenta"
+            " roads"
         )
     return encode_png(np.where(red > 0, 1 + (blue > 0), 0).astype(np.uint8))
 
@@ -75,7 +104,10 @@ DATA_SET = DatasetInfo(
     unlabelled=("test",),
     full_counts={"train": 230, "val": 59, "test": 290},
     entries=entries,
+    views=views,
+    positive_class=1,
     rule="pixels that are not valid are not counted; road_f1 is in image space and at"
-    " the most probable class, not MaxF in bird's-eye view as on the test server",
+    " the most probable class; max_f_image is the largest over thresholds, max_f_bev"
+    " the same in bird's-eye view, as on the test server, if calibrations are known",
     scores=_scores,
 )

@@ -2,9 +2,11 @@
 
 import os
 
+import numpy as np
 from etils import epath
 
-from encnet_jax.data.info import STORED_VERSION, DatasetInfo
+from encnet_jax import storage
+from encnet_jax.data.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
 from encnet_jax.data.sources.array_records import open_splits
 from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
 from encnet_jax.data.sources.records import Example, Record, decode_record
@@ -39,6 +41,25 @@ def is_prepared(info: DatasetInfo, data_dir: str) -> bool:
 def _folder(info: DatasetInfo, data_dir: str) -> epath.Path:
     name = info.stored_as or info.name
     return epath.Path(os.path.expanduser(data_dir)) / name / STORED_VERSION
+
+
+def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
+    """Returns DatasetInfo.views of a prepared data set, f64[3, 3]; {} without them.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    path = _folder(info, data_dir) / VIEWS_FILE
+    if not path.exists():
+        return {}
+    try:
+        found = storage.read_json(path)
+        return {name: np.reshape(rows, (3, 3)) + 0.0 for name, rows in found.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(
+            f"{path}: expected 3x3 numbers for each image; remove the folder and"
+            " prepare the data set again"
+        ) from None
 
 
 class PreparedSource(RecordSource):
