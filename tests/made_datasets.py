@@ -281,10 +281,18 @@ def nyuv2(root: pathlib.Path) -> dict:
     }
 
 
+KITTI_CALIBRATION = """P0: 700 0 600 0 0 700 170 0 0 0 1 0
+P2: 700 0 600 45 0 700 170 0.2 0 0 1 0.003
+R0_rect: 1 0 0 0 1 0 0 0 1
+Tr_cam_to_road: 1 0 0 0 0 1 0 -1.65 0 0 1 0
+"""
+
+
 def kitti_road(root: pathlib.Path) -> dict:
     """Images 0 and 1 of each category, so one each for validation; one test image.
 
     Masks are red where valid, magenta where road, black elsewhere; lanes are extra.
+    The camera is 1.65 m above the road and looks ahead.
     """
     base, truth = root / "data_road", {"train": {}, "val": {}, "test": {}}
     colours = np.array([[0, 0, 0], [255, 0, 0], [255, 0, 255]], np.uint8)
@@ -293,6 +301,7 @@ def kitti_road(root: pathlib.Path) -> dict:
             name = f"{category}_{i:06d}"
             raw = raw_mask(i, range(3))
             write(base / f"training/image_2/{name}.png", image(i, "PNG"))
+            write(base / f"training/calib/{name}.txt", KITTI_CALIBRATION)
             mask = base / f"training/gt_image_2/{category}_road_{i:06d}.png"
             write(mask, png(colours[raw]))
             label = np.where(raw == 0, 255, raw - 1).astype(np.uint8)
@@ -300,6 +309,18 @@ def kitti_road(root: pathlib.Path) -> dict:
     write(base / "training/gt_image_2/um_lane_000000.png", png(colours[raw]))
     write(base / "testing/image_2/um_000000.png", image(3, "PNG"))
     truth["test"]["um_000000"] = np.full_like(raw_mask(3, [0]), 255)
+    return truth
+
+
+def sunrgbd(root: pathlib.Path) -> dict:
+    """Two training images and one for testing, each numbered from 1."""
+    truth: dict = {"train": {}, "test": {}}
+    for i, (split, number) in enumerate((("test", 1), ("train", 1), ("train", 2))):
+        name = f"img-{number + 5050 * (split == 'train'):06d}"
+        raw = raw_mask(i, range(38))
+        write(root / f"SUNRGBD-{split}_images/img-{number:06d}.jpg", image(i))
+        write(root / f"sunrgbd_train_test_labels/{name}.png", png(raw))
+        truth[split][name] = np.where(raw == 0, 255, raw - 1).astype(np.uint8)
     return truth
 
 

@@ -15,6 +15,7 @@ from made_datasets import (
     png,
     raw_mask,
     sift_flow,
+    sunrgbd,
     write,
 )
 from made_datasets import image as made_image
@@ -89,6 +90,11 @@ class KittiRoadTest(_MadeFiles):
 class SiftFlowTest(_MadeFiles):
     DATASET_CLASS, MAKE = builder("sift_flow"), staticmethod(sift_flow)
     SPLITS = {"train": 3, "test": 1}
+
+
+class SunRgbdTest(_MadeFiles):
+    DATASET_CLASS, MAKE = builder("sunrgbd"), staticmethod(sunrgbd)
+    SPLITS = {"train": 2, "test": 1}
 
 
 class PascalContextTest(_MadeFiles):

@@ -14,8 +14,9 @@ from made_datasets import VOC_NAMES, write
 from PIL import Image
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import open_dataset
+from encnet_jax.data import catalogue, open_dataset
 from encnet_jax.data.prepare.__main__ import describe_counts, prepare
+from encnet_jax.data.sources import prepared
 from encnet_jax.errors import UserError
 from encnet_jax.scoring.metrics import ConfusionMatrix
 
@@ -222,6 +223,24 @@ def test_kitti_roads_are_read_from_their_archive(root, tmp_path):
     assert_labels("kitti_road", tmp_path, truth)
 
 
+def test_kitti_calibrations_become_views_of_the_road(root, tmp_path):
+    truth = made_datasets.kitti_road(root)
+    prepare("kitti_road", source=str(root), data_dir=str(tmp_path))
+    info = catalogue.named_info("kitti_road")
+    views = prepared.views(info, str(tmp_path))
+    assert views.keys() == truth["train"].keys() | truth["val"].keys()
+    # A point 2 m to the right and 10 m ahead, 1.65 m below the camera.
+    u, v, w = views["um_000001"] @ [2, 10, 1]
+    np.testing.assert_allclose(w, 10.003)
+    np.testing.assert_allclose([u, v], [700 * 2 + 600 * 10 + 45, 700 * 1.65 + 1700.2])
+    file = next(tmp_path.glob("kitti_road/*/road_to_image.json"))
+    file.write_text('{"um_000001": [1, 2]}')
+    with pytest.raises(UserError, match="road_to_image.json: expected 3x3 numbers"):
+        prepared.views(info, str(tmp_path))
+    file.unlink()
+    assert prepared.views(info, str(tmp_path)) == {}
+
+
 def lanes_only(folder):
     (folder / "gt_image_2/um_road_000001.png").unlink()
 
@@ -231,8 +250,17 @@ def grey_masks(folder):
     write(folder / "gt_image_2/uu_road_000001.png", black)
 
 
+def train_ids(folder):
+    ids = made_datasets.raw_mask(1, range(2))
+    write(folder / "gt_image_2/uu_road_000001.png", made_datasets.png(ids))
+
+
 def other_names(folder):
     write(folder / "image_2/000007.png", made_datasets.image(0, "PNG"))
+
+
+def short_calibration(folder):
+    write(folder / "calib/umm_000000.txt", "P2: 1 2 3\nR0_rect: 1 0 0 0 1 0 0 0 1\n")
 
 
 def no_masks(folder):
@@ -244,7 +272,9 @@ def no_masks(folder):
     [
         (lanes_only, "um_000001.png: has no mask; expected um_road_000001.png"),
         (grey_masks, "uu_road_000001.png: has no red pixel"),
+        (train_ids, "uu_road_000001.png: is grey; expected the masks of"),
         (other_names, "000007.png: expected um_NUMBER.png"),
+        (short_calibration, "umm_000000.txt: expected a line P2: of 12 numbers"),
         (no_masks, "expected training/image_2 and training/gt_image_2"),
     ],
 )
@@ -279,6 +309,12 @@ def other_variable(root):
     scipy.io.savemat(root / f"SemanticLabels/{SIFT_FLOW}/coast_natu1.mat", {"T": 1})
 
 
+def sift_flow_train_ids(root):
+    file = root / f"SemanticLabels/{SIFT_FLOW}/coast_natu1.mat"
+    labels = scipy.io.loadmat(file)["S"]
+    scipy.io.savemat(file, {"S": labels - np.uint8(1)})  # 0 becomes 255.
+
+
 def label_34(root):
     file = root / f"SemanticLabels/{SIFT_FLOW}/coast_natu1.mat"
     labels = scipy.io.loadmat(file)["S"]
@@ -294,6 +330,7 @@ def label_34(root):
         (unknown_test_image, "TestSet1.txt: lists coast_natu9; expected images of"),
         (empty_list, "TestSet1.txt: lists no image; expected"),
         (other_variable, "coast_natu1.mat: cannot be read .*'S'.*download"),
+        (sift_flow_train_ids, "coast_natu1.mat: the mask has the value 255, out of"),
         (label_34, "coast_natu1.mat: the mask has the value 34, out of range"),
     ],
 )
@@ -302,6 +339,67 @@ def test_mistakes_in_sift_flow_are_reported(root, tmp_path, damage, message):
     damage(root)
     with pytest.raises(UserError, match=message) as error:
         prepare("sift_flow", source=str(root), data_dir=str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+NEW = ("cityscapes", "kitti_road", "nyuv2", "sift_flow", "sunrgbd")
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_files_one_level_too_deep_are_found(root, tmp_path, name):
+    truth = getattr(made_datasets, name)(root / "unpacked" / "again")
+    counts = prepare(name, source=str(root), data_dir=str(tmp_path))
+    assert counts == {split: len(labels) for split, labels in truth.items()}
+
+
+SUNRGBD = ("SUNRGBD-train_images", "SUNRGBD-test_images", "sunrgbd_train_test_labels")
+
+
+def test_sunrgbd_is_read_from_its_archives(root, tmp_path):
+    """Both archives of images have an img-000001.jpg, and no folder."""
+    truth = made_datasets.sunrgbd(root)
+    for name, suffix in zip(SUNRGBD, (".tgz", ".tgz", ".tar.gz"), strict=True):
+        with tarfile.open(root / (name + suffix), "w:gz") as archive:
+            for file in (root / name).iterdir():
+                archive.add(file, file.name)
+        shutil.rmtree(root / name)
+    prepare("sunrgbd", source=str(root), data_dir=str(tmp_path))
+    assert_labels("sunrgbd", tmp_path, truth)
+
+
+def without(index):
+    return lambda root: shutil.rmtree(root / SUNRGBD[index])
+
+
+def no_label(root):
+    (root / SUNRGBD[2] / "img-005052.png").unlink()
+
+
+def odd_name(root):
+    write(root / SUNRGBD[0] / "0001.jpg", made_datasets.image(0))
+
+
+def ids_from_0(root):
+    mask = made_datasets.png(made_datasets.raw_mask(0, [254, 255]))
+    write(root / SUNRGBD[2] / "img-000001.png", mask)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without(0), "expected the archive or folder SUNRGBD-train_images"),
+        (without(1), "expected the archive or folder SUNRGBD-test_images"),
+        (without(2), "expected the archive or folder sunrgbd_train_test_labels"),
+        (no_label, "img-000002.jpg: has no mask in the source"),
+        (odd_name, "0001.jpg: expected img-NUMBER.jpg"),
+        (ids_from_0, "img-000001.png: the mask has the value 254, 255, out of range"),
+    ],
+)
+def test_mistakes_in_sunrgbd_are_reported(root, tmp_path, damage, message):
+    made_datasets.sunrgbd(root)
+    damage(root)
+    with pytest.raises(UserError, match=message) as error:
+        prepare("sunrgbd", source=str(root), data_dir=str(tmp_path))
     assert "\n" not in str(error.value)
 
 
@@ -379,7 +477,7 @@ def open_names():
     return named_info("pascal_context").class_names
 
 
-@pytest.mark.parametrize("name", ["cityscapes", "coco_voc", "pascal_context"])
+@pytest.mark.parametrize("name", [*NEW, "coco_voc", "pascal_context"])
 def test_another_source_is_reported(root, tmp_path, name, capsys):
     write(root / "photos/a.jpg", made_datasets.image(0))
     found = rf"the source has {root}/photos \(1 files\); expected"

@@ -38,9 +38,9 @@ class StoredFile:
 class FileTree:
     """Files by the end of their folder's path, in folders and archives.
 
-    A file in a folder is preferred to the same file in an archive. Archives in archives
-    are not opened. Hidden files are ignored. As a context manager it closes its
-    archives when it exits.
+    A file in a folder is preferred to the same file in an archive. An archive is like a
+    folder of its name without suffix. Archives in archives are not opened. Hidden files
+    are ignored. As a context manager it closes its archives when it exits.
     """
 
     def __init__(
@@ -87,10 +87,12 @@ class FileTree:
             )
         with contextlib.ExitStack() as opened:
             for path in archives:
+                suffix = next(s for s in SUFFIXES if path.endswith(s))
+                name = os.path.basename(path).removesuffix(suffix)
                 path = os.path.realpath(path)
                 archive = open_archive(path, scratch=scratch, max_mib=max_mib)
                 opened.callback(archive.close)
-                self._add(archive, "")
+                self._add(archive, name)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> "FileTree":

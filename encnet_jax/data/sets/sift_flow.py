@@ -11,6 +11,7 @@ from encnet_jax.data.archives.entries import Entry
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
 from encnet_jax.data.info import (
     DatasetInfo,
+    class_lines,
     consecutive_ids,
     prepare_command,
     voc_colours,
@@ -67,13 +68,7 @@ def _mask(file: StoredFile, _image: bytes) -> bytes:
 
 DATA_SET = DatasetInfo(
     name="sift_flow",
-    class_names=(
-        *("awning", "balcony", "bird", "boat", "bridge", "building", "bus", "car"),
-        *("cow", "crosswalk", "desert", "door", "fence", "field", "grass", "moon"),
-        *("mountain", "person", "plant", "pole", "river", "road", "rock", "sand"),
-        *("sea", "sidewalk", "sign", "sky", "staircase", "streetlight", "sun", "tree"),
-        "window",
-    ),
+    class_names=class_lines("sift_flow"),
     colours=voc_colours(34)[1:],
     id_map=consecutive_ids(33, first_id=1, ignore_ids=(0,)),
     splits=("train", "test"),

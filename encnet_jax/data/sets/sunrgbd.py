@@ -1,0 +1,60 @@
+"""SUN RGB-D: 10,335 images of rooms, 37 classes; depth is not read.
+
+The files are those of github.com/ankurhanda/sunrgbd-meta-data, which extracted the
+37-class labels from the authors' SUNRGBD2Dseg.mat (64 GB in memory): two archives of
+images and one of labels, which has the 5,050 test images first.
+
+Source: Song, Lichtenberg and Xiao, CVPR 2015; class names: seg37list.mat.
+"""
+
+from encnet_jax.data.archives.entries import Entry, file_entry
+from encnet_jax.data.archives.file_tree import FileTree
+from encnet_jax.data.info import (
+    DatasetInfo,
+    class_lines,
+    consecutive_ids,
+    prepare_command,
+    voc_colours,
+)
+from encnet_jax.errors import UserError
+
+_IMAGES = {"train": "SUNRGBD-train_images", "test": "SUNRGBD-test_images"}
+_LABELS = "sunrgbd_train_test_labels"
+_FIRST_LABEL = {"train": 5_050, "test": 0}  # Before that of the split's image 1.
+
+
+def entries(tree: FileTree) -> dict[str, list[Entry]]:
+    """Returns train and test; names are those of the label files."""
+    labels = tree.files(_LABELS, ".png")
+    images = {split: tree.files(name, ".jpg") for split, name in _IMAGES.items()}
+    if not labels or not all(images.values()):
+        lacking = [n for s, n in _IMAGES.items() if not images[s]]
+        lacking += [] if labels else [_LABELS]
+        raise tree.missing(f"the archive or folder {lacking[0]} with img-NUMBER files")
+    splits: dict[str, list[Entry]] = {}
+    for split, files in images.items():
+        splits[split] = []
+        for name, image in files.items():
+            number = name.removeprefix("img-")
+            if number == name or not number.isdigit():
+                raise UserError(f"{image}: expected img-NUMBER.jpg")
+            label = f"img-{int(number) + _FIRST_LABEL[split]:06d}"
+            splits[split].append(file_entry(label, image, labels.get(label)))
+    return splits
+
+
+DATA_SET = DatasetInfo(
+    name="sunrgbd",
+    class_names=class_lines("sunrgbd"),
+    colours=voc_colours(38)[1:],
+    id_map=consecutive_ids(37, first_id=1, ignore_ids=(0,)),
+    splits=("train", "test"),
+    source="https://github.com/ankurhanda/sunrgbd-meta-data"
+    " (SUNRGBD-train_images.tgz, SUNRGBD-test_images.tgz,"
+    " sunrgbd_train_test_labels.tar.gz)",
+    preparation=prepare_command("sunrgbd", "its three archives"),
+    description="Rooms; 37 classes, raw id 0 is unlabelled.",
+    full_counts={"train": 5_285, "test": 5_050},
+    entries=entries,
+    rule="37 classes, unlabelled pixels (raw 0) are not counted",
+)
