@@ -7,6 +7,7 @@ STEPS_450 = ("--config.train.total_steps=450", "--config.train.max_minutes=0")
 STEPS_540 = ("--config.train.total_steps=540", "--config.train.max_minutes=0")
 HDC = ("--config.model.dilation=hdc_bigger",)
 FULL = ("--config.train.max_minutes=0",)
+COARSE = "{workdir}/tiny-crf-above_below-seed0"
 FROM_CIFAR = "--config.init_from={workdir}/cifar-tiny-seed0"
 FROM_MINI = "--config.init_from={workdir}/mini-tiny-seed0"
 
@@ -106,6 +107,19 @@ RUNS = {
             *STEPS_540,
         )
         for pairwise in ("none", "surrounding", "above_below", "both")
+    },
+    # Refined by early features: with the rest, and after it, from its seed 0.
+    **{
+        f"tiny-crf-{word}": (
+            f"{TINY},piecewise_crf,{word}",
+            "--config.model.crf.pairwise=above_below",
+            *init_from,
+            *STEPS_540,
+        )
+        for word, init_from in (
+            ("refine", ()),
+            ("refine_only", (f"--config.init_from={COARSE}",)),
+        )
     },
     # The tiny backbone as a classifier of CIFAR-10, 2,000 steps of 128, and CamVid from
     # its seed 0.

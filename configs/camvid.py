@@ -5,6 +5,8 @@ python train.py --config configs/camvid.py:fcn         the baseline, same budget
 python train.py --config configs/camvid.py:resnet50    full resolution, for a GPU or TPU
 python train.py --config configs/camvid.py:piecewise_crf
                                                        a CRF, trained piecewise
+python train.py --config configs/camvid.py:piecewise_crf,refine
+                                                       refined by early features
 
 Scores are at the native 360x480 against the original labels, whatever the resolution of
 the input. Training starts from scratch. docs/learning.md has the results.

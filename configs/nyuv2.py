@@ -4,6 +4,8 @@ python train.py --config configs/nyuv2.py                    EncNet-50
 python train.py --config configs/nyuv2.py:fcn                the baseline
 python train.py --config configs/nyuv2.py:classes13          13 groups of the classes
 python train.py --config configs/nyuv2.py:piecewise_crf      a CRF, trained piecewise
+python train.py --config configs/nyuv2.py:piecewise_crf,refine
+                                                             refined by early features
 python train.py --config configs/nyuv2.py:tiny,half,folder   for CPUs, from folders
 
 Training starts from ImageNet weights, except with `tiny`; see configs/ade20k.py. Scores

@@ -6,6 +6,8 @@ python train.py --config configs/pascal_voc.py:resnet101,finetune --config.init_
                                                                   then VOC's own train
 python train.py --config configs/pascal_voc.py:release,resnet101  as released
 python train.py --config configs/pascal_voc.py:piecewise_crf,resnet101
+python train.py --config configs/pascal_voc.py:piecewise_crf,resnet101,refine
+                                                                  with early features
 
 Training starts from ImageNet weights; see configs/ade20k.py.
 

@@ -29,11 +29,11 @@ class VGG16(nn.Module):
         self.classifier = nn.Sequential(nn.Linear(512 * 7 * 7, 4096))
 
     def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Returns the outputs of blocks 3 to 5 and of the last pooling."""
+        """Returns the outputs of blocks 1 to 5 and of the last pooling."""
         found = {}
         for i, layer in enumerate(self.features):
             x = found[i] = layer(x)
-        return [found[i] for i in (15, 22, 29, 30)]
+        return [found[i] for i in (3, 8, 15, 22, 29, 30)]
 
     def fc6(self, x: torch.Tensor) -> torch.Tensor:
         """Returns the first fully connected layer of 7x7 features, [B, 4096]."""

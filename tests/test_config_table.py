@@ -192,7 +192,7 @@ def test_explain_lists_the_fields_of_a_section(capsys):
     assert lines[0] == "model.duc: Fields that only the head 'duc' reads."
     assert lines[1].startswith("  model.duc.cell = 2: Pixels between")
     assert len(lines) == 3
-    assert len(explain.explain("loss").splitlines()) == 14
+    assert len(explain.explain("loss").splitlines()) == 15
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,16 @@ def test_a_file_is_compared_and_described(kind, run, tmp_path, capsys):
     assert "exists already: choose another name" in capsys.readouterr().err
 
 
+def test_a_refined_crf_is_exported(run, tmp_path, capsys):
+    """Mean field and refinement are part of the program, for any number of images."""
+    workdir, output = tmp_path / "run", tmp_path / "net"
+    untrained.save(workdir, "piecewise_crf", **{"model.crf.refine": 4})
+    images = f"--images={run / 'images'}"
+    assert export(workdir, output, "stablehlo", "--size=64x48", images) == 0
+    said = capsys.readouterr().out
+    assert "labels equal in 100.000 % of pixels, 0 clear differences" in said
+
+
 def test_deep_images_are_mapped_as_the_run_says(tmp_path):
     workdir, deep = tmp_path / "run", tmp_path / "deep"
     untrained.save(workdir, **{"data.value_range": (0.0, 4000.0)})

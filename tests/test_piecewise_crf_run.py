@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def make_config(total_steps):
     config = config_lib.load("configs/quickstart.py:piecewise_crf,smoke")
     config.model.head_channels = config.model.crf.hidden_channels = 8
-    config.model.stem_width = 4
+    config.model.stem_width = config.model.crf.refine = 4
     config.data.crop_size = 48
     config.train.total_steps = total_steps
     config.train.log_every_steps = 1
@@ -34,7 +34,8 @@ def test_trains_scores_and_refines(tmp_path):
     workdir = str(tmp_path / "run")
     loop.train(make_config(2), workdir)
     scalars = events.read_scalars(workdir)
-    for name in ("loss_unary", "loss_surrounding", "loss_above_below"):
+    terms = ("loss_unary", "loss_surrounding", "loss_above_below", "loss_refined")
+    for name in terms:
         values = scalars[f"train/{name}"]
         assert values.keys() == {1, 2} and all(v > 0 for v in values.values())
     selection = Selection(protocol="multiscale")

@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from encnet_jax import config as config_lib
+from encnet_jax.data import open_dataset
 from encnet_jax.errors import UserError
 
 PAPER = {
@@ -205,6 +206,19 @@ RECIPES = {
     | schedule(0.01, 60, "sift_flow", "train", "test")
     | {"eval.base_size": 512, "data.input_scale": 2.0}
     | {"train.val_protocol": "single"},
+    "sunrgbd": TUNED
+    | schedule(0.01, 60, "sunrgbd", "train", "test")
+    | {"eval.base_size": 640, "train.val_protocol": "single"},
+    "nyuv2:piecewise_crf,refine": schedule(0.01, 120, "nyuv2", "train", "test")
+    | {"model.crf.refine": 16, "train.freeze": "", "train.val_protocol": "single"},
+    "pascal_voc:piecewise_crf,refine_only": schedule(0.001, 50, VOC, "train_aug")
+    | {
+        "model.crf.refine": 16,
+        "train.freeze": "coarse",
+        "optim.frozen": ("backbone", "head"),
+        "loss.unary_weight": 0.0,
+        "loss.refined_weight": 1.0,
+    },
     "cityscapes:released": CITYSCAPES
     | schedule(1e-4, 210, "cityscapes")
     | DUC_HEAD
@@ -244,6 +258,14 @@ SEGMENTATION = sorted(
     for path in pathlib.Path("configs").glob("*.py")
     if path.stem not in ("cifar10", "imagenet")
 )
+
+
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_smoke_has_images_whatever_the_splits_of_the_recipe(name):
+    config = config_lib.load(f"configs/{name}.py:smoke")
+    dataset = open_dataset(config.data)
+    assert dataset.num_examples(config.data.train_split) == 400
+    assert dataset.num_examples(config.data.val_split) == 100
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)

@@ -151,10 +151,14 @@ def _check_freeze(values: Mapping[str, Any]) -> None:
             "eval.precise_norm_steps recomputes batch-norm statistics, but train.freeze"
             " keeps the backbone's: set one of them to 0 or ''"
         )
-    name = values["model.name"]
+    name, freeze = values["model.name"], values["train.freeze"]
     has_backbone = values["task"] == "segmentation" or name == "backbone"
-    if name == "piecewise_crf" or not has_backbone:
+    supported = has_backbone and freeze == "backbone"
+    if name == "piecewise_crf":
+        supported = freeze == "coarse" and values["model.crf.refine"] > 0
+    if not supported:
+        refined = " ('coarse' needs a piecewise_crf with model.crf.refine above 0)"
         raise UserError(
-            f"train.freeze is {values['train.freeze']!r}, but model.name {name!r}"
-            " does not support it: expected ''"
+            f"train.freeze is {freeze!r}, but model.name {name!r} does not support it:"
+            f" expected ''{refined if freeze == 'coarse' else ''}"
         )

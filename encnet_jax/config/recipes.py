@@ -63,6 +63,22 @@ def piecewise_crf(config) -> None:
     config.optim.weight_decay = 5e-4
 
 
+def refine(config) -> None:
+    """Refinement layers on early features and the image; after piecewise_crf.
+
+    Their number of channels is ours.
+    """
+    config.model.crf.refine = 16
+
+
+def refine_only(config) -> None:
+    """Trains nothing but the refinement layers, on the run that init_from names."""
+    refine(config)
+    config.init_skip = "refinement"
+    config.train.freeze = "coarse"
+    config.loss.unary_weight = config.loss.pairwise_weight = 0.0
+
+
 def strong(config) -> None:
     """Settings that improve the same network; put this word last.
 
@@ -103,6 +119,8 @@ def smoke(config) -> None:
     """Four steps of a tiny network on generated data, to check that everything runs."""
     tiny(config)
     config.data.name = "scenes"
+    config.data.train_split = "train"
+    config.data.val_split = config.data.val_split and "val"
     config.data.reader = "arrays"
     config.data.crop_size = 64
     config.data.input_scale = 1.0
@@ -124,6 +142,8 @@ RECIPES = {
     "release_head": release_head,
     "mmseg": mmseg,
     "piecewise_crf": piecewise_crf,
+    "refine": refine,
+    "refine_only": refine_only,
     "strong": strong,
     "tiny": tiny,
     "smoke": smoke,

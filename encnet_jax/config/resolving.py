@@ -73,9 +73,9 @@ def fill(config: ml_collections.ConfigDict) -> None:
         if get(config, field) is None:
             with config.unlocked():
                 config.update_from_flattened_dict({field: value})
-    freeze, frozen_patterns = config.train.freeze, tuple(config.optim.frozen)
-    if freeze and freeze not in frozen_patterns:
-        config.optim.frozen = (*frozen_patterns, freeze)
+    frozen = {"backbone": ("backbone",), "coarse": ("backbone", "head")}
+    patterns = (*config.optim.frozen, *frozen.get(config.train.freeze, ()))
+    config.optim.frozen = tuple(dict.fromkeys(patterns))
 
 
 def _derived(config: Config, facts: Facts) -> dict[str, Any]:

@@ -122,13 +122,14 @@ def bounded_schedule(
 
     Args:
         offsets: int[D, 2].
-        shape: (B, h, w, K).
+        shape: (B, h, w, K). A B that an exported program leaves open counts as 1.
         max_mib: limit in MiB for the scores of one step, model.crf.max_score_mib.
 
     Raises:
         UserError: one row of nodes has more scores than that.
     """
     batch, height, width, num_classes = shape
+    batch = batch if isinstance(batch, int) else 1
     row = score_bytes(batch, 1, width, num_classes)
     rows = int(max_mib * 2**20 // row)
     if rows < 1:

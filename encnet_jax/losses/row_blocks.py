@@ -49,7 +49,7 @@ def over_pixels(
     weights, first = _bands(height, logits.shape[1], align_corners, row_blocks)
     block, band = weights.shape[1:]
     columns = jnp.asarray(interpolation_matrix(width, logits.shape[2], align_corners))
-    labels = _in_blocks(labels, row_blocks, block)
+    labels = in_blocks(labels, row_blocks, block, IGNORE_LABEL)
     product = partial(jnp.einsum, precision="high")
 
     def add_block(carry, inputs):
@@ -96,15 +96,15 @@ def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
     return bound + jnp.log(jnp.maximum(total, jnp.finfo(x.dtype).tiny))
 
 
-def _in_blocks(labels: jax.Array, row_blocks: int, block: int) -> jax.Array:
-    """Returns uint8[row_blocks, B, block, W] of labels uint8[B, H, W].
+def in_blocks(x: jax.Array, row_blocks: int, block: int, fill: int) -> jax.Array:
+    """Returns [row_blocks, B, block, W, ...] of x [B, H, W, ...].
 
-    Rows added to fill the last block are ignored pixels.
+    Rows added to fill the last block have the value `fill`.
     """
-    batch, height, width = labels.shape
-    pad = ((0, 0), (0, block * row_blocks - height), (0, 0))
-    labels = jnp.pad(labels, pad, constant_values=IGNORE_LABEL)
-    return labels.reshape(batch, row_blocks, block, width).swapaxes(0, 1)
+    batch, height, *others = x.shape
+    pad = ((0, 0), (0, block * row_blocks - height), *[(0, 0)] * len(others))
+    x = jnp.pad(x, pad, constant_values=fill)
+    return x.reshape(batch, row_blocks, block, *others).swapaxes(0, 1)
 
 
 def _whole(blocks: jax.Array) -> jax.Array:

@@ -130,7 +130,8 @@ def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost
     """Compiles a piecewise CRF's training step, and adds the pairs of all offsets.
 
     The compiler counts the body of each relation's scan once. Of the further trips,
-    only the three products with the last layer's weights are added, and no bytes.
+    only the products with the last layer's weights are added, three for the loss and
+    with refinement layers one for each mean-field update, and no bytes.
 
     Args:
         lowered: the training step.
@@ -138,14 +139,17 @@ def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost
         size: images of a chip, side of a crop in pixels, C.
     """
     images, crop, num_classes = size
-    side = canvas.logits_side(crop, models.logits_stride(model))
+    side = piecewise_crf.node_side(crop, model)
     shape, trips, flops = (images, side, side, num_classes), 1, 0
     for relation in piecewise_crf.PAIRWISE[model.crf.pairwise]:
         offsets = potentials.neighbour_offsets(relation, side, side, model.crf.box)
         plan = potentials.bounded_schedule(offsets, shape, model.crf.max_score_mib)
         steps = len(plan.steps.offset)
         pairs = images * plan.window[0] * plan.window[1]
-        flops += 6 * (steps - 1) * pairs * model.crf.hidden_channels * num_classes**2
+        products = 3 * (steps - 1)
+        if model.crf.refine:
+            products += model.crf.num_updates * steps - 1
+        flops += 2 * products * pairs * model.crf.hidden_channels * num_classes**2
         trips = max(trips, steps)
     cost = _compile(lowered, images=images, loop_trips=trips)
     return cost._replace(flops=cost.flops + flops)

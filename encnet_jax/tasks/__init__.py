@@ -14,12 +14,10 @@ __all__ = ("Measures", "Task", "of", "open_dataset")
 def of(config: Config) -> Task:
     """Returns the task of a resolved configuration, bound to its fields."""
     sections = config.model, config.loss, config.data, config.eval
-    freeze_backbone = bool(config.train.freeze)
+    freeze = config.train.freeze
     if config.task == "classification":
-        return classification.task(*sections, freeze_backbone=freeze_backbone)
-    return segmentation.task(
-        *sections, freeze_backbone=freeze_backbone, architecture=config.architecture
-    )
+        return classification.task(*sections, freeze_backbone=bool(freeze))
+    return segmentation.task(*sections, freeze=freeze, architecture=config.architecture)
 
 
 def open_dataset(config: Config | ConfigDict) -> data.Dataset:

@@ -1,6 +1,7 @@
 """Segmentation: a class for every pixel."""
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 
@@ -54,7 +55,8 @@ def _build(
     freeze: str,
 ) -> nn.Module:
     network = models.build(model, num_classes, axis_name)
-    return network.clone(**{f"freeze_{freeze}": True}) if freeze else network
+    frozen: dict[str, Any] = {f"freeze_{freeze}": True} if freeze else {}
+    return network.clone(**frozen) if frozen else network
 
 
 def _loss(outputs, batch, axis_name, **sections):

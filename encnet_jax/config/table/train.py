@@ -29,9 +29,10 @@ class TrainConfig(Section):
     )
     freeze: str = field(
         "",
-        one_of("", "backbone"),
+        one_of("", "backbone", "coarse"),
         "'backbone': its weights and statistics are not trained, and its batch norms"
-        " use the statistics (with init_from, a linear probe). Empty: all is trained.",
+        " use the statistics (with init_from, a linear probe). 'coarse': likewise all"
+        " but the layers of model.crf.refine. Empty: all is trained.",
     )
     accumulate: int = field(
         1, AT_LEAST_ONE, "Micro-batches per step; batch norm uses the smaller batch."

@@ -65,7 +65,7 @@ def _view(file: StoredFile) -> list[list[float]]:
             found[name] = np.array(numbers.split(), float)
     to_4x4 = np.eye(4)[None].repeat(len(_CALIBRATION), 0)
     for matrix, (name, shape) in zip(to_4x4, _CALIBRATION.items(), strict=True):
-        if np.size(found.get(name)) != np.prod(shape):
+        if found.get(name, np.zeros(0)).size != np.prod(shape):
             raise UserError(
                 f"{file}: expected a line {name}: of {np.prod(shape)} numbers, as in"
                 " data_road.zip; restore it, or remove the folder calib"

@@ -11,6 +11,7 @@ registration declares
 
     blocks: of each stage, how many rates `model.dilation` may list for it.
     channels: of each stage; or model_config -> channels.
+    early: {name: (channels, stride)} of features before stage 1, if there are any.
     fields: configuration fields that only this backbone reads.
     weight_files: names of its parameters in other projects, by family; see
         encnet_jax.torch_weights.backbones.
@@ -40,16 +41,18 @@ def blocks(backbone: str) -> Sequence[int]:
 
 
 def feature_info(model_config) -> dict[str, Feature]:
-    """Returns channels and stride of 'stage1' to 'stage4'.
+    """Returns channels and stride of each feature, the last of them 'stage4'.
 
     Args:
         model_config: `config.model`; stages past its output_stride keep their
             resolution and dilate.
     """
     m = model_config
-    channels = BACKBONES.registration(m.backbone).facts["channels"]
+    facts = BACKBONES.registration(m.backbone).facts
+    channels = facts["channels"]
     channels = channels(m) if callable(channels) else channels
-    return {
+    early = {name: Feature(*x) for name, x in facts.get("early", {}).items()}
+    return early | {
         f"stage{i}": Feature(count, min(stride, m.output_stride))
         for i, (count, stride) in enumerate(zip(channels, _STRIDES, strict=True), 1)
     }

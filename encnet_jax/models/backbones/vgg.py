@@ -72,7 +72,8 @@ class VGG(nn.Module):
     """Blocks 1 to 5 of VGG-16 and, if `fc6`, its first fully connected layer.
 
     Stages 1 to 3 are the outputs of blocks 3 to 5, before the pooling that follows
-    each. Stage 4 is the pooled stage 3 or, with `fc6`, a 7x7 convolution of it.
+    each. Stage 4 is the pooled stage 3 or, with `fc6`, a 7x7 convolution of it. The
+    outputs of blocks 1 and 2 have the names 'block1' and 'block2'.
 
     Attributes:
         width: channels of block 1.
@@ -96,7 +97,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
-        """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, C]}.
+        """Maps f[B, H, W, 3] to {'block1': ..., 'stage4': [B, h, w, C]}.
 
         h = ceil(H / output_stride) for stage 4. Calls share all weights but those of
         stage 4, whose names start with `branch`.
@@ -108,6 +109,8 @@ class VGG(nn.Module):
                     x = rematerialisation.run(self, [make], x, stage, deep=False)
                 else:
                     x = make()(x)
+                if make is not modules[-1]:
+                    stages[make.keywords["name"]] = x
             stages[f"stage{stage}"] = x
         return stages
 
@@ -147,6 +150,7 @@ class VGG(nn.Module):
     "vgg16",
     blocks=(3, 3, 3, 1),
     channels=lambda m: (256, 512, 512, 4096 if m.vgg.fc6 else 512),
+    early={"block1": (64, 1), "block2": (128, 2)},
     fields={
         "model.vgg.fc6": Field(
             False,

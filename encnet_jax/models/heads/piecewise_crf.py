@@ -18,11 +18,13 @@ import jax.numpy as jnp
 from encnet_jax.crf import mean_field, potentials, pyramid
 from encnet_jax.errors import UserError
 from encnet_jax.fields import Field, above, between, one_of
+from encnet_jax.models.backbones import feature_info
 from encnet_jax.models.heads import HEADS
-from encnet_jax.models.layers import Layers, make_layers
+from encnet_jax.models.layers import Layers
 from encnet_jax.models.norm import GroupedAxis
+from encnet_jax.models.refinement import Refinement
 from encnet_jax.models.resize import resize_bilinear
-from encnet_jax.models.segmenter import shared_fields
+from encnet_jax.models.segmenter import network_layers, shared_fields
 
 # Inputs of a map, as in the rows of the paper's ablation: the image's scales, and the
 # windows of the maxima.
@@ -42,6 +44,17 @@ def scaled_side(side: int, scale: float) -> int:
     """Returns the side length in pixels after scaling, rounded up."""
     # 1.2 * 35 is 42.00000000000001 in floating point, and means 42.
     return math.ceil(side * scale - 1e-6)
+
+
+def node_side(side: int, model_config) -> int:
+    """Returns the number of nodes along a side of an image.
+
+    Args:
+        side: pixels.
+        model_config: `config.model`, resolved.
+    """
+    scales, _ = FEATURES[model_config.crf.features]
+    return -(-scaled_side(side, scales[0]) // model_config.output_stride)
 
 
 def _dense_init(gain: float):
@@ -159,6 +172,11 @@ class PiecewiseCRF(nn.Module):
         box: side of the range box; see potentials.neighbour_offsets.
         num_updates: of mean field.
         max_score_mib: see potentials.bounded_schedule.
+        refine: channels of the refinement layers; 0 for none.
+        features: of the backbone, that they use; names.
+        align_corners: corner convention of the refinement.
+        freeze_coarse: all but the refinement layers is as in evaluation, and no
+            gradient reaches it.
         axis_name: pmap axis of the batch norms; None for one device.
         norm_epsilon, frozen_norm: see make_layers.
         dtype: compute type.
@@ -171,6 +189,10 @@ class PiecewiseCRF(nn.Module):
     box: float = 0.4
     num_updates: int = mean_field.NUM_UPDATES
     max_score_mib: float = 256.0
+    refine: int = 0
+    features: tuple[str, ...] = ()
+    align_corners: bool = True
+    freeze_coarse: bool = False
     axis_name: str | GroupedAxis | None = None
     norm_epsilon: float = 1e-5
     frozen_norm: bool = False
@@ -189,37 +211,53 @@ class PiecewiseCRF(nn.Module):
             'logits' f32[B, h, w, K] at the nodes, which are ceil(scale * H /
             output_stride) rows for the largest scale: log Q after `num_updates`, or
             the unary scores z if `train`. Then also 'pairwise': {relation:
-            potentials.PairwiseNet}.
+            potentials.PairwiseNet}. With refinement layers 'logits' is f32[B, H, W, K]
+            unless `train`, and then there is also 'refined', a refinement.Refined. Its
+            gradient trains these layers and the early stages, not the potentials.
 
         Raises:
             UserError: the image is too small for the smallest scale, or a row of
                 pairwise scores does not fit.
         """
         self._check_size(*images.shape[1:3])
-        layers = make_layers(
-            train,
-            self.axis_name,
-            self.dtype,
-            norm_epsilon=self.norm_epsilon,
-            frozen_norm=self.frozen_norm,
-        )
+        layers = network_layers(self, train and not self.freeze_coarse)
         backbone = self.backbone(layers=layers, name="backbone")
-        maps = []
+        stages: list[dict[str, jax.Array]] = []
         for i, scale in enumerate(self.scales):
             # The last stage of the first scale has the plain backbone's name.
             branch = f"scale{i + 1}_" if i else ""
             x = _rescaled(images, scale).astype(self.dtype)
-            maps.append(backbone(x, branch)["stage4"])
+            stages.append(backbone(x, branch))
         head = self.head(layers=layers, dtype=self.dtype, name="head")
-        unary, pairwise = head(maps)
+        unary, pairwise = head([each["stage4"] for each in stages])
+        early = {name: stages[0][name] for name in self.features}
+        if self.freeze_coarse:
+            unary, pairwise, early = jax.lax.stop_gradient((unary, pairwise, early))
+        outputs = {"logits": unary, "pairwise": pairwise}
+        if train and not self.refine:
+            return outputs
+        log_q = self._marginals(*jax.lax.stop_gradient((unary, pairwise)))
+        if not self.refine:
+            return {"logits": log_q}
+        refinement = Refinement(
+            unary.shape[-1],
+            self.refine,
+            network_layers(self, train),
+            self.align_corners,
+            name="refinement",
+        )
+        refined = refinement(log_q, early, images)
         if train:
-            return {"logits": unary, "pairwise": pairwise}
+            return outputs | {"refined": refined}
+        return {"logits": refined.whole(self.align_corners)}
+
+    def _marginals(self, unary: jax.Array, pairwise: dict) -> jax.Array:
+        """Returns log Q f32[B, h, w, K]."""
         pairs = [
             potentials.relation_pairs(name, net, self.box, self.max_score_mib)
             for name, net in pairwise.items()
         ]
-        log_q = mean_field.log_marginals(unary, pairs, self.num_updates)
-        return {"logits": log_q}
+        return mean_field.log_marginals(unary, pairs, self.num_updates)
 
     def _check_size(self, height: int, width: int) -> None:
         scale = min(self.scales)
@@ -271,14 +309,22 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
             above(0, 1 << 20),
             "MiB of device memory for K x K scores at a time; less makes more steps.",
         ),
+        "model.crf.refine": Field(
+            0,
+            between(0, 1024),
+            "Channels of the layers that refine the scores to the image's resolution by"
+            " early features and the image; 0: no such layers.",
+        ),
     },
     # The largest scale enlarges the image.
     logits_stride=lambda m: (
-        m.output_stride / (1.2 if m.crf.features == "scales" else 1)
+        1
+        if m.crf.refine
+        else m.output_stride / (1.2 if m.crf.features == "scales" else 1)
     ),
     # Scales and range boxes refer to the whole canvas; no part of it is masked.
     decides={"model.aux": "none", "model.mask_padding": False},
-    loss_terms=("unary", "pairwise"),
+    loss_terms=("unary", "pairwise", "refined"),
     network="encnet_jax.models.heads.piecewise_crf:build_network",
 )
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
@@ -307,5 +353,9 @@ def build_network(m, backbone, head, aux_head, axis_name) -> PiecewiseCRF:
         box=m.crf.box,
         num_updates=m.crf.num_updates,
         max_score_mib=m.crf.max_score_mib,
+        refine=m.crf.refine,
+        # VGG-16's blocks 1 to 5; the other backbones have four stages.
+        features=tuple(feature_info(m))[:5],
+        align_corners=m.align_corners,
         **shared_fields(m, axis_name),
     )

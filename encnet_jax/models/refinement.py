@@ -1,0 +1,121 @@
+"""Refinement of coarse scores by early features and the image.
+
+Source: the last step of Lin, Shen, van den Hengel and Reid, CVPR 2016. Numbers and
+widths of the convolutions are not known; those below are ours.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encnet_jax.models.layers import Layers
+from encnet_jax.models.resize import (
+    apply_rows_and_columns,
+    interpolation_matrix,
+    resize_bilinear,
+)
+
+
+class Refined(NamedTuple):
+    """Scores at the image's resolution, not yet computed, because they are large.
+
+    Attributes:
+        coarse: f32[B, h, w, K], scores that are upsampled bilinearly.
+        features: [B, H, W, C].
+        kernel: f32[C, K]; features * kernel + bias is added to the upsampled scores.
+        bias: f32[K].
+    """
+
+    coarse: jax.Array
+    features: jax.Array
+    kernel: jax.Array
+    bias: jax.Array
+
+    def scores(
+        self,
+        rows: jax.Array | np.ndarray,
+        columns: jax.Array | np.ndarray,
+        features: jax.Array,
+    ) -> jax.Array:
+        """Returns the scores f32[B, R, W, K] of some rows.
+
+        Args:
+            rows: f32[R, h], from rows of `coarse` to these rows.
+            columns: f32[W, w], likewise.
+            features: [B, R, W, C], of these rows.
+        """
+        x = apply_rows_and_columns(self.coarse, jnp.asarray(rows), jnp.asarray(columns))
+        features = features.astype(jnp.float32)
+        x += jnp.einsum("brwc,ck->brwk", features, self.kernel, precision="high")
+        return x + self.bias.reshape(1, 1, 1, -1)
+
+    def whole(self, align_corners: bool) -> jax.Array:
+        """Returns the scores f32[B, H, W, K] of all rows."""
+        rows, columns = (
+            interpolation_matrix(self.features.shape[i], side, align_corners)
+            for i, side in enumerate(self.coarse.shape[1:3], 1)
+        )
+        return self.scores(rows, columns, self.features)
+
+
+class Refinement(nn.Module):
+    """Convolutions on early features, the image and the coarse scores, joined.
+
+    Every input passes through a 3x3 convolution at its own resolution. The results are
+    upsampled to the image's resolution and concatenated; a 1x1 and a 3x3 convolution
+    and the classifier follow. The 1x1 convolution is applied to each part before the
+    upsampling, and the sum is upsampled: this is equal, and only `channels` channels
+    exist at the image's resolution.
+
+    Attributes:
+        num_classes: K.
+        channels: C, of each convolution.
+        align_corners: corner convention of every upsampling.
+
+    Params: for each input NAME (coarse, image, the features' names) NAME/conv,
+    NAME/norm and NAME_join; joined_norm; last/conv, last/norm; kernel f32[C, K]; bias
+    f32[K].
+    """
+
+    num_classes: int
+    channels: int
+    layers: Layers
+    align_corners: bool = True
+
+    @nn.compact
+    def __call__(
+        self, log_q: jax.Array, features: Mapping[str, jax.Array], images: jax.Array
+    ) -> Refined:
+        """Returns the refined scores.
+
+        Args:
+            log_q: f32[B, h, w, K], log-probabilities.
+            features: of a backbone, [B, h_i, w_i, C_i] each, by name.
+            images: f32[B, H, W, 3].
+        """
+        inputs = {"coarse": jnp.exp(log_q), **features, "image": images}
+        height, width = images.shape[1:3]
+        parts = []
+        for name, x in inputs.items():
+            x = self.layers.unit(self.channels, name=name)(x)
+            x = self.layers.conv(self.channels, 1, name=f"{name}_join")(x)
+            parts.append(resize_bilinear(x, height, width, self.align_corners))
+        x = nn.relu(
+            self.layers.norm(name="joined_norm")(functools.reduce(jnp.add, parts))
+        )
+        x = self.layers.unit(self.channels, name="last")(x)
+        shape = (self.channels, self.num_classes)
+        return Refined(
+            coarse=log_q,
+            features=x,
+            # Small: refinement starts close to bilinear upsampling.
+            kernel=self.param(
+                "kernel", nn.initializers.normal(0.01), shape, jnp.float32
+            ),
+            bias=self.param("bias", nn.initializers.zeros, shape[1:], jnp.float32),
+        )
