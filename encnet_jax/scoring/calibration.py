@@ -45,24 +45,29 @@ def pixel_terms(probabilities: jax.Array, labels: jax.Array) -> PixelTerms:
         probabilities: f32[..., C], sums over classes are 1.
         labels: uint8[...], ids 0..C-1 or IGNORE_LABEL.
     """
-    num_classes = probabilities.shape[-1]
-    one_hot = jax.nn.one_hot(labels, num_classes, dtype=probabilities.dtype)
-    of_label = jnp.sum(probabilities * one_hot, axis=-1)
+    is_label = jax.nn.one_hot(labels, probabilities.shape[-1], dtype=bool)
+    of_label = jnp.sum(jnp.where(is_label, probabilities, 0.0), axis=-1)
     valid = (labels != IGNORE_LABEL) & jnp.isfinite(jnp.sum(probabilities, axis=-1))
     return PixelTerms(
         confidence=jnp.max(probabilities, axis=-1),
         right=jnp.argmax(probabilities, axis=-1).astype(labels.dtype) == labels,
         nll=-jnp.log(jnp.maximum(of_label, SMALLEST)),
-        brier=jnp.sum((probabilities - one_hot) ** 2, axis=-1),
+        # The sum over classes of (probability - is the label)**2, multiplied out.
+        brier=jnp.sum(probabilities**2, axis=-1) - 2 * of_label + 1,
         valid=valid,
     )
+
+
+# Exact for float32 in [0.5, 1]. Sums of a row are kept in two parts below 2**31.
+_CONFIDENCE_UNITS, _LOW = 2**24, 2**12
 
 
 class RowSums(NamedTuple):
     """Sums over the pixels of each row of one image.
 
     Attributes:
-        bins: f32[H, NUM_BINS, 3]: pixels, pixels that are right, sum of confidence.
+        bins: int32[H, NUM_BINS, 4]: pixels, pixels that are right, and the sum of
+            confidence, as high * 2**12 + low in units of 2**-24.
         coverage: int32[COVERAGE_BINS, 2]: pixels and wrong pixels, over all rows.
         terms: f32[H, 2]: sums of nll and of brier.
     """
@@ -73,14 +78,17 @@ class RowSums(NamedTuple):
 
 
 def row_sums(pixels: PixelTerms) -> RowSums:
-    """Reduces the terms [H, W] of an image on the device; W below 2**24."""
+    """Reduces the terms [H, W] of an image on the device; W below 2**19."""
     valid = pixels.valid
     confidence = jnp.where(valid, pixels.confidence, 0.0)
-    weights = jnp.stack([valid, valid & pixels.right], axis=-1).astype(jnp.float32)
-    weights = jnp.concatenate([weights, confidence[..., None]], axis=-1)
-    index = _bin_of(confidence, NUM_BINS)
-    one_hot = jax.nn.one_hot(index, NUM_BINS, dtype=jnp.float32)
-    bins = jnp.einsum("hwn,hwk->hnk", one_hot, weights, precision="highest")
+    # As integers, because a sum of floats would depend on the order of the scatter.
+    parts = jnp.rint(confidence * _CONFIDENCE_UNITS).astype(jnp.int32)
+    high, low = jnp.divmod(parts, _LOW)
+    counted = [each.astype(jnp.int32) for each in (valid, valid & pixels.right)]
+    columns = jnp.stack([*counted, high, low], axis=-1)
+    rows = jnp.arange(valid.shape[0])[:, None]
+    bins = jnp.zeros((valid.shape[0], NUM_BINS, 4), jnp.int32)
+    bins = bins.at[rows, _bin_of(confidence, NUM_BINS)].add(columns)
     fine = _bin_of(confidence, COVERAGE_BINS)
     wrong = valid & ~pixels.right
     counts = jnp.stack([valid, wrong], axis=-1).astype(jnp.int32)
@@ -105,8 +113,8 @@ class Calibration:
     """Accumulates calibration statistics over images.
 
     Attributes:
-        bins: int64[NUM_BINS, 3], RowSums.bins summed over rows and images, in units of
-            1 / UNITS.
+        bins: int64[NUM_BINS, 3]: pixels, pixels that are right, sum of confidence, over
+            all images, in units of 1 / UNITS.
         coverage: int64[COVERAGE_BINS, 2], RowSums.coverage summed over images.
         terms: int64[2], RowSums.terms summed over rows and images, in units of
             1 / UNITS.
@@ -119,7 +127,9 @@ class Calibration:
 
     def update(self, sums: RowSums) -> None:
         """Adds the sums of one image."""
-        self.bins += _in_units(sums.bins)
+        pixels, right, high, low = np.asarray(sums.bins, np.int64).sum(0).T
+        confidence = (high * _LOW + low) * UNITS // _CONFIDENCE_UNITS
+        self.bins += np.stack([pixels * UNITS, right * UNITS, confidence], axis=-1)
         self.coverage += np.asarray(sums.coverage, np.int64)
         self.terms += _in_units(sums.terms)
 
