@@ -259,6 +259,11 @@ def other_names(folder):
     write(folder / "image_2/000007.png", made_datasets.image(0, "PNG"))
 
 
+def flat_calibration(folder):
+    head, _, _ = made_datasets.KITTI_CALIBRATION.partition("Tr_cam")
+    write(folder / "calib/umm_000000.txt", f"{head}Tr_cam_to_road:{' 0' * 12}\n")
+
+
 def short_calibration(folder):
     write(folder / "calib/umm_000000.txt", "P2: 1 2 3\nR0_rect: 1 0 0 0 1 0 0 0 1\n")
 
@@ -274,6 +279,7 @@ def no_masks(folder):
         (grey_masks, "uu_road_000001.png: has no red pixel"),
         (train_ids, "uu_road_000001.png: is grey; expected the masks of"),
         (other_names, "000007.png: expected um_NUMBER.png"),
+        (flat_calibration, "umm_000000.txt: Tr_cam_to_road has no inverse"),
         (short_calibration, "umm_000000.txt: expected a line P2: of 12 numbers"),
         (no_masks, "expected training/image_2 and training/gt_image_2"),
     ],

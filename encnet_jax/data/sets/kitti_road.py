@@ -72,6 +72,11 @@ def _view(file: StoredFile) -> list[list[float]]:
             )
         matrix[: shape[0], : shape[1]] = found[name].reshape(shape)
     projection, rectification, to_road = to_4x4
+    if not abs(np.linalg.det(to_road)) > 1e-6:  # That of a rotation is 1.
+        raise UserError(
+            f"{file}: Tr_cam_to_road has no inverse; restore the file, or remove the"
+            " folder calib"
+        )
     whole = projection @ rectification @ np.linalg.inv(to_road)
     return whole[:3, [0, 2, 3]].tolist()  # On the road the height is 0.
 
