@@ -137,6 +137,8 @@ def test_members_of_another_kind(members, says, copied):
         ("model.head_channels", "many", "model.head_channels is 'many'"),
         ("data.crop_size", 1e30, "data.crop_size is 1e+30"),
         ("data.name", "nosuch", "nosuch"),
+        ("optim.base_lr", 10**400, "optim.base_lr is 1000"),
+        ("model.name", "piecewise_crf", "has no auxiliary head"),
         ("data.name", "camvid", "expected float32"),
         ("data.folder.class_names", ["a"] * 65536, "at most 255 names"),
         ("eval.scales", [None], "eval.scales"),
@@ -169,6 +171,10 @@ def added(arrays):
     arrays["params/extra"] = np.zeros(3, np.float32)
 
 
+def doubled(arrays):
+    arrays["params"] = np.zeros(3, np.float32)
+
+
 def reshaped(arrays):
     name = sorted(arrays)[0]
     arrays[name] = np.concatenate([arrays[name]] * 2)
@@ -197,6 +203,7 @@ def emptied(arrays):
     [
         (removed, "1 missing, 0 unknown"),
         (added, "unknown arrays, such as 'params/extra'"),
+        (doubled, "has an array 'params', and arrays in a group"),
         (reshaped, "expected float32"),
         (bfloat16, "not a readable .safetensors file (KeyError: 'BF16')"),
         (int64, "expected float32"),

@@ -117,8 +117,18 @@ def read(
         raise UserError(f"{path}: {wrong}; {_EXPECTED}")
     saved = config_lib.from_saved(content["configuration"], path)
     change(saved)
-    config = config_lib.resolve(saved)
+    try:
+        config = config_lib.resolve(saved)
+    except UserError as error:  # It names only the field.
+        raise UserError(f"{path}: {error}") from None
     arrays = _read_weights(folder / WEIGHTS, content["sha256"][WEIGHTS])
+    groups = {f"{name.rpartition('/')[0]}/" for name in arrays}
+    both = [x for x in arrays if any(g.startswith(f"{x}/") for g in groups)]
+    if both:
+        raise UserError(
+            f"{folder / WEIGHTS} has an array {both[0][:200]!r}, and arrays in a group"
+            f" of this name; {_EXPECTED}"
+        )
     variables = traverse_util.unflatten_dict(arrays, sep="/")
     try:
         built = network.build(variables, config, content["step"])

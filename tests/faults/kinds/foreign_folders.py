@@ -71,6 +71,11 @@ handed(
     "is another one",
     edit(lambda c: c["configuration"]["model"].update(backbone="resnet101")),
 )
+handed(
+    "a number of 400 digits",
+    "optim.base_lr is 1000",
+    edit(lambda c: c["configuration"]["optim"].update(base_lr=10**400)),
+)
 handed("no SHA-256", "sha256 is missing", edit(lambda c: c.pop("sha256")))
 
 
