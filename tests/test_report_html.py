@@ -177,6 +177,8 @@ def test_reports_of_another_shape_are_refused_in_one_line(run, members, says, ca
         ("ids", np.zeros(9, int)),
         ("counts", np.zeros((9, 2, 13), int)),
         ("confusion", np.zeros((13, 12), int)),
+        ("counts", np.full((9, 3, 13), -1)),
+        ("confusion", np.full((13, 13), -1)),
         ("evaluation", np.zeros(1, int)),
         ("best0", np.asarray(99)),
         ("best0_image", np.zeros((20, 30), np.uint8)),

@@ -205,6 +205,8 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
         return f"confusion has shape {part['confusion'].shape}"
     if part["counts"].shape != (number, 3, classes) and number:
         return f"counts has shape {part['counts'].shape}"
+    if min(part["counts"].min(initial=0), part["confusion"].min(initial=0)) < 0:
+        return "counts or confusion has negative numbers"
     presence = part.get("presence")
     if presence is not None and (
         presence.dtype.kind != "f" or presence.shape != (number, classes)
