@@ -183,6 +183,7 @@ def test_reports_of_another_shape_are_refused_in_one_line(run, members, says, ca
         ("best0", np.asarray(99)),
         ("best0_image", np.zeros((20, 30), np.uint8)),
         ("worst3_label", np.zeros((2, 2), np.uint8)),
+        ("best1_image", np.zeros((481, 1, 3), np.uint8)),
     ],
 )
 def test_scores_of_images_of_another_shape_are_refused(run, name, array):
