@@ -139,6 +139,10 @@ def test_values_of_the_refine_flag(tmp_path):
     path.write_text(json.dumps(found | {"colour": 1}))
     with pytest.raises(UserError, match="does not have exactly the keys"):
         refine_fields(str(path))
+    for value in (None, "3", 10**400):
+        path.write_text(json.dumps(found | {"radius": value}))
+        with pytest.raises(UserError, match="refine.json: radius is .* a number"):
+            refine_fields(str(path))
     with pytest.raises(UserError, match="expected one of: none, dense, or a file"):
         refine_fields("dens")
 

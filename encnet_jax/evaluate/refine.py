@@ -5,6 +5,7 @@ from etils import epath
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.scoring.protocols import dense_refined
+from encnet_jax.storage import schema
 
 
 def refine_fields(refine: str | None) -> dict:
@@ -35,4 +36,7 @@ def refine_fields(refine: str | None) -> dict:
             f"--refine {path} does not have exactly the keys {', '.join(names)};"
             " expected a file written by `python -m encnet_jax.report refine`"
         )
+    wrong = schema.problem(found, dict.fromkeys(names, schema.number()))
+    if wrong:
+        raise UserError(f"--refine {path}: {wrong}; restore the file")
     return {"eval.refine": "dense"} | {names[n]: x for n, x in found.items()}
