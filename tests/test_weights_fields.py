@@ -42,7 +42,14 @@ def test_weights_set_the_fields_that_they_imply(name, expected):
 
 @pytest.mark.parametrize(
     "spec",
-    ["ade20k", "pascal_context", "pascal_voc", "coco_voc", "cityscapes:encnet"],
+    [
+        "ade20k",
+        "pascal_context",
+        "pascal_voc",
+        "coco_voc",
+        "cityscapes:encnet",
+        "nyuv2",
+    ],
 )
 def test_main_configurations_start_from_imagenet(spec):
     file, _, words = spec.partition(":")
@@ -59,6 +66,7 @@ def test_main_configurations_start_from_imagenet(spec):
     [
         "configs/ade20k.py:smoke",
         "configs/pascal_voc.py:tiny",
+        "configs/nyuv2.py:tiny",
         "configs/camvid.py",
         "configs/quickstart.py",
         "configs/cityscapes.py:released",
