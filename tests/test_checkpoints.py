@@ -1,5 +1,7 @@
 """Checkpoints: whole or not at all, and what is damaged is never used."""
 
+import errno
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from processes import finish, start
 
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import checkpointer as checkpointer_lib
-from encnet_jax.checkpoints import integrity, manager, read
+from encnet_jax.checkpoints import integrity, orbax, read
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.errors import UserError
 
@@ -145,25 +147,49 @@ def test_a_workdir_that_is_no_utf_8_is_refused(tmp_path):
 
 def test_arrays_that_were_written_elsewhere_are_noticed(tmp_path, monkeypatch):
     """As TensorStore does to a path that it reads differently."""
-    checkpointer = Checkpointer(str(tmp_path), keep=1)
-    seal = manager._seal
+    seal = integrity.seal
 
     def moved(folder):
-        (item,) = folder.glob("*/variables")
-        (item / "manifest.ocdbt").rename(tmp_path / "elsewhere")
+        (folder / "variables/manifest.ocdbt").rename(tmp_path / "elsewhere")
         seal(folder)
 
-    monkeypatch.setattr(manager, "_seal", moved)
+    monkeypatch.setattr(integrity, "seal", moved)
+    checkpointer = Checkpointer(str(tmp_path), keep=1)
     checkpointer.save(make_state(1), settings())
     with pytest.raises(UserError, match="arrays .* were not written to .*variables"):
         checkpointer.close()
     assert integrity.steps(epath.Path(tmp_path / "checkpoints")) == []
 
 
+def test_after_a_failed_write_the_newest_complete_step_is_the_latest(
+    tmp_path, monkeypatch
+):
+    """Orbax lists a step when its write starts, also if the write fails."""
+    seal, full = integrity.seal, []
+
+    def fill(folder):
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        seal(folder)
+
+    monkeypatch.setattr(integrity, "seal", fill)
+    with Checkpointer(str(tmp_path), keep=1) as checkpointer:
+        checkpointer.save(make_state(1), settings())
+        checkpointer.wait()
+        full.append(True)
+        checkpointer.save(make_state(2), settings())
+        with pytest.raises(UserError, match="the newest complete one is step 1"):
+            checkpointer.wait()
+        assert checkpointer.latest_step() == 1
+        full.clear()
+        checkpointer.save(make_state(2), settings())
+    assert_equal(restore(tmp_path), make_state(2))
+
+
 def test_a_checkpoint_that_is_not_there_after_its_write_is_noticed(tmp_path):
     checkpointer = Checkpointer(str(tmp_path), keep=1)
     checkpointer.save(make_state(1), settings())
-    checkpointer._manager.wait_until_finished()
+    checkpointer._writer.wait()
     (tmp_path / "checkpoints").rename(tmp_path / "moved")
     with pytest.raises(UserError, match="step 1 was .*/1 does not contain"):
         checkpointer.close()
@@ -221,12 +247,12 @@ def test_a_process_whose_write_failed_meets_no_others(monkeypatch):
     """Orbax meets them once more while the error is on its way."""
     met = []
     monkeypatch.setattr(
-        manager.ocp.multihost, "get_barrier_sync_fn", lambda: lambda **x: met.append(x)
+        orbax.ocp.multihost, "get_barrier_sync_fn", lambda: lambda **x: met.append(x)
     )
-    manager._wait_for_others(key="a", timeout_ms=5)
+    orbax._wait_for_others(key="a", timeout_ms=5)
     with pytest.raises(OSError, match="full"):
         try:
             raise OSError("full")
         finally:
-            manager._wait_for_others(key="b", timeout_ms=5)
+            orbax._wait_for_others(key="b", timeout_ms=5)
     assert met == [{"key": "a", "timeout_ms": 5}]

@@ -14,13 +14,11 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
-from encnet_jax.checkpoints import integrity, scores
-from encnet_jax.checkpoints import manager as manager_lib
+from encnet_jax.checkpoints import integrity, location, orbax, scores
 from encnet_jax.errors import DISK_FULL, UnsavedError, UserError
 from encnet_jax.pods import distributed, parallel
 from encnet_jax.train_state import TrainState
@@ -42,7 +40,7 @@ class Checkpointer:
         Raises:
             UserError: there are checkpoints, but all are damaged.
         """
-        folder = manager_lib.folder_of(workdir)
+        folder = location.folder_of(workdir)
         if jax.process_index() == 0:
             distributed.together(lambda: integrity.set_aside_damaged(folder))
         else:
@@ -50,8 +48,9 @@ class Checkpointer:
         self._keep, self._scores = keep, scores.read_all(folder)
         self._identity = _identity(folder)
         self._writing: int | None = None  # The step whose files are not checked yet.
-        self._manager = manager_lib.open_manager(
-            workdir,
+        self._writer = orbax.Writer(
+            folder,
+            integrity.seal,
             preservation_policy=self,
             cleanup_tmp_directories=True,  # Incomplete files of a killed run.
         )
@@ -80,7 +79,7 @@ class Checkpointer:
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest undamaged checkpoint, or None."""
-        return self._manager.latest_step()
+        return max(self._writer.steps(), default=None)
 
     def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
         """Returns which checkpoints to keep: the newest ones and the best one.
@@ -105,23 +104,19 @@ class Checkpointer:
             UnsavedError: this or the previous write failed.
         """
         step = int(state.step)
-        if self._manager.latest_step() == step:
+        if self.latest_step() == step:
             return
-        state = _lay_out(state, _everywhere())
+        # Orbax refuses arrays of one process if there are several.
+        state = parallel.replaced(state, _everywhere())
         with self._failure_named():
             missing = self.wait()
             if missing:  # This save may still succeed, in a folder that is made again.
                 print(f"warning: {missing}", file=sys.stderr)
             self._writing = step
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    variables=ocp.args.StandardSave(_variables(state)),
-                    training=ocp.args.StandardSave(_training(state)),
-                    config=ocp.args.JsonSave(json.loads(config_lib.to_json(config))),
-                ),
-            )
-        self._identity = self._identity or _identity(self._manager.directory)
+            trees = {"variables": _variables(state), "training": _training(state)}
+            texts = {"config": json.loads(config_lib.to_json(config))}
+            self._writer.save(step, trees, texts)
+        self._identity = self._identity or _identity(self._writer.folder)
         if score is not None:
             self.score(step, score)
 
@@ -140,14 +135,14 @@ class Checkpointer:
             if missing:
                 raise UnsavedError(missing)
             if jax.process_index() == 0:
-                scores.write(self._manager.directory, step, float(score))
+                scores.write(self._writer.folder, step, float(score))
             self._scores[step] = float(score)
             # The previous best is not kept until the next save.
-            steps = [SimpleNamespace(step=x) for x in self._manager.all_steps()]
+            steps = [SimpleNamespace(step=x) for x in self._writer.steps()]
             kept = self.should_preserve(steps, context=None)
             for checkpoint, keep in zip(steps, kept, strict=True):
                 if not keep:
-                    self._manager.delete(checkpoint.step)
+                    self._writer.delete(checkpoint.step)
 
     def wait(self) -> str | None:
         """Waits for the write in progress, and checks that its files are there.
@@ -159,11 +154,11 @@ class Checkpointer:
             UnsavedError: the write failed.
         """
         with self._failure_named():
-            self._manager.wait_until_finished()
+            self._writer.wait()
         step, self._writing = self._writing, None
         if step is None or jax.process_index() != 0:
             return None
-        folder = self._manager.directory / str(step)
+        folder = self._writer.folder / str(step)
         missing = integrity.find_missing(folder)
         if missing is None:
             return None
@@ -183,25 +178,23 @@ class Checkpointer:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_everywhere()),
             state,
         )
-        restored = self._manager.restore(
-            self._manager.latest_step(),
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardRestore(_variables(layout)),
-                training=ocp.args.StandardRestore(_training(layout)),
-            ),
+        restored = orbax.load(
+            self._writer.folder / str(self.latest_step()),
+            {"variables": _variables(layout), "training": _training(layout)},
         )
         state = TrainState(**restored["variables"], **restored["training"])
-        return _lay_out(state, parallel.replicated())
+        return parallel.replaced(state, parallel.replicated())
 
     def saved_config(self) -> ConfigDict | None:
         """Returns the configuration of the newest checkpoint, or None without one.
 
         Fields that were added since have their defaults.
         """
-        step = self._manager.latest_step()
+        step = self.latest_step()
         if step is None:
             return None
-        return config_lib.completed(manager_lib.read_config(self._manager, step))
+        items = orbax.load(self._writer.folder / str(step), {"config": None})
+        return config_lib.completed(ConfigDict(items["config"]).lock())
 
     def close(self) -> None:
         """Waits for writes in progress, and ends their threads.
@@ -211,7 +204,7 @@ class Checkpointer:
         """
         missing = self.wait()
         with self._failure_named():
-            self._manager.close()
+            self._writer.close()
         if missing:
             raise UnsavedError(missing)
 
@@ -222,7 +215,7 @@ class Checkpointer:
         except UserError:
             raise
         except Exception as error:  # Orbax and TensorStore raise many types.
-            folder = self._manager.directory
+            folder = self._writer.folder
             reason = _reason(error)
             if reason is None and self._identity not in (None, _identity(folder)):
                 reason = "failed (the folder was moved or removed meanwhile)"
@@ -251,20 +244,6 @@ def _training(state: TrainState) -> dict:
 def _everywhere() -> NamedSharding:
     """Replicated on all devices of all processes."""
     return NamedSharding(Mesh(np.array(jax.devices()), ("device",)), PartitionSpec())
-
-
-def _lay_out(state: TrainState, sharding: NamedSharding) -> TrainState:
-    """Returns the same buffers under another replicated sharding.
-
-    Results of a mapped function belong to one process, which Orbax refuses if there are
-    several.
-    """
-
-    def convert(x):
-        buffers = [shard.data for shard in x.addressable_shards]
-        return jax.make_array_from_single_device_arrays(x.shape, sharding, buffers)
-
-    return jax.tree.map(convert, state)
 
 
 def _reason(error: Exception) -> str | None:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 
 from etils import epath
-from orbax.checkpoint.utils import is_tmp_checkpoint
 
 from encnet_jax import storage
+from encnet_jax.checkpoints import orbax
 from encnet_jax.errors import UnsavedError, UserError
 
 NAME = "sha256.json"
@@ -123,8 +123,7 @@ def steps(folder: epath.Path) -> list[int]:
         folder: of checkpoints, each in a folder named by its step; may be missing.
     """
     paths = folder.iterdir() if folder.exists() else []
-    # In object stores an unfinished checkpoint already has its final name.
-    names = [path.name for path in paths if not is_tmp_checkpoint(path)]
+    names = [path.name for path in paths if not orbax.is_unfinished(path)]
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
 

@@ -7,14 +7,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from etils import epath
 from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax import storage
-from encnet_jax.checkpoints import integrity, scores
-from encnet_jax.checkpoints import manager as manager_lib
+from encnet_jax.checkpoints import integrity, location, orbax, scores
 from encnet_jax.errors import UserError, short
 
 _ATTEMPTS = 4  # Attempts to read a checkpoint while a run removes old ones.
@@ -41,8 +39,8 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
     Raises:
         UserError: the checkpoint does not exist or is damaged.
     """
-    folder = manager_lib.folder_of(workdir)
-    manager_lib.check_present(workdir)
+    folder = location.folder_of(workdir)
+    location.check_present(workdir)
     steps = integrity.steps(folder)
     if not steps:
         raise UserError(f"{workdir} has no complete checkpoint yet: train longer")
@@ -99,7 +97,7 @@ def restore(workdir: str, step: int | str | None = None) -> Restored:
         UserError: the checkpoint does not exist or is damaged, or its weights are NaN
             or infinite.
     """
-    folder = manager_lib.folder_of(workdir)
+    folder = location.folder_of(workdir)
     for _ in range(_ATTEMPTS):
         before = _names(folder)
         try:
@@ -127,18 +125,10 @@ def _names(folder: epath.Path) -> set[str]:
 
 
 def _restored(workdir: str, step: int) -> Restored:
-    with manager_lib.reader(workdir) as manager:
-        metadata = manager.item_metadata(step)["variables"].tree
-        as_numpy = jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata
-        )
-        saved = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                variables=ocp.args.PyTreeRestore(metadata, restore_args=as_numpy)
-            ),
-        )["variables"]
-        config = manager_lib.read_config(manager, step)
+    folder = location.folder_of(workdir) / str(step)
+    layout = orbax.layout_in_memory(folder, "variables")
+    items = orbax.load(folder, {"variables": layout, "config": None})
+    saved, config = items["variables"], ConfigDict(items["config"]).lock()
     params = saved["params"] if saved.get("ema_params") is None else saved["ema_params"]
     variables = {"params": params, "batch_stats": saved["batch_stats"]}
     _check_finite(variables, f"checkpoint {step} in {workdir}")
@@ -168,27 +158,21 @@ def save_variables(workdir: str, variables: dict, config) -> None:
             raise UserError(
                 f"{workdir} is the workdir of a run ({name}): choose another --workdir"
             )
-    folder = manager_lib.folder_of(workdir)
+    folder = location.folder_of(workdir)
     # Incomplete files of a killed save would prevent this one. Orbax would remove them
     # in the background, while they are listed below.
-    for path in folder.iterdir() if folder.exists() else ():
-        if ocp.utils.is_tmp_checkpoint(path):
-            path.rmtree()
-    manager = None
+    for path in orbax.unfinished(folder) if folder.exists() else ():
+        path.rmtree()
+    writer = None
     try:
-        manager = manager_lib.open_manager(workdir)
+        writer = orbax.Writer(folder, integrity.seal)
         if any(name[0].isdecimal() for name in _names(folder)):
             raise UserError(
                 f"{workdir} has checkpoints already: choose another --workdir"
             )
-        manager.save(
-            0,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardSave({**variables, "ema_params": None}),
-                config=ocp.args.JsonSave(json.loads(config_lib.to_json(config))),
-            ),
-        )
-        manager.wait_until_finished()
+        trees = {"variables": {**variables, "ema_params": None}}
+        writer.save(0, trees, {"config": json.loads(config_lib.to_json(config))})
+        writer.wait()
     except UserError:
         raise
     except Exception as error:  # Orbax and TensorStore raise errors of many types.
@@ -197,6 +181,6 @@ def save_variables(workdir: str, variables: dict, config) -> None:
             raise
         raise UserError(f"{folder}: {reason}") from None
     finally:
-        if manager is not None:
+        if writer is not None:
             with contextlib.suppress(Exception):  # The write has failed already.
-                manager.close()
+                writer.close()

@@ -3,8 +3,7 @@
 import numpy as np
 from flax import traverse_util
 
-from encnet_jax.checkpoints import manager as manager_lib
-from encnet_jax.checkpoints import read
+from encnet_jax.checkpoints import location, read
 from encnet_jax.config import ModelConfig
 from encnet_jax.errors import UserError
 from encnet_jax.tasks import folder
@@ -38,7 +37,7 @@ def initialise(
     source = folder.local(source)
     if folder.is_one(source):
         return take_matching(variables, folder.read(source).variables, source, may_skip)
-    if manager_lib.folder_of(source).exists():
+    if location.folder_of(source).exists():
         saved, saved_config = read.restore_variables(source)
         if task == "segmentation" and saved_config.task == "classification":
             return take_backbone(variables, saved, source, model, saved_config.model)

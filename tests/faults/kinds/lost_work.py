@@ -2,7 +2,7 @@
 
 import os
 
-from fixtures import command, flags, folder_set, noise
+from fixtures import command, flags, folder_set, named, noise, program
 from registry import case
 
 from kinds.ends import SAVE_ALL, at_step
@@ -80,3 +80,49 @@ def moved(root):
 @case("lost the checkpoints are deleted during a training", (0, 2), "")
 def deleted(root):
     yield at_step(root, 3, "shutil.rmtree('ROOT/w/checkpoints')", SAVE_ALL)
+
+
+AGAIN = """
+import resource
+import sys
+
+import jax.numpy as jnp
+import optax
+
+from encnet_jax import cli, config
+from encnet_jax.checkpoints.checkpointer import Checkpointer
+from encnet_jax.errors import UserError
+from encnet_jax.pods import parallel
+from encnet_jax.train_state import TrainState
+
+
+def main(argv):
+    variables = {"params": {"w": jnp.ones((64, 64))}, "batch_stats": {}}
+    state = TrainState.create(variables, optax.identity())
+    state = parallel.replicate(state.replace(step=jnp.int32(1)))
+    settings = config.resolve(config.load(argv[1].removeprefix("--config=")))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpointer("w", keep=1) as checkpointer:
+        checkpointer.save(state, settings)
+        checkpointer.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, unlimited[1]))
+        state = state.replace(step=state.step + 1)
+        try:
+            checkpointer.save(state, settings)
+            checkpointer.wait()
+        except UserError:
+            failed = checkpointer.latest_step()
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        checkpointer.save(state, settings)
+        checkpointer.wait()
+        print("latest", failed, "then", checkpointer.latest_step())
+
+
+cli.start(main)
+"""
+
+
+@case("lost a write fails in the background, its state is saved again", 0, "1 then 2")
+def again(root):
+    yield program(root, AGAIN, named("quickstart.py:smoke"))
+    assert steps_of(root) == {"2"}

@@ -1,0 +1,25 @@
+"""Where the checkpoints of a run are."""
+
+from etils import epath
+
+from encnet_jax import storage
+from encnet_jax.errors import UserError
+from encnet_jax.pods.workdir import FOLDER
+
+
+def folder_of(workdir: str) -> epath.Path:
+    """Returns WORKDIR/checkpoints, absolute: Orbax refuses relative paths."""
+    path = epath.Path(workdir)
+    if storage.is_remote(path):
+        return path / FOLDER
+    storage.check_for_tensorstore(path)
+    return path.resolve() / FOLDER
+
+
+def check_present(workdir: str) -> None:
+    """Raises UserError unless a workdir has a folder of checkpoints."""
+    storage.check_reachable(workdir)
+    if not folder_of(workdir).exists():
+        raise UserError(
+            f"no checkpoints in {workdir}: train first, or choose another --workdir"
+        )

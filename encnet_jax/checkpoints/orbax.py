@@ -1,0 +1,142 @@
+"""All of Orbax that the package uses; no other module imports it.
+
+Checkpoints are read with Orbax's v1 interface, which becomes its top level in version
+1.0 and reads what both interfaces have written. They are written with the older
+interface: v1 cannot set the barrier at which processes meet after a write, without
+which the failure of one would stop all for twenty minutes.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import v1
+
+# In object stores an unfinished checkpoint already has its final name.
+is_unfinished = ocp.utils.is_tmp_checkpoint
+
+
+def load(folder: epath.Path, layouts: dict) -> dict:
+    """Reads items of a complete checkpoint; all processes make the call.
+
+    Args:
+        folder: of one step.
+        layouts: by name, a tree of `jax.ShapeDtypeStruct` with a sharding, or of NumPy
+            arrays, which give shapes and types only; None for what `save` took as
+            `texts`.
+
+    Returns:
+        By name, the tree of arrays, or the text's content.
+    """
+    return v1.load_checkpointables(folder, layouts)
+
+
+def layout_in_memory(folder: epath.Path, name: str) -> dict:
+    """Returns the layout of an item's arrays as NumPy arrays, for `load`."""
+    stored = v1.checkpointables_metadata(folder).metadata[name]
+    return jax.tree.map(
+        lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), stored
+    )
+
+
+class Writer:
+    """Writes checkpoints of one folder, in threads; all processes make every call."""
+
+    def __init__(
+        self, folder: epath.Path, seal: Callable[[epath.Path], None], **options
+    ):
+        """Opens a folder, which the first save creates.
+
+        Args:
+            folder: absolute, or in an object store.
+            seal: is called with the folder of a complete checkpoint before it gets its
+                final name.
+            options: other fields of CheckpointManagerOptions.
+        """
+
+        def seal_unfinished() -> None:
+            # There is one, unless files of a killed save could not be removed.
+            for path in unfinished(folder):
+                seal(path)
+
+        writing = ocp.AsyncOptions(
+            post_finalization_callback=seal_unfinished, barrier_sync_fn=_wait_for_others
+        )
+        options = {"async_options": writing, **options}
+        self.folder = folder
+        self._manager = _Manager(
+            folder, options=ocp.CheckpointManagerOptions(**options)
+        )
+
+    def steps(self) -> list[int]:
+        """Returns the steps of all checkpoints, in ascending order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, trees: dict, texts: dict) -> None:
+        """Starts to write a checkpoint.
+
+        Args:
+            step: of the checkpoint.
+            trees: of arrays, by name.
+            texts: content for a JSON file, by name.
+        """
+        items: dict[str, Any] = {k: ocp.args.StandardSave(v) for k, v in trees.items()}
+        items |= {name: ocp.args.JsonSave(text) for name, text in texts.items()}
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def wait(self) -> None:
+        """Waits for the write in progress.
+
+        Raises:
+            Exception: of many types; the write failed. `steps` does not contain it.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except BaseException:
+            self._manager.reload()  # Orbax lists a step when its write starts.
+            raise
+
+    def delete(self, step: int) -> None:
+        """Removes a checkpoint."""
+        self._manager.delete(step)
+
+    def close(self) -> None:
+        """Waits for the write in progress, and ends its threads."""
+        self._manager.close()
+
+
+def unfinished(folder: epath.Path) -> Iterator[epath.Path]:
+    """Yields the folders of unfinished checkpoints in a folder that exists."""
+    yield from (path for path in folder.iterdir() if is_unfinished(path))
+
+
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """Returns False: signals.StopRequest handles preemption.
+
+        JAX's service accepts one counter only; asked for steps as well, the processes
+        would never agree.
+        """
+        return False
+
+    def metrics(self, step: int) -> None:
+        """Returns None: scores have their own files, see checkpoints.scores.
+
+        Orbax reads the metrics of all steps when it opens a folder, so that one damaged
+        file would make the whole run unusable.
+        """
+        return None
+
+
+def _wait_for_others(*, key: str, timeout_ms: int) -> None:
+    """Waits for all processes, unless the write of this one has failed.
+
+    Orbax waits at this barrier before it raises the error, while the others wait for
+    this write at another barrier: all would wait for twenty minutes.
+    """
+    if sys.exc_info()[1] is None:
+        ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
