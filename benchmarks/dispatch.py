@@ -3,8 +3,9 @@
 python -m benchmarks.dispatch [--counts 1,2,4 --leaves 500]
 
 A step that only copies its state, mapped by `jax.pmap` and by `jax.jit` with
-`jax.shard_map`, with the state as separate arrays and packed into four. Milliseconds
-are CPU time of the dispatching thread, so other work on the machine matters less.
+`jax.shard_map` (ENCNET_STEP), with the state as separate arrays and packed into four.
+Milliseconds are CPU time of the dispatching thread, so other work on the machine
+matters less.
 """
 
 import argparse
@@ -17,12 +18,11 @@ import time
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks import measure
 from benchmarks.joined import joining_flags
+from encnet_jax.pods import parallel
 
-AXIS = "batch"
 PACKED = 4  # Arrays of a packed state.
 WARM_UP = 10  # Steps that are not counted.
 
@@ -33,40 +33,19 @@ def step(state: dict, batch: jax.Array) -> dict:
 
 
 def mappings(state: dict, batch: np.ndarray) -> dict[str, tuple]:
-    """Returns (compiled step, its state, its batch) by mapping."""
-    shared, rows = PartitionSpec(), PartitionSpec(AXIS)
-    local = Mesh(np.array(jax.local_devices()), (AXIS,))
-    everywhere = Mesh(np.array(jax.devices()), (AXIS,))
+    """Returns (compiled step, its state, its batch) by mapping, as training has them.
 
-    def placed(array, spec):
-        sharding = NamedSharding(everywhere, spec)
-        return jax.make_array_from_process_local_data(sharding, array)
-
-    mapped = jax.shard_map(
-        step,
-        mesh=everywhere,
-        in_specs=(shared, rows),
-        out_specs=shared,
-        check_vma=False,
-    )
-    return {
-        "pmap": (
-            jax.pmap(
-                step,
-                axis_name=AXIS,
-                in_axes=(None, 0),
-                out_axes=None,
-                donate_argnums=0,
-            ),
-            jax.device_put(state, NamedSharding(local, shared)),
-            jax.device_put(batch, NamedSharding(local, rows)),
-        ),
-        "jit and shard_map": (
-            jax.jit(mapped, donate_argnums=0),
-            {name: placed(x, shared) for name, x in state.items()},
-            placed(batch, rows),
-        ),
-    }
+    Args:
+        state: arrays by name, for every device.
+        batch: [local devices, n].
+    """
+    found = {}
+    for form in ("pmap", "shard_map"):
+        os.environ[parallel.FORM] = form
+        layout = parallel.SHARED, parallel.ROWS
+        mapped = parallel.mapped(step, layout, axis_name=parallel.AXIS, donate=(0,))
+        found[form] = mapped, parallel.replicate(state), parallel.spread(batch)
+    return found
 
 
 def measured(leaves: int, steps: int) -> dict[str, dict]:

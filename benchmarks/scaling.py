@@ -114,7 +114,9 @@ def measured(args) -> dict:
     lowered = step.lower(state, sharded).as_text()
     alone = assemble(config, 6, axis_name=None)
     own = single_step(alone.step)
-    add = jax.pmap(lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS)
+    add = parallel.mapped(
+        lambda x: jax.lax.psum(x, parallel.AXIS), axis_name=parallel.AXIS
+    )
     arrays = [np.ones((1, size // 4), np.float32) for size in (SMALL, LARGE)]
 
     def run_step():

@@ -20,6 +20,8 @@ from encnet_jax.errors import UserError
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import Stopped, StopRequest
+from encnet_jax.train.assemble import assemble
+from encnet_jax.train.step import parallel_step
 from encnet_jax.train_state import TrainState
 
 
@@ -59,6 +61,33 @@ def restore(folder):
     )
     arrays = {str(i): x for i, x in enumerate(jax.tree.leaves(state))}
     np.savez(f"{folder}/restored_{jax.process_index()}.npz", **arrays)
+
+
+def forms(folder):
+    """Runs two training steps in both forms, and compares all bits."""
+    chosen = config.load("configs/quickstart.py:smoke,fcn")
+    chosen.model.head_channels, chosen.data.crop_size = 16, 32
+    chosen.train.batch_size = jax.device_count()
+    parts = assemble(config.resolve(chosen), 6)
+    start = jax.device_get(parts.state)
+    rng = np.random.default_rng(jax.process_index())
+    shape = (jax.local_device_count(), 32, 32)
+    batch = {
+        "image": rng.integers(0, 256, (*shape, 3), np.uint8),
+        "label": rng.integers(0, 6, shape, np.uint8),
+    }
+    bits = []
+    for form in ("pmap", "shard_map"):
+        os.environ[parallel.FORM] = form
+        step, state = parallel_step(parts.step), parallel.replicate(start)
+        for _ in range(2):
+            state, metrics = step(state, parallel.shard(batch))
+        arrays = jax.tree.leaves((state, metrics))
+        # With shard_map they belong to all processes.
+        assert {x.is_fully_addressable for x in arrays} == {form == "pmap"}
+        bits.append([np.asarray(x).tobytes() for x in arrays])
+    changed = sum(ours != theirs for ours, theirs in zip(*bits, strict=True))
+    print(f"{changed} of {len(arrays)} arrays differ after step {int(state.step)}")
 
 
 def stop(folder):

@@ -136,6 +136,12 @@ def test_checkpoints_pass_between_numbers_of_processes(saving, restoring, tmp_pa
             np.testing.assert_array_equal(restored[str(index)], array)
 
 
+def test_both_forms_of_the_step_give_the_same_bits(tmp_path):
+    for status, text in run_task("forms", tmp_path, processes=2):
+        assert status == 0, text
+        assert re.search(r"0 of \d{2,} arrays differ after step 2", text), text
+
+
 def test_one_signal_stops_all_processes_at_the_same_step(tmp_path):
     command = ("tests/joined_tasks.py", "--task=stop", f"--folder={tmp_path}")
     processes = start_joined(2, *command)

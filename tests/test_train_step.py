@@ -8,6 +8,7 @@ import pytest
 from test_train_loop import smoke_config
 
 from encnet_jax import config as config_lib
+from encnet_jax.errors import UserError
 from encnet_jax.pods import parallel
 from encnet_jax.train.assemble import assemble
 from encnet_jax.train.step import parallel_step, random_keys, single_step
@@ -48,6 +49,50 @@ def test_eight_devices_equal_one(eight_devices):
         strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
+
+
+def test_shard_map_gives_the_bits_of_pmap(eight_devices, monkeypatch):
+    config, parts = prepare("batch", **{"model.dropout": 0.0})
+    monkeypatch.setenv("ENCNET_STEP", "shard_map")
+    step = parallel_step(parts.step)
+    state, batch = parallel.replicate(parts.state), parallel.shard(random_batch(8))
+    ours, theirs = step(state, batch), eight_devices[2]
+    for (path, x), y in zip(
+        jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(theirs), strict=True
+    ):
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes(), path
+    assert int(ours[0].step) == 1
+    monkeypatch.setenv("ENCNET_STEP", "vmap")
+    with pytest.raises(UserError, match="ENCNET_STEP is 'vmap'; expected 'pmap' or"):
+        parallel_step(parts.step)
+
+
+@pytest.mark.parametrize("form", ["pmap", "shard_map"])
+def test_mapped_functions_use_groups_and_their_own_keys(form, monkeypatch):
+    monkeypatch.setenv("ENCNET_STEP", form)
+
+    def on_device(scale, rows):
+        groups = [[0, 1], [2, 3], [4, 5], [6, 7]]
+        pair = jax.lax.psum(rows.sum(), "batch", axis_index_groups=groups)
+        keys = random_keys(3, jnp.int32(0), "batch")
+        bits = jax.random.bits(keys["dropout"])
+        return jax.lax.all_gather((scale * pair, bits), "batch")
+
+    layout = parallel.SHARED, parallel.ROWS
+    mapped = parallel.mapped(on_device, layout, axis_name="batch")
+    rows = parallel.shard(np.arange(16, dtype=np.float32))
+    sums, bits = mapped(parallel.replicate(jnp.float32(2)), rows)
+    # Devices 0 and 1 have 0 + 1 + 2 + 3 = 6, twice that is 12; each pair adds 16 more.
+    assert sums.tolist() == [12, 12, 44, 44, 76, 76, 108, 108]
+    expected = [
+        jax.random.bits(
+            jax.random.fold_in(
+                jax.random.split(jax.random.fold_in(jax.random.key(3), 0))[0], i
+            )
+        )
+        for i in range(8)
+    ]
+    assert bits.tolist() == [int(x) for x in expected]
 
 
 def test_two_collectives_for_each_batch_norm(eight_devices):

@@ -1,6 +1,7 @@
 """Devices: mapping functions over them, replication, and prefetching batches."""
 
 import collections
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from encnet_jax.errors import UserError
 
 AXIS = "batch"  # The mapped axis: all devices of all processes.
+FORM = "ENCNET_STEP"  # Environment variable: 'pmap' or 'shard_map'; see form_of_step.
 BUCKET_BYTES = 64 * 2**20  # Of the arrays that one collective sums.
 
 
@@ -21,10 +23,29 @@ def enable_compilation_cache() -> None:
     """Caches compiled programs on disk, so that a second start compiles nothing.
 
     JAX_COMPILATION_CACHE_DIR selects another folder; an empty value disables the cache.
+    Nobody else may write to the folder: cached programs are executed unchecked.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = os.path.expanduser("~/.cache/encnet_jax/compiled")
+        with contextlib.suppress(OSError):  # JAX warns of a folder it cannot write to.
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", folder)
+
+
+def form_of_step() -> str:
+    """Returns how functions that span all processes are mapped: 'pmap' or 'shard_map'.
+
+    Both give the same bits. With several processes `jax.pmap` loops over all arrays in
+    Python, which takes ten times as long: docs/performance.md.
+
+    Raises:
+        UserError: the environment variable ENCNET_STEP has another value.
+    """
+    default = "pmap" if jax.process_count() == 1 else "shard_map"
+    form = os.environ.get(FORM, default)
+    if form not in ("pmap", "shard_map"):
+        raise UserError(f"{FORM} is {form!r}; expected 'pmap' or 'shard_map'")
+    return form
 
 
 def _sharding(spec: PartitionSpec, devices: list | None = None) -> NamedSharding:
@@ -43,6 +64,22 @@ def replicate(tree, devices: list | None = None):
     With several processes, an array on a single device cannot be donated.
     """
     return jax.device_put(tree, replicated(devices))
+
+
+def replaced(tree, sharding: NamedSharding):
+    """Returns the same buffers under another replicated sharding; nothing is copied.
+
+    Args:
+        tree: of arrays, equal on all devices: results of `mapped`, for example, which
+            belong to one process or to all.
+        sharding: over the local devices, or over all.
+    """
+
+    def convert(x):
+        buffers = [shard.data for shard in x.addressable_shards]
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, buffers)
+
+    return jax.tree.map(convert, tree)
 
 
 def shard(batch, devices: list | None = None):
@@ -80,7 +117,7 @@ def mapped(
     devices: list | None = None,
     axis_name: str | None = None,
     donate: tuple[int, ...] = (),
-) -> jax.stages.Wrapped:
+) -> "jax.stages.Wrapped | _ShardMapped":
     """Compiles a function that runs on every device.
 
     Args:
@@ -89,9 +126,11 @@ def mapped(
         layout: of each argument: ROWS, [devices, ...], see `spread`; or SHARED, equal
             on all devices, see `replicate`.
         devices: None for all devices of all processes.
-        axis_name: for collectives in fn.
+        axis_name: for collectives in fn; see `form_of_step`.
         donate: positions of arguments whose memory may be reused.
     """
+    if axis_name is not None and devices is None and form_of_step() == "shard_map":
+        return _ShardMapped(fn, layout, axis_name, donate)
     return jax.pmap(
         fn,
         axis_name=axis_name,
@@ -100,6 +139,72 @@ def mapped(
         devices=devices,
         donate_argnums=donate,
     )
+
+
+class _ShardMapped:
+    """What `mapped` returns if `jax.jit` and `jax.shard_map` replace `jax.pmap`."""
+
+    def __init__(
+        self,
+        fn: Callable,
+        layout: int | tuple[int | None, ...],
+        axis_name: str,
+        donate: tuple[int, ...],
+    ):
+        """See `mapped`; results are arrays of all processes."""
+        self._fn, self._layout = fn, layout
+        self._mesh = Mesh(np.array(jax.devices()), (axis_name,))
+        many = isinstance(layout, tuple)
+        on_devices = jax.shard_map(
+            self._on_device,
+            mesh=self._mesh,
+            in_specs=tuple(map(self._spec, layout)) if many else self._spec(layout),
+            out_specs=self._spec(SHARED),
+            check_vma=False,
+        )
+        self._program = jax.jit(on_devices, donate_argnums=donate)
+
+    def __call__(self, *args):
+        return self._program(*self._placed(args))
+
+    def lower(self, *args):
+        """See jax.stages.Wrapped."""
+        return self._program.lower(*self._placed(args))
+
+    def _spec(self, kind) -> PartitionSpec:
+        return PartitionSpec(*(() if kind is SHARED else self._mesh.axis_names))
+
+    def _pairs(self, args: tuple) -> Iterator[tuple]:
+        many = isinstance(self._layout, tuple)
+        kinds = self._layout if many else (self._layout,) * len(args)
+        return zip(args, kinds, strict=True)
+
+    def _on_device(self, *args):
+        rows = (
+            arg if kind is SHARED else jax.tree.map(lambda x: x[0], arg)
+            for arg, kind in self._pairs(args)
+        )
+        return self._fn(*rows)
+
+    def _placed(self, args: tuple):
+        """Makes arrays of all processes of arrays of one; nothing is copied."""
+        if jax.process_count() == 1:
+            return args
+        return [
+            jax.tree.map(partial(self._of_all_processes, kind=kind), arg)
+            for arg, kind in self._pairs(args)
+        ]
+
+    def _of_all_processes(self, x, kind):
+        if not isinstance(x, jax.Array):
+            x = replicate(x) if kind is SHARED else spread(x)
+        elif not x.is_fully_addressable:
+            return x  # Such as the state that the previous step returned.
+        return jax.make_array_from_single_device_arrays(
+            x.shape if kind is SHARED else (self._mesh.size, *x.shape[1:]),
+            NamedSharding(self._mesh, self._spec(kind)),
+            [shard.data for shard in x.addressable_shards],
+        )
 
 
 def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:

@@ -131,12 +131,13 @@ def shared_statistics() -> float:
             return jnp.sum(y * weights), (y, updates["batch_stats"])
 
         dx, (y, stats) = jax.grad(loss, has_aux=True)(x)
+        if axis_name is not None:  # Results must be equal on all devices.
+            y, dx = jax.lax.all_gather((y, dx), axis_name)
         return y, dx, stats["mean"], stats["var"]
 
-    spread = jax.pmap(
-        lambda x, w: values(x, w, "batch"),
-        axis_name="batch",
-        out_axes=(0, 0, None, None),
+    spread = parallel.mapped(
+        lambda x, w: values(x, w, parallel.AXIS),
+        axis_name=parallel.AXIS,
         devices=jax.local_devices(),
     )(x, weights)
     joined = [a.reshape(-1, *a.shape[2:]) for a in (x, weights)]

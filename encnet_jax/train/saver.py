@@ -5,7 +5,7 @@ import jax
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.config import Config, TrainConfig
 from encnet_jax.errors import UserError, is_out_of_memory
-from encnet_jax.pods import distributed
+from encnet_jax.pods import distributed, parallel
 from encnet_jax.pods.signals import Stopped
 from encnet_jax.train.account import TimeAccount
 from encnet_jax.train.logbook import Logbook
@@ -78,7 +78,11 @@ class Saver:
     def _evaluate(self, validator: Validator, step: int, state: TrainState) -> None:
         try:
             with self._account.doing("evaluation"):
-                score = validator.score(state.eval_variables(), step)
+                # Each process scores its own images, on its own devices.
+                variables = parallel.replaced(
+                    state.eval_variables(), parallel.replicated()
+                )
+                score = validator.score(variables, step)
         except Stopped:
             return
         except Exception as error:

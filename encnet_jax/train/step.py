@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -170,8 +171,8 @@ def single_step(step: Callable) -> jax.stages.Wrapped:
     return jax.jit(partial(step, axis_name=None))
 
 
-def parallel_step(step: Callable, devices: list | None = None) -> jax.stages.Wrapped:
-    """Returns a pmapped training step: state replicated and donated, batch per device.
+def parallel_step(step: Callable, devices: list | None = None) -> Any:
+    """Returns a mapped training step: state replicated and donated, batch per device.
 
     Args:
         step: train_step with all but state, batch and axis_name bound.
