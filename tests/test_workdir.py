@@ -6,6 +6,7 @@ import pytest
 
 from encnet_jax import config as config_lib
 from encnet_jax.errors import NotFiniteError, UserError
+from encnet_jax.pods import parallel
 from encnet_jax.pods import workdir as workdir_lib
 
 
@@ -71,3 +72,18 @@ def test_a_refused_claim_writes_nothing(tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         workdir_lib.claim(str(tmp_path), resolved(**fields), saved)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compiled_programs_are_cached_where_nobody_else_can_write(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    chosen = []
+    monkeypatch.setattr(
+        parallel.jax.config, "update", lambda *field: chosen.append(field)
+    )
+    parallel.enable_compilation_cache()
+    folder = tmp_path / ".cache/encnet_jax/compiled"
+    assert chosen == [("jax_compilation_cache_dir", str(folder))]
+    assert folder.stat().st_mode & 0o777 == 0o700
