@@ -154,11 +154,11 @@ class _ShardMapped:
         """See `mapped`; results are arrays of all processes."""
         self._fn, self._layout = fn, layout
         self._mesh = Mesh(np.array(jax.devices()), (axis_name,))
-        many = isinstance(layout, tuple)
+        many = layout if isinstance(layout, tuple) else None
         on_devices = jax.shard_map(
             self._on_device,
             mesh=self._mesh,
-            in_specs=tuple(map(self._spec, layout)) if many else self._spec(layout),
+            in_specs=tuple(map(self._spec, many)) if many else self._spec(layout),
             out_specs=self._spec(SHARED),
             check_vma=False,
         )
@@ -175,9 +175,9 @@ class _ShardMapped:
         return PartitionSpec(*(() if kind is SHARED else self._mesh.axis_names))
 
     def _pairs(self, args: tuple) -> Iterator[tuple]:
-        many = isinstance(self._layout, tuple)
-        kinds = self._layout if many else (self._layout,) * len(args)
-        return zip(args, kinds, strict=True)
+        if isinstance(self._layout, tuple):
+            return zip(args, self._layout, strict=True)
+        return ((arg, self._layout) for arg in args)
 
     def _on_device(self, *args):
         rows = (
