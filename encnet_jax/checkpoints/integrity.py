@@ -157,7 +157,7 @@ def set_aside_damaged(folder: epath.Path) -> None:
     if damaged and step is None:
         raise UserError(
             f"all checkpoints in {folder} are damaged ({describe(damaged)}); restore"
-            " one, or remove the folder to start again"
+            " one, or choose another --workdir to start again"
         )
     if damaged:
         print(f"skipped damaged checkpoints: {describe(damaged)}; resuming from {step}")

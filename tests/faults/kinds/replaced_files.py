@@ -120,6 +120,14 @@ def hub(root):
     assert "checkpoints" not in os.listdir(root / "h")
 
 
+@case("replaced checkpoints of another program, train", 2, "choose another --workdir")
+def checkpoints(root):
+    folder_set(root / "r")
+    before = mine(root / "w/checkpoints/1000/model.pt")
+    yield command("train.py", *flags(root / "r"), f"--workdir={root}/w")
+    assert digest(root / "w/checkpoints/1000/model.pt") == before
+
+
 @case("replaced a link .lock is not followed, train", 2, "is a link")
 def lock(root):
     folder_set(root / "r")
