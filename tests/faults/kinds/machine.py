@@ -10,12 +10,12 @@ def scored(root) -> list[str]:
 
 for platform in ("cuda", "tpu"):
 
-    @case(f"21 JAX_PLATFORMS={platform} without one, eval", 2, "JAX finds none", "run")
+    @case(f"21 JAX_PLATFORMS={platform} without one, eval", 2, "JAX finds no device", "run")
     def no_device(root, platform=platform):
         yield ["env", f"JAX_PLATFORMS={platform}", *scored(root)]
 
 
-@case("21 0.7 GB of address space, eval", (2, 134, -6), "", "run")
+@case("21 0.7 GB of address space, eval", 2, "ulimit -v unlimited", "run")
 def address_space(root):
     yield ["bash", "-c", 'ulimit -v 700000; exec "$@"', "_", *scored(root)]
 
