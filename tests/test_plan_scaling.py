@@ -150,11 +150,11 @@ def test_a_short_step_waits_for_the_host_that_dispatches_it():
     one_host, pod = TORUS.chips_per_host, 256
     by_chips = {
         row.chips: row
-        for row in scaling.weak_scaling({8: 0.005}, [AllReduce(0, 8)], TORUS, 500)
+        for row in scaling.weak_scaling({8: 0.005}, [AllReduce(0, 8)], TORUS, 3000)
     }
-    assert by_chips[one_host].efficiency > 0.99  # 1.4 ms of dispatch do not matter.
-    assert by_chips[pod].images_per_s == pytest.approx(pod * 8 / 0.009)
-    assert by_chips[pod].efficiency == pytest.approx(5 / 9)
+    assert by_chips[one_host].efficiency > 0.99  # 3.9 ms of dispatch do not matter.
+    assert by_chips[pod].images_per_s == pytest.approx(pod * 8 / 0.0078)
+    assert by_chips[pod].efficiency == pytest.approx(5 / 7.8)
     scales = {"norm": {"scale": 0, "bias": 0}, "conv": {"kernel": 0}}
     assert scaling.state_arrays(scales, averaged=True) == 3 * 3 + 2
 

@@ -27,7 +27,7 @@ CHIP_COUNTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 GRADIENTS_FROM = 2**17  # Bytes; statistics of a batch norm have at most 16 KiB.
 INPUT_IMAGES_PER_CORE = 75  # docs/performance.md, ADE20K's size, crops of 480.
 # Host time of dispatching a step, for each array of the state; docs/performance.md.
-DISPATCH_S_ALONE, DISPATCH_S_JOINED = 2.8e-6, 18e-6  # One process; several.
+DISPATCH_S_ALONE, DISPATCH_S_JOINED = 1.3e-6, 2.6e-6  # One process; several.
 CHECKPOINT_BYTES_PER_S = 200e6  # Of one host to an object store; assumed.
 
 
