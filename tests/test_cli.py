@@ -47,7 +47,7 @@ def test_help_shows_how_to_call_it(called, capsys):
     status, said = run(name, capsys, *words, "--help")
     assert status == 0
     usage = said.out.splitlines()[0]
-    arguments = r"( NAME| RUN\.\.\.)? \[flags\]"
+    arguments = r"( NAME| (RUN|IMAGES)\.\.\.)? \[flags\]"
     assert re.fullmatch(f"usage: python {re.escape(called)}{arguments}", usage)
     assert f"\npython {called} {EXAMPLES[called]}" in said.out.replace("    ", "")
     assert str(PROJECT) not in said.out and "flagfile" not in said.out
