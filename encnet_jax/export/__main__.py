@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     output = storage.local_path(values.output, "--output")
     if output.exists():
         raise UserError(f"--output {output} exists already: choose another name")
-    outputs.check_replaceable(_beside(output), "output", "--output")
+    outputs.check_replaceable(_sidecar_file(output), "output", "--output")
     storage.check_writable(output.parent)  # Fail before minutes of work.
     from encnet_jax.inference.model import load
 
@@ -93,15 +93,15 @@ def write_file(model, output: pathlib.Path, values) -> None:
                 f"{output} was removed: its results differ from the network's"
             )
         described = sidecar.describe(model, made, values.format, found, platforms)
-        beside = _beside(output)
+        sidecar_file = _sidecar_file(output)
         outputs.check_replaceable(output, "output", "--output")
         text = json.dumps(described, indent=2) + "\n"
-        outputs.write(beside, "output", text, "--output")
+        outputs.write(sidecar_file, "output", text, "--output")
     size = output.stat().st_size / 1e6
-    print(f"wrote {output} ({size:.1f} MB, {took:.1f} s) and {beside}")
+    print(f"wrote {output} ({size:.1f} MB, {took:.1f} s) and {sidecar_file}")
 
 
-def _beside(output: pathlib.Path) -> pathlib.Path:
+def _sidecar_file(output: pathlib.Path) -> pathlib.Path:
     return output.with_name(output.name + ".json")
 
 

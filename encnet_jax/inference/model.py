@@ -61,8 +61,8 @@ def load(
             fields["eval.protocol"] = protocol
         network = published.read(source, fields)
     else:
-        wanted = None if checkpoint is None else str(checkpoint)
-        selection = loading.Selection(wanted, protocol=protocol, fields=fields)
+        chosen = None if checkpoint is None else str(checkpoint)
+        selection = loading.Selection(chosen, protocol=protocol, fields=fields)
         network = loading.load(source, selection, whole_images=True)
     return Model(network, batch_size=batch_size, whole_px=whole_px)
 

@@ -97,11 +97,11 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
 def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict:
     names = [path.name for path in folder.glob("report*.json")]
     if split is None and protocol is None:
-        wanted = r"report\.json"
+        pattern = r"report\.json"
     else:
         named = (re.escape(split or ""), re.escape(protocol or ""))
-        wanted = "report-{}-{}".format(*(name or ".+" for name in named)) + r"\.json"
-    found = sorted(name for name in names if re.fullmatch(wanted, name))
+        pattern = "report-{}-{}".format(*(name or ".+" for name in named)) + r"\.json"
+    found = sorted(name for name in names if re.fullmatch(pattern, name))
     if not found:
         there = ", ".join(sorted(names)) or "no reports"
         raise UserError(

@@ -121,13 +121,13 @@ def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
     from encnet_jax.selftest import checks
 
     lines = []
-    for name, wanted in expected.items():
+    for name, parts in expected.items():
         bfloat16 = name.startswith("bfloat16")
         within = BFLOAT16_WITHIN if bfloat16 else precision.within
         ours = found.get(name, {})
         difference = max(
             checks.largest_difference(ours.get(part, []), numbers)
-            for part, numbers in wanted.items()
+            for part, numbers in parts.items()
         )
         lines.append(Line(name, difference, within))
     return lines

@@ -165,8 +165,8 @@ def failed_write(error: BaseException) -> str | None:
     """
     text = " ".join(str(error).split())
     for number in (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
-        wanted = isinstance(error, OSError) and error.errno == number
-        if wanted or os.strerror(number) in text:
+        has_number = isinstance(error, OSError) and error.errno == number
+        if has_number or os.strerror(number) in text:
             return describe(OSError(number, os.strerror(number)))
     if isinstance(error, OSError):
         return describe(OSError(error.errno, error.strerror or text or "cannot write"))

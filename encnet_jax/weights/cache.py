@@ -39,8 +39,8 @@ def find(name: str) -> Published:
     """Returns the published weights of that name.
 
     Raises:
-        UserError: nobody published them, or they cannot be told from those of another
-            network.
+        UserError: nobody published them, or they cannot be distinguished from those of
+            another network.
     """
     publisher, _, model = name.partition(":")
     refuse_look_alike(model)
@@ -126,13 +126,15 @@ def _download(entry: Published, path: pathlib.Path) -> pathlib.Path:
 
 def _verified(entry: Published, file: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
     """Returns a file whose digest is the published one; removes a wrong download."""
-    wanted, found = entry.digest, _digest(entry, file)
-    if not wanted:
+    published, found = entry.digest, _digest(entry, file)
+    if not published:
         print(f"{entry.name}: its publisher states no digest, so it is not verified")
-    if found.startswith(wanted) and (wanted or _is_weights(file)):
+    if found.startswith(published) and (published or _is_weights(file)):
         return file
-    expected = f"its digest is {found[: len(wanted) + 8]}..., expected {wanted}..."
-    if not wanted:
+    expected = (
+        f"its digest is {found[: len(published) + 8]}..., expected {published}..."
+    )
+    if not published:
         expected = "its first bytes are not those of a weight file"
     if file.suffix == ".part":
         file.unlink()

@@ -118,11 +118,13 @@ class FileTree:
         Returns:
             File name without its suffix -> file, sorted.
         """
-        wanted = folder.split("/")
+        expected = folder.split("/")
         found: dict[str, StoredFile] = {}
         for path, files in self._folders.items():
-            ending = path.split("/")[-len(wanted) :]
-            if len(ending) == len(wanted) and all(map(fnmatch.fnmatch, ending, wanted)):
+            ending = path.split("/")[-len(expected) :]
+            if len(ending) == len(expected) and all(
+                map(fnmatch.fnmatch, ending, expected)
+            ):
                 for base, file in files.items():
                     suffix = next((s for s in suffixes if base.endswith(s)), None)
                     if suffix is not None:
@@ -158,7 +160,7 @@ class FileTree:
         files = (f for folder in self._folders.values() for f in folder.items())
         return next((file for base, file in files if base.endswith(suffix)), None)
 
-    def missing(self, wanted: str) -> UserError:
+    def missing(self, expected: str) -> UserError:
         """Returns the error that states what was found and what was expected."""
         shown = [
             f"{str(next(iter(files.values()))).rpartition('/')[0]} ({len(files)} files)"
@@ -170,6 +172,6 @@ class FileTree:
             named = [str(link.resolve()) for link in links] or [str(self._root)]
             shown = [f"no files in {' and '.join(sorted(named))}"]
         return UserError(
-            f"the source has {', '.join(shown)}; expected {wanted}; docs/datasets.md "
+            f"the source has {', '.join(shown)}; expected {expected}; docs/datasets.md "
             "shows the layout"
         )

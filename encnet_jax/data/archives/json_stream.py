@@ -47,10 +47,10 @@ class _Scanner:
             if not self._more():
                 return ""
 
-    def take(self, wanted: str) -> str:
+    def take(self, expected: str) -> str:
         """Consumes one of the given characters and returns it."""
         found = self.peek()
-        if not found or found not in wanted:
+        if not found or found not in expected:
             raise ValueError
         self._next += 1
         return found

@@ -51,10 +51,10 @@ def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
     values = ", ".join(map(str, np.flatnonzero(info.id_map == IGNORE_LABEL)))
     missing = absent_classes(info, pixels)[0]
     (ids,) = np.nonzero(info.id_map == info.class_names.index(missing))
-    wanted = f"the value {ids[0]}" if len(ids) else "the value of the class"
+    advised = f"the value {ids[0]}" if len(ids) else "the value of the class"
     return (
         f". {share:.1%} of the pixels have an ignored value (data.folder.ignore_ids:"
-        f" {values}); if they are {missing!r}, write {wanted} for them in the masks"
+        f" {values}); if they are {missing!r}, write {advised} for them in the masks"
     )
 
 

@@ -102,12 +102,12 @@ def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
         contents = h5py.File(tree.local(file), "r")
         images, labels = contents["images"], contents["labels"]
         count, *size = labels.shape
-        wanted = (count, 3, *size)
+        expected = (count, 3, *size)
         found = (
             f"images {images.dtype}{list(images.shape)} and labels"
             f" {labels.dtype}{list(labels.shape)}"
         )
-        fits = images.shape == wanted and len(size) == 2
+        fits = images.shape == expected and len(size) == 2
         fits = fits and images.dtype == np.uint8 and labels.dtype.kind == "u"
     if not fits:
         raise UserError(

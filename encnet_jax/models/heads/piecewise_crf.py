@@ -261,13 +261,13 @@ class PiecewiseCRF(nn.Module):
 
     def _check_size(self, height: int, width: int) -> None:
         scale = min(self.scales)
-        wanted = math.ceil(self.output_stride / scale)
-        if min(height, width) < wanted:
+        smallest = math.ceil(self.output_stride / scale)
+        if min(height, width) < smallest:
             raise UserError(
                 f"images of {height}x{width} pixels are less than one node of"
                 f" {self.output_stride} pixels at the smallest scale, {scale:g}:"
                 " expected"
-                f" {wanted} or more; raise data.crop_size or eval.bucket, or choose"
+                f" {smallest} or more; raise data.crop_size or eval.bucket, or choose"
                 " model.crf.features='pyramid', which has one scale"
             )
 
