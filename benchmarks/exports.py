@@ -22,7 +22,7 @@ from jax import export
 
 from benchmarks import measure
 from encnet_jax import config as config_lib
-from encnet_jax.export import formats, hub, program, verify
+from encnet_jax.export import FORMATS, hub, program, verify
 from encnet_jax.inference import reading
 from encnet_jax.inference.model import Model
 from encnet_jax.pods import parallel
@@ -36,7 +36,7 @@ def untrained(config_file: str) -> Model:
     """Returns a network of initial weights, in float32, that labels whole images."""
     config = config_lib.load(config_file)
     config.model.dtype, config.eval.protocol = "float32", "single"
-    config = config_lib.resolve(config, 1000)
+    config = config_lib.resolve(config, config_lib.Facts(1000))
     untrained = network.build({}, config, 0)
     init = jax.jit(untrained.model.init)
     variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
@@ -51,7 +51,7 @@ def write(model: Model, made: program.Program, folder: pathlib.Path) -> dict:
         if kind == "hub":
             hub.write(model, str(folder), folder / kind, license="unknown")
         else:
-            formats.write(made, kind, folder / kind)
+            (folder / kind).write_bytes(FORMATS.get(kind)(made))
         took = time.perf_counter() - start
         size = num_bytes(folder / kind) / 1e6
         rows[kind] = {"MB": size, "written in s": took}

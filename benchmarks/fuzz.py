@@ -192,7 +192,7 @@ def _network() -> tuple:
     from encnet_jax.train import assemble
 
     spec = pathlib.Path(__file__).parent.parent / "configs/quickstart.py"
-    config = config_lib.resolve(config_lib.load(f"{spec}:smoke"), 400)
+    config = config_lib.resolve(config_lib.load(f"{spec}:smoke"), config_lib.Facts(400))
     model = tasks.of(config).build_model(13)
     side = config.data.crop_size
     # Random ones would cost a compilation.

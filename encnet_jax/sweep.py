@@ -106,7 +106,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
         Its report, or None if it was interrupted.
     """
     num_examples = tasks.open_dataset(config).num_examples(config.data.train_split)
-    resolved = config_lib.resolve(config, num_examples)
+    resolved = config_lib.resolve(config, config_lib.Facts(num_examples))
     total_steps = resolved.train.total_steps
     protocol = protocol or resolved.eval.protocol
     name = tables.protocol_name(protocol, resolved.eval.refine)

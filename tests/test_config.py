@@ -120,11 +120,14 @@ def test_lateral_fusion_wants_stages_of_one_size():
 def test_steps_from_epochs():
     config = config_lib.load("configs/ade20k.py")
     # 20,210 images in batches of 16, the last one dropped, 120 times.
-    assert config_lib.resolve(config, 20210).train.total_steps == 1263 * 120
+    assert (
+        config_lib.resolve(config, config_lib.Facts(20210)).train.total_steps
+        == 1263 * 120
+    )
     with pytest.raises(
         UserError, match="10 training images do not fill one batch of 16"
     ):
-        config_lib.resolve(config, 10)
+        config_lib.resolve(config, config_lib.Facts(10))
 
 
 def test_facts_determine_steps_and_class_weights():
@@ -159,7 +162,9 @@ def test_resolved_sections_are_typed_frozen_and_compare():
 
 
 def test_json_round_trip_and_first_difference():
-    config = config_lib.resolve(config_lib.load("configs/camvid.py"), 367)
+    config = config_lib.resolve(
+        config_lib.load("configs/camvid.py"), config_lib.Facts(367)
+    )
     same = config_lib.from_dict(json.loads(config_lib.to_json(config)))
     assert config_lib.first_difference(config, same) is None
     same.eval.bucket = 32

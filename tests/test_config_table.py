@@ -96,7 +96,7 @@ def test_more_steps_than_can_be_counted():
     with pytest.raises(
         UserError, match="which makes 9000000000 steps; expected at most"
     ):
-        config_lib.resolve(config, 16_000)
+        config_lib.resolve(config, config_lib.Facts(16_000))
 
 
 def test_names_are_those_that_are_built():
@@ -156,8 +156,12 @@ def test_the_command_prints_every_field_and_marks_the_others(capsys):
 
 
 def test_a_changed_number_of_images_is_named_as_such():
-    old = config_lib.resolve(config_lib.load("configs/camvid.py"), 367)
-    new = config_lib.resolve(config_lib.load("configs/camvid.py"), 480)
+    old = config_lib.resolve(
+        config_lib.load("configs/camvid.py"), config_lib.Facts(367)
+    )
+    new = config_lib.resolve(
+        config_lib.load("configs/camvid.py"), config_lib.Facts(480)
+    )
     assert old.train.epochs == new.train.epochs
     assert config_lib.first_difference(old, new).endswith(
         "images were added or removed"

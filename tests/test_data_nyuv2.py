@@ -135,6 +135,8 @@ def test_a_folder_copy_has_39_classes():
 
 
 def test_the_configuration_trains_on_the_official_split():
-    config = config_lib.resolve(config_lib.load("configs/nyuv2.py:classes13"), 795)
+    config = config_lib.resolve(
+        config_lib.load("configs/nyuv2.py:classes13"), config_lib.Facts(795)
+    )
     assert (config.data.train_split, config.data.val_split) == ("train", "test")
     assert config.train.total_steps == 120 * (795 // 16)

@@ -48,7 +48,7 @@ def tiny_config(**fields):
 def untrained(tmp_path_factory):
     """A checkpoint of random weights, saved without the newest fields."""
     workdir = tmp_path_factory.mktemp("runs") / "untrained"
-    config = config_lib.resolve(tiny_config(), 400)
+    config = config_lib.resolve(tiny_config(), config_lib.Facts(400))
     model = tasks.of(config).build_model(13)
     variables = jax.device_get(
         init_variables(model, config.seed, config.data.crop_size)

@@ -1,5 +1,6 @@
 """Files for other runtimes: what they compute, and what happens if it is wrong."""
 
+import io
 import json
 import sys
 
@@ -14,8 +15,8 @@ import encnet_jax
 from encnet_jax import cli
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import tables
+from encnet_jax.export import FORMATS, onnx_graph, program, verify
 from encnet_jax.export import __main__ as command
-from encnet_jax.export import onnx_graph, program, stablehlo, verify
 from encnet_jax.scoring.protocols import whole_images
 from encnet_jax.tasks import folder as folder_lib
 
@@ -93,14 +94,14 @@ def test_deep_images_are_mapped_as_the_run_says(tmp_path):
 
 def test_a_file_that_differs_is_removed(run, tmp_path, monkeypatch, capsys):
     wrong = verify.Comparison(0.9, 5, 0.1, 1.0, 1.0, "cpu")
-    monkeypatch.setattr(stablehlo, "write", lambda made: b"")
+    monkeypatch.setattr(FORMATS, "get", lambda kind: lambda made: b"")
     monkeypatch.setattr(verify, "compare", lambda *arguments: wrong)
     assert export(run, tmp_path / "a", "stablehlo") == 2
     message = f"{tmp_path / 'a'} was removed: its results differ from the network's"
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
-    monkeypatch.setattr(stablehlo, "write", lambda made: b"nothing")
+    monkeypatch.setattr(FORMATS, "get", lambda kind: lambda made: b"nothing")
     assert export(run, tmp_path / "a", "stablehlo") == 2
     assert "cannot be run by its runtime" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -132,6 +133,40 @@ def test_differences_are_counted_where_logits_are_apart(monkeypatch, tmp_path):
     labels[0, 1, 1] = 2
     found = verify.compare(made, tmp_path, "onnx", np.zeros((1, 2, 2, 3), np.uint8))
     assert found.clear_differences == 1 and found.equal == 0.5
+
+
+def load_sums(file):
+    import numpy as np
+
+    offset = np.load(file)
+
+    def run(images):
+        labels = (images.sum(-1) + offset).astype(np.uint8)
+        return {"labels": labels, "logits": np.eye(3, dtype=np.float32)[labels]}
+
+    return run, "numpy"
+
+
+def test_a_format_is_one_registration(monkeypatch, tmp_path):
+    monkeypatch.setattr(FORMATS, "_entries", dict(FORMATS._entries))
+    facts = {"platforms": ("numpy",), "packages": ("numpy",), "readable": "always"}
+
+    @FORMATS.register("sums", load=load_sums, **facts)
+    def write(made):
+        file = io.BytesIO()
+        np.save(file, 1)
+        return file.getvalue()
+
+    (tmp_path / "net").write_bytes(FORMATS.get("sums")(None))
+    images = np.zeros((1, 2, 2, 3), np.uint8)
+    images[0, 0, 1] = (1, 0, 0)
+    rows = np.eye(2, dtype=np.float32)
+    logits = jnp.eye(3)[jnp.array([[[1, 2], [1, 0]]])]  # The last label is 1 there.
+    run = {"logits": logits}
+    made = program.Program(lambda _: run, 2, 2, ("labels", "logits"), rows, rows)
+    found = verify.compare(made, tmp_path / "net", "sums", images)
+    assert (found.equal, found.clear_differences) == (0.75, 1)
+    assert found.platform == "numpy"
 
 
 def run_onnx(made, images):

@@ -64,7 +64,9 @@ def test_a_signal_during_an_evaluation_saves_and_the_next_start_resumes(
 def random_run(tmp_path_factory):
     """A run of random weights on generated scenes, to copy."""
     workdir = tmp_path_factory.mktemp("random")
-    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
+    config = config_lib.resolve(
+        config_lib.load("configs/quickstart.py:smoke"), config_lib.Facts(400)
+    )
     model = tasks.of(config).build_model(13)
     variables = jax.device_get(
         init_variables(model, config.seed, config.data.crop_size)
@@ -131,7 +133,9 @@ def test_scores_are_printed_before_anything_is_saved(
 
 
 def test_a_full_disk_ends_a_run_that_logs(tmp_path, capsys):
-    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
+    config = config_lib.resolve(
+        config_lib.load("configs/quickstart.py:smoke"), config_lib.Facts(400)
+    )
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def log(argv):

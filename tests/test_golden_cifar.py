@@ -251,7 +251,7 @@ def test_learning_rates(reference_dir):
     expected = json_of("schedule.json")
     config = config_lib.load("configs/cifar10.py:encnet16k64d,authors")
     assert config.train.batch_size == expected["batch_size"]
-    config = config_lib.resolve(config, 50_000)
+    config = config_lib.resolve(config, config_lib.Facts(50_000))
     steps = expected["iterations_of_an_epoch"]
     assert config.train.epochs == expected["last_epoch"]
     assert config.train.total_steps == steps * expected["last_epoch"]

@@ -28,7 +28,9 @@ from encnet_jax.train.initialise import initialise
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     """A folder of random weights, as an export writes it."""
-    config = config_lib.resolve(config_lib.load("configs/quickstart.py:smoke"), 400)
+    config = config_lib.resolve(
+        config_lib.load("configs/quickstart.py:smoke"), config_lib.Facts(400)
+    )
     model = tasks.of(config).build_model(13)
     variables = jax.device_get(
         init_variables(model, config.seed, config.data.crop_size)
@@ -280,4 +282,7 @@ def test_a_folder_is_loaded_and_trained_further(hub, tmp_path):
     # A configuration that continues from the folder has its backbone.
     given = config_lib.load("configs/quickstart.py:smoke")
     given.init_from = str(hub)
-    assert config_lib.resolve(given, 400).model.stem_width == config.model.stem_width
+    assert (
+        config_lib.resolve(given, config_lib.Facts(400)).model.stem_width
+        == config.model.stem_width
+    )

@@ -49,7 +49,7 @@ COUNTS = {
 @pytest.mark.parametrize("words", COUNTS)
 def test_parameter_counts_equal_published_ones(words, request):
     config = config_lib.load(f"{request.config.rootpath}/configs/imagenet.py:{words}")
-    config = config_lib.resolve(config, 1_281_167)
+    config = config_lib.resolve(config, config_lib.Facts(1_281_167))
     parts = assemble(config, 1000, axis_name=None, only_shapes=True)
     sizes = [x.size for x in jax.tree.leaves(parts.state.params)]
     assert sum(sizes) == COUNTS[words]

@@ -21,7 +21,7 @@ def check(config, num_examples):
 def resolved(arguments, **fields):
     config = config_lib.load(f"configs/quickstart.py:{arguments}")
     config.update_from_flattened_dict({"data.crop_size": 32, **fields})
-    return config_lib.resolve(config, 400)
+    return config_lib.resolve(config, config_lib.Facts(400))
 
 
 ONE_IMAGE = {"train.batch_size": 8, "model.norm_group": 1}

@@ -18,7 +18,7 @@ def resolved(**fields):
     config.train.batch_size = 10
     config.train.epochs = 4.5
     config.update_from_flattened_dict(fields)
-    return config_lib.resolve(config, 103)
+    return config_lib.resolve(config, config_lib.Facts(103))
 
 
 def test_five_lines_say_what_is_trained():

@@ -139,7 +139,9 @@ def test_a_lock_that_is_no_file_is_refused(kind, tmp_path):
 def test_a_lock_keeps_its_contents(tmp_path):
     (tmp_path / ".lock").write_text("mine")
     with workdir_lib.locked(str(tmp_path)):
-        config = config_lib.resolve(config_lib.load("configs/quickstart.py"), 400)
+        config = config_lib.resolve(
+            config_lib.load("configs/quickstart.py"), config_lib.Facts(400)
+        )
         workdir_lib.save_config(str(tmp_path), config)
     assert (tmp_path / ".lock").read_text() == "mine"
     with workdir_lib.locked(str(tmp_path)):  # Its own configuration is no obstacle.

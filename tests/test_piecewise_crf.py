@@ -29,7 +29,7 @@ def make_config(**fields):
     config.model.dropout = 0.0
     config.data.crop_size = 48
     config.update_from_flattened_dict(fields)
-    return config_lib.resolve(config, 8)
+    return config_lib.resolve(config, config_lib.Facts(8))
 
 
 def make_batch(num_images=2, size=48):

@@ -182,7 +182,9 @@ def test_the_tiny_network_compiles_for_a_slice():
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["fits"] and report["eval_fits"] and report["chips"] == 8
-    config = config_lib.resolve(config_lib.load("configs/ade20k.py:tiny"), 20_210)
+    config = config_lib.resolve(
+        config_lib.load("configs/ade20k.py:tiny"), config_lib.Facts(20_210)
+    )
     params = assemble(config, 150, only_shapes=True).state.params
     leaves = jax.tree_util.tree_leaves_with_path(params)
     gradients = 4 * sum(x.size for _, x in leaves)

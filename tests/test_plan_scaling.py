@@ -71,7 +71,7 @@ def lowered(devices, **fields):
     config = config_lib.load("configs/ade20k.py:release,tiny")
     config.data.crop_size = 32
     config.update_from_flattened_dict(fields)
-    config = config_lib.resolve(config, 1000)
+    config = config_lib.resolve(config, config_lib.Facts(1000))
     program, params = compile.lower_train_step(config, 13, devices, images=1)
     return collectives.all_reduces(program.as_text()), params
 

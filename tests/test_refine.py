@@ -98,7 +98,9 @@ def test_the_search_keeps_changes_that_score_higher():
 def test_the_search_refuses_the_scored_images():
     config = config_lib.load("configs/quickstart.py:smoke")
     config.data.train_split = config.data.val_split
-    loaded = network.build({"params": {}}, config_lib.resolve(config, 8), 0)
+    loaded = network.build(
+        {"params": {}}, config_lib.resolve(config, config_lib.Facts(8)), 0
+    )
     with pytest.raises(UserError, match="tuned on the images that are scored"):
         refine.TrainingScores(loaded, 2)
 

@@ -58,7 +58,9 @@ def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val", presence
         total += ConfusionMatrix.from_counts(counts)
         kept.add(given, seen(counts, prediction, presence))
     kept.save(folder / image_scores.file_name(split, "single", 0), total, 7)
-    config = config_lib.resolve(config_lib.load("configs/quickstart.py"), 400)
+    config = config_lib.resolve(
+        config_lib.load("configs/quickstart.py"), config_lib.Facts(400)
+    )
     (folder / "config.json").write_text(config_lib.to_json(config))
     names = run_files.dataset_info(config.data).class_names
     ious = [None if np.isnan(x) else float(x) for x in total.iou()]

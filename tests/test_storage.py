@@ -51,7 +51,10 @@ def bucket(server, request):
 
 
 def test_a_run_keeps_its_files_in_a_bucket(bucket):
-    run, config = f"{bucket}/runs/a", config_lib.resolve(settings(), 400)
+    run, config = (
+        f"{bucket}/runs/a",
+        config_lib.resolve(settings(), config_lib.Facts(400)),
+    )
     with workdir_lib.locked(run):  # Nothing can be locked: a second start is let in.
         with workdir_lib.locked(run):
             workdir_lib.save_config(run, config)

@@ -24,7 +24,9 @@ def trained(monkeypatch):
         done.append((workdir, config.loss.se_weight))
         seeds.append(config.seed)
         pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
-        workdir_lib.save_config(workdir, config_lib.resolve(config, 400))
+        workdir_lib.save_config(
+            workdir, config_lib.resolve(config, config_lib.Facts(400))
+        )
 
     def evaluate_run(workdir, selection):
         protocol = selection.protocol

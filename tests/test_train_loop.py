@@ -160,7 +160,7 @@ def test_the_bar_shows_compiling_and_is_closed_before_the_last_line(
 ):
     monkeypatch.setattr(sys, "stderr", sys.stdout)
     monkeypatch.setattr(logbook_lib, "_is_terminal", lambda: True)
-    config = config_lib.resolve(smoke_config(), 64)
+    config = config_lib.resolve(smoke_config(), config_lib.Facts(64))
     with Logbook(str(tmp_path), config.train, start_step=0) as logbook:
         assert "compiling" in capsys.readouterr().out
         logbook.step_done(1, None, {})

@@ -23,7 +23,7 @@ def save(workdir, words: str = "", **fields):
     config.model.head_channels = 8
     config.eval.crop_size = 64
     config.update_from_flattened_dict(fields)
-    config = config_lib.resolve(config, 400)
+    config = config_lib.resolve(config, config_lib.Facts(400))
     read.save_variables(str(workdir), random_variables(config), config)
     return config
 

@@ -18,9 +18,10 @@ import numpy as np
 
 from encnet_jax import cli, storage
 from encnet_jax.errors import UserError, short
+from encnet_jax.export import FORMATS
 from encnet_jax.storage import outputs
 
-FORMATS = ("stablehlo", "onnx", "hub")
+_KINDS = (*FORMATS, "hub")
 _NUM_IMAGES = 2
 
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     line = cli.CommandLine(argv, __doc__)
     line.string("workdir", "Run to export.", required=True)
     line.checkpoint()
-    line.string("format", f"One of {', '.join(FORMATS)}.", required=True)
+    line.string("format", f"One of {', '.join(_KINDS)}.", required=True)
     line.string("output", "New file, or new folder (hub).", required=True)
     line.string("size", "Image size HEIGHTxWIDTH in pixels. Default: eval.crop_size.")
     line.switch("scores", "Also output the probabilities of every pixel.")
@@ -39,8 +40,8 @@ def main(argv: Sequence[str]) -> None:
     line.string("license", "Hub: license in the model card.", "unknown")
     line.string("push", "Hub: also upload to this OWNER/NAME on Hugging Face.")
     values = line.parse()
-    if values.format not in FORMATS:
-        known = ", ".join(FORMATS)
+    if values.format not in _KINDS:
+        known = ", ".join(_KINDS)
         raise UserError(f"--format is {values.format!r}, expected one of: {known}")
     if values.push and values.format != "hub":
         raise UserError(f"--push uploads --format hub, not {values.format}")
@@ -76,7 +77,7 @@ def write_file(model, output: pathlib.Path, values) -> None:
         UserError: its results differ from the network's, or it cannot be written; no
             file is left.
     """
-    from encnet_jax.export import formats, program, sidecar, verify
+    from encnet_jax.export import program, sidecar, verify
 
     height, width = _size(values.size, model.config.eval.crop_size)
     images = _images(model, values.images, height, width)
@@ -84,7 +85,7 @@ def write_file(model, output: pathlib.Path, values) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with storage.whole(output) as unfinished:
         start = time.perf_counter()
-        platforms = formats.write(made, values.format, unfinished)
+        unfinished.write_bytes(FORMATS.get(values.format)(made))
         took = time.perf_counter() - start
         found = verify.compare(made, unfinished, values.format, images)
         print(verify.describe(found))
@@ -92,7 +93,7 @@ def write_file(model, output: pathlib.Path, values) -> None:
             raise UserError(
                 f"{output} was removed: its results differ from the network's"
             )
-        described = sidecar.describe(model, made, values.format, found, platforms)
+        described = sidecar.describe(model, made, values.format, found)
         sidecar_file = _sidecar_file(output)
         outputs.check_replaceable(output, "output", "--output")
         text = json.dumps(described, indent=2) + "\n"

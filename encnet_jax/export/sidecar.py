@@ -4,33 +4,22 @@ import datetime
 import importlib
 
 import encnet_jax
+from encnet_jax.export import FORMATS
 from encnet_jax.export.program import Program
 from encnet_jax.export.verify import Comparison
 from encnet_jax.inference.model import Model
 
-# How long files can be read, as the publishers of the formats state.
-READABLE = {
-    "stablehlo": "JAX reads exports of versions up to six months older than itself",
-    "onnx": "runtimes keep reading older operator sets",
-}
-PACKAGES = {
-    "stablehlo": ("jax",),
-    "onnx": ("jax", "onnx", "onnxruntime"),
-}
 
-
-def describe(
-    model: Model, program: Program, kind: str, found: Comparison, platforms: tuple
-) -> dict:
+def describe(model: Model, program: Program, kind: str, found: Comparison) -> dict:
     """Returns the JSON-ready contents.
 
     Args:
         model: the network.
         program: its exported function.
-        kind: 'stablehlo' or 'onnx'.
+        kind: a name in FORMATS.
         found: the comparison of the file with the network.
-        platforms: on which the file can be run; marked 'compared' or 'not run'.
     """
+    facts = FORMATS.registration(kind).facts
     scale = model.config.data.input_scale
     return {
         "format": kind,
@@ -70,7 +59,7 @@ def describe(
         "step": model.step,
         "platforms": {
             each: "compared" if each == found.platform else "not run"
-            for each in platforms
+            for each in facts["platforms"]
         },
         "comparison": found._asdict(),
         "versions": {
@@ -78,10 +67,10 @@ def describe(
             # Not importlib.metadata: names of distributions can differ from modules.
             **{
                 name: importlib.import_module(name).__version__
-                for name in PACKAGES[kind]
+                for name in facts["packages"]
             },
         },
-        "readable": READABLE[kind],
+        "readable": facts["readable"],
         "written": datetime.date.today().isoformat(),
     }
 

@@ -1,17 +1,24 @@
 """StableHLO by jax.export: one file for CPUs, NVIDIA GPUs and TPUs."""
 
 import importlib.util
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import export
 
 from encnet_jax.errors import UserError
+from encnet_jax.export import FORMATS
 from encnet_jax.export.program import Program
 
-PLATFORMS = ("cpu", "cuda", "tpu")
 
-
+@FORMATS.register(
+    "stablehlo",
+    load="encnet_jax.export.stablehlo:load",
+    platforms=("cpu", "cuda", "tpu"),
+    packages=("jax",),
+    readable="JAX reads exports of versions up to six months older than itself",
+)
 def write(program: Program) -> bytes:
     """Returns the contents of a file that runs a program for any number of images.
 
@@ -25,5 +32,18 @@ def write(program: Program) -> bytes:
         )
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, program.height, program.width, 3), jnp.uint8)
-    exported = export.export(jax.jit(program.run), platforms=PLATFORMS)(images)
+    platforms = FORMATS.registration("stablehlo").facts["platforms"]
+    exported = export.export(jax.jit(program.run), platforms=platforms)(images)
     return bytes(exported.serialize())
+
+
+def load(file: str) -> tuple[Callable, str]:
+    """Returns (run, platform): see encnet_jax.export."""
+    import jax
+    from jax import export
+
+    with open(file, "rb") as opened:
+        run = jax.jit(export.deserialize(bytearray(opened.read())).call)
+    # The name of the platform in the file: 'cuda' for JAX's backend 'gpu'.
+    platform = export.default_export_platform()
+    return lambda images: jax.device_get(run(images)), platform

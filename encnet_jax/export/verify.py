@@ -1,5 +1,6 @@
 """Compares an exported file, run by its own runtime, with the network."""
 
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -11,11 +12,13 @@ import jax
 import numpy as np
 
 from encnet_jax.errors import UserError
+from encnet_jax.export import FORMATS
 from encnet_jax.export.program import Program, native_scores
+from encnet_jax.registry import imported
 
 MARGIN = 1e-3  # Fraction of the logits' range; if two are closer, either may be larger.
 LEAST_EQUAL = 0.999
-_HERE = pathlib.Path(__file__).parent
+_RUN_FILE = pathlib.Path(__file__).with_name("run_file.py")
 
 
 class Comparison(NamedTuple):
@@ -43,20 +46,20 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    program: Program, file: pathlib.Path, runtime: str, images: np.ndarray
+    program: Program, file: pathlib.Path, kind: str, images: np.ndarray
 ) -> Comparison:
     """Runs a file in a separate process and compares its outputs with the network's.
 
     Args:
         program: the exported function.
         file: the exported file.
-        runtime: 'stablehlo' or 'onnx'.
+        kind: a name in FORMATS.
         images: uint8[B, height, width, 3].
 
     Raises:
         UserError: the file cannot be run.
     """
-    theirs = _run(file, runtime, images)
+    theirs = _run(file, kind, images)
     ours, seconds = _run_here(program, images)
     scale = np.ptp(ours["logits"])
     apart = MARGIN * (1 if program.of_probabilities else scale)
@@ -102,13 +105,16 @@ def describe(found: Comparison) -> str:
     )
 
 
-def _run(file: pathlib.Path, runtime: str, images: np.ndarray) -> dict:
+def _run(file: pathlib.Path, kind: str, images: np.ndarray) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        given, output = pathlib.Path(folder, "in.npy"), pathlib.Path(folder, "out.npz")
+        names = ("load.py", "in.npy", "out.npz")
+        load, given, output = (pathlib.Path(folder, name) for name in names)
+        source = inspect.getsource(imported(FORMATS.registration(kind).facts["load"]))
+        load.write_text(source, encoding="utf-8")
         np.save(given, images)
-        script = _HERE / f"run_{runtime}.py"
         # -P: modules next to the script must not be imported by mistake.
-        command = [sys.executable, "-P", *map(str, (script, file, given, output))]
+        words = (_RUN_FILE, file, load, given, output)
+        command = [sys.executable, "-P", *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -128,7 +128,7 @@ def untrained() -> tuple:
     config.data.folder.class_names = ("a", "b")
     config.data.reader, config.data.crop_size = "arrays", 64
     config.train.batch_size = 4
-    config = config_lib.resolve(config, 8)
+    config = config_lib.resolve(config, config_lib.Facts(8))
     model = tasks.of(config).build_model(2)
     made = jax.eval_shape(
         lambda: assemble.init_variables(model, config.seed, config.data.crop_size)
