@@ -8,19 +8,14 @@ Milliseconds are CPU time of the dispatching thread, so other work on the machin
 matters less.
 """
 
-import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 
-from benchmarks import measure
-from benchmarks.joined import joining_flags
+from benchmarks import joined, measure
 from encnet_jax.pods import parallel
 
 PACKED = 4  # Arrays of a packed state.
@@ -69,14 +64,9 @@ def measured(leaves: int, steps: int) -> dict[str, dict]:
 
 def main() -> None:
     """Starts the processes of each count, one count after the other; prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", default="1,2,4", help="of processes")
+    parser = joined.parser(__doc__, counts="1,2,4")
     parser.add_argument("--leaves", type=int, default=500)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--coordinator_address", help=argparse.SUPPRESS)
-    parser.add_argument("--num_processes", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--process_id", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         if args.num_processes > 1:
@@ -86,29 +76,12 @@ def main() -> None:
             )
         print(json.dumps(measured(args.leaves, args.steps)))
         return
+    own = [f"--leaves={args.leaves}", f"--steps={args.steps}"]
     rows = {}
     for count in map(int, args.counts.split(",")):
-        for name, row in start(count, args).items():
+        for name, row in joined.run("benchmarks.dispatch", count, *own).items():
             rows[f"{count} processes, {name}"] = row
     measure.report("host time of dispatching a step", rows, vars(args))
-
-
-def start(count: int, args) -> dict:
-    """Runs `measured` in joined processes; returns the result of process 0."""
-    own = [f"--leaves={args.leaves}", f"--steps={args.steps}", "--child"]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.dispatch", *own, *joining],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            text=True,
-        )
-        for joining in joining_flags(count)
-    ]
-    texts = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
-        raise SystemExit(f"one of {count} processes failed; see its output above")
-    return json.loads(texts[0].splitlines()[-1])
 
 
 if __name__ == "__main__":

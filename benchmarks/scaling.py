@@ -10,56 +10,29 @@ start + hops * latency + bytes / bandwidth; two sizes give its line at each coun
 more processes than cores the figures are the scheduler's.
 """
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 
 import numpy as np
 
-from benchmarks import measure
-from benchmarks.joined import joining_flags
+from benchmarks import joined, measure
 
 SMALL, LARGE = 2**11, 2**21  # Bytes: a batch norm's statistics; all gradients.
 
 
 def main() -> None:
     """Starts the processes of each count, one count after the other; prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", default="1,2", help="of processes")
+    parser = joined.parser(__doc__, counts="1,2")
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--coordinator_address", help=argparse.SUPPRESS)
-    parser.add_argument("--num_processes", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--process_id", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measured(args)))
         return
+    own = f"--repeats={args.repeats}"
     rows = {}
     for count in map(int, args.counts.split(",")):
-        rows[f"{count} processes"] = row(start(count, args.repeats))
+        rows[f"{count} processes"] = row(joined.run("benchmarks.scaling", count, own))
     measure.report("a training step of several processes", rows, vars(args))
-
-
-def start(count: int, repeats: int) -> dict:
-    """Runs `measured` in so many joined processes; returns what process 0 says."""
-    command = [sys.executable, "-m", "benchmarks.scaling", f"--repeats={repeats}"]
-    processes = [
-        subprocess.Popen(
-            [*command, "--child", *joining],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            text=True,
-        )
-        for joining in joining_flags(count)
-    ]
-    texts = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
-        raise SystemExit(f"one of {count} processes failed; its error is above")
-    return json.loads(texts[0].splitlines()[-1])
 
 
 def row(found: dict) -> dict:

@@ -253,9 +253,9 @@ class ConvModule(nn.Module):
 
 
 class OpenMMLabContext(nn.Module):
-    def __init__(self, channels, codes):
+    def __init__(self, project, channels, codes):
         super().__init__()
-        self.encoding_project = ConvModule(channels, channels, 1)
+        self.encoding_project = project
         code_layers = [Encoding(codes, channels), nn.BatchNorm1d(codes), nn.ReLU()]
         self.encoding = nn.Sequential(*code_layers)
         self.fc = nn.Sequential(nn.Linear(channels, channels), nn.Sigmoid())
@@ -275,7 +275,9 @@ class OpenMMLabEncHead(nn.Module):
             convs = [ConvModule(width, channels, 1) for width in widths[1:3]]
             self.lateral_convs = nn.ModuleList(convs)
             self.fusion = ConvModule(3 * channels, channels)
-        self.enc_module = OpenMMLabContext(channels, codes)
+        self.enc_module = OpenMMLabContext(
+            ConvModule(channels, channels, 1), channels, codes
+        )
         self.se_layer = nn.Linear(channels, classes)
 
     def forward(self, stages):
@@ -409,19 +411,6 @@ class Torchvision(nn.Module):
         return {"logits": self.classifier(stages[3]), "aux_logits": auxiliary}
 
 
-class SSSegmentationContext(nn.Module):
-    def __init__(self, channels, codes):
-        super().__init__()
-        self.encoding_project = unit(channels, channels, 1)
-        code_layers = [Encoding(codes, channels), nn.BatchNorm1d(codes), nn.ReLU()]
-        self.encoding = nn.Sequential(*code_layers)
-        self.fc = nn.Sequential(nn.Linear(channels, channels), nn.Sigmoid())
-
-    def forward(self, x):
-        e = self.encoding(self.encoding_project(x)).mean(1)
-        return e, F.relu(x + x * self.fc(e)[..., None, None])
-
-
 class SSSegmentation(nn.Module):
     """sssegmentation's EncNet; options are those of ResNet."""
 
@@ -429,7 +418,7 @@ class SSSegmentation(nn.Module):
         super().__init__()
         self.backbone_net = ResNet(spec, **net)
         self.bottleneck = unit(spec.out_channels, channels)
-        self.enc_module = SSSegmentationContext(channels, codes)
+        self.enc_module = OpenMMLabContext(unit(channels, channels, 1), channels, codes)
         self.se_layer = nn.Linear(channels, classes)
         last = nn.Conv2d(channels, classes, 1)
         self.decoder = nn.Sequential(nn.Dropout2d(0.1), last)

@@ -1,23 +1,22 @@
 """PyTorch-Encoding, the authors' code: deep-stem backbones and whole networks."""
 
 from encnet_jax.torch_weights import resnet
-from encnet_jax.torch_weights.names import Family, Rule, register
+from encnet_jax.torch_weights.names import (
+    NETWORK,
+    Family,
+    Rule,
+    register,
+    starting_with,
+    unit,
+)
 
 _PSP_BRANCHES = {1: "conv1", 2: "conv2", 3: "conv3", 6: "conv4"}
 _ASPP_BRANCHES = {"rate1": "b0", "rate12": "b1", "rate24": "b2", "rate36": "b3"}
 
 
-def _unit(path: str, name: str, first: int = 0) -> list[Rule]:
-    """Names of a convolution and its batch norm: successive modules of a sequence."""
-    return [
-        Rule(f"{path}/conv", f"{name}.{first}"),
-        Rule(f"{path}/norm", f"{name}.{first + 1}"),
-    ]
-
-
 def _context(path: str, name: str) -> list[Rule]:
     return [
-        *_unit(f"{path}/context/project", f"{name}.encmodule.encoding"),
+        *unit(f"{path}/context/project", f"{name}.encmodule.encoding"),
         Rule(f"{path}/context/encoding", f"{name}.encmodule.encoding.3"),
         Rule(f"{path}/context/norm", f"{name}.encmodule.encoding.4"),
         Rule(f"{path}/context/attention", f"{name}.encmodule.fc.0"),
@@ -27,10 +26,10 @@ def _context(path: str, name: str) -> list[Rule]:
 
 def _encnet() -> list[Rule]:
     return [
-        *_unit("head/conv", "head.conv5"),
-        *_unit("head/lateral_stage2", "head.connect.0"),
-        *_unit("head/lateral_stage3", "head.connect.1"),
-        *_unit("head/fusion", "head.fusion"),
+        *unit("head/conv", "head.conv5"),
+        *unit("head/lateral_stage2", "head.connect.0"),
+        *unit("head/lateral_stage3", "head.connect.1"),
+        *unit("head/fusion", "head.fusion"),
         *_context("head", "head"),
         Rule("head/classifier/conv", "head.conv6.1"),
     ]
@@ -38,33 +37,33 @@ def _encnet() -> list[Rule]:
 
 def _fcn(path: str, name: str) -> list[Rule]:
     return [
-        *_unit(f"{path}/conv1", f"{name}.conv5"),
+        *unit(f"{path}/conv1", f"{name}.conv5"),
         Rule(f"{path}/classifier/conv", f"{name}.conv5.4"),
     ]
 
 
 def _pspnet() -> list[Rule]:
     pools = [
-        _unit(f"head/pool{cells}", f"head.conv5.0.{name}")
+        unit(f"head/pool{cells}", f"head.conv5.0.{name}")
         for cells, name in _PSP_BRANCHES.items()
     ]
     return [
         *sum(pools, []),
-        *_unit("head/conv", "head.conv5", 1),
+        *unit("head/conv", "head.conv5", 1),
         Rule("head/classifier/conv", "head.conv5.5"),
     ]
 
 
 def _deeplabv3() -> list[Rule]:
     branches = [
-        _unit(f"head/{rate}", f"head.aspp.{name}")
+        unit(f"head/{rate}", f"head.aspp.{name}")
         for rate, name in _ASPP_BRANCHES.items()
     ]
     return [
         *sum(branches, []),
-        *_unit("head/image", "head.aspp.b4.gap", 1),
-        *_unit("head/project", "head.aspp.project"),
-        *_unit("head/conv", "head.block"),
+        *unit("head/image", "head.aspp.b4.gap", 1),
+        *unit("head/project", "head.aspp.project"),
+        *unit("head/conv", "head.block"),
         Rule("head/classifier/conv", "head.block.4"),
     ]
 
@@ -81,18 +80,18 @@ def _rules(model_config) -> list[Rule]:
         *heads[model_config.name](),
         *_fcn("aux_head", "auxlayer"),
         # Their code has no such auxiliary head; these are the names it would have.
-        *_unit("aux_head/conv", "auxlayer.conv5"),
+        *unit("aux_head/conv", "auxlayer.conv5"),
         *_context("aux_head", "auxlayer"),
     ]
 
 
-AUTHORS = register(
+register(
     Family(
         name="authors",
         title="a segmentation network of PyTorch-Encoding (the authors' code)",
-        parts=("backbone", "head", "aux_head"),
+        parts=NETWORK,
         rules=_rules,
-        recognises=lambda names: any(name.startswith("pretrained.") for name in names),
+        recognises=starting_with("pretrained."),
         prefix="pretrained.",
         heads=(
             ("head.encmodule.", "encnet"),
@@ -122,13 +121,8 @@ def _is_deep_stem(names: set[str]) -> bool:
     return {"conv1.0.weight", "layer1.0.conv1.weight"} <= names and not pooled
 
 
-DEEP_STEM = register(
-    Family(
-        name="deep_stem",
-        title="a deep-stem ResNet of PyTorch-Encoding (resnet50s and so on)",
-        parts=("backbone",),
-        rules=resnet.rules,
-        recognises=_is_deep_stem,
-        left_out=resnet.IMAGENET_CLASSIFIER,
-    )
+resnet.register_backbones(
+    "deep_stem",
+    "a deep-stem ResNet of PyTorch-Encoding (resnet50s and so on)",
+    _is_deep_stem,
 )

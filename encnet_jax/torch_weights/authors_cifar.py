@@ -44,7 +44,7 @@ def _rules(model_config) -> list[Rule]:
     ]
 
 
-AUTHORS_CIFAR = register(
+register(
     Family(
         name="authors_cifar",
         title="a CIFAR-10 classifier of PyTorch-Encoding (the authors' code)",

@@ -71,7 +71,7 @@ def _fields(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, object
     return found | named_backbone(counts, True, width)
 
 
-DUC = register(
+register(
     Family(
         name="duc",
         title="a DUC-HDC network of its authors' MXNet code",

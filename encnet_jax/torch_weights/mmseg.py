@@ -5,7 +5,15 @@ import numpy as np
 from encnet_jax.errors import UserError
 from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights import resnet
-from encnet_jax.torch_weights.names import CONV, Family, Layout, Rule, register
+from encnet_jax.torch_weights.names import (
+    CONV,
+    NETWORK,
+    Family,
+    Layout,
+    Rule,
+    register,
+    starting_with,
+)
 
 _BRANCHES = 5
 # Its ASPP concatenates the image-level branch before the others, ours after them.
@@ -96,13 +104,13 @@ def _rules(model_config) -> list[Rule]:
     ]
 
 
-MMSEG = register(
+register(
     Family(
         name="mmseg",
         title="a network of mmsegmentation",
-        parts=("backbone", "head", "aux_head"),
+        parts=NETWORK,
         rules=_rules,
-        recognises=lambda names: any(name.startswith("decode_head.") for name in names),
+        recognises=starting_with("decode_head."),
         prefix="backbone.",
         heads=(
             ("decode_head.enc_module.", "encnet"),
@@ -123,13 +131,9 @@ MMSEG = register(
     )
 )
 
-V1C = register(
-    Family(
-        name="resnet_v1c",
-        title="a ResNet-v1c or v1d backbone of OpenMMLab",
-        parts=("backbone",),
-        rules=lambda model_config: resnet.rules(model_config, "", resnet.STEM_V1C),
-        recognises=lambda names: {"stem.0.weight", "layer1.0.conv1.weight"} <= names,
-        left_out=resnet.IMAGENET_CLASSIFIER,
-    )
+resnet.register_backbones(
+    "resnet_v1c",
+    "a ResNet-v1c or v1d backbone of OpenMMLab",
+    lambda names: {"stem.0.weight", "layer1.0.conv1.weight"} <= names,
+    rules=lambda model_config: resnet.rules(model_config, "", resnet.STEM_V1C),
 )

@@ -62,7 +62,7 @@ class Family:
     Attributes:
         name: for the command line.
         title: for messages.
-        parts: the model's top-level modules that are in its files.
+        parts: the model's top-level modules that are in its files, such as NETWORK.
         rules: given the model's configuration, returns the rules.
         recognises: given a state dict's names, returns whether they are this family's.
         prefix: of the backbone's names.
@@ -97,13 +97,28 @@ class Family:
     build: Callable[..., nn.Module] = models.build
 
 
+NETWORK = ("backbone", "head", "aux_head")
+
+
+def unit(path: str, name: str, first: int = 0) -> list[Rule]:
+    """Names of a convolution and its batch norm: successive modules of a sequence."""
+    return [
+        Rule(f"{path}/conv", f"{name}.{first}"),
+        Rule(f"{path}/norm", f"{name}.{first + 1}"),
+    ]
+
+
+def starting_with(start: str) -> Callable[[set[str]], bool]:
+    """Returns the condition that some name of a state dict starts so."""
+    return lambda names: any(name.startswith(start) for name in names)
+
+
 FAMILIES: Registry[Family] = Registry("family of weights")
 
 
-def register(family: Family) -> Family:
-    """Registers a family by its name, and returns it."""
+def register(family: Family) -> None:
+    """Registers a family by its name."""
     FAMILIES.register(family.name, family)
-    return family
 
 
 class Entry(NamedTuple):

@@ -1,7 +1,9 @@
 """Names that all ResNets in PyTorch share; families differ in few of them."""
 
+from collections.abc import Callable
+
 from encnet_jax.models.backbones.resnet import specs
-from encnet_jax.torch_weights.names import Rule
+from encnet_jax.torch_weights.names import Family, Rule, register
 
 # (name of the convolution, name of the batch norm) of each layer of the stem.
 STEM_CONV7 = (("conv1", "bn1"),)
@@ -37,6 +39,28 @@ def rules(
         Rule(block + "shortcut_conv", f"{name}downsample.{first}"),
         Rule(block + "shortcut_norm", f"{name}downsample.{first + 1}"),
     ]
+
+
+def register_backbones(
+    name: str,
+    title: str,
+    recognises: Callable[[set[str]], bool],
+    *,
+    rules: Callable[..., list[Rule]] = rules,
+    look_alikes: str = "",
+) -> None:
+    """Registers a family of ResNets without a head; for the arguments see Family."""
+    register(
+        Family(
+            name,
+            title,
+            ("backbone",),
+            rules,
+            recognises,
+            left_out=IMAGENET_CLASSIFIER,
+            look_alikes=look_alikes,
+        )
+    )
 
 
 def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, object]:

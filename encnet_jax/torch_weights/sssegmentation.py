@@ -1,39 +1,39 @@
 """sssegmentation (SegmentationBLWX): EncNets on ResNet-v1c backbones."""
 
 from encnet_jax.torch_weights import resnet
-from encnet_jax.torch_weights.names import Family, Rule, register
-
-
-def _unit(path: str, name: str) -> list[Rule]:
-    """Names of a convolution and its batch norm, the first two of a sequence."""
-    return [Rule(f"{path}/conv", f"{name}.0"), Rule(f"{path}/norm", f"{name}.1")]
+from encnet_jax.torch_weights.names import (
+    NETWORK,
+    Family,
+    Rule,
+    register,
+    starting_with,
+    unit,
+)
 
 
 def _rules(model_config) -> list[Rule]:
     context = "head/context"
     return [
         *resnet.rules(model_config, "backbone_net.", resnet.STEM_V1C),
-        *_unit("head/conv", "bottleneck"),
-        *_unit(f"{context}/project", "enc_module.encoding_project"),
+        *unit("head/conv", "bottleneck"),
+        *unit(f"{context}/project", "enc_module.encoding_project"),
         Rule(f"{context}/encoding", "enc_module.encoding.0"),
         Rule(f"{context}/norm", "enc_module.encoding.1"),
         Rule(f"{context}/attention", "enc_module.fc.0"),
         Rule(f"{context}/presence", "se_layer"),
         Rule("head/classifier/conv", "decoder.1"),
-        *_unit("aux_head/conv1", "auxiliary_decoder"),
+        *unit("aux_head/conv1", "auxiliary_decoder"),
         Rule("aux_head/classifier/conv", "auxiliary_decoder.4"),
     ]
 
 
-SSSEGMENTATION = register(
+register(
     Family(
         name="sssegmentation",
         title="an EncNet of sssegmentation",
-        parts=("backbone", "head", "aux_head"),
+        parts=NETWORK,
         rules=_rules,
-        recognises=lambda names: any(
-            name.startswith("backbone_net.") for name in names
-        ),
+        recognises=starting_with("backbone_net."),
         prefix="backbone_net.",
         heads=(
             ("enc_module.", "encnet"),
