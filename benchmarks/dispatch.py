@@ -9,6 +9,7 @@ matters less.
 """
 
 import json
+import os
 import statistics
 import time
 

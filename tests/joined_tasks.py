@@ -1,4 +1,7 @@
-"""What the processes of tests/test_distributed.py do: joined_tasks.py --task=NAME."""
+"""What the processes of tests/test_distributed.py do: joined_tasks.py --task=A,B.
+
+Tasks before the last may fail; their exit status is printed.
+"""
 
 import itertools
 import os
@@ -7,6 +10,7 @@ import resource
 import signal
 import sys
 import time
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +20,7 @@ from jax.experimental import multihost_utils
 
 from encnet_jax import cli, config
 from encnet_jax.checkpoints.checkpointer import Checkpointer
+from encnet_jax.cli import process
 from encnet_jax.errors import UserError
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
@@ -47,13 +52,18 @@ def settings():
 
 
 def save(folder):
-    """Saves a state from all devices."""
+    """Saves a state from all devices, in a folder named after the processes."""
+    folder = f"{folder}/of_{jax.process_count()}"
     with Checkpointer(folder, keep=1) as checkpointer:
         checkpointer.save(make_state(), settings(), score=None)
 
 
 def restore(folder):
-    """Restores it onto all devices and writes what each process got."""
+    """Restores the state of 3 - process_count processes onto all devices.
+
+    Each process writes what it got.
+    """
+    folder = f"{folder}/of_{3 - jax.process_count()}"
     with Checkpointer(folder, keep=1) as checkpointer:
         state = checkpointer.restore(make_state(fill=0.0))
     assert all(
@@ -162,7 +172,13 @@ def main(argv):
     line.string("folder", "")
     values = line.parse()
     cli.join_processes(values)
-    globals()[values.task](values.folder)
+    tasks = values.task.split(",")
+    for task in tasks[:-1]:
+        # As cli.run ends a process, except that the process continues.
+        with mock.patch.object(process, "_leave"):
+            status = cli.run(lambda _, task=task: globals()[task](values.folder), [])
+        print(f"end of {task}: {status}", flush=True)
+    globals()[tasks[-1]](values.folder)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Ended(NamedTuple):
 
 
 def start(*command, devices: int = 1, cwd=PROJECT, **environment) -> subprocess.Popen:
-    """Starts `python COMMAND` with so many virtual CPU devices."""
+    """Starts `python COMMAND` with a number of virtual CPU devices."""
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -51,14 +51,19 @@ def start(*command, devices: int = 1, cwd=PROJECT, **environment) -> subprocess.
     )
 
 
-def start_joined(count: int, *command, devices: int = 1) -> list[subprocess.Popen]:
+def start_joined(
+    count: int, *command, devices: int = 1, **environment
+) -> list[subprocess.Popen]:
     """Starts `python COMMAND` in `count` processes that find each other."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     joined = (*command, f"--coordinator_address=localhost:{port}")
     joined += (f"--num_processes={count}",)
-    return [start(*joined, f"--process_id={i}", devices=devices) for i in range(count)]
+    return [
+        start(*joined, f"--process_id={i}", devices=devices, **environment)
+        for i in range(count)
+    ]
 
 
 def finish(*processes: subprocess.Popen, timeout_s: float = 600) -> list[Ended]:
@@ -103,7 +108,7 @@ def wait_for(
 
 
 def read_until(process: subprocess.Popen, text: str) -> None:
-    """Reads what a process prints until a text comes; the rest is left to read."""
+    """Reads what a process prints until a text comes; the remainder stays unread."""
     seen = ""
     while text not in seen:
         piece = process.stdout.read(1)

@@ -12,6 +12,7 @@ import pytest
 from joined_tasks import make_state
 from processes import (
     SMOKE,
+    Ended,
     finish,
     read_until,
     start,
@@ -21,7 +22,9 @@ from processes import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from encnet_jax import cli
 from encnet_jax.checkpoints import read
+from encnet_jax.commands import eval as eval_command
 from encnet_jax.errors import UserError
 from encnet_jax.pods import distributed
 
@@ -44,9 +47,11 @@ def trained(tmp_path_factory):
     folders = [tmp_path_factory.mktemp(f"of_{count}") for count in (1, 3)]
     program = "tests/train_in_float64.py"
     command = (program, *SMOKE, NO_DROPOUT, "--config.train.batch_size=24")
+    # Platform-specific forms have tests of their own, and compile slowly.
+    forms = {"ENCNET_PLATFORM_FORMS": "0"}
     succeed(
-        start(*command, f"--workdir={folders[0]}", devices=6),
-        *start_joined(3, *command, f"--workdir={folders[1]}", devices=2),
+        start(*command, f"--workdir={folders[0]}", devices=6, **forms),
+        *start_joined(3, *command, f"--workdir={folders[1]}", devices=2, **forms),
     )
     return folders
 
@@ -67,13 +72,13 @@ def test_only_process_0_writes_logs(trained):
         assert len(glob.glob(f"{workdir}/events.*")) == 1
 
 
-def test_evaluation_on_three_processes_equals_one(trained):
-    reports, texts = [], []
-    for processes in (1, 3):
-        command = ("eval.py", f"--workdir={trained[1]}")
-        texts += succeed(*(start_joined(processes, *command)))
-        reports.append(json.loads((trained[1] / "report.json").read_text()))
-    assert [report.pop("devices") for report in reports] == ["1 x cpu", "3 x cpu"]
+def test_evaluation_on_three_processes_equals_one(trained, capsys):
+    command = ("eval.py", f"--workdir={trained[1]}")
+    assert cli.run(eval_command.main, command) == 0
+    reports = [json.loads((trained[1] / "report.json").read_text())]
+    texts = ["".join(capsys.readouterr()), *succeed(*start_joined(3, *command))]
+    reports.append(json.loads((trained[1] / "report.json").read_text()))
+    assert [report.pop("devices") for report in reports] == ["8 x cpu", "3 x cpu"]
     for report in reports:
         report.pop("command")  # Its flags name the process.
         report.pop("date")
@@ -108,84 +113,99 @@ def test_a_signal_to_one_process_stops_the_evaluation_of_all(trained):
     assert not (trained[0] / "report.json").exists()
 
 
-def run_task(name, folder, *, processes, devices=1, timeout_s=300):
-    return finish(
-        *start_joined(
-            processes,
-            "tests/joined_tasks.py",
-            f"--task={name}",
-            f"--folder={folder}",
-            devices=devices,
-        ),
-        timeout_s=timeout_s,
-    )
+def start_tasks(names, folder, *, processes, devices=1):
+    command = ("tests/joined_tasks.py", f"--task={names}", f"--folder={folder}")
+    return start_joined(processes, *command, devices=devices)
 
 
-@pytest.mark.parametrize("saving, restoring", [((2, 4), (1, 1)), ((1, 1), (2, 4))])
-def test_checkpoints_pass_between_numbers_of_processes(saving, restoring, tmp_path):
-    for task, (processes, devices) in (("save", saving), ("restore", restoring)):
-        for status, text in run_task(
-            task, tmp_path, processes=processes, devices=devices
+@pytest.fixture(scope="module")
+def tasks_of_two(tmp_path_factory):
+    """One process saves; two, of four devices each, do every task; one restores.
+
+    Returns:
+        The folder, and by task, for each of the two processes, its exit status and what
+        it printed.
+    """
+    folder = tmp_path_factory.mktemp("joined")
+    succeed(*start_tasks("save", folder, processes=1))
+    tasks = "restore,save,fail,lack,differ,separate,stop"
+    pair = start_tasks(tasks, folder, processes=2, devices=4)
+    for index in range(2):
+        wait_for(folder, f"ready_{index}", *pair)
+    time.sleep(1)
+    pair[1].send_signal(signal.SIGTERM)
+    ended = {}
+    for text in succeed(*pair):
+        parts = re.split(
+            r"^end of (\w+): (\d+)\n", text + "end of stop: 0\n", flags=re.M
+        )
+        for text, name, status in zip(
+            parts[::3], parts[1::3], parts[2::3], strict=False
         ):
-            assert status == 0, text
+            ended.setdefault(name, []).append(Ended(int(status), text))
+    assert ",".join(ended) == tasks
+    succeed(*start_tasks("restore", folder, processes=1))
+    return folder, ended
+
+
+@pytest.mark.parametrize("saving, restoring", [(2, 1), (1, 2)])
+def test_checkpoints_pass_between_numbers_of_processes(saving, restoring, tasks_of_two):
+    folder, ended = tasks_of_two
+    assert [status for status, _ in ended["save"] + ended["restore"]] == [0] * 4
     expected = jax.tree.leaves(make_state())
-    for process in range(restoring[0]):
-        restored = np.load(tmp_path / f"restored_{process}.npz")
+    for process in range(restoring):
+        restored = np.load(folder / f"of_{saving}" / f"restored_{process}.npz")
         assert len(restored) == len(expected)
         for index, array in enumerate(expected):
             np.testing.assert_array_equal(restored[str(index)], array)
 
 
 def test_both_forms_of_the_step_give_the_same_bits(tmp_path):
-    for status, text in run_task("forms", tmp_path, processes=2):
+    processes = start_tasks("forms", tmp_path, processes=2)
+    for status, text in finish(*processes, timeout_s=300):
         assert status == 0, text
         assert re.search(r"0 of \d{2,} arrays differ after step 2", text), text
 
 
-def test_one_signal_stops_all_processes_at_the_same_step(tmp_path):
-    command = ("tests/joined_tasks.py", "--task=stop", f"--folder={tmp_path}")
-    processes = start_joined(2, *command)
-    for index in range(2):
-        wait_for(tmp_path, f"ready_{index}", *processes)
-    time.sleep(1)
-    processes[1].send_signal(signal.SIGTERM)
-    texts = succeed(*processes)
+def test_one_signal_stops_all_processes_at_the_same_step(tasks_of_two):
+    texts = [text for _, text in tasks_of_two[1]["stop"]]
     stops = [re.search(r"stopped after step (\d+) by SIGTERM", t)[1] for t in texts]
     assert stops[0] == stops[1]
 
 
-def test_what_fails_in_one_process_fails_in_all(tmp_path):
-    ended = run_task("fail", tmp_path, processes=2)
+def test_what_fails_in_one_process_fails_in_all(tasks_of_two):
+    ended = tasks_of_two[1]["fail"]
     assert [status for status, _ in ended] == [2, 2]
     assert "process 1 could not continue" in ended[0].text
     assert "error: no such image" in ended[1].text
 
 
-def test_a_file_that_one_process_lacks_stops_all(tmp_path):
-    ended = run_task("lack", tmp_path, processes=2)
-    assert [status for status, _ in ended] == [2, 2]
-    assert "process 1 could not continue" in ended[0].text
-    assert f"{tmp_path}/none: No such file" in ended[1].text
+def test_a_file_that_one_process_lacks_stops_all(tasks_of_two):
+    folder, ended = tasks_of_two
+    assert [status for status, _ in ended["lack"]] == [2, 2]
+    assert "process 1 could not continue" in ended["lack"][0].text
+    assert f"{folder}/none: No such file" in ended["lack"][1].text
 
 
-def test_processes_of_different_runs_are_refused(tmp_path):
-    ended = run_task("differ", tmp_path, processes=2)
+def test_processes_of_different_runs_are_refused(tasks_of_two):
+    ended = tasks_of_two[1]["differ"]
     assert [status for status, _ in ended] == [2, 2]
     assert all("places may differ" in text for _, text in ended)
     assert "process 1 could not continue" in ended[0].text
     assert "seed is 10 in process 1 and 1 in process 0" in ended[1].text
 
 
-def test_folders_of_their_own_are_refused(tmp_path, monkeypatch):
-    ended = run_task("separate", tmp_path, processes=2)
+def test_folders_of_their_own_are_refused(tasks_of_two):
+    folder, ended = tasks_of_two
+    ended = ended["separate"]
     assert [status for status, _ in ended] == [2, 2]
     assert "gs://" in ended[1].text and "does not see" in ended[1].text
     assert not any("went on" in text for _, text in ended)
-    assert not list(tmp_path.glob("*/.probe*"))
+    assert not list(folder.glob("*/.probe*"))
 
 
 def test_a_lost_process_takes_the_others_down(tmp_path):
-    ended = run_task("die", tmp_path, processes=2)
+    ended = finish(*start_tasks("die", tmp_path, processes=2), timeout_s=300)
     assert ended[1].status == -signal.SIGKILL
     assert ended[0].status in (4, 134, -signal.SIGABRT)
     assert re.search(

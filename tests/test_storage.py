@@ -12,6 +12,7 @@ import pytest
 from etils import epath
 from joined_tasks import settings
 from PIL import Image
+from smoke_runs import smoke_config
 
 from encnet_jax import config as config_lib
 from encnet_jax import errors, storage
@@ -101,7 +102,10 @@ def test_arrays_are_read_from_a_bucket(bucket):
 def test_two_processes_share_a_run_in_a_bucket(bucket, server):
     run = f"{bucket}/runs/a"
     command = ("train.py", *processes.SMOKE, f"--workdir={run}")
-    processes.succeed(*processes.start_joined(2, *command))
+    # Validation is compiled once, by the evaluation in this process.
+    command += ("--config.train.eval_every_epochs=0.0",)
+    forms = {"ENCNET_PLATFORM_FORMS": "0"}
+    processes.succeed(*processes.start_joined(2, *command, **forms))
     names = [name for _, name in server.objects]
     for process in (0, 1):
         assert any(f"/variables/ocdbt.process_{process}/d/" in name for name in names)
@@ -215,8 +219,7 @@ def test_stores_out_of_reach_are_named(path, message):
 
 def test_a_run_in_a_bucket_survives_damage_and_is_scored(bucket, server, capsys):
     run = f"{bucket}/runs/a"
-    config = config_lib.load("configs/quickstart.py:smoke")
-    config.train.checkpoint_every_steps = 2
+    config = smoke_config(**{"train.checkpoint_every_steps": 2})
     loop.train(config, run)
     trained, _ = read.restore_variables(run)
     newest = {

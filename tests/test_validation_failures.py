@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
+from smoke_runs import smoke_config
 
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import integrity, read
@@ -14,13 +15,6 @@ from encnet_jax.config import resolving
 from encnet_jax.errors import UserError
 from encnet_jax.train import loop
 from encnet_jax.train.validate import Validator
-
-
-def smoke(total_steps=2):
-    config = config_lib.load("configs/quickstart.py:smoke")
-    config.train.total_steps = total_steps
-    return config
-
 
 FAILURES = {
     1: (UserError("3.jpg: a CMYK image"), "3.jpg: a CMYK image"),
@@ -40,8 +34,8 @@ def test_the_run_continues_and_ends_with_an_error(tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr(Validator, "score", score)
     monkeypatch.setattr(resolving, "steps_per_epoch", lambda *_: 1)
-    config = smoke(5)
-    config.train.eval_every_epochs, config.train.keep_checkpoints = 1, 5
+    config = smoke_config(**{"train.total_steps": 5, "train.keep_checkpoints": 5})
+    config.train.eval_every_epochs = 1
     with pytest.raises(UserError, match="failed at step 1, 2, 3, 5; .*8 GiB"):
         loop.train(config, str(tmp_path))
     shown = capsys.readouterr()
@@ -62,8 +56,8 @@ def test_an_error_of_the_program_is_raised_after_the_state_is_saved(
 
     monkeypatch.setattr(Validator, "score", score)
     with pytest.raises(AssertionError, match="a bug"):
-        loop.train(smoke(), str(tmp_path))
-    assert read.find_step(str(tmp_path)) == 2
+        loop.train(smoke_config(), str(tmp_path))
+    assert read.find_step(str(tmp_path)) == 4
 
 
 def folder_config(root, modes):
