@@ -168,16 +168,7 @@ def make_report(
         **({"quality": quality | temperature} if quality else {}),
         "not_finite_pixels": matrix.not_finite,
         "warnings": _warnings(matrix, class_names),
-        "protocol": {
-            "name": protocol,
-            **{
-                field.split(".", 1)[1]: _json_value(config_lib.get(config, field))
-                for field in (
-                    *task.protocol_fields[config.eval.protocol],
-                    *REFINED_FIELDS[config.eval.refine],
-                )
-            },
-        },
+        "protocol": {"name": protocol} | _protocol_fields(network),
         "model": task.description,
         "step": network.step,
         "precise_norm_steps": config.eval.precise_norm_steps,
@@ -190,6 +181,17 @@ def make_report(
         | {name: importlib.metadata.version(name) for name in _PACKAGES}
         | {"encnet_jax": encnet_jax.__version__},
         "devices": parallel.describe_devices(),
+    }
+
+
+def _protocol_fields(network: Network) -> dict:
+    """Returns the values on which the scores of the protocol depend, JSON-ready."""
+    names = network.task.protocol_fields[network.config.eval.protocol]
+    names = (*names, *REFINED_FIELDS[network.config.eval.refine])
+    values = {name: config_lib.get(network.config, name) for name in names}
+    return {
+        name.split(".", 1)[1]: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
     }
 
 
@@ -225,10 +227,6 @@ def _scores(
         iou = classes[f"iou_{name}"] = np.where(occurs, part.iou(), np.nan)
         scores[f"mean_iou_{name}"] = float(iou[occurs].mean()) if occurs.any() else 0.0
     return scores, classes
-
-
-def _json_value(value):
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _named(class_names: tuple[str, ...], values: np.ndarray) -> dict:

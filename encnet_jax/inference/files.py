@@ -102,8 +102,7 @@ def predict_files(
     clear = ids_of(transparent, model.class_names)
     pixel_fn = pixels.largest(top) if top else pixels.labels
     broken: dict[str, str] = {}  # A line for each image that is not labelled.
-    summaries: list[dict] = []
-    done: set[str] = set()
+    done: dict[str, dict] = {}  # A summary of each other image, if there are scores.
     # A tile counts as a fraction of its image.
     shown = "{l_bar}{bar}| {n:.0f}/{total_fmt} images [{elapsed}<{remaining}]"
     bar = tqdm(total=len(paths), desc="predict", bar_format=shown, disable=None)
@@ -114,37 +113,36 @@ def predict_files(
             broken,
         )
         for example, found in described:
+            name = example["id"]
             try:
-                check_finite(found["labels"], example["id"])
+                check_finite(found["labels"], name)
             except UserError as error:
-                broken[example["id"]] = str(error)
+                broken[name] = str(error)
                 continue
-            if top:
-                summaries.append(summary(example["id"], found, model.class_names))
-            try:
-                _write(folder, example, found, model.colours, clear)
-            except OSError as error:
-                # Too long a name is an error of this image only.
-                if error.errno != errno.ENAMETOOLONG:
-                    raise
-                broken[example["id"]] = storage.describe(error)
-                continue
-            done.add(example["id"])
+            described_image = summary(name, found, model.class_names) if top else {}
+            problem = _write(folder, example, found, model.colours, clear)
+            if problem:
+                broken[name] = problem
+            else:
+                done[name] = described_image
     if done:
         _save_classes(folder, model)
     if top:
-        summaries = [each for each in summaries if each["image"] in done]
-        _save_summaries(folder, summaries)
-    for name, path in paths.items():
-        if name not in done | broken.keys():
-            broken[name] = f"{path}: was left out; label it separately"
-    for line in broken.values():
-        print(f"error: {printable(line)}", file=sys.stderr)
+        _save_summaries(folder, list(done.values()))
+    _report_broken(broken, {n: path for n, path in paths.items() if n not in done})
     print(
         f"labelled {len(done)} of {len(paths)} images with step {model.step}; see"
         f" {printable(folder)}"
     )
     return 1 if broken else 0
+
+
+def _report_broken(broken: dict[str, str], missing: dict[str, epath.Path]) -> None:
+    """Prints a line for each image without labels, and adds those without a reason."""
+    for name, path in missing.items():
+        broken.setdefault(name, f"{path}: was left out; label it separately")
+    for line in broken.values():
+        print(f"error: {printable(line)}", file=sys.stderr)
 
 
 def summary(
@@ -209,16 +207,26 @@ def _write(
     found: dict[str, np.ndarray],
     colours: np.ndarray,
     transparent: Sequence[int] = (),
-) -> None:
+) -> str:
     """Writes an image's files and removes its arrays from both dicts.
 
     The generators that made the dicts keep them until the next ones are made.
+
+    Returns:
+        '', or why this image cannot be written though others can: too long a name.
     """
-    if "/" in example["id"]:
-        (folder / example["id"]).parent.mkdir(parents=True, exist_ok=True)
-    for name, write in outputs(example.pop("image"), found, colours, transparent):
-        write(folder / f"{example['id']}_{name}")
-    found.clear()
+    try:
+        if "/" in example["id"]:
+            (folder / example["id"]).parent.mkdir(parents=True, exist_ok=True)
+        for name, write in outputs(example.pop("image"), found, colours, transparent):
+            write(folder / f"{example['id']}_{name}")
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return storage.describe(error)
+    finally:
+        found.clear()
+    return ""
 
 
 def outputs(

@@ -50,14 +50,7 @@ def initialise(
         )
     state_dict = read(path)
     family = families.recognise(state_dict)
-    of_heads = tuple(start for start, _ in family.heads)
-    backbone = {
-        n: x
-        for n, x in state_dict.items()
-        if n.startswith(family.prefix) and not n.startswith(of_heads)
-    }
-    part = dataclasses.replace(family, parts=("backbone",))
-    taken = checked_table(variables, backbone, part, model_config)
+    taken = _backbone(variables, state_dict, family, model_config)
     lines = [
         f"{path}: weights of {family.title}",
         f"backbone: took all {len(taken)} arrays",
@@ -88,6 +81,20 @@ def initialise(
     flat = traverse_util.flatten_dict(dict(variables))
     flat |= traverse_util.flatten_dict(to_variables(state_dict, taken))
     return traverse_util.unflatten_dict(flat), lines
+
+
+def _backbone(
+    variables: Mapping, state_dict: Mapping, family: Family, model_config
+) -> list[Entry]:
+    """Returns the entries of the backbone, all of which must match."""
+    of_heads = tuple(start for start, _ in family.heads)
+    arrays = {
+        name: array
+        for name, array in state_dict.items()
+        if name.startswith(family.prefix) and not name.startswith(of_heads)
+    }
+    part = dataclasses.replace(family, parts=("backbone",))
+    return checked_table(variables, arrays, part, model_config)
 
 
 def _head(
