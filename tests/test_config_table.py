@@ -16,9 +16,7 @@ from encnet_jax.config import (
     explain,
     table,
 )
-from encnet_jax.config.table.model import CLASSIFIERS
 from encnet_jax.errors import UserError
-from encnet_jax.models import cifar
 
 DEFAULTS = config_lib.flatten(config_lib.resolve(defaults.get_config()))
 NUMBERS = sorted(
@@ -100,7 +98,6 @@ def test_more_steps_than_can_be_counted():
 
 
 def test_names_are_those_that_are_built():
-    assert CLASSIFIERS == tuple(cifar.CLASSIFIERS)
     pixels = table.fields()["model.pixels"].allowed
     assert pixels.words == f"one of: {', '.join(preprocess.PIXELS)}"
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from encnet_jax.config import table
-from encnet_jax.config.table.model import CLASSIFIERS
 from encnet_jax.errors import UserError, short
 from encnet_jax.fields import LARGEST_INT32, Allowed, one_of
 from encnet_jax.losses import LOSSES
-from encnet_jax.models import HEADS
+from encnet_jax.models import CLASSIFIERS, HEADS
 
 _ALLOWED_IN_TASK = {
     "segmentation": {

@@ -11,7 +11,16 @@ from encnet_jax.registry import imported
 if TYPE_CHECKING:
     from flax import linen as nn
 
-__all__ = ("AUX_HEADS", "BACKBONES", "HEADS", "build", "build_classifier")
+__all__ = (
+    "AUX_HEADS",
+    "BACKBONES",
+    "CLASSIFIERS",
+    "HEADS",
+    "build",
+    "build_classifier",
+)
+
+CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # Built by models.cifar.
 
 
 def logits_stride(model_config) -> float:

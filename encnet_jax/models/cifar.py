@@ -14,7 +14,6 @@ from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import ConvNormRelu
 from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 
-CLASSIFIERS = ("resnet", "se_resnet", "encnet")
 SE_REDUCTION = 16  # As in the SE paper, which section 3.5 follows.
 CODE_REDUCTION = 4  # Ratio of the feature map's channels to the encoded ones.
 
@@ -169,7 +168,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
 
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`; uses its
-            block, name (one of CLASSIFIERS), width, num_codes, draw_smoothing,
+            block, name (one of models.CLASSIFIERS), width, num_codes, draw_smoothing,
             norm_group and dtype.
         num_classes: C.
         axis_name: pmap axis over which batch norms are synchronised (block 'paper', in

@@ -20,7 +20,6 @@ from encnet_jax.models.encoding import Encoding
 from encnet_jax.models.initial_weights import uniform_bias, uniform_kernel
 from encnet_jax.models.residual import relu_of_sum
 
-CLASSIFIERS = ("resnet", "encnet")  # The authors' code has no SE-ResNet.
 CODE_REDUCTION = 4  # Ratio of the feature map's channels to the encoded ones.
 _MIN_LENGTH = 1e-8
 
@@ -185,7 +184,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> Autho
 
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`; uses its
-            name (one of CLASSIFIERS), width, num_codes, draw_smoothing and dtype.
+            name ('resnet' or 'encnet'), width, num_codes, draw_smoothing and dtype.
         num_classes: C.
         axis_name: see DeviceBatchNorm.
     """

@@ -14,9 +14,8 @@ from encnet_jax.fields import (
     field,
     one_of,
 )
-from encnet_jax.models import AUX_HEADS, BACKBONES, HEADS
+from encnet_jax.models import AUX_HEADS, BACKBONES, CLASSIFIERS, HEADS
 
-CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # encnet_jax.models.cifar
 _CHANNELS = between(1, 1 << 14)
 
 
