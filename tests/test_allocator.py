@@ -1,5 +1,6 @@
 """Memory that is freed stays with the process where its commands ask for that."""
 
+import functools
 import platform
 import subprocess
 import sys
@@ -22,6 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@functools.cache
 def page_faults(word: str) -> int:
     command = [sys.executable, "-c", FAULTS_OF_TWENTY_ARRAYS, word]
     return int(subprocess.run(command, capture_output=True, check=True).stdout)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference_models import add_resnet
 from toy_segmenter import make_evaluator
 
 import encnet_jax
@@ -11,6 +12,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import models
 from encnet_jax.data.sets import scenes
 from encnet_jax.models import inside
+from encnet_jax.models.backbones.resnet import BackboneSpec
 from encnet_jax.models.encoding import encode
 from encnet_jax.models.norm import SyncBatchNorm
 from encnet_jax.train import loop
@@ -60,12 +62,15 @@ def network(name, **fields):
     return config, model, initialised(jax.random.key(1))
 
 
-@pytest.mark.parametrize("name", ["encnet", "fcn", "deeplabv3", "pspnet"])
-@pytest.mark.parametrize("backbone", ["tiny", "resnet50"])
-def test_a_padded_image_scores_as_alone(name, backbone):
-    if backbone == "resnet50" and name != "encnet":
-        pytest.skip("one head with bottlenecks is enough")
-    fields = {"model.backbone": backbone, "model.avg_down": backbone == "resnet50"}
+@pytest.mark.parametrize(
+    "name, backbone",
+    [(name, "tiny") for name in ("encnet", "fcn", "deeplabv3", "pspnet")]
+    + [("encnet", "bottlenecks")],
+)
+def test_a_padded_image_scores_as_alone(name, backbone, monkeypatch):
+    spec = BackboneSpec((1, 2, 2, 1), bottleneck=True, width=16)
+    add_resnet(monkeypatch, "bottlenecks", spec)
+    fields = {"model.backbone": backbone, "model.avg_down": backbone == "bottlenecks"}
     _, model, variables = network(name, **fields)
     image = np.random.default_rng(0).normal(size=(1, 45, 52, 3)).astype(np.float32)
     alone = jax.jit(model.apply)(variables, image)["logits"]
