@@ -3,7 +3,7 @@
 from encnet_jax.errors import UserError
 from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights.names import Family, Rule, register
-from encnet_jax.torch_weights.resnet import named_backbone
+from encnet_jax.torch_weights.resnet import named_backbone, num_in_row
 
 _STEM = ("conv1_1_3x3_s2", "conv1_2_3x3", "conv1_3_3x3")
 _BLOCK = {
@@ -61,12 +61,10 @@ def _fields(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, object
     first = shapes.get(f"arg:{_STEM[0]}_weight")
     if first is not None:
         found["stem_width"] = first[0]
-    counts = []
-    for stage in range(2, 6):
-        count = 0
-        while f"arg:conv{stage}_{count + 1}_3x3_weight" in shapes:
-            count += 1
-        counts.append(count)
+    counts = [
+        num_in_row(shapes, lambda i, at=stage: f"arg:conv{at}_{i + 1}_3x3_weight")
+        for stage in range(2, 6)
+    ]
     width = shapes.get("arg:conv2_1_3x3_weight", (0,))[0]
     return found | named_backbone(counts, True, width)
 

@@ -1,6 +1,8 @@
 """Names that all ResNets in PyTorch share; families differ in few of them."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Collection
+from functools import partial
 
 from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights.names import Family, Rule, register
@@ -82,15 +84,18 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
     if any(".downsample." in name for name in names):
         pooled = f"{prefix}layer2.0.downsample.2.weight"
         found["avg_down"] = pooled in names
-    counts = []
-    for stage in range(1, 5):
-        count = 0
-        while f"{prefix}layer{stage}.{count}.conv1.weight" in names:
-            count += 1
-        counts.append(count)
+    template = prefix + "layer{}.{}.conv1.weight"
+    counts = [
+        num_in_row(names, partial(template.format, stage)) for stage in range(1, 5)
+    ]
     bottleneck = f"{prefix}layer1.0.conv3.weight" in names
     width = shapes.get(f"{prefix}layer1.0.conv2.weight", (0,))[0]
     return found | named_backbone(counts, bottleneck, width)
+
+
+def num_in_row(names: Collection[str], name: Callable[[int], str]) -> int:
+    """Returns how many of name(0), name(1), ... are there before the first missing."""
+    return next(i for i in itertools.count() if name(i) not in names)
 
 
 def named_backbone(counts: list[int], bottleneck: bool, width: int) -> dict[str, str]:
