@@ -1,7 +1,9 @@
 """Errors that the user can fix, and the exit status of each."""
 
+import contextlib
 import errno
 import re
+from collections.abc import Iterator
 
 # The errno of an OSError: no space, quota used up, file size limit.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,6 +42,11 @@ def short(value: object, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def reason(error: BaseException, most: int = 200) -> str:
+    """Returns the message of another library's error on one line, shortened."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Returns whether the host or a device ran out of memory.
 
@@ -57,6 +64,20 @@ class UserError(Exception):
     """
 
     exit_status = 2
+
+
+@contextlib.contextmanager
+def explained(file: object, problem: str, advice: str) -> Iterator[None]:
+    """Converts errors of the block to UserError('FILE: PROBLEM (REASON); ADVICE').
+
+    For decoders, which raise errors of a dozen kinds on damaged files.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{file}: {problem} ({reason(error)}); {advice}") from None
 
 
 class NotFiniteError(UserError):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 from jax.experimental import topologies
 
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, reason
 
 
 class Chip(NamedTuple):
@@ -70,6 +70,7 @@ def open_topology(name: str) -> tuple[Chip, list]:
             platform="tpu", topology_name=name, chip_config_name=chip.config_name
         )
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise UserError(f"--topology {name} is not available: {text}") from None
+        raise UserError(
+            f"--topology {name} is not available: {reason(error)}"
+        ) from None
     return chip, list(topology.devices)

@@ -13,7 +13,7 @@ from encnet_jax import losses, models, tasks
 from encnet_jax.config import Config, ModelConfig
 from encnet_jax.crf import potentials
 from encnet_jax.data import dataset_info
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, reason
 from encnet_jax.models.heads import piecewise_crf
 from encnet_jax.plan.compiled_text import all_reduce_sizes, estimated_cycles
 from encnet_jax.pods import parallel
@@ -249,7 +249,7 @@ def _compile(lowered, *, images: int, loop_trips: int = 1) -> Cost:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise DoesNotFit(" ".join(str(error).split())[:300]) from None
+        raise DoesNotFit(reason(error, 300)) from None
     seconds = time.monotonic() - start
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     text = compiled.as_text()

@@ -16,7 +16,7 @@ import safetensors.numpy
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, reason
 from encnet_jax.torch_weights import pickled
 from encnet_jax.torch_weights.mxnet import read_params
 
@@ -116,7 +116,7 @@ def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
         ) from None
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is not a readable .safetensors: {_short(error)}"
+            f"{path} is not a readable .safetensors: {reason(error)}"
         ) from error
 
 
@@ -180,7 +180,7 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
     except UserError:
         raise
     except Exception as error:  # zipfile raises errors of many types for damaged files.
-        raise UserError(f"{path} is not a readable zip: {_short(error)}") from None
+        raise UserError(f"{path} is not a readable zip: {reason(error)}") from None
 
 
 def _is_weights(name: str) -> bool:
@@ -205,10 +205,6 @@ def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
             " its name says; it may be damaged or a different file",
             file=sys.stderr,
         )
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _import_torch(path: epath.Path):
@@ -237,7 +233,7 @@ def _load_pickled(path: epath.Path, source: io.BytesIO):
     # pickle and zipfile raise errors of many kinds for damaged files.
     except Exception as error:
         raise UserError(
-            f"{path} is not a readable PyTorch file: {_short(error)}"
+            f"{path} is not a readable PyTorch file: {reason(error)}"
         ) from error
     return _load_legacy(path, source)
 

@@ -4,7 +4,7 @@ import jax
 
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.config import Config, TrainConfig
-from encnet_jax.errors import UserError, is_out_of_memory
+from encnet_jax.errors import UserError, is_out_of_memory, reason
 from encnet_jax.pods import distributed, parallel
 from encnet_jax.pods.signals import Stopped
 from encnet_jax.train.account import TimeAccount
@@ -92,11 +92,10 @@ class Saver:
             alone = jax.process_count() == 1  # Others wait for this process's counts.
             if missing or not alone or not (expected or is_out_of_memory(error)):
                 raise
-            reason = " ".join(str(error).split())[:500] or type(error).__name__
-            self._failures[step] = reason
+            why = self._failures[step] = reason(error, 500)
             self._logbook.note(
                 f"warning: validation failed at step {step}, which is saved without a"
-                f" score; training continues: {reason}"
+                f" score; training continues: {why}"
             )
             return
         with self._account.doing("checkpoints"):

@@ -7,13 +7,12 @@ import contextlib
 import math
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from encnet_jax.data.archives.file_tree import StoredFile
-from encnet_jax.errors import UserError
+from encnet_jax.errors import explained
 
 _HEADER_BYTES, _MOST_BYTES, _DEEPEST = 128, 1 << 28, 16
 # Types of elements, and classes of matrices.
@@ -124,15 +123,6 @@ def mask(found: Any) -> np.ndarray:
     return found.astype(np.uint8)
 
 
-@contextlib.contextmanager
-def described(file: str) -> Iterator[None]:
+def described(file: str) -> contextlib.AbstractContextManager:
     """Converts errors of damaged files to a one-line error with the file's name."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # Damaged files raise errors of many kinds.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"{file}: cannot be read ({reason}); download the file again"
-        ) from None
+    return explained(file, "cannot be read", "download the file again")

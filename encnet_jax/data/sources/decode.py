@@ -9,7 +9,7 @@ from the name. TensorFlow may decode the files for which it gives the same pixel
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, explained
 
 # Warnings about damaged tags: files that cannot be decoded are refused anyway.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
@@ -241,20 +241,10 @@ def tensorflow_decodes(
         return jpeg and _orientation(image) == 1
 
 
-@contextlib.contextmanager
-def _named(file: str) -> Iterator[None]:
+def _named(file: str) -> contextlib.AbstractContextManager:
     """Converts a decoder's exceptions to a one-line error with the file's name."""
-    try:
-        yield
-    except UserError:
-        raise
-    # Pillow's plugins raise errors of a dozen kinds on damaged files.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"{file}: cannot be decoded ({reason}); expected {_EXPECTED}, copy it again"
-            " or remove it"
-        ) from None
+    advice = f"expected {_EXPECTED}, copy it again or remove it"
+    return explained(file, "cannot be decoded", advice)
 
 
 def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:

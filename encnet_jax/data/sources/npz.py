@@ -9,7 +9,7 @@ from etils import epath
 from encnet_jax import storage
 from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.sources.records import Example
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, reason
 from encnet_jax.labels import IGNORE_LABEL
 
 
@@ -41,10 +41,9 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
         raise
     # NumPy and zipfile raise errors of many kinds on damaged bytes.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{path}: expected {expected} ({reason}); write the file again with python"
-            " -m encnet_jax.data.export_arrays"
+            f"{path}: expected {expected} ({reason(error)}); write the file again with"
+            " python -m encnet_jax.data.export_arrays"
         ) from None
 
 

@@ -10,7 +10,7 @@ from encnet_jax.data.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
 from encnet_jax.data.sources.array_records import open_splits
 from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
 from encnet_jax.data.sources.records import Example, Record, decode_record
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UserError, reason
 
 
 class RecordSource:
@@ -95,10 +95,9 @@ class PreparedSource(RecordSource):
         }
 
     def _broken(self, what: str, error: Exception) -> str:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         return (
-            f"{self._where}{what}: cannot be read ({reason}); remove the folder and"
-            " prepare the data set again"
+            f"{self._where}{what}: cannot be read ({reason(error)}); remove the folder"
+            " and prepare the data set again"
         )
 
     def sizes(self) -> dict[str, int]:
