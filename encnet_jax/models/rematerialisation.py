@@ -33,11 +33,16 @@ def apply(parent: nn.Module, x: jax.Array, modules: list[partial]) -> jax.Array:
 
 
 def run(
-    parent: nn.Module, modules: list[partial], x: jax.Array, stage: int, deep: bool
+    parent: nn.Module,
+    modules: list[partial],
+    x: jax.Array,
+    stage: int,
+    deep: bool,
+    remat: bool,
 ) -> jax.Array:
-    """Applies the modules of a stage and recomputes them in the backward pass.
+    """Applies the modules of a stage; with `remat` the backward pass recomputes them.
 
-    Kept are the statistics of batch norms, whose collectives would be repeated, and
+    It keeps the statistics of batch norms, whose collectives would be repeated, and
     outputs of convolutions: the stem's largest; in stage 2 all but the last of each
     block; in stages 3 and 4 all, which costs few bytes more than the blocks' outputs.
 
@@ -45,7 +50,10 @@ def run(
         parent, modules, x: see apply; modules' names are among their keywords.
         stage: 1 to 4.
         deep: whether blocks have three convolutions, not two.
+        remat: False just applies the modules.
     """
+    if not remat:
+        return apply(parent, x, modules)
     for start in range(0, len(modules), _LONGEST):
         unit = modules[start : start + _LONGEST]
         names = [STATISTICS_NAME, *_kept(unit, stage, 3 if deep else 2)]

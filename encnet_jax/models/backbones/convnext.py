@@ -7,10 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.models import rematerialisation
 from encnet_jax.models.backbones import BACKBONES
 from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.layers import Layers
+from encnet_jax.models.rematerialisation import run
 
 _init = nn.initializers.truncated_normal(0.02)
 _norm = partial(nn.LayerNorm, epsilon=1e-6)
@@ -142,10 +142,7 @@ class ConvNeXt(nn.Module):
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
-            if self.remat:
-                x = rematerialisation.run(self, modules, x, stage, deep=False)
-            else:
-                x = rematerialisation.apply(self, x, modules)
+            x = run(self, modules, x, stage, deep=False, remat=self.remat)
             stages[f"stage{stage}"] = x
         return stages
 

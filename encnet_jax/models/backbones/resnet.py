@@ -7,12 +7,12 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
-from encnet_jax.models import rematerialisation
 from encnet_jax.models.backbones import BACKBONES
 from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import Layers
 from encnet_jax.models.pooling import max_pool
+from encnet_jax.models.rematerialisation import run
 from encnet_jax.models.residual import relu_of_sum
 
 
@@ -155,10 +155,7 @@ class ResNet(nn.Module):
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
-            if self.remat:
-                x = rematerialisation.run(self, modules, x, stage, self.spec.bottleneck)
-            else:
-                x = rematerialisation.apply(self, x, modules)
+            x = run(self, modules, x, stage, self.spec.bottleneck, self.remat)
             stages[f"stage{stage}"] = x
         return stages
 

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from encnet_jax.fields import FLAG, Field
-from encnet_jax.models import rematerialisation
 from encnet_jax.models.backbones import BACKBONES
 from encnet_jax.models.dilation import plan_stages
 from encnet_jax.models.initial_weights import he_normal_fan_out
 from encnet_jax.models.layers import Layers
+from encnet_jax.models.rematerialisation import run
 
 _STAGES = (3, 3, 3, 1)  # Convolutions of blocks 3 to 5, and fc6.
 _CHANNELS = (4, 8, 8, 64)  # Of the same, in multiples of the width.
@@ -105,10 +105,7 @@ class VGG(nn.Module):
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
             for make in modules:
-                if self.remat:
-                    x = rematerialisation.run(self, [make], x, stage, deep=False)
-                else:
-                    x = make()(x)
+                x = run(self, [make], x, stage, deep=False, remat=self.remat)
                 if make is not modules[-1]:
                     stages[make.keywords["name"]] = x
             stages[f"stage{stage}"] = x
