@@ -1,4 +1,4 @@
-"""Each convolution of a network, forward, against PyTorch's in turn.
+"""Each convolution of a network, forward, alternating with PyTorch's.
 
 python -m benchmarks.convolutions [--model fcn --backbone resnet101 --size 480]
 
@@ -80,7 +80,7 @@ def pair_of(kind: Kind) -> dict:
 
 
 def name_of(kind: Kind, count: int) -> str:
-    """Returns the name of so many of a kind."""
+    """Returns the name of a number of convolutions of a kind."""
     return (
         f"{count} x {kind.size}x{kind.size} {kind.channels}-{kind.features}"
         f" at {kind.height}, stride {kind.taps.stride}, rate {kind.taps.dilation}"

@@ -2,7 +2,7 @@
 
 python -m benchmarks.encoding_layer [--batch 2 --positions 1024 --codes 32]
 
-Forward and backward, in turn in one process. Memory is the compiler's own analysis.
+Forward and backward, alternating in one process. Memory is the compiler's own analysis.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Images a second of `release` evaluation against a loop in PyTorch, in turn.
+"""Images a second of `release` evaluation alternating with a loop in PyTorch.
 
 python -m benchmarks.evaluation_torch [--repeats 8 --height 512 --width 683 --size 480]
 

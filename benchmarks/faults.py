@@ -140,16 +140,16 @@ def checkpoints_of(workdir: pathlib.Path) -> list[int]:
 
 
 def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
-    """Kills and restarts a run until it ends by itself; counts kills by phase."""
+    """Kills and restarts a run until it ends normally; counts kills by phase."""
     tally, chance = collections.Counter(), random.Random(args.seed)
     while True:
         processes = start(workdir, args)
         kills = sum(tally.values())
         target = PHASES[kills % len(PHASES)] if kills < args.kills else None
         # Without some progress between kills all would fall on the same few steps.
-        wanted = len(checkpoints_of(workdir)) + chance.randint(0, MOST_SAVES)
+        enough = len(checkpoints_of(workdir)) + chance.randint(0, MOST_SAVES)
         victim = chance.choice(processes)
-        if await_moment(victim, workdir, target, wanted, chance):
+        if await_moment(victim, workdir, target, enough, chance):
             victim.kill()
         victim.wait()
         statuses = [process.wait(LONGEST_END_S) for process in processes]
@@ -164,8 +164,8 @@ def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
         )
 
 
-def await_moment(process, workdir, target: str | None, wanted: int, chance) -> bool:
-    """Waits for a random moment of a phase, after so many checkpoints.
+def await_moment(process, workdir, target: str | None, enough: int, chance) -> bool:
+    """Waits for a random moment of a phase, after a number of checkpoints.
 
     Returns:
         False if the run ended before.
@@ -175,7 +175,7 @@ def await_moment(process, workdir, target: str | None, wanted: int, chance) -> b
         if time.monotonic() > deadline:
             process.kill()
             raise SystemExit(f"no end after {LONGEST_RUN_S} s: {tail(workdir)}")
-        if len(checkpoints_of(workdir)) < wanted or phase_of(workdir) != target:
+        if len(checkpoints_of(workdir)) < enough or phase_of(workdir) != target:
             time.sleep(0.002)
             continue
         time.sleep(chance.uniform(0, LONGEST_DELAY_S))

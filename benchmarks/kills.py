@@ -4,7 +4,7 @@ python -m benchmarks.kills [--kills 20] [--seed 0]
 
 A network of four steps is trained and a quiet run of each command keeps its files. Then
 each command is killed with SIGKILL at random moments between its start and its end:
-whatever has the name of a file must be all of it. The last start ends by itself, and
+whatever has the name of a file must be all of it. The last start ends normally, and
 must leave the same files, byte for byte. A write that was cut off may leave a hidden
 `.partial-` file, which no command reads. Exit status 1 otherwise.
 """

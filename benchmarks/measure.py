@@ -16,7 +16,7 @@ SETTLING_SECONDS = 0.05
 def alternate(
     candidates: dict[str, Callable], repeats: int, *, settle: bool = False
 ) -> dict[str, list[float]]:
-    """Times functions in turn, so that a slow minute of the machine slows all of them.
+    """Times functions alternately, so that a slow minute slows all of them.
 
     Args:
         candidates: functions by name; each returns when its work is done.

@@ -1,4 +1,4 @@
-"""Time and memory of dense refinement, beside a library where it is installed.
+"""Time and memory of dense refinement, next to a library where it is installed.
 
 taskset -c 0 python -m benchmarks.refine [--height 375 --width 500 --classes 21]
 python -m benchmarks.refine --v5e
@@ -99,7 +99,7 @@ def library(probabilities, image, params, iterations: int):
 
 
 def main():
-    """Times both in turn and prints a table."""
+    """Times both alternately and prints a table."""
     settings = defaults.get_config().eval.dense
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

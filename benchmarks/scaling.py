@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def row(found: dict) -> dict:
-    """Returns a table's row: the sum of the parts beside the measured step."""
+    """Returns a table's row: the sum of the parts next to the measured step."""
     per_byte = (found["large_s"] - found["small_s"]) / (LARGE - SMALL)
     reduced = sum(
         found["small_s"] + max(0, size - SMALL) * per_byte for size in found["reduces"]

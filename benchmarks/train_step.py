@@ -1,4 +1,4 @@
-"""Training steps against the same network in PyTorch, in turn in one process.
+"""Training steps against the same network in PyTorch, alternating in one process.
 
 python -m benchmarks.train_step [--model fcn --backbone resnet101 --dtype bfloat16]
 

@@ -45,7 +45,7 @@ class TensorFlowDataset(Dataset):
                         raise read.failure from None
                     except tensorflow().errors.OpError:
                         iterator = None
-                        if not read.mend(step):
+                        if not read.decode_here(step):
                             raise
                 yield batch
         finally:
@@ -122,7 +122,7 @@ class _Records:
             return records.as_png(record, self._rules)
         return records.for_tensorflow(record, self._rules)
 
-    def mend(self, step: int) -> bool:
+    def decode_here(self, step: int) -> bool:
         """Finds the records that TensorFlow refused; returns whether to retry.
 
         Broken examples are counted and skipped. If none is broken, TensorFlow is

@@ -296,8 +296,8 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
             done = "the transparency is dropped" if transparent else "converted to RGB"
             rules.note(f"{file}: channels {image.mode}, {done}")
             return
-        mend = "remove the transparency" if transparent else "convert it first"
-        raise UserError(f"{file}: channels {image.mode}, expected RGB or grey: {mend}")
+        fix = "remove the transparency" if transparent else "convert it first"
+        raise UserError(f"{file}: channels {image.mode}, expected RGB or grey: {fix}")
     if deep and not rules.value_range:
         raise UserError(
             f"{file}: values of more than 8 bits (mode {rawmode or image.mode}),"
