@@ -290,6 +290,6 @@ def test_missing_packages_and_places_get_one_line(run, tmp_path, monkeypatch, ca
 
 def test_flags_are_checked_before_the_work(run, tmp_path, capsys):
     assert export(run, tmp_path / "a", "flax") == 2
-    assert "'flax', expected one of: stablehlo, onnx, hub" in capsys.readouterr().err
+    assert "'flax', expected one of: onnx, stablehlo, hub" in capsys.readouterr().err
     assert export(run, tmp_path / "a", "onnx", "--size=480") == 2
     assert "--size is '480', expected HEIGHTxWIDTH" in capsys.readouterr().err
