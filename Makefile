@@ -26,9 +26,9 @@ demo: $(VENV)/installed
 	@echo "curves:   $(BIN)/tensorboard --logdir runs"
 
 # Two processes, each with whole files: compilers, which take most of the time, have one
-# thread.
+# thread. conftest.py decides the order of the files.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-all: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m "not gpu"

@@ -30,6 +30,23 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 shape_checks.install()
 
+# Files of few and long tests run first: the last ones on two processes are short, and
+# neither process waits long for the other.
+LONGEST = {
+    "test_classification",
+    "test_day_one",
+    "test_distributed",
+    "test_extending",
+    "test_golden_cifar",
+    "test_golden_duc",
+    "test_golden_train_step",
+    "test_piecewise_crf_run",
+    "test_storage",
+    "test_torch_weights_training",
+    "test_train_loop",
+    "test_validation_failures",
+}
+
 OURS = {path.stem for path in pathlib.Path(__file__).parent.rglob("*.py")}
 OURS |= {"encnet_jax", "configs", "benchmarks", "train", "eval", "predict"}
 
@@ -43,10 +60,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves `slow` and `gpu` tests out unless a mark expression asks for them.
+    """Puts LONGEST first; leaves `slow` and `gpu` out unless an expression asks.
 
     `tf` tests are left out where TensorFlow is not installed.
     """
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
     if importlib.util.find_spec("tensorflow") is None:
         for item in items:
             if "tf" in item.keywords:

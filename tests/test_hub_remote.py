@@ -11,85 +11,78 @@ import untrained
 
 import encnet_jax
 from encnet_jax.errors import UserError
-from encnet_jax.tasks import folder
+from encnet_jax.tasks import folder as folder_lib
 
 pytest.importorskip("huggingface_hub", reason="requirements/export.txt")
 
-LOAD = """
+# In a process of its own, because the package reads the addresses when it is imported.
+SESSION = """
 import sys
 import numpy as np
 import encnet_jax
-model = encnet_jax.load("hf:o/n")
+from encnet_jax import cli
+from encnet_jax.export.__main__ import main
+
+workdir, folder = sys.argv[1:]
+words = ["export", "--format=hub", f"--workdir={workdir}"]
+for name in ("n", "refused"):
+    words[3:] = [f"--output={folder}/{name}", f"--push=o/{name}"]
+    print("status", cli.run(main, words))
 image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-np.save(sys.argv[1], model(image).labels)
+np.save(f"{folder}/labels.npy", encnet_jax.load("hf:o/n")(image).labels)
+print("status", cli.run(lambda _: encnet_jax.load("hf:o/absent"), []))
 """
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "untrained"
-    untrained.save(workdir)
-    return workdir
-
-
-@pytest.fixture
-def hub():
+def session(tmp_path_factory):
+    """Yields a run, the folder and the output of SESSION, and the server's state."""
+    folder = tmp_path_factory.mktemp("hub")
+    untrained.save(folder / "run")
     with fake_hub.serving() as hub:
-        yield hub
+        variables = os.environ | {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(folder / "hf"),
+            "HF_TOKEN": "hf_test",
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", SESSION, str(folder / "run"), str(folder)],
+            env=variables,
+            capture_output=True,
+            text=True,
+            cwd=os.path.dirname(os.path.dirname(__file__)),
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        yield folder, done, hub
 
 
-def call(hub, tmp_path, *words):
-    """Runs Python in a process of its own: the addresses are read at import."""
-    variables = os.environ | {
-        "HF_ENDPOINT": hub.address,
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_TOKEN": "hf_test",
-        "HF_HUB_DISABLE_XET": "1",
-    }
-    return subprocess.run(
-        [sys.executable, *map(str, words)],
-        env=variables,
-        capture_output=True,
-        text=True,
-        cwd=os.path.dirname(os.path.dirname(__file__)),
-    )
+def statuses(done):
+    return [x.split()[1] for x in done.stdout.splitlines() if x.startswith("status")]
 
 
-def test_a_network_is_uploaded_and_loaded_by_name(run, hub, tmp_path):
-    export = ("-m", "encnet_jax.export", "--format=hub", "--push=o/n")
-    output = f"--output={tmp_path / 'net'}"
-    done = call(hub, tmp_path, *export, f"--workdir={run}", output)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_a_network_is_uploaded_and_loaded_by_name(session):
+    folder, done, hub = session
+    assert statuses(done)[0] == "0"
     assert f"uploaded it: {hub.address}/o/n" in done.stdout
     assert hub.files.keys() == {"README.md", "config.json", "model.safetensors"}
     assert hub.files["model.safetensors"] == (
-        (tmp_path / "net" / "model.safetensors").read_bytes()
+        (folder / "n" / "model.safetensors").read_bytes()
     )
     assert b'encnet_jax.load("hf:OWNER/NAME")' in hub.files["README.md"]
-
-    done = call(hub, tmp_path, "-c", LOAD, tmp_path / "labels.npy")
-    assert done.returncode == 0, done.stderr[-2000:]
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    expected = encnet_jax.load(run)(image).labels
-    np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), expected)
+    expected = encnet_jax.load(folder / "run")(image).labels
+    np.testing.assert_array_equal(np.load(folder / "labels.npy"), expected)
     assert not any("README" in x for x in hub.requests if "/resolve/" in x)
 
-    # A refusal keeps the folder and is one line.
-    hub.refuse = 401
-    output = f"--output={tmp_path / 'again'}"
-    done = call(hub, tmp_path, *export, f"--workdir={run}", output)
-    assert done.returncode == 2
-    assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr
-    assert "was written, but cannot be uploaded to o/n: " in done.stderr
-    assert folder.is_one(tmp_path / "again")
 
-
-def test_what_cannot_be_downloaded_is_one_line(hub, tmp_path):
-    hub.refuse = 404
-    code = "from encnet_jax import cli, load; cli.run(lambda _: load('hf:o/n'), [])"
-    done = call(hub, tmp_path, "-c", code)
-    assert "error: hf:o/n cannot be downloaded: " in done.stderr
-    assert "Traceback" not in done.stderr
+def test_refusals_are_one_line_and_keep_the_folder(session):
+    folder, done, _ = session
+    assert statuses(done)[1:] == ["2", "2"]
+    assert done.stderr.count("error: ") == 2 and "Traceback" not in done.stderr
+    assert "was written, but cannot be uploaded to o/refused: " in done.stderr
+    assert folder_lib.is_one(folder / "refused")
+    assert "error: hf:o/absent cannot be downloaded: " in done.stderr
 
 
 def test_without_the_package_there_is_one_line(monkeypatch):
