@@ -1,4 +1,4 @@
-"""Images of labels and predictions."""
+"""Sizes of images, and images of labels and predictions."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,6 +14,11 @@ from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.storage import outputs
 
 VOID_COLOUR = (255, 255, 255)
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Returns (height, width) of an image resized by a scale; at least one pixel."""
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def colourise(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:

@@ -14,8 +14,7 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
-from encnet_jax import cli, storage
-from encnet_jax.data.augment.plan import input_size
+from encnet_jax import cli, pictures, storage
 from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.sources import cifar
 from encnet_jax.data.sources.prepared import PreparedSource
@@ -84,7 +83,7 @@ def _read(source, split: str, index: int, scale: float):
     """Returns image uint8[H, W, 3] and label uint8[H, W], resized."""
     example = source.example(split, index)
     rows, columns = example.label.shape
-    height, width = input_size(rows, columns, scale)
+    height, width = pictures.scaled_size(rows, columns, scale)
     image = Image.fromarray(example.image).resize(
         (width, height), Image.Resampling.BILINEAR
     )

@@ -121,7 +121,7 @@ def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
     """Returns uint8[n, height, width, 3] of a folder or of the validation split."""
     from etils import epath
 
-    from encnet_jax import tasks
+    from encnet_jax import pictures, tasks
     from encnet_jax.inference import files
     from encnet_jax.scoring.protocols import canvas
 
@@ -133,7 +133,7 @@ def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
         examples = dataset.spread_examples(model.config.data.val_split, _NUM_IMAGES)
         images = [example["image"] for example in examples]
     scale = model.config.data.input_scale
-    sizes = [canvas.scaled_size(len(x), x.shape[1], scale) for x in images]
+    sizes = [pictures.scaled_size(len(x), x.shape[1], scale) for x in images]
     scaled = [canvas.resize(x, *size) for x, size in zip(images, sizes, strict=True)]
     return np.stack([canvas.pad(x[:height, :width], height, width, 0) for x in scaled])
 

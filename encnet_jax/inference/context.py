@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax import pictures
 from encnet_jax.errors import UserError
 from encnet_jax.models.encoding import INTERMEDIATES
 from encnet_jax.scoring.protocols import canvas
@@ -47,7 +48,7 @@ def scene_context(network: Network, image: np.ndarray) -> SceneContext:
         UserError: the network has no Context Encoding Module.
     """
     scale = network.forward().input_scale
-    height, width = canvas.scaled_size(image.shape[0], image.shape[1], scale)
+    height, width = pictures.scaled_size(image.shape[0], image.shape[1], scale)
     pixels = canvas.resize(image, height, width)[None]
     images = network.task.normalise(jnp.asarray(pixels))
     outputs, stored = network.model.apply(

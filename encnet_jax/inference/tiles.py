@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax import pictures
 from encnet_jax.models.resize import neighbours, sample_positions
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
@@ -176,7 +177,7 @@ class Tiles:
         return 64 // height, num_classes
 
     def _sides(self, height: int, width: int, stride: int) -> tuple[Side, Side]:
-        scaled = canvas.scaled_size(height, width, self._scale)
+        scaled = pictures.scaled_size(height, width, self._scale)
         return (
             plan_side(height, scaled[0], stride, self._bucket),
             plan_side(width, scaled[1], stride, self._bucket),

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from encnet_jax import pictures
+
 COLOUR_FIELDS = ("brightness", "contrast", "saturation", "hue")
 _AUGMENT_STREAM = 1  # Separates these random numbers from those of the order.
 
@@ -114,11 +116,6 @@ def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
     return np.column_stack([after @ linear, after @ offset])
 
 
-def input_size(height: int, width: int, input_scale: float) -> tuple[int, int]:
-    """Returns (height, width) after data.input_scale; at least one pixel."""
-    return max(1, round(height * input_scale)), max(1, round(width * input_scale))
-
-
 def scaled_size(
     params: AugmentParams, height: int, width: int, augment: Any
 ) -> tuple[int, int]:
@@ -128,7 +125,7 @@ def scaled_size(
     f891919, the long side at HEAD, with their ways of rounding.
     """
     if augment.scale_relative_to == "image":
-        return input_size(height, width, params.scale)
+        return pictures.scaled_size(height, width, params.scale)
     side = int(augment.base_size * params.scale)
     if augment.scale_relative_to == "short_side":
         if height > width:
@@ -192,7 +189,7 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
         data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
     """
     native, augment = (height, width), data.augment
-    inputs = input_size(height, width, data.input_scale)
+    inputs = pictures.scaled_size(height, width, data.input_scale)
     scaled = scaled_size(params, *inputs, augment)
     room = [max(side - data.crop_size, 0) for side in scaled]
     if augment.crop_centres:

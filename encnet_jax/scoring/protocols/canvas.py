@@ -14,6 +14,7 @@ from PIL import Image
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import interpolation_matrix
+from encnet_jax.pictures import scaled_size
 
 
 class Canvas(NamedTuple):
@@ -92,11 +93,6 @@ def sizes(
         for size in (scaled, (height, width))
     )
     return whole, native
-
-
-def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Returns (height, width) of an image resized by a scale; at least one pixel."""
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
