@@ -38,7 +38,7 @@ from encnet_jax.data.archives import matlab
 from encnet_jax.data.archives.file_tree import StoredFile
 from encnet_jax.data.archives.instances import Annotations, Keys
 from encnet_jax.data.archives.json_stream import array_items
-from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.sets import named_info
 from encnet_jax.data.sources import decode, npz, records
 from encnet_jax.data.sources.decode import ImageRules
 from encnet_jax.errors import UserError

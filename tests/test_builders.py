@@ -20,8 +20,8 @@ from made_datasets import (
 )
 from made_datasets import image as made_image
 
-from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.prepare.writer import builder_class
+from encnet_jax.data.sets import named_info
 from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")

@@ -9,7 +9,7 @@ import made_datasets
 import pytest
 from test_data_sets import pack
 
-from encnet_jax.data import catalogue
+from encnet_jax.data import sets
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.data.prepare.download import download
 from encnet_jax.errors import UserError
@@ -80,7 +80,7 @@ def test_a_data_set_is_downloaded_without_source(server, tmp_path, monkeypatch):
         server.files[f"{name}.zip"] = contents
         sha1 = hashlib.sha1(contents).hexdigest()
         downloads.append((server.address(f"{name}.zip"), sha1))
-    info = catalogue.named_info("ade20k")
+    info = sets.named_info("ade20k")
     changed = dataclasses.replace(info, downloads=tuple(downloads))
     monkeypatch.setattr(
         "encnet_jax.data.prepare.__main__.named_info", lambda name: changed

@@ -8,8 +8,8 @@ from made_datasets import nyuv2
 
 from encnet_jax import config as config_lib
 from encnet_jax.data import dataset_info, open_dataset
-from encnet_jax.data.catalogue import named_info
 from encnet_jax.data.prepare.__main__ import prepare
+from encnet_jax.data.sets import named_info
 from encnet_jax.errors import UserError
 
 # Class of the 40 (from 1) -> class of the 13 (from 1).

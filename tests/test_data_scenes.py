@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from encnet_jax.data import catalogue
 from encnet_jax.data import info as info_lib
+from encnet_jax.data import sets
 from encnet_jax.data.sets import scenes
 
 FIRST_PATCH_ID = 4
@@ -58,14 +58,14 @@ def test_ambiguous_pixels_are_common():
 
 SEGMENTED = [
     name
-    for name in sorted(catalogue.declared())
-    if catalogue.named_info(name).task == "segmentation"
+    for name in sorted(sets.declared())
+    if sets.named_info(name).task == "segmentation"
 ]
 
 
 @pytest.mark.parametrize("name", SEGMENTED)
 def test_catalogue_entries_are_consistent(name):
-    info = catalogue.named_info(name)
+    info = sets.named_info(name)
     assert info.colours.shape == (info.num_classes, 3)
     assert len(set(info.class_names)) == info.num_classes
     known = info.id_map[info.id_map < info_lib.UNKNOWN_ID]
@@ -73,7 +73,7 @@ def test_catalogue_entries_are_consistent(name):
 
 
 def test_raw_ids_of_camvid_and_ade20k():
-    camvid, ade20k = catalogue.named_info("camvid"), catalogue.named_info("ade20k")
+    camvid, ade20k = sets.named_info("camvid"), sets.named_info("ade20k")
     assert camvid.id_map[[0, 10, 11, 12]].tolist() == [0, 10, 255, 254]
     assert ade20k.id_map[[0, 1, 150, 151]].tolist() == [255, 0, 149, 254]
     assert ade20k.class_names[0] == "wall" and ade20k.class_names[149] == "flag"

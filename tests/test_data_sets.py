@@ -478,7 +478,7 @@ def test_pascal_context_from_pngs_numbered_by_a_list(root, tmp_path):
 
 
 def open_names():
-    from encnet_jax.data.catalogue import named_info
+    from encnet_jax.data.sets import named_info
 
     return named_info("pascal_context").class_names
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from encnet_jax import cli
 from encnet_jax import config as config_lib
-from encnet_jax.data import catalogue, check, open_dataset
+from encnet_jax.data import check, open_dataset, sets
 from encnet_jax.data.checks import teachable
 from encnet_jax.errors import UserError
 
@@ -97,7 +97,7 @@ def test_names_twice_and_classes_that_never_occur(folder, capsys):
     teachable.check(open_dataset(config.data), "train", "val")
     config.data.folder.class_names = ("a", "b", "a")
     with pytest.raises(UserError, match="class_names has 'a' twice"):
-        catalogue.dataset_info(config.data)
+        sets.dataset_info(config.data)
 
 
 def test_rotated_images_are_counted(folder, capsys):

@@ -14,7 +14,7 @@ import pytest
 from encnet_jax import config as config_lib
 from encnet_jax import models, torch_weights
 from encnet_jax.config import table
-from encnet_jax.data.catalogue import DATA_SETS
+from encnet_jax.data.sets import DATA_SETS
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate.loading import Selection

@@ -19,7 +19,7 @@ from encnet_jax import cli, losses, models, torch_weights
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.config import table
-from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.sets import named_info
 from encnet_jax.fields import Allowed
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.heads.duc import depth_to_space

@@ -306,7 +306,7 @@ def test_backbones_and_baselines_by_name(data):
 
 
 def test_splits_are_those_of_the_catalogue():
-    from encnet_jax.data.catalogue import named_info
+    from encnet_jax.data.sets import named_info
 
     for fields in RECIPES.values():
         info = named_info(fields["data.name"])

@@ -12,7 +12,7 @@ from toy_segmenter import ToySegmenter, make_evaluator
 
 from encnet_jax import config as config_lib
 from encnet_jax.crf import dense
-from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.sets import named_info
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import search as refine
 from encnet_jax.evaluate import tables

@@ -17,7 +17,7 @@ from smoke_runs import smoke_config
 from encnet_jax import config as config_lib
 from encnet_jax import errors, storage
 from encnet_jax.checkpoints import integrity, read
-from encnet_jax.data import catalogue, open_dataset
+from encnet_jax.data import open_dataset, sets
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.export_images import export_images
 from encnet_jax.data.prepare.__main__ import prepare
@@ -88,7 +88,7 @@ def test_damaged_checkpoints_in_a_bucket_are_set_aside(bucket, capsys):
 
 
 def test_arrays_are_read_from_a_bucket(bucket):
-    info = catalogue.dataset_info(settings().data)
+    info = sets.dataset_info(settings().data)
     images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     shard = bucket / "data" / info.name / "0.npz"
     shard.parent.mkdir(parents=True)

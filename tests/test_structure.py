@@ -40,7 +40,6 @@ DATA_FLOORS = (
     ("check", "export_arrays", "export_images"),
     ("checks", "prepare"),
     ("__init__",),
-    ("catalogue",),
     ("sets",),
     ("pipelines",),
     ("augment", "archives"),

@@ -15,7 +15,7 @@ from etils import epath
 from PIL import Image
 
 from encnet_jax import cli, pictures, storage
-from encnet_jax.data.catalogue import named_info
+from encnet_jax.data.sets import named_info
 from encnet_jax.data.sources import cifar
 from encnet_jax.data.sources.prepared import PreparedSource
 from encnet_jax.errors import UserError
