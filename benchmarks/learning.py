@@ -52,7 +52,7 @@ def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
         if status:
             raise SystemExit(
                 f"{row}, seed {seed}: {program} ended with status {status}; what is"
-                " finished stays, and the same command goes on"
+                " finished is kept, and the same command continues"
             )
 
 
