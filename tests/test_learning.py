@@ -23,7 +23,7 @@ def resolved(row: str):
         except (ValueError, SyntaxError):
             value = text
         config = config_lib.with_value(config, field, value)
-    return config_lib.resolve(config, 795)
+    return config_lib.resolve(config, config_lib.Facts(795))
 
 
 @pytest.mark.parametrize("row", RUNS)
