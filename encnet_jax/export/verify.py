@@ -109,7 +109,8 @@ def _run(file: pathlib.Path, kind: str, images: np.ndarray) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         names = ("load.py", "in.npy", "out.npz")
         load, given, output = (pathlib.Path(folder, name) for name in names)
-        source = inspect.getsource(imported(FORMATS.registration(kind).facts["load"]))
+        opener = imported(FORMATS.registration(kind).facts["load"])
+        source = f"{inspect.getsource(opener)}\nload = {opener.__name__}\n"
         load.write_text(source, encoding="utf-8")
         np.save(given, images)
         # -P: modules next to the script must not be imported by mistake.
