@@ -81,7 +81,7 @@ def test_a_padded_image_scores_as_alone(name, backbone, monkeypatch):
     rows, columns = alone.shape[1:3]
     found = apply(variables, canvas, covered)[:, :rows, :columns]
     np.testing.assert_allclose(found, alone, rtol=1e-3, atol=1e-4)
-    unmasked = model.apply(variables, canvas)["logits"][:, :rows, :columns]
+    unmasked = jax.jit(model.apply)(variables, canvas)["logits"][:, :rows, :columns]
     assert np.abs(unmasked - alone).max() > 1e-2 * np.abs(alone).max()
 
 
@@ -92,7 +92,7 @@ def test_codes_do_not_grow_with_the_image():
     image = np.random.default_rng(5).normal(size=(1, 64, 64, 3)).astype(np.float32)
 
     def presence(network, x):
-        return np.asarray(network.apply(variables, x)["se_logits"])
+        return np.asarray(jax.jit(network.apply)(variables, x)["se_logits"])
 
     np.testing.assert_array_equal(presence(model, image), presence(plain, image))
     large = np.tile(image, (1, 4, 4, 1))

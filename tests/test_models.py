@@ -40,8 +40,8 @@ def test_dilation_keeps_what_striding_computes(kind):
     def network(stride):
         return ResNet(SMALL[kind], make_layers(), stem_width=4, output_stride=stride)
 
-    variables = network(8).init(jax.random.key(0), images)
-    stages = {s: network(s).apply(variables, images) for s in (8, 16, 32)}
+    variables = jax.jit(network(8).init)(jax.random.key(0), images)
+    stages = {s: jax.jit(network(s).apply)(variables, images) for s in (8, 16, 32)}
     assert stages[8]["stage4"].shape[1:3] == (8, 12)
     for stride in (16, 32):
         for stage in ("stage3", "stage4"):
@@ -199,10 +199,10 @@ def test_bfloat16_computes_in_bfloat16_and_returns_float32():
     images = jnp.zeros((1, 32, 32, 3))
     variables = jax.jit(lambda k: model.init(k, images, train=False))(jax.random.key(0))
     assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    outputs = model.apply(variables, images, train=False)
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
+    outputs = apply(variables, images)
     assert outputs["logits"].dtype == outputs["se_logits"].dtype == jnp.float32
-    text = jax.jit(lambda v, x: model.apply(v, x, train=False)).lower(variables, images)
-    assert "bf16" in text.as_text()
+    assert "bf16" in apply.lower(variables, images).as_text()
 
 
 def test_unknown_backbone_is_told():
