@@ -92,7 +92,7 @@ def test_codes_do_not_grow_with_the_image():
     image = np.random.default_rng(5).normal(size=(1, 64, 64, 3)).astype(np.float32)
 
     def presence(network, x):
-        return np.asarray(jax.jit(network.apply)(variables, x)["se_logits"])
+        return np.asarray(network.apply(variables, x)["se_logits"])
 
     np.testing.assert_array_equal(presence(model, image), presence(plain, image))
     large = np.tile(image, (1, 4, 4, 1))
