@@ -14,7 +14,7 @@ from made_datasets import VOC_NAMES, write
 from PIL import Image
 
 from encnet_jax import config as config_lib
-from encnet_jax.data import catalogue, open_dataset
+from encnet_jax.data import open_dataset, sets
 from encnet_jax.data.prepare.__main__ import describe_counts, prepare
 from encnet_jax.data.sources import prepared
 from encnet_jax.errors import UserError
@@ -226,7 +226,7 @@ def test_kitti_roads_are_read_from_their_archive(root, tmp_path):
 def test_kitti_calibrations_become_views_of_the_road(root, tmp_path):
     truth = made_datasets.kitti_road(root)
     prepare("kitti_road", source=str(root), data_dir=str(tmp_path))
-    info = catalogue.named_info("kitti_road")
+    info = sets.named_info("kitti_road")
     views = prepared.views(info, str(tmp_path))
     assert views.keys() == truth["train"].keys() | truth["val"].keys()
     # A point 2 m to the right and 10 m ahead, 1.65 m below the camera.

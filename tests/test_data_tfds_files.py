@@ -8,7 +8,7 @@ import pytest
 from array_record.python import array_record_module
 
 from encnet_jax.config import defaults
-from encnet_jax.data import catalogue, open_dataset
+from encnet_jax.data import open_dataset, sets
 from encnet_jax.data.export_arrays import export_arrays
 from encnet_jax.data.sources import cifar, decode
 from encnet_jax.errors import UserError
@@ -136,7 +136,7 @@ def test_imagenet_in_tfrecords_or_absent_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.tf
 def test_cifar_equals_that_of_tfds(reference_dir):
-    info, root = catalogue.named_info("cifar10"), str(reference_dir / "data/tfds")
+    info, root = sets.named_info("cifar10"), str(reference_dir / "data/tfds")
     ours, theirs = cifar.read_records(info, root), cifar.read_tfds(info, root)
     for split, arrays in theirs.items():
         for own, expected in zip(ours[split], arrays, strict=True):

@@ -121,7 +121,7 @@ def test_a_comparison_states_run_and_protocol(untrained, tmp_path, capsys):
 def test_failures_are_the_images_with_the_lowest_scores(untrained, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(untrained, run)
-    config = config_lib.resolve(tiny_config(), 400)
+    config = config_lib.resolve(tiny_config(), config_lib.Facts(400))
     (run / "config.json").write_text(config_lib.to_json(config))
     run_lib.evaluate_run(str(run))
     with np.load(run / "images-val-single-0.npz") as saved:

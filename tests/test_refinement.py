@@ -198,7 +198,7 @@ def test_refinement_is_trained_alone():
         assert {path.split("/")[0] for path in changed} == {"refinement"}, name
     config = config_lib.load("configs/camvid.py:piecewise_crf,refine_only,smoke")
     config.init_from = "runs/coarse"
-    config = config_lib.resolve(config, 8)
+    config = config_lib.resolve(config, config_lib.Facts(8))
     assert config.optim.frozen == ("backbone", "head")
     assert (config.init_skip, config.model.crf.refine) == ("refinement", 16)
 
@@ -211,4 +211,4 @@ def test_only_a_refined_crf_can_be_frozen_as_coarse(words, fields):
     config = config_lib.load(f"configs/camvid.py:{words},smoke")
     config.update_from_flattened_dict(fields | {"train.freeze": "coarse"})
     with pytest.raises(UserError, match="train.freeze is 'coarse'.*refine above 0"):
-        config_lib.resolve(config, 8)
+        config_lib.resolve(config, config_lib.Facts(8))
