@@ -26,15 +26,16 @@ class Facts(NamedTuple):
 
 
 def resolve(
-    config: ml_collections.ConfigDict | Config, facts: Facts | None = None
+    config: ml_collections.ConfigDict | Config, facts: Facts | int | None = None
 ) -> Config:
     """Sets the fields that weights and architecture decide, checks, and freezes.
 
     Args:
         config: as returned by `load`, with overrides applied.
-        facts: of the data. They determine train.total_steps if it is 0, train.epochs
-            otherwise, train.eval_every_steps, and the class weights of a rule. Without
-            facts these keep their values.
+        facts: of the data, or only the number of training images. They determine
+            train.total_steps if it is 0, train.epochs otherwise,
+            train.eval_every_steps, and the class weights of a rule. Without facts these
+            keep their values.
 
     Returns:
         A frozen copy, in which every field has its value.
@@ -56,6 +57,7 @@ def resolve(
     resolved = frozen(config.to_dict())
     if facts is None:
         return resolved
+    facts = Facts(facts) if isinstance(facts, int) else facts
     return replaced(resolved, _derived(resolved, facts))
 
 
