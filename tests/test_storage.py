@@ -9,7 +9,6 @@ import made_datasets
 import numpy as np
 import processes
 import pytest
-import xla_flags
 from etils import epath
 from joined_tasks import settings
 from PIL import Image
@@ -105,8 +104,8 @@ def test_two_processes_share_a_run_in_a_bucket(bucket, server):
     command = ("train.py", *processes.SMOKE, f"--workdir={run}")
     # Validation is compiled once, by the evaluation in this process.
     command += ("--config.train.eval_every_epochs=0.0",)
-    quick = {"ENCNET_PLATFORM_FORMS": "0", "XLA_FLAGS": xla_flags.quick(0, devices=1)}
-    processes.succeed(*processes.start_joined(2, *command, **quick))
+    forms = {"ENCNET_PLATFORM_FORMS": "0"}
+    processes.succeed(*processes.start_joined(2, *command, **forms))
     names = [name for _, name in server.objects]
     for process in (0, 1):
         assert any(f"/variables/ocdbt.process_{process}/d/" in name for name in names)
