@@ -65,7 +65,7 @@ def resolved(config: ConfigDict) -> tuple[Config, int]:
     """
     info = dataset_info(config.data)
     num_examples = info.full_counts.get(config.data.train_split)
-    found = config_lib.resolve(config, config_lib.Facts(num_examples))
+    found = config_lib.resolve(config, num_examples)
     if not found.train.total_steps:
         raise UserError(
             "the length of the training is unknown: set --config.train.total_steps"

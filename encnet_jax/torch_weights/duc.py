@@ -1,5 +1,7 @@
 """DUC-HDC networks as the authors' MXNet code names them."""
 
+from functools import partial
+
 from encnet_jax.errors import UserError
 from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights.names import Family, Rule, register
@@ -56,15 +58,16 @@ def _rules(model_config) -> list[Rule]:
     return found
 
 
+def _block(stage: int, block: int) -> str:
+    return f"arg:conv{stage}_{block + 1}_3x3_weight"
+
+
 def _fields(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, object]:
     found: dict[str, object] = {"stem": "deep", "avg_down": False}
     first = shapes.get(f"arg:{_STEM[0]}_weight")
     if first is not None:
         found["stem_width"] = first[0]
-    counts = [
-        num_in_row(shapes, lambda i, at=stage: f"arg:conv{at}_{i + 1}_3x3_weight")
-        for stage in range(2, 6)
-    ]
+    counts = [num_in_row(shapes, partial(_block, stage)) for stage in range(2, 6)]
     width = shapes.get("arg:conv2_1_3x3_weight", (0,))[0]
     return found | named_backbone(counts, True, width)
 
