@@ -98,31 +98,31 @@ from encnet_jax.train_state import TrainState
 
 def main(argv):
     variables = {"params": {"w": jnp.ones((64, 64))}, "batch_stats": {}}
-    state = TrainState.create(variables, optax.identity())
+    state = TrainState.create(variables, optax.identity(), ema=False)
     state = parallel.replicate(state.replace(step=jnp.int32(1)))
     settings = config.resolve(config.load(argv[1].removeprefix("--config=")))
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Checkpointer("w", keep=1) as checkpointer:
-        checkpointer.save(state, settings)
-        checkpointer.wait()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500, unlimited[1]))
-        state = state.replace(step=state.step + 1)
-        try:
+    try:
+        with Checkpointer("w", keep=1) as checkpointer:
             checkpointer.save(state, settings)
             checkpointer.wait()
-        except UserError:
-            failed = checkpointer.latest_step()
-        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-        checkpointer.save(state, settings)
-        checkpointer.wait()
-        print("latest", failed, "then", checkpointer.latest_step())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+            state = state.replace(step=state.step + 1)
+            checkpointer.save(state, settings)
+            checkpointer.wait()
+    except UserError:
+        print("the latest step is", checkpointer.latest_step())
 
 
 cli.start(main)
 """
 
 
-@case("lost a write fails in the background, its state is saved again", 0, "1 then 2")
+@case(
+    "lost a write fails in the background, latest step",
+    0,
+    "the latest step is 1",
+    traceback=True,  # Of the thread that failed; Orbax logs it.
+)
 def again(root):
     yield program(root, AGAIN, named("quickstart.py:smoke"))
-    assert steps_of(root) == {"2"}
+    assert "1" in steps_of(root) and "2" not in steps_of(root)
