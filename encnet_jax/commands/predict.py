@@ -46,6 +46,10 @@ def main(argv: Sequence[str]) -> int:
     from encnet_jax.evaluate.calibrate import temperature_fields
     from encnet_jax.evaluate.refine import refine_fields
     from encnet_jax.inference import files, model
+    from encnet_jax.weights import cache
+
+    if values.weights:
+        cache.find(values.weights)  # A name that is none is not taken for a folder.
 
     fields = refine_fields(values.refine) | temperature_fields(values.temperature)
     if values.max_megapixels is not None:

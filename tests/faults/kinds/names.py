@@ -83,6 +83,12 @@ for name, words in REST.items():
         yield command(*words)
 
 
+@case("name --weights that nobody published, predict", 2, "no published weights", "run")
+def unpublished(root):
+    where = f"--input={root}/r/val/images", f"--output={root}/o"
+    yield command("predict.py", "--weights=nosuch", *where)
+
+
 @case("name a folder ² in checkpoints, eval", 0, "pixel_accuracy", "run")
 def superscript(root):
     (root / "run/checkpoints/²").mkdir()
