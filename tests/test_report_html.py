@@ -343,5 +343,7 @@ def test_undefined_points_of_a_report_are_left_out(run):
     file = run / "report.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"quality": QUALITY}))
     figure = quality_plots.draw([run_files.read(str(run), None, None)])
+    ticks = [text.get_text() for text in figure.axes[1].get_xticklabels()]
+    assert ticks[:3] == ["1", "2", "4"]
     near, reliability = (axes.lines[0].get_xydata() for axes in figure.axes[1:3])
     assert near.tolist()[0] == [1, 50] and reliability.tolist() == [[0.5, 0.25]]

@@ -8,6 +8,7 @@ from encnet_jax.errors import printable
 from encnet_jax.report import figures
 from encnet_jax.report.run_files import RunFiles
 from encnet_jax.scoring import image_scores
+from encnet_jax.scoring.boundary import BAND_WIDTHS_PX
 
 
 def draw(runs: Sequence[RunFiles]):
@@ -26,6 +27,8 @@ def draw(runs: Sequence[RunFiles]):
     grid[0].set(title="mean IoU of single images", xlabel="%", ylabel="images")
     grid[1].set(title="near contours", xlabel="distance, pixels", ylabel="mean IoU, %")
     grid[1].set_xscale("log", base=2)
+    # The labels of a logarithmic axis are formulas, and figures draw those as they are.
+    grid[1].set_xticks(BAND_WIDTHS_PX, labels=map(str, BAND_WIDTHS_PX))
     grid[2].plot([0, 1], [0, 1], ":", color="grey")
     grid[2].set(title="reliability", xlabel="confidence", ylabel="accuracy")
     title = "most confident pixels"
