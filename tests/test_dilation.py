@@ -70,9 +70,9 @@ def test_explicit_rates(dilation):
     [
         ("hdc", 8, "model.dilation is 'hdc', expected one of plain, none, hdc_rf"),
         ("1,2/x", 8, "'1,2/x', expected one of plain"),
-        ("1,2/5,9,17", 8, "lists 2 and 3 rates, .* dilates stages of 2 and 2 blocks"),
-        ("1,2", 8, "lists 2 rates, .* stages of 2 and 2 blocks"),
-        ("1,2/5,9", 32, "at output stride 32 this backbone dilates stages of no"),
+        ("1,2/5,9,17", 8, "lists 2 and 3 rates; expected 2 and 2: one for each"),
+        ("1,2", 8, "lists 2 rates; expected 2 and 2: one"),
+        ("1,2/5,9", 32, "expected none: one for .* dilates at output stride 32"),
         ("1,0/5,9", 8, "expected whole rates above 0"),
         (((1, 2.5), (5, 9)), 8, "expected whole rates above 0"),
         ((1, 2), 8, "expected a list for each stage"),

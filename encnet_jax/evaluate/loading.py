@@ -93,7 +93,7 @@ def load(
 
 
 def check_protocol(protocol: str | None) -> None:
-    """Raises UserError if --protocol names none; None is the run's own."""
+    """Raises UserError unless `protocol` is None or the name of a protocol."""
     if protocol not in (None, *protocols.PROTOCOLS):
         known = ", ".join(protocols.PROTOCOLS)
         raise UserError(f"--protocol is {protocol!r}; expected one of: {known}")

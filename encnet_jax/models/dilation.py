@@ -104,9 +104,9 @@ def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[i
     counts = [len(rates) for rates in lists]
     if counts != kept_blocks:
         raise UserError(
-            f"model.dilation lists {_joined(counts)} rates, and at output stride"
-            f" {output_stride} this backbone dilates stages of {_joined(kept_blocks)}"
-            " blocks: list one rate for each block"
+            f"model.dilation lists {_joined(counts)} rates; expected"
+            f" {_joined(kept_blocks) if kept_blocks else 'none'}: one for each block of"
+            f" the stages that this backbone dilates at output stride {output_stride}"
         )
     if not all(type(rate) is int and rate > 0 for rates in lists for rate in rates):
         raise UserError(f"model.dilation is {dilation!r}, expected whole rates above 0")

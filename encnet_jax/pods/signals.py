@@ -49,7 +49,7 @@ class _Answer:
         self._before = -1
 
     def start(self) -> None:
-        """Starts the thread; does nothing outside the main thread."""
+        """Starts the thread that listens; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
         self._pipe = os.pipe()

@@ -39,7 +39,7 @@ class PixelTerms(NamedTuple):
 
 
 def pixel_terms(probabilities: jax.Array, labels: jax.Array) -> PixelTerms:
-    """Returns each pixel's terms.
+    """Returns what each pixel adds to the scores of calibration, arrays [...].
 
     Args:
         probabilities: f32[..., C], sums over classes are 1.

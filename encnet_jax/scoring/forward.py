@@ -26,17 +26,16 @@ class Outputs(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A network from pixels to logits, and the positions of its logits in an image.
+    """A network that maps pixels to logits, and where those lie in the image.
 
     Attributes:
         apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs; with `mask_padding`
-            it also takes models.inside.Inside and ignores all pixels
-            outside of it.
+            a further argument, models.inside.Inside, names the pixels that count.
         num_classes: C.
         input_scale: images are resized by this factor first.
         logits_stride: pixels between neighbouring logits.
         align_corners: corner convention of every upsampling.
-        mask_padding: whether the network ignores the canvas around an image.
+        mask_padding: whether the network ignores the padding around an image.
     """
 
     apply_fn: Callable

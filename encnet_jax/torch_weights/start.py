@@ -71,7 +71,7 @@ def initialise(
         if problems and head not in may_differ:
             raise UserError(
                 f"{path}: {head}: {problems[0]}; set the model fields that it was"
-                f" trained with, or let it differ: --config.init_skip={head}"
+                f" trained with, or do not load {head}: --config.init_skip={head}"
             )
         taken += entries
         if entries:

@@ -57,7 +57,8 @@ def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> 
     if image is None or mask is None:
         found, lacks = (image, "mask") if mask is None else (mask, "image")
         raise UserError(
-            f"{found or name}: has no {lacks} in the source; add it, or remove this one"
+            f"{found or name}: has no {lacks} in the source; add the {lacks}, or remove"
+            " this file"
         )
     return Entry(name, image, lambda _: _as_png(mask), str(mask))
 

@@ -23,12 +23,12 @@ class Box(NamedTuple):
 def draw_box(
     height: int, width: int, *, area_min: float, seed: int, epoch: int, index: int
 ) -> Box:
-    """Draws the part of an image for a training crop.
+    """Returns the box of a random training crop.
 
     Args:
         height, width: of the image.
         area_min: the part has at least this fraction of the area, in (0, 1].
-        seed, epoch, index: the result depends on the arguments only.
+        seed, epoch, index: of the random numbers; equal arguments give equal boxes.
 
     Source: torchvision's RandomResizedCrop: area uniform, log of the ratio uniform, ten
     tries, then the largest centred part of an allowed ratio.

@@ -57,8 +57,8 @@ def batch_indices(
     size = min(batch_size, num_examples - first)
     if size % process_count:
         raise UserError(
-            f"a batch has {size} images; expected a multiple of the "
-            f"{process_count} processes"
+            f"a batch has {size} images; expected a multiple of {process_count}, the"
+            " number of processes"
         )
     share = size // process_count
     start = first + process_index * share

@@ -175,7 +175,7 @@ def decode(image_bytes, mask_bytes, id_map):
 
     Args:
         image_bytes: an image that decode.tensorflow_decodes accepts.
-        mask_bytes: Likewise, of masks.
+        mask_bytes: a mask that it accepts.
         id_map: uint8[256], raw value -> train id.
 
     Returns:

@@ -51,8 +51,8 @@ def _check_train_ids(tree: FileTree, kind: str, split: str) -> None:
     if tree.files(f"{kind}/{split}/*", f"_{kind}_labelTrainIds.png"):
         raise UserError(
             f"{kind}/{split} has *_{kind}_labelTrainIds.png, and no"
-            f" *_{kind}_labelIds.png; expected the latter, which the official archives"
-            " have: the mapping to train ids is done here"
+            f" *_{kind}_labelIds.png; expected the labelIds files of the official"
+            " archives, which are mapped to train ids when they are read"
         )
 
 

@@ -24,7 +24,7 @@ _FIRST_LABEL = {"train": 5_050, "test": 0}  # Before that of the split's image 1
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns train and test; names are those of the label files."""
+    """Returns the entries of both splits, named like their label files."""
     labels = tree.files(_LABELS, ".png")
     images = {split: tree.files(name, ".jpg") for split, name in _IMAGES.items()}
     if not labels or not all(images.values()):

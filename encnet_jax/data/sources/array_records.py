@@ -42,11 +42,11 @@ class Records:
 
 
 def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
-    """Returns the folder of the newest version that TFDS prepared; None without one.
+    """Returns the folder of the newest version prepared by TFDS, None if there is none.
 
     Args:
-        info: of the data set.
-        data_dir: TFDS's; ~ is the user's home.
+        info: describes the data set.
+        data_dir: the data folder of TFDS; ~ is expanded.
     """
     folder = epath.Path(os.path.expanduser(data_dir)) / info.name
     found = folder.iterdir() if folder.is_dir() else ()

@@ -28,10 +28,10 @@ def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
 
 
 def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
-    """Returns f32[B, cells, n]: adaptive_pool_matrix of each image's own part of n.
+    """Returns f32[B, cells, n]: each image's adaptive pooling over covered positions.
 
     Args:
-        covered: f32[B, n], 1 in one run of positions, 0 elsewhere.
+        covered: f32[B, n], 1 in one contiguous range of positions, 0 elsewhere.
         cells: number of output cells.
     """
     size, place = _run_of(covered)

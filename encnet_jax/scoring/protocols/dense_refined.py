@@ -40,16 +40,19 @@ def refined_ids(
     iterations: int,
     pixel_fn: Callable = labels_only,
 ):
-    """Returns pixel_fn of one image on its canvas, a tree of [1, H, W, ...].
+    """Refines one padded image's scores by the dense CRF, and applies pixel_fn.
 
     Args:
-        total: f32[H, W, C], scores of a protocol, sums over views.
+        total: f32[H, W, C], class scores, summed over views.
         image: uint8[H, W, 3].
         size: int32[2], the image's own height and width; pixels outside are ignored
             and have no meaningful result.
         params, radius, iterations: see dense.refine.
-        labels: nothing, or uint8[H, W], which pixel_fn gets too.
+        labels: optionally uint8[H, W], passed to pixel_fn.
         pixel_fn: see whole_images.predict.
+
+    Returns:
+        The result of pixel_fn, a tree of arrays [1, H, W, ...].
     """
     inside = [jnp.arange(n) < size[i] for i, n in enumerate(total.shape[:2])]
     valid = inside[0][:, None] & inside[1][None]
