@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 
 import pytest
 
@@ -32,6 +33,8 @@ def run(name, monkeypatch, capsys, **flags) -> dict:
     module = importlib.import_module(f"benchmarks.{name}")
     argv = [name, *(f"--{flag}={value}" for flag, value in flags.items())]
     monkeypatch.setattr("sys.argv", argv)
+    # Some commands set the switch; the former value is restored after the test.
+    monkeypatch.setenv(SWITCH, os.environ.get(SWITCH, "1"))
     module.main()
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
@@ -59,7 +62,6 @@ FCN_64 = (
 
 
 def test_the_flops_of_fcn_equal_a_count_by_hand(monkeypatch, capsys):
-    monkeypatch.setenv(SWITCH, "0")  # The command sets it; it is restored here.
     rows = run("flops", monkeypatch, capsys, backbone="resnet18", size=64)
     # The rest, a fifth of a percent, are batch norms and activations.
     assert rows["fcn"]["GFLOP"] == pytest.approx(2 * FCN_64 / 1e9, rel=0.005)
