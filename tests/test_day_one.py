@@ -87,6 +87,7 @@ def test_the_main_job_from_a_named_backbone(reference_dir, tmp_path):
         "HOME": str(tmp_path),
         "PYTHONPATH": str(ROOT),
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "XLA_FLAGS": "",  # One device, as a user has.
     }
 
     def call(*words, status=0):
