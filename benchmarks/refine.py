@@ -53,7 +53,7 @@ def on_v5e(scene, params, radius: int, iterations: int) -> dict:
     an update is what one more costs.
     """
     _, devices = chips.open_topology("v5e:2x2")
-    trips = (2 * radius + 1) ** 2 // dense.UNROLL
+    trips = -(-scene[1].shape[0] // dense.TILE)
     compiled = [
         compiled_refine(scene, params, radius, n, devices[0])
         for n in (0, 1, iterations)
@@ -120,15 +120,15 @@ def main():
         measure.report(title, {"v5e, modelled": row}, vars(args))
         return
     refine, temporary = ours(scene, params, args.radius, args.iterations)
-    candidates = {"offsets": refine}
+    candidates = {"ours": refine}
     other = library(*scene, params, args.iterations)
     if other is None:
         print("pydensecrf2 is not installed: ours alone")
     else:
         candidates["pydensecrf2"] = other
-    rows = measure.summarise(measure.alternate(candidates, args.repeats), "offsets")
+    rows = measure.summarise(measure.alternate(candidates, args.repeats), "ours")
     for name, row in rows.items():
-        row["temporary_mib"] = temporary if name == "offsets" else "-"
+        row["temporary_mib"] = temporary if name == "ours" else "-"
     measure.report(title, rows, vars(args))
 
 

@@ -2,7 +2,8 @@
 
 Every pixel is connected to all pixels in a window around it by two Gaussian kernels,
 one of distance and one of distance and colour. A mean-field update is then a filter. It
-is summed over offsets, with static shapes, without a lattice or hashing.
+is one matrix product for each tile of the image, from all pixels within reach of the
+tile to its own, with static shapes, without a lattice or hashing.
 
 Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
 Gaussian Edge Potentials", NeurIPS 2011, with Potts compatibility and kernels that are
@@ -16,8 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Number of offsets whose sum the compiler fuses into one pass over the map.
-UNROLL = 8
+TILE = 8  # Pixels a side. Larger tiles multiply with more zeros.
 # Limit for stored weights of all pairs; beyond it, every update computes them.
 MAX_HELD_BYTES = 2**29
 
@@ -55,8 +55,9 @@ def refine(
     weight * D^-1/2 K D^-1/2 Q), where K(i, j) = exp(-d(i, j)^2 / 2) with distances in
     standard deviations, D are the sums of K's rows, and a pixel's own term is kept.
 
-    Time is O(iterations * window * H * W * C); memory a few arrays [H, W, C], and one
-    f[window, H, W] of weights if that is at most MAX_HELD_BYTES.
+    Time is O(iterations * N * H * W * C), where a tile has N = (TILE + 2 * radius)**2
+    pixels within reach; memory a few arrays [H, W, C], and one f[N, H, W] of weights if
+    that is at most MAX_HELD_BYTES.
 
     Args:
         probabilities: float[H, W, C], at least float32.
@@ -71,91 +72,135 @@ def refine(
     Returns:
         float[H, W, C].
     """
-    height, width = probabilities.shape[:2]
     dtype = probabilities.dtype
     params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
     if valid is None:
-        valid = jnp.ones((height, width), bool)
-    kernels = _Kernels(image, valid.astype(dtype), params, radius)
-    # Channels first: the weight of each pixel then multiplies rows of one class.
-    log_p = jnp.log(jnp.maximum(probabilities, jnp.finfo(dtype).tiny))
-    log_p = jnp.moveaxis(log_p, -1, 0)
+        valid = jnp.ones(probabilities.shape[:2], bool)
+    height, width = valid.shape
+    tiles = _Tiles(height, width, radius)
+    kernels = _Kernels(tiles, image.astype(dtype), valid.astype(dtype), params)
+    log_p = tiles.of(jnp.log(jnp.maximum(probabilities, jnp.finfo(dtype).tiny)))
 
     def update(_, q):
-        return jax.nn.softmax(log_p + kernels.messages(q), axis=0)
+        neighbours = tiles.pad(tiles.joined(q))
 
-    q = jax.lax.fori_loop(0, iterations, update, jax.nn.softmax(log_p, axis=0))
-    return jnp.moveaxis(q, 0, -1)
+        def of_row(row):
+            messages = kernels.weights(row) @ tiles.neighbours(neighbours, row)
+            return jax.nn.softmax(log_p[row] + messages, axis=-1)
+
+        with jax.default_matmul_precision("highest"):
+            return jax.lax.map(of_row, tiles.rows)
+
+    q = jax.lax.fori_loop(0, iterations, update, jax.nn.softmax(log_p, axis=-1))
+    return tiles.joined(q)
+
+
+class _Tiles:
+    """An image as rows of square tiles, and the pixels within reach of each tile.
+
+    Attributes:
+        rows: int32[R], numbers of the rows of tiles.
+        size: height and width of the image.
+        squared: f[T, N], squared distance of each pixel of a tile to each neighbour,
+            infinite outside its window.
+    """
+
+    def __init__(self, height, width, radius):
+        self.size = height, width
+        self._reach = [
+            n - 1 if radius < 0 else min(radius, n - 1) for n in (height, width)
+        ]
+        self._counts = [-(-n // TILE) for n in (height, width)]
+        self.rows = np.arange(self._counts[0], dtype=np.int32)
+        down, across = (
+            np.arange(-reach, TILE + reach)[None] - np.arange(TILE)[:, None]
+            for reach in self._reach
+        )
+        squared = down[:, None, :, None] ** 2.0 + across[None, :, None] ** 2.0
+        outside = (abs(down) > self._reach[0])[:, None, :, None] | (
+            abs(across) > self._reach[1]
+        )[None, :, None]
+        squared[outside] = np.inf
+        self.squared = squared.reshape(TILE**2, -1)
+
+    def of(self, x):
+        """Returns [R, columns, T, C], the tiles of [H, W, C]; zeros beyond it."""
+        missing = [
+            (0, k * TILE - n) for k, n in zip(self._counts, self.size, strict=True)
+        ]
+        x = jnp.pad(x, [*missing, (0, 0)])
+        x = x.reshape(self._counts[0], TILE, self._counts[1], TILE, x.shape[-1])
+        return x.swapaxes(1, 2).reshape(*self._counts, TILE**2, x.shape[-1])
+
+    def joined(self, tiles):
+        """Returns [H, W, C] of its tiles."""
+        x = tiles.reshape(*self._counts, TILE, TILE, tiles.shape[-1]).swapaxes(1, 2)
+        x = x.reshape(self._counts[0] * TILE, self._counts[1] * TILE, x.shape[-1])
+        return x[: self.size[0], : self.size[1]]
+
+    def pad(self, x):
+        """Adds zeros around [H, W, C], as far as the neighbours of tiles reach."""
+        widths = [
+            (reach, k * TILE - n + reach)
+            for reach, k, n in zip(self._reach, self._counts, self.size, strict=True)
+        ]
+        return jnp.pad(x, [*widths, (0, 0)])
+
+    def neighbours(self, padded, row):
+        """Returns [columns, N, C], all pixels within reach of each tile of a row."""
+        height, width = (TILE + 2 * reach for reach in self._reach)
+        band = jax.lax.dynamic_slice_in_dim(padded, row * TILE, height)
+        columns = np.arange(self._counts[1])[:, None] * TILE + np.arange(width)
+        found = band[:, columns].swapaxes(0, 1)
+        return found.reshape(self._counts[1], height * width, padded.shape[-1])
 
 
 class _Kernels:
     """Both kernels of an image, evaluated once for each pair if memory allows."""
 
-    def __init__(self, image, valid, params, radius):
-        height, width = valid.shape
-        down, across = (
-            (n - 1 if radius < 0 else min(radius, n - 1)) for n in (height, width)
-        )
-        rows, columns = np.arange(-down, down + 1), np.arange(-across, across + 1)
-        offsets = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1)
-        self._offsets = offsets.reshape(-1, 2).astype(np.int32)
-        self._reach, self._size, self._params = (down, across), valid.shape, params
-        image = jnp.moveaxis(image.astype(valid.dtype), -1, 0)
-        self._image, self._padded_image = image, self._pad(image)
-        sums = self._row_sums(self._pad(valid))
+    def __init__(self, tiles, image, valid, params):
+        self._tiles, self._params = tiles, params
+        self._image, self._padded_image = tiles.of(image), tiles.pad(image)
+        sums = tiles.joined(self._row_sums(tiles.pad(valid[..., None])))
         # Zero for pixels that are not valid: they neither send nor receive.
-        scales = valid[None] / jnp.sqrt(jnp.maximum(sums, jnp.finfo(sums.dtype).tiny))
-        self._padded_scales = self._pad(scales)
-        weights = jnp.stack([params.bilateral_weight, params.spatial_weight])
-        self._scales = weights[:, None, None] * scales
-        held = len(self._offsets) * height * width * valid.dtype.itemsize
+        scales = valid[..., None] / jnp.sqrt(
+            jnp.maximum(sums, jnp.finfo(sums.dtype).tiny)
+        )
+        self._padded_scales, self._scales = tiles.pad(scales), tiles.of(scales)
+        held = self._image[..., 0].size * tiles.squared.shape[1] * sums.itemsize
         self._held = (
-            jax.lax.map(self._weight, self._offsets) if held <= MAX_HELD_BYTES else None
+            jax.lax.map(self._weights, tiles.rows) if held <= MAX_HELD_BYTES else None
         )
 
-    def messages(self, q: jax.Array) -> jax.Array:
-        """Returns [C, H, W], the weighted sum of both normalised kernels on q."""
-        padded = self._pad(q)
+    def weights(self, row):
+        """Returns [columns, T, N], the neighbours' factors in a row of messages."""
+        return self._weights(row) if self._held is None else self._held[row]
 
-        def add(total, inputs):
-            offset, weight = inputs
-            weight = self._weight(offset) if weight is None else weight
-            return total + weight[None] * self._shifted(padded, offset), None
-
-        pairs = (self._offsets, self._held)
-        return jax.lax.scan(add, jnp.zeros_like(q), pairs, unroll=UNROLL)[0]
-
-    def _weight(self, offset):
-        """Returns [H, W]: the weight of the pixel at offset in each pixel's message."""
-        kernels = self._at(offset) * self._shifted(self._padded_scales, offset)
-        return jnp.sum(self._scales * kernels, axis=0)
+    def _weights(self, row):
+        here = self._scales[row][:, :, None]
+        there = self._tiles.neighbours(self._padded_scales, row)[:, None]
+        bilateral, spatial = self._at(row)
+        params = self._params
+        return (
+            params.bilateral_weight * bilateral * here[..., 0] * there[..., 0]
+            + params.spatial_weight * spatial * here[..., 1] * there[..., 1]
+        )
 
     def _row_sums(self, padded_valid):
-        def add(total, offset):
-            at_other = self._shifted(padded_valid, offset)[None]
-            return total + self._at(offset) * at_other, None
+        def of_row(row):
+            valid = self._tiles.neighbours(padded_valid, row)[:, None, :, 0]
+            return jnp.stack([jnp.sum(k * valid, -1) for k in self._at(row)], -1)
 
-        zeros = jnp.zeros((2, *self._size), padded_valid.dtype)
-        return jax.lax.scan(add, zeros, self._offsets, unroll=UNROLL)[0]
+        return jax.lax.map(of_row, self._tiles.rows)
 
-    def _at(self, offset):
-        """Returns [2, H, W]: both kernels between each pixel and the one at offset."""
-        params = self._params
-        distance = jnp.sum(offset.astype(self._image.dtype) ** 2)
-        colour = jnp.sum(
-            (self._shifted(self._padded_image, offset) - self._image) ** 2, axis=0
+    def _at(self, row):
+        """Returns [columns, T, N], [1, T, N]: both kernels of a row of tiles."""
+        params, image = self._params, self._image[row]
+        squared = jnp.asarray(self._tiles.squared, image.dtype)[None]
+        others = self._tiles.neighbours(self._padded_image, row)
+        colour = sum(
+            (image[..., None, i] - others[:, None, :, i]) ** 2 for i in range(3)
         )
-        bilateral = distance / params.bilateral_px**2
-        bilateral = bilateral + colour / params.bilateral_levels**2
-        spatial = jnp.broadcast_to(distance / params.spatial_px**2, self._size)
-        return jnp.exp(-jnp.stack([bilateral, spatial]) / 2)
-
-    def _pad(self, x):
-        """Adds zeros around the last two axes, as far as offsets reach."""
-        widths = [(0, 0)] * (x.ndim - 2) + [(r, r) for r in self._reach]
-        return jnp.pad(x, widths)
-
-    def _shifted(self, padded, offset):
-        top, left = (offset[i] + self._reach[i] for i in (0, 1))
-        rows = jax.lax.dynamic_slice_in_dim(padded, top, self._size[0], axis=-2)
-        return jax.lax.dynamic_slice_in_dim(rows, left, self._size[1], axis=-1)
+        distance = squared / params.bilateral_px**2
+        bilateral = jnp.exp(-(distance + colour / params.bilateral_levels**2) / 2)
+        return bilateral, jnp.exp(-squared / params.spatial_px**2 / 2)
