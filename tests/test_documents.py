@@ -51,6 +51,7 @@ PLACEHOLDERS = {
     "--config.field=value": "--config.seed=1",
     "--config.FIELD=VALUE": "--config.seed=1",
     "FIELD": "train.batch_size",
+    "STEPS": "50",
     "F": "seed",
     "A,B": "0,1",
     "NAME": "camvid",

@@ -110,7 +110,7 @@ def test_nested_json_is_refused(tmp_path):
         storage.read_json(tmp_path / "a.json")
 
 
-@pytest.mark.parametrize("name", ["config.json", "time.json"])
+@pytest.mark.parametrize("name", ["config.json", "time.json", "scalars.csv"])
 def test_a_run_refuses_a_folder_with_files_of_these_names(name, tmp_path):
     (tmp_path / name).write_text('{"mine": 1}')
     with pytest.raises(UserError, match=f"{name} exists .* \\(--workdir\\)"):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -119,6 +120,27 @@ def test_missing_checkpoints_are_reported(finished, tmp_path):
         run_lib.evaluate_run(str(finished), Selection(checkpoint="3"))
     with pytest.raises(UserError, match="expected a step or 'best'"):
         run_lib.evaluate_run(str(finished), Selection(checkpoint="newest"))
+
+
+def test_a_finished_run_is_extended(finished, tmp_path, capsys):
+    workdir = tmp_path / "copy"
+    shutil.copytree(finished, workdir)
+    longer = smoke_config(**{"train.total_steps": 6})
+    with pytest.raises(UserError, match="keep the old value and add --extend 2"):
+        loop.train(longer, str(workdir))
+    loop.train(smoke_config(**{"train.log_every_steps": 1}), str(workdir), extend=2)
+    assert "trained 6 steps" in capsys.readouterr().out
+    assert read.find_step(str(workdir)) == 6
+    # The rate of step 6 is that of the sixth of six steps: 0.05 * (1 - 5 / 6) ** 0.9.
+    rates = events.read_scalars(str(workdir))["train/learning_rate"]
+    assert rates[6] == pytest.approx(0.05 * (1 / 6) ** 0.9, rel=1e-4)
+    with pytest.raises(UserError, match="if the run was extended, add --extend 2"):
+        loop.train(smoke_config(), str(workdir))
+    table = (workdir / "scalars.csv").read_text().splitlines()
+    assert table[0] == "step,name,value"
+    values = {tuple(line.split(",")[:2]): line.split(",")[2] for line in table[1:]}
+    assert float(values["6", "train/learning_rate"]) == pytest.approx(rates[6])
+    assert ("4", "val/single/mean_iou") in values and ("6", "train/loss") in values
 
 
 def test_an_infinite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):

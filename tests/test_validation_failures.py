@@ -48,6 +48,17 @@ def test_the_run_continues_and_ends_with_an_error(tmp_path, monkeypatch, capsys)
     assert read.find_step(str(tmp_path), "best") == 4
 
 
+def test_a_run_without_better_scores_stops(tmp_path, monkeypatch, capsys):
+    scores = iter([0.1, 0.4, 0.3, 0.4, 0.2, 0.9])
+    monkeypatch.setattr(Validator, "score", lambda *_: next(scores))
+    monkeypatch.setattr(resolving, "steps_per_epoch", lambda *_: 1)
+    config = smoke(9)
+    config.train.eval_every_epochs, config.train.patience = 1, 2
+    loop.train(config, str(tmp_path))
+    assert "no better score since step 2" in capsys.readouterr().out
+    assert read.find_step(str(tmp_path)) == 4
+
+
 def test_an_error_of_the_program_is_raised_after_the_state_is_saved(
     tmp_path, monkeypatch
 ):

@@ -81,6 +81,11 @@ class Checkpointer:
         """Returns the step of the newest undamaged checkpoint, or None."""
         return max(self._writer.steps(), default=None)
 
+    def best_since(self) -> int:
+        """Returns the first step with the best score; later ones are not better."""
+        best = max(self._scores.values())
+        return min(step for step, score in self._scores.items() if score == best)
+
     def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
         """Returns which checkpoints to keep: the newest ones and the best one.
 

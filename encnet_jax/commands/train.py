@@ -18,6 +18,12 @@ def main(argv: Sequence[str]) -> None:
         "workdir",
         "Folder of the run; with the same folder it resumes. Default: runs/CONFIG.",
     )
+    line.integer(
+        "extend",
+        "Steps to train after the last step of the configuration, also if the run has"
+        " finished; their learning rate is that of a run of the new length.",
+        0,
+    )
     values = line.parse()
     # Imported late: a mistyped flag is reported before JAX is loaded.
     from encnet_jax.pods import allocator
@@ -27,4 +33,4 @@ def main(argv: Sequence[str]) -> None:
     cli.join_processes(values)
     allocator.keep_freed_memory()
     workdir = values.workdir or f"runs/{cli.config_name(values)}"
-    loop.train(values.config, workdir, time_account)
+    loop.train(values.config, workdir, time_account, extend=values.extend)

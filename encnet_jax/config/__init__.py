@@ -1,6 +1,6 @@
 """Configurations: read from a file and flags, checked, resolved, saved, compared."""
 
-from encnet_jax.config.comparing import differences, first_difference
+from encnet_jax.config.comparing import differences, first_difference, lengthened
 from encnet_jax.config.files import load, locate_data, split_spec
 from encnet_jax.config.forms import (
     change,
@@ -41,6 +41,7 @@ __all__ = [
     "from_dict",
     "from_saved",
     "get",
+    "lengthened",
     "load",
     "locate_data",
     "opened",

@@ -3,7 +3,7 @@
 import ml_collections
 
 from encnet_jax.config import defaults, table
-from encnet_jax.config.forms import flatten
+from encnet_jax.config.forms import flatten, replaced
 from encnet_jax.config.resolving import resolve
 from encnet_jax.config.table import Config
 
@@ -33,6 +33,7 @@ FREE_FIELDS = (
     "train.checkpoint_every_steps",
     "train.keep_checkpoints",
     "train.num_pictures",
+    "train.patience",
     "train.val_protocol",
 )
 
@@ -74,6 +75,23 @@ def first_difference(
     return None
 
 
+def lengthened(config: Config, steps: int) -> Config:
+    """Returns a resolved configuration with more steps after its last one.
+
+    The learning rate of a further step is that of a run of the new length.
+    """
+    train = config.train
+    total = train.total_steps + steps
+    epochs = train.epochs * total / train.total_steps
+    return replaced(config, {"train.total_steps": total, "train.epochs": epochs})
+
+
+def _how_to_extend(steps: int, now_steps: int) -> str:
+    if now_steps > steps:
+        return f"keep the old value and add --extend {now_steps - steps}"
+    return f"if the run was extended, add --extend {steps - now_steps}"
+
+
 def _other_length(old: dict, new: dict) -> str:
     """Returns why the length of a run changed: the flags, or the number of images."""
     (epochs, now_epochs), (steps, now_steps) = (
@@ -83,7 +101,8 @@ def _other_length(old: dict, new: dict) -> str:
         return (
             f"the run has {steps} steps ({epochs:g} epochs), and would now have"
             f" {now_steps} ({now_epochs:g} epochs): train.total_steps or train.epochs"
-            " changed, and with it the learning rate of every step"
+            " changed, and with it the learning rate of every step;"
+            f" {_how_to_extend(steps, now_steps)}"
         )
     then, now = (round(x["train.total_steps"] / x["train.epochs"]) for x in (old, new))
     return (

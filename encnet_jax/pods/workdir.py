@@ -109,6 +109,7 @@ def check_ours(workdir: str) -> None:
     for name, kind in (
         ("config.json", "configuration of a run"),
         ("time.json", "table of starts"),
+        ("scalars.csv", "table of scalars"),
     ):
         outputs.check_replaceable(folder / name, kind, "--workdir")
 
@@ -142,7 +143,13 @@ def _is_at(number: int, path: pathlib.Path) -> bool:
         return error.errno not in (errno.ENOENT, errno.ENOTDIR)
 
 
-def claim(workdir: str, config: Config, saved: ConfigDict | None = None) -> None:
+def claim(
+    workdir: str,
+    config: Config,
+    saved: ConfigDict | None = None,
+    *,
+    extends: bool = False,
+) -> None:
     """Checks that a run may use its locked folder, and saves its configuration there.
 
     All processes must have the same configuration, its batches must fit the devices,
@@ -152,6 +159,7 @@ def claim(workdir: str, config: Config, saved: ConfigDict | None = None) -> None
         workdir: locked by `locked`.
         config: resolved.
         saved: of the newest checkpoint in the folder; None for a new run.
+        extends: the run may become longer.
 
     Raises:
         UserError: names the first field that differs or does not fit.
@@ -160,6 +168,9 @@ def claim(workdir: str, config: Config, saved: ConfigDict | None = None) -> None
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
     parallel.check_norm_group(config.model.norm_group)
     if saved is not None:
+        if extends and saved.train.total_steps <= config.train.total_steps:
+            saved.train.total_steps = config.train.total_steps
+            saved.train.epochs = config.train.epochs
         check_same_config(workdir, saved, config)
     save_config(workdir, config)
 

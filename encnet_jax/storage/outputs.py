@@ -22,6 +22,7 @@ _HEAD_BYTES = 4096
 _MOST_JSON_BYTES = 16 << 20
 
 PNG_TEXT = {"Software": MARK}  # In image files that are drawn.
+SCALARS_HEAD = b"step,name,value\n"
 MARKDOWN_MARK = f"<!-- written by {MARK} -->\n"
 HTML_MARK = f'<meta name="generator" content="{MARK}">'
 
@@ -59,6 +60,7 @@ _OURS: dict[str, Callable[[bytes], bool]] = {
     "list of classes": _json_with("classes"),
     "summary of scores": _json_with("summaries"),
     "temperature": _json_with("temperature", "split"),
+    "table of scalars": _marked(SCALARS_HEAD, b""),
     "table of a sweep": _json_with("field", "rows"),
     "text of a sweep": _marked(MARKDOWN_MARK.encode(), b""),
     "file of CRF parameters": _json_with("radius", "iterations"),

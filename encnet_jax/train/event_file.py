@@ -10,6 +10,10 @@ from etils import epath
 from tensorboardX import event_file_writer, record_writer, summary
 from tensorboardX.proto import event_pb2
 
+from encnet_jax import storage
+from encnet_jax.storage import outputs
+
+TABLE = "scalars.csv"
 _FLUSH_EVERY_S = 60
 
 
@@ -34,9 +38,11 @@ class EventFile:
         suffix = f".{secrets.token_hex(4)}"
         self._file = event_file_writer.EventsWriter(prefix, suffix)
         self._flushed = 0.0
+        self._table = _open_table(workdir)
 
     def scalar(self, step: int, name: str, value: float) -> None:
-        """Writes a number."""
+        """Writes a number, in scalars.csv too."""
+        self._table.write(f"{step},{name},{float(value)!r}\n".encode())
         self._write(step, summary.scalar(name, value))
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
@@ -48,11 +54,24 @@ class EventFile:
         self._file.write_event(event)
         if time.monotonic() - self._flushed > _FLUSH_EVERY_S:
             self._file.flush()
+            self._table.flush()
             self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Writes what is buffered, and closes the file."""
         self._file.close()
+        self._table.close()
+
+
+def _open_table(workdir: str):
+    """Opens WORKDIR/scalars.csv to append rows; a resumed run repeats some steps."""
+    path = epath.Path(workdir) / TABLE
+    old = storage.read_bytes(path) if path.exists() else b""
+    remote = storage.is_remote(path)
+    table = _Remote(str(path)) if remote else path.open("ab")
+    if remote or not old:
+        table.write(old or outputs.SCALARS_HEAD)
+    return table
 
 
 class _Remote:

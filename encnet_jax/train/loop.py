@@ -50,7 +50,13 @@ class Run(NamedTuple):
     account: TimeAccount
 
 
-def train(config: ConfigDict, workdir: str, account: TimeAccount | None = None) -> None:
+def train(
+    config: ConfigDict,
+    workdir: str,
+    account: TimeAccount | None = None,
+    *,
+    extend: int = 0,
+) -> None:
     """Trains until the last step, the time limit, or a signal.
 
     Resumes from the newest checkpoint in WORKDIR, if there is one.
@@ -59,6 +65,7 @@ def train(config: ConfigDict, workdir: str, account: TimeAccount | None = None) 
         config: as returned by `config.load`, overrides applied.
         workdir: folder for checkpoints, configuration and TensorBoard scalars.
         account: of this process's time; None starts one here.
+        extend: steps after the last one of `config`; see config.lengthened.
 
     Raises:
         UserError: the data set is missing, a value is wrong, the processes got
@@ -77,7 +84,9 @@ def train(config: ConfigDict, workdir: str, account: TimeAccount | None = None) 
         saved = checkpointer.saved_config()
         found = facts(dataset, config.loss, saved and saved.loss)
         config = config_lib.resolve(config, found)
-        workdir_lib.claim(workdir, config, saved)
+        if extend:
+            config = config_lib.lengthened(config, extend)
+        workdir_lib.claim(workdir, config, saved, extends=bool(extend))
         parts, weights = set_up(config, dataset.info.num_classes, checkpointer)
         start_step = int(parts.state.step)
         if jax.process_index() == 0:
@@ -101,6 +110,7 @@ def train(config: ConfigDict, workdir: str, account: TimeAccount | None = None) 
                 scalars,
                 logbook,
                 account,
+                stop,
                 config_to_save=config,
             )
             run = Run(parts, scalars, saver, logbook, stop, account)

@@ -6,7 +6,7 @@ from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.config import Config, TrainConfig
 from encnet_jax.errors import UserError, is_out_of_memory, reason
 from encnet_jax.pods import distributed, parallel
-from encnet_jax.pods.signals import Stopped
+from encnet_jax.pods.signals import Stopped, StopRequest
 from encnet_jax.train.account import TimeAccount
 from encnet_jax.train.logbook import Logbook
 from encnet_jax.train.save_schedule import SaveSchedule
@@ -31,6 +31,7 @@ class Saver:
         scalars: Scalars,
         logbook: Logbook,
         account: TimeAccount,
+        stop: StopRequest,
         *,
         config_to_save: Config,
     ):
@@ -40,12 +41,13 @@ class Saver:
             train: of the resolved configuration.
             checkpointer: writes the states.
             validator: scores them; None without validation split.
-            scalars, logbook, account: of the run.
+            scalars, logbook, account, stop: of the run.
             config_to_save: resolved; saved in every checkpoint.
         """
         self._checkpointer, self._validator = checkpointer, validator
         self._scalars, self._logbook, self._account = scalars, logbook, account
         self._train, self._config_to_save = train, config_to_save
+        self._stop = stop
         self._failures: dict[int, str] = {}  # Why a step has no score.
         self._schedule = SaveSchedule(
             train.checkpoint_every_steps,
@@ -100,6 +102,12 @@ class Saver:
             return
         with self._account.doing("checkpoints"):
             self._checkpointer.score(step, score)
+        best, patience = self._checkpointer.best_since(), self._train.patience
+        since = (step - best) // max(1, self._train.eval_every_steps)
+        if 0 < patience <= since and step < self._train.total_steps:
+            self._stop.request(
+                f"train.patience = {patience}: no better score since step {best}"
+            )
 
     def save(self, step: int, state: TrainState) -> None:
         """Saves a state, without a score.

@@ -47,6 +47,11 @@ class TrainConfig(Section):
     checkpoint_every_steps: int = field(
         1000, AT_LEAST_ONE, "Steps between checkpoints."
     )
+    patience: int = field(
+        0,
+        COUNT,
+        "Stop after this many evaluations without a better score; 0: never.",
+    )
     checkpoint_every_minutes: float = field(
         0.0,
         between(0, 1e7),
