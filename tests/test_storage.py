@@ -68,7 +68,14 @@ def test_a_run_keeps_its_files_in_a_bucket(bucket):
         json.loads((bucket / "runs/a/config.json").read_text())
     )
     assert config_lib.first_difference(saved, config) is None
-    assert len(list(epath.Path(run).iterdir())) == 3
+    with Logbook(run, config.train, start_step=0) as logbook:
+        logbook.scores(4, {"val/single/mean_iou": 0.5})
+    table = (bucket / "runs/a/scalars.csv").read_text().splitlines()
+    assert table == [
+        *("step,name,value", "3,val/single/mean_iou,0.25", "4,val/single/mean_iou,0.5")
+    ]
+    names = {path.name.split(".")[0] for path in epath.Path(run).iterdir()}
+    assert names == {"config", "events", "report", "scalars"}
 
 
 def test_damaged_checkpoints_in_a_bucket_are_set_aside(bucket, capsys):

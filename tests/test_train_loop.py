@@ -125,9 +125,13 @@ def test_missing_checkpoints_are_reported(finished, tmp_path):
 def test_a_finished_run_is_extended(finished, tmp_path, capsys):
     workdir = tmp_path / "copy"
     shutil.copytree(finished, workdir)
+    with (workdir / "scalars.csv").open("a") as table:
+        table.write("4,train/lo")  # As after a kill.
     longer = smoke_config(**{"train.total_steps": 6})
     with pytest.raises(UserError, match="keep the old value and add --extend 2"):
         loop.train(longer, str(workdir))
+    with pytest.raises(UserError, match="expected at most 2147483647"):
+        loop.train(smoke_config(), str(workdir), extend=2**31)
     loop.train(smoke_config(**{"train.log_every_steps": 1}), str(workdir), extend=2)
     assert "trained 6 steps" in capsys.readouterr().out
     assert read.find_step(str(workdir)) == 6
@@ -138,7 +142,8 @@ def test_a_finished_run_is_extended(finished, tmp_path, capsys):
         loop.train(smoke_config(), str(workdir))
     table = (workdir / "scalars.csv").read_text().splitlines()
     assert table[0] == "step,name,value"
-    values = {tuple(line.split(",")[:2]): line.split(",")[2] for line in table[1:]}
+    rows = [line.split(",") for line in table[1:] if line != "4,train/lo"]
+    values = {(step, name): value for step, name, value in rows}
     assert float(values["6", "train/learning_rate"]) == pytest.approx(rates[6])
     assert ("4", "val/single/mean_iou") in values and ("6", "train/loss") in values
 

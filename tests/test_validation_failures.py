@@ -52,7 +52,7 @@ def test_a_run_without_better_scores_stops(tmp_path, monkeypatch, capsys):
     scores = iter([0.1, 0.4, 0.3, 0.4, 0.2, 0.9])
     monkeypatch.setattr(Validator, "score", lambda *_: next(scores))
     monkeypatch.setattr(resolving, "steps_per_epoch", lambda *_: 1)
-    config = smoke(9)
+    config = smoke_config(**{"train.total_steps": 9})
     config.train.eval_every_epochs, config.train.patience = 1, 2
     loop.train(config, str(tmp_path))
     assert "no better score since step 2" in capsys.readouterr().out

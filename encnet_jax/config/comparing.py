@@ -6,6 +6,7 @@ from encnet_jax.config import defaults, table
 from encnet_jax.config.forms import flatten, replaced
 from encnet_jax.config.resolving import resolve
 from encnet_jax.config.table import Config
+from encnet_jax.errors import UserError
 
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
 # Fields that may change when a run resumes: they alter neither the weights nor their
@@ -79,9 +80,17 @@ def lengthened(config: Config, steps: int) -> Config:
     """Returns a resolved configuration with more steps after its last one.
 
     The learning rate of a further step is that of a run of the new length.
+
+    Raises:
+        UserError: the steps are too many to count.
     """
     train = config.train
     total = train.total_steps + steps
+    if total >= 2**31:
+        raise UserError(
+            f"--extend {steps} would make a run of {total} steps, expected at most"
+            f" {2**31 - 1}"
+        )
     epochs = train.epochs * total / train.total_steps
     return replaced(config, {"train.total_steps": total, "train.epochs": epochs})
 

@@ -71,6 +71,8 @@ def _open_table(workdir: str):
     table = _Remote(str(path)) if remote else path.open("ab")
     if remote or not old:
         table.write(old or outputs.SCALARS_HEAD)
+    if old and not old.endswith(b"\n"):  # The process was killed while it wrote.
+        table.write(b"\n")
     return table
 
 

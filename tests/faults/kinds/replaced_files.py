@@ -35,7 +35,7 @@ def kept(name: str, says: str, file: str, *words: str, needs=("run",), status=2)
 
 
 THERE = "exists and was not written by encnet_jax"
-for file in ("config.json", "time.json"):
+for file in ("config.json", "time.json", "scalars.csv"):
     kept(
         f"a foreign {file}, train",
         THERE,
