@@ -112,6 +112,18 @@ def test_a_damaged_score_costs_the_score_alone(harm, step, workdir):
     assert_equal(restore(workdir), make_state(3))
 
 
+def test_the_best_is_preferred_unless_it_is_damaged_or_nothing_is_scored(workdir):
+    assert read.preferred(str(workdir)) == "best"
+    said = read.describe_step(str(workdir), 3)
+    assert said == f"{workdir}: step 3 (best is 2 with 0.5000, newest is 3)"
+    flip(largest_file(workdir / "checkpoints" / "2"))
+    assert read.preferred(str(workdir)) is None
+    for score in workdir.glob("checkpoints/*/score.json"):
+        score.unlink()
+    assert read.preferred(str(workdir)) is None
+    assert "no step is scored" in read.describe_step(str(workdir), 3)
+
+
 @pytest.mark.parametrize("name", ["²", "00", "-1", "3.damaged", "x"])
 def test_folders_that_are_no_steps_are_left_alone(name, workdir):
     (workdir / "checkpoints" / name).mkdir()

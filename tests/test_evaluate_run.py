@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import encnet_jax
 import eval as eval_cli
 from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
@@ -261,6 +262,34 @@ def test_scores_by_object_size_require_segmentation():
 def test_scales_must_be_positive():
     with pytest.raises(UserError, match="eval.scales is \\(\\), expected"):
         config_lib.resolve(tiny_config(**{"eval.scales": ()}))
+
+
+def test_any_folder_is_scored_with_the_ids_of_the_run(untrained, tmp_path, capsys):
+    rng, predicted = np.random.default_rng(0), 0
+    model = encnet_jax.load(untrained, protocol="single")
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for name in "ab":
+        image = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / "images" / f"{name}.png")
+        mask = np.full((64, 64), 3, np.uint8)
+        mask[:10] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
+        predicted += np.count_nonzero(model(image).labels[10:] == 3)
+    folders = str(tmp_path / "images"), str(tmp_path / "masks")
+    selection = Selection(folders=folders, protocol="single")
+    out = str(tmp_path / "out")
+    report = run_lib.evaluate_run(str(untrained), selection, output=out)
+    assert (report["split"], report["data"]) == ("folder", "folder")
+    assert report["images"] == 2
+    accuracy = report["folder/single/pixel_accuracy"]
+    assert accuracy == pytest.approx(predicted / (2 * 54 * 64))
+    assert (tmp_path / "out" / "report-folder-single.json").is_file()
+    said = capsys.readouterr().out
+    assert f"{untrained}: step 0 (no step is scored, newest is 0)" in said
+    words = ["eval.py", f"--workdir={untrained}", "--images=x"]
+    assert cli.run(eval_cli.main, words) == 2
+    assert "expected --images and --masks together" in capsys.readouterr().err
 
 
 def test_flags_of_eval_change_fields_of_the_configuration(monkeypatch):

@@ -118,8 +118,8 @@ def test_missing_checkpoints_are_reported(finished, tmp_path):
         run_lib.evaluate_run(str(tmp_path))
     with pytest.raises(UserError, match="no checkpoint 3 .*there are: \\[4\\]"):
         run_lib.evaluate_run(str(finished), Selection(checkpoint="3"))
-    with pytest.raises(UserError, match="expected a step or 'best'"):
-        run_lib.evaluate_run(str(finished), Selection(checkpoint="newest"))
+    with pytest.raises(UserError, match="expected a step, 'best' or 'newest'"):
+        run_lib.evaluate_run(str(finished), Selection(checkpoint="latest"))
 
 
 def test_a_finished_run_is_extended(finished, tmp_path, capsys):

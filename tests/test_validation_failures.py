@@ -57,6 +57,7 @@ def test_a_run_without_better_scores_stops(tmp_path, monkeypatch, capsys):
     loop.train(config, str(tmp_path))
     assert "no better score since step 2" in capsys.readouterr().out
     assert read.find_step(str(tmp_path)) == 4
+    assert read.find_step(str(tmp_path), "best") == 4  # The newest of equals.
 
 
 def test_an_error_of_the_program_is_raised_after_the_state_is_saved(

@@ -19,16 +19,19 @@ _ATTEMPTS = 4  # Attempts to read a checkpoint while a run removes old ones.
 
 
 def parse_step(checkpoint: str | None) -> int | str | None:
-    """Returns the step named by --checkpoint, 'best', or None for the newest.
+    """Returns the step named by --checkpoint, 'best', or None for 'newest'.
 
     Raises:
         UserError: it is something else.
     """
-    if checkpoint in (None, "best"):
+    if checkpoint in (None, "newest"):
+        return None
+    if checkpoint == "best":
         return checkpoint
     if not re.fullmatch("[0-9]{1,18}", checkpoint):
         raise UserError(
-            f"--checkpoint is {short(checkpoint, 40)}, expected a step or 'best'"
+            f"--checkpoint is {short(checkpoint, 40)}, expected a step, 'best' or"
+            " 'newest'"
         )
     return int(checkpoint)
 
@@ -66,6 +69,31 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
             f" {[other for other in steps if other != chosen] or 'none is left'}"
         )
     return int(chosen)  # type: ignore[arg-type]
+
+
+def preferred(workdir: str) -> str | None:
+    """Returns 'best' if validation scored an undamaged checkpoint, otherwise None."""
+    folder = location.folder_of(workdir)
+    if not folder.exists():
+        return None
+    best = scores.best_step(scores.read_all(folder))
+    if best is None or integrity.find_damage(folder / str(best)):
+        return None
+    return "best"
+
+
+def describe_step(workdir: str, step: int) -> str:
+    """Returns 'WORKDIR: step 75 (best is 75 with 0.5123, newest is 100)'."""
+    folder = location.folder_of(workdir)
+    if not folder.exists():
+        return f"{workdir}: step {step}"
+    scored = scores.read_all(folder)
+    best = scores.best_step(scored)
+    shown = "no step is scored" if best is None else f"best is {best}"
+    if best is not None:
+        shown += f" with {scored[best]:.4f}"
+    newest = max(integrity.steps(folder), default=step)
+    return f"{workdir}: step {step} ({shown}, newest is {newest})"
 
 
 class Restored(NamedTuple):

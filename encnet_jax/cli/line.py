@@ -121,9 +121,9 @@ class CommandLine:
         if required:
             self._required.append("config")
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, default: str = "best if one is scored, else newest") -> None:
         """Defines --checkpoint, which selects a checkpoint of a run."""
-        self.string("checkpoint", "A step, or 'best'. Default: newest.")
+        self.string("checkpoint", f"A step, 'best' or 'newest'. Default: {default}.")
 
     def processes(self) -> None:
         """Defines the flags with which the processes of a run find each other."""

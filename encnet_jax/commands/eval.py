@@ -1,6 +1,7 @@
 """Scores a checkpoint, or labels a test split for a benchmark server.
 
 python eval.py --workdir runs/camvid --protocol release
+python eval.py --workdir runs/mine --images new/images --masks new/masks
 python eval.py --workdir runs/voc --submission voc2012 --output results.tgz
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from encnet_jax import cli
+from encnet_jax.errors import UserError
 from encnet_jax.scoring.protocols import PROTOCOLS
 
 EVAL_FIELDS = {
@@ -24,8 +26,10 @@ def main(argv: Sequence[str]) -> int:
     line.config()
     line.processes()
     line.string("workdir", "The run to score.", required=True)
-    line.checkpoint()
-    line.string("split", "Default: data.val_split.")
+    line.checkpoint("newest")
+    line.string("split", "Default: data.val_split; with --images a name for it.")
+    line.string("images", "Score the images of this folder instead; needs --masks.")
+    line.string("masks", "Their masks, with the run's class ids.")
     line.string(
         "protocol",
         f"One of: {', '.join(PROTOCOLS)}. Default: eval.protocol.",
@@ -42,6 +46,10 @@ def main(argv: Sequence[str]) -> int:
     for name, meaning in EVAL_FIELDS.items():
         line.integer(name, meaning)
     values = line.parse()
+    if bool(values.images) != bool(values.masks):
+        raise UserError("expected --images and --masks together, or neither")
+    if values.images and values.submission:
+        raise UserError("--submission labels a test split: leave --images out")
     from encnet_jax.evaluate import run as run_lib
     from encnet_jax.evaluate.calibrate import temperature_fields
     from encnet_jax.evaluate.loading import Selection
@@ -59,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
         split=values.split,
         protocol=values.protocol,
         config=values.config,
+        folders=(values.images, values.masks) if values.images else None,
         fields={name: value for name, value in given.items() if value is not None},
     )
     stop, output = signals.StopRequest(), values.output

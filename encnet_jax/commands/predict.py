@@ -70,6 +70,7 @@ def main(argv: Sequence[str]) -> int:
         fields=fields,
         batch_size=values.batch_size,
         whole_px=values.whole_px,
+        announce=True,
     )
     top = values.top if values.scores else 0
     return files.predict_files(

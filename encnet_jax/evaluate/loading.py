@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import jax
 from ml_collections import ConfigDict
 
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.checkpoints import read
+from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import precise_norm
 from encnet_jax.models.folding import fold_batch_norms
@@ -22,12 +24,15 @@ class Selection:
     """Which checkpoint of a run is used, and how.
 
     Attributes:
-        checkpoint: a step, 'best', or None for the newest.
+        checkpoint: a step, 'best' or 'newest'; None for the default of the command:
+            the newest in evaluation, the best elsewhere if validation scored one.
         split: of the data set; None for the default of the command.
         protocol: None for eval.protocol.
         config: may differ from the checkpoint's in eval.* and data.data_dir only; None
             for the checkpoint's own.
         fields: further fields to change, {'eval.small_object_px': 1024}.
+        announce: print which step is used, and which is the best.
+        folders: images and masks to score instead of the run's data.
     """
 
     checkpoint: str | None = None
@@ -35,6 +40,8 @@ class Selection:
     protocol: str | None = None
     config: ConfigDict | None = None
     fields: dict = dataclasses.field(default_factory=dict)
+    announce: bool = True
+    folders: tuple[str, str] | None = None
 
 
 NEWEST = Selection()
@@ -67,6 +74,8 @@ def load(
     def change(saved) -> None:
         if selection.config is not None:
             _take_free_fields(saved, selection.config)
+        if selection.folders is not None:
+            _take_folders(saved, *selection.folders, selection.split or "folder")
         saved.eval.protocol = protocol or saved.eval.protocol
         config_lib.change(saved, selection.fields)
         if whole_images:
@@ -78,13 +87,22 @@ def load(
             raise UserError(f"{workdir} has one network; leave the checkpoint out")
         loaded = folder.read(workdir, change)
     else:
+        if whole_images and selection.checkpoint is None:
+            checkpoint = read.preferred(workdir)
         variables, saved, step = read.restore(workdir, checkpoint)
+        if selection.announce and jax.process_index() == 0:
+            print(read.describe_step(workdir, step))
         saved = config_lib.completed(saved)
         change(saved)
         loaded = network.build(variables, config_lib.resolve(saved), step)
     variables = loaded.variables
     config = loaded.config
     if config.eval.precise_norm_steps:
+        if selection.folders is not None:
+            raise UserError(
+                "eval.precise_norm_steps needs the training images of the run, which"
+                " --images replaces: set it to 0"
+            )
         dataset = tasks.open_dataset(config)
         variables = precise_norm.recomputed(loaded, dataset, stop or StopRequest())
     if config.task == "segmentation":
@@ -110,6 +128,21 @@ _FREE = (
     "data.val_split",
     "data.reader",
 )
+
+
+def _take_folders(saved: ConfigDict, images: str, masks: str, split: str) -> None:
+    """Replaces the data of a run by two folders; masks have the run's class ids."""
+    if saved.task != "segmentation":
+        raise UserError(f"--masks needs a segmentation run; the task is {saved.task!r}")
+    if saved.data.name != "folder":
+        info = dataset_info(saved.data)
+        saved.data.folder.class_names = tuple(info.class_names)
+        colours = (f"#{colour.tobytes().hex()}" for colour in info.colours)
+        saved.data.folder.colours = tuple(colours)
+        saved.data.folder.first_id, saved.data.folder.ignore_ids = 0, (255,)
+        saved.data.name, saved.data.reader = "folder", "auto"
+    saved.data.folder.images, saved.data.folder.masks = images, masks
+    saved.data.train_split = saved.data.val_split = split
 
 
 def _take_free_fields(saved: ConfigDict, config: ConfigDict) -> None:

@@ -35,6 +35,7 @@ def load(
     batch_size: int | None = None,
     whole_px: int = WHOLE_PX,
     fields: Mapping[str, object] | None = None,
+    announce: bool = False,
 ) -> "Model":
     """Loads a trained segmentation network.
 
@@ -43,11 +44,13 @@ def load(
             hub`, on a disk or in an object store; 'hf:owner/name', a model that
             `encnet export --push` uploaded to Hugging Face; or a published network,
             such as 'torchvision:deeplabv3_resnet50' (see `encnet weights list`).
-        checkpoint: a step, 'best', or None for the newest.
+        checkpoint: a step, 'best' or 'newest'; None for the best if validation scored
+            one, otherwise the newest.
         protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
         batch_size: images at a time, over all devices; None for one on each.
         whole_px: images with more pixels are labelled in tiles; see inference.tiles.
         fields: of the configuration to change, such as {'eval.bucket': 32}.
+        announce: print which checkpoint is used.
 
     Raises:
         UserError: no such run or checkpoint, or the run is not a segmentation.
@@ -61,8 +64,10 @@ def load(
             fields["eval.protocol"] = protocol
         network = published.read(source, fields)
     else:
-        chosen = None if checkpoint is None else str(checkpoint)
-        selection = loading.Selection(chosen, protocol=protocol, fields=fields)
+        wanted = None if checkpoint is None else str(checkpoint)
+        selection = loading.Selection(
+            wanted, protocol=protocol, fields=fields, announce=announce
+        )
         network = loading.load(source, selection, whole_images=True)
     return Model(network, batch_size=batch_size, whole_px=whole_px)
 
@@ -79,7 +84,7 @@ class Model:
         class_names: one for each class.
         colours: uint8[C, 3], one for each class.
         variables: {'params', 'batch_stats'} on the devices.
-        apply_fn: see scoring.forward.Forward.
+        forward: the network from pixels to logits; apply_fn is one of its parts.
     """
 
     def __init__(
@@ -109,8 +114,8 @@ class Model:
         self._batch_size = max(1, (batch_size or count) // count) * count
         self._whole_px = whole_px
         self._network = network
-        self._forward = network.forward()
-        self.apply_fn = self._forward.apply_fn
+        self.forward = network.forward()
+        self.apply_fn = self.forward.apply_fn
         self._programs: dict[Callable, tuple] = {}
 
     @overload
@@ -256,7 +261,7 @@ class Model:
     def _made(self, pixel_fn: Callable) -> tuple:
         """Returns the protocol and the tiles, which keep their compiled programs."""
         if pixel_fn not in self._programs:
-            forward, settings = self._forward, self.config.eval
+            forward, settings = self.forward, self.config.eval
             protocol = protocol_lib.make(
                 forward,
                 settings,

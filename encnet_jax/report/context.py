@@ -144,7 +144,7 @@ def main(argv: Sequence[str]) -> None:
         )
     for name in (*names, _DIFFERENCES):  # Fails before minutes of work.
         figures.check_output(folder / f"{name}.png")
-    model = load(run, args.checkpoint)
+    model = load(run, args.checkpoint, announce=True)
     contexts = describe(model, images)
     for name, path, context in zip(names, images, contexts, strict=True):
         figure = draw_image(model.read(path), context, model.class_names, name)

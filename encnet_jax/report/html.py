@@ -266,6 +266,10 @@ def main(argv: Sequence[str]) -> None:
     outputs.check_replaceable(target, "HTML report", "--output")
     storage.check_writable(target.parent)
     runs = run_files.read_all(values.run, values.split, values.protocol)
+    from encnet_jax.checkpoints import read  # After the checks: it loads JAX.
+
+    for workdir, run in zip(values.run, runs, strict=True):
+        print(read.describe_step(workdir, run.report["step"]))
     text = make(runs)
     target.parent.mkdir(parents=True, exist_ok=True)
     outputs.write(target, "HTML report", text, "--output")

@@ -157,7 +157,7 @@ def export_weights(argv: Sequence[str]) -> None:
 
     line = cli.CommandLine(argv, export_weights.__doc__)
     line.string("workdir", "The run whose weights to write.", required=True)
-    line.checkpoint()
+    line.checkpoint("newest")
     line.string(
         "output", "A .safetensors or a .pth that does not exist yet.", required=True
     )

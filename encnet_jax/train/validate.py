@@ -54,14 +54,14 @@ class Validator:
         Raises:
             Stopped: a stop was requested; nothing was written.
         """
-        examples, _ = evaluator_lib.watched_examples(
+        examples, total = evaluator_lib.watched_examples(
             self._dataset, self._dataset.data.val_split, self._max_images, self._stop
         )
         presence, watched = None, {}
         if self._task.labels_pixels:
             presence = ClassPresence(self._dataset.info.num_classes)
             watched = {"watches": (presence.add,)}
-        matrix = self._evaluator.confusion(variables, examples, **watched)
+        matrix = self._evaluator.confusion(variables, examples, total, **watched)
         prefix = f"val/{self._protocol}"
         measures = self._task.measure(matrix)
         scores = {f"{prefix}/{name}": value for name, value in measures.scores.items()}

@@ -53,7 +53,7 @@ class TrainConfig(Section):
         "Stop after this many evaluations without a better score; 0: never.",
     )
     checkpoint_every_minutes: float = field(
-        0.0,
+        15.0,
         between(0, 1e7),
         "Also save this many minutes after the last checkpoint, at a logged step; 0:"
         " only steps decide.",

@@ -99,7 +99,7 @@ def broken_config(root):
     yield command("eval.py", f"--workdir={root}/run")
 
 
-@case("21 --checkpoint=², eval", 2, "expected a step or 'best'", "run")
+@case("21 --checkpoint=², eval", 2, "expected a step, 'best' or 'newest'", "run")
 def superscript(root):
     yield command("eval.py", f"--workdir={root}/run", "--checkpoint=²")
 
