@@ -1,4 +1,4 @@
-"""PyTorch's zip files read without PyTorch: equal bits, wrappers, and refusals."""
+"""PyTorch's files read without PyTorch: equal bits, wrappers, and refusals."""
 
 import argparse
 import collections
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from encnet_jax.errors import UserError
-from encnet_jax.torch_weights import files, pickled, state_dicts
+from encnet_jax.torch_weights import files, pickled, pickled_legacy, state_dicts
 
 torch = pytest.importorskip(
     "torch", reason="writes the files; an extra: requirements/torch.txt"
@@ -23,12 +23,12 @@ DTYPES = (
 SD = {"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.bias": torch.ones(2)}
 
 
-@pytest.fixture
-def saved(tmp_path, monkeypatch):
+@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
+def saved(tmp_path, monkeypatch, request):
     """Returns a function: saves an object, and reads it as if PyTorch were absent."""
 
     def save_and_read(value, name="weights.pth"):
-        torch.save(value, tmp_path / name)
+        torch.save(value, tmp_path / name, _use_new_zipfile_serialization=request.param)
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "torch", None)
             return files.read_state_dict(tmp_path / name)
@@ -248,3 +248,46 @@ def test_bool_arrays_of_safetensors_are_read(tmp_path):
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(SD | {"mask": torch.tensor([True, False])}, path)
     np.testing.assert_array_equal(files.read_state_dict(path)["mask"], [True, False])
+
+
+def legacy_file(count=4, stored=4, keys=("0",), data=bytes(16)):
+    """A file in the old format, with a storage that may contradict its header."""
+    stream = io.BytesIO()
+    for value in (pickled_legacy.MAGIC, 1001, {}):
+        pickle.dump(value, stream, 2)
+    own = Pid("storage", torch.FloatStorage, "0", "cpu", count, None)
+    Chosen(stream, 2).dump(Call(REBUILD, own, 0, (4,), (1,), False, {}))
+    pickle.dump(list(keys), stream, 2)
+    stream.write(stored.to_bytes(8, "little") + data)
+    return stream
+
+
+def test_a_file_in_the_old_format_is_read():
+    data = np.arange(4, dtype="<f4").tobytes()
+    np.testing.assert_array_equal(
+        pickled_legacy.load(legacy_file(data=data)), [0, 1, 2, 3]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"count": 1 << 40}, "beyond the end of the file"),
+        ({"count": -4}, "beyond the end of the file"),
+        ({"stored": 3}, "ends early"),
+        ({"data": bytes(12)}, "ends early"),
+        ({"keys": ()}, "differ from their keys"),
+        ({"keys": ("1",)}, "differ from their keys"),
+    ],
+)
+def test_storages_that_contradict_an_old_file_are_refused(changed, message):
+    with pytest.raises(pickle.UnpicklingError, match=message):
+        pickled_legacy.load(legacy_file(**changed))
+
+
+def test_other_pickles_are_no_old_files():
+    stream = io.BytesIO()
+    for value in (1, 1001, {}):
+        pickle.dump(value, stream, 2)
+    with pytest.raises(pickle.UnpicklingError, match="not a PyTorch file"):
+        pickled_legacy.load(stream)

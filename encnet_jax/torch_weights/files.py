@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import pickle
 import re
 import sys
 import zipfile
@@ -17,7 +16,7 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError, reason
-from encnet_jax.torch_weights import pickled
+from encnet_jax.torch_weights import pickled, pickled_legacy
 from encnet_jax.torch_weights.mxnet import read_params
 
 _TORCH_SUFFIXES = (".pth", ".pt")
@@ -41,7 +40,7 @@ _DTYPES = {
 def read_state_dict(path: str | os.PathLike) -> dict:
     """Reads a weight file. No code in the file is run.
 
-    PyTorch is required only for files in its format from before version 1.6.
+    PyTorch is not required, neither for its files since version 1.6 nor for older ones.
 
     Args:
         path: local or gs://, of a .safetensors, a .params of MXNet, a .pth or .pt, or a
@@ -52,8 +51,7 @@ def read_state_dict(path: str | os.PathLike) -> dict:
 
     Raises:
         UserError: there is no such file, its format is unknown, it is damaged, it
-            contains objects that need code to be built, or PyTorch is required and
-            missing.
+            or contains objects that need code to be built.
     """
     file = epath.Path(path)
     if not file.exists() or file.is_dir():
@@ -212,8 +210,8 @@ def _import_torch(path: epath.Path):
         import torch
     except ImportError:
         raise UserError(
-            f"{path} is in PyTorch's format from before version 1.6: install"
-            " requirements/torch.txt to read it, or use .safetensors"
+            f"to write {path}, PyTorch is required: install requirements/torch.txt, or"
+            " use .safetensors"
         ) from None
     return torch
 
@@ -225,6 +223,7 @@ def _load_pickled(path: epath.Path, source: io.BytesIO):
         if zipfile.is_zipfile(source):
             with zipfile.ZipFile(source) as archive:
                 return pickled.load(archive)
+        return pickled_legacy.load(source)
     except pickled.NotPlainError as error:
         raise UserError(
             f"{path} also contains {error}, and code in a file is never run: if you"
@@ -235,38 +234,3 @@ def _load_pickled(path: epath.Path, source: io.BytesIO):
         raise UserError(
             f"{path} is not a readable PyTorch file: {reason(error)}"
         ) from error
-    return _load_legacy(path, source)
-
-
-def _load_legacy(path: epath.Path, source: io.BytesIO):
-    """Returns the contents of a file in PyTorch's format from before version 1.6."""
-    torch = _import_torch(path)
-    source.seek(0)
-    try:
-        return _to_numpy(torch.load(source, map_location="cpu", weights_only=True))
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        if code is None:
-            raise UserError(f"{path} is not a readable PyTorch file") from error
-        raise UserError(
-            f"{path} also contains {code[1]}, and code in a file is never run: if you"
-            " trust it, save its state dict separately, preferably as .safetensors"
-        ) from error
-    # PyTorch raises errors of many kinds for damaged files.
-    except Exception as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
-        raise UserError(f"{path} is not a readable PyTorch file: {why}") from error
-
-
-def _to_numpy(node):
-    """Returns tensors of a nested dict as arrays; bfloat16, which NumPy lacks, as f32.
-
-    Raises:
-        Exception: a tensor is sparse, quantised, or has no data.
-    """
-    if isinstance(node, Mapping):
-        return {str(key): _to_numpy(value) for key, value in node.items()}
-    if not hasattr(node, "detach"):
-        return node
-    tensor = node.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

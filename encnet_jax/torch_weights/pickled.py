@@ -34,14 +34,22 @@ class NotPlainError(Exception):
     """A file contains an object that is no array or plain value; the text names it."""
 
 
-class _Kind(NamedTuple):
-    """Type of the numbers in a storage."""
+class Kind(NamedTuple):
+    """Type of the numbers in a storage.
+
+    Attributes:
+        dtype: in the machine's byte order.
+    """
 
     dtype: np.dtype
 
 
-class _Storage(NamedTuple):
-    """Numbers that one or several tensors share."""
+class Storage(NamedTuple):
+    """Numbers that one or several tensors share.
+
+    Attributes:
+        values: [count].
+    """
 
     values: np.ndarray
 
@@ -107,7 +115,7 @@ def load(archive: zipfile.ZipFile) -> Any:
     record = _record(archive)
     if record is None:
         raise ValueError("not written by torch.save")
-    return _plain(_Unpickler(archive, record).load(), {})
+    return plain(_Unpickler(archive, record).load(), {})
 
 
 def _record(archive: zipfile.ZipFile) -> str | None:
@@ -118,42 +126,46 @@ def _record(archive: zipfile.ZipFile) -> str | None:
     return None
 
 
-class _Unpickler(pickle.Unpickler):
+class PlainUnpickler(pickle.Unpickler):
     """Builds tensors and what `_PERMITTED` lists; refuses all other names."""
-
-    def __init__(self, archive: zipfile.ZipFile, record: str):
-        super().__init__(archive.open(record))
-        self._archive, self._folder = archive, record.removesuffix(_RECORD)
-        self._storages: dict[str, _Storage] = {}
-        order = f"{self._folder}byteorder"
-        known = order in archive.namelist()
-        self._order: Literal["<", ">"] = (
-            ">" if known and archive.read(order).strip() == b"big" else "<"
-        )
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns the permitted object of that name."""
         if module == "torch" and name in _STORAGES:
-            return _Kind(_STORAGES[name])
+            return Kind(_STORAGES[name])
         # NumPy 2 renamed the module.
         key = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
         if key not in _PERMITTED:
             raise NotPlainError(f"{module}.{name}")
         return _PERMITTED[key]
 
-    def persistent_load(self, pid: tuple) -> _Storage:
+
+class _Unpickler(PlainUnpickler):
+    """Reads storages from the archive."""
+
+    def __init__(self, archive: zipfile.ZipFile, record: str):
+        super().__init__(archive.open(record))
+        self._archive, self._folder = archive, record.removesuffix(_RECORD)
+        self._storages: dict[str, Storage] = {}
+        order = f"{self._folder}byteorder"
+        known = order in archive.namelist()
+        self._order: Literal["<", ">"] = (
+            ">" if known and archive.read(order).strip() == b"big" else "<"
+        )
+
+    def persistent_load(self, pid: tuple) -> Storage:
         """Returns a storage, which is read from the archive once."""
         tag, kind, key, _, count = pid
-        if tag != "storage" or not isinstance(kind, _Kind):
+        if tag != "storage" or not isinstance(kind, Kind):
             raise pickle.UnpicklingError("an unknown kind of storage")
         if key not in self._storages:
             data = self._archive.read(f"{self._folder}data/{key}")
             values = np.frombuffer(data, kind.dtype.newbyteorder(self._order), count)
-            self._storages[key] = _Storage(values.astype(kind.dtype, copy=False))
+            self._storages[key] = Storage(values.astype(kind.dtype, copy=False))
         return self._storages[key]
 
 
-def _tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_):
+def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_):
     """Returns a tensor as a read-only array.
 
     Args:
@@ -192,7 +204,7 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _plain(node: Any, done: dict[int, Any]) -> Any:
+def plain(node: Any, done: dict[int, Any]) -> Any:
     """Returns arrays, numbers and strings in dicts and lists.
 
     Args:
@@ -204,10 +216,10 @@ def _plain(node: Any, done: dict[int, Any]) -> Any:
     found: Any = node
     if isinstance(node, dict):
         found = done[id(node)] = {}
-        found.update((str(key), _plain(value, done)) for key, value in node.items())
+        found.update((str(key), plain(value, done)) for key, value in node.items())
     elif isinstance(node, (list, tuple, set)):
         found = done[id(node)] = []
-        found.extend(_plain(value, done) for value in node)
+        found.extend(plain(value, done) for value in node)
     elif isinstance(node, _NumPyArray):
         found = node.values
     elif isinstance(node, _NumPyType):
@@ -217,6 +229,7 @@ def _plain(node: Any, done: dict[int, Any]) -> Any:
 
 
 _PERMITTED: Mapping[str, Any] = {
+    "torch._utils._rebuild_tensor": _Maker(_tensor),
     "torch._utils._rebuild_tensor_v2": _Maker(_tensor),
     "torch._utils._rebuild_parameter": _Maker(lambda tensor, *_: tensor),
     "torch.Size": _Maker(tuple),

@@ -1,0 +1,94 @@
+"""Reads PyTorch's format from before version 1.6 without PyTorch, running no code.
+
+Files that were published until 2020, and some later ones, have it: a sequence of
+pickles (a magic number, the format's version, facts about the machine, the object, the
+keys of its storages), then the storages in the order of the keys, each an int64 count
+and its numbers, in little-endian byte order.
+
+Source: torch/serialization.py of PyTorch 2, `_legacy_load`. Deviation: the older form
+in a tar archive (before 0.2) is not read.
+"""
+
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+
+from encnet_jax.torch_weights.pickled import (
+    Kind,
+    NotPlainError,
+    PlainUnpickler,
+    Storage,
+    plain,
+)
+
+MAGIC = 0x1950A86A20F9469CFC6C
+_VERSION = 1001
+
+
+def load(source: io.BytesIO) -> Any:
+    """Returns what torch.save was given, with NumPy arrays in place of tensors.
+
+    Only arrays, numbers, strings and containers of them are created; see pickled.load.
+
+    Args:
+        source: the whole file.
+
+    Raises:
+        NotPlainError: the file contains another kind of object.
+        Exception: the file is damaged, or is none of PyTorch's; pickle raises errors of
+            many kinds.
+    """
+    size = len(source.getbuffer())
+    source.seek(0)
+    storages: dict[str, Storage] = {}
+    magic, version, _ = (_Unpickler(source, {}, 0).load() for _ in range(3))
+    if magic != MAGIC or version != _VERSION:
+        raise pickle.UnpicklingError("not a PyTorch file")
+    loaded = _Unpickler(source, storages, size).load()
+    keys = _Unpickler(source, {}, 0).load()
+    if not isinstance(keys, list) or sorted(keys) != sorted(storages):
+        raise pickle.UnpicklingError("storages differ from their keys")
+    for key in keys:
+        _fill(storages[key].values, source)
+    return plain(loaded, {})
+
+
+def _fill(values: np.ndarray, source: io.BytesIO) -> None:
+    """Reads the numbers of a storage, to which tensors refer already."""
+    count = int.from_bytes(source.read(8), "little")
+    stored = values.dtype.newbyteorder("<")
+    data = source.read(values.nbytes)
+    if count != values.size or len(data) != values.nbytes:
+        raise pickle.UnpicklingError("a storage ends early")
+    values[:] = np.frombuffer(data, stored)
+
+
+class _Unpickler(PlainUnpickler):
+    """Makes room for storages, whose numbers follow the pickle."""
+
+    def __init__(self, source: io.BytesIO, storages: dict[str, Storage], room: int):
+        super().__init__(source, encoding="utf-8")
+        self._storages, self._room = storages, room
+
+    def persistent_load(self, pid: tuple) -> Storage:
+        """Returns a storage, or the part of one that a tensor views."""
+        if pid[0] == "module":
+            raise NotPlainError("a module")
+        tag, kind, key, _, count, view = pid
+        if tag != "storage" or not isinstance(kind, Kind) or not isinstance(key, str):
+            raise pickle.UnpicklingError("an unknown kind of storage")
+        if key not in self._storages:
+            # Room is only made for what the file can contain.
+            self._room -= count * kind.dtype.itemsize
+            if count < 0 or self._room < 0:
+                raise pickle.UnpicklingError("a storage beyond the end of the file")
+            self._storages[key] = Storage(np.zeros(count, kind.dtype))
+        storage = self._storages[key]
+        if view is None:
+            return storage
+        _, start, length = view
+        if min(start, length) < 0 or start + length > storage.values.size:
+            raise pickle.UnpicklingError("a view beyond the end of its storage")
+        return Storage(storage.values[start : start + length])
