@@ -227,7 +227,7 @@ def run_files_of(folder: pathlib.Path) -> pathlib.Path:
         matrix += one
         image = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
         example = {"id": f"x{i}", "image": image, "label": label}
-        kept.add(example, Seen(one.counts, lambda found=found: found, None, None))
+        kept.add(example, Seen(one.counts, lambda found=found: found, None))
     kept.save(epath.Path(folder / "images-val-single-0.npz"), matrix, 7)
     from encnet_jax.data import dataset_info
 

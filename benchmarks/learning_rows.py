@@ -30,13 +30,15 @@ RESNET18 = (
     "--config.init_from={workdir}/mini-resnet18-seed0",
 )
 NO_SE = "--config.model.se_loss=False"
-# The rows of Table 3 of the piecewise CRF's paper. Refinement is a dense CRF.
+# The rows of Table 3 of the piecewise CRF's paper, refined by a dense CRF, and `early`:
+# refined by layers on early features.
 CRF = {
-    "plain": ("plain", "none", "none"),
-    "pyramid": ("pyramid", "none", "none"),
-    "scales": ("scales", "none", "none"),
-    "refined": ("scales", "none", "dense"),
-    "pairwise": ("scales", "both", "dense"),
+    "plain": ("piecewise_crf", "plain", "none", "none"),
+    "early": ("piecewise_crf,refine", "plain", "none", "none"),
+    "pyramid": ("piecewise_crf", "pyramid", "none", "none"),
+    "scales": ("piecewise_crf", "scales", "none", "none"),
+    "refined": ("piecewise_crf", "scales", "none", "dense"),
+    "pairwise": ("piecewise_crf", "scales", "both", "dense"),
 }
 
 
@@ -62,9 +64,9 @@ def nyu_rows() -> dict[str, tuple[str, ...]]:
     for codes in (0, 8, 16, 64):  # 32 is the row encnet.
         own = (f"--config.model.num_codes={codes}", FROM_MINI)
         rows[f"nyu-codes-{codes}-from-mini"] = (NYU_TINY, *own, *NYU_900)
-    for name, (features, pairwise, refine) in CRF.items():
+    for name, (words, features, pairwise, refine) in CRF.items():
         rows[f"nyu-crf-{name}-from-mini"] = (
-            f"{NYU_TINY},piecewise_crf",
+            f"{NYU_TINY},{words}",
             f"--config.model.crf.features={features}",
             f"--config.model.crf.pairwise={pairwise}",
             f"--config.eval.refine={refine}",

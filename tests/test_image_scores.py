@@ -20,7 +20,7 @@ def saved(tmp_path, rights, size=(10, 10)):
         prediction.ravel()[right:] = 1
         pairs = np.asarray([[right, pixels - right], [0, 0]])
         example = {"id": f"image{number}", "image": image, "label": label}
-        seen = Seen(pairs, lambda prediction=prediction: prediction, None, None)
+        seen = Seen(pairs, lambda prediction=prediction: prediction, None)
         kept.add(example, seen)
     path = epath.Path(tmp_path / "kept.npz")
     kept.save(path, ConfusionMatrix(2), 1)

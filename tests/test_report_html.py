@@ -45,7 +45,7 @@ def pairs(label, prediction):
 
 def seen(counts, prediction, presence=None):
     """What an evaluator shows of an image."""
-    return Seen(counts, lambda: prediction, presence, None)
+    return Seen(counts, lambda: prediction, presence)
 
 
 def write_run(folder, wrong=(3, 0, 9, 1, 5, 7, 2, 11, 13), split="val", presence=None):

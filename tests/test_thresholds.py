@@ -82,7 +82,7 @@ def test_both_spaces_are_summed_over_images():
     half = thresholds.Thresholds(1, {"a": view})
     for name, label, level in zip("ab", labels, levels, strict=True):
         seen = Seen(
-            np.zeros((2, 2)), lambda: None, None, None, lambda level=level: level
+            np.zeros((2, 2)), lambda: None, None, levels=lambda level=level: level
         )
         for each in (known, half):
             each.add({"id": name, "label": label}, seen)

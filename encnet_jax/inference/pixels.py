@@ -1,7 +1,7 @@
 """Results for every pixel, computed on the device, block by block.
 
 Each function takes scores f32[..., C], the largest of which decides the label, and
-probabilities f32[..., C], and returns a dict of arrays [...].
+weights f32[..., C], proportional to probabilities, and returns a dict of arrays [...].
 """
 
 from functools import partial
@@ -9,27 +9,25 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from encnet_jax.scoring.protocols.whole_images import class_ids
+from encnet_jax.scoring.protocols.whole_images import class_ids, probabilities_of
 
 FULL_SCALE = 65535  # In a 16-bit image: a probability or fraction of 1.
 
 
-def labels(scores: jax.Array, probabilities: jax.Array) -> dict[str, jax.Array]:
+def labels(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
     """Returns 'labels' uint8[...]."""
     return {"labels": class_ids(scores)}
 
 
-def confidence(scores: jax.Array, probabilities: jax.Array) -> dict[str, jax.Array]:
+def confidence(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
     """Returns 'labels' and their probabilities, 'confidence' f32[...] in [0, 1]."""
-    return {
-        **labels(scores, probabilities),
-        "confidence": jnp.max(probabilities, axis=-1),
-    }
+    largest = jnp.max(probabilities_of(weights), axis=-1)
+    return {**labels(scores, weights), "confidence": largest}
 
 
-def everything(scores: jax.Array, probabilities: jax.Array) -> dict[str, jax.Array]:
+def everything(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
     """Returns 'labels', 'confidence' and all probabilities, 'scores' f32[..., C]."""
-    return {**confidence(scores, probabilities), "scores": probabilities}
+    return {**confidence(scores, weights), "scores": probabilities_of(weights)}
 
 
 def largest(number: int):
@@ -37,7 +35,7 @@ def largest(number: int):
     return partial(_largest, number=number)
 
 
-def _largest(scores, probabilities, *, number: int) -> dict[str, jax.Array]:
+def _largest(scores, weights, *, number: int) -> dict[str, jax.Array]:
     """Returns the arrays that are written to files, in small types.
 
     Returns:
@@ -46,12 +44,13 @@ def _largest(scores, probabilities, *, number: int) -> dict[str, jax.Array]:
         times FULL_SCALE, entropy as a fraction of its maximum, log C.
     """
     number = min(number, scores.shape[-1])
+    probabilities = probabilities_of(weights)
     _, top = jax.lax.top_k(scores, number)
     found = jnp.take_along_axis(probabilities, top, axis=-1)
     terms = probabilities * jnp.log(jnp.maximum(probabilities, 1e-30))
     entropy = -jnp.sum(terms, axis=-1) / jnp.log(scores.shape[-1])
     return {
-        **labels(scores, probabilities),
+        **labels(scores, weights),
         "top_classes": top.astype(jnp.uint8),
         "top_probabilities": found.astype(jnp.float16),
         "confidence": _as_uint16(jnp.max(probabilities, axis=-1)),

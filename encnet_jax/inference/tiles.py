@@ -22,7 +22,7 @@ from encnet_jax import pictures
 from encnet_jax.models.resize import neighbours, sample_positions
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
-from encnet_jax.scoring.protocols.whole_images import canvas_outputs
+from encnet_jax.scoring.protocols.whole_images import canvas_outputs, weights_of
 
 TILE_PX = 1024
 OVERLAP_PX = 256
@@ -110,7 +110,8 @@ class Tiles:
 
         Args:
             apply_fn, mask_padding: see whole_images.WholeImages.
-            pixel_fn: (logits [..., C], probabilities [..., C]) -> dict of [...].
+            pixel_fn: (logits [..., C], weights [..., C]) -> dict of [...]; see
+                whole_images.predict.
             scale: of the image before anything else.
             bucket: sides shorter than a tile are padded to multiples of it.
             align_corners: corner convention of the upsampling.
@@ -128,7 +129,7 @@ class Tiles:
         def described(logits, rows, columns):
             x = jnp.einsum("Hh,hwc->Hwc", rows, logits, precision="high")
             x = jnp.einsum("Ww,Hwc->HWc", columns, x, precision="high")
-            return pixel_fn(x, jax.nn.softmax(x, axis=-1))
+            return pixel_fn(x, weights_of(x))
 
         self._described = jax.jit(described)
 

@@ -1,5 +1,7 @@
 """Quality of segment boundaries: Boundary IoU, and accuracy in bands around them."""
 
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
 
@@ -8,7 +10,6 @@ from encnet_jax.labels import IGNORE_LABEL
 # Width of a boundary region, as a fraction of the image's diagonal.
 DIAGONAL_FRACTION = 0.02
 BAND_WIDTHS_PX = (1, 2, 4, 8, 16, 32)
-_OUTSIDE = IGNORE_LABEL
 
 
 def distance_px(height: int, width: int, fraction: float = DIAGONAL_FRACTION) -> int:
@@ -16,26 +17,26 @@ def distance_px(height: int, width: int, fraction: float = DIAGONAL_FRACTION) ->
     return max(1, round(fraction * float(np.hypot(height, width))))
 
 
-def near_contour(ids: np.ndarray, width_px: int) -> np.ndarray:
-    """Returns bool[H, W]: pixels within `width_px` of another class's pixels.
+def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndarray]:
+    """Yields bool[H, W] for each width: pixels within it of another class's pixels.
 
     The distance is the larger of rows and columns. Pixels outside of the image
     and pixels of IGNORE_LABEL count as another class, so image borders are contours.
 
     Args:
         ids: uint8[H, W].
-        width_px: 1 or more.
+        widths_px: 1 or more, increasing.
     """
-    side = 2 * width_px + 1
-    kernel = np.ones((side, side), np.uint8)
-    # As the largest value, 255 at the border would have no effect on an erosion.
-    padded = np.pad(ids, width_px, constant_values=255)
-    low = cv2.erode(
-        padded, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=_OUTSIDE
-    )
-    high = cv2.dilate(padded, kernel)
-    inside = slice(width_px, -width_px), slice(width_px, -width_px)
-    return (low != high)[inside]
+    low, high, reached = ids, ids, 0
+    for width in widths_px:
+        # The extremes of a larger square are those of smaller squares' extremes.
+        side = 2 * (width - reached) + 1
+        kernel = np.ones((side, side), np.uint8)
+        # The outside is IGNORE_LABEL: the largest value, which no minimum sees.
+        outside = {"borderType": cv2.BORDER_CONSTANT, "borderValue": IGNORE_LABEL}
+        low, high = cv2.erode(low, kernel), cv2.dilate(high, kernel, **outside)
+        reached = width
+        yield low != high
 
 
 class BoundaryCounts:
@@ -75,25 +76,37 @@ class BoundaryCounts:
         num_classes = self.regions.shape[1]
         predictions = np.where(labels == IGNORE_LABEL, IGNORE_LABEL, predictions)
         width_px = distance_px(*labels.shape)
-        of_labels = _ids_within(labels, near_contour(labels, width_px))
-        of_predictions = _ids_within(predictions, near_contour(predictions, width_px))
-        both = np.where(of_labels == of_predictions, of_labels, IGNORE_LABEL)
+        widths = sorted({*BAND_WIDTHS_PX, width_px})
+        near = dict(zip(widths, near_contours(labels, widths), strict=True))
+        of_labels = _ids_within(labels, near[width_px])
+        (near_predicted,) = near_contours(predictions, [width_px])
+        of_predictions = _ids_within(predictions, near_predicted)
+        both = _ids_within(of_labels, of_labels == of_predictions)
         for row, ids in zip(
             self.regions, (both, of_labels, of_predictions), strict=True
         ):
-            row += np.bincount(ids.ravel(), minlength=256)[:num_classes]
-        known = (labels != IGNORE_LABEL) & (predictions != IGNORE_LABEL)
-        pairs = labels.astype(np.int32) * num_classes + predictions
-        for band, width in zip(self.bands, BAND_WIDTHS_PX, strict=True):
-            chosen = pairs[known & near_contour(labels, width)]
-            counts = np.bincount(chosen, minlength=num_classes**2)
-            band += counts.reshape(num_classes, num_classes)
+            row += _counts(ids, 256)[:num_classes]
+        # Bands are nested: the number of bands with a pixel says which.
+        depth = np.zeros(labels.shape, np.uint8)
+        for width in BAND_WIDTHS_PX:
+            depth += near[width]
+        known = (depth > 0) & (labels != IGNORE_LABEL) & (predictions != IGNORE_LABEL)
+        pairs = labels[known].astype(np.int64) * num_classes + predictions[known]
+        counts = _counts(
+            (depth[known] - 1) * num_classes**2 + pairs, self.bands.size
+        ).reshape(self.bands.shape)
+        # From the widest band, which has the pixels of depth 1 or more, to the first.
+        self.bands += np.cumsum(counts[::-1], axis=0)
 
     def iou(self) -> np.ndarray:
         """Returns f64[C]: Boundary IoU; NaN for classes that never occur."""
         both, labelled, predicted = self.regions
         union = labelled + predicted - both
         return np.where(union > 0, both / np.maximum(union, 1), np.nan)
+
+
+def _counts(values: np.ndarray, number: int) -> np.ndarray:
+    return np.bincount(values.ravel(), minlength=number)
 
 
 def _ids_within(ids: np.ndarray, chosen: np.ndarray) -> np.ndarray:

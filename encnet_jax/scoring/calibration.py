@@ -1,8 +1,8 @@
 """Quality of probabilities: calibration error, log-likelihood, Brier score,
 temperature.
 
-Probabilities are reduced on the device to a few numbers for each row of an image; the
-host adds those as integers, so sums over a data set are exact.
+The device computes a few numbers for each pixel. The host counts them as integers, so
+sums over a data set are exact.
 """
 
 from typing import NamedTuple
@@ -21,92 +21,64 @@ SMALLEST = 1e-12
 
 
 class PixelTerms(NamedTuple):
-    """Terms of a pixel, or arrays [...] of them.
+    """Terms of each pixel, f32[...] each.
 
     Attributes:
-        confidence: f32 in [0, 1], the largest probability.
-        right: bool, whether that class is the label.
-        nll: f32, -log of the label's probability, natural units.
-        brier: f32 in [0, 2], sum over classes of (probability - is the label)**2.
-        valid: bool, False for ignored pixels and where scores are not finite.
+        confidence: the largest probability, in [0, 1]; NaN for pixels that do not
+            count: ignored ones, and those whose scores are not finite.
+        nll: -log of the label's probability, natural units; 0 where not counted.
+        brier: sum over classes of (probability - is the label)**2, in [0, 2]; 0 where
+            not counted.
     """
 
     confidence: jax.Array
-    right: jax.Array
     nll: jax.Array
     brier: jax.Array
-    valid: jax.Array
 
 
-def pixel_terms(probabilities: jax.Array, labels: jax.Array) -> PixelTerms:
-    """Returns what each pixel adds to the scores of calibration, arrays [...].
+def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
+    """Returns what each pixel adds to the scores of calibration.
 
     Args:
-        probabilities: f32[..., C], sums over classes are 1.
+        weights: f32[..., C], 0 or more, proportional to the probabilities.
         labels: uint8[...], ids 0..C-1 or IGNORE_LABEL.
     """
-    is_label = jax.nn.one_hot(labels, probabilities.shape[-1], dtype=bool)
-    of_label = jnp.sum(jnp.where(is_label, probabilities, 0.0), axis=-1)
-    valid = (labels != IGNORE_LABEL) & jnp.isfinite(jnp.sum(probabilities, axis=-1))
+    is_label = jax.nn.one_hot(labels, weights.shape[-1], dtype=bool)
+    columns = weights, weights, weights**2, jnp.where(is_label, weights, 0.0)
+    # One reduction of all four: separate ones would compute the weights again for each.
+    largest, total, squares, of_label = jax.lax.reduce(
+        columns,
+        4 * (np.float32(0),),
+        lambda a, b: (jnp.maximum(a[0], b[0]), a[1] + b[1], a[2] + b[2], a[3] + b[3]),
+        (weights.ndim - 1,),
+    )
+    counted = (labels != IGNORE_LABEL) & jnp.isfinite(total)
+    of_label /= total
+    nll = -jnp.log(jnp.maximum(of_label, SMALLEST))
+    # The sum over classes of (probability - is the label)**2, multiplied out.
+    brier = squares / total**2 - 2 * of_label + 1
     return PixelTerms(
-        confidence=jnp.max(probabilities, axis=-1),
-        right=jnp.argmax(probabilities, axis=-1).astype(labels.dtype) == labels,
-        nll=-jnp.log(jnp.maximum(of_label, SMALLEST)),
-        # The sum over classes of (probability - is the label)**2, multiplied out.
-        brier=jnp.sum(probabilities**2, axis=-1) - 2 * of_label + 1,
-        valid=valid,
+        confidence=jnp.where(counted, largest / total, jnp.nan),
+        nll=jnp.where(counted, nll, 0.0),
+        brier=jnp.where(counted, brier, 0.0),
     )
 
 
-# Exact for float32 in [0.5, 1]. Sums of a row are kept in two parts below 2**31.
-_CONFIDENCE_UNITS, _LOW = 2**24, 2**12
+def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
+    """Returns f32[..., H, 2], the sums of PixelTerms' f32[..., H, W] over columns."""
+    return jnp.stack([jnp.sum(nll, axis=-1), jnp.sum(brier, axis=-1)], axis=-1)
 
 
-class RowSums(NamedTuple):
-    """Sums over the pixels of each row of one image.
-
-    Attributes:
-        bins: int32[H, NUM_BINS, 4]: pixels, pixels that are right, and the sum of
-            confidence, as high * 2**12 + low in units of 2**-24.
-        coverage: int32[COVERAGE_BINS, 2]: pixels and wrong pixels, over all rows.
-        terms: f32[H, 2]: sums of nll and of brier.
-    """
-
-    bins: jax.Array
-    coverage: jax.Array
-    terms: jax.Array
-
-
-def row_sums(pixels: PixelTerms) -> RowSums:
-    """Reduces the terms [H, W] of an image on the device; W below 2**19."""
-    valid = pixels.valid
-    confidence = jnp.where(valid, pixels.confidence, 0.0)
-    # As integers, because a sum of floats would depend on the order of the scatter.
-    parts = jnp.rint(confidence * _CONFIDENCE_UNITS).astype(jnp.int32)
-    high, low = jnp.divmod(parts, _LOW)
-    counted = [each.astype(jnp.int32) for each in (valid, valid & pixels.right)]
-    columns = jnp.stack([*counted, high, low], axis=-1)
-    rows = jnp.arange(valid.shape[0])[:, None]
-    bins = jnp.zeros((valid.shape[0], NUM_BINS, 4), jnp.int32)
-    bins = bins.at[rows, _bin_of(confidence, NUM_BINS)].add(columns)
-    fine = _bin_of(confidence, COVERAGE_BINS)
-    wrong = valid & ~pixels.right
-    counts = jnp.stack([valid, wrong], axis=-1).astype(jnp.int32)
-    coverage = jnp.zeros((COVERAGE_BINS, 2), jnp.int32).at[fine].add(counts)
-    terms = jnp.stack([pixels.nll, pixels.brier], axis=-1)
-    terms = jnp.sum(jnp.where(valid[..., None], terms, 0.0), axis=1)
-    return RowSums(bins, coverage, terms)
-
-
-def _bin_of(confidence: jax.Array, number: int) -> jax.Array:
-    """Returns int32[...], the bin i: i / number < confidence <= (i + 1) / number."""
-    index = jnp.ceil(confidence * number).astype(jnp.int32) - 1
-    return jnp.clip(index, 0, number - 1)
+def _bin_of(confidence: np.ndarray, number: int) -> np.ndarray:
+    """Returns int[...], the bin i: i / number < confidence <= (i + 1) / number."""
+    index = np.ceil(confidence * np.float32(number)).astype(np.int64) - 1
+    return np.clip(index, 0, number - 1)
 
 
 # Sums of fractions are kept as integers, in units of 1 / UNITS: like counts, they
 # depend neither on the order of the images nor on the number of processes.
 UNITS = 2**20
+_CONFIDENCE_UNITS = 2**24  # Exact for float32 in [0.5, 1].
 
 
 class Calibration:
@@ -115,9 +87,8 @@ class Calibration:
     Attributes:
         bins: int64[NUM_BINS, 3]: pixels, pixels that are right, sum of confidence, over
             all images, in units of 1 / UNITS.
-        coverage: int64[COVERAGE_BINS, 2], RowSums.coverage summed over images.
-        terms: int64[2], RowSums.terms summed over rows and images, in units of
-            1 / UNITS.
+        coverage: int64[COVERAGE_BINS, 2]: pixels, and pixels that are wrong.
+        terms: int64[2], sums of nll and brier, in units of 1 / UNITS.
     """
 
     def __init__(self) -> None:
@@ -125,13 +96,34 @@ class Calibration:
         self.coverage = np.zeros((COVERAGE_BINS, 2), np.int64)
         self.terms = np.zeros(2, np.int64)
 
-    def update(self, sums: RowSums) -> None:
-        """Adds the sums of one image."""
-        pixels, right, high, low = np.asarray(sums.bins, np.int64).sum(0).T
-        confidence = (high * _LOW + low) * UNITS // _CONFIDENCE_UNITS
-        self.bins += np.stack([pixels * UNITS, right * UNITS, confidence], axis=-1)
-        self.coverage += np.asarray(sums.coverage, np.int64)
-        self.terms += _in_units(sums.terms)
+    def update(
+        self, confidence: np.ndarray, right: np.ndarray, sums: np.ndarray
+    ) -> None:
+        """Adds one image.
+
+        Args:
+            confidence: f32[H, W], see PixelTerms.
+            right: bool[H, W], whether the prediction is the label.
+            sums: f32[H, 2], see row_sums.
+        """
+        counted = ~np.isnan(confidence)
+        confidence, right = confidence[counted], right[counted]
+        fine = 2 * _bin_of(confidence, COVERAGE_BINS) + right
+        wrong, correct = np.bincount(fine, minlength=2 * COVERAGE_BINS).reshape(-1, 2).T
+        self.coverage += np.stack([wrong + correct, wrong], axis=-1)
+        bins = 2 * _bin_of(confidence, NUM_BINS) + right
+        # float64 adds these integers exactly.
+        parts = np.rint(confidence * np.float32(_CONFIDENCE_UNITS))
+        counts, parts = (
+            np.bincount(bins, weights, minlength=2 * NUM_BINS).astype(np.int64)
+            for weights in (None, parts)
+        )
+        wrong, correct = counts.reshape(-1, 2).T
+        total = parts.reshape(-1, 2).sum(1) * UNITS // _CONFIDENCE_UNITS
+        self.bins += np.stack(
+            [(wrong + correct) * UNITS, correct * UNITS, total], axis=-1
+        )
+        self.terms += _in_units(sums)
 
     @property
     def num_pixels(self) -> int:
@@ -174,7 +166,7 @@ class Calibration:
         return kept[some] / max(kept[-1], 1), 1 - wrong[some] / kept[some]
 
 
-def _in_units(rows: jax.Array) -> np.ndarray:
+def _in_units(rows: np.ndarray) -> np.ndarray:
     """Returns the sum over rows of f32[H, ...] times UNITS, int64[...]."""
     return np.rint(np.asarray(rows, np.float64) * UNITS).astype(np.int64).sum(0)
 
@@ -209,10 +201,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def at_temperature(probabilities: jax.Array, temperature: float) -> jax.Array:
-    """Returns probabilities f32[..., C] as softmax(log p / temperature).
+def at_temperature(weights: jax.Array, temperature: float) -> jax.Array:
+    """Returns probabilities f32[..., C] as softmax(log weights / temperature).
 
-    This equals the softmax of logits / temperature, as constants cancel.
+    This equals the softmax of logits / temperature, as constants cancel. Weights are 0
+    or more, and proportional to probabilities.
     """
-    powered = jnp.log(jnp.maximum(probabilities, 1e-30)) / temperature
+    powered = jnp.log(jnp.maximum(weights, 1e-30)) / temperature
     return jax.nn.softmax(powered, axis=-1)

@@ -22,7 +22,7 @@ from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
 from encnet_jax.scoring.protocols import canvas
 from encnet_jax.scoring.protocols import protocol as protocol_lib
-from encnet_jax.scoring.protocols.whole_images import class_ids
+from encnet_jax.scoring.protocols.whole_images import class_ids, probabilities_of
 
 
 class Seen(NamedTuple):
@@ -32,7 +32,9 @@ class Seen(NamedTuple):
         pairs: int64[C, C] pixels of (label, prediction).
         ids: fetches the prediction uint8[H, W] from the device.
         presence: f32[C], probability that a class occurs; None without an SE branch.
-        sums: for calibration; None unless the evaluator measures it.
+        confidence: fetches the largest probability f32[H, W], NaN for pixels that do
+            not count; None unless the evaluator measures calibration.
+        sums: f32[H, 2], see calibration.row_sums; None likewise.
         levels: fetches the probability uint8[H, W] of the evaluator's level_class, in
             255ths; None without such a class.
     """
@@ -40,7 +42,8 @@ class Seen(NamedTuple):
     pairs: np.ndarray
     ids: Callable[[], np.ndarray]
     presence: np.ndarray | None
-    sums: calibration.RowSums | None
+    confidence: Callable[[], np.ndarray] | None = None
+    sums: np.ndarray | None = None
     levels: Callable[[], np.ndarray] | None = None
 
 
@@ -49,14 +52,15 @@ Watch = Callable[[dict, Seen], None]
 
 def measured(
     scores: jax.Array,
-    probabilities: jax.Array,
+    weights: jax.Array,
     labels: jax.Array,
     level_class: int | None = None,
 ) -> dict[str, Any]:
     """Returns each pixel's class id, terms of calibration (PixelTerms), and level."""
     ids = class_ids(scores)
-    found = {"ids": ids, "terms": calibration.pixel_terms(probabilities, labels)}
+    found = {"ids": ids, "terms": calibration.pixel_terms(weights, labels)}
     if level_class is not None:
+        probabilities = probabilities_of(weights)
         levels = jnp.round(255 * jnp.nan_to_num(probabilities[..., level_class]))
         found["levels"] = levels.astype(jnp.uint8)
     return found
@@ -181,8 +185,7 @@ class Evaluator:
         )
         count = partial(count_images, num_classes=self.num_classes)
         self._count = parallel.mapped(count, devices=self.devices)
-        row_sums = jax.vmap(calibration.row_sums)
-        self._row_sums = parallel.mapped(row_sums, devices=self.devices)
+        self._row_sums = parallel.mapped(calibration.row_sums, devices=self.devices)
 
     def confusion(
         self,
@@ -275,12 +278,13 @@ class Evaluator:
 
     def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "_Batch":
         """Starts the counting of a batch on the devices."""
-        ids, sums, levels = found.pixels, None, None
+        ids, confidence, sums, levels = found.pixels, None, None, None
         if self._with_calibration:
-            levels = ids.get("levels")
-            ids, sums = ids["ids"], self._row_sums(ids["terms"])
+            terms, levels = ids["terms"], ids.get("levels")
+            ids, confidence = ids["ids"], terms.confidence
+            sums = self._row_sums(terms.nll, terms.brier)
         pairs = [self._count(self._labels(members, key, ids), ids) for key in keys]
-        return _Batch(members, ids, pairs, found.presence, sums, levels)
+        return _Batch(members, ids, pairs, found.presence, confidence, sums, levels)
 
     def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
         return map(self._protocol.view, examples)
@@ -300,7 +304,8 @@ class _Batch(NamedTuple):
         ids: uint8[..., H, W] predictions.
         pairs: int32[..., C, C] for each key.
         presence: f32[..., C] or None.
-        sums: RowSums or None.
+        confidence: f32[..., H, W] or None.
+        sums: f32[..., H, 2] or None.
         levels: uint8[..., H, W] or None.
     """
 
@@ -308,8 +313,9 @@ class _Batch(NamedTuple):
     ids: jax.Array
     pairs: list[jax.Array]
     presence: jax.Array | None
-    sums: calibration.RowSums | None
-    levels: jax.Array | None = None
+    confidence: jax.Array | None
+    sums: jax.Array | None
+    levels: jax.Array | None
 
 
 def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
@@ -379,15 +385,20 @@ def _show(batch: _Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
     presence, sums = jax.tree.map(np.asarray, (batch.presence, batch.sums))
     places = np.ndindex(batch.ids.shape[:2])
     for member, place in zip(batch.members, places, strict=False):
-        fetch = partial(_fetched, place=place, size=member["label"].shape)
-        levels = None if batch.levels is None else partial(fetch, batch.levels)
-        own = None if presence is None else presence[place]
-        own_sums = jax.tree.map(itemgetter(place), sums)
+        ids, confidence, levels = (
+            None if maps is None else partial(_fetched, maps, place, member)
+            for maps in (batch.ids, batch.confidence, batch.levels)
+        )
+        assert ids is not None
+        own, own_sums = (
+            None if each is None else each[place] for each in (presence, sums)
+        )
+        seen = Seen(pairs[place], ids, own, confidence, own_sums, levels)
         for watch in watches:
-            ids = partial(fetch, batch.ids)
-            watch(member, Seen(pairs[place], ids, own, own_sums, levels))
+            watch(member, seen)
 
 
-def _fetched(maps: jax.Array, place: tuple, size: tuple[int, int]) -> np.ndarray:
-    height, width = size
-    return np.asarray(maps[place])[:height, :width]
+def _fetched(maps: jax.Array, place: tuple, member: dict) -> np.ndarray:
+    """Returns the map of one member. The array keeps its copy of all on the host."""
+    height, width = member["label"].shape
+    return np.asarray(maps)[place][:height, :width]

@@ -68,9 +68,10 @@ class Quality:
             seen: found by an evaluator with calibration.
         """
         self.presence.add(example, seen)
-        self.boundary.update(example["label"], seen.ids())
-        if seen.sums is not None:
-            self.calibration.update(seen.sums)
+        label, ids = example["label"], seen.ids()
+        self.boundary.update(label, ids)
+        if seen.confidence is not None and seen.sums is not None:
+            self.calibration.update(seen.confidence(), ids == label, seen.sums)
         if self.thresholds is not None:
             self.thresholds.add(example, seen)
 

@@ -175,7 +175,7 @@ def make(
 
 
 def tempered(pixel_fn: Callable, temperature: float) -> Callable:
-    """Returns pixel_fn, called with probabilities at a temperature; 1 changes nothing.
+    """Returns pixel_fn, called with weights at a temperature; 1 changes nothing.
 
     Args:
         pixel_fn: see whole_images.predict.
@@ -184,8 +184,8 @@ def tempered(pixel_fn: Callable, temperature: float) -> Callable:
     if temperature == 1:
         return pixel_fn
 
-    def described(scores, probabilities, *labels):
-        softened = calibration.at_temperature(probabilities, temperature)
+    def described(scores, weights, *labels):
+        softened = calibration.at_temperature(weights, temperature)
         return pixel_fn(scores, softened, *labels)
 
     return described

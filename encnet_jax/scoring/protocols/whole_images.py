@@ -14,9 +14,9 @@ from encnet_jax.pods import parallel
 from encnet_jax.scoring.forward import Outputs
 from encnet_jax.scoring.protocols import canvas, grouping
 
-ROW_BLOCKS = (
-    8  # Logits exist at full resolution for one of these blocks of rows at a time.
-)
+# Logits exist at full resolution for this many rows of each image at a time: few enough
+# that a block of a batch stays in a CPU core's cache.
+BLOCK_ROWS = 8
 
 
 class Described(NamedTuple):
@@ -58,12 +58,13 @@ def map_native(
         The tree of [b, H, ...]; pixels outside the image are meaningless.
     """
     height = rows.shape[1]
-    block = -(-height // ROW_BLOCKS)
+    num_blocks = -(-height // BLOCK_ROWS)
 
     def in_blocks(x):
-        missing = block * ROW_BLOCKS - height
+        missing = num_blocks * BLOCK_ROWS - height
         x = jnp.pad(x, ((0, 0), (0, missing), *[(0, 0)] * (x.ndim - 2)))
-        return x.reshape(x.shape[0], ROW_BLOCKS, block, *x.shape[2:]).swapaxes(0, 1)
+        x = x.reshape(x.shape[0], num_blocks, BLOCK_ROWS, *x.shape[2:])
+        return x.swapaxes(0, 1)
 
     def of_block(blocks):
         block_rows, *others = blocks
@@ -107,17 +108,29 @@ def canvas_outputs(
     return outputs._replace(logits=outputs.logits.astype(jnp.float32))
 
 
-def labels_only(scores: jax.Array, probabilities: jax.Array) -> jax.Array:
+def weights_of(logits: jax.Array) -> jax.Array:
+    """Returns f32[..., C] in [0, 1], proportional to the softmax of logits [..., C].
+
+    The normalisation is left to those that need it; see probabilities_of.
+    """
+    return jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+
+
+def probabilities_of(weights: jax.Array) -> jax.Array:
+    """Returns weights f32[..., C] of 0 or more, divided by their sum over classes."""
+    return weights / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1e-30)
+
+
+def labels_only(scores: jax.Array, weights: jax.Array) -> jax.Array:
     """Returns uint8[...] class ids of scores [..., C]."""
     return class_ids(scores)
 
 
 def of_shares(pixel_fn: Callable) -> Callable:
-    """Returns pixel_fn, called with positive scores, normalised to probabilities."""
+    """Returns pixel_fn for scores that are proportional to probabilities."""
 
     def described(scores, _, *labels):
-        total = jnp.maximum(jnp.sum(scores, axis=-1, keepdims=True), 1e-30)
-        return pixel_fn(scores, scores / total, *labels)
+        return pixel_fn(scores, scores, *labels)
 
     return described
 
@@ -135,14 +148,14 @@ def predict(
         variables: of the network.
         placed: the batch.
         labels: nothing, or uint8[B, H, W] on native canvases, which pixel_fn gets too.
-        pixel_fn: (logits f32[..., C], probabilities f32[..., C], labels uint8[...] if
-            given) -> tree of [...].
+        pixel_fn: (logits f32[..., C], weights f32[..., C] proportional to the
+            probabilities, labels uint8[...] if given) -> tree of [...].
         how: see canvas_outputs.
     """
     logits, presence = canvas_outputs(variables, placed, **how)
 
     def described(x, *labels):
-        return pixel_fn(x, jax.nn.softmax(x, axis=-1), *labels)
+        return pixel_fn(x, weights_of(x), *labels)
 
     pixels = map_native(described, logits, placed.rows, placed.columns, *labels)
     return Described(pixels, presence)
