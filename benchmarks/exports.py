@@ -51,7 +51,7 @@ def write(model: Model, made: program.Program, folder: pathlib.Path) -> dict:
         if kind == "hub":
             hub.write(model, str(folder), folder / kind, license="unknown")
         else:
-            (folder / kind).write_bytes(FORMATS.get(kind)(made))
+            (folder / kind).write_bytes(FORMATS.get(kind)(made, {}))
         took = time.perf_counter() - start
         size = num_bytes(folder / kind) / 1e6
         rows[kind] = {"MB": size, "written in s": took}

@@ -2,6 +2,9 @@
 
 import io
 import json
+import pathlib
+import re
+import subprocess
 import sys
 
 import jax
@@ -19,6 +22,8 @@ from encnet_jax.export import FORMATS, onnx_graph, program, verify
 from encnet_jax.export import __main__ as command
 from encnet_jax.scoring.protocols import whole_images
 from encnet_jax.tasks import folder as folder_lib
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +99,14 @@ def test_deep_images_are_mapped_as_the_run_says(tmp_path):
 
 def test_a_file_that_differs_is_removed(run, tmp_path, monkeypatch, capsys):
     wrong = verify.Comparison(0.9, 5, 0.1, 1.0, 1.0, "cpu")
-    monkeypatch.setattr(FORMATS, "get", lambda kind: lambda made: b"")
+    monkeypatch.setattr(FORMATS, "get", lambda kind: lambda *_: b"")
     monkeypatch.setattr(verify, "compare", lambda *arguments: wrong)
     assert export(run, tmp_path / "a", "stablehlo") == 2
     message = f"{tmp_path / 'a'} was removed: its results differ from the network's"
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
-    monkeypatch.setattr(FORMATS, "get", lambda kind: lambda made: b"nothing")
+    monkeypatch.setattr(FORMATS, "get", lambda kind: lambda *_: b"nothing")
     assert export(run, tmp_path / "a", "stablehlo") == 2
     assert "cannot be run by its runtime" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -152,12 +157,12 @@ def test_a_format_is_one_registration(monkeypatch, tmp_path):
     facts = {"platforms": ("numpy",), "packages": ("numpy",), "readable": "always"}
 
     @FORMATS.register("sums", load=load_sums, **facts)
-    def write(made):
+    def write(made, about):
         file = io.BytesIO()
         np.save(file, 1)
         return file.getvalue()
 
-    (tmp_path / "net").write_bytes(FORMATS.get("sums")(None))
+    (tmp_path / "net").write_bytes(FORMATS.get("sums")(None, {}))
     images = np.zeros((1, 2, 2, 3), np.uint8)
     images[0, 0, 1] = (1, 0, 0)
     rows = np.eye(2, dtype=np.float32)
@@ -169,11 +174,102 @@ def test_a_format_is_one_registration(monkeypatch, tmp_path):
     assert found.platform == "numpy"
 
 
-def run_onnx(made, images):
+def run_onnx(made, images, **sizes):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(onnx_graph.write(made))
-    return session.run([*made.outputs], {"images": images})
+    session = onnxruntime.InferenceSession(onnx_graph.write(made, {}))
+    return session.run([*made.outputs], {"images": images, **sizes})
+
+
+SNIPPETS = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs/outputs.md").read_text(), re.S
+)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "stablehlo"])
+def test_the_documents_lines_label_images_of_any_size_without_this_package(
+    kind, run, tmp_path, capsys
+):
+    needs(kind)
+    assert export(run, tmp_path / f"demo.{kind}", kind) == 0
+    beside = json.loads((tmp_path / f"demo.{kind}.json").read_text())
+    side = "multiple of 8"
+    assert beside["inputs"]["images"] == ["batch", side, side, 3]
+    assert beside["stride"] == 8
+    assert beside["normalisation"]["mean"] == [123.675, 116.28, 103.53]
+    (snippet,) = (code for code in SNIPPETS if f"demo.{kind}" in code)
+    assert len(snippet.strip().splitlines()) <= 14
+    others = {
+        "onnx": ("encnet_jax", "jax", "flax"),
+        "stablehlo": ("encnet_jax", "flax"),
+    }
+    hidden = f"import sys\nfor name in {others[kind]}: sys.modules[name] = None\n"
+    show = "np.save('labels.npy', labels); print(names)"
+    model = encnet_jax.load(run, protocol="single")
+    for size in ((50, 70), (93, 61)):
+        image = Image.open(run / "images" / "0.png").resize(size)
+        image.save(tmp_path / "photo.png")
+        code = snippet.replace("photo.jpg", "photo.png")
+        # -I: neither the current folder nor PYTHONPATH is searched.
+        words = [sys.executable, "-I", "-c", f"{hidden}{code}\n{show}"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(list(model.class_names))
+        labels = np.load(tmp_path / "labels.npy")
+        wanted = model(np.asarray(image)).labels
+        assert labels.shape == wanted.shape and (labels == wanted).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("words", "fields", "multiple"),
+    [
+        ("pspnet", {}, 8),
+        ("fcn", {"model.mask_padding": False}, 64),
+        ("deeplabv3", {}, 8),
+        ("duc", {}, 64),
+    ],
+)
+def test_onnx_of_free_sizes(words, fields, multiple, tmp_path):
+    needs("onnx")
+    untrained.save(tmp_path / "run", words, **fields)
+    model = encnet_jax.load(tmp_path / "run")
+    made = program.make_free(model, scores=False)
+    assert made.multiple == multiple
+    image = np.random.default_rng(0).integers(0, 256, (40, 52, 3), np.uint8)
+    images, sizes = command._canvases([image], made)
+    inputs = {"sizes": sizes} if made.masked else {}
+    labels, *_ = run_onnx(made, images, **inputs)
+    wanted = model(image).labels
+    assert len(np.unique(wanted)) > 1
+    assert (labels[0, :40, :52] == wanted).mean() > 0.999
+
+
+def test_a_network_of_one_size_says_so(tmp_path, capsys):
+    run = tmp_path / "run"
+    untrained.save(run, "piecewise_crf", **{"model.crf.hidden_channels": 8})
+    assert export(run, tmp_path / "a", "onnx", "--size=any") == 2
+    said = capsys.readouterr().err
+    assert "piecewise_crf requires a size that is known in advance" in said
+    assert export(run, tmp_path / "a", "stablehlo", "--size=64x64") == 0
+    assert "labels equal in 100.000 %" in capsys.readouterr().out
+    needs("onnx")
+    assert export(run, tmp_path / "b", "onnx", "--size=64x64") == 2
+    said = capsys.readouterr().err
+    assert "expected --format stablehlo" in said and len(said.splitlines()) == 1
+
+
+def test_an_export_needs_no_data(tmp_path, monkeypatch, capsys):
+    from encnet_jax import tasks
+
+    def missing(config):
+        raise UserError("images: no such folder")
+
+    untrained.save(tmp_path / "run")
+    monkeypatch.setattr(tasks, "open_dataset", missing)
+    words = ("--format=stablehlo", f"--output={tmp_path / 'a'}", "--size=32x32")
+    words = ["export", f"--workdir={tmp_path / 'run'}", *words]
+    assert cli.run(command.main, words) == 0
+    assert "compared on noise, because the data cannot" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -233,7 +329,7 @@ def test_what_onnx_has_no_word_for_gets_one_line():
     with pytest.raises(
         UserError, match="uses 'cumsum', which ONNX export does not support"
     ):
-        onnx_graph.write(made)
+        onnx_graph.write(made, {})
 
 
 def test_a_folder_to_hand_on(run, tmp_path, capsys):

@@ -249,6 +249,8 @@ def relation_pairs(
         UserError: a row of scores does not fit.
     """
     batch, height, width = net.from_p.shape[:3]
+    # The number of images of an exported program is a symbol; one image is planned.
+    batch = batch if isinstance(batch, int) else 1
     offsets = neighbour_offsets(relation, height, width, box)
     shape = (batch, height, width, math.isqrt(net.bias.size))
     return net_pairs(net, bounded_schedule(offsets, shape, max_score_mib))

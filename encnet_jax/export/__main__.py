@@ -32,10 +32,16 @@ def main(argv: Sequence[str]) -> None:
     line.checkpoint()
     line.string("format", f"One of {', '.join(_KINDS)}.", required=True)
     line.string("output", "New file, or new folder (hub).", required=True)
-    line.string("size", "Image size HEIGHTxWIDTH in pixels. Default: eval.crop_size.")
+    line.string(
+        "size",
+        "Image size HEIGHTxWIDTH in pixels, or 'any'. Default: 'any' if the network"
+        " allows it, otherwise eval.crop_size.",
+    )
     line.switch("scores", "Also output the probabilities of every pixel.")
     line.string(
-        "images", "Folder of images for the comparison. Default: the validation split."
+        "images",
+        "Folder of images for the comparison. Default: the validation split, or noise"
+        " if it is not on this machine.",
     )
     line.string("license", "Hub: license in the model card.", "unknown")
     line.string("push", "Hub: also upload to this OWNER/NAME on Hugging Face.")
@@ -57,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
         from encnet_jax.tasks import folder
 
         folder.import_hub("--format hub")  # Fail before minutes of work.
-        model = load(values.workdir, values.checkpoint)
+        model = load(values.workdir, values.checkpoint, announce=True)
         hub.write(model, values.workdir, output, license=values.license)
         print(f"wrote {output}; encnet_jax.load reads it")
         if values.push:
@@ -66,7 +72,13 @@ def main(argv: Sequence[str]) -> None:
         return
     # Not all runtimes support bfloat16, and float32 results can be compared.
     fields = {"model.dtype": "float32", "eval.refine": "none"}
-    model = load(values.workdir, values.checkpoint, protocol="single", fields=fields)
+    model = load(
+        values.workdir,
+        values.checkpoint,
+        protocol="single",
+        fields=fields,
+        announce=True,
+    )
     write_file(model, output, values)
 
 
@@ -77,26 +89,26 @@ def write_file(model, output: pathlib.Path, values) -> None:
         UserError: its results differ from the network's, or it cannot be written; no
             file is left.
     """
-    from encnet_jax.export import program, sidecar, verify
+    from encnet_jax.export import sidecar, verify
 
-    height, width = _size(values.size, model.config.eval.crop_size)
-    images = _images(model, values.images, height, width)
-    made = program.make(model, height, width, scores=values.scores)
+    made = _program(model, values.size, values.scores)
+    images, sizes = _canvases(_images(model, values.images), made)
+    about = sidecar.describe(model, made, values.format)
     output.parent.mkdir(parents=True, exist_ok=True)
     with storage.whole(output) as unfinished:
         start = time.perf_counter()
-        unfinished.write_bytes(FORMATS.get(values.format)(made))
+        unfinished.write_bytes(FORMATS.get(values.format)(made, about))
         took = time.perf_counter() - start
-        found = verify.compare(made, unfinished, values.format, images)
+        found = verify.compare(made, unfinished, values.format, images, sizes)
         print(verify.describe(found))
         if not verify.passed(found):
             raise UserError(
                 f"{output} was removed: its results differ from the network's"
             )
-        described = sidecar.describe(model, made, values.format, found)
+        about |= sidecar.compared(values.format, found)
         sidecar_file = _sidecar_file(output)
         outputs.check_replaceable(output, "output", "--output")
-        text = json.dumps(described, indent=2) + "\n"
+        text = json.dumps(about, indent=2) + "\n"
         outputs.write(sidecar_file, "output", text, "--output")
     size = output.stat().st_size / 1e6
     print(f"wrote {output} ({size:.1f} MB, {took:.1f} s) and {sidecar_file}")
@@ -106,19 +118,30 @@ def _sidecar_file(output: pathlib.Path) -> pathlib.Path:
     return output.with_name(output.name + ".json")
 
 
-def _size(text: str | None, default: int) -> tuple[int, int]:
-    if text is None:
-        return default, default
-    match = re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+def _program(model, size: str | None, scores: bool):
+    """Returns the program of one size of images, or of any size if possible."""
+    from encnet_jax.export import program
+
+    if size in (None, "any"):
+        try:
+            return program.make_free(model, scores=scores)
+        except UserError as error:
+            if size == "any":
+                raise
+            crop = model.config.eval.crop_size
+            print(f"images of {crop}x{crop} pixels only: {error}")
+            return program.make(model, crop, crop, scores=scores)
+    match = re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", size)
     if not match:
         raise UserError(
-            f"--size is {short(text, 40)}, expected HEIGHTxWIDTH such as 480x640"
+            f"--size is {short(size, 40)}, expected HEIGHTxWIDTH such as 480x640, or"
+            " any"
         )
-    return int(match[1]), int(match[2])
+    return program.make(model, int(match[1]), int(match[2]), scores=scores)
 
 
-def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
-    """Returns uint8[n, height, width, 3] of a folder or of the validation split."""
+def _images(model, folder: str | None) -> list[np.ndarray]:
+    """Returns uint8[H, W, 3] of a folder, of the validation split, or noise."""
     from etils import epath
 
     from encnet_jax import pictures, tasks
@@ -129,13 +152,30 @@ def _images(model, folder: str | None, height: int, width: int) -> np.ndarray:
         paths = files.list_images(epath.Path(folder))[:_NUM_IMAGES]
         images = [model.read(path) for path in paths]
     else:
-        dataset = tasks.open_dataset(model.config)
-        examples = dataset.spread_examples(model.config.data.val_split, _NUM_IMAGES)
-        images = [example["image"] for example in examples]
+        try:
+            dataset = tasks.open_dataset(model.config)
+            examples = dataset.spread_examples(model.config.data.val_split, _NUM_IMAGES)
+            images = [example["image"] for example in examples]
+        except UserError as error:
+            print(f"compared on noise, because the data cannot be read: {error}")
+            rng, side = np.random.default_rng(0), model.config.eval.crop_size
+            noise = rng.integers(0, 256, (_NUM_IMAGES, 4, 5, 3), np.uint8)
+            return [canvas.resize(x, side, side) for x in noise]
     scale = model.config.data.input_scale
     sizes = [pictures.scaled_size(len(x), x.shape[1], scale) for x in images]
-    scaled = [canvas.resize(x, *size) for x, size in zip(images, sizes, strict=True)]
-    return np.stack([canvas.pad(x[:height, :width], height, width, 0) for x in scaled])
+    return [canvas.resize(x, *size) for x, size in zip(images, sizes, strict=True)]
+
+
+def _canvases(images: list[np.ndarray], made) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns uint8[n, H, W, 3], and int32[n, 2] sizes on them if they are free."""
+    from encnet_jax.scoring.protocols import canvas
+
+    height, width, sizes = made.height, made.width, None
+    if made.multiple:
+        sizes = np.asarray([image.shape[:2] for image in images], np.int32)
+        height, width = (canvas.round_up(n, made.multiple) for n in sizes.max(axis=0))
+    cut = [image[:height, :width] for image in images]
+    return np.stack([canvas.pad(x, height, width, 0) for x in cut]), sizes
 
 
 if __name__ == "__main__":

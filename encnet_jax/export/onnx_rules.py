@@ -18,8 +18,8 @@ class Tensor(NamedTuple):
 
     Attributes:
         name: in the graph.
-        shape: of int, or None for the number of images. A side that JAX has broadcast
-            may still be 1.
+        shape: of int, or None for a side that is known when the graph runs. A side that
+            JAX has broadcast may still be 1.
     """
 
     name: str
@@ -29,13 +29,13 @@ class Tensor(NamedTuple):
 Value = Tensor | np.ndarray
 
 
-def _elementwise(op: str) -> Callable:
+def _elementwise(op: str, **attributes) -> Callable:
     def rule(graph, inputs, shape, params, equation):
         own = tuple(
             next((side for side in sides if side != 1), 1)
             for sides in zip(*(_padded(x, len(shape)) for x in inputs), strict=True)
         )
-        return graph.add(op, inputs, own)
+        return graph.add(op, inputs, own, **attributes)
 
     return rule
 
@@ -77,7 +77,31 @@ def _same(graph, inputs, shape, params, equation):
 
 def _select(graph, inputs, shape, params, equation):
     which, if_false, if_true = inputs
-    return graph.add("Where", [which, if_true, if_false], shape)
+    swapped = [which, if_true, if_false]
+    return _elementwise("Where")(graph, swapped, shape, params, equation)
+
+
+def _iota(graph, inputs, shape, params, equation):
+    from onnx import helper
+
+    axis = params["dimension"]
+    end = graph.sides.of(params["shape"][axis])
+    end = graph.add("Squeeze", [end], ())
+    found = graph.add("Range", [np.int64(0), end, np.int64(1)], (None,))
+    to = helper.np_dtype_to_tensor_dtype(np.dtype(params["dtype"]))
+    found = graph.add("Cast", [found], found.shape, to=to)
+    sides = [1] * len(shape)
+    sides[axis] = -1
+    own = [shape[i] if i == axis else 1 for i in range(len(shape))]
+    return graph.add("Reshape", [found, np.asarray(sides, np.int64)], own)
+
+
+def _side(graph, inputs, shape, params, equation):
+    from onnx import helper
+
+    value = graph.add("Squeeze", [graph.sides.of(params["dim"])], ())
+    dtype = np.dtype(equation.outvars[0].aval.dtype)
+    return graph.add("Cast", [value], (), to=helper.np_dtype_to_tensor_dtype(dtype))
 
 
 def _broadcast(graph, inputs, shape, params, equation):
@@ -96,7 +120,9 @@ def _broadcast(graph, inputs, shape, params, equation):
 
 def _reshape(graph, inputs, shape, params, equation):
     sides = [-1 if side is None else side for side in shape]
-    return graph.add("Reshape", [inputs[0], np.asarray(sides, np.int64)], shape)
+    if sides.count(-1) > 1:
+        sides = equation.outvars[0].aval.shape
+    return graph.add("Reshape", [inputs[0], graph.sides.vector(sides)], shape)
 
 
 def _transpose(graph, inputs, shape, params, equation):
@@ -110,16 +136,17 @@ def _concatenate(graph, inputs, shape, params, equation):
 def _slice(graph, inputs, shape, params, equation):
     x = inputs[0]
     steps = params["strides"] or (1,) * len(shape)
+    sides = equation.invars[0].aval.shape
     cut = [
         (axis, start, end, step)
         for axis, (start, end, step) in enumerate(
             zip(params["start_indices"], params["limit_indices"], steps, strict=True)
         )
-        if x.shape[axis] is not None
+        if (start, end, step) != (0, sides[axis], 1)
     ]
-    axes, starts, ends, steps = (
-        np.asarray(x, np.int64) for x in zip(*cut, strict=True)
-    )
+    if not cut:
+        return x
+    axes, starts, ends, steps = map(graph.sides.vector, zip(*cut, strict=True))
     return graph.add("Slice", [x, starts, ends, axes, steps], shape)
 
 
@@ -130,7 +157,7 @@ def _pad(graph, inputs, shape, params, equation):
         raise UserError(
             "the network pads between pixels, which ONNX export does not support"
         )
-    return graph.add("Pad", [x, np.asarray([*low, *high], np.int64), value], shape)
+    return graph.add("Pad", [x, graph.sides.vector([*low, *high]), value], shape)
 
 
 def _reduce(op: str) -> Callable:
@@ -170,6 +197,9 @@ def _argmax(graph, inputs, shape, params, equation):
     from onnx import helper
 
     (axis,) = params["axes"]
+    if equation.invars[0].aval.dtype == bool:  # ArgMax takes numbers only.
+        to = helper.np_dtype_to_tensor_dtype(np.dtype(np.int32))
+        inputs = [graph.add("Cast", inputs, inputs[0].shape, to=to)]
     found = graph.add("ArgMax", inputs, shape, axis=axis, keepdims=0)
     to = helper.np_dtype_to_tensor_dtype(np.dtype(params["index_dtype"]))
     return graph.add("Cast", [found], shape, to=to)
@@ -261,6 +291,12 @@ ELEMENTWISE = {
     "min": _elementwise("Min"),
     "pow": _elementwise("Pow"),
     "neg": _elementwise("Neg"),
+    "abs": _elementwise("Abs"),
+    "sign": _elementwise("Sign"),
+    "rem": _elementwise("Mod", fmod=1),
+    "ceil": _elementwise("Ceil"),
+    "select_n": _select,
+    "dim_as_value": _side,
     "exp": _elementwise("Exp"),
     "log": _elementwise("Log"),
     "sqrt": _elementwise("Sqrt"),
@@ -285,7 +321,7 @@ ELEMENTWISE = {
 }
 RULES = ELEMENTWISE | {
     "broadcast_in_dim": _broadcast,
-    "select_n": _select,
+    "iota": _iota,
     "reshape": _reshape,
     "squeeze": _reshape,
     "expand_dims": _reshape,

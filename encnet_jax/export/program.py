@@ -1,13 +1,17 @@
 """The function that is exported, and reference scores for its verification."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
+from encnet_jax.errors import UserError
 from encnet_jax.inference.model import Model
+from encnet_jax.models import inside
 from encnet_jax.models.resize import apply_rows_and_columns, interpolation_matrix
 from encnet_jax.scoring import calibration
 from encnet_jax.scoring.protocols.whole_images import class_ids
@@ -16,25 +20,53 @@ _ROW_BLOCKS = 8  # Logits exist at full resolution for one of these blocks at a 
 
 
 class Program(NamedTuple):
-    """A function from images to labels, with the size of the images fixed.
+    """A function from images to labels.
 
     Attributes:
-        run: uint8[B, height, width, 3] -> dict of `outputs`.
-        height, width: pixels of every image.
+        run: uint8[B, height, width, 3] -> dict of `outputs`. With `masked` it also
+            takes int32[B, 2], height and width of each image at the top left of its
+            canvas, and ignores the rest.
+        height, width: pixels of every image; 0 if the size is free.
         outputs: names: 'labels' uint8[B, height, width], 'logits' f32[B, h, w, C] at
             the network's resolution, 'presence' f32[B, C] if the network has an SE
             branch, and optionally 'scores' f32[B, height, width, C].
         rows, columns: f32[height, h], f32[width, w], matrices that upsample the logits.
+            None if the size is free.
         of_probabilities: the softmax is upsampled instead; see eval.upsampled.
+        multiple: height and width of the canvas are free multiples of this; 0: fixed.
+        masked: see run.
+        side_matrix: (pixels, pixels of the canvas) -> f32[pixels, logits], if free.
     """
 
-    run: Callable[[jax.Array], dict[str, jax.Array]]
+    run: Callable[..., dict[str, jax.Array]]
     height: int
     width: int
     outputs: tuple[str, ...]
-    rows: np.ndarray
-    columns: np.ndarray
+    rows: np.ndarray | None
+    columns: np.ndarray | None
     of_probabilities: bool = False
+    multiple: int = 0
+    masked: bool = False
+    side_matrix: Callable[[int, int], np.ndarray] | None = None
+
+    def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Returns the symbolic inputs, by name; the number of images is free."""
+        size = f"{self.height}, {self.width}"
+        if self.multiple:
+            size = f"{self.multiple}*height, {self.multiple}*width"
+        images = export.symbolic_shape(f"batch, {size}, 3")
+        found = {"images": jax.ShapeDtypeStruct(images, jnp.uint8)}
+        if self.masked:
+            found["sizes"] = jax.ShapeDtypeStruct((images[0], 2), jnp.int32)
+        return found
+
+    def of_size(self, size: tuple[int, int], canvas: tuple[int, int]) -> "Program":
+        """Returns the description of a free program for one image on a canvas."""
+        if self.side_matrix is None:
+            return self
+        rows, columns = map(self.side_matrix, size, canvas)
+        height, width = size
+        return self._replace(height=height, width=width, rows=rows, columns=columns)
 
 
 def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
@@ -45,38 +77,154 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
         height, width: of the images, in pixels.
         scores: also output the probabilities of every pixel.
     """
-    # From one device: a replicated array would make its devices part of the program.
-    variables = jax.tree.map(np.asarray, jax.device_get(model.variables))
+    variables = _on_host(model)
     probe = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
     outputs = jax.eval_shape(model.apply_fn, variables, probe)
     _, h, w, _ = outputs.logits.shape
     align_corners = model.config.model.align_corners
-    of_probabilities = model.config.eval.upsampled == "probabilities"
-    temperature = model.config.eval.temperature
     rows = interpolation_matrix(height, h, align_corners)
     columns = interpolation_matrix(width, w, align_corners)
 
     def run(images: jax.Array) -> dict[str, jax.Array]:
-        logits, presence = model.apply_fn(variables, images)
-        logits = logits.astype(jnp.float32)
-        maps = jax.nn.softmax(logits, axis=-1) if of_probabilities else logits
-        labels, shares = [], []
-        for block in np.array_split(rows, _ROW_BLOCKS):
-            x = apply_rows_and_columns(maps, jnp.asarray(block), jnp.asarray(columns))
-            labels.append(class_ids(x))
-            if scores:
-                share = x if of_probabilities else jax.nn.softmax(x, axis=-1)
-                if temperature != 1:
-                    share = calibration.at_temperature(share, temperature)
-                shares.append(share)
-        found = {"labels": jnp.concatenate(labels, axis=1), "logits": logits}
-        if presence is not None:
-            found["presence"] = presence
-        return found | ({"scores": jnp.concatenate(shares, axis=1)} if scores else {})
+        found = model.apply_fn(variables, images)
+        blocks = map(jnp.asarray, np.array_split(rows, _ROW_BLOCKS))
+        return _described(model, found, blocks, jnp.asarray(columns), scores)
 
-    names = ["labels", "logits"]
-    names += ["presence"] * (outputs.presence is not None) + ["scores"] * scores
-    return Program(run, height, width, tuple(names), rows, columns, of_probabilities)
+    names = _names(outputs.presence is not None, scores)
+    of_probabilities = model.config.eval.upsampled == "probabilities"
+    return Program(run, height, width, names, rows, columns, of_probabilities)
+
+
+def make_free(model: Model, *, scores: bool) -> Program:
+    """Returns a program for images of any size; see make.
+
+    A network that ignores the canvas around an image takes the sizes of the images.
+    For the others the canvas is that of evaluation, a multiple of eval.bucket.
+
+    Raises:
+        UserError: the network requires a size that is known in advance.
+    """
+    forward = model.forward
+    masked, stride = forward.mask_padding, forward.logits_stride
+    align_corners = forward.align_corners
+    canvas = model.config.model.output_stride if masked else model.config.eval.bucket
+    variables = _on_host(model)
+
+    def run(images: jax.Array, *sizes: jax.Array) -> dict[str, jax.Array]:
+        canvas = images.shape[1:3]
+        covered = [inside.of_sizes(size, *canvas) for size in sizes]
+        found = model.apply_fn(variables, images, *covered)
+        sides = [jnp.asarray(side) for side in canvas]
+        if sizes:
+            sides = [jax.lax.index_in_dim(*sizes, i, 1, keepdims=False) for i in (0, 1)]
+        rows, columns = (
+            _Upsampling(side.astype(jnp.float32), stride, count, align_corners)
+            for side, count in zip(sides, found.logits.shape[1:3], strict=True)
+        )
+        step = canvas[0] // _ROW_BLOCKS
+        blocks = (rows.matrix(i * step, step) for i in range(_ROW_BLOCKS))
+        return _described(model, found, blocks, columns.matrix(0, canvas[1]), scores)
+
+    def side_matrix(pixels: int, padded: int) -> np.ndarray:
+        whole = pixels if masked else padded
+        matrix = interpolation_matrix(whole, math.ceil(whole / stride), align_corners)
+        missing = math.ceil(padded / stride) - matrix.shape[1]
+        return np.pad(matrix[:pixels], ((0, 0), (0, missing)))
+
+    program = Program(
+        run,
+        *(0, 0, (), None, None),
+        of_probabilities=model.config.eval.upsampled == "probabilities",
+        multiple=math.lcm(canvas, model.config.model.output_stride, _ROW_BLOCKS),
+        masked=masked,
+        side_matrix=side_matrix,
+    )
+    try:
+        outputs = jax.eval_shape(run, *program.inputs().values())
+    except Exception as error:  # JAX has many types for a size that is not a number.
+        if isinstance(error, UserError | MemoryError):
+            raise
+        raise UserError(
+            f"{model.config.model.name} requires a size that is known in advance:"
+            f" expected --size HEIGHTxWIDTH ({str(error).splitlines()[0][:200]})"
+        ) from None
+    return program._replace(outputs=_names("presence" in outputs, scores))
+
+
+class _Upsampling(NamedTuple):
+    """models.resize.interpolation_matrix, of sides that a program gets as inputs.
+
+    Attributes:
+        side: f32[] or f32[B], pixels.
+        stride: pixels between neighbouring logits.
+        count: columns of the matrix.
+        align_corners: corner convention.
+    """
+
+    side: jax.Array
+    stride: float
+    count: int
+    align_corners: bool
+
+    def matrix(self, start: int, rows: int) -> jax.Array:
+        """Returns f32[..., rows, count], the rows from `start` on."""
+        index = (jnp.arange(rows) + start).astype(jnp.float32)
+        index = index.reshape((1,) * self.side.ndim + (-1,))
+        side = self.side[..., None]
+        logits = jnp.ceil(side / self.stride)
+        if self.align_corners:
+            position = index * ((logits - 1) / jnp.maximum(side - 1, 1))
+        else:
+            position = jnp.maximum((index + 0.5) * (logits / side) - 0.5, 0)
+        position = jnp.minimum(position, logits - 1)[..., None]
+        place = jnp.arange(self.count).astype(jnp.float32)
+        place = place.reshape((1,) * (position.ndim - 1) + (-1,))
+        return jnp.maximum(1 - jnp.abs(position - place), 0)
+
+
+def _on_host(model: Model) -> dict:
+    # From one device: a replicated array would make its devices part of the program.
+    return jax.tree.map(np.asarray, jax.device_get(model.variables))
+
+
+def _names(has_presence: bool, scores: bool) -> tuple[str, ...]:
+    return "labels", "logits", *["presence"] * has_presence, *["scores"] * scores
+
+
+def _described(model, found, row_blocks, columns, scores) -> dict[str, jax.Array]:
+    """Returns the outputs of a program.
+
+    Args:
+        model: the network.
+        found: its scoring.forward.Outputs.
+        row_blocks: f32[H_i, h] or f32[B, H_i, h] that upsample to some of the rows.
+        columns: f32[W, w] or f32[B, W, w].
+        scores: also return the probabilities.
+    """
+    of_probabilities = model.config.eval.upsampled == "probabilities"
+    temperature = model.config.eval.temperature
+    logits = found.logits.astype(jnp.float32)
+    maps = jax.nn.softmax(logits, axis=-1) if of_probabilities else logits
+    labels, shares = [], []
+    for rows in row_blocks:
+        x = _upsampled(maps, rows, columns)
+        labels.append(class_ids(x))
+        if scores:
+            share = x if of_probabilities else jax.nn.softmax(x, axis=-1)
+            if temperature != 1:
+                share = calibration.at_temperature(share, temperature)
+            shares.append(share)
+    outputs = {"labels": jnp.concatenate(labels, axis=1), "logits": logits}
+    if found.presence is not None:
+        outputs["presence"] = found.presence
+    return outputs | ({"scores": jnp.concatenate(shares, axis=1)} if scores else {})
+
+
+def _upsampled(maps, rows, columns) -> jax.Array:
+    if rows.ndim == 2:
+        return apply_rows_and_columns(maps, rows, columns)
+    x = jnp.einsum("brh,bhwc->brwc", rows, maps, precision="high")
+    return jnp.einsum("bWw,brwc->brWc", columns, x, precision="high")
 
 
 def native_scores(

@@ -5,22 +5,22 @@ import time
 
 
 def main() -> None:
-    """Runs FILE, opened by the function in SOURCE, on IMAGES.
+    """Runs FILE, opened by the function in SOURCE, on INPUTS.
 
     Writes its outputs, the seconds of a second run and the platform to OUTPUT.
     """
     sys.modules["encnet_jax"] = None  # type: ignore[assignment]
     import numpy as np
 
-    file, source, images_file, output = sys.argv[1:]
+    file, source, inputs_file, output = sys.argv[1:]
     names: dict = {}
     with open(source, encoding="utf-8") as opened:
         exec("from __future__ import annotations\n" + opened.read(), names)
     run, platform = names["load"](file)
-    images = np.load(images_file)
-    found = run(images)
+    inputs = [*np.load(inputs_file).values()]
+    found = run(*inputs)
     start = time.perf_counter()
-    run(images)
+    run(*inputs)
     seconds = time.perf_counter() - start
     np.savez(output, **found, seconds=seconds, platform=platform)
 

@@ -1,4 +1,4 @@
-"""The JSON file next to an exported network: how to prepare images, read outputs."""
+"""Metadata of an exported network: how to prepare images and read outputs."""
 
 import datetime
 import importlib
@@ -8,31 +8,33 @@ from encnet_jax.export import FORMATS
 from encnet_jax.export.program import Program
 from encnet_jax.export.verify import Comparison
 from encnet_jax.inference.model import Model
+from encnet_jax.preprocess import MEAN, PIXEL_MEAN, STD
 
 
-def describe(model: Model, program: Program, kind: str, found: Comparison) -> dict:
+def describe(model: Model, program: Program, kind: str) -> dict:
     """Returns the JSON-ready contents.
 
     Args:
         model: the network.
         program: its exported function.
         kind: a name in FORMATS.
-        found: the comparison of the file with the network.
     """
     facts = FORMATS.registration(kind).facts
+    side = f"multiple of {program.multiple}"
     scale = model.config.data.input_scale
     return {
         "format": kind,
         "inputs": {
-            "images": ["batch", program.height, program.width, 3],
+            "images": ["batch", program.height or side, program.width or side, 3],
+            **_of_free_sizes(program),
             "dtype": "uint8",
             "channels": "red, green, blue in 0..255; normalisation is in the file",
             **_of_deep_images(model.config.data.value_range),
             "resize_by": scale,
             "resize": "both sides, bilinear with antialiasing, before padding; labels"
             " have the resized image's size",
-            "pad": "a smaller image with black, to the right and below, and crop its"
-            " labels; the padding affects the context, so use sizes near this one",
+            "pad": "with black, to the right and below, and crop the labels"
+            + ("" if program.masked else "; the padding affects the context"),
         },
         "outputs": {
             "labels": "uint8 [batch, height, width], indices into class_names; 255"
@@ -52,16 +54,13 @@ def describe(model: Model, program: Program, kind: str, found: Comparison) -> di
                 else {}
             ),
         },
+        "normalisation": _normalisation(model.config.model.pixels),
+        "stride": model.forward.logits_stride,
         "class_names": list(model.class_names),
         "colours": model.colours.tolist(),
         "model": f"{model.config.model.name}-{model.config.model.backbone}",
         "data": model.config.data.name,
         "step": model.step,
-        "platforms": {
-            each: "compared" if each == found.platform else "not run"
-            for each in facts["platforms"]
-        },
-        "comparison": found._asdict(),
         "versions": {
             "encnet_jax": encnet_jax.__version__,
             # Not importlib.metadata: names of distributions can differ from modules.
@@ -72,6 +71,36 @@ def describe(model: Model, program: Program, kind: str, found: Comparison) -> di
         },
         "readable": facts["readable"],
         "written": datetime.date.today().isoformat(),
+    }
+
+
+def compared(kind: str, found: Comparison) -> dict:
+    """Returns what is known only after a file was compared with the network."""
+    platforms = FORMATS.registration(kind).facts["platforms"]
+    return {
+        "platforms": {
+            each: "compared" if each == found.platform else "not run"
+            for each in platforms
+        },
+        "comparison": found._asdict(),
+    }
+
+
+def _of_free_sizes(program: Program) -> dict:
+    if not program.masked:
+        return {}
+    return {"sizes": "int32 [batch, 2], height and width of each image on its canvas"}
+
+
+def _normalisation(pixels: str) -> dict:
+    """Returns what the file computes from pixels: (pixels - mean) / deviation."""
+    unit = pixels == "unit"
+    mean, deviation = (MEAN, STD) if unit else (PIXEL_MEAN, (1.0,) * 3)
+    scale = 255 if unit else 1
+    return {
+        "mean": [round(scale * x, 4) for x in mean],
+        "deviation": [round(scale * x, 4) for x in deviation],
+        "where": "in the file",
     }
 
 

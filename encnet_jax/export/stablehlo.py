@@ -1,10 +1,11 @@
 """StableHLO by jax.export: one file for CPUs, NVIDIA GPUs and TPUs."""
 
+import dataclasses
 import importlib.util
+import json
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jax import export
 
 from encnet_jax.errors import UserError
@@ -19,8 +20,13 @@ from encnet_jax.export.program import Program
     packages=("jax",),
     readable="JAX reads exports of versions up to six months older than itself",
 )
-def write(program: Program) -> bytes:
+def write(program: Program, about: dict) -> bytes:
     """Returns the contents of a file that runs a program for any number of images.
+
+    Args:
+        program: to write.
+        about: JSON-ready metadata, stored as the name of the function: the only text
+            that the format has.
 
     Raises:
         UserError: the package flatbuffers is missing.
@@ -30,11 +36,11 @@ def write(program: Program) -> bytes:
             "the package flatbuffers, which jax.export requires, is not installed:"
             " pip install flatbuffers (requirements/export.txt)"
         )
-    (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, program.height, program.width, 3), jnp.uint8)
     platforms = FORMATS.registration("stablehlo").facts["platforms"]
-    exported = export.export(jax.jit(program.run), platforms=platforms)(images)
-    return bytes(exported.serialize())
+    inputs = program.inputs().values()
+    exported = export.export(jax.jit(program.run), platforms=platforms)(*inputs)
+    described = dataclasses.replace(exported, fun_name=json.dumps(about))
+    return bytes(described.serialize())
 
 
 def load(file: str) -> tuple[Callable, str]:
@@ -46,4 +52,4 @@ def load(file: str) -> tuple[Callable, str]:
         run = jax.jit(export.deserialize(bytearray(opened.read())).call)
     # The name of the platform in the file: 'cuda' for JAX's backend 'gpu'.
     platform = export.default_export_platform()
-    return lambda images: jax.device_get(run(images)), platform
+    return lambda *inputs: jax.device_get(run(*inputs)), platform

@@ -46,7 +46,11 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    program: Program, file: pathlib.Path, kind: str, images: np.ndarray
+    program: Program,
+    file: pathlib.Path,
+    kind: str,
+    images: np.ndarray,
+    sizes: np.ndarray | None = None,
 ) -> Comparison:
     """Runs a file in a separate process and compares its outputs with the network's.
 
@@ -55,25 +59,35 @@ def compare(
         file: the exported file.
         kind: a name in FORMATS.
         images: uint8[B, height, width, 3].
+        sizes: int32[B, 2], height and width of each image at the top left of its
+            canvas, if the size is free.
 
     Raises:
         UserError: the file cannot be run.
     """
-    theirs = _run(file, kind, images)
-    ours, seconds = _run_here(program, images)
+    inputs = {"images": images}
+    if program.masked:
+        inputs["sizes"] = sizes
+    theirs = _run(file, kind, inputs)
+    ours, seconds = _run_here(program, inputs)
+    if sizes is None:
+        sizes = np.asarray([images.shape[1:3]] * len(images))
     scale = np.ptp(ours["logits"])
     apart = MARGIN * (1 if program.of_probabilities else scale)
     equal, clear = 0, 0
-    for mine, labels in zip(ours["logits"], theirs["labels"], strict=True):
-        for rows, scores in native_scores(program, mine):
-            differ = labels[rows] != np.argmax(scores, axis=-1)
+    for mine, labels, size in zip(
+        ours["logits"], theirs["labels"], sizes.tolist(), strict=True
+    ):
+        own = program.of_size(size, images.shape[1:3])
+        for rows, scores in native_scores(own, mine):
+            differ = labels[rows, : size[1]] != np.argmax(scores, axis=-1)
             second, best = np.partition(scores, -2, axis=-1)[..., -2:].transpose(
                 2, 0, 1
             )
             clear += int(np.sum(differ & (best - second > apart)))
             equal += int(np.sum(~differ))
     return Comparison(
-        equal=equal / theirs["labels"].size,
+        equal=equal / int(sizes.prod(axis=1).sum()),
         clear_differences=clear,
         logit_difference=float(np.abs(theirs["logits"] - ours["logits"]).max() / scale),
         seconds=float(theirs["seconds"]) / len(images),
@@ -105,14 +119,14 @@ def describe(found: Comparison) -> str:
     )
 
 
-def _run(file: pathlib.Path, kind: str, images: np.ndarray) -> dict:
+def _run(file: pathlib.Path, kind: str, inputs: dict[str, np.ndarray]) -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        names = ("load.py", "in.npy", "out.npz")
+        names = ("load.py", "in.npz", "out.npz")
         load, given, output = (pathlib.Path(folder, name) for name in names)
         opener = imported(FORMATS.registration(kind).facts["load"])
         source = f"{inspect.getsource(opener)}\nload = {opener.__name__}\n"
         load.write_text(source, encoding="utf-8")
-        np.save(given, images)
+        np.savez(given, **inputs)
         # -P: modules next to the script must not be imported by mistake.
         words = (_RUN_FILE, file, load, given, output)
         command = [sys.executable, "-P", *map(str, words)]
@@ -124,9 +138,9 @@ def _run(file: pathlib.Path, kind: str, images: np.ndarray) -> dict:
             return dict(found)
 
 
-def _run_here(program: Program, images: np.ndarray) -> tuple[dict, float]:
+def _run_here(program: Program, inputs: dict[str, np.ndarray]) -> tuple[dict, float]:
     run = jax.jit(program.run)
-    found = jax.device_get(run(images))
+    found = jax.device_get(run(*inputs.values()))
     start = time.perf_counter()
-    jax.block_until_ready(run(images))
+    jax.block_until_ready(run(*inputs.values()))
     return found, time.perf_counter() - start

@@ -29,15 +29,19 @@ class Inside(NamedTuple):
 
     def sides(self, height: int, width: int) -> tuple[jax.Array, jax.Array]:
         """Returns f32[B, height] and f32[B, width], of the rows and columns."""
-        rows, columns = (
-            pixels[:, :: -(-pixels.shape[1] // size)]
-            for pixels, size in zip(self, (height, width), strict=True)
-        )
+        rows, columns = map(_every, self, (height, width))
         return rows, columns
 
     def only(self, x: jax.Array) -> jax.Array:
         """Returns [B, h, w, C] of x's type with zeros outside."""
         return x * self.positions(*x.shape[1:3])[..., None].astype(x.dtype)
+
+
+def _every(pixels: jax.Array, size: int) -> jax.Array:
+    """Returns f32[B, size], pixels at equal distances."""
+    step = -(-pixels.shape[1] // size)
+    # Not pixels[:, ::step], which becomes a gather if sides are symbols.
+    return jax.lax.slice(pixels, (0, 0), pixels.shape, (1, int(step)))
 
 
 def of_sizes(sizes: jax.Array | np.ndarray, height: int, width: int) -> Inside:
@@ -47,7 +51,8 @@ def of_sizes(sizes: jax.Array | np.ndarray, height: int, width: int) -> Inside:
         sizes: int32[B, 2], height and width of each image in pixels.
         height, width: of the canvases.
     """
+    heights, widths = (jax.lax.slice_in_dim(sizes, i, i + 1, axis=1) for i in (0, 1))
     return Inside(
-        (jnp.arange(height)[None] < sizes[:, :1]).astype(jnp.float32),
-        (jnp.arange(width)[None] < sizes[:, 1:]).astype(jnp.float32),
+        (jnp.arange(height)[None] < heights).astype(jnp.float32),
+        (jnp.arange(width)[None] < widths).astype(jnp.float32),
     )

@@ -59,7 +59,7 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
         position = (place + 0.5) * cells / jnp.maximum(size, 1) - 0.5
     position = jnp.clip(position, 0, cells - 1)
     cell = jnp.arange(cells, dtype=jnp.float32)[None, None]
-    distance = jnp.abs(position[:, 0, :, None] - cell)
+    distance = jnp.abs(position.swapaxes(1, 2) - cell)
     return jnp.maximum(1 - distance, 0)
 
 

@@ -1,0 +1,91 @@
+"""Sides of arrays that a graph computes from the sides of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from encnet_jax.errors import UserError
+from encnet_jax.export.onnx_rules import Tensor, Value
+
+
+class Side:
+    """An int64[1] of the graph with the arithmetic of JAX's symbolic dimensions."""
+
+    def __init__(self, add: Callable, value: Value):
+        """Takes the function that adds a node, and the value."""
+        self._add, self.value = add, value
+
+    def _with(self, op: str, other: Side | int, swap: bool = False) -> Side:
+        given = other.value if isinstance(other, Side) else np.asarray([other])
+        pair = [given, self.value] if swap else [self.value, given]
+        return Side(self._add, self._add(op, pair, (1,)))
+
+    def __add__(self, other):
+        return self._with("Add", other)
+
+    def __sub__(self, other):
+        return self._with("Sub", other)
+
+    def __rsub__(self, other):
+        return self._with("Sub", other, swap=True)
+
+    def __mul__(self, other):
+        return self._with("Mul", other)
+
+    def __pow__(self, other):
+        return self._with("Pow", other)
+
+    def __neg__(self):
+        return self * -1
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class Sides:
+    """Computes symbolic sides in a graph, each once."""
+
+    def __init__(self, add: Callable, inputs: dict[str, Sequence]):
+        """Takes the function that adds a node, and the inputs' shapes by name."""
+        self._add = add
+        self._known: dict[str, Side] = {}
+        for name, shape in inputs.items():
+            for axis, side in enumerate(shape):
+                self._read(name, axis, side)
+
+    def _read(self, name: str, axis: int, side) -> None:
+        """Remembers the variable of a side 'multiple*variable' of an input."""
+        multiple, _, variable = str(side).rpartition("*")
+        if isinstance(side, int) or variable in self._known:
+            return
+        found = self._add("Shape", [Tensor(name, ())], (1,), start=axis, end=axis + 1)
+        if multiple:
+            found = self._add("Div", [found, np.asarray([int(multiple)])], (1,))
+        self._known[variable] = Side(self._add, found)
+
+    def of(self, side) -> Value:
+        """Returns int64[1], the value of a symbolic side or of an int.
+
+        Raises:
+            UserError: the side is no polynomial of the input's sides.
+        """
+        text = str(side).replace("^", "**")
+        if text.lstrip("-").isdigit():
+            return np.asarray([int(side)], np.int64)
+        if text not in self._known:
+            try:  # The text of a dimension is an expression in Python's notation.
+                self._known[text] = eval(text, {"__builtins__": {}}, self._known)
+            except NameError:
+                raise UserError(
+                    f"the network has arrays with a side of {side}, which ONNX export"
+                    " does not support: expected --size HEIGHTxWIDTH"
+                ) from None
+        return self._known[text].value
+
+    def vector(self, sides: Sequence) -> Value:
+        """Returns int64[n], the values of sides."""
+        values = [*map(self.of, sides)]
+        if all(isinstance(value, np.ndarray) for value in values):
+            return np.concatenate(values) if values else np.zeros(0, np.int64)
+        return self._add("Concat", values, (len(values),), axis=0)
