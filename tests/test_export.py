@@ -247,6 +247,9 @@ def test_onnx_of_free_sizes(words, fields, multiple, tmp_path):
 def test_a_network_of_one_size_says_so(tmp_path, capsys):
     run = tmp_path / "run"
     untrained.save(run, "piecewise_crf", **{"model.crf.hidden_channels": 8})
+    image = np.random.default_rng(0).integers(0, 256, (50, 64, 3), np.uint8)
+    (run / "images").mkdir()
+    Image.fromarray(image).save(run / "images" / "0.png")
     assert export(run, tmp_path / "a", "onnx", "--size=any") == 2
     said = capsys.readouterr().err
     assert "piecewise_crf requires a size that is known in advance" in said

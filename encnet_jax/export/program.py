@@ -242,5 +242,5 @@ def native_scores(
     step = -(-program.height // _ROW_BLOCKS)
     wide = np.einsum("Ww,hwc->hWc", program.columns, logits)
     for top in range(0, program.height, step):
-        rows = slice(top, top + step)
+        rows = slice(top, min(top + step, program.height))
         yield rows, np.einsum("Hh,hWc->HWc", program.rows[rows], wide)

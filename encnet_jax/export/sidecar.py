@@ -61,6 +61,20 @@ def describe(model: Model, program: Program, kind: str) -> dict:
         "model": f"{model.config.model.name}-{model.config.model.backbone}",
         "data": model.config.data.name,
         "step": model.step,
+        "readable": facts["readable"],
+        "written": datetime.date.today().isoformat(),
+    }
+
+
+def compared(kind: str, found: Comparison) -> dict:
+    """Returns what is known only after a file was compared with the network."""
+    facts = FORMATS.registration(kind).facts
+    return {
+        "platforms": {
+            each: "compared" if each == found.platform else "not run"
+            for each in facts["platforms"]
+        },
+        "comparison": found._asdict(),
         "versions": {
             "encnet_jax": encnet_jax.__version__,
             # Not importlib.metadata: names of distributions can differ from modules.
@@ -69,20 +83,6 @@ def describe(model: Model, program: Program, kind: str) -> dict:
                 for name in facts["packages"]
             },
         },
-        "readable": facts["readable"],
-        "written": datetime.date.today().isoformat(),
-    }
-
-
-def compared(kind: str, found: Comparison) -> dict:
-    """Returns what is known only after a file was compared with the network."""
-    platforms = FORMATS.registration(kind).facts["platforms"]
-    return {
-        "platforms": {
-            each: "compared" if each == found.platform else "not run"
-            for each in platforms
-        },
-        "comparison": found._asdict(),
     }
 
 
