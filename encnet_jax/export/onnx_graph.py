@@ -52,7 +52,7 @@ def write(program: Program, about: dict) -> bytes:
     given = program.inputs()
     traced, outputs = jax.make_jaxpr(program.run, return_shape=True)(*given.values())
     graph = Graph({name: x.shape for name, x in given.items()})
-    tensors = [Tensor(name, _shape(x.shape)) for name, x in given.items()]
+    tensors: list[Value] = [Tensor(name, _shape(x.shape)) for name, x in given.items()]
     found = graph.evaluate(traced.jaxpr, traced.consts, tensors)
     names = sorted(outputs)  # The order in which JAX flattens a dict.
     described = []

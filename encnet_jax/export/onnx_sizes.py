@@ -86,6 +86,7 @@ class Sides:
     def vector(self, sides: Sequence) -> Value:
         """Returns int64[n], the values of sides."""
         values = [*map(self.of, sides)]
-        if all(isinstance(value, np.ndarray) for value in values):
-            return np.concatenate(values) if values else np.zeros(0, np.int64)
+        arrays = [value for value in values if isinstance(value, np.ndarray)]
+        if len(arrays) == len(values):
+            return np.concatenate([np.zeros(0, np.int64), *arrays])
         return self._add("Concat", values, (len(values),), axis=0)

@@ -31,7 +31,7 @@ class Program(NamedTuple):
             the network's resolution, 'presence' f32[B, C] if the network has an SE
             branch, and optionally 'scores' f32[B, height, width, C].
         rows, columns: f32[height, h], f32[width, w], matrices that upsample the logits.
-            None if the size is free.
+            Empty if the size is free.
         of_probabilities: the softmax is upsampled instead; see eval.upsampled.
         multiple: height and width of the canvas are free multiples of this; 0: fixed.
         masked: see run.
@@ -42,8 +42,8 @@ class Program(NamedTuple):
     height: int
     width: int
     outputs: tuple[str, ...]
-    rows: np.ndarray | None
-    columns: np.ndarray | None
+    rows: np.ndarray
+    columns: np.ndarray
     of_probabilities: bool = False
     multiple: int = 0
     masked: bool = False
@@ -107,7 +107,7 @@ def make_free(model: Model, *, scores: bool) -> Program:
     forward = model.forward
     masked, stride = forward.mask_padding, forward.logits_stride
     align_corners = forward.align_corners
-    canvas = model.config.model.output_stride if masked else model.config.eval.bucket
+    unit = model.config.model.output_stride if masked else model.config.eval.bucket
     variables = _on_host(model)
 
     def run(images: jax.Array, *sizes: jax.Array) -> dict[str, jax.Array]:
@@ -116,7 +116,9 @@ def make_free(model: Model, *, scores: bool) -> Program:
         found = model.apply_fn(variables, images, *covered)
         sides = [jnp.asarray(side) for side in canvas]
         if sizes:
-            sides = [jax.lax.index_in_dim(*sizes, i, 1, keepdims=False) for i in (0, 1)]
+            sides = [
+                jax.lax.index_in_dim(sizes[0], i, 1, keepdims=False) for i in (0, 1)
+            ]
         rows, columns = (
             _Upsampling(side.astype(jnp.float32), stride, count, align_corners)
             for side, count in zip(sides, found.logits.shape[1:3], strict=True)
@@ -133,9 +135,9 @@ def make_free(model: Model, *, scores: bool) -> Program:
 
     program = Program(
         run,
-        *(0, 0, (), None, None),
+        *(0, 0, (), np.zeros((0, 0)), np.zeros((0, 0))),
         of_probabilities=model.config.eval.upsampled == "probabilities",
-        multiple=math.lcm(canvas, model.config.model.output_stride, _ROW_BLOCKS),
+        multiple=math.lcm(unit, model.config.model.output_stride, _ROW_BLOCKS),
         masked=masked,
         side_matrix=side_matrix,
     )
@@ -157,17 +159,17 @@ class _Upsampling(NamedTuple):
     Attributes:
         side: f32[] or f32[B], pixels.
         stride: pixels between neighbouring logits.
-        count: columns of the matrix.
+        num_logits: columns of the matrix.
         align_corners: corner convention.
     """
 
     side: jax.Array
     stride: float
-    count: int
+    num_logits: int
     align_corners: bool
 
     def matrix(self, start: int, rows: int) -> jax.Array:
-        """Returns f32[..., rows, count], the rows from `start` on."""
+        """Returns f32[..., rows, num_logits], the rows from `start` on."""
         index = (jnp.arange(rows) + start).astype(jnp.float32)
         index = index.reshape((1,) * self.side.ndim + (-1,))
         side = self.side[..., None]
@@ -177,7 +179,7 @@ class _Upsampling(NamedTuple):
         else:
             position = jnp.maximum((index + 0.5) * (logits / side) - 0.5, 0)
         position = jnp.minimum(position, logits - 1)[..., None]
-        place = jnp.arange(self.count).astype(jnp.float32)
+        place = jnp.arange(self.num_logits).astype(jnp.float32)
         place = place.reshape((1,) * (position.ndim - 1) + (-1,))
         return jnp.maximum(1 - jnp.abs(position - place), 0)
 

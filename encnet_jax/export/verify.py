@@ -65,13 +65,11 @@ def compare(
     Raises:
         UserError: the file cannot be run.
     """
-    inputs = {"images": images}
-    if program.masked:
-        inputs["sizes"] = sizes
+    if sizes is None:
+        sizes = np.asarray([images.shape[1:3]] * len(images), np.int32)
+    inputs = {"images": images} | ({"sizes": sizes} if program.masked else {})
     theirs = _run(file, kind, inputs)
     ours, seconds = _run_here(program, inputs)
-    if sizes is None:
-        sizes = np.asarray([images.shape[1:3]] * len(images))
     scale = np.ptp(ours["logits"])
     apart = MARGIN * (1 if program.of_probabilities else scale)
     equal, clear = 0, 0
@@ -126,7 +124,7 @@ def _run(file: pathlib.Path, kind: str, inputs: dict[str, np.ndarray]) -> dict:
         opener = imported(FORMATS.registration(kind).facts["load"])
         source = f"{inspect.getsource(opener)}\nload = {opener.__name__}\n"
         load.write_text(source, encoding="utf-8")
-        np.savez(given, **inputs)
+        np.savez(given, **inputs)  # type: ignore[arg-type]
         # -P: modules next to the script must not be imported by mistake.
         words = (_RUN_FILE, file, load, given, output)
         command = [sys.executable, "-P", *map(str, words)]
