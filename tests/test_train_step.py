@@ -160,22 +160,6 @@ def test_buckets_join_neighbours_up_to_a_size():
         np.testing.assert_array_equal(ours, np.asarray(tree[name]).sum(0))
 
 
-def test_tpus_get_one_collective_per_array():
-    def total(tree):
-        return parallel.sum_in_buckets(tree, "batch")
-
-    mesh = jax.sharding.Mesh(jax.devices(), ("batch",))
-    spec = jax.sharding.PartitionSpec
-    program = jax.jit(
-        jax.shard_map(total, mesh=mesh, in_specs=spec("batch"), out_specs=spec())
-    )
-    tree = {"a": jnp.ones((8, 3)), "b": jnp.ones((8, 2, 2))}
-    for platform, count in (("cpu", 1), ("cuda", 1), ("tpu", 2)):
-        exported = jax.export.export(program, platforms=[platform])(tree)
-        text = exported.mlir_module()
-        assert text.count("stablehlo.all_reduce") == count, platform
-
-
 def test_rematerialisation_does_not_repeat_collectives(eight_devices):
     _, text, _ = eight_devices
     config, parts = prepare("batch", **{"model.remat": True})

@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -228,8 +227,7 @@ def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
     """Sums a tree of arrays over a mapped axis with few collectives.
 
     One collective per array would pay the latency of the network hundreds of times per
-    step, so neighbours in the tree are joined into one flat array. The compiler for
-    TPUs combines collectives itself, without the copies that flat arrays need.
+    step, so neighbours in the tree are joined into one flat array.
 
     Args:
         tree: of float32 arrays.
@@ -242,12 +240,7 @@ def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
     if jax.lax.axis_size(axis_name) == 1:
         return tree  # Flattening would only copy.
     leaves, structure = jax.tree.flatten(tree)
-    buckets = list(_buckets(leaves, bucket_bytes))
-    sums = jax.lax.platform_dependent(
-        buckets,
-        tpu=partial(jax.lax.psum, axis_name=axis_name),
-        default=lambda buckets: [_flat_sum(bucket, axis_name) for bucket in buckets],
-    )
+    sums = [_flat_sum(bucket, axis_name) for bucket in _buckets(leaves, bucket_bytes)]
     return jax.tree.unflatten(structure, itertools.chain(*sums))
 
 
