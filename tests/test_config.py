@@ -147,6 +147,23 @@ def test_facts_determine_steps_and_class_weights():
     assert config_lib.resolve(config, facts).loss.class_weights == (1.0, 3.0)
 
 
+def test_scores_take_a_tenth_of_the_training_unless_the_interval_is_set():
+    config = config_lib.load("configs/ade20k.py")
+    assert config.train.eval_every_epochs is None
+    config.data.crop_size, config.train.batch_size = 100, 10
+
+    def every(**fields):
+        found = config_lib.resolve(config, config_lib.Facts(50, **fields))
+        assert found.train.eval_every_epochs == config.train.eval_every_epochs
+        return found.train.eval_every_steps
+
+    assert every() == every(scored_pixels=10_000) == 5  # An epoch.
+    # 60 forward passes of a crop are 20 training images; 200 take ten times as long.
+    assert every(scored_pixels=60 * 100 * 100) == 20
+    config.train.eval_every_epochs = 0.4
+    assert every(scored_pixels=60 * 100 * 100) == 2
+
+
 def test_resolved_sections_are_typed_frozen_and_compare():
     config = config_lib.load("configs/quickstart.py:smoke,duc")
     found = config_lib.resolve(config)

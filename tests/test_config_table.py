@@ -23,7 +23,7 @@ NUMBERS = sorted(
     field
     for field, value in DEFAULTS.items()
     if isinstance(value, (int, float)) and not isinstance(value, bool)
-)
+) + ["train.eval_every_epochs"]  # Its default depends on the data.
 
 
 def check(values):

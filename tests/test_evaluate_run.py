@@ -163,7 +163,7 @@ def test_a_submission_contains_the_test_images(tmp_path, monkeypatch, capsys):
     config.data.data_dir = str(tmp_path)
     loaded = network.build({}, config_lib.resolve(config), 7)
     monkeypatch.setattr(run_lib, "load", lambda *args, **options: loaded)
-    monkeypatch.setattr(network.Network, "evaluator", lambda self: Brightness())
+    monkeypatch.setattr(network.Network, "evaluator", lambda self, **_: Brightness())
     output = tmp_path / "results.zip"
     run_lib.submit_run("run", "ade20k", str(output))
     assert "2 images by step 7, checked" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.inference import pixels, reading, tiles
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.forward import Outputs
+from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.whole_images import WholeImages
 
 
@@ -93,6 +94,17 @@ def test_results_are_in_order_and_iterators_are_read_lazily(model):
     assert len(taken) < 100
 
 
+def test_images_that_are_expected_share_canvases(run, model, tmp_path, capsys):
+    shared = encnet_jax.load(run)
+    Image.fromarray(picture(60, 90)).save(tmp_path / "large.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    shared.expect([tmp_path / "large.png", tmp_path / "broken.png"])
+    image = picture(40, 50)
+    np.testing.assert_array_equal(shared(image).labels, model(image).labels)
+    printed = capsys.readouterr().err
+    assert printed == "compiling for images up to 90x60 (1 of 1)\n"
+
+
 def test_colour_images_have_the_colours_of_the_classes(model):
     result = model(picture(20, 30))
     colours = model.colours[result.labels]
@@ -140,15 +152,20 @@ def test_tiles_of_a_local_network_equal_the_whole_image(
     devices = jax.local_devices()[:2]
     weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     variables = parallel.replicate(weights, devices)
-    shared = {"scale": 1.0, "bucket": 8, "align_corners": True, "devices": devices}
+    shared = {"scale": 1.0, "align_corners": True, "devices": devices}
     shared["mask_padding"] = mask_padding
     image = picture(*size)
     whole = WholeImages(
-        averaged, logits_stride=8, batch_size=2, pixel_fn=pixels.everything, **shared
+        averaged,
+        canvases=Canvases(8),
+        logits_stride=8,
+        batch_size=2,
+        pixel_fn=pixels.everything,
+        **shared,
     )
     ((_, wanted),) = whole.describe(variables, [{"image": image}])
     shares = []
-    made = tiles.Tiles(averaged, pixels.everything, **shared)
+    made = tiles.Tiles(averaged, pixels.everything, bucket=8, **shared)
     found = made.describe(variables, image, shares.append)
     assert np.isclose(sum(shares), 1)
     assert len(np.unique(found["labels"])) > 1

@@ -21,6 +21,7 @@ class FakeModel:
 
     colours, step = COLOURS, 7
     class_names = ("dark", "bright", "other")
+    expected: list[list[str]] = []
 
     def __init__(self, fields):
         limit = fields.get("data.max_megapixels", 1) * 1e6
@@ -28,6 +29,10 @@ class FakeModel:
 
     def read(self, path, note=None):
         return reading.read(path, self.rules._replace(note=note))
+
+    def expect(self, paths):
+        """Records the files for which canvases are chosen."""
+        self.expected.append(sorted(path.name for path in paths))
 
     def describe(self, examples, pixel_fn, done):
         for example in examples:
@@ -250,6 +255,7 @@ def test_an_image_that_does_not_fit_is_reported_and_the_others_labelled(
         yield from describe(self, together, pixel_fn, done)
 
     monkeypatch.setattr(FakeModel, "describe", small)
+    monkeypatch.setattr(FakeModel, "expected", [])
     Image.new("RGB", (90, 50)).save(folder / "large.png")
     (folder / "._good.png").write_bytes(b"of macOS, no image")
     status, output = run(folder)
@@ -257,3 +263,4 @@ def test_an_image_that_does_not_fit_is_reported_and_the_others_labelled(
     printed = capsys.readouterr()
     assert "large: 90x50 pixels do not fit into memory" in printed.err
     assert "labelled 1 of 2 images" in printed.out
+    assert FakeModel.expected == [["good.png", "large.png"], []]  # Given up.

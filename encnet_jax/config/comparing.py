@@ -48,10 +48,14 @@ def differences(config: Config) -> list[str]:
     """
     default = flatten(resolve(defaults.get_config()))
     return [
-        f"{field} = {value!r} (default: {default.get(field)!r})"
+        f"{field} = {value!r} (default: {_shown(default.get(field))})"
         for field, value in flatten(config).items()
         if value != default.get(field)
     ]
+
+
+def _shown(value: object) -> str:
+    return "computed" if value is None else repr(value)
 
 
 def first_difference(

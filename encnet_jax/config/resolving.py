@@ -11,6 +11,9 @@ from encnet_jax.config.table import Config
 from encnet_jax.errors import UserError
 from encnet_jax.models.upsampling import check_upsampling
 
+_SCORING = 0.1  # Largest fraction of the training's work that scoring takes.
+_BACKWARD = 3  # Work of a training step, relative to a forward pass.
+
 
 class Facts(NamedTuple):
     """The facts about the data on which a configuration depends.
@@ -19,10 +22,12 @@ class Facts(NamedTuple):
         num_examples: number of training images.
         class_weights: f[C], counted by the rule loss.class_weighting; empty if there is
             no rule.
+        scored_pixels: that the network processes to score the validation split once.
     """
 
     num_examples: int
     class_weights: tuple[float, ...] = ()
+    scored_pixels: float = 0.0
 
 
 def resolve(
@@ -38,7 +43,8 @@ def resolve(
             keep their values.
 
     Returns:
-        A frozen copy, in which every field has its value.
+        A frozen copy, in which every field has its value; train.eval_every_epochs
+        stays None if it is not set.
 
     Raises:
         UserError: a value is not allowed, or the data set is smaller than a batch.
@@ -84,9 +90,12 @@ def _derived(config: Config, facts: Facts) -> dict[str, Any]:
     steps = steps_per_epoch(
         facts.num_examples, train.batch_size, config.data.keep_last_batch
     )
-    found: dict[str, Any] = {
-        "train.eval_every_steps": round(train.eval_every_epochs * steps)
-    }
+    epochs = train.eval_every_epochs
+    if epochs is None:
+        trained = facts.num_examples * config.data.crop_size**2
+        # Counts only: all processes and all starts of a run agree.
+        epochs = max(1.0, facts.scored_pixels / _BACKWARD / trained / _SCORING)
+    found: dict[str, Any] = {"train.eval_every_steps": round(epochs * steps)}
     total_steps = max(1, round(train.epochs * steps))
     if train.total_steps == 0:
         checks.check_total_steps(train.epochs * steps, train.epochs)

@@ -2,6 +2,8 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +20,11 @@ from encnet_jax.evaluate.loading import NEWEST, Selection, load
 from encnet_jax.pods import agreement, distributed
 from encnet_jax.pods.signals import Stopped, StopRequest
 from encnet_jax.scoring import image_scores
-from encnet_jax.scoring.evaluator import check_finite, watched_examples
+from encnet_jax.scoring.evaluator import (
+    check_finite,
+    image_sizes,
+    watched_examples,
+)
 from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.quality import Quality
@@ -167,17 +173,19 @@ def _score(
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
     kept = quality = None
-    evaluator, watched = network.evaluator(), {}
+    options: dict[str, Any] = {
+        "sizes": partial(image_sizes, dataset, split, config.eval.max_images)
+    }
+    watched: dict[str, Any] = {}
     if network.task.labels_pixels:
         info, thresholds = network.info, None
         if info.positive_class is not None:
             views = prepared.views(info, config.data.data_dir)
             thresholds = Thresholds(info.positive_class, views)
-        evaluator = network.evaluator(
-            with_calibration=True, level_class=info.positive_class
-        )
+        options |= {"with_calibration": True, "level_class": info.positive_class}
         kept, quality = ImageScores(), Quality(info.num_classes, thresholds)
         watched = {"watches": (kept.add, quality.add)}
+    evaluator = network.evaluator(**options)
     if small_px:
         matrix, *by_size = evaluator.confusion_by_size(
             variables, examples, small_px, total, **watched
@@ -255,7 +263,8 @@ def submit_run(
         dataset = tasks.open_dataset(config)
         split = selection.split or "test"
         examples, total = watched_examples(dataset, split, 0, stop)
-        labelled = network.evaluator().predict(network.prepared(), examples)
+        evaluator = network.evaluator(sizes=partial(image_sizes, dataset, split))
+        labelled = evaluator.predict(network.prepared(), examples)
         shown = tqdm(
             _named_finite(labelled), "label", total, unit="image", disable=None
         )

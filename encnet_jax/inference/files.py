@@ -101,6 +101,7 @@ def predict_files(
     folder = epath.Path(output)
     clear = ids_of(transparent, model.class_names)
     pixel_fn = pixels.largest(top) if top else pixels.labels
+    model.expect(paths.values())
     broken: dict[str, str] = {}  # A line for each image that is not labelled.
     done: dict[str, dict] = {}  # A summary of each other image, if there are scores.
     # A tile counts as a fraction of its image.
@@ -111,6 +112,8 @@ def predict_files(
             lambda examples: model.describe(examples, pixel_fn, bar.update),
             _read_all(model, paths, broken),
             broken,
+            # The canvas of the one that did not fit may be larger than its image.
+            smaller=lambda: model.expect(()),
         )
         for example, found in described:
             name = example["id"]

@@ -1,5 +1,6 @@
 """Trained networks in Python: load one, and call it with images."""
 
+import contextlib
 import functools
 import itertools
 import os
@@ -9,7 +10,8 @@ from typing import overload
 import jax
 import numpy as np
 
-from encnet_jax.data.sources.decode import image_rules
+from encnet_jax import storage
+from encnet_jax.data.sources.decode import image_rules, image_size
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import loading
 from encnet_jax.inference import pixels, published, reading
@@ -19,6 +21,7 @@ from encnet_jax.inference.result import Result
 from encnet_jax.inference.tiles import Tiles
 from encnet_jax.scoring.evaluator import native_results
 from encnet_jax.scoring.protocols import protocol as protocol_lib
+from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.whole_images import of_shares
 from encnet_jax.tasks.network import Network
 from encnet_jax.weights import cache
@@ -76,7 +79,7 @@ class Model:
     """A trained network that labels images of any size.
 
     Images are padded so that their sides are multiples of eval.bucket. One program is
-    compiled for each padded size.
+    compiled for each padded size; see expect.
 
     Attributes:
         config: resolved configuration of the run.
@@ -117,6 +120,29 @@ class Model:
         self.forward = network.forward()
         self.apply_fn = self.forward.apply_fn
         self._programs: dict[Callable, tuple] = {}
+        self._canvases = Canvases(config.eval.bucket)
+
+    def expect(self, paths: Iterable[os.PathLike]) -> None:
+        """Chooses few canvases for images, so that few programs are compiled.
+
+        Does nothing if the network's scores depend on the pixels around an image.
+
+        Args:
+            paths: of the images, whose headers are read if they are on a disk; none:
+                each image gets a canvas of its own size.
+        """
+        if not self.forward.mask_padding:
+            return
+        rules, sizes = image_rules(self.config.data), []
+        for path in paths:
+            # Unreadable images are reported later; others would be downloaded twice.
+            with contextlib.suppress(UserError, OSError):
+                if not storage.is_remote(path):
+                    encoded = storage.read_bytes(path, rules.max_bytes)
+                    sizes.append(image_size(encoded, os.fspath(path), rules))
+        whole = [(h, w) for h, w in sizes if h * w <= self._whole_px]
+        self._canvases = Canvases(self.config.eval.bucket, whole)
+        self._programs.clear()
 
     @overload
     def __call__(self, images: ImageLike, *, scores: bool = False) -> Result: ...
@@ -269,6 +295,7 @@ class Model:
                 refine=settings.refine,
                 batch_size=self._batch_size,
                 devices=self._devices,
+                canvases=self._canvases,
                 pixel_fn=pixel_fn,
             )
             described = protocol_lib.tempered(pixel_fn, settings.temperature)

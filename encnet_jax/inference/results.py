@@ -57,6 +57,7 @@ def leaving_out_too_large(
     describe: Callable[[Iterable[dict]], Iterator[tuple[dict, Found]]],
     examples: Iterator[dict],
     broken: dict[str, str],
+    smaller: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[dict, Found]]:
     """Yields the results of `describe`, without images that do not fit into memory.
 
@@ -66,6 +67,7 @@ def leaving_out_too_large(
         describe: examples -> (example, its results), in any order.
         examples: dicts with image uint8[H, W, 3] and id.
         broken: gets a line for each image left out, by its id.
+        smaller: called when an image did not fit, to reduce the memory of the others.
     """
     waiting: dict[str, dict] = {}
 
@@ -95,6 +97,7 @@ def leaving_out_too_large(
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
+        smaller()
         for example in list(waiting.values()):
             del waiting[example["id"]]
             yield from one(example)

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp

@@ -22,6 +22,7 @@ from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.object_sizes import small_objects
 from encnet_jax.scoring.protocols import canvas
 from encnet_jax.scoring.protocols import protocol as protocol_lib
+from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.whole_images import class_ids, probabilities_of
 
 
@@ -88,6 +89,17 @@ def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
     return max(devices, share // devices * devices)
 
 
+def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int]]:
+    """Returns (height, width) of this process's images; see Dataset.image_sizes."""
+    share = dataset.eval_share(
+        split,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        max_images=max_images,
+    )
+    return dataset.image_sizes(split, share)
+
+
 def watched_examples(
     dataset, split: str, max_images: int, stop: StopRequest
 ) -> tuple[Iterator[dict], int]:
@@ -148,6 +160,7 @@ class Evaluator:
         devices: list | None = None,
         with_calibration: bool = False,
         level_class: int | None = None,
+        sizes: Callable[[], Iterable[tuple[int, int]]] = tuple,
     ):
         """Stores its arguments; nothing is compiled yet.
 
@@ -158,6 +171,8 @@ class Evaluator:
             devices: of this process; None for all.
             with_calibration: also sum the terms of calibration; watches get them.
             level_class: with them, watches get the probability of this class.
+            sizes: returns (height, width) of the images, for which few canvases are
+                chosen if the network ignores what is around an image.
         """
         self._with_calibration = with_calibration
         self.num_classes = forward.num_classes
@@ -166,6 +181,9 @@ class Evaluator:
             "protocol": protocol or eval_config.protocol,
             "batch_size": local_batch_size(eval_config.batch_size, len(self.devices)),
             "devices": self.devices,
+            "canvases": Canvases(
+                eval_config.bucket, sizes() if forward.mask_padding else ()
+            ),
         }
         self._protocol = protocol_lib.make(
             forward, eval_config, refine=refine or eval_config.refine, **how

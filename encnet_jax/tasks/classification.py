@@ -88,11 +88,12 @@ def _evaluator(
     num_classes: int,
     protocol: str | None = None,
     refine: str | None = None,
+    sizes: Callable = tuple,
     *,
     normaliser: Callable,
     batch_size: int,
 ) -> ImageEvaluator:
-    del protocol, refine  # There is one protocol, and no pixels to refine.
+    del protocol, refine, sizes  # One protocol, no pixels to refine, equal images.
     return ImageEvaluator(model, normaliser, num_classes, batch_size)
 
 

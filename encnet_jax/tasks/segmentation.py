@@ -1,5 +1,6 @@
 """Segmentation: a class for every pixel."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -70,6 +71,7 @@ def _evaluator(
     refine: str | None = None,
     with_calibration: bool = False,
     level_class: int | None = None,
+    sizes: Callable = tuple,
     *,
     model_config: ModelConfig,
     data: DataConfig,
@@ -83,6 +85,7 @@ def _evaluator(
         refine=refine,
         with_calibration=with_calibration,
         level_class=level_class,
+        sizes=sizes,
     )
 
 

@@ -35,7 +35,7 @@ class Task(NamedTuple):
         description: of the model, a few words for reports.
         normalise: uint8 [..., 3] -> f32 [..., 3], the module's input.
         loss_fn: (outputs, batch, axis_name) -> (share of the loss, its terms).
-        make_evaluator: (module, num_classes, protocol=None, refine=None) -> see
+        make_evaluator: (module, num_classes, protocol=None, refine=None, sizes) -> see
             scoring.evaluator; None for the configuration's eval.protocol, eval.refine.
         measure: confusion matrix -> Measures.
         protocol_fields: protocol -> the fields that reports state for it.

@@ -11,7 +11,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.config import Config, TrainConfig
 from encnet_jax.data import Dataset
-from encnet_jax.data.checks.facts import facts
+from encnet_jax.data.checks.facts import facts, scored_pixels
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
@@ -83,6 +83,9 @@ def train(
     ):
         saved = checkpointer.saved_config()
         found = facts(dataset, config.loss, saved and saved.loss)
+        if config.train.eval_every_epochs is None:
+            pixels = scored_pixels(dataset, config.eval, config.train.val_protocol)
+            found = found._replace(scored_pixels=pixels)
         config = config_lib.resolve(config, found)
         if extend:
             config = config_lib.lengthened(config, extend)

@@ -1,5 +1,6 @@
 """Evaluation during training: scores and a few images for TensorBoard."""
 
+import functools
 import itertools
 
 import jax
@@ -40,12 +41,21 @@ class Validator:
         self._task, self._dataset, self._logbook = task, dataset, logbook
         self._stop, self._max_images = stop, max_images
         self._protocol, self._num_pictures = train.val_protocol, train.num_pictures
-        num_classes = dataset.info.num_classes
+
+    @functools.cached_property
+    def _evaluator(self):
+        num_classes = self._dataset.info.num_classes
         # Without an axis: running statistics do not depend on other devices.
-        model = task.build_model(num_classes, None)
+        model = self._task.build_model(num_classes, None)
+        sizes = functools.partial(
+            evaluator_lib.image_sizes,
+            self._dataset,
+            self._dataset.data.val_split,
+            self._max_images,
+        )
         # Scores during training are unrefined: refinement costs more than scoring.
-        self._evaluator = task.make_evaluator(
-            model, num_classes, protocol=train.val_protocol, refine="none"
+        return self._task.make_evaluator(
+            model, num_classes, protocol=self._protocol, refine="none", sizes=sizes
         )
 
     def score(self, variables: dict, step: int) -> float:

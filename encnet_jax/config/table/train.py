@@ -42,7 +42,12 @@ class TrainConfig(Section):
     )
     log_every_steps: int = field(50, AT_LEAST_ONE, "Steps between logged metrics.")
     eval_every_epochs: float = field(
-        1.0, between(0, 1e7), "Epochs between scores; 0: only at the end."
+        None,
+        between(0, 1e7),
+        "Epochs between scores; 0: only at the end. Unless it is set: 1, or more, so"
+        " that scoring takes at most a tenth of the training's time, if a pixel takes"
+        " three times as long to train as to score. Compilation and the score after the"
+        " last step are not counted.",
     )
     checkpoint_every_steps: int = field(
         1000, AT_LEAST_ONE, "Steps between checkpoints."

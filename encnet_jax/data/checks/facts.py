@@ -5,13 +5,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from encnet_jax.config import Facts
+from encnet_jax.config import EvalConfig, Facts
 from encnet_jax.data.checks import survey, teachable
 from encnet_jax.data.checks.class_weights import check_length, class_weights
 from encnet_jax.data.pipelines import order
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.errors import UserError
 from encnet_jax.pods import distributed
+
+_SIZES_READ = 32  # Validation images whose size is read, spread over the split.
 
 
 def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
@@ -34,6 +36,35 @@ def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
         else:
             weights = _counted(rule, dataset, split)
     return Facts(dataset.num_examples(split), weights)
+
+
+def scored_pixels(dataset: Dataset, settings: EvalConfig, protocol: str) -> float:
+    """Returns the pixels that the network processes to score the validation split.
+
+    Estimated from the sizes of some images. Overlaps of windows are not counted.
+
+    Args:
+        dataset: open; 0 for classification, whose images are small.
+        settings: section `eval` of the resolved configuration.
+        protocol: train.val_protocol.
+    """
+    split = dataset.data.val_split
+    if not split or dataset.info.task != "segmentation":
+        return 0.0
+    total = dataset.num_examples(split)
+    total = min(total, settings.max_images or total)
+    if protocol == "centre_crop":
+        return float(total * settings.crop_size**2)
+    number = min(total, _SIZES_READ)
+    share = order.process_share(number, jax.process_index(), jax.process_count())
+    found = dataset.image_sizes(split, [i * total // number for i in share])
+    own = np.array([sum(h * w for h, w in found), len(found)], np.int64)
+    # Equal in all processes, also if one cannot read an image.
+    pixels, images = map(int, distributed.sum_over_processes(own))
+    views = 1.0
+    if protocol != "single":
+        views = sum(scale**2 for scale in settings.scales) * (1 + settings.flip)
+    return total * pixels / max(images, 1) * dataset.data.input_scale**2 * views
 
 
 def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:

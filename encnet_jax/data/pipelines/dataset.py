@@ -148,10 +148,37 @@ class Dataset:
         Raises:
             UserError: no such split, a broken file.
         """
+        share = self.eval_share(
+            split,
+            process_index=process_index,
+            process_count=process_count,
+            max_images=max_images,
+        )
+        return self._read(split, share)
+
+    def eval_share(
+        self, split: str, *, process_index: int, process_count: int, max_images: int
+    ) -> range:
+        """Returns the indices of the examples of eval_examples."""
         num_examples = self.num_examples(split)
         num_examples = min(num_examples, max_images or num_examples)
-        share = process_share(num_examples, process_index, process_count)
-        return self._read(split, share)
+        return process_share(num_examples, process_index, process_count)
+
+    def image_sizes(self, split: str, indices: Iterable[int]) -> list[tuple[int, int]]:
+        """Returns (height, width) of images, from their headers where possible.
+
+        Images that cannot be read are left out.
+        """
+
+        def size(index: int) -> tuple[int, int] | None:
+            try:
+                if hasattr(self.source, "image_size"):
+                    return self.source.image_size(split, index)
+                return self.source.example(split, index).image.shape[:2]
+            except UserError:
+                return None
+
+        return list(filter(None, map_ahead(size, indices, ahead=_EVAL_AHEAD)))
 
     def spread_examples(self, split: str, number: int) -> Iterator[dict[str, Any]]:
         """Yields a few examples spread over a split, in order, as eval_examples does.

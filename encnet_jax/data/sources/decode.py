@@ -214,7 +214,9 @@ def image_size(
     """
     with _named(file):
         image = _opened(encoded, file, rules)
-        turned = image.format != "TIFF" and _orientation(image) >= 5
+        if image.format == "TIFF" or image.format == "PNG" and _is_plain_png(encoded):
+            return image.size[::-1]  # Pillow would decode a PNG for its orientation.
+        turned = _orientation(image) >= 5
         return image.size if turned else image.size[::-1]
 
 

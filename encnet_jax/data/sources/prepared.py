@@ -7,6 +7,7 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.data.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
+from encnet_jax.data.sources import decode
 from encnet_jax.data.sources.array_records import open_splits
 from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
 from encnet_jax.data.sources.records import Example, Record, decode_record
@@ -31,6 +32,11 @@ class RecordSource:
     def example(self, split: str, index: int) -> Example:
         """Returns a decoded example; raises UserError with its file if it is broken."""
         return decode_record(self.record(split, index), self.info, self.rules)
+
+    def image_size(self, split: str, index: int) -> tuple[int, int]:
+        """Returns (height, width) of an image, from its header; raises UserError."""
+        record = self.record(split, index)
+        return decode.image_size(record.image, record.image_file, self.rules)
 
 
 def is_prepared(info: DatasetInfo, data_dir: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import canvas, grouping
+from encnet_jax.scoring.protocols.canvases import AheadOfTime, Canvases, blank
 from encnet_jax.scoring.protocols.whole_images import canvas_outputs, map_native
 
 
@@ -54,7 +55,7 @@ class AveragedScales:
         scales: tuple[float, ...],
         flip: bool,
         input_scale: float,
-        bucket: int,
+        canvases: Canvases,
         logits_stride: float,
         align_corners: bool,
         mask_padding: bool,
@@ -69,20 +70,26 @@ class AveragedScales:
             scales: of the image after input_scale.
             flip: add the mirrored image at each scale.
             input_scale: of every image.
-            bucket, logits_stride, align_corners: see canvas.place.
+            canvases: of the images.
+            logits_stride, align_corners: see canvas.place.
             devices: to use; each processes its own images.
             are_probabilities: apply_fn returns those instead of logits.
         """
         self._scales = [input_scale * scale for scale in scales]
-        self._flip, self._bucket, self._devices = flip, bucket, devices
-        self._convention = {
+        self._flip, self._canvases, self._devices = flip, canvases, devices
+        self._convention: dict[str, Any] = {
+            "bucket": canvases.bucket,
             "logits_stride": logits_stride,
             "align_corners": align_corners,
             "as_alone": mask_padding,
         }
         forward = partial(canvas_outputs, apply_fn=apply_fn, mask_padding=mask_padding)
         layout = parallel.SHARED, parallel.ROWS
-        self._forward = parallel.mapped(forward, layout, devices=devices)
+        self._forward = AheadOfTime(
+            parallel.mapped(forward, layout, devices=devices),
+            [(*room, scale) for room in canvases.rooms for scale in self._scales],
+            lambda key: (self._batch([blank(key)], key),),
+        )
         add = partial(add_probabilities, are_probabilities=are_probabilities)
         self._add = parallel.mapped(add, donate=(0,), devices=devices)
         self._empty = parallel.mapped(
@@ -111,32 +118,36 @@ class AveragedScales:
         """
 
         def sizes(example: dict):
-            height, width = example["image"].shape[:2]
-            return [
-                canvas.sizes(height, width, scale, self._bucket)
+            room = self._canvases.room(*example["image"].shape[:2])
+            return tuple(
+                canvas.sizes(*room, scale, self._canvases.bucket)
                 for scale in self._scales
-            ]
+            )
 
-        count = len(self._devices)
-        for members in grouping.by_key(examples, count, lambda e: tuple(sizes(e))):
+        for members in grouping.by_key(examples, len(self._devices), sizes):
+            room = self._canvases.room(*members[0]["image"].shape[:2])
             total: Any = None
             presence: list[jax.Array | None] = []
             for scale in self._scales:
-                views = [self._views(member["image"], scale) for member in members]
-                views = parallel.spread(grouping.stack(views, count), self._devices)
+                views = self._batch(members, (*room, scale))
                 if total is None:
                     total = self._empty(views.rows, views.columns)
-                outputs = self._forward(variables, views)
+                outputs = self._forward((*room, scale), variables, views)
                 total = self._add(total, outputs.logits, views.rows, views.columns)
                 presence.append(outputs.presence)
             yield members, total, _mean(presence)
 
-    def _views(self, image: np.ndarray, scale: float) -> canvas.Canvas:
+    def _batch(self, members: list[dict], key: tuple) -> canvas.Canvas:
+        """Returns the views of examples on canvases (height, width, scale)."""
+        views = [self._views(member["image"], key) for member in members]
+        return parallel.spread(grouping.stack(views, len(self._devices)), self._devices)
+
+    def _views(self, image: np.ndarray, key: tuple) -> canvas.Canvas:
         """Returns the image and its mirror image at a scale, stacked to [F, ...]."""
+        room, scale = key[:2], key[2]
 
         def place(pixels: np.ndarray) -> canvas.Canvas:
-            convention: dict[str, Any] = self._convention
-            return canvas.place(pixels, scale=scale, bucket=self._bucket, **convention)
+            return canvas.place(pixels, scale=scale, room=room, **self._convention)
 
         views = [place(image)]
         if self._flip:

@@ -42,6 +42,7 @@ def place(
     logits_stride: float,
     align_corners: bool = True,
     as_alone: bool = False,
+    room: tuple[int, int] | None = None,
 ) -> Canvas:
     """Scales an image and places it on a canvas.
 
@@ -56,31 +57,29 @@ def place(
         align_corners: corner convention of the upsampling.
         as_alone: upsample as if there were no canvas around the image, for networks
             that ignore it.
+        room: height and width of the largest image that the canvas is for; None for
+            this image's.
     """
     height, width = image.shape[:2]
-    scaled_height, scaled_width = scaled_size(height, width, scale)
+    scaled = scaled_size(height, width, scale)
     if scale != 1:
-        image = resize(image, scaled_height, scaled_width)
-    image = pad(
-        image, round_up(scaled_height, bucket), round_up(scaled_width, bucket), 0
-    )
+        image = resize(image, *scaled)
+    tall, wide = room or (height, width)
+    whole, native = sizes(tall, wide, scale, bucket)
     rows, columns = (
         _side_matrix(
-            native,
-            scaled,
-            padded,
+            (height, width)[side],
+            scaled[side],
+            whole[side],
+            native[side],
             logits_stride,
-            bucket,
             align_corners,
-            of=scaled if as_alone else padded,
+            of=(scaled if as_alone else whole)[side],
         )
-        for native, scaled, padded in (
-            (height, scaled_height, image.shape[0]),
-            (width, scaled_width, image.shape[1]),
-        )
+        for side in (0, 1)
     )
-    size = np.array([scaled_height, scaled_width], np.int32)
-    return Canvas(image, rows, columns, size)
+    image = pad(image, *whole, 0)
+    return Canvas(image, rows, columns, np.array(scaled, np.int32))
 
 
 def sizes(
@@ -107,8 +106,8 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return resized[0] if image.dtype == np.uint8 else np.stack(resized, axis=-1)
 
 
-def _side_matrix(native, scaled, padded, logits_stride, bucket, align_corners, *, of):
-    """f32[round_up(native, bucket), logits]: upsample, crop, resize, along one side.
+def _side_matrix(native, scaled, padded, rows, logits_stride, align_corners, *, of):
+    """f32[rows, logits]: upsample, crop, resize, along one side.
 
     The upsampling is that of a side of `of` pixels, `padded` or `scaled`.
     """
@@ -118,7 +117,7 @@ def _side_matrix(native, scaled, padded, logits_stride, bucket, align_corners, *
     matrix = np.pad(matrix, ((0, 0), (0, missing)))
     if scaled != native:
         matrix = interpolation_matrix(native, scaled, align_corners) @ matrix
-    return np.pad(matrix, ((0, round_up(native, bucket) - native), (0, 0)))
+    return np.pad(matrix, ((0, rows - native), (0, 0)))
 
 
 def logits_side(size: int, logits_stride: float) -> int:

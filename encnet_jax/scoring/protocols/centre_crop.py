@@ -1,6 +1,5 @@
 """The `centre_crop` protocol: the centre of each image at training size."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ from PIL import Image
 
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import PROTOCOLS, canvas
+from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.single import Single
 
 
@@ -55,16 +55,8 @@ class CentreCrop(Single):
     def __init__(self, forward: Forward, eval_config: Any, **how):
         """See Protocol. Crops have the right size: they are not scaled or padded."""
         forward = forward._replace(input_scale=1.0)
-        super().__init__(forward, eval_config, **how)
+        super().__init__(forward, eval_config, **how | {"canvases": Canvases(1)})
 
     def view(self, example: dict) -> dict:
         """Returns the centre of the example."""
         return centre_crop(example, self.eval_config.crop_size)
-
-    def scorer(self):
-        """See Protocol.scorer."""
-        return self.averaged(bucket=1)
-
-    def labeller(self, pixel_fn: Callable, with_labels: bool):
-        """See Protocol.labeller."""
-        return self.whole_images(pixel_fn, with_labels, bucket=1)

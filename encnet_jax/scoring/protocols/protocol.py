@@ -11,6 +11,7 @@ from encnet_jax.scoring import calibration
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import PROTOCOLS, canvas
 from encnet_jax.scoring.protocols.averaged_scales import AveragedScales
+from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.dense_refined import DenseRefined
 from encnet_jax.scoring.protocols.whole_images import Described, labels_only, of_shares
 
@@ -23,13 +24,21 @@ class Protocol:
         eval_config: section `eval` of the resolved configuration.
         batch_size: images or windows at a time, over all devices.
         devices: to use.
+        canvases: of the images; by default each has its own size.
     """
 
     def __init__(
-        self, forward: Forward, eval_config: Any, *, batch_size: int, devices: list
+        self,
+        forward: Forward,
+        eval_config: Any,
+        *,
+        batch_size: int,
+        devices: list,
+        canvases: Canvases | None = None,
     ):
         """Stores the attributes; nothing is compiled yet."""
         self.forward, self.eval_config = forward, eval_config
+        self.canvases = canvases or Canvases(eval_config.bucket)
         self.batch_size, self.devices = batch_size, devices
 
     def view(self, example: dict) -> dict:
@@ -58,14 +67,13 @@ class Protocol:
         flip: bool = False,
         *,
         input_scale: float | None = None,
-        bucket: int | None = None,
     ) -> AveragedScales:
         """Returns the scorer of probabilities averaged over scales and mirror images.
 
         Args:
             scales: of the image, after input_scale.
             flip: add the mirror image at each scale.
-            input_scale, bucket: see AveragedScales; by default the configuration's.
+            input_scale: see AveragedScales; by default the configuration's.
         """
         forward, settings = self.forward, self.eval_config
         maps, are_probabilities = upsampled(forward.apply_fn, settings.upsampled)
@@ -76,7 +84,7 @@ class Protocol:
             scales=tuple(scales),
             flip=flip,
             input_scale=forward.input_scale if input_scale is None else input_scale,
-            bucket=settings.bucket if bucket is None else bucket,
+            canvases=self.canvases,
             logits_stride=forward.logits_stride,
             align_corners=forward.align_corners,
             mask_padding=forward.mask_padding,
@@ -141,10 +149,9 @@ def make(
     *,
     protocol: str,
     refine: str,
-    batch_size: int,
-    devices: list,
     pixel_fn: Callable = labels_only,
     with_labels: bool = False,
+    **how: Any,
 ) -> Labeller:
     """Returns the labeller of images under a protocol.
 
@@ -153,22 +160,19 @@ def make(
         eval_config: section `eval` of the resolved configuration.
         protocol: one of PROTOCOLS.
         refine: 'none' or 'dense'.
-        batch_size: images or windows at a time, over all devices.
-        devices: to use.
         pixel_fn, with_labels: result for every pixel; see whole_images.WholeImages.
+        how: batch_size, devices and canvases; see Protocol.
 
     Raises:
         UserError: the protocol is unknown.
     """
-    chosen = of_name(
-        protocol, forward, eval_config, batch_size=batch_size, devices=devices
-    )
+    chosen = of_name(protocol, forward, eval_config, **how)
     pixel_fn = tempered(pixel_fn, eval_config.temperature)
     labeller = (
         chosen.labeller(pixel_fn, with_labels)
         if refine == "none"
         else DenseRefined(
-            chosen.scorer(), eval_config.dense, devices, pixel_fn, with_labels
+            chosen.scorer(), eval_config.dense, chosen.devices, pixel_fn, with_labels
         )
     )
     return Labeller(chosen.view, labeller.describe)

@@ -19,18 +19,12 @@ class Single(Protocol):
 
     def labeller(self, pixel_fn: Callable, with_labels: bool):
         """See Protocol.labeller."""
-        return self.whole_images(pixel_fn, with_labels, self.eval_config.bucket)
-
-    def whole_images(
-        self, pixel_fn: Callable, with_labels: bool, bucket: int
-    ) -> WholeImages:
-        """Returns the labeller of whole images; see WholeImages."""
         settings, forward = self.eval_config, self.forward
         maps, are_probabilities = upsampled(forward.apply_fn, settings.upsampled)
         return WholeImages(
             maps,
             scale=forward.input_scale,
-            bucket=bucket,
+            canvases=self.canvases,
             logits_stride=forward.logits_stride,
             align_corners=forward.align_corners,
             mask_padding=forward.mask_padding,

@@ -17,6 +17,7 @@ from encnet_jax.models.inside import Inside
 from encnet_jax.models.resize import interpolation_matrix
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.protocols import PROTOCOLS, canvas, grouping, windows
+from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.protocol import Protocol
 
 # Limit for logits: exp() of larger ones would overflow in sums of windows.
@@ -145,7 +146,7 @@ class SlidingWindows:
         crop_size: int,
         align_corners: bool,
         mask_padding: bool,
-        bucket: int,
+        canvases: Canvases,
         batch_size: int,
         devices: list,
     ):
@@ -156,8 +157,8 @@ class SlidingWindows:
             num_classes: C.
             scales, flip, base_size, crop_size, align_corners: see windows.plan and
                 window_scores.
-            bucket: sides of native canvases are multiples of it; results do not depend
-                on it.
+            canvases: of the images at their native size; results do not depend on
+                them.
             batch_size: windows in a batch of each device, mirrored ones not counted.
             devices: to use.
         """
@@ -166,7 +167,7 @@ class SlidingWindows:
             "base_size": base_size,
             "crop_size": crop_size,
         }
-        self._align_corners, self._bucket = align_corners, bucket
+        self._align_corners, self._canvases = align_corners, canvases
         self._batch_size, self._devices = batch_size, devices
         self._cut = parallel.mapped(cut, devices=devices)
         forward = partial(
@@ -240,7 +241,8 @@ class SlidingWindows:
         for members in grouping.by_similarity(examples, count, similar):
             images = [member["image"] for member in members]
             sides = [max(i.shape[axis] for i in images) for axis in (0, 1)]
-            height, width = (canvas.round_up(side, self._bucket) for side in sides)
+            room = self._canvases.room(*sides)
+            height, width = canvas.sizes(*room, 1.0, self._canvases.bucket)[1]
             plans = [
                 windows.plan(
                     *image.shape[:2],
@@ -286,7 +288,7 @@ class Release(Protocol):
             crop_size=settings.crop_size,
             align_corners=forward.align_corners,
             mask_padding=forward.mask_padding,
-            bucket=settings.bucket,
+            canvases=self.canvases,
             batch_size=self.batch_size // len(self.devices),
             devices=self.devices,
         )

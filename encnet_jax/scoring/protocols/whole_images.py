@@ -13,6 +13,7 @@ from encnet_jax.models import inside
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.forward import Outputs
 from encnet_jax.scoring.protocols import canvas, grouping
+from encnet_jax.scoring.protocols.canvases import AheadOfTime, Canvases, Size, blank
 
 # Logits exist at full resolution for this many rows of each image at a time: few enough
 # that a block of a batch stays in a CPU core's cache.
@@ -169,7 +170,7 @@ class WholeImages:
         apply_fn: Callable,
         *,
         scale: float,
-        bucket: int,
+        canvases: Canvases,
         logits_stride: float,
         align_corners: bool,
         mask_padding: bool,
@@ -182,7 +183,8 @@ class WholeImages:
 
         Args:
             apply_fn: see scoring.forward.Forward.
-            scale, bucket, logits_stride, align_corners: see canvas.place.
+            scale, logits_stride, align_corners: see canvas.place.
+            canvases: of the images.
             mask_padding: whether the network ignores the canvas around an image.
             batch_size: images in a batch, over all devices.
             devices: to use.
@@ -190,17 +192,17 @@ class WholeImages:
             with_labels: examples have labels, which pixel_fn gets.
         """
         self._with_labels = with_labels
-        self._scale, self._bucket = scale, bucket
+        self._scale, self._canvases = scale, canvases
         self._place = partial(
             canvas.place,
             scale=scale,
-            bucket=bucket,
+            bucket=canvases.bucket,
             logits_stride=logits_stride,
             align_corners=align_corners,
             as_alone=mask_padding,
         )
         self._batch_size, self._devices = batch_size, devices
-        self._predict = parallel.mapped(
+        mapped = parallel.mapped(
             partial(
                 predict,
                 apply_fn=apply_fn,
@@ -209,6 +211,10 @@ class WholeImages:
             ),
             (parallel.SHARED, *[parallel.ROWS] * (1 + with_labels)),
             devices=devices,
+        )
+        expected = [(*room, scale) for room in canvases.rooms]
+        self._predict = AheadOfTime(
+            mapped, expected, lambda key: self._batch([blank(key)], key[:2])
         )
 
     def describe(
@@ -219,15 +225,22 @@ class WholeImages:
         All canvases of a batch have the same size; the batch may be incomplete.
         """
 
+        def room(example: dict) -> Size:
+            return self._canvases.room(*example["image"].shape[:2])
+
         def sizes(example: dict):
-            height, width = example["image"].shape[:2]
-            return canvas.sizes(height, width, self._scale, self._bucket)
+            return canvas.sizes(*room(example), self._scale, self._canvases.bucket)
 
         for members in grouping.by_key(examples, self._batch_size, sizes):
-            placed = [self._place(np.asarray(member["image"])) for member in members]
-            batch: tuple = (grouping.stack(placed, self._batch_size),)
-            if self._with_labels:
-                sides = batch[0].rows.shape[1], batch[0].columns.shape[1]
-                batch += (canvas.lay_labels(members, self._batch_size, sides),)
-            batch = parallel.shard(batch, self._devices)
-            yield members, self._predict(variables, *batch)
+            shared = room(members[0])
+            batch = self._batch(members, shared)
+            yield members, self._predict((*shared, self._scale), variables, *batch)
+
+    def _batch(self, members: list[dict], room: tuple[int, int]) -> tuple:
+        """Returns the inputs of `predict` for examples on canvases of one size."""
+        placed = [self._place(np.asarray(m["image"]), room=room) for m in members]
+        batch: tuple = (grouping.stack(placed, self._batch_size),)
+        if self._with_labels:
+            sides = batch[0].rows.shape[1], batch[0].columns.shape[1]
+            batch += (canvas.lay_labels(members, self._batch_size, sides),)
+        return parallel.shard(batch, self._devices)

@@ -1,0 +1,166 @@
+"""Few canvases for images of many sizes, so that few programs are compiled.
+
+If the network ignores the canvas around an image, the size of the canvas does not
+change the scores, and images of different sizes may share one.
+"""
+
+import itertools
+import sys
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+Size = tuple[int, int]  # Height and width in pixels.
+
+MOST = 4  # Canvases of a data set or folder.
+_LARGEST = 1.5  # Most pixels of a shared canvas, relative to the largest image's own.
+_STARTS, _SIDES = 16, 48  # Of the search: its starts, and different sides at most.
+_UNUSABLE = 1e15  # Pixels of a canvas without room for an image.
+# Python waits for the compilation in progress before it exits.
+_BACKGROUND = ThreadPoolExecutor(1)
+
+
+def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
+    """Returns the rooms of canvases that images share, with few pixels around them.
+
+    Each image goes on the smallest canvas with room for it. From several starts, one
+    canvas after the other is replaced by the best one, until that no longer helps.
+
+    Args:
+        sizes: of the images.
+        bucket: sides of canvases are multiples of it.
+        most: number of canvases; an image that would need a far larger canvas than any
+            image's own is left out.
+
+    Returns:
+        For each canvas the largest height and width of the images on it.
+    """
+    images = np.array(list(sizes)).reshape(-1, 2)
+    if not len(images):
+        return []
+    while max(len(np.unique(side)) for side in (-(-images // bucket)).T) > _SIDES:
+        bucket *= 2
+    padded, place_of, weights = np.unique(
+        -(-images // bucket) * bucket, axis=0, return_inverse=True, return_counts=True
+    )
+    rooms = np.array(list(itertools.product(*map(np.unique, padded.T))))
+    pixels = rooms.prod(-1, dtype=float)
+    usable = (rooms[None] >= padded[:, None]).all(-1)
+    usable &= pixels <= _LARGEST * padded.prod(-1, dtype=float).max()
+    cost = np.where(usable, pixels, _UNUSABLE)
+
+    def best_beside(others: list[int]) -> tuple[float, int]:
+        so_far = cost[:, others].min(1, initial=np.inf)
+        totals = weights @ np.minimum(cost, so_far[:, None])
+        return float(totals.min()), int(totals.argmin())
+
+    found: tuple[float, list[int]] = (np.inf, [])
+    for start in np.unique(np.linspace(0, len(rooms) - 1, _STARTS).astype(int)):
+        chosen, total, unchanged = [int(start)], np.inf, 0
+        for place in itertools.cycle([*range(1, most), 0]):
+            less, room = best_beside(chosen[:place] + chosen[place + 1 :])
+            unchanged += 1
+            if less < total:
+                chosen[place : place + 1], total, unchanged = [room], less, 0
+            if unchanged == most:
+                break
+        found = min(found, (total, chosen))
+    own = cost[:, found[1]]
+    nearest = np.where(own.min(1) < _UNUSABLE, own.argmin(1), -1)[place_of.ravel()]
+    members = [images[nearest == place] for place in range(len(found[1]))]
+    return [(int(h), int(w)) for h, w in (m.max(0) for m in members if len(m))]
+
+
+class Canvases:
+    """The canvases of a data set or folder.
+
+    Attributes:
+        bucket: their sides are multiples of it.
+        rooms: see `choose`; empty if each image has a canvas of its own size.
+    """
+
+    def __init__(self, bucket: int, sizes: Iterable[Size] = ()):
+        """Chooses rooms for images of these sizes; none without sizes."""
+        self.bucket, self.rooms = bucket, choose(sizes, bucket)
+
+    def room(self, height: int, width: int) -> Size:
+        """Returns the smallest room for an image: its own size if none fits."""
+        fitting = [(h * w, h, w) for h, w in self.rooms if h >= height and w >= width]
+        return min(fitting)[1:] if fitting else (height, width)
+
+
+def blank(room: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Returns a black example of (height, width, ...) pixels."""
+    height, width = room[:2]
+    image = np.zeros((height, width, 3), np.uint8)
+    return {"image": image, "label": image[..., 0]}
+
+
+class AheadOfTime:
+    """A mapped function that is compiled for the next canvas while it runs on another.
+
+    It is always called itself; a program that was compiled ahead is only in JAX's cache
+    by then. Several processes compile nothing ahead: they call it as they would without
+    this class.
+    """
+
+    def __init__(
+        self,
+        fn: Any,
+        canvases: Sequence[Hashable],
+        blank: Callable[[Any], tuple],
+    ):
+        """Stores its arguments; nothing is compiled yet.
+
+        Args:
+            fn: (variables, *inputs) -> results; see parallel.mapped.
+            canvases: (height, width, scale) of images that are expected.
+            blank: one of `canvases` -> inputs for it.
+        """
+        self._fn, self._canvases, self._blank = fn, list(canvases), blank
+        self._started: dict[Hashable, Future | None] = {}
+
+    def __call__(self, key: Hashable, variables: dict, *inputs):
+        """Returns fn(variables, *inputs).
+
+        Args:
+            key: the canvas of the inputs, one of `canvases` or another.
+            variables, inputs: of fn.
+        """
+        if key in self._canvases and key not in self._started:
+            self._announce(key)
+            self._started[key] = None  # Compiled below, by the call.
+        if (compiling := self._started.get(key)) is not None:
+            wait([compiling])  # If it failed, the call fails in the same way.
+            self._started[key] = None
+        results = self._fn(variables, *inputs)
+        # While the devices are busy.
+        self._compile_next(variables)
+        return results
+
+    def _compile_next(self, variables: dict) -> None:
+        left = (key for key in self._canvases if key not in self._started)
+        key = next(left, None)
+        if key is None or jax.process_count() > 1:
+            return
+        if any(each is not None and not each.done() for each in self._started.values()):
+            return  # One at a time, so that no other has to wait for several.
+        self._announce(key)
+        # Traced here, as by a call: only the compiler runs in the other thread.
+        lowered = self._fn.lower(variables, *self._blank(key))
+        self._started[key] = _BACKGROUND.submit(lowered.compile)
+
+    def _announce(self, key: Any) -> None:
+        if jax.process_index() != 0:
+            return
+        height, width, scale = key
+        tqdm.write(
+            f"compiling for images up to {width}x{height}"
+            + (f" at scale {scale:g}" if scale != 1 else "")
+            + f" ({len(self._started) + 1} of {len(self._canvases)})",
+            file=sys.stderr,
+        )
