@@ -22,7 +22,7 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 def open_source(data: Any) -> Source:
-    """Opens the source of a configuration; masks may be missing."""
+    """Opens the source of a configuration; accepts images without masks."""
     if data.name == "folder":
         return folder.open_source(dataset_info(data), data, require_masks=False)
     return open_dataset(data).source
@@ -49,7 +49,7 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 
 
 def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
-    """Returns notes on a split; adds a problem if nothing can be learned."""
+    """Returns notes on a split; unlearnable labels become a problem of the report."""
     if info.num_classes < 2:
         report.problems.append(teachable.only_class(info))
     if info.task != "segmentation" or split in info.unlabelled or not report.sizes:
@@ -78,7 +78,7 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
 
 
 def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
-    """Returns the class weights of each rule of loss.class_weighting, one per line."""
+    """Returns one line per rule of loss.class_weighting with its class weights."""
     if info.task != "segmentation":
         return []
     classes = slice(info.num_classes)

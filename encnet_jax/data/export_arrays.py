@@ -28,14 +28,14 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
     """Writes data_dir/NAME/SPLIT-NNNNN.npz and returns the files.
 
     Args:
-        name: A prepared data set of the catalogue.
-        data_dir: Where it is, and where the shards go.
-        input_scale: Images are resized by this (bilinear, masks nearest), to be read
-            with data.input_scale = 1.
+        name: A prepared data set.
+        data_dir: Folder of the prepared data set, also used for the shards.
+        input_scale: Factor by which images (bilinear) and masks (nearest) are resized;
+            the shards are then read with data.input_scale = 1.
 
     Raises:
-        UserError: the data set is not prepared or has images of several sizes, shards
-            exist already, or data_dir is in an object store.
+        UserError: the data set is not prepared or has images of different sizes, shards
+            already exist, or data_dir is in an object store.
     """
     info = named_info(name)
     if name == "cifar10":

@@ -25,12 +25,12 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
     Args:
         data: The `data` fields of a configuration.
         split: Name of the split.
-        count: At most this many.
-        output: Folder; DIR/images and DIR/labels are made in it.
+        count: Largest number of images.
+        output: Folder in which `images` and `labels` are created.
 
     Raises:
         UserError: the data set or split does not exist or has no label maps, or output
-            is in a bucket that cannot be written to.
+            is in a bucket without write permission.
     """
     storage.check_writable(output)
     dataset = open_dataset(data)
@@ -54,7 +54,7 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags and writes."""
+    """Parses the flags and writes the images."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)

@@ -10,19 +10,19 @@ import numpy as np
 from encnet_jax import storage
 from encnet_jax.labels import IGNORE_LABEL
 
-STORED_VERSION = "1.0.0"  # Of prepared records.
+STORED_VERSION = "1.0.0"  # Version of the prepared records.
 VIEWS_FILE = "road_to_image.json"  # Next to prepared records, if there are `views`.
-UNKNOWN_ID = 254  # In id_map: a raw value that the data set does not define.
+UNKNOWN_ID = 254  # Marks raw values in id_map that the data set does not define.
 
 
 class Server(NamedTuple):
-    """What a test server accepts.
+    """The submission format of a benchmark's test server.
 
     Attributes:
-        name: word for it in flags.
-        folder: of the PNGs in the archive.
-        suffixes: of the archive's file name.
-        colour_type: of the PNGs, as in their header: 0 grey, 3 indexed.
+        name: name of the server in flags.
+        folder: folder of the PNGs in the submitted archive.
+        suffixes: allowed suffixes of the archive's file name.
+        colour_type: colour type in the PNGs' headers: 0 grey, 3 indexed.
         values: pixel value of each class, less than 255.
     """
 
@@ -53,28 +53,29 @@ class DatasetInfo:
         colours: uint8[C, 3], RGB of each class in pictures.
         id_map: uint8[256], raw mask value -> train id, IGNORE_LABEL or UNKNOWN_ID.
         splits: names of the stored splits; a source may lack some.
-        source: where the data can be obtained.
-        preparation: how to make the data readable, for error messages.
+        source: where to obtain the data.
+        preparation: how to prepare the data, for error messages.
         description: one sentence.
-        task: 'segmentation', or 'classification': one label for an image.
-        unions: splits that join several stored ones: name -> the stored ones, in order.
-        unlabelled: stored splits without truth; all their pixels are IGNORE_LABEL.
-        full_counts: images in each stored split of the complete data set.
+        task: 'segmentation', or 'classification' (one label per image).
+        unions: splits made of several stored splits: name -> stored splits, in order.
+        unlabelled: stored splits without labels; all their pixels are IGNORE_LABEL.
+        full_counts: number of images in each stored split of the complete data set.
         downloads: (address, SHA-1) of archives that need no registration.
-        stored_as: the prepared data set, if several names share one.
-        entries: archives.file_tree.FileTree -> {split: list of archives.entries.Entry},
-            the examples in the published files; None if `prepare` does not apply.
-        views: FileTree -> {example: 3x3 matrix from the road to the image}, for scores
-            in bird's-eye view; see scoring.thresholds.
-        open_source: (DatasetInfo, `data` fields) -> Source, if the examples are not
-            those that `prepare` writes.
-        open_dataset: (DatasetInfo, `data` fields) -> Dataset, if the pipelines of
-            segmentation do not apply.
-        positive_class: the id whose MaxF and average precision are reported.
-        rule: how scores are counted, in words.
+        stored_as: name of the prepared data set, if several declarations share one.
+        entries: function of an archives.file_tree.FileTree that lists the examples in
+            the published files, {split: list of archives.entries.Entry}; None if the
+            `prepare` command does not support the data set.
+        views: function of a FileTree that returns {example: 3x3 matrix from road to
+            image}, for scores in bird's-eye view; see scoring.thresholds.
+        open_source: (DatasetInfo, `data` fields) -> Source, for data sets that are not
+            read from prepared records.
+        open_dataset: (DatasetInfo, `data` fields) -> Dataset, for data sets that do not
+            use the segmentation pipelines.
+        positive_class: id of the class whose MaxF and average precision are reported.
+        rule: how scores are counted, as a sentence.
         scores: (mean IoU, pixel accuracy, IoU of each class) -> scores under the
             benchmark's own names; all in [0, 1].
-        server: the test server, if there is one.
+        server: submission format of the test server, if there is one.
     """
 
     name: str
@@ -105,7 +106,7 @@ class DatasetInfo:
         return len(self.class_names)
 
     def how_to_prepare(self, data_dir: str) -> str:
-        """Returns `preparation` for a folder of prepared data sets."""
+        """Returns the instruction `preparation` with the folder filled in."""
         if storage.is_remote(data_dir):
             done = self.preparation.replace(" DIR", " data")
             return f"{done}; then copy data/{self.stored_as or self.name} to {data_dir}"
@@ -113,7 +114,7 @@ class DatasetInfo:
 
 
 def voc_colours(num_classes: int) -> np.ndarray:
-    """The PASCAL VOC palette, uint8[num_classes, 3]: an id's bits spread over R, G, B.
+    """Returns PASCAL VOC's palette uint8[num_classes, 3]: RGB made of an id's bits.
 
     Source: VOCdevkit VOClabelcolormap.
     """
@@ -126,7 +127,7 @@ def voc_colours(num_classes: int) -> np.ndarray:
 def consecutive_ids(
     num_classes: int, *, first_id: int = 0, ignore_ids: tuple[int, ...] = ()
 ) -> np.ndarray:
-    """uint8[256]: first_id, ... -> 0, 1, ...; ignore_ids -> IGNORE_LABEL."""
+    """Returns the id_map first_id, ... -> 0, 1, ...; ignore_ids -> IGNORE_LABEL."""
     id_map = np.full(256, UNKNOWN_ID, np.uint8)
     id_map[first_id : first_id + num_classes] = np.arange(num_classes)
     id_map[list(ignore_ids)] = IGNORE_LABEL
@@ -134,7 +135,7 @@ def consecutive_ids(
 
 
 def class_lines(name: str) -> tuple[str, ...]:
-    """Returns the lines of sets/classes/NAME.txt, one for each class."""
+    """Returns the lines of sets/classes/NAME.txt, one line per class."""
     file = resources.files("encnet_jax.data.sets") / "classes" / f"{name}.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
 

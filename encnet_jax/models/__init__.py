@@ -24,11 +24,11 @@ CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # Built by models.cifar.
 
 
 def logits_stride(model_config) -> float:
-    """Returns the image pixels between neighbouring logits, along rows and columns.
+    """Returns the distance of neighbouring logits, in image pixels along each axis.
 
-    Code that follows the network needs this and not `output_stride`, the stride of the
-    featuremap: a DUC head predicts on a finer grid, and a piecewise CRF enlarges the
-    image. The sides of the logits are those of the image divided by it, rounded up.
+    Code that uses logits needs this stride instead of `output_stride`, the stride of
+    the feature map: a DUC head predicts on a finer grid, and a piecewise CRF enlarges
+    the image. Side of the logits = side of the image / logits_stride, rounded up.
 
     Args:
         model_config: `config.model`, resolved.

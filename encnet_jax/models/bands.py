@@ -1,4 +1,4 @@
-"""Cuts few images into bands of rows, so that a TPU can process eight side by side."""
+"""Cuts images into bands of rows: a TPU processes eight images or bands at a time."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,16 +6,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-SUBLANES = 8  # Number of images that a TPU processes side by side in its registers.
+SUBLANES = 8  # Number of images that a TPU processes together in its registers.
 
 
 class Taps(NamedTuple):
-    """Positions of a kernel, in pixels, equal for both axes.
+    """Geometry of a sliding window, in pixels; the same for both axes.
 
     Attributes:
-        stride: between positions of the output.
-        dilation: between neighbouring taps.
-        padding: of the image, on each side.
+        stride: distance of neighbouring output positions.
+        dilation: distance of neighbouring taps.
+        padding: padding of the image on each side.
     """
 
     stride: int = 1
@@ -26,15 +26,15 @@ class Taps(NamedTuple):
 def in_bands(
     x: jax.Array, size: int, taps: Taps, operate: Callable, outside: float = 0.0
 ) -> jax.Array:
-    """Applies a sliding-window operation to bands of rows, including shared rows.
+    """Applies a sliding-window operation to overlapping bands of rows.
 
     Args:
         x: [B, H, W, C], B at most SUBLANES / 2.
-        size: of the window, in taps.
-        taps: its positions.
-        operate: maps B * (SUBLANES // B) bands [..., h, W, C] to [..., h', W', C'], and
-            pads only columns.
-        outside: the value of padded rows.
+        size: side of the window, in taps.
+        taps: geometry of the window.
+        operate: maps B * (SUBLANES // B) bands [..., h, W, C] to [..., h', W', C']; it
+            must pad only columns.
+        outside: value of padded rows.
 
     Returns:
         [B, H', W', C'].
@@ -42,7 +42,7 @@ def in_bands(
     images, height = x.shape[:2]
     bands, reach = SUBLANES // images, taps.dilation * (size - 1)
     out_height = (height + 2 * taps.padding - reach - 1) // taps.stride + 1
-    rows = -(-out_height // bands)  # Number of rows of each band's output.
+    rows = -(-out_height // bands)  # Output rows per band.
     step = rows * taps.stride
     span = (rows - 1) * taps.stride + reach + 1
     below = (bands - 1) * step + span - height - taps.padding

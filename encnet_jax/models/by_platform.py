@@ -1,4 +1,4 @@
-"""One function in several forms; each platform compiles the form that suits it."""
+"""Selects, for each platform, the fastest of several forms of a function."""
 
 import os
 from collections.abc import Callable
@@ -8,11 +8,11 @@ import jax
 
 from encnet_jax.errors import UserError
 
-SWITCH = "ENCNET_PLATFORM_FORMS"  # Environment variable; 0 leaves the default forms.
+SWITCH = "ENCNET_PLATFORM_FORMS"  # Environment variable; 0: only default forms.
 
 
 def enabled() -> bool:
-    """Returns whether programs that are traced now may use platform-specific forms.
+    """Whether programs traced from now on may use platform-specific forms.
 
     Raises:
         UserError: the environment variable is neither 0 nor 1.
@@ -24,15 +24,15 @@ def enabled() -> bool:
 
 
 def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
-    """Applies the form of the platform that the program is compiled for.
+    """Applies a function in the form for the platform the program is compiled for.
 
     Args:
-        forms: functions of the arrays that differ only in cost and rounding, by
-            platform ('cpu', 'cuda', 'tpu'); all other platforms use 'default'.
+        forms: platform ('cpu', 'cuda', 'tpu') -> function of the arrays. The functions
+            differ only in cost and rounding. Other platforms use 'default'.
         *arrays: any floating type.
 
     Returns:
-        The result of the form. Gradients are those of the form.
+        The result of the selected function, which also determines the gradients.
     """
     if len(forms) == 1 or not enabled():
         return forms["default"](*arrays)
@@ -49,8 +49,8 @@ def _forward(forms, *arrays):
 
 
 def _backward(forms, arrays, cotangent):
-    # Differentiated inside each form: otherwise the backward pass would keep the
-    # intermediate arrays of every form.
+    # Each form is differentiated here: otherwise the backward pass would keep the
+    # intermediate arrays of all forms.
     def of(form):
         return lambda cotangent, *arrays: jax.vjp(form, *arrays)[1](cotangent)
 

@@ -15,7 +15,7 @@ from encnet_jax.models.layers import ConvNormRelu
 from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 
 SE_REDUCTION = 16  # As in the SE paper, which section 3.5 follows.
-CODE_REDUCTION = 4  # Ratio of the feature map's channels to the encoded ones.
+CODE_REDUCTION = 4  # Ratio of the feature map's channels to the encoded channels.
 
 # MSRA initialisation, as in section 3.5.
 _dense_init = nn.initializers.he_normal()
@@ -44,9 +44,9 @@ class SqueezeExcitation(nn.Module):
 class EncodedScaling(nn.Module):
     """Channel factors computed from residuals to learned codewords.
 
-    A 1x1 convolution to a quarter of the channels, with batch norm and ReLU as
-    elsewhere in this project; the Encoding Layer; all K encoders of an image,
-    concatenated to one vector of length 1; a fully connected layer; a sigmoid.
+    The layers: a 1x1 convolution to a quarter of the channels, batch norm, ReLU; the
+    Encoding Layer; the K codes of an image concatenated and normalised to a vector of
+    length 1; a fully connected layer; a sigmoid.
 
     Attributes:
         num_codes: K.
@@ -73,24 +73,23 @@ class EncodedScaling(nn.Module):
         encoding = Encoding(self.num_codes, self.draw_smoothing, name="encoding")
         codes = encoding(reduce(x), train)
         joined = codes.reshape(codes.shape[0], -1)
-        # The root of a sum of squares has no gradient at 0: the code of a dead feature
-        # map.
+        # The square root has no gradient at 0, the length of a dead feature map's code.
         length = jnp.sqrt(jnp.sum(joined**2, axis=-1, keepdims=True) + 1e-12)
         dense = nn.Dense(channels, kernel_init=_dense_init, name="attention")
         return nn.sigmoid(dense(joined / length))
 
 
 class PreactBlock(nn.Module):
-    """Batch norm, ReLU and 3x3 convolution, twice; the result is scaled, then added.
+    """Twice batch norm, ReLU and 3x3 convolution; scaled, then added to the shortcut.
 
-    The identity branch is not scaled. Where the shape changes, a 1x1 convolution of the
-    activated input replaces it.
+    The shortcut is not scaled. It is the input or, if the shape changes, a 1x1
+    convolution of the activated input.
 
     Attributes:
-        channels: of the output.
-        stride: of the first convolution and of the shortcut.
-        scaling: makes the module that scales the result's channels, or None.
-        conv, norm: make a convolution and a batch norm.
+        channels: channels of the output.
+        stride: stride of the first convolution and of the shortcut.
+        scaling: constructor of the module that computes the channel factors, or None.
+        conv, norm: constructors of a convolution and a batch norm.
 
     Source: He et al., Identity Mappings in Deep Residual Networks; section 3.5.
     """
@@ -121,8 +120,8 @@ class CifarNet(nn.Module):
 
     Attributes:
         num_classes: C.
-        width: channels of stage 1 ("64d"); stages 2 and 3 double them and halve the
-            resolution.
+        width: channels of stage 1 ("64d"); stages 2 and 3 each double the channels and
+            halve the resolution.
         scaling, conv, norm: see PreactBlock.
 
     Source: section 3.5 of the paper.
@@ -167,13 +166,13 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
     """Builds a network for images of 32x32 pixels, a CifarNet or an AuthorsNet.
 
     Args:
-        model_config: `config.model` after `encnet_jax.config.resolve`; uses its
+        model_config: `config.model` after `encnet_jax.config.resolve`; reads its fields
             block, name (one of models.CLASSIFIERS), width, num_codes, draw_smoothing,
             norm_group and dtype.
         num_classes: C.
-        axis_name: pmap axis over which batch norms are synchronised (block 'paper', in
-            groups of model_config.norm_group devices) or average their running
-            statistics ('authors'); None for one device.
+        axis_name: pmap axis; None for one device. With block 'paper', batch norms are
+            synchronised over it in groups of model_config.norm_group devices; with
+            'authors', only their running statistics are averaged.
     """
     m = model_config
     if m.block == "authors":

@@ -1,4 +1,4 @@
-"""The authors' own networks for CIFAR-10, which differ from the paper's text.
+"""CIFAR-10 networks of the authors' code, which differ from the paper's description.
 
 Source: experiments/recognition of PyTorch-Encoding, commit f891919 (September 2018):
 model/resnet.py, model/encnet.py and, with sampled smoothing factors,
@@ -20,7 +20,7 @@ from encnet_jax.models.encoding import Encoding
 from encnet_jax.models.initial_weights import uniform_bias, uniform_kernel
 from encnet_jax.models.residual import relu_of_sum
 
-CODE_REDUCTION = 4  # Ratio of the feature map's channels to the encoded ones.
+CODE_REDUCTION = 4  # Ratio of the feature map's channels to the encoded channels.
 _MIN_LENGTH = 1e-8
 
 
@@ -41,10 +41,10 @@ def unit_vectors(codes: jax.Array) -> jax.Array:
         codes: [B, K, D].
 
     Returns:
-        [B, K * D]; code k has the indices k * D to (k + 1) * D - 1.
+        [B, K * D]; code k is at indices k * D to (k + 1) * D - 1.
     """
     joined = codes.reshape(codes.shape[0], -1)
-    # The root of a sum of squares has no gradient at 0: the code of a dead feature map.
+    # The square root has no gradient at 0, the length of a dead feature map's code.
     square = jnp.sum(joined**2, axis=-1, keepdims=True)
     return joined / jnp.sqrt(jnp.maximum(square, _MIN_LENGTH**2))
 
@@ -52,15 +52,15 @@ def unit_vectors(codes: jax.Array) -> jax.Array:
 class EncodedGate(nn.Module):
     """Channel factors computed from residuals to learned codewords.
 
-    A 1x1 convolution with bias to a quarter of the channels, batch norm, ReLU; the
-    Encoding Layer; all codes of an image, concatenated to one vector of length 1; a
-    fully connected layer; a sigmoid.
+    The layers: a 1x1 convolution with bias to a quarter of the channels, batch norm,
+    ReLU; the Encoding Layer; the K codes of an image concatenated and normalised to a
+    vector of length 1; a fully connected layer; a sigmoid.
 
     Attributes:
         num_codes: K.
-        draw_smoothing: see Encoding. The authors draw separate factors for the
+        draw_smoothing: see Encoding. The authors' code draws separate factors for the
             backward pass and on every GPU; here both passes and all devices share them.
-        conv, norm: make a convolution and a batch norm.
+        conv, norm: constructors of a convolution and a batch norm.
     """
 
     num_codes: int
@@ -80,12 +80,12 @@ class EncodedGate(nn.Module):
 
 
 class EncNetBlock(nn.Module):
-    """3x3 convolution and batch norm, twice; gate, sum, ReLU.
+    """Twice 3x3 convolution and batch norm; then gate, sum with the shortcut, ReLU.
 
     Attributes:
-        channels: of the output.
-        stride: of the first convolution and of the shortcut.
-        conv, norm, gate: make a convolution, a batch norm and an EncodedGate.
+        channels: channels of the output.
+        stride: stride of the first convolution and of the shortcut.
+        conv, norm, gate: constructors of convolution, batch norm and EncodedGate.
     """
 
     channels: int
@@ -107,7 +107,7 @@ class EncNetBlock(nn.Module):
 
 
 class ResNetBlock(nn.Module):
-    """Batch norm, ReLU and 3x3 convolution, twice; sum.
+    """Twice batch norm, ReLU and 3x3 convolution; then the sum with the shortcut.
 
     Attributes:
         channels, stride, conv, norm: see EncNetBlock.
@@ -141,9 +141,10 @@ class AuthorsNet(nn.Module):
 
     Attributes:
         num_classes: C.
-        width: channels of stage 1; stages 2 and 3 double them and halve the resolution.
-        block: makes an EncNetBlock or a ResNetBlock.
-        conv, norm: make a convolution and a batch norm.
+        width: channels of stage 1; stages 2 and 3 each double the channels and halve
+            the resolution.
+        block: constructor of an EncNetBlock or a ResNetBlock.
+        conv, norm: constructors of a convolution and a batch norm.
     """
 
     num_classes: int
@@ -183,7 +184,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> Autho
     """Builds a network for images of 32x32 pixels.
 
     Args:
-        model_config: `config.model` after `encnet_jax.config.resolve`; uses its
+        model_config: `config.model` after `encnet_jax.config.resolve`; reads its fields
             name ('resnet' or 'encnet'), width, num_codes, draw_smoothing and dtype.
         num_classes: C.
         axis_name: see DeviceBatchNorm.

@@ -1,4 +1,4 @@
-"""A classifier of whole images, to pre-train backbones."""
+"""An image classifier, used to pre-train backbones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,8 @@ _dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 class Classifier(nn.Module):
     """Backbone, global average pooling, linear layer.
 
-    Submodules backbone, as a Segmenter's, and classifier.
+    The submodule `backbone` is the same as in a Segmenter, so that a Segmenter can be
+    initialised from it; the linear layer is `classifier`.
 
     Attributes:
         num_classes: C.

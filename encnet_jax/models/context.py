@@ -14,15 +14,17 @@ class ContextEncoding(nn.Module):
 
     Attributes:
         num_codes: K; 0 replaces the encoding by global average pooling (Figure 5).
-        code_pooling: over codewords, of ReLU(BN(e_k)): 'sum' (paper) or 'mean'
-            (released).
+        code_pooling: how ReLU(BN(e_k)) is pooled over codewords: 'sum' (paper) or
+            'mean' (released code).
         gate: 'scale': x * sigmoid(W e) (paper); 'residual': relu(x + x * sigmoid(W e))
-            (released); 'none': no output map, if only the SE branch is used.
-        gate_bias: added to the initial biases of W; above 0 the gate starts open.
-        se_classes: classes of the SE branch; 0 leaves it out.
+            (released code); 'none': no output map, for heads that use only the SE
+            branch.
+        gate_bias: added to the initial biases of W; with large values the gate starts
+            open.
+        se_classes: number of classes of the SE branch; 0 for no SE branch.
         se_gradient: whether the SE branch's gradient reaches the encoding and backbone.
-        reference_positions: codes are sums over positions; they are scaled to this
-            number of positions, that of a training crop. 0: not scaled.
+        reference_positions: number of positions of a training crop. Codes are sums over
+            positions; they are rescaled to this number. 0: not rescaled.
 
     Source: section 2 and Figure 2 of the paper.
     """
@@ -45,9 +47,9 @@ class ContextEncoding(nn.Module):
 
         Returns:
             'features' [B, H, W, D] of x's type, absent if gate is 'none'; 'se_logits'
-            f32[B, se_classes], absent if se_classes is 0. On request
-            (`mutable=[INTERMEDIATES]`) it also stores 'gates' f32[B, D] in [0, 1] and
-            'features', the featuremap before the gate.
+            f32[B, se_classes], absent if se_classes is 0. With
+            `mutable=[INTERMEDIATES]`, 'gates' f32[B, D] in [0, 1] and 'features', the
+            feature map before the gate, are also stored.
         """
         semantics = self._encoded_semantics(x)
         outputs = {}
@@ -76,7 +78,7 @@ class ContextEncoding(nn.Module):
         codes = Encoding(self.num_codes, name="encoding")(x, weights=weights)
         if self.reference_positions:
             codes *= self._share_of_reference(x, weights)
-        # One mean and variance for each codeword, over images, channels and devices.
+        # One mean and variance per codeword, over images, channels and devices.
         norm = self.layers.norm(feature_axis=1, dtype=jnp.float32, name="norm")
         codes = norm(codes)
         pool = jnp.sum if self.code_pooling == "sum" else jnp.mean
@@ -94,8 +96,8 @@ class ContextEncoding(nn.Module):
     ) -> nn.Dense:
         kernel_init = initial_weights.uniform_kernel
         if self.num_codes and self.code_pooling == "sum":
-            # The sum over K codewords is K times their mean: without the smaller
-            # weights every sigmoid would start saturated and pass no gradient.
+            # The sum over K codewords is K times their mean. With the usual weights,
+            # every sigmoid would start saturated and pass no gradient.
             variance = 1 / (3 * self.num_codes**2)
             kernel_init = nn.initializers.variance_scaling(
                 variance, "fan_in", "uniform"

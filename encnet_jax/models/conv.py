@@ -15,10 +15,10 @@ from encnet_jax.models.inside import Inside
 
 
 def output_name(*path: str) -> str:
-    """Returns the name of a convolution's output for rematerialisation.
+    """Returns the name under which rematerialisation knows a convolution's output.
 
     Args:
-        *path: names of the module that the convolution is in, and of itself.
+        *path: name of the module with the convolution, name of the convolution.
     """
     return "/".join(path)
 
@@ -47,8 +47,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features].
 
-        If `inside` is given, the input outside of it is treated as zero, like the
-        padding at the border of an image without a canvas around it.
+        If `inside` is given, input positions outside the image count as zero, like the
+        padding at the border of an image that fills its canvas.
         """
         size, channels = self.kernel_size, x.shape[-1]
         x = x.astype(self.dtype)

@@ -1,4 +1,4 @@
-"""Convolutions, each in the form that suits the platform that it is compiled for."""
+"""Convolutions in the form that is fastest on each platform."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from encnet_jax.models import winograd
 from encnet_jax.models.bands import SUBLANES, Taps, in_bands
 from encnet_jax.models.by_platform import by_platform
 
-_REGISTER = 128  # Channels side by side in a TPU's register.
+_REGISTER = 128  # Number of channels in a TPU's register.
 
 
 def _direct(
@@ -30,14 +30,14 @@ def _product(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 
 
 def _flat_product(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """One matrix product over the pixels of all images."""
+    """Computes a 1x1 convolution as one matrix product over all images' pixels."""
     x = x[:, :: taps.stride, :: taps.stride]
     rows = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
     return rows.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def _bands(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """Bands of rows side by side, as if they were images."""
+    """Convolves bands of rows side by side, as if they were images."""
     operate = partial(_direct, kernel=kernel, taps=taps, pads_rows=False)
     return in_bands(x, kernel.shape[0], taps, operate)
 
@@ -45,14 +45,14 @@ def _bands(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
     """Returns the forms by platform; 'default' is for all other platforms."""
     images, size, channels = x.shape[0], kernel.shape[0], kernel.shape[2]
-    # The number of images of an exported program is a symbol. Such a program gets the
-    # forms whose cost matters least where they do not suit.
+    # In an exported program the number of images is symbolic. It gets the forms that
+    # cost least where they are not the fastest.
     known = isinstance(images, int)
     many = not known or images >= SUBLANES
     if size == 1:
         return {"cpu": _flat_product, "default": _direct if many else _product}
     forms: dict = {"default": _direct}
-    # The compiler splits a single image into bands itself. Ours are faster where its
+    # The compiler itself splits a single image into bands. Our bands are faster if the
     # channels fill at most half a register.
     fewest = 1 if channels <= _REGISTER // 2 else 2
     if not many and fewest <= images <= SUBLANES // 2:
@@ -63,19 +63,19 @@ def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
 
 
 def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """A convolution with a square kernel.
+    """Convolves with a square kernel.
 
-    On CPUs a 1x1 convolution is one matrix product over the pixels of all images: image
-    by image, the gradient of the kernel would take up to twice as long. 3x3
-    convolutions of many channels use Winograd's algorithm there, see winograd.py.
+    On CPUs, a 1x1 convolution is one matrix product over the pixels of all images: with
+    one product per image, the kernel's gradient would take up to twice as long. 3x3
+    convolutions of many channels use Winograd's algorithm on CPUs; see winograd.py.
 
-    A TPU lays eight images side by side for a convolution. Products between
-    convolutions would change the layout of the featuremap every time: a tenth of a
-    step's time and memory. Fewer than eight images leave registers partly empty. Then
-    1x1 convolutions are products there too, because products move fewer bytes, and two
-    to four images are convolved in bands of rows, which takes half the time for two
-    images where the dilation is 4 and in the stem, and two thirds for four images. Of
-    a single image, only the stem is convolved in bands.
+    A TPU convolves eight images side by side. With eight or more images, 1x1
+    convolutions stay convolutions: matrix products would change the layout of the
+    feature map each time, which costs a tenth of a step's time and memory. Fewer images
+    leave registers partly empty. Then 1x1 convolutions are matrix products, which move
+    fewer bytes, and larger kernels convolve two to four images in bands of rows. Bands
+    halve the time of two images in the stem and at dilation 4, and take two thirds of
+    the time of four images. A single image uses bands only in the stem.
 
     Args:
         x: [B, H, W, C_in].

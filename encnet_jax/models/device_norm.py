@@ -14,18 +14,18 @@ class DeviceBatchNorm(nn.Module):
     """Batch normalisation over the images of one device.
 
     Attributes:
-        axis_name: the pmap axis over which running statistics are averaged, so that all
-            devices keep the same; None for one device.
+        axis_name: the pmap axis over which running statistics are averaged, so that
+            they are equal on all devices; None for one device.
         momentum: weight of the old running statistics.
         epsilon: added to the variance.
-        dtype: of the output; statistics are float32 or wider.
+        dtype: dtype of the output; statistics are float32 or wider.
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C].
 
     Source: torch.nn.BatchNorm2d under DataParallel, before PyTorch 1.2: scales are
     initialised from U(0, 1), and the running variance is unbiased, n / (n - 1) times
-    the variance used for normalisation.
-    DataParallel keeps the running statistics of its first GPU, this class their mean.
+    the variance used for normalisation. DataParallel keeps the running statistics of
+    the first GPU; this class keeps the mean over devices.
     """
 
     axis_name: str | None = None
@@ -35,7 +35,7 @@ class DeviceBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises x, [..., C], by the batch's statistics if `train`."""
+        """Normalises [..., C] by batch statistics if `train`, else by running ones."""
         shape = (x.shape[-1],)
 
         def broadcast(values):

@@ -1,18 +1,18 @@
-"""The strides and dilation rates of a backbone's blocks, by name."""
+"""Strides and dilation rates of a backbone's blocks, from the name of a scheme."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from encnet_jax.errors import UserError
 
-# Rates of stages 3 and 4, repeated and cut to the number of blocks of the stage.
+# Rates of stages 3 and 4; repeated or cut to the number of blocks of the stage.
 _CYCLES = {
     "none": ((1,), (1,)),
     "hdc_rf": ((1, 2, 3), (3, 4, 5)),
     "hdc_bigger": ((1, 2, 5, 9), (5, 9, 17)),
     "hdc_released": ((1, 2, 5, 9), (5, 9, 17)),
 }
-# ResNet-101's last two blocks of stage 3, which do not fill a group of three.
+# The last two of the 23 blocks of ResNet-101's stage 3 do not fill a group of three.
 _RF_OF_23_BLOCKS = (1, 2, 3) * 7 + (2, 2)
 NAMES = ("plain", *_CYCLES)
 
@@ -21,9 +21,9 @@ class Stage(NamedTuple):
     """One stage of a residual network.
 
     Attributes:
-        stride: of its first block.
-        rates: for each block the rates of its first and second 3x3 convolution;
-            bottlenecks have only the first.
+        stride: stride of the stage's first block.
+        rates: for each block, the rates of its first and second 3x3 convolution;
+            bottlenecks use only the first rate.
     """
 
     stride: int
@@ -37,25 +37,25 @@ def plan_stages(
 ) -> tuple[Stage, ...]:
     """Returns the strides and rates of a backbone's four stages.
 
-    Stages past `output_stride` keep their resolution. Under 'plain' each of them
-    doubles the rate, and its first block has half of it, because its input still has
-    the density of the stage before. All other dilations give every block, the first
-    included, its own listed rate.
+    Stages whose stride would exceed `output_stride` keep their resolution. With
+    'plain', each of these stages doubles the rate, except in the first 3x3 convolution
+    of its first block, whose input still has the density of the previous stage. All
+    other schemes list a rate for every block, including the first.
 
     Args:
-        blocks: of each of the four stages.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4; 32
-            never.
+        blocks: number of blocks of each of the four stages.
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4 on; 32
+            keeps it nowhere.
         dilation: 'plain'; 'none' (rates of 1); 'hdc_rf', 'hdc_bigger', 'hdc_released'
-            (`output_stride` 8 only); or a rate for each block of each stage that keeps
-            its resolution, as lists or as text: '1,2,5,9,1,2/5,9,17'.
+            (`output_stride` 8 only); or one rate per block of each stage that keeps its
+            resolution, as lists or as text: '1,2,5,9,1,2/5,9,17'.
 
     Raises:
-        UserError: an unknown name, or rates that do not match the stages.
+        UserError: the name is unknown, or the rates do not match the stages.
 
     Source: Wang et al., WACV 2018, section 3.2 and Table 4; 'hdc_released' is
-    ResNet_DUC_HDC_CityScapes of the authors' code. They list rates for 23 and 3 blocks;
-    for other depths this package repeats the group and cuts it.
+    ResNet_DUC_HDC_CityScapes of the authors' code. The authors list rates for 23 and 3
+    blocks; for other depths this package repeats or cuts their group of rates.
     """
     strides, reached = [1], 4
     for _ in blocks[1:]:
@@ -85,7 +85,7 @@ def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[i
     """Returns the rates of the stages that keep their resolution.
 
     Args:
-        kept_blocks: blocks of each of those stages.
+        kept_blocks: number of blocks of each of those stages.
     """
     if dilation == "none":
         return [[1] * count for count in kept_blocks]

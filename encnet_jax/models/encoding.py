@@ -10,15 +10,16 @@ from encnet_jax.models.bands import SUBLANES
 
 Array = jax.Array | np.ndarray  # Parameters of exported programs are NumPy arrays.
 
-# Flax collection of intermediate values, filled only if a caller makes it mutable:
-# 'gates' and 'assignment', see ContextEncoding and Encoding.
+# Flax collection of intermediate values ('gates', 'assignment'; see ContextEncoding and
+# Encoding). It is filled only if a caller makes it mutable.
 INTERMEDIATES = "context"
 
 
 def store(module: nn.Module, name: str, value: jax.Array) -> None:
-    """Stores a value in INTERMEDIATES if `apply` requests this; else does nothing.
+    """Stores a value in INTERMEDIATES if the caller of `apply` made it mutable.
 
-    Never in `init`, where every collection is mutable: it would become a variable.
+    Does nothing in `init`, where every collection is mutable: the value would become a
+    variable.
     """
     if not module.is_initializing():
         module.sow(INTERMEDIATES, name, value)
@@ -29,7 +30,7 @@ def assign(
     codewords: Float[Array, "K D"],
     smoothing: Float[Array, " K"],
 ) -> Float[jax.Array, "N K"]:
-    """Assigns every position softly to the codewords.
+    """Computes the soft assignment of every position to the codewords.
 
     Args:
         features: [N, D], any float type.
@@ -60,19 +61,19 @@ def encode(
 ) -> Float[jax.Array, "B K D"]:
     """Sums softly assigned residuals to each codeword.
 
-    Shapes: B images, N = H * W positions, D channels, K codewords. Neither direction of
-    differentiation makes a [B, N, K, D] array: the squared distance and the sum of
-    residuals are both expanded into matrix products.
+    Shapes: B images, N = H * W positions, D channels, K codewords. Neither the forward
+    nor the backward pass creates a [B, N, K, D] array: the squared distance and the sum
+    of residuals are both expanded into matrix products.
 
     Args:
         features: [B, N, D], any float type.
         codewords: f32[K, D].
         smoothing: f32[K], dimensionless; larger is a harder assignment.
-        weights: f32[B, N], weight of each position; None: 1.
+        weights: f32[B, N], weight of each position; None: all are 1.
 
     Returns:
-        f32[B, K, D], row k = sum_n w[n] * a[n, k] * (features[n] - codewords[k]), where
-        a is the result of `assign`.
+        f32[B, K, D], row k = sum_n weights[n] * a[n, k] * (features[n] - codewords[k]),
+        where a is the result of `assign`.
 
     Raises:
         ValueError: D differs between features and codewords, or K between codewords and
@@ -97,8 +98,8 @@ def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Arr
             f" {codewords.shape[0]} codewords"
         )
     images, positions, channels = features.shape
-    # Positions of all images in one axis: with a batch axis, a TPU places images side
-    # by side in its registers, and copies all features to do so.
+    # All images' positions form one axis: with a batch axis, a TPU would copy all
+    # features to place images side by side in its registers.
     features = features.reshape(-1, channels)
     features = features.astype(np.promote_types(features.dtype, np.float32))
     assignment = assign(features, codewords, smoothing)
@@ -110,7 +111,7 @@ def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Arr
 
 
 def _sums_by_image(assignment, features, images):
-    """Returns [B, K, D], the products of each image's [N, K] and [N, D].
+    """Returns [B, K, D], for each image the product of its [N, K] and [N, D] arrays.
 
     Args:
         assignment, features: [B * N, K] and [B * N, D].
@@ -128,13 +129,13 @@ def _sums_by_image(assignment, features, images):
 
 
 def _codeword_init(key, shape, dtype):
-    """U(-b, b) with b = 1 / sqrt(K * D), as released."""
+    """Draws from U(-b, b) with b = 1 / sqrt(K * D), as the released code does."""
     bound = (shape[0] * shape[1]) ** -0.5
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def _smoothing_init(key, shape, dtype):
-    """U(0, 1): the released code draws -smoothing from U(-1, 0)."""
+    """Draws from U(0, 1); the released code draws -smoothing from U(-1, 0)."""
     return jax.random.uniform(key, shape, dtype)
 
 
@@ -143,9 +144,9 @@ class Encoding(nn.Module):
 
     Attributes:
         num_codes: K.
-        draw_smoothing: the smoothing factors are not learned but drawn from U(0, 1) in
-            every training forward pass, from the random stream 'smoothing' (with the
-            same key, all devices share one draw), and 0.5 in evaluation.
+        draw_smoothing: whether the smoothing factors are random instead of learned: in
+            training, every forward pass draws them from U(0, 1) with the random stream
+            'smoothing' (devices with the same key draw the same); in evaluation, 0.5.
 
     Params: codewords f32[K, D]; smoothing f32[K] unless draw_smoothing.
 
@@ -164,13 +165,13 @@ class Encoding(nn.Module):
     ) -> Float[jax.Array, "B {self.num_codes} D"]:
         """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`.
 
-        On request (`mutable=[INTERMEDIATES]`) it also stores 'assignment' f32[B, H, W,
-        K] or [B, N, K], multiplied by `weights`.
+        With `mutable=[INTERMEDIATES]`, 'assignment' f32[B, H, W, K] or f32[B, N, K],
+        multiplied by `weights`, is also stored.
 
         Args:
-            features: of all positions.
-            train: whether smoothing factors that are not learned are drawn.
-            weights: f32[B, H, W] or f32[B, N]; None: 1.
+            features: features of all positions.
+            train: whether to draw smoothing factors, if `draw_smoothing` is set.
+            weights: f32[B, H, W] or f32[B, N]; None: all are 1.
         """
         channels = features.shape[-1]
         codewords = self.param(
@@ -196,10 +197,11 @@ class Encoding(nn.Module):
 def smoothing_statistics(params) -> dict[str, jax.Array]:
     """Returns {'smoothing_mean', 'smoothing_std': f32[]} over all learned factors.
 
-    Empty where none are learned. The paper found them near 0.5 with a small variance.
+    Returns {} if no factors are learned. The paper reports values near 0.5 with a small
+    variance.
 
     Args:
-        params: of any network.
+        params: parameters of any network.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     found = [x.ravel() for path, x in leaves if path[-1].key == "smoothing"]

@@ -1,4 +1,4 @@
-"""Variables prepared for prediction: batch norms folded, kernels transformed."""
+"""Prepares variables for prediction: folds batch norms, transforms kernels."""
 
 import re
 from collections.abc import Iterable
@@ -18,20 +18,20 @@ _NORM = re.compile(r"(.*_)?norm(\d*)")  # norm, norm1, shortcut_norm: conv, conv
 
 
 def fold_batch_norms(variables: dict, epsilon: float) -> dict:
-    """Scales every convolution by the batch norm that follows it.
+    """Folds every batch norm into the convolution before it.
 
-    In evaluation a batch norm is a factor and an offset for each channel. The factor
-    is multiplied into the kernel, and SyncBatchNorm only adds a bias. Batch norms that
-    do not follow a convolution, such as that of the codewords, are not changed.
+    In evaluation, a batch norm multiplies each channel by a factor and adds an offset.
+    The factor is multiplied into the kernel; SyncBatchNorm then only adds a bias. Batch
+    norms that do not follow a convolution, such as the codewords', are not changed.
 
     Args:
-        variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. Not for the
-            networks for CIFAR-10, whose batch norms come before their convolutions.
-        epsilon: of the network, model.norm_epsilon.
+        variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. CIFAR-10
+            networks are not supported: their batch norms precede their convolutions.
+        epsilon: model.norm_epsilon of the network.
 
     Returns:
-        The same for `apply(..., train=False)`, NumPy arrays; folded batch norms have
-        no `scale`, `mean` and `var`. The result cannot be trained.
+        Equivalent variables for `apply(..., train=False)`, as NumPy arrays; folded
+        batch norms have no `scale`, `mean` and `var`. They cannot be trained.
     """
     params = traverse_util.flatten_dict(variables["params"])
     stats = traverse_util.flatten_dict(variables["batch_stats"])
@@ -58,7 +58,7 @@ def folded_names(names: Iterable[str]) -> set[str]:
     """Returns the names that arrays have after fold_batch_norms.
 
     Args:
-        names: 'params/head/conv/norm/scale' and so on, before.
+        names: names before folding, such as 'params/head/conv/norm/scale'.
     """
     left = set(names)
     for name in list(left):
@@ -84,18 +84,18 @@ def _convolution_before(norm: str) -> str:
 
 
 def transform_kernels(model: nn.Module, variables: dict) -> dict:
-    """Transforms kernels once, instead of in every call, where that is faster.
+    """Transforms Winograd kernels once instead of in every call; only on CPUs.
 
     Args:
         model: a segmenter.
-        variables: its variables, on devices.
+        variables: the segmenter's variables, on devices.
 
     Returns:
         Variables for `model.apply(..., train=False)` on the platform of this process.
-        On CPUs, convolutions that winograd.py computes have transformed kernels. The
-        arrays cannot be trained or saved; other variables are the same arrays.
+        On CPUs, the kernels of convolutions that winograd.py computes are replaced by
+        transformed kernels, which cannot be trained or saved. Other arrays are shared.
     """
-    # A model need not have parameters.
+    # Models without parameters are allowed.
     params = traverse_util.flatten_dict(variables.get("params", {}))
     may_suit = any(
         path[-1] == "kernel" and x.ndim == 4 and winograd.suits(x, Taps())
@@ -110,7 +110,7 @@ def transform_kernels(model: nn.Module, variables: dict) -> dict:
 
 
 def _suitable_paths(model: nn.Module, variables: dict) -> set[tuple[str, ...]]:
-    """Returns the paths of all convolutions for which Winograd's form is faster."""
+    """Returns the paths of the convolutions that are faster by Winograd's algorithm."""
     found = set()
 
     def note(apply, args, kwargs, context):

@@ -1,4 +1,4 @@
-"""Initial weights: He-normal in backbones, PyTorch's default in heads."""
+"""Initialisers: He-normal in backbones, PyTorch's default in heads."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ uniform_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
-    """Returns an initializer, uniform within 1 / sqrt(fan_in).
+    """Returns an initialiser that is uniform in +-1 / sqrt(fan_in).
 
     Args:
-        fan_in: number of inputs of one output: k * k * C_in for a convolution.
+        fan_in: number of inputs per output; k * k * C_in for a convolution.
 
-    Source: the authors' networks use PyTorch's default outside of the backbone.
+    Source: the authors' networks use PyTorch's default outside the backbone.
     """
     bound = fan_in**-0.5
 

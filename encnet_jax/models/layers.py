@@ -1,4 +1,4 @@
-"""Constructors of layers, with the options that all layers of a network share."""
+"""Layer constructors that carry the options shared by all layers of a network."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ class ConvNormRelu(nn.Module):
     """Convolution, batch normalisation, ReLU: submodules conv and norm.
 
     Attributes:
-        conv, norm: make the two layers, given a name.
+        conv, norm: constructors of the two layers, given a name.
     """
 
     conv: Callable[..., nn.Module]
@@ -30,13 +30,13 @@ class ConvNormRelu(nn.Module):
 
 
 class Layers(NamedTuple):
-    """Constructors of layers: compute type, mapped axis and mode are filled in.
+    """Layer constructors with compute type, mapped axis and mode already set.
 
     Attributes:
-        conv: makes a Conv.
-        norm: makes a SyncBatchNorm.
-        dropout: makes an nn.Dropout.
-        inside: the part of each canvas that is not ignored; None: all of it.
+        conv: constructor of Conv.
+        norm: constructor of SyncBatchNorm.
+        dropout: constructor of nn.Dropout.
+        inside: the image's part of each canvas, the rest is ignored; None: everything.
     """
 
     conv: Callable[..., Conv]
@@ -45,11 +45,11 @@ class Layers(NamedTuple):
     inside: Inside | None = None
 
     def unit(self, *args, name: str, **kwargs) -> ConvNormRelu:
-        """Makes a convolution without bias, batch norm and ReLU.
+        """Makes a unit of convolution (without bias), batch norm and ReLU.
 
         Args:
-            args, kwargs: of Conv.
-            name: of the unit.
+            args, kwargs: arguments of Conv.
+            name: name of the unit.
         """
         return ConvNormRelu(partial(self.conv, *args, **kwargs), self.norm, name=name)
 
@@ -58,20 +58,20 @@ class Layers(NamedTuple):
         return x if self.inside is None else self.inside.only(x)
 
     def weights(self, x: jax.Array) -> jax.Array | None:
-        """Returns f32[B, h, w], 1 inside and 0 outside; None: all of x is inside."""
+        """Returns f32[B, h, w], 1 inside and 0 outside; None if all of x is inside."""
         return None if self.inside is None else self.inside.positions(*x.shape[1:3])
 
     def mean(self, x: jax.Array) -> jax.Array:
-        """Returns the mean f32[B, 1, 1, C] of the positions of x inside."""
+        """Returns the mean f32[B, 1, 1, C] of x over positions inside the image."""
         weights = self.weights(x)
         where = None if weights is None else weights[..., None] > 0
         x = x.astype(jnp.float32)
         return jnp.mean(x, axis=(1, 2), keepdims=True, where=where)
 
     def average_pool(self, x: jax.Array, stride: int) -> jax.Array:
-        """Returns means over cells of stride x stride of the positions that count.
+        """Averages stride x stride cells; padding of the canvas is not counted.
 
-        The last pixel of an odd side forms a cell of its own: ceil_mode.
+        Sides are rounded up (ceil_mode): incomplete cells average their positions.
         """
         padding = [(0, -size % stride) for size in x.shape[1:3]]
         cells = (stride, stride)
@@ -89,7 +89,7 @@ class Layers(NamedTuple):
         return pool(self.only_inside(x)) / jnp.where(counted > 0, counted, 1)
 
     def initialised_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":
-        """Returns layers whose convolutions are initialised in another way."""
+        """Returns the same layers with another kernel initialiser for convolutions."""
         return self._replace(conv=partial(self.conv, kernel_init=kernel_init))
 
 
@@ -108,10 +108,10 @@ def make_layers(
         train: whether batch norms use the batch's statistics and dropout drops.
         axis_name: pmap axis of the batch norms; None for one device.
         dtype: compute type; parameters and statistics are float32.
-        inside: the part of each canvas that is not ignored; None: all of it.
-        norm_epsilon: of the batch norms, added to the variance.
-        frozen_norm: batch norms use their running statistics in training too and do
-            not update them; scales and biases still learn.
+        inside: the image's part of each canvas, the rest is ignored; None: everything.
+        norm_epsilon: epsilon of the batch norms, added to the variance.
+        frozen_norm: in training, batch norms use their running statistics and do not
+            update them; scales and biases are still trained.
     """
     return Layers(
         conv=partial(Conv, dtype=dtype, inside=inside),

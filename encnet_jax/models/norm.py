@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics are shared by all devices, or by groups."""
+"""Batch normalisation with statistics over all devices or over groups of devices."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,8 @@ class GroupedAxis:
     """A mapped axis in which groups of neighbouring devices share statistics.
 
     Attributes:
-        name: of the pmap axis.
-        group: devices that share statistics, neighbours on the axis; 0 for all.
+        name: name of the pmap axis.
+        group: number of neighbouring devices that share statistics; 0 for all devices.
     """
 
     name: str
@@ -27,14 +27,14 @@ class GroupedAxis:
 
 
 def device_groups(axis_size: int, group: int) -> list[list[int]] | None:
-    """Returns the positions of each group on a mapped axis, or None for one of all.
+    """Returns each group's positions on a mapped axis; None if one group has all.
 
     Args:
-        axis_size: devices on the axis.
+        axis_size: number of devices on the axis.
         group: see GroupedAxis.
 
     Raises:
-        ValueError: the devices do not divide into such groups.
+        ValueError: axis_size is not a multiple of the group's size.
     """
     if group in (0, axis_size):
         return None
@@ -49,19 +49,19 @@ def check_several_values(
     axis_name: str | GroupedAxis | None,
     path: tuple[str, ...],
 ) -> None:
-    """Checks that a batch's statistics say something about the values.
+    """Checks that batch statistics are computed from more than one value per channel.
 
-    The variance of one value is 0: the batch norm would return its bias whatever the
-    images are, and no gradient would pass.
+    The variance of a single value is 0: the batch norm would return its bias for every
+    image and pass no gradient.
 
     Args:
         x: [..., C, ...], one device's values.
-        feature_axis: of the channels C.
+        feature_axis: index of the axis of channels C.
         axis_name: see SyncBatchNorm.
         path: names of the modules, for the error.
 
     Raises:
-        UserError: there is one value per channel.
+        UserError: there is only one value per channel.
     """
     devices = 1
     if axis_name is not None:
@@ -95,14 +95,14 @@ def batch_moments(
 ) -> jax.Array:
     """Returns mean and mean of squares over `reduce_axes` and over devices.
 
-    Both travel stacked, so that each direction of differentiation needs exactly one
+    Both are stacked, so that the forward and the backward pass each need exactly one
     collective. Every device must have the same number of examples.
 
     Args:
         x: [..., C, ...], any float type.
-        reduce_axes: the axes of x to average over; one axis remains.
-        axis_name: the mapped axis to average over as well, in groups or as a whole;
-            None for one device.
+        reduce_axes: the axes of x to average over: all axes but one.
+        axis_name: mapped axis; the average also covers all its devices or the device's
+            group. None for one device.
 
     Returns:
         f32[2, C]: mean, mean of squares.
@@ -122,19 +122,19 @@ class SyncBatchNorm(nn.Module):
     """Batch normalisation, synchronised over a mapped axis.
 
     Attributes:
-        axis_name: the pmap axis to share statistics over, all of it or in groups; None
-            for one device. In groups the running statistics differ between devices
+        axis_name: the pmap axis whose devices share statistics, all or in groups; None
+            for one device. With groups, the running statistics differ between devices
             until the training step averages them.
-        feature_axis: the axis of the input that is normalised separately.
+        feature_axis: the axis of channels, each of which is normalised separately.
         momentum: weight of the old running statistics.
         epsilon: added to the variance.
-        dtype: of the output; statistics are always float32.
-        train: whether to use the batch's statistics; None leaves it to the call.
+        dtype: dtype of the output; statistics are always float32.
+        train: whether to use the batch's statistics; None: decided by each call.
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
-    running variance is the biased one, as in the authors' last code; their code of
-    September 2018 kept the unbiased one, n / (n - 1) times as large for n values. A
-    batch norm folded by `folding.fold_batch_norms` has only `bias`, which is added.
+    running variance is biased, as in the authors' latest code; their code of September
+    2018 stored the unbiased variance, n / (n - 1) times as large for n values. A batch
+    norm folded by `folding.fold_batch_norms` has only `bias`, which is added.
 
     Source: appendix A of the paper.
     """
@@ -148,10 +148,10 @@ class SyncBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool | None = None) -> jax.Array:
-        """Normalises x, by the batch's statistics if `train`, else the running ones.
+        """Normalises x by batch statistics if `train`, else by running statistics.
 
         Raises:
-            ValueError: `train` is given both here and as an attribute, or nowhere.
+            ValueError: `train` is set both here and as an attribute, or in neither.
             UserError: see check_several_values.
         """
         train = nn.merge_param("train", self.train, train)

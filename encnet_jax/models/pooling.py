@@ -1,4 +1,4 @@
-"""The stem's max pooling, in the form that suits the platform."""
+"""The stem's max pooling, in the form that is fastest on each platform."""
 
 import flax.linen as nn
 import jax
@@ -13,12 +13,12 @@ _SIZE, _STRIDE = 3, 2
 def max_pool(x: jax.Array, border: int) -> jax.Array:
     """3x3 max pooling with stride 2.
 
-    A TPU processes images side by side. A single image is pooled in bands of rows, in
-    two thirds of the time.
+    A TPU processes several images together. It pools a single image in bands of rows,
+    which takes two thirds of the time.
 
     Args:
         x: [B, H, W, C], any floating type.
-        border: pixels of padding, which are never the maximum; 0 or 1.
+        border: padding in pixels, 0 or 1; padding is never the maximum.
 
     Returns:
         [B, H', W', C] of x's dtype, H' = (H + 2 border - 3) // 2 + 1.

@@ -1,7 +1,7 @@
-"""Refinement of coarse scores by early features and the image.
+"""Refines coarse scores with early features and the image.
 
-Source: the last step of Lin, Shen, van den Hengel and Reid, CVPR 2016. Numbers and
-widths of the convolutions are not known; those below are ours.
+Source: the last step of Lin, Shen, van den Hengel and Reid, CVPR 2016. The paper does
+not report the number of convolutions and channels; the choices here are ours.
 """
 
 import functools
@@ -22,7 +22,7 @@ from encnet_jax.models.resize import (
 
 
 class Refined(NamedTuple):
-    """Scores at the image's resolution, not yet computed, because they are large.
+    """Scores at the image's resolution; computed on demand because they are large.
 
     Attributes:
         coarse: f32[B, h, w, K], scores that are upsampled bilinearly.
@@ -42,12 +42,12 @@ class Refined(NamedTuple):
         columns: jax.Array | np.ndarray,
         features: jax.Array,
     ) -> jax.Array:
-        """Returns the scores f32[B, R, W, K] of some rows.
+        """Returns the scores f32[B, R, W, K] of R rows of pixels.
 
         Args:
-            rows: f32[R, h], from rows of `coarse` to these rows.
-            columns: f32[W, w], likewise.
-            features: [B, R, W, C], of these rows.
+            rows: f32[R, h], interpolation matrix from rows of `coarse` to these rows.
+            columns: f32[W, w], interpolation matrix of the columns.
+            features: [B, R, W, C], features of these rows.
         """
         x = apply_rows_and_columns(self.coarse, jnp.asarray(rows), jnp.asarray(columns))
         features = features.astype(jnp.float32)
@@ -64,22 +64,22 @@ class Refined(NamedTuple):
 
 
 class Refinement(nn.Module):
-    """Convolutions on early features, the image and the coarse scores, joined.
+    """Combines early features, the image and the coarse scores with convolutions.
 
     Every input passes through a 3x3 convolution at its own resolution. The results are
     upsampled to the image's resolution and concatenated; a 1x1 and a 3x3 convolution
-    and the classifier follow. The 1x1 convolution is applied to each part before the
-    upsampling, and the sum is upsampled: this is equal, and only `channels` channels
-    exist at the image's resolution.
+    and the classifier follow. To save memory, each part is upsampled after the 1x1
+    convolution, and the parts are added instead of concatenated: this is equivalent,
+    and only `channels` channels exist at the image's resolution.
 
     Attributes:
         num_classes: K.
-        channels: C, of each convolution.
+        channels: C, channels of each convolution.
         align_corners: corner convention of every upsampling.
 
-    Params: for each input NAME (coarse, image, the features' names) NAME/conv,
-    NAME/norm and NAME_join; joined_norm; last/conv, last/norm; kernel f32[C, K]; bias
-    f32[K].
+    Params: for each input NAME (coarse, image, the features' names): NAME/conv,
+    NAME/norm and NAME_join. Shared: joined_norm; last/conv, last/norm; kernel f32[C,
+    K]; bias f32[K].
     """
 
     num_classes: int
@@ -95,7 +95,7 @@ class Refinement(nn.Module):
 
         Args:
             log_q: f32[B, h, w, K], log-probabilities.
-            features: of a backbone, [B, h_i, w_i, C_i] each, by name.
+            features: name -> [B, h_i, w_i, C_i], features of a backbone.
             images: f32[B, H, W, 3].
         """
         inputs = {"coarse": jnp.exp(log_q), **features, "image": images}
@@ -113,7 +113,7 @@ class Refinement(nn.Module):
         return Refined(
             coarse=log_q,
             features=x,
-            # Small: refinement starts close to bilinear upsampling.
+            # Small weights: at the start, refinement is nearly bilinear upsampling.
             kernel=self.param(
                 "kernel", nn.initializers.normal(0.01), shape, jnp.float32
             ),

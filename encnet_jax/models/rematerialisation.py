@@ -1,9 +1,9 @@
 """Rematerialisation: recomputing a backbone in the backward pass.
 
-The backward pass recomputes a unit of blocks from the values kept of it. Within a
-unit the compiler joins operations across blocks, as it does without rematerialisation;
-between units it cannot. When a stage is recomputed, buffers of later stages are already
-freed, so that the outputs of a unit's blocks need not be kept.
+The backward pass recomputes one unit of blocks at a time from the values that the
+forward pass kept. The compiler fuses operations across the blocks of a unit, as without
+rematerialisation, but not across units. When a stage is recomputed, buffers of later
+stages are already freed, so that there is memory for the outputs of a unit's blocks.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ import jax
 from encnet_jax.models.conv import output_name
 from encnet_jax.models.norm import STATISTICS_NAME
 
-_LONGEST = 6  # Blocks per unit; their outputs are in memory together.
+_LONGEST = 6  # Most blocks per unit; their outputs are in memory at the same time.
 # The second convolution is as large as the first and faster to recompute.
 _STEM = [output_name(f"layer{i}", "conv") for i in (1, 3)]
 
@@ -23,9 +23,9 @@ def apply(parent: nn.Module, x: jax.Array, modules: list[partial]) -> jax.Array:
     """Applies modules, one after the other.
 
     Args:
-        parent: module in whose compact method the modules are made.
+        parent: module whose compact method calls this function.
         x: [B, H, W, C].
-        modules: constructors.
+        modules: constructors of the modules.
     """
     for make in modules:
         x = make()(x)
@@ -42,15 +42,16 @@ def run(
 ) -> jax.Array:
     """Applies the modules of a stage; with `remat` the backward pass recomputes them.
 
-    It keeps the statistics of batch norms, whose collectives would be repeated, and
-    outputs of convolutions: the stem's largest; in stage 2 all but the last of each
-    block; in stages 3 and 4 all, which costs few bytes more than the blocks' outputs.
+    The forward pass keeps the statistics of batch norms, whose collectives would
+    otherwise be repeated, and outputs of convolutions: the largest of the stem; in
+    stage 2, all but each block's last; in stages 3 and 4, all, which takes little more
+    memory than the blocks' outputs alone.
 
     Args:
-        parent, modules, x: see apply; modules' names are among their keywords.
+        parent, modules, x: see apply; each constructor has the keyword `name`.
         stage: 1 to 4.
-        deep: whether blocks have three convolutions, not two.
-        remat: False just applies the modules.
+        deep: whether blocks have three convolutions instead of two.
+        remat: whether to recompute; False only applies the modules.
     """
     if not remat:
         return apply(parent, x, modules)

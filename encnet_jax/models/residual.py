@@ -10,18 +10,18 @@ from encnet_jax.models.by_platform import by_platform
 def relu_of_sum(x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns the ReLU of a sum.
 
-    On a CPU it is computed as max(x, -y) + y, which is the same number. XLA recomputes,
-    for every consumer, an operation with one large operand, such as a ReLU, and with it
-    the sum before it. All sums since the beginning of a stage were recomputed in every
-    block, which took a fifth of a training step of EncNet-101. XLA computes a sum of
-    two large operands only once.
+    On a CPU it is computed as max(x, -y) + y, which is the same number. The reason: XLA
+    recomputes an operation with one large operand, such as a ReLU, for every consumer,
+    and with it the preceding sum. Every block would recompute all sums since the start
+    of its stage, which takes a fifth of a training step of EncNet-101. XLA computes a
+    sum of two large operands only once.
 
     Args:
-        x, y: [B, H, W, C], or any common shape, of one floating type. Finite: for a
-            number and minus infinity a CPU returns NaN, where a ReLU returns 0.
+        x, y: [B, H, W, C], or any common shape, of one floating type. Values must be
+            finite: if one is minus infinity, a CPU returns NaN instead of 0.
 
     Returns:
-        Of the same shape and type. The gradient is 0 where the result is 0.
+        An array of the same shape and type. The gradient is 0 where the result is 0.
 
     Source: He et al., "Deep residual learning for image recognition", equation 1.
     """
@@ -38,7 +38,7 @@ def _forward(x, y):
 
 
 def _backward(out, cotangent):
-    # The sign of the sum would be recomputed from the inputs of the block.
+    # Uses the result: the sign of the sum would be recomputed from the block's inputs.
     through = jnp.where(out > 0, cotangent, 0)
     return through, through
 

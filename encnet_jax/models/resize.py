@@ -11,7 +11,7 @@ Array = jax.Array | np.ndarray
 def sample_positions(
     index: np.ndarray, out_size: int, in_size: int, align_corners: bool
 ) -> np.ndarray:
-    """Returns f64[n]: where samples `index` of out_size are among in_size samples."""
+    """Returns f64[n], the positions of output samples `index` among input samples."""
     if align_corners:
         return index * ((in_size - 1) / max(out_size - 1, 1))
     return np.maximum((index + 0.5) * (in_size / out_size) - 0.5, 0.0)
@@ -27,8 +27,8 @@ def neighbours(
         in_size: number of samples.
 
     Returns:
-        int[n] lower samples, int[n] upper samples (equal at the last one), f64[n]
-        weights of the upper ones in [0, 1).
+        int[n] lower samples; int[n] upper samples, equal to the lower at the last
+        sample; f64[n] weights of the upper samples, in [0, 1).
     """
     low = np.minimum(np.floor(position).astype(int), in_size - 1)
     return low, np.minimum(low + 1, in_size - 1), position - low
@@ -42,8 +42,8 @@ def interpolation_matrix(
     Args:
         out_size: number of output samples.
         in_size: number of input samples.
-        align_corners: True maps the first and last samples onto each other; False
-            aligns the outer edges of the samples (half-pixel centres).
+        align_corners: True aligns the centres of the first and of the last samples;
+            False aligns the outer edges of these samples (half-pixel centres).
             Shrinking does not antialias, as in PyTorch's `interpolate`.
 
     Returns:
@@ -60,7 +60,7 @@ def apply_rows_and_columns(
     rows: Float[Array, "H h"],
     columns: Float[Array, "W w"],
 ) -> Float[jax.Array, "B H W C"]:
-    """Resamples images by a matrix for each direction.
+    """Resamples images with one matrix for the rows and one for the columns.
 
     Args:
         x: [B, h, w, C].
@@ -70,8 +70,8 @@ def apply_rows_and_columns(
     Returns:
         [B, H, W, C] of x's type.
     """
-    # The TPU's default would round the weights to bfloat16 and flip 1 % of the
-    # argmaxes; 'high' costs a seventh of 'highest' and does not.
+    # A TPU's default precision rounds the weights to bfloat16, which changes 1 % of the
+    # argmaxes. 'high' does not change them and costs a seventh of 'highest'.
     x = jnp.einsum("Hh,bhwc->bHwc", rows.astype(x.dtype), x, precision="high")
     return jnp.einsum("Ww,bHwc->bHWc", columns.astype(x.dtype), x, precision="high")
 

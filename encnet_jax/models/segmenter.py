@@ -13,18 +13,19 @@ from encnet_jax.models.norm import GroupedAxis
 
 
 class Segmenter(nn.Module):
-    """Maps images to named outputs; an absent head is an absent key.
+    """Maps images to named outputs; the outputs of an absent head are missing.
 
     Attributes:
         backbone: constructor, given `layers` and a name, of the module that maps
             images to a dict of stages.
-        head: likewise; maps stages to a dict of outputs that includes 'logits'.
-        aux_head: likewise, or None.
+        head: constructor with the same arguments; the head maps stages to a dict of
+            outputs that includes 'logits'.
+        aux_head: constructor of the auxiliary head, or None.
         axis_name: pmap axis of the batch norms; None for one device.
         norm_epsilon, frozen_norm: see make_layers.
         dtype: compute type.
-        freeze_backbone: its batch norms use their running statistics in training too,
-            and no gradient reaches it.
+        freeze_backbone: in training, the backbone's batch norms use their running
+            statistics, and the backbone receives no gradient.
     """
 
     backbone: Callable[..., nn.Module]
@@ -45,13 +46,13 @@ class Segmenter(nn.Module):
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
             train: whether batch norms use the batch statistics and dropout is on.
-            inside: for evaluation, the part of each canvas that the image covers: the
-                result is as if nothing were around it. None: all of it.
+            inside: in evaluation, the part of each canvas that the image covers; the
+                result does not depend on the rest. None: the whole canvas.
 
         Returns:
-            The outputs of the head, 'logits' f32[B, h, w, C] at the model's
-            logits_stride and, where present, 'se_logits' f32[B, C]; the auxiliary
-            head's outputs with `aux_` before their names.
+            The outputs of the head: 'logits' f32[B, h, w, C] at the model's
+            logits_stride and, if present, 'se_logits' f32[B, C]. The outputs of the
+            auxiliary head have the prefix `aux_`.
         """
         layers = network_layers(self, train, inside)
         stages = run_backbone(self, images, train, inside)
@@ -64,7 +65,7 @@ class Segmenter(nn.Module):
 
 
 def network_layers(network, train: bool, inside: Inside | None = None) -> Layers:
-    """Returns make_layers with axis_name, dtype and norm fields of a network."""
+    """Calls make_layers with a network's axis_name, dtype and norm fields."""
     return make_layers(
         train,
         network.axis_name,
@@ -78,10 +79,10 @@ def network_layers(network, train: bool, inside: Inside | None = None) -> Layers
 def run_backbone(
     network, images: jax.Array, train: bool, inside: Inside | None = None
 ) -> dict[str, jax.Array]:
-    """Returns the stages of a network's backbone; call it in a compact method.
+    """Runs a network's backbone, returns its stages; must be called in compact methods.
 
     Args:
-        network: has the fields of Segmenter but for its heads.
+        network: a module with the fields of Segmenter, except for the heads.
         images, train, inside: see Segmenter.
     """
     frozen = network.freeze_backbone
@@ -92,7 +93,7 @@ def run_backbone(
 
 
 def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
-    """Returns the fields that every network takes from `config.model`."""
+    """Returns the module fields that every network sets from `config.model`."""
     m = model_config
     return {
         "axis_name": axis_name and GroupedAxis(axis_name, m.norm_group),
@@ -103,5 +104,5 @@ def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
 
 
 def build(model_config, backbone, head, aux_head, axis_name) -> Segmenter:
-    """Returns the network of these parts; see models.build and Segmenter."""
+    """Returns the network made of these parts; see models.build and Segmenter."""
     return Segmenter(backbone, head, aux_head, **shared_fields(model_config, axis_name))

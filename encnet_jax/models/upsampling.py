@@ -1,4 +1,4 @@
-"""Whether dilation rates, cells of logits and image sides fit each other."""
+"""Checks that dilation rates, DUC cells and image sides are compatible."""
 
 from collections.abc import Mapping
 
@@ -8,17 +8,17 @@ from encnet_jax.models.dilation import plan_stages
 
 
 def check_upsampling(model_config, sides: Mapping[str, int]) -> None:
-    """Checks that rates fit the backbone, and sides the cells of a DUC head.
+    """Checks dilation rates for the backbone, and sides for the cells of a DUC head.
 
     Args:
         model_config: `config.model`; every field has a value.
-        sides: {field: pixels} of crops and canvases.
+        sides: field -> side of a crop or canvas, pixels.
 
     Raises:
-        UserError: they do not fit.
+        UserError: the rates do not match the backbone, or a side cuts a cell.
     """
     m = model_config
-    # Raises UserError if the rates do not fit.
+    # Raises UserError if the rates do not match the backbone.
     plan_stages(blocks(m.backbone), m.output_stride, m.dilation)
     if m.mask_padding and (m.name == "duc" or not m.padded_pool):
         raise UserError(
@@ -48,7 +48,7 @@ def _check_duc(duc, output_stride: int) -> None:
 
 
 def _check_sides(sides: Mapping[str, int], stride: int) -> None:
-    """Raises UserError for sides that cut a cell, which is predicted as a whole."""
+    """Raises UserError if a side is not a multiple of the cells' side."""
     for field, side in sides.items():
         if side % stride:
             below = max(side // stride, 1) * stride

@@ -1,4 +1,4 @@
-"""3x3 convolutions of stride 1 by Winograd's minimal filtering, for CPUs."""
+"""3x3 convolutions of stride 1 with Winograd's minimal filtering, for CPUs."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 
 from encnet_jax.models.bands import Taps
 
-SIZE = 3  # Of the kernel, in taps.
+SIZE = 3  # Side of the kernel, in taps.
 POINTS = "winograd_points"  # Name of a transformed kernel among a network's parameters.
 
 
@@ -19,7 +19,7 @@ class Filtering(NamedTuple):
     A tile of m outputs is `outputs @ ((weights @ kernel) * (inputs @ pixels))`.
 
     Attributes:
-        inputs: B^T [m + 2, m + 2], applied to the pixels that a tile reads.
+        inputs: B^T [m + 2, m + 2], applied to the input pixels of a tile.
         weights: G [m + 2, 3], applied to the kernel.
         outputs: A^T [m, m + 2], applied to the products.
     """
@@ -30,12 +30,12 @@ class Filtering(NamedTuple):
 
     @property
     def tile(self) -> int:
-        """Outputs of a tile along one axis, m."""
+        """Number of outputs of a tile along one axis, m."""
         return len(self.outputs)
 
     @property
     def points(self) -> int:
-        """Products of a tile along one axis, m + 2."""
+        """Number of products of a tile along one axis, m + 2."""
         return len(self.inputs)
 
 
@@ -46,13 +46,13 @@ F2 = Filtering(
 )
 
 
-_BLOCK_CHANNELS = 256  # Input channels at a time.
-# Smaller kernels spend more time on transforming the featuremap than they save.
+_BLOCK_CHANNELS = 256  # Number of input channels that are convolved at a time.
+# With fewer channels, transforming the feature map takes more time than is saved.
 _FEWEST_CHANNELS, _FEWEST_WEIGHTS = 64, 64 * 128
 
 
 def suits(kernel: jax.Array, taps: Taps) -> bool:
-    """Returns whether a CPU computes a convolution faster in this form.
+    """Whether a CPU computes a convolution faster with Winograd's algorithm.
 
     Args:
         kernel: [k, k, C_in, C_out].
@@ -61,7 +61,7 @@ def suits(kernel: jax.Array, taps: Taps) -> bool:
     size, _, *channels = kernel.shape
     return (
         size == SIZE
-        and kernel.dtype.itemsize >= 4  # Transformed bfloat16 loses digits.
+        and kernel.dtype.itemsize >= 4  # The transform of bfloat16 is inaccurate.
         and taps.stride == 1
         and min(channels) >= _FEWEST_CHANNELS
         and channels[0] * channels[1] >= _FEWEST_WEIGHTS
@@ -73,22 +73,23 @@ def transform_kernel(kernel: jax.Array, form: Filtering = F2) -> list[jax.Array]
 
     Args:
         kernel: [3, 3, C_in, C_out].
-        form: the matrices.
+        form: the matrices of the algorithm.
 
     Returns:
         (m + 2)^2 arrays [C_in, C_out] of the kernel's dtype.
     """
-    # Sums of slices, not einsum: its products of 3 x 3 are slower than the convolution.
+    # Sums of slices instead of einsum, whose 3 x 3 products are slower than the
+    # convolution itself.
     rows = _both_axes(form.weights, [list(row) for row in kernel])
     return [point for row in rows for point in row]
 
 
 def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """A 3x3 convolution of stride 1.
+    """Computes a 3x3 convolution of stride 1.
 
-    Many input channels are convolved one block after the other: transformed, kernel and
-    gradients of the widest convolution of a network would else be as large as a third
-    of all other arrays of a training step.
+    Many input channels are convolved in blocks, one after the other. Otherwise the
+    transformed kernel and gradients of the widest convolution would take a third of the
+    memory of all other arrays of a training step.
 
     Args:
         x: [B, H, W, C_in].
@@ -105,7 +106,7 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     split = (*kernel.shape[:2], blocks, _BLOCK_CHANNELS, kernel.shape[-1])
     kernels = jnp.moveaxis(kernel.reshape(split), 2, 0)
 
-    @jax.checkpoint  # Otherwise all blocks' transformed pixels would be kept.
+    @jax.checkpoint  # Frees the transformed pixels of each block.
     def add(total, block):
         x, kernel = block
         return total + convolve_transformed(x, transform_kernel(kernel), taps), None
@@ -120,11 +121,11 @@ def convolve_transformed(
     taps: Taps,
     form: Filtering = F2,
 ) -> jax.Array:
-    """A 3x3 convolution of stride 1 whose kernel is already transformed.
+    """Computes a 3x3 convolution of stride 1 whose kernel is already transformed.
 
-    For F(2x2, 3x3) sixteen matrix products take 2.25 times fewer multiplications than
-    nine taps. With a dilation of d, every d-th pixel of a row belongs to the same
-    phase, and the phases are convolved side by side, each as a dense image.
+    With F(2x2, 3x3), four outputs take 16 instead of 36 multiplications per pair of
+    channels, as 16 matrix products. With dilation d, every d-th pixel of a row belongs
+    to the same phase. Each phase is convolved as a dense image, all phases together.
 
     Args:
         x: [B, H, W, C_in].
@@ -143,7 +144,7 @@ def convolve_transformed(
     step = form.tile * dilation
     out_sides = [side + 2 * padding - (SIZE - 1) * dilation for side in sides]
     tiles = [-(-side // step) for side in out_sides]
-    # One tile more than outputs need: the last one reads beyond its own pixels.
+    # One extra tile: the last tile of outputs also reads pixels of the next tile.
     pads = [
         (padding, (count + 1) * step - side - padding)
         for side, count in zip(sides, tiles, strict=True)
@@ -190,7 +191,7 @@ def _both_axes(
 
 
 def _combination(factors: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
-    """Returns the sum of factors times arrays, without those of factor 0."""
+    """Returns the sum of factors times arrays; skips arrays with factor 0."""
     total: Any = None
     for factor, array in zip(factors, arrays, strict=True):
         if factor == 0:

@@ -1,4 +1,4 @@
-"""Archives whose files are read in place, from several threads, without unpacking."""
+"""Archives: several threads read single files from them without unpacking the rest."""
 
 import gzip
 import lzma
@@ -15,12 +15,12 @@ from typing import BinaryIO, Protocol
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 
-MAX_FILE_MIB = 256.0  # Of a file in memory; a small archive may unpack to far more.
+MAX_FILE_MIB = 256.0  # Limit on a file in memory; a small archive can unpack to more.
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, ValueError, OverflowError),
-    RuntimeError,  # It requires a password, or a compression that Python lacks.
+    RuntimeError,  # Password required, or a compression that Python does not support.
 )
 
 
@@ -31,16 +31,16 @@ class Container(Protocol):
         """Yields the path of each file, with forward slashes."""
 
     def where(self, name: str) -> str:
-        """Returns the name of a file for messages."""
+        """Returns how error messages name a file."""
 
     def read(self, name: str) -> bytes:
         """Returns the contents of a file."""
 
     def copy(self, name: str, to: BinaryIO) -> None:
-        """Writes the contents of a file, however large, to another one."""
+        """Copies a file of any size to an open file, without loading it into memory."""
 
     def close(self) -> None:
-        """Closes the archive; nothing can be read from it any more."""
+        """Closes the archive; later reads fail."""
 
 
 class Folder:
@@ -78,7 +78,7 @@ class Zip:
     def __init__(self, path: str, max_mib: float):
         self._path, self._max_mib = path, max_mib
         storage.check_regular(path)
-        self._zip = zipfile.ZipFile(path)  # Its reads may come from any thread.
+        self._zip = zipfile.ZipFile(path)  # ZipFile allows reads from several threads.
 
     def names(self) -> Iterator[str]:
         return (info.filename for info in self._zip.infolist() if not info.is_dir())
@@ -107,7 +107,7 @@ class Zip:
 
 
 class Tar:
-    """The files of a .tar archive; a compressed one is decompressed once."""
+    """The files of a .tar archive; a compressed archive is decompressed once."""
 
     def __init__(self, path: str, scratch: str | None, max_mib: float):
         self._path, self._max_mib = path, max_mib
@@ -150,7 +150,7 @@ class Tar:
 
 
 def _decompressed(path: str, scratch: str | None) -> BinaryIO:
-    # A file without a name: nothing is left behind, however the process ends.
+    # The file has no name, so that nothing remains even if the process is killed.
     unpacked = tempfile.TemporaryFile(dir=scratch)
     try:
         with gzip.open(path) as stream:
@@ -185,8 +185,8 @@ def open_archive(
 
     Args:
         path: A .zip, .tar, .tar.gz or .tgz file.
-        scratch: folder for decompressed data; None for the system's.
-        max_mib: Larger files are not read into memory.
+        scratch: folder for decompressed data; None selects the system's.
+        max_mib: size limit in MiB; reading a larger file into memory is an error.
 
     Raises:
         UserError: the file is not an archive, or is broken.

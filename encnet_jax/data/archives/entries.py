@@ -1,4 +1,4 @@
-"""Examples in published files, before they are read."""
+"""Pairs of image and mask in the published files, listed before they are read."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,21 +14,21 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 class Readable(Protocol):
-    """An encoded image; str() of it is its name in messages."""
+    """An encoded image; error messages show its str()."""
 
     def read(self) -> bytes:
-        """Returns the bytes of an image file."""
+        """Returns the bytes of the image file."""
 
 
 class Entry(NamedTuple):
     """An example before it is read.
 
     Attributes:
-        name: its id, unique in its split.
-        image: usually a StoredFile.
-        mask: encoded image -> encoded PNG of mode 'L' with raw ids, or None, which
-            leaves the example out.
-        mask_file: name of the mask in messages.
+        name: id of the example, unique in its split.
+        image: the encoded image, usually a StoredFile.
+        mask: function of the encoded image; returns the mask with raw ids as an encoded
+            PNG of mode 'L', or None to skip the example.
+        mask_file: name of the mask in error messages.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 def pairs(
     images: Mapping[str, StoredFile], masks: Mapping[str, StoredFile]
 ) -> list[Entry]:
-    """Returns the images with the masks of the same names.
+    """Pairs each image with the mask of the same name.
 
     Raises:
         UserError: an image has no mask.
@@ -52,7 +52,7 @@ def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> 
     """Returns the example of an image file and an index PNG.
 
     Raises:
-        UserError: one of them is None.
+        UserError: the image or the mask is None.
     """
     if image is None or mask is None:
         found, lacks = (image, "mask") if mask is None else (mask, "image")
@@ -64,7 +64,7 @@ def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> 
 
 
 def _as_png(mask: StoredFile) -> bytes:
-    """Returns a mask as a grey PNG: itself, if it is one that every reader takes."""
+    """Returns a mask as a grey PNG; unchanged if every reader supports its format."""
     encoded, file = mask.read(), str(mask)
     if decode.tensorflow_decodes(encoded, file, DEFAULT_RULES, mask=True):
         return encoded
@@ -72,7 +72,7 @@ def _as_png(mask: StoredFile) -> bytes:
 
 
 def unlabelled(id_map: np.ndarray, images: Mapping[str, StoredFile]) -> list[Entry]:
-    """Returns images without truth: each gets a mask of pixels that are ignored."""
+    """Returns entries for unlabelled images; every mask pixel is the ignored id."""
     raw = int(np.flatnonzero(id_map == IGNORE_LABEL)[0])
 
     return [

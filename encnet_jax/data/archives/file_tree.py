@@ -36,11 +36,12 @@ class StoredFile:
 
 
 class FileTree:
-    """Files by the end of their folder's path, in folders and archives.
+    """Finds files in folders and archives by the last part of their folder's path.
 
-    A file in a folder is preferred to the same file in an archive. An archive is like a
-    folder of its name without suffix. Archives in archives are not opened. Hidden files
-    are ignored. As a context manager it closes its archives when it exits.
+    An archive is treated as a folder with the archive's name without suffix. If a file
+    is in a folder and in an archive, the folder's is used. Archives inside archives are
+    not opened. Hidden files are ignored. Use it as a context manager, which closes the
+    archives.
     """
 
     def __init__(
@@ -50,12 +51,12 @@ class FileTree:
         scratch: str | None = None,
         max_mib: float = MAX_FILE_MIB,
     ):
-        """Lists everything below a folder.
+        """Lists all files below a folder.
 
         Args:
-            root: The folder; links are followed.
-            scratch: folder for decompressed data; None for the system's.
-            max_mib: Larger files are not read into memory.
+            root: The folder; symbolic links are followed.
+            scratch: folder for decompressed data; None selects the system's.
+            max_mib: size limit in MiB; reading a larger file into memory is an error.
 
         Raises:
             UserError: an archive is broken.
@@ -71,7 +72,7 @@ class FileTree:
             status = os.stat(path)
             place = (status.st_dev, status.st_ino)
             ancestors = above.get(os.path.dirname(path), frozenset())
-            if place in ancestors:  # A link to a folder above itself: endless.
+            if place in ancestors:  # The link points to a parent: an endless loop.
                 folders.clear()
                 continue
             above[path] = ancestors | {place}
@@ -112,8 +113,8 @@ class FileTree:
         """Returns the files of all folders whose path ends in a pattern.
 
         Args:
-            folder: One or more names; '*' matches any name: 'images/*'.
-            suffixes: of the file names; the keys are without them.
+            folder: One or more folder names, such as 'images/*'; '*' matches any name.
+            suffixes: suffixes of the files to return.
 
         Returns:
             File name without its suffix -> file, sorted.
@@ -132,11 +133,11 @@ class FileTree:
         return dict(sorted(found.items()))
 
     def file(self, name: str) -> StoredFile | None:
-        """Returns a file of this name in any folder, or None."""
+        """Returns a file with this name, from any folder; None if there is none."""
         return next((f[name] for f in self._folders.values() if name in f), None)
 
     def words(self, folder: str, name: str) -> list[str] | None:
-        """Returns the first word of each line of a list in folders as in `files`."""
+        """Returns the first word of each line of a file; for `folder` see `files`."""
         file = self.files(folder, name).get("")
         if file is None:
             return None
@@ -144,9 +145,9 @@ class FileTree:
         return [line.split()[0] for line in lines if line.strip()]
 
     def local(self, file: StoredFile) -> BinaryIO:
-        """Returns a seekable file: itself, or an unnamed copy of an archive's file.
+        """Opens a file for random access; a file in an archive is first copied out.
 
-        It is closed with the tree.
+        The FileTree closes the returned file when it is closed itself.
         """
         if isinstance(file.container, Folder):
             return self._opened.enter_context(storage.opened(str(file)))
@@ -156,18 +157,18 @@ class FileTree:
         return copy
 
     def ends(self, suffix: str) -> StoredFile | None:
-        """Returns a file whose name has this ending, or None."""
+        """Returns a file whose name ends in `suffix`, or None."""
         files = (f for folder in self._folders.values() for f in folder.items())
         return next((file for base, file in files if base.endswith(suffix)), None)
 
     def missing(self, expected: str) -> UserError:
-        """Returns the error that states what was found and what was expected."""
+        """Returns an error that lists the files found and states what was expected."""
         shown = [
             f"{str(next(iter(files.values()))).rpartition('/')[0]} ({len(files)} files)"
             for files in sorted(self._folders.values(), key=len, reverse=True)[:4]
         ]
         if not shown:
-            # The root is a folder of links to the sources that the user named.
+            # The root contains only links to the user's sources; the error names those.
             links = (p for p in self._root.rglob("*") if p.is_symlink())
             named = [str(link.resolve()) for link in links] or [str(self._root)]
             shown = [f"no files in {' and '.join(sorted(named))}"]

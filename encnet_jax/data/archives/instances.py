@@ -15,14 +15,14 @@ from encnet_jax.storage import schema
 
 
 class Keys(NamedTuple):
-    """Names of the parts of an annotation file."""
+    """Names of the keys of an annotation file."""
 
     annotations: str
-    image_id: str  # Of an image; annotations call it image_id everywhere.
+    image_id: str  # Key of an image's own id; annotations always use 'image_id'.
 
 
 class Picture(NamedTuple):
-    """An image of the file; the sides in pixels."""
+    """An image of the annotation file; height and width in pixels."""
 
     file_name: str
     height: int
@@ -31,7 +31,7 @@ class Picture(NamedTuple):
 
 
 _SIDE = schema.whole(1, 1 << 16)  # Pixels.
-_FARTHEST = 1 << 17  # Pixels; polygons may reach beyond their image.
+_FARTHEST = 1 << 17  # Pixels; largest coordinate, as polygons may leave their image.
 _IMAGE = {"file_name": str, "height": _SIDE, "width": _SIDE, "phase?": str}
 _ANNOTATION = {
     "image_id": (int, str),
@@ -41,25 +41,25 @@ _ANNOTATION = {
 
 
 class Annotations:
-    """The annotations of each image, read from the file when they are needed.
+    """The annotations of each image, read from the file on demand.
 
     Attributes:
-        images: Each image of the file, by its id.
+        images: id -> image, for all images of the file.
     """
 
     def __init__(
         self, file: BinaryIO, where: str, keys: Keys, keep: Callable[[dict], bool]
     ):
-        """Records where each annotation is; keeps only a few in memory.
+        """Records the position of each annotation in the file, but not its contents.
 
         Args:
-            file: The JSON file, which stays open.
-            where: name for messages.
-            keys: names of its parts.
-            keep: whether to keep an annotation.
+            file: The JSON file; it must stay open.
+            where: name of the file in error messages.
+            keys: names of the file's keys.
+            keep: returns whether an annotation is used.
 
         Raises:
-            UserError: the file has another format.
+            UserError: the file has a different format.
         """
         self._file, self._where = file, where
         self._spans: dict[Any, array.array] = collections.defaultdict(
@@ -119,12 +119,12 @@ def decode_segmentation(
     Args:
         segmentation: Polygons [[x0, y0, x1, y1, ...], ...], or run lengths by columns
             {'size': [height, width], 'counts': list or compressed string}.
-        height: Of the image, in pixels.
-        width: Likewise.
-        where: name for messages.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
+        where: name of the annotation in error messages.
 
     Raises:
-        UserError: run lengths of another size, or neither of these formats.
+        UserError: the run lengths have a different size, or the format is unknown.
     """
     try:
         return _pixels(segmentation, height, width, where)
@@ -136,7 +136,7 @@ def decode_segmentation(
 
 
 def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
-    from pycocotools import mask as coco_mask  # Only preparation requires it.
+    from pycocotools import mask as coco_mask  # Only preparation needs it.
 
     if isinstance(segmentation, dict):
         if list(segmentation["size"]) != [height, width]:
@@ -145,7 +145,7 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
                 f"{[height, width]}; get the annotations of these images"
             )
         if isinstance(counts := segmentation["counts"], list):
-            # pycocotools does not check numbers, and may end the process.
+            # pycocotools does not check the counts; bad ones can crash the process.
             if not all(type(x) is int and x >= 0 for x in counts):
                 raise ValueError("a run length is no whole number of at least 0")
             if sum(counts) != height * width:
@@ -157,7 +157,7 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
     numbers = [number for polygon in segmentation for number in polygon]
     if not all(type(x) in (int, float) and abs(x) <= _FARTHEST for x in numbers):
         raise ValueError(f"a coordinate is no number of at most {_FARTHEST}")
-    # pycocotools reads four numbers as a box; two points enclose nothing.
+    # pycocotools would read four numbers as a box; two points enclose no pixels.
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
     if not polygons:
         return np.zeros((height, width), bool)

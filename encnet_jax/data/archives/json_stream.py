@@ -1,4 +1,4 @@
-"""Reads large JSON files element by element, with the position of each element."""
+"""Reads large JSON files one element at a time, with each element's byte position."""
 
 import json
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ _READ_BYTES = 1 << 24
 
 
 class _Scanner:
-    """Reads one value after the other; keeps little more than one in memory.
+    """Reads JSON values one after the other; keeps little more than one in memory.
 
-    Bytes are decoded as latin-1, so that one character is one byte; characters that are
-    not ASCII are therefore wrong in strings.
+    Bytes are decoded as latin-1, so that character and byte positions agree. Non-ASCII
+    characters in strings are therefore decoded wrongly.
     """
 
     def __init__(self, file: BinaryIO, read_bytes: int):
@@ -21,12 +21,12 @@ class _Scanner:
         self._read_bytes = read_bytes
         self._decoder = json.JSONDecoder()
         self._text = ""
-        self._base = 0  # Of the text in the file.
+        self._base = 0  # Position in the file of the text in memory.
         self._next = 0  # Position of the next character in the text.
 
     def _more(self) -> bool:
         rest = self._text[self._next :]
-        # Twice as much each time: parsing a long value restarts at every read.
+        # Doubles the text: a long value is parsed from its start after every read.
         read = self._file.read(max(self._read_bytes, len(rest)))
         if read:
             self._base += self._next
@@ -38,7 +38,7 @@ class _Scanner:
         return self._base + self._next
 
     def peek(self) -> str:
-        """Returns the next character that is not a space, '' at the end of the file."""
+        """Returns the next non-space character; '' at the end of the file."""
         while True:
             while self._next < len(self._text):
                 if not self._text[self._next].isspace():
@@ -74,15 +74,15 @@ class _Scanner:
 def array_items(
     file: BinaryIO, where: str, *, read_bytes: int = _READ_BYTES
 ) -> Iterator[tuple[str, Any, int, int]]:
-    """Yields the elements of the arrays in a JSON object, in the order of the file.
+    """Yields the elements of the arrays in a JSON object, in file order.
 
     Args:
-        file: contains one object; values that are not arrays are skipped.
-        where: name for messages.
-        read_bytes: size of a read.
+        file: contains one JSON object; values that are not arrays are skipped.
+        where: name of the file in error messages.
+        read_bytes: number of bytes per read.
 
     Yields:
-        The array's name, the element, and the bytes from start to stop that hold it.
+        (array's key, element, start, stop); the last two are the element's byte range.
 
     Raises:
         UserError: the file is not JSON or is truncated.

@@ -1,6 +1,6 @@
 """Reads MATLAB version 5 files; errors of damaged files become UserError.
 
-SciPy's reader does not check types, lengths and shapes: damaged files end the process.
+SciPy's reader does not check types, lengths and shapes: damaged files can crash it.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from encnet_jax.data.archives.file_tree import StoredFile
 from encnet_jax.errors import explained
 
 _HEADER_BYTES, _MOST_BYTES, _DEEPEST = 128, 1 << 28, 16
-# Types of elements, and classes of matrices.
+# Codes of element types and matrix classes.
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR = 1, 2, 4
 _NUMERIC = range(6, 16)
@@ -29,10 +29,11 @@ _TEXTS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 def variables(file: StoredFile, *names: str) -> dict[str, Any]:
     """Returns variables of a MATLAB file.
 
-    Numbers become arrays, texts str, cells arrays of objects, a structure a dict.
+    Numeric matrices are returned as arrays, text as str, cells as object arrays, and
+    structures as dicts.
 
     Raises:
-        UserError: the file cannot be read, or lacks a variable.
+        UserError: the file cannot be read, or a variable is missing.
     """
     with described(str(file)):
         content = file.read()
@@ -52,7 +53,7 @@ def variables(file: StoredFile, *names: str) -> dict[str, Any]:
 
 
 def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
-    """Returns the elements of a file or a matrix: type and value.
+    """Returns (type code, value) of each element of a file or a matrix.
 
     Source: MathWorks, MAT-File Format, level 5.
     """
@@ -63,7 +64,7 @@ def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
         if kind >> 16:  # A small element: size, type and value in 8 bytes.
             kind, size, body = kind & 0xFFFF, kind >> 16, start + 4
             start += 8
-        else:  # Only compressed elements are not padded.
+        else:  # All elements but compressed ones are padded to 8 bytes.
             start = body + size + (-size % 8 if kind != _COMPRESSED else 0)
         value = content[body : body + size]
         if len(value) < size:
@@ -111,10 +112,10 @@ def _numbers(element: tuple[int, bytes], order: str) -> np.ndarray:
 
 
 def mask(found: Any) -> np.ndarray:
-    """Returns the raw ids uint8[H, W] of a variable.
+    """Converts a variable to a mask of raw ids, uint8[H, W].
 
     Raises:
-        ValueError: it has another shape or other values; see `described`.
+        ValueError: its shape or its values are not a mask's; see `described`.
     """
     found = np.asarray(found)
     fits = found.dtype.kind in "uif" and found.ndim == 2 and found.size

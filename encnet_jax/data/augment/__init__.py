@@ -1,1 +1,1 @@
-"""Random crops, colours and scales: what is drawn, and how pixels change."""
+"""Random crops, scales and colour changes: drawing their parameters, applying them."""

@@ -1,6 +1,6 @@
-"""Carries out an augmentation: an image and its mask together, as plan.py decides.
+"""Applies the augmentation that plan.py draws to an image and its mask.
 
-Both readers call `augment_example`, so that their batches are identical.
+Both readers ('tfds' and 'arrays') call `augment_example`: their batches are identical.
 """
 
 from typing import Any
@@ -17,17 +17,17 @@ from encnet_jax.data.augment.plan import (
 )
 from encnet_jax.labels import IGNORE_LABEL
 
-cv2.setNumThreads(0)  # Readers work on several images at a time already.
+cv2.setNumThreads(0)  # The readers already process several images in parallel.
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Returns uint8[H, W, 3] smoothed by a Gaussian of radius pixels (its sigma)."""
+    """Blurs uint8[H, W, 3] with a Gaussian whose sigma is `radius` pixels."""
     picture = Image.fromarray(image)
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(float(radius))))
 
 
 def change_colours(image: np.ndarray, params: AugmentParams) -> np.ndarray:
-    """Returns uint8[H, W, 3] with the brightness, contrast and so on of `params`."""
+    """Changes brightness, contrast, saturation and hue of uint8[H, W, 3]."""
     if not params.changes_colours:
         return image
     matrix = colour_matrix(params, image.mean(axis=(0, 1)))
@@ -43,11 +43,12 @@ def augment_example(
     Args:
         image: uint8[H, W, 3].
         label: uint8[H, W], train ids.
-        params: Random numbers of the example.
+        params: Augmentation parameters of the example.
         data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
 
     Returns:
-        uint8[crop, crop, 3] and uint8[crop, crop], padded with black and 255.
+        Image uint8[crop, crop, 3], padded with black, and label uint8[crop, crop],
+        padded with 255.
     """
     height, width = label.shape
     plan = geometry(params, height, width, data)
@@ -67,16 +68,16 @@ def augment_example(
 def warp(
     pixels: np.ndarray, matrix: np.ndarray, size: int, interpolation: int, fill: int
 ) -> np.ndarray:
-    """Returns uint8[size, size] or [size, size, 3], found in `pixels` by a matrix.
+    """Samples a crop uint8[size, size] or uint8[size, size, 3] from `pixels`.
 
     Args:
         pixels: uint8[H, W] or uint8[H, W, 3].
-        matrix: f64[2, 3], see Geometry.
-        size: of the crop, pixels.
+        matrix: f64[2, 3], crop position -> position in `pixels`; see Geometry.
+        size: side of the crop, pixels.
         interpolation: cv2.INTER_LINEAR or cv2.INTER_NEAREST.
-        fill: value outside of the image; along its border INTER_LINEAR blends with it.
+        fill: value outside the image; INTER_LINEAR blends border pixels with it.
     """
-    # OpenCV places (0, 0) at the first pixel's centre, which is (0.5, 0.5) here.
+    # The first pixel's centre is (0, 0) in OpenCV but (0.5, 0.5) here.
     offset = matrix @ [0.5, 0.5, 1.0] - 0.5
     return cv2.warpAffine(
         pixels,
@@ -97,9 +98,9 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _resized_window(
     image: np.ndarray, plan: Geometry, flip: float, size: int
 ) -> np.ndarray:
-    """Returns uint8[size, size, 3]: the crop of the image mirrored and resized.
+    """Returns the crop uint8[size, size, 3] of the mirrored and resized image.
 
-    Only the window is computed: the resized image may have ten times its pixels.
+    Only the crop is resized: the whole resized image may have ten times its pixels.
     """
     image = image[:, ::-1] if flip else image
     (height, width), (top, left) = plan.resized, plan.corner

@@ -1,4 +1,4 @@
-"""The part of an image in a crop: random for training, the centre for scores."""
+"""Crop boxes of image classification: random in training, centred in evaluation."""
 
 import math
 from typing import NamedTuple
@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-_CROP_STREAM = 3  # Separates these random numbers from others of the same seed.
+_CROP_STREAM = 3  # Makes these random numbers independent of others of the same seed.
 _TRIES = 10
-_LOG_RATIO = math.log(4 / 3)  # Width over height is within 3/4 and 4/3.
+_LOG_RATIO = math.log(4 / 3)  # The aspect ratio is between 3/4 and 4/3.
 
 
 class Box(NamedTuple):
-    """Part of an image, in pixels from its top left corner."""
+    """A rectangle in an image, in pixels from the image's top left corner."""
 
     left: float
     top: float
@@ -26,12 +26,12 @@ def draw_box(
     """Returns the box of a random training crop.
 
     Args:
-        height, width: of the image.
-        area_min: the part has at least this fraction of the area, in (0, 1].
-        seed, epoch, index: of the random numbers; equal arguments give equal boxes.
+        height, width: size of the image, pixels.
+        area_min: smallest fraction of the image's area that the box covers, in (0, 1].
+        seed, epoch, index: seed the random numbers; equal arguments give equal boxes.
 
-    Source: torchvision's RandomResizedCrop: area uniform, log of the ratio uniform, ten
-    tries, then the largest centred part of an allowed ratio.
+    Source: torchvision's RandomResizedCrop. Area and log of the aspect ratio are
+    uniform; after ten failed tries, the largest centred box of an allowed ratio.
     """
     rng = np.random.default_rng([_CROP_STREAM, seed, epoch, index])
     for share, ratio, u, v in rng.random((_TRIES, 4)):
@@ -48,14 +48,17 @@ def draw_box(
 
 
 def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Box:
-    """Returns the centred square, crop_size wide if the short side were base_size."""
+    """Returns the centred square that is crop_size wide after resizing.
+
+    Resizing makes the short side of the image base_size pixels long.
+    """
     side = min(height, width) * crop_size / base_size
     left, top = (width - side) / 2, (height - side) / 2
     return Box(left, top, left + side, top + side)
 
 
 def cut(image: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """Returns u8[size, size, 3]: a part of u8[H, W, 3], resized with antialiasing."""
+    """Crops uint8[H, W, 3] to a box; resizes, antialiased, to uint8[size, size, 3]."""
     picture = Image.fromarray(image)
     bilinear = Image.Resampling.BILINEAR
     return np.asarray(picture.resize((size, size), bilinear, box=box))

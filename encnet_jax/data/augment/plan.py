@@ -1,6 +1,6 @@
-"""Random numbers and geometry of the augmentation of one example.
+"""Draws the augmentation of one example and computes its geometry, in pure NumPy.
 
-Pure NumPy; `apply` changes the pixels accordingly.
+apply.py changes the pixels accordingly.
 """
 
 from typing import Any, NamedTuple
@@ -10,17 +10,17 @@ import numpy as np
 from encnet_jax import pictures
 
 COLOUR_FIELDS = ("brightness", "contrast", "saturation", "hue")
-_AUGMENT_STREAM = 1  # Separates these random numbers from those of the order.
+_AUGMENT_STREAM = 1  # Makes these random numbers independent of those of order.py.
 
 
 class AugmentParams(NamedTuple):
-    """Random numbers of one example in one epoch.
+    """Augmentation parameters of one example in one epoch.
 
     flip: 1.0 mirrors left and right. scale: factor. angle: degrees, counter-clockwise.
-    u, v: in [0, 1), position of the crop among the possible ones, horizontally and
-    vertically; for crops around centres u also selects the centre. blur: Gaussian
-    radius in pixels, 0 for none. brightness, contrast, saturation: factors, 1 for none.
-    hue: turns of the colour circle, 0 for none.
+    u, v: position of the crop as a fraction in [0, 1) of its horizontal and vertical
+    range; for crops around centres u also selects the centre. blur: sigma of the
+    Gaussian in pixels, 0 for none. brightness, contrast, saturation: factors, 1 for no
+    change. hue: shift in turns of the colour circle, 0 for none.
     """
 
     flip: float = 0.0
@@ -45,14 +45,14 @@ class AugmentParams(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """How pixels of the crop are found in the image and in the mask.
+    """Maps positions in the crop to positions in the image and in the mask.
 
     A matrix f64[2, 3] maps (x, y, 1) in the crop to (x, y) in the source. Positions are
     in pixels from the image's top left corner; the first pixel's centre is (0.5, 0.5).
 
-    resized: (height, width) to which the image is resized, antialiased, beforehand.
-    image_matrix: crop -> resized image. label_matrix: crop -> mask in its own size.
-    corner: (top, left) of the crop in the scaled image.
+    resized: (height, width) to which the image is first resized with antialiasing.
+    image_matrix: crop -> resized image. label_matrix: crop -> mask, which is not
+    resized. corner: (top, left) of the crop in the scaled image.
     """
 
     resized: tuple[int, int]
@@ -62,7 +62,7 @@ class Geometry(NamedTuple):
 
 
 def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
-    """Draws the parameters of an example; they depend on the arguments only."""
+    """Draws the parameters of an example; equal arguments give equal parameters."""
     r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(11)
     scale = augment.scale_min + (augment.scale_max - augment.scale_min) * r[1]
     if augment.scales:
@@ -81,8 +81,8 @@ def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
     )
 
 
-# From red, green, blue to luma and two colour differences (YIQ); luma is also the grey
-# that saturation blends with.
+# Converts red, green, blue to luma and two colour differences (YIQ). Luma is also the
+# grey level towards which a smaller saturation moves the colours.
 _YIQ = np.array(
     [
         [0.299, 0.587, 0.114],
@@ -95,15 +95,15 @@ _YIQ = np.array(
 def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
     """Returns f64[3, 4], which maps (red, green, blue, 1) to the changed colours.
 
-    Brightness, contrast, saturation and hue, in this order, as one affine map: only its
-    result is rounded and clipped to 0..255.
+    The matrix combines brightness, contrast, saturation and hue, in this order. The
+    caller rounds and clips to 0..255 only once, after all four.
 
     Args:
-        params: Random numbers of the example.
-        mean: f64[3], of the image's channels in 0..255; contrast keeps its luma.
+        params: Augmentation parameters of the example.
+        mean: f64[3], mean of each channel in 0..255; contrast keeps its luma constant.
 
-    Source: the factors of torchvision's ColorJitter, with one order instead of a random
-    one, and a hue that turns in the plane of equal luma (YIQ) instead of HSV's hexagon.
+    Source: factors as in torchvision's ColorJitter. Unlike there, the order is fixed,
+    and hue rotates in the plane of equal luma (YIQ) instead of HSV's hexagon.
     """
     grey = np.tile(_YIQ[0], (3, 1))
     turn = 2 * np.pi * params.hue
@@ -122,7 +122,7 @@ def scaled_size(
     """Returns (height, width) of the image after the random scale.
 
     Source: PyTorch-Encoding datasets/base.py, _sync_transform: the short side at commit
-    f891919, the long side at HEAD, with their ways of rounding.
+    f891919, the long side at HEAD, each with the rounding of that version.
     """
     if augment.scale_relative_to == "image":
         return pictures.scaled_size(height, width, params.scale)
@@ -137,12 +137,12 @@ def scaled_size(
 
 
 def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
-    """f64[3, 3]: positions in an image of size target -> in the same at size source."""
+    """Returns f64[3, 3]: position in an image of size target -> at size source."""
     return np.diag([source[1] / target[1], source[0] / target[0], 1.0])
 
 
 def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]):
-    """f64[3, 3]: positions in the crop -> in the scaled image, before its rotation."""
+    """Returns f64[3, 3]: position in the crop -> in the scaled, not rotated image."""
     cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     centre_x, centre_y = size[1] / 2, size[0] / 2
     x, y = corner[1] - centre_x, corner[0] - centre_y
@@ -158,14 +158,14 @@ def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]
 def projective_matrix(
     params: AugmentParams, source: tuple[int, int], scaled: tuple[int, int], corner
 ) -> np.ndarray:
-    """Returns the f64[2, 3] that finds a crop's pixels in an image, as in Geometry.
+    """Returns the matrix f64[2, 3] from a crop to its source image; see Geometry.
 
     The image is mirrored, scaled to `scaled`, rotated about its centre, and cropped at
-    `corner`, in this order; the matrix undoes that.
+    `corner`, in this order; the matrix is the inverse.
 
     Args:
-        params: Of these, flip and angle are used.
-        source: (height, width) of the image that the matrix leads to.
+        params: Augmentation parameters; only flip and angle are used.
+        source: (height, width) of the source image.
         scaled: (height, width) after scaling.
         corner: (top, left) of the crop in the scaled and rotated image.
     """
@@ -176,16 +176,16 @@ def projective_matrix(
 
 
 def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
-    """Plans the augmentation of one example.
+    """Computes the geometry of the augmentation of one example.
 
-    The crop starts at a whole pixel, uniformly distributed over the image, or is as
-    near to one of augment.crop_centres as the image's borders allow. If the scaled
-    image is smaller than the crop, it is padded on the right and below.
+    The crop starts at a whole pixel, uniformly distributed over the image; with
+    augment.crop_centres, it is as near to one of them as the image's borders allow. If
+    the scaled image is smaller than the crop, it is padded on the right and below.
 
     Args:
-        params: Random numbers of the example.
-        height: Of the image and mask as stored, in pixels.
-        width: Likewise.
+        params: Augmentation parameters of the example.
+        height: height of the image and mask as stored, pixels.
+        width: their width, pixels.
         data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
     """
     native, augment = (height, width), data.augment
@@ -206,10 +206,9 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
 
 
 def _corner_near_centre(params, native, scaled, room, data) -> tuple[int, int]:
-    """Returns (top, left) of a crop around a centre, moved into the image.
+    """Returns (top, left) of a crop around a centre, shifted to lie inside the image.
 
-    Source: Wang et al., WACV 2018, as their loader draws crops; theirs may reach beyond
-    the image.
+    Source: the data loader of Wang et al., WACV 2018, whose crops may leave the image.
     """
     augment = data.augment
     index, across = divmod(params.u * len(augment.crop_centres), 1)

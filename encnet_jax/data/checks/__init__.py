@@ -1,1 +1,1 @@
-"""What a split contains, whether a network can learn from it, class weights."""
+"""Surveys splits, checks that a network can learn from them, computes class weights."""

@@ -15,20 +15,20 @@ def class_weights(
 ) -> tuple[float, ...]:
     """Returns one weight per class; 0 for classes that never occur.
 
-    'median_frequency': the median over classes of f_c, divided by f_c, where f_c is the
-    fraction of the class among the labelled pixels of the images in which it occurs.
+    'median_frequency': median(f) / f_c, where f_c is the fraction of class c among the
+    labelled pixels of those images that contain class c.
     'inverse_sqrt': 1 / sqrt(fraction of the class among all labelled pixels), scaled to
     a mean of 1 over the classes that occur.
 
     Args:
         rule: one of RULES.
         pixels: i64[C], pixels of each class.
-        pixels_beside: i64[C], labelled pixels of the images in which it occurs.
+        pixels_beside: i64[C], labelled pixels of the images that contain the class.
 
     Raises:
-        ValueError: no such rule.
+        ValueError: the rule is unknown.
 
-    Source: Eigen and Fergus, ICCV 2015, section 6.2, for the first.
+    Source: Eigen and Fergus, ICCV 2015, section 6.2, for 'median_frequency'.
     """
     if rule not in RULES:
         raise ValueError(f"rule is {rule!r}, expected one of: {', '.join(RULES)}")
@@ -40,12 +40,12 @@ def class_weights(
     else:
         rarity = 1 / np.sqrt(pixels[occurs] / max(pixels.sum(), 1))
         weights[occurs] = rarity / rarity.mean() if occurs.any() else 0.0
-    # Six digits, so that printed weights can be entered again.
+    # Six digits, so that users can copy printed weights into a configuration.
     return tuple(float(f"{weight:.6g}") for weight in weights)
 
 
 def check_length(weights: Sequence[float], info: DatasetInfo) -> None:
-    """Raises UserError unless there is one weight per class, or none at all."""
+    """Raises UserError unless there are no weights or one per class."""
     if weights and len(weights) != info.num_classes:
         raise UserError(
             f"loss.class_weights has {len(weights)} numbers, {info.name} has"

@@ -1,4 +1,4 @@
-"""The facts about the data that a configuration requires, and checks of the data."""
+"""Counts that a configuration needs from the data, and checks of the data."""
 
 from typing import Any
 
@@ -17,16 +17,16 @@ _SIZES_READ = 32  # Validation images whose size is read, spread over the split.
 
 
 def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
-    """Returns the facts about the training split from which a run is resolved.
+    """Returns the facts about the training split that `resolve` needs.
 
     Args:
-        dataset: open; its data.train_split is counted.
+        dataset: opened data set; the split data.train_split is counted.
         loss: section `loss` of the configuration.
         saved_loss: section `loss` of the checkpoint from which the run resumes, or
-            None. Its counted class weights are reused, so that no image is read again.
+            None. Its class weights are reused, so that no image is counted again.
 
     Raises:
-        UserError: an image to be counted cannot be read.
+        UserError: an image cannot be read while counting.
     """
     split = dataset.data.train_split
     rule, weights = loss.class_weighting, tuple(loss.class_weights)
@@ -68,12 +68,12 @@ def scored_pixels(dataset: Dataset, settings: EvalConfig, protocol: str) -> floa
 
 
 def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:
-    """Counts the labels of a split, each process its part; process 0 prints them."""
+    """Counts a split's labels, each process its part; process 0 prints the weights."""
     share = order.process_share(
         dataset.num_labelled(split), jax.process_index(), jax.process_count()
     )
     report = survey.check_split(dataset.source, split, share)
-    # Training skips unreadable images up to data.max_unreadable_share, too.
+    # Training also skips unreadable images, up to data.max_unreadable_share.
     if report.problems and not dataset.data.max_unreadable_share:
         raise UserError(report.problems[0])
     classes = slice(dataset.info.num_classes)
@@ -85,7 +85,7 @@ def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:
 
 
 def sizes(dataset: Dataset) -> dict[str, int]:
-    """Returns {'images of SPLIT': their number} for training and validation.
+    """Returns {'images of SPLIT': number of images} for training and validation.
 
     Raises:
         UserError: a split is missing or has no labels.
@@ -95,12 +95,12 @@ def sizes(dataset: Dataset) -> dict[str, int]:
 
 
 def check(dataset: Dataset, loss: Any, *, max_images: int) -> None:
-    """Checks the data before training, each process its part.
+    """Checks the data before training; each process checks its part.
 
     Args:
-        dataset: open.
+        dataset: opened data set.
         loss: section `loss` of the configuration.
-        max_images: the first validation images that are used; 0 for all.
+        max_images: number of validation images that the run uses; 0 for all.
 
     Raises:
         UserError: the number of class weights is wrong, nothing can be learned from

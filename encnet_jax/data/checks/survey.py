@@ -21,13 +21,13 @@ class SplitReport:
 
     Attributes:
         pairs: Number of images, with or without a readable mask.
-        length: Of the counts, 256 or the number of classes.
+        length: length of the count arrays: 256 or the number of classes.
         sizes: (width, height) -> number of images.
         pixels: i64[length], pixels of each train id.
-        images: i64[length], images in which each train id occurs.
-        pixels_beside: i64[length], labelled pixels of the images in which it occurs.
-        turned: images that their EXIF orientation mirrors or rotates.
-        problems: one line for each bad example, with its file.
+        images: i64[length], number of images that contain each train id.
+        pixels_beside: i64[length], labelled pixels of the images that contain the id.
+        turned: number of images that their EXIF orientation mirrors or rotates.
+        problems: one line for each bad example, with its file name.
     """
 
     pairs: int
@@ -51,10 +51,10 @@ def check_split(
     """Decodes every example of a split.
 
     Args:
-        source: of the data set.
-        split: that it has.
-        share: the examples to read; None for all.
-        num_classes: if there may be more than 256.
+        source: source of the examples.
+        split: name of a split of the source.
+        share: indices of the examples to read; None for all.
+        num_classes: number of classes; only needed if it may exceed 256.
     """
 
     def read(index: int):

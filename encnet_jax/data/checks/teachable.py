@@ -1,4 +1,4 @@
-"""Whether a network can learn from a data set."""
+"""Checks that a network can learn from a data set."""
 
 import sys
 
@@ -12,18 +12,18 @@ from encnet_jax.data.sources.folders import FolderSource
 from encnet_jax.errors import UserError, printable
 from encnet_jax.labels import IGNORE_LABEL
 
-_LOOKED_AT = 32  # Masks counted before training, spread over the split.
-_SMALL = 64  # All masks of a split of this size are counted.
-_VALIDATION_IMAGES = 256  # Validation images decoded before training, likewise.
+_LOOKED_AT = 32  # Masks counted before training, spread over a large split.
+_SMALL = 64  # In splits of at most this size, all masks are counted.
+_VALIDATION_IMAGES = 256  # Validation images decoded before training, also spread.
 _PROBLEMS_SHOWN = 3
 
 
 def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
-    """Returns why nothing can be learned from labels with these counts, or None.
+    """Returns why a network cannot learn from labels with these counts, or None.
 
     Args:
-        info: of the data set.
-        pixels: int[256], pixels of each train id.
+        info: declaration of the data set.
+        pixels: int[256], number of pixels of each train id.
     """
     if info.num_classes < 2:
         return only_class(info)
@@ -44,7 +44,7 @@ def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
 
 
 def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
-    """Says which values are ignored, where that may be why classes are missing."""
+    """Lists the ignored values if they may be the reason for missing classes."""
     if not pixels[IGNORE_LABEL]:
         return ""
     share = pixels[IGNORE_LABEL] / pixels.sum()
@@ -59,7 +59,7 @@ def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
 
 
 def only_class(info: DatasetInfo) -> str:
-    """Returns the message that nothing can be learned from a single class."""
+    """Returns the message that a network cannot learn from a single class."""
     name = info.class_names[0] if info.class_names else ""
     return (
         f"the only class is {name!r}, so every network is right everywhere and scores"
@@ -75,7 +75,7 @@ def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
 
 
 def shared_files(source: Source, train_split: str, val_split: str) -> str | None:
-    """Returns a message if training and validation read the same files, or None."""
+    """Returns a message if training and validation share files, otherwise None."""
     if not isinstance(source, FolderSource) or val_split in ("", train_split):
         return None
     if source.files(train_split) != source.files(val_split):
@@ -88,14 +88,14 @@ def shared_files(source: Source, train_split: str, val_split: str) -> str | None
 
 
 def check(dataset: Dataset, train_split: str, val_split: str) -> None:
-    """Checks a training set before the first step; skips unreadable examples.
+    """Checks the training split before the first step; skips unreadable examples.
 
-    All masks of a small split are counted. Of a larger one only a few are, and problems
-    are printed as warnings.
+    In a small split, all masks are counted. In a larger split, only a few are counted,
+    and problems are printed as warnings.
 
     Raises:
-        UserError: nothing can be learned from it, or an example of a small split cannot
-            be read.
+        UserError: a network cannot learn from the split, or an example of a small split
+            cannot be read.
     """
     same = shared_files(dataset.source, train_split, val_split)
     if same:
@@ -142,14 +142,14 @@ def check_validation(
 ) -> None:
     """Decodes validation images and masks before the first step.
 
-    All of a small split, and some spread over a larger one. Otherwise an unreadable
-    file would be noticed only at the first validation, hours later.
+    Decodes all of a small split, and examples spread over a larger one. Without this
+    check, an unreadable file would be noticed at the first validation, hours later.
 
     Args:
-        dataset: the training data.
-        split: for validation; '' for none.
-        max_images: only the first images are used; 0 for all.
-        process_index: which part of the images to read.
+        dataset: the opened data set.
+        split: the validation split; '' for none.
+        max_images: number of images that validation uses, from the first; 0 for all.
+        process_index: index of the part of the images to read.
         process_count: number of parts.
 
     Raises:

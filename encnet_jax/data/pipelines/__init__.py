@@ -1,1 +1,1 @@
-"""Batches: their order, and the readers that decode, augment and prefetch."""
+"""Makes batches: the order of examples, and readers that decode and augment them."""

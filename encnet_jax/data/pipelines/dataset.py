@@ -11,7 +11,7 @@ from encnet_jax.data.pipelines.prefetch import map_ahead
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 
-_EVAL_AHEAD = 16  # Decoded images that wait for the model.
+_EVAL_AHEAD = 16  # Number of images decoded ahead of the model.
 
 
 class Source(Protocol):
@@ -28,14 +28,14 @@ class Dataset:
     """An opened data set.
 
     Attributes:
-        info: Its classes, colours and ids.
-        source: of its examples.
+        info: The declaration: classes, colours and ids.
+        source: The source of the examples.
         data: The `data` fields of the configuration.
     """
 
     def __init__(self, info: DatasetInfo, source: Source, data: Any):
         self.info = info
-        self.source: Any = source  # Some readers have more methods than Source.
+        self.source: Any = source  # Any: some sources have methods that Source lacks.
         self.data = data
 
     def num_examples(self, split: str) -> int:
@@ -57,7 +57,7 @@ class Dataset:
         return sizes[split]
 
     def num_labelled(self, split: str) -> int:
-        """Returns the number of examples in a split that can be trained and scored on.
+        """Returns the number of examples in a labelled split.
 
         Raises:
             UserError: the data set lacks the split, or the split lacks labels.
@@ -84,27 +84,27 @@ class Dataset:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields this process's part of the batches from start_step on, endlessly.
+        """Yields this process's part of each batch from start_step on, endlessly.
 
-        Batch n, including its pixels, depends only on (seed, n); starting at n reads
-        no earlier examples.
+        Batch n, including its pixels, depends only on (seed, n). Starting at batch n
+        does not read earlier examples.
 
         Args:
             split: Name of the split.
             batch_size: Images in the global batch.
-            seed: Non-negative; decides order and augmentation.
-            start_step: The first batch, counted from 0.
-            process_index: Which part of each batch to read.
+            seed: Non-negative; seeds order and augmentation.
+            start_step: Index of the first batch, counted from 0.
+            process_index: Index of the part of each batch to read.
             process_count: Number of parts.
 
         Yields:
             image: uint8[batch_size / process_count, crop, crop, 3]; padding is black.
-            label: uint8[batch_size / process_count, crop, crop]; train ids 0..C-1, 255
-                where ignored or padded.
+            label: uint8[batch_size / process_count, crop, crop]; train ids 0..C-1, or
+                255 at ignored and padded pixels.
 
         Raises:
-            UserError: no such split, one without labels, a batch size that does not
-                fit, a broken file.
+            UserError: the split does not exist or has no labels, the batch size is
+                invalid, or a file is broken.
         """
         order = BatchOrder(
             self.num_labelled(split),
@@ -114,13 +114,13 @@ class Dataset:
             process_count,
             keep_last=self.keep_last_batch,
         )
-        order.indices(start_step)  # A batch size that does not fit fails here.
+        order.indices(start_step)  # Raises now if the batch size is invalid.
         return self._batches(split, order, start_step)
 
     def _batches(
         self, split: str, order: BatchOrder, start_step: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields the batches of train_batches; closing it ends its threads."""
+        """Implements train_batches; closing the iterator ends its threads."""
         raise NotImplementedError
 
     def eval_examples(
@@ -131,22 +131,22 @@ class Dataset:
         process_count: int = 1,
         max_images: int = 0,
     ) -> Iterator[dict[str, Any]]:
-        """Yields each example of a process's contiguous share once, in order.
+        """Yields each example of a process's contiguous part once, in order.
 
         Args:
             split: Name of the split.
-            process_index: Which share to read.
-            process_count: Number of shares.
-            max_images: divide only this many examples, from the first; 0 for all.
+            process_index: Index of the part to read.
+            process_count: Number of parts.
+            max_images: use only the first max_images examples; 0 for all.
 
         Yields:
             image: uint8[H, W, 3] in its own size.
-            label: uint8[H, W], train ids 0..C-1 or 255; 255 everywhere in the splits
-                of info.unlabelled.
+            label: uint8[H, W], train ids 0..C-1 or 255; always 255 in the splits of
+                info.unlabelled.
             id: The example's name.
 
         Raises:
-            UserError: no such split, a broken file.
+            UserError: the split does not exist, or a file is broken.
         """
         share = self.eval_share(
             split,
@@ -181,16 +181,16 @@ class Dataset:
         return list(filter(None, map_ahead(size, indices, ahead=_EVAL_AHEAD)))
 
     def spread_examples(self, split: str, number: int) -> Iterator[dict[str, Any]]:
-        """Yields a few examples spread over a split, in order, as eval_examples does.
+        """Yields a few examples spread over a split, in the form of eval_examples.
 
         Neighbouring examples are often similar, such as frames of a video.
 
         Args:
             split: Name of the split.
-            number: How many, at least 1; all of a split that has fewer.
+            number: Number of examples, at least 1; a smaller split is yielded whole.
 
         Raises:
-            UserError: no such split, a broken file.
+            UserError: the split does not exist, or a file is broken.
         """
         total = self.num_examples(split)
         number = min(number, total)

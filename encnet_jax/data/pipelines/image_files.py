@@ -1,4 +1,4 @@
-"""Image files with one label each: random resized crops, centre crops for scores."""
+"""Image files with one label each: random crops in training, else centre crops."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from encnet_jax.errors import UserError
 
 
 class ImageFiles(PillowDataset):
-    """Decodes and crops with Pillow; labels are i32[B], images of data.crop_size."""
+    """Decodes and crops with Pillow; images have side data.crop_size, labels i32[B]."""
 
     def __init__(self, info: DatasetInfo, source: Source, data: Any):
         """See Dataset.
@@ -31,7 +31,7 @@ class ImageFiles(PillowDataset):
             )
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:
-        """See PillowDataset; a random part, mirrored at random, in changed colours."""
+        """See PillowDataset; a random crop, randomly mirrored, with changed colours."""
         augment = self.data.augment
         height, width = example.image.shape[:2]
         box = draw_box(height, width, area_min=augment.area_min, **drawn_by)

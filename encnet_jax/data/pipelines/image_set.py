@@ -1,7 +1,7 @@
 """Small images with one label each: kept in memory, shifted and mirrored in batches.
 
-Crops are drawn with NumPy and applied on the host or on the devices, with equal
-pixels.
+NumPy draws the crops. They are applied on the host or on the devices, with identical
+results.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from encnet_jax.data.pipelines.order import BatchOrder
 from encnet_jax.data.sources.image_arrays import ImageArrays
 from encnet_jax.pods import parallel
 
-_CROP_STREAM = 2  # Separates these random numbers from others of the same seed.
+_CROP_STREAM = 2  # Makes these random numbers independent of others of the same seed.
 
 
 def draw_crops(
@@ -27,13 +27,13 @@ def draw_crops(
     """Draws the crop of each image of a global batch.
 
     Args:
-        batch_size: images in the global batch.
-        pad: pixels of padding on each side.
-        flip: whether half of the images are mirrored.
-        seed, step: the result depends on the arguments only.
+        batch_size: number of images in the global batch.
+        pad: padding on each side, pixels.
+        flip: whether to mirror images, each with probability 1/2.
+        seed, step: seed the random numbers; equal arguments give equal results.
 
     Returns:
-        top, left: int32[batch_size] in 0..2 * pad, the corner in the padded image.
+        top, left: int32[batch_size] in 0..2 * pad, crop corner in the padded image.
         flip: bool[batch_size].
 
     Source: section 3.5 of the paper, after He et al.
@@ -45,7 +45,7 @@ def draw_crops(
 
 
 def crop(images, top, left, flip, *, pad: int, xp: Any = np):
-    """Pads with black, cuts out the original size, mirrors left and right.
+    """Pads with black, crops to the original size, and mirrors where `flip` is set.
 
     Args:
         images: uint8[B, S, S, 3].
@@ -65,7 +65,7 @@ def crop(images, top, left, flip, *, pad: int, xp: Any = np):
 
 
 def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
-    """Returns image and label of the examples in plan['index'], cropped as planned."""
+    """Returns the images and labels of plan['index'], cropped according to the plan."""
     index, crops = plan["index"], {k: v for k, v in plan.items() if k != "index"}
     return {
         "image": crop(images[index], **crops, pad=pad, xp=xp),
@@ -74,16 +74,16 @@ def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
 
 
 class ImageSet(Dataset):
-    """Reads ImageArrays; its labels are uint8[B] and its crops have the images' size.
+    """Reads ImageArrays; labels are uint8[B], and crops are as large as the images.
 
-    With data.on_device, batches are on the devices already.
+    With data.on_device, the batches are made on the devices.
     """
 
     source: ImageArrays
 
     @property
     def keep_last_batch(self) -> bool:
-        """Whether an epoch ends with a smaller batch of what is left."""
+        """Whether an epoch ends with a smaller batch of the remaining examples."""
         return self.data.keep_last_batch
 
     def _batches(
@@ -117,7 +117,7 @@ def _host_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
 
 
 def _device_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
-    """Keeps the split in every device's memory; only the drawn crops are sent there."""
+    """Keeps the split in every device's memory, and sends only the crop positions."""
     images, labels = parallel.replicate((images, labels))
     make = parallel.mapped(
         partial(make_batch, pad=pad, xp=jnp),

@@ -8,14 +8,14 @@ import numpy as np
 from encnet_jax.config import steps_per_epoch
 from encnet_jax.errors import UserError
 
-_ORDER_STREAM = 0  # Separates these random numbers from those of the augmentation.
+_ORDER_STREAM = 0  # Makes these random numbers independent of the augmentation's.
 
 
 @functools.lru_cache(maxsize=4)
 def _permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     rng = np.random.default_rng([_ORDER_STREAM, seed, epoch])
     order = rng.permutation(num_examples)
-    order.flags.writeable = False  # The cached array would change for every later step.
+    order.flags.writeable = False  # A caller's change would alter the cached array.
     return order
 
 
@@ -40,12 +40,12 @@ def batch_indices(
         seed: Non-negative.
         step: Counted from 0 over all epochs.
         process_index: In 0..process_count-1.
-        process_count: Processes that share the batch in contiguous parts.
+        process_count: Number of processes; each reads a contiguous part of the batch.
         keep_last: whether an epoch ends with a smaller batch of the remaining
             examples; otherwise they are dropped.
 
     Returns:
-        (epoch, int64[batch_size / process_count]), fewer in such a last batch.
+        (epoch, int64[batch_size / process_count]); shorter in a smaller last batch.
 
     Raises:
         UserError: the batch is larger than the split, or not a multiple of
@@ -67,13 +67,13 @@ def batch_indices(
 
 @dataclasses.dataclass(frozen=True)
 class BatchOrder:
-    """Which examples one process reads in each step.
+    """Selects the examples that one process reads in each step.
 
     Attributes:
         num_examples: Size of the split.
         batch_size: Images in the global batch.
         seed: Non-negative.
-        process_index: Which part of each batch is read.
+        process_index: Index of the part of each batch to read.
         process_count: Number of parts.
         keep_last: see batch_indices.
     """
@@ -87,16 +87,16 @@ class BatchOrder:
 
     @property
     def share(self) -> int:
-        """Images of each full batch that this process reads."""
+        """Number of images that this process reads of each full batch."""
         return self.batch_size // self.process_count
 
     @property
     def part(self) -> slice:
-        """This process's place in a full global batch."""
+        """This process's slice of a full global batch."""
         return self.part_of(self.share)
 
     def part_of(self, share: int) -> slice:
-        """Returns this process's place in a batch of which it reads `share` images."""
+        """Returns this process's slice of a batch if its part is `share` images."""
         start = self.process_index * share
         return slice(start, start + share)
 
@@ -114,6 +114,6 @@ class BatchOrder:
 
 
 def process_share(num_examples: int, process_index: int, process_count: int) -> range:
-    """Returns a process's contiguous part of 0..num_examples-1, as even as can be."""
+    """Returns a process's contiguous part of 0..num_examples-1, split evenly."""
     bounds = [num_examples * p // process_count for p in range(process_count + 1)]
     return range(bounds[process_index], bounds[process_index + 1])

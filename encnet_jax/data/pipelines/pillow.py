@@ -18,7 +18,7 @@ _EXAMPLES_AHEAD = 32
 
 
 class PillowDataset(Dataset):
-    """Augments decoded examples in threads; without TensorFlow."""
+    """Decodes and augments examples in threads, without TensorFlow."""
 
     def _batches(
         self, split: str, order: BatchOrder, start_step: int
@@ -42,11 +42,11 @@ class PillowDataset(Dataset):
             yield {"image": np.stack(images), "label": np.stack(labels)}
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:
-        """Returns the image and label of an example as batches contain them.
+        """Returns the augmented image and label of an example.
 
         Args:
-            example: from the source.
-            drawn_by: seed, epoch and index.
+            example: a decoded example of the source.
+            drawn_by: seed, epoch and index, which seed the augmentation.
         """
         params = draw(self.data.augment, **drawn_by)
         return augment_example(example.image, example.label, params, self.data)

@@ -11,13 +11,13 @@ from typing import Any
 def map_ahead(
     fn: Callable[[Any], Any], items: Iterable[Any], *, ahead: int
 ) -> Iterator[Any]:
-    """Yields fn(item) for each item, in order, computing up to `ahead` beforehand.
+    """Yields fn(item) for each item, in order, computing up to `ahead` items ahead.
 
     Args:
-        fn: called in threads of this process; an exception is raised in place of the
-            item's result.
-        items: May be endless.
-        ahead: At least 1.
+        fn: called in threads of this process; if it raises, the iterator raises the
+            exception when it reaches that item.
+        items: may be endless.
+        ahead: at least 1.
     """
     items = iter(items)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -41,7 +41,7 @@ class TensorFlowDataset(Dataset):
                         batch = next(iterator)
                         break
                     except StopIteration:
-                        assert read.failure is not None  # Nothing else ends it.
+                        assert read.failure is not None  # Only a failure ends it.
                         raise read.failure from None
                     except tensorflow().errors.OpError:
                         iterator = None
@@ -49,8 +49,8 @@ class TensorFlowDataset(Dataset):
                             raise
                 yield batch
         finally:
-            # tf.data's threads call Python: at the interpreter's exit they would
-            # block forever.
+            # tf.data's threads call Python; without this they would block forever
+            # when the interpreter exits.
             read.closed.set()
             del iterator
 
@@ -64,7 +64,7 @@ class TensorFlowDataset(Dataset):
             return {"image": image, "label": label}
 
         options = tf.data.Options()
-        options.threading.max_intra_op_parallelism = 1  # Images are the parallel unit.
+        options.threading.max_intra_op_parallelism = 1  # Parallel over images instead.
         encoded = tf.TensorSpec((), tf.string)
         params_spec = tf.TensorSpec((len(AugmentParams._fields),), tf.float64)
         return (
@@ -81,10 +81,10 @@ class TensorFlowDataset(Dataset):
 
 
 class _Records:
-    """The records of a training run, and those that cannot be read.
+    """The records of a training run; keeps account of the unreadable ones.
 
     Attributes:
-        order: Which examples each step reads.
+        order: Selects the examples of each step.
         failure: the error that ended reading.
         closed: set when no more records are needed.
     """
@@ -112,7 +112,7 @@ class _Records:
                     record = self._unreadable.read(index, self._record)
                 except UserError as error:
                     self.failure = error
-                    return  # An exception here would make TensorFlow log a trace.
+                    return  # Raising here would make TensorFlow log a traceback.
                 params = draw(augment, seed=seed, epoch=epoch, index=index)
                 yield record.image, record.mask, np.array(params)
 
@@ -123,9 +123,9 @@ class _Records:
         return records.for_tensorflow(record, self._rules)
 
     def decode_here(self, step: int) -> bool:
-        """Finds the records that TensorFlow refused; returns whether to retry.
+        """Finds the records that TensorFlow rejected; returns whether to retry.
 
-        Broken examples are counted and skipped. If none is broken, TensorFlow is
+        Broken examples are counted and skipped. If no example is broken, TensorFlow is
         stricter than our decoder, which then decodes this batch.
 
         Raises:
@@ -147,7 +147,7 @@ class _Records:
 
 
 def augmented(image, label, params, data: Any):
-    """Augments an example inside a tf.data graph, in Python as the other readers do.
+    """Augments an example in a tf.data graph; calls the Python code of all readers.
 
     Args:
         image: uint8[H, W, 3].
@@ -175,7 +175,7 @@ def decode(image_bytes, mask_bytes, id_map):
 
     Args:
         image_bytes: an image that decode.tensorflow_decodes accepts.
-        mask_bytes: a mask that it accepts.
+        mask_bytes: a mask that decode.tensorflow_decodes accepts.
         id_map: uint8[256], raw value -> train id.
 
     Returns:
@@ -185,7 +185,7 @@ def decode(image_bytes, mask_bytes, id_map):
     tf = tensorflow()
     image = decode_image(image_bytes)
     mask = tf.io.decode_png(mask_bytes, channels=1)
-    # A sixth of the time of tf.gather, which requires 4-byte indices.
+    # Takes a sixth of the time of tf.gather, which requires 4-byte indices.
     label = tf.numpy_function(
         lambda mask: np.take(id_map, mask[..., 0]), [mask], tf.uint8, stateful=False
     )

@@ -1,4 +1,4 @@
-"""Unreadable examples: counted, reported, and replaced as long as there are few."""
+"""Counts and reports unreadable examples, and replaces them while they are few."""
 
 import sys
 import threading
@@ -22,7 +22,8 @@ class Unreadable:
 
         Args:
             num_examples: Size of the split.
-            max_share: largest fraction of broken examples; 0 stops at the first one.
+            max_share: largest allowed fraction of broken examples; with 0, the first
+                broken example raises an error.
         """
         self._num_examples = num_examples
         self._most = int(max_share * num_examples)
@@ -30,24 +31,24 @@ class Unreadable:
         self._lock = threading.Lock()
 
     def substitute(self, index: int) -> int:
-        """Returns the example itself, or the next one not known to be broken."""
+        """Returns `index`, or the next index that is not known to be broken."""
         for step in range(self._num_examples):
             other = (index + step) % self._num_examples
             if other not in self._indices:
                 return other
-        return index  # All are broken; reading it reports that.
+        return index  # All are broken; reading this one reports the error.
 
     def add(self, index: int, error: UserError) -> None:
         """Counts and reports a broken example.
 
         Raises:
-            UserError: they are too many; the example's own error if none is allowed.
+            UserError: too many examples are broken; with max_share 0, this one's error.
         """
         with self._lock:
             new = index not in self._indices
             self._indices.add(index)
             count = len(self._indices)
-        # Known ones too: without an error, other threads would retry forever.
+        # Also raises for known examples: other threads would otherwise retry forever.
         if not self._most:
             raise error
         if new:
@@ -59,11 +60,11 @@ class Unreadable:
             )
 
     def read(self, index: int, fn: Callable[[int], Result]) -> Result:
-        """Returns fn(index), or fn of the next readable example.
+        """Returns fn(index); if that example is broken, fn of the next readable one.
 
         Args:
-            index: An example.
-            fn: raises UserError with the file's name for a broken example.
+            index: index of the example.
+            fn: must raise UserError with the file's name for a broken example.
 
         Raises:
             UserError: see add.

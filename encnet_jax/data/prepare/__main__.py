@@ -29,11 +29,11 @@ def prepare(
     """Prepares a data set and returns the number of examples of each stored split.
 
     Args:
-        name: of a data set.
+        name: name of a data set.
         source: One or several archives or folders, or a folder of archives; None for
             data sets that can be downloaded.
-        data_dir: Where prepared data sets are.
-        max_file_mib: A larger image or list in the source stops the preparation.
+        data_dir: Folder of prepared data sets.
+        max_file_mib: A larger image or list in the source is an error; MiB.
 
     Raises:
         UserError: the data set is already prepared or cannot be prepared, a file is
@@ -66,7 +66,7 @@ def _downloaded(info: DatasetInfo, data_dir: str) -> list[str]:
 
 
 def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
-    """Returns a line per split, a warning if its size is not that of the full set."""
+    """Returns a line per split; warns if its size is not that of the full data set."""
     lines = []
     for split in info.splits:
         count, full = counts.get(split, 0), info.full_counts.get(split)
@@ -80,7 +80,7 @@ def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
 
 
 def _config(name: str) -> str:
-    """Returns the --config of a data set: its own configuration, if there is one."""
+    """Returns the --config flag of a data set: its own configuration, if it has one."""
     recipe = f"configs/{name}.py"
     if pathlib.Path(recipe).is_file():
         return recipe

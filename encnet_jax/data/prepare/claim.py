@@ -1,4 +1,4 @@
-"""Claims a folder for one preparation and removes the remains of killed ones."""
+"""Locks a folder for one preparation and removes the files of killed preparations."""
 
 import contextlib
 import fcntl
@@ -15,13 +15,13 @@ _UNFINISHED = re.compile(r"incomplete\.[A-Z0-9]{6}_\d+\.\d+\.\d+")
 
 @contextlib.contextmanager
 def claimed(folder: os.PathLike) -> Iterator[None]:
-    """Claims a folder for writing, until this process ends.
+    """Locks a folder for writing; the lock is released on exit or when killed.
 
-    Unfinished data sets in it are removed first, unless another process is preparing
-    there. Folders without locks (on a network, in a bucket) are not cleaned.
+    Unfinished data sets in the folder are removed first, unless another process is
+    preparing there. Folders that cannot be locked (network, bucket) are not cleaned.
 
     Args:
-        folder: of the data set, with one folder per version; created if missing.
+        folder: folder of the data set, with one folder per version; created if missing.
     """
     if storage.is_remote(folder):
         yield
@@ -39,4 +39,4 @@ def claimed(folder: os.PathLike) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_SH)
         yield
     finally:
-        os.close(handle)  # Releases the lock, as the end of the process does.
+        os.close(handle)  # Releases the lock.

@@ -1,4 +1,4 @@
-"""Downloads an archive: resumed where it stopped, and verified."""
+"""Downloads an archive; resumes partial downloads and verifies the checksum."""
 
 import hashlib
 import os
@@ -9,18 +9,18 @@ from encnet_jax.weights import transfer
 
 
 def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
-    """Downloads a file into a folder, unless it is there, and returns its path.
+    """Downloads a file into a folder, unless it is already there; returns its path.
 
-    The file is called NAME.part until it is complete and its checksum is right. A
-    partial file is kept, and the next call resumes there if the server can.
+    The file is called NAME.part until it is complete and its checksum is correct. A
+    partial file is kept; the next call resumes it if the server supports that.
 
     Args:
-        address: its last part is the file's name.
-        folder: made if missing.
-        sha1: of the file, in hexadecimal.
+        address: address of the file; its last part is the file's name.
+        folder: created if missing.
+        sha1: checksum of the file, in hexadecimal.
 
     Raises:
-        UserError: no connection, a broken connection, or a file with other contents.
+        UserError: the connection fails or breaks, or the checksum differs.
     """
     path = pathlib.Path(folder) / address.rpartition("/")[2]
     if path.exists():
@@ -28,7 +28,7 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     if part.is_symlink():
-        part.unlink()  # What it points to is not written to.
+        part.unlink()  # Never write to the target of a symbolic link.
     try:
         transfer.fetch(address, part)
     except transfer.ERRORS as error:
@@ -41,7 +41,7 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
 
 
 def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
-    """Returns the file if it is the right one; a wrong .part is removed."""
+    """Returns the file if its checksum is correct; otherwise removes the .part file."""
     with open(file, "rb") as contents:
         found = hashlib.file_digest(contents, "sha1").hexdigest()
     if found == sha1:

@@ -1,4 +1,4 @@
-"""Examples for a TFDS builder: read, checked and encoded in threads."""
+"""Reads, checks and encodes the examples for a TFDS builder, in threads."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,10 +13,10 @@ from encnet_jax.data.pipelines.prefetch import map_ahead
 from encnet_jax.data.sources.records import Record, decode_record
 from encnet_jax.errors import UserError
 
-_AHEAD = 32  # Examples in memory between reading and writing.
+_AHEAD = 32  # Number of examples in memory between reading and writing.
 
-# TFDS sorts records by keys, assumed to be spread over 2**128, into a thousand files by
-# their first digits. Small keys would all go to the first, which is kept in memory.
+# TFDS sorts records by key into a thousand files, and expects keys spread over 2**128.
+# Small keys would all be sorted into the first file, which TFDS keeps in memory.
 _KEY_BITS = 128
 _GROUP_BITS = 7  # 128 files, open at a time.
 
@@ -26,7 +26,7 @@ def file_tree(builder, dl_manager) -> FileTree:
     return FileTree(
         dl_manager.manual_dir,
         scratch=str(builder.data_path.parent),
-        # Builders made by TFDS itself, as in its tests, have no limit.
+        # Builders that TFDS itself creates, as in its tests, lack this attribute.
         max_mib=getattr(builder, "max_file_mib", MAX_FILE_MIB),
     )
 
@@ -64,11 +64,11 @@ def _example(info: DatasetInfo, entry: Entry) -> dict | None:
     if mask is None:
         return None
     record = Record(entry.name, image, mask, str(entry.image), entry.mask_file)
-    decode_record(record, info)  # Raises now, not in training.
+    decode_record(record, info)  # Reports a bad example now instead of in training.
     return {"image": image, "mask": mask, "id": entry.name}
 
 
 def sort_key(index: int, total: int) -> int:
-    """Returns TFDS's key of an example; keys rise with the index and spread evenly."""
+    """Returns an example's key for TFDS; keys grow evenly with the index."""
     group = (index << _GROUP_BITS) // total
     return (group << (_KEY_BITS - _GROUP_BITS)) + index

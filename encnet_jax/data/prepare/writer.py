@@ -1,4 +1,4 @@
-"""Writes data sets as TFDS does; TFDS is imported only when one is written."""
+"""Writes data sets in TFDS's format; imports TFDS only when it writes one."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ from encnet_jax.data.sets import declared, named_info
 from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 
-_BUFFER_BYTES = 64 << 20  # Of records waiting in memory to be written in order.
+_BUFFER_BYTES = 64 << 20  # Limit on records in memory that wait to be written in order.
 
 
 def names() -> list[str]:
@@ -32,7 +32,7 @@ def builder(info: DatasetInfo, data_dir: str):
     """Returns the TFDS builder of a data set, prepared or not.
 
     Raises:
-        UserError: the data set is not prepared by this command.
+        UserError: this command cannot prepare the data set.
     """
     info = named_info(info.stored_as or info.name)
     if info.entries is None:
@@ -47,14 +47,14 @@ def builder(info: DatasetInfo, data_dir: str):
 
 @functools.cache
 def builder_class(info: DatasetInfo) -> type:
-    """Returns the class of TFDS builders that write a data set's `entries`."""
+    """Returns a TFDS builder class that writes a data set's `entries`."""
     tfds: Any = tensorflow_datasets()
     list_entries: Any = info.entries
 
     class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
         name = info.name
         VERSION = tfds.core.Version(STORED_VERSION)
-        opened = contextlib.ExitStack()  # Of builders made by TFDS itself.
+        opened = contextlib.ExitStack()  # For builders that TFDS itself creates.
         MANUAL_DOWNLOAD_INSTRUCTIONS = info.preparation
 
         def _info(self) -> Any:
@@ -78,14 +78,14 @@ def builder_class(info: DatasetInfo) -> type:
 def download_and_prepare(
     builder, sources: Sequence[str], max_file_mib: float = MAX_FILE_MIB
 ) -> None:
-    """Writes a data set; its folder has another name until it is complete.
+    """Writes a data set; its folder has a temporary name until it is complete.
 
     Args:
-        builder: As returned by `builder`.
+        builder: a builder returned by `builder`.
         sources: Archives, folders and files to read.
-        max_file_mib: Larger files of them are not read into memory.
+        max_file_mib: limit on the size of a file in memory, MiB.
     """
-    builder.max_file_mib = max_file_mib  # TFDS hands builders only a folder.
+    builder.max_file_mib = max_file_mib  # TFDS passes builders only a folder.
     tfds = tensorflow_datasets()
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -93,12 +93,12 @@ def download_and_prepare(
         contextlib.ExitStack() as builder.opened,
     ):
         config = tfds.download.DownloadConfig(manual_dir=_linked(sources, scratch))
-        # TFDS keeps up to 1 GiB in memory: all of most data sets.
+        # The default of 1 GiB would keep all of most data sets in memory.
         shuffle: Any = importlib.import_module("tensorflow_datasets.core.shuffle")
         shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
-        tfds.disable_progress_bar()  # `examples` shows one with the total.
+        tfds.disable_progress_bar()  # `examples` shows a progress bar with the total.
         try:
-            # TFDS announces a download of unknown size, even before an error.
+            # Hides that TFDS announces a download of unknown size.
             with contextlib.redirect_stdout(io.StringIO()):
                 builder.download_and_prepare(
                     download_dir=scratch, download_config=config
@@ -121,10 +121,7 @@ def download_and_prepare(
 
 
 def _linked(sources: Sequence[str], scratch: str) -> str:
-    """Makes one folder of links to the sources.
-
-    TFDS hands builders a single folder.
-    """
+    """Creates a folder of links to the sources: TFDS passes builders one folder."""
     folder = pathlib.Path(scratch) / "sources"
     for number, source in enumerate(sources):
         path = pathlib.Path(source).resolve()
@@ -137,8 +134,8 @@ def _linked(sources: Sequence[str], scratch: str) -> str:
 def _tfds_info(builder, info: DatasetInfo):
     """Returns tfds.core.DatasetInfo of a segmentation set: image, mask and id.
 
-    Image bytes are kept as they are; masks are PNGs of mode 'L' with raw ids. Records
-    stay in the order of generation.
+    Image bytes are stored unchanged; masks are PNGs of mode 'L' with raw ids. Records
+    keep the order in which they were generated.
     """
     tfds = tensorflow_datasets()
     return tfds.core.DatasetInfo(

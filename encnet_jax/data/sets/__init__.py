@@ -1,6 +1,6 @@
-"""The registry of data sets: one module each, named as the data set.
+"""The registry of data sets: one module per data set, with the data set's name.
 
-`DATA_SET` in the module is the declaration.
+The module's `DATA_SET` is the declaration.
 """
 
 import pkgutil
@@ -21,10 +21,10 @@ DATA_SETS: Registry[Any] = Registry(
 
 
 def named_info(name: str) -> DatasetInfo:
-    """Returns a data set that needs no further fields.
+    """Returns a data set that is declared without `data` fields.
 
     Raises:
-        UserError: no data set has this name, or `data` fields describe it.
+        UserError: no data set has this name, or its declaration needs `data` fields.
     """
     member = DATA_SETS.get(name)
     if not isinstance(member, DatasetInfo):
@@ -36,7 +36,7 @@ def named_info(name: str) -> DatasetInfo:
 
 
 def declared() -> dict[str, DatasetInfo]:
-    """Returns the data sets that need no further fields, by name."""
+    """Returns name -> data set, for those declared without `data` fields."""
     members = {name: DATA_SETS.get(name) for name in DATA_SETS}
     return {n: m for n, m in members.items() if isinstance(m, DatasetInfo)}
 

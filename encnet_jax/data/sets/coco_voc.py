@@ -1,9 +1,9 @@
 """COCO 2017 with the classes of PASCAL VOC, for training before VOC.
 
-Everything else is background. Images that show enough of the classes are kept.
+Other categories are background. Images with more than MIN_PIXELS foreground are kept.
 
-Source: the paper, section 3.3, and PyTorch-Encoding datasets/coco.py. The paper counts
-6.5K images; this rule, which is the released code's, keeps far more.
+Source: the EncNet paper, section 3.3, and PyTorch-Encoding datasets/coco.py. The paper
+reports 6.5K images; this rule, taken from the released code, keeps far more.
 """
 
 import functools
@@ -23,13 +23,13 @@ from encnet_jax.data.sets.pascal_voc import BACKGROUND_RULE, CLASSES
 from encnet_jax.data.sources.decode import encode_png
 from encnet_jax.errors import UserError
 
-# COCO's category of each VOC class from aeroplane on.
+# COCO's category id of each VOC class, starting with aeroplane.
 CATEGORIES = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
-MIN_PIXELS = 1_000  # An image needs more foreground than this.
+MIN_PIXELS = 1_000  # Images with at most this many foreground pixels are skipped.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits in the source."""
+    """Returns the splits found in the source."""
     splits = {}
     for split in DATA_SET.splits:
         entries = _entries(tree, f"{split}2017")

@@ -1,6 +1,6 @@
 """Generated images with one label each: a disc on noise; its hue is the class.
 
-For tests and `:smoke`, which do not require CIFAR-10.
+For tests and `:smoke` configurations, which therefore do not need CIFAR-10.
 """
 
 import colorsys
@@ -21,10 +21,10 @@ NUM_IMAGES = {"train": 2000, "test": 500}
 
 
 def generate(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Generates a split, always the same.
+    """Generates a split; repeated calls return equal arrays.
 
     Args:
-        split: of NUM_IMAGES.
+        split: A key of NUM_IMAGES.
 
     Returns:
         Images uint8[N, SIDE, SIDE, 3] and labels uint8[N] in 0..9, equally frequent.

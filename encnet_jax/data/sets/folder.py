@@ -73,7 +73,7 @@ def folder_info(data: Any) -> DatasetInfo:
 
 
 def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
-    """Returns uint8[count, 3] of '#rrggbb' words, or PASCAL VOC's without words."""
+    """Returns uint8[count, 3], the colours of '#rrggbb' words; VOC's without words."""
     if not words:
         return voc_colours(count + 1)[1:]
     wrong = [word for word in words if not re.fullmatch("#[0-9a-fA-F]{6}", word)]

@@ -10,14 +10,14 @@ from encnet_jax.errors import UserError
 
 
 def image_folder_info(data: Any) -> DatasetInfo:
-    """Returns the data set in data.folder.images; its classes are the folders' names.
+    """Returns the data set in data.folder.images; each subfolder is one class.
 
     Args:
         data: The `data` fields of encnet_jax.config.defaults.
 
     Raises:
         UserError: a split's folder is missing or has fewer than two class folders, the
-            splits have different class folders, or both have the same folder.
+            splits have different class folders, or both splits have the same folder.
     """
     pattern = data.folder.images
     splits = tuple(s for s in dict.fromkeys([data.train_split, data.val_split]) if s)

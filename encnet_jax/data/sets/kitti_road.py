@@ -1,7 +1,7 @@
-"""KITTI road: 289 training images of urban roads; road against everything else.
+"""KITTI road: 289 training images of urban roads; two classes, road and other.
 
-Masks are stored with raw 0 = not valid, 1 = other, 2 = road. The authors publish no
-validation split: every fifth image of each category (um, umm, uu) is ours.
+Raw values in the stored masks are 0 = not valid, 1 = other, 2 = road. The authors
+publish no validation split: ours is every fifth image of each category (um, umm, uu).
 
 Source: Fritsch, Kuehnl and Geiger, ITSC 2013; colours and calibration as in the
 development kit. helper.py, getGroundTruth: valid where red > 0, road where blue > 0.
@@ -20,12 +20,12 @@ from encnet_jax.data.sources.decode import decode_image, encode_png
 from encnet_jax.errors import UserError
 
 _CATEGORIES = ("um", "umm", "uu")
-_VALIDATION = 5  # Every fifth image.
+_VALIDATION = 5  # Every fifth image is a validation image.
 _CALIBRATION = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_cam_to_road": (3, 4)}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns train, val, and test if it is there, by the names of the images."""
+    """Returns train, val and, if the source has it, test; paired by image name."""
     images = tree.files("training/image_2", ".png")
     masks = tree.files("training/gt_image_2", ".png")
     if not images or not masks:
@@ -52,12 +52,12 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def views(tree: FileTree) -> dict[str, list[list[float]]]:
-    """Returns the matrices from the road to the images that have a calibration."""
+    """Returns the road-to-image matrix of each image that has a calibration file."""
     return {n: _view(x) for n, x in tree.files("training/calib", ".txt").items()}
 
 
 def _view(file: StoredFile) -> list[list[float]]:
-    """Returns the matrix from (right, ahead, 1), in metres, to (column, row, 1)."""
+    """Returns the matrix from (right, ahead, 1) in metres to (column, row, 1) in px."""
     found = {}
     for line in file.read().decode("utf-8", "replace").splitlines():
         name, _, numbers = line.partition(":")
@@ -72,13 +72,13 @@ def _view(file: StoredFile) -> list[list[float]]:
             )
         matrix[: shape[0], : shape[1]] = found[name].reshape(shape)
     projection, rectification, to_road = to_4x4
-    if not abs(np.linalg.det(to_road)) > 1e-6:  # That of a rotation is 1.
+    if not abs(np.linalg.det(to_road)) > 1e-6:  # A rotation has determinant 1.
         raise UserError(
             f"{file}: Tr_cam_to_road has no inverse; restore the file, or remove the"
             " folder calib"
         )
     whole = projection @ rectification @ np.linalg.inv(to_road)
-    return whole[:3, [0, 2, 3]].tolist()  # On the road the height is 0.
+    return whole[:3, [0, 2, 3]].tolist()  # Points on the road have height 0.
 
 
 def _mask(file: StoredFile, _image: bytes) -> bytes:

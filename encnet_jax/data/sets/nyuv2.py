@@ -1,7 +1,7 @@
 """NYU Depth v2: 1,449 labelled images of rooms, 40 classes; depth is not read.
 
-The published files are `nyu_depth_v2_labeled.mat` (MATLAB 7.3, that is HDF5), the
-split in `splits.mat`, and `classMapping40.mat`, which maps 894 labels to 40 classes.
+The published files are `nyu_depth_v2_labeled.mat` (MATLAB 7.3, which is HDF5),
+`splits.mat`, and `classMapping40.mat`, which maps 894 labels to 40 classes.
 
 Source: Silberman et al., ECCV 2012; the 40 classes: Gupta et al., CVPR 2013.
 """
@@ -30,10 +30,10 @@ _NUM_LABELS = 894
 
 
 class _Arrays(NamedTuple):
-    """The open HDF5 file: datasets in MATLAB's order of axes, reversed.
+    """The open HDF5 file; h5py shows MATLAB's axes in reversed order.
 
     Attributes:
-        file: name for messages.
+        file: name of the file in error messages.
         images: uint8[N, 3, W, H].
         labels: uint16[N, W, H], 0 = unlabelled, 1..894.
         classes: uint8[895], label -> class 1..40, or 0.
@@ -47,7 +47,7 @@ class _Arrays(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Image:
-    """One image of the file; read when it is needed, as a PNG."""
+    """One image of the file, read on demand and encoded as a PNG."""
 
     arrays: _Arrays
     index: int
@@ -60,7 +60,7 @@ class _Image:
             return encode_png(_upright(self.arrays.images[self.index]))
 
     def mask(self, _image: bytes) -> bytes:
-        """Returns the PNG of the classes: 0 = unlabelled, 1..40."""
+        """Returns the mask as a PNG: 0 = unlabelled, 1..40 are the classes."""
         with matlab.described(str(self)):
             labels = _upright(self.arrays.labels[self.index])
         if labels.max(initial=0) > _NUM_LABELS:
@@ -72,12 +72,12 @@ class _Image:
 
 
 def _upright(pixels: np.ndarray) -> np.ndarray:
-    """Returns [H, W] or [H, W, 3] of [W, H] or [3, W, H]."""
+    """Transposes [W, H] to [H, W], or [3, W, H] to [H, W, 3]."""
     return np.ascontiguousarray(pixels.T)
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the official splits, in the order of the images in the file."""
+    """Returns the official splits; images keep their order in the file."""
     files = {name: tree.file(name) for name in _FILES}
     missing = [name for name, file in files.items() if file is None]
     if missing:
@@ -118,7 +118,7 @@ def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
 
 
 def _class_of_label(file: StoredFile) -> np.ndarray:
-    """Returns uint8[895], label -> class 1..40; 0, unlabelled, stays 0."""
+    """Returns uint8[895], label -> class 1..40; label 0 (unlabelled) maps to 0."""
     contents = matlab.variables(file, "mapClass", "className")
     with matlab.described(str(file)):
         names = [str(name) for name in contents["className"].ravel()]
@@ -134,7 +134,7 @@ def _class_of_label(file: StoredFile) -> np.ndarray:
 
 
 def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
-    """Returns split -> indices from 0, sorted."""
+    """Returns split -> sorted image indices, counted from 0."""
     contents = matlab.variables(file, *_SPLITS.values())
     with matlab.described(str(file)):
         found = {

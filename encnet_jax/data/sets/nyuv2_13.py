@@ -1,6 +1,6 @@
-"""NYU Depth v2 with 13 classes, each a group of the 40.
+"""NYU Depth v2 with 13 classes, each made of several of the 40 classes.
 
-Source: Couprie et al., ICLR 2013; the groups are those of class13Mapping.mat
+Source: Couprie et al., ICLR 2013; the grouping follows class13Mapping.mat
 (github.com/ankurhanda/nyuv2-meta-data).
 """
 

@@ -1,6 +1,6 @@
-"""PASCAL-Context: images of VOC 2010, with masks in one of three forms.
+"""PASCAL-Context: images of VOC 2010, with masks in one of three published formats.
 
-Raw 0 is background and ignored, 1..59 are the classes in alphabetical order.
+Raw 0 is background, which is ignored; 1..59 are the classes in alphabetical order.
 """
 
 import functools
@@ -25,7 +25,7 @@ _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"
 
 
 def context_categories() -> dict[int, str]:
-    """Returns PASCAL-Context's 59 classes in order: id in the JSON file -> name."""
+    """Returns id in the JSON file -> name of PASCAL-Context's 59 classes, in order."""
     pairs = (line.split(" ", 1) for line in class_lines("pascal_context"))
     return {int(number): name for number, name in pairs}
 
@@ -48,10 +48,10 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
     """Returns the splits of trainval_merged.json, or None if it is missing.
 
-    Objects and regions are painted in the order of the file, crowds too, later ones
-    over earlier ones.
+    Objects, crowds and regions are painted in file order; later ones overwrite earlier
+    ones.
 
-    Source: detail-api, Detail.getMask, which PyTorch-Encoding reads masks with.
+    Source: Detail.getMask of detail-api, with which PyTorch-Encoding reads masks.
     """
     file = tree.file("trainval_merged.json")
     if file is None:
@@ -79,7 +79,7 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
 
 @functools.cache
 def _raw_ids() -> dict[int, int]:
-    """Category of the JSON file -> raw id; 0 is background, painted like the others."""
+    """Returns category id in the JSON file -> raw id; background (0) is painted too."""
     return {0: 0} | {c: i for i, c in enumerate(context_categories(), start=1)}
 
 
@@ -99,7 +99,7 @@ def _painted(
 
 
 def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns index PNGs 0..59 by alphabet, as MMSegmentation's converter makes."""
+    """Returns the splits with MMSegmentation's PNGs: ids 0..59, alphabetical order."""
     masks = tree.files("SegmentationClassContext", ".png")
     lists = _lists(tree, "ImageSets/SegmentationContext")
     if not (masks and lists):
@@ -111,9 +111,9 @@ def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] |
 
 
 def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns the index PNGs of 59_context_labels.tar.gz, numbered by 59_labels.txt.
+    """Returns the splits with the index PNGs of 59_context_labels.tar.gz.
 
-    The classes are not in alphabetical order; only the list gives their order.
+    Their ids are not in alphabetical order; 59_labels.txt lists each id's class.
     """
     masks = tree.files("59_context_labels", ".png")
     lists = _lists(tree, "VOC2010/ImageSets/Main")
@@ -138,9 +138,9 @@ def numbering(text: str, where: str) -> np.ndarray:
     """Returns uint8[256], value in the masks -> raw id, from lines 'value: name'.
 
     Raises:
-        UserError: these are not the 59 classes.
+        UserError: the names are not the 59 classes.
     """
-    raw_ids = np.arange(256, dtype=np.uint8)  # Values that are not listed stay unknown.
+    raw_ids = np.arange(256, dtype=np.uint8)  # Keeps values that are not listed.
     names = list(context_categories().values())
     listed = set()
     for line in filter(str.strip, text.splitlines()):
@@ -167,8 +167,8 @@ def _lists(tree: FileTree, folder: str) -> dict[str, list[str]]:
 
 
 def _scores(mean_iou: float, accuracy: float, iou: np.ndarray) -> dict[str, float]:
-    # Source: the authors' answer in PyTorch-Encoding issue 179: 52.6 * 59 / 60 =
-    # 51.7 %, as in the abstract.
+    # Source: the authors in PyTorch-Encoding issue 179: 52.6 * 59 / 60 = 51.7 %, which
+    # is the abstract's score.
     return {"context59": mean_iou, "context60_published": mean_iou * 59 / 60}
 
 

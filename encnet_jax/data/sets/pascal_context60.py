@@ -1,4 +1,4 @@
-"""PASCAL-Context with its background as a class of its own."""
+"""PASCAL-Context with background as a 60th class."""
 
 import dataclasses
 

@@ -1,6 +1,6 @@
-"""PASCAL VOC 2012, and SBD's further masks for its images.
+"""PASCAL VOC 2012, with SBD's additional masks for VOC images.
 
-255 is void, and background is a class.
+Raw 255 is void, which is ignored; background is a class.
 """
 
 import functools
@@ -27,7 +27,7 @@ _LISTS = "VOC2012/ImageSets/Segmentation"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns train, val, test and `aug`: the images that SBD adds to train."""
+    """Returns train, val, test and `aug`, the training images that only SBD labels."""
     images = tree.files("VOC2012/JPEGImages", ".jpg")
     masks = tree.files("VOC2012/SegmentationClass", ".png")
     lists = {
@@ -53,8 +53,8 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
     """Returns (SBD train + SBD val) minus VOC train minus VOC val, sorted.
 
-    Together with VOC train these are the 10,582 images of the paper. VOC's own masks
-    are preferred.
+    VOC train and these images together are the paper's 10,582 training images. Images
+    of VOC train keep VOC's masks.
 
     Raises:
         UserError: VOC's two lists overlap, which would invalidate scores on val.
@@ -118,7 +118,7 @@ DATA_SET = DatasetInfo(
     entries=entries,
     rule=BACKGROUND_RULE,
     # Source: VOC's development kit and VOCevalseg.m. comp6 is the competition for
-    # methods that use further training data, which pre-training on ImageNet is.
+    # methods with additional training data; pre-training on ImageNet counts as such.
     server=Server(
         "voc2012",
         "results/VOC2012/Segmentation/comp6_test_cls/",

@@ -1,10 +1,10 @@
 """Generated scenes in which the class of a patch depends on distant context.
 
-A small version of the EncNet paper's argument (Figure 4: sand or earth?). Three kinds
-of scenes differ only in a few small cues near one side: parasols at a beach, trees in
-fields, houses in a town. Far from the cues there are patches of sand, water and stone
-that look the same in all scenes but have a different label in each kind. A network
-whose receptive field is smaller than FAR_PX can only guess the label.
+A toy version of the EncNet paper's argument for context (Figure 4: sand or earth?).
+There are three kinds of scenes: beach, fields and town. They differ only in a few small
+cues near one side: parasols, trees or houses. Far from the cues there are patches of
+sand, water and stone, which look the same in all scenes but have a different label in
+each kind. A network whose receptive field is smaller than FAR_PX can only guess it.
 """
 
 import functools
@@ -22,7 +22,7 @@ NUM_IMAGES = {"train": 400, "val": 100}
 FAR_PX = 112  # Every ambiguous pixel is at least this far from the centre of any cue.
 CUE_RADIUS_PX = 8
 KINDS = ("beach", "fields", "town")
-CLASSES = {  # Name -> RGB in pictures of labels.
+CLASSES = {  # Name -> RGB in coloured label images.
     "ground": (196, 214, 160),
     "parasol": (226, 60, 60),
     "tree": (24, 104, 40),
@@ -37,7 +37,7 @@ CLASSES = {  # Name -> RGB in pictures of labels.
     "wall": (150, 150, 150),
     "road": (60, 40, 60),
 }
-_FIRST_PATCH_ID = 4  # Texture t in scenes of kind k has the id 4 + 3 * t + k.
+_FIRST_PATCH_ID = 4  # Texture t in a scene of kind k has the id 4 + 3 * t + k.
 
 
 def generate(
@@ -48,7 +48,7 @@ def generate(
     Args:
         split: A key of NUM_IMAGES.
         index: Non-negative.
-        size: Side in pixels, at least SIZE_PX for patches to fit far from the cues.
+        size: Side in pixels; below SIZE_PX, no patch fits far enough from the cues.
 
     Returns:
         image uint8[size, size, 3] and label uint8[size, size] of train ids.
@@ -80,7 +80,7 @@ def generate(
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndarray:
-    """f64[size, size] in [0, 1]: random heights on a grid, smoothly interpolated."""
+    """Returns f64[size, size] in [0, 1]: a random grid, smoothly interpolated."""
     grid = rng.random((cells + 1, cells + 1))
     position = np.linspace(0, cells, size, endpoint=False)
     cell = position.astype(int)
@@ -91,7 +91,7 @@ def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndar
 
 
 def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
-    """f64[3, 2]: (y, x) of cues next to each other along one side of the image."""
+    """Returns f64[3, 2], (y, x) of three neighbouring cues along one side."""
     along = rng.uniform(0.12, 0.88) * size + np.array([-20, 0, 20])
     along = np.clip(along, 10, size - 11)
     along += rng.uniform(-3, 3, 3)
@@ -103,12 +103,12 @@ def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _mix(weight: np.ndarray, low: tuple, high: tuple) -> np.ndarray:
-    """f64[..., 3] between two colours; weight f64[...] in [0, 1]."""
+    """Interpolates two colours with weights f64[...] in [0, 1]; returns f64[..., 3]."""
     return np.array(low) + weight[..., None] * np.subtract(high, low)
 
 
 def _ground(rng, size: int) -> np.ndarray:
-    """A meadow with flowers; flowers are also labelled as ground."""
+    """Returns a meadow with flowers; flowers are labelled as ground, too."""
     meadow = _smooth_noise(rng, size, cells=10) * 0.6 + rng.random((size, size)) * 0.4
     image = _mix(meadow, (160, 184, 120), (204, 216, 160))
     for fy, fx in rng.integers(2, size - 2, (40, 2)):
@@ -131,7 +131,7 @@ def _watery(rng, size: int) -> np.ndarray:
 
 
 def _stony(rng, size: int) -> np.ndarray:
-    """Cobbles: rows of 8x12 stones, every second row shifted by half a stone."""
+    """Returns rows of 8x12 cobbles, every second row shifted by half a stone."""
     y, x = np.mgrid[:size, :size] + rng.integers(0, 24, (2, 1, 1))
     row = y // 8
     column = (x + 6 * (row % 2)) // 12

@@ -1,7 +1,7 @@
 """SIFT-flow: 2,688 outdoor images of 256x256, 33 classes; raw 0 is unlabelled.
 
-Source: Liu et al., CVPR 2009; the 200 test images are those of TestSet1.txt, as in
-Tighe and Lazebnik, ECCV 2010.
+Source: Liu et al., CVPR 2009. TestSet1.txt lists the 200 test images, which are those
+of Tighe and Lazebnik, ECCV 2010.
 """
 
 from functools import partial
@@ -56,7 +56,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _names(file: StoredFile) -> set[str]:
-    """Returns the image names of a list of paths, which have either slash."""
+    """Returns the image names in a list of paths, which use / or backslash."""
     lines = file.read().decode("utf-8", "replace").replace("\\", "/").split()
     return {line.rpartition("/")[2].removesuffix(".jpg") for line in lines}
 

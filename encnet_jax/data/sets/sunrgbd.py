@@ -1,8 +1,8 @@
 """SUN RGB-D: 10,335 images of rooms, 37 classes; depth is not read.
 
-The files are those of github.com/ankurhanda/sunrgbd-meta-data, which extracted the
-37-class labels from the authors' SUNRGBD2Dseg.mat (64 GB in memory): two archives of
-images and one of labels, which has the 5,050 test images first.
+The files are from github.com/ankurhanda/sunrgbd-meta-data, whose author extracted the
+37-class labels from SUNRGBD2Dseg.mat (64 GB in memory): two archives of images, and one
+of labels, in which the labels of the 5,050 test images come first.
 
 Source: Song, Lichtenberg and Xiao, CVPR 2015; class names: seg37list.mat.
 """
@@ -20,11 +20,11 @@ from encnet_jax.errors import UserError
 
 _IMAGES = {"train": "SUNRGBD-train_images", "test": "SUNRGBD-test_images"}
 _LABELS = "sunrgbd_train_test_labels"
-_FIRST_LABEL = {"train": 5_050, "test": 0}  # Before that of the split's image 1.
+_FIRST_LABEL = {"train": 5_050, "test": 0}  # Number of labels before the split.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the entries of both splits, named like their label files."""
+    """Returns the entries of both splits; their ids are the label files' names."""
     labels = tree.files(_LABELS, ".png")
     images = {split: tree.files(name, ".jpg") for split, name in _IMAGES.items()}
     if not labels or not all(images.values()):

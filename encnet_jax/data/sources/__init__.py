@@ -1,1 +1,1 @@
-"""Examples as stored: prepared records, folders, arrays; how they are decoded."""
+"""Reads and decodes stored examples: prepared records, folders, arrays."""

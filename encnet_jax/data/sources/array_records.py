@@ -1,7 +1,6 @@
-"""Records that TFDS wrote, read without TensorFlow and TFDS.
+"""Reads records that TFDS wrote, without TensorFlow and TFDS.
 
-A record is a serialised tf.train.Example, of which only byte strings and integers are
-decoded here.
+A record is a serialised tf.train.Example; only byte strings and integers are decoded.
 """
 
 import json
@@ -19,7 +18,7 @@ from encnet_jax.storage import tfrecord
 
 
 class _Shard(NamedTuple):
-    """A file, as array_record's FileInstruction."""
+    """A file with the fields of array_record's FileInstruction."""
 
     filename: str
     skip: int
@@ -28,7 +27,7 @@ class _Shard(NamedTuple):
 
 
 class Records:
-    """Random access to the examples of one split, from several threads."""
+    """Random access to the examples of one split; thread-safe."""
 
     def __init__(self, source: Sequence[bytes]):
         """Takes serialised examples."""
@@ -65,15 +64,16 @@ def open_prepared(
     """Opens the splits of a data set that TFDS itself prepares.
 
     Args:
-        info: of the data set.
-        data_dir: TFDS's; ~ is the user's home.
+        info: declaration of the data set.
+        data_dir: the data folder of TFDS; ~ is expanded.
         in_memory: see `open_splits`.
 
     Returns:
-        (the folder of its newest version, `open_splits` of it).
+        (folder of the newest version, result of `open_splits` for this folder).
 
     Raises:
-        UserError: it is not prepared in data_dir, or in another format, or is broken.
+        UserError: the data set is not prepared in data_dir, has a different format, or
+            is broken.
     """
     folder = prepared_by_tfds(info, data_dir)
     if folder is None:
@@ -102,12 +102,13 @@ def open_splits(folder: epath.Path, *, in_memory: bool = False) -> dict[str, Rec
     """Opens the splits of a data set that TFDS prepared.
 
     Args:
-        folder: of one version; contains dataset_info.json.
-        in_memory: whether to accept TFRecord files, which are read whole: they have no
-            random access.
+        folder: folder of one version, with dataset_info.json.
+        in_memory: whether to accept TFRecord files; they are read whole because they
+            have no random access.
 
     Raises:
-        ValueError, KeyError, OSError: the folder is not one, or not of array records.
+        ValueError, KeyError, OSError: the folder is not a prepared data set, or its
+            file format is not supported.
     """
     info = json.loads((folder / "dataset_info.json").read_text())
     file_format, splits = info["fileFormat"], {}
@@ -144,9 +145,9 @@ def _read_whole(shards: list[_Shard]) -> list[bytes]:
 
 
 def features(example: bytes) -> dict[str, Any]:
-    """Returns the features of a serialised tf.train.Example: byte strings, integers.
+    """Returns the byte string and integer features of a serialised tf.train.Example.
 
-    Lists of several integers, and of floats, are left out.
+    Features with several integers or with floats are skipped.
 
     Raises:
         ValueError: the bytes are damaged.
@@ -172,7 +173,7 @@ def features(example: bytes) -> dict[str, Any]:
 
 
 def _messages(data: memoryview, number: int) -> Iterator[memoryview]:
-    """Yields the length-delimited fields of one number in a protocol buffer."""
+    """Yields the length-delimited fields with a given number of a protocol buffer."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)

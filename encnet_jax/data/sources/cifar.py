@@ -1,4 +1,4 @@
-"""Reads CIFAR-10 into memory: with TFDS, from its files, or from .npz files."""
+"""Reads CIFAR-10 into memory: through TFDS, from TFDS's files, or from .npz files."""
 
 import os
 from functools import partial
@@ -29,7 +29,7 @@ def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
         split -> (images uint8[N, 32, 32, 3], labels uint8[N]).
 
     Raises:
-        UserError: it is not prepared in data_dir.
+        UserError: the data set is not prepared in data_dir.
     """
     builder, tfds = prepared_builder(info, data_dir), tensorflow_datasets()
     autotune = tensorflow().data.AUTOTUNE
@@ -52,10 +52,10 @@ def _decode(record: dict) -> tuple:
 
 
 def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
-    """Reads data_dir/cifar10/SPLIT.npz, or else what TFDS prepared; see `npz.load`.
+    """Reads data_dir/cifar10/SPLIT.npz, or TFDS's records if absent; see `npz.load`.
 
     Raises:
-        UserError: a file is missing or has other arrays.
+        UserError: a file is missing or has different arrays.
     """
     files = {split: _npz(info, data_dir, split) for split in _SPLITS}
     missing = [file for file in files.values() if not file.exists()]
@@ -72,10 +72,10 @@ def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
 
 
 def read_records(info: DatasetInfo, data_dir: str) -> dict:
-    """Reads the same as `read_tfds`, without TensorFlow and TFDS.
+    """Reads the same data as `read_tfds`, without TensorFlow and TFDS.
 
     Raises:
-        UserError: it is not prepared in data_dir, or is broken.
+        UserError: the data set is not prepared in data_dir, or is broken.
     """
     folder, stored = array_records.open_prepared(info, data_dir, in_memory=True)
     splits = {}
@@ -84,7 +84,7 @@ def read_records(info: DatasetInfo, data_dir: str) -> dict:
         try:
             records = [stored[split][i] for i in range(len(stored[split]))]
             labels = np.array([record["label"] for record in records], np.uint8)
-        except Exception as error:  # Of a damaged file; array_record raises many types.
+        except Exception as error:  # array_record raises many types.
             raise UserError(
                 f"{where}: cannot be read ({type(error).__name__}: {error}); remove the"
                 f" folder, then {info.how_to_prepare(data_dir)}"
@@ -121,7 +121,7 @@ def _checked(images: np.ndarray, labels: np.ndarray, where: str):
 
 
 def export(info: DatasetInfo, data_dir: str) -> list[str]:
-    """Writes the files for `read_arrays` and returns their names.
+    """Writes the .npz files that `read_arrays` reads; returns their names.
 
     Raises:
         UserError: the data set is not prepared, or the files exist.

@@ -13,7 +13,7 @@ from encnet_jax.errors import UserError
 
 
 class ClassFolders:
-    """Images by class folder; see Source."""
+    """Images in class folders; implements Source."""
 
     def __init__(self, info: DatasetInfo, data: Any):
         """Lists the files.
@@ -23,7 +23,7 @@ class ClassFolders:
             data: The `data` fields of encnet_jax.config.defaults.
 
         Raises:
-            UserError: a class folder holds no images.
+            UserError: a class folder has no images.
         """
         self._rules = image_rules(data)
         self._files: dict[str, list[tuple[epath.Path, int]]] = {}
@@ -40,7 +40,7 @@ class ClassFolders:
         return {split: len(files) for split, files in self._files.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an image, its label an i32[]; raises UserError if it is broken."""
+        """Returns an image with label i32[]; raises UserError if it is broken."""
         path, label = self._files[split][index]
         content = storage.read_bytes(path, self._rules.max_bytes)
         image = decode_image(content, str(path), self._rules)

@@ -1,8 +1,8 @@
-"""One decoder for all readers: a file's bytes to pixels, or to a one-line error.
+"""The decoder of all readers: converts a file's bytes to pixels or a one-line error.
 
 Training, `check`, evaluation, exports and `predict` all decode images and masks here,
 so that they agree on every file. The format is detected from the first bytes, never
-from the name. TensorFlow may decode the files for which it gives the same pixels: see
+from the file name. TensorFlow decodes only files for which its pixels are the same: see
 `tensorflow_decodes`.
 """
 
@@ -26,21 +26,21 @@ from PIL import (
 
 from encnet_jax.errors import UserError, explained
 
-# Warnings about damaged tags: files that cannot be decoded are refused anyway.
+# Silences warnings about damaged tags: undecodable files are rejected anyway.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
 )
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
-# Images that are not read here; in a folder of images they are reported.
+# Image formats that are not supported; such files in an image folder are reported.
 _OTHER_SUFFIXES = (
     *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".pnm", ".tga"),
     *(".exr", ".hdr", ".svg", ".dng", ".cr2", ".nef", ".npy", ".jpe"),
 )
 _EXPECTED = "a whole JPEG, PNG, WebP, BMP or TIFF file"
-_ORIENTATION = 0x0112  # Of EXIF: 1 as stored, 2..8 mirrored or rotated.
+_ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 2..8 mirrored or rotated.
 
-# Opened by their own classes: Image.open would apply Pillow's global limit.
+# Files are opened by these classes: Image.open would apply Pillow's global size limit.
 _KINDS = (
     ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
     ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
@@ -50,12 +50,12 @@ _KINDS = (
     ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
 )
 _COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "YCbCr")
-# Pillow scales these masks to 0..255; the quotient is the stored value.
+# Pillow scales masks of these modes to 0..255; dividing gives the stored value.
 _SCALED_BY = {"L;2": 85, "L;4": 17}
 
 
 def list_images(folder: epath.Path) -> list[epath.Path]:
-    """Returns the files of a folder with a suffix of images, sorted.
+    """Returns a folder's files with a supported image suffix, sorted.
 
     Names that begin with a dot are ignored: macOS writes '._x.jpg' next to 'x.jpg'.
     """
@@ -67,10 +67,7 @@ def list_images(folder: epath.Path) -> list[epath.Path]:
 
 
 def not_listed(folder: epath.Path) -> list[str]:
-    """Returns the names of images and folders that list_images leaves out, sorted.
-
-    Folders are left out because images are read from one folder, not from those in it.
-    """
+    """Returns the names of images and subfolders that list_images skips, sorted."""
     names = []
     for path in folder.iterdir():
         if path.name.startswith("."):
@@ -86,12 +83,12 @@ class ImageRules(NamedTuple):
     """Limits on images.
 
     Attributes:
-        max_pixels: width times height of a larger one is refused before it is decoded.
-        value_range: (low, high), values of deep grey images that become 0 and 255;
-            empty: grey images of more than 8 bits are refused.
-        max_bytes: a larger file is refused before it is read.
-        note: called with a line for each image with transparency or in CMYK, which is
-            converted to RGB; None: such images are refused.
+        max_pixels: limit on width times height; larger images are not decoded.
+        value_range: (low, high), the values mapped to 0 and 255 in grey images of more
+            than 8 bits; if empty, such images are rejected.
+        max_bytes: limit on the size of a file; larger files are not read.
+        note: function called with a line for each image with transparency or in CMYK,
+            which is converted to RGB; None rejects such images.
     """
 
     max_pixels: float = 200e6
@@ -104,7 +101,7 @@ DEFAULT_RULES = ImageRules()
 
 
 def image_rules(data: Any) -> ImageRules:
-    """Returns the limits in a configuration's `data` fields."""
+    """Returns the limits set by the `data` fields of a configuration."""
     max_bytes = min(int(data.max_file_mib * 2**20), ImageRules().max_bytes)
     return ImageRules(data.max_megapixels * 1e6, tuple(data.value_range), max_bytes)
 
@@ -126,19 +123,19 @@ def decode_image(
 
     Args:
         encoded: the file's bytes.
-        file: name for messages.
-        rules: limits.
+        file: name of the file in error messages.
+        rules: limits on the image.
 
     Raises:
-        UserError: the image is broken, of another kind, animated, too large, has more
-            than three channels, or values that do not fit 0..255 without
-            `rules.value_range`.
+        UserError: the image is broken, animated or too large, its format is not
+            supported, it has more than three channels, or its values exceed 0..255 and
+            `rules.value_range` is empty.
     """
     return decode(encoded, file, rules).pixels
 
 
 def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Decoded:
-    """Decodes as decode_image does; also returns the orientation."""
+    """Decodes like decode_image, and also returns the EXIF orientation."""
     with _named(file):
         image = _opened(encoded, file, rules)
         rawmode = _rawmode(image)
@@ -157,13 +154,13 @@ def decode_mask(
 ) -> np.ndarray:
     """Returns uint8[H, W] of raw ids, as stored.
 
-    Palette images give indices, not colours. Images of 16 or 32 bits may contain 0 to
-    255. Transparency that is the same everywhere is dropped.
+    Palette images return indices, not colours. Values of 16-bit and 32-bit images must
+    be in 0..255. An alpha channel is dropped if it is constant.
 
     Args:
         encoded: the bytes of a PNG, BMP or TIFF.
-        file: name for messages.
-        rules: max_pixels applies to masks too.
+        file: name of the file in error messages.
+        rules: limits; max_pixels also applies to masks.
 
     Raises:
         UserError: the mask is broken, too large, or not a mask of indices.
@@ -198,7 +195,7 @@ def decode_mask(
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Returns the PNG of uint8[H, W] or uint8[H, W, 3]."""
+    """Encodes uint8[H, W] or uint8[H, W, 3] as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
@@ -207,7 +204,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def image_size(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> tuple[int, int]:
-    """Returns the (height, width) of decode_image's result, from the header only.
+    """Returns the (height, width) that decode_image returns; reads only the header.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -223,10 +220,10 @@ def image_size(
 def tensorflow_decodes(
     encoded: bytes, file: str, rules: ImageRules, *, mask: bool = False
 ) -> bool:
-    """Whether TensorFlow decodes to the same pixels as this module.
+    """Whether TensorFlow is known to decode a file to the same pixels as this module.
 
-    True for common kinds only: apparently complete JPEGs and 8-bit PNGs, grey or RGB,
-    without an orientation; for masks, grey PNGs.
+    True only for common formats: grey or RGB JPEGs and 8-bit PNGs that look complete
+    and have no EXIF orientation; for masks, grey PNGs.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -237,20 +234,20 @@ def tensorflow_decodes(
         if image.mode not in modes or _rawmode(image) != image.mode:
             return False
         if image.format == "PNG":
-            # Pillow would decode it to find the orientation, which may be at the end.
+            # The orientation may be at the end: Pillow would decode all pixels first.
             return _is_plain_png(encoded)
         jpeg = image.format == "JPEG" and not mask and encoded.endswith(b"\xff\xd9")
         return jpeg and _orientation(image) == 1
 
 
 def _named(file: str) -> contextlib.AbstractContextManager:
-    """Converts a decoder's exceptions to a one-line error with the file's name."""
+    """Converts a decoder's exceptions to a one-line UserError with the file's name."""
     advice = f"expected {_EXPECTED}, copy it again or remove it"
     return explained(file, "cannot be decoded", advice)
 
 
 def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
-    """Reads the header; pixels are not decoded yet."""
+    """Opens an image: reads its header but does not decode the pixels."""
     if not encoded:
         raise ValueError("it is empty")
     kind = next((k for marks, k in _KINDS if encoded.startswith(marks)), None)
@@ -270,7 +267,7 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """Returns Pillow's name for the stored samples, such as 'RGB;16B' or 'L;4'."""
+    """Returns Pillow's name of the stored sample format, such as 'RGB;16B' or 'L;4'."""
     tile = getattr(image, "tile", None)
     if not tile:
         return ""
@@ -284,9 +281,9 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
-    """Raises UserError unless the samples convert to 8-bit RGB in only one way."""
+    """Raises UserError if the conversion to 8-bit RGB would be ambiguous."""
     deep = _is_deep(image)
-    # Pillow would silently drop the lower half of these samples.
+    # Pillow would silently drop the lower 8 bits of these samples.
     if ";16" in rawmode and not deep:
         raise UserError(
             f"{file}: 16 bits for each of several channels ({rawmode}), expected 8:"
@@ -309,7 +306,7 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
 
 
 def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
-    """Returns uint8[H, W, 3] of deep grey values, clipped to the range."""
+    """Maps grey values of more than 8 bits to uint8[H, W, 3]; clips to the range."""
     values = values.astype(np.float64)
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
@@ -322,10 +319,10 @@ def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Returns 1..8; Pillow rotates TIFF files itself when it loads them."""
+    """Returns the EXIF orientation 1..8; Pillow rotates TIFF files while loading."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # Like browsers: pixels may be intact with damaged EXIF.
+    except Exception:  # As browsers do: damaged EXIF does not mean damaged pixels.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

@@ -29,15 +29,15 @@ class FolderSource(RecordSource):
         """Lists the files.
 
         Args:
-            info: The data set.
-            folder: Fields images and masks of encnet_jax.config.defaults.
+            info: The declaration of the data set.
+            folder: Fields images and masks of data.folder, encnet_jax.config.defaults.
             rules: limits on images.
-            require_masks: False reports a missing mask only when it is read.
+            require_masks: if False, a missing mask is an error only when it is read.
 
         Raises:
-            UserError: no split can be read; see pair_files. A split that alone cannot
-                be read is an error when it is used: a run is scored without its
-                training images.
+            UserError: no split can be read; see pair_files. If only some splits cannot
+                be read, using them raises the error: evaluation, for example, does not
+                need the training images.
         """
         super().__init__(info, rules)
         self.missing: dict[str, UserError] = {}
@@ -65,7 +65,7 @@ class FolderSource(RecordSource):
         return self._files[split]
 
     def left_out(self, split: str) -> list[str]:
-        """Returns a line for each kind of files in a split's folders not read."""
+        """Returns one line per kind of file in a split's folders that is not read."""
         return left_out(*self._folders[split])
 
     def record(self, split: str, index: int) -> Record:
@@ -82,12 +82,12 @@ class FolderSource(RecordSource):
 
 
 def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
-    """Says that an image has no mask.
+    """Returns the message that an image has no mask.
 
     Args:
-        image_file: the image.
-        mask_file: the name of a mask that would do.
-        there: names of files with the image's stem that are no masks.
+        image_file: name of the image.
+        mask_file: an example of a suitable name for the mask.
+        there: names of files that have the image's stem but are not masks.
     """
     found = f"; {', '.join(sorted(there))} is no mask" if there else ""
     return (
@@ -99,14 +99,14 @@ def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
 def pair_files(
     images: str | os.PathLike, masks: str | os.PathLike, *, require_masks: bool = True
 ) -> list[tuple[str, str]]:
-    """Returns (image file, mask file) by stem, sorted.
+    """Pairs images and masks by stem; returns sorted (image file, mask file) pairs.
 
-    A mask has the stem of its image and one of decode.MASK_SUFFIXES, in small letters
-    or capitals. Files whose name begins with a dot are ignored.
+    The name of a mask is its image's stem and one of decode.MASK_SUFFIXES, in lower or
+    upper case. Files whose name begins with a dot are ignored.
 
     Raises:
-        UserError: a folder is missing or without images, two images or two masks share
-            a stem, or (require_masks) an image has no mask.
+        UserError: a folder is missing or has no images, two images or two masks have
+            the same stem, or an image has no mask and require_masks is set.
     """
     image_folder, mask_folder = _folder(images), _folder(masks)
     found = decode.list_images(image_folder)
@@ -137,7 +137,7 @@ def pair_files(
 
 
 def _folder(name: str | os.PathLike) -> epath.Path:
-    storage.is_remote(name)  # Refuses schemes that are not known.
+    storage.is_remote(name)  # Raises for unknown URL schemes.
     folder = epath.Path(name)
     if not folder.is_dir():
         place = "" if folder.is_absolute() else f" in {os.getcwd()}"
@@ -161,7 +161,7 @@ def _by_stem(folder: epath.Path) -> dict[str, list[str]]:
 
 
 def left_out(images: epath.Path, masks: epath.Path) -> list[str]:
-    """Returns a line for each kind of files of a split that nothing reads."""
+    """Returns one line per kind of file in a split's folders that is not read."""
     lines = []
     names = decode.not_listed(images)
     if names:

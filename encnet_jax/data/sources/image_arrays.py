@@ -6,10 +6,10 @@ from encnet_jax.data.sources.records import Example
 
 
 class ImageArrays:
-    """Splits in memory; see Source."""
+    """Splits in memory; implements Source."""
 
     def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]):
-        """Takes split -> (images uint8[N, S, S, 3], labels uint8[N] of class ids)."""
+        """Stores split -> (images uint8[N, S, S, 3], labels uint8[N] of class ids)."""
         self._splits = splits
 
     def sizes(self) -> dict[str, int]:
@@ -27,9 +27,10 @@ class ImageArrays:
 
 
 def with_validation(splits: dict) -> dict:
-    """Adds 'val', the last tenth of 'train', and 'train_without_val', the others.
+    """Adds the splits 'val', the last tenth of 'train', and 'train_without_val'.
 
-    Of CIFAR-10's 50,000 training images these are the last 5,000 and the first 45,000.
+    For CIFAR-10, whose 'train' has 50,000 images, these are the last 5,000 and
+    the first 45,000 images.
 
     Args:
         splits: see ImageArrays; no images are copied.

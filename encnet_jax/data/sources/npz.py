@@ -1,4 +1,4 @@
-"""Examples in memory, read from .npz files."""
+"""Reads examples from .npz files into memory."""
 
 import os
 import zipfile
@@ -14,15 +14,15 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarray]:
-    """Reads every array of an .npz file; refuses objects, which could run code.
+    """Reads all arrays of an .npz file; rejects pickled objects, which could run code.
 
     Args:
-        path: of the file.
-        expected: its contents, for the error.
-        max_mib: of one unpacked array; a small file may unpack to far more.
+        path: the file.
+        expected: description of the expected contents, for error messages.
+        max_mib: limit on one unpacked array, MiB; a small file may unpack to far more.
 
     Raises:
-        UserError: the file is broken, too large once unpacked, or holds objects.
+        UserError: the file is broken, too large when unpacked, or contains objects.
     """
     storage.check_regular(path)
     try:
@@ -58,24 +58,24 @@ def _shards(info: DatasetInfo, data_dir: str) -> tuple[epath.Path, list[epath.Pa
 
 
 class NpzSource:
-    """Splits held in memory, read from the .npz shards of a folder.
+    """Splits in memory, read from the .npz shards of a folder.
 
     A shard has arrays `{split}_images` uint8[N, H, W, 3] and `{split}_labels`
-    uint8[N, H, W] of train ids, for one split or more; shards follow each other in
-    order of file name.
+    uint8[N, H, W] of train ids, for one or more splits. A split's shards are
+    concatenated in the order of their file names.
     """
 
     def __init__(self, info: DatasetInfo, data_dir: str, max_mib: float = 8192):
         """Reads the shards of data_dir/NAME.
 
         Args:
-            info: of the data set.
-            data_dir: where its folder is.
+            info: declaration of the data set.
+            data_dir: folder that contains the data set's folder.
             max_mib: see load.
 
         Raises:
-            UserError: no shard exists, or one is broken, has other arrays or ids out of
-                range.
+            UserError: no shard exists, or one is broken, has different arrays, or has
+                ids out of range.
         """
         folder, files = _shards(info, data_dir)
         if not files:
@@ -101,7 +101,7 @@ class NpzSource:
         return {split: len(places) for split, places in self._places.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example; its id is split and index."""
+        """Returns an example; its name is made of split and index."""
         shard, position = self._places[split][index]
         images, labels = self._shards[split][shard]
         return Example(f"{split}_{index:05d}", images[position], labels[position])

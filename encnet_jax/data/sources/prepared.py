@@ -15,7 +15,7 @@ from encnet_jax.errors import UserError, reason
 
 
 class RecordSource:
-    """Examples as encoded bytes; the tf.data pipeline decodes them with TensorFlow."""
+    """Base class of sources of encoded examples, which tf.data decodes in parallel."""
 
     def __init__(self, info: DatasetInfo, rules: ImageRules):
         self.info = info
@@ -50,10 +50,10 @@ def _folder(info: DatasetInfo, data_dir: str) -> epath.Path:
 
 
 def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
-    """Returns DatasetInfo.views of a prepared data set, f64[3, 3]; {} without them.
+    """Returns the stored DatasetInfo.views, example -> f64[3, 3]; {} if absent.
 
     Raises:
-        UserError: the file is broken.
+        UserError: the file of views is broken.
     """
     path = _folder(info, data_dir) / VIEWS_FILE
     if not path.exists():
@@ -77,7 +77,7 @@ class PreparedSource(RecordSource):
         """Opens the data set.
 
         Raises:
-            UserError: it is not prepared in data_dir, or is broken.
+            UserError: the data set is not prepared in data_dir, or is broken.
         """
         super().__init__(info, rules)
         folder = _folder(info, data_dir)

@@ -1,4 +1,4 @@
-"""Stored and decoded examples: an image with its mask, and checks of both."""
+"""Stored and decoded examples (an image with its mask), and checks of them."""
 
 import dataclasses
 
@@ -19,8 +19,8 @@ class Record:
         name: The example's id, unique in its split.
         image: The bytes of an image file.
         mask: The bytes of a mask file whose values are raw ids.
-        image_file: the image's origin, for error messages.
-        mask_file: Likewise.
+        image_file: origin of the image, for error messages.
+        mask_file: origin of the mask, for error messages.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Example:
     """A decoded example.
 
     Attributes:
-        name: Its id.
+        name: The example's id.
         image: uint8[H, W, 3].
         label: uint8[H, W] of train ids.
         orientation: EXIF orientation of the stored image, 1..8; see decode.decode.
@@ -64,10 +64,10 @@ def decode_record(
 def for_tensorflow(record: Record, rules: ImageRules) -> Record:
     """Returns a record that TensorFlow decodes to the same pixels as decode_record.
 
-    Files of common kinds are kept; others are decoded here and encoded as PNGs.
+    Files in common formats are kept; others are decoded here and encoded as PNGs.
 
     Raises:
-        UserError: as decode_record, except for ids out of range.
+        UserError: as in decode_record; ids out of range are not detected.
     """
     image = decode.tensorflow_decodes(record.image, record.image_file, rules)
     if image and decode.tensorflow_decodes(
@@ -81,7 +81,7 @@ def as_png(record: Record, rules: ImageRules) -> Record:
     """Returns the record with image and mask decoded here and encoded as plain PNGs.
 
     Raises:
-        UserError: as decode_record, except for ids out of range.
+        UserError: as in decode_record; ids out of range are not detected.
     """
     image, mask = _decoded(record, rules)
     return dataclasses.replace(
@@ -118,7 +118,7 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
     """Maps uint8[H, W] raw ids to uint8[H, W] train ids.
 
     Raises:
-        UserError: a value is neither a class nor an ignored id of the data set.
+        UserError: a raw id is neither a class nor an ignored id of the data set.
     """
     label = info.id_map[mask]
     unknown = label == UNKNOWN_ID
@@ -135,7 +135,7 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
 
 
 def _fix(mask: np.ndarray, info: DatasetInfo) -> str:
-    """Returns how to correct masks with unknown values."""
+    """Returns advice on how to correct masks with unknown values."""
     if info.num_classes == 2 and set(np.unique(mask)) <= {0, 255}:
         return (
             "masks of black and white have the values 0 and 255: write 1 instead of 255"

@@ -1,7 +1,7 @@
 """Imports TensorFlow and TFDS, without log output and on the CPU only.
 
-All imports go through here: otherwise TensorFlow would allocate the memory of the
-accelerator that JAX uses.
+All code imports TensorFlow through this module: otherwise TensorFlow would allocate the
+accelerator memory that JAX needs.
 """
 
 import functools
@@ -18,7 +18,7 @@ def uses_tensorflow(reader: str) -> bool:
         return reader == "tfds"
     try:
         return importlib.util.find_spec("tensorflow") is not None
-    except Exception:  # An import hook failed; so does the import, with a message.
+    except Exception:  # An import hook failed; the import will report it.
         return True
 
 
@@ -29,13 +29,13 @@ def tensorflow():
     Raises:
         UserError: TensorFlow is not installed.
     """
-    # Callers report errors. JAX sets 1 if the variable is not set.
+    # Hides TensorFlow's log: callers report errors. JAX sets 1 if the user did not.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN prints a notice if on.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN would print a notice.
     try:
         import tensorflow as tf
-    # An installation that does not fit raises errors of many types.
+    # A mismatched installation raises errors of many types.
     except Exception as error:
         raise UserError(
             f"TensorFlow cannot be imported ({_short(error)}); pip install"
@@ -53,7 +53,7 @@ def tensorflow_datasets():
     """Returns the module `tensorflow_datasets`.
 
     Raises:
-        UserError: it or TensorFlow is not installed.
+        UserError: TFDS or TensorFlow is not installed.
     """
     tensorflow()
     try:
@@ -93,10 +93,10 @@ def prepared_builder(info, data_dir: str):
 
     Args:
         info: DatasetInfo of the data set.
-        data_dir: where it is prepared; ~ is the user's home.
+        data_dir: folder of prepared data sets; ~ is expanded.
 
     Raises:
-        UserError: it is not prepared in data_dir, or TFDS is not installed.
+        UserError: the data set is not prepared in data_dir, or TFDS is not installed.
     """
     tfds = tensorflow_datasets()
     builder = tfds.builder(info.name, data_dir=os.path.expanduser(data_dir))

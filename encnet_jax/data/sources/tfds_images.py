@@ -1,4 +1,4 @@
-"""Images with one label each, as TFDS prepares ImageNet."""
+"""Images with one label each, in the format in which TFDS prepares ImageNet."""
 
 import os
 
@@ -12,18 +12,18 @@ from encnet_jax.errors import UserError
 
 
 class TfdsImages:
-    """Images and labels that TFDS prepared as array records; see Source."""
+    """Images and labels that TFDS prepared as array records; implements Source."""
 
     def __init__(self, info: DatasetInfo, data_dir: str, rules: ImageRules):
         """Opens the data set; TFDS is not required.
 
         Args:
-            info: The data set.
-            data_dir: Where it is prepared.
+            info: The declaration of the data set.
+            data_dir: Folder of prepared data sets.
             rules: limits on images.
 
         Raises:
-            UserError: it is not prepared in data_dir, or in another format.
+            UserError: the data set is not prepared in data_dir, or in another format.
         """
         folder, self._splits = array_records.open_prepared(info, data_dir)
         self._rules = rules
@@ -34,7 +34,7 @@ class TfdsImages:
         return {split: len(records) for split, records in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an image, its label an i32[]; raises UserError if it is broken."""
+        """Returns an image with label i32[]; raises UserError if it is broken."""
         name = f"{split}_{index:07d}"
         where = f"{self._where}, {name}"
         try:

@@ -9,11 +9,11 @@ its own:
 The function returns a callable that makes the backbone, given `layers` and `name`. A
 registration declares
 
-    blocks: of each stage, how many rates `model.dilation` may list for it.
-    channels: of each stage; or model_config -> channels.
+    blocks: number of dilation rates that `model.dilation` may list for each stage.
+    channels: channels of each stage, or a function model_config -> channels.
     early: {name: (channels, stride)} of features before stage 1, if there are any.
     fields: configuration fields that only this backbone reads.
-    weight_files: names of its parameters in other projects, by family; see
+    weight_files: {family: parameter names in that family's weight files}; see
         encnet_jax.torch_weights.backbones.
 """
 
@@ -29,23 +29,23 @@ _STRIDES = (4, 8, 16, 32)
 
 
 class Feature(NamedTuple):
-    """One stage of a backbone: its channels, and the image pixels per position."""
+    """Channels and stride (image pixels per position) of one stage of a backbone."""
 
     channels: int
     stride: int
 
 
 def blocks(backbone: str) -> Sequence[int]:
-    """Returns how many dilation rates each stage of a backbone has."""
+    """Returns the number of dilation rates of each stage of a backbone."""
     return BACKBONES.registration(backbone).facts["blocks"]
 
 
 def feature_info(model_config) -> dict[str, Feature]:
-    """Returns channels and stride of each feature, the last of them 'stage4'.
+    """Returns channels and stride of each feature; the last feature is 'stage4'.
 
     Args:
-        model_config: `config.model`; stages past its output_stride keep their
-            resolution and dilate.
+        model_config: `config.model`; stages whose stride would exceed its output_stride
+            keep their resolution and use dilated convolutions.
     """
     m = model_config
     facts = BACKBONES.registration(m.backbone).facts

@@ -17,16 +17,16 @@ _norm = partial(nn.LayerNorm, epsilon=1e-6)
 
 
 class Conv(nn.Module):
-    """A convolution with bias: of patches (stride = size), depthwise, or dilated.
+    """A convolution with bias: patches (stride = size), depthwise, or dilated.
 
     Attributes:
         features: channels of the output.
-        size: of the kernel.
+        size: side of the kernel.
         layers: see Layers; the input counts as zero outside the image.
-        stride: 1, or `size`.
-        rate: dilation.
-        depthwise: one kernel per channel, centred. Otherwise the kernel starts at its
-            pixel and reaches down and to the right.
+        stride: 1 or `size`.
+        rate: dilation rate.
+        depthwise: use one kernel per channel, centred at the output pixel. Otherwise
+            the output pixel is the kernel's top left corner.
 
     Params: kernel f32[size, size, C_in, features], C_in = 1 if depthwise; bias
     f32[features].
@@ -110,20 +110,21 @@ class Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """ConvNeXt-T, whose last stages can keep the resolution and dilate.
+    """ConvNeXt-T; its last stages can keep the resolution and dilate instead.
 
     Attributes:
-        blocks: of each stage.
+        blocks: number of blocks of each stage.
         width: channels of stage 1; they double from stage to stage.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4; 32
-            never.
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4 on; 32
+            keeps it nowhere.
         dilation: rates of the depthwise convolutions; see plan_stages.
         remat: recompute blocks in the backward pass; see rematerialisation.py.
 
-    Source: Liu et al., CVPR 2022; layers as in timm's convnext_tiny. timm pads the
-    dilated 2x2 convolutions on both sides, which shifts the features; here a dilated
-    network computes the undilated network's features at more positions. timm drops the
-    last pixels of sides that are no multiples of 32; sides are rounded up here.
+    Source: Liu et al., CVPR 2022; layers as in timm's convnext_tiny. Two deviations:
+    timm pads the dilated 2x2 convolutions on both sides, which shifts the features;
+    here a dilated network computes the undilated network's features at more positions.
+    timm drops the last pixels if a side is not a multiple of 32; here sides of feature
+    maps are rounded up.
     """
 
     layers: Layers
@@ -137,8 +138,8 @@ class ConvNeXt(nn.Module):
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
         """Maps f[B, H, W, 3] to {'stage1': [B, h, w, width], ..., 'stage4': ...}.
 
-        h = ceil(H / output_stride) for stage 4. Calls share all weights but those of
-        stage 4, whose names start with `branch`.
+        h = ceil(H / output_stride) for stage 4. Repeated calls share all weights except
+        stage 4's, whose names start with `branch`.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -149,7 +150,7 @@ class ConvNeXt(nn.Module):
     def _modules(self, branch: str) -> list[list[partial]]:
         """Returns the constructors of the modules of each stage."""
         stages: list[list[partial]] = []
-        distance = 1  # Between neighbouring pixels of the undilated network.
+        distance = 1  # Distance of the undilated network's neighbouring pixels.
         plan = plan_stages(self.blocks, self.output_stride, self.dilation)
         for stage, (stride, rates) in enumerate(plan, 1):
             prefix = f"{branch if stage == 4 else ''}stage{stage}"
@@ -163,7 +164,7 @@ class ConvNeXt(nn.Module):
                 name="stem" if stage == 1 else f"{prefix}_entry",
             )
             blocks = [
-                # The 2x2 convolution has the lower of the stage's two rates.
+                # The 2x2 convolution uses the lower of the stage's two rates.
                 partial(Block, self.layers, rate, name=f"{prefix}_block{i:02d}")
                 for i, (_, rate) in enumerate(rates, 1)
             ]
@@ -200,7 +201,7 @@ class ConvNeXt(nn.Module):
     ),
 )
 def build(m) -> Callable[..., nn.Module]:
-    """Returns the backbone of a model's configuration."""
+    """Returns the constructor of the backbone that a model configuration describes."""
     return partial(
         ConvNeXt, output_stride=m.output_stride, dilation=m.dilation, remat=m.remat
     )

@@ -17,10 +17,10 @@ from encnet_jax.models.residual import relu_of_sum
 
 
 class BackboneSpec(NamedTuple):
-    """One of the residual networks.
+    """The size of a residual network.
 
     Attributes:
-        blocks: of each stage.
+        blocks: number of blocks of each stage.
         bottleneck: whether blocks are bottlenecks.
         width: channels of the 3x3 convolutions of stage 1.
     """
@@ -40,13 +40,12 @@ class Block(nn.Module):
 
     Attributes:
         width: channels of the 3x3 convolutions.
-        bottleneck: widen the output to four times `width`.
-        stride: of the block; in a bottleneck, of its 3x3 convolution.
-        first_dilation: of the first 3x3 convolution.
-        dilation: of the second 3x3 convolution of a plain block.
-        stride_first: the stride is that of a bottleneck's first 1x1 convolution
-            instead.
-        avg_down: average pooling before the 1x1 shortcut instead of a stride in it.
+        bottleneck: use the bottleneck form, whose output has 4 * `width` channels.
+        stride: stride of the block's first 3x3 convolution.
+        first_dilation: dilation rate of the first 3x3 convolution.
+        dilation: dilation rate of the second 3x3 convolution of a plain block.
+        stride_first: apply the stride in a bottleneck's first 1x1 convolution instead.
+        avg_down: use average pooling before the 1x1 shortcut instead of its stride.
     """
 
     width: int
@@ -89,13 +88,13 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first layers: from the image to a quarter of its resolution.
+    """The first layers, which reduce the image to a quarter of its resolution.
 
     Attributes:
-        kind: 'deep' or 'conv7'.
-        width: channels of its first convolution.
-        padded_pool: whether the pooling is padded; without padding, the sides of its
-            output are shorter by one.
+        kind: 'deep' (three 3x3 convolutions) or 'conv7' (one 7x7 convolution).
+        width: channels of the first convolution.
+        padded_pool: whether the max pooling is padded; without padding, the sides of
+            the output are one position shorter.
     """
 
     kind: str
@@ -105,7 +104,7 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C], see `padded_pool`."""
+        """Maps [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C]; see `padded_pool`."""
         if self.kind == "deep":
             layers = [(self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1)]
         else:
@@ -118,21 +117,21 @@ class Stem(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network whose last stages keep the resolution and dilate.
+    """A residual network; its last stages can keep the resolution and dilate instead.
 
     Attributes:
         spec: see BackboneSpec.
         stem: 'deep' or 'conv7'.
-        stem_width: channels of the stem; a deep stem's last convolution has twice
-            that number.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4; 32
-            never.
-        dilation: rates of the stages that keep it; see plan_stages.
+        stem_width: channels of the stem's first convolution; a deep stem's last
+            convolution has twice that number.
+        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4 on; 32
+            keeps it nowhere.
+        dilation: rates of the stages that keep the resolution; see plan_stages.
         avg_down, stride_first: see Block.
         padded_pool: see Stem.
-        remat: recompute most of it in the backward pass; see rematerialisation.py.
+        remat: recompute blocks in the backward pass; see rematerialisation.py.
 
-    Source: section 3.1 of the paper.
+    Source: section 3.1 of the EncNet paper.
     """
 
     spec: BackboneSpec
@@ -150,8 +149,8 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
         """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, C]}.
 
-        h = ceil(H / output_stride) for stage 4; sides need not be multiples of it.
-        Calls share all weights but those of stage 4, whose names start with `branch`.
+        h = ceil(H / output_stride) for stage 4; H and W may have any size. Repeated
+        calls share all weights except stage 4's, whose names start with `branch`.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -160,7 +159,7 @@ class ResNet(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns the constructors of each stage's modules; the first has the stem."""
+        """Returns the module constructors of each stage; stage 1 includes the stem."""
         layers = self.layers.initialised_by(he_normal_fan_out)
         stem = partial(
             Stem, self.stem, self.stem_width, layers, self.padded_pool, name="stem"
@@ -207,7 +206,7 @@ class ResNet(nn.Module):
     "resnet152", blocks=(3, 8, 36, 3), channels=(256, 512, 1024, 2048), bottleneck=True
 )
 def build(m) -> Callable[..., nn.Module]:
-    """Returns the backbone of a model's configuration."""
+    """Returns the constructor of the backbone that a model configuration describes."""
     return partial(
         ResNet,
         specs()[m.backbone],

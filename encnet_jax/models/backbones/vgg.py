@@ -16,18 +16,18 @@ from encnet_jax.models.layers import Layers
 from encnet_jax.models.rematerialisation import run
 
 _STAGES = (3, 3, 3, 1)  # Convolutions of blocks 3 to 5, and fc6.
-_CHANNELS = (4, 8, 8, 64)  # Of the same, in multiples of the width.
+_CHANNELS = (4, 8, 8, 64)  # Channels of the same blocks, in multiples of the width.
 
 
 class Block(nn.Module):
-    """Max pooling over 2x2 pixels unless `pool` is 0, then 3x3 convolutions with ReLU.
+    """Max pooling over 2x2 pixels unless `pool` is 0, then convolutions with ReLU.
 
     Attributes:
-        channels: of each convolution.
-        rates: dilation of each convolution.
+        channels: channels of each convolution.
+        rates: dilation rate of each convolution.
         pool: stride of the pooling; 0 for no pooling.
-        pool_rate: distance of the pooled pixels.
-        kernel_size: of the convolutions.
+        pool_rate: distance between the pooled pixels.
+        kernel_size: side of the convolutions' kernels.
     """
 
     channels: int
@@ -52,12 +52,12 @@ class Block(nn.Module):
 
 
 def _max_pool(x: jax.Array, stride: int, rate: int) -> jax.Array:
-    """Returns the maxima over 2x2 pixels at distance `rate`, sides rounded up.
+    """Max pooling over 2x2 pixels at distance `rate`; sides are rounded up.
 
     Args:
-        x: [B, H, W, C], 0 or more.
-        stride: 2, with a rate of 1; or 1.
-        rate: pixels.
+        x: [B, H, W, C], values >= 0.
+        stride: 1 or 2; 2 only with rate 1.
+        rate: distance between the pooled pixels.
     """
     height, width = x.shape[1:3]
     if stride == 2:
@@ -71,21 +71,21 @@ def _max_pool(x: jax.Array, stride: int, rate: int) -> jax.Array:
 class VGG(nn.Module):
     """Blocks 1 to 5 of VGG-16 and, if `fc6`, its first fully connected layer.
 
-    Stages 1 to 3 are the outputs of blocks 3 to 5, before the pooling that follows
-    each. Stage 4 is the pooled stage 3 or, with `fc6`, a 7x7 convolution of it. The
-    outputs of blocks 1 and 2 have the names 'block1' and 'block2'.
+    Stages 1 to 3 are the outputs of blocks 3 to 5 before the next pooling. Stage 4 is
+    the pooled stage 3 or, with `fc6`, a 7x7 convolution of it. The outputs of blocks 1
+    and 2 have the names 'block1' and 'block2'.
 
     Attributes:
         width: channels of block 1.
-        fc6: add the fully connected layer as a convolution to 64 * width channels.
-        output_stride: 16 pools block 5 with stride 1; 8 also block 4, and dilates
-            block 5.
+        fc6: add the fully connected layer, as a convolution to 64 * width channels.
+        output_stride: 16 uses stride 1 for the pooling after block 5; 8 also for that
+            after block 4, and dilates block 5.
         dilation: rates of block 5 and of fc6; see plan_stages.
         remat: recompute blocks in the backward pass; see rematerialisation.py.
 
     Source: Simonyan and Zisserman, ICLR 2015, configuration D; layers as in
-    torchvision's vgg16. torchvision drops the last pixel of an odd side in each
-    pooling; sides are rounded up here, as everywhere in this package.
+    torchvision's vgg16. If a side is odd, torchvision's pooling drops the last pixel;
+    here sides are rounded up, as everywhere in this package.
     """
 
     layers: Layers
@@ -99,8 +99,8 @@ class VGG(nn.Module):
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
         """Maps f[B, H, W, 3] to {'block1': ..., 'stage4': [B, h, w, C]}.
 
-        h = ceil(H / output_stride) for stage 4. Calls share all weights but those of
-        stage 4, whose names start with `branch`.
+        h = ceil(H / output_stride) for stage 4. Repeated calls share all weights except
+        stage 4's, whose names start with `branch`.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -121,10 +121,10 @@ class VGG(nn.Module):
                 partial(block, 2 * self.width, (1, 1), name="block2"),
             ]
         ]
-        distance = 1  # Between neighbouring pixels of the undilated network.
+        distance = 1  # Distance of the undilated network's neighbouring pixels.
         for stage, (stride, rates) in enumerate(plan, 1):
             kind: dict[str, Any] = {"name": f"block{stage + 2}"}
-            # Under 'plain' the pooling has the first, lower rate of the stage.
+            # With 'plain' dilation the pooling uses the first, lower rate of the stage.
             each = tuple(rate for _, rate in rates)
             if stage == 4:
                 kind = {"name": f"{branch}fc6", "kernel_size": 7}
@@ -177,7 +177,7 @@ class VGG(nn.Module):
     ),
 )
 def build(m) -> Callable[..., nn.Module]:
-    """Returns the backbone of a model's configuration."""
+    """Returns the constructor of the backbone that a model configuration describes."""
     return partial(
         VGG,
         fc6=m.vgg.fc6,

@@ -10,16 +10,16 @@ The function returns a callable that makes the head, given `layers` and `name`. 
 registration may declare
 
     fields: configuration fields that only this head reads.
-    logits_stride: model_config -> image pixels between neighbouring logits; by default
-        model.output_stride.
-    decides: {field: value} that the head sets where the configuration has None.
-    loss_terms: the only terms of the loss (see encnet_jax.losses) that apply; by
-        default all whose outputs the network returns.
+    logits_stride: function model_config -> distance of neighbouring logits in image
+        pixels; by default model.output_stride.
+    decides: {field: value}, values of fields that the configuration leaves at None.
+    loss_terms: names of the terms of the loss (see encnet_jax.losses) that apply; by
+        default all terms for which the network returns the outputs.
     network: 'module:function' that builds the whole network, for heads that run the
         backbone more than once; by default models.segmenter.Segmenter.
 
-AUX_HEADS has the heads on stage 3 that `model.aux` may name, registered in the same
-way.
+AUX_HEADS is the registry of auxiliary heads, which read stage 3; `model.aux` selects
+one. They are registered in the same way.
 """
 
 from encnet_jax.registry import Registry, discover

@@ -16,12 +16,11 @@ class DeepLabV3Head(nn.Module):
     """Atrous spatial pyramid pooling with rates 12, 24, 36, then a 3x3 convolution.
 
     Attributes:
-        channels: of every convolution.
+        channels: channels of every convolution.
         concat_input: the 3x3 convolution reads the concatenated branches
             (mmsegmentation) instead of their 1x1 projection (the paper).
 
-    Source: Chen et al., arXiv 1706.05587; widths as in the released baselines of
-    EncNet.
+    Source: Chen et al., arXiv 1706.05587; channels as in EncNet's released baselines.
     """
 
     num_classes: int
@@ -44,7 +43,7 @@ class DeepLabV3Head(nn.Module):
         x = jnp.concatenate(branches, axis=-1)
         if not self.concat_input:
             x = unit(self.channels, 1, name="project")(x)
-            # Whole channels are dropped here, as in the released code.
+            # Drops whole channels, as the released code does.
             x = self.layers.dropout(0.5, broadcast_dims=(1, 2))(x)
         x = unit(self.channels, name="conv")(x)
         classifier = Classifier(
@@ -55,7 +54,7 @@ class DeepLabV3Head(nn.Module):
 
 @HEADS.register("deeplabv3")
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the head of a model's configuration."""
+    """Returns the constructor of the head that a model configuration describes."""
     return partial(
         DeepLabV3Head,
         num_classes,

@@ -1,4 +1,4 @@
-"""Dense upsampling convolution: the head's channels become rows and columns."""
+"""Dense upsampling convolution (DUC): rearranges channels to rows and columns."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from encnet_jax.models.layers import Layers
 def depth_to_space(x: jax.Array, block: int) -> jax.Array:
     """Rearranges blocks of channels to positions on a finer grid.
 
-    Channel (class * block + row) * block + column of cell (y, x) becomes the class at
-    row block * y + row and column block * x + column: the order of PyTorch's
-    PixelShuffle. TensorFlow's depth_to_space has the class last instead.
+    Channel (class * block + row) * block + column of cell (y, x) becomes the score of
+    `class` at row block * y + row and column block * x + column. This is the order of
+    PyTorch's PixelShuffle; TensorFlow's depth_to_space has the class last.
 
     Args:
         x: [B, h, w, L * block * block].
@@ -30,7 +30,7 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
     Raises:
         ValueError: the number of channels is not a multiple of block * block.
 
-    Source: Wang et al., WACV 2018, section 3.1; the order is the authors' code's.
+    Source: Wang et al., WACV 2018, section 3.1; order as in the authors' code.
     """
     batch, height, width, channels = x.shape
     classes, rest = divmod(channels, block**2)
@@ -45,16 +45,17 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
 
 
 class DUCHead(nn.Module):
-    """Predicts a block of labels for each cell of the featuremap.
+    """Predicts a block of labels for each cell of the feature map.
 
-    The sum of dilated 3x3 convolutions with bias, without norm, ReLU or dropout.
+    The logits are the sum of dilated 3x3 convolutions with bias; there is no norm, ReLU
+    or dropout.
 
     Attributes:
         num_classes: L.
         block: r; each cell becomes r x r labels.
-        rates: of the convolutions, submodules rate6 and so on.
+        rates: dilation rates of the convolutions, submodules `rate6` and so on.
 
-    Source: Wang et al., WACV 2018, section 3.1; the branches, as ASPP, are those of the
+    Source: Wang et al., WACV 2018, section 3.1; parallel branches (ASPP) as in the
     authors' code.
     """
 
@@ -67,7 +68,7 @@ class DUCHead(nn.Module):
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Maps stages to {'logits': f32[B, h * block, w * block, num_classes]}.
 
-        h and w are those of stage 4.
+        h and w are the sides of stage 4.
         """
         x, features = stages["stage4"], self.num_classes * self.block**2
         branches = (
@@ -91,8 +92,8 @@ class DUCHead(nn.Module):
         ),
     },
     logits_stride=lambda m: m.duc.cell,
-    # Logits fill cells of pixels and share their outer edges with the image. The canvas
-    # around an image, of whole cells, stays visible.
+    # Logits cover cells of pixels and share their outer edges with the image. Padding
+    # around an image consists of whole cells and is not masked.
     decides={
         "model.aux": "none",
         "model.align_corners": False,
@@ -101,6 +102,6 @@ class DUCHead(nn.Module):
     },
 )
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the head of a model's configuration."""
+    """Returns the constructor of the head that a model configuration describes."""
     block = m.output_stride // m.duc.cell
     return partial(DUCHead, num_classes, block=block, rates=tuple(m.duc.rates))

@@ -18,8 +18,8 @@ class EncHead(nn.Module):
     """A 3x3 convolution, optional lateral fusion, the Context Encoding Module, logits.
 
     Attributes:
-        channels: 512 in the paper.
-        lateral: fuse stages 2 and 3 (all of output stride 8) into the input.
+        channels: channels of the module's input; 512 in the paper.
+        lateral: fuse stages 2 and 3 into the input; requires output stride 8.
         num_codes, code_pooling, gate, gate_bias, se_gradient, reference_positions: see
             ContextEncoding.
         se_loss: whether to return class-presence logits.
@@ -44,7 +44,7 @@ class EncHead(nn.Module):
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Maps stages to {'logits': f32[B, h, w, C], 'se_logits': f32[B, C]}.
 
-        'se_logits' is absent without `se_loss`.
+        'se_logits' is absent unless `se_loss` is set.
         """
         x = self.layers.unit(self.channels, name="conv")(stages["stage4"])
         if self.lateral:
@@ -75,9 +75,10 @@ class EncHead(nn.Module):
 
 
 class ContextAuxHead(nn.Module):
-    """A Context Encoding Module on stage 3; only its SE branch is used.
+    """A Context Encoding Module on stage 3, of which only the SE branch is used.
 
-    Source: section 2.1 of the paper, which does not give the width; 256 is our choice.
+    Source: section 2.1 of the paper, which does not report the number of channels; 256
+    is our choice.
     """
 
     num_classes: int
@@ -106,7 +107,7 @@ class ContextAuxHead(nn.Module):
 
 @HEADS.register("encnet")
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the head of a model's configuration."""
+    """Returns the constructor of the head that a model configuration describes."""
     return partial(
         EncHead,
         num_classes,
@@ -122,9 +123,9 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 @AUX_HEADS.register("context")
 def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module] | None:
-    """Returns the auxiliary head of a model's configuration; None without an SE-loss.
+    """Returns the constructor of the auxiliary head; None without an SE-loss.
 
-    The SE branch is the only output of this head.
+    The SE branch is the only output of the auxiliary head.
     """
     if not m.se_loss:
         return None

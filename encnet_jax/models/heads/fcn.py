@@ -1,4 +1,4 @@
-"""The paper's baseline, and the auxiliary head of released networks."""
+"""The FCN head, the paper's baseline, and the auxiliary head of released networks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,10 +16,11 @@ class FCNHead(nn.Module):
     """3x3 convolutions and a classifier.
 
     Attributes:
-        stage: its input.
-        channels: of the 3x3 convolutions.
-        num_convs: their number.
-        concat_input: concatenate input and output and add one more 3x3 convolution.
+        stage: name of the stage that is the input.
+        channels: channels of the 3x3 convolutions.
+        num_convs: number of 3x3 convolutions.
+        concat_input: apply one more 3x3 convolution to the concatenation of the input
+            and the output of these convolutions.
     """
 
     num_classes: int
@@ -47,7 +48,7 @@ class FCNHead(nn.Module):
 
 @HEADS.register("fcn")
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the head of a model's configuration."""
+    """Returns the constructor of the head that a model configuration describes."""
     return partial(
         FCNHead,
         num_classes,
@@ -60,7 +61,7 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 @AUX_HEADS.register("fcn")
 def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the auxiliary head of a model's configuration."""
+    """Returns the constructor of the auxiliary head of a model configuration."""
     return partial(
         FCNHead,
         num_classes,

@@ -1,4 +1,4 @@
-"""FeatMap-Net and the networks of a CRF's potentials on top of it.
+"""FeatMap-Net, and the networks on top of it that compute the potentials of a CRF.
 
 Source: Lin, Shen, van den Hengel and Reid, "Efficient Piecewise Training of Deep
 Structured Models for Semantic Segmentation", CVPR 2016. The paper's backbone is VGG-16.
@@ -26,8 +26,8 @@ from encnet_jax.models.refinement import Refinement
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.models.segmenter import network_layers, shared_fields
 
-# Inputs of a map, as in the rows of the paper's ablation: the image's scales, and the
-# windows of the maxima.
+# Name of each row of the paper's ablation -> scales of the image, and windows of the
+# sliding maxima.
 FEATURES = {
     "plain": ((1.0,), ()),
     "pyramid": ((1.0,), pyramid.WINDOWS),
@@ -42,7 +42,7 @@ PAIRWISE = {
 
 def scaled_side(side: int, scale: float) -> int:
     """Returns the side length in pixels after scaling, rounded up."""
-    # 1.2 * 35 is 42.00000000000001 in floating point, and means 42.
+    # The tolerance: in floating point, 1.2 * 35 is 42.00000000000001.
     return math.ceil(side * scale - 1e-6)
 
 
@@ -50,7 +50,7 @@ def node_side(side: int, model_config) -> int:
     """Returns the number of nodes along a side of an image.
 
     Args:
-        side: pixels.
+        side: side of the image, pixels.
         model_config: `config.model`, resolved.
     """
     scales, _ = FEATURES[model_config.crf.features]
@@ -62,11 +62,11 @@ def _dense_init(gain: float):
 
 
 class PairwiseHead(nn.Module):
-    """The layers of a relation's pairwise network that work on single nodes.
+    """The layers of a relation's pairwise network that process single nodes.
 
     Attributes:
         num_classes: K.
-        channels: C, hidden.
+        channels: C, number of hidden units.
 
     Params: p/kernel, q/kernel f32[C_in, C]; p/bias f32[C]; kernel f32[C, K * K]; bias
     f32[K * K].
@@ -78,8 +78,8 @@ class PairwiseHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> potentials.PairwiseNet:
-        """Maps nodes [B, h, w, C_in] to the inputs of the scores of pairs."""
-        # Half the gain each: the two parts are added before the ReLU.
+        """Maps nodes [B, h, w, C_in] to the arrays from which pairs are scored."""
+        # Half the gain for each of the two parts: they are added before the ReLU.
         shared = {"kernel_init": _dense_init(1.0), "dtype": self.dtype}
         num_outputs = self.num_classes**2
         return potentials.PairwiseNet(
@@ -100,11 +100,11 @@ class PotentialsHead(nn.Module):
 
     Attributes:
         num_classes: K.
-        channels: of each scale's last convolution.
-        hidden_channels: of the unary and the pairwise networks.
-        windows: of the sliding maxima.
-        relations: of potentials.RELATIONS.
-        dropout: of the unary network's hidden units.
+        channels: channels of each scale's last convolution.
+        hidden_channels: hidden units of the unary and the pairwise networks.
+        windows: sides of the windows of the sliding maxima.
+        relations: names in potentials.RELATIONS.
+        dropout: dropout rate of the unary network's hidden units.
         align_corners: corner convention for resizing maps.
     """
 
@@ -122,10 +122,10 @@ class PotentialsHead(nn.Module):
     def __call__(
         self, maps: Sequence[jax.Array]
     ) -> tuple[jax.Array, dict[str, potentials.PairwiseNet]]:
-        """Maps each scale's [B, h_i, w_i, C], the first of them the largest.
+        """Maps the scales' feature maps [B, h_i, w_i, C], largest first, to scores.
 
         Returns:
-            (unary scores f32[B, h_0, w_0, K], {relation: its network}).
+            (unary scores f32[B, h_0, w_0, K], {relation: pairwise network}).
         """
         height, width = maps[0].shape[1:3]
         joined = []
@@ -164,19 +164,19 @@ class PiecewiseCRF(nn.Module):
     """Unary and pairwise scores in training, mean-field marginals in evaluation.
 
     Attributes:
-        backbone: makes the module that maps (images, branch) to a dict of stages,
-            given `layers` and a name.
-        head: likewise; a PotentialsHead.
-        scales: of the image, the largest first.
-        output_stride: of the backbone.
+        backbone: constructor, given `layers` and a name, of the module that maps
+            (images, branch) to a dict of stages.
+        head: constructor of a PotentialsHead, with the same arguments.
+        scales: scales of the image, largest first.
+        output_stride: output stride of the backbone.
         box: side of the range box; see potentials.neighbour_offsets.
-        num_updates: of mean field.
+        num_updates: number of mean-field updates.
         max_score_mib: see potentials.bounded_schedule.
-        refine: channels of the refinement layers; 0 for none.
-        features: of the backbone, that they use; names.
+        refine: channels of the refinement layers; 0 for no refinement.
+        features: names of the backbone features that the refinement layers use.
         align_corners: corner convention of the refinement.
-        freeze_coarse: all but the refinement layers is as in evaluation, and no
-            gradient reaches it.
+        freeze_coarse: run everything except the refinement layers in evaluation mode
+            and without gradients.
         axis_name: pmap axis of the batch norms; None for one device.
         norm_epsilon, frozen_norm: see make_layers.
         dtype: compute type.
@@ -208,23 +208,23 @@ class PiecewiseCRF(nn.Module):
                 potentials are returned without inference.
 
         Returns:
-            'logits' f32[B, h, w, K] at the nodes, which are ceil(scale * H /
-            output_stride) rows for the largest scale: log Q after `num_updates`, or
-            the unary scores z if `train`. Then also 'pairwise': {relation:
-            potentials.PairwiseNet}. With refinement layers 'logits' is f32[B, H, W, K]
-            unless `train`, and then there is also 'refined', a refinement.Refined. Its
-            gradient trains these layers and the early stages, not the potentials.
+            'logits' f32[B, h, w, K], one per node; h = ceil(scale * H / output_stride)
+            for the largest scale. They are the unary scores z if `train`, else log Q
+            after `num_updates`. If `train`, there is also 'pairwise': {relation:
+            potentials.PairwiseNet}. With refinement layers, 'logits' is f32[B, H, W, K]
+            in evaluation; if `train`, there is also 'refined', a refinement.Refined,
+            whose gradient trains these layers and the early stages, not the potentials.
 
         Raises:
-            UserError: the image is too small for the smallest scale, or a row of
-                pairwise scores does not fit.
+            UserError: the image is too small for the smallest scale, or the pairwise
+                scores of one row exceed max_score_mib.
         """
         self._check_size(*images.shape[1:3])
         layers = network_layers(self, train and not self.freeze_coarse)
         backbone = self.backbone(layers=layers, name="backbone")
         stages: list[dict[str, jax.Array]] = []
         for i, scale in enumerate(self.scales):
-            # The last stage of the first scale has the plain backbone's name.
+            # The first scale's last stage keeps the name it has in the plain backbone.
             branch = f"scale{i + 1}_" if i else ""
             x = _rescaled(images, scale).astype(self.dtype)
             stages.append(backbone(x, branch))
@@ -273,7 +273,7 @@ class PiecewiseCRF(nn.Module):
 
 
 def _rescaled(images: jax.Array, scale: float) -> jax.Array:
-    """Resizes images; reducing is antialiased."""
+    """Resizes images; antialiased if the scale is below 1."""
     batch, height, width, channels = images.shape
     sides = scaled_side(height, scale), scaled_side(width, scale)
     if sides == (height, width):
@@ -322,13 +322,13 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
         if m.crf.refine
         else m.output_stride / (1.2 if m.crf.features == "scales" else 1)
     ),
-    # Scales and range boxes refer to the whole canvas; no part of it is masked.
+    # Scales and range boxes refer to the whole canvas, so padding cannot be masked.
     decides={"model.aux": "none", "model.mask_padding": False},
     loss_terms=("unary", "pairwise", "refined"),
     network="encnet_jax.models.heads.piecewise_crf:build_network",
 )
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the head of a model's configuration."""
+    """Returns the constructor of the head that a model configuration describes."""
     _, windows = FEATURES[m.crf.features]
     return partial(
         PotentialsHead,
@@ -343,7 +343,7 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 
 def build_network(m, backbone, head, aux_head, axis_name) -> PiecewiseCRF:
-    """Returns the network of these parts; it has no auxiliary head."""
+    """Returns the network made of these parts; it has no auxiliary head."""
     scales, _ = FEATURES[m.crf.features]
     return PiecewiseCRF(
         backbone,
@@ -354,7 +354,7 @@ def build_network(m, backbone, head, aux_head, axis_name) -> PiecewiseCRF:
         num_updates=m.crf.num_updates,
         max_score_mib=m.crf.max_score_mib,
         refine=m.crf.refine,
-        # VGG-16's blocks 1 to 5; the other backbones have four stages.
+        # VGG-16: blocks 1 to 5; other backbones: all four stages.
         features=tuple(feature_info(m))[:5],
         align_corners=m.align_corners,
         **shared_fields(m, axis_name),

@@ -15,9 +15,10 @@ from encnet_jax.models.resize import apply_rows_and_columns, resize_bilinear
 
 
 def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
-    """Returns f32[out_size, in_size]; row i averages floor(i s) .. ceil((i + 1) s) - 1.
+    """Returns the matrix of adaptive average pooling, f32[out_size, in_size].
 
-    s = in_size / out_size, so neighbouring cells may share a sample, as in PyTorch.
+    Row i averages the samples floor(i s) to ceil((i + 1) s) - 1, s = in_size /
+    out_size. Neighbouring cells may share a sample, as in PyTorch.
     """
     matrix = np.zeros((out_size, in_size), np.float32)
     for i in range(out_size):
@@ -44,7 +45,7 @@ def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
 
 
 def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.Array:
-    """Returns f32[B, n, cells]: bilinear from cells to each image's own part of n.
+    """Returns f32[B, n, cells]: bilinear upsampling to each image's covered positions.
 
     Args:
         covered: see pool_matrices.
@@ -64,7 +65,7 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
 
 
 def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the run's length int32[B, 1, 1] and the indices in it int32[B, 1, n]."""
+    """Returns the range's length i32[B, 1, 1] and the indices in it i32[B, 1, n]."""
     size = jnp.sum(covered > 0, axis=1)[:, None, None]
     first = jnp.argmax(covered > 0, axis=1)[:, None, None]
     return size, jnp.arange(covered.shape[1])[None, None] - first
@@ -73,7 +74,7 @@ def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
 class PSPHead(nn.Module):
     """Pyramid pooling at 1, 2, 3 and 6 cells, then an FCN head.
 
-    Source: Zhao et al., CVPR 2017; widths as in the released baselines of EncNet.
+    Source: Zhao et al., CVPR 2017; channels as in EncNet's released baselines.
     """
 
     num_classes: int
@@ -120,7 +121,7 @@ class PSPHead(nn.Module):
 
 @HEADS.register("pspnet")
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the head of a model's configuration."""
+    """Returns the constructor of the head that a model configuration describes."""
     return partial(
         PSPHead,
         num_classes,
