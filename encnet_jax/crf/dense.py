@@ -1,9 +1,9 @@
-"""Dense CRF: aligns scores with the edges of their image.
+"""Dense CRF: aligns predictions with the edges of their image.
 
-Every pixel is connected to all pixels in a window around it by two Gaussian kernels,
-one of distance and one of distance and colour. A mean-field update is then a filter. It
-is one matrix product for each tile of the image, from all pixels within reach of the
-tile to its own, with static shapes, without a lattice or hashing.
+Two Gaussian kernels connect every pixel to all pixels in a window around it: one
+depends on distance, the other on distance and colour. A mean-field update filters with
+both kernels. The image is processed in tiles; each tile is one matrix product whose
+inputs are all pixels within reach. Shapes are static, without a lattice or hashing.
 
 Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
 Gaussian Edge Potentials", NeurIPS 2011, with Potts compatibility and kernels that are
@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TILE = 8  # Pixels a side. Larger tiles multiply with more zeros.
-# Limit for stored weights of all pairs; beyond it, every update computes them.
+TILE = 8  # Pixels per side. In larger tiles, more of the products are with zeros.
+# Limit on the stored weights of all pairs; above it, every update recomputes them.
 MAX_HELD_BYTES = 2**29
 
 
@@ -27,10 +27,10 @@ class DenseParams(NamedTuple):
 
     Attributes:
         bilateral_weight: weight of the kernel of distance and colour.
-        bilateral_px: its standard deviation in the image, in pixels.
-        bilateral_levels: its standard deviation in colour, in levels of 0..255.
+        bilateral_px: standard deviation of this kernel in distance, pixels.
+        bilateral_levels: standard deviation of this kernel in colour, levels of 0..255.
         spatial_weight: weight of the kernel that depends only on distance.
-        spatial_px: its standard deviation, in pixels.
+        spatial_px: standard deviation of this kernel, pixels.
     """
 
     bilateral_weight: float
@@ -52,18 +52,19 @@ def refine(
     """Returns the marginals of one image after mean-field updates.
 
     Each update is Q = softmax(log probabilities + sum over both kernels of
-    weight * D^-1/2 K D^-1/2 Q), where K(i, j) = exp(-d(i, j)^2 / 2) with distances in
-    standard deviations, D are the sums of K's rows, and a pixel's own term is kept.
+    weight * D^-1/2 K D^-1/2 Q). Here K(i, j) = exp(-d(i, j)^2 / 2) with distances in
+    standard deviations, and the diagonal matrix D has the sums of K's rows. K(i, i) is
+    not set to 0.
 
-    Time is O(iterations * N * H * W * C), where a tile has N = (TILE + 2 * radius)**2
-    pixels within reach; memory a few arrays [H, W, C], and one f[N, H, W] of weights if
-    that is at most MAX_HELD_BYTES.
+    Time: O(iterations * N * H * W * C), where N = (TILE + 2 * radius)**2 is the number
+    of pixels within reach of a tile. Memory: a few arrays [H, W, C], and weights
+    f[N, H, W] if they take at most MAX_HELD_BYTES.
 
     Args:
         probabilities: float[H, W, C], at least float32.
         image: uint8 or float[H, W, 3] in 0..255.
         params: parameters of the kernels.
-        radius: pixels; kernels are cut to windows of 2 * radius + 1 pixels a side. -1
+        radius: pixels; kernels are cut to windows of 2 * radius + 1 pixels per side. -1
             connects all pairs of pixels.
         iterations: number of updates.
         valid: bool[H, W], the pixels to use; None: all. Results of other pixels are
@@ -96,13 +97,13 @@ def refine(
 
 
 class _Tiles:
-    """An image as rows of square tiles, and the pixels within reach of each tile.
+    """Splits an image into rows of square tiles; gathers the pixels within reach.
 
     Attributes:
-        rows: int32[R], numbers of the rows of tiles.
+        rows: int32[R], indices of the rows of tiles.
         size: height and width of the image.
-        squared: f[T, N], squared distance of each pixel of a tile to each neighbour,
-            infinite outside its window.
+        squared: f[T, N], squared distance of each pixel of a tile to each neighbour;
+            infinite if the neighbour is outside the pixel's window.
     """
 
     def __init__(self, height, width, radius):
@@ -124,7 +125,7 @@ class _Tiles:
         self.squared = squared.reshape(TILE**2, -1)
 
     def of(self, x):
-        """Returns [R, columns, T, C], the tiles of [H, W, C]; zeros beyond it."""
+        """Splits [H, W, C] into tiles [R, columns, T, C], padded with zeros."""
         missing = [
             (0, k * TILE - n) for k, n in zip(self._counts, self.size, strict=True)
         ]
@@ -133,13 +134,13 @@ class _Tiles:
         return x.swapaxes(1, 2).reshape(*self._counts, TILE**2, x.shape[-1])
 
     def joined(self, tiles):
-        """Returns [H, W, C] of its tiles."""
+        """Joins tiles to [H, W, C]."""
         x = tiles.reshape(*self._counts, TILE, TILE, tiles.shape[-1]).swapaxes(1, 2)
         x = x.reshape(self._counts[0] * TILE, self._counts[1] * TILE, x.shape[-1])
         return x[: self.size[0], : self.size[1]]
 
     def pad(self, x):
-        """Adds zeros around [H, W, C], as far as the neighbours of tiles reach."""
+        """Pads [H, W, C] with zeros for the neighbours of border tiles."""
         widths = [
             (reach, k * TILE - n + reach)
             for reach, k, n in zip(self._reach, self._counts, self.size, strict=True)
@@ -156,13 +157,13 @@ class _Tiles:
 
 
 class _Kernels:
-    """Both kernels of an image, evaluated once for each pair if memory allows."""
+    """Both kernels of an image; computed only once if memory allows."""
 
     def __init__(self, tiles, image, valid, params):
         self._tiles, self._params = tiles, params
         self._image, self._padded_image = tiles.of(image), tiles.pad(image)
         sums = tiles.joined(self._row_sums(tiles.pad(valid[..., None])))
-        # Zero for pixels that are not valid: they neither send nor receive.
+        # Zero for invalid pixels, which then neither send nor receive messages.
         scales = valid[..., None] / jnp.sqrt(
             jnp.maximum(sums, jnp.finfo(sums.dtype).tiny)
         )
@@ -173,7 +174,7 @@ class _Kernels:
         )
 
     def weights(self, row):
-        """Returns [columns, T, N], the neighbours' factors in a row of messages."""
+        """Returns [columns, T, N], the weights of neighbours for one row of tiles."""
         return self._weights(row) if self._held is None else self._held[row]
 
     def _weights(self, row):
@@ -194,7 +195,7 @@ class _Kernels:
         return jax.lax.map(of_row, self._tiles.rows)
 
     def _at(self, row):
-        """Returns [columns, T, N], [1, T, N]: both kernels of a row of tiles."""
+        """Returns a row's bilateral and spatial kernels, [columns, T, N], [1, T, N]."""
         params, image = self._params, self._image[row]
         squared = jnp.asarray(self._tiles.squared, image.dtype)[None]
         others = self._tiles.neighbours(self._padded_image, row)

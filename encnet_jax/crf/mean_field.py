@@ -1,9 +1,10 @@
 """Mean-field inference over nodes: approximates the model by independent marginals Q.
 
 Shapes: B maps of h x w nodes, K classes. The score of a labelling y is the sum of
-z_p(y_p) over nodes and of s(y_p, y_q) over the pairs of every relation.
+z_p(y_p) over nodes plus the sum of s(y_p, y_q) over the pairs of every relation.
 
-Source: prediction in the paper: three updates, from the softmax of the unary scores.
+Source: prediction in the paper: three updates, starting from the softmax of the unary
+scores.
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ NUM_UPDATES = 3
 
 
 def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
-    """Returns the expected scores of each node's classes from all of its pairs.
+    """Returns each node's expected scores per class, summed over the node's pairs.
 
     Args:
         marginals: [B, h, w, K], Q.
-        relations: pairs (p, q); a node can be either.
+        relations: the pairs (p, q) of each relation; a node can be p or q.
 
     Returns:
         [B, h, w, K]: sum over pairs (p, q) and b of s(a, b) Q_q(b) at p, and of
@@ -36,14 +37,14 @@ def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
 
 def _messages(marginals, pairs):
     plan, window = pairs.plan, pairs.plan.window
-    # Zero outside the map: pairs there have no effect on the result.
+    # Zero outside the map, so that pairs with a node there add nothing.
     padded = potentials.pad(marginals, plan)
 
     def of_step(total, step):
         scores = pairs.score_fn(pairs.terms, step, window).astype(total.dtype)
         at_p = potentials.take(padded, step.p, window)
         at_q = potentials.take(padded, step.q, window)
-        # 'high', because the TPU would otherwise round the marginals to bfloat16.
+        # By default a TPU would round the marginals to bfloat16.
         to_p = jnp.einsum("brwij,brwj->brwi", scores, at_q, precision="high")
         to_q = jnp.einsum("brwij,brwi->brwj", scores, at_p, precision="high")
         total = potentials.add(total, to_p, step.p, window)
@@ -61,7 +62,7 @@ def log_marginals(
     Args:
         unary: [B, h, w, K], z, at least float32.
         relations: pairs, see `messages`.
-        num_updates: 0 gives log softmax(z).
+        num_updates: number of updates; with 0 the result is log softmax(z).
 
     Returns:
         [B, h, w, K], log Q.

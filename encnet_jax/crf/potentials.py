@@ -1,9 +1,9 @@
-"""Pairs of nodes and their scores, computed a few at a time.
+"""Pairs of nodes and their scores, computed for a few rows at a time.
 
 Notation: B maps of h x w nodes, K classes, C channels of the pairwise network, D
-offsets. The pairs of one offset are all (p, q = p + offset) inside the map; their
-scores s(y_p, y_q) form an array [B, h, w, K, K] at p, of which only some rows exist
-at a time. The potential V of the paper is -s.
+offsets. The pairs of one offset are all (p, q = p + offset) inside the map. Their
+scores s(y_p, y_q) form an array [B, h, w, K, K], indexed by p; only some of its rows
+exist at a time. The paper's potential V is -s.
 """
 
 import math
@@ -17,7 +17,7 @@ import numpy as np
 from encnet_jax.errors import UserError
 
 RELATIONS = ("surrounding", "above_below")
-_GRID = 5  # Neighbours come from a grid of 5 x 5 positions over the range box.
+_GRID = 5  # Neighbours are at a grid of 5 x 5 positions in the range box.
 
 
 def neighbour_offsets(
@@ -26,18 +26,18 @@ def neighbour_offsets(
     """Returns the offsets from a node to its neighbours.
 
     Args:
-        relation: one of RELATIONS. 'surrounding' puts the box around the node,
-            'above_below' puts it on top of the node.
-        height, width: of the map, in nodes.
+        relation: one of RELATIONS. 'surrounding' centres the box at the node,
+            'above_below' places it above the node.
+        height, width: size of the map, in nodes.
         box: side of the range box, relative to the map's short side.
 
     Returns:
-        int32[D, 2] of (rows, columns) in the order of the rows. D is 24 ('surrounding')
-        or 25, or fewer if positions of the grid round to the same node. The
-        nearest nodes are always among them.
+        int32[D, 2] of (rows, columns), sorted by row. D is 24 ('surrounding') or 25
+        ('above_below'), or fewer if positions of the grid round to the same node. The
+        nearest nodes are always included.
 
-    Source: the range box of the paper, a grid of 5 x 5 positions in it. A pair of
-    'above_below' is (lower, upper) with q strictly above p, so that none of its 25
+    Source: the paper's range box, with a grid of 5 x 5 positions in it. A pair of
+    'above_below' is (lower, upper): q is strictly above p, so that none of the 25
     positions is the node itself.
     """
     side = max(box * min(height, width), 2)
@@ -51,7 +51,7 @@ def neighbour_offsets(
 
 
 def _rounded(positions: np.ndarray) -> list[int]:
-    """Rounds halves away from zero, so that the box stays symmetric."""
+    """Rounds to integers, halves away from zero: symmetric boxes stay symmetric."""
     return [int(math.copysign(math.floor(abs(x) + 0.5), x)) for x in positions]
 
 
@@ -59,8 +59,8 @@ class Step(NamedTuple):
     """The position of one step of a scan, int32 scalars or [2].
 
     Attributes:
-        offset: number of the offset.
-        p, q: first (row, column) of the window of p, and of q, on padded maps.
+        offset: index of the offset.
+        p, q: (row, column) where the windows of p and of q start in padded maps.
     """
 
     offset: jax.Array | np.ndarray
@@ -72,10 +72,10 @@ class Schedule(NamedTuple):
     """A scan over offsets and blocks of rows.
 
     Attributes:
-        steps: a Step of arrays with a leading axis of D * blocks.
-        window: (rows, columns) of nodes in a step.
-        padding: ((above, below), (left, right)) nodes of padding, so that every window
-            of p and of q is inside the padded maps.
+        steps: a Step whose arrays have a leading axis of D * blocks.
+        window: (rows, columns) of nodes that a step processes.
+        padding: ((above, below), (left, right)) nodes of padding with which all windows
+            of p and of q are inside the padded maps.
     """
 
     steps: Step
@@ -90,8 +90,8 @@ def schedule(
 
     Args:
         offsets: int[D, 2] of (rows, columns).
-        height, width: of the map, in nodes.
-        row_blocks: parts of the rows; need not divide height.
+        height, width: size of the map, in nodes.
+        row_blocks: number of blocks of rows; need not divide height.
     """
     offsets = np.asarray(offsets, np.int32).reshape(-1, 2)
     rows = -(-height // row_blocks)
@@ -122,11 +122,11 @@ def bounded_schedule(
 
     Args:
         offsets: int[D, 2].
-        shape: (B, h, w, K). A B that an exported program leaves open counts as 1.
-        max_mib: limit in MiB for the scores of one step, model.crf.max_score_mib.
+        shape: (B, h, w, K). The symbolic B of an exported program counts as 1.
+        max_mib: limit on the scores of one step, MiB: model.crf.max_score_mib.
 
     Raises:
-        UserError: one row of nodes has more scores than that.
+        UserError: the scores of one row of nodes exceed the limit.
     """
     batch, height, width, num_classes = shape
     batch = batch if isinstance(batch, int) else 1
@@ -157,7 +157,7 @@ def crop(x: jax.Array, plan: Schedule) -> jax.Array:
 def take(
     x: jax.Array, start: jax.typing.ArrayLike, window: tuple[int, int]
 ) -> jax.Array:
-    """Returns the window [B, rows, columns, ...] of padded maps from `start` on."""
+    """Returns the window [B, rows, columns, ...] at `start` of padded maps."""
     sizes = (x.shape[0], *window, *x.shape[3:])
     return jax.lax.dynamic_slice(x, _starts(x, start), sizes)
 
@@ -173,14 +173,14 @@ def add(
 def _starts(x, start):
     zero = jnp.zeros(
         (), jnp.int32
-    )  # With 64-bit types enabled, a plain 0 would have another type.
+    )  # With 64-bit types enabled, a Python 0 would have another dtype than `start`.
     return (zero, start[0], start[1]) + (zero,) * (x.ndim - 3)
 
 
 class PairwiseNet(NamedTuple):
-    """The last two layers of a pairwise network, before nodes are combined to pairs.
+    """A pairwise network's parts that are computed once per node, and its last layer.
 
-    relu(W_a x_p + W_b x_q + b1) W2 + b2 needs W_a x and W_b x only once per node.
+    The score of a pair is relu(W_a x_p + W_b x_q + b1) W2 + b2.
 
     Attributes:
         from_p: [B, h, w, C], W_a x + b1.
@@ -196,12 +196,12 @@ class PairwiseNet(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """A relation: its scores, and the scan over its pairs.
+    """The pairs of a relation: their scores, and the scan that computes them.
 
     Attributes:
-        score_fn: (terms, step, window) -> [B, rows, columns, K, K], the scores at p.
+        score_fn: (terms, step, window) -> scores [B, rows, columns, K, K] at p.
         terms: input of score_fn; its maps are padded.
-        plan: the scan.
+        plan: schedule of the scan.
     """
 
     score_fn: Callable
@@ -216,7 +216,7 @@ def net_pairs(net: PairwiseNet, plan: Schedule) -> Pairs:
 
 
 def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Array:
-    """Returns [B, rows, columns, K, K], at least float32; see PairwiseNet.
+    """Returns the scores [B, rows, columns, K, K] of a step, in at least float32.
 
     Source: the pairwise potential of the paper: the concatenated features of two
     nodes are the input of a network with one output per pair of classes.
@@ -242,11 +242,11 @@ def relation_pairs(
 
     Args:
         relation, box: see neighbour_offsets.
-        net: outputs of the network.
+        net: outputs of the pairwise network.
         max_score_mib: see bounded_schedule.
 
     Raises:
-        UserError: a row of scores does not fit.
+        UserError: the scores of one row of nodes exceed max_score_mib.
     """
     batch, height, width = net.from_p.shape[:3]
     # The number of images of an exported program is a symbol; one image is planned.

@@ -15,13 +15,13 @@ def sliding_maxima(x: jax.Array, windows: tuple[int, ...] = WINDOWS) -> jax.Arra
         windows: odd sides of the square windows, in nodes.
 
     Returns:
-        [B, h, w, (1 + len(windows)) * C]: x, then the maxima in the order of windows;
-        a window ends at the border of the map.
+        [B, h, w, (1 + len(windows)) * C]: x, then the maxima in the order of `windows`.
+        Windows are cut at the border of the map.
 
     Raises:
-        ValueError: a window is even and has no centre.
+        ValueError: the side of a window is even.
 
-    Source: the paper, windows of 5x5 and 9x9, stride 1.
+    Source: the paper, with windows of 5x5 and 9x9 and stride 1.
     """
     if any(window % 2 == 0 for window in windows):
         raise ValueError(f"windows are {windows}, expected odd sides")
@@ -29,6 +29,6 @@ def sliding_maxima(x: jax.Array, windows: tuple[int, ...] = WINDOWS) -> jax.Arra
 
 
 def _maxima(x: jax.Array, window: int) -> jax.Array:
-    # Rows, then columns: 2 * window comparisons per value instead of window**2.
+    # Separately along rows and columns: 2 * window comparisons instead of window**2.
     x = nn.max_pool(x, (window, 1), padding="SAME")
     return nn.max_pool(x, (1, window), padding="SAME")

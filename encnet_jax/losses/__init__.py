@@ -1,19 +1,19 @@
 """Losses. Importing this package does not load JAX.
 
-The segmentation loss adds up terms. Modules of this folder register them:
+The segmentation loss is a weighted sum of terms. Modules of this folder register them:
 
     @LOSSES.register("dice", weight="dice_weight", fields={"loss.dice_weight": ...})
     def dice(inputs): ...
 
 The function takes a terms.Inputs and returns this device's share of the term, f32[], or
-a dict of shares by name. A share is a sum over this device divided by a count over all
-devices, so that the shares of all devices add up to the term. A registration may
-declare
+a dict name -> share. A share is a sum over this device's pixels or images divided by
+the count over all devices, so that the shares of all devices add up to the term. A
+registration may declare
 
-    weight: field of `loss` that multiplies the term; at 0 it is not computed. Without
-        it the term counts once.
-    reads: outputs of the network that the term needs, by default 'logits'; a network
-        without them has no such term.
+    weight: name of the field of `loss` that multiplies the term; by default the weight
+        is 1. A term of weight 0 is not computed.
+    reads: names of the network outputs that the term needs, by default 'logits'. If the
+        network does not return them, the term is left out.
     fields: configuration fields of the term.
     excludes: pairs of fields of which at most one may be set.
 """
@@ -40,7 +40,7 @@ __all__ = ("LOSSES", *_PUBLIC)  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public function when it is first used."""
+    """Imports a public function on first use."""
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_PUBLIC[name]}")

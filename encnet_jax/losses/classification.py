@@ -14,9 +14,9 @@ def classification_loss(
     axis_name: str | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns cross-entropy and error, each divided by the images of all devices.
+    """Returns this device's shares of the mean cross-entropy and of the error rate.
 
-    The values are this device's shares: the shares of all devices sum to the mean.
+    The shares of all devices add up to the means over all devices' images.
 
     Args:
         outputs: 'logits' f32[B, C].
@@ -25,7 +25,7 @@ def classification_loss(
         label_smoothing: in [0, 1), the fraction of the target spread over all classes.
 
     Returns:
-        (f32[] share of the loss, {'error': f32[] share of the wrong images in [0, 1]}).
+        (f32[] share of the loss, {'error': f32[] share of the error rate}).
     """
     logits, labels = outputs["logits"], labels.astype(jnp.int32)
     num_images = len(labels)

@@ -35,17 +35,17 @@ def upsampled_cross_entropy(
 ) -> Float[jax.Array, ""]:
     """Upsamples logits to the labels' size and sums their cross-entropy.
 
-    Only 1 / row_blocks of the full-resolution logits exist at a time, in both
-    directions: the gradient is computed together with the value, at the resolution of
-    the logits. If the sizes are equal, nothing is upsampled, and the gradient is the
+    Only 1 / row_blocks of the full-resolution logits exist at a time, also in the
+    backward pass: the gradient is computed together with the value, at the resolution
+    of the logits. If the sizes are equal, nothing is upsampled, and the gradient is the
     only new array of the logits' size.
 
-    With p the softmax, y the label, w the class weights and e the smoothing, a pixel
-    adds -w_y (1 - p_y)**gamma log p_y, or with smoothed labels
+    Let p be the softmax, y the label, w the class weights and e the label smoothing. A
+    pixel adds -w_y (1 - p_y)**gamma log p_y, or with smoothed labels
     -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
 
-    Exact unless a class's logits at neighbouring positions differ by more than 110; see
-    row_blocks.log_sum_exp.
+    The result is exact unless a class's logits at neighbouring positions differ by more
+    than 110; see row_blocks.log_sum_exp.
 
     Args:
         logits: f32[B, h, w, C].
@@ -53,8 +53,8 @@ def upsampled_cross_entropy(
         align_corners: corner convention of the bilinear upsampling.
         row_blocks: number of blocks; need not divide H.
         class_weights: C factors, or () for 1 each.
-        focal_gamma: at least 0; larger values reduce the weight of pixels that are
-            right.
+        focal_gamma: at least 0; larger values give correctly classified pixels less
+            weight.
         label_smoothing: in [0, 1), the fraction of the target spread over all classes.
 
     Returns:
@@ -62,10 +62,10 @@ def upsampled_cross_entropy(
 
     Raises:
         ValueError: there are not C class weights, or both focal_gamma and
-            label_smoothing are given, for which there is no formula.
+            label_smoothing are given, a combination that is not defined.
 
     Source: section 3.1 of the paper (predictions are upsampled 8 times for the loss);
-    Lin et al., ICCV 2017, equation 4 (focal), with a softmax for their sigmoid;
+    Lin et al., ICCV 2017, equation 4 (focal loss), with softmax instead of sigmoid;
     PyTorch's cross_entropy for weights and smoothing.
     """
     if class_weights and len(class_weights) != logits.shape[-1]:
@@ -97,7 +97,7 @@ _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def _value_and_gradient(logits, labels, form, with_gradient):
-    """Returns (sum of cross-entropy f32[], its gradient like logits or f32[])."""
+    """Returns (summed cross-entropy f32[], gradient of the logits' shape, else 0)."""
     plain = not (form.class_weights or form.focal_gamma or form.label_smoothing)
     total, gradient, _ = over_pixels(
         _plain if plain else partial(_shaped, form=form),
@@ -143,7 +143,7 @@ def _plain(x, bound, labels):
 def _shaped(x, bound, labels, form):
     """See over_pixels and upsampled_cross_entropy."""
     log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
-    # `pull` is the value's derivative with respect to `nats`.
+    # `pull` is the derivative of `value` with respect to `nats`.
     value, pull = nats, jnp.ones_like(nats)
     if form.focal_gamma:
         wrong = jnp.maximum(-jnp.expm1(-nats), _TINY)  # 1 - p_y.
@@ -159,7 +159,7 @@ def _shaped(x, bound, labels, form):
     if form.label_smoothing:
         spread = form.label_smoothing / x.shape[-1] * weights
         hard = (1 - form.label_smoothing) * pull
-        # One sum over classes: on CPUs each sum needs an array of the block's size.
+        # Only one sum over classes: on CPUs each needs an array of the block's size.
         target = jnp.where(is_label, hard + spread, spread)
         pull = hard + jnp.sum(spread)
         value = pull * log_z - jnp.sum(target * x, axis=-1, keepdims=True)

@@ -39,9 +39,9 @@ def dice_loss(
 ) -> Float[jax.Array, ""]:
     """Returns this device's share of 1 - mean over classes of the Dice coefficient.
 
-    With p the softmax of a labelled pixel and y its one-hot label, a class's
-    coefficient is 2 sum(p y) / (sum(p) + sum(y)), sums over the labelled pixels of all
-    devices. The mean is over the classes that occur among the labels.
+    Let p be a pixel's softmax and y its one-hot label. The coefficient of a class is
+    2 sum(p y) / (sum(p) + sum(y)), with sums over the labelled pixels of all devices.
+    The mean is over the classes that occur among the labels.
 
     Args:
         logits: f32[B, h, w, C].
@@ -55,7 +55,7 @@ def dice_loss(
 
     Source: Milletari et al., 3DV 2016, without squares in the denominator.
     """
-    # On CPUs its sums need more arrays of a block's size than the cross-entropy's.
+    # On CPUs the sums need more arrays of a block's size than those of cross-entropy.
     return _dice(logits, labels, align_corners, 2 * row_blocks, axis_name)
 
 
@@ -88,7 +88,7 @@ _dice.defvjp(_forward, _backward)
 
 
 def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
-    """Returns the share, and the derivatives of the loss by p for y = 1 and y = 0."""
+    """Returns the share, and the loss's derivatives with respect to p, y = 1 and 0."""
     sums, _, _ = over_pixels(
         _overlaps, logits, labels, align_corners=align_corners, row_blocks=row_blocks
     )
@@ -111,20 +111,20 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
 def _probabilities(x, bound, labels):
     is_label = jax.nn.one_hot(labels, x.shape[-1], dtype=bool)
     valid = (labels != IGNORE_LABEL)[..., None]
-    # jax.nn.softmax keeps its numerator, another array of the block's size.
+    # jax.nn.softmax would keep its numerator, another array of the block's size.
     p = jnp.exp(x - log_sum_exp(x, bound))
     return jnp.where(valid, p, 0.0), is_label
 
 
 def _overlaps(x, bound, labels):
-    """See over_pixels; sums f32[C] of p y and of p."""
+    """A pixel_fn of over_pixels: returns the sums f32[C] of p y and of p."""
     p, is_label = _probabilities(x, bound, labels)
     parts = (jnp.where(is_label, p, 0.0), p)
     return jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1, 2)), parts), None, None
 
 
 def _gradient(x, bound, labels, slopes):
-    """See over_pixels; `slopes` from _share_and_slopes."""
+    """A pixel_fn of over_pixels; `slopes` are the derivatives of _share_and_slopes."""
     p, is_label = _probabilities(x, bound, labels)
     slope = jnp.where(is_label, *slopes)
     return (), p * (slope - jnp.sum(p * slope, axis=-1, keepdims=True)), None

@@ -10,7 +10,7 @@ from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.cross_entropy import pixel_nats
 from encnet_jax.losses.row_blocks import over_pixels
 
-_VALUE_BITS = 31  # Of a float32 of 0 or more, whose bits have the same order.
+_VALUE_BITS = 31  # Bits of a non-negative float32; read as integers, they order alike.
 
 
 def hard_labels(
@@ -25,23 +25,23 @@ def hard_labels(
 ) -> UInt8[jax.Array, "B H W"]:
     """Ignores the pixels whose label is more probable than a threshold.
 
-    At least min_kept pixels per image are kept, the least probable ones of the global
-    batch (all devices, exact; ties are kept), or all if there are fewer. This costs one
-    more pass over the upsampled logits, without a gradient.
+    The N pixels of the global batch with the least probable labels are always kept, and
+    ties; N = min_kept * number of images. They are selected exactly, over all devices.
+    This costs one more pass over the upsampled logits, without a gradient.
 
     Args:
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
-        threshold: in [0, 1], of the label's probability; pixels below it are kept.
-        min_kept: pixels per image of the global batch; 0: only the threshold decides.
+        threshold: in [0, 1]; pixels whose label is less probable are kept.
+        min_kept: number of pixels per image; 0: only the threshold decides.
         align_corners, row_blocks: see over_pixels.
         axis_name: pmap axis, or None.
 
     Returns:
-        uint8[B, H, W]: labels, IGNORE_LABEL for the ignored pixels.
+        uint8[B, H, W]: the labels, with IGNORE_LABEL at ignored pixels.
 
-    Source: Shrivastava et al., CVPR 2016; threshold and minimum as mmsegmentation's
-    OHEMPixelSampler, whose minimum applies on each device.
+    Source: Shrivastava et al., CVPR 2016; threshold and minimum as in mmsegmentation's
+    OHEMPixelSampler, whose minimum applies to each device separately.
     """
     logits = jax.lax.stop_gradient(logits)
     _, _, nats = over_pixels(
@@ -53,7 +53,7 @@ def hard_labels(
         images = labels.shape[0]
         if axis_name is not None:
             images *= jax.lax.axis_size(axis_name)
-        # Rounding may leave -0.0 or less, whose bits are those of a negative integer.
+        # Rounding may yield -0.0 or less, whose bits are those of a negative integer.
         nats = jnp.where(nats > 0, nats, 0.0)
         bits = jax.lax.bitcast_convert_type(nats, jnp.int32)
         bits = jnp.where(valid, bits, -1)
@@ -62,15 +62,16 @@ def hard_labels(
 
 
 def _label_nats(x, bound, labels):
-    """See over_pixels; keeps -log p of the label."""
+    """A pixel_fn of over_pixels: keeps -log p of the label."""
     _, nats, _, _ = pixel_nats(x, bound, labels)
     return (), None, nats[..., 0]
 
 
 def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:
-    """Returns the k-th largest int32[] of all devices, 0 if fewer are positive.
+    """Returns the k-th largest int32[] over all devices, 0 if fewer are positive.
 
-    Bit by bit: each bit needs one count over all values and one number per device.
+    Determines one bit after the other: each bit needs one count over all values, and
+    devices exchange only these counts.
     """
 
     def add_bit(i, found):

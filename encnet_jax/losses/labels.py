@@ -1,4 +1,4 @@
-"""Label maps at other resolutions, and counts of their classes."""
+"""Resamples label maps to other resolutions, and counts their classes."""
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +17,15 @@ def thinned_labels(
 
     Args:
         labels: uint8[B, H, W].
-        logits: [B, h, w, C], of a grid whose cells have sides of ceil(H / h) pixels.
+        logits: [B, h, w, C], one per cell; cells have sides of ceil(H / h) pixels.
 
     Returns:
         uint8[B, h, w]: labels[:, ::cell, ::cell].
 
     Raises:
-        ValueError: no whole number of cells covers the labels.
+        ValueError: the grid of logits does not match the size of the labels.
 
-    Source: Wang et al., WACV 2018, as in their loader, which takes no vote.
+    Source: the loader of Wang et al., WACV 2018, which takes no majority vote.
     """
     cell = -(-labels.shape[1] // logits.shape[1])
     thinned = labels[:, ::cell, ::cell]
@@ -40,12 +40,12 @@ def thinned_labels(
 def class_presence(
     labels: UInt8[jax.Array, "B H W"], num_classes: int
 ) -> Float32[jax.Array, "B {num_classes}"]:
-    """Returns f32[B, C]: 1 where a class occurs in the image's uint8[B, H, W] labels.
+    """Returns f32[B, C] from labels uint8[B, H, W]: 1 if the image has the class.
 
     Source: section 3.1 of the paper ("unique" of the ground-truth mask).
     """
-    # One bit per class in words of 32 bits: comparing pixels with every class would
-    # need num_classes times the memory of the labels.
+    # Presence is stored as bits of 32-bit words: comparing pixels with every class
+    # would need num_classes times the memory of the labels.
     flat = labels.reshape(labels.shape[0], -1).astype(jnp.uint32)
     word, bit = flat >> 5, jnp.uint32(1) << (flat & 31)
     words = jnp.stack(
@@ -62,7 +62,7 @@ def class_presence(
 def total_weight(
     labels: UInt8[jax.Array, "B H W"], class_weights: tuple[float, ...] = ()
 ) -> Float32[jax.Array, ""]:
-    """Returns f32[]: the sum of the weights of labelled pixels, or their number.
+    """Returns f32[]: the number of labelled pixels, or the sum of their class weights.
 
     Args:
         labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
@@ -77,7 +77,7 @@ def total_weight(
 def class_counts(
     labels: UInt8[jax.Array, "B H W"], num_classes: int
 ) -> Int32[jax.Array, " {num_classes}"]:
-    """Returns int32[C], the pixels of each class in uint8[B, H, W] labels."""
+    """Returns int32[C], the number of pixels of each class in uint8[B, H, W] labels."""
     # One class after the other: all at once would need an array of the logits' size.
     classes = jnp.arange(num_classes, dtype=jnp.uint8)
     return jax.lax.map(lambda class_id: jnp.sum(labels == class_id), classes)
@@ -93,7 +93,7 @@ def node_labels(
 
     Args:
         labels: uint8[B, H, W].
-        height, width: of the nodes' map.
+        height, width: size of the map of nodes.
         align_corners: corner convention of the nodes' positions; see models.resize.
     """
     rows, columns = (

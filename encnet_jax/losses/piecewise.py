@@ -3,9 +3,9 @@
 Shapes: B maps of h x w nodes, K classes. Labels are uint8[B, h, w] at the nodes;
 nodes of `ignore_label` do not count.
 
-Source: piecewise training in the paper, see encnet_jax.crf. The pieces' log-normalisers
-sum to no less than the model's own, so that the summed loss is an upper bound of the
-negative log-likelihood.
+Source: piecewise training in the paper, see encnet_jax.crf. The sum of the pieces'
+log-normalisers is at least the model's log-normaliser, so that the summed loss is an
+upper bound of the negative log-likelihood.
 """
 
 from functools import partial
@@ -34,7 +34,7 @@ from encnet_jax.losses.terms import Inputs, Terms
     },
 )
 def unary(inputs: Inputs) -> jax.Array:
-    """Returns the term of the nodes, a mean over the labelled nodes of all devices."""
+    """Returns the share of the unary term, a mean over all devices' labelled nodes."""
     scores = inputs.outputs["logits"]
     return unary_loss(scores, _at_nodes(inputs), **_shared(inputs))
 
@@ -52,10 +52,10 @@ def unary(inputs: Inputs) -> jax.Array:
     },
 )
 def pairwise(inputs: Inputs) -> Terms:
-    """Returns a term for each relation, a mean over the labelled pairs of all devices.
+    """Returns each relation's share, of a mean over all devices' labelled pairs.
 
     Raises:
-        UserError: pairwise scores do not fit into model.crf.max_score_mib.
+        UserError: the pairwise scores of one row exceed model.crf.max_score_mib.
     """
     labels, crf = _at_nodes(inputs), inputs.model.crf
     terms = {}
@@ -108,12 +108,12 @@ def pairwise_loss(
 ) -> jax.Array:
     """Returns this device's share of the mean of -log softmax(s_pq)[y_p, y_q].
 
-    The mean is over the pairs whose ends are both labelled. Scores exist for one step
-    of `pairs.plan` at a time, in the backward pass too, because the gradient is
-    computed with the value.
+    The mean is over the pairs whose nodes are both labelled. Scores exist for one step
+    of `pairs.plan` at a time, also in the backward pass, because the gradient is
+    computed together with the value.
 
     Args:
-        pairs: a relation.
+        pairs: the pairs of a relation.
         labels: uint8[B, h, w].
         ignore_label: label of nodes whose pairs do not count.
         axis_name: pmap axis over which pairs are counted, or None.
@@ -139,7 +139,7 @@ def _count(valid, axis_name, dtype):
 
 
 def _over_devices(count, axis_name):
-    """Sums a count over devices; at least 1, so that a mean of nothing is 0."""
+    """Sums a count over devices; at least 1, so that an empty mean is 0."""
     if axis_name is not None:
         count = jax.lax.psum(count, axis_name)
     return jnp.maximum(count, 1)
@@ -196,7 +196,7 @@ def _scan(fixed, terms, labels, steps, with_gradient):
     step = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), steps)
     dtype = jax.eval_shape(lambda t, s: score_fn(t, s, window), terms, step).dtype
     zero = jnp.zeros((), dtype)
-    # At least float32: many small shares are added.
+    # Accumulates in at least float32, because many small terms are added.
     gradient = jax.tree.map(_wide_zeros, terms) if with_gradient else None
     (total, count, gradient), _ = jax.lax.scan(of_step, (zero, zero, gradient), steps)
     if with_gradient:

@@ -1,4 +1,4 @@
-"""Cross-entropy terms of the pixels: of the main and of the auxiliary logits."""
+"""The pixel cross-entropy terms of the main and the auxiliary logits."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""SE-losses: whether each class occurs in the image."""
+"""SE-losses: binary cross-entropy of each class's presence in the image."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from encnet_jax.losses.terms import Inputs
     },
 )
 def se(inputs: Inputs) -> jax.Array:
-    """Returns the binary cross-entropy of presence per labelled image and class.
+    """Returns the mean binary cross-entropy over labelled images and classes.
 
     Source: section 2.1 of the paper.
     """

@@ -40,13 +40,13 @@ def refined(inputs: Inputs) -> jax.Array:
 def refined_cross_entropy(
     scores: Refined, labels: jax.Array, *, align_corners: bool, row_blocks: int
 ) -> jax.Array:
-    """Returns the sum f32[] of the labelled pixels' cross-entropy.
+    """Returns the cross-entropy summed over labelled pixels, f32[].
 
-    1 / row_blocks of the scores exist at a time, in the backward pass too, which
-    computes them again.
+    Only 1 / row_blocks of the scores exist at a time, also in the backward pass, which
+    recomputes them.
 
     Args:
-        scores: of images of the labels' size.
+        scores: refined scores of images of the labels' size.
         labels: uint8[B, H, W], ids 0..K-1 and IGNORE_LABEL.
         align_corners: corner convention of the upsampling.
         row_blocks: number of blocks; need not divide H.

@@ -22,15 +22,15 @@ def over_pixels(
 ):
     """Sums a function of every pixel's logits, upsampled to the labels' size.
 
-    If the sizes are equal nothing is upsampled. Otherwise 1 / row_blocks of the
+    If the sizes are equal, nothing is upsampled. Otherwise only 1 / row_blocks of the
     full-resolution logits exist at a time, and their gradient is reduced to the logits'
     resolution block by block.
 
     Args:
-        pixel_fn: (x f32[B, R, W, C], bound f32[B, R, W, 1], labels uint8[B, R, W]) ->
-            (tree of sums over the pixels, gradient of what is minimised with respect
-            to x or None, tree of arrays [B, R, W] to keep); a pixel of IGNORE_LABEL
-            must add nothing. For `bound` see log_sum_exp.
+        pixel_fn: function of a block of R rows: (logits x f32[B, R, W, C], bound
+            f32[B, R, W, 1], labels uint8[B, R, W]) -> (tree of sums over pixels,
+            gradient of the loss with respect to x or None, tree of arrays [B, R, W] to
+            keep). Pixels of IGNORE_LABEL must add nothing. For `bound` see log_sum_exp.
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W].
         align_corners: corner convention of the bilinear upsampling.
@@ -84,10 +84,10 @@ def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
 
     Args:
         x: f32[B, R, W, C], upsampled logits.
-        bound: f32[B, R, W, 1], the largest logits, upsampled. Interpolation weights are
-            positive, so that no x is larger. If logits of a class at neighbouring
-            positions differ by more than 110, all of x may be so far below the bound
-            that the result is bound - 87.
+        bound: f32[B, R, W, 1], the maximum over classes before upsampling, upsampled.
+            No x is larger, because interpolation weights are not negative. If logits of
+            a class at neighbouring positions differ by more than 110, all of x may be
+            so far below the bound that the result is bound - 87.
 
     Returns:
         f32[B, R, W, 1], nats.
@@ -97,9 +97,9 @@ def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
 
 
 def in_blocks(x: jax.Array, row_blocks: int, block: int, fill: int) -> jax.Array:
-    """Returns [row_blocks, B, block, W, ...] of x [B, H, W, ...].
+    """Splits x [B, H, W, ...] into blocks of rows, [row_blocks, B, block, W, ...].
 
-    Rows added to fill the last block have the value `fill`.
+    The last block is padded with rows of the value `fill`.
     """
     batch, height, *others = x.shape
     pad = ((0, 0), (0, block * row_blocks - height), *[(0, 0)] * len(others))
@@ -108,7 +108,7 @@ def in_blocks(x: jax.Array, row_blocks: int, block: int, fill: int) -> jax.Array
 
 
 def _whole(blocks: jax.Array) -> jax.Array:
-    """Returns [B, row_blocks * R, W] of [row_blocks, B, R, W]."""
+    """Joins blocks of rows [row_blocks, B, R, W] to [B, row_blocks * R, W]."""
     _, batch, _, width = blocks.shape
     return blocks.swapaxes(0, 1).reshape(batch, -1, width)
 
@@ -117,12 +117,12 @@ def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
     """Returns the rows of the input that each block uses, and their weights.
 
     Args:
-        height, low: number of output and of input rows.
+        height, low: number of output rows, number of input rows.
         align_corners, row_blocks: see over_pixels.
 
     Returns:
-        (weights f32[row_blocks, R, n], first int32[row_blocks]): a block's rows are its
-        weights times the n rows from `first` on.
+        (weights f32[row_blocks, R, n], first int32[row_blocks]): the output rows of a
+        block are its weights times the n input rows that start at `first`.
     """
     rows = interpolation_matrix(height, low, align_corners)
     block = -(-height // row_blocks)
@@ -130,7 +130,7 @@ def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
     blocks = rows.reshape(row_blocks, block, low)
     used: np.ndarray = np.any(blocks, axis=1)
     first, last = used.argmax(axis=1), low - 1 - used[:, ::-1].argmax(axis=1)
-    # A block that consists of padding uses no rows of the input.
+    # A block of only padding uses no input rows.
     band = int(np.where(used.any(axis=1), last - first, 0).max()) + 1
     first = np.minimum(first, low - band)
     weights = [rows[:, f : f + band] for rows, f in zip(blocks, first, strict=True)]

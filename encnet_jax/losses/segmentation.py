@@ -12,12 +12,12 @@ from encnet_jax.models.heads import HEADS
 
 
 class PixelOptions(NamedTuple):
-    """Departures from the paper's pixel loss; the defaults are none.
+    """Changes to the paper's pixel loss; the defaults change nothing.
 
     Attributes:
         class_weights, focal_gamma, label_smoothing: see upsampled_cross_entropy.
-        ohem_threshold, ohem_min_kept: of hard_labels; 0 and 0: no mining.
-        dice_weight: of a Dice term on the main logits.
+        ohem_threshold, ohem_min_kept: see hard_labels; both 0: no mining.
+        dice_weight: weight of a Dice term on the main logits.
     """
 
     class_weights: tuple[float, ...] = ()
@@ -39,10 +39,10 @@ def network_loss(
     loss: Any,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
-    """Adds up the terms of a configured network.
+    """Returns the segmentation loss that a configuration describes.
 
     Args:
-        outputs: of the network.
+        outputs: outputs of the network.
         labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
         model, loss: sections of the resolved configuration.
         axis_name: pmap axis, or None.
@@ -75,28 +75,29 @@ def segmentation_loss(
     options: PixelOptions = PAPER,
     axis_name: str | None = None,
 ) -> tuple[Float[jax.Array, ""], dict[str, Float[jax.Array, ""]]]:
-    """Adds up the pixel, presence and auxiliary terms without a configuration.
+    """Returns the sum of pixel, presence and auxiliary terms, without a configuration.
 
-    Pixel terms are divided by the number of labelled pixels, counted on the thinned
-    grid if labels are thinned, and without the pixels that hard example mining ignores;
-    with class weights, by the sum of the weights. Presence terms are divided by C times
-    the number of images that have a labelled pixel. All counts are over all devices.
+    Pixel terms are divided by the number of labelled pixels or, with class weights, by
+    the sum of their weights. If labels are thinned, pixels of the thinned grid are
+    counted; pixels that hard example mining ignores are not. Presence terms are divided
+    by C times the number of images with a labelled pixel. Counts cover all devices.
 
     Args:
-        outputs: of the network; 'se_logits', 'aux_logits', 'aux_se_logits' if present.
+        outputs: outputs of the network: 'logits' and, if present, 'se_logits',
+            'aux_logits' and 'aux_se_logits'.
         labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
-        se_weight: alpha of the paper, of each presence term.
-        aux_weight: of the auxiliary pixel term.
+        se_weight: weight of each presence term, the paper's alpha.
+        aux_weight: weight of the auxiliary pixel term.
         align_corners, row_blocks: see upsampled_cross_entropy.
-        thin_labels: bring the labels to the logits' grid (thinned_labels) instead of
-            the logits to the labels'.
-        options: departures from the paper's pixel terms.
+        thin_labels: reduce the labels to the logits' grid (thinned_labels) instead of
+            upsampling the logits.
+        options: changes to the paper's pixel terms.
         axis_name: pmap axis, or None.
 
     Returns:
         (f32[] share of the loss, {'loss_pixel', 'loss_se', ...: f32[] unweighted
         shares}). The shares of all devices add up to the loss. Terms of weight 0 are
-        not computed. A batch without labels gives zeros.
+        not computed. For a batch without labels, all values are 0.
 
     Source: section 2 of the paper; weights as in its Figure 5.
     """

@@ -16,13 +16,13 @@ Terms = dict[str, jax.Array]
 
 
 class Inputs:
-    """A batch, in the form that the terms of the loss use.
+    """A batch's outputs and labels, and values that several terms of the loss share.
 
     Attributes:
-        outputs: of the network.
+        outputs: outputs of the network.
         labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
         loss: section `loss` of the configuration.
-        model: section `model`; None outside of a run.
+        model: section `model`; None outside a run.
         axis_name: pmap axis, or None.
         grid: {'align_corners', 'row_blocks'}; see upsampled_cross_entropy.
     """
@@ -37,14 +37,14 @@ class Inputs:
         model: Any = None,
         axis_name: str | None = None,
     ):
-        """Takes the attributes; counts nothing yet."""
+        """Stores the attributes; the counts are computed on first use."""
         self.outputs, self.labels, self.loss = outputs, labels, loss
         self.model, self.axis_name = model, axis_name
         self.grid = {"align_corners": align_corners, "row_blocks": loss.row_blocks}
 
     @cached_property
     def all_targets(self) -> dict[str, jax.Array]:
-        """Labels of 'logits' and 'aux_logits', on the grid of the comparison."""
+        """Labels for 'logits' and 'aux_logits'; thinned if loss.labels is 'thinned'."""
         thin = self.loss.labels == "thinned"
         return {
             name: jnp.asarray(thinned_labels(self.labels, self.outputs[name]))
@@ -79,10 +79,10 @@ class Inputs:
 
     @cached_property
     def totals(self) -> dict[str, jax.Array]:
-        """Counts over all devices by which terms are divided; 1 instead of 0.
+        """Counts over all devices, by which terms are divided; at least 1.
 
-        Under the names of `targets` the weight of the labelled pixels, under 'images'
-        the number of images with a labelled pixel. One collective counts them all.
+        Each key of `targets` has the weight of its labelled pixels, and 'images' the
+        number of images with a labelled pixel. One collective sums all counts.
         """
         weights = tuple(self.loss.class_weights)
         counts = [total_weight(x, weights) for x in self.targets.values()]
@@ -95,12 +95,12 @@ class Inputs:
 
 
 def add_up(inputs: Inputs, names: Iterable[str]) -> tuple[jax.Array, Terms]:
-    """Adds up terms of the loss.
+    """Returns the weighted sum of terms of the loss.
 
     Args:
         inputs: the batch.
-        names: of terms; those of weight 0 are left out, and those whose outputs the
-            network does not return.
+        names: names of terms. Terms of weight 0, and terms for which the network
+            returns no outputs, are left out.
 
     Returns:
         (f32[] share of the loss, {'loss_' + name: f32[] unweighted share}).

@@ -2,8 +2,8 @@
 
 python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4
 
-Compiles the real training and evaluation steps for a slice, without its chips. Prints
-the memory, operations and bytes reported by the compiler as a table and, in the last
+Compiles the real training and evaluation steps for a slice; no TPU is needed. Prints
+the memory, operations and bytes that the compiler reports, as a table and, in the last
 line, as JSON.
 """
 
@@ -14,20 +14,20 @@ from encnet_jax import cli
 from encnet_jax.config import TrainConfig
 from encnet_jax.errors import UserError
 
-# Memory grows linearly in steps of this many images: chips lay them out in eights.
+# Memory grows in steps of this number of images, because chips lay out eight at a time.
 GROUP = 8
 
 
 def main(argv):
-    """Parses the flags, compiles, prints."""
+    """Parses the flags, compiles the programs and prints the plan."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
     values = line.parse()
-    import jax  # Imported late, so that a mistyped flag is reported at once.
+    import jax  # Imported here, so that mistyped flags are reported without delay.
 
-    # Nothing is computed here, and libtpu must not look for chips.
+    # This process computes nothing, and libtpu must not search for chips.
     jax.config.update("jax_platforms", "cpu")
     report = plan(values.config, values.topology, cli.config_name(values))
     print(format_report(report))
@@ -35,18 +35,18 @@ def main(argv):
 
 
 def plan(config, topology: str, name: str) -> dict:
-    """Compiles a configuration for a slice.
+    """Compiles the programs of a configuration for a slice.
 
     Args:
-        config: as returned by `config.load`, overrides applied.
+        config: result of `config.load`, with overrides applied.
         topology: see chips.open_topology.
-        name: of the configuration, for the report.
+        name: name of the configuration, for the report.
 
     Returns:
         A JSON-ready dict; see format_report for the units.
 
     Raises:
-        UserError: a value is wrong, the slice does not exist, or libtpu is missing.
+        UserError: a value is invalid, the slice does not exist, or libtpu is missing.
     """
     from encnet_jax.plan import chips, compile
 
@@ -90,10 +90,11 @@ def plan(config, topology: str, name: str) -> dict:
 
 
 def _images_per_chip(train: TrainConfig, norm_group: int, num_chips: int) -> int:
-    """Returns the images of a step on each chip.
+    """Returns the number of images of a step on each chip.
 
     Raises:
-        UserError: the batch, or the groups of batch norms, do not divide by the chips.
+        UserError: the batch does not divide evenly over the chips, or the chips do not
+            divide evenly into the groups of batch norms.
     """
     from encnet_jax.pods import parallel
 
@@ -112,8 +113,8 @@ def _progress(line: str) -> None:
 
 
 def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
-    """Returns a step's costs and the roofline: the slower of arithmetic and memory."""
-    # The compiler counts one of the parts that gradients are accumulated from.
+    """Returns a step's costs and its roofline time: max(arithmetic, memory traffic)."""
+    # The compiler counts only one of the parts over which gradients are accumulated.
     counted = cost.images / train.accumulate
     flops, accessed = cost.flops / counted, cost.bytes_accessed / counted
     seconds = {"arithmetic": flops / chip.flops, "memory": accessed / chip.bytes_per_s}
@@ -133,13 +134,13 @@ def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
 
 
 def _largest_batch(train_cost, known, hbm_bytes: float) -> dict:
-    """Predicts the largest batch of a chip from two compilations, and confirms it."""
+    """Extrapolates a chip's largest batch from two compilations, then compiles it."""
     small, large = (
         known if known.images == images else train_cost(images)
         for images in (GROUP, 2 * GROUP)
     )
     if small is None or large is None:
-        # Two groups do not fit: the largest batch is the one that compiled.
+        # Two groups do not fit, so the largest batch is the one that compiled.
         images = known.images if small is None else max(GROUP, known.images)
         return {"largest_batch": images, "largest_batch_confirmed": True}
     each = (large.hbm_bytes - small.hbm_bytes) / GROUP
@@ -177,7 +178,7 @@ _ROWS = (
 
 
 def format_report(report: dict) -> str:
-    """Returns a plan as lines of text."""
+    """Formats a plan as lines of text."""
     lines = [f"{report['config']} on {report['topology']} ({report['chips']} chips)"]
     for key, label, show in _ROWS:
         if key in report:

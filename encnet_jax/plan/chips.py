@@ -1,4 +1,4 @@
-"""TPU chips: memory, speed, and slices to compile for."""
+"""TPU chips: their memory, their speed, and slices as compilation targets."""
 
 import os
 import re
@@ -14,10 +14,10 @@ class Chip(NamedTuple):
     """Memory and speed of one chip.
 
     Attributes:
-        hbm_bytes: that the compiler allows a program to use.
-        flops: bfloat16 operations a second.
-        bytes_per_s: to and from HBM.
-        config_name: libtpu's name for one device per chip.
+        hbm_bytes: HBM that the compiler allows a program to use.
+        flops: bfloat16 operations per second.
+        bytes_per_s: bandwidth of HBM.
+        config_name: libtpu's name of the configuration with one device per chip.
     """
 
     hbm_bytes: float
@@ -37,7 +37,7 @@ CHIPS = {
 
 
 def open_topology(name: str) -> tuple[Chip, list]:
-    """Returns the chip and the devices of a slice, for compiling only.
+    """Returns the chip and the devices of a slice; they can only be compiled for.
 
     Args:
         name: for example 'v5e:2x4' or 'v4:2x2x1'.
@@ -59,10 +59,10 @@ def open_topology(name: str) -> tuple[Chip, list]:
             f" installed; pip install 'jax[tpu]=={jax.__version__}' installs the"
             " version for this JAX (requirements/plan.txt)"
         ) from None
-    # Otherwise libtpu asks a cloud's metadata server, and refuses a second process.
+    # Otherwise libtpu queries a metadata server, and refuses to start a second time.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    # Programs for absent chips can be stored in the cache, but not loaded from it.
+    # The cache can store programs for absent chips but cannot load them.
     jax.config.update("jax_enable_compilation_cache", False)
     chip = CHIPS[generation]
     try:

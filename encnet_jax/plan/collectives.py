@@ -7,7 +7,7 @@ from typing import NamedTuple
 _ITEM_BYTES = {"f32": 4, "bf16": 2, "f16": 2, "i32": 4, "ui32": 4, "i1": 1}
 _START = re.compile(r'"stablehlo\.(all_reduce)"\(')
 _GROUPS = re.compile(r"replica_groups = dense<.*?> : tensor<(\d+)x(\d+)xi64>")
-# JAX 0.12 states groups as axes of a mesh: all devices along them.
+# JAX 0.12 writes groups as axes of a mesh; a group has all devices along these axes.
 _ALONG = re.compile(r"replica_group_mesh_axes<mesh = @(\w+), axes = \[(.*?)\]>")
 _MESH = re.compile(r"sdy\.mesh @(\w+) = <\[(.*?)\]>")
 _RESULT = re.compile(r"\}\) : \(.*?\) -> (.*)$")
@@ -18,8 +18,8 @@ class AllReduce(NamedTuple):
     """One all-reduce of a program.
 
     Attributes:
-        num_bytes: of the summed arrays.
-        group: number of devices in the sum.
+        num_bytes: size of the summed arrays.
+        group: number of devices that are summed over.
     """
 
     num_bytes: int
@@ -30,13 +30,13 @@ def all_reduces(text: str) -> list[AllReduce]:
     """Returns the all-reduces of a StableHLO program, in order.
 
     Args:
-        text: of jax.stages.Lowered.as_text().
+        text: result of jax.stages.Lowered.as_text().
     """
     found, group = [], None
     for line in text.splitlines():
         if _START.search(line):
             group = _group_size(line, text)
-        # The lines of the region that computes the sum precede the type.
+        # The type follows the region that computes the sum.
         elif group is not None and (result := _RESULT.search(line)):
             found.append(AllReduce(_num_bytes(result[1]), group))
             group = None

@@ -1,4 +1,4 @@
-"""Compiles the real programs for absent devices, and reports their cost."""
+"""Compiles the real programs for devices that are not present; reports their cost."""
 
 import time
 from functools import partial
@@ -30,13 +30,13 @@ class Cost(NamedTuple):
     """Cost of one program on one chip, as reported by the compiler.
 
     Attributes:
-        images: in the batch of a chip.
-        hbm_bytes: peak use of HBM, with arguments and code.
-        temporary_bytes: the part of it that is temporary.
-        flops, bytes_accessed: of one run, with every iteration of the loss's loop.
-        cycles: of one run by the compiler's model, with every iteration.
-        all_reduces, all_reduce_bytes: in the optimised program.
-        compile_s: time of the compilation on this machine.
+        images: number of images in a chip's batch.
+        hbm_bytes: peak use of HBM, including arguments and code.
+        temporary_bytes: the temporary part of hbm_bytes.
+        flops, bytes_accessed: of one execution, with all iterations of the loss's loop.
+        cycles: the same, estimated by the compiler's model.
+        all_reduces, all_reduce_bytes: number and bytes in the optimised program.
+        compile_s: compilation time on this machine, seconds.
     """
 
     images: int
@@ -51,17 +51,17 @@ class Cost(NamedTuple):
 
 
 class DoesNotFit(Exception):
-    """A program needs more memory than the chip has; has the compiler's message."""
+    """A program needs more memory than the chip has; states the compiler's message."""
 
 
 def resolved(config: ConfigDict) -> tuple[Config, int]:
-    """Returns a resolved configuration and its number of classes, without any data.
+    """Resolves a configuration without reading data; also returns the class count.
 
     Args:
-        config: as returned by `config.load`, overrides applied.
+        config: result of `config.load`, with overrides applied.
 
     Raises:
-        UserError: a value is wrong, or the length of the training is unknown.
+        UserError: a value is invalid, or the length of the training is unknown.
     """
     info = dataset_info(config.data)
     num_examples = info.full_counts.get(config.data.train_split)
@@ -79,13 +79,13 @@ def lower_train_step(
     """Lowers the real training step; computes and compiles nothing.
 
     Args:
-        config: resolved; total_steps is known.
+        config: resolved configuration with a known total_steps.
         num_classes: C.
-        devices: of a topology; None for all there are.
-        images: for each device.
+        devices: devices of a topology; None for all devices of this process.
+        images: number of images per device.
 
     Returns:
-        (the lowered step, shapes of the parameters).
+        (lowered step, shapes of the parameters).
     """
     parts = assemble(config, num_classes, only_shapes=True)
     count = jax.device_count() if devices is None else len(devices)
@@ -109,12 +109,12 @@ def train_cost(config: Config, num_classes: int, devices: list, images: int) -> 
     crop = config.data.crop_size
     if config.model.name == "piecewise_crf":
         return _with_pairs(lowered, config.model, (images, crop, num_classes))
-    # Thinned labels need no upsampling, and so no loop.
+    # Thinned labels need no upsampling and thus no loop.
     blocks = config.loss.row_blocks if config.loss.labels == "upsampled" else 1
     cost = _compile(lowered, images=images, loop_trips=blocks)
     if blocks == 1:
         return cost
-    # The compiler counts the body of a loop once, but the loss runs it `blocks` times.
+    # The compiler counts a loop's body once, but the loss executes it `blocks` times.
     body = _loss_block_cost(
         config.model, (images, crop, num_classes), blocks, devices[:1]
     )
@@ -127,16 +127,16 @@ def train_cost(config: Config, num_classes: int, devices: list, images: int) -> 
 
 
 def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost:
-    """Compiles a piecewise CRF's training step, and adds the pairs of all offsets.
+    """Compiles a piecewise CRF's training step, and adds the cost of all iterations.
 
-    The compiler counts the body of each relation's scan once. Of the further trips,
-    only the products with the last layer's weights are added, three for the loss and
-    with refinement layers one for each mean-field update, and no bytes.
+    The compiler counts the body of each relation's scan once. For the other iterations,
+    only products with the last layer's weights are added: three for the loss and, with
+    refinement layers, one per mean-field update. Their memory traffic is not added.
 
     Args:
-        lowered: the training step.
+        lowered: the lowered training step.
         model: section `model` of the resolved configuration.
-        size: images of a chip, side of a crop in pixels, C.
+        size: (images per chip, side of a crop in pixels, C).
     """
     images, crop, num_classes = size
     side = piecewise_crf.node_side(crop, model)
@@ -216,12 +216,14 @@ def _batch(leading: tuple[int, ...], side: int, task: str) -> dict:
 def _loss_block_cost(
     model: ModelConfig, size: tuple[int, int, int], blocks: int, devices: list
 ) -> Cost:
-    """Returns the cost of a row block of the loss: twice the saving by doubling them.
+    """Returns the cost of one row block of the loss.
+
+    Twice the number of blocks halves each block, so the cost is twice the difference.
 
     Args:
         model, size: see _with_pairs.
         blocks: `loss.row_blocks`.
-        devices: one.
+        devices: a list of one device.
     """
     images, crop, num_classes = size
     side = canvas.logits_side(crop, models.logits_stride(model))

@@ -8,7 +8,7 @@ _SHAPE = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")
 
 
 def num_bytes(shapes: str) -> int:
-    """Returns the bytes of all arrays in a text, such as '(f32[2,64]{1,0}, u8[3])'."""
+    """Returns the total bytes of arrays in a text such as '(f32[2,64]{1,0}, u8[3])'."""
     return sum(
         _ITEM_BYTES.get(kind, 4) * math.prod(map(int, filter(None, sides.split(","))))
         for kind, sides in _SHAPE.findall(shapes)
@@ -25,11 +25,11 @@ def all_reduce_sizes(text: str) -> list[int]:
 
 
 def estimated_cycles(text: str, loop_trips: int) -> int:
-    """Returns the cycles of a program by the compiler's model.
+    """Returns the compiler's estimate of a program's cycles.
 
     Args:
-        text: of the program; computations start with their name.
-        loop_trips: iterations of every loop; the model counts the body once.
+        text: text of the program; each computation starts with its name.
+        loop_trips: iterations of every loop; the compiler counts loop bodies once.
     """
     bodies = set(re.findall(r"body=(%[^,\s]+)", text))
     total, trips = 0, 1

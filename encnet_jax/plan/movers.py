@@ -2,10 +2,10 @@
 
 python -m encnet_jax.plan.movers --config configs/ade20k.py --topology v5e:2x4
 
-Compiles the training step for a slice and sums, for each layer of the network and each
-direction, the bytes that its instructions read from HBM and write to it. Operands count
-in full even if an instruction reads only a part, so the sum is an upper bound: it shows
-which layers to look at, not how long they take.
+Compiles the training step for a slice. For each layer of the network, and separately
+for the forward and the backward pass, it sums the bytes that the instructions read from
+HBM and write to HBM. Operands count in full even if an instruction reads only a part,
+so the sum is an upper bound: it shows which layers to examine, not how long they take.
 """
 
 import os
@@ -27,7 +27,7 @@ _FREE = {
     "tuple",
     "while",
 }
-# Start of a transfer between memories; its result is (operand, copy, ...).
+# Instructions that start a transfer between memories; they return (operand, copy, ...).
 _TRANSFERS = ("copy-start", "slice-start")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%[\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?(%[\w.-]+) \(.*\{$")
@@ -40,13 +40,13 @@ _TRACED = re.compile(r"checkpoint|rematted.*|while|body|closed_call|cond|branch_
 
 
 class Instruction(NamedTuple):
-    """One instruction outside of fusions.
+    """One instruction of a program; a fusion counts as one instruction.
 
     Attributes:
-        layer: such as 'backbone/stage4_block01/conv2'; 'update' outside of all layers,
-            'compiler' for copies added by the compiler.
-        direction: 'forward', 'backward', or '' outside of the network.
-        num_bytes: of HBM, read and written by all its executions.
+        layer: for example 'backbone/stage4_block01/conv2'; 'update' outside all layers,
+            'compiler' for copies that the compiler added.
+        direction: 'forward', 'backward', or '' outside the network.
+        num_bytes: bytes of HBM that all executions read and write.
     """
 
     layer: str
@@ -55,13 +55,13 @@ class Instruction(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, compiles, prints the largest movers."""
+    """Parses the flags, compiles the step, prints the layers that move most bytes."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
     values = line.parse()
-    # Nothing is computed here, and libtpu must not look for chips.
+    # This process computes nothing, and libtpu must not search for chips.
     os.environ["JAX_PLATFORMS"] = "cpu"
     from encnet_jax.plan import chips, compile
 
@@ -77,8 +77,8 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
     """Yields the instructions of an optimised HLO program that move bytes.
 
     Args:
-        text: of the program, one instruction a line.
-        loop_trips: iterations of every loop; multiplies the bytes of its body.
+        text: text of the program, one instruction per line.
+        loop_trips: iterations of every loop; multiplies the bytes of loop bodies.
     """
     bodies = set(re.findall(r"body=(%[\w.-]+)", text))
     inside = set(re.findall(r"(?:calls|to_apply)=(%[\w.-]+)", text))
@@ -103,7 +103,7 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
 
 
 def _inside_brackets(text: str) -> str:
-    """Returns the text before the bracket that closes an already open one."""
+    """Returns the text up to the bracket that closes an already open bracket."""
     depth = 1
     for i, letter in enumerate(text):
         depth += {"(": 1, ")": -1}.get(letter, 0)
@@ -135,11 +135,11 @@ def layer_of(op_name: str) -> tuple[str, str]:
 
 
 def format_movers(found: list[Instruction], images: int) -> str:
-    """Returns the largest movers as lines of text.
+    """Returns the layers that move most bytes, as lines of text.
 
     Args:
-        found: see instructions.
-        images: of one chip and step.
+        found: results of `instructions`.
+        images: number of images per chip and step.
     """
     totals: Counter[tuple[str, str]] = Counter()
     for each in found:

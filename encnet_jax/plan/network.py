@@ -1,26 +1,26 @@
 """Models the network between chips: links, slices, and the time of an all-reduce.
 
 The time of an all-reduce has two terms: its bytes divided by the speed of the links,
-and a fixed time for each hop. Nothing is measured here. The start-up of a collective,
-its additions and congestion are neglected, so every time is a lower bound.
+and a fixed time per hop. Nothing is measured. The model neglects the start-up of a
+collective, its additions, and congestion, so that every time is a lower bound.
 """
 
 from typing import NamedTuple
 
-HOP_S = 1e-6  # Between neighbouring chips: "How to Scale Your Model", chapter 2.
-BETWEEN_SLICES_S = 50e-6  # Through the data centre's network; assumed, not published.
+HOP_S = 1e-6  # Latency between neighbours: "How to Scale Your Model", chapter 2.
+BETWEEN_SLICES_S = 50e-6  # Latency of the data centre's network; assumed.
 
 
 class Network(NamedTuple):
     """The network between chips of one generation.
 
     Attributes:
-        axes: of the torus.
-        link_bytes_per_s: of one link in one direction; a chip has two links per axis.
-        wraps_at: number of chips on an axis from which its ends are connected.
-        largest_slice: most chips that are connected by links.
-        between_bytes_per_s: of one chip's share of its host's network card.
-        chips_per_host, cores_per_host: of the host machine.
+        axes: number of axes of the torus.
+        link_bytes_per_s: speed of one link in one direction; a chip has two per axis.
+        wraps_at: smallest number of chips on an axis whose ends are connected.
+        largest_slice: largest number of chips connected by links.
+        between_bytes_per_s: one chip's part of the speed of its host's network card.
+        chips_per_host, cores_per_host: chips and CPU cores of a host machine.
     """
 
     axes: int
@@ -44,10 +44,10 @@ NETWORKS = {
 
 
 def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
-    """Returns the most compact shape of a power of two of chips, largest side last.
+    """Returns the most compact shape of a slice, largest side last.
 
     Raises:
-        ValueError: not a power of two.
+        ValueError: the number of chips is not a power of two.
     """
     if chips < 1 or chips & (chips - 1):
         raise ValueError(f"{chips} chips; expected a power of two")
@@ -58,13 +58,13 @@ def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
 
 
 def all_reduce_seconds(num_bytes: float, chips: int, network: Network) -> float:
-    """Returns a lower bound on the time of an all-reduce of neighbouring chips.
+    """Returns a lower bound on the time of an all-reduce over neighbouring chips.
 
-    It is a reduce-scatter and an all-gather, along all axes at once. An axis with
-    connected ends transfers data in both directions; an open axis half as much.
+    It is modelled as a reduce-scatter and an all-gather along all axes at once. An axis
+    with connected ends transfers data in both directions, an open axis half as much.
 
     Args:
-        num_bytes: of the array on every chip.
+        num_bytes: size of the array on each chip.
         chips: a power of two; more than network.largest_slice form several slices.
         network: see NETWORKS.
     """
@@ -72,7 +72,7 @@ def all_reduce_seconds(num_bytes: float, chips: int, network: Network) -> float:
     seconds = 0.0
     if within > 1:
         sides = slice_shape(within, network.axes)
-        # Three-dimensional slices connect their ends if all sides are whole cubes.
+        # In 3D, ends are connected only if all sides are multiples of a cube's side.
         whole = network.axes == 2 or min(sides) >= network.wraps_at
         joined = [whole and side >= network.wraps_at for side in sides]
         axes = [axis for axis in zip(sides, joined, strict=True) if axis[0] > 1]

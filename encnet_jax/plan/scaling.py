@@ -3,10 +3,11 @@
 python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4 >> plans.txt
 python -m encnet_jax.plan.scaling --config configs/ade20k.py --plans plans.txt
 
-The time of a single chip comes from the costs in the plans, the collectives from the
-lowered step, and the time of the network from published link speeds. Nothing overlaps:
-the TPU compilers tried made every all-reduce of the step synchronous. The host
-dispatches steps ahead, so its time matters only where it exceeds that of the chips.
+The time of a single chip is computed from the costs in the plans, the collectives are
+read from the lowered step, and the network's time uses published link speeds. No
+overlap is assumed: the tested TPU compilers made every all-reduce of the step
+synchronous. The host dispatches steps ahead, so its time counts only if it exceeds that
+of the chips.
 """
 
 import json
@@ -24,24 +25,24 @@ from encnet_jax.plan.network import NETWORKS, Network, all_reduce_seconds
 from encnet_jax.storage import schema
 
 CHIP_COUNTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-GRADIENTS_FROM = 2**17  # Bytes; statistics of a batch norm have at most 16 KiB.
-INPUT_IMAGES_PER_CORE = 75  # docs/performance.md, ADE20K's size, crops of 480.
-# Host time of dispatching a step, for each array of the state; docs/performance.md.
-DISPATCH_S_ALONE, DISPATCH_S_JOINED = 1.3e-6, 2.6e-6  # One process; several.
-CHECKPOINT_BYTES_PER_S = 200e6  # Of one host to an object store; assumed.
+GRADIENTS_FROM = 2**17  # Bytes; smaller all-reduces are statistics of batch norms.
+INPUT_IMAGES_PER_CORE = 75  # Per second; docs/performance.md, ADE20K, crops of 480.
+# Host time of dispatching a step, per array of the state; docs/performance.md.
+DISPATCH_S_ALONE, DISPATCH_S_JOINED = 1.3e-6, 2.6e-6  # One process, several processes.
+CHECKPOINT_BYTES_PER_S = 200e6  # One host to an object store; assumed.
 
 
 class Row(NamedTuple):
     """The speed of a slice.
 
     Attributes:
-        chips: of the slice.
-        images: per chip and step.
-        chip_s, norm_s, gradient_s: seconds of a step for the chip's computation, the
-            all-reduces of batch norms, and all other all-reduces.
-        images_per_s: of the whole slice.
-        efficiency: compared to chips without communication, in (0, 1].
-        cores: that each host needs to prepare its images.
+        chips: number of chips of the slice.
+        images: number of images per chip and step.
+        chip_s, norm_s, gradient_s: seconds per step of the chip's computation, of the
+            all-reduces of batch norms, and of all other all-reduces.
+        images_per_s: speed of the whole slice.
+        efficiency: speed relative to chips without communication, in (0, 1].
+        cores: number of CPU cores per host needed to prepare its images.
     """
 
     chips: int
@@ -55,7 +56,7 @@ class Row(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, lowers the step, prints a table for each chip and as JSON."""
+    """Parses the flags, lowers the step, and prints a table per chip, and JSON."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
@@ -66,7 +67,7 @@ def main(argv):
         required=True,
     )
     values = line.parse()
-    # Nothing is computed here: only the number of devices matters.
+    # This process computes nothing: only the number of devices matters.
     jax.config.update("jax_platforms", "cpu")
     group = values.config.model.norm_group
     if not 0 <= group <= CHIP_COUNTS[-1]:
@@ -87,7 +88,7 @@ def main(argv):
     tables = {}
     for generation, chip in CHIPS.items():
         own = generation in plans
-        # A chip without plan runs another chip's program, at its own speed.
+        # A chip without a plan uses the costs of another chip's program.
         programs = plans[generation if own else next(iter(plans))]
         steps = step_seconds(programs, chip)
         network = NETWORKS[generation]
@@ -109,10 +110,10 @@ _PLAN = {
 
 
 def read_plans(path: str) -> dict[str, dict[int, dict]]:
-    """Returns {chip generation: {images per chip: plan}} of a file of plans.
+    """Reads a file of plans; returns {chip generation: {images per chip: plan}}.
 
     Raises:
-        UserError: the file cannot be read, or has no plan of a step that fits.
+        UserError: the file cannot be read, or no plan has a step that fits.
     """
     lines = storage.read_bytes(path, storage.MOST_JSON_BYTES).splitlines()
     plans = [
@@ -147,7 +148,7 @@ def checkpoint_bytes(params, averaged: bool) -> int:
         averaged: whether the state has a moving average of the weights.
     """
     arrays = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(params))
-    return (2 + averaged) * arrays  # Weights, momentum, their average.
+    return (2 + averaged) * arrays  # Weights, momentum, average.
 
 
 def state_arrays(params, averaged: bool) -> int:
@@ -158,11 +159,11 @@ def state_arrays(params, averaged: bool) -> int:
 
 
 def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
-    """Returns {images per chip: seconds of a step}, by the roofline of one chip.
+    """Returns {images per chip: seconds of a step} from the roofline of one chip.
 
     Args:
-        plans: by images per chip, see read_plans.
-        chip: gives the speeds.
+        plans: images per chip -> plan, see read_plans.
+        chip: the chip whose speeds are used.
     """
     return {
         images: images
@@ -180,7 +181,7 @@ def weak_scaling(
     network: Network,
     arrays: int = 0,
 ) -> list[Row]:
-    """Returns rows for CHIP_COUNTS with the images per chip of the largest plan."""
+    """Returns rows for CHIP_COUNTS; every chip has the largest plan's images."""
     images, seconds = max(steps.items())
     return [_row(n, images, seconds, reduces, network, arrays) for n in CHIP_COUNTS]
 
@@ -192,7 +193,7 @@ def fixed_batch(
     network: Network,
     arrays: int = 0,
 ) -> list[Row]:
-    """Returns rows for slices that divide a batch, if a plan has their images."""
+    """Returns rows for slices that divide a batch into parts that have a plan."""
     shares = {n: batch_size // n for n in CHIP_COUNTS if batch_size % n == 0}
     return [
         _row(n, images, steps[images], reduces, network, arrays)
@@ -204,7 +205,7 @@ def fixed_batch(
 def _row(chips, images, chip_s, reduces, network, arrays) -> Row:
     norm_s = gradient_s = 0.0
     for reduce in reduces:
-        # The step was lowered for few devices; smaller groups keep their size.
+        # The step was lowered for few devices; groups smaller than all keep their size.
         group = reduce.group if reduce.group < _largest(reduces) else chips
         seconds = all_reduce_seconds(reduce.num_bytes, min(group, chips), network)
         if reduce.num_bytes < GRADIENTS_FROM:
@@ -233,7 +234,7 @@ def _largest(reduces: Iterable[AllReduce]) -> int:
 
 
 def format_tables(tables: dict, reduces: list[AllReduce], state_bytes: int) -> str:
-    """Returns the tables and their assumptions as lines of text."""
+    """Formats the tables and their assumptions as lines of text."""
     large = [r.num_bytes for r in reduces if r.num_bytes >= GRADIENTS_FROM]
     small = [r.num_bytes for r in reduces if r.num_bytes < GRADIENTS_FROM]
     small_mb, large_mb = sum(small) / 1e6, sum(large) / 1e6

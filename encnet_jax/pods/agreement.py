@@ -9,21 +9,22 @@ from jax.experimental import multihost_utils
 from encnet_jax.errors import UserError
 from encnet_jax.pods import distributed
 
-# Each host may have the data and the initial weights at its own path.
+# Fields that may differ: each host may store data and initial weights at another path.
 _PLACES = ("data.data_dir", "data.folder.images", "data.folder.masks", "init_from")
 
 
 def check(facts: dict[str, object]) -> None:
     """Checks that every process has the same values as process 0, except paths.
 
-    Processes that differ would wait for each other forever, or sum values of different
-    runs.
+    Processes with different values would wait for each other forever, or sum values of
+    different runs.
 
     Args:
-        facts: JSON values by name: a flattened configuration, numbers of images.
+        facts: name -> JSON value: a flattened configuration, numbers of images.
 
     Raises:
-        UserError: in all processes if one differs; its own names the first difference.
+        UserError: a process has different values. Every process raises; the message of
+            a process that differs states its first difference.
     """
     if jax.process_count() == 1:
         return

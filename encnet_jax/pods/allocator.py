@@ -10,24 +10,24 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """Keeps freed memory in the process.
+    """Makes the C library keep freed memory for later allocations.
 
-    Each step on a CPU, and each batch of input on any host, allocates the same large
-    arrays as the one before. glibc returns large arrays to the system, which clears
-    every page again: a third of the time of a small network's step, and of a batch.
-    The process then stays at its peak size, so commands that limit their peak do not
-    call this.
+    Every step on a CPU, and every batch of input on any host, allocates arrays of the
+    same large sizes. By default glibc returns large arrays to the system, which clears
+    every page again. That takes a third of the time of a small network's step or of a
+    batch. With this setting the process stays at its peak size, so commands that limit
+    their memory do not call this function.
 
     Returns:
-        Whether it took effect: only with glibc.
+        Whether the setting took effect; False if the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     settings = [(_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1)]
     if jax.default_backend() == "cpu":
-        # Only the main arena grows beyond 64 MiB without new pages each time, which
-        # steps need. On the host of an accelerator, many threads allocate batches,
-        # which are smaller, and would wait for a single arena.
+        # Steps need the main arena: only it grows beyond 64 MiB and keeps its pages. On
+        # hosts of accelerators it is not forced: many threads allocate batches, which
+        # are smaller, and would wait for a single arena.
         settings.append((_ARENA_MAX, 1))
     library = ctypes.CDLL(None)
     return all([library.mallopt(*setting) for setting in settings])

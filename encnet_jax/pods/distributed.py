@@ -1,4 +1,4 @@
-"""Several processes as one run: joining them, failing together, one shared folder."""
+"""Runs of several processes: they join, fail together, and share one folder."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from encnet_jax.errors import PeersMissingError, UserError
 
 Result = TypeVar("Result")
 _OF_CLUSTERS = re.compile("SLURM_|OMPI_|JAX_(COORDINATOR|NUM_PROCESSES|PROCESS_ID)")
-HEARTBEAT_TIMEOUT_S = 60  # A process that is silent for this long ends the run.
+HEARTBEAT_TIMEOUT_S = 60  # The run ends if a process does not respond for this time.
 _PROBE_TIMEOUT_S = 10  # Network file systems show new files with a delay.
 
 
@@ -30,21 +30,21 @@ def join(
     *,
     timeout_s: float = 300.0,
 ) -> None:
-    """Joins the other processes of this run, if there are any.
+    """Connects this process to the other processes of its run, if there are any.
 
-    Call it before anything else in JAX. If processes are missing after timeout_s, it
-    prints one line and ends this process with the status of PeersMissingError, because
-    JAX would abort the process in a way that cannot be caught.
+    Must be called before other JAX functions. If processes are missing after timeout_s,
+    it prints one line and ends this process with the status of PeersMissingError: the
+    error of JAX would abort the process and cannot be caught.
 
     Args:
-        coordinator_address: host:port of process 0, which listens there.
-        num_processes: of the run.
-        process_id: index of this process, from 0. Give all three or none; without them
-            Cloud TPU, SLURM and Open MPI are asked.
-        timeout_s: how long to wait for the other processes.
+        coordinator_address: host:port where process 0 listens.
+        num_processes: number of processes of the run.
+        process_id: index of this process, from 0. Pass all three arguments or none;
+            without them, they are detected on Cloud TPU, SLURM and Open MPI.
+        timeout_s: time to wait for the other processes.
 
     Raises:
-        UserError: only some of the three are given, or they do not fit.
+        UserError: only some of the three arguments are given, or they are invalid.
     """
     given = (coordinator_address, num_processes, process_id)
     _check(*given)
@@ -52,14 +52,14 @@ def join(
         with _time_limit(timeout_s, coordinator_address or "the cluster's first host"):
             jax.distributed.initialize(
                 *given,
-                # The limit of JAX ends the process with 134: ours must come first.
+                # After JAX's own limit the process aborts (134): ours must end first.
                 initialization_timeout=int(timeout_s) + 60,
                 heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
             )
             jax.device_count()  # On TPUs this call waits for missing hosts.
     except (ValueError, KeyError, IndexError) as error:
         if isinstance(error, ValueError) and "coordinator_address" in str(error):
-            return  # No flags and no cluster: one process.
+            return  # Neither flags nor a cluster: one process.
         raise UserError(
             "cannot join the other processes that environment variables announce"
             f" ({type(error).__name__}: {error}); correct or unset those of the cluster"
@@ -115,13 +115,13 @@ def _leave(timeout_s: float, coordinator: str) -> None:
 
 
 def together(action: Callable[[], Result]) -> Result:
-    """Runs an action in every process; if it fails in one, it fails in all.
+    """Runs an action in every process; if it fails in one process, all processes raise.
 
-    Otherwise the others would wait for the failed process until the heartbeat ends.
+    Otherwise the others would wait for the failed process until its heartbeat fails.
 
     Raises:
-        UserError, OSError: raised by the action in this process.
-        UserError: the action failed in other processes, which it names.
+        UserError, OSError: the action raised this error in this process.
+        UserError: the action failed in other processes; the message lists them.
     """
     failure: Exception | None = None
     result: Any = None
@@ -157,19 +157,17 @@ def shared_number() -> int:
 
 
 def check_shared(folder: str) -> None:
-    """Checks that all processes write to the same folder.
-
-    Process 0 writes a file, and all others must find it.
+    """Checks that all processes see the same folder: process 0 writes a file there.
 
     Raises:
-        UserError: some do not find it; the folder is local to a host.
+        UserError: a process does not see the file, so the folder is local to a host.
     """
     if jax.process_count() == 1:
         return
     mine = np.array(secrets.randbits(31), np.int32)
     if jax.process_index() == 0:
         (epath.Path(folder) / f".probe-{mine}").touch()
-    # Returns after process 0 has arrived here, so after it has written.
+    # The broadcast returns after process 0 has written its file.
     name = f".probe-{multihost_utils.broadcast_one_to_all(mine)}"
     path = epath.Path(folder) / name
     try:
@@ -197,7 +195,7 @@ def sum_over_processes(counts: np.ndarray) -> np.ndarray:
     """Returns the sum of int64[...] counts over all processes."""
     if jax.process_count() == 1:
         return counts
-    # Integers are exchanged in 32 bits: both halves are sent.
+    # JAX exchanges 32-bit integers, so both halves of the counts are sent.
     halves = np.stack([counts >> 24, counts & 0xFFFFFF]).astype(np.int32)
     high, low = multihost_utils.process_allgather(halves).astype(np.int64).sum(0)
     return (high << 24) + low

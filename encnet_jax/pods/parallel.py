@@ -1,4 +1,4 @@
-"""Devices: mapping functions over them, replication, and prefetching batches."""
+"""Maps functions over devices, replicates arrays, and prefetches batches."""
 
 import collections
 import contextlib
@@ -16,18 +16,18 @@ from encnet_jax.errors import UserError
 
 AXIS = "batch"  # The mapped axis: all devices of all processes.
 FORM = "ENCNET_STEP"  # Environment variable: 'pmap' or 'shard_map'; see form_of_step.
-BUCKET_BYTES = 64 * 2**20  # Of the arrays that one collective sums.
+BUCKET_BYTES = 64 * 2**20  # Limit on the bytes that one collective sums.
 
 
 def enable_compilation_cache() -> None:
-    """Caches compiled programs on disk, so that a second start compiles nothing.
+    """Caches compiled programs on disk, so that later starts do not compile them again.
 
     JAX_COMPILATION_CACHE_DIR selects another folder; an empty value disables the cache.
-    Nobody else may write to the folder: cached programs are executed unchecked.
+    Other users must not be able to write to it: cached programs are run unchecked.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = os.path.expanduser("~/.cache/encnet_jax/compiled")
-        with contextlib.suppress(OSError):  # JAX warns of a folder it cannot write to.
+        with contextlib.suppress(OSError):  # If it cannot be created, JAX warns.
             os.makedirs(folder, mode=0o700, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", folder)
 
@@ -35,11 +35,11 @@ def enable_compilation_cache() -> None:
 def form_of_step() -> str:
     """Returns how functions that span all processes are mapped: 'pmap' or 'shard_map'.
 
-    Both give the same bits. With several processes `jax.pmap` loops over all arrays in
-    Python, which takes ten times as long: docs/performance.md.
+    Both give bitwise equal results. With several processes, `jax.pmap` loops over all
+    arrays in Python, which takes ten times as long; see docs/performance.md.
 
     Raises:
-        UserError: the environment variable ENCNET_STEP has another value.
+        UserError: the environment variable ENCNET_STEP has a different value.
     """
     default = "pmap" if jax.process_count() == 1 else "shard_map"
     form = os.environ.get(FORM, default)
@@ -54,25 +54,25 @@ def _sharding(spec: PartitionSpec, devices: list | None = None) -> NamedSharding
 
 
 def replicated(devices: list | None = None) -> NamedSharding:
-    """Returns the layout of `replicate`."""
+    """Returns the sharding of arrays that `replicate` returns."""
     return _sharding(PartitionSpec(), devices)
 
 
 def replicate(tree, devices: list | None = None):
-    """Copies a tree of arrays to every local device, in the layout of a step's output.
+    """Copies a tree of arrays to every local device, with the sharding of step outputs.
 
-    With several processes, an array on a single device cannot be donated.
+    With several processes, arrays on only one device could not be donated to a step.
     """
     return jax.device_put(tree, replicated(devices))
 
 
 def replaced(tree, sharding: NamedSharding):
-    """Returns the same buffers under another replicated sharding; nothing is copied.
+    """Returns the same buffers with another replicated sharding; copies nothing.
 
     Args:
-        tree: of arrays, equal on all devices: results of `mapped`, for example, which
-            belong to one process or to all.
-        sharding: over the local devices, or over all.
+        tree: tree of arrays that are equal on all devices, such as results of `mapped`;
+            they may span the devices of this process or of all processes.
+        sharding: replicated over the local devices or over all devices.
     """
 
     def convert(x):
@@ -86,11 +86,11 @@ def shard(batch, devices: list | None = None):
     """Distributes a process's batch over its devices.
 
     Args:
-        batch: tree of arrays [b, ...], b a multiple of the device count.
-        devices: None for all local ones.
+        batch: tree of arrays [b, ...], b a multiple of the number of devices.
+        devices: None for all local devices.
 
     Returns:
-        Arrays [devices, b / devices, ...], one row on each device.
+        Tree of arrays [devices, b / devices, ...], one row on each device.
     """
     count = jax.local_device_count() if devices is None else len(devices)
     stacked = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
@@ -101,8 +101,8 @@ def spread(tree, devices: list | None = None):
     """Copies row i of every array [devices, ...] of a tree to device i.
 
     Args:
-        tree: of arrays.
-        devices: None for all local ones.
+        tree: tree of arrays.
+        devices: None for all local devices.
     """
     return jax.device_put(tree, _sharding(PartitionSpec(AXIS), devices))
 
@@ -121,13 +121,14 @@ def mapped(
     """Compiles a function that runs on every device.
 
     Args:
-        fn: gets one row of each argument. Its results are stacked as rows; with
-            `axis_name` they must be equal on all devices, and are returned once.
-        layout: of each argument: ROWS, [devices, ...], see `spread`; or SHARED, equal
-            on all devices, see `replicate`.
+        fn: function of one row of each ROWS argument and of each SHARED argument. Its
+            results are stacked as rows; with `axis_name`, they must be equal on all
+            devices and are returned once.
+        layout: layout of all arguments or of each: ROWS, arrays [devices, ...], see
+            `spread`; or SHARED, arrays that are equal on all devices, see `replicate`.
         devices: None for all devices of all processes.
-        axis_name: for collectives in fn; see `form_of_step`.
-        donate: positions of arguments whose memory may be reused.
+        axis_name: name of the mapped axis for collectives in fn; see `form_of_step`.
+        donate: indices of the arguments whose memory may be reused.
     """
     if axis_name is not None and devices is None and form_of_step() == "shard_map":
         return _ShardMapped(fn, layout, axis_name, donate)
@@ -142,7 +143,7 @@ def mapped(
 
 
 class _ShardMapped:
-    """What `mapped` returns if `jax.jit` and `jax.shard_map` replace `jax.pmap`."""
+    """The result of `mapped` if `jax.shard_map` replaces `jax.pmap`."""
 
     def __init__(
         self,
@@ -151,7 +152,7 @@ class _ShardMapped:
         axis_name: str,
         donate: tuple[int, ...],
     ):
-        """See `mapped`; results are arrays of all processes."""
+        """See `mapped`; the results are arrays that span all processes."""
         self._fn, self._layout = fn, layout
         self._mesh = Mesh(np.array(jax.devices()), (axis_name,))
         many = layout if isinstance(layout, tuple) else None
@@ -187,7 +188,7 @@ class _ShardMapped:
         return self._fn(*rows)
 
     def _placed(self, args: tuple):
-        """Makes arrays of all processes of arrays of one; nothing is copied."""
+        """Converts this process's arrays to arrays of all processes; copies nothing."""
         if jax.process_count() == 1:
             return args
         return [
@@ -199,7 +200,7 @@ class _ShardMapped:
         if not isinstance(x, jax.Array):
             x = replicate(x) if kind is SHARED else spread(x)
         elif not x.is_fully_addressable:
-            return x  # Such as the state that the previous step returned.
+            return x  # For example the previous step's state.
         return jax.make_array_from_single_device_arrays(
             x.shape if kind is SHARED else (self._mesh.size, *x.shape[1:]),
             NamedSharding(self._mesh, self._spec(kind)),
@@ -208,12 +209,12 @@ class _ShardMapped:
 
 
 def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
-    """Yields sharded batches, and transfers the next ones in the background.
+    """Yields sharded batches, and transfers the next batches in the background.
 
     Args:
-        batches: see `shard`; batches made on the devices, [devices, ...], are yielded
-            unchanged.
-        ahead: number of batches in transfer.
+        batches: see `shard`; batches that were made on the devices, [devices, ...], are
+            yielded unchanged.
+        ahead: number of batches that are transferred ahead.
     """
     queue: collections.deque[dict] = collections.deque()
     for batch in batches:
@@ -231,12 +232,12 @@ def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
     step, so neighbours in the tree are joined into one flat array.
 
     Args:
-        tree: of float32 arrays.
+        tree: tree of float32 arrays.
         axis_name: the mapped axis.
-        bucket_bytes: limit of a collective, unless a single array is larger.
+        bucket_bytes: limit on the bytes per collective; larger arrays get their own.
 
     Returns:
-        The tree of sums, equal on all devices.
+        A tree of sums, which are equal on all devices.
     """
     if jax.lax.axis_size(axis_name) == 1:
         return tree  # Flattening would only copy.
@@ -253,7 +254,7 @@ def _flat_sum(bucket: list, axis_name: str) -> list:
 
 
 def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
-    """Yields runs of neighbouring arrays of at most bucket_bytes."""
+    """Yields lists of neighbouring arrays with at most bucket_bytes in total."""
     bucket: list = []
     size = 0
     for leaf in leaves:
@@ -273,9 +274,9 @@ def check_batch_size(
     """Raises UserError unless a global batch divides evenly over devices and parts.
 
     Args:
-        batch_size: images in it.
-        accumulate: `train.accumulate`.
-        name: of the batch size.
+        batch_size: number of images in the global batch.
+        accumulate: `train.accumulate`, the number of parts per step.
+        name: field name of the batch size, for the message.
     """
     multiple = jax.device_count() * accumulate
     if batch_size % multiple:
@@ -289,8 +290,8 @@ def check_norm_group(group: int, num_devices: int | None = None) -> None:
     """Raises UserError unless the devices divide into groups for batch norm.
 
     Args:
-        group: model.norm_group; 0 for one group of all.
-        num_devices: None for all devices.
+        group: model.norm_group; 0 for one group of all devices.
+        num_devices: number of devices; None for all devices of the run.
     """
     devices = jax.device_count() if num_devices is None else num_devices
     if group < 0 or (group and devices % group):
@@ -302,5 +303,5 @@ def check_norm_group(group: int, num_devices: int | None = None) -> None:
 
 
 def describe_devices() -> str:
-    """Returns for example '8 x TPU v5 lite' or '1 x cpu'."""
+    """Returns number and kind of the devices: '8 x TPU v5 lite' or '1 x cpu'."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

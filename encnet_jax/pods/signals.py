@@ -1,4 +1,4 @@
-"""Requests to stop, by a signal or a deadline."""
+"""Requests to stop a run, by a signal or a deadline."""
 
 import os
 import signal
@@ -27,17 +27,17 @@ def exit_status(reason: str | None) -> int:
     """Returns the exit status of an interrupted command: 128 + the signal's number.
 
     Args:
-        reason: of a StopRequest; None and deadlines give 0.
+        reason: the reason of a StopRequest; None and deadlines give 0.
     """
     number = getattr(signal.Signals, reason or "", None)
     return 0 if number is None else 128 + number
 
 
 class _Answer:
-    """Handles signals immediately, in its own thread.
+    """Handles signals immediately, in a separate thread.
 
-    Python's handlers wait for the main thread, which may compile for minutes. A second
-    Ctrl-C ends the process even then.
+    Python runs signal handlers in the main thread, which may be compiling for minutes.
+    With this thread, a second Ctrl-C ends the process even then.
 
     Attributes:
         interrupted: set once the main thread has noticed a second Ctrl-C.
@@ -49,7 +49,7 @@ class _Answer:
         self._before = -1
 
     def start(self) -> None:
-        """Starts the thread that listens; does nothing outside the main thread."""
+        """Starts the listening thread; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
         self._pipe = os.pipe()
@@ -80,17 +80,17 @@ class _Answer:
 
 
 class StopRequest:
-    """Records the first signal while it is entered; a second SIGINT interrupts.
+    """A context manager that records the first signal; a second SIGINT interrupts.
 
     The signals are SIGTERM, SIGINT and, in a terminal, SIGHUP (the connection was
     lost). A run that was started with nohup ignores SIGHUP.
 
-    A save needs all processes, but a signal may reach only one. JAX's preemption
-    service forwards the request: it handles SIGTERM itself and chooses a step that no
-    process has passed.
+    All processes must save together, but a signal may reach only one of them. JAX's
+    preemption service therefore handles SIGTERM, forwards the request, and chooses a
+    step that no process has passed.
 
     Attributes:
-        reason: name of the signal, or the reason given to `request`; None before.
+        reason: name of the signal, or the reason passed to `request`; None before.
     """
 
     def __init__(self):
@@ -124,7 +124,7 @@ class StopRequest:
         self.request(signal.Signals(number).name)
 
     def request(self, reason: str) -> None:
-        """Requests a stop; the first reason is kept."""
+        """Requests a stop; later calls do not change the reason."""
         if self.reason:
             return
         self.reason = reason
@@ -132,9 +132,9 @@ class StopRequest:
             signal.raise_signal(signal.SIGTERM)
 
     def agreed(self) -> bool:
-        """Returns whether to stop now, with the same answer in every process.
+        """Returns whether to stop now; the answer is the same in every process.
 
-        All processes must ask the same number of times and in the same order.
+        All processes must call this the same number of times and in the same order.
         """
         if not self._agreed:
             self._moment += 1
@@ -151,12 +151,12 @@ class StopRequest:
         """Yields items until a stop is agreed.
 
         Args:
-            items: at most `times`; the number may differ between processes.
-            times: how often to ask; equal in all processes.
+            items: at most `times` items; their number may differ between processes.
+            times: number of calls of `agreed`; equal in all processes.
 
         Raises:
-            Stopped: a stop was agreed, after the same number of questions in every
-                process.
+            Stopped: a stop was agreed; every process raises after the same number of
+                calls.
         """
         asked = 0
         for item in items:

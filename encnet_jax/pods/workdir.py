@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, always with the same configuration."""
+"""The folder of a run: used by one run at a time, with one configuration."""
 
 import contextlib
 import errno
@@ -24,18 +24,19 @@ FOLDER = "checkpoints"
 
 @contextlib.contextmanager
 def locked(workdir: str) -> Iterator[Callable[[], bool]]:
-    """Makes and locks the folder, so that no second run writes into it.
+    """Creates and locks the folder, so that no second run writes into it.
 
-    Process 0 locks it for all. Folders in object stores cannot be locked. A folder that
-    is made here is removed again if the run is refused before its first step.
+    Process 0 locks it for all processes. Folders in object stores cannot be locked. If
+    this function created the folder and the run is rejected before its first step, the
+    folder is removed.
 
     Yields:
-        A function that returns whether the folder, and the lock in it, were deleted
-        since; always False in other processes and for object stores.
+        A function that returns whether the folder or the lock in it has been deleted;
+        always False in processes other than 0 and for object stores.
 
     Raises:
-        UserError: another run has locked it, it cannot be made, or the processes of
-            this run do not share it.
+        UserError: another run has locked the folder, it cannot be created, or the
+            processes of this run do not share it.
     """
     with contextlib.ExitStack() as stack:
 
@@ -77,9 +78,9 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
 
 
 def _remove(path: pathlib.Path, made: list[pathlib.Path]) -> None:
-    """Removes a refused run's folder and the parents made for it, unless in use."""
+    """Removes the folder of a failed start, and parents created for it, if unused."""
     known = {".lock", "config.json", FOLDER}
-    with contextlib.suppress(OSError):  # A folder that is not empty, or gone, stays so.
+    with contextlib.suppress(OSError):  # Ignores missing and non-empty folders.
         if not {each.name for each in path.iterdir()} <= known:
             return  # Training had started.
         if (path / FOLDER).exists():
@@ -104,7 +105,7 @@ def _lock(path: pathlib.Path) -> Iterator[Callable[[], bool]]:
 
 
 def check_ours(workdir: str) -> None:
-    """Raises UserError if a run would replace a file that does not belong to a run."""
+    """Raises UserError if a run would overwrite a file that no run has written."""
     folder = epath.Path(workdir)
     for name, kind in (
         ("config.json", "configuration of a run"),
@@ -115,7 +116,7 @@ def check_ours(workdir: str) -> None:
 
 
 def _opened_lock(path: pathlib.Path) -> BinaryIO:
-    """Opens the lock without following a link or changing its content."""
+    """Opens the lock file without following links or changing its content."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         number = os.open(path, flags, 0o666)
@@ -136,10 +137,10 @@ def _opened_lock(path: pathlib.Path) -> BinaryIO:
 
 
 def _is_at(number: int, path: pathlib.Path) -> bool:
-    """Whether an open file is still the one at a path."""
+    """Whether the file at a path is still the open file."""
     try:
         return os.path.samestat(os.fstat(number), os.stat(path))
-    except OSError as error:  # A network that does not answer deletes nothing.
+    except OSError as error:  # A network failure does not mean deleted.
         return error.errno not in (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -152,17 +153,17 @@ def claim(
 ) -> None:
     """Checks that a run may use its locked folder, and saves its configuration there.
 
-    All processes must have the same configuration, its batches must fit the devices,
-    and a run in the folder must have the same configuration.
+    The configuration must be the same in all processes and as in the folder's newest
+    checkpoint, and its batches must divide evenly over the devices.
 
     Args:
-        workdir: locked by `locked`.
-        config: resolved.
-        saved: of the newest checkpoint in the folder; None for a new run.
-        extends: the run may become longer.
+        workdir: a folder locked by `locked`.
+        config: the resolved configuration.
+        saved: configuration of the folder's newest checkpoint; None for a new run.
+        extends: whether the run may be longer than the saved one.
 
     Raises:
-        UserError: names the first field that differs or does not fit.
+        UserError: a field differs or is invalid; the message names the first one.
     """
     agreement.check(config_lib.flatten(config))
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
@@ -176,10 +177,10 @@ def claim(
 
 
 def check_same_config(workdir: str, saved: ConfigDict, config: Config) -> None:
-    """Refuses to resume a run with a different configuration.
+    """Checks that a resumed run has the saved configuration.
 
     Raises:
-        UserError: names the first field that differs.
+        UserError: a field differs; the message names the first one.
     """
     difference = config_lib.first_difference(saved, config)
     if difference:

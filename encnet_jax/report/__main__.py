@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Runs the command that the first argument names."""
+    """Runs the command given by the first argument."""
     return cli.choose(argv, COMMANDS)
 
 

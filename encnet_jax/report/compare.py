@@ -1,4 +1,4 @@
-"""Image, truth and the predictions of several runs side by side (Figures 4 and 6).
+"""Shows image, labels and predictions of several runs side by side (Figures 4 and 6).
 
 python -m encnet_jax.report compare runs/ade20k-fcn runs/ade20k --output compare.png
 python -m encnet_jax.report compare runs/ade20k --worst --output failures.png
@@ -21,12 +21,12 @@ from encnet_jax.scoring.image_scores import mean_iou
 
 
 def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> list[dict]:
-    """Returns the examples with these ids, in their order.
+    """Returns the examples with these ids, in the order of the ids.
 
     Without ids, returns `number` examples spread over the split.
 
     Raises:
-        UserError: an id is not in the split.
+        UserError: the split has no example with one of the ids.
     """
     if not ids:
         return list(dataset.spread_examples(split, number))
@@ -47,12 +47,12 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
 def worst_images(
     workdir: str, split: str | None, protocol: str | None, number: int
 ) -> tuple[str, list[str]]:
-    """Returns the split of a report, and its images with the lowest mean IoU.
+    """Returns a report's split, and the ids of its images with the lowest mean IoU.
 
     Args:
-        workdir: an evaluated run.
-        split, protocol: of the report; None: as in the newest report.
-        number: of images; those without labels are left out.
+        workdir: folder of an evaluated run.
+        split, protocol: split and protocol of the report; None: those of the newest.
+        number: number of images; images without labels are skipped.
 
     Raises:
         UserError: there is no such report; see run_files.read.
@@ -77,11 +77,11 @@ def predictions(
         ids, number: see choose_examples.
 
     Returns:
-        (DatasetInfo, examples, a list over runs of {id: uint8[H, W]}, the runs'
-        protocols).
+        (DatasetInfo, examples, for each run {id: prediction uint8[H, W]}, for each run
+        its protocol).
 
     Raises:
-        UserError: the runs have different classes, or see evaluate.loading.load.
+        UserError: the runs have different classes; see also evaluate.loading.load.
     """
     split = selection.split
     info, examples, found, protocols = None, [], [], []
@@ -104,7 +104,7 @@ def predictions(
 
 
 def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
-    """Writes a PNG with one row per example and a legend of its classes."""
+    """Writes a PNG with one row per example; each row has a legend of its classes."""
     from matplotlib.patches import Patch
 
     columns = ["image", "truth", *titles]

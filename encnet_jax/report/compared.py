@@ -1,4 +1,4 @@
-"""Differences between two runs, with their uncertainty over images."""
+"""The difference between two runs' scores, and its uncertainty over images."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ NUM_RESAMPLES = 1000
 
 
 class Difference(NamedTuple):
-    """A difference of mean IoU; fractions.
+    """A difference of mean IoU, as fractions.
 
     Attributes:
-        value: second run minus first.
-        low, high: 95 % interval over resampled images.
+        value: mean IoU of the second run minus that of the first.
+        low, high: bounds of the 95 % interval over resampled images.
     """
 
     value: float
@@ -23,14 +23,14 @@ class Difference(NamedTuple):
 def bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Difference:
     """Compares two runs on the same images.
 
-    Images are drawn with replacement, the same for both runs; the interval is between
-    the 2.5th and the 97.5th percentile of the differences. It holds the spread over
-    images, not that over seeds of training.
+    Images are resampled with replacement, the same images for both runs. The interval
+    is between the 2.5th and the 97.5th percentile of the differences. It reflects the
+    variation over images, but not over training seeds.
 
     Args:
-        first, second: int64[N, 3, C], of each image the pixels that are correct, that
-            have the label, that are predicted; in the same order.
-        seed: of the draws.
+        first, second: int64[N, 3, C]: for each image and class, the number of correct,
+            of labelled and of predicted pixels. Images are in the same order.
+        seed: seed of the resampling.
 
     Raises:
         ValueError: the shapes differ.
@@ -49,7 +49,7 @@ def bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Differenc
 
 
 def _mean_iou(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns f64[R], the mean IoU over classes that occur, of R weighted sets."""
+    """Returns f64[R], the mean IoU of R weighted image sets over classes that occur."""
     flat = counts.reshape(len(counts), -1).astype(np.float64)
     sums = (weights @ flat).reshape(-1, *counts.shape[1:])
     correct, labelled, predicted = np.moveaxis(sums, 1, 0)

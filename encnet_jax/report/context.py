@@ -1,4 +1,4 @@
-"""Which channels EncNet attends to, and to which codewords it assigns pixels.
+"""Shows which channels EncNet attends to and which codewords it assigns to pixels.
 
 python -m encnet_jax.report context runs/ade20k kitchen.jpg street.jpg
 """
@@ -16,10 +16,10 @@ from encnet_jax.inference.context import SceneContext
 from encnet_jax.inference.model import Model, load
 from encnet_jax.report import figures
 
-NUM_CHANNELS = 3  # Of the most and of the least attended ones.
-NUM_CLASSES = 8  # With the largest probabilities of presence.
-_DIFFERENCES = "differences"  # Name of the picture that compares images.
-NUM_DIFFERENT = 20  # Channels whose gates differ most between two images.
+NUM_CHANNELS = 3  # Number of most attended, and of least attended channels shown.
+NUM_CLASSES = 8  # Number of classes shown: the most probable ones.
+_DIFFERENCES = "differences"  # File name of the figure that compares images.
+NUM_DIFFERENT = 20  # Number of channels shown: those whose gates differ most.
 
 
 def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneContext]:
@@ -27,7 +27,7 @@ def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneCon
 
     Args:
         model: a loaded EncNet.
-        images: files.
+        images: image files.
 
     Raises:
         UserError: an image cannot be read, or the network has no Context Encoding
@@ -39,14 +39,14 @@ def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneCon
 def draw_image(image: np.ndarray, context: SceneContext, class_names, title: str):
     """Returns a figure of one image's context.
 
-    Row 1 has the image and the most attended channels, row 2 each position's codeword
-    and the least attended channels, row 3 all gates, the codewords and the classes.
+    Row 1 has the image and the most attended channels; row 2 each position's codeword
+    and the least attended channels; row 3 all gates, the codewords and the classes.
 
     Args:
         image: uint8[H, W, 3].
-        context: of the image.
-        class_names: one for each class.
-        title: of the figure.
+        context: context of the image.
+        class_names: names of the classes.
+        title: title of the figure.
     """
     figure = figures.new(figsize=(2.8 * (NUM_CHANNELS + 1), 7.5), layout="constrained")
     grid = figure.subplots(3, NUM_CHANNELS + 1)
@@ -94,13 +94,13 @@ def _draw_bars(axes, context: SceneContext, class_names) -> None:
 
 
 def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
-    """Returns a figure of how images differ: gates, and codewords.
+    """Returns a figure that compares gates and codewords of several images.
 
     The channels shown are those whose gates vary most between the images.
 
     Args:
-        contexts: two or more.
-        names: of the images.
+        contexts: contexts of two or more images.
+        names: names of the images.
     """
     gates = np.stack([context.gates for context in contexts])
     spread = gates.max(0) - gates.min(0)
@@ -142,7 +142,7 @@ def main(argv: Sequence[str]) -> None:
             f"the name {min(twice)} is given twice, or is that of the comparison;"
             " expected images of different names: rename one"
         )
-    for name in (*names, _DIFFERENCES):  # Fails before minutes of work.
+    for name in (*names, _DIFFERENCES):  # Fails early, not after minutes of work.
         figures.check_output(folder / f"{name}.png")
     model = load(run, args.checkpoint, announce=True)
     contexts = describe(model, images)

@@ -1,4 +1,4 @@
-"""Training and validation error against epoch, several runs in one plot (Figure 7).
+"""Plots training and validation error of several runs against epochs (Figure 7).
 
 python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-curves
 """
@@ -19,10 +19,10 @@ from encnet_jax.report.events import read_scalars
 
 
 class Curves(NamedTuple):
-    """Errors of a run.
+    """The error curves of a run.
 
     Attributes:
-        name: of the run.
+        name: name of the run.
         train, val: (f64[N] epochs, ascending; f64[N] errors in [0, 1]).
     """
 
@@ -35,14 +35,14 @@ def load_curves(workdir: str) -> Curves:
     """Reads a run's curves.
 
     A point of the training curve is the mean error of the batches logged since the
-    previous validation, with augmentation and batch statistics, while the network
-    changes. A point of the validation curve is the error of the network at that step.
+    previous validation: with augmentation, batch statistics and changing weights. A
+    point of the validation curve is the error of the network at that step.
 
     Args:
         workdir: folder of a run, finished or not.
 
     Raises:
-        UserError: not a classification run with a validation split.
+        UserError: the run is not a classification run with a validation split.
     """
     file = epath.Path(workdir) / "config.json"
     if not file.exists():
@@ -66,7 +66,7 @@ def load_curves(workdir: str) -> Curves:
 
 
 def _mean_between(values: dict[int, float], bounds: list[int]) -> dict[int, float]:
-    """Returns for each bound the mean of the values since the previous bound."""
+    """Returns, for each bound, the mean of the values after the previous bound."""
     groups = collections.defaultdict(list)
     for step, value in values.items():
         place = np.searchsorted(bounds, step)

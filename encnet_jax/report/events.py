@@ -1,4 +1,4 @@
-"""Reads the scalars in a run's TensorBoard files."""
+"""Reads the scalars of a run's TensorBoard files."""
 
 from etils import epath
 from google.protobuf.message import DecodeError
@@ -12,14 +12,15 @@ from encnet_jax.storage import tfrecord
 def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
     """Reads the TensorBoard files of a run, in the order in which they were written.
 
-    TensorBoard's own reader imports TensorFlow, which reserves all accelerators.
+    TensorBoard's own reader is not used: it imports TensorFlow, which reserves all
+    accelerators.
 
     Returns:
-        name -> {step: value}, steps ascending; the last value of a step that a resumed
-        run repeated.
+        name -> {step: value}, with ascending steps. If a resumed run repeated a step,
+        the last value.
 
     Raises:
-        UserError: there are no files, or one is damaged.
+        UserError: there are no files, or a file is damaged.
     """
     files = sorted(epath.Path(workdir).glob("events.out.tfevents.*"))
     if not files:

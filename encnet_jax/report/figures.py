@@ -1,4 +1,4 @@
-"""Makes and saves matplotlib figures."""
+"""Creates and saves matplotlib figures."""
 
 import io
 import os
@@ -10,12 +10,12 @@ from encnet_jax.storage import outputs
 
 
 def new(**options):
-    """Returns an empty matplotlib Figure, without pyplot and so without a window.
+    """Returns an empty matplotlib Figure; without pyplot, which could open windows.
 
     Args:
-        options: of matplotlib.figure.Figure.
+        options: keyword arguments of matplotlib.figure.Figure.
     """
-    # No window is opened, and an unknown backend would end the import.
+    # The backend is not needed, and the import would fail for an unknown backend.
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         from matplotlib.figure import Figure
@@ -26,17 +26,17 @@ def new(**options):
 
 
 def check_output(output: str | os.PathLike) -> None:
-    """Checks that a picture can be written; commands call it before their work.
+    """Checks that a figure can be written; commands call this first.
 
     Raises:
-        UserError: the folder cannot be written to, or another file has that name.
+        UserError: the folder cannot be written to, or another file has this name.
     """
     storage.check_writable(epath.Path(output).parent)
     outputs.check_replaceable(output, "picture", "--output")
 
 
 def png(figure, *, dpi: int) -> bytes:
-    """Returns a figure as a PNG; dollar signs in names of runs are no mathematics.
+    """Returns a figure as a PNG; text with dollar signs is not parsed as a formula.
 
     Args:
         figure: a matplotlib Figure.
@@ -46,7 +46,7 @@ def png(figure, *, dpi: int) -> bytes:
     from matplotlib.text import Text
 
     content = io.BytesIO()
-    # Labels of ticks are made while the figure is drawn.
+    # Set here, because matplotlib creates tick labels while it draws the figure.
     with matplotlib.rc_context({"text.parse_math": False}):
         for text in figure.findobj(Text):
             text.set_parse_math(False)
@@ -59,7 +59,7 @@ def save(figure, output: str | os.PathLike, *, dpi: int) -> None:
 
     Args:
         figure: a matplotlib Figure.
-        output: path on a disk or in an object store.
+        output: path of the file, on a disk or in an object store.
         dpi: pixels per inch.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which pixels of their receptive field a backbone's dilated convolutions reach.
+"""Shows which pixels of the receptive field reach the output (gridding).
 
 python -m encnet_jax.report gridding hdc_bigger plain --output gridding.png
 """
@@ -15,7 +15,7 @@ from encnet_jax.models.dilation import NAMES, dilated_rates, plan_stages
 from encnet_jax.report import figures
 from encnet_jax.report.receptive_field import Gridding, describe
 
-_ZOOM = 33  # Size of the bottom row of plots, in pixels of the feature map.
+_ZOOM = 33  # Side of the area in the bottom plots, in pixels of the feature map.
 
 
 class Stack(NamedTuple):
@@ -62,8 +62,9 @@ def table(found: Sequence[Stack]) -> list[str]:
 def draw(found: Sequence[Stack], output: str) -> None:
     """Writes a PNG with one column of plots per stack.
 
-    Rows: pixels that reach the output; number of paths to the output; the same around
-    the centre. Axes are in pixels of the feature map, relative to the output.
+    The rows show the pixels that reach the output, the number of paths to the output,
+    and the number of paths near the centre. Axes are in pixels of the feature map,
+    relative to the output.
     """
     figure = figures.new(figsize=(3.2 * len(found) + 0.8, 9.6), layout="constrained")
     grid = figure.subplots(3, len(found), squeeze=False)
@@ -91,7 +92,7 @@ def draw(found: Sequence[Stack], output: str) -> None:
                 vmin=0,
                 vmax=1,
                 extent=(-side, side, side, -side),
-                # Averaging avoids moire where screen pixels are as large as the grid.
+                # Smoothing avoids moire if screen pixels are as large as the grid.
                 interpolation="nearest" if limit < reach else "hanning",
             )
             axes.set(xlim=(-limit, limit), ylim=(limit, -limit), title=title)
@@ -106,7 +107,7 @@ def _short(name: str, length: int = 24) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Draws and prints the fields of view of several dilations."""
+    """Draws the receptive fields of several dilations and prints their statistics."""
     line = cli.CommandLine(argv, __doc__)
     meaning = f"Values of model.dilation: {', '.join(NAMES)}, or lists of rates."
     line.argument("dilation", meaning, several=True, default=list(NAMES))

@@ -1,4 +1,4 @@
-"""One HTML file about evaluated runs, which loads nothing from other places.
+"""Writes a report on evaluated runs as one self-contained HTML file.
 
 python -m encnet_jax.report html runs/demo --output demo.html
 python -m encnet_jax.report html runs/ade20k-fcn runs/ade20k --output both.html
@@ -22,7 +22,7 @@ LARGEST_BYTES = 5_000_000
 
 
 def make(runs: Sequence[RunFiles]) -> str:
-    """Returns the page, with fewer images if it would be too large.
+    """Returns the page; shows fewer images if the page would be too large.
 
     Raises:
         UserError: the runs have different classes, or the page is too large even
@@ -193,7 +193,7 @@ def _images(run: RunFiles, number: int) -> Iterator[str]:
 
 
 def _legend(run: RunFiles, label: np.ndarray, prediction: np.ndarray) -> str:
-    """Returns the colours of the classes in two maps."""
+    """Returns a legend of the classes that occur in two label maps."""
     shown = np.union1d(label, prediction)
     names = (
         page.swatch(run.colours[i]) + html.escape(run.class_names[i])
@@ -203,7 +203,7 @@ def _legend(run: RunFiles, label: np.ndarray, prediction: np.ndarray) -> str:
 
 
 def _presence(run: RunFiles, key: str, label: np.ndarray) -> str:
-    """Returns the classes that the SE branch expects; those in the labels are bold."""
+    """Returns the classes that the SE branch predicts; true ones are in bold."""
     if f"{key}_presence" not in run.pictures:
         return ""
     expected = run.pictures[f"{key}_presence"]
@@ -218,7 +218,7 @@ def _presence(run: RunFiles, key: str, label: np.ndarray) -> str:
 
 
 def _marked(image: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Returns the image in grey, uint8[H, W, 3], with some pixels red."""
+    """Returns the image in grey, uint8[H, W, 3], with the `wrong` pixels in red."""
     grey = np.repeat(image.mean(-1, keepdims=True).astype(np.uint8) // 2 + 96, 3, -1)
     grey[wrong] = (214, 39, 40)
     return grey
@@ -266,7 +266,7 @@ def main(argv: Sequence[str]) -> None:
     outputs.check_replaceable(target, "HTML report", "--output")
     storage.check_writable(target.parent)
     runs = run_files.read_all(values.run, values.split, values.protocol)
-    from encnet_jax.checkpoints import read  # After the checks: it loads JAX.
+    from encnet_jax.checkpoints import read  # Loads JAX: after the checks.
 
     for workdir, run in zip(values.run, runs, strict=True):
         print(read.describe_step(workdir, run.report["step"]))

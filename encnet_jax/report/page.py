@@ -79,7 +79,7 @@ def swatch(colour: np.ndarray) -> str:
 
 
 def figure(pixels: np.ndarray, caption: str, *, photograph: bool = False) -> str:
-    """Returns an image uint8[H, W, 3] with a caption; photographs become JPEG."""
+    """Returns a captioned image uint8[H, W, 3]: JPEG if `photograph`, else PNG."""
     content, kind = io.BytesIO(), "jpeg" if photograph else "png"
     options = {"quality": 82} if photograph else {"optimize": True}
     Image.fromarray(pixels).save(content, kind, **options)
@@ -97,7 +97,7 @@ def figure_of(content: bytes, kind: str, caption: str) -> str:
 
 
 def download(content: str, name: str, text: str) -> str:
-    """Returns a link that downloads a text as a file."""
+    """Returns a link for downloading a text as a file."""
     encoded = base64.b64encode(content.encode()).decode()
     return (
         f'<a download="{html.escape(name)}" href="data:text/csv;base64,{encoded}">'
@@ -106,6 +106,6 @@ def download(content: str, name: str, text: str) -> str:
 
 
 def folded(title: str, text: str) -> str:
-    """Returns a title that shows a text when it is clicked."""
+    """Returns a collapsed section: clicking its title shows the text."""
     title, text = html.escape(title), html.escape(text)
     return f"<details><summary>{title}</summary><pre>{text}</pre></details>"

@@ -1,4 +1,4 @@
-"""Plots of boundaries, calibration and single images for the HTML report."""
+"""Plots for the HTML report: scores of images, boundaries, calibration, confusion."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from encnet_jax.scoring.boundary import BAND_WIDTHS_PX
 
 
 def draw(runs: Sequence[RunFiles]):
-    """Returns a figure of four plots, or None if no run was scored with quality.
+    """Returns a figure of four plots, or None if no report has quality scores.
 
-    Histogram of the images' mean IoU, mean IoU near contours (trimap), reliability, and
-    accuracy against the fraction of pixels kept.
+    The plots: histogram of the images' mean IoU, mean IoU near contours (trimap),
+    reliability, and accuracy against the fraction of pixels kept.
     """
     scored = [run for run in runs if "quality" in run.report]
     if not scored:
@@ -27,7 +27,7 @@ def draw(runs: Sequence[RunFiles]):
     grid[0].set(title="mean IoU of single images", xlabel="%", ylabel="images")
     grid[1].set(title="near contours", xlabel="distance, pixels", ylabel="mean IoU, %")
     grid[1].set_xscale("log", base=2)
-    # The labels of a logarithmic axis are formulas, and figures draw those as they are.
+    # Default labels of a logarithmic axis are formulas, which are not rendered here.
     grid[1].set_xticks(BAND_WIDTHS_PX, labels=map(str, BAND_WIDTHS_PX))
     grid[2].plot([0, 1], [0, 1], ":", color="grey")
     grid[2].set(title="reliability", xlabel="confidence", ylabel="accuracy")
@@ -60,15 +60,15 @@ def draw_confusion(fractions: np.ndarray, class_names: Sequence[str], title: str
 
     Args:
         fractions: f64[C, C] in [0, 1], row = label.
-        class_names: one for each class.
-        title: what the fractions are of.
+        class_names: names of the classes.
+        title: title of the figure.
     """
     class_names = [*map(printable, class_names)]
     number = len(class_names)
     side = max(4.5, min(16.0, 0.28 * number + 2))
     figure = figures.new(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    # The square root shows rare confusions too.
+    # The square root makes rare confusions visible.
     axes.imshow(np.sqrt(fractions), cmap="Blues", vmin=0, vmax=1)
     size = 8 if number <= 40 else 4
     axes.set_xticks(range(number), class_names, rotation=90, fontsize=size)

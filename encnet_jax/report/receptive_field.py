@@ -1,4 +1,4 @@
-"""Which pixels of its receptive field a stack of dilated 3x3 convolutions reaches."""
+"""Computes which pixels of the receptive field a stack of dilated convolutions uses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,17 +9,19 @@ import numpy as np
 class Gridding(NamedTuple):
     """The pixels that reach one output pixel of a stack of dilated 3x3 convolutions.
 
+    "Seen" rows and pixels have at least one path to the output.
+
     Attributes:
-        receptive_field: side of the square that the stack spans, in featuremap pixels.
-        seen_along_axis: how many of its rows hold a pixel that is seen.
-        share_along_axis: of the rows.
-        share: of the square's pixels; the square of `share_along_axis`.
-        widest_step: between neighbouring rows that are seen; 1 leaves no hole.
+        receptive_field: side of the square that the stack spans, in feature map pixels.
+        seen_along_axis: number of rows of the square with a seen pixel.
+        share_along_axis: fraction of these rows.
+        share: fraction of seen pixels in the square; the square of `share_along_axis`.
+        widest_step: largest distance of neighbouring seen rows; 1 means no holes.
         max_distances: M_1 .. M_n of the paper, one for each rate.
-        unevenness: largest ratio of the path counts of neighbours in the field's middle
-            half along an axis; infinite where one of them is not seen.
-        centre_seen: whether all of the 3x3 pixels around the centre are.
-        paths: f64[receptive_field], ways from each row to the output.
+        unevenness: largest ratio of path counts of neighbouring rows in the middle half
+            of the field; infinite if one of them is not seen.
+        centre_seen: whether all 3x3 pixels around the centre are seen.
+        paths: f64[receptive_field], number of paths from each row to the output.
     """
 
     receptive_field: int
@@ -36,16 +38,16 @@ class Gridding(NamedTuple):
 def path_counts(rates: Sequence[int]) -> np.ndarray:
     """Counts the paths from each input row to one output row.
 
-    With all weights 1 this is the output's gradient with respect to the input along one
-    axis; the gradient over the square is the outer product of two of them, since a 3x3
-    kernel of ones is one.
+    If all weights are 1, this is the gradient of the output with respect to the input
+    along one axis. The gradient over the square is the outer product of two such
+    vectors, because a 3x3 kernel of ones is an outer product, too.
 
     Args:
-        rates: of the convolutions, in any order.
+        rates: dilation rates of the convolutions, in any order.
 
     Returns:
-        f64[1 + 2 * sum(rates)]; its middle is the output's own row. A row reaches the
-        output if and only if its count is positive.
+        f64[1 + 2 * sum(rates)]; the middle element is the output's own row. A row
+        reaches the output if and only if its count is positive.
     """
     counts = np.ones(1)
     for rate in rates:
@@ -57,15 +59,15 @@ def path_counts(rates: Sequence[int]) -> np.ndarray:
 
 
 def max_distances(rates: Sequence[int]) -> tuple[int, ...]:
-    """Returns M_1 .. M_n, the paper's bound on the distance between seen pixels.
+    """Returns M_1 .. M_n, the paper's bounds on the distance between seen pixels.
 
     M_n = r_n; M_i = max(M_{i+1} - 2 r_i, 2 r_i - M_{i+1}, r_i).
 
     Args:
-        rates: r_1 .. r_n, the first nearest to the input.
+        rates: r_1 .. r_n; r_1 is the layer nearest to the input.
 
-    Source: Wang et al., WACV 2018, equation 2. They ask for M_2 <= 3 with 3x3 kernels,
-    which 2, 2, 2 fulfils although it leaves holes.
+    Source: Wang et al., WACV 2018, equation 2. For 3x3 kernels they require M_2 <= 3;
+    the rates 2, 2, 2 satisfy this although they leave holes.
     """
     found = [rates[-1]]
     for rate in reversed(rates[:-1]):
@@ -77,7 +79,7 @@ def describe(rates: Sequence[int]) -> Gridding:
     """Measures the receptive field of a stack of rates.
 
     Args:
-        rates: one or more, the first nearest to the input.
+        rates: one or more rates; the first is nearest to the input.
     """
     paths = path_counts(rates)
     size, seen = len(paths), np.flatnonzero(paths)

@@ -1,4 +1,4 @@
-"""Reads a run's folder for a report: scores, images, curves, configuration."""
+"""Reads a run's files for a report: scores, images, curves, configuration."""
 
 import dataclasses
 import io
@@ -22,16 +22,16 @@ from encnet_jax.scoring import image_scores
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-    """The contents of a run for a report.
+    """The data of a run that a report shows.
 
     Attributes:
-        name: of the run's folder.
+        name: name of the run's folder.
         report: report of the evaluation; see evaluate.tables.make_report.
         config: the run's configuration as JSON.
-        class_names, colours: of the data set.
+        class_names, colours: names and colours of the data set's classes.
         confusion: int64[C, C], row = label.
-        ids, counts: of all images; see scoring.image_scores.
-        pictures: images by names such as best0_image; see scoring.image_scores.
+        ids, counts: ids and pixel counts of all images; see scoring.image_scores.
+        pictures: name, such as best0_image, -> image; see scoring.image_scores.
         scalars: name -> {step: value}.
     """
 
@@ -50,9 +50,10 @@ class RunFiles:
 def read_all(
     workdirs: Sequence[str], split: str | None, protocol: str | None
 ) -> list[RunFiles]:
-    """Reads several runs; see `read`. Runs with the same folder name get their paths.
+    """Reads several runs; see `read`.
 
-    Names must differ because columns and files of a report are named by them.
+    If two folders have the same name, the runs are named by their paths: columns and
+    files of a report need different names.
     """
     runs = [read(workdir, split, protocol) for workdir in workdirs]
     names = [run.name for run in runs]
@@ -67,10 +68,10 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
 
     Args:
         workdir: folder of a segmentation run.
-        split, protocol: of the report; None: as in the newest report.
+        split, protocol: split and protocol of the report; None: those of the newest.
 
     Raises:
-        UserError: there is no such report, or it has no scores of images.
+        UserError: there is no such report, or it has no scores per image.
     """
     folder = epath.Path(workdir)
     report = _report(folder, split, protocol)
@@ -117,12 +118,12 @@ def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict
 
 
 def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
-    """Returns the scores of images that belong to a report, a dict a process.
+    """Returns the scores per image that belong to a report, one dict per process.
 
-    Files of an earlier evaluation, by more processes, may be there too.
+    The folder may also have files of an earlier evaluation with more processes.
 
     Raises:
-        UserError: one is missing, damaged, or of another evaluation.
+        UserError: a file is missing, damaged, or from another evaluation.
     """
     split, protocol = report["split"], report["protocol"]["name"]
     again = (
@@ -153,7 +154,7 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
 def _check_classes(
     folder: epath.Path, report: dict, parts: list[dict], names: tuple[str, ...]
 ) -> None:
-    """Raises UserError unless a report and its arrays are of these classes."""
+    """Raises UserError unless a report and its arrays have these classes."""
     sizes = {len(part["confusion"]) for part in parts}
     if report["iou"].keys() != set(names) or sizes != {len(names)}:
         raise UserError(
@@ -178,7 +179,7 @@ def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
             raise ValueError(f"{unpacked:,} bytes unpacked")
         with np.load(io.BytesIO(content)) as arrays:
             return dict(arrays)
-    # Of damaged bytes, zipfile and NumPy raise errors of many types.
+    # For damaged files, zipfile and NumPy raise errors of many types.
     except Exception as error:
         raise UserError(
             f"{file}: no whole file of scores ({type(error).__name__}: {error}); score"
@@ -190,7 +191,7 @@ _MOST_IMAGE_BYTES = 4 << 30
 
 
 def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
-    """Returns what differs from what image_scores writes, or None."""
+    """Returns how arrays differ from those that image_scores writes; None if equal."""
     for name, kind, dims in (
         ("ids", "U", 1),
         ("counts", "i", 3),
@@ -229,7 +230,7 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
 
 
 def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
-    """Returns the best and worst images of all processes."""
+    """Returns the best and worst images over all processes."""
     joined: dict[str, np.ndarray] = {}
     for name, sign in (("best", -1), ("worst", 1)):
         found: list[tuple] = []

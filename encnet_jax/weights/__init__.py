@@ -1,7 +1,8 @@
 """Published weights by name: addresses, the networks they fit, and their download.
 
-Nothing here imports JAX, because two users run before JAX is loaded: configurations,
-which read the field values that the weights require, and `encnet weights list`.
+This package does not import JAX, because two callers run before JAX is loaded:
+configurations, which read the field values that the weights require, and `encnet
+weights list`.
 """
 
 import importlib
@@ -18,8 +19,8 @@ __all__ = ["IMAGENET", "PUBLISHED", "Published", "imagenet"]
 for _module in pkgutil.iter_modules(publishers.__path__):
     importlib.import_module(f"{publishers.__name__}.{_module.name}")
 
-IMAGENET = "imagenet"  # `init_from` that lets `imagenet` choose.
-# Why in this order: docs/pretrained.md.
+IMAGENET = "imagenet"  # Value of `init_from` with which `imagenet` selects the weights.
+# docs/pretrained.md explains this order.
 _PREFERRED = ("mmseg", "torchvision", "timm")
 
 
@@ -27,10 +28,10 @@ def imagenet(fields: Mapping[str, Any]) -> Published:
     """Returns the preferred ImageNet weights for a backbone.
 
     Args:
-        fields: `model.backbone` and others of the backbone; None if not set.
+        fields: `model.backbone` and other fields of the backbone; None if not set.
 
     Raises:
-        UserError: no published weights have these values.
+        UserError: no published weights match these values.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     for publisher in _PREFERRED:

@@ -1,4 +1,4 @@
-"""The files of published weights on this machine: found, verified, or downloaded."""
+"""Finds, verifies and downloads the files of published weights on this machine."""
 
 import hashlib
 import os
@@ -30,17 +30,17 @@ def folder() -> pathlib.Path:
 
 
 def is_name(source: str) -> bool:
-    """Returns whether a text names published weights rather than a file or folder."""
+    """Whether a text is a name of published weights, not a file or folder."""
     publishers = {name.partition(":")[0] for name in PUBLISHED}
     return source.partition(":")[0] in publishers and ":" in source
 
 
 def find(name: str) -> Published:
-    """Returns the published weights of that name.
+    """Returns the published weights with this name.
 
     Raises:
-        UserError: nobody published them, or they cannot be distinguished from those of
-            another network.
+        UserError: the name is unknown, or the file could not be distinguished from
+            weights of another network.
     """
     publisher, _, model = name.partition(":")
     refuse_look_alike(model)
@@ -53,7 +53,7 @@ def find(name: str) -> Published:
 
 
 def refuse_look_alike(text: str) -> None:
-    """Raises UserError for names of networks that load but give wrong results."""
+    """Raises UserError for networks whose weights load but give wrong results."""
     found = re.search(timm.LOOK_ALIKES, text)
     if found:
         raise UserError(
@@ -65,10 +65,10 @@ def refuse_look_alike(text: str) -> None:
 
 
 def refuse_look_alike_file(path: str) -> None:
-    """Refuses a file whose name, folder or config.json names such a network."""
+    """Raises UserError if a file's name, folder or config.json names such a network."""
     file = pathlib.Path(path)
     refuse_look_alike("/".join(file.parts[-2:]))
-    described = file.with_name("config.json")  # As timm's folders on Hugging Face have.
+    described = file.with_name("config.json")  # timm's Hugging Face folders have it.
     if file.suffix == ".safetensors" and described.is_file():
         try:
             content = storage.read_json(described)
@@ -78,12 +78,12 @@ def refuse_look_alike_file(path: str) -> None:
 
 
 def path_of(entry: Published) -> pathlib.Path:
-    """Returns where the file of published weights is, or will be."""
+    """Returns the path where the file of published weights is or will be stored."""
     return folder() / entry.file_name
 
 
 def cached(entry: Published) -> pathlib.Path | None:
-    """Returns the file if it was downloaded, by this package or by PyTorch."""
+    """Returns the file if this package or PyTorch has downloaded it, otherwise None."""
     home = os.environ.get("TORCH_HOME") or os.path.expanduser("~/.cache/torch")
     shared = pathlib.Path(home) / "hub" / "checkpoints" / entry.file_name
     places = [path_of(entry), *([shared] if entry.digest else [])]
@@ -91,12 +91,12 @@ def cached(entry: Published) -> pathlib.Path | None:
 
 
 def fetch(name: str) -> pathlib.Path:
-    """Returns the verified file of published weights, downloaded if necessary.
+    """Returns the verified file of published weights; downloads it if necessary.
 
-    One process of a machine downloads, others wait for it.
+    Only one process per machine downloads; others wait for it.
 
     Raises:
-        UserError: no such name, no connection, or a file with other contents.
+        UserError: the name is unknown, there is no connection, or the digest differs.
     """
     entry = find(name)
     path = path_of(entry)
@@ -125,7 +125,7 @@ def _download(entry: Published, path: pathlib.Path) -> pathlib.Path:
 
 
 def _verified(entry: Published, file: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-    """Returns a file whose digest is the published one; removes a wrong download."""
+    """Returns `file` if its digest is correct; removes it if it is a wrong download."""
     published, found = entry.digest, _digest(entry, file)
     if not published:
         print(f"{entry.name}: its publisher states no digest, so it is not verified")
@@ -149,14 +149,14 @@ def _verified(entry: Published, file: pathlib.Path, path: pathlib.Path) -> pathl
 
 
 def _is_weights(file: pathlib.Path) -> bool:
-    """Returns whether a file starts as a zip, a pickle or a .safetensors."""
+    """Whether a file starts like a zip, pickle or .safetensors file."""
     with open(file, "rb") as contents:
         start = contents.read(9)
     return start.startswith((b"PK", b"\x80")) or start[8:] == b"{"
 
 
 def _digest(entry: Published, file: pathlib.Path) -> str:
-    """Returns the digest of a file in the form of its published one."""
+    """Returns the digest of a file in the same form as the published digest."""
     if not entry.digest:
         return ""
     if not entry.digest.startswith("sha1:"):

@@ -1,4 +1,4 @@
-"""What is known about one published weight file."""
+"""The description of one published weight file."""
 
 import dataclasses
 import re
@@ -10,23 +10,23 @@ from encnet_jax.registry import Registry
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """One file, as its publisher describes it.
+    """One weight file, as its publisher describes it.
 
     Attributes:
         name: 'publisher:model'.
-        address: of the file.
-        family: of `encnet_jax.torch_weights`, whose names the file has.
-        fields: configuration fields that a network with these weights has.
-        licence: as published; 'not stated' if it is not.
-        score: published score with its protocol, or where to read it.
+        address: address of the file.
+        family: family of parameter names in the file; see `encnet_jax.torch_weights`.
+        fields: configuration fields that a network with these weights requires.
+        licence: licence as published; 'not stated' if none is.
+        score: published score with its protocol, or where it is published.
         source: where address, digest, size, licence and score are published.
-        digest: first digits of the SHA-256 of the file; 'sha1:' and the first digits of
-            the SHA-1 of the .pth inside for a zip of the authors; '' if none is
+        digest: first digits of the file's SHA-256. For a zip of the authors: 'sha1:'
+            and the first digits of the SHA-1 of the .pth inside. '' if none is
             published.
         size_mib: size of the download; None if it is not published.
         dataset: `data.name` of a whole network; '' for a backbone.
-        checked: whether the address was seen to answer while this was written.
-        gone: whether users report that the address no longer answers; the entry is for
+        checked: whether the address responded when this entry was written.
+        gone: whether users report that the address no longer responds; the entry is for
             people who have the file.
     """
 
@@ -45,7 +45,7 @@ class Published:
 
     @property
     def file_name(self) -> str:
-        """File in the cache, named as in the address if that is unique."""
+        """Name of the file in the cache; the name in the address if that is unique."""
         name = self.address.rpartition("/")[2]
         if re.search(r"[0-9a-f]{8}\.\w+$", name) or self.dataset:
             return name
@@ -54,7 +54,7 @@ class Published:
 
     @property
     def size(self) -> str:
-        """Size for messages."""
+        """The size as text for messages."""
         return "size not published" if self.size_mib is None else f"{self.size_mib} MiB"
 
 
@@ -62,6 +62,6 @@ PUBLISHED: Registry[Published] = Registry("name of published weights")
 
 
 def register(*entries: Published) -> None:
-    """Registers the files of a publisher by their names."""
+    """Adds the files of a publisher to PUBLISHED."""
     for entry in entries:
         PUBLISHED.register(entry.name, entry)

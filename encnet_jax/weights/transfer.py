@@ -1,4 +1,4 @@
-"""Downloads a file: resumed where it stopped, one process at a time."""
+"""Downloads a file; resumes partial downloads, one process at a time."""
 
 import contextlib
 import fcntl
@@ -17,19 +17,19 @@ _TIMEOUT_SECONDS = 60
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 1.0
 
-# What a failed download raises; an HTTPError has the server's answer.
+# Errors that a failed download raises; an HTTPError has the server's response.
 ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
 
 
 def fetch(address: str, part: os.PathLike) -> None:
-    """Appends to a file the bytes that it lacks.
+    """Downloads the missing bytes of a file and appends them.
 
-    A connection that breaks off is tried again as long as bytes arrive, five times at
-    most. What has arrived stays in the file for the next call.
+    If the connection breaks, the download is resumed, at most five times and only while
+    bytes arrive. Bytes that have arrived stay in the file for the next call.
 
     Args:
-        address: of the file.
-        part: the unfinished file; made if missing.
+        address: address of the file.
+        part: the unfinished file; created if missing.
 
     Raises:
         Exception: one of ERRORS.
@@ -40,7 +40,7 @@ def fetch(address: str, part: os.PathLike) -> None:
         try:
             return _fetch_once(address, part)
         except urllib.error.HTTPError:
-            raise  # The server has answered; asking again changes nothing.
+            raise  # The server has responded; a retry would not help.
         except ERRORS:
             if attempt == _ATTEMPTS or _length(part) <= before:
                 raise
@@ -50,9 +50,9 @@ def fetch(address: str, part: os.PathLike) -> None:
 
 @contextlib.contextmanager
 def only_process(path: os.PathLike) -> Iterator[None]:
-    """Waits until no other process of this machine is in this block for a path.
+    """Lets only one process per machine enter this block for a path; others wait.
 
-    The lock is a file next to it, and ends with the process that holds it.
+    The lock is a file next to the path; it is released if the process is killed.
     """
     with open(f"{os.fspath(path)}.lock", "a", opener=_without_links) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -60,7 +60,7 @@ def only_process(path: os.PathLike) -> Iterator[None]:
 
 
 def _without_links(path: str, flags: int) -> int:
-    # Without O_NONBLOCK opening a FIFO waits for a reader.
+    # Without O_NONBLOCK, opening a FIFO would wait for a reader.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
@@ -77,7 +77,7 @@ def _fetch_once(address: str, part: pathlib.Path) -> None:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # The file is complete, which its digest shows.
+            return  # The file is already complete.
         raise
     resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
     start = start if resumed else 0

@@ -1,1 +1,1 @@
-"""One module a publisher; each registers its files in PUBLISHED when it is imported."""
+"""One module per publisher; importing it registers the publisher's files."""

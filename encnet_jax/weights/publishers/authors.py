@@ -1,6 +1,6 @@
-"""The authors' files (PyTorch-Encoding), whose addresses have answered 403 for years.
+"""The authors' files (PyTorch-Encoding); their addresses have returned 403 for years.
 
-They are listed for people who have a copy: put it in the cache folder.
+They are listed for people who have a copy, which belongs in the cache folder.
 """
 
 from encnet_jax.weights.published import Published, register
@@ -11,7 +11,7 @@ _STEM = {"model.stem": "deep", "model.stem_width": 64, "model.avg_down": False}
 _BACKBONE_FILES = ("resnet50s-a75c83cf", "resnet101s-03a0f310", "resnet152s-36670e8b")
 _CONTEXT = {"model.lateral": True}
 _LARGE = {"eval.base_size": 640, "eval.crop_size": 576}
-# (file, data set, more fields, published pixel accuracy and mean IoU).
+# (file, data set, additional fields, published pixel accuracy and mean IoU).
 _FILES: tuple[tuple[str, str, dict, tuple[float, float] | None], ...] = (
     ("encnet_resnet50s_ade-07ac287c", "ade20k", {}, (80.1, 41.5)),
     ("encnet_resnet101s_ade-3f54fa3b", "ade20k", _LARGE, (81.3, 44.4)),

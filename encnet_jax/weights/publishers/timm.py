@@ -1,4 +1,4 @@
-"""timm's ResNet-D backbones, and its networks with the names of plain ResNets."""
+"""timm's ResNet-D backbones, and timm's networks that look like plain ResNets."""
 
 from encnet_jax.weights.published import Published, register
 
@@ -14,8 +14,8 @@ _FILES = (
     ("resnet101d", "resnet101d_ra2-2803ffab", "see the source"),
     ("resnet152d", "resnet152d_ra2-5cac0439", "see the source"),
 )
-# Names and shapes are those of plain ResNets; the layers between the convolutions
-# differ, which no file shows.
+# Parameter names and shapes equal those of plain ResNets, but the layers between the
+# convolutions differ, which cannot be detected from the file.
 LOOK_ALIKES = r"resnet(aa|blur)\d+d?"
 
 _CONVNEXT = Published(
