@@ -1,1 +1,1 @@
-"""Labels images with a trained network, in Python and from files of any size."""
+"""Labels images of any size with a trained network: from Python, or files to files."""

@@ -1,4 +1,4 @@
-"""The values of the Context Encoding Module for an image."""
+"""The intermediate values of the Context Encoding Module for an image."""
 
 from typing import NamedTuple
 
@@ -14,15 +14,15 @@ from encnet_jax.tasks.network import Network
 
 
 class SceneContext(NamedTuple):
-    """The module's values for one image; h x w positions of its featuremap.
+    """The module's values for one image, whose feature map has h x w positions.
 
     Attributes:
         gates: f32[D] in [0, 1], the factor of each channel.
-        features: f32[h, w, D], the channels before they are multiplied.
+        features: f32[h, w, D], the feature map before the multiplication by the gates.
         assignment: f32[h, w, K], soft assignment to the codewords, which sums to 1;
-            None where the network has no codewords (`model.num_codes` 0).
-        presence: f32[C] in [0, 1], probability that a class occurs; None without the
-            SE branch.
+            None if the network has no codewords (`model.num_codes` 0).
+        presence: f32[C] in [0, 1], probability that each class occurs in the image;
+            None if the network has no SE branch.
     """
 
     gates: np.ndarray
@@ -38,11 +38,11 @@ class SceneContext(NamedTuple):
 
 
 def scene_context(network: Network, image: np.ndarray) -> SceneContext:
-    """Runs a network on one whole image and returns its module's values.
+    """Runs a network on one whole image; returns its Context Encoding Module's values.
 
     Args:
         network: a trained EncNet.
-        image: uint8[H, W, 3]. It is resized by `data.input_scale`.
+        image: uint8[H, W, 3]; it is resized by `data.input_scale`.
 
     Raises:
         UserError: the network has no Context Encoding Module.

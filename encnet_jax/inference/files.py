@@ -23,12 +23,12 @@ from encnet_jax.scoring.evaluator import check_finite
 from encnet_jax.storage import outputs as output_files
 
 _KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
-_STRIP = 256  # Rows of an overlay that are blended at a time.
+_STRIP = 256  # Number of rows of an overlay that are blended at a time.
 
-# Ends of the names of an image's files: always, and with scores.
+# Ends of the names of an image's files: always written, and written with scores.
 ENDS = ("ids.png", "colour.png", "overlay.png")
 SCORE_ENDS = ("confidence.png", "entropy.png", "top.npz")
-# Files for all images.
+# Files that cover all images.
 SUMMARY, CLASSES, LEGEND = "scores.json", "classes.json", "legend.png"
 
 
@@ -44,17 +44,19 @@ def prepare(
 
     Args:
         sources: images, folders of images, or patterns such as 'photos/*.jpg'.
-        recursive: also read the folders in these folders.
-        output: folder, not that of the images; may be in an object store.
+        output: folder for the results, different from the images' folders; may be in an
+            object store.
+        recursive: also read subfolders.
         scores: whether score files will be written, too.
         overwrite: whether results of an earlier call may be replaced.
 
     Returns:
-        Images by name: the path in its folder, without the suffix. Results get it too.
+        name -> image. The name is the image's path in its source without the suffix;
+        the names of its results start with it.
 
     Raises:
-        UserError: there are no images, or output cannot be written to or contains
-            files that would be replaced.
+        UserError: there are no images, output cannot be written to, or files in it
+            would be replaced.
     """
     paths = list_inputs(sources, recursive=recursive)
     for name, kind in ((CLASSES, "list of classes"), (LEGEND, "picture")):
@@ -77,33 +79,32 @@ def predict_files(
 ) -> int:
     """Writes NAME_ids.png, NAME_colour.png and NAME_overlay.png for each image.
 
-    All have the size of the image. `ids` is an indexed 8-bit PNG of train ids. CLASSES
-    and LEGEND show ids, names and colours.
+    These files have the size of the image. `ids` is an indexed 8-bit PNG of train ids.
+    CLASSES and LEGEND list ids, names and colours of the classes.
 
-    With `top` also NAME_top.npz, with `classes` uint8[H, W, top], best first, and their
-    `probabilities` f16[H, W, top]; and two grey 16-bit PNGs in which 65535 means 1:
-    NAME_confidence.png, the probability of the label, and NAME_entropy.png, the entropy
-    of all probabilities divided by its maximum.
-
-    And SUMMARY, a JSON file of all images, see `summary`; the least confident ones,
-    candidates for labelling by hand, come first.
+    If `top` is set, these files are also written: NAME_top.npz with `classes`
+    uint8[H, W, top], best first, and their `probabilities` f16[H, W, top]; two grey
+    16-bit PNGs in which 65535 means 1, NAME_confidence.png (probability of the label)
+    and NAME_entropy.png (entropy of all probabilities, divided by its maximum); and
+    SUMMARY, a JSON file of all images, see `summary`. It lists the least confident
+    images first: they are candidates for manual labelling.
 
     Args:
-        model: labels the images.
-        paths: see prepare.
+        model: the network.
+        paths: result of prepare.
         output: existing folder; may be in an object store.
-        top: number of classes to save for every pixel; 0 for the label only.
-        transparent: names of classes that overlays leave as in the image.
+        top: number of classes to save for every pixel; 0 for only the label.
+        transparent: names of classes whose pixels overlays do not colour.
 
     Returns:
-        Exit status: 0, or 1 if an image could not be labelled (the others are done).
+        Exit status: 0, or 1 if some images could not be labelled.
     """
     folder = epath.Path(output)
     clear = ids_of(transparent, model.class_names)
     pixel_fn = pixels.largest(top) if top else pixels.labels
     model.expect(paths.values())
-    broken: dict[str, str] = {}  # A line for each image that is not labelled.
-    done: dict[str, dict] = {}  # A summary of each other image, if there are scores.
+    broken: dict[str, str] = {}  # A message for each image not labelled.
+    done: dict[str, dict] = {}  # With scores, a summary of each labelled image.
     # A tile counts as a fraction of its image.
     shown = "{l_bar}{bar}| {n:.0f}/{total_fmt} images [{elapsed}<{remaining}]"
     bar = tqdm(total=len(paths), desc="predict", bar_format=shown, disable=None)
@@ -112,7 +113,7 @@ def predict_files(
             lambda examples: model.describe(examples, pixel_fn, bar.update),
             _read_all(model, paths, broken),
             broken,
-            # The canvas of the one that did not fit may be larger than its image.
+            # An image that did not fit may have been padded to a larger canvas.
             smaller=lambda: model.expect(()),
         )
         for example, found in described:
@@ -141,7 +142,7 @@ def predict_files(
 
 
 def _report_broken(broken: dict[str, str], missing: dict[str, epath.Path]) -> None:
-    """Prints a line for each image without labels, and adds those without a reason."""
+    """Prints a line per image without labels; `missing` ones get a default reason."""
     for name, path in missing.items():
         broken.setdefault(name, f"{path}: was left out; label it separately")
     for line in broken.values():
@@ -154,14 +155,14 @@ def summary(
     """Returns a JSON-ready summary of an image's scores.
 
     Args:
-        name: of the image.
-        found: see inference.pixels.largest.
-        class_names: one for each class.
+        name: name of the image.
+        found: result of inference.pixels.largest.
+        class_names: names of the classes.
 
     Returns:
-        'image', 'mean_confidence' in [0, 1], 'pixels' {class: fraction of the pixels
-        with its label}; with an SE branch also 'presence' {class: probability in [0, 1]
-        that it occurs}.
+        'image'; 'mean_confidence' in [0, 1]; 'pixels' {class: fraction of pixels with
+        this label}; with an SE branch also 'presence' {class: probability in [0, 1]
+        that the class occurs}.
     """
     counts = np.bincount(found["labels"].ravel(), minlength=len(class_names))
     fractions = counts / max(int(counts.sum()), 1)
@@ -190,7 +191,7 @@ def _save_summaries(folder: epath.Path, summaries: list[dict]) -> None:
 
 
 def _save_classes(folder: epath.Path, model: Model) -> None:
-    """Writes CLASSES and LEGEND: the ids, names and colours of the classes."""
+    """Writes CLASSES and LEGEND with the ids, names and colours of the classes."""
     classes = [
         {"id": i, "name": name, "colour": colour}
         for i, (name, colour) in enumerate(
@@ -213,10 +214,11 @@ def _write(
 ) -> str:
     """Writes an image's files and removes its arrays from both dicts.
 
-    The generators that made the dicts keep them until the next ones are made.
+    Removing frees memory: the generators that made the dicts keep them until they make
+    the next ones.
 
     Returns:
-        '', or why this image cannot be written though others can: too long a name.
+        '', or the reason why only this image cannot be written: its name is too long.
     """
     try:
         if "/" in example["id"]:
@@ -238,17 +240,18 @@ def outputs(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> Iterator[tuple[str, Callable[[epath.Path], None]]]:
-    """Yields (end of a file's name, function that writes it), one at a time.
+    """Yields (end of a file's name, function that writes the file), one at a time.
 
     An image may have 100 million pixels, so each file uses memory only while it is
-    written. Scores, the largest, come first and are freed before the colour images are
-    made, which need 7 bytes a pixel.
+    written. Scores are the largest arrays: they come first and are freed before the
+    colour images, which need 7 bytes per pixel, are made.
 
     Args:
         image: uint8[H, W, 3].
-        found: see inference.pixels; arrays are removed when yielded, except the labels.
+        found: see inference.pixels; each array except the labels is removed when its
+            file is yielded.
         colours: uint8[C, 3].
-        transparent: ids that the overlay leaves as in the image.
+        transparent: ids of classes whose pixels the overlay does not colour.
     """
     labels = found["labels"]
     if "top_classes" in found:
@@ -284,10 +287,11 @@ def _save_top(path: epath.Path, top: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def list_images(source: epath.Path) -> list[epath.Path]:
-    """Returns an image file, or all of a folder's image files, sorted.
+    """Returns the image files of a folder, sorted; for an image file, only this file.
 
     Raises:
-        UserError: the source does not exist or has no images, or two share a stem.
+        UserError: the source does not exist or has no images, or two images have the
+            same stem.
     """
     if not source.exists():
         raise UserError(f"--input {source} does not exist")
@@ -314,7 +318,8 @@ def list_inputs(
     """Returns the images of several files, folders and patterns; see prepare.
 
     Raises:
-        UserError: a source has no images, or results would have the same name.
+        UserError: a source has no images, or results of two images would have the same
+            name.
     """
     found: dict[str, epath.Path] = {}
     for source in sources:
@@ -331,7 +336,7 @@ def list_inputs(
 
 
 def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Path]]:
-    """Returns (folder or file, folder that names are relative to) of an input."""
+    """Returns pairs (folder or file, folder that names are relative to) of a source."""
     path = epath.Path(source)
     if not path.exists() and re.search(r"[*?\[]", source):
         matches = [epath.Path(each) for each in sorted(glob.glob(source))]
@@ -354,13 +359,13 @@ def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Pa
 
 
 def _with_inner(folder: epath.Path) -> list[epath.Path]:
-    """Returns a folder and all folders in it, but for names that begin with a dot."""
+    """Returns a folder and all its subfolders, except names that begin with a dot."""
     inner = [x for x in folder.iterdir() if x.is_dir() and not x.name.startswith(".")]
     return [folder, *(y for x in sorted(inner) for y in _with_inner(x))]
 
 
 def _report_left_out(paths: Iterable[epath.Path], why: str) -> None:
-    """Prints a line for each path, but for names that begin with a dot."""
+    """Prints a line for each path, except names that begin with a dot."""
     for path in sorted(paths):
         if not path.name.startswith("."):
             print(f"left out: {printable(path)} ({why})", file=sys.stderr)
@@ -379,7 +384,7 @@ def _read_all(
             broken[name] = str(error)
             continue
         except MemoryError:
-            # Raised here, it would end this generator and skip all later images.
+            # Not raised: an error would end this generator and skip all later images.
             broken[name] = f"{path}: does not fit into memory"
             continue
         yield {"image": image, "id": name}

@@ -1,7 +1,7 @@
-"""Results for every pixel, computed on the device, block by block.
+"""Functions that compute results for every pixel on the device, block by block.
 
-Each function takes scores f32[..., C], the largest of which decides the label, and
-weights f32[..., C], proportional to probabilities, and returns a dict of arrays [...].
+Each function takes scores f32[..., C], whose largest value determines the label, and
+weights f32[..., C], proportional to probabilities. It returns a dict of arrays [...].
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from encnet_jax.scoring.protocols.whole_images import class_ids, probabilities_of
 
-FULL_SCALE = 65535  # In a 16-bit image: a probability or fraction of 1.
+FULL_SCALE = 65535  # Value in a 16-bit image that means 1.
 
 
 def labels(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
@@ -31,17 +31,17 @@ def everything(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
 
 
 def largest(number: int):
-    """Returns the function of the `number` best classes of every pixel."""
+    """Returns a function that computes the `number` best classes of every pixel."""
     return partial(_largest, number=number)
 
 
 def _largest(scores, weights, *, number: int) -> dict[str, jax.Array]:
-    """Returns the arrays that are written to files, in small types.
+    """Returns the arrays that are written to files, in small dtypes.
 
     Returns:
         'labels' uint8[...]; 'top_classes' uint8[..., number], best first, and
         'top_probabilities' f16[..., number]; 'confidence' and 'entropy' uint16[...],
-        times FULL_SCALE, entropy as a fraction of its maximum, log C.
+        multiplied by FULL_SCALE. Entropy is divided by its maximum, log C.
     """
     number = min(number, scores.shape[-1])
     probabilities = probabilities_of(weights)

@@ -1,4 +1,4 @@
-"""A published network by name: its configuration, and its weights from the cache."""
+"""Loads a published network by name, with its weights from the cache."""
 
 from encnet_jax import config as config_lib
 from encnet_jax import torch_weights
@@ -13,14 +13,14 @@ from encnet_jax.weights import cache
 
 
 def read(name: str, fields: dict) -> Network:
-    """Returns a published network, its variables on the local devices.
+    """Returns a published network with its variables on the local devices.
 
     Args:
-        name: of `weights.PUBLISHED`; downloaded if necessary.
-        fields: of the configuration to change.
+        name: name in `weights.PUBLISHED`; its file is downloaded if necessary.
+        fields: fields of the configuration to change.
 
     Raises:
-        UserError: no such name, it is a backbone's, or the download failed.
+        UserError: the name is unknown or only a backbone's, or the download failed.
     """
     config = published.network_config(cache.find(name))
     config_lib.change(config, fields)

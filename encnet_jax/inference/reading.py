@@ -15,20 +15,20 @@ ImageLike: TypeAlias = np.ndarray | Image.Image | str | os.PathLike
 
 
 def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
-    """Returns uint8[H, W, 3]: red, green, blue.
+    """Returns an image as uint8[H, W, 3]: red, green, blue.
 
-    Files are decoded as in training; see data.sources.decode. Grey images get three
-    equal channels; EXIF orientation is applied.
+    Files are decoded as in training; see data.sources.decode. Grey images are converted
+    to three equal channels, and the EXIF orientation is applied.
 
     Args:
-        source: array [H, W, 3] or [H, W] of any real type, a Pillow image, or the path
+        source: array [H, W, 3] or [H, W] of any real dtype, a Pillow image, or the path
             of a file on a disk or in an object store.
-        rules: the largest allowed file, and the value range of images that do not have
-            8 bits.
+        rules: limits, such as the largest allowed file and the value range of images
+            that do not have 8 bits.
 
     Raises:
         UserError: the file is unreadable or too large, the image has several frames,
-            the value range is unknown, or the array has another shape.
+            the value range is unknown, or the array has a different shape.
     """
     if isinstance(source, np.ndarray):
         return _three_channels(_of_8_bits(source, rules, "the array"), "the array")
@@ -45,7 +45,7 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
 
 def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
     frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":  # The first one is the photograph.
+    if frames > 1 and picture.format != "MPO":  # Frame 0 is the photo.
         raise UserError(f"the image has {frames} frames; expected a still image")
     if len(picture.getbands()) > 3:
         raise UserError(
@@ -60,7 +60,7 @@ def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
 
 
 def _of_8_bits(array: np.ndarray, rules: ImageRules, name: str) -> np.ndarray:
-    """Returns uint8 values; other types are scaled from their value range."""
+    """Converts an array to uint8; other dtypes are scaled from their value range."""
     if array.dtype == np.uint8:
         return array
     if not rules.value_range:

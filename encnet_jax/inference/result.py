@@ -14,14 +14,14 @@ class Result:
     """Labels of one image and their probabilities.
 
     Attributes:
-        image: uint8[H, W, 3], as given to the network.
+        image: uint8[H, W, 3], the input image.
         labels: uint8[H, W], ids 0..C-1: indices into class_names.
         confidence: f32[H, W] in [0, 1], the probability of each pixel's label.
-        class_names: one for each class.
-        colours: uint8[C, 3], one for each class.
-        presence: f32[C] in [0, 1], the probability that each class occurs in the image,
-            as the SE branch predicts it; None for a network without that branch.
-            Averaged over scales and flips; of windows and tiles the largest counts.
+        class_names: names of the classes.
+        colours: uint8[C, 3], RGB of each class.
+        presence: f32[C] in [0, 1], the SE branch's probability that each class occurs
+            in the image; None if the network has no SE branch. It is the mean over
+            scales and flips, and the maximum over windows and tiles.
     """
 
     image: np.ndarray
@@ -37,24 +37,24 @@ class Result:
         """f32[H, W, C]: probabilities of all classes, which sum to 1.
 
         Raises:
-            AttributeError: they were not requested.
+            AttributeError: scores were not requested.
         """
         if self._scores is None:
             raise AttributeError("no scores were requested: model(image, scores=True)")
         return self._scores
 
     def colour(self) -> np.ndarray:
-        """Returns uint8[H, W, 3]: every pixel in the colour of its class."""
+        """Returns uint8[H, W, 3] with every pixel in the colour of its class."""
         return pictures.colourise(self.labels, self.colours)
 
     def overlay(self, transparent: Sequence[str] = ()) -> np.ndarray:
         """Returns uint8[H, W, 3]: the image blended with the colours of its classes.
 
         Args:
-            transparent: names of classes whose pixels stay as in the image.
+            transparent: names of classes whose pixels are not coloured.
 
         Raises:
-            UserError: there is no such class.
+            UserError: a name is not a class.
         """
         ids = ids_of(transparent, self.class_names)
         return pictures.overlay(self.image, self.labels, self.colours, ids)
@@ -75,7 +75,7 @@ def ids_of(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
     """Returns the ids of classes given by name.
 
     Raises:
-        UserError: there is no such class.
+        UserError: a name is not a class.
     """
     unknown = [name for name in names if name not in class_names]
     if unknown:

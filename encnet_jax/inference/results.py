@@ -1,4 +1,4 @@
-"""The folder of results, and images that do not fit into memory."""
+"""Prepares the folder of results, and skips images that do not fit into memory."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -22,9 +22,9 @@ def prepare_folder(
     """Creates the folder for results, before images are labelled.
 
     Args:
-        output: folder, not that of the images.
-        paths: of the images, by the beginning of the names of their results.
-        ends: of the names of an image's files: NAME_END.
+        output: folder for the results, different from the images' folders.
+        paths: name -> image; the names of its results are NAME_END.
+        ends: values of END for each image.
         overwrite: whether results of an earlier call may be replaced.
 
     Raises:
@@ -59,14 +59,14 @@ def leaving_out_too_large(
     broken: dict[str, str],
     smaller: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[dict, Found]]:
-    """Yields the results of `describe`, without images that do not fit into memory.
+    """Yields the results of `describe`; skips images that do not fit into memory.
 
-    Images in the same batches are then described one at a time.
+    If a batch does not fit, its images are described one at a time.
 
     Args:
-        describe: examples -> (example, its results), in any order.
+        describe: function of examples that yields (example, results), in any order.
         examples: dicts with image uint8[H, W, 3] and id.
-        broken: gets a line for each image left out, by its id.
+        broken: filled with id -> message for each skipped image.
         smaller: called when an image did not fit, to reduce the memory of the others.
     """
     waiting: dict[str, dict] = {}

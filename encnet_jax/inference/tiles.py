@@ -1,12 +1,12 @@
 """Labels images that are too large for the network in overlapping tiles.
 
-The logits of neighbouring tiles are blended where they overlap, at the resolution of
-the network. The result is one grid of logits, which is upsampled to the pixels of the
-image, as for a whole image. Rows of tiles are processed one after the other, so memory
-grows with the width of the image, not with its height.
+Where tiles overlap, their logits are blended at the resolution of the network. The
+result is one grid of logits, which is upsampled to the pixels of the image, as for a
+whole image. Rows of tiles are processed one after the other, so that memory grows with
+the width of the image but not with its height.
 
 Tiles change the labels of networks with global context (EncNet's encoding, pyramid
-pooling): the context is that of a tile, not of the whole image.
+pooling), because the context is one tile instead of the whole image.
 """
 
 import math
@@ -26,17 +26,17 @@ from encnet_jax.scoring.protocols.whole_images import canvas_outputs, weights_of
 
 TILE_PX = 1024
 OVERLAP_PX = 256
-BLOCK_PX = 512  # Side of the blocks of native pixels that are labelled at a time.
+BLOCK_PX = 512  # Side of the blocks of image pixels that are labelled at a time.
 
 
 class Side(NamedTuple):
     """The tiles along one side of an image.
 
     Attributes:
-        native: pixels of the image.
-        scaled: pixels of the network's input.
-        tile: pixels of a tile.
-        starts: of the tiles, in scaled pixels, multiples of the stride.
+        native: length of the side in pixels of the image.
+        scaled: length of the side in pixels of the network's input ("scaled pixels").
+        tile: length of a tile, scaled pixels.
+        starts: start of each tile in scaled pixels, a multiple of the stride.
         stride: scaled pixels per row of logits.
     """
 
@@ -52,9 +52,9 @@ class Side(NamedTuple):
         return -(-(self.starts[-1] + self.tile) // self.stride)
 
     def weights(self, number: int) -> np.ndarray:
-        """Returns f32[rows of a tile]: the weight of tile `number` in each of its rows.
+        """Returns f32[rows of logits of a tile], the blending weights of tile `number`.
 
-        The weights of all tiles that cover a row sum to 1.
+        In each row, the weights of all tiles that cover it sum to 1.
         """
         rows = -(-self.tile // self.stride)
         ramp = max(1, OVERLAP_PX // self.stride)
@@ -68,7 +68,7 @@ class Side(NamedTuple):
         return (fade / total[first : first + rows]).astype(np.float32)
 
     def positions(self, align_corners: bool, as_alone: bool) -> np.ndarray:
-        """Returns f64[native]: positions of the image's pixels, in rows of logits.
+        """Returns f64[native], the position of each image pixel in rows of logits.
 
         Args:
             align_corners, as_alone: see canvas.place.
@@ -93,7 +93,7 @@ def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
 
 
 class Tiles:
-    """Labels large images; keeps its compiled programs."""
+    """Labels large images; keeps the compiled programs for later images."""
 
     def __init__(
         self,
@@ -112,10 +112,10 @@ class Tiles:
             apply_fn, mask_padding: see whole_images.WholeImages.
             pixel_fn: (logits [..., C], weights [..., C]) -> dict of [...]; see
                 whole_images.predict.
-            scale: of the image before anything else.
-            bucket: sides shorter than a tile are padded to multiples of it.
+            scale: factor by which the image is first resized.
+            bucket: sides shorter than a tile are padded to multiples of this.
             align_corners: corner convention of the upsampling.
-            devices: each works on tiles of its own.
+            devices: devices among which the tiles are distributed.
         """
         self._apply_fn = apply_fn
         self._scale, self._bucket = scale, bucket
@@ -138,11 +138,11 @@ class Tiles:
     ) -> dict[str, np.ndarray]:
         """Returns pixel_fn's dict of [H, W, ...] for an image, and its presence.
 
-        'presence' f32[C] is the largest of the tiles'; it is absent without an SE
-        branch.
+        'presence' f32[C] is the maximum over tiles; it is absent if the network has no
+        SE branch.
 
         Args:
-            variables: on the devices.
+            variables: the network's variables, on the devices.
             image: uint8[H, W, 3].
             done: called with the fraction of the work done since the last call.
         """
@@ -165,7 +165,7 @@ class Tiles:
             for part, place in self._blocks(ready, at, column_at):
                 _lay(found, part, first_pixel, place, (rows.native, columns.native))
             first_pixel = last_pixel
-            # The next pixels are between this band's last row and the next one's first.
+            # The next pixels lie between the last row of this band and the next band.
             ready, first_row = ready[-1:], end - 1
             done(1 / len(rows.starts))
         return found | ({"presence": np.max(presence, axis=0)} if presence else {})
@@ -193,9 +193,9 @@ class Tiles:
         num_classes: int,
         presence: list[np.ndarray],
     ) -> Iterator[np.ndarray]:
-        """Yields blended logits f32[n, w, C], a few rows at a time, top to bottom.
+        """Yields blended logits f32[n, w, C] from top to bottom, a few rows at a time.
 
-        Appends f32[C] to `presence` for each tile if the network has an SE branch.
+        If the network has an SE branch, appends f32[C] to `presence` for each tile.
         """
         height = len(rows.weights(0))
         total = np.zeros((height, columns.logits, num_classes), np.float32)
@@ -222,7 +222,7 @@ class Tiles:
         columns: Side,
         presence: list[np.ndarray],
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (first column, weighted logits f32[h, w, C]) of a row's tiles."""
+        """Yields (first column, weighted logits f32[h, w, C]) of each tile in a row."""
         count = len(self._devices)
         for first in range(0, len(columns.starts), count):
             starts = columns.starts[first : first + count]
@@ -248,7 +248,7 @@ class Tiles:
     def _blocks(
         self, logits: np.ndarray, row_at: np.ndarray, column_at: np.ndarray
     ) -> Iterator[tuple[dict, tuple[int, int]]]:
-        """Yields (results of a block, (its first row, its first column))."""
+        """Yields (results, (first row, first column)) of each block of pixels."""
         sizes = [_window(at) for at in (row_at, column_at)]
         for top in range(0, len(row_at), BLOCK_PX):
             row_taps = _taps(row_at[top : top + BLOCK_PX], logits.shape[0], sizes[0])
@@ -266,7 +266,7 @@ class Tiles:
 
 
 class _Taps(NamedTuple):
-    """Linear interpolation of a block's pixels: its logits and their weights."""
+    """The logits and weights with which a block's pixels are linearly interpolated."""
 
     window: slice
     matrix: np.ndarray
@@ -276,7 +276,7 @@ class _Taps(NamedTuple):
 def _window(at: np.ndarray) -> int:
     """Returns the largest number of rows of logits that a block of pixels needs."""
     spacing = (at[-1] - at[0]) / max(len(at) - 1, 1)
-    # Rounded up to a multiple of 8, so that nearly all images share a program.
+    # Rounded up to a multiple of 8, so that nearly all images use the same program.
     return canvas.round_up(math.ceil(spacing * BLOCK_PX) + 2, 8)
 
 
@@ -291,7 +291,7 @@ def _taps(at: np.ndarray, num_logits: int, size: int) -> _Taps:
 
 
 def _lay(found, part, first_pixel: int, place, size: tuple[int, int]) -> None:
-    """Copies a block's results into the arrays of the whole image, made if missing."""
+    """Copies a block's results to the whole image's arrays; creates missing arrays."""
     top, left = first_pixel + place[0], place[1]
     for name, block in part.items():
         if name not in found:

@@ -1,4 +1,4 @@
-"""PyTorch weights in and out; `python -m encnet_jax.torch_weights --help`."""
+"""Imports and exports PyTorch weights: `python -m encnet_jax.torch_weights --help`."""
 
 from encnet_jax.torch_weights.families import find, known, recognise
 from encnet_jax.torch_weights.files import read_state_dict, write_state_dict

@@ -21,12 +21,12 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Runs the command that the first argument names."""
+    """Runs the command given by the first argument."""
     return cli.choose(argv, COMMANDS)
 
 
 def list_weights(argv: Sequence[str]) -> None:
-    """Prints the published weights by name, or everything known about some of them.
+    """Prints the names of published weights, or the description of the given names.
 
     python -m encnet_jax.torch_weights list
     python -m encnet_jax.torch_weights list torchvision:resnet50
@@ -66,7 +66,7 @@ def _described(entry: Published) -> str:
 
 
 def _state(entry: Published) -> str:
-    """Returns what is known about an address, to follow it."""
+    """Returns a note on whether an address works, which follows the address."""
     if entry.gone:
         return " (no longer answers, users report)"
     return "" if entry.checked else " (not checked)"
@@ -85,7 +85,7 @@ def download(argv: Sequence[str]) -> None:
 
 
 def import_weights(argv: Sequence[str]) -> None:
-    """Writes a checkpoint for eval.py and predict.py from published weights or a file.
+    """Converts published weights or a file to a checkpoint for eval.py and predict.py.
 
     python -m encnet_jax.torch_weights import --source mmseg:encnet_r50_ade20k \\
         --workdir runs/mmseg
@@ -99,7 +99,7 @@ def import_weights(argv: Sequence[str]) -> None:
     line.config()
     line.string("workdir", "Where the checkpoint goes.", required=True)
     values = line.parse()
-    # Imported late: commands that only convert weights need no data set.
+    # Imported here: commands that only convert weights need no data set.
     from encnet_jax.data import dataset_info
 
     config = config_lib.resolve(_configuration(values.source, values.config))
@@ -131,11 +131,12 @@ def _configuration(source: str, given):
     """Returns the configuration of imported weights, not resolved.
 
     Args:
-        source: --source; a name implies a configuration.
-        given: --config, or None.
+        source: value of --source; a published name implies a configuration.
+        given: value of --config, or None.
 
     Raises:
-        UserError: a file needs --config, or the weights are a backbone.
+        UserError: --source is a file and --config is missing, or the weights are only a
+            backbone's.
     """
     if given is not None:
         config = given.copy_and_resolve_references()
@@ -150,7 +151,7 @@ def _configuration(source: str, given):
 
 
 def export_weights(argv: Sequence[str]) -> None:
-    """Writes a weight file for PyTorch's load_state_dict from a checkpoint.
+    """Converts a checkpoint to a weight file for PyTorch's load_state_dict.
 
     python -m encnet_jax.torch_weights export --workdir runs/ade20k --output encnet.pth
     """
@@ -189,7 +190,7 @@ def export_weights(argv: Sequence[str]) -> None:
 
 
 def _default_family(task: str, architecture: str, model) -> str:
-    """Returns the family that has a name for every module of a model."""
+    """Returns a family of names that covers every module of a model."""
     if task == "segmentation":
         return "mmseg" if architecture == "mmseg" else "authors"
     if model.name != "backbone":

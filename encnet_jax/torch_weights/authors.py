@@ -79,7 +79,7 @@ def _rules(model_config) -> list[Rule]:
         *resnet.rules(model_config, "pretrained."),
         *heads[model_config.name](),
         *_fcn("aux_head", "auxlayer"),
-        # Their code has no such auxiliary head; these are the names it would have.
+        # The authors' code has no such auxiliary head; the names follow its scheme.
         *unit("aux_head/conv", "auxlayer.conv5"),
         *_context("aux_head", "auxlayer"),
     ]
@@ -116,7 +116,7 @@ register(
 
 
 def _is_deep_stem(names: set[str]) -> bool:
-    # A ResNet-D also has a pooling in front of its shortcuts' convolutions.
+    # A ResNet-D also has a pooling layer before its shortcuts' convolutions.
     pooled = "layer2.0.downsample.2.weight" in names
     return {"conv1.0.weight", "layer1.0.conv1.weight"} <= names and not pooled
 

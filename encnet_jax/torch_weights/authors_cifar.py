@@ -34,7 +34,7 @@ _BLOCKS = {
 
 def _rules(model_config) -> list[Rule]:
     if model_config.block != "authors":
-        return []  # Some names match other families, whose networks differ.
+        return []  # Some names match those of families with different networks.
     inside = _RESNET if model_config.name == "resnet" else _ENCNET
     inside = inside | {"shortcut": "residual_layer"}
     return [Rule(path, name) for path, name in _ENDS.items()] + [
@@ -55,7 +55,7 @@ register(
         task="classification",
         heads=(("model.3.0.conv_block.", "resnet"), ("model.3.0.se.", "encnet")),
         conventions=(("block", "authors"),),
-        # A network with random smoothing factors stores the last ones drawn.
+        # A network with random smoothing factors stores those drawn last.
         left_out=r"model\.\d\.\d\.se\.fc\.3\.scale",
     )
 )

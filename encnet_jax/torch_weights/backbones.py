@@ -1,13 +1,15 @@
-"""Families of the weight files that registered backbones declare.
+"""The weight file families that registered backbones declare.
 
-A backbone's registration lists them under `weight_files`, each a dict of
+The key `weight_files` of a backbone's registration is a list of families, each a dict
+with the keys
 
     family, title: see Family.
-    recognised_by: names that every file has.
-    names: {path of a module below 'backbone/', a regular expression: its name in the
-        file}, see Rule.
-    flattened: {path: k}: the kernel is a fully connected layer of k x k positions.
-    left_out: regular expression of names that no model has.
+    recognised_by: parameter names that every file of the family has.
+    names: {regular expression of a module's path below 'backbone/': the module's name
+        in the file}, see Rule.
+    flattened: {path: k} for kernels that the file stores as a fully connected layer on
+        k x k positions.
+    left_out: regular expression of names in files that are not used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +24,7 @@ def flattened(size: int) -> Layout:
     """Returns the layout of a k x k kernel that is a fully connected layer in PyTorch.
 
     Args:
-        size: k.
+        size: side k of the kernel.
     """
     return Layout(
         to_torch=lambda x: CONV.to_torch(x).reshape(x.shape[3], -1),

@@ -18,17 +18,17 @@ def checked_table(
     family: Family,
     model_config,
 ) -> list[Entry]:
-    """Returns `table` after comparing it with a state dict.
+    """Returns the result of `table` after comparing it with a state dict.
 
     Args:
-        variables: of the model, or their shapes.
-        state_dict: without wrappers.
-        family: of the state dict; parts it does not list are not compared.
+        variables: variables of the model, or their shapes.
+        state_dict: state dict without wrappers; see state_dicts.unwrap.
+        family: family of the state dict; parts that it does not list are not compared.
         model_config: `config.model`, resolved.
 
     Raises:
-        UserError: lists entries that are missing, surplus or misshapen, a few in full;
-            or the family has no counterpart of one of the model's modules.
+        UserError: entries are missing, surplus or have a wrong shape (the message shows
+            some of them), or the family has no name for a module of the model.
     """
     try:
         entries = table(variables, family, model_config)
@@ -51,7 +51,7 @@ def checked_table(
 def misfits(
     state_dict: Mapping[str, np.ndarray], entries: Iterable[Entry]
 ) -> list[str]:
-    """Describes each entry that is missing or has another shape or type."""
+    """Describes each entry that is missing, or whose shape or type differs."""
     found = []
     for name, _, shape, _ in entries:
         if name not in state_dict:

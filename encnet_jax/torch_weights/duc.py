@@ -1,4 +1,4 @@
-"""DUC-HDC networks as the authors' MXNet code names them."""
+"""Parameter names of DUC-HDC networks in the authors' MXNet code."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Determines the family of a state dict, and the model that its entries describe."""
+"""Finds the family of a state dict, and compares its model with a configuration."""
 
 import importlib
 import pkgutil
@@ -11,9 +11,9 @@ from encnet_jax.torch_weights.names import FAMILIES, Family
 
 
 def known() -> tuple[Family, ...]:
-    """Returns all families, those that backbones declare included.
+    """Returns all families, including those that backbones declare.
 
-    Every module of this folder is imported, and registers its families.
+    Imports every module of this folder, which registers the module's families.
     """
     for module in pkgutil.iter_modules(torch_weights.__path__):
         if not module.name.startswith("__"):
@@ -23,7 +23,7 @@ def known() -> tuple[Family, ...]:
 
 
 def find(name: str) -> Family:
-    """Returns the family of that name.
+    """Returns the family with this name.
 
     Raises:
         UserError: no family has this name.
@@ -36,16 +36,16 @@ def find(name: str) -> Family:
 
 
 def is_known(names: Iterable[str]) -> bool:
-    """Returns whether the names of a state dict belong to a family."""
+    """Whether some family recognises the names of a state dict."""
     found = set(names)
     return any(family.recognises(found) for family in known())
 
 
 def recognise(state_dict: Mapping[str, object]) -> Family:
-    """Returns the family that a state dict's names belong to.
+    """Returns the family that recognises the names of a state dict.
 
     Raises:
-        UserError: no family matches; the message quotes some entries.
+        UserError: no family does; the message quotes some entries.
     """
     names = set(state_dict)
     for family in known():
@@ -61,16 +61,16 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
 def differences(
     shapes: Mapping[str, tuple[int, ...]], family: Family, model_config
 ) -> list[str]:
-    """Compares the model of a state dict with a configured one.
+    """Compares the model that a state dict belongs to with a configured model.
 
     Args:
-        shapes: of the state dict's entries, by name.
-        family: of the state dict.
+        shapes: name -> shape of the state dict's entries.
+        family: family of the state dict.
         model_config: `config.model`, resolved.
 
     Returns:
-        A sentence for each field that differs. Only fields are compared that the state
-        dict shows or that its family fixes by convention.
+        One sentence per field that differs. Only fields whose value can be derived from
+        the state dict or from conventions of its family are compared.
     """
     found = (family.fields or resnet.fields)(dict(shapes), family.prefix)
     if family.heads:
@@ -83,7 +83,7 @@ def differences(
                 found[field] = if_there
             else:
                 found.setdefault(field, if_not)
-    # Only this package writes such a head, and it does so for either convention.
+    # Only this package writes this head, and it does so for both conventions.
     if found.get("aux") == "context":
         found = {k: v for k, v in found.items() if k not in ("code_pooling", "gate")}
     if found.get("name") != "encnet":

@@ -1,4 +1,4 @@
-"""Weight files: .safetensors, .pth (also in a zip), and .params of MXNet."""
+"""Reads and writes .safetensors and .pth files; also reads zips and MXNet's .params."""
 
 import hashlib
 import io
@@ -38,20 +38,21 @@ _DTYPES = {
 
 
 def read_state_dict(path: str | os.PathLike) -> dict:
-    """Reads a weight file. No code in the file is run.
+    """Reads a weight file; does not run code that the file may contain.
 
-    PyTorch is not required, neither for its files since version 1.6 nor for older ones.
+    PyTorch is not required, neither for files of version 1.6 and later nor for older
+    ones.
 
     Args:
-        path: local or gs://, of a .safetensors, a .params of MXNet, a .pth or .pt, or a
-            zip that contains one of the latter two.
+        path: a .safetensors, .params (MXNet), .pth or .pt file, or a zip with one .pth
+            or .pt file; local or gs://.
 
     Returns:
         {name: array}, nested if the file is; floating-point arrays are f32.
 
     Raises:
-        UserError: there is no such file, its format is unknown, it is damaged, it
-            or contains objects that need code to be built.
+        UserError: the file does not exist, has an unknown format, is damaged, or
+            contains objects other than arrays and plain values.
     """
     file = epath.Path(path)
     if not file.exists() or file.is_dir():
@@ -74,11 +75,11 @@ def read_state_dict(path: str | os.PathLike) -> dict:
 def write_state_dict(
     path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]
 ) -> None:
-    """Writes a .safetensors, a .pth or a .pt; an interrupted write leaves no file.
+    """Writes a .safetensors, .pth or .pt file; an interrupted write leaves no file.
 
     Raises:
-        UserError: the file exists, its folder does not, its suffix is another one, or
-            PyTorch is required (.pth, .pt) and missing.
+        UserError: the file exists, its folder does not exist, its suffix is not
+            supported, or PyTorch is not installed (needed for .pth and .pt).
     """
     file = epath.Path(path)
     if file.suffix not in (".safetensors", *_TORCH_SUFFIXES):
@@ -119,16 +120,16 @@ def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
 
 
 def _single(array: np.ndarray) -> np.ndarray:
-    """Returns floating-point numbers as f32, all others unchanged."""
+    """Converts floating-point arrays to f32; returns others unchanged."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array
-    with np.errstate(over="ignore"):  # Infinity is refused where the array is used.
+    with np.errstate(over="ignore"):  # Users of the array reject infinity.
         return array.astype(np.float32, copy=False)
 
 
 def _single_precision(node):
-    """Applies `_single` to the arrays of nested containers."""
-    done: dict[int, object] = {}  # A file may refer to one object many times.
+    """Applies `_single` to all arrays in nested containers."""
+    done: dict[int, object] = {}  # A file may refer to one object several times.
 
     def convert(node):
         if id(node) not in done:
@@ -145,9 +146,9 @@ def _single_precision(node):
 
 
 def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
-    """Returns the contents of a PyTorch file, which may be the only one in a zip.
+    """Returns the contents of a PyTorch file; extracts it if it is inside a zip.
 
-    PyTorch's own files are zips too.
+    PyTorch's own format is a zip, too, and is not extracted.
     """
     source = io.BytesIO(data)
     try:
@@ -182,15 +183,15 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
 
 
 def _is_weights(name: str) -> bool:
-    """Returns whether a zip's entry is a weight file; macOS adds hidden copies."""
+    """Whether an entry of a zip is a weight file, not a hidden copy made by macOS."""
     hidden = name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")
     return name.endswith(_TORCH_SUFFIXES) and not hidden
 
 
 def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
-    """Prints a warning if a name such as NAME-07ac287c.zip contradicts the contents.
+    """Prints a warning if the digest in a name such as NAME-07ac287c.zip is wrong.
 
-    PyTorch's and the authors' files have the first digits of a SHA in their names.
+    Names of PyTorch's and the authors' files end with the first digits of a SHA.
     """
     named = re.search(r"-([0-9a-f]{8})$", path.stem)
     if named is None:
@@ -217,7 +218,7 @@ def _import_torch(path: epath.Path):
 
 
 def _load_pickled(path: epath.Path, source: io.BytesIO):
-    """Returns what torch.save was given, with NumPy arrays in place of tensors."""
+    """Returns the object that torch.save wrote; tensors become NumPy arrays."""
     source.seek(0)
     try:
         if zipfile.is_zipfile(source):
@@ -229,7 +230,7 @@ def _load_pickled(path: epath.Path, source: io.BytesIO):
             f"{path} also contains {error}, and code in a file is never run: if you"
             " trust it, save its state dict separately, preferably as .safetensors"
         ) from None
-    # pickle and zipfile raise errors of many kinds for damaged files.
+    # For damaged files, pickle and zipfile raise errors of many types.
     except Exception as error:
         raise UserError(
             f"{path} is not a readable PyTorch file: {reason(error)}"

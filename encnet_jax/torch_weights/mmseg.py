@@ -16,7 +16,7 @@ from encnet_jax.torch_weights.names import (
 )
 
 _BRANCHES = 5
-# Its ASPP concatenates the image-level branch before the others, ours after them.
+# mmsegmentation's ASPP concatenates the image-level branch first, ours last.
 _IMAGE_BRANCH_FIRST = Layout(
     to_torch=lambda x: np.roll(CONV.to_torch(x), x.shape[2] // _BRANCHES, axis=1),
     from_torch=lambda x: CONV.from_torch(
@@ -26,7 +26,7 @@ _IMAGE_BRANCH_FIRST = Layout(
 
 
 def _unit(path: str, name: str, kernel: Layout | None = None) -> list[Rule]:
-    """A ConvModule."""
+    """Returns the rules of a ConvModule."""
     return [
         Rule(f"{path}/conv", f"{name}.conv", kernel),
         Rule(f"{path}/norm", f"{name}.bn"),

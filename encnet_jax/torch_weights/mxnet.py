@@ -1,4 +1,4 @@
-"""MXNet's .params files, read without MXNet."""
+"""Reads MXNet's .params files without MXNet."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from encnet_jax import storage
 from encnet_jax.errors import UserError
 
 _LIST_MAGIC = 0x112
-# Versions with 64-bit shapes; the later two have a storage type before the shape.
+# Versions of the format with 64-bit shapes; in V2 and V3 a storage type comes first.
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 _MAX_AXES = 32
 _DTYPES: dict[int, np.dtype] = {
@@ -26,21 +26,21 @@ _DTYPES: dict[int, np.dtype] = {
 
 
 def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads a .params file as MXNet's mx.nd.save and mx.mod.save_checkpoint write it.
+    """Reads a .params file written by MXNet's mx.nd.save or mx.mod.save_checkpoint.
 
-    Counts and shapes in the file are checked against its size before memory is
+    Counts and shapes in the file are checked against the file's size before memory is
     allocated for them.
 
     Args:
-        path: local or gs://.
+        path: path of the file, local or gs://.
 
     Returns:
         {'arg:NAME' or 'aux:NAME': array}; floating-point arrays are f32.
 
     Raises:
-        UserError: there is no such file; its format is another one; it is truncated or
-            has surplus bytes; an array is sparse, empty or has no name, or two have the
-            same name.
+        UserError: the file does not exist, has a different format, is truncated or has
+            surplus bytes; an array is sparse, empty or without a name; or two arrays
+            have the same name.
 
     Source: the format of NDArray::Save in MXNet 0.11 and 1.x; older files have 32-bit
     shapes.
@@ -58,11 +58,11 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 class _FormatError(Exception):
-    """The bytes are not those of a .params file; the text says why."""
+    """The bytes are not a valid .params file; the text states why."""
 
 
 class _Reader:
-    """Reads the numbers of a file from its start to its end."""
+    """Reads the contents of a file sequentially."""
 
     def __init__(self, data: bytes):
         self._data = memoryview(data)
@@ -96,7 +96,7 @@ class _Reader:
         return struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")))[0]
 
     def _count(self, what: str, smallest: int) -> int:
-        """Reads the number of items that follow, of at least `smallest` bytes each."""
+        """Reads the count of the following items of at least `smallest` bytes each."""
         count = self._number("Q")
         if count * smallest > len(self._data) - self._at:
             raise _FormatError(

@@ -1,4 +1,4 @@
-"""The table of names for a model and a family; conversion uses it both ways."""
+"""The table that maps a model's arrays to a family's names, for both directions."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from encnet_jax.registry import Registry
 
 
 class Layout(NamedTuple):
-    """How an array's layout differs from PyTorch's; the functions are inverses."""
+    """Converts an array to PyTorch's layout and back; the functions are inverses."""
 
     to_torch: Callable[[np.ndarray], np.ndarray]
     from_torch: Callable[[np.ndarray], np.ndarray]
@@ -26,7 +26,7 @@ CONV = Layout(lambda x: x.transpose(3, 2, 0, 1), lambda x: x.transpose(2, 3, 1, 
 DENSE = Layout(lambda x: x.transpose(1, 0), lambda x: x.transpose(1, 0))
 NEGATED = Layout(lambda x: -x, lambda x: -x)
 
-# Our leaf name and rank -> PyTorch's leaf name and the layout.
+# Our leaf name and number of axes -> PyTorch's leaf name and the layout.
 _LEAVES = {
     ("kernel", 4): ("weight", CONV),
     ("kernel", 2): ("weight", DENSE),
@@ -41,13 +41,13 @@ _LEAVES = {
 
 
 class Rule(NamedTuple):
-    """PyTorch's name for modules whose path matches `pattern`.
+    """Maps modules whose path matches `pattern` to a PyTorch module's name.
 
     Attributes:
         pattern: regular expression of a whole path such as 'head/classifier/conv'.
-        template: the PyTorch module's name; {stage}, {i} and so on are the pattern's
-            groups, {block} counts from 0 there and from 1 here.
-        kernel: the layout of the module's kernel, if it is not the usual one.
+        template: name of the PyTorch module, with the pattern's groups as {stage}, {i}
+            and so on; {block} is counted from 0 there and from 1 here.
+        kernel: layout of the module's kernel; None for the usual layout.
     """
 
     pattern: str
@@ -60,24 +60,25 @@ class Family:
     """A naming scheme of state dicts.
 
     Attributes:
-        name: for the command line.
-        title: for messages.
-        parts: the model's top-level modules that are in its files, such as NETWORK.
-        rules: given the model's configuration, returns the rules.
-        recognises: given a state dict's names, returns whether they are this family's.
-        prefix: of the backbone's names.
-        heads: (start of a name, model name); the first that occurs decides the head.
-        switches: (model field, start of a name, value if it occurs, value if not); a
-            later one that occurs wins.
-        conventions: values of model fields that no name shows.
-        join: names an array of a module: (module, leaf) -> name.
-        fields: given {name: shape} and `prefix`, returns the model fields that a state
-            dict's backbone shows; None: as PyTorch's ResNets show them.
-        left_out: regular expression of names that a file may have and no model has.
-        task: of its networks.
-        look_alikes: other networks with the same names and shapes, which a file cannot
-            show; '' if none are known.
-        build: (model's configuration, num_classes) -> the module whose arrays it names.
+        name: name on the command line.
+        title: name in messages.
+        parts: top-level modules of the model that the files contain, such as NETWORK.
+        rules: function of the model's configuration that returns the rules.
+        recognises: function of a state dict's names: whether they are this family's.
+        prefix: prefix of the backbone's names.
+        heads: pairs (start of a name, model name); the first start that occurs in the
+            state dict determines the head.
+        switches: (model field, start of a name, value if it occurs, value if not); if
+            several starts of a field occur, the last one counts.
+        conventions: values of model fields that cannot be derived from names.
+        join: (module's name, leaf's name) -> name of an array.
+        fields: ({name: shape}, prefix) -> the model fields that can be derived from a
+            state dict's backbone; None: as for PyTorch's ResNets.
+        left_out: regular expression of names in files that are not used.
+        task: task of the networks.
+        look_alikes: other networks with the same names and shapes, which cannot be
+            distinguished by their files; '' if none are known.
+        build: (model's configuration, num_classes) -> module whose arrays are named.
     """
 
     name: str
@@ -101,7 +102,7 @@ NETWORK = ("backbone", "head", "aux_head")
 
 
 def unit(path: str, name: str, first: int = 0) -> list[Rule]:
-    """Names of a convolution and its batch norm: successive modules of a sequence."""
+    """Returns the rules of a convolution and the batch norm that follows it."""
     return [
         Rule(f"{path}/conv", f"{name}.{first}"),
         Rule(f"{path}/norm", f"{name}.{first + 1}"),
@@ -109,7 +110,7 @@ def unit(path: str, name: str, first: int = 0) -> list[Rule]:
 
 
 def starting_with(start: str) -> Callable[[set[str]], bool]:
-    """Returns the condition that some name of a state dict starts so."""
+    """Returns a condition: some name of a state dict starts with `start`."""
     return lambda names: any(name.startswith(start) for name in names)
 
 
@@ -122,7 +123,7 @@ def register(family: Family) -> None:
 
 
 class Entry(NamedTuple):
-    """One array: its name in the state dict, its path in the variables."""
+    """One array: its name in the state dict and its path in the variables."""
 
     name: str
     path: tuple[str, ...]
@@ -131,18 +132,18 @@ class Entry(NamedTuple):
 
 
 def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
-    """Lists every array of a model with its path here and its name in a family.
+    """Lists every array of a model with its path in the variables and its family name.
 
     Args:
-        variables: {'params', 'batch_stats'} of arrays, or of anything with a shape.
-        family: decides the names; parts that it lacks are left out.
+        variables: {'params', 'batch_stats'} of arrays or other objects with a shape.
+        family: determines the names; parts of the model that it lacks are left out.
         model_config: `config.model`, resolved.
 
     Returns:
-        Entries, module by module.
+        The entries, grouped by module.
 
     Raises:
-        UserError: the family has no counterpart of one of the model's modules.
+        UserError: the family has no name for a module of the model.
     """
     rules = tuple(family.rules(model_config))
     entries = []
@@ -160,7 +161,7 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
 
 
 def counters(entries: Iterable[Entry]) -> list[str]:
-    """Names PyTorch's batch counters, which are not used if momentum is set."""
+    """Returns the names of PyTorch's batch counters (unused if momentum is set)."""
     suffix = "running_mean"
     return [
         e.name.removesuffix(suffix) + "num_batches_tracked"

@@ -1,4 +1,4 @@
-"""Reads PyTorch's zip files (since version 1.6) without PyTorch, running no code."""
+"""Reads PyTorch's zip format (since 1.6) without PyTorch and without running code."""
 
 import collections
 import math
@@ -26,19 +26,19 @@ _STORAGES = {
     "ShortStorage": np.dtype(np.int16),
 }
 _NUMERIC = "biufc"  # NumPy's kinds of plain numbers.
-# Limit for a tensor: with strides of 0 a few bytes give a large one.
+# Limit on a tensor's elements: with strides of 0, a few bytes define a huge tensor.
 _MAX_ELEMENTS = 1 << 31
 
 
 class NotPlainError(Exception):
-    """A file contains an object that is no array or plain value; the text names it."""
+    """A file has an object other than arrays and plain values; the text names it."""
 
 
 class Kind(NamedTuple):
-    """Type of the numbers in a storage.
+    """The type of the numbers in a storage.
 
     Attributes:
-        dtype: in the machine's byte order.
+        dtype: NumPy dtype in the machine's byte order.
     """
 
     dtype: np.dtype
@@ -55,7 +55,7 @@ class Storage(NamedTuple):
 
 
 class _Maker:
-    """A function that a file may call. A file cannot set its attributes."""
+    """A function that a file may call but whose attributes the file cannot set."""
 
     __slots__ = ("_function",)
 
@@ -70,7 +70,7 @@ class _Maker:
 
 
 class _NumPyType:
-    """Stand-in for a NumPy dtype while it is read; its state has the byte order."""
+    """Placeholder for a NumPy dtype while it is read; its state has the byte order."""
 
     __slots__ = ("dtype",)
 
@@ -84,7 +84,7 @@ class _NumPyType:
 
 
 class _NumPyArray:
-    """Stand-in for a NumPy array while it is read; its state has the contents."""
+    """Placeholder for a NumPy array while it is read; its state has the contents."""
 
     __slots__ = ("values",)
 
@@ -95,22 +95,22 @@ class _NumPyArray:
 
 
 def is_torch_zip(archive: zipfile.ZipFile) -> bool:
-    """Returns whether an archive was written by torch.save."""
+    """Whether an archive was written by torch.save."""
     return _record(archive) is not None
 
 
 def load(archive: zipfile.ZipFile) -> Any:
-    """Returns what torch.save was given, with NumPy arrays in place of tensors.
+    """Returns the object that torch.save wrote, with NumPy arrays instead of tensors.
 
-    Only arrays, numbers, strings and containers of them are created. Any other name in
-    the file is refused when it is read, before anything is called.
+    Only arrays, numbers, strings and containers of them are created. Any other class or
+    function named in the file raises an error before it could be called.
 
     Args:
-        archive: `is_torch_zip` is true for it; the caller has checked its size.
+        archive: an archive for which `is_torch_zip` is true and whose size was checked.
 
     Raises:
         NotPlainError: the file contains another kind of object.
-        Exception: the file is damaged; pickle and zipfile raise errors of many kinds.
+        Exception: the file is damaged; pickle and zipfile raise errors of many types.
     """
     record = _record(archive)
     if record is None:
@@ -127,10 +127,10 @@ def _record(archive: zipfile.ZipFile) -> str | None:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Builds tensors and what `_PERMITTED` lists; refuses all other names."""
+    """Creates tensors and the objects that `_PERMITTED` lists; rejects all others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the permitted object of that name."""
+        """Returns the permitted object with this name."""
         if module == "torch" and name in _STORAGES:
             return Kind(_STORAGES[name])
         # NumPy 2 renamed the module.
@@ -154,7 +154,7 @@ class _Unpickler(PlainUnpickler):
         )
 
     def persistent_load(self, pid: tuple) -> Storage:
-        """Returns a storage, which is read from the archive once."""
+        """Returns a storage; reads it from the archive on first use."""
         tag, kind, key, _, count = pid
         if tag != "storage" or not isinstance(kind, Kind):
             raise pickle.UnpicklingError("an unknown kind of storage")
@@ -169,12 +169,12 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_):
     """Returns a tensor as a read-only array.
 
     Args:
-        storage: shared with other tensors.
-        offset, strides: numbers of elements.
-        shape: of the tensor.
+        storage: the tensor's storage, which other tensors may share.
+        offset, strides: position and strides in the storage, in elements.
+        shape: shape of the tensor.
 
     Raises:
-        UnpicklingError: the tensor is not within its storage.
+        UnpicklingError: the tensor exceeds its storage.
     """
     values = storage.values
     if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
@@ -198,18 +198,18 @@ def _numpy_scalar(kind: _NumPyType, data: bytes) -> np.generic:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Returns bytes that an old pickle protocol wrote as a string."""
+    """Returns bytes that an old pickle protocol stored as a string."""
     if encoding != "latin1":
         raise NotPlainError(f"_codecs.encode to {encoding}")
     return text.encode("latin1")
 
 
 def plain(node: Any, done: dict[int, Any]) -> Any:
-    """Returns arrays, numbers and strings in dicts and lists.
+    """Converts an unpickled object to arrays, numbers and strings in dicts and lists.
 
     Args:
-        node: as it was read.
-        done: results by id: a file may refer to one object any number of times.
+        node: the object as it was unpickled.
+        done: id of an object -> result: a file may refer to one object several times.
     """
     if id(node) in done:
         return done[id(node)]

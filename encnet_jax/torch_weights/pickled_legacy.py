@@ -1,12 +1,12 @@
-"""Reads PyTorch's format from before version 1.6 without PyTorch, running no code.
+"""Reads PyTorch's format before version 1.6 without PyTorch and without running code.
 
-Files that were published until 2020, and some later ones, have it: a sequence of
+Files published until 2020, and some later files, have this format. It is a sequence of
 pickles (a magic number, the format's version, facts about the machine, the object, the
-keys of its storages), then the storages in the order of the keys, each an int64 count
-and its numbers, in little-endian byte order.
+keys of its storages), followed by the storages in the order of the keys. A storage is
+an int64 count and its numbers, in little-endian byte order.
 
-Source: torch/serialization.py of PyTorch 2, `_legacy_load`. Deviation: the older form
-in a tar archive (before 0.2) is not read.
+Source: torch/serialization.py of PyTorch 2, `_legacy_load`. Deviation: the older format
+in a tar archive (before version 0.2) is not supported.
 """
 
 import io
@@ -28,7 +28,7 @@ _VERSION = 1001
 
 
 def load(source: io.BytesIO) -> Any:
-    """Returns what torch.save was given, with NumPy arrays in place of tensors.
+    """Returns the object that torch.save wrote, with NumPy arrays instead of tensors.
 
     Only arrays, numbers, strings and containers of them are created; see pickled.load.
 
@@ -37,8 +37,8 @@ def load(source: io.BytesIO) -> Any:
 
     Raises:
         NotPlainError: the file contains another kind of object.
-        Exception: the file is damaged, or is none of PyTorch's; pickle raises errors of
-            many kinds.
+        Exception: the file is damaged or not a PyTorch file; pickle raises errors of
+            many types.
     """
     size = len(source.getbuffer())
     source.seek(0)
@@ -56,7 +56,7 @@ def load(source: io.BytesIO) -> Any:
 
 
 def _fill(values: np.ndarray, source: io.BytesIO) -> None:
-    """Reads the numbers of a storage, to which tensors refer already."""
+    """Reads a storage's numbers into its array, to which tensors already refer."""
     count = int.from_bytes(source.read(8), "little")
     stored = values.dtype.newbyteorder("<")
     data = source.read(values.nbytes)
@@ -66,21 +66,21 @@ def _fill(values: np.ndarray, source: io.BytesIO) -> None:
 
 
 class _Unpickler(PlainUnpickler):
-    """Makes room for storages, whose numbers follow the pickle."""
+    """Allocates storages; their numbers follow the pickle and are read later."""
 
     def __init__(self, source: io.BytesIO, storages: dict[str, Storage], room: int):
         super().__init__(source, encoding="utf-8")
         self._storages, self._room = storages, room
 
     def persistent_load(self, pid: tuple) -> Storage:
-        """Returns a storage, or the part of one that a tensor views."""
+        """Returns a storage, or the part of a storage that a tensor views."""
         if pid[0] == "module":
             raise NotPlainError("a module")
         tag, kind, key, _, count, view = pid
         if tag != "storage" or not isinstance(kind, Kind) or not isinstance(key, str):
             raise pickle.UnpicklingError("an unknown kind of storage")
         if key not in self._storages:
-            # Room is only made for what the file can contain.
+            # Memory is allocated only for numbers that the file can contain.
             self._room -= count * kind.dtype.itemsize
             if count < 0 or self._room < 0:
                 raise pickle.UnpicklingError("a storage beyond the end of the file")

@@ -11,7 +11,7 @@ def network_config(entry: Published) -> ml_collections.ConfigDict:
     """Returns the configuration of a whole network, not resolved.
 
     Raises:
-        UserError: the weights are those of a backbone.
+        UserError: the weights are only a backbone's.
     """
     if not entry.dataset:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Names that all ResNets in PyTorch share; families differ in few of them."""
+"""Parameter names that PyTorch's ResNets share; families differ in few names."""
 
 import itertools
 from collections.abc import Callable, Collection
@@ -7,7 +7,7 @@ from functools import partial
 from encnet_jax.models.backbones.resnet import specs
 from encnet_jax.torch_weights.names import Family, Rule, register
 
-# (name of the convolution, name of the batch norm) of each layer of the stem.
+# For each layer of the stem: (name of the convolution, name of the batch norm).
 STEM_CONV7 = (("conv1", "bn1"),)
 STEM_DEEP = (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1"))
 STEM_V1C = (("stem.0", "stem.1"), ("stem.3", "stem.4"), ("stem.6", "stem.7"))
@@ -20,19 +20,20 @@ def rules(
     """Returns the rules of a backbone.
 
     Args:
-        model_config: `config.model`; its `stem` and `avg_down` decide names.
-        prefix: before every name.
-        deep_stem: how the family names the deep stem.
+        model_config: `config.model`; its `stem` and `avg_down` affect names.
+        prefix: prefix of every name.
+        deep_stem: the family's names of the deep stem's layers.
     """
     stem = deep_stem if model_config.stem == "deep" else STEM_CONV7
     found = []
     for i, (conv, norm) in enumerate(stem, 1):
         found.append(Rule(f"backbone/stem/layer{i}/conv", prefix + conv))
         found.append(Rule(f"backbone/stem/layer{i}/norm", prefix + norm))
-    # A piecewise CRF starts the last stage of every scale from the same weights.
+    # In a piecewise CRF, the last stages of all scales are initialised from the same
+    # weights.
     block = r"backbone/(?:scale\d_)?stage(?P<stage>\d)_block(?P<block>\d+)/"
     name = prefix + "layer{stage}.{block}."
-    # The pooling has no weights but a place in PyTorch's sequence.
+    # The pooling layer has no weights, but an index in PyTorch's sequence.
     first = 1 if model_config.avg_down else 0
     return [
         *found,
@@ -69,11 +70,11 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
     """Returns the model fields of a state dict's backbone.
 
     Args:
-        shapes: of the state dict's entries, by name.
-        prefix: of the backbone's names.
+        shapes: name -> shape of the state dict's entries.
+        prefix: prefix of the backbone's names.
 
     Returns:
-        'stem', 'stem_width', 'avg_down' and 'backbone', if the names show them.
+        'stem', 'stem_width', 'avg_down' and 'backbone', as far as the names show them.
     """
     found: dict[str, object] = {}
     for stem, first in (("deep", "conv1.0"), ("deep", "stem.0"), ("conv7", "conv1")):
@@ -94,12 +95,12 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
 
 
 def num_in_row(names: Collection[str], name: Callable[[int], str]) -> int:
-    """Returns how many of name(0), name(1), ... are there before the first missing."""
+    """Counts the names name(0), name(1), ... up to the first that is missing."""
     return next(i for i in itertools.count() if name(i) not in names)
 
 
 def named_backbone(counts: list[int], bottleneck: bool, width: int) -> dict[str, str]:
-    """Returns {'backbone': name} of the one with these numbers of blocks, or {}."""
+    """Returns {'backbone': name} for the ResNet with these block counts; {} if none."""
     for name, spec in specs().items():
         if spec == (tuple(counts), bottleneck, width):
             return {"backbone": name}

@@ -1,4 +1,4 @@
-"""Initial weights of a training run from a weight file."""
+"""Initialises a training run from a weight file."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ from encnet_jax.torch_weights.names import Entry, Family, table
 from encnet_jax.torch_weights.state_dicts import read, to_variables
 from encnet_jax.weights import cache
 
-# Modules whose width is the number of classes.
+# Modules whose number of channels is the number of classes.
 _CLASS_MODULES = ("classifier", "presence")
 
 
@@ -26,15 +26,15 @@ def initialise(
 ) -> tuple[dict[str, dict], list[str]]:
     """Replaces weights of an initialised model with those of a file.
 
-    The file must have the model's backbone. Heads that it lacks keep their initial
-    weights. Of a head in `may_differ`, the weights that match are used: all, all except
-    the layers whose width is the number of classes, or none.
+    The file must contain the model's backbone. Heads that it lacks keep their initial
+    weights. For a head in `may_differ`, all weights are used if they match; otherwise
+    all except the layers with one channel per class, if those match; otherwise none.
 
     Args:
         variables: {'params', 'batch_stats'}.
         path: see `state_dicts.read`.
         model_config: `config.model`, resolved.
-        may_differ: of 'head', 'aux_head'.
+        may_differ: heads that need not match: 'head', 'aux_head'.
 
     Returns:
         (variables of the same structure; lines about used and unused weights).
@@ -55,7 +55,7 @@ def initialise(
         f"{path}: weights of {family.title}",
         f"backbone: took all {len(taken)} arrays",
     ]
-    # The file of a name is the one that was published, verified by its digest.
+    # A file downloaded by name is known, because its digest was verified.
     if family.look_alikes and not cache.is_name(os.fspath(path)):
         lines.append(
             f"note: {family.look_alikes} have these names too, with other layers"
@@ -100,7 +100,7 @@ def _backbone(
 def _head(
     variables: Mapping, state_dict: Mapping, family: Family, head: str, model_config
 ) -> tuple[list[Entry], list[str]]:
-    """Returns the matching entries of a head, and why others do not match."""
+    """Returns the matching entries of a head, and reasons why others do not match."""
     try:
         part = dataclasses.replace(family, parts=(head,))
         entries = table(variables, part, model_config)

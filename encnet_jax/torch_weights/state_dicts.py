@@ -17,7 +17,7 @@ from encnet_jax.torch_weights.files import read_state_dict
 from encnet_jax.torch_weights.names import Entry, Family, counters, table
 from encnet_jax.weights import cache
 
-# Training scripts nest their weights under these keys, and averaged ones under others.
+# Keys under which training scripts nest their weights, and their averaged weights.
 _WRAPPERS = (
     "state_dict",
     "model",
@@ -38,9 +38,9 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the state dict of a weight file.
 
     Args:
-        source: a name of `weights.PUBLISHED`, which is downloaded if necessary, or a
-            file, see `read_state_dict`; with '#ema' at the end the averaged weights of
-            a file that has both.
+        source: a name of `weights.PUBLISHED`, whose file is downloaded if necessary, or
+            a file, see `read_state_dict`. The suffix '#ema' selects the averaged
+            weights of a file that has both.
 
     Raises:
         UserError: see `read_state_dict`, `unwrap` and `weights.cache.fetch`.
@@ -59,12 +59,12 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
     """Extracts the state dict from a checkpoint and removes prefixes of wrappers.
 
     Args:
-        state_dict: as it was read; may be nested.
-        averaged: use averaged weights (`ema`). Otherwise they are only used if the file
-            has no others.
+        state_dict: contents of the file; may be nested.
+        averaged: use averaged weights (`ema`). If False, they are used only if there
+            are no others.
 
     Raises:
-        UserError: there are no arrays, or no averaged ones.
+        UserError: there are no arrays, or no averaged weights.
     """
     nested = [key for key, value in state_dict.items() if isinstance(value, Mapping)]
     of_averages = [key for key in _AVERAGED if key in nested]
@@ -79,20 +79,21 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
     for key in plain:
         return unwrap(state_dict[key])
     found = {name: x for name, x in state_dict.items() if hasattr(x, "shape")}
-    # Scalars may stand next to the weights, such as a best score.
+    # A file may also contain scalars, such as a best score.
     if not any(x.shape for x in found.values()):
         if of_averages:
             return unwrap(state_dict[of_averages[0]])
         names = ", ".join(map(str, state_dict)) or "nothing"
         raise UserError(f"expected a state dict of arrays, found {names}")
-    # Names of the authors' CIFAR-10 networks begin with `model.` themselves.
+    # Prefixes are removed only if necessary: names of the authors' CIFAR-10 networks
+    # begin with `model.`, too.
     while not families.is_known(found) and (prefix := _common_prefix(found)):
         found = {name.removeprefix(prefix): x for name, x in found.items()}
     return {name: np.asarray(x) for name, x in found.items()}
 
 
 def _common_prefix(names: Iterable[str]) -> str | None:
-    """Returns the wrapper's prefix that all names share, or ''."""
+    """Returns the wrapper prefix that all names share, or None."""
     names = list(names)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in names):
@@ -105,16 +106,17 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
 
     Args:
         state_dict: name -> array in PyTorch's layout; may be nested in a checkpoint, or
-            have DataParallel's names.
+            have DataParallel's prefix.
         model_config: `config.model`, resolved.
         num_classes: C.
 
     Returns:
-        {'params', 'batch_stats'} of f32 arrays; only 'backbone' below both if the
+        {'params', 'batch_stats'} of f32 arrays; both contain only 'backbone' if the
         state dict is a backbone's.
 
     Raises:
-        UserError: the family is unknown, or entries are missing, surplus or misshapen.
+        UserError: the family is unknown, or entries are missing, surplus or have a
+            wrong shape.
     """
     state_dict = unwrap(state_dict)
     family = families.recognise(state_dict)
@@ -131,13 +133,13 @@ def to_state_dict(
     Args:
         variables: {'params', 'batch_stats'}.
         model_config: `config.model`, resolved.
-        family: decides the names; a backbone's family omits the heads.
+        family: determines the names; a family of backbones omits the heads.
 
     Returns:
         {name: array in PyTorch's layout}; PyTorch's batch counters are 0.
 
     Raises:
-        UserError: the family has no counterpart of one of the model's modules.
+        UserError: the family has no name for a module of the model.
     """
     arrays = traverse_util.flatten_dict(dict(variables))
     entries = table(variables, family, model_config)
@@ -149,16 +151,16 @@ def to_state_dict(
 
 
 def linear_classifier(params: Mapping) -> dict[str, np.ndarray]:
-    """Returns PyTorch's `fc` of a backbone's classifier, {'kernel' [C_in, C], 'bias'}.
+    """Converts a classifier's {'kernel' [C_in, C], 'bias' [C]} to PyTorch's `fc`.
 
-    All families of backbones use this name.
+    All families of backbones use the name `fc`.
     """
     kernel, bias = np.asarray(params["kernel"]), np.asarray(params["bias"])
     return {"fc.weight": np.ascontiguousarray(kernel.T), "fc.bias": bias}
 
 
 def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dict]:
-    """Returns the entries of a state dict as variables, f32.
+    """Converts entries of a state dict to variables in f32.
 
     Raises:
         UserError: an array contains NaN, infinity, or a variance below zero.
@@ -173,7 +175,7 @@ def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dic
 
 
 def check_values(name: str, values: np.ndarray) -> None:
-    """Raises UserError for NaN, infinity, and variances below zero; names the array."""
+    """Raises UserError if values are NaN or infinite, or variances are negative."""
     wrong = np.count_nonzero(~np.isfinite(values))
     if wrong:
         raise UserError(

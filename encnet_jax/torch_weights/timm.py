@@ -1,4 +1,4 @@
-"""timm's ResNet-D: deep stem, average pooling before the shortcut's convolution."""
+"""timm's ResNet-D: deep stem, and average pooling before the shortcut's convolution."""
 
 from encnet_jax.torch_weights import resnet
 

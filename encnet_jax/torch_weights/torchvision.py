@@ -1,4 +1,4 @@
-"""torchvision's ResNets (and every file with their names), and its segmentation."""
+"""torchvision's ResNets (and files with the same names) and segmentation networks."""
 
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.names import NETWORK, Family, Rule, register, unit
