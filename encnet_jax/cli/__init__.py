@@ -1,4 +1,4 @@
-"""Command lines: flags, overrides, and one line for a user's mistake."""
+"""Command lines: flags, overrides of fields, and one-line error messages."""
 
 from encnet_jax.cli.line import CommandLine, config_name, join_processes
 from encnet_jax.cli.names import Command, choose

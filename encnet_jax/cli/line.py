@@ -1,4 +1,4 @@
-"""A command line: flags, overrides of a configuration, help."""
+"""A command line: its flags, overrides of a configuration, and --help."""
 
 import inspect
 import logging
@@ -33,8 +33,8 @@ class CommandLine:
 
         Args:
             argv: program name and arguments.
-            about: the text of --help above the flags: the command's docstring, with an
-                example.
+            about: text that --help shows above the flags: the command's docstring, with
+                an example.
         """
         self._argv, self._about = list(argv), about or ""
         self._values = flags.FlagValues()
@@ -74,7 +74,7 @@ class CommandLine:
         self._limit(name, sys.float_info.max)
 
     def _limit(self, name: str, most: float) -> None:
-        """Refuses NaN, infinity and larger numbers."""
+        """Rejects NaN, infinity, and numbers above `most`."""
         flags.register_validator(
             name,
             lambda value: value is None or value <= most,
@@ -96,10 +96,11 @@ class CommandLine:
         """Defines the argument that is given without a flag.
 
         Args:
-            name: of the value that `parse` returns: a string, or a list if `several`.
-            meaning: for --help.
-            several: whether it may be repeated.
-            default: None if the argument is required.
+            name: name of the value that `parse` returns; it is a string, or a list if
+                `several`.
+            meaning: description for --help.
+            several: whether the argument may be repeated.
+            default: default value; None if the argument is required.
         """
         define = flags.DEFINE_list if several else flags.DEFINE_string
         self._define(define, name, default, meaning, default is None)
@@ -126,7 +127,7 @@ class CommandLine:
         self.string("checkpoint", f"A step, 'best' or 'newest'. Default: {default}.")
 
     def processes(self) -> None:
-        """Defines the flags with which the processes of a run find each other."""
+        """Defines the flags that connect the processes of a run."""
         self.string(
             "coordinator_address",
             "HOST:PORT of process 0; not needed on Cloud TPU, SLURM and Open MPI.",
@@ -142,16 +143,17 @@ class CommandLine:
             self._required.append(name)
 
     def parse(self, loads_jax: bool = True) -> flags.FlagValues:
-        """Returns the values by name, and sets up this process.
+        """Parses the command line, and sets up this process; returns values by name.
 
         Args:
             loads_jax: whether the command uses JAX, which takes seconds to load.
 
         Raises:
-            UserError: a flag is unknown, wrong or missing, or an argument unexpected.
+            UserError: a flag is unknown, invalid or missing, or an argument is
+                unexpected.
         """
         values = self._values
-        if "config" in values:  # The parser would wait for a FIFO to be written.
+        if "config" in values:  # The parser would block on a FIFO.
             file = _given_config(self._argv).partition(":")[0]
             if not os.path.isdir(file):
                 storage.check_regular(file)
@@ -172,7 +174,7 @@ class CommandLine:
             OSError,
         ) as error:
             raise UserError(_one_line(error, values)) from error
-        except Exception as error:  # Of the code of a configuration.
+        except Exception as error:  # Raised by the code of a configuration.
             raise UserError(_of_config_code(error, self._argv)) from error
         if values.help:
             print(self._help())
@@ -193,8 +195,8 @@ class CommandLine:
                 os.path.expanduser(x) for x in (given if several else [given]) if x
             ]
             for path in paths:
-                storage.is_remote(path)  # Refuses unknown schemes.
-            if paths:  # A shell leaves the ~ of --workdir=~/runs as it is.
+                storage.is_remote(path)  # Raises for unknown URL schemes.
+            if paths:  # Shells do not expand the ~ of --workdir=~/runs.
                 values[name].value = paths if several else paths[0]
         if loads_jax:
             _make_settings()
@@ -205,7 +207,7 @@ class CommandLine:
         return name.upper() if is_argument else f"--{name}"
 
     def _help(self) -> str:
-        """Returns the description and the flags, without those of absl."""
+        """Returns the text of --help: the description and the flags, except absl's."""
         called, about = program(self._argv[0]), inspect.cleandoc(self._about)
         usage, values = f"usage: {called}", self._values
         if self._argument:
@@ -215,7 +217,7 @@ class CommandLine:
         lines = [f"{usage} [flags]", "", about, ""]
         for name in sorted(values):
             flag = values[name]
-            # Skip short names (second entries) and fields of the configuration.
+            # Skips short names, which are second entries, and configuration fields.
             if name != flag.name or "." in name:
                 continue
             text = f"{self._shown(name)}: {flag.help}"
@@ -225,7 +227,7 @@ class CommandLine:
         return "\n".join(lines)
 
 
-# Flags that are not tried first, which takes a second.
+# XLA flags that are accepted without trying them, which would take a second.
 _FAMILIAR = re.compile(
     r"--xla_(force_host_platform_device_count|backend_optimization_level)=[1-9]?[0-9]"
     r"|--xla_cpu_use_fusion_emitters=(true|false)"
@@ -233,7 +235,7 @@ _FAMILIAR = re.compile(
 
 
 def _check_xla_flags(words: str) -> None:
-    """Raises UserError if XLA refuses its flags, for which it ends the process."""
+    """Raises UserError for XLA flags with which XLA would abort the process."""
     if "jax" in sys.modules or all(map(_FAMILIAR.fullmatch, words.split())):
         return
     code = "from jax._src.lib import xla_client; xla_client.CompileOptions()"
@@ -252,11 +254,11 @@ _LEAST_ADDRESSES = 1900 << 20  # Bytes; smaller limits abort JAX on two cores.
 
 
 def _make_settings() -> None:
-    """Sets up the whole process; functions of the library never do.
+    """Changes settings of the whole process; only commands do this, never the library.
 
     Raises:
-        UserError: JAX would abort the process: the address space is limited to less
-            than it needs, or XLA_FLAGS has flags that it refuses.
+        UserError: JAX would abort the process, because the limit on the address space
+            is too small or XLA_FLAGS has invalid flags.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
@@ -265,15 +267,15 @@ def _make_settings() -> None:
             f" {_LEAST_ADDRESSES >> 20} or more: raise the limit (ulimit -v unlimited)"
         )
     _check_xla_flags(os.environ.get("XLA_FLAGS", ""))
-    from encnet_jax.pods import parallel  # A mistyped flag is reported before JAX.
+    from encnet_jax.pods import parallel  # Mistyped flags are reported first.
 
     parallel.enable_compilation_cache()
-    # Orbax logs every file that it touches, and every error before it raises it.
+    # Orbax logs every file that it accesses, and logs errors before it raises them.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def join_processes(values: flags.FlagValues) -> None:
-    """Joins the processes named by CommandLine.processes' flags or the cluster."""
+    """Joins the processes given by the flags of CommandLine.processes or a cluster."""
     from encnet_jax.pods import distributed
 
     distributed.join(
@@ -285,7 +287,7 @@ def join_processes(values: flags.FlagValues) -> None:
 
 
 def _with_located_config(argv: list[str]) -> list[str]:
-    """Returns the arguments with the path of a configuration given by name."""
+    """Replaces the name of a configuration in the arguments by its path."""
     from encnet_jax.config.files import located
 
     found = list(argv)
@@ -298,12 +300,12 @@ def _with_located_config(argv: list[str]) -> list[str]:
 
 
 def _check_config(values: flags.FlagValues) -> None:
-    """Raises UserError unless --config names a file that can be read."""
+    """Raises UserError unless --config is a file that can be loaded."""
     from encnet_jax import config as config_lib
 
     file, _ = config_lib.split_spec(_config_flag(values).config_filename)
     if hasattr(values.config, "keys"):
-        values.config.keys()  # Raises the error of a file that cannot be read.
+        values.config.keys()  # Raises an error if the file could not be loaded.
     if not isinstance(values.config, ConfigDict):
         kind = type(values.config).__name__
         raise UserError(
@@ -314,9 +316,9 @@ def _check_config(values: flags.FlagValues) -> None:
 
 
 def _of_config_code(error: BaseException, argv: Sequence[str]) -> str:
-    """Returns the error and position in a configuration that Python cannot run."""
+    """Returns the error and its position in a configuration whose code fails."""
     if isinstance(error, SyntaxError) and not error.lineno:
-        # For binary files Python reports neither name nor line.
+        # For binary files, Python reports neither file name nor line.
         place = _given_config(argv)
     elif isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
@@ -355,7 +357,7 @@ def config_name(values: flags.FlagValues) -> str:
     return "-".join([path.stem, *filter(None, arguments.split(","))])
 
 
-# Expected values by the type of the parser; absl describes the others.
+# Type of a flag's parser -> expected values; absl describes those of other types.
 _EXPECTED = {
     "bool": "true or false",
     "tuple": "values in brackets, such as \"('road', 'other')\" or \"(0.5, 1.0)\"",
@@ -363,8 +365,8 @@ _EXPECTED = {
 
 
 def _one_line(error: Exception, values: flags.FlagValues) -> str:
-    # Some messages of ml_collections span lines and quote the whole configuration; its
-    # KeyError contains the representation of a text that ends with a suggestion.
+    # Some messages of ml_collections span several lines and quote the whole
+    # configuration. Its KeyError contains the repr of a text that ends with a hint.
     text = str(error.args[0] if error.args else error)
     if "Error whilst parsing config file" in text:  # A traceback follows.
         lines = re.findall(r'File "(.*)", line (\d+)', text)
@@ -374,11 +376,11 @@ def _one_line(error: Exception, values: flags.FlagValues) -> str:
     illegal = re.match(r"flag --([\w.]+)=(.*?): ", text, re.DOTALL)
     if illegal:
         name, found = illegal.groups()
-        if text[illegal.end() :].startswith("expected"):  # Of _limit.
+        if text[illegal.end() :].startswith("expected"):  # From _limit.
             return f"--{name} is {short(found, 40)}; {text[illegal.end() :]}"
         parser = values[name].parser
         expected = _EXPECTED.get(parser.flag_type(), parser.syntactic_help)
-        if expected:  # The text of an unreadable configuration says why already.
+        if expected:  # Other messages state the reason.
             return f"--{name} is {found!r}; expected {expected}"
     mistyped = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
     if mistyped:

@@ -1,4 +1,4 @@
-"""Names of commands, and running one by its name."""
+"""Names of commands; runs a command by its name."""
 
 import difflib
 import importlib
@@ -11,7 +11,7 @@ from encnet_jax.errors import UserError
 
 
 class Command(NamedTuple):
-    """A command: `function` of `module` takes argv; `does` describes it briefly."""
+    """A command: `function` of `module`, called with argv; `does` is its summary."""
 
     module: str
     does: str
@@ -23,7 +23,7 @@ def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
 
     Args:
         argv: program name, name of the command, its arguments.
-        commands: by name; a module is imported when its command runs.
+        commands: name -> command; a module is imported only when its command runs.
 
     Raises:
         UserError: the command does not exist.
@@ -50,7 +50,7 @@ _CALLED_BY_PYTHON = re.compile(r"python (?:-m encnet_jax\.([\w.]+)|(\w+)\.py)")
 
 
 def for_console(text: str) -> str:
-    """Returns a text with `encnet train` for `python train.py`, and so on."""
+    """Replaces `python train.py` in a text by `encnet train`, and so on."""
 
     def word(match: re.Match) -> str:
         words = (match[1] or match[2]).replace("torch_weights", "weights")
@@ -62,7 +62,7 @@ def for_console(text: str) -> str:
 def program(name: str) -> str:
     """Returns the name of a command for messages: 'python train.py', 'encnet train'.
 
-    For `python -m` Python makes argv[0] the absolute path of the module's file.
+    With `python -m`, argv[0] is the absolute path of the module's file.
     """
     package, path = pathlib.Path(__file__).resolve().parent.parent, pathlib.Path(name)
     if path.is_absolute() and package in path.resolve().parents:

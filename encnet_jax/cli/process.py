@@ -1,4 +1,4 @@
-"""Runs a command as a process: one line per user error, and exit statuses."""
+"""Runs a command as a process: one-line errors for users, and exit statuses."""
 
 import contextlib
 import errno
@@ -21,8 +21,8 @@ from encnet_jax.errors import (
     printable,
 )
 
-_KNOWN = (*DISK_FULL, errno.EMFILE, errno.ENFILE)  # They name no file.
-# Reported by collectives on CPUs if another process has ended.
+_KNOWN = (*DISK_FULL, errno.EMFILE, errno.ENFILE)  # Their messages name no file.
+# Message of collectives on CPUs if another process has ended.
 _LOST_PEER = re.compile(r"gloo.*(closed|reset) by peer", re.IGNORECASE | re.DOTALL)
 
 
@@ -30,9 +30,10 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Runs a command and ends the process.
 
     The process ends with os._exit. In a normal exit, threads of tf.data and of
-    unfinished checkpoints may wait forever for parts of the interpreter that are
-    already gone, and finalisation takes seconds. One of several processes waits for the
-    others first, because JAX aborts those that outlive process 0.
+    unfinished checkpoints could wait forever for parts of the interpreter that are
+    already finalised, and finalisation takes seconds. In a run of several processes,
+    each process first waits for the others, because JAX aborts processes that are still
+    running when process 0 ends.
     """
     _keep_streams()
     _end_soon_when_interrupted()
@@ -43,13 +44,13 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
 
 class _Stream:
-    """A stream to a terminal that may disappear without ending the work.
+    """An output stream whose errors do not end the work, such as a closed terminal.
 
-    After an error all output is dropped. A closed pipe is still an error, because the
-    reader of the output has ended on purpose.
+    After an error, all output is dropped. A closed pipe still raises an error, because
+    the reader of the output has ended deliberately.
 
     Attributes:
-        full: the error, if the disk of the output is full; the work goes on, and the
+        full: the error, if the disk of the output is full; the work continues, and the
             command fails at its end.
     """
 
@@ -61,8 +62,8 @@ class _Stream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, or drops the text if the terminal is gone."""
-        # Names of files and classes must not send commands to a terminal.
+        """Writes a text, or drops it after an error."""
+        # Escapes control characters: names of files must not control the terminal.
         shown = printable(text, keep="\t\n\r")
         return self._try(lambda: self._stream.write(shown), len(text))
 
@@ -72,7 +73,7 @@ class _Stream:
             self.write(line)
 
     def flush(self) -> None:
-        """Flushes, or does nothing if the terminal is gone."""
+        """Flushes the stream; does nothing after an error."""
         self._try(self._stream.flush, None)
 
     def _try(self, action, otherwise):
@@ -88,30 +89,30 @@ class _Stream:
 
 
 def _keep_streams() -> None:
-    """Makes standard streams that can be written to until the process ends.
+    """Replaces the standard streams by streams that can be written to until the end.
 
-    A file that is opened while a standard stream is closed gets its number, and then
-    the messages of libraries.
+    Closed streams are opened: otherwise the next opened file would get the descriptor
+    of standard output or error, and messages of libraries would be written to it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # Gets the lowest free number: this one.
+            os.open(os.devnull, os.O_RDWR)  # Gets the lowest free number.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))
     sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)
 
 
-# After Ctrl-C: when to answer if the main thread is busy, and how long it may clean up.
+# After Ctrl-C: delay of the message if the main thread is busy; its time to clean up.
 _ANSWER_S, _GRACE_S = 0.3, 3.0
 
 
 def _end_soon_when_interrupted() -> None:
     """Ends the process soon after Ctrl-C, even while the main thread compiles.
 
-    Python's own handler waits for the main thread, which may compile for minutes.
-    pods.signals replaces this where a command ends in another way.
+    Python runs its own handler in the main thread, which may compile for minutes.
+    Commands that must end differently replace this handler by pods.signals.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -133,11 +134,11 @@ def _end_soon_when_interrupted() -> None:
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
     """Runs main(argv) and returns its exit status; a UserError becomes one line.
 
-    Other errors are printed with a traceback. In a run of several processes a failing
-    process ends here with os._exit, because a normal exit would wait for processes that
-    are not aware of the failure.
+    Other errors are printed with a traceback. In a run of several processes, a failing
+    process ends here with os._exit, because a normal exit would wait for the other
+    processes, which do not notice the failure.
     """
-    # File names may contain bytes that are not text; printing them must not fail.
+    # Printing file names with undecodable bytes must not fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -156,7 +157,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
         _report("interrupted")
         status = 130
     except BrokenPipeError:
-        # The reader of the output, such as `head`, has ended; print nothing more.
+        # The reader of the output, such as `head`, has ended: prints nothing more.
         sys.stdout = open(os.devnull, "w")
         status = 141
     except Exception as error:
@@ -167,7 +168,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
 
 
 def _report(line: str) -> None:
-    """Prints an error as one line, unless standard error is gone too."""
+    """Prints an error as one line, unless standard error is closed."""
     with contextlib.suppress(OSError, ValueError):
         print(f"error: {printable(line)}", file=sys.stderr, flush=True)
 
@@ -194,7 +195,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _of_the_machine(error: Exception) -> str | None:
-    """Returns one line for an error of disks, rights, memory or devices, or None."""
+    """Returns a line for an error of disks, permissions, memory or devices, or None."""
     text = " ".join(str(error).split())
     if _is_of_jax_import(error):
         names = sorted(x for x in os.environ if x.startswith(("JAX_", "XLA_")))
@@ -265,5 +266,5 @@ def _leave(status: int) -> NoReturn:
 
 
 def _joined() -> bool:
-    jax = sys.modules.get("jax")  # A mistyped flag is reported before JAX is imported.
+    jax = sys.modules.get("jax")  # After a mistyped flag, JAX is not imported.
     return jax is not None and jax.distributed.is_initialized()

@@ -1,4 +1,4 @@
-"""Configurations: read from a file and flags, checked, resolved, saved, compared."""
+"""Reads configurations from files and flags; checks, resolves and compares them."""
 
 from encnet_jax.config.comparing import differences, first_difference, lengthened
 from encnet_jax.config.files import load, locate_data, split_spec

@@ -10,7 +10,7 @@ Fields that differ from the defaults are marked with * and the default's value. 
 
 from collections.abc import Sequence
 
-# A command imports cli; cli imports the other modules of this package.
+# Only commands import cli, because cli imports the other modules of this package.
 from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults, files
@@ -19,7 +19,7 @@ from encnet_jax.errors import UserError
 
 
 def lines(config) -> list[str]:
-    """Returns 'field = value' for every field; '*' marks differences."""
+    """Returns a line 'field = value' per field; '*' marks differences from defaults."""
     default = config_lib.flatten(config_lib.resolve(defaults.get_config()))
     shown = []
     for field, value in config_lib.flatten(config).items():
@@ -30,7 +30,7 @@ def lines(config) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the command line and prints."""
+    """Parses the command line and prints the configuration or the explanation."""
     name, *rest = argv
     if rest and not rest[0].startswith("-"):
         rest[0] = f"--config={rest[0]}"

@@ -1,4 +1,4 @@
-"""The values of fields that a configuration does not set, by architecture."""
+"""Values for fields that a configuration leaves at None, per architecture."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ _PAPER = {
     "optim.clip_element": 0.0,
     "optim.head_lr_multiplier": 1.0,
 }
-# The paper's network with two parts of the released code: mean pooling, residual gate.
+# The paper's network with mean pooling and residual gate as in the released code.
 _TUNED = _PAPER | {"model.code_pooling": "mean", "model.gate": "residual"}
 _RELEASE = _PAPER | {
     "model.code_pooling": "mean",
@@ -66,12 +66,12 @@ ARCHITECTURES = {
     "mmseg": _MMSEG,
     "duc_released": _DUC_RELEASED,
 }
-# Fields that take the value of another unless they are set.
+# Field -> the field whose value it takes if it is not set.
 FOLLOWING = {
     "eval.base_size": "data.augment.base_size",
     "eval.crop_size": "data.crop_size",
 }
-# Where a model differs from its architecture: the authors' DeepLabV3 is narrower.
+# Deviations of a model from its architecture: the authors' DeepLabV3 is narrower.
 _OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
     (architecture, "deeplabv3"): {"model.head_channels": 256}
     for architecture in ("tuned", "paper", "release")
@@ -88,7 +88,7 @@ def decided_fields(architecture: str, model_name: str) -> dict[str, Any]:
     fields: dict[str, Any] = dict(ARCHITECTURES[architecture])
     fields |= _OF_MODEL.get((architecture, model_name), {})
     if model_name in HEADS:
-        # The paper's auxiliary head belongs to EncNet.
+        # Only EncNet has the paper's auxiliary head.
         if model_name != "encnet" and fields["model.aux"] == "context":
             fields["model.aux"] = "none"
         fields |= HEADS.registration(model_name).facts.get("decides", {})

@@ -1,4 +1,4 @@
-"""Checks of a configuration: each field, and fields that depend on each other."""
+"""Checks a configuration: each field, and combinations of fields."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ _ALLOWED_IN_TASK = {
         "eval.refine": one_of("none"),
     },
 }
-# Fields of all pixel-wise terms, which other losses do not have.
+# Fields that apply to all pixel-wise terms but to no other terms.
 _OF_PIXELS = ("loss.class_weights", "loss.class_weighting")
 
 
@@ -35,7 +35,8 @@ def check_each(values: Mapping[str, Any]) -> None:
         values: dotted field name -> value; None is allowed while a field is not set.
 
     Raises:
-        UserError: names the first field that is not allowed, or not in the table.
+        UserError: a value is not allowed, or a field is not in the table; the message
+            names the first such field.
     """
     fields = table.fields()
     for name in values:
@@ -45,13 +46,13 @@ def check_each(values: Mapping[str, Any]) -> None:
 
 
 def check_together(values: Mapping[str, Any]) -> None:
-    """Checks combinations of fields; each field is valid on its own.
+    """Checks combinations of fields that `check_each` has accepted.
 
     Args:
         values: dotted field name -> value, for every field.
 
     Raises:
-        UserError: names the first fields that exclude each other.
+        UserError: fields exclude each other; the message names the first such fields.
     """
     if values["task"] == "segmentation":
         _check_allowed(values, {"model.name": one_of(*HEADS)})
@@ -105,7 +106,7 @@ def _check_allowed(values: Mapping[str, Any], allowed: Mapping[str, Allowed]) ->
 
 
 def _check_own_network(values: Mapping[str, Any]) -> None:
-    """Checks a head that builds the whole network (registered with `network`)."""
+    """Checks fields for a head that builds the whole network (its fact `network`)."""
     name = values["model.name"]
     if values["model.aux"] != "none":
         raise UserError(
@@ -120,7 +121,7 @@ def _check_own_network(values: Mapping[str, Any]) -> None:
 
 
 def _check_loss(values: Mapping[str, Any], terms: Sequence[str] | None) -> None:
-    """Checks the loss of a network that has only `terms`; None for all of them."""
+    """Checks the loss of a network to which only `terms` apply; None: all terms."""
     entries = {name: LOSSES.registration(name) for name in LOSSES}
     for entry in entries.values():
         for one, other in entry.facts.get("excludes", ()):

@@ -1,4 +1,4 @@
-"""Differences between configurations: from the defaults, and from a saved run's."""
+"""Compares configurations with the defaults and with a saved run's configuration."""
 
 import ml_collections
 
@@ -9,13 +9,13 @@ from encnet_jax.config.table import Config
 from encnet_jax.errors import UserError
 
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
-# Fields that may change when a run resumes: they alter neither the weights nor their
-# order.
+# Fields that may change when a run resumes: they affect neither the weights nor their
+# names.
 FREE_FIELDS = (
     "eval.",
     "data.data_dir",
     "data.folder.colours",
-    "data.folder.images",  # Their number, which decides the steps, may not change.
+    "data.folder.images",  # But not their number, which determines the steps.
     "data.folder.masks",
     "data.max_unreadable_share",
     "data.max_file_mib",
@@ -23,7 +23,7 @@ FREE_FIELDS = (
     "data.on_device",
     "init_from",
     "init_skip",
-    "loss.row_blocks",  # Memory, and the order of a sum.
+    "loss.row_blocks",  # Changes memory and the order of a sum.
     "model.mask_padding",  # Training crops have no padding around them,
     "model.reference_positions",  # and this number of positions.
     "profile",
@@ -44,7 +44,7 @@ def differences(config: Config) -> list[str]:
 
     Returns:
         Lines 'field = value (default: value)', sorted by name. The defaults are
-        resolved too, so that a field that is not set is not listed.
+        resolved, too, so that fields that are not set are not listed.
     """
     default = flatten(resolve(defaults.get_config()))
     return [
@@ -63,8 +63,8 @@ def first_difference(
 ) -> str | None:
     """Returns the first difference that prevents resuming a run, or None.
 
-    Fields of FREE_FIELDS may differ, and fields that neither run reads. Fields that
-    decide others come first: a changed model is reported, not one of its widths.
+    FREE_FIELDS, and fields that neither run reads, may differ. Fields that determine
+    others are compared first: a changed model is reported, not one of its widths.
     """
     before, now = flatten(old), flatten(new)
     unread = table.unread_fields(before) & table.unread_fields(now)
@@ -81,12 +81,12 @@ def first_difference(
 
 
 def lengthened(config: Config, steps: int) -> Config:
-    """Returns a resolved configuration with more steps after its last one.
+    """Returns a resolved configuration that is `steps` steps longer.
 
-    The learning rate of a further step is that of a run of the new length.
+    The additional steps use the learning rates of a run of the new length.
 
     Raises:
-        UserError: the steps are too many to count.
+        UserError: the number of steps exceeds an int32.
     """
     train = config.train
     total = train.total_steps + steps

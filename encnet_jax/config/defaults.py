@@ -1,4 +1,4 @@
-"""The default configuration, made from the table of fields."""
+"""The default configuration, built from the table of fields."""
 
 import ml_collections
 from ml_collections.config_dict import placeholder

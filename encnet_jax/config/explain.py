@@ -1,4 +1,4 @@
-"""Explanations of fields, and the reference of all fields, from the table."""
+"""Explains fields and writes the reference of all fields, from the table of fields."""
 
 from encnet_jax.config import table
 from encnet_jax.config.architectures import ARCHITECTURES, FOLLOWING

@@ -1,4 +1,4 @@
-"""Configuration files: Python files with a function get_config, found by name."""
+"""Finds and loads configuration files: Python files with a function get_config."""
 
 import glob
 import importlib.metadata
@@ -17,14 +17,14 @@ _INSTALLED = ("share", "encnet_jax", "configs")  # As in pyproject.toml.
 
 
 def folders() -> list[pathlib.Path]:
-    """Returns the folders in which configurations are found by name, in order.
+    """Returns the folders in which configurations are searched by name, in order.
 
-    These are `configs` in the current folder, in the repository if the package is used
-    from a clone, and the folder installed with the package.
+    These are `configs` in the current folder, `configs` in the repository if the
+    package is used from a clone, and the folder installed with the package.
     """
     root = pathlib.Path(__file__).parents[2]
     found = [pathlib.Path("configs")]
-    if (root / "pyproject.toml").is_file():  # Not if installed as a wheel.
+    if (root / "pyproject.toml").is_file():  # A clone, not an installed wheel.
         found.append(root / "configs")
     try:
         installed = importlib.metadata.files(_DISTRIBUTION) or []
@@ -43,7 +43,7 @@ def named() -> dict[str, pathlib.Path]:
     found: dict[str, pathlib.Path] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.py")):
-            # Another file, such as a FIFO or one without access, is not offered.
+            # Skips other files, such as FIFOs or files without read permission.
             if path.is_file() and os.access(path, os.R_OK):
                 if "def get_config" in path.read_text(errors="replace"):
                     found.setdefault(path.stem, path)
@@ -72,9 +72,9 @@ def split_spec(spec: str) -> tuple[pathlib.Path, str]:
 
 
 def located(spec: str) -> str:
-    """Returns a specification with a name replaced by the path of its file.
+    """Replaces the name of a configuration in `spec` by the path of its file.
 
-    A specification with neither a file nor a name is returned unchanged.
+    If `spec` has neither a file nor a known name, it is returned unchanged.
     """
     name, colon, arguments = spec.partition(":")
     if pathlib.Path(name).is_file() or name not in (known := named()):
@@ -121,17 +121,17 @@ def load(spec: str) -> ml_collections.ConfigDict:
 
 
 def locate_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
-    """Completes relative paths of data that exist only next to the configuration.
+    """Makes relative data paths absolute if they exist only next to the configuration.
 
     Args:
         config: changed in place.
-        folder: of the configuration file.
+        folder: folder of the configuration file.
     """
     for field in ("data.data_dir", "data.folder.images", "data.folder.masks"):
         try:
             given = get(config, field)
         except (AttributeError, KeyError):
-            continue  # The configuration is checked later.
+            continue  # A later check reports this.
         if not isinstance(given, str) or not given or "://" in given:
             continue
         pattern = given.replace("{split}", "*")

@@ -1,7 +1,7 @@
 """The forms of a configuration: open, resolved, flat, and JSON.
 
-Files and flags change an open configuration, a `ConfigDict`. A resolved one is a
-`Config` of frozen dataclasses, one per section. Attributes have the same names in both.
+An open configuration is a `ConfigDict`, which files and flags change. A resolved one is
+a `Config` of frozen dataclasses, one per section. Both have the same attribute names.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ def get(config: Config | ml_collections.ConfigDict, field: str) -> Any:
 
 
 def replaced(config: Config, fields: Mapping[str, Any]) -> Config:
-    """Returns a copy with some fields changed: {dotted field name: value}."""
+    """Returns a copy with the fields {dotted field name: value} changed."""
     for name, value in fields.items():
         *groups, last = name.split(".")
         nodes = [config]
@@ -48,7 +48,7 @@ def with_value(
     """Returns a copy of an open configuration with one field changed.
 
     Raises:
-        UserError: the field does not exist, or the value has another type.
+        UserError: the field does not exist, or the value has the wrong type.
     """
     changed = config.copy_and_resolve_references()
     change(changed, {field: value})
@@ -59,7 +59,7 @@ def change(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None
     """Sets fields of an open configuration: {dotted field name: value}.
 
     Raises:
-        UserError: a field does not exist, or its value has another type.
+        UserError: a field does not exist, or its value has the wrong type.
     """
     for field, value in fields.items():
         if field not in table.fields():
@@ -74,7 +74,7 @@ def change(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None
 
 
 def frozen(values: Mapping[str, Any]) -> Config:
-    """Returns the resolved form of nested fields, each of which has its value.
+    """Converts nested fields, all of which have values, to the resolved form.
 
     Raises:
         TypeError: a field is missing or unknown.
@@ -84,7 +84,7 @@ def frozen(values: Mapping[str, Any]) -> Config:
 
 
 def opened(config: Config) -> ml_collections.ConfigDict:
-    """Returns the open, locked form of a resolved configuration."""
+    """Converts a resolved configuration to the open form, locked."""
     return from_dict(_to_dict(config))
 
 
@@ -103,12 +103,12 @@ def _frozen(value: Any) -> Any:
 
 @functools.cache
 def _with_members(section: type, fields: tuple[str, ...]) -> type:
-    """Returns a subclass with the fields that registered members declare.
+    """Returns a subclass of a section with additional fields of registered members.
 
     Args:
         section: a dataclass of fields.
-        fields: dotted names, relative to the section. Equal ones give the same class,
-            so that equal configurations compare as equal.
+        fields: dotted names, relative to the section. Calls with equal names return the
+            same class, so that equal configurations compare as equal.
     """
     if not fields:
         return section
@@ -128,7 +128,7 @@ def _with_members(section: type, fields: tuple[str, ...]) -> type:
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns nested fields of {dotted field name: value}."""
+    """Converts {dotted field name: value} to nested dicts."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         *groups, last = name.split(".")
@@ -145,7 +145,7 @@ def to_json(config: Config | ml_collections.ConfigDict) -> str:
 
 
 def from_dict(values: dict) -> ml_collections.ConfigDict:
-    """Returns the open, locked form of nested fields, as `to_json` wrote them."""
+    """Converts nested fields, as `to_json` writes them, to the open form, locked."""
     return ml_collections.ConfigDict(values).lock()
 
 
@@ -155,7 +155,7 @@ def flatten(config: Config | ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def flat_values(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Returns {dotted field name: value}, sorted by name, with the values as set."""
+    """Returns {dotted field name: value}, sorted by name; values are not converted."""
     return dict(_flatten(config.to_dict(), ""))
 
 

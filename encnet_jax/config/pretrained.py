@@ -1,4 +1,4 @@
-"""The model follows the weights that a configuration names in `init_from`."""
+"""Sets model fields that the pre-trained weights in `init_from` require."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,23 @@ from encnet_jax.config.forms import get
 from encnet_jax.errors import UserError
 from encnet_jax.weights import IMAGENET, Published, cache, imagenet
 
-# Fields of a backbone; the other fields of a whole network belong to its heads.
+# Fields of a backbone; all other fields of a network belong to its heads.
 _OF_BACKBONE = ("model.backbone", "model.stem", "model.stem_width", "model.avg_down")
 
 
 def follow(config: ml_collections.ConfigDict) -> None:
-    """Sets the fields that published weights imply, and names the weights.
+    """Sets the fields that the weights in `init_from` require.
 
-    `init_from` may be 'imagenet': the preferred ImageNet weights that fit the backbone
-    and the fields that are set. A run's folder decides backbone fields that are not
-    set. Nothing is downloaded.
+    'imagenet' is replaced by the name of the preferred ImageNet weights that match the
+    backbone and the fields that are set. If `init_from` is the folder of a run, its
+    configuration determines backbone fields that are not set. Downloads nothing.
 
     Args:
-        config: fields that are not set are None; changed in place.
+        config: changed in place; fields that are not set are None.
 
     Raises:
-        UserError: the weights do not exist, or a field is set to a value that they
-            contradict.
+        UserError: the weights do not exist, or a field is set to a value that differs
+            from that of the weights.
     """
     source = config.init_from
     if source == IMAGENET:
@@ -58,15 +58,12 @@ def follow(config: ml_collections.ConfigDict) -> None:
 
 
 def _follow_run(config: ml_collections.ConfigDict) -> None:
-    """Copies backbone fields that are not set from the folder in `init_from`.
-
-    The folder may be that of a run, or an exported one.
-    """
+    """Copies backbone fields that are not set from the run or export in `init_from`."""
     path = epath.Path(config.init_from) / "config.json"
     if not config.init_from or not path.exists():
         return
     content = storage.read_json(path)
-    # An exported folder has its configuration next to other facts.
+    # In an export, the configuration is one of several entries.
     saved = content.get("configuration", content).get("model", {})
     fields = {
         name: saved[name.removeprefix("model.")]
@@ -78,11 +75,11 @@ def _follow_run(config: ml_collections.ConfigDict) -> None:
 
 
 def _implied(entry: Published, skipped: str) -> Mapping[str, Any]:
-    """Returns the fields of a network that uses as many published weights as possible.
+    """Returns the fields that a network must have to use published weights.
 
     Args:
         entry: the weights.
-        skipped: `init_skip`; if it names the head, only backbone fields are returned.
+        skipped: `init_skip`; if it has the head, only backbone fields are returned.
     """
     whole = entry.dataset and "head" not in [x.strip() for x in skipped.split(",")]
     return {

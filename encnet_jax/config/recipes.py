@@ -1,4 +1,4 @@
-"""Words after a configuration's colon: configs/ade20k.py:release,resnet101."""
+"""Words after a configuration's colon, as in configs/ade20k.py:release,resnet101."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ from encnet_jax.models import BACKBONES, HEADS
 
 
 def paper(config) -> None:
-    """The text of the paper: codes are summed, the gate is x * sigmoid(W e)."""
+    """EncNet as in the paper's text: codes are summed, the gate is x * sigmoid(W e)."""
     config.architecture = "paper"
 
 
@@ -32,27 +32,27 @@ def release_head(config) -> None:
 
 
 def pascal_release_2018(config) -> None:
-    """As release_2018, with the lateral connections of the models for PASCAL."""
+    """release_2018 with the lateral connections of the models for PASCAL."""
     release_2018(config)
     config.model.lateral = True
 
 
 def pascal_release_head(config) -> None:
-    """As release_head, with the lateral connections of the models for PASCAL."""
+    """release_head with the lateral connections of the models for PASCAL."""
     release_head(config)
     config.model.lateral = True
 
 
 def mmseg(config) -> None:
-    """The architecture of mmsegmentation's ResNet-v1c models, for their weights."""
+    """The architecture of mmsegmentation's ResNet-v1c models, to use their weights."""
     config.architecture = "mmseg"
 
 
 def piecewise_crf(config) -> None:
     """FeatMap-Net with both relations; see encnet_jax.models.heads.piecewise_crf.
 
-    Scales 0.7 to 1.2 and mirror images follow the paper, which gives no learning rates.
-    The weight decay is that of a reimplementation.
+    Scales 0.7 to 1.2 and mirroring follow the paper, which reports no learning rates.
+    The weight decay follows a reimplementation.
     """
     config.model.name = "piecewise_crf"
     config.model.output_stride = 16
@@ -64,15 +64,15 @@ def piecewise_crf(config) -> None:
 
 
 def refine(config) -> None:
-    """Refinement layers on early features and the image; after piecewise_crf.
+    """Adds refinement layers on early features and the image; use after piecewise_crf.
 
-    Their number of channels is ours.
+    The number of channels is our choice.
     """
     config.model.crf.refine = 16
 
 
 def refine_only(config) -> None:
-    """Trains nothing but the refinement layers, on the run that init_from names."""
+    """Trains only the refinement layers, on top of the run in init_from."""
     refine(config)
     config.init_skip = "refinement"
     config.train.freeze = "coarse"
@@ -80,11 +80,11 @@ def refine_only(config) -> None:
 
 
 def strong(config) -> None:
-    """Settings that improve the same network; put this word last.
+    """Training settings that improve the same network; put this word last.
 
     Twice the length, batch and learning rate, with a warm-up; averaged weights; no
     weight decay on norms and biases; colour changes, which hurt if classes differ by
-    colour (docs/learning.md). Better pre-training: config.init_from.
+    colour (docs/learning.md). config.init_from selects better pre-training.
 
     Raises:
         UserError: the configuration is for classification.
@@ -106,7 +106,7 @@ def strong(config) -> None:
 
 def tiny(config) -> None:
     """A network for CPUs and tests: 0.3 M parameters."""
-    config.init_from = ""  # There are no published weights of this size.
+    config.init_from = ""  # No weights of this size are published.
     model = config.model
     model.backbone = "tiny"
     model.stem_width = 8
@@ -155,12 +155,12 @@ def apply(config, arguments: str, own: dict | None = None):
 
     Args:
         config: changed in place.
-        arguments: words joined by commas; each runs one function.
-        own: name -> function(config), words of the configuration file, which replace
+        arguments: words separated by commas; each calls one function.
+        own: word -> function(config), the words of the configuration file; they replace
             general words of the same name.
 
     Returns:
-        config.
+        `config` itself.
 
     Raises:
         UserError: a word is unknown.

@@ -1,4 +1,4 @@
-"""From an open configuration to a checked, frozen one."""
+"""Resolves an open configuration: completes, checks and freezes it."""
 
 from typing import Any, NamedTuple
 
@@ -11,18 +11,19 @@ from encnet_jax.config.table import Config
 from encnet_jax.errors import UserError
 from encnet_jax.models.upsampling import check_upsampling
 
-_SCORING = 0.1  # Largest fraction of the training's work that scoring takes.
+_SCORING = 0.1  # Largest work of scoring, relative to that of training.
 _BACKWARD = 3  # Work of a training step, relative to a forward pass.
 
 
 class Facts(NamedTuple):
-    """The facts about the data on which a configuration depends.
+    """Facts about the data on which a configuration depends.
 
     Attributes:
         num_examples: number of training images.
-        class_weights: f[C], counted by the rule loss.class_weighting; empty if there is
-            no rule.
-        scored_pixels: that the network processes to score the validation split once.
+        class_weights: f[C], computed by the rule loss.class_weighting; empty without a
+            rule.
+        scored_pixels: number of pixels that the network processes to score the
+            validation split once.
     """
 
     num_examples: int
@@ -33,18 +34,18 @@ class Facts(NamedTuple):
 def resolve(
     config: ml_collections.ConfigDict | Config, facts: Facts | int | None = None
 ) -> Config:
-    """Sets the fields that weights and architecture decide, checks, and freezes.
+    """Sets fields left at None from weights and architecture, checks, and freezes.
 
     Args:
-        config: as returned by `load`, with overrides applied.
-        facts: of the data, or only the number of training images. They determine
-            train.total_steps if it is 0, train.epochs otherwise,
-            train.eval_every_steps, and the class weights of a rule. Without facts these
-            keep their values.
+        config: result of `load`, with overrides applied.
+        facts: facts about the data, or only the number of training images. They
+            determine train.total_steps if it is 0 (train.epochs otherwise),
+            train.eval_every_steps, and the class weights of a rule. Without facts,
+            these fields keep their values.
 
     Returns:
-        A frozen copy, in which every field has its value; train.eval_every_epochs
-        stays None if it is not set.
+        A frozen copy in which every field has a value, except that
+        train.eval_every_epochs stays None if it is not set.
 
     Raises:
         UserError: a value is not allowed, or the data set is smaller than a batch.
@@ -68,7 +69,7 @@ def resolve(
 
 
 def fill(config: ml_collections.ConfigDict) -> None:
-    """Sets the fields that are not set (None), from the architecture and each other."""
+    """Sets fields that are None, from the architecture and from other fields."""
     fields = decided_fields(config.architecture, config.model.name)
     fields |= {field: get(config, source) for field, source in FOLLOWING.items()}
     masked = get(config, "model.mask_padding")
@@ -85,7 +86,7 @@ def fill(config: ml_collections.ConfigDict) -> None:
 
 
 def _derived(config: Config, facts: Facts) -> dict[str, Any]:
-    """Returns the values that depend on the data, by dotted name."""
+    """Returns {dotted field name: value} of the values that depend on the data."""
     train = config.train
     steps = steps_per_epoch(
         facts.num_examples, train.batch_size, config.data.keep_last_batch
@@ -93,7 +94,7 @@ def _derived(config: Config, facts: Facts) -> dict[str, Any]:
     epochs = train.eval_every_epochs
     if epochs is None:
         trained = facts.num_examples * config.data.crop_size**2
-        # Counts only: all processes and all starts of a run agree.
+        # Computed from counts only, so that all processes and restarts agree.
         epochs = max(1.0, facts.scored_pixels / _BACKWARD / trained / _SCORING)
     found: dict[str, Any] = {"train.eval_every_steps": round(epochs * steps)}
     total_steps = max(1, round(train.epochs * steps))
@@ -111,13 +112,13 @@ def steps_per_epoch(num_examples: int, batch_size: int, keep_last: bool) -> int:
     """Returns the number of training steps per epoch, at least 1.
 
     Args:
-        num_examples: training images.
-        batch_size: images per step, over all devices.
+        num_examples: number of training images.
+        batch_size: number of images per step, over all devices.
         keep_last: whether an epoch ends with a smaller batch; otherwise the remaining
             images are dropped.
 
     Raises:
-        UserError: the images do not fill a batch.
+        UserError: there are fewer images than a batch has.
     """
     if not 1 <= batch_size <= num_examples:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Configurations that were saved with a run: read, checked and completed."""
+"""Reads, checks and completes configurations that were saved with a run."""
 
 import json
 from typing import Any
@@ -14,10 +14,10 @@ _OLD_RUN = "Commit aeb6f69 reads runs of older versions"
 
 
 def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns a saved configuration with defaults for fields that were added since.
+    """Returns a saved configuration with defaults for fields that were added later.
 
     Raises:
-        UserError: it has unknown fields, or lacks one without a default of its own.
+        UserError: a field is unknown, or a missing field has no default.
     """
     values, fields = flatten(saved), table.fields()
     for name in values:
@@ -35,14 +35,14 @@ def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def from_saved(values: object, where: object) -> ml_collections.ConfigDict:
-    """Returns the configuration of a file, checked and completed.
+    """Checks and completes the configuration in a file's JSON value.
 
     Args:
         values: the JSON value.
-        where: the file, for messages.
+        where: the file, for error messages.
 
     Raises:
-        UserError: it is not a configuration, or a value is not allowed.
+        UserError: the value is not a configuration, or a field's value is not allowed.
     """
     wrong = _other_shape(values, json.loads(to_json(defaults.get_config())), "")
     if wrong:
@@ -64,7 +64,7 @@ def read_saved(path) -> ml_collections.ConfigDict:
 
 
 def _other_shape(values: object, known: dict[str, Any], prefix: str) -> str | None:
-    """Returns the first field that is a group in only one of the two, or None."""
+    """Returns the first field that is a group only in `values` or only in `known`."""
     if not isinstance(values, dict):
         return f"{prefix.rstrip('.') or 'the content'} is not an object"
     for key, value in values.items():

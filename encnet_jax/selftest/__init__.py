@@ -1,1 +1,1 @@
-"""Compares results on this machine with those of a CPU, forward to checkpoint."""
+"""Compares results on this machine with results that were computed on a CPU."""

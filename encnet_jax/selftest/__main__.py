@@ -1,11 +1,11 @@
-"""Compares this machine with numbers from a CPU, in less than two minutes.
+"""Compares this machine with results from a CPU, in less than two minutes.
 
 python -m encnet_jax.selftest
 
 Checks the forward pass, training step and evaluation of a small EncNet in float32 and
-bfloat16, a batch norm over all local devices, and a checkpoint written and read again.
-Prints a line for each check with the largest difference; the exit status is 1 if one is
-too large.
+bfloat16, a batch norm over all local devices, and that a checkpoint is restored as it
+was saved. Prints one line per check with the largest difference; the exit status is 1
+if a difference is too large.
 """
 
 import json
@@ -23,13 +23,13 @@ STATISTICS_WITHIN = 1e-4
 
 
 class Precision(NamedTuple):
-    """Precision of products of float32 matrices on a device.
+    """A precision with which a device computes products of float32 matrices.
 
     Attributes:
-        name: in words.
-        error_below: see checks.product_error.
-        within: allowed difference of the float32 network, relative to the largest
-            value.
+        name: name of the precision, for the output.
+        error_below: upper bound of checks.product_error for this precision.
+        within: allowed difference of the float32 network's results, relative to the
+            largest value.
     """
 
     name: str
@@ -43,11 +43,11 @@ PRECISIONS = (
     Precision("TensorFloat-32", 3e-4, 5e-2),
     Precision("one pass of bfloat16", 1e-2, 0.2),
 )
-BFLOAT16_WITHIN = 0.2  # Of a bfloat16 network, for every precision of float32.
+BFLOAT16_WITHIN = 0.2  # Allowed difference of the bfloat16 network's results.
 
 
 class Line(NamedTuple):
-    """Result of one check: the largest difference found, and the largest allowed."""
+    """Result of one check: the largest difference, and the allowed difference."""
 
     name: str
     difference: float
@@ -59,7 +59,7 @@ class Line(NamedTuple):
 
 
 def main(argv):
-    """Runs the checks and prints them; returns the exit status."""
+    """Runs the checks and prints their results; returns the exit status."""
 
     line = cli.CommandLine(argv, __doc__)
     line.switch(
@@ -100,7 +100,7 @@ def find_precision() -> Precision:
 
 
 def measure() -> dict[str, dict[str, list[float]]]:
-    """Returns {'DTYPE/CHECK': numbers} of every check with expected numbers."""
+    """Returns {'DTYPE/CHECK': results} of the checks that have expected results."""
     from encnet_jax.selftest import checks
 
     found = {}
@@ -112,11 +112,11 @@ def measure() -> dict[str, dict[str, list[float]]]:
 
 
 def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
-    """Returns a line for each check with expected numbers.
+    """Returns a line for each check that has expected results.
 
     Args:
-        found, expected: see measure.
-        precision: of float32 products on this machine.
+        found, expected: results of `measure` on this machine and on the CPU.
+        precision: precision of float32 products on this machine.
     """
     from encnet_jax.selftest import checks
 
@@ -134,7 +134,7 @@ def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
 
 
 def machine_checks() -> list[Line]:
-    """Returns the lines of checks that compare this machine with itself."""
+    """Returns the lines of the checks that need no expected results."""
     from encnet_jax.selftest import checks
 
     devices = jax.local_device_count()

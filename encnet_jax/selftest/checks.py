@@ -19,7 +19,7 @@ from encnet_jax.train_state import TrainState
 
 NUM_CLASSES = 5
 SIDE_PX = 64
-SHOWN_LOGITS = 64  # Number of logits compared, evenly spread.
+SHOWN_LOGITS = 64  # Number of compared logits, evenly spread over the output.
 
 
 def make_config(dtype: str):
@@ -42,7 +42,7 @@ def make_parts(dtype: str) -> Assembled:
 
 
 def _weights(shapes: dict) -> dict:
-    """Draws arrays that keep activations near 1; equal on every machine."""
+    """Draws weights that keep activations near 1; they are equal on every machine."""
     rng = np.random.default_rng(0)
     arrays = {}
     for path, x in sorted(traverse_util.flatten_dict(shapes).items()):
@@ -87,7 +87,7 @@ def forward(parts: Assembled) -> dict[str, list[float]]:
 
 
 def training_step(parts: Assembled) -> dict[str, list[float]]:
-    """Returns the metrics of a step, and the norm of each module's update."""
+    """Returns the metrics of a training step, and the norm of each module's update."""
 
     step = single_step(parts.step)
     state, metrics = step(parts.state, make_batch())
@@ -97,7 +97,7 @@ def training_step(parts: Assembled) -> dict[str, list[float]]:
 
 
 def evaluation(parts: Assembled) -> dict[str, list[float]]:
-    """Returns the fraction of each pair (label, prediction) of labelled pixels."""
+    """Returns, for each pair (label, prediction), its fraction of labelled pixels."""
     evaluator = parts.task.make_evaluator(parts.model, NUM_CLASSES)
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     batch = make_batch()
@@ -149,7 +149,7 @@ def shared_statistics() -> float:
 
 
 def checkpoint_changes(parts: Assembled) -> int:
-    """Returns the number of arrays that change when written and read again."""
+    """Returns the number of arrays that differ after saving and restoring."""
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     on_device = parallel.replicate(variables)
     with tempfile.TemporaryDirectory() as folder:
@@ -168,10 +168,10 @@ def largest_difference(ours, expected) -> float:
 
 
 def product_error() -> float:
-    """Returns the error of a float32 product, relative to the norms of its vectors.
+    """Returns the error of a float32 matrix product, relative to its vectors' norms.
 
-    2e-7 in float32, 1e-6 in three passes of bfloat16, 8e-5 in TensorFloat-32 and 7e-4
-    in one pass of bfloat16 (each emulated on a CPU).
+    Emulated on a CPU, the error is 2e-7 in float32, 1e-6 in three passes of bfloat16,
+    8e-5 in TensorFloat-32 and 7e-4 in one pass of bfloat16.
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 256, 256)).astype(np.float32)

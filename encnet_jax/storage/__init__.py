@@ -21,16 +21,16 @@ _SCHEMES = ("gs", "s3", "az")
 
 
 def is_remote(path) -> bool:
-    """Returns whether a path is in an object store, where files cannot be locked.
+    """Whether a path is in an object store, where files cannot be locked.
 
     Raises:
-        UserError: it begins with 'gs:/', which would be a local folder 'gs:', or with
-            another scheme, such as https://.
+        UserError: the path begins with 'gs:/', which would be a local folder 'gs:', or
+            with an unsupported scheme, such as https://.
     """
     mistyped = re.match(r"(gs|s3|az):/(?!/)", str(path))
     if mistyped:
         raise UserError(f"{path} has one slash, expected {mistyped[1]}://BUCKET/FOLDER")
-    # pathlib makes one slash of two: file:/x is what a path of file:///x becomes.
+    # One slash suffices: pathlib converts file:///x to file:/x.
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", str(path))
     if scheme is None:
         return False
@@ -51,7 +51,7 @@ def local_path(path: str, flag: str) -> pathlib.Path:
         flag: the flag that gave the path, for the message.
 
     Raises:
-        UserError: it is in an object store.
+        UserError: the path is in an object store.
     """
     if is_remote(path):
         raise UserError(
@@ -62,10 +62,10 @@ def local_path(path: str, flag: str) -> pathlib.Path:
 
 
 def check_for_tensorstore(workdir) -> None:
-    """Raises UserError if TensorStore would read a workdir's path differently.
+    """Raises UserError if TensorStore would use another path for a workdir.
 
-    It takes a backslash for a slash, and changes bytes that are not UTF-8: the arrays
-    of checkpoints would be written to another folder.
+    TensorStore converts backslashes to slashes, and changes bytes that are not UTF-8.
+    It would write the arrays of checkpoints to another folder.
     """
     path = pathlib.Path(workdir).resolve()
     if "\\" in str(path):
@@ -86,7 +86,8 @@ def check_reachable(path) -> None:
     """Checks that an object store can be reached; the path need not exist.
 
     Raises:
-        UserError: the scheme is unknown, its package is missing, or there is no answer.
+        UserError: the scheme is unknown, its package is missing, or the store does not
+            respond.
     """
     if is_remote(path):
         with _reached(path):
@@ -97,7 +98,7 @@ def check_exists(path) -> None:
     """Checks that a folder in an object store exists.
 
     Raises:
-        UserError: as check_reachable, or the folder or bucket does not exist.
+        UserError: see check_reachable; or the folder or bucket does not exist.
     """
     if not is_remote(path):
         return
@@ -109,10 +110,10 @@ def check_exists(path) -> None:
 def check_writable(path) -> None:
     """Checks that files can be written to a folder, by writing one.
 
-    A folder that does not exist is made for the check, and removed again.
+    If the folder does not exist, it is created for the check and then removed.
 
     Raises:
-        UserError: as check_reachable, or the bucket does not exist, writing is not
+        UserError: see check_reachable; or the bucket does not exist, writing is not
             permitted, the disk is full, or a file has this name.
     """
     if is_remote(path):
@@ -141,15 +142,15 @@ def _try_folder(folder: pathlib.Path) -> None:
                 made.rmdir()
 
 
-# Packages that raise the errors of object stores.
+# Packages whose errors are errors of object stores.
 _STORES = ("gcsfs", "s3fs", "adlfs", "fsspec", "aiohttp", "botocore", "tensorstore")
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Returns whether an object store refused, failed or did not answer.
+    """Whether an error means that an object store refused, failed or did not respond.
 
-    Each package has its own errors, so the modules in the traceback decide. A package
-    that cannot be imported has not asked a store.
+    Each package has its own error types, so the modules in the traceback are searched.
+    Import errors do not count: no store was contacted.
     """
     if isinstance(error, ImportError):
         return False
@@ -159,9 +160,9 @@ def is_of_store(error: BaseException) -> bool:
 
 
 def failed_write(error: BaseException) -> str | None:
-    """Returns why a library could not write to a disk, and what to do, or None.
+    """Returns the reason and the fix if a library could not write to a disk, or None.
 
-    Libraries in C++ raise the system's message in errors of their own.
+    C++ libraries raise errors of their own types that contain the system's message.
     """
     text = " ".join(str(error).split())
     for number in (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
@@ -174,11 +175,11 @@ def failed_write(error: BaseException) -> str | None:
 
 
 def describe(error: OSError, path=None) -> str:
-    """Returns one line for an error of the system: the file, the reason, the fix.
+    """Describes an error of the operating system in one line: file, reason, fix.
 
     Args:
-        error: of the system.
-        path: the path that the user gave; None for the error's own file.
+        error: the error.
+        path: the path that the user gave; None: the file named by the error.
     """
     name = path if path is not None else error.filename
     if error.errno in DISK_FULL:
@@ -208,13 +209,14 @@ _FIXES = {
 def opened(path) -> Iterator[BinaryIO]:
     """Opens a local regular file for reading.
 
-    A FIFO, a socket or a terminal would block forever, or never end.
+    Other kinds are rejected: reading a FIFO, socket or terminal could block forever or
+    never end.
 
     Raises:
-        UserError: it is not a regular file.
-        OSError: it does not exist or cannot be read.
+        UserError: the file is not a regular file.
+        OSError: the file does not exist or cannot be read.
     """
-    # Without O_NONBLOCK opening a FIFO waits for a writer.
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         check_regular(path, os.fstat(number).st_mode)
@@ -229,8 +231,8 @@ def check_regular(path, mode: int | None = None) -> None:
     """Raises UserError if a local path exists and is not a regular file.
 
     Args:
-        path: a path; links are followed. Paths in object stores pass.
-        mode: of os.stat, if known.
+        path: a path; links are followed. Paths in object stores are accepted.
+        mode: the mode from os.stat, if known.
     """
     if mode is None:
         if is_remote(path):
@@ -238,7 +240,7 @@ def check_regular(path, mode: int | None = None) -> None:
         try:
             mode = os.stat(path).st_mode
         except (OSError, ValueError):
-            return  # Opening it reports the reason.
+            return  # Opening the file will report the reason.
     if stat.S_ISREG(mode):
         return
     found = next((word for test, word in _KINDS if test(mode)), "no regular file")
@@ -258,12 +260,12 @@ def read_bytes(path, most: int | None = None) -> bytes:
     """Returns the contents of a file.
 
     Args:
-        path: of a regular file, on a disk or in an object store.
-        most: bytes; a larger file is refused. None: no limit.
+        path: path of a regular file, on a disk or in an object store.
+        most: size limit in bytes; None for no limit.
 
     Raises:
-        UserError: it does not exist, is not a regular file, is too large, cannot be
-            read, or the disk fails.
+        UserError: the file does not exist, is not a regular file, is too large or
+            cannot be read, or the disk fails.
     """
     try:
         if is_remote(path):
@@ -277,7 +279,7 @@ def read_bytes(path, most: int | None = None) -> bytes:
         raise UserError(describe(error, path)) from None
     except MemoryError:
         raise UserError(f"{path} does not fit into memory") from None
-    except ValueError as error:  # A NUL in a name.
+    except ValueError as error:  # The name contains NUL.
         raise UserError(f"{os.fspath(path)!r} cannot be opened: {error}") from None
     if most is not None and size > most:
         raise UserError(
@@ -293,7 +295,7 @@ def read_json(path) -> dict:
     """Returns the object in a JSON file.
 
     Raises:
-        UserError: it cannot be read, is truncated, or contains another type.
+        UserError: the file cannot be read, is truncated, or contains another type.
     """
     value = parsed_json(read_bytes(path, MOST_JSON_BYTES), path)
     if not isinstance(value, dict):
@@ -305,14 +307,14 @@ def read_json(path) -> dict:
 
 
 def parsed_json(content: bytes, path):
-    """Returns the value of JSON text.
+    """Parses JSON text.
 
     Args:
         content: the text.
-        path: its file, for the message.
+        path: the text's file, for error messages.
 
     Raises:
-        UserError: it is not JSON, or nested too deeply.
+        UserError: the text is not JSON, or nested too deeply.
     """
     try:
         return json.loads(content)
@@ -326,13 +328,14 @@ def parsed_json(content: bytes, path):
 
 @contextlib.contextmanager
 def whole(path) -> Iterator[epath.Path]:
-    """Yields a temporary path to write; the file gets its own name at the end.
+    """Yields a temporary path to write to; renames the file to `path` at the end.
 
-    If writing fails, no file is left, and an existing file stays unchanged.
+    If writing fails, the temporary file is removed, and an existing file is unchanged.
     """
     path = epath.Path(path)
-    # A random name that is created exclusively, so that no other file or link is
-    # overwritten. Names have a limit, so it is short; readers skip names with a dot.
+    # The random name is created exclusively, so that no other file or link is
+    # overwritten. It is short because names have a length limit, and it begins with a
+    # dot because readers skip such names.
     suffix = path.suffix if len(path.suffix) < 16 else ""
     partial = path.with_name(f".partial-{secrets.token_hex(8)}{suffix}")
     try:
@@ -342,8 +345,8 @@ def whole(path) -> Iterator[epath.Path]:
         yield partial
         partial.replace(path)
     except BaseException as error:
-        # A full disk names no file, and the partial one means nothing to the user.
-        # An error of a library has no number, and would be printed as one without.
+        # The error names no file if the disk is full, or the temporary file, which the
+        # user does not know. Errors of libraries have no errno and stay unchanged.
         if isinstance(error, OSError) and error.errno is not None:
             if error.filename in (None, str(partial)):
                 error.filename = str(path)
@@ -356,16 +359,16 @@ def write_whole(path, content: bytes | str | Callable[[BinaryIO], object]) -> No
     """Writes a file completely or not at all.
 
     Args:
-        path: of the file; its folder must exist.
-        content: bytes, text, or a function that writes them to an open file.
+        path: path of the file; its folder must exist.
+        content: bytes, text, or a function that writes to an open file.
 
     Raises:
-        OSError: it cannot be written; no file is left.
+        OSError: the file cannot be written; no partial file is left.
     """
     with whole(path) as partial:
         if not callable(content):
             data = content
-            if isinstance(content, str):  # It may hold a name that is no text.
+            if isinstance(content, str):  # It may contain an undecodable file name.
                 data = content.encode("utf-8", "backslashreplace")
             partial.write_bytes(data)
             return
@@ -375,7 +378,7 @@ def write_whole(path, content: bytes | str | Callable[[BinaryIO], object]) -> No
 
 @contextlib.contextmanager
 def _reached(path) -> Iterator[None]:
-    # gcsfs would log a traceback; the error is reported here in one line.
+    # Hides the traceback that gcsfs logs; the error is reported in one line.
     logger = logging.getLogger("gcsfs")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -385,7 +388,7 @@ def _reached(path) -> Iterator[None]:
         raise UserError(
             f"{path} does not exist, or access is denied; expected a folder of a bucket"
         ) from None
-    except Exception as error:  # Each package has its own errors.
+    except Exception as error:  # Each package has its own error types.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
             f"{path} cannot be reached ({reason}); expected a local folder, or gs://,"

@@ -1,8 +1,8 @@
-"""Checks that a command replaces only files that this package wrote.
+"""Checks that commands overwrite only files that this package has written.
 
-Every file that a command writes to a path chosen by the user, or under a fixed name in
-a folder chosen by the user, has a kind here. Any other file of that name belongs to the
-user, and the command is refused.
+Commands write files to a path that the user chose, or with a fixed name to a folder
+that the user chose. This module has a kind for each of these files. If a file of this
+name exists and is not of that kind, it belongs to the user, and the command fails.
 """
 
 import contextlib
@@ -21,14 +21,14 @@ MARK = "encnet_jax"
 _HEAD_BYTES = 4096
 _MOST_JSON_BYTES = 16 << 20
 
-PNG_TEXT = {"Software": MARK}  # In image files that are drawn.
+PNG_TEXT = {"Software": MARK}  # Metadata of figures.
 SCALARS_HEAD = b"step,name,value\n"
 MARKDOWN_MARK = f"<!-- written by {MARK} -->\n"
 HTML_MARK = f'<meta name="generator" content="{MARK}">'
 
 
 def _json_with(*names: str) -> Callable[[bytes], bool]:
-    """Recognises JSON objects with these members."""
+    """Returns a check for JSON objects with these keys."""
 
     def ours(content: bytes) -> bool:
         try:
@@ -51,7 +51,7 @@ def _never(content: bytes) -> bool:
     return False
 
 
-# By the name of the kind in messages: whether the first bytes belong to such a file.
+# Kind, as named in messages -> check whether the first bytes are those of this kind.
 _OURS: dict[str, Callable[[bytes], bool]] = {
     "configuration of a run": _json_with("data", "model", "loss", "optim", "train"),
     "report": _json_with("rule", "split", "protocol", "step"),
@@ -66,22 +66,22 @@ _OURS: dict[str, Callable[[bytes], bool]] = {
     "file of CRF parameters": _json_with("radius", "iterations"),
     "HTML report": _marked(b"<!doctype html>", HTML_MARK.encode()),
     "picture": _marked(b"\x89PNG", MARK.encode()),
-    "output": _never,  # Nothing in it shows who wrote it.
+    "output": _never,  # Its contents do not show who wrote it.
 }
 
 
 def check_replaceable(path, kind: str, flag: str = "") -> None:
-    """Checks that a file may be written.
+    """Checks that a file may be written or overwritten.
 
     A link may be replaced; the file to which it points stays unchanged.
 
     Args:
-        path: of the file.
-        kind: key of _OURS.
-        flag: the flag that selects another path, for the message.
+        path: path of the file.
+        kind: a key of _OURS.
+        flag: the flag with which the user can select another path, for the message.
 
     Raises:
-        UserError: another file has this name.
+        UserError: a file that this package has not written has this name.
     """
     content = _content(path, kind)
     if content is None or _OURS[kind](content):
@@ -98,15 +98,15 @@ def write(
     content: bytes | str | Callable[[BinaryIO], object],
     flag: str = "",
 ) -> None:
-    """Writes a file, whole or not at all, unless another file has its name by now.
+    """Writes a file completely or not at all; calls check_replaceable again before.
 
     Args:
         path, kind, flag: see check_replaceable.
         content: see storage.write_whole.
 
     Raises:
-        UserError: another file has this name.
-        OSError: it cannot be written.
+        UserError: a file that this package has not written has this name.
+        OSError: the file cannot be written.
     """
     check_replaceable(path, kind, flag)
     storage.write_whole(path, content)
@@ -114,7 +114,7 @@ def write(
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[list[epath.Path]]:
-    """Yields a list of written files, which are removed if the block fails."""
+    """Yields a list for written files; removes the listed files if the block fails."""
     written: list[epath.Path] = []
     try:
         yield written
@@ -126,10 +126,10 @@ def all_or_none() -> Iterator[list[epath.Path]]:
 
 
 def _content(path, kind: str) -> bytes | None:
-    """Returns the beginning of a file (all of a JSON file); None if it may be replaced.
+    """Returns a file's first bytes (all of a JSON file); None if absent or a link.
 
     Raises:
-        UserError: it is not a regular file.
+        UserError: the file is not a regular file.
     """
     if storage.is_remote(path):
         path = epath.Path(path)

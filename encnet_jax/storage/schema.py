@@ -1,8 +1,8 @@
-"""Checks the structure of JSON values before the program relies on it.
+"""Checks the structure of JSON values before the program uses them.
 
-A schema is a type, a tuple of types, a function that returns the error of a value or
-None, or a dict of schemas by key. A key that ends with '?' is optional, and other keys
-are ignored.
+A schema is a type, a tuple of types, a function (value -> error message or None), or a
+dict (key -> schema). A key that ends with '?' is optional. Keys that are not in the
+schema are ignored.
 """
 
 import math
@@ -18,12 +18,12 @@ def problem(value, schema, name: str = "") -> str | None:
     """Checks a value against a schema; returns a message for the first mismatch.
 
     Args:
-        value: as json.loads returns it.
-        schema: as described in the module's docstring.
-        name: how the message refers to the value.
+        value: a value returned by json.loads.
+        schema: see the module's docstring.
+        name: name of the value in the message.
 
     Returns:
-        The message, or None if everything matches.
+        The message, or None if the value matches.
     """
     if isinstance(schema, dict):
         return _problem_of_members(value, schema, name)

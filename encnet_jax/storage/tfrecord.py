@@ -8,8 +8,8 @@ def records(data: bytes) -> Iterator[bytes]:
     """Yields the complete records of a file; checksums are not compared.
 
     Args:
-        data: for each record its length u64, a checksum, the record, a checksum. A
-            running job may still be writing the last one.
+        data: contents of the file: for each record its length u64, a checksum, the
+            record, a checksum. The last record may be incomplete if a job is running.
     """
     start = 0
     while start + 12 <= len(data):

@@ -1,4 +1,4 @@
-"""Kinds of problems: segmentation and classification; the training loop is shared."""
+"""The tasks, segmentation and classification; both use the same training loop."""
 
 from ml_collections import ConfigDict
 
@@ -12,7 +12,7 @@ __all__ = ("Measures", "Task", "of", "open_dataset")
 
 
 def of(config: Config) -> Task:
-    """Returns the task of a resolved configuration, bound to its fields."""
+    """Returns the task of a resolved configuration, with the fields' values bound."""
     sections = config.model, config.loss, config.data, config.eval
     freeze = config.train.freeze
     if config.task == "classification":
@@ -24,7 +24,7 @@ def open_dataset(config: Config | ConfigDict) -> data.Dataset:
     """Opens the configuration's data set.
 
     Raises:
-        UserError: the data set is for another task, unknown, or missing.
+        UserError: the data set is unknown, missing, or for another task.
     """
     info = data.dataset_info(config.data)
     if info.task != config.task:

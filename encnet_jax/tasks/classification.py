@@ -25,11 +25,11 @@ def task(
     *,
     freeze_backbone: bool,
 ) -> Task:
-    """Returns classification, bound to sections of a resolved configuration.
+    """Returns the classification task, bound to sections of a resolved configuration.
 
     Args:
-        model, loss, data, eval_config: the sections.
-        freeze_backbone: keep the backbone's batch statistics.
+        model, loss, data, eval_config: sections of the configuration.
+        freeze_backbone: whether the backbone's running statistics are not updated.
     """
     normaliser = _normaliser(model, data)
     if model.name == "backbone":
@@ -70,9 +70,10 @@ def _build_backbone(
 def _normaliser(
     model: ModelConfig, data: DataConfig
 ) -> Callable[[jax.Array], jax.Array]:
-    """Returns uint8 [..., 3] -> f32: as in segmentation, or with CIFAR-10's mean.
+    """Returns the function uint8 [..., 3] -> f32 that normalises images.
 
-    A backbone must be trained on the input that a segmentation network will give it.
+    Backbones are trained with the normalisation of segmentation networks, in which they
+    will be used; the networks for 32x32 pixels use the mean of CIFAR-10.
     """
     if model.name == "backbone":
         return PIXELS[model.pixels]
@@ -93,7 +94,7 @@ def _evaluator(
     normaliser: Callable,
     batch_size: int,
 ) -> ImageEvaluator:
-    del protocol, refine, sizes  # One protocol, no pixels to refine, equal images.
+    del protocol, refine, sizes  # Not used by classification.
     return ImageEvaluator(model, normaliser, num_classes, batch_size)
 
 

@@ -1,4 +1,4 @@
-"""A network as a folder to share: safetensors and a configuration."""
+"""Reads and writes a network as a folder to share: safetensors and a configuration."""
 
 import hashlib
 import json
@@ -27,10 +27,10 @@ _KIND = "encnet_jax"
 
 
 def local(source: str | os.PathLike) -> str:
-    """Returns the local folder of `hf:owner/name`; other paths unchanged.
+    """Returns the local folder of `hf:owner/name`; other paths are returned unchanged.
 
-    huggingface_hub downloads configuration and weights into its cache. A revision may
-    follow: `hf:owner/name@revision`.
+    huggingface_hub downloads configuration and weights to its cache. A revision may be
+    added: `hf:owner/name@revision`.
 
     Raises:
         UserError: huggingface_hub is missing, or the model cannot be downloaded.
@@ -44,7 +44,7 @@ def local(source: str | os.PathLike) -> str:
         return hub.snapshot_download(
             name, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS]
         )
-    # Errors of HTTP libraries and of the hub have no common type.
+    # Errors of HTTP libraries and of huggingface_hub have no common type.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(
@@ -69,7 +69,7 @@ def import_hub(why: str):
 
 
 def is_one(source: str | os.PathLike) -> bool:
-    """Returns whether a folder is an exported network, not a run."""
+    """Whether a folder is an exported network, not a run."""
     return os.path.lexists(epath.Path(source) / WEIGHTS)
 
 
@@ -77,10 +77,10 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
     """Writes weights and configuration into an existing folder.
 
     Args:
-        folder: to write into.
-        variables: {'params', 'batch_stats'} of NumPy arrays, not folded.
+        folder: the folder.
+        variables: {'params', 'batch_stats'} of NumPy arrays; batch norms not folded.
         config: resolved configuration.
-        step: of the checkpoint.
+        step: step of the checkpoint.
     """
     flat = traverse_util.flatten_dict(dict(variables), sep="/")
     arrays = {name: np.ascontiguousarray(x) for name, x in flat.items()}
@@ -98,14 +98,14 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
 def read(
     source: str | os.PathLike, change: Callable[[ConfigDict], None] = lambda _: None
 ) -> Network:
-    """Returns the network; its variables are NumPy arrays that can be trained further.
+    """Returns the network in a folder; its variables are NumPy arrays and trainable.
 
     Args:
         source: the folder.
-        change: is given the saved configuration, to change it before it is resolved.
+        change: function that may change the saved configuration before it is resolved.
 
     Raises:
-        UserError: a file is missing or damaged, or was written by something else.
+        UserError: a file is missing, damaged, or not written by this package.
     """
     folder = epath.Path(source)
     path = folder / CONFIG
@@ -119,7 +119,7 @@ def read(
     change(saved)
     try:
         config = config_lib.resolve(saved)
-    except UserError as error:  # It names only the field.
+    except UserError as error:  # Its message does not name the file.
         raise UserError(f"{path}: {error}") from None
     arrays = _read_weights(folder / WEIGHTS, content["sha256"][WEIGHTS])
     groups = {f"{name.rpartition('/')[0]}/" for name in arrays}
@@ -147,10 +147,10 @@ _SCHEMA = {
 
 
 def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of a file by their names.
+    """Returns {name: array} of a .safetensors file.
 
     Raises:
-        UserError: it has changed since it was written, or is no such file.
+        UserError: the file has changed since it was written, or has another format.
     """
     data = storage.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -160,7 +160,7 @@ def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
         )
     try:
         return safetensors.numpy.load(data)
-    # The reader raises errors of many types for damaged bytes.
+    # The reader raises errors of many types for damaged files.
     except Exception as error:
         raise UserError(
             f"{path} is not a readable .safetensors file"
@@ -171,7 +171,7 @@ def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
 def _check_arrays(
     path: epath.Path, arrays: dict[str, np.ndarray], built: Network
 ) -> None:
-    """Raises UserError unless arrays are those of the network, and finite."""
+    """Raises UserError unless the arrays match the network and are finite."""
     side = built.config.data.crop_size
     image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
     made = jax.eval_shape(
@@ -181,7 +181,7 @@ def _check_arrays(
         name: x.shape
         for name, x in traverse_util.flatten_dict(dict(made), sep="/").items()
     }
-    # Earlier versions exported folded arrays: the more similar names are expected.
+    # Earlier versions exported folded arrays: compares with the more similar names.
     expected = min(
         (set(shapes), folded_names(shapes)),
         key=lambda names: len(names ^ arrays.keys()),

@@ -1,4 +1,4 @@
-"""A trained network: what evaluation, prediction and export apply."""
+"""A trained network, the input of evaluation, prediction and export."""
 
 from typing import NamedTuple
 
@@ -16,12 +16,12 @@ class Network(NamedTuple):
     """A trained network, ready to be applied.
 
     Attributes:
-        task: of its configuration.
-        model: module without a batch-norm axis.
+        task: task of the configuration.
+        model: Flax module, without an axis for batch norms.
         variables: {'params', 'batch_stats'}, replicated on the local devices.
-        info: of the data set it was trained on.
+        info: declaration of the data set that the network was trained on.
         config: resolved configuration.
-        step: of the checkpoint.
+        step: step of the checkpoint.
     """
 
     task: Task
@@ -32,14 +32,14 @@ class Network(NamedTuple):
     step: int
 
     def prepared(self) -> dict:
-        """Returns the variables for prediction; they cannot be trained or saved."""
+        """Returns the variables for prediction, which cannot be trained or saved."""
         return transform_kernels(self.model, self.variables)
 
     def evaluator(self, **options):
-        """Returns a new evaluator under eval.protocol; see scoring.evaluator.
+        """Returns a new evaluator for eval.protocol; see scoring.evaluator.
 
         Args:
-            options: of Evaluator, such as with_calibration.
+            options: arguments of Evaluator, such as with_calibration.
         """
         return self.task.make_evaluator(self.model, self.info.num_classes, **options)
 
@@ -52,12 +52,12 @@ class Network(NamedTuple):
 
 
 def build(variables: dict, config: Config, step: int) -> Network:
-    """Builds the network of a resolved configuration around trained variables.
+    """Combines trained variables with the module of a resolved configuration.
 
     Args:
         variables: see Network.
         config: resolved configuration.
-        step: of the checkpoint.
+        step: step of the checkpoint.
     """
     task, info = of(config), dataset_info(config.data)
     model = task.build_model(info.num_classes, None)

@@ -1,4 +1,4 @@
-"""Segmentation: a class for every pixel."""
+"""The task of predicting a class for every pixel."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,12 +27,12 @@ def task(
     freeze: str,
     architecture: str,
 ) -> Task:
-    """Returns segmentation, bound to sections of a resolved configuration.
+    """Returns the segmentation task, bound to sections of a resolved configuration.
 
     Args:
-        model, loss, data, eval_config: the sections.
-        freeze: see TrainConfig; that part keeps its batch statistics.
-        architecture: for the description.
+        model, loss, data, eval_config: sections of the configuration.
+        freeze: see TrainConfig; running statistics of this part are not updated.
+        architecture: name of the architecture, for the description.
     """
     return Task(
         build_model=partial(_build, model=model, freeze=freeze),

@@ -1,4 +1,4 @@
-"""The interface between the training loop and a kind of problem."""
+"""The interface between the training loop and a task."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,11 +11,11 @@ class Measures(NamedTuple):
     """The scores of a confusion matrix.
 
     Attributes:
-        scores: name -> in [0, 1].
-        best: the score that checkpoints are compared by, in [0, 1], larger is better.
-        class_score: name of the scores of single classes.
-        class_scores: f64[C] in [0, 1], NaN for classes that never occur.
-        rule: how the scores are counted, in words.
+        scores: name -> score in [0, 1].
+        best: the score by which checkpoints are compared, in [0, 1]; larger is better.
+        class_score: name of the score in class_scores.
+        class_scores: f64[C] in [0, 1], one per class; NaN for classes that never occur.
+        rule: how the scores are counted, as a sentence.
         counted: {'pixels': number of pixels} for segmentation, otherwise empty.
     """
 
@@ -28,17 +28,18 @@ class Measures(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A kind of problem, bound to the fields of one configuration.
+    """A task, bound to the fields of one configuration.
 
     Attributes:
         build_model: (num_classes, axis_name) -> module.
-        description: of the model, a few words for reports.
+        description: short description of the model, for reports.
         normalise: uint8 [..., 3] -> f32 [..., 3], the module's input.
         loss_fn: (outputs, batch, axis_name) -> (share of the loss, its terms).
-        make_evaluator: (module, num_classes, protocol=None, refine=None, sizes) -> see
-            scoring.evaluator; None for the configuration's eval.protocol, eval.refine.
+        make_evaluator: (module, num_classes, protocol=None, refine=None, sizes) ->
+            evaluator, see scoring.evaluator; protocol and refine None: those of the
+            configuration's section eval.
         measure: confusion matrix -> Measures.
-        protocol_fields: protocol -> the fields that reports state for it.
+        protocol_fields: function of a protocol: the fields that reports state for it.
         labels_pixels: whether predictions are label maps.
     """
 

@@ -1,4 +1,4 @@
-"""The table of fields: each field's default, allowed values and meaning, once."""
+"""The table of fields: the one place of each field's default, values and meaning."""
 
 import dataclasses
 import difflib
@@ -67,9 +67,9 @@ class Config(Section):
     eval: EvalConfig = group(EvalConfig)
 
 
-STATIC_FIELDS = frozenset(declared(Config))  # Without those of registered members.
-# Kinds whose members may declare fields of their own, by the field that names a member;
-# a name that ends with '.' is a section: all members are in use.
+STATIC_FIELDS = frozenset(declared(Config))  # Without fields of registered members.
+# Field that selects a member -> registry whose members may declare further fields. A
+# key that ends with '.' is a section, in which all members are in use.
 REGISTRIES: dict[str, Registry] = {
     "model.name": HEADS,
     "model.aux": AUX_HEADS,
@@ -80,7 +80,7 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def fields() -> dict[str, Field]:
-    """Returns every field by its dotted name, those of registered members included."""
+    """Returns {dotted name: field}, including the fields of registered members."""
     found = declared(Config)
     for registry in REGISTRIES.values():
         for member in registry:
@@ -89,7 +89,7 @@ def fields() -> dict[str, Field]:
 
 
 def unread_fields(values: Mapping[str, Any]) -> set[str]:
-    """Returns the fields of members that a configuration does not name.
+    """Returns the fields of registered members that a configuration does not use.
 
     Args:
         values: dotted field name -> value.
@@ -104,7 +104,7 @@ def unread_fields(values: Mapping[str, Any]) -> set[str]:
 
 
 def sections() -> dict[str, str]:
-    """Returns the meaning of every section and group by its dotted name; '': all."""
+    """Returns {dotted name: meaning} of sections and groups; '' is the whole."""
     found = _sections(Config, "")
     for registry in REGISTRIES.values():
         for member in registry:
@@ -126,7 +126,7 @@ def _sections(section: type, name: str) -> dict[str, str]:
 
 
 def unknown(name: str) -> str:
-    """Returns a message for a name that no field has, with the most similar one."""
+    """Returns the message for an unknown field name, with the most similar field."""
     known = [*fields()]
     ends = {x.rsplit(".", 1)[-1]: x for x in reversed(known)}
     similar = difflib.get_close_matches(name, known, n=1)

@@ -17,7 +17,7 @@ from encnet_jax.fields import (
 )
 from encnet_jax.registry import Registry, imported
 
-# By its path: scoring/ imports this package. The registry loads nothing else.
+# Imported by its path, because scoring/ imports this package.
 PROTOCOLS: Registry = imported("encnet_jax.scoring.protocols:PROTOCOLS")
 
 

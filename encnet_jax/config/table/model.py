@@ -35,7 +35,7 @@ class ModelConfig(Section):
     )
     dilation: str = field(
         "plain",
-        Allowed(  # The backbone decides which of them fit.
+        Allowed(  # The backbone determines which rates are valid.
             "a name such as hdc_bigger, or rates such as '1,2,5/5,9,17'",
             lambda x: isinstance(x, (str, tuple, list)),
         ),
@@ -84,8 +84,8 @@ class ModelConfig(Section):
         "Type of the activations; parameters stay float32.",
     )
     aux_channels: int = field(256, _CHANNELS, "Channels inside the auxiliary head.")
-    # Published weights (init_from) and the architecture decide the fields below unless
-    # they are set.
+    # If the fields below are not set, published weights (init_from) and the
+    # architecture determine them.
     stem: str = field(
         None,
         one_of("deep", "conv7"),

@@ -72,5 +72,5 @@ class TrainConfig(Section):
     val_protocol: str = field(
         "single", lambda: one_of(*PROTOCOLS), "Protocol of scores during training."
     )
-    # Derived when the number of training images is known; 0: only at the end.
+    # Computed from the number of training images; 0: only at the end.
     eval_every_steps: int = 0
