@@ -9,8 +9,8 @@ from encnet_jax.config.table import Config
 from encnet_jax.errors import UserError
 
 _DECISIVE = ("architecture", "data.name", "model.backbone", "model.name", "task")
-# Fields that may change when a run resumes: they affect neither the weights nor their
-# names.
+# Fields that may change when a run resumes: they do not affect the updates of the
+# weights, except for rounding.
 FREE_FIELDS = (
     "eval.",
     "data.data_dir",
