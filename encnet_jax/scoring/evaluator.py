@@ -136,7 +136,8 @@ def progress_bar(total: int | None) -> tqdm:
     lines: dict[str, Any] = {}
     if not hidden and not sys.stderr.isatty():
         lines = {"bar_format": _LOG_LINE, "mininterval": _LOG_EVERY_S}
-    return tqdm(total=share, desc="evaluate", unit="image", disable=hidden, **lines)
+    lines |= {"total": share, "disable": hidden, "leave": None}  # None: unless nested.
+    return tqdm(desc="evaluate", unit="image", **lines)
 
 
 class Evaluator:
