@@ -1,10 +1,15 @@
 """Evaluation: every pixel of every image once, whatever protocol and devices."""
 
+import contextlib
+import io
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy_segmenter import STRIDE, ToySegmenter, make_evaluator, random_image
+from tqdm import tqdm
 
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
@@ -12,6 +17,7 @@ from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import object_sizes, protocols
+from encnet_jax.scoring.evaluator import progress_bar
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import canvas, grouping, whole_images
 from encnet_jax.scoring.protocols.centre_crop import centre_crop
@@ -252,3 +258,17 @@ def test_host_memory_does_not_grow_with_the_number_of_images(protocol):
 def test_stack_fills_up_with_zeros():
     stacked = grouping.stack([{"a": np.ones(2)}], 3)
     np.testing.assert_array_equal(stacked["a"], [[1, 1], [0, 0], [0, 0]])
+
+
+def test_a_bar_within_another_is_removed(monkeypatch):
+    def shown(around):
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with around(terminal), progress_bar(2) as bar:
+            bar.update(2)
+        # Clearing a line writes spaces over it.
+        return "2/2" in terminal.getvalue().rpartition(" " * 20)[2]
+
+    assert shown(lambda terminal: contextlib.nullcontext())
+    assert not shown(lambda terminal: tqdm(total=1, file=terminal))
