@@ -98,7 +98,10 @@ class _Remote:
 
     def flush(self) -> None:
         # Objects cannot be appended to: the whole content is written again.
-        self._path.write_bytes(self._content.getvalue())
+        try:
+            self._path.write_bytes(self._content.getvalue())
+        except OSError as error:  # Its text has the store's address, not the path.
+            raise OSError(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         self.flush()
