@@ -1,10 +1,10 @@
-"""Each convolution of a network, forward, alternating with PyTorch's.
+"""Times each convolution of a network against PyTorch's, forward pass.
 
 python -m benchmarks.convolutions [--model fcn --backbone resnet101 --size 480]
 
-Lines are kinds of convolutions, those first that ours lose most time at; seconds are of
-all of a kind in one image's forward pass, alone, with random weights. The auxiliary
-head, which prediction leaves out, is left out.
+Each row is a kind of convolution; rows in which ours lose most time are first. Seconds
+are the total for all convolutions of a kind in one image's forward pass. Each kind runs
+separately, with random weights. The auxiliary head is left out, as in prediction.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SIDES = ("ours", "PyTorch")
 
 
 class Kind(NamedTuple):
-    """What two convolutions have in common that cost the same; sizes in pixels."""
+    """The properties that determine the cost of a convolution; sizes in pixels."""
 
     height: int
     width: int
@@ -39,7 +39,7 @@ class Kind(NamedTuple):
 
 
 def kinds(model: nn.Module, size: int) -> Counter:
-    """Returns how many convolutions of each kind one image of size x size meets."""
+    """Counts the convolutions of each kind for one image of size x size."""
     found = Counter()
 
     def note(apply, args, kwargs, context):
@@ -60,7 +60,7 @@ def kinds(model: nn.Module, size: int) -> Counter:
 
 
 def pair_of(kind: Kind) -> dict:
-    """Returns functions of SIDES that run a convolution once, f32, and wait for it."""
+    """Returns, for each of SIDES, a function that runs a float32 convolution once."""
     kernel_shape = (kind.size, kind.size, kind.channels, kind.features)
     x = jax.random.normal(jax.random.key(0), (1, *kind[:3]))
     kernel = jax.random.normal(jax.random.key(1), kernel_shape)
@@ -80,7 +80,7 @@ def pair_of(kind: Kind) -> dict:
 
 
 def name_of(kind: Kind, count: int) -> str:
-    """Returns the name of a number of convolutions of a kind."""
+    """Returns a row's name: number and kind of convolutions."""
     return (
         f"{count} x {kind.size}x{kind.size} {kind.channels}-{kind.features}"
         f" at {kind.height}, stride {kind.taps.stride}, rate {kind.taps.dilation}"

@@ -1,11 +1,11 @@
-"""Host time of dispatching a step, by the number of arrays in the state.
+"""Measures the host time of dispatching a step against the number of state arrays.
 
 python -m benchmarks.dispatch [--counts 1,2,4 --leaves 500]
 
-A step that only copies its state, mapped by `jax.pmap` and by `jax.jit` with
-`jax.shard_map` (ENCNET_STEP), with the state as separate arrays and packed into four.
-Milliseconds are CPU time of the dispatching thread, so other work on the machine
-matters less.
+The step only copies its state. It is mapped with `jax.pmap` and with `jax.jit` and
+`jax.shard_map` (ENCNET_STEP), with the state as separate arrays and packed into four
+arrays. Milliseconds are CPU time of the dispatching thread, so that other work on the
+machine matters less.
 """
 
 import json
@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks import joined, measure
 from encnet_jax.pods import parallel
 
-PACKED = 4  # Arrays of a packed state.
-WARM_UP = 10  # Steps that are not counted.
+PACKED = 4  # Number of arrays of a packed state.
+WARM_UP = 10  # Number of steps that are not timed.
 
 
 def step(state: dict, batch: jax.Array) -> dict:
@@ -29,7 +29,7 @@ def step(state: dict, batch: jax.Array) -> dict:
 
 
 def mappings(state: dict, batch: np.ndarray) -> dict[str, tuple]:
-    """Returns (compiled step, its state, its batch) by mapping, as training has them.
+    """Returns mapping -> (compiled step, its state, its batch), as in training.
 
     Args:
         state: arrays by name, for every device.
@@ -45,7 +45,7 @@ def mappings(state: dict, batch: np.ndarray) -> dict[str, tuple]:
 
 
 def measured(leaves: int, steps: int) -> dict[str, dict]:
-    """Returns median and smallest milliseconds by state and mapping."""
+    """Returns median and smallest milliseconds for each state and mapping."""
     batch, rows = np.zeros((jax.local_device_count(), 8), np.float32), {}
     for count in (leaves, PACKED):
         sizes = np.zeros(64 * leaves // count, np.float32)

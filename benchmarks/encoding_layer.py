@@ -1,8 +1,9 @@
-"""The Encoding Layer against the form that holds every residual, and against PyTorch's.
+"""Times the Encoding Layer against the naive form, and against PyTorch's layer.
 
 python -m benchmarks.encoding_layer [--batch 2 --positions 1024 --codes 32]
 
-Forward and backward, alternating in one process. Memory is the compiler's own analysis.
+The naive form stores every residual. Forward and backward passes of all alternate in
+one process. Memory is the compiler's analysis.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from encnet_jax.models.encoding import encode
 
 
 def naive(features, codewords, smoothing):
-    """Equation 1 of the paper as written; holds [B, N, K, D]."""
+    """Computes equation 1 of the paper literally; stores an array [B, N, K, D]."""
     residuals = features[:, :, None] - codewords[None, None]
     distances = jnp.sum(residuals**2, axis=-1)
     assignment = jax.nn.softmax(-smoothing[None, None] * distances, axis=-1)
@@ -26,7 +27,7 @@ def naive(features, codewords, smoothing):
 
 
 def jax_candidate(function, arrays):
-    """Returns (a function that takes gradients, temporary MiB)."""
+    """Returns (a function that computes gradients, temporary MiB)."""
 
     def loss(*inputs):
         return jnp.sum(function(*inputs) ** 2)
@@ -37,7 +38,7 @@ def jax_candidate(function, arrays):
 
 
 def torch_candidate(arrays):
-    """Returns a function that takes gradients."""
+    """Returns a function that computes gradients."""
     features, codewords, smoothing = map(np.array, arrays)
     module = torch_models.Encoding(*codewords.shape)
     with torch.no_grad():
@@ -45,7 +46,7 @@ def torch_candidate(arrays):
         module.scale.copy_(torch.from_numpy(-smoothing))
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     module = module.to(device)
-    # The module takes [B, D, H, W].
+    # The module's input is [B, D, H, W].
     x = torch.from_numpy(features.transpose(0, 2, 1)[..., None].copy()).to(device)
     inputs = (x.requires_grad_(), *module.parameters())
 
@@ -73,7 +74,7 @@ def main() -> None:
     arrays = (
         jax.random.normal(keys[0], (args.batch, args.positions, args.channels)),
         jax.random.normal(keys[1], (args.codes, args.channels)),
-        # Small, so that assignments stay soft at distances of some hundreds.
+        # Small, so that assignments are soft although distances are some hundreds.
         jax.random.uniform(keys[2], (args.codes,)) / args.channels,
     )
     ours, our_memory = jax_candidate(encode, arrays)

@@ -1,11 +1,11 @@
-"""Windows a second of batched sliding-window evaluation against the plain loop.
+"""Compares batched sliding-window evaluation with a plain loop, in windows per second.
 
 python -m benchmarks.evaluation [--height 512 --width 683 --crop 480 --batch 8]
 
-Both score the same images under the `release` protocol with the same network on the
-same devices. The plain loop sends one window after the other, and its mirror image,
-through the network, fetches the full-resolution logits and adds up on the host. A
-window counts once, mirrored or not.
+Both score the same images with the `release` protocol, the same network and the same
+devices. The plain loop runs the network on one window and its mirror image at a time,
+fetches the full-resolution logits, and adds them on the host. A window and its mirror
+image count as one.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def make_examples(args, number: int) -> list[dict]:
 
 
 def make_variables(model) -> dict:
-    """Returns fresh variables with logits small enough for exp() of their sums."""
+    """Returns initial variables whose logits are so small that exp(sum) is finite."""
     init = jax.jit(model.init)
     variables = init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     noise = jax.random.normal(jax.random.key(1), (1, 64, 64, 3))
@@ -65,7 +65,7 @@ def make_variables(model) -> dict:
 
 
 class PlainLoop:
-    """One window at a time, added up on the host."""
+    """Evaluates one window at a time and adds the logits on the host."""
 
     def __init__(self, model, config, num_classes: int):
         self._settings, self._num_classes = config.eval, num_classes
@@ -114,7 +114,7 @@ class PlainLoop:
 
 
 def timed(count, variables, examples) -> tuple[float, ConfusionMatrix]:
-    """Returns (seconds, counts), the programs being compiled beforehand."""
+    """Returns (seconds, counts) of an evaluation; compiles its programs before."""
     count(variables, examples[:1])
     start = time.perf_counter()
     matrix = count(variables, examples)

@@ -1,11 +1,11 @@
-"""Images a second of `release` evaluation alternating with a loop in PyTorch.
+"""Compares `release` evaluation with a loop in PyTorch, in images per second.
 
 python -m benchmarks.evaluation_torch [--repeats 8 --height 512 --width 683 --size 480]
 
-The same images, one a round, windows, weights and sums on both sides; our batch norms
-are folded into the convolutions, as `eval.py` loads them. PyTorch's loop is
-the plain one of the released code: one window and its mirror image at a time,
-channels_last, its auxiliary head computed as there.
+Both sides use the same images, windows, weights and sums, and alternate, one image per
+round. Our batch norms are folded into the convolutions, as in `eval.py`. The PyTorch
+loop is that of the released code: one window and its mirror image at a time,
+channels_last; it also computes the auxiliary head.
 """
 
 import argparse
@@ -31,14 +31,14 @@ from encnet_jax.scoring.protocols.sliding import MAX_EXPONENT
 
 
 class TorchLoop:
-    """The `release` protocol over one image after the other.
+    """The `release` protocol in PyTorch, one image after the other.
 
-    Source: MultiEvalModule of the released code, written again; images are padded with
-    black as there.
+    Source: a rewrite of MultiEvalModule of the released code; as there, images are
+    padded with black.
     """
 
     def __init__(self, pair: pairs.Pair, settings, num_classes: int):
-        """Takes the network, config.eval and C."""
+        """Stores the network, config.eval and C."""
         self._module = pair.module.eval().to(memory_format=torch.channels_last)
         self._device, self._settings = pair.device, settings
         self._num_classes = num_classes
@@ -121,7 +121,7 @@ def main() -> None:
     matrices = {"ours": [], "PyTorch": []}
 
     def image_by_image(name, confusion):
-        rounds = iter([examples[0], *examples])  # The first round is not counted.
+        rounds = iter([examples[0], *examples])  # The first round is not timed.
         return lambda: matrices[name].append(confusion([next(rounds)]))
 
     candidates = {

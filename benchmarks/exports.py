@@ -1,11 +1,11 @@
-"""A network in each exported format: bytes, seconds to write, seconds an image.
+"""Measures each exported format: bytes, seconds to write, seconds per image.
 
 python -m benchmarks.exports --image photo.jpg
 
-The network has random weights, on which none of the figures depends. The runtimes take
-turns in this process, one image at a time, and return labels and logits. `ours` is the
-same function compiled by JAX; `encnet_jax.load` what Python's users call: labels and
-confidences.
+The network has random weights, which do not affect the figures. The runtimes alternate
+in this process, one image at a time, and return labels and logits. `ours` is the same
+function compiled by JAX; `encnet_jax.load` is the Python interface, which returns
+labels and confidences.
 """
 
 import argparse
@@ -33,7 +33,7 @@ KINDS = ("stablehlo", "onnx")
 
 
 def untrained(config_file: str) -> Model:
-    """Returns a network of initial weights, in float32, that labels whole images."""
+    """Returns a float32 network with initial weights that labels whole images."""
     config = config_lib.load(config_file)
     config.model.dtype, config.eval.protocol = "float32", "single"
     config = config_lib.resolve(config, config_lib.Facts(1000))
@@ -44,7 +44,7 @@ def untrained(config_file: str) -> Model:
 
 
 def write(model: Model, made: program.Program, folder: pathlib.Path) -> dict:
-    """Writes every format into a folder; returns MB and seconds by format."""
+    """Writes every format into a folder; returns format -> MB and seconds."""
     rows = {}
     for kind in (*KINDS, "hub"):
         start = time.perf_counter()
@@ -67,7 +67,7 @@ def num_bytes(path: pathlib.Path) -> int:
 def candidates(
     model: Model, made: program.Program, folder: pathlib.Path, images: np.ndarray
 ) -> dict[str, Callable]:
-    """Returns functions that label uint8[1, H, W, 3], by runtime."""
+    """Returns runtime -> function that labels uint8[1, H, W, 3]."""
     compiled = jax.jit(made.run)
     exported = export.deserialize(bytearray((folder / "stablehlo").read_bytes()))
     called = jax.jit(exported.call)
@@ -103,7 +103,7 @@ def main() -> None:
         seconds = measure.alternate(timed, args.repeats)
     for name, row in measure.summarise(seconds, "ours").items():
         rows[name] = {"MB": "", "written in s": ""} | rows.get(name, {}) | row
-    hub_row = rows.pop("hub")  # Read back, it is what `encnet_jax.load` runs.
+    hub_row = rows.pop("hub")  # `encnet_jax.load` runs this format.
     rows["encnet_jax.load"] |= hub_row
     described = f"{model.config.model.name}-{model.config.model.backbone}"
     title = f"exports, {described}, {len(model.class_names)} classes, {args.size} px"

@@ -1,12 +1,13 @@
-"""Kills a training run over and over, and compares what comes out with a quiet run.
+"""Kills a training run repeatedly, and compares its result with an undisturbed run.
 
 python -m benchmarks.faults [--kills 20] [--seed 0] [--processes 2]
 
-The run is killed with SIGKILL at random moments of its steps, its checkpoint writes and
-its evaluations, started again each time, and must end with bit-identical parameters.
-Of several processes one is killed, and the others must end too. Prints a line for each
-kill, a tally, what share of the time went into steps that count, and how long a start
-took to be where the one before it was killed. Exit status 1 if anything differs.
+The run is killed with SIGKILL at random moments during steps, checkpoint writes and
+evaluations, and restarted each time. It must end with bitwise identical parameters.
+With several processes, one is killed, and the others must end too. Prints one line per
+kill, the number of kills, the fraction of time spent in steps that were not repeated,
+and the time that restarts needed to reach the step at which the run was killed. The
+exit status is 1 if anything differs.
 """
 
 import argparse
@@ -25,13 +26,13 @@ from benchmarks.joined import joining_flags
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PHASES = ("steps", "checkpoint", "evaluation")
-LONGEST_DELAY_S = 0.2  # Of a kill, after its phase was seen.
-LONGEST_RUN_S = 900  # Of one start, to its end or its kill.
-LONGEST_END_S = 200  # Of processes that lost another.
-MOST_SAVES = 1  # Awaited after a kill before the next phase is, at most.
+LONGEST_DELAY_S = 0.2  # Largest delay of a kill after its phase has begun.
+LONGEST_RUN_S = 900  # Time limit of one start, until its end or its kill.
+LONGEST_END_S = 200  # Time limit for processes to end after another was killed.
+MOST_SAVES = 1  # Largest number of checkpoints between a kill and the next phase.
 COMMAND = (
     "--config=configs/quickstart.py:smoke",
-    # Steps long enough to be hit between two checkpoints.
+    # Steps long enough for kills between two checkpoints.
     "--config.data.crop_size=64",
     "--config.model.head_channels=16",
     "--config.model.aux_channels=8",
@@ -46,7 +47,7 @@ COMMAND = (
 
 
 def main() -> int:
-    """Runs quietly, runs under fire, compares."""
+    """Trains an undisturbed run and a run with kills; compares them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=300)
@@ -76,7 +77,7 @@ def main() -> int:
 
 
 def start(workdir: pathlib.Path, args) -> list[subprocess.Popen]:
-    """Starts a training run in processes of its own."""
+    """Starts a training run in new processes."""
     workdir.mkdir(exist_ok=True)
     (workdir / "phase").write_text("start")
     command = [sys.executable, __file__, f"--child={workdir}", f"--steps={args.steps}"]
@@ -86,7 +87,8 @@ def start(workdir: pathlib.Path, args) -> list[subprocess.Popen]:
         "PYTHONPATH": str(PROJECT),
     }
     if args.processes > 1:
-        # Only the first would find its programs there, and Gloo waits 30 s at most.
+        # No cache: only process 0 would load programs from it, and Gloo's timeout of
+        # 30 s would expire while the others compile.
         environment |= {"JAX_COMPILATION_CACHE_DIR": "", "JAX_PLATFORMS": "cpu"}
     with open(workdir / "log", "a") as log:
         return [
@@ -102,7 +104,7 @@ def start(workdir: pathlib.Path, args) -> list[subprocess.Popen]:
 
 
 def run_child(workdir: pathlib.Path, steps: int, joining: list[str]) -> NoReturn:
-    """Trains; the first process keeps in a file what it is at."""
+    """Trains; process 0 writes its current phase to a file."""
     import train
     from encnet_jax import cli
     from encnet_jax.train import loop
@@ -127,14 +129,14 @@ def run_child(workdir: pathlib.Path, steps: int, joining: list[str]) -> NoReturn
 
 
 def phase_of(workdir: pathlib.Path) -> str:
-    """Returns what a run is at: 'start' or one of PHASES."""
+    """Returns the current phase of a run: 'start' or one of PHASES."""
     if any((workdir / "checkpoints").glob("*-tmp*")):
         return "checkpoint"
     return (workdir / "phase").read_text()
 
 
 def checkpoints_of(workdir: pathlib.Path) -> list[int]:
-    """Returns the steps of the checkpoints there are; none is ever removed here."""
+    """Returns the steps of all checkpoints; these runs never remove a checkpoint."""
     folders = (workdir / "checkpoints").glob("*")
     return [int(path.name) for path in folders if path.name.isdigit()]
 
@@ -146,7 +148,7 @@ def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
         processes = start(workdir, args)
         kills = sum(tally.values())
         target = PHASES[kills % len(PHASES)] if kills < args.kills else None
-        # Without some progress between kills all would fall on the same few steps.
+        # Without progress between kills, all kills would hit the same few steps.
         enough = len(checkpoints_of(workdir)) + chance.randint(0, MOST_SAVES)
         victim = chance.choice(processes)
         if await_moment(victim, workdir, target, enough, chance):
@@ -168,7 +170,7 @@ def await_moment(process, workdir, target: str | None, enough: int, chance) -> b
     """Waits for a random moment of a phase, after a number of checkpoints.
 
     Returns:
-        False if the run ended before.
+        False if the run ended earlier.
     """
     deadline = time.monotonic() + LONGEST_RUN_S
     while process.poll() is None:
@@ -185,17 +187,17 @@ def await_moment(process, workdir, target: str | None, enough: int, chance) -> b
 
 
 def describe_time(quiet: pathlib.Path, shot: pathlib.Path, wall_s: float) -> str:
-    """Returns goodput and seconds to recover, in words.
+    """Returns a sentence with goodput and seconds to recover.
 
     Args:
-        quiet, shot: the runs' folders.
-        wall_s: all starts of the second took, what they did not live to note included.
+        quiet, shot: folders of the undisturbed and of the killed run.
+        wall_s: total wall time of all starts of the killed run, seconds.
     """
     from encnet_jax.train import starts
 
     (calm,), noted = starts.read(str(quiet)), starts.read(str(shot))
     useful = sum(start.seconds["steps"] - start.lost_s for start in noted)
-    # A start that was killed before its first note after a step recovered nothing.
+    # A start that was killed before it logged a step has not recovered.
     recovered = [start for start in noted[1:] if start.to_step > start.from_step]
     seconds = [
         start.seconds["start-up"] + start.seconds["compiling"] + start.lost_s
@@ -213,15 +215,15 @@ def describe_time(quiet: pathlib.Path, shot: pathlib.Path, wall_s: float) -> str
 
 
 def tail(workdir: pathlib.Path) -> str:
-    """Returns the end of what a run printed."""
+    """Returns the end of a run's output."""
     return (workdir / "log").read_text()[-3000:]
 
 
 def differences(quiet: pathlib.Path, shot: pathlib.Path) -> list[str]:
-    """Names what is not equal bit for bit in the first checkpoints that differ.
+    """Lists the arrays that differ bitwise in the first checkpoints that differ.
 
     Returns:
-        A line for each array; none if all are equal.
+        A line for each array; empty if all are equal.
     """
     ends = [max(checkpoints_of(run)) for run in (quiet, shot)]
     if len(set(ends)) > 1:

@@ -1,9 +1,9 @@
-"""Arithmetic and parameters of the four networks, from the compiler.
+"""Reports operations and parameters of the four networks, from the compiler.
 
 python -m benchmarks.flops [--backbone resnet50 --size 480]
 
-One image forward, without upsampling. The paper says that context encoding costs 3-5 %
-more than FCN.
+Counts one image's forward pass, without upsampling. The paper states that context
+encoding costs 3-5 % more than FCN.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from encnet_jax.train.assemble import init_variables
 
 
 def cost(name: str, args) -> dict:
-    """Returns GFLOP of an image, millions of parameters; no auxiliary head."""
+    """Returns GFLOP per image and millions of parameters, without auxiliary head."""
     config = defaults.get_config()
     config.architecture = args.architecture
     config.model.name, config.model.backbone = name, args.backbone

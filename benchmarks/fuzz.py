@@ -1,12 +1,12 @@
-"""Damages thousands of files and reads each with every reader: what escapes?
+"""Damages thousands of files, reads each with every reader, and reports bad errors.
 
 python -m benchmarks.fuzz --files 20000 --seed 0
 
-Every reader either returns or raises UserError with one line that names the file. All
-else is printed and counted as an escape; then the exit status is 1. Files: images and
-masks of all kinds, .npz, .safetensors, .params, .pth, prepared records, JSON lists;
-exported folders, reports, scores of images and of checkpoints, tables of starts, CRF
-parameters, plans, TensorBoard files.
+A reader must either return or raise UserError with one line that names the file. Any
+other outcome is printed and counted as an escape; the exit status is then 1. Files:
+images and masks of all formats, .npz, .safetensors, .params, .pth, prepared records,
+JSON lists; exported folders, reports, scores of images and of checkpoints, tables of
+starts, CRF parameters, plans, TensorBoard files.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
         return content[:place] + content[place + int(rng.integers(1, 64)) :]
     if kind == 2:
         return content[:place] + rng.bytes(int(rng.integers(1, 64))) + content[place:]
-    if kind == 3:  # The header, where most meaning is.
+    if kind == 3:  # In the header, which affects reading most.
         place = int(rng.integers(min(size, 64)))
     out = bytearray(content)
     for _ in range(1 if kind < 5 else int(rng.integers(1, 32))):
@@ -66,7 +66,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(out)
 
 
-# What a member of a JSON file becomes.
+# Values that replace a member of a JSON file.
 _JUNK = (
     *(None, True, [], {}, "", "x", "../../x", "\n\x1b[31m", 0, -1, 1e308, 10**400, 0.5),
     *([[]] * 3, [None], {"a": {}}, "x" * 9999, [0] * 9999, float("nan"), float("inf")),
@@ -77,7 +77,7 @@ def damaged_json(content: bytes, rng: np.random.Generator) -> bytes:
     """Replaces, removes or adds a member somewhere in a JSON file."""
     value = json.loads(content)
     nodes = [value]
-    for node in nodes:  # It grows meanwhile.
+    for node in nodes:  # The loop body extends the list.
         inner = node.values() if isinstance(node, dict) else node
         nodes += [x for x in inner if isinstance(x, (dict, list)) and x]
     node = nodes[int(rng.integers(len(nodes)))]
@@ -100,7 +100,7 @@ def damaged_json(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def samples() -> dict[str, list[bytes]]:
-    """Returns sound files of each kind of reader."""
+    """Returns kind of reader -> undamaged files."""
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (24, 32, 3), np.uint8)
     ids = rng.integers(0, 11, (24, 32), np.uint8)
@@ -164,7 +164,7 @@ def _matlab(compressed: bool) -> bytes:
 
 
 def _samples_of_runs() -> dict[str, list[bytes]]:
-    """Returns sound files of runs, by kinds that readers_of_runs reads."""
+    """Returns undamaged files of runs, for each kind in readers_of_runs."""
     with tempfile.TemporaryDirectory() as name:
         run = run_files_of(pathlib.Path(name))
         return {
@@ -184,7 +184,7 @@ def _samples_of_runs() -> dict[str, list[bytes]]:
 
 @functools.cache
 def _network() -> tuple:
-    """Returns variables of zeros and the configuration of a tiny network."""
+    """Returns a tiny network's variables, all zero, and its configuration."""
     import jax
 
     from encnet_jax import config as config_lib
@@ -195,13 +195,13 @@ def _network() -> tuple:
     config = config_lib.resolve(config_lib.load(f"{spec}:smoke"), config_lib.Facts(400))
     model = tasks.of(config).build_model(13)
     side = config.data.crop_size
-    # Random ones would cost a compilation.
+    # Random variables would need a compilation.
     made = jax.eval_shape(lambda: assemble.init_variables(model, config.seed, side))
     return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), made), config
 
 
 def run_files_of(folder: pathlib.Path) -> pathlib.Path:
-    """Writes the files of a run, and an export of it in hub/; returns the folder."""
+    """Writes the files of a run, and its export in hub/; returns the folder."""
     from encnet_jax import config as config_lib
     from encnet_jax.checkpoints import scores
     from encnet_jax.evaluate import tables
@@ -261,7 +261,7 @@ def run_files_of(folder: pathlib.Path) -> pathlib.Path:
 
 
 def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
-    """Returns the readers of a run's files; they get content and name."""
+    """Returns the readers of a run's files, functions of content and name."""
     from encnet_jax import config as config_lib
     from encnet_jax.checkpoints import scores
     from encnet_jax.evaluate import calibrate, refine
@@ -286,7 +286,7 @@ def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
         return [reader]
 
     def page():
-        # Without scalars: curves take half a second.
+        # Without scalars, because drawing curves takes half a second.
         found = run_files.read(str(run), None, None)
         html.make([dataclasses.replace(found, scalars={})])
 
@@ -305,7 +305,7 @@ def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
         try:
             config_lib.change(config, read(str(run / name)))
             config_lib.resolve(config)
-        except UserError as error:  # It names the field, and the command the file.
+        except UserError as error:  # The command adds the file's name.
             raise UserError(f"{name}: {error}") from None
 
     hub, plans = str(run / "hub"), str(run / "plans.txt")
@@ -329,7 +329,7 @@ def readers_of_runs(folder: pathlib.Path) -> dict[str, list[Callable]]:
     }
 
 
-# Damaged by members as well as by bytes.
+# Kinds whose members are damaged, not only their bytes.
 _OBJECTS = (
     *("hub config", "config", "report", "starts", "refine", "temperature", "plans"),
     *("score", "annotations"),
@@ -337,7 +337,7 @@ _OBJECTS = (
 
 
 def _mxnet_file(arrays: dict[str, np.ndarray]) -> bytes:
-    """Returns what MXNet 1.x writes for dense arrays; see torch_weights.mxnet."""
+    """Returns a .params file as written by MXNet 1.x; see torch_weights.mxnet."""
     content = struct.pack("<QQQ", 0x112, 0, len(arrays))
     for array in arrays.values():
         content += struct.pack("<IiI", 0xF993FAC9, 0, array.ndim)
@@ -364,7 +364,7 @@ def _torch_files(weights) -> list[bytes]:
 
 
 def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], object]]]:
-    """Returns the functions that read files of each kind; they get content and name."""
+    """Returns the readers of each kind of file, functions of content and name."""
     info = named_info("camvid")
     mask = decode.encode_png(np.zeros((24, 32), np.uint8))
 
@@ -441,15 +441,15 @@ def readers(folder: pathlib.Path) -> dict[str, list[Callable[[bytes, str], objec
 def escapes(
     number: int, seed: int, folder: pathlib.Path, leave_out: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str, bytes | None]]:
-    """Yields (kind, outcome, content) for each reading; content where it escaped.
+    """Yields (kind, outcome, content) for each reading; content is None if it passed.
 
     Args:
-        number: of damaged files, spread over the kinds.
-        seed: decides the damage.
-        folder: for files.
-        leave_out: kinds, such as '.pth', which needs PyTorch.
+        number: number of damaged files, spread over the kinds.
+        seed: seed of the damage.
+        folder: folder for the files.
+        leave_out: kinds to skip, such as '.pth', which needs PyTorch.
 
-    The outcome is 'read', 'refused', or what escaped.
+    The outcome is 'read', 'refused', or a description of the escaped error.
     """
     sound, read = samples(), readers(folder)
     kinds = [kind for kind, x in sound.items() if x and kind not in leave_out]
@@ -474,7 +474,7 @@ def escapes(
 
 
 def prepared_escapes(number: int, seed: int, folder: pathlib.Path):
-    """As escapes, for the files of a data set that TFDS prepared."""
+    """Does the same as `escapes`, for the files of a data set that TFDS prepared."""
     from encnet_jax.data.prepare.__main__ import prepare
     from encnet_jax.data.sources.prepared import PreparedSource
 
@@ -511,7 +511,7 @@ def prepared_escapes(number: int, seed: int, folder: pathlib.Path):
 
 
 def main() -> int:
-    """Prints the counts; returns 1 where anything escaped."""
+    """Prints the counts; returns 1 if there were escapes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--prepared", type=int, default=300)

@@ -1,13 +1,12 @@
-"""Everything to measure on a GPU, in about ten minutes.
+"""Runs all GPU benchmarks, in about ten minutes.
 
 python -m benchmarks.gpu
 
 1. A training step of EncNet-50, 8 x 480, bfloat16, against `torch.compile`.
-2. The three directions of dilated 3x3 convolutions against cuDNN through PyTorch.
+2. Dilated 3x3 convolutions (forward and both gradients) against cuDNN through PyTorch.
 3. The self-test of the package.
 
-Each part runs in a process of its own, so that PyTorch and JAX do not compete for the
-card's memory between parts.
+Each part runs in a separate process, so that parts do not compete for GPU memory.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from encnet_jax.errors import UserError
 from encnet_jax.models.bands import Taps
 from encnet_jax.models.conv_forms import convolve
 
-# Channels (in and out), side of the featuremap, dilation: stages 3 and 4 at 480.
+# (channels in and out, side of the feature map, dilation): stages 3 and 4 at 480.
 KINDS = ((256, 60, 1), (256, 60, 2), (512, 60, 2), (512, 60, 4))
 DIRECTIONS = ("forward", "input gradient", "kernel gradient")
 STEP = (
@@ -36,7 +35,7 @@ STEP = (
 
 
 def our_directions(x: jax.Array, kernel: jax.Array, cotangent: jax.Array, taps: Taps):
-    """Returns functions by direction that compute it and wait for the result."""
+    """Returns direction -> function that computes it and waits for the result."""
 
     def gradient(place):
         def of(x, kernel, cotangent):
@@ -55,7 +54,7 @@ def our_directions(x: jax.Array, kernel: jax.Array, cotangent: jax.Array, taps: 
 
 
 def torch_directions(x, kernel, cotangent, taps: Taps) -> dict:
-    """Returns the same for NumPy arrays in our layouts, by cuDNN on the GPU."""
+    """Does the same with cuDNN on the GPU; the arrays are NumPy's in our layouts."""
 
     def on_device(array, *order):
         tensor = torch.from_numpy(array).permute(*order).to("cuda", torch.bfloat16)
@@ -110,7 +109,7 @@ def convolutions(repeats: int) -> None:
 
 
 def main() -> None:
-    """Runs the parts one after the other; fails where one of them does."""
+    """Runs the parts one after the other; fails if one of them fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--convolutions", action="store_true", help="part 2 only")
     parser.add_argument("--repeats", type=int, default=20)
@@ -120,7 +119,7 @@ def main() -> None:
             raise UserError(f"JAX runs on {jax.default_backend()}; expected a GPU")
         return convolutions(args.repeats)
     own = ("benchmarks.gpu", "--convolutions", "--repeats", str(args.repeats))
-    # Both frameworks share the card.
+    # Both frameworks share the GPU.
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     for module in (STEP, own, ("encnet_jax.selftest",)):
         subprocess.run([sys.executable, "-m", *module], env=environment, check=True)

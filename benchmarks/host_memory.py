@@ -1,10 +1,10 @@
-"""Host memory while training and evaluating: does it stay flat?
+"""Checks that host memory does not grow during training and evaluation.
 
 python -m benchmarks.host_memory [--steps 500] [--images 500] [--protocol single]
 
-Trains a tiny network on generated scenes read through tf.data, then scores images with
-it, and compares the resident memory of the process after a warm-up of a fifth with that
-at the end. Exit status 1 if either grew by more than 5 %.
+Trains a tiny network on generated scenes read through tf.data, then scores images. For
+each part, compares the resident memory of the process at the end with that after a
+warm-up of a fifth of the part. The exit status is 1 if it grew by more than 5 %.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from encnet_jax.train.logbook import Logbook
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
-MOST_GROWTH = 5.0  # Per cent.
-WINDOW = 0.1  # The share of the samples that a figure is the mean of.
+MOST_GROWTH = 5.0  # Percent.
+WINDOW = 0.1  # A figure is the mean over this fraction of the samples.
 WARM_UP = 0.2
 
 
@@ -38,7 +38,7 @@ def resident_mib() -> float:
 
 
 def watched(items: Iterable, samples: list[float]) -> Iterator:
-    """Yields items and notes the memory at each."""
+    """Yields items and records the memory at each item."""
     for item in items:
         samples.append(resident_mib())
         yield item
@@ -47,7 +47,7 @@ def watched(items: Iterable, samples: list[float]) -> Iterator:
 def train(workdir: str, args) -> list[float]:
     """Trains and returns the memory at each step."""
     config = config_lib.load(f"{PROJECT}/configs/quickstart.py:smoke")
-    config.data.reader = "tfds"  # What data sets from files go through.
+    config.data.reader = "tfds"  # The pipeline of data sets in files.
     config.data.data_dir = f"{workdir}/data"
     config.train.total_steps = args.steps
     config.train.eval_every_epochs = 0.0
@@ -64,7 +64,7 @@ def train(workdir: str, args) -> list[float]:
 
 
 def evaluate(workdir: str, args) -> list[float]:
-    """Scores the validation images over and over; returns the memory at each image."""
+    """Scores the validation images repeatedly; returns the memory at each image."""
     evaluator, variables, config, _ = load(workdir, Selection(protocol=args.protocol))
     dataset, samples = tasks.open_dataset(config), []
     splits = itertools.repeat(config.data.val_split)
@@ -75,7 +75,7 @@ def evaluate(workdir: str, args) -> list[float]:
 
 
 def growth(samples: list[float]) -> dict[str, float]:
-    """Returns a row: MiB after the warm-up and at the end, growth in per cent."""
+    """Returns a row: MiB after the warm-up and at the end, growth in percent."""
     window, start = round(WINDOW * len(samples)), round(WARM_UP * len(samples))
     before = float(np.mean(samples[start : start + window]))
     after = float(np.mean(samples[-window:]))

@@ -1,10 +1,10 @@
-"""One image to its label map, against the same network in PyTorch, alternately.
+"""Times labelling one image against the same network in PyTorch, alternately.
 
 python -m benchmarks.inference [--model fcn --backbone resnet101 --dtype bfloat16]
 
-Forward pass with running statistics (ours folded into the convolutions and their
-kernels transformed, as in `predict.py`), bilinear upsampling to the size of the image,
-argmax.
+The timed work: forward pass with running statistics, bilinear upsampling to the size of
+the image, argmax. As in `predict.py`, our batch norms are folded into the convolutions,
+and kernels are transformed.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""Images a CPU second from encoded files to augmented crops, by stage.
+"""Measures the input pipeline in images per CPU second, by stage.
 
 python -m benchmarks.input_pipeline [--data_dir data] [--step-rate 100]
 
-Three sets: CamVid, if it is prepared in --data_dir, and generated images of ADE20K's
-usual size and of Cityscapes'. A CPU second is one core busy for a second, whatever the
-number of threads; `taskset -c 0` before the command leaves one core. Memory that is
-freed stays with the process, as in train.py.
+The pipeline reads encoded files and returns augmented crops. Three data sets: CamVid,
+if it is prepared in --data_dir, and generated images of ADE20K's most frequent size and
+of Cityscapes' size. A CPU second is one core busy for a second, for any number of
+threads; `taskset -c 0` before the command limits it to one core. As in train.py, freed
+memory is kept by the process.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
 from encnet_jax.pods import allocator
 
-# Width and height, pixels (of ADE20K the most frequent), and how images are stored.
+# (width, height) in pixels (for ADE20K the most frequent), and suffix of the images.
 SETS = {
     "ADE20K size": ((683, 512), ".jpg"),
     "Cityscapes size": ((2048, 1024), ".png"),
@@ -73,7 +74,7 @@ def make_config(args, folder: pathlib.Path | None):
 
 
 def stages(dataset, config) -> dict:
-    """Returns functions of a number of images that do more and more of the work."""
+    """Returns stage -> function of a number of images; each stage adds work."""
     tf = tensorflow()
     source, split = dataset.source, config.data.train_split
     count = dataset.num_examples(split)
@@ -123,7 +124,7 @@ def stages(dataset, config) -> dict:
 
 
 def rates(work, number: int) -> dict:
-    """Returns images by CPU second and by second of wall time."""
+    """Returns images per CPU second and per second of wall time."""
     work(16)
     wall, cpu = time.perf_counter(), time.process_time()
     work(number)

@@ -1,4 +1,4 @@
-"""Processes of one machine that train together."""
+"""Starts several processes on this machine that form one run."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ import sys
 
 
 def parser(doc: str, counts: str) -> argparse.ArgumentParser:
-    """Returns the parser of a command that runs itself in joined processes."""
+    """Returns the flag parser of a benchmark that runs itself in joined processes."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--counts", default=counts, help="of processes")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -20,7 +20,7 @@ def parser(doc: str, counts: str) -> argparse.ArgumentParser:
 
 
 def joining_flags(count: int) -> list[list[str]]:
-    """Returns the flags of each process by which they find each other."""
+    """Returns, for each process, the flags that connect it to the others."""
     if count == 1:
         return [[]]
     with socket.socket() as free:

@@ -1,12 +1,12 @@
-"""Kills eval.py and predict.py over and over, and looks at what they leave.
+"""Kills eval.py and predict.py repeatedly, and checks the files that they leave.
 
 python -m benchmarks.kills [--kills 20] [--seed 0]
 
-A network of four steps is trained and a quiet run of each command keeps its files. Then
-each command is killed with SIGKILL at random moments between its start and its end:
-whatever has the name of a file must be all of it. The last start ends normally, and
-must leave the same files, byte for byte. A write that was cut off may leave a hidden
-`.partial-` file, which no command reads. Exit status 1 otherwise.
+Trains a network for four steps, and runs each command once undisturbed for reference.
+Then it kills each command with SIGKILL at random moments: files that exist must be
+complete. The last start ends normally and must leave the same files as the reference,
+byte for byte. An interrupted write may leave a hidden `.partial-` file, which no
+command reads. The exit status is 1 if a check fails.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TRAIN = (
     "--config.train.num_pictures=0",
 )
 NUM_PICTURES = 12
-LONGEST_S = 600  # Of one start.
+LONGEST_S = 600  # Time limit of one start.
 
 
 def main() -> int:
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def write_images(folder: pathlib.Path, seed: int) -> None:
-    """Writes a few photographs' worth of noise."""
+    """Writes a few images of noise."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
     for i in range(NUM_PICTURES):
@@ -67,7 +67,7 @@ def write_images(folder: pathlib.Path, seed: int) -> None:
 
 
 def start(*command: str) -> subprocess.Popen:
-    """Starts a command of the project; what it prints is dropped."""
+    """Starts a command of the project; its output is dropped."""
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=PROJECT,
@@ -78,13 +78,16 @@ def start(*command: str) -> subprocess.Popen:
 
 
 def survives(command, folder: pathlib.Path, kills: int, chance) -> bool:
-    """Kills a command, lets it end at last, and says whether its files are right.
+    """Kills a command several times, lets it end once, and checks its files.
 
     Args:
-        command: to be started.
-        folder: where it writes.
-        kills: how often.
+        command: the command to start.
+        folder: the folder to which it writes.
+        kills: number of kills.
         chance: a random.Random.
+
+    Returns:
+        Whether the files are correct.
     """
     before = contents(folder)
     began = time.monotonic()
@@ -121,7 +124,7 @@ def survives(command, folder: pathlib.Path, kills: int, chance) -> bool:
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
-    """Returns the bytes of all whole files in a folder, by their names in it."""
+    """Returns relative name -> bytes of all files in a folder, except partial ones."""
     files = [p for p in folder.rglob("*") if p.is_file()] if folder.exists() else []
     whole = [path for path in files if not path.name.startswith(".partial-")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in whole}

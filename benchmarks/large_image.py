@@ -1,4 +1,4 @@
-"""Peak memory and time of labelling one very large image from a file.
+"""Measures peak memory and time of labelling one very large image file.
 
 python -m benchmarks.large_image --workdir runs/demo --side 10000
 """
@@ -16,7 +16,7 @@ from PIL import Image
 
 
 def write_image(path: pathlib.Path, side: int) -> None:
-    """Writes a JPEG of smooth colours: what is measured depends on its size alone."""
+    """Writes a JPEG of smooth colours; only its size affects the measurement."""
     small = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     Image.fromarray(small).resize((side, side)).save(path, quality=85)
 
@@ -30,7 +30,7 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         image = pathlib.Path(folder, "large.jpg")
-        # In a process of its own: its memory must not count.
+        # In a separate process, whose memory is not counted.
         code = (
             f"from benchmarks import large_image as l; l.write_image({str(image)!r}, "
         )

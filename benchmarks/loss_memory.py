@@ -1,10 +1,10 @@
-"""Peak temporary memory and time of the fused loss against the plain one.
+"""Compares memory and time of the blockwise loss with a plain implementation.
 
 python -m benchmarks.loss_memory [--batch 4 --size 480 --classes 150] [--options]
 
-The plain loss holds every full-resolution float32 logit of the batch, forward and
-backward; the fused one 1 / row_blocks of them. --options adds each departure from it.
-Memory is the compiler's own analysis.
+The plain loss stores all full-resolution float32 logits of the batch, forward and
+backward; the blockwise loss stores 1 / row_blocks of them. --options adds the loss with
+each of its options. Memory is the compiler's analysis of temporary arrays.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from encnet_jax.models.resize import resize_bilinear
 
 
 def plain_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """The same sum as `upsampled_cross_entropy`, all pixels at once."""
+    """Returns the same sum as `upsampled_cross_entropy`, all pixels at once."""
     x = resize_bilinear(logits, *labels.shape[1:])
     valid = labels != IGNORE_LABEL
     ids = jnp.where(valid, labels, 0).astype(jnp.int32)
@@ -34,7 +34,7 @@ def plain_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def optional_losses(num_classes: int) -> dict:
-    """Returns the segmentation loss with each of its options, by name."""
+    """Returns name of an option -> segmentation loss with this option."""
     weights = tuple(1 + i / num_classes for i in range(num_classes))
     options = {
         "weights": PixelOptions(class_weights=weights),

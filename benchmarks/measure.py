@@ -1,4 +1,4 @@
-"""Timing of things against each other, and how a benchmark reports."""
+"""Times functions against each other, and prints the report of a benchmark."""
 
 import importlib.metadata
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from encnet_jax.pods import parallel
 
-V5E_CLOCK_HZ = 1.5e9  # What turns its compiler's cycles into seconds.
+V5E_CLOCK_HZ = 1.5e9  # Converts the compiler's cycles to seconds.
 SETTLING_SECONDS = 0.05
 
 
@@ -19,15 +19,14 @@ def alternate(
     """Times functions alternately, so that a slow minute slows all of them.
 
     Args:
-        candidates: functions by name; each returns when its work is done.
-        repeats: rounds, after one that is not counted.
-        settle: each turn begins with calls that are not counted, SETTLING_SECONDS long.
-            Threads of PyTorch's and of XLA's pools spin for some milliseconds after
-            their work, and a short function that comes next would have their cores only
-            in part.
+        candidates: name -> function that returns when its work is done.
+        repeats: number of rounds; one more round before them is not timed.
+        settle: start each turn with SETTLING_SECONDS of calls that are not timed. The
+            thread pools of PyTorch and XLA spin for some milliseconds after their work
+            and would take cores from a short function that runs next.
 
     Returns:
-        Seconds of each round by name.
+        name -> seconds of each round.
     """
     seconds = {name: [] for name in candidates}
     for repeat in range(repeats + 1):
@@ -44,15 +43,15 @@ def alternate(
 
 
 def summarise(seconds: dict[str, list[float]], reference: str) -> dict[str, dict]:
-    """Returns median seconds and each one's ratio to a reference, round by round.
+    """Returns median seconds, and ratios to a reference computed in each round.
 
     Args:
         seconds: see `alternate`.
-        reference: the name that the others are divided by.
+        reference: name by whose seconds the others are divided.
 
     Returns:
-        By name: 'seconds' (median), 'ratio' (median of the rounds' ratios),
-        'ratio_low', 'ratio_high' (their extremes).
+        name -> 'seconds' (median), 'ratio' (median of the rounds' ratios), 'ratio_low',
+        'ratio_high' (smallest and largest ratio).
     """
     rows = {}
     for name, each in seconds.items():
@@ -71,9 +70,9 @@ def report(title: str, rows: dict[str, dict], settings: dict) -> None:
     """Prints a table of rows, then device, versions, settings and rows as JSON.
 
     Args:
-        title: one line above the table.
-        rows: by name; columns are those of the first row, numbers or text.
-        settings: sizes and whatever else the figures depend on.
+        title: the line above the table.
+        rows: name -> {column: number or text}; the first row determines the columns.
+        settings: sizes and other settings on which the figures depend.
     """
     device = parallel.describe_devices()
     print(f"{title}; {device}")
@@ -97,10 +96,10 @@ def _shown(value) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Returns the installed versions that figures depend on."""
+    """Returns the versions of the packages that affect the figures."""
     found = {"python": sys.version.split()[0]}
     for name in ("jax", "jaxlib", "flax", "torch", "tensorflow"):
-        # What a benchmark has not imported cannot have changed its figures.
+        # Packages that were not imported cannot affect the figures.
         if name in sys.modules:
             found[name] = importlib.metadata.version(
                 "tensorflow-cpu" if name == "tensorflow" else name

@@ -1,4 +1,4 @@
-"""The same network twice: ours, and the authors' layout in plain PyTorch."""
+"""Builds a network with equal weights twice: in JAX, and in plain PyTorch."""
 
 import os
 from typing import NamedTuple
@@ -18,12 +18,12 @@ from encnet_jax.preprocess import MEAN, STD
 
 
 class Pair(NamedTuple):
-    """Equal networks.
+    """Equal networks in JAX and PyTorch.
 
     Attributes:
-        config: ours, resolved.
-        variables: ours, converted from the module's.
-        module: PyTorch's, on `device`.
+        config: resolved configuration of our network.
+        variables: variables of our network, converted from the PyTorch module.
+        module: the PyTorch module, on `device`.
         device: 'cpu' or 'cuda'.
     """
 
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 
 def add_flags(parser) -> None:
-    """Adds what all comparisons of whole networks share."""
+    """Adds the flags that all comparisons of whole networks share."""
     parser.add_argument("--model", default="encnet", choices=("encnet", "fcn"))
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--size", type=int, default=256, help="side of the images")
@@ -45,13 +45,13 @@ def add_flags(parser) -> None:
 
 
 def make(args, batch_size: int) -> Pair:
-    """Builds both, with the same weights.
+    """Builds both networks with the same weights.
 
     Args:
-        args: of `add_flags`.
-        batch_size: images a training step.
+        args: parsed flags of `add_flags`.
+        batch_size: images per training step.
     """
-    # Both sides get the cores that this process may use.
+    # Both sides use the cores that are available to this process.
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     config = defaults.get_config()
     config.architecture = "release"
@@ -107,7 +107,7 @@ def upsampled(logits: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def torch_loss(outputs: dict, labels: torch.Tensor, loss_config) -> torch.Tensor:
-    """The loss of `encnet_jax.losses.segmentation_loss`, the plain way."""
+    """Returns the loss of `encnet_jax.losses.segmentation_loss`, in plain PyTorch."""
     size, classes = labels.shape[-1], outputs["logits"].shape[1]
 
     def pixel_term(logits):

@@ -1,13 +1,12 @@
-"""Time and memory of dense refinement, next to a library where it is installed.
+"""Measures time and memory of the dense CRF, against pydensecrf2 if it is installed.
 
 taskset -c 0 python -m benchmarks.refine [--height 375 --width 500 --classes 21]
 python -m benchmarks.refine --v5e
 
-The library is pydensecrf2 (`pip install pydensecrf2` builds it with g++, on Python 3.11
-and 3.12). It filters through a lattice, so its sums reach as far as its kernels do;
-ours end at the radius. Memory is the compiler's own analysis, without arguments and
-results. With --v5e nothing runs: the time is what that TPU's compiler expects of one
-chip (requirements/plan.txt).
+`pip install pydensecrf2` builds the library with g++, on Python 3.11 and 3.12. It
+filters with a lattice, so its kernels are not cut off; ours are cut off at the radius.
+Memory is the compiler's analysis, without arguments and results. With --v5e nothing is
+executed: the time is that TPU compiler's estimate for one chip (requirements/plan.txt).
 """
 
 import argparse
@@ -36,7 +35,7 @@ def make_scene(height: int, width: int, num_classes: int):
 
 
 def compiled_refine(scene, params, radius: int, iterations: int, device=None):
-    """Returns the compiled program; `device` may be one that is not there."""
+    """Returns the compiled program; `device` may be one that is not present."""
     sharding = device and jax.sharding.SingleDeviceSharding(device)
     program = jax.jit(
         functools.partial(dense.refine, radius=radius, iterations=iterations),
@@ -47,10 +46,10 @@ def compiled_refine(scene, params, radius: int, iterations: int, device=None):
 
 
 def on_v5e(scene, params, radius: int, iterations: int) -> dict:
-    """Returns the row of one chip that is not there: modelled seconds, temporary MiB.
+    """Returns the row of a v5e chip: modelled seconds, temporary MiB.
 
-    The compiler counts loops once: the kernels' sums are the program of no update, and
-    an update is what one more costs.
+    The compiler counts loops once. The program without updates gives the cost of the
+    kernels' sums, and one additional update gives the cost per update.
     """
     _, devices = chips.open_topology("v5e:2x2")
     trips = -(-scene[1].shape[0] // dense.TILE)
@@ -74,7 +73,7 @@ def ours(scene, params, radius: int, iterations: int):
 
 
 def library(probabilities, image, params, iterations: int):
-    """Returns a function that refines, or None where pydensecrf2 is not installed."""
+    """Returns a function that refines, or None if pydensecrf2 is not installed."""
     try:
         from pydensecrf import densecrf
     except ImportError:

@@ -1,13 +1,13 @@
-"""Is a step its own time and its all-reduces? Measured with several processes.
+"""Tests whether a step's time is that of its computation plus its all-reduces.
 
 python -m benchmarks.scaling [--counts 1,2,4,8]
 
-What `encnet_jax.plan.scaling` assumes of a pod, asked of processes of one machine: the
-tiny network's training step without collectives, plus one time for each of its
-all-reduces by size, against the step itself. All processes take part in every
-measurement, so that they share the machine's cores each time. One all-reduce costs
-start + hops * latency + bytes / bandwidth; two sizes give its line at each count. With
-more processes than cores the figures are the scheduler's.
+Tests an assumption of `encnet_jax.plan.scaling` with several processes on one machine.
+The tiny network's training step is compared with the sum of its time without
+collectives and the times of its all-reduces. All processes take part in every
+measurement, so that they always share the machine's cores. The time of an all-reduce is
+modelled as start + hops * latency + bytes / bandwidth and measured for two sizes. With
+more processes than cores, the figures depend on the scheduler.
 """
 
 import json
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def row(found: dict) -> dict:
-    """Returns a table's row: the sum of the parts next to the measured step."""
+    """Returns a row of the table: the sum of the parts, and the measured step."""
     per_byte = (found["large_s"] - found["small_s"]) / (LARGE - SMALL)
     reduced = sum(
         found["small_s"] + max(0, size - SMALL) * per_byte for size in found["reduces"]
@@ -53,10 +53,12 @@ def row(found: dict) -> dict:
 
 
 def measured(args) -> dict:
-    """Joins the others and times step, step without collectives and two all-reduces.
+    """Times the step, the step without collectives, and two all-reduces.
+
+    Joins the other processes first.
 
     Args:
-        args: the flags of a child.
+        args: the flags of a child process.
 
     Returns:
         Median seconds, and the bytes of each all-reduce of the step.
@@ -110,7 +112,7 @@ def measured(args) -> dict:
 
 
 def timed(function, meet, repeats: int) -> float:
-    """Returns the median seconds of a function that all processes begin together."""
+    """Returns the median seconds of a function that all processes start together."""
     seconds = []
     for _ in range(repeats + 2):
         np.asarray(meet(np.zeros((1, 1), np.float32)))

@@ -1,9 +1,9 @@
-"""From the command to the end of the first step, first and second time.
+"""Times the start of training: from the command to the end of the first step.
 
 python -m benchmarks.startup [--backbone resnet50 --size 256]
 
-Both runs are new processes that train on the generated scenes; the second finds the
-compiled programs of the first on disk. `overhead` leaves out what a step takes anyway.
+Runs twice in new processes on the generated scenes; the second run loads the compiled
+programs of the first from disk. `overhead` is the time without that of a normal step.
 """
 
 import argparse

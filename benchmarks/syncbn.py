@@ -1,10 +1,10 @@
-"""Collectives in the lowered training step, by kind and by what they carry.
+"""Counts the collectives in the lowered training step, by kind and purpose.
 
 python -m benchmarks.syncbn [--model encnet --backbone resnet50]
 
-Lowers the step for eight devices that need not be there; compiles nothing. The row
-"two synchronisations" exchanges the mean before the variance, as batch norm is usually
-written; appendix A of the paper exchanges sums of x and x**2 together.
+Lowers the step for eight devices, which need not be present; compiles nothing. The row
+"two synchronisations" exchanges the mean and then the variance, as usual batch norms
+do; appendix A of the paper exchanges sums of x and x**2 together.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 
-# Before JAX starts.
+# Set before JAX is imported.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
@@ -41,7 +41,7 @@ def make_config(args, remat: bool):
 
 
 def collectives(text: str) -> dict[str, int]:
-    """Returns how many operations of each kind a StableHLO program holds."""
+    """Returns kind -> number of collectives in a StableHLO program."""
     kinds = ("all_reduce", "all_gather", "all_to_all", "collective_permute")
     return {
         kind: len(re.findall(rf"stablehlo\.{kind}\W", text))
@@ -50,7 +50,7 @@ def collectives(text: str) -> dict[str, int]:
 
 
 def two_synchronisations(x, reduce_axes, axis_name):
-    """Returns what norm.batch_moments returns, from a mean and a later variance."""
+    """Returns the result of norm.batch_moments with two collectives instead of one."""
     x = x.astype(jnp.float32)
 
     def mean_of(values):
@@ -64,7 +64,7 @@ def two_synchronisations(x, reduce_axes, axis_name):
 
 @contextlib.contextmanager
 def moments_by(function):
-    """Batch norms of the block compute their moments by this function."""
+    """Within the block, batch norms compute their moments with `function`."""
     original, norm.batch_moments = norm.batch_moments, function
     try:
         yield

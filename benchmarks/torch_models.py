@@ -1,8 +1,8 @@
-"""The PyTorch networks whose weights are converted, written plainly, with their names.
+"""Plain PyTorch versions of the networks whose weights are converted, with their names.
 
 Source of the names: torchvision's resnet.py and segmentation networks,
 PyTorch-Encoding's models, mmsegmentation's decode heads and sssegmentation's EncNet.
-Dropout is here where it counts in a sequence.
+Dropout is included only if it has an index in a sequence.
 """
 
 import torch
@@ -16,7 +16,7 @@ def conv(c_in, c_out, size=3, stride=1, dilation=1):
 
 
 def unit(c_in, c_out, size=3, dilation=1):
-    """Convolution, norm, ReLU in a sequence."""
+    """Returns a sequence of convolution, norm and ReLU."""
     layers = [conv(c_in, c_out, size, 1, dilation), nn.BatchNorm2d(c_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -398,7 +398,7 @@ class Torchvision(nn.Module):
         c_in = spec.out_channels
         if name == "deeplabv3":
             head = torchvision_fcn_head(channels, channels, classes)
-            # The pyramid stands before the sequence's other layers.
+            # The pyramid comes before the sequence's other layers.
             layers = [TorchvisionASPP(c_in, channels), *head[:3], head[4]]
             self.classifier = nn.Sequential(*layers)
         else:
@@ -434,7 +434,7 @@ class SSSegmentation(nn.Module):
 
 
 def randomise(module, seed=0):
-    """Fills every array with values that keep activations near one; counters stay."""
+    """Fills every array with values that keep activations near one, except counters."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(tensor, scale, shift=0.0):

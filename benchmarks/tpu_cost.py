@@ -1,16 +1,16 @@
-"""What the TPU's compiler says of a training step: memory, bytes, cycles, collectives.
+"""Reports the TPU compiler's costs of a step: memory, bytes, cycles, collectives.
 
 python -m benchmarks.tpu_cost [--backbone resnet50 --batch 8 --topology v5e:2x4]
 python -m benchmarks.tpu_cost --networks encnet,duc-1,duc-2     DUC's cells, HDC's rates
 
-Needs no TPU (requirements/plan.txt), but minutes for each row. `modelled images/s` are
-the compiler's estimated cycles at the chip's clock, not a run.
+Needs no TPU (requirements/plan.txt), but minutes per row. `modelled images/s` is
+computed from the compiler's estimated cycles and the chip's clock, not measured.
 """
 
 import argparse
 import os
 
-# What is here computes nothing, and libtpu must not look for chips.
+# This process computes nothing, and libtpu must not search for chips.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 from benchmarks import measure  # noqa: E402
@@ -38,7 +38,7 @@ def make_config(args, network: str, remat: bool):
 
 
 def row(cost: compile.Cost) -> dict:
-    """Returns the figures of a compiled step, of one image where that says more."""
+    """Returns the figures of a compiled step, some of them per image."""
     return {
         "temporary MB/image": cost.temporary_bytes / cost.images / 1e6,
         "HBM GiB": cost.hbm_bytes / 2**30,

@@ -1,9 +1,9 @@
-"""Training steps against the same network in PyTorch, alternating in one process.
+"""Times training steps against the same network in PyTorch, alternately.
 
 python -m benchmarks.train_step [--model fcn --backbone resnet101 --dtype bfloat16]
 
-Forward, loss with upsampling, backward, SGD with momentum and weight decay. PyTorch
-gets images that are normalised already, ours the pixels as they come.
+A step is forward pass, loss with upsampling, backward pass, and SGD with momentum and
+weight decay. PyTorch's input is already normalised; ours is not.
 """
 
 import argparse

@@ -8,30 +8,30 @@ python train.py --config configs/ade20k.py:release,resnet101     as released
 python train.py --config configs/ade20k.py:paper,resnet101,with_val \\
     --config.init_from=runs/ade20k-paper-resnet101               20 epochs more, Table 5
 
-Training starts from ImageNet weights, mmseg:resnet50_v1c for EncNet-50: `encnet weights
-list` prints others for --config.init_from, docs/pretrained.md compares them, and
+Training starts from ImageNet weights (EncNet-50: mmseg:resnet50_v1c). `encnet weights
+list` prints other values for --config.init_from, docs/pretrained.md compares them, and
 --config.init_from= starts from random weights.
 
 Published (multi-scale): FCN-50 34.38, EncNet-50 41.11, EncNet-101 44.65 % mIoU. Not yet
-reproduced here. The paper gives no crop size; 480 is the released code's. Nor does it
-say with which rate the 20 epochs more begin; 0.01 again is ours.
+reproduced here. The paper does not report the crop size; 480 is the released code's. It
+does not report the learning rate of the 20 additional epochs either; 0.01 is ours.
 """
 
 from encnet_jax.config import defaults, recipes
 
-# The released code trains and scores this model on larger crops than all others.
+# The released code trains and scores this model on larger crops than other models.
 _WIDE = ("release", "encnet", "resnet101")
 
 
 def release_head(config):
-    """The learning rate and length that today's released code uses for ADE20K."""
+    """The learning rate and length of the latest released code for ADE20K."""
     recipes.release_head(config)
     config.optim.base_lr = 0.004
     config.train.epochs = 180.0
 
 
 def with_val(config):
-    """Table 5: after training, 20 epochs more with the validation images."""
+    """Table 5: after training, 20 additional epochs that include validation images."""
     config.data.train_split = "trainval"
     config.data.val_split = ""
     config.train.epochs = 20.0

@@ -8,8 +8,8 @@ python train.py --config configs/camvid.py:piecewise_crf
 python train.py --config configs/camvid.py:piecewise_crf,refine
                                                        refined by early features
 
-Scores are at the native 360x480 against the original labels, whatever the resolution of
-the input. Training starts from scratch. docs/learning.md has the results.
+Scores use the original labels of 360x480, for every resolution of the input. Training
+starts from scratch. docs/learning.md has the results.
 """
 
 from encnet_jax.config import defaults, recipes

@@ -6,16 +6,17 @@ python train.py --config configs/cifar10.py:encnet32k128d    16.8 M
 python train.py --config configs/cifar10.py:resnet64d         2.8 M, baseline
 python train.py --config configs/cifar10.py:se_resnet64d      2.8 M, baseline
 
-These train on all 50,000 images and score nothing on the way; afterwards
-`python eval.py --workdir RUN --split test` reads the test error once. `:MODEL,curves`
-trains on 45,000 and validates on the other 5,000 for Figure 7, `:MODEL,cpu` does so in
-minutes on a CPU.
+These train on all 50,000 images and score nothing during training; afterwards
+`python eval.py --workdir RUN --split test` measures the test error once.
+`:MODEL,curves` trains on 45,000 images and validates on the other 5,000, for Figure 7;
+`:MODEL,cpu` does the same in minutes on a CPU.
 
-`:MODEL,authors` has the networks and the recipe of the authors' own code instead of the
+`:MODEL,authors` uses the networks and the recipe of the authors' code instead of the
 paper's text.
 
 Published test errors: ResNet 4.93, SE-ResNet 4.65, EncNet-16k64d 3.96, EncNet-32k128d
-3.45 %. The paper gives no base rate; 0.1 is the authors'. docs/cifar10.md has the rest.
+3.45 %. The paper reports no base learning rate; 0.1 is that of the authors' code. See
+docs/cifar10.md for details.
 """
 
 from functools import partial
@@ -30,7 +31,7 @@ def _model(config, *, name, width, num_codes=0):
 
 
 def curves(config):
-    """Figure 7: the last 5,000 training images validate after each epoch."""
+    """Figure 7: validates on the last 5,000 training images after each epoch."""
     config.data.train_split = "train_without_val"
     config.data.val_split = "val"
     config.train.eval_every_epochs = 1.0
@@ -38,7 +39,7 @@ def curves(config):
 
 
 def cpu(config):
-    """The same networks and curves on a budget of minutes on a CPU."""
+    """The same networks and curves with a schedule of minutes on a CPU."""
     curves(config)
     config.optim.base_lr = 0.05
     config.train.batch_size = 32
@@ -50,11 +51,11 @@ def cpu(config):
 
 
 def authors(config):
-    """The authors' own networks and recipe, where they differ from the paper's text."""
+    """Networks and recipe of the authors' code, which differ from the paper's text."""
     config.model.block = "authors"
     config.data.channel_std = (0.2023, 0.1994, 0.2010)
     config.data.keep_last_batch = True
-    # They count epochs from 1.
+    # The authors' code counts epochs from 1.
     config.optim.cosine_ahead = 1 / config.train.get_ref("epochs")
 
 

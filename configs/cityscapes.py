@@ -8,11 +8,12 @@ python train.py --config configs/cityscapes.py:released            as released
 python train.py --config configs/cityscapes.py:duc,twelve_crops    a longer epoch
 python train.py --config configs/cityscapes.py:duc,coarse          coarse labels first
 
-Source: "Understanding Convolution for Semantic Segmentation" (WACV 2018). Crops of 800
-around seven centres an image, five scales, and 20 epochs of 20,825 crops (seven an
-image: 140 of ours) are the authors' code's; rate 2.5e-4, poly, decay 5e-4 the paper's
-as a fork quotes it. Batch size, backbone and synchronised batch norms are ours;
-`released` has the authors' network and batch.
+Source: "Understanding Convolution for Semantic Segmentation" (WACV 2018). From the
+authors' code: crops of 800 around seven centres per image, five scales, and 20 epochs
+of 20,825 crops, seven per image (here: 140 epochs of one crop per image). From the
+paper, as quoted by a fork: learning rate 2.5e-4, poly schedule, weight decay 5e-4.
+Batch size, backbone and synchronised batch norms are ours; `released` has the authors'
+network and batch size.
 
 Training starts from ImageNet weights, except `released`; see configs/ade20k.py.
 
@@ -33,14 +34,14 @@ def _dilation(config, name):
 
 
 def duc(config):
-    """The DUC head; its four branches are those of the released network."""
+    """The DUC head with the four branches of the released network."""
     config.model.name = "duc"
 
 
 def released(config):
-    """The released network and the template of its training, from its own weights.
+    """Continues training the released network, with the training template of its code.
 
-    Add --config.init_from=FILE.params: batch norms keep the file's statistics.
+    Add --config.init_from=FILE.params; batch norms keep the file's statistics.
     """
     duc(config)
     config.init_from = ""
@@ -48,7 +49,7 @@ def released(config):
     config.model.dilation = "hdc_released"
     config.optim.base_lr = 1e-4
     config.optim.schedule = "halving"
-    config.optim.halving_parts = 6  # Every 5 of the epochs 20 to 50.
+    config.optim.halving_parts = 6  # Every 5 epochs from 20 to 50.
     config.optim.weight_decay = 5e-5
     config.train.epochs = 30.0 * CROPS_PER_IMAGE
     config.train.batch_size = 1
@@ -56,10 +57,10 @@ def released(config):
 
 
 def twelve_crops(config):
-    """Epochs of twelve crops an image, 35,700 in all.
+    """Epochs of twelve crops per image, 35,700 in total.
 
-    Source: a reader quotes this number from the paper (TuSimple-DUC#6); the released
-    code has seven, 20,825.
+    Source: a reader quotes this number from the paper (TuSimple-DUC#6). The released
+    code has seven crops per image, 20,825 in total.
     """
     ratio = TWELVE_CROPS / CROPS_PER_IMAGE
     config.train.epochs *= ratio
@@ -67,10 +68,10 @@ def twelve_crops(config):
 
 
 def coarse(config):
-    """Training on the coarsely labelled images, from which another run then starts.
+    """Trains on the coarsely labelled images; another run then starts from this one.
 
-    The DUC paper's 80.1 on the test set uses them. One epoch has one crop an image;
-    prepare the split from leftImg8bit_trainextra.zip and gtCoarse.zip first.
+    The DUC paper's 80.1 on the test set uses these images. One epoch has one crop per
+    image. First prepare the split from leftImg8bit_trainextra.zip and gtCoarse.zip.
     """
     config.data.train_split = "train_extra"
     config.train.epochs = 20.0
@@ -96,7 +97,7 @@ def get_config(arguments=""):
     config.train.epochs = 20.0 * CROPS_PER_IMAGE
     config.train.eval_every_epochs = 5.0 * CROPS_PER_IMAGE
     config.train.val_protocol = "centre_crop"
-    config.eval.batch_size = 1  # An image a device, of 1024x2048.
+    config.eval.batch_size = 1  # Images of 1024x2048.
     words = {
         "duc": duc,
         "hdc_rf": partial(_dilation, name="hdc_rf"),

@@ -7,15 +7,16 @@ python train.py --config configs/pascal_voc.py:resnet101,with_val \\
 Training starts from ImageNet weights; see configs/ade20k.py.
 
 Published on the test server after three stages: 85.9 % mIoU. Not yet reproduced here.
-The paper gives the base rate 0.01 but no length; 30 epochs are the released code's. It
-counts 6.5 K images, the rule it names (more than 1,000 labelled pixels) keeps far more.
+The paper reports the base learning rate 0.01 but not the length; the released code
+trains for 30 epochs. The paper reports 6.5 K images, but its rule (more than 1,000
+labelled pixels) selects far more.
 """
 
 from encnet_jax.config import defaults, recipes
 
 
 def release_head(config):
-    """Today's released code has a lower rate."""
+    """The latest released code has a lower learning rate."""
     recipes.pascal_release_head(config)
     config.optim.base_lr = 0.004
 

@@ -1,4 +1,4 @@
-"""The package's defaults, for commands that need a configuration but no recipe.
+"""The default configuration, for commands that need a configuration but no recipe.
 
 python -m encnet_jax.data.check --config configs/default.py --config.data.name=camvid
 """

@@ -5,8 +5,8 @@ python train.py --config configs/folder.py \\
     --config.data.folder.masks='my/{split}/masks' \\
     --config.data.folder.class_names="('road', 'other')"
 
-Masks are single-channel PNGs of class ids with the stems of their images.
-`python -m encnet_jax.data.check` with the same flags looks for mistakes first.
+Masks are single-channel PNGs of class ids whose file stems equal those of the images.
+First run `python -m encnet_jax.data.check` with the same flags to find mistakes.
 """
 
 from encnet_jax.config import defaults, recipes

@@ -1,4 +1,4 @@
-"""A backbone of one's own: the deep-stem ResNets as classifiers, at output stride 32.
+"""Pre-trains backbones: deep-stem ResNets as classifiers, at output stride 32.
 
 python train.py --config configs/imagenet.py:resnet50            ImageNet from TFDS
 python train.py --config configs/imagenet.py:resnet50,modern     longer, smoothed, EMA
@@ -8,11 +8,12 @@ python train.py --config configs/imagenet.py:resnet18,folder \\
     --config.data.folder.images='my_data/{split}'                folders of classes
 python train.py --config configs/imagenet.py:tiny,mini           Mini-ImageNet, CPUs
 
-Then, in any configuration of segmentation, --config.init_from=runs/imagenet-resnet50.
+Then add --config.init_from=runs/imagenet-resnet50 to any segmentation configuration.
 
 Published, % top-1 on the centre crop: torchvision's ResNet-50 (7x7 stem) 76.13, Flax's
-example 76.4. Not yet reproduced here. The recipe is theirs: 90 epochs, a batch of 256
-(rate 0.1, and in proportion), 5 epochs of warm-up. docs/pretrained.md has the rest.
+example 76.4. Not yet reproduced here. The recipe is theirs: 90 epochs, batch size 256
+with learning rate 0.1 (proportional for other sizes), 5 epochs of warm-up. See
+docs/pretrained.md for details.
 """
 
 from encnet_jax.config import defaults, recipes
@@ -21,7 +22,7 @@ _EPOCH_STEPS = 1_281_167 // 256
 
 
 def modern(config):
-    """What is known to help the same network: smoothing, cosine, EMA, spared norms."""
+    """Settings known to help: smoothing, cosine, EMA, no decay on norms and biases."""
     config.train.epochs = 200.0
     config.loss.label_smoothing = 0.1
     config.optim.ema_decay = 0.9999
@@ -31,7 +32,7 @@ def modern(config):
 
 
 def pod(config):
-    """A batch of 2048 in bfloat16 for a slice such as v5e:4x4; the rate follows."""
+    """Batch size 2048 in bfloat16 for slices such as v5e:4x4; the rate is scaled."""
     config.model.dtype = "bfloat16"
     config.train.batch_size = 2048
     config.optim.warmup_steps = 5 * _EPOCH_STEPS // 8
@@ -39,7 +40,7 @@ def pod(config):
 
 
 def resnet_d(config):
-    """Average pooling in the shortcuts; the stem half as wide, as published."""
+    """Average pooling in the shortcuts, and a stem of half the width, as published."""
     config.model.avg_down = True
     config.model.stem_width = 32
 
@@ -50,14 +51,14 @@ def conv7(config):
 
 
 def folder(config):
-    """Images in folders of classes, read where they are."""
+    """Images in one folder per class; no preparation is needed."""
     config.data.name = "image_folder"
     config.data.val_split = "val"
     config.optim.warmup_steps = 0
 
 
 def small(config):
-    """Images of 32x32 pixels, as CIFAR-10's, uncropped when scored."""
+    """Images of 32x32 pixels, as in CIFAR-10; they are scored without cropping."""
     config.data.crop_size = 32
     config.data.augment.base_size = 32
     config.data.augment.area_min = 0.4
@@ -66,7 +67,7 @@ def small(config):
 def mini(config):
     """Mini-ImageNet: folders of 64x64 images, 100 classes; 3,000 steps for CPUs.
 
-    Images are uncropped when scored. Training crops keep 40 % of the area or more: a
+    Images are scored without cropping. Training crops keep at least 40 % of the area: a
     short schedule does not overfit, and smaller parts of such images show little.
     """
     folder(config)

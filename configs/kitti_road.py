@@ -6,11 +6,11 @@ python train.py --config configs/kitti_road.py:duc,hdc_bigger,all without valida
 
 Training starts from ImageNet weights; see configs/ade20k.py.
 
-A fifth of the 289 training images is for validation; this split is ours. The schedule
-is ours, too. Scores are IoU, `road_f1`, MaxF and average precision in image space and,
-if calibrations were prepared, the latter two in bird's-eye view. Published by the
-DUC-HDC paper on the test server, in bird's-eye view: MaxF 96.41 %; not yet reproduced
-here.
+A fifth of the 289 training images are used for validation. The split and the schedule
+are ours. Scores are IoU, `road_f1`, MaxF and average precision in image space; if
+calibrations were prepared, also MaxF and average precision in bird's-eye view. The
+DUC-HDC paper reports MaxF 96.41 % on the test server, in bird's-eye view; not yet
+reproduced here.
 """
 
 from functools import partial
@@ -23,7 +23,7 @@ def _dilation(config, name):
 
 
 def everything(config):
-    """Training on all labelled images, as for a submission."""
+    """Trains on all labelled images, for example for a submission."""
     config.data.train_split = "trainval"
     config.data.val_split = ""
 

@@ -9,10 +9,10 @@ python train.py --config configs/nyuv2.py:piecewise_crf,refine
 python train.py --config configs/nyuv2.py:tiny,half,folder   for CPUs, from folders
 
 Training starts from ImageNet weights, except with `tiny`; see configs/ade20k.py. Scores
-are those of the official 654 test images, which are also scored during training, and
-which select the checkpoint that is kept as the best. The schedule is ours; the EncNet
-paper has no results on this data set. Published with 40 classes, % mIoU, from colour
-alone: 40.6 (piecewise CRF, VGG-16). Not yet reproduced here.
+are on the official 654 test images. They are also scored during training and determine
+which checkpoint is the best. The schedule is ours; the EncNet paper has no results on
+this data set. Published for 40 classes and colour images without depth: 40.6 % mIoU
+(piecewise CRF, VGG-16). Not yet reproduced here.
 """
 
 from encnet_jax.config import defaults, recipes
@@ -20,12 +20,12 @@ from encnet_jax.data.info import class_lines
 
 
 def classes13(config):
-    """The 13 groups of Couprie et al."""
+    """The 13 classes of Couprie et al., each made of several of the 40."""
     config.data.name = "nyuv2_13"
 
 
 def half(config):
-    """Images of 320x240, for CPUs; scores are at 640x480, by the original labels."""
+    """Inputs of 320x240, for CPUs; scores use the original labels of 640x480."""
     config.data.input_scale = 0.5
     config.data.crop_size = 192
     config.eval.base_size = 320
@@ -34,10 +34,10 @@ def half(config):
 
 
 def folder(config):
-    """Images and masks in folders, read where they are: 39 classes, 255 unlabelled.
+    """Images and masks in folders, without preparation: 39 classes, 255 unlabelled.
 
-    For copies whose masks hold 0..38 and lack "otherprop"; their scores are not
-    comparable with those of 40 classes.
+    For copies of the data set whose masks have the ids 0..38, without "otherprop".
+    Scores are not comparable with those on 40 classes.
     """
     config.data.name = "folder"
     config.data.val_split = "val"

@@ -10,16 +10,16 @@ python train.py --config configs/pascal_context.py:piecewise_crf,resnet101,backg
 
 Training starts from ImageNet weights; see configs/ade20k.py.
 
-Published (59 classes, % mIoU): FCN-50 41.0, EncNet-50 49.2, EncNet-101 51.7, the last
-with several scales 52.6. Not yet reproduced here. The paper counts background as all
-wrong where it writes 60 classes; a model that is trained on background scores lower.
+Published (59 classes, % mIoU): FCN-50 41.0, EncNet-50 49.2, EncNet-101 51.7, and 52.6
+with several scales. Not yet reproduced here. For 60 classes, the paper counts
+background as IoU 0; a model that is trained on background has lower scores.
 """
 
 from encnet_jax.config import defaults, recipes
 
 
 def background(config):
-    """Background is trained and scored as a class of its own: score `context60`."""
+    """Background is trained and scored as a 60th class: score `context60`."""
     config.data.name = "pascal_context60"
 
 
@@ -30,7 +30,7 @@ def release_2018(config):
 
 
 def release_head(config):
-    """Today's released code has the same length."""
+    """The latest released code has the same length."""
     recipes.pascal_release_head(config)
     config.train.epochs = 80.0
 

@@ -3,8 +3,8 @@
 python train.py --config configs/quickstart.py         EncNet
 python train.py --config configs/quickstart.py:fcn     the baseline, which sees less
 
-Patches that look the same have different labels depending on the kind of scene, which
-only cues elsewhere in the image show: the paper's argument (its Figure 4) made small.
+Patches that look the same have different labels in different kinds of scenes, and only
+cues elsewhere in the image show the kind: a toy version of the paper's Figure 4.
 """
 
 from encnet_jax.config import defaults, recipes
@@ -16,7 +16,7 @@ def get_config(arguments=""):
     config.data.name = "scenes"
     config.data.crop_size = 192
     config.eval.base_size = 192
-    # Crops would cut off the cues that decide the labels.
+    # Crops would cut off the cues that determine the labels.
     config.data.augment.scale_min = 1.0
     config.data.augment.scale_max = 1.0
     config.data.augment.rotate_degrees = 0.0
@@ -24,7 +24,7 @@ def get_config(arguments=""):
     config.optim.base_lr = 0.05
     config.train.batch_size = 16
     config.train.epochs = 12.0
-    config.train.max_minutes = 5.0  # For slow machines; eval.py scores what there is.
+    config.train.max_minutes = 5.0  # Limit for slow machines.
     config.train.log_every_steps = 10
     config.train.eval_every_epochs = 4.0
     config.train.checkpoint_every_steps = 100

@@ -6,8 +6,8 @@ python train.py --config configs/sift_flow.py:piecewise_crf    a CRF, trained pi
 
 Training starts from ImageNet weights; see configs/ade20k.py.
 
-Images are enlarged twofold, as for the contextual CRF paper; scores are at 256x256, by
-the original labels. The official 200 test images are also scored during training. The
+Images are enlarged twofold, as in the contextual CRF paper; scores use the original
+labels of 256x256. The official 200 test images are also scored during training. The
 schedule is ours.
 
 Published (piecewise CRF, VGG-16): 44.9 % mIoU, 88.1 % pixel accuracy. Not yet
