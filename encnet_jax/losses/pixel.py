@@ -14,7 +14,7 @@ from encnet_jax.losses.terms import Inputs
         "loss.focal_gamma": Field(
             0.0,
             between(0, 100),
-            "Power of (1 - p) that multiplies each pixel's term; 0: no focal loss.",
+            "Exponent of the factor (1 - p) on each pixel's term; 0: no focal loss.",
         ),
         "loss.ohem_threshold": Field(
             0.0,

@@ -36,10 +36,10 @@ class Config(Section):
         "segmentation", one_of("segmentation", "classification"), "The task."
     )
     architecture: str = field(
-        "tuned", one_of(*ARCHITECTURES), "Decides the fields that are not set."
+        "tuned", one_of(*ARCHITECTURES), "Determines the fields that are not set."
     )
     seed: int = field(
-        0, COUNT, "Decides initial weights, data order, augmentation and dropout."
+        0, COUNT, "Seed of initial weights, data order, augmentation and dropout."
     )
     init_from: str = field(
         "",

@@ -38,7 +38,7 @@ class AugmentConfig(Section):
     scales: tuple[float, ...] = field(
         (),
         several(_SCALE, "scales, each 0.02 to 50"),
-        "If not empty, the scale is one of these instead.",
+        "If not empty, the scale is drawn from these values instead.",
     )
     crop_centres: tuple[tuple[int, int], ...] = field(
         (),
@@ -51,7 +51,7 @@ class AugmentConfig(Section):
     crop_jitter: int = field(
         0,
         between(0, 1 << 15),
-        "Largest distance of a crop's centre from the drawn one, in pixels.",
+        "Largest distance of a crop's centre from the drawn crop_centres, in pixels.",
     )
     scale_relative_to: str = field(
         "image",
@@ -60,15 +60,17 @@ class AugmentConfig(Section):
         " data.augment.base_size.",
     )
     base_size: int = field(
-        520, SIDE, "Pixels; read unless data.augment.scale_relative_to is 'image'."
+        520, SIDE, "In pixels; used unless data.augment.scale_relative_to is 'image'."
     )
     rotate_degrees: float = field(
-        10.0, between(0, 180), "The angle is drawn uniformly from [-this, this]."
+        10.0,
+        between(0, 180),
+        "The angle is drawn uniformly from [-rotate_degrees, rotate_degrees].",
     )
     blur_probability: float = field(
         0.0,
         between(0, 1),
-        "Probability of a Gaussian blur, whose radius is drawn from [0, 1) pixels.",
+        "Probability of a Gaussian blur; its radius is drawn from [0, 1) pixels.",
     )
     antialias: bool = field(
         False, FLAG, "Resize as Pillow does (True), or in one projective resampling."
@@ -76,12 +78,16 @@ class AugmentConfig(Section):
     brightness: float = field(
         0.0,
         between(0, 1),
-        "The factor on the brightness is drawn uniformly from [1 - this, 1 + this].",
+        "The factor is drawn uniformly from [1 - brightness, 1 + brightness].",
     )
-    contrast: float = field(0.0, between(0, 1), "As brightness, for the contrast.")
-    saturation: float = field(0.0, between(0, 1), "As brightness, for the saturation.")
+    contrast: float = field(0.0, between(0, 1), "Like brightness, for the contrast.")
+    saturation: float = field(
+        0.0, between(0, 1), "Like brightness, for the saturation."
+    )
     hue: float = field(
-        0.0, between(0, 0.5), "The hue is shifted by [-this, this] turns, uniformly."
+        0.0,
+        between(0, 0.5),
+        "The hue is shifted by a number of turns drawn uniformly from [-hue, hue].",
     )
     area_min: float = field(
         0.08,
@@ -136,10 +142,12 @@ class DataConfig(Section):
     name: str = field(
         "ade20k",
         TEXT,
-        "The data set: one of the catalogue, 'folder' (images and masks), or"
+        "The data set: a name in docs/datasets.md, 'folder' (images and masks), or"
         " 'image_folder' (one folder of images per class).",
     )
-    data_dir: str = field("data", TEXT, "Prepared data sets: a local path or gs://.")
+    data_dir: str = field(
+        "data", TEXT, "Folder of prepared data sets: a local path or gs://."
+    )
     reader: str = field(
         "auto",
         one_of("auto", "tfds", "arrays"),
@@ -150,23 +158,21 @@ class DataConfig(Section):
     train_split: str = field(
         "train",
         Allowed("a split, such as train", lambda x: TEXT.fits(x) and bool(x)),
-        "Split that is trained on.",
+        "Split used for training.",
     )
-    val_split: str = field(
-        "val", TEXT, "Split that is scored during training; empty: none."
-    )
+    val_split: str = field("val", TEXT, "Split scored during training; empty: none.")
     max_unreadable_share: float = field(
         0.0,
         between(0, 1),
-        "Fraction of the training images that may be unreadable; more stop the run.",
+        "Largest fraction of unreadable training images; a larger one stops the run.",
     )
     max_megapixels: float = field(
         200.0,
         above(0, 1e6),
-        "Millions of pixels; a larger image is refused before it is decoded.",
+        "Limit on an image in millions of pixels; larger images are not decoded.",
     )
     max_file_mib: float = field(
-        8192.0, above(0, 1e9), "MiB of an unpacked array of an .npz file."
+        8192.0, above(0, 1e9), "Limit on an unpacked array of an .npz file, in MiB."
     )
     value_range: tuple[float, ...] = field(
         (),
@@ -175,7 +181,7 @@ class DataConfig(Section):
             lambda x: x in ((), []) or _is_range(x),
         ),
         "Values of black and white in grey images of more than 8 bits, such as"
-        " (0, 65535). Empty: such images are refused.",
+        " (0, 65535). Empty: such images are rejected.",
     )
     crop_size: int = field(480, SIDE, "Side of the square training crops, in pixels.")
     on_device: bool = field(

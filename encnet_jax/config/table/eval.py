@@ -29,16 +29,20 @@ class DenseConfig(Section):
     """
 
     bilateral_weight: float = field(
-        4.0, between(0, 1e6), "Weight of the kernel of distance and colour."
+        4.0,
+        between(0, 1e6),
+        "Weight of the kernel that depends on distance and colour.",
     )
     bilateral_px: float = field(
-        20.0, above(0, 1e6), "Its standard deviation of the distance, in pixels."
+        20.0, above(0, 1e6), "Standard deviation of this kernel in distance, in pixels."
     )
     bilateral_levels: float = field(
-        10.0, above(0, 1e6), "Its standard deviation of the colour, in grey levels."
+        10.0,
+        above(0, 1e6),
+        "Standard deviation of this kernel in colour, in levels of 0..255.",
     )
     spatial_weight: float = field(
-        3.0, between(0, 1e6), "Weight of the kernel of the distance only."
+        3.0, between(0, 1e6), "Weight of the kernel that depends only on distance."
     )
     spatial_px: float = field(3.0, above(0, 1e6), "Its standard deviation, in pixels.")
     radius: int = field(5, between(1, 1 << 15), "Radius of both kernels, in pixels.")

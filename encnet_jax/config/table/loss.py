@@ -19,8 +19,8 @@ class LossConfig(Section):
     labels: str = field(
         None,
         one_of("upsampled", "thinned"),
-        "'upsampled': logits are upsampled to the labels. 'thinned': every n-th label"
-        " is compared with the logits as they are.",
+        "'upsampled': logits are upsampled to the labels. 'thinned': only every n-th"
+        " label is compared, with the logits at their own resolution.",
     )
     class_weighting: str = field(
         "",

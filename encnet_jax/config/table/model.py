@@ -31,7 +31,9 @@ class ModelConfig(Section):
     )
     backbone: str = field("resnet50", lambda: one_of(*BACKBONES), "The backbone.")
     output_stride: int = field(
-        8, one_of(8, 16, 32), "Pixels between positions of the last featuremap."
+        8,
+        one_of(8, 16, 32),
+        "Distance of neighbouring positions of the last feature map, in image pixels.",
     )
     dilation: str = field(
         "plain",
@@ -45,7 +47,7 @@ class ModelConfig(Section):
     num_codes: int = field(
         32,
         between(0, 1 << 16),
-        "Codewords, K of the paper; 0: global average pooling (Figure 5).",
+        "Number of codewords, K in the paper; 0: global average pooling (Figure 5).",
     )
     width: int = field(64, _CHANNELS, "Classification: channels of the first stage.")
     draw_smoothing: bool = field(
@@ -65,7 +67,7 @@ class ModelConfig(Section):
     gate_bias: float = field(
         0.0,
         between(0, 20),
-        "Added to the initial biases of EncNet's gate; above 0 the gate starts open.",
+        "Added to the initial biases of EncNet's gate; large values open the gate.",
     )
     dropout: float = field(
         0.1, at_least(0, 1), "Probability of dropping an input of the last convolution."
@@ -73,7 +75,7 @@ class ModelConfig(Section):
     norm_group: int = field(
         0,
         COUNT,
-        "Devices that share batch-norm statistics, neighbours of a slice; 0: all.",
+        "Number of neighbouring devices that share batch-norm statistics; 0: all.",
     )
     remat: bool = field(
         False, FLAG, "Recompute residual blocks in the backward pass to save memory."
@@ -120,7 +122,7 @@ class ModelConfig(Section):
         " grey levels of 0 to 255.",
     )
     align_corners: bool = field(
-        None, FLAG, "Upsampling maps corner centres to corner centres."
+        None, FLAG, "Upsampling aligns the centres of the corner pixels."
     )
     head_channels: int = field(None, _CHANNELS, "Channels inside the head.")
     code_pooling: str = field(

@@ -29,7 +29,7 @@ class OptimConfig(Section):
         False, FLAG, "Multiply base_lr by train.batch_size / optim.lr_batch_size."
     )
     lr_batch_size: int = field(
-        16, AT_LEAST_ONE, "Batch size, in images, for which base_lr is meant."
+        16, AT_LEAST_ONE, "Batch size, in images, to which base_lr refers."
     )
     schedule: str = field(
         "poly",
@@ -49,10 +49,12 @@ class OptimConfig(Section):
         " again.",
     )
     warmup_steps: int = field(0, COUNT, "Steps of a linear warm-up from 0.")
-    momentum: float = field(0.9, at_least(0, 1), "Of SGD; AdamW's first beta.")
+    momentum: float = field(
+        0.9, at_least(0, 1), "Momentum of SGD; first beta of AdamW."
+    )
     adam_beta2: float = field(0.999, at_least(0, 1), "AdamW's second beta.")
     weight_decay: float = field(
-        1e-4, at_least(0, 1), "Factor of the squared weights' half in the loss."
+        1e-4, at_least(0, 1), "Factor of half the sum of squared weights in the loss."
     )
     decay_norm_and_bias: bool = field(
         True, FLAG, "Weight decay on norms and biases, as in the reference."
@@ -93,7 +95,7 @@ class OptimConfig(Section):
         " norms still update their running statistics, unlike with train.freeze.",
     )
     clip_norm: float = field(
-        0.0, between(0, 1e6), "Largest norm of all gradients together; 0: not clipped."
+        0.0, between(0, 1e6), "Largest norm of the whole gradient; 0: not clipped."
     )
     ema_decay: float = field(
         0.0,

@@ -84,11 +84,13 @@ class DUCHead(nn.Module):
 @HEADS.register(
     "duc",
     fields={
-        "model.duc.cell": Field(2, one_of(1, 2, 4), "Pixels between its logits."),
+        "model.duc.cell": Field(
+            2, one_of(1, 2, 4), "Distance of neighbouring logits, in image pixels."
+        ),
         "model.duc.rates": Field(
             (6, 12, 18, 24),
             several(AT_LEAST_ONE, "one or more whole rates above 0", 1),
-            "Rates of the 3x3 convolutions whose sum it is.",
+            "Dilation rates of the 3x3 convolutions that the head adds.",
         ),
     },
     logits_stride=lambda m: m.duc.cell,

@@ -307,13 +307,13 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
         "model.crf.max_score_mib": Field(
             256.0,
             above(0, 1 << 20),
-            "MiB of device memory for K x K scores at a time; less makes more steps.",
+            "Limit on the K x K scores of one step, in MiB; smaller: more steps.",
         ),
         "model.crf.refine": Field(
             0,
             between(0, 1024),
-            "Channels of the layers that refine the scores to the image's resolution by"
-            " early features and the image; 0: no such layers.",
+            "Channels of the layers that refine the scores to the image's resolution,"
+            " with early features and the image as inputs; 0: no such layers.",
         ),
     },
     # The largest scale enlarges the image.
