@@ -5,26 +5,26 @@ import errno
 import re
 from collections.abc import Iterator
 
-# The errno of an OSError: no space, quota used up, file size limit.
+# Values of errno for: no space left, quota exceeded, file too large.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-# Control characters, characters that reorder the text around them, and bytes of file
-# names that are not text.
+# Control characters, characters that change the text direction, and undecodable bytes
+# of file names.
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def printable(text: object, keep: str = "") -> str:
-    """Returns a text with control characters written as escapes, such as \\x1b.
+    """Returns a text with control characters replaced by escapes such as \\x1b.
 
-    File names may contain any of them. A printed name must not add lines to a log or
-    send commands to a terminal.
+    File names may contain control characters, but a printed name must not add lines to
+    a log or send commands to a terminal.
 
     Args:
-        text: to print.
-        keep: characters that stay as they are.
+        text: the text to print.
+        keep: characters that are not escaped.
     """
 
     def escaped(match: re.Match) -> str:
@@ -35,7 +35,7 @@ def printable(text: object, keep: str = "") -> str:
 
 def short(value: object, most: int = 200) -> str:
     """Returns repr(value), shortened to fit a message."""
-    # Only the beginning of a long list or text is formatted.
+    # Formats only the beginning of a long list or text, to save time.
     if isinstance(value, (str, bytes, list, tuple)) and len(value) > most:
         value = value[:most]
     text = repr(value)
@@ -48,17 +48,17 @@ def reason(error: BaseException, most: int = 200) -> str:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Returns whether the host or a device ran out of memory.
+    """Whether an error means that the host or a device ran out of memory.
 
-    JAX has no type for this error, and neither has the loader of shared libraries, so
-    the texts of their errors are searched.
+    Neither JAX nor the loader of shared libraries has a type for this error, so their
+    messages are searched.
     """
     signs = ("RESOURCE_EXHAUSTED", "failed to map segment")
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 
 
 class UserError(Exception):
-    """A mistake outside the program; shown as one line, never as a traceback.
+    """An error that the user can fix; printed as one line, never as a traceback.
 
     The message states what was found, what was expected, and how to fix it.
     """
@@ -70,7 +70,7 @@ class UserError(Exception):
 def explained(file: object, problem: str, advice: str) -> Iterator[None]:
     """Converts errors of the block to UserError('FILE: PROBLEM (REASON); ADVICE').
 
-    For decoders, which raise errors of a dozen kinds on damaged files.
+    It is used for decoders, which raise errors of many types on damaged files.
     """
     try:
         yield
@@ -87,10 +87,10 @@ class NotFiniteError(UserError):
 
 
 class PeersMissingError(UserError):
-    """Other processes of a distributed run did not appear in time, or one was lost."""
+    """Other processes of a distributed run did not join in time, or one was lost."""
 
     exit_status = 4
 
 
 class UnsavedError(UserError):
-    """A checkpoint could not be written; threads that wrote it are still running."""
+    """A checkpoint could not be written; the writing threads may still be running."""

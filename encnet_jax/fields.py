@@ -13,8 +13,8 @@ class Allowed(NamedTuple):
     """The allowed values of a field.
 
     Attributes:
-        words: the allowed values, to follow 'expected' in a message.
-        fits: whether a value is allowed; never called with None.
+        words: description of the allowed values, which follows 'expected' in messages.
+        fits: returns whether a value is allowed; never called with None.
     """
 
     words: str
@@ -27,7 +27,7 @@ class Field:
 
     Attributes:
         default: the value unless a file or flag changes it; None if other fields
-            decide it, and then `kind` is required.
+            determine it. In this case, `kind` is required.
         allowed: the allowed values.
         doc: the meaning, with the unit, as one or more sentences.
         kind: the type of the value; by default that of `default`.
@@ -39,10 +39,10 @@ class Field:
     kind: type | None = None
 
     def __post_init__(self) -> None:
-        """Takes the kind from the default; checks the default.
+        """Derives the kind from the default if necessary; checks the default.
 
         Raises:
-            ValueError: neither a default nor a kind, or the default is not allowed.
+            ValueError: default and kind are missing, or the default is not allowed.
         """
         if self.default is None and self.kind is None:
             raise ValueError("a field without a default needs a kind")
@@ -53,7 +53,7 @@ class Field:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite int or float, and no bool."""
+    """Whether a value is a finite int or float, but not a bool."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     # math.isfinite raises an error for very long integers.
     return number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def above(low: float, high: float) -> Allowed:
 
 
 def one_of(*values: Any) -> Allowed:
-    """Allows these values, of the same type: True is not 1."""
+    """Allows these values; types must match, so that True is not 1."""
     return Allowed(
         f"one of: {', '.join(str(v) if v != '' else repr(v) for v in values)}",
         lambda x: any(type(x) is type(v) and x == v for v in values),
@@ -93,7 +93,7 @@ def several(
 
     Args:
         each: allowed elements.
-        words: what is allowed, for messages.
+        words: description of the allowed values, for messages.
         least: smallest number of elements.
         most: largest number of elements; None for no limit.
     """
@@ -122,7 +122,7 @@ SIDE = between(16, 1 << 15)  # Pixels.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
-    """Base of dataclasses of fields; `section[name]` reads as `section.name` does."""
+    """Base class of dataclasses of fields; `section[name]` equals `section.name`."""
 
     def __getitem__(self, name: str) -> Any:
         """Returns the value of a field."""
@@ -133,8 +133,8 @@ def field(default: Any, allowed: Allowed | Callable[[], Allowed], doc: str) -> A
     """Declares a field in a dataclass of fields: `width: int = field(64, ...)`.
 
     Args:
-        default: as in `Field`; None if other fields decide the value.
-        allowed: as in `Field`; or a function that returns it, for names that may be
+        default: as in `Field`; None if other fields determine the value.
+        allowed: as in `Field`, or a function that returns it, for names that may be
             registered later.
         doc: as in `Field`.
     """
@@ -147,12 +147,12 @@ def group(fields: type) -> Any:
 
 
 def declared(section: type, prefix: str = "") -> dict[str, Field]:
-    """Returns the fields that a dataclass declares, those of its groups included.
+    """Returns the fields that a dataclass declares, including those of its groups.
 
     Args:
-        section: a dataclass whose members are made by `field` and `group`; others are
-            derived values, which no configuration sets, and are left out.
-        prefix: before each name, such as 'optim.'.
+        section: a dataclass whose members are made by `field` and `group`; other
+            members are derived values, which are skipped.
+        prefix: prefix of each name, such as 'optim.'.
 
     Returns:
         {prefix + dotted name: field}.

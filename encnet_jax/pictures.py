@@ -1,4 +1,4 @@
-"""Sizes of images, and images of labels and predictions."""
+"""Draws and saves images of labels and predictions; computes scaled sizes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -39,13 +39,13 @@ def overlay(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> np.ndarray:
-    """Returns uint8[H, W, 3]: the mean of the image and the colours of its classes.
+    """Returns the mean of an image and its labels' colours, uint8[H, W, 3].
 
     Args:
         image: uint8[H, W, 3].
         ids: uint8[H, W].
         colours: uint8[C, 3].
-        transparent: ids whose pixels stay as in the image.
+        transparent: ids of classes whose pixels are not coloured.
     """
     mixed = (image.astype(np.uint16) + colourise(ids, colours)) // 2
     mixed = mixed.astype(np.uint8)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-MEAN = (0.485, 0.456, 0.406)  # Of ImageNet, for red, green, blue in [0, 1].
+MEAN = (0.485, 0.456, 0.406)  # ImageNet's mean of red, green, blue in [0, 1].
 STD = (0.229, 0.224, 0.225)
-PIXEL_MEAN = (122.675, 116.669, 104.008)  # In 0..255, of the DUC authors' code.
-CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # Of the 50,000 training images.
+PIXEL_MEAN = (122.675, 116.669, 104.008)  # In 0..255; from the DUC authors' code.
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # Mean of CIFAR-10's 50,000 training images.
 
 
 def normalise(
@@ -18,18 +18,19 @@ def normalise(
 ) -> jax.Array:
     """Maps uint8 [..., 3] in 0..255 to f32 of about zero mean and unit variance.
 
-    Pixels are sent to the device as uint8, a quarter of the bytes.
+    This runs on the device, so that pixels are transferred as uint8, a quarter of the
+    bytes.
 
     Args:
         images: red, green, blue.
-        mean, std: of each channel in [0, 1].
+        mean, std: mean and standard deviation of each channel in [0, 1].
     """
     scaled = images.astype(jnp.float32) / 255.0
     return (scaled - _of_channels(mean, scaled)) / _of_channels(std, scaled)
 
 
 def less_mean(images: jax.Array) -> jax.Array:
-    """Maps uint8 [..., 3] in 0..255 to f32 minus PIXEL_MEAN, in units of pixel values.
+    """Maps uint8 [..., 3] in 0..255 to f32 minus PIXEL_MEAN; values are not scaled.
 
     Source: the code released with "Understanding Convolution for Semantic
     Segmentation". The mean cannot be folded into the first convolution, whose

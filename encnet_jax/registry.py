@@ -18,10 +18,11 @@ class Registration(NamedTuple):
     """One member of a registry.
 
     Attributes:
-        member: the object, or where to import it: 'package.module:attribute'.
-        fields: configuration fields that only this member reads, by dotted name:
-            {"model.duc.cell": Field(...)}.
-        facts: what others read without importing the member: {"auxiliary": False}.
+        member: the object, or where to import it from: 'package.module:attribute'.
+        fields: {dotted name: field} of the configuration fields that only this member
+            reads, such as {"model.duc.cell": Field(...)}.
+        facts: properties that other code reads without importing the member, such as
+            {"auxiliary": False}.
     """
 
     member: Any
@@ -30,14 +31,14 @@ class Registration(NamedTuple):
 
 
 class Registry(Generic[Member]):
-    """The members of one kind, by name; a member is imported when it is used.
+    """The members of one kind, by name; a member is imported on first use.
 
-    A registry stands next to its members, in a module that imports neither JAX nor
-    TensorFlow: names and fields are checked before either is loaded.
+    A registry is defined next to its members, in a module that imports neither JAX nor
+    TensorFlow, because names and fields are checked before these are loaded.
     """
 
     def __init__(self, kind: str, members: Mapping[str, Any] | None = None):
-        """Registers the members that have neither fields nor facts.
+        """Creates a registry with members that have neither fields nor facts.
 
         Args:
             kind: singular noun for messages, such as 'head'.
@@ -45,7 +46,7 @@ class Registry(Generic[Member]):
         """
         self.kind = kind
         self._entries: dict[str, Registration] = {}
-        self._files: dict[str, str | None] = {}  # In which each was registered.
+        self._files: dict[str, str | None] = {}  # File that registered it.
         for name, member in (members or {}).items():
             self.register(name, member)
 
@@ -60,17 +61,17 @@ class Registry(Generic[Member]):
         """Adds a member: `register(name, member)`, or `@register(name)` above it.
 
         Args:
-            name: the word for it in configurations and flags.
+            name: name of the member in configurations and flags.
             member: the object, or 'package.module:attribute'; None for the decorator.
             fields: configuration fields of the member, by dotted name.
-            **facts: what others read without importing the member.
+            **facts: properties that other code reads without importing the member.
 
         Returns:
-            A decorator that registers what it decorates and returns it unchanged.
+            A decorator that registers the decorated object and returns it unchanged.
 
         Raises:
-            UserError: the name is taken. Only a second reading of the same definition
-                (a configuration file may be loaded twice) replaces the first.
+            UserError: the name is taken. The same definition may be registered again,
+                because a configuration file may be loaded twice; it replaces the first.
         """
         file = sys._getframe(1).f_globals.get("__file__")
 
@@ -78,7 +79,7 @@ class Registry(Generic[Member]):
             old = self._entries.get(name)
             again = old is not None and (
                 _identity(old.member) == _identity(what)
-                # Each reader gives a configuration file another module name.
+                # A configuration file has another module name each time it is loaded.
                 or (file, _qualname(what))
                 == (self._files.get(name), _qualname(old.member))
             )
@@ -113,7 +114,7 @@ class Registry(Generic[Member]):
         return self._entries[name]
 
     def get(self, name: str) -> Member:
-        """Returns the member of a name and imports it if necessary.
+        """Returns the member with a name; imports it if necessary.
 
         Raises:
             UserError: no member has this name.
@@ -133,7 +134,7 @@ class Registry(Generic[Member]):
 
 
 def imported(member: Any) -> Any:
-    """Returns an object, imported if it is given as 'package.module:attribute'."""
+    """Returns an object; imports it if it is given as 'package.module:attribute'."""
     if not isinstance(member, str):
         return member
     module, _, attribute = member.partition(":")
@@ -144,17 +145,17 @@ def discover(package: str, folder: str, **registries: Registry) -> None:
     """Registers the members in the modules of a folder without importing them.
 
     The decorators `@HEADS.register("name", ...)` of functions and classes are read from
-    the source, because the module itself may load JAX, and a configuration is checked
-    before that. Their arguments may therefore use only literals, lambdas and the names
-    in encnet_jax.fields.
+    the source: importing the module may load JAX, but configurations are checked before
+    JAX is loaded. The decorators' arguments may therefore use only literals, lambdas
+    and the names in encnet_jax.fields.
 
     Args:
-        package: name of the package in the folder.
-        folder: contains the modules; subfolders are not searched.
-        **registries: by the name that the modules use for each.
+        package: name of the package whose modules are in the folder.
+        folder: folder of the modules; subfolders are not searched.
+        **registries: name that the modules use for a registry -> registry.
 
     Raises:
-        ValueError: an argument uses another name.
+        ValueError: an argument of a decorator uses another name.
     """
     for path in sorted(pathlib.Path(folder).glob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:

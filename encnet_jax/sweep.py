@@ -42,18 +42,18 @@ def run(
     protocol: str | None,
     seeds: tuple[int, ...] = (),
 ) -> bool:
-    """Trains and scores one run after the other, and updates table and plot after each.
+    """Trains and scores one run after the other; updates table and plot after each run.
 
     Args:
-        config: as returned by `config.load`, overrides applied.
+        config: result of `config.load`, with overrides applied.
         field: dotted name of the field that differs between the runs.
-        values: of the field.
-        workdir: gets a folder for each run, sweep.json, sweep.md and sweep.png.
-        protocol: None for eval.protocol.
-        seeds: each value is trained with each seed; empty: with config.seed.
+        values: values of the field.
+        workdir: folder for the runs' folders, sweep.json, sweep.md and sweep.png.
+        protocol: protocol of the scores; None for eval.protocol.
+        seeds: seeds with which each value is trained; empty for config.seed.
 
     Returns:
-        False if a signal ended a run early.
+        Whether all runs ended; False if a signal ended a run early.
 
     Raises:
         UserError: the field does not exist, or a run cannot be trained or scored.
@@ -80,7 +80,7 @@ def run(
 
 
 def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -> None:
-    """Raises UserError if a run would be refused later; before the first one."""
+    """Raises UserError if one of the runs would fail a check; trains nothing."""
     check_protocol(protocol)
     num_examples = None
     for value in values:
@@ -100,10 +100,10 @@ def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -
 
 
 def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
-    """Trains and scores a run, unless both are done.
+    """Trains and scores a run, unless this is already done.
 
     Returns:
-        Its report, or None if it was interrupted.
+        The run's report, or None if the run was interrupted.
     """
     num_examples = tasks.open_dataset(config).num_examples(config.data.train_split)
     resolved = config_lib.resolve(config, config_lib.Facts(num_examples))
@@ -146,7 +146,7 @@ def _score_names(rows: list[dict]) -> list[str]:
 
 
 def table(field: str, rows: list[dict]) -> str:
-    """Returns the rows so far as a table in Markdown."""
+    """Formats the finished rows as a Markdown table."""
     names = _score_names(rows)
     lines = [f"| {field} | {' | '.join(f'{name} %' for name in names)} |"]
     lines.append(f"| --: |{' --: |' * len(names)}")
@@ -158,7 +158,7 @@ def table(field: str, rows: list[dict]) -> str:
 
 
 def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
-    """Writes sweep.json, sweep.md and sweep.png for the rows so far."""
+    """Writes sweep.json, sweep.md and sweep.png for the finished rows."""
     content = {"field": field, "rows": rows}
     tables.save_report(folder / "sweep.json", content, _FILES["sweep.json"])
     text = outputs.MARKDOWN_MARK + table(field, rows)
@@ -173,7 +173,7 @@ def _cell(row: dict, name: str) -> str:
 
 
 def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
-    """Plots the first two scores against the field, with bars of one deviation.
+    """Plots the first two scores against the field; bars show standard deviations.
 
     For segmentation: mean IoU and pixel accuracy, as in Figure 5 of the paper.
     """
@@ -182,7 +182,7 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
     names = _score_names(rows)[:2]
     places = range(
         len(rows)
-    )  # Evenly spaced, because 0, 0.1, 0.2, 0.4, 0.8 would crowd.
+    )  # Evenly spaced: values such as 0, 0.1, 0.2, 0.4, 0.8 would be crowded.
     lines = []
     looks = (("tab:blue", "o"), ("tab:orange", "s"))
     for name, (colour, marker) in zip(names, looks, strict=False):
@@ -200,7 +200,7 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
 
 
 def parse_values(text: str) -> list:
-    """Returns the values in '0,0.1,deep': numbers, True or False, or words."""
+    """Parses a list such as '0,0.1,deep' of numbers, True, False, or words."""
     values = []
     for word in filter(None, map(str.strip, text.split(","))):
         try:
@@ -210,7 +210,7 @@ def parse_values(text: str) -> list:
     if len(values) != len(set(map(str, values))) or not values:
         raise UserError(f"--values is {text!r}, expected different values: 0,0.1,0.2")
     for value in values:
-        # The values are parts of the names of folders.
+        # Values become parts of folder names.
         fits = re.fullmatch(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,100}", str(value))
         if not fits or len(str(value).encode()) > 100:
             raise UserError(
@@ -221,7 +221,7 @@ def parse_values(text: str) -> list:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Returns the seeds in '0,1,2'; none for an empty text."""
+    """Parses a list of seeds such as '0,1,2'; an empty text has no seeds."""
     words = [word for word in map(str.strip, text.split(",")) if word]
     if not all(re.fullmatch("[0-9]{1,10}", word) for word in words):
         raise UserError(f"--seeds is {text!r}, expected different whole numbers: 0,1,2")

@@ -14,8 +14,8 @@ class TrainState:
 
     Attributes:
         step: int32[], number of updates.
-        params, batch_stats: of the model, float32.
-        opt_state: of the optimiser.
+        params, batch_stats: variables of the model, float32.
+        opt_state: state of the optimiser.
         ema_params: moving average of params, or None without averaging.
     """
 
@@ -41,7 +41,7 @@ class TrainState:
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=variables.get("batch_stats", {}),
-            # Compiled as one program: array by array, it takes a second.
+            # Compiled as one program: separate arrays would take a second.
             opt_state=jax.jit(tx.init)(params),
             # A copy, because one buffer cannot be donated twice.
             ema_params=jax.tree.map(jnp.copy, params) if ema else None,

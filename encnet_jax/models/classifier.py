@@ -1,4 +1,4 @@
-"""An image classifier, used to pre-train backbones."""
+"""An image classifier for pre-training backbones."""
 
 from collections.abc import Callable
 from typing import Any

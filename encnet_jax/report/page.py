@@ -73,7 +73,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], sortable=False) -
 
 
 def swatch(colour: np.ndarray) -> str:
-    """Returns a small square of a colour uint8[3]."""
+    """Returns the HTML of a small square in a colour uint8[3]."""
     red, green, blue = map(int, colour)
     return f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span>'
 

@@ -1,4 +1,4 @@
-"""Small images with one label each: kept in memory, shifted and mirrored in batches.
+"""Small images with one label each: in memory, randomly shifted and mirrored.
 
 NumPy draws the crops. They are applied on the host or on the devices, with identical
 results.

@@ -1,4 +1,4 @@
-"""The examples of each training step: a pure function of seed and step."""
+"""Selects the examples of each training step, as a pure function of seed and step."""
 
 import dataclasses
 import functools

@@ -25,7 +25,7 @@ _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"
 
 
 def context_categories() -> dict[int, str]:
-    """Returns id in the JSON file -> name of PASCAL-Context's 59 classes, in order."""
+    """Returns {id in the JSON file: name} of PASCAL-Context's 59 classes, in order."""
     pairs = (line.split(" ", 1) for line in class_lines("pascal_context"))
     return {int(number): name for number, name in pairs}
 
@@ -79,7 +79,7 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
 
 @functools.cache
 def _raw_ids() -> dict[int, int]:
-    """Returns category id in the JSON file -> raw id; background (0) is painted too."""
+    """Returns {category id in the JSON file: raw id}, including background, 0."""
     return {0: 0} | {c: i for i, c in enumerate(context_categories(), start=1)}
 
 
