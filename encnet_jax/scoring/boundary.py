@@ -33,8 +33,10 @@ def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndar
         side = 2 * (width - reached) + 1
         kernel = np.ones((side, side), np.uint8)
         # The outside is IGNORE_LABEL: the largest value, which no minimum sees.
-        outside = {"borderType": cv2.BORDER_CONSTANT, "borderValue": IGNORE_LABEL}
-        low, high = cv2.erode(low, kernel), cv2.dilate(high, kernel, **outside)
+        high = cv2.dilate(
+            high, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=(IGNORE_LABEL,)
+        )
+        low = cv2.erode(low, kernel)
         reached = width
         yield low != high
 
