@@ -78,7 +78,18 @@ def test_the_joining_convolution_is_that_of_the_concatenated_features():
     expected = unit("last", jax.nn.relu(joined / (1 + 1e-5) ** 0.5))
     found = jax.jit(module.apply)(variables, log_q, stages, image)
     np.testing.assert_allclose(found.features, expected, atol=1e-5)
-    np.testing.assert_array_equal(found.coarse, log_q)
+    mixed = 0.9 * np.exp(log_q, dtype=np.float64) + 0.1 / CLASSES
+    np.testing.assert_allclose(found.coarse, np.log(mixed), rtol=1e-5)
+
+
+def test_a_certain_coarse_class_can_be_corrected():
+    """A marginal of 1 leads by log(0.9 * K / 0.1 + 1), not by an unbounded number."""
+    log_q = jnp.asarray([[[[0.0, *(CLASSES - 1) * [-1e4]]]]])
+    module = Refinement(CLASSES, CHANNELS, make_layers())
+    images = jnp.zeros((1, 4, 4, 3))
+    found, _ = jax.jit(module.init_with_output)(jax.random.key(0), log_q, {}, images)
+    lead = found.coarse[0, 0, 0, 0] - found.coarse[0, 0, 0, 1]
+    assert lead == pytest.approx(np.log(0.9 * CLASSES / 0.1 + 1), rel=1e-5)
 
 
 @pytest.mark.parametrize("align_corners", [True, False])

@@ -20,6 +20,10 @@ from encnet_jax.models.resize import (
     resize_bilinear,
 )
 
+# Share of the uniform distribution that is mixed into the coarse probabilities. Mean
+# field can make them so certain that the layers could not correct a wrong class.
+UNIFORM_SHARE = 0.1
+
 
 class Refined(NamedTuple):
     """Scores at the image's resolution; computed on demand because they are large.
@@ -72,6 +76,9 @@ class Refinement(nn.Module):
     convolution, and the parts are added instead of concatenated: this is equivalent,
     and only `channels` channels exist at the image's resolution.
 
+    The classifier's output is added to the upsampled logarithm of the coarse
+    probabilities, which are first mixed with UNIFORM_SHARE of the uniform distribution.
+
     Attributes:
         num_classes: K.
         channels: C, channels of each convolution.
@@ -110,8 +117,10 @@ class Refinement(nn.Module):
         )
         x = self.layers.unit(self.channels, name="last")(x)
         shape = (self.channels, self.num_classes)
+        share = UNIFORM_SHARE
+        mixed = (1 - share) * inputs["coarse"] + share / self.num_classes
         return Refined(
-            coarse=log_q,
+            coarse=jnp.log(mixed),
             features=x,
             # Small weights: at the start, refinement is nearly bilinear upsampling.
             kernel=self.param(
