@@ -88,7 +88,7 @@ def name_of(kind: Kind, count: int) -> str:
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     pairs.add_flags(parser)
     parser.set_defaults(repeats=20)

@@ -122,7 +122,7 @@ def timed(count, variables, examples) -> tuple[float, ConfusionMatrix]:
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--height", type=int, default=256)

@@ -92,7 +92,7 @@ def _resized(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     pairs.add_flags(parser)
     parser.add_argument("--height", type=int, default=512)

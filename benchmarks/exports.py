@@ -83,7 +83,7 @@ def candidates(
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/ade20k.py")
     parser.add_argument("--size", type=int, default=480, help="side of the image")

@@ -142,7 +142,7 @@ def checkpoints_of(workdir: pathlib.Path) -> list[int]:
 
 
 def run_under_fire(workdir: pathlib.Path, args) -> collections.Counter:
-    """Kills and restarts a run until it ends normally; counts kills by phase."""
+    """Kills and restarts a run until it ends normally; returns phase -> kills."""
     tally, chance = collections.Counter(), random.Random(args.seed)
     while True:
         processes = start(workdir, args)

@@ -46,7 +46,7 @@ def cost(name: str, args) -> dict:
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--size", type=int, default=480)

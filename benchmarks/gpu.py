@@ -86,7 +86,7 @@ def torch_directions(x, kernel, cotangent, taps: Taps) -> dict:
 
 
 def convolutions(repeats: int) -> None:
-    """Prints a line for each kind and direction."""
+    """Times the convolutions; prints a line for each kind and direction."""
     torch.backends.cudnn.benchmark = True
     rows = {}
     for channels, side, dilation in KINDS:

@@ -87,7 +87,7 @@ def growth(samples: list[float]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Trains, evaluates, prints a table, then the same as one JSON line."""
+    """Trains and evaluates; prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--images", type=int, default=500)

@@ -77,7 +77,7 @@ def torch_inference(pair: pairs.Pair, batch: dict, memory_format, compiled: bool
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     pairs.add_flags(parser)
     parser.add_argument("--batch", type=int, default=1)

@@ -133,7 +133,7 @@ def rates(work, number: int) -> dict:
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--crop", type=int, default=480)

@@ -34,7 +34,7 @@ def run(module: str, count: int, *flags: str) -> dict:
     """Runs `python -m MODULE FLAGS --child` in joined processes on CPUs.
 
     Returns:
-        The JSON in the last line that process 0 prints.
+        The JSON value in the last line that process 0 prints.
     """
     command = [sys.executable, "-m", module, *flags, "--child"]
     processes = [

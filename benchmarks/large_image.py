@@ -22,7 +22,7 @@ def write_image(path: pathlib.Path, side: int) -> None:
 
 
 def main():
-    """Measures and prints a line."""
+    """Runs the measurement and prints its result as a line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--side", type=int, default=10_000)

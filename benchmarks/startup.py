@@ -41,7 +41,7 @@ def child(started: float, workdir: str, args) -> None:
 
 
 def run(argv: list[str], cache: str, workdir: str) -> dict:
-    """Returns the row of a new process."""
+    """Trains in a new process; returns its row of the table."""
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
     command = [sys.executable, "-m", "benchmarks.startup", *argv]
     command += ["--child", str(time.time()), workdir]
@@ -54,7 +54,7 @@ def run(argv: list[str], cache: str, workdir: str) -> dict:
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--size", type=int, default=256)

@@ -83,7 +83,7 @@ def norm_cost(text: str, topology: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints a table, then the same as one JSON line."""
+    """Prints the results as a table, and as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="encnet")
     parser.add_argument("--backbone", default="resnet50")

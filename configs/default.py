@@ -7,5 +7,5 @@ from encnet_jax.config import defaults, recipes
 
 
 def get_config(arguments=""):
-    """Returns the defaults, changed by the general recipe words."""
+    """Returns the default configuration, changed by general recipes."""
     return recipes.apply(defaults.get_config(), arguments)

@@ -24,13 +24,13 @@ def background(config):
 
 
 def release_2018(config):
-    """The released code's length."""
+    """The number of epochs of the released code."""
     recipes.pascal_release_2018(config)
     config.train.epochs = 80.0
 
 
 def release_head(config):
-    """The latest released code has the same length."""
+    """The latest released code has the same number of epochs."""
     recipes.pascal_release_head(config)
     config.train.epochs = 80.0
 

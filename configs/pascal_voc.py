@@ -20,13 +20,13 @@ from encnet_jax.config import defaults, recipes
 
 
 def with_val(config):
-    """The paper's first stage for the test server: augmented training set and val."""
+    """The paper's first stage for the test server: trains on train, aug and val."""
     config.data.train_split = "train_aug_val"
     config.data.val_split = ""
 
 
 def finetune(config):
-    """The paper's last stage: VOC's own training set."""
+    """The paper's last stage: trains only on VOC's own training set."""
     config.data.train_split = "train"
     config.data.val_split = ""
 

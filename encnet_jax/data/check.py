@@ -1,4 +1,4 @@
-"""Reads every example of a data set once and reports contents and problems.
+"""Reads every example of a data set once; reports its contents and problems.
 
     python -m encnet_jax.data.check --config configs/camvid.py
 

@@ -45,8 +45,8 @@ def _bands(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
     """Returns the forms by platform; 'default' is for all other platforms."""
     images, size, channels = x.shape[0], kernel.shape[0], kernel.shape[2]
-    # In an exported program the number of images is symbolic. It gets the forms that
-    # cost least where they are not the fastest.
+    # In an exported program the number of images is symbolic. Such a program uses the
+    # forms that lose least time for numbers of images to which they are not suited.
     known = isinstance(images, int)
     many = not known or images >= SUBLANES
     if size == 1:

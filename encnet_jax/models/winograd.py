@@ -94,7 +94,7 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     Args:
         x: [B, H, W, C_in].
         kernel: [3, 3, C_in, C_out], of x's dtype.
-        taps: of stride 1.
+        taps: geometry with stride 1.
 
     Returns:
         [B, H', W', C_out] of x's dtype, H' = H + 2 padding - 2 dilation.
@@ -130,7 +130,7 @@ def convolve_transformed(
     Args:
         x: [B, H, W, C_in].
         points: [(m + 2)^2, C_in, C_out], see transform_kernel; of x's dtype.
-        taps: of stride 1.
+        taps: geometry with stride 1.
         form: the matrices that transformed the kernel.
 
     Returns:

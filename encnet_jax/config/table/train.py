@@ -1,4 +1,4 @@
-"""Section `train`: the length of a run, and what happens on the way."""
+"""Section `train`: the length of a run, and its logs, scores and checkpoints."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from encnet_jax.fields import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(Section):
-    """The length of a run, and what happens on the way."""
+    """The length of a run, and its logs, scores and checkpoints."""
 
     batch_size: int = field(16, AT_LEAST_ONE, "Images per step, over all devices.")
     epochs: float = field(

@@ -1,1 +1,1 @@
-"""Files of a data set as published, in folders and archives."""
+"""Reads the published files of data sets, in folders and archives."""

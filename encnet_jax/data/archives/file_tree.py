@@ -147,7 +147,7 @@ class FileTree:
     def local(self, file: StoredFile) -> BinaryIO:
         """Opens a file for random access; a file in an archive is first copied out.
 
-        The FileTree closes the returned file when it is closed itself.
+        The returned file is closed together with the FileTree.
         """
         if isinstance(file.container, Folder):
             return self._opened.enter_context(storage.opened(str(file)))

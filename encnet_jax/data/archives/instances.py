@@ -94,7 +94,7 @@ class Annotations:
         """Yields (category id, bool[H, W]) of each annotation, in the file's order.
 
         Raises:
-            UserError: a segmentation does not fit its image.
+            UserError: a segmentation does not match the size of its image.
         """
         image = self.images[image_id]
         spans = self._spans[image_id]

@@ -30,7 +30,7 @@ class Records:
     """Random access to the examples of one split; thread-safe."""
 
     def __init__(self, source: Sequence[bytes]):
-        """Takes serialised examples."""
+        """Stores serialised examples."""
         self._source = source
 
     def __len__(self) -> int:
@@ -41,10 +41,10 @@ class Records:
 
 
 def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
-    """Returns the folder of the newest version prepared by TFDS, None if there is none.
+    """Returns the folder of the newest version prepared by TFDS, or None.
 
     Args:
-        info: describes the data set.
+        info: declaration of the data set.
         data_dir: the data folder of TFDS; ~ is expanded.
     """
     folder = epath.Path(os.path.expanduser(data_dir)) / info.name

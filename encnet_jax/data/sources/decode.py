@@ -342,7 +342,7 @@ def _is_plain_png(encoded: bytes) -> bool:
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Applies an EXIF orientation to stored pixels [H, W, ...].
 
-    Source: EXIF 2.3, tag 274: which side row 0 and column 0 show.
+    Source: EXIF 2.3, tag 274, which states the sides that row 0 and column 0 show.
     """
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""Images with one label each, held in memory."""
+"""Images with one label each, stored in memory."""
 
 import numpy as np
 

@@ -65,9 +65,10 @@ class Conv(nn.Module):
 
 
 class Entry(nn.Module):
-    """The stem (4x4 patches, then LayerNorm), or the start of a later stage.
+    """The start of a stage.
 
-    Later stages start with LayerNorm and a 2x2 convolution. Params: conv, norm.
+    Stage 1 starts with the stem: 4x4 patches, then LayerNorm. Later stages start with
+    LayerNorm and a 2x2 convolution. Params: conv, norm.
     """
 
     features: int

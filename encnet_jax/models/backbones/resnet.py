@@ -31,7 +31,7 @@ class BackboneSpec(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Channels after stage 4."""
+        """Number of channels of stage 4."""
         return self.width * 8 * (4 if self.bottleneck else 1)
 
 
@@ -222,7 +222,7 @@ def build(m) -> Callable[..., nn.Module]:
 
 
 def specs() -> dict[str, BackboneSpec]:
-    """Returns the registered residual networks by name."""
+    """Returns name -> size of the registered residual networks."""
     found = {}
     for name in BACKBONES:
         facts = BACKBONES.registration(name).facts
