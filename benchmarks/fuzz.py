@@ -205,10 +205,10 @@ def run_files_of(folder: pathlib.Path) -> pathlib.Path:
     from encnet_jax import config as config_lib
     from encnet_jax.checkpoints import scores
     from encnet_jax.evaluate import tables
-    from encnet_jax.scoring.evaluator import Seen
     from encnet_jax.scoring.image_scores import ImageScores
     from encnet_jax.scoring.metrics import ConfusionMatrix
     from encnet_jax.scoring.protocols.dense_refined import FIELDS
+    from encnet_jax.scoring.seen import Seen
     from encnet_jax.tasks import folder as folder_lib
     from encnet_jax.train import starts
     from encnet_jax.train.logbook import Logbook

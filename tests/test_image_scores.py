@@ -5,9 +5,9 @@ import pytest
 from etils import epath
 
 from encnet_jax.scoring import image_scores
-from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.image_scores import LONG_SIDE_PX, ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.seen import Seen
 
 
 def saved(tmp_path, rights, size=(10, 10)):

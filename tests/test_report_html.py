@@ -16,9 +16,9 @@ from encnet_jax.errors import UserError
 from encnet_jax.report import __main__ as report_main
 from encnet_jax.report import html, quality_plots, run_files
 from encnet_jax.scoring import image_scores
-from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.seen import Seen
 from encnet_jax.train.logbook import Logbook
 
 NUM_CLASSES = 13

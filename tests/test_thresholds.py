@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from encnet_jax.scoring import thresholds
-from encnet_jax.scoring.evaluator import Seen
+from encnet_jax.scoring.seen import Seen
 
 
 def by_definition(levels, labels):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,31 +24,7 @@ from encnet_jax.scoring.protocols import canvas
 from encnet_jax.scoring.protocols import protocol as protocol_lib
 from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.whole_images import class_ids, probabilities_of
-
-
-class Seen(NamedTuple):
-    """Results of the evaluation of one image.
-
-    Attributes:
-        pairs: int64[C, C] pixels of (label, prediction).
-        ids: fetches the prediction uint8[H, W] from the device.
-        presence: f32[C], probability that a class occurs; None without an SE branch.
-        confidence: fetches the largest probability f32[H, W], NaN for pixels that do
-            not count; None unless the evaluator measures calibration.
-        sums: f32[H, 2], see calibration.row_sums; None likewise.
-        levels: fetches the probability uint8[H, W] of the evaluator's level_class, in
-            255ths; None without such a class.
-    """
-
-    pairs: np.ndarray
-    ids: Callable[[], np.ndarray]
-    presence: np.ndarray | None
-    confidence: Callable[[], np.ndarray] | None = None
-    sums: np.ndarray | None = None
-    levels: Callable[[], np.ndarray] | None = None
-
-
-Watch = Callable[[dict, Seen], None]
+from encnet_jax.scoring.seen import Batch, Watch, fetch
 
 
 def measured(
@@ -280,22 +256,22 @@ class Evaluator:
         """Returns int64[len(keys), C, C] and the labelled pixels, of all processes."""
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, labelled = np.zeros(shape, np.int64), 0
-        pending: list[_Batch] = []
+        pending: list[Batch] = []
         with progress_bar(total) as bar:
             for members, found in self._measuring.describe(variables, examples):
                 # Results are fetched one batch later, so that the devices always have
                 # work.
-                counts += _fetch(pending, watches)
+                counts += fetch(pending, watches)
                 pending = [self._counted(members, found, keys)]
                 labelled += sum(
                     int(np.count_nonzero(member["label"] != IGNORE_LABEL))
                     for member in members
                 )
                 bar.update(len(members))
-        counts = distributed.sum_over_processes(counts + _fetch(pending, watches))
+        counts = distributed.sum_over_processes(counts + fetch(pending, watches))
         return counts, int(distributed.sum_over_processes(np.array([labelled]))[0])
 
-    def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "_Batch":
+    def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "Batch":
         """Starts the counting of a batch on the devices."""
         ids, confidence, sums, levels = found.pixels, None, None, None
         if self._with_calibration:
@@ -303,7 +279,7 @@ class Evaluator:
             ids, confidence = ids["ids"], terms.confidence
             sums = self._row_sums(terms.nll, terms.brier)
         pairs = [self._count(self._labels(members, key, ids), ids) for key in keys]
-        return _Batch(members, ids, pairs, found.presence, confidence, sums, levels)
+        return Batch(members, ids, pairs, found.presence, confidence, sums, levels)
 
     def _viewed(self, examples: Iterable[dict]) -> Iterator[dict]:
         return map(self._protocol.view, examples)
@@ -313,28 +289,6 @@ class Evaluator:
         count = ids.shape[0] * ids.shape[1]
         labels = canvas.lay_labels(members, count, (ids.shape[2], ids.shape[3]), key)
         return parallel.shard(labels, self.devices)
-
-
-class _Batch(NamedTuple):
-    """A batch that is being counted; arrays are [devices, b, ...].
-
-    Attributes:
-        members: examples.
-        ids: uint8[..., H, W] predictions.
-        pairs: int32[..., C, C] for each key.
-        presence: f32[..., C] or None.
-        confidence: f32[..., H, W] or None.
-        sums: f32[..., H, 2] or None.
-        levels: uint8[..., H, W] or None.
-    """
-
-    members: list[dict]
-    ids: jax.Array
-    pairs: list[jax.Array]
-    presence: jax.Array | None
-    confidence: jax.Array | None
-    sums: jax.Array | None
-    levels: jax.Array | None
 
 
 def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
@@ -381,43 +335,3 @@ def check_finite(ids: np.ndarray, name: str) -> None:
             f"{name}: the scores of {wrong} of {ids.size} pixels are NaN or infinite,"
             " which is no class; choose another --checkpoint, or model.dtype float32"
         )
-
-
-def _fetch(pending: list[_Batch], watches: Sequence[Watch]) -> np.ndarray | int:
-    """Returns int64[keys, C, C], the sums over images of a pending batch.
-
-    Args:
-        pending: nothing, or one batch.
-        watches: see Evaluator.confusion; they get the pairs of the first key.
-    """
-    total: np.ndarray | int = 0
-    for batch in pending:
-        fetched = np.stack([np.asarray(each, np.int64) for each in batch.pairs])
-        if watches:
-            _show(batch, fetched[0], watches)
-        total = total + fetched.sum((1, 2))
-    return total
-
-
-def _show(batch: _Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
-    """Calls the watches with each image of a batch."""
-    presence, sums = jax.tree.map(np.asarray, (batch.presence, batch.sums))
-    places = np.ndindex(batch.ids.shape[:2])
-    for member, place in zip(batch.members, places, strict=False):
-        ids, confidence, levels = (
-            None if maps is None else partial(_fetched, maps, place, member)
-            for maps in (batch.ids, batch.confidence, batch.levels)
-        )
-        assert ids is not None
-        own, own_sums = (
-            None if each is None else each[place] for each in (presence, sums)
-        )
-        seen = Seen(pairs[place], ids, own, confidence, own_sums, levels)
-        for watch in watches:
-            watch(member, seen)
-
-
-def _fetched(maps: jax.Array, place: tuple, member: dict) -> np.ndarray:
-    """Returns the map of one member. The array keeps its copy of all on the host."""
-    height, width = member["label"].shape
-    return np.asarray(maps)[place][:height, :width]

@@ -9,8 +9,8 @@ from etils import epath
 from PIL import Image
 
 from encnet_jax import storage
-from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.seen import Seen
 
 KEEP = 4  # Number of best images, and of worst images.
 LONG_SIDE_PX = 480  # Long side of the stored pictures.

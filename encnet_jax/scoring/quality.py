@@ -8,8 +8,8 @@ from encnet_jax.pods.distributed import sum_over_processes
 from encnet_jax.scoring import presence
 from encnet_jax.scoring.boundary import BAND_WIDTHS_PX, BoundaryCounts
 from encnet_jax.scoring.calibration import Calibration
-from encnet_jax.scoring.evaluator import Seen
 from encnet_jax.scoring.metrics import ConfusionMatrix
+from encnet_jax.scoring.seen import Seen
 from encnet_jax.scoring.thresholds import Thresholds
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods.distributed import sum_over_processes
-from encnet_jax.scoring.evaluator import Seen
+from encnet_jax.scoring.seen import Seen
 
 LEVELS = 256  # Probabilities are compared as grey levels of an 8-bit image.
 # The bird's-eye view, in metres: to the right and ahead of the camera.
