@@ -16,6 +16,7 @@ import encnet_jax
 from encnet_jax.data.sources import decode
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate.loading import Selection, load
+from encnet_jax.inference import model as model_lib
 from encnet_jax.inference import pixels, reading, tiles
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.forward import Outputs
@@ -103,6 +104,22 @@ def test_images_that_are_expected_share_canvases(run, model, tmp_path, capsys):
     np.testing.assert_array_equal(shared(image).labels, model(image).labels)
     printed = capsys.readouterr().err
     assert printed == "compiling for images up to 90x60 (1 of 1)\n"
+
+
+def test_only_some_images_of_a_large_folder_are_read_for_sizes(
+    run, tmp_path, monkeypatch
+):
+    shared, read = encnet_jax.load(run), []
+    monkeypatch.setattr(model_lib, "SIZES_READ", 4)
+    monkeypatch.setattr(model_lib, "image_size", lambda _, name, __: (30, 40))
+    monkeypatch.setattr(
+        model_lib.storage, "read_bytes", lambda path, _: read.append(path.name)
+    )
+    shared.expect([tmp_path / str(i) for i in range(9)])
+    assert read == ["0", "3", "6"]
+    read.clear()
+    shared.expect([])
+    assert not read
 
 
 def test_colour_images_have_the_colours_of_the_classes(model):

@@ -27,6 +27,7 @@ from encnet_jax.tasks.network import Network
 from encnet_jax.weights import cache
 
 WHOLE_PX = 2048 * 2048  # Larger images are labelled in tiles.
+SIZES_READ = 256  # Most images that are read twice, the first time for their sizes.
 _BATCHES_AHEAD = 4  # Number of batches to look ahead when grouping images by size.
 
 
@@ -128,13 +129,14 @@ class Model:
         Does nothing if the network's scores depend on the pixels around an image.
 
         Args:
-            paths: of the images, whose headers are read if they are on a disk; none:
-                each image gets a canvas of its own size.
+            paths: of the images. If they are on a disk, some of them, spread over all,
+                are read for their sizes; none: each image gets a canvas of its own
+                size.
         """
         if not self.forward.mask_padding:
             return
-        rules, sizes = image_rules(self.config.data), []
-        for path in paths:
+        rules, sizes, paths = image_rules(self.config.data), [], list(paths)
+        for path in paths[:: -(-len(paths) // SIZES_READ) or 1]:
             # Unreadable images are reported later; others would be downloaded twice.
             with contextlib.suppress(UserError, OSError):
                 if not storage.is_remote(path):
