@@ -93,7 +93,7 @@ def test_the_same_files_twice(folder, capsys):
 def test_names_twice_and_classes_that_never_occur(folder, capsys):
     config = folder([0, 1], names=("a", "b", "c"))
     status, printed = checked(config, capsys)
-    assert status == 0 and printed.count("note: 1 classes never occur: c") == 2
+    assert status == 0 and printed.count("note: 1 of 3 classes never occur: c") == 2
     teachable.check(open_dataset(config.data), "train", "val")
     config.data.folder.class_names = ("a", "b", "a")
     with pytest.raises(UserError, match="class_names has 'a' twice"):

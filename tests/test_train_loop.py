@@ -128,6 +128,9 @@ def test_a_finished_run_is_extended(finished, tmp_path, capsys):
     with (workdir / "scalars.csv").open("a") as table:
         table.write("4,train/lo")  # As after a kill.
     longer = smoke_config(**{"train.total_steps": 6})
+    nothing = str(tmp_path / "nothing")
+    with pytest.raises(UserError, match="nothing has no checkpoints to continue from"):
+        loop.train(smoke_config(), nothing, extend=2)
     with pytest.raises(UserError, match="keep the old value and add --extend 2"):
         loop.train(longer, str(workdir))
     with pytest.raises(UserError, match="expected at most 2147483647"):

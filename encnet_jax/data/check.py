@@ -60,7 +60,8 @@ def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
     notes, absent = [], teachable.absent_classes(info, report.pixels)
     if absent and not found:
         some = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        notes.append(f"{len(absent)} classes never occur: {some}")
+        share = f"{len(absent)} of {info.num_classes} classes"
+        notes.append(f"{share} never occur: {some}")
     if report.turned:
         notes.append(f"EXIF orientation mirrors or turns {report.turned} images")
     return [f"  note: {note}" for note in notes]

@@ -12,6 +12,7 @@ from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.config import Config, TrainConfig
 from encnet_jax.data import Dataset
 from encnet_jax.data.checks.facts import facts, scored_pixels
+from encnet_jax.errors import UserError
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.pods.signals import StopRequest
@@ -82,6 +83,11 @@ def train(
         Checkpointer(workdir, config.train.keep_checkpoints) as checkpointer,
     ):
         saved = checkpointer.saved_config()
+        if extend and saved is None:
+            raise UserError(
+                f"--extend {extend}: {workdir} has no checkpoints to continue from;"
+                " expected the --workdir of a run, or no --extend"
+            )
         found = facts(dataset, config.loss, saved and saved.loss)
         if config.train.eval_every_epochs is None:
             pixels = scored_pixels(dataset, config.eval, config.train.val_protocol)

@@ -81,7 +81,7 @@ def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
         found = repr(wrong[0]) if wrong else f"{len(words)} colours"
         raise UserError(
             f"data.folder.colours has {found}; expected {count} colours such as"
-            " '#4682b4', one for each class"
+            f" '#4682b4', one for each of the {count} names in data.folder.class_names"
         )
     return np.array([[*bytes.fromhex(word[1:])] for word in words], np.uint8)
 
