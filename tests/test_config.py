@@ -301,6 +301,17 @@ def test_a_duc_head_decides_how_labels_and_logits_meet():
     assert models.logits_stride(found.model) == 8
 
 
+def test_a_saved_configuration_is_read_back():
+    """Fields that are computed from the data may have no value."""
+    found = config_lib.resolve(config_lib.load("configs/ade20k.py"), 100)
+    values = json.loads(config_lib.to_json(found))
+    assert values["train"]["eval_every_epochs"] is None
+    assert config_lib.resolve(config_lib.from_saved(values, "x"), 100) == found
+    values["train"]["epochs"] = None
+    with pytest.raises(UserError, match="train.epochs is null"):
+        config_lib.from_saved(values, "x")
+
+
 def test_saved_runs_get_defaults_for_new_fields_or_are_refused():
     resolved = config_lib.resolve(config_lib.load("configs/quickstart.py"))
     saved = json.loads(config_lib.to_json(resolved))

@@ -70,7 +70,8 @@ def _other_shape(values: object, known: dict[str, Any], prefix: str) -> str | No
     for key, value in values.items():
         if "." in key:
             return f"{prefix}{key[:100]} is not the name of a field"
-        if value is None:
+        # A field without a value is one that is computed if it is not set.
+        if value is None and known.get(key, "") is not None:
             return f"{prefix}{key[:100]} is null"
         if isinstance(known.get(key), dict):
             wrong = _other_shape(value, known[key], f"{prefix}{key}.")
