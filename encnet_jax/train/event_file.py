@@ -100,8 +100,10 @@ class _Remote:
         # Objects cannot be appended to: the whole content is written again.
         try:
             self._path.write_bytes(self._content.getvalue())
-        except OSError as error:  # Its text has the store's address, not the path.
-            raise OSError(f"{self._path}: {error}") from error
+        except OSError as error:  # The store's error has its address, not the path.
+            if error.filename is None:
+                error.filename = str(self._path)
+            raise
 
     def close(self) -> None:
         self.flush()
