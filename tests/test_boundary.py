@@ -76,6 +76,20 @@ def test_bands_count_pairs_near_the_labels_contours():
         np.testing.assert_array_equal(band, expected)
 
 
+def test_bands_of_many_classes_are_counted():
+    """Their pairs do not fit into the 8 bits of a label."""
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(0, 150, (2, 40, 30), np.uint8)
+    labels[:, :18] = 149
+    counts = BoundaryCounts(150)
+    counts.update(labels, predictions)
+    for band, width in zip(counts.bands, boundary.BAND_WIDTHS_PX, strict=True):
+        expected = np.zeros((150, 150), int)
+        near = brute_near(labels, width)
+        np.add.at(expected, (labels[near], predictions[near]), 1)
+        np.testing.assert_array_equal(band, expected)
+
+
 def test_pixels_without_a_prediction_belong_to_no_class():
     labels = np.zeros((5, 5), np.uint8)
     counts = BoundaryCounts(1)

@@ -93,10 +93,10 @@ class BoundaryCounts:
         for width in BAND_WIDTHS_PX:
             depth += near[width]
         known = (depth > 0) & (labels != IGNORE_LABEL) & (predictions != IGNORE_LABEL)
-        pairs = labels[known].astype(np.int64) * num_classes + predictions[known]
-        counts = _counts(
-            (depth[known] - 1) * num_classes**2 + pairs, self.bands.size
-        ).reshape(self.bands.shape)
+        # As int64: the largest number is that of bands times num_classes squared.
+        band, label = (each[known].astype(np.int64) for each in (depth - 1, labels))
+        place = (band * num_classes + label) * num_classes + predictions[known]
+        counts = _counts(place, self.bands.size).reshape(self.bands.shape)
         # From the widest band, which has the pixels of depth 1 or more, to the first.
         self.bands += np.cumsum(counts[::-1], axis=0)
 
