@@ -34,7 +34,8 @@ def bomb_beside(root):
     bomb(root / "p/b.png", 30000, 30000)
     noise().save(root / "p/good.jpg")
     yield predicted(root, root / "p")
-    assert len(list((root / "o").iterdir())) == 3
+    # Three of the image, the list of classes and its legend.
+    assert len(list((root / "o").iterdir())) == 5
 
 
 @case("6 a PNG without its header's end, predict", 1, "cut.png", "run")
@@ -43,7 +44,8 @@ def cut_header(root):
     (root / "p/cut.png").write_bytes(encoded(noise(), "PNG")[:20])
     noise().save(root / "p/good.jpg")
     yield predicted(root, root / "p")
-    assert len(list((root / "o").iterdir())) == 3
+    # Three of the image, the list of classes and its legend.
+    assert len(list((root / "o").iterdir())) == 5
 
 
 @case("23 EXIF orientation, predict", 0, "", "run")
@@ -119,14 +121,14 @@ from encnet_jax import cli
 from encnet_jax.commands import predict
 from encnet_jax.scoring.protocols.whole_images import WholeImages
 
-ids = WholeImages.ids
+describe = WholeImages.describe
 
 def too_large(self, variables, examples):
     examples = list(examples)
     if any(max(e["image"].shape) > 128 for e in examples):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 17179869184 bytes")
-    return ids(self, variables, examples)
+    return describe(self, variables, examples)
 
-WholeImages.ids = too_large
+WholeImages.describe = too_large
 cli.start(predict.main)
 """
