@@ -1,6 +1,7 @@
 """Checkpoints: whole or not at all, and what is damaged is never used."""
 
 import errno
+import os
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import checkpointer as checkpointer_lib
 from encnet_jax.checkpoints import integrity, orbax, read
 from encnet_jax.checkpoints.checkpointer import Checkpointer
-from encnet_jax.errors import UserError
+from encnet_jax.errors import UnsavedError, UserError
 
 
 @pytest.fixture
@@ -268,3 +269,18 @@ def test_a_process_whose_write_failed_meets_no_others(monkeypatch):
         finally:
             orbax._wait_for_others(key="b", timeout_ms=5)
     assert met == [{"key": "a", "timeout_ms": 5}]
+
+
+def test_a_failed_write_is_reported_once(tmp_path, monkeypatch):
+    """Closing must not replace the reason by 'does not contain it'."""
+
+    def fail():
+        monkeypatch.setattr(writer._writer, "wait", lambda: None)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    writer = Checkpointer(str(tmp_path / "run"), 1)
+    writer._writing = 4
+    monkeypatch.setattr(writer._writer, "wait", fail)
+    with pytest.raises(UnsavedError, match="no space"):
+        writer.wait()
+    writer.close()

@@ -158,9 +158,10 @@ class Checkpointer:
         Raises:
             UnsavedError: the write failed.
         """
+        # Before waiting: a failed write is reported once, with its reason.
+        step, self._writing = self._writing, None
         with self._failure_named():
             self._writer.wait()
-        step, self._writing = self._writing, None
         if step is None or jax.process_index() != 0:
             return None
         folder = self._writer.folder / str(step)
