@@ -98,7 +98,7 @@ def predict(root):
     yield as_nobody(root, command("predict.py", f"--workdir={root}/run", *where))
 
 
-@case("8 --output is a file, predict", 2, "there is a file", "run")
+@case("8 --output is a file, predict", 2, "a file has this name", "run")
 def file_for_folder(root):
     (root / "o").write_text("")
     where = f"--input={root}/r/val/images", f"--output={root}/o"
