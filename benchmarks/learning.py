@@ -8,10 +8,11 @@ A run is a row of benchmarks.learning_rows and a seed. It is trained by `train.p
 scored by `eval.py` in processes of their own, under WORKDIR/ROW-seedN, and never
 repeated: the same command resumes an interrupted run. The first table has all finished
 runs, with mean and spread; the second the differences between runs of the same seed,
-with the standard error of their mean. --compare adds those of single classes, and the
-images in which one row predicts fewer absent classes than the other. The plot,
-WORKDIR/FIELD-NAME.png, has the finished runs over the weight of the SE-loss or the
-number of codewords.
+with the standard error of their mean. Both include the runs that are recorded in
+learning_results.json; --record adds the finished ones to it. --compare adds the
+differences of single classes, and, from finished runs, the images in which one row
+predicts fewer absent classes than the other. The plot, WORKDIR/FIELD-NAME.png, has all
+runs over the weight of the SE-loss or the number of codewords.
 
 Rows nyu-* and mini-* read DATA_DIR/NYUv2/{train,val}/{images,masks} and
 DATA_DIR/mini_imagenet/{train,val}/CLASS; see docs/learning.md.
@@ -28,10 +29,10 @@ import sys
 import numpy as np
 from etils import epath
 
+from benchmarks import learning_record
+from benchmarks.learning_record import Reports
 from benchmarks.learning_rows import PAIRS, RUNS, SWEEPS
 from encnet_jax import sweep
-
-Reports = dict[str, dict[int, dict]]  # Row -> seed -> report.json.
 
 
 def run_one(row: str, seed: int, folder: pathlib.Path, data_dir: str) -> None:
@@ -211,7 +212,7 @@ def image_table(
 
     Args:
         folder: has the runs.
-        reports: see `finished`.
+        reports: see `finished`; recorded ones have no counts of single images.
         row, baseline: two rows on one data set.
         number: of images in each direction.
 
@@ -220,23 +221,26 @@ def image_table(
         classes that the image lacks, the mean over common seeds, and the most frequent
         of these classes.
     """
-    seeds = [seed for seed in reports[row] if seed in reports[baseline]]
-    names = list(reports[row][seeds[0]]["iou"])
+    ours, theirs = reports.get(row, {}), reports.get(baseline, {})
+    seeds = [seed for seed in ours if seed in theirs]
+    if not seeds:
+        return f"no images: {folder} has no finished seed of both {row} and {baseline}"
+    names = list(ours[seeds[0]]["iou"])
     sides = []
     for name in (row, baseline):
         files = [folder / f"{name}-seed{s}/images-val-single-0.npz" for s in seeds]
         found = [_counts(file) for file in files]
         pixels = np.maximum(found[0][2].sum(axis=1, keepdims=True), 1)
         sides.append(np.mean([absent / pixels for _, absent, _ in found], axis=0))
-    ours, theirs = (side.sum(axis=1) for side in sides)
-    order = np.argsort(ours - theirs, kind="stable")
+    absent, others = (side.sum(axis=1) for side in sides)
+    order = np.argsort(absent - others, kind="stable")
     lines = [
         f"| image | {row}, % | {baseline}, % | {row}, most | {baseline}, most |",
         "| --- | --: | --: | --- | --- |",
     ]
     for i in (*order[:number], *order[: -number - 1 : -1]):
         most = [names[side[i].argmax()] if side[i].any() else "" for side in sides]
-        shares = f"{100 * ours[i]:.1f} | {100 * theirs[i]:.1f}"
+        shares = f"{100 * absent[i]:.1f} | {100 * others[i]:.1f}"
         lines.append(f"| {found[0][0][i]} | {shares} | {' | '.join(most)} |")
     return "\n".join(lines)
 
@@ -274,18 +278,22 @@ def main() -> None:
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--plot", choices=SWEEPS)
     parser.add_argument("--compare", help="ROW,BASELINE: by class and by image")
+    parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     folder = pathlib.Path(args.workdir)
     for seed in map(int, args.seeds.split(",")):
         for row in filter(None, args.runs.split(",")):
             run_one(row, seed, folder, args.data_dir)
-    reports = finished(folder)
+    here = finished(folder)
+    reports = learning_record.merged(learning_record.read(), here)
+    if args.record:
+        learning_record.write(reports)
     print(table(reports))
     print(f"\n{pair_table(reports)}")
     if args.compare:
         pair = args.compare.split(",")
         print(f"\n{class_table(reports, *pair)}\n")
-        print(image_table(folder, reports, *pair))
+        print(image_table(folder, here, *pair))
     if args.plot:
         print(plot_sweep(reports, args.plot, folder))
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import learning
+from benchmarks import learning, learning_record
 from benchmarks.learning_rows import PAIRS, RUNS, SWEEPS
 from encnet_jax import config as config_lib
 
@@ -172,3 +172,27 @@ def test_the_first_table_has_every_seed(tmp_path):
     assert lines[2:] == [
         "| nyu-encnet | 3 | 12.5, 25.0, 50.0 | 29.2 | 19.1 | 54.2 | 29.2 |  |",
     ]
+
+
+def test_recorded_runs_count_until_they_are_repeated(tmp_path):
+    path = tmp_path / "results.json"
+    assert learning_record.read(path) == {}
+    full = report(1 / 3, 0.25, bed=2 / 3, box=None) | {"commit": "abc", "model": "x"}
+    learning_record.write({ROW: {0: full, 2: full}, BASELINE: {0: full}}, path)
+    recorded = learning_record.read(path)
+    assert recorded[ROW][2] == {
+        "val/single/mean_iou": 0.333333,
+        "val/single/mean_iou_small": 0.25,
+        "val/single/pixel_accuracy": 0.583333,
+        "val/single/presence_ap": 0.333333,
+        "commit": "abc",
+        "iou": {"bed": 0.666667, "box": None},
+        "quality": {"presence_ap_classes": {"bed": 0.5, "bag": 0.333333}},
+    }
+    again = learning_record.merged(recorded, {ROW: {1: full, 2: report(0.5)}})
+    assert list(again[ROW]) == [0, 1, 2]
+    assert again[ROW][2] == report(0.5) and again[ROW][0] == recorded[ROW][0]
+    assert again[BASELINE] == recorded[BASELINE]
+    text = learning.image_table(tmp_path, {}, ROW, BASELINE)
+    both = f"{ROW} and {BASELINE}"
+    assert text == f"no images: {tmp_path} has no finished seed of both {both}"
