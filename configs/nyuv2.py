@@ -16,7 +16,7 @@ this data set. Published for 40 classes and colour images without depth: 40.6 % 
 """
 
 from encnet_jax.config import defaults, recipes
-from encnet_jax.data.info import class_lines
+from encnet_jax.data.sources.info import class_lines
 
 
 def classes13(config):

@@ -12,7 +12,7 @@ from toy_segmenter import random_image
 
 from encnet_jax import config as config_lib
 from encnet_jax.config import defaults
-from encnet_jax.data.checks import facts
+from encnet_jax.data.check import facts
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.data.sets import named_info
 from encnet_jax.errors import UserError

@@ -8,9 +8,9 @@ import pytest
 from encnet_jax import config as config_lib
 from encnet_jax.config import Facts
 from encnet_jax.data import Dataset
-from encnet_jax.data.checks import survey
-from encnet_jax.data.checks.class_weights import class_weights
-from encnet_jax.data.checks.facts import facts
+from encnet_jax.data.check import survey
+from encnet_jax.data.check.class_weights import class_weights
+from encnet_jax.data.check.facts import facts
 from encnet_jax.data.sets import named_info
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from encnet_jax import cli
-from encnet_jax.data import check
+from encnet_jax.data.check import __main__ as check
 
 BASE = pathlib.Path(__file__).parent.parent / "configs" / "default.py"
 

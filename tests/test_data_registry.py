@@ -10,9 +10,9 @@ from made_datasets import image, png, raw_mask, write
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
 from encnet_jax.data.archives.entries import pairs
-from encnet_jax.data.info import DatasetInfo, consecutive_ids, voc_colours
 from encnet_jax.data.prepare.__main__ import prepare
 from encnet_jax.data.sets import DATA_SETS, declared, named_info
+from encnet_jax.data.sources.info import DatasetInfo, consecutive_ids, voc_colours
 from encnet_jax.errors import UserError
 
 

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from encnet_jax.data import info as info_lib
 from encnet_jax.data import sets
 from encnet_jax.data.sets import scenes
+from encnet_jax.data.sources import info as info_lib
 
 FIRST_PATCH_ID = 4
 
@@ -89,7 +89,7 @@ def test_voc_palette():
 def test_arrays_need_no_tensorflow():
     code = (
         "import sys, encnet_jax.data.pipelines.pillow, encnet_jax.data.sources.npz;"
-        "import encnet_jax.data.check;"
+        "import encnet_jax.data.check.__main__;"
         "sys.exit(any(m.startswith('tensorflow') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -6,8 +6,9 @@ from PIL import Image
 
 from encnet_jax import cli
 from encnet_jax import config as config_lib
-from encnet_jax.data import check, open_dataset, sets
-from encnet_jax.data.checks import teachable
+from encnet_jax.data import open_dataset, sets
+from encnet_jax.data.check import __main__ as check
+from encnet_jax.data.check import teachable
 from encnet_jax.errors import UserError
 
 

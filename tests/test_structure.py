@@ -37,15 +37,15 @@ FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 # The same for the folders and files of data/; `__init__` is data/__init__.py.
 DATA_FLOORS = (
     ("__main__",),
-    ("check", "export_arrays", "export_images"),
-    ("checks", "prepare"),
+    ("check", "prepare", "export_arrays", "export_images"),
     ("__init__",),
     ("sets",),
     ("pipelines",),
     ("augment", "archives"),
     ("sources",),
-    ("info",),
 )
+# Pairs of a folder of data/ and another folder that it imports.
+MOST_DATA_PAIRS = 20
 # Imports that run up, each explained where it is.
 EXCEPTIONS: set[tuple[str, str]] = {("config", "cli")}
 
@@ -121,6 +121,11 @@ def test_every_folder_of_data_has_a_floor():
 def test_imports_in_data_go_down():
     up = {i for i in data_imports() if DATA_FLOOR[i[1]] <= DATA_FLOOR[i[0]]}
     assert not up
+
+
+def test_few_folders_of_data_import_each_other():
+    pairs = {(here, there) for here, there, _ in data_imports()}
+    assert len(pairs) <= MOST_DATA_PAIRS, sorted(pairs)
 
 
 def test_no_circle_between_rooms():

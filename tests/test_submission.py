@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encnet_jax.data.info import voc_colours
 from encnet_jax.data.sets import named_info
+from encnet_jax.data.sources.info import voc_colours
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import submission
 from encnet_jax.scoring.metrics import ConfusionMatrix

@@ -3,9 +3,9 @@
 from typing import Any
 
 from encnet_jax import storage
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.data.sets import dataset_info
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.tensorflow_import import uses_tensorflow
 from encnet_jax.errors import UserError
 

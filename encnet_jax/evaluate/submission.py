@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from encnet_jax import storage
-from encnet_jax.data.info import Server, voc_colours
 from encnet_jax.data.sets import declared
+from encnet_jax.data.sources.info import Server, voc_colours
 from encnet_jax.errors import UserError
 
 _NO_VALUE = 255  # Written for ids that are no class; `verify` rejects it.

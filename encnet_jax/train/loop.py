@@ -11,7 +11,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints.checkpointer import Checkpointer
 from encnet_jax.config import Config, TrainConfig
 from encnet_jax.data import Dataset
-from encnet_jax.data.checks.facts import facts, scored_pixels
+from encnet_jax.data.check.facts import facts, scored_pixels
 from encnet_jax.errors import UserError
 from encnet_jax.pods import agreement, distributed, parallel
 from encnet_jax.pods import workdir as workdir_lib

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from encnet_jax import config as config_lib
 from encnet_jax import tasks
 from encnet_jax.config import Config
-from encnet_jax.data.checks import facts
+from encnet_jax.data.check import facts
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.pods import parallel
 from encnet_jax.train.norm_values import check_norm_values

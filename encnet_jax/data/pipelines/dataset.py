@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.order import BatchOrder, process_share
 from encnet_jax.data.pipelines.prefetch import map_ahead
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 

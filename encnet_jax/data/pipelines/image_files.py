@@ -6,9 +6,9 @@ from typing import Any
 from encnet_jax.data.augment.apply import change_colours
 from encnet_jax.data.augment.boxes import centre_box, cut, draw_box
 from encnet_jax.data.augment.plan import draw
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.dataset import Source
 from encnet_jax.data.pipelines.pillow import PillowDataset
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 

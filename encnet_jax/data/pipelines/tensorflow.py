@@ -10,12 +10,12 @@ import numpy as np
 
 from encnet_jax.data.augment.apply import augment_example
 from encnet_jax.data.augment.plan import AugmentParams, draw
-from encnet_jax.data.info import UNKNOWN_ID
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.data.pipelines.order import BatchOrder
 from encnet_jax.data.pipelines.unreadable import Unreadable
 from encnet_jax.data.sources import records
 from encnet_jax.data.sources.decode import image_rules
+from encnet_jax.data.sources.info import UNKNOWN_ID
 from encnet_jax.data.sources.prepared import RecordSource
 from encnet_jax.data.sources.tensorflow_import import decode_image, tensorflow
 from encnet_jax.errors import UserError

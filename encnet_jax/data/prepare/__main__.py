@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from encnet_jax import cli, storage
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.prepare import writer
 from encnet_jax.data.prepare.download import download
 from encnet_jax.data.sets import named_info
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import UserError
 
 

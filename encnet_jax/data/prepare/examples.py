@@ -8,8 +8,8 @@ from tqdm import tqdm
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
 from encnet_jax.data.archives.entries import Entry
 from encnet_jax.data.archives.file_tree import FileTree
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.pipelines.prefetch import map_ahead
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.records import Record, decode_record
 from encnet_jax.errors import UserError
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from encnet_jax import storage
 from encnet_jax.data.archives.containers import MAX_FILE_MIB
-from encnet_jax.data.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
 from encnet_jax.data.prepare.claim import claimed
 from encnet_jax.data.prepare.examples import examples, file_tree
 from encnet_jax.data.sets import declared, named_info
+from encnet_jax.data.sources.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
 from encnet_jax.data.sources.tensorflow_import import tensorflow_datasets
 from encnet_jax.errors import UserError
 

@@ -6,7 +6,7 @@ The module's `DATA_SET` is the declaration.
 import pkgutil
 from typing import Any
 
-from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import UserError
 from encnet_jax.registry import Registry
 

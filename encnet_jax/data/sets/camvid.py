@@ -4,7 +4,7 @@ import numpy as np
 
 from encnet_jax.data.archives.entries import Entry, pairs
 from encnet_jax.data.archives.file_tree import FileTree
-from encnet_jax.data.info import DatasetInfo, consecutive_ids, prepare_command
+from encnet_jax.data.sources.info import DatasetInfo, consecutive_ids, prepare_command
 
 _COLOURS = {
     "sky": (128, 128, 128),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from encnet_jax.data.info import DatasetInfo, consecutive_ids, voc_colours
+from encnet_jax.data.sources.info import DatasetInfo, consecutive_ids, voc_colours
 
 
 def _open(info: DatasetInfo, data: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from encnet_jax.data.archives.entries import Entry, pairs, unlabelled
 from encnet_jax.data.archives.file_tree import FileTree
-from encnet_jax.data.info import (
+from encnet_jax.data.sources.info import (
     UNKNOWN_ID,
     DatasetInfo,
     Server,

@@ -13,14 +13,14 @@ import numpy as np
 from encnet_jax.data.archives.entries import Entry
 from encnet_jax.data.archives.file_tree import FileTree
 from encnet_jax.data.archives.instances import Annotations, Keys
-from encnet_jax.data.info import (
+from encnet_jax.data.sets.pascal_voc import BACKGROUND_RULE, CLASSES
+from encnet_jax.data.sources.decode import encode_png
+from encnet_jax.data.sources.info import (
     DatasetInfo,
     consecutive_ids,
     prepare_command,
     voc_colours,
 )
-from encnet_jax.data.sets.pascal_voc import BACKGROUND_RULE, CLASSES
-from encnet_jax.data.sources.decode import encode_png
 from encnet_jax.errors import UserError
 
 # COCO's category id of each VOC class, starting with aeroplane.

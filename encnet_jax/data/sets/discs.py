@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from encnet_jax.data.info import DatasetInfo, consecutive_ids
+from encnet_jax.data.sources.info import DatasetInfo, consecutive_ids
 
 CLASSES = {
     name: tuple(round(255 * x) for x in colorsys.hsv_to_rgb(i / 10, 0.8, 0.9))

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from encnet_jax.data.info import (
+from encnet_jax.data.sources.decode import image_rules
+from encnet_jax.data.sources.folders import FolderSource
+from encnet_jax.data.sources.info import (
     UNKNOWN_ID,
     DatasetInfo,
     consecutive_ids,
     voc_colours,
 )
-from encnet_jax.data.sources.decode import image_rules
-from encnet_jax.data.sources.folders import FolderSource
 from encnet_jax.errors import UserError
 
 

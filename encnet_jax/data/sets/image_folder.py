@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from encnet_jax.data.info import UNKNOWN_ID, DatasetInfo, voc_colours
+from encnet_jax.data.sources.info import UNKNOWN_ID, DatasetInfo, voc_colours
 from encnet_jax.errors import UserError
 
 

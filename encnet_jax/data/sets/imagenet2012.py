@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from encnet_jax.data.info import UNKNOWN_ID, DatasetInfo, voc_colours
+from encnet_jax.data.sources.info import UNKNOWN_ID, DatasetInfo, voc_colours
 
 
 def _open(info: DatasetInfo, data: Any) -> Any:

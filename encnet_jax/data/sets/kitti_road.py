@@ -15,8 +15,8 @@ import numpy as np
 
 from encnet_jax.data.archives.entries import Entry, unlabelled
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
-from encnet_jax.data.info import DatasetInfo, consecutive_ids, prepare_command
 from encnet_jax.data.sources.decode import decode_image, encode_png
+from encnet_jax.data.sources.info import DatasetInfo, consecutive_ids, prepare_command
 from encnet_jax.errors import UserError
 
 _CATEGORIES = ("um", "umm", "uu")

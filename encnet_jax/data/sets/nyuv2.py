@@ -14,14 +14,14 @@ import numpy as np
 from encnet_jax.data.archives import matlab
 from encnet_jax.data.archives.entries import Entry
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
-from encnet_jax.data.info import (
+from encnet_jax.data.sources.decode import encode_png
+from encnet_jax.data.sources.info import (
     DatasetInfo,
     class_lines,
     consecutive_ids,
     prepare_command,
     voc_colours,
 )
-from encnet_jax.data.sources.decode import encode_png
 from encnet_jax.errors import UserError
 
 _FILES = ("nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat")

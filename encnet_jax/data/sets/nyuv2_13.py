@@ -8,8 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from encnet_jax.data.info import UNKNOWN_ID, voc_colours
 from encnet_jax.data.sets import nyuv2
+from encnet_jax.data.sources.info import UNKNOWN_ID, voc_colours
 from encnet_jax.labels import IGNORE_LABEL
 
 _GROUPS = {

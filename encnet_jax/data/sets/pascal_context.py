@@ -11,14 +11,14 @@ import numpy as np
 from encnet_jax.data.archives.entries import Entry, file_entry
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
 from encnet_jax.data.archives.instances import Annotations, Keys
-from encnet_jax.data.info import (
+from encnet_jax.data.sources.decode import decode_mask, encode_png
+from encnet_jax.data.sources.info import (
     DatasetInfo,
     class_lines,
     consecutive_ids,
     prepare_command,
     voc_colours,
 )
-from encnet_jax.data.sources.decode import decode_mask, encode_png
 from encnet_jax.errors import UserError
 
 _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}

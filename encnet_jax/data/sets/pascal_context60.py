@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from encnet_jax.data.info import consecutive_ids, voc_colours
 from encnet_jax.data.sets import pascal_context
+from encnet_jax.data.sources.info import consecutive_ids, voc_colours
 
 
 def _scores(mean_iou: float, accuracy: float, iou: np.ndarray) -> dict[str, float]:

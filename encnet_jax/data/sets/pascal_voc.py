@@ -8,14 +8,14 @@ import functools
 from encnet_jax.data.archives import matlab
 from encnet_jax.data.archives.entries import Entry, file_entry, unlabelled
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
-from encnet_jax.data.info import (
+from encnet_jax.data.sources.decode import encode_png
+from encnet_jax.data.sources.info import (
     DatasetInfo,
     Server,
     consecutive_ids,
     prepare_command,
     voc_colours,
 )
-from encnet_jax.data.sources.decode import encode_png
 from encnet_jax.errors import UserError
 
 CLASSES = (

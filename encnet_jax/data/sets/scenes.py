@@ -11,9 +11,9 @@ import functools
 
 import numpy as np
 
-from encnet_jax.data.info import DatasetInfo, consecutive_ids
 from encnet_jax.data.sources import decode
 from encnet_jax.data.sources.decode import DEFAULT_RULES
+from encnet_jax.data.sources.info import DatasetInfo, consecutive_ids
 from encnet_jax.data.sources.prepared import RecordSource
 from encnet_jax.data.sources.records import Record
 

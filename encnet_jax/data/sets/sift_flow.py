@@ -9,14 +9,14 @@ from functools import partial
 from encnet_jax.data.archives import matlab
 from encnet_jax.data.archives.entries import Entry
 from encnet_jax.data.archives.file_tree import FileTree, StoredFile
-from encnet_jax.data.info import (
+from encnet_jax.data.sources.decode import encode_png
+from encnet_jax.data.sources.info import (
     DatasetInfo,
     class_lines,
     consecutive_ids,
     prepare_command,
     voc_colours,
 )
-from encnet_jax.data.sources.decode import encode_png
 from encnet_jax.errors import UserError
 
 _FOLDER = "spatial_envelope_256x256_static_8outdoorcategories"

@@ -9,7 +9,7 @@ Source: Song, Lichtenberg and Xiao, CVPR 2015; class names: seg37list.mat.
 
 from encnet_jax.data.archives.entries import Entry, file_entry
 from encnet_jax.data.archives.file_tree import FileTree
-from encnet_jax.data.info import (
+from encnet_jax.data.sources.info import (
     DatasetInfo,
     class_lines,
     consecutive_ids,

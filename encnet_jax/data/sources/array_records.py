@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import UserError
 from encnet_jax.storage import tfrecord
 

@@ -7,9 +7,9 @@ import numpy as np
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.sources import array_records, npz, tensorflow_import
 from encnet_jax.data.sources.decode import DEFAULT_RULES, decode_image
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.tensorflow_import import (
     prepared_builder,
     tensorflow,

@@ -6,8 +6,8 @@ import numpy as np
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.sources.decode import decode_image, image_rules, list_images
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 

@@ -7,9 +7,9 @@ from typing import Any
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.sources import decode
 from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.prepared import RecordSource
 from encnet_jax.data.sources.records import Record
 from encnet_jax.errors import UserError

@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError, reason
 from encnet_jax.labels import IGNORE_LABEL

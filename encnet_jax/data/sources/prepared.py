@@ -6,10 +6,10 @@ import numpy as np
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.data.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
 from encnet_jax.data.sources import decode
 from encnet_jax.data.sources.array_records import open_splits
 from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
+from encnet_jax.data.sources.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
 from encnet_jax.data.sources.records import Example, Record, decode_record
 from encnet_jax.errors import UserError, reason
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from encnet_jax.data.info import UNKNOWN_ID, DatasetInfo
 from encnet_jax.data.sources import decode
 from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
+from encnet_jax.data.sources.info import UNKNOWN_ID, DatasetInfo
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 

@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 
-from encnet_jax.data.info import DatasetInfo
 from encnet_jax.data.sources import array_records
 from encnet_jax.data.sources.decode import ImageRules, decode_image
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
 

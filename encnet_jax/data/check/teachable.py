@@ -4,11 +4,11 @@ import sys
 
 import numpy as np
 
-from encnet_jax.data.checks.survey import check_split
-from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.check.survey import check_split
 from encnet_jax.data.pipelines.dataset import Dataset, Source
 from encnet_jax.data.pipelines.order import process_share
 from encnet_jax.data.sources.folders import FolderSource
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import UserError, printable
 from encnet_jax.labels import IGNORE_LABEL
 

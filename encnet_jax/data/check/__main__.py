@@ -10,13 +10,13 @@ from typing import Any
 
 from encnet_jax import cli
 from encnet_jax.data import dataset_info, open_dataset
-from encnet_jax.data.checks import teachable
-from encnet_jax.data.checks.class_weights import RULES, check_length, class_weights
-from encnet_jax.data.checks.survey import SplitReport, check_split
-from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.check import teachable
+from encnet_jax.data.check.class_weights import RULES, check_length, class_weights
+from encnet_jax.data.check.survey import SplitReport, check_split
 from encnet_jax.data.pipelines.dataset import Source
 from encnet_jax.data.sets import folder
 from encnet_jax.data.sources.folders import FolderSource
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import printable
 from encnet_jax.labels import IGNORE_LABEL
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from encnet_jax.config import EvalConfig, Facts
-from encnet_jax.data.checks import survey, teachable
-from encnet_jax.data.checks.class_weights import check_length, class_weights
+from encnet_jax.data.check import survey, teachable
+from encnet_jax.data.check.class_weights import check_length, class_weights
 from encnet_jax.data.pipelines import order
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.errors import UserError

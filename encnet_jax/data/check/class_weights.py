@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encnet_jax.data.info import DatasetInfo
+from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import UserError
 
 RULES = ("median_frequency", "inverse_sqrt")
