@@ -82,7 +82,7 @@ def run(
 def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -> None:
     """Raises UserError if one of the runs would fail a check; trains nothing."""
     check_protocol(protocol)
-    num_examples = None
+    facts = None
     for value in values:
         changed = config_lib.with_value(config, field, value)
         if not changed.data.val_split:
@@ -90,13 +90,13 @@ def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -
                 "data.val_split is '', but every run of a sweep is scored: expected a"
                 " split"
             )
-        if num_examples is None or field.startswith("data."):
+        if facts is None or field.startswith("data."):
             dataset = tasks.open_dataset(changed)
-            num_examples = dataset.num_examples(changed.data.train_split)
+            facts = config_lib.Facts(dataset.num_examples(changed.data.train_split))
             dataset.num_labelled(changed.data.val_split)
         for seed in seeds or (changed.seed,):
             changed.seed = seed
-            config_lib.resolve(changed, num_examples)
+            config_lib.resolve(changed, facts)
 
 
 def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:

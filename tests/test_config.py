@@ -303,10 +303,11 @@ def test_a_duc_head_decides_how_labels_and_logits_meet():
 
 def test_a_saved_configuration_is_read_back():
     """Fields that are computed from the data may have no value."""
-    found = config_lib.resolve(config_lib.load("configs/ade20k.py"), 100)
+    facts = config_lib.Facts(100)
+    found = config_lib.resolve(config_lib.load("configs/ade20k.py"), facts)
     values = json.loads(config_lib.to_json(found))
     assert values["train"]["eval_every_epochs"] is None
-    assert config_lib.resolve(config_lib.from_saved(values, "x"), 100) == found
+    assert config_lib.resolve(config_lib.from_saved(values, "x"), facts) == found
     values["train"]["epochs"] = None
     with pytest.raises(UserError, match="train.epochs is null"):
         config_lib.from_saved(values, "x")

@@ -188,11 +188,11 @@ def check_values(values):
     if "config" not in values or not values["config"].present:
         return
     if "field" not in values:
-        config_lib.resolve(values.config, 10_000)
+        config_lib.resolve(values.config, config_lib.Facts(10_000))
         return
     for value in sweep.parse_values(values["values"].value):
         changed = config_lib.with_value(values.config, values.field, value)
-        config_lib.resolve(changed, 10_000)
+        config_lib.resolve(changed, config_lib.Facts(10_000))
 
 
 def check_other(program, rest):

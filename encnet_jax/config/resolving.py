@@ -32,16 +32,15 @@ class Facts(NamedTuple):
 
 
 def resolve(
-    config: ml_collections.ConfigDict | Config, facts: Facts | int | None = None
+    config: ml_collections.ConfigDict | Config, facts: Facts | None = None
 ) -> Config:
     """Sets fields left at None from weights and architecture, checks, and freezes.
 
     Args:
         config: result of `load`, with overrides applied.
-        facts: facts about the data, or only the number of training images. They
-            determine train.total_steps if it is 0 (train.epochs otherwise),
-            train.eval_every_steps, and the class weights of a rule. Without facts,
-            these fields keep their values.
+        facts: facts about the data. They determine train.total_steps if it is 0
+            (train.epochs otherwise), train.eval_every_steps, and the class weights of
+            a rule. Without facts, these fields keep their values.
 
     Returns:
         A frozen copy in which every field has a value, except that
@@ -64,7 +63,6 @@ def resolve(
     resolved = frozen(config.to_dict())
     if facts is None:
         return resolved
-    facts = Facts(facts) if isinstance(facts, int) else facts
     return replaced(resolved, _derived(resolved, facts))
 
 

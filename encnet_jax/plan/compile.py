@@ -65,7 +65,8 @@ def resolved(config: ConfigDict) -> tuple[Config, int]:
     """
     info = dataset_info(config.data)
     num_examples = info.full_counts.get(config.data.train_split)
-    found = config_lib.resolve(config, num_examples)
+    facts = config_lib.Facts(num_examples) if num_examples else None
+    found = config_lib.resolve(config, facts)
     if not found.train.total_steps:
         raise UserError(
             "the length of the training is unknown: set --config.train.total_steps"
