@@ -24,23 +24,30 @@ def main(argv):
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
+    line.switch("step_only", "Skip evaluation and the search for the largest batch.")
     values = line.parse()
     import jax  # Imported here, so that mistyped flags are reported without delay.
 
     # This process computes nothing, and libtpu must not search for chips.
     jax.config.update("jax_platforms", "cpu")
-    report = plan(values.config, values.topology, cli.config_name(values))
+    report = plan(
+        values.config,
+        values.topology,
+        cli.config_name(values),
+        step_only=values.step_only,
+    )
     print(format_report(report))
     print(json.dumps(report))
 
 
-def plan(config, topology: str, name: str) -> dict:
+def plan(config, topology: str, name: str, *, step_only: bool = False) -> dict:
     """Compiles the programs of a configuration for a slice.
 
     Args:
         config: result of `config.load`, with overrides applied.
         topology: see chips.open_topology.
         name: name of the configuration, for the report.
+        step_only: compile one training step; no evaluation, no largest batch.
 
     Returns:
         A JSON-ready dict; see format_report for the units.
@@ -75,12 +82,14 @@ def plan(config, topology: str, name: str) -> dict:
     }
     if cost is None:
         return report
+    report |= _speed(cost, chip, config.train, len(devices))
+    if step_only:
+        return report
     _progress("evaluation step")
     images = max(1, config.eval.batch_size // len(devices))
     evaluation = compile.eval_cost(config, num_classes, devices, images)
     return {
         **report,
-        **_speed(cost, chip, config.train, len(devices)),
         **_largest_batch(train_cost, cost, chip.hbm_bytes),
         "eval_images_per_chip": images,
         "eval_hbm": evaluation.hbm_bytes,
