@@ -11,15 +11,21 @@ import pytest
 from toy_segmenter import random_image
 
 from encnet_jax import config as config_lib
+from encnet_jax import tasks
 from encnet_jax.config import defaults
 from encnet_jax.data.check import facts
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.data.sets import named_info
+from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError
+from encnet_jax.evaluate import calibrate, search
+from encnet_jax.evaluate.loading import Selection
 from encnet_jax.pods import parallel
+from encnet_jax.report import compare
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.forward import Forward, Outputs
 from encnet_jax.scoring.protocols.canvases import AheadOfTime, Canvases, choose
+from encnet_jax.tasks import network as network_lib
 
 SIZES = [(40, 60), (60, 40), (33, 49), (24, 30), (40, 60), (52, 58), (20, 70)]
 
@@ -138,6 +144,49 @@ def test_a_network_that_sees_the_canvas_shares_none():
 
     *_, many = evaluated("single", mask_padding=False, sizes=unused)
     assert len(many) == len({(-(-h // 16), -(-w // 16)) for h, w in SIZES})
+
+
+class Images:
+    """A source of one split, with the images of `examples`."""
+
+    def sizes(self):
+        return {"train": len(SIZES)}
+
+    def example(self, split, index):
+        found = list(examples())[index]
+        return Example(str(index), found["image"], found["label"])
+
+
+REPORTS = {
+    "compare": lambda network, dataset: compare.predictions(
+        ["run"], Selection(split="train"), (), len(SIZES)
+    ),
+    "calibrate": lambda network, dataset: calibrate.sampled_pixels(
+        network, dataset, "train", len(SIZES)
+    ),
+    "refine": lambda network, dataset: search.TrainingScores(network, len(SIZES)),
+}
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_reports_compile_one_program_for_each_canvas(report, monkeypatch):
+    network = Local()
+
+    def evaluator(self, **options):
+        forward, devices = Forward(network, 4, 1.0, 8, True, True), jax.local_devices()
+        return Evaluator(forward, self.config.eval, devices=devices[:1], **options)
+
+    config = config_lib.load("configs/quickstart.py:smoke")
+    config.eval.bucket, config.eval.dense.radius = 16, 2
+    resolved = config_lib.resolve(config, config_lib.Facts(8))
+    variables = {"weights": np.ones((3, 4), np.float32)}
+    loaded = network_lib.build(variables, resolved, 0)
+    dataset = Dataset(named_info("scenes"), Images(), resolved.data)
+    monkeypatch.setattr(network_lib.Network, "evaluator", evaluator)
+    monkeypatch.setattr(tasks, "open_dataset", lambda config: dataset)
+    monkeypatch.setattr(compare, "load", lambda *_, **__: loaded)
+    REPORTS[report](loaded, dataset)
+    assert len(network.traced) == len(set(network.traced)) == 4
 
 
 class Compiler:

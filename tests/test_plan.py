@@ -164,6 +164,22 @@ def test_classifiers_can_be_planned(monkeypatch):
     assert images == pytest.approx(90 * 1_281_167, rel=1e-3)
 
 
+def test_a_plan_of_the_step_compiles_nothing_else(monkeypatch):
+    chip, compiled = chips.CHIPS["v5e"], []
+
+    def train_cost(config, num_classes, devices, images):
+        compiled.append(images)
+        return COST._replace(images=images)
+
+    monkeypatch.setattr(chips, "open_topology", lambda _: (chip, [None] * 8))
+    monkeypatch.setattr(compile, "train_cost", train_cost)
+    monkeypatch.setattr(compile, "eval_cost", lambda *_: pytest.fail("compiled"))
+    config = config_lib.load("configs/ade20k.py")
+    report = plan_main.plan(config, "v5e:2x4", "ade20k", step_only=True)
+    assert compiled == [2] and report["fits"] and report["hbm"] == COST.hbm_bytes
+    assert report["hours"] > 0 and "largest_batch" not in report
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"

@@ -118,9 +118,12 @@ def test_the_search_refines_as_evaluation_does():
             assert (split, number) == (config.data.train_split, 2)
             return few
 
+        def spread_sizes(self, split, number):
+            return SIZES
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refine.tasks, "open_dataset", lambda config: FewExamples())
-        patch.setattr(network.Network, "evaluator", lambda self: evaluator)
+        patch.setattr(network.Network, "evaluator", lambda self, sizes: evaluator)
         loaded = network.build(segmenter.variables, config, 0)
         images = refine.TrainingScores(loaded, 2)
     params = dense_refined.params_of(config.eval.dense)

@@ -6,12 +6,14 @@ python eval.py --workdir runs/camvid --temperature runs/camvid/temperature.json
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import numpy as np
 from etils import epath
 
 from encnet_jax import cli, storage, tasks
+from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import tables
 from encnet_jax.evaluate.loading import Selection, load
@@ -57,13 +59,14 @@ def temperature_fields(temperature: str | None) -> dict:
 
 
 def sampled_pixels(
-    network: Network, examples, seed: int = 0
+    network: Network, dataset: Dataset, split: str, number: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns log-probabilities f32[N, C] and labels uint8[N] of random pixels.
 
     Args:
         network: labels the images under its eval.protocol.
-        examples: dicts with image and label.
+        dataset, split: of the images.
+        number: of images, spread over the split.
         seed: of the draw of pixels.
 
     Raises:
@@ -71,7 +74,9 @@ def sampled_pixels(
     """
     rng = np.random.default_rng(seed)
     rows, labels = [], []
-    for members, total, _ in network.evaluator().scores(network.variables, examples):
+    evaluator = network.evaluator(sizes=partial(dataset.spread_sizes, split, number))
+    examples = dataset.spread_examples(split, number)
+    for members, total, _ in evaluator.scores(network.prepared(), examples):
         for member, scores in zip(members, np.asarray(total), strict=False):
             known = np.flatnonzero(member["label"] != IGNORE_LABEL)
             chosen = rng.permutation(known)[:_PIXELS_PER_IMAGE]
@@ -115,8 +120,7 @@ def main(argv: Sequence[str]) -> None:
             " fitted on other images"
         )
     dataset = tasks.open_dataset(network.config)
-    examples = dataset.spread_examples(split, args.number)
-    rows, labels = sampled_pixels(network, examples)
+    rows, labels = sampled_pixels(network, dataset, split, args.number)
     temperature = fit_temperature(rows, labels)
     found = {
         "temperature": temperature,

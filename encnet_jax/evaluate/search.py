@@ -10,6 +10,7 @@ than on others, so the weights found may rely on it a little too much.
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import numpy as np
@@ -73,7 +74,7 @@ class TrainingScores:
             UserError: training and validation split are the same, or an image is too
                 small for a window.
         """
-        config, evaluator = network.config, network.evaluator()
+        config = network.config
         dataset = tasks.open_dataset(config)
         split = config.data.train_split
         if split == config.data.val_split:
@@ -81,6 +82,8 @@ class TrainingScores:
                 f"data.train_split and data.val_split are both {split!r}: the CRF"
                 " parameters must not be tuned on the images that are scored"
             )
+        sizes = partial(dataset.spread_sizes, split, number)
+        evaluator = network.evaluator(sizes=sizes)
         self._settings, self._absent = config.eval.dense, config.eval.absent_classes
         self._devices, self._num_classes = evaluator.devices, evaluator.num_classes
         self._refine = dense_refined.make_refine(self._settings, self._devices)

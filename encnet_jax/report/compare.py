@@ -84,7 +84,9 @@ def predictions(
         UserError: the runs have different classes; see also evaluate.loading.load.
     """
     split = selection.split
-    info, examples, found, protocols = None, [], [], []
+    info, found, protocols = None, [], []
+    examples: list[dict] = []
+    sizes: list[tuple[int, int]] = []  # Of the examples.
     for workdir in workdirs:
         network = load(workdir, selection, whole_images=True)
         config = network.config
@@ -92,12 +94,14 @@ def predictions(
             dataset = tasks.open_dataset(config)
             info, split = dataset.info, split or config.data.val_split
             examples = choose_examples(dataset, split, ids, number)
+            sizes = [example["image"].shape[:2] for example in examples]
         elif tasks.open_dataset(config).info.class_names != info.class_names:
             raise UserError(
                 f"{workdir} was trained on {config.data.name}, {workdirs[0]} on"
                 f" {info.name}; expected runs with the same classes"
             )
-        labelled = network.evaluator().predict(network.prepared(), examples)
+        evaluator = network.evaluator(sizes=lambda: sizes)
+        labelled = evaluator.predict(network.prepared(), examples)
         found.append({example["id"]: labels for example, labels in labelled})
         protocols.append(protocol_name(config.eval.protocol, config.eval.refine))
     return info, examples, found, protocols

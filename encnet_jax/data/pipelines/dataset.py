@@ -192,9 +192,16 @@ class Dataset:
         Raises:
             UserError: the split does not exist, or a file is broken.
         """
+        return self._read(split, self._spread(split, number))
+
+    def spread_sizes(self, split: str, number: int) -> list[tuple[int, int]]:
+        """Returns (height, width) of the images of spread_examples; see image_sizes."""
+        return self.image_sizes(split, self._spread(split, number))
+
+    def _spread(self, split: str, number: int) -> list[int]:
         total = self.num_examples(split)
         number = min(number, total)
-        return self._read(split, [i * total // number for i in range(number)])
+        return [i * total // number for i in range(number)]
 
     def _read(self, split: str, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         examples = map_ahead(
