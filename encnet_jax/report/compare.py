@@ -6,6 +6,7 @@ python -m encnet_jax.report compare runs/ade20k --worst --output failures.png
 
 import pathlib
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -86,7 +87,6 @@ def predictions(
     split = selection.split
     info, found, protocols = None, [], []
     examples: list[dict] = []
-    sizes: list[tuple[int, int]] = []  # Of the examples.
     for workdir in workdirs:
         network = load(workdir, selection, whole_images=True)
         config = network.config
@@ -94,17 +94,20 @@ def predictions(
             dataset = tasks.open_dataset(config)
             info, split = dataset.info, split or config.data.val_split
             examples = choose_examples(dataset, split, ids, number)
-            sizes = [example["image"].shape[:2] for example in examples]
         elif tasks.open_dataset(config).info.class_names != info.class_names:
             raise UserError(
                 f"{workdir} was trained on {config.data.name}, {workdirs[0]} on"
                 f" {info.name}; expected runs with the same classes"
             )
-        evaluator = network.evaluator(sizes=lambda: sizes)
+        evaluator = network.evaluator(sizes=partial(_sizes, examples))
         labelled = evaluator.predict(network.prepared(), examples)
         found.append({example["id"]: labels for example, labels in labelled})
         protocols.append(protocol_name(config.eval.protocol, config.eval.refine))
     return info, examples, found, protocols
+
+
+def _sizes(examples: list[dict]) -> list[tuple[int, int]]:
+    return [example["image"].shape[:2] for example in examples]
 
 
 def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
