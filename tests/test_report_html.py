@@ -335,7 +335,7 @@ QUALITY = {
 def test_a_damaged_plot_of_a_report_is_refused(quality, says, run):
     file = run / "report.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"quality": quality}))
-    with pytest.raises(UserError, match=f"report.json is no report .*{says}"):
+    with pytest.raises(UserError, match=f"report.json is not a report .*{says}"):
         run_files.read(str(run), None, None)
 
 

@@ -1,4 +1,4 @@
-"""Fits the temperature of a run's probabilities on images that are not scored.
+"""Fits the softmax temperature of a run on images that are not scored.
 
 python -m encnet_jax.report calibrate runs/camvid
 python eval.py --workdir runs/camvid --temperature runs/camvid/temperature.json
@@ -64,10 +64,10 @@ def sampled_pixels(
     """Returns log-probabilities f32[N, C] and labels uint8[N] of random pixels.
 
     Args:
-        network: labels the images under its eval.protocol.
-        dataset, split: of the images.
-        number: of images, spread over the split.
-        seed: of the draw of pixels.
+        network: scores the images under its eval.protocol.
+        dataset, split: the images to score.
+        number: number of images, spread over the split.
+        seed: chooses the pixels.
 
     Raises:
         UserError: no pixel is labelled.
@@ -86,22 +86,30 @@ def sampled_pixels(
             rows.append(np.log(np.maximum(flat / np.maximum(sums, 1e-30), 1e-30)))
             labels.append(member["label"].ravel()[chosen])
     if not sum(map(len, labels)):
-        raise UserError("no pixel of these images is labelled; expected at least one")
+        raise UserError(
+            "no pixel of these images is labelled: choose another --split, or a larger"
+            " --number"
+        )
     return np.concatenate(rows), np.concatenate(labels)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     line = cli.CommandLine(argv, __doc__)
-    line.argument("run", f"Workdir; gets {FILE}.")
-    line.string("split", "Not one that is scored. Default: data.train_split.")
-    line.integer("number", "Images, spread over the split.", 50, least=1)
+    line.argument("run", f"Workdir of the run; {FILE} is written there.")
+    line.string(
+        "split",
+        "Split to fit on, other than data.val_split. Default: data.train_split.",
+    )
+    line.integer("number", "Number of images, spread over the split.", 50, least=1)
     line.checkpoint()
     line.string("protocol", "Default: eval.protocol.")
     line.string("data_dir", "Default: data.data_dir of the run.")
     args = line.parse()
     if jax.process_count() > 1:
-        raise UserError("one process fits the temperature: start it on one host")
+        raise UserError(
+            "one process fits the temperature: start the command on one host only"
+        )
     path = epath.Path(args.run) / FILE
     storage.check_writable(args.run)
     outputs.check_replaceable(path, _KIND)

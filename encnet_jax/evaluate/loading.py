@@ -21,17 +21,18 @@ from encnet_jax.tasks.network import Network
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Which checkpoint of a run is used, and how.
+    """The checkpoint to load, and changes to its configuration.
 
     Attributes:
-        checkpoint: a step, 'best' or 'newest'; None for the default of the command:
-            the newest in evaluation, the best elsewhere if validation scored one.
-        split: of the data set; None for the default of the command.
-        protocol: None for eval.protocol.
+        checkpoint: a step, 'best' or 'newest'. None for the command's default:
+            evaluation uses the newest; other commands use the best if validation scored
+            one.
+        split: split of the data set; None for the command's default.
+        protocol: name of an evaluation protocol; None for eval.protocol.
         config: may differ from the checkpoint's in eval.* and data.data_dir only; None
             for the checkpoint's own.
-        fields: further fields to change, {'eval.small_object_px': 1024}.
-        announce: print which step is used, and which is the best.
+        fields: further fields to change, such as {'eval.small_object_px': 1024}.
+        announce: print the step that is loaded, and the best step.
         folders: images and masks to score instead of the run's data.
     """
 
@@ -57,11 +58,12 @@ def load(
     """Reads a checkpoint and builds its network.
 
     Args:
-        workdir: of the run; a folder written by `encnet export --format hub`, or
-            hf:owner/name, where one was uploaded.
-        selection: which checkpoint, and which fields to change; its split is ignored.
-        whole_images: label all of an image, even if the protocol scores only a part.
-        stop: may end the measurement of batch norms; None: it cannot be stopped.
+        workdir: folder of the run, a folder written by `encnet export --format hub`, or
+            hf:owner/name, to which such a folder was uploaded.
+        selection: the checkpoint, and the fields to change; its split is ignored.
+        whole_images: label whole images, even if the protocol scores only a part of
+            each.
+        stop: can interrupt the measurement of batch-norm statistics; None: nothing can.
 
     Raises:
         UserError: no such checkpoint, an unknown protocol, or a field that may not
@@ -84,7 +86,7 @@ def load(
     workdir = folder.local(workdir)
     if folder.is_one(workdir):
         if checkpoint is not None:
-            raise UserError(f"{workdir} has one network; leave the checkpoint out")
+            raise UserError(f"{workdir} contains one network: leave the checkpoint out")
         loaded = folder.read(workdir, change)
     else:
         if whole_images and selection.checkpoint is None:
@@ -117,7 +119,7 @@ def check_protocol(protocol: str | None) -> None:
         raise UserError(f"--protocol is {protocol!r}; expected one of: {known}")
 
 
-# Fields that evaluation may change: the data may have moved, or be another split.
+# Fields that evaluation may change, for moved data or another split.
 _FREE = (
     "eval.",
     "data.data_dir",
@@ -133,7 +135,10 @@ _FREE = (
 def _take_folders(saved: ConfigDict, images: str, masks: str, split: str) -> None:
     """Replaces the data of a run by two folders; masks have the run's class ids."""
     if saved.task != "segmentation":
-        raise UserError(f"--masks needs a segmentation run; the task is {saved.task!r}")
+        raise UserError(
+            f"--masks is for segmentation, and the run's task is {saved.task!r}: leave"
+            " --images and --masks out"
+        )
     if saved.data.name != "folder":
         info = dataset_info(saved.data)
         saved.data.folder.class_names = tuple(info.class_names)
@@ -146,7 +151,7 @@ def _take_folders(saved: ConfigDict, images: str, masks: str, split: str) -> Non
 
 
 def _take_free_fields(saved: ConfigDict, config: ConfigDict) -> None:
-    """Copies the fields that say where and how to evaluate; others must agree."""
+    """Copies the fields that evaluation may change; others must be equal."""
     given = config_lib.resolve(config)
     saved_flat, given_flat = config_lib.flatten(saved), config_lib.flatten(given)
     for field, value in given_flat.items():

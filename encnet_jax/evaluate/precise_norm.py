@@ -1,4 +1,4 @@
-"""Batch-norm statistics measured after training, instead of its moving averages."""
+"""Measures batch-norm statistics after training, to replace the moving averages."""
 
 import itertools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def measure_step(
     seed: int,
     norm_group: int = 0,
 ) -> dict:
-    """Returns a batch's mean and mean square in every batch norm, over all devices.
+    """Returns each batch norm's mean and mean square of a batch, over all devices.
 
     Args:
         variables: {'params', 'batch_stats'}, replicated.
@@ -36,8 +36,8 @@ def measure_step(
         step: int32[], decides which units dropout drops.
         model: network whose batch norms are synchronised over parallel.AXIS.
         normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
-        seed: of the run.
-        norm_group: devices that share batch statistics; 0 for all.
+        seed: the run's seed.
+        norm_group: number of devices that share batch statistics; 0 for all.
 
     Returns:
         A tree like batch_stats; 'var' contains the mean square.
@@ -51,7 +51,7 @@ def measure_step(
         mutable=["batch_stats"],
         rngs={"dropout": key, "smoothing": key},
     )
-    # Starting at zero, one step of the moving average is the batch's weight in it.
+    # One update of a moving average that starts at zero is `share` times the statistic.
     share = 1 - SyncBatchNorm.momentum
     measured = jax.tree.map(lambda x: x / share, updates["batch_stats"])
     flat = traverse_util.flatten_dict(measured)
@@ -59,7 +59,7 @@ def measure_step(
         flat[path] = flat[path] + flat[(*path[:-1], "mean")] ** 2
     moments = traverse_util.unflatten_dict(flat)
     if norm_group in (0, jax.lax.axis_size(parallel.AXIS)):
-        return moments  # Equal on all devices already.
+        return moments  # They are equal on all devices.
     total = parallel.sum_in_buckets(moments, parallel.AXIS)
     return jax.tree.map(lambda x: x / jax.lax.axis_size(parallel.AXIS), total)
 
@@ -77,8 +77,9 @@ def recomputed(network: Network, dataset: Dataset, stop: StopRequest) -> dict:
         stop: checked before each batch.
 
     Raises:
-        Stopped: a stop is agreed.
-        UserError: the batch cannot be spread over the devices, or data are missing.
+        Stopped: a stop was requested in any process.
+        UserError: the batch size is not divisible by the number of devices, or data are
+            missing.
     """
     variables, config = network.variables, network.config
     parallel.check_batch_size(config.train.batch_size, 1)

@@ -16,7 +16,7 @@ def refine_fields(refine: str | None) -> dict:
             nothing.
 
     Raises:
-        UserError: the value is none of these, or the file has other contents.
+        UserError: the value is none of these, or the file does not have these contents.
     """
     if refine is None:
         return {}

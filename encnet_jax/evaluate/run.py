@@ -1,4 +1,4 @@
-"""Scores a checkpoint, or labels test images with it for a test server."""
+"""Scores a checkpoint, or labels test images for a benchmark's test server."""
 
 import contextlib
 from collections.abc import Iterator
@@ -48,12 +48,12 @@ def evaluate_run(
     and protocol. Scores of single images, with the best and the worst images, are saved
     next to it for `encnet report html`; each process writes its own images.
 
-    SIGTERM or Ctrl-C in any process ends the evaluation in all, and nothing is written.
-    After the last image they have no effect: the report is written.
+    SIGTERM or Ctrl-C in any process ends the evaluation in all processes, and nothing
+    is written. After the last image, signals have no effect and the report is written.
 
     Args:
-        workdir: of the run; model and data are those of its checkpoint.
-        selection: which checkpoint; its split defaults to data.val_split.
+        workdir: folder of the run; its checkpoint defines model and data.
+        selection: the checkpoint to score; its split defaults to data.val_split.
         output: folder for the reports; None for the workdir.
         stop: records a requested stop; None for a new one.
 
@@ -61,9 +61,9 @@ def evaluate_run(
         The report; see evaluate.tables.make_report. None if it was stopped.
 
     Raises:
-        UserError: no such checkpoint, the split is missing or has no labels, the
-            configuration differs elsewhere or between the processes, or the reports
-            cannot be written.
+        UserError: no such checkpoint, the split is missing or has no labels,
+            selection.config changes other fields than evaluation may change, the
+            configuration differs between processes, or the reports cannot be written.
     """
     folder = epath.Path(output or workdir)
     distributed.together(lambda: _check_writable(folder, workdir))
@@ -79,7 +79,7 @@ def evaluate_run(
         )
         distributed.together(lambda: _check_files(folder, network, split))
         report, matrix, images = _score(network, dataset, split, stop)
-        # They identify the files of image scores that belong to this report.
+        # Both numbers identify the files of image scores that belong to this report.
         report["evaluation"] = distributed.shared_number()
         report["processes"] = jax.process_count()
         # The report is finished: later signals have no effect.
@@ -100,7 +100,7 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
     """Raises UserError if process 0 could not write the reports later."""
     if jax.process_index() != 0:
         return
-    # If the run is missing, load has the better message.
+    # If the run is missing, `load` raises a clearer error.
     if folder == epath.Path(workdir) and not folder.exists():
         return
     try:
@@ -111,7 +111,7 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
 
 
 def _check_files(folder: epath.Path, network: Network, split: str) -> None:
-    """Raises UserError if files of these names are not reports; before the work."""
+    """Raises UserError, before scoring, if a file of another kind would be replaced."""
     config = network.config
     protocol = tables.protocol_name(config.eval.protocol, config.eval.refine)
     if jax.process_index() == 0:
@@ -124,7 +124,7 @@ def _check_files(folder: epath.Path, network: Network, split: str) -> None:
 
 @contextlib.contextmanager
 def _saving(folder: epath.Path) -> Iterator[None]:
-    """Creates the folder; if a file cannot be written, says that scores were lost."""
+    """Creates the folder; an error in the block states that scores were not saved."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -154,7 +154,7 @@ def _open(
     network = load(workdir, selection, stop=stop)
     split, config = selection.split or network.config.data.val_split, network.config
     if split and "{split}" in config.data.folder.images:
-        # Folders have whatever splits there are; a run names two of them only.
+        # Only splits that the configuration names are opened; folders may have others.
         config = config_lib.replaced(config, {"data.val_split": split})
     dataset = tasks.open_dataset(config)
     if not split:
@@ -205,7 +205,7 @@ def _score(
 
 @contextlib.contextmanager
 def _stoppable(stop: StopRequest | None = None) -> Iterator[StopRequest]:
-    """Ends the block if a stop is agreed, and says so."""
+    """Ends the block if a stop was requested in any process, and prints the reason."""
     try:
         with stop or StopRequest() as request:
             yield request
@@ -230,18 +230,18 @@ def submit_run(
     SIGTERM or Ctrl-C ends it, and nothing is written.
 
     Args:
-        workdir: of the run.
+        workdir: folder of the run.
         server_name: a key of evaluate.submission.servers().
-        output: the archive.
-        selection: which checkpoint; its split defaults to 'test'.
+        output: file name of the archive.
+        selection: the checkpoint to use; its split defaults to 'test'.
         stop: records a requested stop; None for a new one.
 
     Returns:
         The number of images. None if it was stopped.
 
     Raises:
-        UserError: the run is on another data set, the server would reject the archive,
-            or several processes were started.
+        UserError: the run was trained on another data set, the server would reject the
+            archive, or several processes were started.
     """
     output = output or ""
     dataset_name, server = submission.find(server_name, output)

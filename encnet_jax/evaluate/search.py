@@ -1,10 +1,10 @@
-"""Searches the weights of the dense CRF on a run's training images.
+"""Searches the parameters of the dense CRF on a run's training images.
 
 python -m encnet_jax.report refine runs/camvid
 python eval.py --workdir runs/camvid --refine runs/camvid/refine.json
 
 Images that are scored are not used. The network is more accurate on its training images
-than on others, so the weights found may rely on it a little too much.
+than on other images, so the parameters may correct its scores too little.
 """
 
 import itertools
@@ -43,7 +43,8 @@ def search(
     Args:
         score: parameters -> their score; larger is better.
         start: initial parameters.
-        rounds: times that every parameter is tried; it ends at a round without success.
+        rounds: largest number of times that every parameter is tried; a round without
+            improvement ends the search.
         report: called with all parameters tried, and their score.
 
     Returns:
@@ -65,7 +66,7 @@ def search(
 
 
 class TrainingScores:
-    """The network's scores of some training images, stored to be refined many times."""
+    """The network's scores of some training images, kept to be refined many times."""
 
     def __init__(self, network: Network, number: int):
         """Runs the network once over `number` images of data.train_split.
@@ -113,7 +114,7 @@ class TrainingScores:
 
 
 def _probabilities(total: np.ndarray) -> np.ndarray:
-    """Returns summed scores [..., C] as float16, so that hundreds of images fit."""
+    """Normalises summed scores [..., C] to float16, so that hundreds of images fit."""
     sums = np.maximum(total.sum(-1, keepdims=True), 1e-30)
     smallest = np.finfo(np.float16).smallest_subnormal
     return np.maximum(total / sums, smallest).astype(np.float16)
@@ -122,15 +123,17 @@ def _probabilities(total: np.ndarray) -> np.ndarray:
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     line = cli.CommandLine(argv, __doc__)
-    line.argument("run", "Workdir; gets refine.json.")
-    line.integer("number", "Training images.", 20, least=1)
-    line.integer("rounds", "Over all parameters.", 2, least=1)
+    line.argument("run", "Workdir of the run; refine.json is written there.")
+    line.integer("number", "Number of training images.", 20, least=1)
+    line.integer("rounds", "Number of passes over all parameters.", 2, least=1)
     line.checkpoint()
     line.string("protocol", "Default: eval.protocol.")
     line.string("data_dir", "Default: data.data_dir of the run.")
     args = line.parse()
     if jax.process_count() > 1:
-        raise UserError("the search runs in one process only: start it on one host")
+        raise UserError(
+            "the search runs in one process: start the command on one host only"
+        )
     storage.check_writable(args.run)
     path = epath.Path(args.run) / "refine.json"
     outputs.check_replaceable(path, REFINED)

@@ -21,7 +21,7 @@ from encnet_jax.data.sets import declared
 from encnet_jax.data.sources.info import Server, voc_colours
 from encnet_jax.errors import UserError
 
-_NO_VALUE = 255  # Written for ids that are no class; `verify` rejects it.
+_NO_VALUE = 255  # Written for ids without a class; `verify` rejects it.
 _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "indexed", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -32,7 +32,7 @@ def servers() -> dict[str, tuple[str, Server]]:
 
 
 def find(name: str, output: str) -> tuple[str, Server]:
-    """Returns the name of a test server's data set, and the server.
+    """Returns the name of the data set of a test server, and the server.
 
     Raises:
         UserError: the name is unknown, the server does not accept this suffix, or
@@ -59,7 +59,7 @@ def write(
     """Writes an archive, checks it, and renames it to `output` if it passes.
 
     Args:
-        server: for which to write.
+        server: the server to write for.
         output: file name.
         predictions: (name of the image without suffix, uint8[H, W] ids 0..C-1); only
             one at a time is in memory.
@@ -99,13 +99,13 @@ def verify(server: Server, archive: str, sizes: Mapping[str, tuple[int, int]]) -
     """Applies a server's checks to an archive.
 
     Args:
-        server: for which it was written.
+        server: the server the archive is for.
         archive: file name.
         sizes: (height, width) of every test image, by its name without suffix.
 
     Raises:
-        UserError: a check failed; the message states the file, its property and the
-            expected one.
+        UserError: a check failed; the message states the file, the value found and the
+            value expected.
     """
     missing = {f"{server.folder}{name}.png" for name in sizes}
     for file, content in _files(archive):

@@ -30,7 +30,7 @@ _QUALITY = (
     *("boundary_iou", "calibration_error", "presence_ap"),
     *("max_f_image", "average_precision_image", "max_f_bev", "average_precision_bev"),
 )
-# Scores of single classes that a report may contain, and their column headings.
+# Per-class scores that a report may contain, and their column headings.
 _HEADINGS = {
     "iou": "IoU %",
     "iou_small": "small %",
@@ -42,10 +42,10 @@ _SHARE = schema.optional(schema.number(0, 1))
 
 
 def _point(value) -> str | None:
-    """Checks a coordinate that is drawn: a number, NaN or null."""
+    """Checks a coordinate of a plot: a number, NaN or null."""
     if value is None or type(value) is float or type(value) is int and -1 <= value <= 1:
         return None
-    return "is no number"
+    return "is not a number"
 
 
 def _lists(*names: str):
@@ -73,7 +73,7 @@ def _is_width(text: str) -> bool:
     return re.fullmatch("[0-9]{1,6}", text, re.ASCII) is not None
 
 
-# The members of a report's 'quality' that are drawn.
+# The entries of a report's 'quality' that are plotted.
 _QUALITY_SCHEMA = {
     "bands": _by_width,
     "reliability": _lists("confidence", "accuracy"),
@@ -103,7 +103,8 @@ def read_report(path) -> dict:
     """Returns a report of evaluation, checked against its schema.
 
     Raises:
-        UserError: it cannot be read, or is not as `make_report` made it.
+        UserError: the file cannot be read, or does not have the contents of
+            `make_report`.
     """
     report = storage.read_json(path)
     wrong = schema.problem(report, _SCHEMA)
@@ -116,7 +117,7 @@ def read_report(path) -> dict:
         wrong = schema.problem(scores, schema.mapping(schema.number(-1, 1e9)), "it")
     if wrong:
         raise UserError(
-            f"{path} is no report of eval.py ({wrong}): restore it, or score the run"
+            f"{path} is not a report of eval.py ({wrong}): restore it, or score the run"
             " again"
         )
     return report
@@ -134,21 +135,22 @@ def make_report(
     """Collects the scores and everything needed to reproduce them.
 
     Args:
-        matrix: of all pixels.
-        network: scored under its eval.protocol.
-        split: that was scored.
-        num_images: in the split.
+        matrix: counts of all pixels.
+        network: the network, scored under its eval.protocol.
+        split: the scored split.
+        num_images: number of images in the split.
         by_size: counts in small and in large objects, if they were counted separately.
         quality: see scoring.quality.Quality.summary.
 
     Returns:
-        A JSON-ready dict; scores in [0, 1] under '{split}/{protocol}/...' ('single', or
-        'single-dense' if they were refined), and those of each class under 'iou' or
-        'error', None for a class that never occurs. With `by_size` also
-        '.../mean_iou_small' and '..._large', over the classes that have such objects,
-        and 'iou_small' and 'iou_large'. With `quality` also '.../boundary_iou',
-        '.../calibration_error' and '.../presence_ap', where defined, and everything of
-        it under 'quality'.
+        A JSON-ready dict. Scores in [0, 1] have keys '{split}/{protocol}/...', where
+        the protocol is for example 'single', or 'single-dense' after refinement.
+        Per-class scores are under 'iou' (segmentation) or 'error' (classification),
+        None for a class that never occurs. `by_size` adds '.../mean_iou_small' and
+        '.../mean_iou_large', means over the classes that have such objects, and
+        'iou_small' and 'iou_large'. `quality` adds '.../boundary_iou',
+        '.../calibration_error' and '.../presence_ap', where defined, and is itself
+        under 'quality'.
     """
     config, task, class_names = network.config, network.task, network.info.class_names
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
@@ -185,7 +187,7 @@ def make_report(
 
 
 def _protocol_fields(network: Network) -> dict:
-    """Returns the values on which the scores of the protocol depend, JSON-ready."""
+    """Returns the configuration values that affect the scores, JSON-ready."""
     names = network.task.protocol_fields[network.config.eval.protocol]
     names = (*names, *REFINED_FIELDS[network.config.eval.refine])
     values = {name: config_lib.get(network.config, name) for name in names}
@@ -200,7 +202,7 @@ def _num_params(params) -> int:
 
 
 def _warnings(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> list[str]:
-    """Returns reasons for which the scores mean less than they seem to."""
+    """Returns warnings about misleading scores."""
     warnings = []
     occurring = np.flatnonzero(matrix.counts.sum(axis=1))
     if len(class_names) < 2:
@@ -235,9 +237,9 @@ def _named(class_names: tuple[str, ...], values: np.ndarray) -> dict:
 
 
 def _commit() -> str | None:
-    """Returns the commit of the package's own checkout; None if it has none.
+    """Returns the git commit of the package; None if it is not in a git checkout.
 
-    An installed package must not report the repository of the folder it is called in.
+    An installed package must not report the commit of the current folder's repository.
     """
     root = pathlib.Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
@@ -252,7 +254,7 @@ def _commit() -> str | None:
 
 
 def protocol_name(protocol: str, refine: str) -> str:
-    """Returns the name of a protocol in reports: 'single', refined 'single-dense'."""
+    """Returns a protocol's name in reports: 'single', or 'single-dense' if refined."""
     return protocol if refine == "none" else f"{protocol}-{refine}"
 
 
@@ -265,12 +267,12 @@ def save_report(path, report: dict, kind: str = "report") -> None:
     """Writes a report as JSON, atomically.
 
     Args:
-        path: of the file.
+        path: the file to write.
         report: JSON-ready.
-        kind: of outputs.check_replaceable.
+        kind: see outputs.check_replaceable.
 
     Raises:
-        UserError: a file of that name is not of this kind.
+        UserError: a file with this name exists and is of another kind.
     """
     outputs.write(path, kind, json.dumps(report, indent=2) + "\n", "--output")
 

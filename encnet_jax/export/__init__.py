@@ -8,12 +8,13 @@ Each module of this folder registers its own format:
 The function turns a program.Program into the bytes of a file that also stores the
 JSON-ready metadata `about`. A registration declares
 
-    load: function that opens the file in its own runtime: path -> (run, platform), and
-        run: the arrays of Program.inputs -> outputs by name. Its source alone is
-        run, in a process without this package, so it imports what it uses.
-    platforms: on which the file can be run.
+    load: 'module:function' that opens the file in its own runtime: path -> (run,
+        platform). `run` takes the arrays of Program.inputs and returns the outputs by
+        name. Only the source code of the function is executed, in a process without
+        this package, so the function must import everything it uses.
+    platforms: platforms that can run the file.
     packages: modules whose versions are recorded.
-    readable: for how long the publisher of the format keeps files readable.
+    readable: how long the format's publisher guarantees that files can be read.
 """
 
 from encnet_jax.registry import Registry, discover

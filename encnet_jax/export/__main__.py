@@ -86,8 +86,8 @@ def write_file(model, output: pathlib.Path, values) -> None:
     """Writes a program as a file, verifies it in its runtime, and describes it.
 
     Raises:
-        UserError: its results differ from the network's, or it cannot be written; no
-            file is left.
+        UserError: the file's results differ from the network's, or it cannot be
+            written. No file is left behind.
     """
     from encnet_jax.export import sidecar, verify
 
@@ -119,7 +119,7 @@ def _sidecar_file(output: pathlib.Path) -> pathlib.Path:
 
 
 def _program(model, size: str | None, scores: bool):
-    """Returns the program of one size of images, or of any size if possible."""
+    """Builds the program for --size; by default for any size, if the network can."""
     from encnet_jax.export import program
 
     if size in (None, "any"):
@@ -141,7 +141,7 @@ def _program(model, size: str | None, scores: bool):
 
 
 def _images(model, folder: str | None) -> list[np.ndarray]:
-    """Returns uint8[H, W, 3] of a folder, of the validation split, or noise."""
+    """Returns images uint8[H, W, 3]: of a folder, of the validation split, or noise."""
     from etils import epath
 
     from encnet_jax import pictures, tasks
@@ -167,7 +167,7 @@ def _images(model, folder: str | None) -> list[np.ndarray]:
 
 
 def _canvases(images: list[np.ndarray], made) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns uint8[n, H, W, 3], and int32[n, 2] sizes on them if they are free."""
+    """Pads images to one canvas: uint8[n, H, W, 3], and int32[n, 2] sizes or None."""
     from encnet_jax.scoring.protocols import canvas
 
     height, width, sizes = made.height, made.width, None

@@ -25,12 +25,12 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
 
     Args:
         model: the network to write.
-        workdir: folder of its run; scores are taken from its reports.
-        output: new folder.
-        license: for the model card.
+        workdir: folder of the network's run, whose reports contain the scores.
+        output: the folder to create.
+        license: shown in the model card.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    # Made exclusively, under a name that nobody has: nothing of the user's is removed.
+    # mkdtemp creates a new folder, so the cleanup below never removes the user's files.
     unfinished = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=output.parent))
     try:
         unfinished.chmod(0o777 & ~_umask())
@@ -38,12 +38,12 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
         variables = original_variables(workdir, model.step)
         folder.write(epath.Path(unfinished), variables, model.config, model.step)
         text = card(model, reports(model, workdir), license)
-        # Names of classes may have characters that the locale, or UTF-8, does not.
+        # Not write_text: class names may contain characters that UTF-8 cannot encode.
         content = text.encode("utf-8", "backslashreplace")
         (unfinished / "README.md").write_bytes(content)
         unfinished.rename(output)
     except OSError as error:
-        # The name of the unfinished folder means nothing to the user.
+        # The error names the temporary folder, which the user does not know.
         raise UserError(storage.describe(error, output)) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -56,7 +56,7 @@ def _umask() -> int:
 
 
 def original_variables(workdir: str, step: int) -> dict:
-    """Returns the variables of a checkpoint, or of an exported folder, as trained."""
+    """Returns the trained variables of a run or exported folder, without folding."""
     if folder.is_one(workdir):
         return folder.read(workdir).variables
     return read.restore(workdir, step).variables
@@ -70,7 +70,7 @@ def reports(model: Model, workdir: str) -> list[dict]:
 
 
 def _plain(text: str) -> str:
-    """Returns a text whose characters mean nothing in Markdown and HTML."""
+    """Escapes the special characters of Markdown and HTML."""
     escaped = re.sub(r"([\\`*_{}\[\]#+!|~$])", r"\\\1", printable(text))
     return html.escape(escaped, quote=False)
 
@@ -138,7 +138,7 @@ def card(model: Model, scores: list[dict], license: str) -> str:
 
 
 def _score(report: dict, metric: str) -> float:
-    """Returns a report's score, NaN if it has none."""
+    """Returns a score from a report; NaN if the report does not contain it."""
     name = f"{report['split']}/{report['protocol']['name']}/{metric}"
     return report.get(name, math.nan)
 
@@ -175,10 +175,10 @@ def push(output: pathlib.Path, name: str) -> str:
 
     Args:
         output: the folder.
-        name: OWNER/NAME of the repository; made if missing.
+        name: OWNER/NAME of the repository; created if missing.
 
     Raises:
-        UserError: huggingface_hub is missing, or the server refuses.
+        UserError: huggingface_hub is missing, or the server rejects the upload.
     """
     hub = folder.import_hub("--push")
     try:

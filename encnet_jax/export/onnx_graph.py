@@ -1,4 +1,4 @@
-"""ONNX from a traced program: one or a few nodes for each primitive of JAX.
+"""Converts a traced program to ONNX: one or a few nodes for each JAX primitive.
 
 Values that only depend on constants are computed while the graph is written. Arrays
 that JAX broadcasts are not expanded if ONNX broadcasts them in the same way.
@@ -34,7 +34,7 @@ def write(program: Program, about: dict) -> bytes:
     """Returns an ONNX model of a program for any number of images.
 
     Args:
-        program: to write.
+        program: the program to export.
         about: JSON-ready metadata, stored as metadata_props.
 
     Raises:
@@ -54,7 +54,7 @@ def write(program: Program, about: dict) -> bytes:
     graph = Graph({name: x.shape for name, x in given.items()})
     tensors: list[Value] = [Tensor(name, _shape(x.shape)) for name, x in given.items()]
     found = graph.evaluate(traced.jaxpr, traced.consts, tensors)
-    names = sorted(outputs)  # The order in which JAX flattens a dict.
+    names = sorted(outputs)  # JAX flattens a dict in this order.
     described = []
     for name, value in zip(names, found, strict=True):
         whole = outputs[name]
@@ -114,11 +114,11 @@ class Graph:
     Attributes:
         nodes: (operator, names of inputs, name of the output, attributes).
         constants: arrays by name.
-        sides: of arrays, computed from the inputs' shapes.
+        sides: computes the sides of arrays from the shapes of the inputs.
     """
 
     def __init__(self, inputs: dict[str, Sequence]) -> None:
-        """Starts a graph of inputs, given as their shapes by name."""
+        """Starts a graph; `inputs` maps the names of inputs to their shapes."""
         self.nodes: list[tuple[str, list[str], str, dict]] = []
         self.constants: dict[str, np.ndarray] = {}
         self.sides = Sides(self.add, inputs)
@@ -136,7 +136,7 @@ class Graph:
         if isinstance(value, Tensor):
             return value.name
         name = f"c{len(self.constants)}"
-        self.constants[name] = np.asarray(value, order="C")  # Scalars stay scalars.
+        self.constants[name] = np.asarray(value, order="C")  # Keeps scalars 0-d.
         return name
 
     def expanded(self, value: Value, sides: Sequence) -> Value:
@@ -146,7 +146,7 @@ class Graph:
             return np.broadcast_to(value, sides)
         if value.shape == shape:
             return value
-        # 1 keeps the size of an axis.
+        # In a shape for Expand, 1 keeps the size of an axis.
         target = [
             1 if n == o else side
             for n, o, side in zip(shape, value.shape, sides, strict=True)
@@ -161,7 +161,7 @@ class Graph:
         known |= dict(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom) -> Value:
-            if hasattr(atom, "val"):  # A Python number would become 64 bits wide.
+            if hasattr(atom, "val"):  # Without a dtype, numbers become 64-bit.
                 return np.asarray(atom.val, atom.aval.dtype)
             return known[atom]
 
@@ -209,7 +209,7 @@ def _called(name: str, params: dict):
             " expected --format stablehlo"
         )
     if name == "cond":
-        # platform_dependent: the default branch.
+        # jax.lax.platform_dependent: take the default branch.
         platforms = params.get("branches_platforms")
         if platforms is None:
             raise UserError(

@@ -1,4 +1,4 @@
-"""RULES: how each primitive of JAX is written as ONNX nodes, by the primitive's name.
+"""RULES maps the names of JAX primitives to functions that add their ONNX nodes.
 
 Only the primitives of network evaluation have rules. A rule adds nodes to `graph` and
 returns the output; its arguments are the graph, the input values, the output shape, and
@@ -17,9 +17,9 @@ class Tensor(NamedTuple):
     """A value that depends on the images. Constants are np.ndarray instead.
 
     Attributes:
-        name: in the graph.
-        shape: of int, or None for a side that is known when the graph runs. A side that
-            JAX has broadcast may still be 1.
+        name: its name in the graph.
+        shape: one int per axis; None for a side that is known only when the graph runs.
+            A side that JAX has broadcast may still be 1.
     """
 
     name: str
@@ -173,7 +173,7 @@ def _reduce_max(graph, inputs, shape, params, equation):
     dtype = equation.outvars[0].aval.dtype
     if not np.issubdtype(dtype, np.floating):
         return largest
-    # Runtimes ignore NaN in a maximum; pixels without finite scores would get a class.
+    # Runtimes ignore NaN in a maximum, so pixels with NaN scores would get a class.
     total = _reduce("ReduceSum")(graph, inputs, shape, params, equation)
     unknown = graph.add("IsNaN", [total], shape)
     return graph.add("Where", [unknown, np.asarray(np.nan, dtype), largest], shape)
@@ -223,7 +223,7 @@ def _dot(graph, inputs, shape, params, equation):
 
 
 def _spatial(graph, op, x, extra, order, back, shape, **attributes):
-    """Adds a node for [B, C, H, W], with transposes from and to JAX's order."""
+    """Adds a node for [B, C, H, W] arrays, and transposes from and to JAX's order."""
     inverse = [*np.argsort(back)]
     first = graph.add("Transpose", [x], [x.shape[i] for i in order], perm=[*order])
     inside = [shape[i] for i in back]
@@ -317,7 +317,7 @@ ELEMENTWISE = {
     "convert_element_type": _cast,
     "stop_gradient": _same,
     "copy": _same,
-    "name": _same,  # A label for rematerialisation.
+    "name": _same,  # Labels a value for rematerialisation.
 }
 RULES = ELEMENTWISE | {
     "broadcast_in_dim": _broadcast,

@@ -11,10 +11,10 @@ from encnet_jax.export.onnx_rules import Tensor, Value
 
 
 class Side:
-    """An int64[1] of the graph with the arithmetic of JAX's symbolic dimensions."""
+    """An int64[1] value of the graph that supports the arithmetic of dimensions."""
 
     def __init__(self, add: Callable, value: Value):
-        """Takes the function that adds a node, and the value."""
+        """Stores `add`, which adds a node to the graph, and the value."""
         self._add, self.value = add, value
 
     def _with(self, op: str, other: Side | int, swap: bool = False) -> Side:
@@ -44,10 +44,10 @@ class Side:
 
 
 class Sides:
-    """Computes symbolic sides in a graph, each once."""
+    """Computes the symbolic sides of arrays in the graph, each only once."""
 
     def __init__(self, add: Callable, inputs: dict[str, Sequence]):
-        """Takes the function that adds a node, and the inputs' shapes by name."""
+        """Takes `add`, which adds a node, and the shapes of the inputs by name."""
         self._add = add
         self._known: dict[str, Side] = {}
         for name, shape in inputs.items():
@@ -55,7 +55,7 @@ class Sides:
                 self._read(name, axis, side)
 
     def _read(self, name: str, axis: int, side) -> None:
-        """Remembers the variable of a side 'multiple*variable' of an input."""
+        """Stores how to compute `variable` from an input's side 'multiple*variable'."""
         multiple, _, variable = str(side).rpartition("*")
         if isinstance(side, int) or variable in self._known:
             return
@@ -65,16 +65,16 @@ class Sides:
         self._known[variable] = Side(self._add, found)
 
     def of(self, side) -> Value:
-        """Returns int64[1], the value of a symbolic side or of an int.
+        """Returns the value int64[1] of a symbolic side or an int.
 
         Raises:
-            UserError: the side is no polynomial of the input's sides.
+            UserError: the side is not a polynomial of the inputs' sides.
         """
         text = str(side).replace("^", "**")
         if text.lstrip("-").isdigit():
             return np.asarray([int(side)], np.int64)
         if text not in self._known:
-            try:  # The text of a dimension is an expression in Python's notation.
+            try:  # The text of a symbolic dimension is a Python expression.
                 self._known[text] = eval(text, {"__builtins__": {}}, self._known)
             except NameError:
                 raise UserError(

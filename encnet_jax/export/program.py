@@ -16,7 +16,7 @@ from encnet_jax.models.resize import apply_rows_and_columns, interpolation_matri
 from encnet_jax.scoring import calibration
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
-_ROW_BLOCKS = 8  # Logits exist at full resolution for one of these blocks at a time.
+_ROW_BLOCKS = 8  # Upsampling one block of rows at a time saves memory.
 
 
 class Program(NamedTuple):
@@ -25,17 +25,20 @@ class Program(NamedTuple):
     Attributes:
         run: uint8[B, height, width, 3] -> dict of `outputs`. With `masked` it also
             takes int32[B, 2], height and width of each image at the top left of its
-            canvas, and ignores the rest.
+            canvas, and ignores the padding.
         height, width: pixels of every image; 0 if the size is free.
         outputs: names: 'labels' uint8[B, height, width], 'logits' f32[B, h, w, C] at
             the network's resolution, 'presence' f32[B, C] if the network has an SE
             branch, and optionally 'scores' f32[B, height, width, C].
         rows, columns: f32[height, h], f32[width, w], matrices that upsample the logits.
             Empty if the size is free.
-        of_probabilities: the softmax is upsampled instead; see eval.upsampled.
-        multiple: height and width of the canvas are free multiples of this; 0: fixed.
+        of_probabilities: whether probabilities are upsampled instead of logits; see
+            eval.upsampled.
+        multiple: if the size is free, the sides of the canvas are multiples of this
+            number; 0 if the size is fixed.
         masked: see run.
-        side_matrix: (pixels, pixels of the canvas) -> f32[pixels, logits], if free.
+        side_matrix: (image side, canvas side) in pixels -> f32[image side, logits], a
+            matrix that upsamples; None if the size is fixed.
     """
 
     run: Callable[..., dict[str, jax.Array]]
@@ -61,7 +64,7 @@ class Program(NamedTuple):
         return found
 
     def of_size(self, size: tuple[int, int], canvas: tuple[int, int]) -> "Program":
-        """Returns the description of a free program for one image on a canvas."""
+        """Returns a program of free size with the size and matrices of one image."""
         if self.side_matrix is None:
             return self
         rows, columns = map(self.side_matrix, size, canvas)
@@ -70,11 +73,11 @@ class Program(NamedTuple):
 
 
 def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
-    """Fixes the size of images; the weights become constants of the program.
+    """Builds a program for one image size; the weights are constants of the program.
 
     Args:
         model: the network; the program evaluates whole images, as protocol 'single'.
-        height, width: of the images, in pixels.
+        height, width: size of the images, in pixels.
         scores: also output the probabilities of every pixel.
     """
     variables = _on_host(model)
@@ -98,11 +101,12 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
 def make_free(model: Model, *, scores: bool) -> Program:
     """Returns a program for images of any size; see make.
 
-    A network that ignores the canvas around an image takes the sizes of the images.
-    For the others the canvas is that of evaluation, a multiple of eval.bucket.
+    If the network ignores padding, the program also takes the sizes of the images.
+    Otherwise padding affects the scores, and images need the same canvas as in
+    evaluation, whose sides are multiples of eval.bucket.
 
     Raises:
-        UserError: the network requires a size that is known in advance.
+        UserError: the network requires an image size that is known at export.
     """
     forward = model.forward
     masked, stride = forward.mask_padding, forward.logits_stride
@@ -143,7 +147,7 @@ def make_free(model: Model, *, scores: bool) -> Program:
     )
     try:
         outputs = jax.eval_shape(run, *program.inputs().values())
-    except Exception as error:  # JAX has many types for a size that is not a number.
+    except Exception as error:  # JAX has many error types for unknown sizes.
         if isinstance(error, UserError | MemoryError):
             raise
         raise UserError(
@@ -154,12 +158,12 @@ def make_free(model: Model, *, scores: bool) -> Program:
 
 
 class _Upsampling(NamedTuple):
-    """models.resize.interpolation_matrix, of sides that a program gets as inputs.
+    """models.resize.interpolation_matrix, for sides that are inputs of the program.
 
     Attributes:
-        side: f32[] or f32[B], pixels.
+        side: f32[] or f32[B], side of the image in pixels.
         stride: pixels between neighbouring logits.
-        num_logits: columns of the matrix.
+        num_logits: number of columns of the matrix.
         align_corners: corner convention.
     """
 
@@ -169,7 +173,7 @@ class _Upsampling(NamedTuple):
     align_corners: bool
 
     def matrix(self, start: int, rows: int) -> jax.Array:
-        """Returns f32[..., rows, num_logits], the rows from `start` on."""
+        """Returns f32[..., rows, num_logits], the rows that begin at `start`."""
         index = (jnp.arange(rows) + start).astype(jnp.float32)
         index = index.reshape((1,) * self.side.ndim + (-1,))
         side = self.side[..., None]
@@ -185,7 +189,7 @@ class _Upsampling(NamedTuple):
 
 
 def _on_host(model: Model) -> dict:
-    # From one device: a replicated array would make its devices part of the program.
+    # NumPy arrays: replicated JAX arrays would tie the program to their devices.
     return jax.tree.map(np.asarray, jax.device_get(model.variables))
 
 
@@ -198,9 +202,10 @@ def _described(model, found, row_blocks, columns, scores) -> dict[str, jax.Array
 
     Args:
         model: the network.
-        found: its scoring.forward.Outputs.
-        row_blocks: f32[H_i, h] or f32[B, H_i, h] that upsample to some of the rows.
-        columns: f32[W, w] or f32[B, W, w].
+        found: the network's outputs, a scoring.forward.Outputs.
+        row_blocks: matrices f32[H_i, h] or f32[B, H_i, h], one for each block of rows,
+            that upsample along the height.
+        columns: matrix f32[W, w] or f32[B, W, w] that upsamples along the width.
         scores: also return the probabilities.
     """
     of_probabilities = model.config.eval.upsampled == "probabilities"
@@ -232,11 +237,11 @@ def _upsampled(maps, rows, columns) -> jax.Array:
 def native_scores(
     program: Program, logits: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (rows, scores f32[rows, width, C]) of an image; their argmax is the label.
+    """Yields (slice of rows, scores f32[rows, width, C]), block by block, of an image.
 
     Args:
-        program: for images of this size.
-        logits: f32[h, w, C], of the image.
+        program: a program for images of exactly this size.
+        logits: the image's f32[h, w, C].
     """
     if program.of_probabilities:
         logits = np.exp(logits - logits.max(-1, keepdims=True))

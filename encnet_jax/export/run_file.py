@@ -5,9 +5,10 @@ import time
 
 
 def main() -> None:
-    """Runs FILE, opened by the function in SOURCE, on INPUTS.
+    """Loads FILE with the function in SOURCE, and runs it on the arrays of INPUTS.
 
-    Writes its outputs, the seconds of a second run and the platform to OUTPUT.
+    Writes the outputs, the duration of a second run in seconds, and the platform to
+    OUTPUT.
     """
     sys.modules["encnet_jax"] = None  # type: ignore[assignment]
     import numpy as np

@@ -12,7 +12,7 @@ from encnet_jax.preprocess import MEAN, PIXEL_MEAN, STD
 
 
 def describe(model: Model, program: Program, kind: str) -> dict:
-    """Returns the JSON-ready contents.
+    """Returns the metadata that is known before the comparison, JSON-ready.
 
     Args:
         model: the network.
@@ -67,7 +67,7 @@ def describe(model: Model, program: Program, kind: str) -> dict:
 
 
 def compared(kind: str, found: Comparison) -> dict:
-    """Returns what is known only after a file was compared with the network."""
+    """Returns the metadata that the comparison with the network adds."""
     facts = FORMATS.registration(kind).facts
     return {
         "platforms": {
@@ -77,7 +77,8 @@ def compared(kind: str, found: Comparison) -> dict:
         "comparison": found._asdict(),
         "versions": {
             "encnet_jax": encnet_jax.__version__,
-            # Not importlib.metadata: names of distributions can differ from modules.
+            # Not importlib.metadata: a distribution can have another name than its
+            # module.
             **{
                 name: importlib.import_module(name).__version__
                 for name in facts["packages"]
@@ -93,7 +94,7 @@ def _of_free_sizes(program: Program) -> dict:
 
 
 def _normalisation(pixels: str) -> dict:
-    """Returns what the file computes from pixels: (pixels - mean) / deviation."""
+    """Returns the constants of the normalisation, (pixels - mean) / deviation."""
     unit = pixels == "unit"
     mean, deviation = (MEAN, STD) if unit else (PIXEL_MEAN, (1.0,) * 3)
     scale = 255 if unit else 1
@@ -105,10 +106,10 @@ def _normalisation(pixels: str) -> dict:
 
 
 def _of_deep_images(value_range: tuple[float, ...]) -> dict:
-    """Returns how images with more than 8 bits are converted, if the run states it."""
+    """Returns how to convert images with more than 8 bits, if the run defines this."""
     if not value_range:
         return {}
     black, white = value_range
-    how = "map values of grey images with more than 8 bits linearly from these two"
-    how += " to 0 and 255, then convert to uint8"
+    how = "grey images with more than 8 bits: map black_and_white linearly to 0 and"
+    how += " 255, then convert to uint8"
     return {"black_and_white": [black, white], "deep_images": how}

@@ -24,9 +24,9 @@ def write(program: Program, about: dict) -> bytes:
     """Returns the contents of a file that runs a program for any number of images.
 
     Args:
-        program: to write.
-        about: JSON-ready metadata, stored as the name of the function: the only text
-            that the format has.
+        program: the program to export.
+        about: JSON-ready metadata; stored as the name of the function, because the
+            format has no other field for text.
 
     Raises:
         UserError: the package flatbuffers is missing.
@@ -50,6 +50,6 @@ def load(file: str) -> tuple[Callable, str]:
 
     with open(file, "rb") as opened:
         run = jax.jit(export.deserialize(bytearray(opened.read())).call)
-    # The name of the platform in the file: 'cuda' for JAX's backend 'gpu'.
+    # The file's name for the platform, for example 'cuda' for JAX's backend 'gpu'.
     platform = export.default_export_platform()
     return lambda *inputs: jax.device_get(run(*inputs)), platform

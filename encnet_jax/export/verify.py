@@ -16,7 +16,9 @@ from encnet_jax.export import FORMATS
 from encnet_jax.export.program import Program, native_scores
 from encnet_jax.registry import imported
 
-MARGIN = 1e-3  # Fraction of the logits' range; if two are closer, either may be larger.
+# Fraction of the logits' range. Labels may differ where the two largest logits are
+# closer than this.
+MARGIN = 1e-3
 LEAST_EQUAL = 0.999
 _RUN_FILE = pathlib.Path(__file__).with_name("run_file.py")
 
@@ -28,12 +30,12 @@ class Comparison(NamedTuple):
         equal: fraction of pixels with equal labels.
         clear_differences: pixels with different labels although the two largest logits
             differ by more than MARGIN.
-        logit_difference: largest difference, as a fraction of the logits' range.
-        seconds: per image in the file's runtime, without compilation.
-        seconds_here: per image in this process.
-        platform: on which the file was run.
-        presence_difference: largest difference of the probabilities of presence; 0
-            without an SE branch.
+        logit_difference: largest difference of logits, as a fraction of their range.
+        seconds: time per image in the file's runtime, without compilation.
+        seconds_here: time per image in this process.
+        platform: the platform that ran the file.
+        presence_difference: largest difference of presence probabilities; 0 without an
+            SE branch.
     """
 
     equal: float
