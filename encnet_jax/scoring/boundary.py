@@ -1,4 +1,4 @@
-"""Quality of segment boundaries: Boundary IoU, and accuracy in bands around them."""
+"""Quality of segment boundaries: Boundary IoU, and accuracy near contours."""
 
 from collections.abc import Iterable, Iterator
 
@@ -18,21 +18,22 @@ def distance_px(height: int, width: int, fraction: float = DIAGONAL_FRACTION) ->
 
 
 def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndarray]:
-    """Yields bool[H, W] for each width: pixels within it of another class's pixels.
+    """Yields bool[H, W] for each width: whether another class is within the width.
 
-    The distance is the larger of rows and columns. Pixels outside of the image
-    and pixels of IGNORE_LABEL count as another class, so image borders are contours.
+    The distance of two pixels is the larger one of their row and column distances.
+    Pixels outside of the image and pixels of IGNORE_LABEL count as another class, so
+    image borders are contours.
 
     Args:
         ids: uint8[H, W].
-        widths_px: 1 or more, increasing.
+        widths_px: distances of 1 or more, increasing.
     """
     low, high, reached = ids, ids, 0
     for width in widths_px:
-        # The extremes of a larger square are those of smaller squares' extremes.
+        # Enlarges the previous square: its extremes already cover its own pixels.
         side = 2 * (width - reached) + 1
         kernel = np.ones((side, side), np.uint8)
-        # The outside is IGNORE_LABEL: the largest value, which no minimum sees.
+        # Pixels outside are IGNORE_LABEL. Only the maximum needs them: no id is larger.
         high = cv2.dilate(
             high, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=(IGNORE_LABEL,)
         )
@@ -45,14 +46,15 @@ class BoundaryCounts:
     """Pixels of boundary regions, summed over images as integers.
 
     Attributes:
-        regions: int64[3, C]: pixels in both boundary regions of a class, in that of the
-            labels, in that of the predictions.
-        bands: int64[len(BAND_WIDTHS_PX), C, C] pairs of (label, prediction) at most
-            that many pixels from a contour of the labels.
+        regions: int64[3, C], pixels in the boundary regions of each class: of labels
+            and predictions at once (intersection), of the labels, of the predictions.
+        bands: int64[len(BAND_WIDTHS_PX), C, C], for each width the (label, prediction)
+            pairs of pixels within that distance of a label contour.
 
     Source: Cheng et al., "Boundary IoU", CVPR 2021, equation 3, for masks of classes.
-    Deviations: sums over the data set precede the division, as in mean IoU; ignored
-    pixels belong to no region and bound those next to them in both maps.
+    Deviations: regions are summed over the data set before the division, as in mean
+    IoU. Ignored pixels belong to no region, and pixels next to them are boundary pixels
+    in both maps.
     """
 
     def __init__(self, num_classes: int):
@@ -64,8 +66,8 @@ class BoundaryCounts:
 
         Args:
             labels: uint8[H, W], ids 0..C-1 or IGNORE_LABEL.
-            predictions: uint8[H, W], likewise; IGNORE_LABEL where scores were not
-                finite, which counts as no class.
+            predictions: uint8[H, W], ids 0..C-1, or IGNORE_LABEL where scores were not
+                finite; such pixels belong to no class.
 
         Raises:
             ValueError: shapes differ.
@@ -88,16 +90,18 @@ class BoundaryCounts:
             self.regions, (both, of_labels, of_predictions), strict=True
         ):
             row += _counts(ids, 256)[:num_classes]
-        # Bands are nested: the number of bands with a pixel says which.
+        # Bands are nested, so the number of bands with a pixel determines which they
+        # are.
         depth = np.zeros(labels.shape, np.uint8)
         for width in BAND_WIDTHS_PX:
             depth += near[width]
         known = (depth > 0) & (labels != IGNORE_LABEL) & (predictions != IGNORE_LABEL)
-        # As int64: the largest number is that of bands times num_classes squared.
+        # int64: the index `place` reaches the number of bands times num_classes
+        # squared.
         band, label = (each[known].astype(np.int64) for each in (depth - 1, labels))
         place = (band * num_classes + label) * num_classes + predictions[known]
         counts = _counts(place, self.bands.size).reshape(self.bands.shape)
-        # From the widest band, which has the pixels of depth 1 or more, to the first.
+        # The first band has pixels of the largest depth only, the widest those of any.
         self.bands += np.cumsum(counts[::-1], axis=0)
 
     def iou(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Quality of probabilities: calibration error, log-likelihood, Brier score,
 temperature.
 
-The device computes a few numbers for each pixel. The host counts them as integers, so
+The device computes a few numbers for each pixel. The host sums them as integers, so
 sums over a data set are exact.
 """
 
@@ -14,21 +14,21 @@ from scipy import optimize
 
 from encnet_jax.labels import IGNORE_LABEL
 
-NUM_BINS = 15  # Of confidence, of equal widths; the usual number (Guo et al., 2017).
+NUM_BINS = 15  # Confidence bins of equal width; as Guo et al., 2017.
 COVERAGE_BINS = 1000  # Confidences of the risk curve are rounded to thousandths.
 # Lower limit for a label's probability, so that sums stay finite.
 SMALLEST = 1e-12
 
 
 class PixelTerms(NamedTuple):
-    """Terms of each pixel, f32[...] each.
+    """Per-pixel terms of the calibration scores, f32[...] each.
 
     Attributes:
         confidence: the largest probability, in [0, 1]; NaN for pixels that do not
             count: ignored ones, and those whose scores are not finite.
-        nll: -log of the label's probability, natural units; 0 where not counted.
-        brier: sum over classes of (probability - is the label)**2, in [0, 2]; 0 where
-            not counted.
+        nll: -log of the label's probability, in nats; 0 where not counted.
+        brier: sum over classes of (probability - target)**2, in [0, 2], where the
+            target is 1 for the label and 0 for other classes; 0 where not counted.
     """
 
     confidence: jax.Array
@@ -37,7 +37,7 @@ class PixelTerms(NamedTuple):
 
 
 def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
-    """Returns what each pixel adds to the scores of calibration.
+    """Returns the calibration terms of each pixel.
 
     Args:
         weights: f32[..., C], 0 or more, proportional to the probabilities.
@@ -45,7 +45,7 @@ def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
     """
     is_label = jax.nn.one_hot(labels, weights.shape[-1], dtype=bool)
     columns = weights, weights, weights**2, jnp.where(is_label, weights, 0.0)
-    # One reduction of all four: separate ones would compute the weights again for each.
+    # One joint reduction: four separate ones would each recompute the weights.
     largest, total, squares, of_label = jax.lax.reduce(
         columns,
         4 * (np.float32(0),),
@@ -55,7 +55,7 @@ def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
     counted = (labels != IGNORE_LABEL) & jnp.isfinite(total)
     of_label /= total
     nll = -jnp.log(jnp.maximum(of_label, SMALLEST))
-    # The sum over classes of (probability - is the label)**2, multiplied out.
+    # The sum over classes of (probability - target)**2, expanded.
     brier = squares / total**2 - 2 * of_label + 1
     return PixelTerms(
         confidence=jnp.where(counted, largest / total, jnp.nan),
@@ -65,7 +65,7 @@ def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
 
 
 def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
-    """Returns f32[..., H, 2], the sums of PixelTerms' f32[..., H, W] over columns."""
+    """Sums nll and brier, f32[..., H, W] each, over columns to f32[..., H, 2]."""
     return jnp.stack([jnp.sum(nll, axis=-1), jnp.sum(brier, axis=-1)], axis=-1)
 
 
@@ -85,9 +85,10 @@ class Calibration:
     """Accumulates calibration statistics over images.
 
     Attributes:
-        bins: int64[NUM_BINS, 3]: pixels, pixels that are right, sum of confidence, over
-            all images, in units of 1 / UNITS.
-        coverage: int64[COVERAGE_BINS, 2]: pixels, and pixels that are wrong.
+        bins: int64[NUM_BINS, 3], for each bin the number of pixels, the number of
+            correct pixels, and the sum of confidence in units of 1 / UNITS.
+        coverage: int64[COVERAGE_BINS, 2], for each rounded confidence the number of
+            pixels and of wrong pixels.
         terms: int64[2], sums of nll and brier, in units of 1 / UNITS.
     """
 
@@ -127,7 +128,7 @@ class Calibration:
 
     @property
     def num_pixels(self) -> int:
-        """Labelled pixels with finite scores."""
+        """Number of labelled pixels with finite scores."""
         return int(self.coverage[:, 0].sum())
 
     def expected_error(self) -> float:
@@ -175,9 +176,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the temperature in [0.05, 20] with the smallest mean nll.
 
     Args:
-        logits: f32[N, C] of pixels from a split that is not evaluated, or any scores
-            whose softmax are the probabilities.
-        labels: int[N], ids 0..C-1.
+        logits: f32[N, C] of pixels from a split that is not scored; log-probabilities
+            also work, because only their softmax matters.
+        labels: int[N], ids 0..C-1 of these pixels.
 
     Raises:
         ValueError: there are no pixels.

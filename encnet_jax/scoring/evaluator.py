@@ -1,4 +1,4 @@
-"""Evaluation: every image once, on all devices, into one integer confusion matrix."""
+"""Evaluates every image once, on all devices, into one integer confusion matrix."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ def measured(
     labels: jax.Array,
     level_class: int | None = None,
 ) -> dict[str, Any]:
-    """Returns each pixel's class id, terms of calibration (PixelTerms), and level."""
+    """Returns each pixel's class id, calibration terms (PixelTerms) and level."""
     ids = class_ids(scores)
     found = {"ids": ids, "terms": calibration.pixel_terms(weights, labels)}
     if level_class is not None:
@@ -44,9 +44,9 @@ def measured(
 
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
-    """Returns int32[B, C, C] pairs of (label, prediction) in uint8[B, H, W] each."""
-    # One image at a time: float32 is exact up to 2**24, and a batch may have more
-    # pixels.
+    """Returns int32[B, C, C], counts of (label, id) pairs in maps uint8[B, H, W]."""
+    # One image at a time: float32 counts are exact only up to 2**24, and a batch may
+    # have more pixels.
     return jax.lax.map(
         lambda pair: count_pairs(pair[0].ravel(), pair[1].ravel(), num_classes),
         (labels, ids),
@@ -54,11 +54,11 @@ def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.
 
 
 def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
-    """Returns this process's share of a batch, a multiple of its devices.
+    """Returns this process's part of a batch, a multiple of its number of devices.
 
     Args:
-        batch_size: of all processes.
-        num_devices: of this process; None for all it has.
+        batch_size: number of images over all processes.
+        num_devices: number of devices of this process; None for all.
     """
     devices = jax.local_device_count() if num_devices is None else num_devices
     share = batch_size // jax.process_count()
@@ -79,7 +79,7 @@ def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int
 def watched_examples(
     dataset, split: str, max_images: int, stop: StopRequest
 ) -> tuple[Iterator[dict], int]:
-    """Returns this process's examples until a stop, and the number of all processes'.
+    """Returns this process's examples until a stop, and the total of all processes.
 
     Args:
         dataset, split, max_images: see Dataset.eval_examples.
@@ -103,16 +103,17 @@ _LOG_EVERY_S = 30
 
 
 def progress_bar(total: int | None) -> tqdm:
-    """Returns a bar for process 0's share of `total` images; None shows none.
+    """Returns a bar for process 0's part of `total` images; hidden if that is None.
 
-    Without a terminal it prints a line at the start, every 30 seconds and at the end.
+    Without a terminal, a line is printed at the start, every 30 seconds and at the end.
     """
     share = None if total is None else total // jax.process_count()
     hidden = not share or jax.process_index() != 0 or sys.stderr is None
     lines: dict[str, Any] = {}
     if not hidden and not sys.stderr.isatty():
         lines = {"bar_format": _LOG_LINE, "mininterval": _LOG_EVERY_S}
-    lines |= {"total": share, "disable": hidden, "leave": None}  # None: unless nested.
+    # leave=None keeps the finished bar unless it is nested in another one.
+    lines |= {"total": share, "disable": hidden, "leave": None}
     return tqdm(desc="evaluate", unit="image", **lines)
 
 
@@ -121,10 +122,10 @@ class Evaluator:
 
     Attributes:
         num_classes: C.
-        devices: of this process, to use.
+        devices: the devices of this process that are used.
 
-    Every process works through its own images on its own devices without waiting for
-    others, so differing image sizes cannot deadlock; only the sums are exchanged.
+    Every process evaluates its own images on its own devices and does not wait for the
+    others, so different image sizes cannot cause a deadlock. Only sums are exchanged.
     """
 
     def __init__(
@@ -142,14 +143,16 @@ class Evaluator:
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            forward: of the network.
+            forward: the network's forward pass.
             eval_config: section `eval` of the resolved configuration.
             protocol, refine: replace those of eval_config.
-            devices: of this process; None for all.
-            with_calibration: also sum the terms of calibration; watches get them.
-            level_class: with them, watches get the probability of this class.
-            sizes: returns (height, width) of the images, for which few canvases are
-                chosen if the network ignores what is around an image.
+            devices: devices of this process to use; None for all.
+            with_calibration: also compute calibration terms, which are passed to
+                watches.
+            level_class: class whose probability is also passed to watches, with
+                with_calibration.
+            sizes: returns (height, width) of the images; if the network ignores
+                padding, images share a few canvases chosen for these sizes.
         """
         self._with_calibration = with_calibration
         self.num_classes = forward.num_classes
@@ -189,12 +192,13 @@ class Evaluator:
         total: int | None = None,
         watches: Sequence[Watch] = (),
     ) -> ConfusionMatrix:
-        """Counts every pixel of this process's examples, summed over all processes.
+        """Counts the pixels of this process's examples, and sums over all processes.
 
         Args:
             variables: replicated on the devices.
             examples: dicts with image uint8[H, W, 3], label uint8[H, W].
-            total: of all processes, for the progress bar; None shows none.
+            total: number of images of all processes, for the progress bar; None hides
+                the bar.
             watches: each is called with every example of this process and its
                 results.
         """
@@ -229,10 +233,10 @@ class Evaluator:
     def predict(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[dict, np.ndarray]]:
-        """Yields (example, uint8[H, W] class ids), in the order batches fill up.
+        """Yields (example, class ids uint8[H, W]), batch by batch.
 
         Pixels without finite scores have the id IGNORE_LABEL; see check_finite.
-        Examples are returned after Protocol.view.
+        Examples are those that Protocol.view returned.
         """
         for example, ids, _ in native_results(
             self._protocol, variables, self._viewed(examples)
@@ -253,7 +257,7 @@ class Evaluator:
         return self._scored_by.scorer().scores(variables, self._viewed(examples))
 
     def _sum(self, variables, examples, keys, total, watches) -> tuple[np.ndarray, int]:
-        """Returns int64[len(keys), C, C] and the labelled pixels, of all processes."""
+        """Returns all processes' counts int64[len(keys), C, C] and labelled pixels."""
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, labelled = np.zeros(shape, np.int64), 0
         pending: list[Batch] = []
@@ -272,7 +276,7 @@ class Evaluator:
         return counts, int(distributed.sum_over_processes(np.array([labelled]))[0])
 
     def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "Batch":
-        """Starts the counting of a batch on the devices."""
+        """Starts to count a batch on the devices."""
         ids, confidence, sums, levels = found.pixels, None, None, None
         if self._with_calibration:
             terms, levels = ids["terms"], ids.get("levels")
@@ -285,7 +289,7 @@ class Evaluator:
         return map(self._protocol.view, examples)
 
     def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
-        """Places the members' labels on canvases like `ids`; the rest is ignored."""
+        """Places the labels on canvases like those of `ids`, padded by IGNORE_LABEL."""
         count = ids.shape[0] * ids.shape[1]
         labels = canvas.lay_labels(members, count, (ids.shape[2], ids.shape[3]), key)
         return parallel.shard(labels, self.devices)
@@ -323,7 +327,7 @@ def native_results(
 
 
 def _on_host(values: jax.Array) -> np.ndarray:
-    """Returns [devices * b, ...] of [devices, b, ...]."""
+    """Fetches [devices, b, ...] as [devices * b, ...]."""
     return np.asarray(values).reshape(-1, *values.shape[2:])
 
 

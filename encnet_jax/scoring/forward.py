@@ -26,11 +26,12 @@ class Outputs(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A network that maps pixels to logits, and where those lie in the image.
+    """A network that maps pixels to logits, and the logits' positions in the image.
 
     Attributes:
-        apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs; with `mask_padding`
-            a further argument, models.inside.Inside, names the pixels that count.
+        apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs. With `mask_padding`
+            it takes a further argument, models.inside.Inside, that marks the image's
+            pixels on its canvas.
         num_classes: C.
         input_scale: images are resized by this factor first.
         logits_stride: pixels between neighbouring logits.

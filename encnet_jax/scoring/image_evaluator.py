@@ -1,4 +1,4 @@
-"""Evaluation of classifiers: every image once, on all devices, into one matrix."""
+"""Evaluates classifiers: every image once, on all devices, into one matrix."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -16,15 +16,15 @@ from encnet_jax.scoring.evaluator import local_batch_size, progress_bar
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
-NO_LABEL = -1  # Label of images that only fill a batch.
+NO_LABEL = -1  # Label of images that only complete a batch.
 TOP = 5
 
 
 class ImageCounts(ConfusionMatrix):
-    """Pairs (label, prediction) of whole images: each counts as one pixel.
+    """A confusion matrix of whole images: each image counts as one pixel.
 
     Attributes:
-        within_top: images whose label is among the five largest logits.
+        within_top: number of images whose label is among the five largest logits.
     """
 
     within_top: int = 0
@@ -41,7 +41,7 @@ def count_step(
     """Counts a batch.
 
     Args:
-        variables: of the model.
+        variables: the model's variables.
         batch: image uint8[B, S, S, 3], label int32[B]; NO_LABEL is not counted.
         model: see ImageEvaluator.
         normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
@@ -73,7 +73,7 @@ class ImageEvaluator:
             model: module without a batch-norm axis.
             normalise: see count_step.
             num_classes: C.
-            batch_size: images at a time over all devices of all processes.
+            batch_size: number of images at a time, over all devices of all processes.
         """
         self.num_classes = num_classes
         self._batch_size = local_batch_size(batch_size)
@@ -86,12 +86,13 @@ class ImageEvaluator:
     def confusion(
         self, variables: dict, examples: Iterable[dict], total: int | None = None
     ) -> ImageCounts:
-        """Counts every image of this process's examples, summed over all processes.
+        """Counts this process's images, and sums over all processes.
 
         Args:
             variables: replicated on the local devices.
             examples: dicts with image uint8[S, S, 3], label integer[].
-            total: of all processes, for the progress bar; None shows none.
+            total: number of images of all processes, for the progress bar; None hides
+                the bar.
         """
         examples = iter(examples)
         counts, images = np.zeros((self.num_classes, self.num_classes), np.int64), 0
@@ -112,7 +113,7 @@ class ImageEvaluator:
         return matrix
 
     def predict(self, variables: dict, examples: Iterable[dict]):
-        """Raises UserError: a classifier has no label maps."""
+        """Raises UserError, because a classifier has no label maps."""
         raise UserError(
             "this run classifies whole images; expected a run trained with"
             " task = 'segmentation', which labels pixels"
@@ -120,7 +121,7 @@ class ImageEvaluator:
 
 
 def _stack(members: tuple[dict, ...], batch_size: int) -> dict[str, np.ndarray]:
-    """Stacks examples; fills the batch with images that are not counted."""
+    """Stacks examples; completes the batch with images that are not counted."""
     images = np.stack([example["image"] for example in members])
     labels = np.stack([example["label"] for example in members]).astype(np.int32)
     missing = batch_size - len(members)

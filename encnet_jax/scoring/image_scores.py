@@ -1,4 +1,4 @@
-"""Counts of single images, and pictures of the best and worst."""
+"""Pixel counts of each image, and the best and worst images."""
 
 import heapq
 from functools import partial
@@ -17,12 +17,12 @@ LONG_SIDE_PX = 480  # Long side of the stored pictures.
 
 
 def file_name(split: str, protocol: str, process_index: int) -> str:
-    """Returns the file of a process's images."""
+    """Returns the name of the file with one process's image scores."""
     return f"images-{split}-{protocol}-{process_index}.npz"
 
 
 class ImageScores:
-    """Collects images while they are scored; see Evaluator.confusion's `watches`."""
+    """Collects image scores during an evaluation; a watch of Evaluator.confusion."""
 
     def __init__(self) -> None:
         self._ids: list[str] = []
@@ -32,11 +32,11 @@ class ImageScores:
         self._kept: dict[str, list] = {"best": [], "worst": []}
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Takes an image.
+        """Adds an image.
 
         Args:
             example: dict with id, image uint8[H, W, 3], label uint8[H, W].
-            seen: its results.
+            seen: the image's results.
         """
         pairs = seen.pairs
         number = len(self._ids)
@@ -58,14 +58,13 @@ class ImageScores:
         """Writes everything atomically.
 
         Args:
-            path: an .npz file with `ids` [N]; `counts` int64[N, 3, C], of every image
-                the pixels that are right, that have the label, that are predicted;
-                `confusion` int64[C, C] of the split; with an SE branch `presence`
-                f32[N, C], the predicted probability that a class occurs; and, for the
-                n-th best or worst image, best0 its index in `ids`, best0_image,
-                best0_label and best0_prediction.
-            matrix: of all images of all processes.
-            evaluation: the number of this evaluation, as its report has it.
+            path: an .npz file. It contains `ids` [N]; `counts` int64[N, 3, C], see
+                mean_iou; `confusion` int64[C, C] of the split; with an SE branch
+                `presence` f32[N, C], the predicted probability that a class occurs;
+                for the best image best0, its index in `ids`, best0_image, best0_label
+                and best0_prediction; the same for best1, ..., worst0, worst1, ...
+            matrix: counts of all images of all processes.
+            evaluation: number of this evaluation, also stored in its report.
         """
         arrays: dict[str, Any] = {
             "ids": np.asarray(self._ids, dtype=str),
@@ -90,8 +89,8 @@ def mean_iou(counts: np.ndarray) -> float:
     """Returns the mean IoU, in [0, 1], over the classes in labels or predictions.
 
     Args:
-        counts: int[3, C]: pixels that are right, that have the label, that are
-            predicted.
+        counts: int[3, C], for each class the pixels predicted correctly, with this
+            label, with this prediction.
     """
     right, labelled, predicted = counts
     union = labelled + predicted - right

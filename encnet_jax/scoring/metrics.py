@@ -14,8 +14,8 @@ class ConfusionMatrix:
     Attributes:
         counts: int64[C, C]; row = label, column = prediction.
         ignore_label: pixels with this label are not counted.
-        not_finite: labelled pixels that are not in counts because their scores were NaN
-            or infinite.
+        not_finite: number of labelled pixels that are not in counts, because their
+            scores were NaN or infinite.
 
     Source: the evaluation code of CSAILVision/sceneparsing, which the paper follows.
     """
@@ -37,7 +37,7 @@ class ConfusionMatrix:
         labels: Integer[np.ndarray, "..."],
         predictions: Integer[np.ndarray, "..."],
     ) -> None:
-        """Adds integer arrays of one shape, ids 0..C-1 (labels also ignore_label).
+        """Adds arrays of equal shapes with ids 0..C-1; labels may have ignore_label.
 
         Raises:
             ValueError: shapes differ, or an id is out of range.
@@ -66,7 +66,7 @@ class ConfusionMatrix:
         return ConfusionMatrix.from_counts(self.counts + other.counts)
 
     def pixel_accuracy(self) -> float:
-        """Returns the fraction of labelled pixels that are right, in [0, 1]."""
+        """Returns the fraction of labelled pixels that are predicted correctly."""
         return float(np.trace(self.counts) / max(self.counts.sum(), 1))
 
     def iou(self) -> Float64[np.ndarray, " C"]:
@@ -107,8 +107,8 @@ def count_pairs(
     Returns:
         int32[C, C]; row = label.
     """
-    # A product of one-hot matrices, because scatters are slow on TPUs. float32 is exact
-    # up to 2**24.
+    # A product of one-hot matrices, because scatters are slow on TPUs. Sums in float32
+    # are exact up to 2**24.
     one_hot_labels = jax.nn.one_hot(labels, num_classes, dtype=jnp.bfloat16)
     one_hot_predictions = jax.nn.one_hot(predictions, num_classes, dtype=jnp.bfloat16)
     counts = jnp.einsum(

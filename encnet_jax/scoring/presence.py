@@ -1,6 +1,6 @@
 """Average precision of the SE branch's predictions: which classes an image contains.
 
-The SE-loss trains `se_logits` for this.
+The SE-loss trains the output `se_logits` to predict the classes.
 """
 
 import numpy as np
@@ -16,14 +16,14 @@ def present(pixels: np.ndarray) -> np.ndarray:
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Returns the area under precision against recall, in [0, 1]; NaN if undefined.
+    """Returns the area under the precision-recall curve, in [0, 1]; NaN if undefined.
 
-    sum over thresholds of (recall_n - recall_(n-1)) * precision_n, without
-    interpolation; images with equal scores share a threshold.
+    It is the sum over thresholds of (recall_n - recall_(n-1)) * precision_n, without
+    interpolation. Images with equal scores share a threshold.
 
     Args:
-        scores: f[N], larger means present.
-        positive: bool[N].
+        scores: f[N], larger for a more probable class.
+        positive: bool[N], whether the class is present.
 
     Returns:
         NaN if no image or every image is positive.
@@ -45,7 +45,7 @@ def per_class(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
     Args:
         scores: f[N, C] probabilities of presence.
-        positive: bool[N, C].
+        positive: bool[N, C], whether the classes are present.
     """
     columns = zip(scores.T, positive.T, strict=True)
     return np.asarray([average_precision(*column) for column in columns])

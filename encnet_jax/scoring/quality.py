@@ -14,7 +14,7 @@ from encnet_jax.scoring.thresholds import Thresholds
 
 
 class ClassPresence:
-    """Presence of classes in images, predicted and true; one process's share.
+    """Predicted and true presence of classes in the images of this process.
 
     Attributes:
         num_classes: C.
@@ -34,7 +34,7 @@ class ClassPresence:
     def average_precision(self) -> np.ndarray | None:
         """Returns f64[C] over the images of all processes; None without an SE branch.
 
-        All processes have to call it. NaN for classes of every image or of none.
+        All processes must call it. NaN for classes that are in every image or in none.
         """
         empty = np.zeros((0, 2, self.num_classes), np.float32)
         rows = np.stack(self._rows) if self._rows else empty
@@ -48,10 +48,11 @@ class Quality:
     """Scores of pixels other than the confusion matrix.
 
     Attributes:
-        presence: of classes in images.
+        presence: predicted and true presence of classes.
         boundary: counts of boundary regions.
-        calibration: sums of probabilities.
-        thresholds: counts of one class's probabilities; None for no such class.
+        calibration: sums of calibration terms.
+        thresholds: counts of one class's probabilities; None if the data set defines no
+            such class.
     """
 
     def __init__(self, num_classes: int, thresholds: Thresholds | None = None):
@@ -61,11 +62,11 @@ class Quality:
         self.calibration = Calibration()
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Takes an image.
+        """Adds an image.
 
         Args:
             example: dict with label uint8[H, W].
-            seen: found by an evaluator with calibration.
+            seen: the image's results, from an Evaluator with with_calibration=True.
         """
         self.presence.add(example, seen)
         label, ids = example["label"], seen.ids()
@@ -78,7 +79,7 @@ class Quality:
     def summary(self, class_names: tuple[str, ...]) -> dict:
         """Returns a JSON-ready dict over the images of all processes.
 
-        All processes have to call it. Fractions are in [0, 1], None where undefined:
+        All processes must call it. Fractions are in [0, 1], None where undefined:
 
         - 'boundary_iou', the mean over classes that occur, and 'boundary_iou_classes';
         - 'bands': for each width, the mean IoU of pixels within it from a contour;
@@ -86,7 +87,7 @@ class Quality:
           'risk_coverage', the points of their plots;
         - with an SE branch 'presence_ap', the mean over classes for which it is
           defined, and 'presence_ap_classes';
-        - that of `thresholds`, if there are any.
+        - the entries of `thresholds.summary`, if the data set defines thresholds.
         """
         found = self._of_boundaries(class_names) | self._of_probabilities()
         if self.thresholds is not None:

@@ -1,4 +1,4 @@
-"""Results of single images, delivered to the functions that watch an evaluation."""
+"""Results of single images, passed to the `watches` of an evaluation."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,8 +17,9 @@ class Seen(NamedTuple):
         presence: f32[C], probability that a class occurs; None without an SE branch.
         confidence: fetches the largest probability f32[H, W], NaN for pixels that do
             not count; None unless the evaluator measures calibration.
-        sums: f32[H, 2], see calibration.row_sums; None likewise.
-        levels: fetches the probability uint8[H, W] of the evaluator's level_class, in
+        sums: f32[H, 2], see calibration.row_sums; None unless the evaluator measures
+            calibration.
+        levels: fetches the probability of the evaluator's level_class, uint8[H, W] in
             255ths; None without such a class.
     """
 
@@ -34,12 +35,12 @@ Watch = Callable[[dict, Seen], None]
 
 
 class Batch(NamedTuple):
-    """A batch that is being counted; arrays are [devices, b, ...].
+    """A batch whose pixels are being counted; arrays are [devices, b, ...].
 
     Attributes:
         members: examples.
         ids: uint8[..., H, W] predictions.
-        pairs: int32[..., C, C] for each key.
+        pairs: counts int32[..., C, C], one for each counted map of labels.
         presence: f32[..., C] or None.
         confidence: f32[..., H, W] or None.
         sums: f32[..., H, 2] or None.
@@ -59,8 +60,9 @@ def fetch(pending: list[Batch], watches: Sequence[Watch]) -> np.ndarray | int:
     """Returns int64[keys, C, C], the sums over images of a pending batch.
 
     Args:
-        pending: nothing, or one batch.
-        watches: see evaluator.Evaluator.confusion; they get the pairs of the first key.
+        pending: an empty list, or one batch.
+        watches: see evaluator.Evaluator.confusion; called with the pairs of the first
+            key.
     """
     total: np.ndarray | int = 0
     for batch in pending:
@@ -90,6 +92,6 @@ def _show(batch: Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
 
 
 def _fetched(maps: jax.Array, place: tuple, member: dict) -> np.ndarray:
-    """Returns the map of one member. The array keeps its copy of all on the host."""
+    """Returns the map of one member. JAX caches the host's copy of the whole array."""
     height, width = member["label"].shape
     return np.asarray(maps)[place][:height, :width]

@@ -19,11 +19,11 @@ _RIGHT_M, _AHEAD_M, _CELL_M = (-10, 10), (6, 46), 0.05
 
 
 def level_counts(levels: np.ndarray, labels: np.ndarray, positive: int) -> np.ndarray:
-    """Returns int64[LEVELS, 2], the pixels of each level: of other classes, of this.
+    """Returns int64[LEVELS, 2], for each level the pixels of other classes and of this.
 
     Args:
         levels: uint8[...], probability of the class in 255ths, rounded.
-        labels: uint8[...], ids or IGNORE_LABEL, which does not count.
+        labels: uint8[...], ids, or IGNORE_LABEL for pixels that are not counted.
         positive: id of the class.
     """
     valid = labels != IGNORE_LABEL
@@ -63,7 +63,7 @@ def from_above(
     Args:
         road_to_image: f64[3, 3], from (metres right, metres ahead, 1) to homogeneous
             (column, row, 1), counted from 1.
-        height, width: of the image.
+        height, width: size of the image.
     """
     right, ahead = (
         np.arange(low, high, _CELL_M)[: round((high - low) / _CELL_M)] + _CELL_M / 2
@@ -86,22 +86,22 @@ class Thresholds:
     Attributes:
         positive: id of the class.
         counts: int64[2, LEVELS, 2], in image space and in the bird's-eye view.
-        images: int64[2], images, and those with a known bird's-eye view.
+        images: int64[2], number of images, and of images with a known bird's-eye view.
     """
 
     def __init__(self, positive: int, views: Mapping[str, np.ndarray]):
-        """Counts nothing yet.
+        """Starts with counts of zero.
 
         Args:
             positive: id of the class.
-            views: road_to_image, see from_above, by the name of the image.
+            views: for each name of an image, road_to_image; see from_above.
         """
         self.positive, self._views = positive, views
         self.counts = np.zeros((2, LEVELS, 2), np.int64)
         self.images = np.zeros(2, np.int64)
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Takes an image of an evaluator with levels."""
+        """Adds an image; the evaluator must have a level_class."""
         assert seen.levels is not None
         levels, labels = seen.levels(), example["label"]
         self.counts[0] += level_counts(levels, labels, self.positive)
@@ -117,8 +117,8 @@ class Thresholds:
     def summary(self) -> dict[str, float | None]:
         """Returns 'max_f_image', 'average_precision_image' and the same with '_bev'.
 
-        Those of the bird's-eye view are absent unless it is known for every image of
-        all processes, which all have to call this.
+        Bird's-eye scores are absent unless the view is known for every image of all
+        processes. All processes must call this method.
         """
         counts = sum_over_processes(self.counts)
         images, with_view = sum_over_processes(self.images)

@@ -8,8 +8,8 @@ Modules of this folder register subclasses of protocol.Protocol:
 A registration may declare
 
     fields: configuration fields that only this protocol reads.
-    reported: further fields that a report states.
-    labels_all: False if a part of each image is left out, so that prediction uses
+    reported: further configuration fields that a report states.
+    labels_all: False if only a part of each image is labelled; prediction then uses
         'single' instead.
 """
 
@@ -26,6 +26,6 @@ def reported_fields(protocol: str) -> tuple[str, ...]:
 
 
 def of_whole_images(protocol: str) -> str:
-    """Returns the protocol itself, or 'single' for one that labels only a part."""
+    """Returns `protocol`, or 'single' if it labels only a part of each image."""
     labels_all = PROTOCOLS.registration(protocol).facts.get("labels_all", True)
     return protocol if labels_all else "single"

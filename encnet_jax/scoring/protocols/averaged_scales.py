@@ -22,10 +22,10 @@ def add_probabilities(
     *,
     are_probabilities: bool = False,
 ) -> jax.Array:
-    """Adds the softmax of F views' logits [F, h, w, C] to the native f32[H, W, C].
+    """Adds the softmax of F views' logits [F, h, w, C] to a sum at native size.
 
     Args:
-        total: f32[H, W, C].
+        total: f32[H, W, C], the sum so far.
         logits, rows, columns: see map_native.
         are_probabilities: `logits` are probabilities; they are upsampled and added.
     """
@@ -67,13 +67,13 @@ class AveragedScales:
         Args:
             apply_fn, mask_padding: see whole_images.WholeImages.
             num_classes: C.
-            scales: of the image after input_scale.
+            scales: factors of the image's size, after input_scale.
             flip: add the mirrored image at each scale.
-            input_scale: of every image.
-            canvases: of the images.
+            input_scale: factor of every image's size.
+            canvases: the canvases for the images.
             logits_stride, align_corners: see canvas.place.
-            devices: to use; each processes its own images.
-            are_probabilities: apply_fn returns those instead of logits.
+            devices: the devices to use; each processes its own images.
+            are_probabilities: whether apply_fn returns probabilities instead of logits.
         """
         self._scales = [input_scale * scale for scale in scales]
         self._flip, self._canvases, self._devices = flip, canvases, devices
@@ -101,7 +101,7 @@ class AveragedScales:
 
     @property
     def num_views(self) -> int:
-        """The number of views of an image that are averaged."""
+        """Number of views of an image that are averaged."""
         return len(self._scales) * (2 if self._flip else 1)
 
     def scores(
@@ -113,7 +113,7 @@ class AveragedScales:
         over views; None without an SE branch.
 
         Args:
-            variables: on the devices.
+            variables: the network's variables, on the devices.
             examples: dicts with image [H, W, 3] of pixel values.
         """
 

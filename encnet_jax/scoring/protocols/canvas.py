@@ -2,7 +2,7 @@
 
 The sides of a canvas are multiples of a bucket, so that a data set of many sizes
 compiles few programs. Scores are mapped back by one matrix for the rows and one for the
-columns, which combine upsampling, cropping and resizing and are inputs of the
+columns. The matrices combine upsampling, cropping and resizing, and are inputs of the
 program.
 """
 
@@ -22,9 +22,9 @@ class Canvas(NamedTuple):
 
     Attributes:
         image: [Hb, Wb, 3], black to the right and below.
-        rows: f32[Ho, h], from rows of logits to rows of the native image, zero below
-            it.
-        columns: f32[Wo, w], likewise.
+        rows: matrix f32[Ho, h] from rows of logits to rows of the native image; zero
+            below the image.
+        columns: matrix f32[Wo, w], the same for columns.
         size: int32[2], height and width of the image on the canvas.
     """
 
@@ -51,13 +51,13 @@ def place(
 
     Args:
         image: [H, W, 3] of pixel values, uint8 or float32.
-        scale: of both sides, applied first.
-        bucket: pixels.
+        scale: factor of both sides, applied first.
+        bucket: the canvas's sides are multiples of this, in pixels.
         logits_stride: image pixels between neighbouring logits.
         align_corners: corner convention of the upsampling.
-        as_alone: upsample as if there were no canvas around the image, for networks
-            that ignore it.
-        room: height and width of the largest image that the canvas is for; None for
+        as_alone: upsample as if the image had no padding, for networks that ignore
+            padding.
+        room: height and width of the largest image that the canvas must hold; None for
             this image's.
     """
     height, width = image.shape[:2]
@@ -107,9 +107,9 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _side_matrix(native, scaled, padded, rows, logits_stride, align_corners, *, of):
-    """f32[rows, logits]: upsample, crop, resize, along one side.
+    """Returns f32[rows, logits], which upsamples, crops and resizes along one side.
 
-    The upsampling is that of a side of `of` pixels, `padded` or `scaled`.
+    `of`, which is `padded` or `scaled`, is the length to which logits are upsampled.
     """
     logits = logits_side(of, logits_stride)
     matrix = interpolation_matrix(of, logits, align_corners)[:scaled]
@@ -127,7 +127,7 @@ def logits_side(size: int, logits_stride: float) -> int:
         size: pixels.
         logits_stride: see models.logits_stride.
     """
-    # Floating point: a quotient that should be an integer is close to one.
+    # Rounding can make a quotient slightly larger than the integer it should be.
     return math.ceil(size / logits_stride - 1e-6)
 
 
@@ -150,9 +150,9 @@ def lay_labels(
 
     Args:
         members: examples with a map uint8[H, W] under `key`.
-        count: canvases; those without a member are ignored.
+        count: number of canvases; those without a member have IGNORE_LABEL everywhere.
         sides: (H, W) of a canvas.
-        key: of the map.
+        key: name of the map in the examples.
 
     Returns:
         uint8[count, H, W]; pixels outside of an image have IGNORE_LABEL.

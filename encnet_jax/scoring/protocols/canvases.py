@@ -16,28 +16,29 @@ from tqdm import tqdm
 
 Size = tuple[int, int]  # Height and width in pixels.
 
-MOST = 4  # Canvases of a data set or folder.
-_LARGEST = 1.5  # Most pixels of a shared canvas, relative to the largest image's own.
-_STARTS, _SIDES = 16, 48  # Of the search: its starts, and different sides at most.
-_UNUSABLE = 1e15  # Pixels of a canvas without room for an image.
+MOST = 4  # Largest number of canvases of a data set or folder.
+_LARGEST = 1.5  # Largest area of a shared canvas, relative to the largest image.
+_STARTS, _SIDES = 16, 48  # Starts of the search; largest number of different sides.
+_UNUSABLE = 1e15  # Cost of a canvas that is too small for an image.
 # Python waits for the compilation in progress before it exits.
 _BACKGROUND = ThreadPoolExecutor(1)
 
 
 def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
-    """Returns the rooms of canvases that images share, with few pixels around them.
+    """Chooses a few canvases that images share, with little padding.
 
-    Each image goes on the smallest canvas with room for it. From several starts, one
-    canvas after the other is replaced by the best one, until that no longer helps.
+    Each image uses the smallest canvas that is large enough. The search replaces one
+    canvas after the other by the best alternative until that no longer reduces the
+    padding, and is repeated from several random starts.
 
     Args:
-        sizes: of the images.
-        bucket: sides of canvases are multiples of it.
-        most: number of canvases; an image that would need a far larger canvas than any
-            image's own is left out.
+        sizes: (height, width) of the images.
+        bucket: sides of canvases are multiples of this.
+        most: largest number of canvases. An image that fits on none of the best ones is
+            left out.
 
     Returns:
-        For each canvas the largest height and width of the images on it.
+        The room of each canvas: largest height and largest width of its images.
     """
     images = np.array(list(sizes)).reshape(-1, 2)
     if not len(images):
@@ -79,33 +80,33 @@ class Canvases:
     """The canvases of a data set or folder.
 
     Attributes:
-        bucket: their sides are multiples of it.
-        rooms: see `choose`; empty if each image has a canvas of its own size.
+        bucket: sides of canvases are multiples of this.
+        rooms: sizes that `choose` returned; empty if each image has a canvas of its own
+            size.
     """
 
     def __init__(self, bucket: int, sizes: Iterable[Size] = ()):
-        """Chooses rooms for images of these sizes; none without sizes."""
+        """Chooses rooms for images of these sizes; no rooms without sizes."""
         self.bucket, self.rooms = bucket, choose(sizes, bucket)
 
     def room(self, height: int, width: int) -> Size:
-        """Returns the smallest room for an image: its own size if none fits."""
+        """Returns the smallest room for an image; its own size if no room fits."""
         fitting = [(h * w, h, w) for h, w in self.rooms if h >= height and w >= width]
         return min(fitting)[1:] if fitting else (height, width)
 
 
 def blank(room: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Returns a black example of (height, width, ...) pixels."""
+    """Returns an example with a black image of (height, width, ...) pixels."""
     height, width = room[:2]
     image = np.zeros((height, width, 3), np.uint8)
     return {"image": image, "label": image[..., 0]}
 
 
 class AheadOfTime:
-    """A mapped function that is compiled for the next canvas while it runs on another.
+    """Compiles a mapped function for the next canvas while it runs on another.
 
-    It is always called itself; a program that was compiled ahead is only in JAX's cache
-    by then. Several processes compile nothing ahead: they call it as they would without
-    this class.
+    Calls always go to the function itself: compiling ahead only fills JAX's cache. With
+    several processes, nothing is compiled ahead.
     """
 
     def __init__(
@@ -118,8 +119,8 @@ class AheadOfTime:
 
         Args:
             fn: (variables, *inputs) -> results; see parallel.mapped.
-            canvases: (height, width, scale) of images that are expected.
-            blank: one of `canvases` -> inputs for it.
+            canvases: (height, width, scale) of the canvases that are expected.
+            blank: (one of `canvases`) -> inputs of fn with black images.
         """
         self._fn, self._canvases, self._blank = fn, list(canvases), blank
         self._started: dict[Hashable, Future | None] = {}
@@ -129,16 +130,16 @@ class AheadOfTime:
 
         Args:
             key: the canvas of the inputs, one of `canvases` or another.
-            variables, inputs: of fn.
+            variables, inputs: arguments of fn.
         """
         if key in self._canvases and key not in self._started:
             self._announce(key)
             self._started[key] = None  # Compiled below, by the call.
         if (compiling := self._started.get(key)) is not None:
-            wait([compiling])  # If it failed, the call fails in the same way.
+            wait([compiling])  # If that failed, the call below fails too.
             self._started[key] = None
         results = self._fn(variables, *inputs)
-        # While the devices are busy.
+        # After the call, so that the devices are busy meanwhile.
         self._compile_next(variables)
         return results
 
@@ -148,9 +149,9 @@ class AheadOfTime:
         if key is None or jax.process_count() > 1:
             return
         if any(each is not None and not each.done() for each in self._started.values()):
-            return  # One at a time, so that no other has to wait for several.
+            return  # Otherwise the next call could wait for several.
         self._announce(key)
-        # Traced here, as by a call: only the compiler runs in the other thread.
+        # Traced here, as in a call; only the compiler runs in the other thread.
         lowered = self._fn.lower(variables, *self._blank(key))
         self._started[key] = _BACKGROUND.submit(lowered.compile)
 

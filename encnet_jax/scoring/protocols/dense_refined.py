@@ -1,4 +1,4 @@
-"""Labels from the scores of any protocol after dense refinement."""
+"""Labels images by the scores of any protocol, after refinement by a dense CRF."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -86,7 +86,7 @@ class DenseRefined:
         Args:
             scorer: yields (examples, f32[devices, H, W, C] summed scores, presence).
             settings: `eval.dense`.
-            devices: that the scorer uses.
+            devices: the devices that the scorer uses.
             pixel_fn, with_labels: see whole_images.WholeImages.
         """
         self._with_labels = with_labels
@@ -119,7 +119,7 @@ def make_refine(
     pixel_fn: Callable = labels_only,
     with_labels: bool = False,
 ) -> Callable:
-    """Returns the compiled refined_ids over devices; parameters are shared."""
+    """Returns refined_ids mapped over devices, with the same parameters on all."""
     refine = partial(
         refined_ids,
         radius=settings.radius,
@@ -132,10 +132,10 @@ def make_refine(
 
 
 def checked(example: dict, radius: int) -> dict:
-    """Returns an example if its image is at least as large as a window.
+    """Returns an example whose image is at least as large as a window of the CRF.
 
     Raises:
-        UserError: it is smaller.
+        UserError: the image is smaller.
     """
     height, width = example["image"].shape[:2]
     if 2 * radius + 1 > min(height, width):
@@ -153,7 +153,7 @@ def place(members: list[dict], room: tuple[int, int], devices: list) -> tuple:
     Args:
         members: examples, at most one per device.
         room: (H, W) of the canvas.
-        devices: to put them on.
+        devices: the devices to place them on.
     """
     images = [canvas.pad(np.asarray(m["image"]), *room, 0) for m in members]
     sizes = [np.asarray(m["image"].shape[:2], np.int32) for m in members]

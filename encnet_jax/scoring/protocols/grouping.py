@@ -18,7 +18,7 @@ def by_key(
     key: Callable[[dict], Hashable],
     max_waiting_bytes: int = MAX_WAITING_BYTES,
 ) -> Iterator[list[dict]]:
-    """Yields lists of at most `size` examples with equal keys, full ones first.
+    """Yields lists of `size` examples with equal keys, then shorter lists of the rest.
 
     If the waiting arrays exceed max_waiting_bytes, the largest group is yielded
     although it is not full.
@@ -50,7 +50,7 @@ def by_similarity(
 ) -> Iterator[list[dict]]:
     """Yields lists of `size` examples (the last may be shorter) with similar keys.
 
-    Several groups of examples are sorted at a time; a size of 1 sorts nothing.
+    `sorted_groups` groups are sorted together; a size of 1 keeps the order.
     """
     examples = iter(examples)
     span = size * sorted_groups if size > 1 else 1
@@ -59,7 +59,7 @@ def by_similarity(
 
 
 def stack(trees: list, size: int):
-    """Stacks trees of equally shaped arrays to [size, ...], filled up with zeros."""
+    """Stacks trees of arrays of equal shapes to [size, ...], padded with zeros."""
 
     def stacked(*arrays: np.ndarray) -> np.ndarray:
         widths = [(0, size - len(arrays))] + [(0, 0)] * arrays[0].ndim

@@ -1,4 +1,4 @@
-"""The base class of evaluation protocols, and the labeller made from one."""
+"""The base class of evaluation protocols, and the labeller of a protocol."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -17,14 +17,14 @@ from encnet_jax.scoring.protocols.whole_images import Described, labels_only, of
 
 
 class Protocol:
-    """One way to cut, scale and average images. Subclasses define `scorer`.
+    """Defines how images are cut, scaled and averaged. Subclasses define `scorer`.
 
     Attributes:
-        forward: of the network.
+        forward: the network's forward pass.
         eval_config: section `eval` of the resolved configuration.
         batch_size: images or windows at a time, over all devices.
-        devices: to use.
-        canvases: of the images; by default each has its own size.
+        devices: the devices to use.
+        canvases: the canvases for the images; by default each has its image's size.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Protocol:
         """Returns the scorer of probabilities averaged over scales and mirror images.
 
         Args:
-            scales: of the image, after input_scale.
+            scales: factors of the image's size, after input_scale.
             flip: add the mirror image at each scale.
             input_scale: see AveragedScales; by default the configuration's.
         """
@@ -93,7 +93,7 @@ class Protocol:
 
 
 class ArgMax:
-    """Labels images by the largest of the scores that a protocol adds up."""
+    """Labels each pixel by the largest of the scores that a protocol adds up."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class ArgMax:
 
         Args:
             scorer: see Protocol.scorer.
-            devices: to use.
+            devices: the devices to use.
             pixel_fn, with_labels: see whole_images.WholeImages.
         """
         self._scorer, self._devices = scorer, devices
@@ -135,7 +135,7 @@ class Labeller(NamedTuple):
     """Labels images with a protocol.
 
     Attributes:
-        view: example -> the part that is evaluated.
+        view: example -> the part of it that is evaluated.
         describe: (variables, viewed examples) -> see WholeImages.describe.
     """
 
@@ -156,7 +156,7 @@ def make(
     """Returns the labeller of images under a protocol.
 
     Args:
-        forward: of the network.
+        forward: the network's forward pass.
         eval_config: section `eval` of the resolved configuration.
         protocol: one of PROTOCOLS.
         refine: 'none' or 'dense'.
@@ -179,7 +179,7 @@ def make(
 
 
 def tempered(pixel_fn: Callable, temperature: float) -> Callable:
-    """Returns pixel_fn, called with weights at a temperature; 1 changes nothing.
+    """Returns pixel_fn with the softmax temperature applied to its weights.
 
     Args:
         pixel_fn: see whole_images.predict.
@@ -201,11 +201,11 @@ def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protoco
 
 
 def upsampled(apply_fn: Callable, maps: str) -> tuple[Callable, bool]:
-    """Returns (function that returns the maps to upsample, are they probabilities).
+    """Returns (function that computes the maps, whether they are probabilities).
 
     Args:
         apply_fn: see Forward.
-        maps: eval.upsampled, 'logits' or 'probabilities'.
+        maps: what is upsampled, 'logits' or 'probabilities'; see eval.upsampled.
     """
     if maps == "probabilities":
         return partial(_probabilities, apply_fn=apply_fn), True

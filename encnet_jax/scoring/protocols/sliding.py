@@ -56,13 +56,13 @@ def window_scores(
     align_corners: bool,
     mask_padding: bool,
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
-    """Returns exp of the logits and the presence of each window.
+    """Returns each window's scores, exp(logits), and presence.
 
-    The first is a tuple of f32[crop, crop, C], one for each window; the second f32[n,
-    C], the mean with the mirrored window, None without an SE branch.
+    Scores are a tuple of f32[crop, crop, C], one for each window. Presence is f32[n,
+    C], the mean of a window and its mirror image; None without an SE branch.
 
     Args:
-        variables: of the network.
+        variables: the network's variables.
         pixels: (f32[crop, crop, 3] in 0..255, f32[crop] rows and columns inside of the
             image) each; see Inside.
         apply_fn, mask_padding: see whole_images.WholeImages.
@@ -100,11 +100,12 @@ def window_scores(
 def largest_presence(
     so_far: jax.Array, presence: jax.Array, paste_rows: jax.Array
 ) -> jax.Array:
-    """Returns the larger presence f32[C]; windows outside the image are ignored.
+    """Returns the maximum presence f32[C]; windows of padding are ignored.
 
     Args:
         so_far, presence: f32[C].
-        paste_rows: taps of the window; all zero if the image has fewer windows.
+        paste_rows: taps of the window; all zero for a window that only completes a
+            batch.
     """
     shown = jnp.any(paste_rows[:, 1:] != 0)
     return jnp.where(shown, jnp.maximum(so_far, presence), so_far)
@@ -157,10 +158,10 @@ class SlidingWindows:
             num_classes: C.
             scales, flip, base_size, crop_size, align_corners: see windows.plan and
                 window_scores.
-            canvases: of the images at their native size; results do not depend on
-                them.
-            batch_size: windows in a batch of each device, mirrored ones not counted.
-            devices: to use.
+            canvases: the canvases for images at their native size; they do not affect
+                results.
+            batch_size: windows in a batch of each device, without their mirror images.
+            devices: the devices to use.
         """
         self._geometry = {
             "scales": tuple(scales),
@@ -188,13 +189,13 @@ class SlidingWindows:
     def scores(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
-        """Yields (examples, their summed scores, presence), on the devices.
+        """Yields (examples, summed scores, presence), on the devices.
 
-        Scores are f32[devices, H, W, C]. Presence is f32[devices, C], the largest of an
-        image's windows; None without an SE branch.
+        Scores are f32[devices, H, W, C]. Presence is f32[devices, C], the maximum over
+        an image's windows; None without an SE branch.
 
         Args:
-            variables: on the devices.
+            variables: the network's variables, on the devices.
             examples: dicts with image [H, W, 3] of pixel values.
         """
         queue = []
@@ -263,7 +264,7 @@ class SlidingWindows:
 
 
 def _zip_longest(plans: list) -> Iterator[list]:
-    """Yields the windows number 0, 1, ... of all plans; short plans end with zeros."""
+    """Yields window 0 of all plans, window 1, ...; short plans end with zeros."""
     nothing = jax.tree.map(np.zeros_like, plans[0][0])
     for index in range(max(map(len, plans))):
         yield [plan[index] if index < len(plan) else nothing for plan in plans]

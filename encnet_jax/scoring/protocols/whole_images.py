@@ -15,8 +15,8 @@ from encnet_jax.scoring.forward import Outputs
 from encnet_jax.scoring.protocols import canvas, grouping
 from encnet_jax.scoring.protocols.canvases import AheadOfTime, Canvases, Size, blank
 
-# Logits exist at full resolution for this many rows of each image at a time: few enough
-# that a block of a batch stays in a CPU core's cache.
+# Number of rows of each image whose logits are upsampled at a time: few enough that a
+# block of a batch stays in a CPU core's cache.
 BLOCK_ROWS = 8
 
 
@@ -26,8 +26,8 @@ class Described(NamedTuple):
     Attributes:
         pixels: pixel_fn's tree of [devices, b, H, W, ...], on native canvases.
         presence: f32[devices, b, C], probability that a class occurs in an image; None
-            without an SE branch. Views of a whole image are averaged; of views that
-            show parts of it, windows or tiles, the largest counts.
+            without an SE branch. It is averaged over views of the whole image; over
+            windows or tiles, which show parts of the image, the maximum is taken.
     """
 
     pixels: Any
@@ -112,7 +112,7 @@ def canvas_outputs(
 def weights_of(logits: jax.Array) -> jax.Array:
     """Returns f32[..., C] in [0, 1], proportional to the softmax of logits [..., C].
 
-    The normalisation is left to those that need it; see probabilities_of.
+    Callers that need probabilities normalise the weights; see probabilities_of.
     """
     return jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
 
@@ -128,7 +128,7 @@ def labels_only(scores: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def of_shares(pixel_fn: Callable) -> Callable:
-    """Returns pixel_fn for scores that are proportional to probabilities."""
+    """Adapts pixel_fn to scores that are proportional to probabilities."""
 
     def described(scores, _, *labels):
         return pixel_fn(scores, scores, *labels)
@@ -146,9 +146,9 @@ def predict(
     """Returns pixel_fn of a batch of canvases, a tree of [B, H, W, ...], and presence.
 
     Args:
-        variables: of the network.
+        variables: the network's variables.
         placed: the batch.
-        labels: nothing, or uint8[B, H, W] on native canvases, which pixel_fn gets too.
+        labels: optionally uint8[B, H, W] on native canvases, passed to pixel_fn.
         pixel_fn: (logits f32[..., C], weights f32[..., C] proportional to the
             probabilities, labels uint8[...] if given) -> tree of [...].
         how: see canvas_outputs.
@@ -184,12 +184,12 @@ class WholeImages:
         Args:
             apply_fn: see scoring.forward.Forward.
             scale, logits_stride, align_corners: see canvas.place.
-            canvases: of the images.
+            canvases: the canvases for the images.
             mask_padding: whether the network ignores the canvas around an image.
-            batch_size: images in a batch, over all devices.
-            devices: to use.
+            batch_size: number of images in a batch, over all devices.
+            devices: the devices to use.
             pixel_fn: see predict.
-            with_labels: examples have labels, which pixel_fn gets.
+            with_labels: whether examples have labels, which are passed to pixel_fn.
         """
         self._with_labels = with_labels
         self._scale, self._canvases = scale, canvases

@@ -1,9 +1,9 @@
 """The windows of the released code's evaluation, and the positions of their pixels.
 
-Every window is a square of one size for all images, so that one compiled network serves
-a whole data set. A window is described by taps, a few numbers for each pixel of
-a side, from which the device builds two kinds of matrices: those that cut the window
-out of the native image, and those that add the window's scores to the native image.
+All windows are squares of the same size, so the network is compiled once for a data
+set. A window is described by taps, a few numbers for each pixel of a side, from which
+the device builds two kinds of matrices: those that cut the window out of the native
+image, and those that add the window's scores to the native image.
 """
 
 import functools
@@ -24,10 +24,11 @@ class Window(NamedTuple):
     which may be outside, the weight of that neighbour, and the weight of the next one.
 
     Attributes:
-        cut_rows, cut_columns: taps[crop], rows of the window from rows of the image;
-            weights are zero outside the image, which gives black pixels.
-        paste_rows, paste_columns: taps[side of the canvas], from the window; the
-            weights include the division by the number of windows that cover a pixel.
+        cut_rows, cut_columns: taps[crop] from the image to the window; weights are zero
+            outside the image, so that pixels there are black.
+        paste_rows, paste_columns: taps[side of the canvas] from the window to the
+            canvas; the weights include the division by the number of windows that cover
+            a pixel.
     """
 
     cut_rows: np.ndarray
@@ -88,10 +89,10 @@ def plan(
     """Plans all windows of an image.
 
     Args:
-        height, width: of the native image.
+        height, width: size of the native image.
         canvas: (height, width) of the native canvas, at least the image's.
-        scales: of the long side, relative to base_size.
-        base_size: pixels of the long side at scale 1.
+        scales: lengths of the long side, relative to base_size.
+        base_size: length of the long side at scale 1, in pixels.
         crop_size: side of a window, in pixels.
         align_corners: corner convention of every resizing.
 
@@ -120,8 +121,8 @@ def plan(
 def _side(native, scaled, start, room, crop_size, align_corners):
     """Returns the interpolation taps along one axis of a window.
 
-    The first, f32[crop_size, 3], cut it out of the image; the second, f32[room, 3],
-    paste its scores into a canvas of `room` pixels.
+    The first taps, f32[crop_size, 3], cut the window out of the image. The second,
+    f32[room, 3], paste its scores into a canvas of `room` pixels.
     """
     index = np.arange(start, start + crop_size)
     cut = _taps(index, native, scaled, align_corners)
