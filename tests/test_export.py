@@ -361,7 +361,9 @@ def test_a_folder_to_hand_on(run, tmp_path, capsys):
     image = np.asarray(Image.open(run / "images" / "0.png"))
     ours, theirs = encnet_jax.load(run)(image), encnet_jax.load(output)(image)
     np.testing.assert_array_equal(theirs.confidence, ours.confidence)
-    with pytest.raises(UserError, match="has one network; leave the checkpoint out"):
+    with pytest.raises(
+        UserError, match="contains one network: leave the checkpoint out"
+    ):
         encnet_jax.load(output, "best")
     (output / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="has changed since it was written"):

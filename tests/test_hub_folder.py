@@ -269,7 +269,7 @@ def test_a_folder_is_loaded_and_trained_further(hub, tmp_path):
     model = encnet_jax.load(hub)
     direct = Model(network._replace(variables=parallel.replicate(network.variables)))
     np.testing.assert_array_equal(model(image).labels, direct(image).labels)
-    with pytest.raises(UserError, match="has one network"):
+    with pytest.raises(UserError, match="contains one network"):
         encnet_jax.load(hub, "best")
     config = network.config
     initial = jax.tree.map(np.zeros_like, network.variables)

@@ -126,9 +126,9 @@ def test_a_classifier_initialises_segmentation_and_exports_to_pytorch(
     lines = capsys.readouterr().out.splitlines()
     for line in (
         f"backbone: took all 70 arrays from {classifier}, statistics included",
-        "backbone: output stride 32 there, 8 here",
-        f"classifier: not used; {classifier} classifies whole images with it",
-        f"head: randomly initialised; {classifier} has none",
+        "backbone: output stride 32 in that run, 8 in this one",
+        f"classifier: not used; it is the classifier of {classifier}",
+        f"head: randomly initialised; {classifier} does not contain it",
     ):
         assert line in lines
     first, _ = read.restore_variables(classifier)

@@ -141,7 +141,10 @@ def test_16_bit_images_require_a_value_range(folder, capsys):
         np.asarray(Image.open(out / "good_ids.png")),
     )
     assert run(folder, "--value_range=3")[0] == 2
-    assert "--value_range is 3, expected BLACK,WHITE" in capsys.readouterr().err
+    assert (
+        "--value_range is 3, expected two different numbers BLACK,WHITE"
+        in capsys.readouterr().err
+    )
 
 
 def test_inputs_are_checked(tmp_path):

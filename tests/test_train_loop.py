@@ -116,7 +116,7 @@ def test_used_workdir_is_refused(finished):
 def test_missing_checkpoints_are_reported(finished, tmp_path):
     with pytest.raises(UserError, match="no checkpoints in"):
         run_lib.evaluate_run(str(tmp_path))
-    with pytest.raises(UserError, match="no checkpoint 3 .*there are: \\[4\\]"):
+    with pytest.raises(UserError, match="no checkpoint 3 .*expected one of: \\[4\\]"):
         run_lib.evaluate_run(str(finished), Selection(checkpoint="3"))
     with pytest.raises(UserError, match="expected a step, 'best' or 'newest'"):
         run_lib.evaluate_run(str(finished), Selection(checkpoint="latest"))

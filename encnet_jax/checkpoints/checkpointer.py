@@ -25,7 +25,7 @@ from encnet_jax.train_state import TrainState
 
 
 class Checkpointer:
-    """Saves and restores the state of one run; all processes make every call.
+    """Saves and restores the state of one run; all processes must make every call.
 
     As a context manager it waits for pending writes when it exits.
     """
@@ -35,7 +35,7 @@ class Checkpointer:
 
         Args:
             workdir: absolute or relative path, or gs://.
-            keep: how many of the newest checkpoints to keep; the best is also kept.
+            keep: number of newest checkpoints to keep; the best is also kept.
 
         Raises:
             UserError: there are checkpoints, but all are damaged.
@@ -47,7 +47,7 @@ class Checkpointer:
             distributed.together(lambda: None)
         self._keep, self._scores = keep, scores.read_all(folder)
         self._identity = _identity(folder)
-        self._writing: int | None = None  # The step whose files are not checked yet.
+        self._writing: int | None = None  # Step whose files are unchecked.
         self._writer = orbax.Writer(
             folder,
             integrity.seal,
@@ -69,10 +69,9 @@ class Checkpointer:
             sys.unraisablehook = self._unraisable
 
     def _report_unraisable(self, unraisable) -> None:
-        """Drops the traceback that each thread of a failed write would print.
+        """Suppresses the traceback that each thread of a failed write would print.
 
-        The first thread that fails closes the event loop; the others then find it
-        closed.
+        The first thread that fails closes the event loop, and then all others fail.
         """
         if str(unraisable.exc_value) != "Event loop is closed":
             self._unraisable(unraisable)
@@ -89,7 +88,7 @@ class Checkpointer:
     def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
         """Returns which checkpoints to keep: the newest ones and the best one.
 
-        Orbax asks this when it saves.
+        Orbax calls this when it saves.
         """
         steps = [checkpoint.step for checkpoint in checkpoints]
         best = scores.best_step(
@@ -111,11 +110,11 @@ class Checkpointer:
         step = int(state.step)
         if self.latest_step() == step:
             return
-        # Orbax refuses arrays of one process if there are several.
+        # With several processes, Orbax rejects arrays that only one process has.
         state = parallel.replaced(state, _everywhere())
         with self._failure_named():
             missing = self.wait()
-            if missing:  # This save may still succeed, in a folder that is made again.
+            if missing:  # This save may succeed in a new folder.
                 print(f"warning: {missing}", file=sys.stderr)
             self._writing = step
             trees = {"variables": _variables(state), "training": _training(state)}
@@ -129,8 +128,8 @@ class Checkpointer:
         """Writes the score of a saved state, after waiting until it is written.
 
         Args:
-            step: of the newest checkpoint.
-            score: in [0, 1]; "best" compares it.
+            step: step of the newest checkpoint.
+            score: in [0, 1]; the highest one determines the best checkpoint.
 
         Raises:
             UnsavedError: the checkpoint or the score could not be written.
@@ -142,7 +141,7 @@ class Checkpointer:
             if jax.process_index() == 0:
                 scores.write(self._writer.folder, step, float(score))
             self._scores[step] = float(score)
-            # The previous best is not kept until the next save.
+            # Delete the previous best now, not at the next save.
             steps = [SimpleNamespace(step=x) for x in self._writer.steps()]
             kept = self.should_preserve(steps, context=None)
             for checkpoint, keep in zip(steps, kept, strict=True):
@@ -150,15 +149,17 @@ class Checkpointer:
                     self._writer.delete(checkpoint.step)
 
     def wait(self) -> str | None:
-        """Waits for the write in progress, and checks that its files are there.
+        """Waits for the write in progress, and checks that its files exist.
 
         Returns:
-            What is wrong with them, or None; always None in processes other than 0.
+            A description of missing files, or None; always None in processes other than
+            0.
 
         Raises:
             UnsavedError: the write failed.
         """
-        # Before waiting: a failed write is reported once, with its reason.
+        # Cleared before waiting, so that a failed write is reported once, with its
+        # reason.
         step, self._writing = self._writing, None
         with self._failure_named():
             self._writer.wait()
@@ -178,7 +179,8 @@ class Checkpointer:
         """Returns the newest checkpoint's state, replicated on the local devices.
 
         Args:
-            state: the structure, shapes and types; no array is needed.
+            state: structure, shapes and types of the state; jax.ShapeDtypeStruct
+                suffices.
         """
         layout = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_everywhere()),
@@ -192,9 +194,9 @@ class Checkpointer:
         return parallel.replaced(state, parallel.replicated())
 
     def saved_config(self) -> ConfigDict | None:
-        """Returns the configuration of the newest checkpoint, or None without one.
+        """Returns the newest checkpoint's configuration, or None without checkpoints.
 
-        Fields that were added since have their defaults.
+        Fields that were added to the package since then have their defaults.
         """
         step = self.latest_step()
         if step is None:
@@ -253,7 +255,7 @@ def _everywhere() -> NamedSharding:
 
 
 def _reason(error: Exception) -> str | None:
-    """Returns why a folder could not be written to; None if it is not the cause.
+    """Returns why a folder could not be written to; None if the cause is another one.
 
     TensorStore raises ValueError with the message of the system or the object store.
     """
@@ -266,7 +268,7 @@ def _reason(error: Exception) -> str | None:
 
 
 def _identity(folder) -> tuple[int, int] | None:
-    """Returns what identifies a local folder, or None if it is absent or remote."""
+    """Returns (device, inode) of a local folder; None if it is absent or remote."""
     try:
         status = os.stat(folder)
     except OSError:

@@ -36,24 +36,24 @@ def seal(folder: epath.Path) -> None:
 def _check_arrays(folder: epath.Path) -> None:
     """Raises UnsavedError if an item's arrays were written to another place.
 
-    Orbax writes arrays with TensorStore, which may read the path in another way than
-    Python, with which Orbax writes its other files.
+    Orbax writes arrays with TensorStore and its other files with Python; the two can
+    interpret a path differently.
     """
     for item in folder.iterdir():
         if (item / "_METADATA").exists() and not (item / "manifest.ocdbt").exists():
             raise UnsavedError(
-                f"the arrays of a checkpoint were not written to {item}; choose a"
-                " --workdir with a simpler name"
+                f"the arrays of a checkpoint were not written to {item}: choose a"
+                " --workdir whose name has only letters, digits, '-' and '_'"
             )
 
 
 def find_damage(folder: epath.Path) -> str | None:
-    """Returns the damage of the first damaged file, or None."""
+    """Describes the first damaged file; None if no file is damaged."""
     return _find_damage(folder, lambda path, digest: _sha256(path) == digest)
 
 
 def find_missing(folder: epath.Path) -> str | None:
-    """Returns the first file that is missing or has another size, or None.
+    """Describes the first file that is missing or has another size, otherwise None.
 
     Reads only the list of files, so it may be called after every save.
     """
@@ -79,7 +79,7 @@ def _find_damage(
         try:
             storage.check_regular(path)
         except UserError:
-            return f"{name} is no regular file"
+            return f"{name} is not a regular file"
         if path.stat().length != size:
             return f"{name} has {path.stat().length} bytes instead of {size}"
         if not same(path, digest):
@@ -95,7 +95,7 @@ def _is_list_of_files(value) -> bool:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether a name stays in the folder, and can be that of a file."""
+    """Returns whether a relative path is valid and stays in the folder."""
     return "\0" not in name and not {"", ".."} & set(name.split("/"))
 
 
@@ -120,7 +120,7 @@ def steps(folder: epath.Path) -> list[int]:
     """Returns the steps whose checkpoints are in a folder, in ascending order.
 
     Args:
-        folder: of checkpoints, each in a folder named by its step; may be missing.
+        folder: contains a folder for each step; may be missing.
     """
     paths = folder.iterdir() if folder.exists() else []
     names = [path.name for path in paths if not orbax.is_unfinished(path)]
@@ -131,7 +131,7 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
     """Looks for the newest undamaged checkpoint.
 
     Args:
-        folder: of checkpoints, each in a folder named by its step; may be missing.
+        folder: contains a folder for each step; may be missing.
 
     Returns:
         (its step or None, {newer step: its damage}).

@@ -1,9 +1,10 @@
-"""All of Orbax that the package uses; no other module imports it.
+"""The only module that imports Orbax: reading and writing of checkpoints.
 
 Checkpoints are read with Orbax's v1 interface, which becomes its top level in version
-1.0 and reads what both interfaces have written. They are written with the older
-interface: v1 cannot set the barrier at which processes meet after a write, without
-which the failure of one would stop all for twenty minutes.
+1.0 and reads the files of both interfaces. They are written with the older interface,
+because v1 cannot replace the barrier at which processes wait for each other after a
+write. With Orbax's own barrier, a failed write of one process blocks all processes for
+twenty minutes.
 """
 
 import sys
@@ -21,16 +22,16 @@ is_unfinished = ocp.utils.is_tmp_checkpoint
 
 
 def load(folder: epath.Path, layouts: dict) -> dict:
-    """Reads items of a complete checkpoint; all processes make the call.
+    """Reads items of a complete checkpoint; all processes must make the call.
 
     Args:
-        folder: of one step.
-        layouts: by name, a tree of `jax.ShapeDtypeStruct` with a sharding, or of NumPy
-            arrays, which give shapes and types only; None for what `save` took as
-            `texts`.
+        folder: folder of one step.
+        layouts: for each name a tree of `jax.ShapeDtypeStruct` with a sharding, or of
+            NumPy arrays, of which only shapes and types are used. None for a name that
+            `save` got in `texts`.
 
     Returns:
-        By name, the tree of arrays, or the text's content.
+        For each name the tree of arrays, or the contents of the text.
     """
     return v1.load_checkpointables(folder, layouts)
 
@@ -44,22 +45,22 @@ def layout_in_memory(folder: epath.Path, name: str) -> dict:
 
 
 class Writer:
-    """Writes checkpoints of one folder, in threads; all processes make every call."""
+    """Writes checkpoints, in threads; all processes must make every call."""
 
     def __init__(
         self, folder: epath.Path, seal: Callable[[epath.Path], None], **options
     ):
-        """Opens a folder, which the first save creates.
+        """Opens a folder of checkpoints, which the first save creates.
 
         Args:
             folder: absolute, or in an object store.
-            seal: is called with the folder of a complete checkpoint before it gets its
-                final name.
+            seal: called with the folder of a complete checkpoint before it is renamed
+                to its final name.
             options: other fields of CheckpointManagerOptions.
         """
 
         def seal_unfinished() -> None:
-            # There is one, unless files of a killed save could not be removed.
+            # Usually one; more if the files of a killed save could not be removed.
             for path in unfinished(folder):
                 seal(path)
 
@@ -80,9 +81,9 @@ class Writer:
         """Starts to write a checkpoint.
 
         Args:
-            step: of the checkpoint.
-            trees: of arrays, by name.
-            texts: content for a JSON file, by name.
+            step: step of the checkpoint.
+            trees: for each name a tree of arrays.
+            texts: for each name the contents of a JSON file.
         """
         items: dict[str, Any] = {k: ocp.args.StandardSave(v) for k, v in trees.items()}
         items |= {name: ocp.args.JsonSave(text) for name, text in texts.items()}
@@ -92,12 +93,13 @@ class Writer:
         """Waits for the write in progress.
 
         Raises:
-            Exception: of many types; the write failed. `steps` does not contain it.
+            Exception: the write failed, with an error of any type. `steps` does not
+                contain its step.
         """
         try:
             self._manager.wait_until_finished()
         except BaseException:
-            self._manager.reload()  # Orbax lists a step when its write starts.
+            self._manager.reload()  # It already lists the step.
             raise
 
     def delete(self, step: int) -> None:
@@ -116,15 +118,15 @@ def unfinished(folder: epath.Path) -> Iterator[epath.Path]:
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """Returns False: signals.StopRequest handles preemption.
+        """Returns False, because signals.StopRequest handles preemption.
 
-        JAX's service accepts one counter only; asked for steps as well, the processes
-        would never agree.
+        JAX's preemption service supports one counter of steps. With a second one, the
+        processes would never agree on a step.
         """
         return False
 
     def metrics(self, step: int) -> None:
-        """Returns None: scores have their own files, see checkpoints.scores.
+        """Returns None, because scores have their own files; see checkpoints.scores.
 
         Orbax reads the metrics of all steps when it opens a folder, so that one damaged
         file would make the whole run unusable.
@@ -135,8 +137,8 @@ class _Manager(ocp.CheckpointManager):
 def _wait_for_others(*, key: str, timeout_ms: int) -> None:
     """Waits for all processes, unless the write of this one has failed.
 
-    Orbax waits at this barrier before it raises the error, while the others wait for
-    this write at another barrier: all would wait for twenty minutes.
+    Orbax waits at this barrier before it raises the error, while the other processes
+    wait for this write at another barrier: all would wait for twenty minutes.
     """
     if sys.exc_info()[1] is None:
         ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)

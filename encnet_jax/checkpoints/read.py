@@ -1,4 +1,4 @@
-"""Finds checkpoints, and reads and writes the part that evaluation needs."""
+"""Selects checkpoints, and reads and writes the part that evaluation needs."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ def parse_step(checkpoint: str | None) -> int | str | None:
     """Returns the step named by --checkpoint, 'best', or None for 'newest'.
 
     Raises:
-        UserError: it is something else.
+        UserError: the value is something else.
     """
     if checkpoint in (None, "newest"):
         return None
@@ -61,12 +61,12 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
     chosen = scores.best_step(scores.read_all(folder)) if best else step
     if chosen not in steps:
         name = str(step) if len(str(step)) < 20 else f"{str(step)[:20]}..."
-        raise UserError(f"no checkpoint {name} in {workdir}; there are: {steps}")
+        raise UserError(f"no checkpoint {name} in {workdir}; expected one of: {steps}")
     damage = integrity.find_damage(folder / str(chosen))
     if damage:
         raise UserError(
-            f"checkpoint {chosen} in {workdir} is damaged: {damage}; choose one of:"
-            f" {[other for other in steps if other != chosen] or 'none is left'}"
+            f"checkpoint {chosen} in {workdir} is damaged: {damage}; other checkpoints:"
+            f" {[other for other in steps if other != chosen] or 'none'}"
         )
     return int(chosen)  # type: ignore[arg-type]
 
@@ -103,7 +103,7 @@ class Restored(NamedTuple):
         variables: {'params', 'batch_stats'} of NumPy arrays, averaged weights if
             there are any.
         config: the resolved configuration.
-        step: of the checkpoint.
+        step: step of the checkpoint.
     """
 
     variables: dict
@@ -114,11 +114,11 @@ class Restored(NamedTuple):
 def restore(workdir: str, step: int | str | None = None) -> Restored:
     """Reads the part of a checkpoint that evaluation needs, for any number of devices.
 
-    If a training in progress removes the checkpoint while it is read, the choice is
-    made again, a few times.
+    If a run in progress removes the checkpoint during reading, a checkpoint is selected
+    again, a few times.
 
     Args:
-        workdir: of a run.
+        workdir: folder of a run.
         step: a step, 'best', or None for the newest.
 
     Raises:
@@ -130,7 +130,7 @@ def restore(workdir: str, step: int | str | None = None) -> Restored:
         before = _names(folder)
         try:
             return _restored(workdir, find_step(workdir, step))
-        # Each library raises another error for a file that disappears.
+        # Libraries raise different errors for a file that was removed.
         except Exception:
             if _names(folder) == before:
                 raise
@@ -187,8 +187,8 @@ def save_variables(workdir: str, variables: dict, config) -> None:
                 f"{workdir} is the workdir of a run ({name}): choose another --workdir"
             )
     folder = location.folder_of(workdir)
-    # Incomplete files of a killed save would prevent this one. Orbax would remove them
-    # in the background, while they are listed below.
+    # Incomplete files of a killed save would prevent this save. Orbax removes them too,
+    # but in the background, and the folder is listed below.
     for path in orbax.unfinished(folder) if folder.exists() else ():
         path.rmtree()
     writer = None

@@ -1,7 +1,7 @@
 """The scores of checkpoints, each in a file that is written after its checkpoint.
 
-A state is saved before it is validated, so that a validation that fails costs no
-checkpoint. Orbax writes metrics together with the arrays only.
+A state is saved before it is validated, so that a failed validation does not lose the
+checkpoint. Orbax can write metrics only together with the arrays.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ def write(folder: epath.Path, step: int, score: float) -> None:
     """Writes the score of a complete checkpoint.
 
     Args:
-        folder: of checkpoints.
-        step: of the checkpoint.
+        folder: folder of the checkpoints.
+        step: step of the checkpoint.
         score: in [0, 1], larger is better.
     """
     content = {"score": score, "sha256": _digest(step, score)}
@@ -31,7 +31,7 @@ def write(folder: epath.Path, step: int, score: float) -> None:
 def read_all(folder: epath.Path) -> dict[int, float]:
     """Returns the scores of all checkpoints that have one, by step.
 
-    A file that cannot be read counts as no score; the weights are still usable.
+    A file that cannot be read is ignored, because the weights are still usable.
     """
     scores = {}
     for step in integrity.steps(folder):
@@ -50,5 +50,5 @@ def _digest(step: int, score: float) -> str:
 
 
 def best_step(scores: dict[int, float]) -> int | None:
-    """Returns the step with the best score, the newest of equals, or None."""
+    """Returns the step with the best score (the newest in a tie), or None."""
     return max(scores, key=lambda step: (scores[step], step), default=None)

@@ -25,24 +25,32 @@ def main(argv: Sequence[str]) -> int:
     line = cli.CommandLine(argv, __doc__)
     line.config()
     line.processes()
-    line.string("workdir", "The run to score.", required=True)
+    line.string("workdir", "Run to score.", required=True)
     line.checkpoint("newest")
-    line.string("split", "Default: data.val_split; with --images a name for it.")
-    line.string("images", "Score the images of this folder instead; needs --masks.")
-    line.string("masks", "Their masks, with the run's class ids.")
+    line.string(
+        "split", "Split to score; with --images, its name. Default: data.val_split."
+    )
+    line.string("images", "Folder of images to score instead; requires --masks.")
+    line.string("masks", "Folder of masks of --images, with the run's class ids.")
     line.string(
         "protocol",
         f"One of: {', '.join(PROTOCOLS)}. Default: eval.protocol.",
     )
-    refined = "'dense', or a file of `encnet_jax.report refine`"
-    line.string("refine", f"{refined}. Default: as trained.")
-    line.string("temperature", "A number, or a file of `report calibrate`.")
-    line.string("data_dir", "Folder of prepared data sets. Default: as trained.")
+    refined = "Refinement: 'dense', 'none', or a file written by `report refine`"
+    line.string("refine", f"{refined}. Default: eval.refine.")
+    line.string(
+        "temperature",
+        "Softmax temperature: a number, or a file written by `report calibrate`.",
+    )
+    line.string("data_dir", "Folder of prepared data sets. Default: data.data_dir.")
     line.string(
         "submission",
-        "Label the test split for a server: ade20k, voc2012 or cityscapes.",
+        "Label the test split for a test server: ade20k, voc2012 or cityscapes.",
     )
-    line.string("output", "The archive of --submission; or a folder for reports.")
+    line.string(
+        "output",
+        "Folder for reports (default: the workdir), or --submission's archive.",
+    )
     for name, meaning in EVAL_FIELDS.items():
         line.integer(name, meaning)
     values = line.parse()

@@ -14,49 +14,54 @@ from encnet_jax.errors import UserError
 def main(argv: Sequence[str]) -> int:
     """Parses the flags and writes three PNGs for each image, and scores if asked."""
     line = cli.CommandLine(argv, __doc__)
-    line.string("workdir", "The run whose model to use.")
-    line.string("weights", "A published network instead: `encnet weights list`.")
+    line.string("workdir", "Run whose network labels the images.")
+    line.string("weights", "Published network instead, see `encnet weights list`.")
     line.checkpoint()
     line.argument(
         "images", "Images, folders or patterns, like --input.", several=True, default=[]
     )
     line.string("input", "An image, a folder of images, or a pattern: 'a/*.jpg'.")
-    line.switch("recursive", "Also read the folders in folders of images.")
+    line.switch("recursive", "Also read the subfolders of --input.")
     line.string("output", "Folder for the PNGs; may be in a bucket.", "labelled")
     line.string(
         "protocol", "One of single, multiscale, release. Default: eval.protocol."
     )
-    refined = "'dense', or a file of `encnet_jax.report refine`"
-    line.string("refine", f"{refined}. Default: as trained.")
-    line.string("temperature", "A number, or a file of `report calibrate`.")
+    refined = "Refinement: 'dense', 'none', or a file written by `report refine`"
+    line.string("refine", f"{refined}. Default: eval.refine.")
+    line.string(
+        "temperature",
+        "Softmax temperature: a number, or a file written by `report calibrate`.",
+    )
     line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
-    line.integer("top", "Classes of each pixel that --scores keeps.", 3, least=1)
-    line.strings("transparent", "Classes that overlays leave as in the image.")
+    line.integer("top", "Number of classes per pixel in --scores.", 3, least=1)
+    line.strings("transparent", "Classes without colour in the overlays: A,B.")
     line.switch("overwrite", "Replace results of an earlier call in --output.")
-    line.integer("batch_size", "Images at a time. Default: one on each device.")
-    line.integer("whole_px", "Pixels; larger images are labelled in tiles.", 2048**2)
-    line.number("max_megapixels", "Larger files are refused.", least=0.0)
-    line.strings("value_range", "Black and white of 16-bit grey files: 0,65535.")
+    line.integer("batch_size", "Number of images at a time. Default: one per device.")
+    line.integer("whole_px", "Images with more pixels are split into tiles.", 2048**2)
+    line.number("max_megapixels", "Reject images with more megapixels.", least=0.0)
+    line.strings("value_range", "Black and white in 16-bit grey images: 0,65535.")
     values = line.parse()
     sources = [*filter(None, [values.input]), *values.images]
     if not sources:
         raise UserError("missing: --input; --help shows an example")
     if bool(values.workdir) == bool(values.weights):
-        raise UserError("expected one of --workdir and --weights; --help has examples")
+        raise UserError(
+            "expected one of --workdir and --weights; --help shows examples"
+        )
     from encnet_jax.evaluate.calibrate import temperature_fields
     from encnet_jax.evaluate.refine import refine_fields
     from encnet_jax.inference import files, model
     from encnet_jax.weights import cache
 
     if values.weights:
-        cache.find(values.weights)  # A name that is none is not taken for a folder.
+        cache.find(values.weights)  # Unknown names are not read as a folder.
 
     fields = refine_fields(values.refine) | temperature_fields(values.temperature)
     if values.max_megapixels is not None:
         fields["data.max_megapixels"] = values.max_megapixels
     if values.value_range:
         fields["data.value_range"] = _value_range(values.value_range)
-    paths = files.prepare(  # Fails before minutes of work.
+    paths = files.prepare(  # Fail before minutes of work.
         sources,
         values.output,
         recursive=values.recursive,
@@ -84,5 +89,8 @@ def _value_range(words: list[str]) -> list[float]:
     except ValueError:
         black = white = 0.0
     if black == white:
-        raise UserError(f"--value_range is {','.join(words)}, expected BLACK,WHITE")
+        raise UserError(
+            f"--value_range is {','.join(words)}, expected two different numbers"
+            " BLACK,WHITE such as 0,65535"
+        )
     return [black, white]

@@ -16,12 +16,12 @@ def main(argv: Sequence[str]) -> None:
     line.processes()
     line.string(
         "workdir",
-        "Folder of the run; with the same folder it resumes. Default: runs/CONFIG.",
+        "Folder of the run; a run in this folder is resumed. Default: runs/CONFIG.",
     )
     line.integer(
         "extend",
-        "Steps to train after the last step of the configuration, also if the run has"
-        " finished; their learning rate is that of a run of the new length.",
+        "Number of steps to add to the length of the run, even if it has finished. The"
+        " added steps have the learning rate of a run of the new length.",
         0,
     )
     values = line.parse()

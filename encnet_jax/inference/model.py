@@ -26,8 +26,8 @@ from encnet_jax.scoring.protocols.whole_images import of_shares
 from encnet_jax.tasks.network import Network
 from encnet_jax.weights import cache
 
-WHOLE_PX = 2048 * 2048  # Larger images are labelled in tiles.
-SIZES_READ = 256  # Most images that are read twice, the first time for their sizes.
+WHOLE_PX = 2048 * 2048  # Images with more pixels are labelled in tiles.
+SIZES_READ = 256  # Largest number of images that `expect` reads for their sizes.
 _BATCHES_AHEAD = 4  # Number of batches to look ahead when grouping images by size.
 
 
@@ -51,19 +51,20 @@ def load(
         checkpoint: a step, 'best' or 'newest'; None for the best if validation scored
             one, otherwise the newest.
         protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
-        batch_size: images at a time, over all devices; None for one on each.
+        batch_size: number of images at a time, over all devices; None for one per
+            device.
         whole_px: images with more pixels are labelled in tiles; see inference.tiles.
-        fields: of the configuration to change, such as {'eval.bucket': 32}.
+        fields: configuration fields to change, such as {'eval.bucket': 32}.
         announce: print which checkpoint is used.
 
     Raises:
-        UserError: no such run or checkpoint, or the run is not a segmentation.
+        UserError: no such run or checkpoint, or the run's task is not segmentation.
     """
     fields = dict(fields or {})
     source = os.fspath(source)
     if cache.is_name(source):
         if checkpoint is not None:
-            raise UserError(f"{source} has one network; leave the checkpoint out")
+            raise UserError(f"{source} contains one network: leave the checkpoint out")
         if protocol is not None:
             fields["eval.protocol"] = protocol
         network = published.read(source, fields)
@@ -84,7 +85,7 @@ class Model:
 
     Attributes:
         config: resolved configuration of the run.
-        step: of the checkpoint.
+        step: step of the checkpoint.
         class_names: one for each class.
         colours: uint8[C, 3], one for each class.
         variables: {'params', 'batch_stats'} on the devices.
@@ -98,7 +99,7 @@ class Model:
         batch_size: int | None = None,
         whole_px: int = WHOLE_PX,
     ):
-        """Takes a trained network; see load.
+        """Wraps a trained network; `load` reads one.
 
         Raises:
             UserError: the network was not trained to label pixels.
@@ -129,9 +130,9 @@ class Model:
         Does nothing if the network's scores depend on the pixels around an image.
 
         Args:
-            paths: of the images. If they are on a disk, some of them, spread over all,
-                are read for their sizes; none: each image gets a canvas of its own
-                size.
+            paths: paths of the images. At most SIZES_READ of those on a disk, spread
+                over all, are read for their sizes. Without sizes, each image gets its
+                own canvas.
         """
         if not self.forward.mask_padding:
             return
@@ -214,7 +215,7 @@ class Model:
         return reading.read(image, rules)
 
     def context(self, image: ImageLike) -> SceneContext:
-        """Returns the gates, codewords and presence of one image, seen whole.
+        """Returns the gates, codewords and presence of one whole image.
 
         Args:
             image: see __call__.
@@ -226,7 +227,7 @@ class Model:
         return scene_context(self._network, self.read(image))
 
     def is_tiled(self, image: np.ndarray) -> bool:
-        """Returns whether an image [H, W, 3] is too large to be labelled whole."""
+        """Returns whether an image [H, W, 3] is labelled in tiles, as it is large."""
         return image.shape[0] * image.shape[1] > self._whole_px
 
     def describe(
@@ -247,7 +248,8 @@ class Model:
                 of large images.
 
         Raises:
-            UserError: a large image, and the protocol is not 'single'.
+            UserError: an image is labelled in tiles, and the protocol is not 'single'
+                or scores are refined.
         """
         for together, some in itertools.groupby(
             examples, lambda example: not self.is_tiled(example["image"])

@@ -9,7 +9,7 @@ PARTS = ("start-up", "compiling", "steps", "input", "evaluation", "checkpoints")
 
 
 def process_age_s() -> float:
-    """Returns seconds since this process started; 0 if the system does not tell."""
+    """Returns this process's age in seconds; 0 if the system does not report it."""
     try:
         with open("/proc/self/stat") as file:
             fields = file.read().rpartition(")")[2].split()
@@ -27,7 +27,7 @@ class TimeAccount:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, age_s: float = 0.0):
-        """Starts with 'start-up'.
+        """Starts to count 'start-up'.
 
         Args:
             clock: returns seconds; must not decrease.
@@ -80,8 +80,8 @@ def timed_input(
     in full, which is an overestimate.
 
     Args:
-        batches: to yield.
-        account: of this process; between batches it is switched to 'steps'.
+        batches: the batches to yield.
+        account: this process's account; between batches it is switched to 'steps'.
         device_is_done: returns whether the device has finished all its steps.
     """
     batches = iter(batches)

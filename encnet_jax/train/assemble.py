@@ -1,4 +1,4 @@
-"""Builds the model, optimiser, training step and first state of a configuration."""
+"""Builds the model, optimiser, training step and initial state of a configuration."""
 
 import math
 from collections.abc import Callable
@@ -22,13 +22,15 @@ class Assembled(NamedTuple):
     """The parts of a training run.
 
     Attributes:
-        task: what depends on the kind of problem.
+        task: the parts that depend on the kind of problem, segmentation or
+            classification.
         model: its batch norms are synchronised over the pmap axis.
         tx: the optimiser.
-        learning_rate: (step int32[], updates done) -> f32[], before the multipliers.
+        learning_rate: (int32[], number of updates done) -> f32[], before the
+            multipliers.
         step: train_step with all but state, batch and axis_name bound; see
             step.parallel_step.
-        state: a TrainState before the first update; shapes if nothing was computed.
+        state: a TrainState before the first update; only shapes with only_shapes.
     """
 
     task: tasks.Task
@@ -57,7 +59,7 @@ def assemble(
         config: resolved; train.total_steps is known.
         num_classes: C.
         axis_name: pmap axis of the batch norms; None for one device.
-        start: (initialised {'params', 'batch_stats'}) -> those to train from.
+        start: (initialised {'params', 'batch_stats'}) -> the variables to train from.
         only_shapes: compute nothing; arrays are jax.ShapeDtypeStruct.
     """
     task = tasks.of(config)
@@ -91,11 +93,11 @@ def assemble(
 
 
 def init_variables(model: nn.Module, seed: int, crop_px: int) -> dict:
-    """Initialises {'params', 'batch_stats'}, a function of the model and the seed.
+    """Initialises {'params', 'batch_stats'}; the same for the same model and seed.
 
     Args:
-        model: to initialise.
-        seed: of the run.
+        model: the model to initialise.
+        seed: the run's seed.
         crop_px: side of the images, in pixels.
     """
     images = jnp.zeros((1, crop_px, crop_px, 3))

@@ -18,10 +18,10 @@ _FLUSH_EVERY_S = 60
 
 
 class EventFile:
-    """Writes in the calling thread, so that a full disk raises an error there.
+    """A TensorBoard file whose writes raise errors, such as a full disk, in the caller.
 
-    tensorboardX's SummaryWriter writes in its own thread. If that thread ends with an
-    error, the run waits for it forever.
+    tensorboardX's SummaryWriter writes in its own thread; if that thread fails, the run
+    waits for it forever.
     """
 
     def __init__(self, workdir: str):
@@ -41,7 +41,7 @@ class EventFile:
         self._table = _open_table(workdir)
 
     def scalar(self, step: int, name: str, value: float) -> None:
-        """Writes a number, in scalars.csv too."""
+        """Writes a number, also to scalars.csv."""
         self._table.write(f"{step},{name},{float(value)!r}\n".encode())
         self._write(step, summary.scalar(name, value))
 
@@ -58,26 +58,26 @@ class EventFile:
             self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Writes what is buffered, and closes the file."""
+        """Writes the buffered records, and closes the file."""
         self._file.close()
         self._table.close()
 
 
 def _open_table(workdir: str):
-    """Opens WORKDIR/scalars.csv to append rows; a resumed run repeats some steps."""
+    """Opens WORKDIR/scalars.csv to append rows; a resumed run adds some steps again."""
     path = epath.Path(workdir) / TABLE
     old = storage.read_bytes(path) if path.exists() else b""
     remote = storage.is_remote(path)
     table = _Remote(str(path)) if remote else path.open("ab")
     if remote or not old:
         table.write(old or outputs.SCALARS_HEAD)
-    if old and not old.endswith(b"\n"):  # The process was killed while it wrote.
+    if old and not old.endswith(b"\n"):  # The last process was killed while writing.
         table.write(b"\n")
     return table
 
 
 class _Remote:
-    """A file in an object store, written with epath, as all other files are.
+    """A file in an object store, written with epath like all other files.
 
     tensorboardX's own writers require one more package for each kind of store.
     """
@@ -100,7 +100,7 @@ class _Remote:
         # Objects cannot be appended to: the whole content is written again.
         try:
             self._path.write_bytes(self._content.getvalue())
-        except OSError as error:  # The store's error has its address, not the path.
+        except OSError as error:  # The error may lack the path.
             if error.filename is None:
                 error.filename = str(self._path)
             raise

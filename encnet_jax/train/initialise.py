@@ -14,24 +14,25 @@ def initialise(
 ) -> tuple[dict, list[str]]:
     """Replaces initial variables by those of a run or a weight file.
 
-    A run's folder, or an exported one, must hold every array of the model in its shape,
-    and no other. From a
-    classifier's run, a segmentation network takes the backbone only. A weight file must
-    hold the whole backbone; heads are taken if they fit.
+    A run's folder, or an exported one, must contain exactly the arrays of the model,
+    with equal shapes. From a classifier's run, a segmentation network takes only the
+    backbone. A weight file must contain the whole backbone; heads are loaded if their
+    shapes match.
 
     Args:
         variables: initial {'params', 'batch_stats'}.
         source: `init_from`: folder of a run, an exported folder, or weights (a name or
             a file, see torch_weights.state_dicts.read).
         skip: `init_skip`: modules that may differ, separated by commas.
-        task: of this run.
+        task: task of this run.
         model: section `model` of the resolved configuration.
 
     Returns:
-        (variables, lines to print: what was taken, what keeps its initial value).
+        (variables, lines to print: which arrays were loaded, which keep their initial
+        value).
 
     Raises:
-        UserError: the source is missing, or does not fit.
+        UserError: the source is missing, or its arrays do not match the model.
     """
     may_skip = tuple(filter(None, map(str.strip, skip.split(","))))
     source = folder.local(source)
@@ -54,7 +55,7 @@ def take_backbone(
     model: ModelConfig,
     saved_model: ModelConfig,
 ) -> tuple[dict, list[str]]:
-    """Replaces the backbone, statistics included, by that of a classifier's run.
+    """Replaces the backbone and its statistics by those of a classifier's run.
 
     Args:
         variables, saved: {'params', 'batch_stats'}.
@@ -62,17 +63,17 @@ def take_backbone(
         model, saved_model: sections `model` of this run and of the classifier's.
 
     Returns:
-        (variables, a line for each part).
+        (variables, lines to print, one for each part).
 
     Raises:
-        UserError: the run has no backbone, or another one.
+        UserError: the run has no backbone, or a different one.
     """
     if "backbone" not in saved["params"]:
         raise UserError(
-            f"{source} holds a {saved_model.name} for 32x32 pixels, which has no"
-            " backbone: name a run of configs/imagenet.py"
+            f"{source} is a run of a {saved_model.name} for 32x32 pixels, which has no"
+            " backbone: set init_from to a run of configs/imagenet.py"
         )
-    # A backbone without batch norms has no statistics.
+    # Variables of a backbone without batch norms have no statistics.
     parts, initial = (
         {kind: {"backbone": x["backbone"]} for kind, x in of.items() if "backbone" in x}
         for of in (saved, variables)
@@ -82,15 +83,15 @@ def take_backbone(
     strides = saved_model.output_stride, model.output_stride
     lines = [
         f"backbone: took all {sum(counts)} arrays from {source}, statistics included",
-        "backbone: output stride {} there, {} here".format(*strides),
+        "backbone: output stride {} in that run, {} in this one".format(*strides),
     ]
     lines += [
-        f"{part}: not used; {source} classifies whole images with it"
+        f"{part}: not used; it is the classifier of {source}"
         for part in saved["params"]
         if part != "backbone"
     ]
     lines += [
-        f"{part}: randomly initialised; {source} has none"
+        f"{part}: randomly initialised; {source} does not contain it"
         for part in variables["params"]
         if part != "backbone"
     ]
@@ -100,19 +101,19 @@ def take_backbone(
 def take_matching(
     variables: dict, saved: dict, source: str, may_skip: tuple[str, ...]
 ) -> tuple[dict, list[str]]:
-    """Replaces arrays by those of the same name and shape in `saved`.
+    """Replaces arrays by those in `saved` with the same name and shape.
 
     Args:
         variables, saved: {'params', 'batch_stats'}.
         source: folder or file that `saved` was read from, for messages.
-        may_skip: modules or arrays that may be missing or differ on either side, such
-            as 'head' or 'head/classifier'.
+        may_skip: modules or arrays, such as 'head' or 'head/classifier', that may be
+            missing on either side or have different shapes.
 
     Returns:
         (variables, lines to print).
 
     Raises:
-        UserError: other arrays are missing or differ.
+        UserError: other arrays are missing or have different shapes.
     """
     initial = traverse_util.flatten_dict(variables, sep="/")
     found = traverse_util.flatten_dict(saved, sep="/")
@@ -137,7 +138,7 @@ def take_matching(
 
 
 def _may_skip(name: str, may_skip: tuple[str, ...]) -> bool:
-    module = name.partition("/")[2]  # Without 'params' or 'batch_stats'.
+    module = name.partition("/")[2]  # The name without 'params' or 'batch_stats'.
     return any(f"{module}/".startswith(f"{allowed}/") for allowed in may_skip)
 
 

@@ -15,17 +15,17 @@ class Logbook:
     """Writes the progress of a run; only process 0 writes.
 
     Attributes:
-        workdir: of the run.
-        saved_step: of the newest checkpoint whose write has started, or None.
+        workdir: folder of the run.
+        saved_step: step of the newest checkpoint whose write has started, or None.
     """
 
     def __init__(self, workdir: str, train: TrainConfig, start_step: int):
         """Opens the bar and the TensorBoard file.
 
         Args:
-            workdir: of the run.
-            train: of the resolved configuration.
-            start_step: from which training starts.
+            workdir: folder of the run.
+            train: section `train` of the resolved configuration.
+            start_step: step from which training starts.
         """
         self.workdir = workdir
         self.saved_step: int | None = None
@@ -53,7 +53,7 @@ class Logbook:
             try:
                 self._writer.close()
             except OSError:
-                if kind is None:  # Otherwise another, more helpful error is raised.
+                if kind is None:  # Otherwise keep the original exception.
                     raise
 
     def step_done(self, step: int, state, metrics: dict) -> None:
@@ -67,8 +67,8 @@ class Logbook:
         """Writes the values of a step and the speed since the previous values.
 
         Args:
-            step: of the values.
-            values: by name, with 'loss' and 'learning_rate'.
+            step: step of the values.
+            values: values by name; 'loss' and 'learning_rate' are required.
         """
         now, (then, step_then) = time.monotonic(), self._since
         if step > step_then:
@@ -89,7 +89,7 @@ class Logbook:
                 print(f"train: {step}/{self._bar.total} {words}", flush=True)
 
     def times(self, step: int, values: dict[str, float]) -> None:
-        """Writes seconds of the run's time by name."""
+        """Writes the parts of the run's time, in seconds by name."""
         if self._writer:
             for name, value in values.items():
                 self._writer.scalar(step, f"time/{name}", value)

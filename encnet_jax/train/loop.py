@@ -1,4 +1,4 @@
-"""Training from configuration to checkpoints: set-up, and the loop around the step."""
+"""Training from configuration to checkpoints: set-up, and the loop over steps."""
 
 import contextlib
 from collections.abc import Generator, Iterable
@@ -32,15 +32,15 @@ from encnet_jax.train.validate import Validator
 
 
 class Run(NamedTuple):
-    """The objects of a run that its loop works with.
+    """The objects that the training loop uses.
 
     Attributes:
         parts: model, step and state.
         scalars: fetches metrics when due.
         saver: saves and evaluates when due.
         logbook: progress, scalars and images.
-        stop: asked after each step whether to end.
-        account: of this process's time.
+        stop: checked after each step.
+        account: account of this process's time.
     """
 
     parts: Assembled
@@ -65,8 +65,8 @@ def train(
     Args:
         config: as returned by `config.load`, overrides applied.
         workdir: folder for checkpoints, configuration and TensorBoard scalars.
-        account: of this process's time; None starts one here.
-        extend: steps after the last one of `config`; see config.lengthened.
+        account: account of this process's time; None starts a new one.
+        extend: number of steps after the last step of `config`; see config.lengthened.
 
     Raises:
         UserError: the data set is missing, a value is wrong, the processes got
@@ -136,14 +136,16 @@ def set_up(
     Args:
         config: resolved.
         num_classes: C.
-        checkpointer: of the run; its newest state takes precedence over init_from.
+        checkpointer: the run's checkpointer; its newest state takes precedence over
+            init_from.
 
     Returns:
         (parts, with a replicated state; where the weights come from, '' for randomly
         initialised ones).
     """
     if checkpointer.latest_step() is not None:
-        # To initialise weights that are replaced at once would cost a compilation.
+        # Only shapes: initialising weights that are replaced next would cost a
+        # compilation.
         parts = assemble(config, num_classes, only_shapes=True)
         state = checkpointer.restore(parts.state)
         print(f"resuming at step {int(state.step)} of {config.train.total_steps}")
@@ -179,11 +181,11 @@ def _train(
     """Opens the batches, runs the steps, and reports their time.
 
     Args:
-        run: see the class.
+        run: the objects of the run.
         presence: hook that watches the workdir.
         dataset: open; its data.train_split is read.
-        train: of the resolved configuration.
-        seed: of the run.
+        train: section `train` of the resolved configuration.
+        seed: the run's seed.
         profile: whether to profile a few steps.
     """
     start_step, logbook, account = int(run.parts.state.step), run.logbook, run.account
@@ -200,7 +202,7 @@ def _train(
         account, logbook, start_step=start_step, every=train.log_every_steps
     )
     with (
-        contextlib.closing(cast(Generator, batches)),  # Ends the threads that read.
+        contextlib.closing(cast(Generator, batches)),  # Ends the reading threads.
         StepTracer(profile, logbook.workdir, logbook) as tracer,
     ):
         hooks = (
@@ -227,7 +229,7 @@ def _loop(run: Run, batches: Iterable[dict], hooks: tuple, total_steps: int) -> 
     """
     state, logbook = run.parts.state, run.logbook
     step_fn = parallel_step(run.parts.step)
-    part = "compiling"  # During the first call.
+    part = "compiling"  # The first call compiles.
     for step, batch in enumerate(batches, start=int(state.step) + 1):
         if step > total_steps:
             break

@@ -18,17 +18,19 @@ def check_norm_values(
 ) -> None:
     """Traces the network if a batch norm might get a single image.
 
-    Pooled branches (PSPNet, DeepLabV3) and feature maps of one position then have one
-    value per channel. Nothing is computed; with two images nothing is traced either.
+    With a single image, pooled branches (PSPNet, DeepLabV3) and feature maps of one
+    position have one value per channel. Nothing is computed; with two images or more,
+    nothing is traced either.
 
     Args:
-        task: of the run.
+        task: task of the run.
         num_classes: C.
-        num_examples: training images; their last, smaller batch may be kept.
+        num_examples: number of training images; their last, smaller batch may be kept.
         train, data, model: sections of the resolved configuration.
 
     Raises:
-        UserError: states the batch norm and the fields to change.
+        UserError: a batch norm would get one value; the message states which, and the
+            fields to change.
     """
     devices, last = jax.device_count(), num_examples % train.batch_size
     smallest = last if data.keep_last_batch and last else train.batch_size
@@ -36,7 +38,7 @@ def check_norm_values(
     together = 1 if model.block == "authors" else model.norm_group
     if each * (together or devices) > 1:
         return
-    # Without an axis: a batch norm gets the image of one device only.
+    # Without an axis, a batch norm gets the images of one device only.
     network = task.build_model(num_classes, None)
 
     def forward(images):

@@ -1,4 +1,4 @@
-"""The first lines of a run: what it trains, on what, from which weights, how long."""
+"""The first lines of a run: its devices, data, network, initial weights and length."""
 
 from collections.abc import Mapping
 
@@ -45,8 +45,8 @@ def lines(
     Args:
         config: resolved.
         sizes: {'images of SPLIT': their number}.
-        num_parameters: of the model.
-        weights: where they come from; '' for randomly initialised ones.
+        num_parameters: number of parameters of the model.
+        weights: origin of the weights; '' if they are randomly initialised.
         start_step: number of updates before this start.
     """
     devices, processes = jax.devices(), jax.process_count()
@@ -78,7 +78,7 @@ def lines(
 
 
 def _evaluations(every: int, start: int, end: int) -> int:
-    """Returns how many evaluations a run makes, the one after the last step included.
+    """Returns the number of evaluations of a run, including the last one.
 
     Args:
         every: interval in steps; 0 evaluates only after the last step.
@@ -92,10 +92,11 @@ def _evaluations(every: int, start: int, end: int) -> int:
 
 
 class Remaining:
-    """A hook that prints how long a run still takes, once it can be measured.
+    """A hook that prints an estimate of the run's remaining time.
 
-    The first estimate comes with the first logged values, the second after the first
-    evaluation, which it includes; earlier starts of the run are counted too.
+    The first estimate follows the first logged values. The second follows the first
+    evaluation, and includes the time of evaluations. Both use the times of earlier
+    starts of the run.
     """
 
     def __init__(
@@ -110,9 +111,9 @@ class Remaining:
         """Reads the times of earlier starts.
 
         Args:
-            account: of this process.
-            logbook: of the run, to print to.
-            train: of the resolved configuration.
+            account: account of this process's time.
+            logbook: prints the estimates.
+            train: section `train` of the resolved configuration.
             start_step: number of updates before this start.
             validates: whether there is a validation split.
         """
@@ -120,7 +121,7 @@ class Remaining:
         self._train, self._start_step = train, start_step
         self._validates = validates
         self._earlier = starts.read(logbook.workdir)
-        self._said: set[bool] = set()  # Whether evaluations were included.
+        self._said: set[bool] = set()  # Printed: without evaluations, with.
 
     def __call__(self, step: int, state, metrics: dict) -> None:
         """Prints an estimate if it is due."""
@@ -141,7 +142,7 @@ class Remaining:
             - self._start_step
             + sum(start.to_step - start.from_step for start in self._earlier)
         )
-        done -= 1 + len(self._earlier)  # Each start's first step counts as compiling.
+        done -= 1 + len(self._earlier)  # Each start's first step counts as 'compiling'.
         per_step = (self._seconds("steps") + self._seconds("input")) / max(1, done)
         seconds = per_step * (total - step)
         left = _evaluations(every, step, total) if self._validates else 0

@@ -18,7 +18,7 @@ def learning_rate(
 
     Args:
         optim: `config.optim`.
-        total_steps: the schedule ends here.
+        total_steps: step at which the schedule ends.
         batch_size: images in a step over all devices.
 
     Source: section 3.1 of the paper: base_lr * (1 - step / total_steps) ** 0.9.
@@ -37,12 +37,12 @@ def learning_rate(
         schedule = optax.polynomial_schedule(base, 0.0, optim.poly_power, total_steps)
     if optim.warmup_steps:
         schedule = _warmed_up(schedule, optim.warmup_steps)
-    # Optax divides the step by a length: an integer step would be promoted.
+    # Optax divides the step by a length, which would promote an integer step.
     return lambda step: schedule(jnp.asarray(step, float))
 
 
 def _warmed_up(schedule: optax.Schedule, steps: int) -> optax.Schedule:
-    """Adds a linear warm-up to a schedule, without delaying or extending it."""
+    """Adds a linear warm-up to a schedule, which is neither shifted nor extended."""
     ramp = optax.linear_schedule(0.0, 1.0, steps)
     return lambda step: ramp(step) * schedule(step)
 
@@ -56,7 +56,7 @@ def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
     schedule = optax.cosine_decay_schedule(base, total_steps)
     if not ahead:
         return schedule
-    # Past its end, optax's schedule is constant; the cosine is symmetric about it.
+    # optax's schedule is constant after its end, about which the cosine is symmetric.
     return lambda step: schedule(total_steps - abs(total_steps - ahead - step))
 
 
@@ -116,7 +116,7 @@ def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
             lambda path, _: is_decayed(path, optim), params
         )
 
-    # Evaluated for the parameters at hand: frozen ones are left out.
+    # A function, because multi_transform calls it without the frozen parameters.
     decay = optax.add_decayed_weights(optim.weight_decay, mask=decayed)
     if optim.name == "adamw":
         return [optax.scale_by_adam(b1=optim.momentum, b2=optim.adam_beta2), decay]
@@ -124,7 +124,7 @@ def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
 
 
 def _in_head(params) -> Callable:
-    """Returns a mask of the arrays outside the backbone, among those trained."""
+    """Returns a function that masks the arrays outside the backbone."""
     # A network without a backbone has one learning rate.
     there = "backbone" in params
     return lambda tree: jax.tree_util.tree_map_with_path(
@@ -175,7 +175,8 @@ def is_decayed(path, optim: OptimConfig) -> bool:
     """Returns whether weight decay applies to a parameter, by its name.
 
     Args:
-        path: ends with 'scale' for the scale of a norm, 'bias' for any bias.
+        path: path of the parameter; ends with 'scale' for the scale of a norm, 'bias'
+            for a bias.
         optim: `config.optim`.
     """
     if any(paths.matches(path, pattern) for pattern in optim.undecayed):

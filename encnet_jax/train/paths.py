@@ -14,9 +14,10 @@ def matching(params, pattern: str, field: str):
 
     Args:
         params: the parameters, or their shapes; only names are read.
-        pattern: of a module or an array, in fnmatch's syntax: 'head', 'backbone/stem',
-            'backbone/stage[12]_*', '*/bias'. A module selects all arrays inside it.
-        field: of the configuration, for the error message.
+        pattern: name of a module or an array in fnmatch's syntax: 'head',
+            'backbone/stem', 'backbone/stage[12]_*', '*/bias'. A module selects all
+            arrays inside it.
+        field: name of the configuration field, for the error message.
 
     Raises:
         UserError: the pattern matches no parameter; the message lists similar names.

@@ -1,4 +1,4 @@
-"""Resolves a configuration, opens its data set, and checks both before any work."""
+"""Resolves a configuration, opens its data set, and checks both before training."""
 
 from ml_collections import ConfigDict
 
@@ -25,13 +25,14 @@ def prepared(open_config: ConfigDict) -> tuple[Config, Dataset, dict[str, int]]:
         UserError: the data set is missing or unsuitable for training, or a value is
             wrong or does not fit the devices.
     """
-    config = config_lib.resolve(open_config)  # Wrong values first, then missing data.
+    config = config_lib.resolve(open_config)  # Report wrong values before missing data.
     dataset = tasks.open_dataset(config)
     # A missing validation split is reported now, not after the first epochs.
     sizes = facts.sizes(dataset)
     num_examples = dataset.num_examples(config.data.train_split)
     train, keep_last = config.train, config.data.keep_last_batch
-    config_lib.steps_per_epoch(num_examples, train.batch_size, keep_last)  # At least 1.
+    # Raises an error if the images do not fill one batch.
+    config_lib.steps_per_epoch(num_examples, train.batch_size, keep_last)
     parallel.check_batch_size(train.batch_size, train.accumulate)
     parallel.check_norm_group(config.model.norm_group)
     if keep_last:

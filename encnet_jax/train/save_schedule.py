@@ -7,8 +7,8 @@ from collections.abc import Callable
 class SaveSchedule:
     """Decides after each step whether to save.
 
-    The time is checked every `ask_every_steps` steps only: all processes of a run must
-    agree on it, which requires communication.
+    The time is checked only every `ask_every_steps` steps, because all processes of a
+    run must agree, which requires communication.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class SaveSchedule:
 
         Args:
             every_steps: save at multiples of this step.
-            every_s: save after this many seconds, too; 0 for steps only.
+            every_s: also save this many seconds after the last save; 0 disables this.
             ask_every_steps: see the class.
             agree: (answer of this process) -> the answer of all processes.
             clock: returns seconds.
@@ -34,7 +34,7 @@ class SaveSchedule:
         self._clock, self._saved_at = clock, clock()
 
     def due(self, step: int) -> bool:
-        """Returns whether to save after this step, equal in all processes."""
+        """Returns whether to save after this step; the same in all processes."""
         if step % self._every_steps == 0:
             return True
         if not self._every_s or step % self._ask_every_steps:
@@ -42,5 +42,5 @@ class SaveSchedule:
         return self._agree(self._clock() - self._saved_at >= self._every_s)
 
     def saved(self) -> None:
-        """Restarts the time; called at every save."""
+        """Restarts the clock; called at every save."""
         self._saved_at = self._clock()

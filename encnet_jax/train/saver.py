@@ -18,9 +18,8 @@ from encnet_jax.train_state import TrainState
 class Saver:
     """A hook that saves and evaluates when due.
 
-    A validation that fails costs neither the checkpoint nor the training: it is
-    reported, the checkpoint has no score, and the run ends with an error after its last
-    step.
+    A failed validation does not stop the run: a warning is printed, the checkpoint gets
+    no score, and the run ends with an error after its last step.
     """
 
     def __init__(
@@ -38,17 +37,17 @@ class Saver:
         """Starts the schedule of saves.
 
         Args:
-            train: of the resolved configuration.
+            train: section `train` of the resolved configuration.
             checkpointer: writes the states.
-            validator: scores them; None without validation split.
-            scalars, logbook, account, stop: of the run.
+            validator: scores the states; None without validation split.
+            scalars, logbook, account, stop: objects of the run; see loop.Run.
             config_to_save: resolved; saved in every checkpoint.
         """
         self._checkpointer, self._validator = checkpointer, validator
         self._scalars, self._logbook, self._account = scalars, logbook, account
         self._train, self._config_to_save = train, config_to_save
         self._stop = stop
-        self._failures: dict[int, str] = {}  # Why a step has no score.
+        self._failures: dict[int, str] = {}  # Reason, by step.
         self._schedule = SaveSchedule(
             train.checkpoint_every_steps,
             60 * train.checkpoint_every_minutes,
@@ -59,7 +58,7 @@ class Saver:
     def __call__(self, step: int, state: TrainState, metrics: dict) -> None:
         """Saves, then evaluates, if either is due after this step.
 
-        A stop that is requested during the evaluation ends it.
+        A stop requested during the evaluation ends the evaluation.
         """
         last, every = step == self._train.total_steps, self._train.eval_every_steps
         validator = self._validator if last or (every and step % every == 0) else None
@@ -91,7 +90,8 @@ class Saver:
             # The write of this state may still be in progress.
             missing = self._checkpointer.wait()
             expected = isinstance(error, (UserError, OSError, MemoryError))
-            alone = jax.process_count() == 1  # Others wait for this process's counts.
+            # With several processes, the others would wait for this one's counts.
+            alone = jax.process_count() == 1
             if missing or not alone or not (expected or is_out_of_memory(error)):
                 raise
             why = self._failures[step] = reason(error, 500)

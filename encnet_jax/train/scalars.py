@@ -18,7 +18,7 @@ def fetch(metrics: dict) -> dict[str, float]:
 class Scalars:
     """A hook that logs metrics every `every` steps.
 
-    They are fetched one step later, so that the device never waits for the host.
+    Metrics are fetched one step later, so that the device never waits for the host.
 
     Attributes:
         every: steps between two logged values.
@@ -34,10 +34,10 @@ class Scalars:
         """Starts with no metrics.
 
         Args:
-            logbook: to write to.
+            logbook: writes the metrics.
             learning_rate: (number of updates) -> rate.
-            train: of the resolved configuration.
-            start_step: from which training starts.
+            train: section `train` of the resolved configuration.
+            start_step: step from which training starts.
         """
         self._logbook, self._learning_rate = logbook, learning_rate
         self.every = train.log_every_steps
@@ -46,7 +46,7 @@ class Scalars:
         self._last_good = start_step
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Keeps the metrics of a step, which are still on the device."""
+        """Keeps the metrics of a step, on the device."""
         if self._pending:
             self._write(*self._pending)
             self._pending = None
@@ -84,10 +84,10 @@ def check_finite(
     """Raises NotFiniteError if a value is NaN or infinite.
 
     Args:
-        values: of a step, by name.
+        values: metrics of a step, by name.
         last_good: the last step with finite values.
-        step: of the values.
-        saved_step: of the newest checkpoint, or None.
+        step: step of the values.
+        saved_step: step of the newest checkpoint, or None.
     """
     bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
     if not bad:

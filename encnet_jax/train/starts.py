@@ -1,7 +1,7 @@
 """The starts of a run: the steps and the time of each one, in WORKDIR/time.json.
 
-A killed run writes nothing at its end. The next start computes the lost work from what
-was written at the last log line.
+A killed run cannot write its end. The next start computes the lost work from the record
+of the last log line.
 """
 
 import json
@@ -23,7 +23,7 @@ class Start(NamedTuple):
         from_step: step of the checkpoint from which it started, or 0.
         to_step: the last step that was recorded.
         seconds: time of each of account.PARTS.
-        lost_s: time of the previous start's steps that were not in a checkpoint.
+        lost_s: time of the previous start's steps that were not saved in a checkpoint.
     """
 
     from_step: int
@@ -64,7 +64,7 @@ def write(workdir: str, starts: list[Start]) -> None:
 def lost_seconds(starts: list[Start], from_step: int) -> float:
     """Returns the time of the newest start's steps after `from_step`.
 
-    It excludes evaluations, and the time after the start's last record.
+    The time of evaluations, and after the last record of the start, is not included.
     """
     if not starts:
         return 0.0
@@ -75,7 +75,7 @@ def lost_seconds(starts: list[Start], from_step: int) -> float:
 
 
 def goodput(starts: list[Start]) -> float:
-    """Returns the fraction of all starts' time that was spent on steps not lost."""
+    """Returns the fraction of all starts' time that was spent on steps still valid."""
     total = sum(sum(start.seconds.values()) for start in starts)
     steps = sum(start.seconds["steps"] - start.lost_s for start in starts)
     return steps / total if total else 0.0

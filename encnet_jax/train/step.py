@@ -39,10 +39,10 @@ def train_step(
         normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
         loss_fn: (outputs, batch, axis_name) -> (this device's share of the loss, its
             terms by name).
-        seed: of the run's random streams; see random_keys.
-        accumulate: parts of the batch whose gradients are averaged.
-        norm_group: devices that share batch statistics; 0 for all.
-        ema_decay: of the average of the weights, if the state has one.
+        seed: seed of the run's random streams; see random_keys.
+        accumulate: number of parts of the batch whose gradients are averaged.
+        norm_group: number of devices that share batch statistics; 0 for all.
+        ema_decay: decay of the moving average of the weights, if the state has one.
         axis_name: pmap axis, or None outside pmap.
 
     Returns:
@@ -75,9 +75,9 @@ def train_step(
 def _ramped(decay: float, step: jax.Array) -> jax.Array:
     """Returns the decay of the averaged weights at `step` >= 0, at most `decay`.
 
-    Without the ramp (1 + step) / (10 + step), which TensorFlow's moving averages also
-    have, a run shorter than 1 / (1 - decay) steps would be scored on its initial
-    weights.
+    The decay starts with the ramp (1 + step) / (10 + step), as in TensorFlow. Without
+    it, the average of a run shorter than 1 / (1 - decay) steps would consist mainly of
+    the initial weights.
     """
     return jnp.minimum(decay, (1 + step) / (10 + step))
 
@@ -85,8 +85,8 @@ def _ramped(decay: float, step: jax.Array) -> jax.Array:
 def _combine(grads, metrics, batch_stats, axis_name, norm_group):
     """Sums gradients and metrics over devices; averages statistics that differ.
 
-    Running statistics differ between groups of batch norms. Their average keeps the
-    variance within a group, which the network is trained with.
+    Running statistics differ between groups of devices. Their average keeps the
+    variance within a group, with which the network is trained.
     """
     size = jax.lax.axis_size(axis_name)
     if norm_group in (0, size):
@@ -98,12 +98,12 @@ def _combine(grads, metrics, batch_stats, axis_name, norm_group):
 def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
     """Returns the keys of a step's random streams.
 
-    They depend on seed and step alone, so a resumed run drops the same units. Dropout
-    differs between devices; smoothing factors are equal on all.
+    Keys depend only on seed and step, so a resumed run drops the same units. Keys of
+    dropout differ between devices; keys of smoothing factors do not.
 
     Args:
-        seed: of the run.
-        step: int32[], updates done.
+        seed: the run's seed.
+        step: int32[], number of updates done.
         axis_name: pmap axis, or None.
     """
     key = jax.random.fold_in(jax.random.key(seed), step)
@@ -176,7 +176,7 @@ def parallel_step(step: Callable, devices: list | None = None) -> Any:
 
     Args:
         step: train_step with all but state, batch and axis_name bound.
-        devices: None for all there are.
+        devices: devices to use; None for all.
     """
     return parallel.mapped(
         partial(step, axis_name=parallel.AXIS),

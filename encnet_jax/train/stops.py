@@ -12,8 +12,8 @@ from encnet_jax.pods.signals import StopRequest
 class Presence:
     """A hook that requests a stop if the workdir was deleted during the run.
 
-    The current state is saved in a new folder; the old contents are lost. The lock is
-    lost too: a second run could write into the folder.
+    The current state is saved in a new folder; the old contents are lost, and so is the
+    lock that keeps a second run from writing into the folder.
     """
 
     def __init__(self, workdir: str, gone: Callable[[], bool], stop: StopRequest):

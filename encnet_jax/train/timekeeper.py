@@ -19,9 +19,9 @@ class TimeKeeper:
         """Reads the records of earlier starts, and adds this one.
 
         Args:
-            account: of this process.
-            logbook: of the run; its workdir contains the file.
-            start_step: from which training starts.
+            account: account of this process's time.
+            logbook: the run's logbook; its workdir contains the file.
+            start_step: step from which training starts.
             every: steps between two records.
         """
         self._account, self._logbook, self._every = account, logbook, every

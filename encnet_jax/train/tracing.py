@@ -24,8 +24,8 @@ class StepTracer:
 
         Args:
             profile: whether to profile at all.
-            workdir: of the run.
-            logbook: of the run.
+            workdir: folder of the run.
+            logbook: prints the result.
 
         Raises:
             UserError: the folder is not local.
@@ -53,7 +53,7 @@ class StepTracer:
         if self._steps == WARM_UP:
             jax.block_until_ready(metrics)
             options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # It would slow down the loop.
+            options.python_tracer_level = 0  # Python tracing slows down the loop.
             jax.profiler.start_trace(
                 self._workdir, create_perfetto_trace=True, profiler_options=options
             )
@@ -72,7 +72,7 @@ class StepTracer:
         return f"{TRACED} steps traced, device idle {100 * share:.1f} %: {trace.parent}"
 
 
-# Lines of a device's plane whose events contain other events and the gaps between.
+# Lines of a device's plane whose events contain other events and the gaps between them.
 _SUMMARIES = ("Steps", "XLA Modules", "Framework", "Source", "XLA TraceMe")
 
 
@@ -102,7 +102,7 @@ def device_intervals(data) -> list[tuple[float, float]]:
 
 
 def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
-    """Returns the fraction of the time from first start to last end without interval.
+    """Returns the fraction of the time between first start and last end that is idle.
 
     Raises:
         ValueError: there is no interval.

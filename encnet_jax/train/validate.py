@@ -16,7 +16,7 @@ from encnet_jax.train.logbook import Logbook
 
 
 class Validator:
-    """Scores the validation split; its compiled programs are reused every time."""
+    """Scores the validation split; compiled programs are reused."""
 
     def __init__(
         self,
@@ -31,11 +31,11 @@ class Validator:
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            task: of the run.
+            task: task of the run.
             dataset: open; its data.val_split is scored.
             logbook: for the scores and images.
-            stop: may end an evaluation.
-            train: of the resolved configuration.
+            stop: can end an evaluation.
+            train: section `train` of the resolved configuration.
             max_images: see Dataset.eval_examples.
         """
         self._task, self._dataset, self._logbook = task, dataset, logbook
@@ -45,7 +45,7 @@ class Validator:
     @functools.cached_property
     def _evaluator(self):
         num_classes = self._dataset.info.num_classes
-        # Without an axis: running statistics do not depend on other devices.
+        # Without an axis, because running statistics need no other devices.
         model = self._task.build_model(num_classes, None)
         sizes = functools.partial(
             evaluator_lib.image_sizes,
@@ -59,7 +59,7 @@ class Validator:
         )
 
     def score(self, variables: dict, step: int) -> float:
-        """Returns what checkpoints are compared by; writes all scores and images.
+        """Returns the score that ranks checkpoints; writes all scores and images.
 
         Raises:
             Stopped: a stop was requested; nothing was written.
