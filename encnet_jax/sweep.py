@@ -236,9 +236,11 @@ def main(argv: Sequence[str]) -> int:
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.processes()
-    line.string("field", "The field, for example loss.se_weight.", required=True)
-    line.string("values", "Its values: 0,0.1,0.2,0.4,0.8.", required=True)
-    line.string("seeds", "Train each value with these: 0,1,2.", "")
+    line.string(
+        "field", "The field to vary, for example loss.se_weight.", required=True
+    )
+    line.string("values", "Values of the field: 0,0.1,0.2,0.4,0.8.", required=True)
+    line.string("seeds", "Seeds to train each value with: 0,1,2.", "")
     line.string("workdir", "Folder of the sweep.", required=True)
     line.string("protocol", "Default: eval.protocol.")
     values = line.parse()

@@ -198,7 +198,7 @@ def test_their_checkpoint_is_imported_and_scored(
         ),
         (
             SMOKE.replace("encnet16", "encnet32"),
-            "misshapen model.3.0.se.fc.3.codewords",
+            "mismatched model.3.0.se.fc.3.codewords",
         ),
         (
             SMOKE.replace("encnet16k", "resnet"),

@@ -113,7 +113,7 @@ def test_a_configuration_adds_to_a_word():
 def test_lateral_fusion_wants_stages_of_one_size():
     config = config_lib.load("configs/ade20k.py:release")
     config.model.lateral, config.model.output_stride = True, 16
-    with pytest.raises(UserError, match="model.output_stride is 16: expected 8"):
+    with pytest.raises(UserError, match="model.output_stride is 16, but model.lateral"):
         config_lib.resolve(config)
 
 

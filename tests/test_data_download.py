@@ -64,9 +64,9 @@ def test_a_file_with_another_checksum_is_refused(server, tmp_path):
 
 
 def test_a_missing_file_and_a_missing_server_are_reported(server, tmp_path):
-    with pytest.raises(UserError, match="cannot be fetched .*404"):
+    with pytest.raises(UserError, match="cannot download .*404"):
         download(server.address("b.zip"), tmp_path, sha1=SHA1)
-    with pytest.raises(UserError, match="cannot be fetched .*refused"):
+    with pytest.raises(UserError, match="cannot download .*refused"):
         download("http://127.0.0.1:9/a.zip", tmp_path, sha1=SHA1)
 
 

@@ -142,7 +142,7 @@ def test_two_masks_of_an_image_and_other_files_of_its_name(folder, tmp_path, cap
     (masks / "1.tif").unlink()
     (masks / "1.png").rename(masks / "1.txt")
     with pytest.raises(
-        UserError, match=r"1.png: has no mask; 1.txt is no mask; expected"
+        UserError, match=r"1.png: has no mask; 1.txt is not a mask; expected"
     ):
         open_dataset(config.data).num_examples("train")
     assert open_dataset(config.data).num_examples("val") == 4  # Scored without it.
@@ -158,8 +158,11 @@ def test_files_that_nothing_reads_are_reported(folder, tmp_path, capsys):
     (masks / "no_such_image.png").write_bytes(b"")
     status, printed = checked(config, capsys)
     assert status == 1 and "problems found" in printed
-    assert f"{images}: 4.avif, town/ are left out; expected .jpg" in printed
-    assert f"{masks}: no_such_image.png is left out: without an image" in printed
+    assert f"{images}: 4.avif, town/ are ignored; expected .jpg" in printed
+    assert (
+        f"{masks}: no_such_image.png is ignored, because no image has this name"
+        in printed
+    )
     teachable.check(open_dataset(config.data), "train", "val")
     assert "warning: " in capsys.readouterr().err
 

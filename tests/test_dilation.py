@@ -76,7 +76,7 @@ def test_explicit_rates(dilation):
         ("1,0/5,9", 8, "expected whole rates above 0"),
         (((1, 2.5), (5, 9)), 8, "expected whole rates above 0"),
         ((1, 2), 8, "expected a list for each stage"),
-        ("hdc_rf", 16, "'hdc_rf' has rates for stages 3 and 4, .* 16 strides in one"),
+        ("hdc_rf", 16, "is 16, .* 'hdc_rf' dilates stages 3 and 4, which requires 8"),
     ],
 )
 def test_rates_that_do_not_fit_are_one_line(dilation, output_stride, message):

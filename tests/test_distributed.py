@@ -197,7 +197,7 @@ def test_folders_of_their_own_are_refused(tasks_of_two):
     folder, ended = tasks_of_two
     ended = ended["separate"]
     assert [status for status, _ in ended] == [2, 2]
-    assert "gs://" in ended[1].text and "does not see" in ended[1].text
+    assert "gs://" in ended[1].text and "cannot read the files" in ended[1].text
     assert not any("went on" in text for _, text in ended)
     assert not list(folder.glob("*/.probe*"))
 

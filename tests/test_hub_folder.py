@@ -89,7 +89,7 @@ CONFIGS = {
     "nothing": ("", "not a complete JSON file"),
     "nested": ("[" * 100_000, "nested too deeply"),
     "a number": ("1", "contains a int"),
-    "foreign": ('{"library_name": "timm"}', "is not of encnet_jax"),
+    "foreign": ('{"library_name": "timm"}', "was not written by encnet_jax"),
     "bytes": ("\ud800", "not a complete JSON file"),
 }
 
@@ -130,7 +130,7 @@ def test_members_of_another_kind(members, says, copied):
     "field, value, says",
     [
         ("architecture", "zzz", "architecture is 'zzz'"),
-        ("model.backbone", "resnet101", "is another one"),
+        ("model.backbone", "resnet101", "does not match the network"),
         ("model.backbone", 7, "model.backbone is 7"),
         ("model", [], "model is not an object"),
         ("model.name", {"a": 1}, "model.name is an object"),

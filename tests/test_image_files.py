@@ -165,7 +165,9 @@ def test_cmyk_images_are_refused(root):
 
 
 def test_crops_larger_than_the_scored_size_are_refused(root):
-    with pytest.raises(UserError, match="data.crop_size is 32, and images are scored"):
+    with pytest.raises(
+        UserError, match="expected at least data.crop_size, which is 32"
+    ):
         open_dataset(data_of(root, crop_size=32))
 
 

@@ -125,7 +125,7 @@ def test_a_classifier_initialises_segmentation_and_exports_to_pytorch(
     loop.train(config, str(tmp_path / "run"))
     lines = capsys.readouterr().out.splitlines()
     for line in (
-        f"backbone: took all 70 arrays from {classifier}, statistics included",
+        f"backbone: loaded all 70 arrays from {classifier}, statistics included",
         "backbone: output stride 32 in that run, 8 in this one",
         f"classifier: not used; it is the classifier of {classifier}",
         f"head: randomly initialised; {classifier} does not contain it",

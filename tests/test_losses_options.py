@@ -161,5 +161,7 @@ def test_a_sure_and_right_pixel_counts_as_easiest():
 
 def test_class_weights_must_be_as_many_as_classes():
     logits, labels = random_inputs()
-    with pytest.raises(ValueError, match="3 class weights, and logits of 7"):
+    with pytest.raises(
+        ValueError, match="has 3 numbers; expected one for each of the 7 classes"
+    ):
         in_jax(logits, labels, PixelOptions(class_weights=(1.0, 2.0, 3.0)))

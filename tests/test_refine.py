@@ -60,7 +60,9 @@ def test_a_window_larger_than_an_image_is_refused():
     evaluator = make_evaluator(segmenter, config, CLASSES, jax.local_devices()[:1])
     with pytest.raises(UserError) as error:
         evaluator.confusion(segmenter.variables, make_examples([(24, 40)]))
-    assert "windows of 25 pixels, and 0 has 24x40: lower it to 11" in str(error.value)
+    assert "windows have 25 pixels a side, but 0 has only 24x40: set it to 11" in str(
+        error.value
+    )
 
 
 def test_reports_state_the_refinement():

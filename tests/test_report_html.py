@@ -140,14 +140,14 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
     kept.save(path, ConfusionMatrix(13), 6)
     assert len(run_files.read(str(run), None, None).ids) == 9
     edit_report(run, processes=2, images=10)
-    with pytest.raises(UserError, match="-1.npz is of another evaluation"):
+    with pytest.raises(UserError, match="-1.npz is from another evaluation"):
         run_files.read(str(run), None, None)
     edit_report(run, processes=3)
     path.rename(run / image_scores.file_name("val", "single", 2))
     with pytest.raises(UserError, match="-1.npz is missing"):
         run_files.read(str(run), None, None)
     edit_report(run, processes=1, images=8)
-    with pytest.raises(UserError, match="scores of 9 images, and the report is of 8"):
+    with pytest.raises(UserError, match="scores of 9 images, but its report is of 8"):
         run_files.read(str(run), None, None)
 
 

@@ -207,7 +207,7 @@ def test_examples_are_chosen_by_name():
         "a",
         "b",
     ]
-    with pytest.raises(UserError, match="--ids: val has no example 'x'"):
+    with pytest.raises(UserError, match="--ids: val has no image 'x'"):
         compare.choose_examples(dataset, "val", ["x"], 1)
 
 

@@ -101,13 +101,13 @@ def test_all_that_does_not_fit_is_listed():
     state_dict["head.encmodule.fc.0.bias"] = np.zeros(16, np.int32)
     with pytest.raises(UserError) as caught:
         torch_weights.convert(state_dict, m, 3)
-    _, listed = str(caught.value).split("configured model: ")
+    _, listed = str(caught.value).split("do not match the configuration: ")
     assert listed.split("; ") == [
-        "misshapen auxlayer.conv5.4.bias [4], expected [3]",
+        "mismatched auxlayer.conv5.4.bias [4], expected [3]",
         "missing pretrained.layer4.0.bn2.running_var [128]",
         "missing head.conv6.1.bias [3]",
-        "misshapen head.encmodule.fc.0.bias [16] of int32, expected [16]",
-        "surplus head.extra.weight [2, 3]",
+        "mismatched head.encmodule.fc.0.bias [16] of int32, expected [16]",
+        "unexpected head.extra.weight [2, 3]",
     ]
 
 
@@ -186,13 +186,13 @@ def test_a_run_starts_from_a_backbone(weight_file):
     started, lines = torch_weights.initialise(fresh, path, m)
     assert lines == [
         f"{path}: weights of a torchvision ResNet",
-        "backbone: took all 65 arrays",
+        "backbone: loaded all 65 arrays",
         (
-            "note: timm's resnetaa50, resnetblur50 and similar have these names too,"
-            " with other layers between them; their weights would give wrong scores"
+            "note: timm's resnetaa50, resnetblur50 and similar have the same names with"
+            " other layers between them; their weights would give wrong scores"
         ),
-        "head: randomly initialised, the file has none",
-        "aux_head: randomly initialised, the file has none",
+        "head: randomly initialised, the file does not contain it",
+        "aux_head: randomly initialised, the file does not contain it",
     ]
     taken = random_variables(m, 3)
     for collection in ("params", "batch_stats"):
@@ -206,20 +206,20 @@ def test_a_run_starts_from_a_network_for_other_classes(weight_file):
     m = reference_models.model_config("release", **TINY)
     path = weight_file(export(m, 3, "authors"))
     fresh = random_variables(m, 5, seed=1)
-    with pytest.raises(UserError, match="head: misshapen .*--config.init_skip=head"):
+    with pytest.raises(UserError, match="head: mismatched .*--config.init_skip=head"):
         torch_weights.initialise(fresh, path, m)
     heads = ("head", "aux_head")
     started, lines = torch_weights.initialise(fresh, path, m, may_differ=heads)
     assert [line.split(" [")[0] for line in lines[1:]] == [
-        "backbone: took all 70 arrays",
-        "head: took 18 of 22 arrays",
-        "head: randomly initialised, misshapen head.conv6.1.bias",
-        "head: randomly initialised, misshapen head.conv6.1.weight",
-        "head: randomly initialised, misshapen head.encmodule.selayer.bias",
-        "head: randomly initialised, misshapen head.encmodule.selayer.weight",
-        "aux_head: took 5 of 7 arrays",
-        "aux_head: randomly initialised, misshapen auxlayer.conv5.4.bias",
-        "aux_head: randomly initialised, misshapen auxlayer.conv5.4.weight",
+        "backbone: loaded all 70 arrays",
+        "head: loaded 18 of 22 arrays",
+        "head: randomly initialised, mismatched head.conv6.1.bias",
+        "head: randomly initialised, mismatched head.conv6.1.weight",
+        "head: randomly initialised, mismatched head.encmodule.selayer.bias",
+        "head: randomly initialised, mismatched head.encmodule.selayer.weight",
+        "aux_head: loaded 5 of 7 arrays",
+        "aux_head: randomly initialised, mismatched auxlayer.conv5.4.bias",
+        "aux_head: randomly initialised, mismatched auxlayer.conv5.4.weight",
     ]
     head, other = started["params"]["head"], random_variables(m, 3)["params"]["head"]
     assert_trees_equal(head["conv"], other["conv"])
@@ -231,10 +231,10 @@ def test_a_run_does_not_start_from_another_head_or_backbone(weight_file):
     path = weight_file(export(there, 3, "authors"))
     here = reference_models.model_config("paper", **TINY, name="pspnet")
     fresh = random_variables(here, 3, seed=1)
-    with pytest.raises(UserError, match="head: the file's differs: "):
+    with pytest.raises(UserError, match="head: the file does not match: "):
         torch_weights.initialise(fresh, path, here)
     started, lines = torch_weights.initialise(fresh, path, here, may_differ=["head"])
-    assert lines[2].startswith("head: randomly initialised, the file's differs: ")
+    assert lines[2].startswith("head: randomly initialised, the file does not match: ")
     assert_trees_equal(started["params"]["head"], fresh["params"]["head"])
     here = reference_models.model_config("paper", **SIZES, backbone="resnet18")
     with pytest.raises(UserError, match="model.backbone is 'resnet18'"):

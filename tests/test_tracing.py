@@ -63,6 +63,6 @@ def test_a_run_writes_a_trace_and_prints_the_idle_share(tmp_path, capfd, monkeyp
 
 def test_a_remote_workdir_is_refused():
     with pytest.raises(
-        UserError, match="gs://bucket/run; profile=True expects a local folder"
+        UserError, match="gs://bucket/run; profile=True requires a local folder"
     ):
         tracing.StepTracer(True, "gs://bucket/run", None)

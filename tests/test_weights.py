@@ -341,7 +341,7 @@ def test_a_published_network_predicts_without_a_run(network, tmp_path, capsys):
     [
         (["--weights=torchvision:x", "--workdir=runs/x"], "expected one of --workdir"),
         ([], "expected one of --workdir and --weights"),
-        (["--weights=torchvision:resnet50"], "is a backbone, which predicts nothing"),
+        (["--weights=torchvision:resnet50"], "is a backbone without a classifier"),
     ],
 )
 def test_wrong_predictions_are_one_line(flags, message, tmp_path, capsys):

@@ -141,7 +141,7 @@ def test_every_name_resolves(name):
                 init_from=name, **{"model.backbone": entry.fields["model.backbone"]}
             )
         )
-        with pytest.raises(UserError, match="is a backbone, which predicts nothing"):
+        with pytest.raises(UserError, match="is a backbone without a classifier"):
             published.network_config(entry)
     for field, value in entry.fields.items():
         assert values[field] == value

@@ -181,15 +181,16 @@ def _unexpected(error: Exception) -> int:
         return UserError.exit_status
     if _joined() and _LOST_PEER.search(str(error)):
         _report(
-            "another process was lost; its own output says why. Start the command"
-            " again on every host: it resumes from the newest checkpoint"
+            "another process of the run ended; its own output states the reason. Start"
+            " the command again on every host: it resumes from the newest checkpoint"
         )
         return PeersMissingError.exit_status
     traceback.print_exc()
     if _joined():
         _report(
-            "one of several processes failed, perhaps because another was lost; start"
-            " the command again on every host: it resumes from the newest checkpoint"
+            "this process failed, perhaps because another process of the run ended;"
+            " start the command again on every host: it resumes from the newest"
+            " checkpoint"
         )
     return 1
 

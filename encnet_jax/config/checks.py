@@ -65,8 +65,8 @@ def check_together(values: Mapping[str, Any]) -> None:
         )
     if values["model.lateral"] and values["model.output_stride"] != 8:
         raise UserError(
-            "model.lateral joins stages of one size, but model.output_stride is"
-            f" {values['model.output_stride']}: expected 8"
+            f"model.output_stride is {values['model.output_stride']}, but model.lateral"
+            " joins stages of equal size: expected 8"
         )
     head: Mapping[str, Any] = {}
     if values["task"] == "segmentation":
@@ -84,8 +84,8 @@ def check_together(values: Mapping[str, Any]) -> None:
     batch_size, parts = values["train.batch_size"], values["train.accumulate"]
     if batch_size % parts:
         raise UserError(
-            f"train.batch_size {batch_size} does not divide into train.accumulate"
-            f" {parts} equal parts"
+            f"train.batch_size is {batch_size}, expected a multiple of"
+            f" train.accumulate, which is {parts}"
         )
 
 
@@ -115,8 +115,8 @@ def _check_own_network(values: Mapping[str, Any]) -> None:
         )
     if values["model.mask_padding"]:
         raise UserError(
-            f"model.mask_padding is True, but a {name} uses the whole canvas: expected"
-            " False"
+            f"model.mask_padding is True, but a {name} cannot ignore the padding:"
+            " expected False"
         )
 
 
@@ -149,7 +149,8 @@ def _check_freeze(values: Mapping[str, Any]) -> None:
     if values["eval.precise_norm_steps"]:
         raise UserError(
             "eval.precise_norm_steps recomputes batch-norm statistics, but train.freeze"
-            " keeps the backbone's: set one of them to 0 or ''"
+            " keeps those of the backbone: set eval.precise_norm_steps to 0, or"
+            " train.freeze to ''"
         )
     name, freeze = values["model.name"], values["train.freeze"]
     has_backbone = values["task"] == "segmentation" or name == "backbone"
@@ -157,7 +158,7 @@ def _check_freeze(values: Mapping[str, Any]) -> None:
     if name == "piecewise_crf":
         supported = freeze == "coarse" and values["model.crf.refine"] > 0
     if not supported:
-        refined = " ('coarse' needs a piecewise_crf with model.crf.refine above 0)"
+        refined = " ('coarse' requires a piecewise_crf with model.crf.refine above 0)"
         raise UserError(
             f"train.freeze is {freeze!r}, but model.name {name!r} does not support it:"
             f" expected ''{refined if freeze == 'coarse' else ''}"

@@ -24,8 +24,8 @@ def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         if name not in fields:
             raise UserError(
                 f"the saved configuration has an unknown field {name[:100]}."
-                f" {_OLD_RUN}; a field of your own head or loss needs --config with the"
-                " file that registers it"
+                f" {_OLD_RUN}; a field of your own head or loss requires --config with"
+                " the file that registers it"
             )
     for name, field in fields.items():
         if name not in values and field.default is None:

@@ -135,9 +135,9 @@ def bounded_schedule(
     if rows < 1:
         raise UserError(
             f"the {num_classes} x {num_classes} scores of one row of {width} nodes in"
-            f" {batch} images take {row / 2**20:.1f} MiB, and model.crf.max_score_mib"
-            f" allows {max_mib:g}: lower train.batch_size or eval.batch_size, or raise"
-            " it"
+            f" {batch} images take {row / 2**20:.1f} MiB, expected at most"
+            f" {max_mib:g} (model.crf.max_score_mib): lower train.batch_size or"
+            " eval.batch_size, or raise model.crf.max_score_mib"
         )
     return schedule(offsets, height, width, -(-height // rows))
 

@@ -96,9 +96,9 @@ def _read(source, split: str, index: int, scale: float):
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     line = cli.CommandLine(argv, __doc__)
-    line.argument("name", "A prepared data set.")
+    line.argument("name", "Name of a prepared data set.")
     line.string("data_dir", "Folder of prepared data sets.", "data")
-    line.number("input_scale", "Resize by this.", 1.0, least=0.0)
+    line.number("input_scale", "Resize images by this factor.", 1.0, least=0.0)
     args = line.parse()
     files = export_arrays(
         args.name, data_dir=args.data_dir, input_scale=args.input_scale

@@ -329,7 +329,7 @@ def list_inputs(
                 name = image.relative_to(root).with_suffix("").as_posix()
                 if found.setdefault(name, image) != image:
                     raise UserError(
-                        f"{found[name]} and {image} would both write results called"
+                        f"{found[name]} and {image} would both write results named"
                         f" {name}: rename one, or label them into different folders"
                     )
     return found

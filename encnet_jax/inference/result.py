@@ -40,7 +40,9 @@ class Result:
             AttributeError: scores were not requested.
         """
         if self._scores is None:
-            raise AttributeError("no scores were requested: model(image, scores=True)")
+            raise AttributeError(
+                "no scores were computed: call model(image, scores=True)"
+            )
         return self._scores
 
     def colour(self) -> np.ndarray:

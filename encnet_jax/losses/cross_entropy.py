@@ -70,7 +70,8 @@ def upsampled_cross_entropy(
     """
     if class_weights and len(class_weights) != logits.shape[-1]:
         raise ValueError(
-            f"{len(class_weights)} class weights, and logits of {logits.shape[-1]}"
+            f"class_weights has {len(class_weights)} numbers; expected one for each of"
+            f" the {logits.shape[-1]} classes of the logits"
         )
     if focal_gamma and label_smoothing:
         raise ValueError("focal_gamma and label_smoothing exclude each other")

@@ -31,8 +31,8 @@ def thinned_labels(
     thinned = labels[:, ::cell, ::cell]
     if thinned.shape[1:] != logits.shape[1:3]:
         raise ValueError(
-            f"labels {labels.shape} thinned by {cell} are {thinned.shape}, and the"
-            f" logits {logits.shape}"
+            f"labels of shape {labels.shape} have shape {thinned.shape} after thinning"
+            f" by {cell}; expected the height and width of the logits, {logits.shape}"
         )
     return thinned
 

@@ -19,13 +19,13 @@ from encnet_jax.losses.terms import Inputs
         "loss.ohem_threshold": Field(
             0.0,
             between(0, 1),
-            "Online hard example mining, exact over the global batch: pixels whose"
-            " label's probability is below this are kept; 0: this keeps none.",
+            "Online hard example mining over the global batch: keep pixels whose label"
+            " has a probability below this; 0: keep no pixels by this rule.",
         ),
         "loss.ohem_min_kept": Field(
             0,
             COUNT,
-            "Pixels per image that are kept in any case, the hardest of the batch. With"
+            "Keep at least this many pixels per image, the hardest of the batch. With"
             " loss.ohem_threshold 0 only these are kept; both 0 disables mining.",
         ),
     },

@@ -92,8 +92,8 @@ def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[i
     if isinstance(dilation, str) and dilation in _CYCLES:
         if len(kept_blocks) != 2:
             raise UserError(
-                f"model.dilation {dilation!r} has rates for stages 3 and 4, and"
-                f" model.output_stride {output_stride} strides in one of them: use 8"
+                f"model.output_stride is {output_stride}, but model.dilation"
+                f" {dilation!r} dilates stages 3 and 4, which requires 8"
             )
         return [_by_name(dilation, i, n) for i, n in enumerate(kept_blocks)]
     lists = _parsed(dilation) if isinstance(dilation, str) else list(dilation)

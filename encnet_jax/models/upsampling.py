@@ -23,7 +23,7 @@ def check_upsampling(model_config, sides: Mapping[str, int]) -> None:
     if m.mask_padding and (m.name == "duc" or not m.padded_pool):
         raise UserError(
             "model.mask_padding is True, but DUC heads and stems with"
-            " model.padded_pool=False cannot leave out the canvas around an image:"
+            " model.padded_pool=False cannot ignore the padding around an image:"
             " expected False"
         )
     if m.name == "duc":

@@ -134,8 +134,8 @@ def read_plans(path: str) -> dict[str, dict[int, dict]]:
             found.setdefault(generation, {})[plan["images_per_chip"]] = plan
     if not found:
         raise UserError(
-            f"--plans {path} has no plan of a step that fits; expected the last line"
-            " printed by python -m encnet_jax.plan"
+            f"--plans {path} has no plan of a training step that fits in memory;"
+            " expected the last line printed by python -m encnet_jax.plan"
         )
     return found
 

@@ -134,7 +134,7 @@ def together(action: Callable[[], Result]) -> Result:
         if failed.any() and failure is None:
             who = ", ".join(map(str, np.flatnonzero(failed)))
             failure = UserError(
-                f"process {who} could not continue; its own output says why"
+                f"process {who} could not continue; its own output states the reason"
             )
     if failure is not None:
         raise failure
@@ -182,9 +182,9 @@ def _await(path: epath.Path, folder: str) -> None:
     while not path.exists():
         if time.monotonic() > deadline:
             raise UserError(
-                f"process {jax.process_index()} does not see what process 0 writes to"
-                f" {folder}; expected a folder that all hosts share: gs://BUCKET/FOLDER"
-                " or a network file system"
+                f"process {jax.process_index()} cannot read the files that process 0"
+                f" writes to {folder}; expected a folder that all hosts share:"
+                " gs://BUCKET/FOLDER or a network file system"
             )
         if path.parent.exists():
             list(path.parent.iterdir())  # Refreshes the view of a network file system.

@@ -71,7 +71,8 @@ class _Answer:
                 continue
             seen += 1
             if seen == 1:
-                line = "stopping after the step or compilation in progress; again: now"
+                line = "stopping after the step or compilation in progress"
+                line += "; press Ctrl-C again to stop now"
                 print(f"Ctrl-C: {line}", file=sys.stderr, flush=True)
             elif not self.interrupted.wait(_GRACE_S):
                 print("error: interrupted", file=sys.stderr, flush=True)

@@ -185,7 +185,7 @@ def check_same_config(workdir: str, saved: ConfigDict, config: Config) -> None:
     difference = config_lib.first_difference(saved, config)
     if difference:
         raise UserError(
-            f"{workdir} holds a run with another configuration: {difference}; choose"
+            f"{workdir} contains a run with another configuration: {difference}; choose"
             " another --workdir for a new run, which can start from these weights:"
             f" --config.init_from={workdir}"
         )

@@ -40,7 +40,7 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
     missing = [name for name in ids if name not in found]
     if missing:
         raise UserError(
-            f"--ids: {split} has no example {missing[0]!r}; expected names of files"
+            f"--ids: {split} has no image {missing[0]!r}; expected names of image files"
         )
     return [found[name] for name in ids]
 

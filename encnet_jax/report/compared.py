@@ -36,7 +36,10 @@ def bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Differenc
         ValueError: the shapes differ.
     """
     if first.shape != second.shape:
-        raise ValueError(f"counts of shapes {first.shape} and {second.shape}")
+        raise ValueError(
+            f"counts have shapes {first.shape} and {second.shape}; expected equal"
+            " shapes"
+        )
     number = len(first)
     draws = np.random.default_rng(seed).integers(0, number, (NUM_RESAMPLES, number))
     weights = np.stack([np.bincount(draw, minlength=number) for draw in draws])

@@ -258,8 +258,10 @@ def main(argv: Sequence[str]) -> None:
     """Writes the HTML page of several runs."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs that eval.py has evaluated.", several=True)
-    line.string("split", "Of the reports. Default: as in the newest report.")
-    line.string("protocol", "Of the reports. Default: as in the newest report.")
+    line.string("split", "Split of the reports. Default: that of the newest report.")
+    line.string(
+        "protocol", "Protocol of the reports. Default: that of the newest report."
+    )
     line.string("output", "The file to write.", "report.html")
     values = line.parse()
     target = epath.Path(values.output)

@@ -140,13 +140,15 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
         if wrong:
             raise UserError(f"{file}: {wrong}; {again}")
         if part["evaluation"] != report.get("evaluation"):
-            raise UserError(f"{file} is of another evaluation than the report: {again}")
+            raise UserError(
+                f"{file} is from another evaluation than the report: {again}"
+            )
         parts.append(part)
     found = sum(len(part["ids"]) for part in parts)
     if found != report["images"]:
         raise UserError(
-            f"{folder} holds scores of {found} images, and the report is of"
-            f" {report['images']}: {again}"
+            f"{folder} has scores of {found} images, but its report is of"
+            f" {report['images']} images: {again}"
         )
     return parts
 
@@ -158,7 +160,7 @@ def _check_classes(
     sizes = {len(part["confusion"]) for part in parts}
     if report["iou"].keys() != set(names) or sizes != {len(names)}:
         raise UserError(
-            f"{folder}: the report or its scores of images are not of the"
+            f"{folder}: the report or the scores of images do not have the"
             f" {len(names)} classes of config.json; score the run again"
         )
     for part in parts:
@@ -182,8 +184,8 @@ def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
     # For damaged files, zipfile and NumPy raise errors of many types.
     except Exception as error:
         raise UserError(
-            f"{file}: no whole file of scores ({type(error).__name__}: {error}); score"
-            " the run again"
+            f"{file}: not a complete file of image scores ({type(error).__name__}:"
+            f" {error}); score the run again"
         ) from None
 
 
@@ -200,7 +202,7 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
     ):
         array = part.get(name)
         if array is None or array.dtype.kind != kind or array.ndim != dims:
-            return f"no array {name} of {dims} dimensions as it was written"
+            return f"array {name} is missing, or does not have {dims} dimensions"
     number, classes = len(part["ids"]), len(part["confusion"])
     if part["confusion"].shape != (classes, classes):
         return f"confusion has shape {part['confusion'].shape}"
@@ -217,7 +219,7 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
         if not re.fullmatch("(best|worst)[0-9]", name):
             continue
         if place.ndim or place.dtype.kind != "i" or not 0 <= place < number:
-            return f"{name} is no place in ids"
+            return f"{name} is not an index into ids"
         maps = [part.get(f"{name}_{kind}") for kind in image_scores.KINDS]
         if any(x is None or x.dtype != np.uint8 for x in maps):
             return f"the image of {name} is missing"

@@ -337,5 +337,6 @@ def check_finite(ids: np.ndarray, name: str) -> None:
     if wrong:
         raise UserError(
             f"{name}: the scores of {wrong} of {ids.size} pixels are NaN or infinite,"
-            " which is no class; choose another --checkpoint, or model.dtype float32"
+            " so they have no class; choose another --checkpoint, or model.dtype"
+            " float32"
         )

@@ -243,7 +243,7 @@ def check_regular(path, mode: int | None = None) -> None:
             return  # Opening the file will report the reason.
     if stat.S_ISREG(mode):
         return
-    found = next((word for test, word in _KINDS if test(mode)), "no regular file")
+    found = next((word for test, word in _KINDS if test(mode)), "not a regular file")
     raise UserError(f"{path} is {found}, expected a regular file: choose one")
 
 

@@ -111,7 +111,7 @@ def read(
     path = folder / CONFIG
     content = storage.read_json(path)
     if content.get("library_name") != _KIND:
-        raise UserError(f"{path} is not of encnet_jax; {_EXPECTED}")
+        raise UserError(f"{path} was not written by encnet_jax; {_EXPECTED}")
     wrong = schema.problem(content, _SCHEMA)
     if wrong:
         raise UserError(f"{path}: {wrong}; {_EXPECTED}")
@@ -155,8 +155,8 @@ def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
     data = storage.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(
-            f"{path} has changed since it was written: its SHA-256 is not that in"
-            f" {CONFIG}; get the folder again"
+            f"{path} has changed since it was written: its SHA-256 differs from that in"
+            f" {CONFIG}; download the folder again"
         )
     try:
         return safetensors.numpy.load(data)
@@ -191,8 +191,8 @@ def _check_arrays(
         some = sorted(missing or unknown)[0][:200]
         word = "lacks" if missing else "has unknown arrays, such as"
         raise UserError(
-            f"{path} {word} {some!r} ({len(missing)} missing, {len(unknown)} unknown):"
-            f" the network of {CONFIG} is another one; {_EXPECTED}"
+            f"{path} {word} {some!r} ({len(missing)} missing, {len(unknown)} unknown),"
+            f" so it does not match the network of {CONFIG}; {_EXPECTED}"
         )
     for name, array in sorted(arrays.items()):
         if array.dtype != np.float32 or array.shape != shapes[name]:
@@ -201,4 +201,6 @@ def _check_arrays(
                 f" float32{list(shapes[name])}; {_EXPECTED}"
             )
         if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} has NaN or infinite values; get it again")
+            raise UserError(
+                f"{path}: {name} has NaN or infinite values; download the folder again"
+            )

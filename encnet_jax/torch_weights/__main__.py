@@ -68,7 +68,7 @@ def _described(entry: Published) -> str:
 def _state(entry: Published) -> str:
     """Returns a note on whether an address works, which follows the address."""
     if entry.gone:
-        return " (no longer answers, users report)"
+        return " (unavailable, users report)"
     return "" if entry.checked else " (not checked)"
 
 
@@ -79,7 +79,7 @@ def download(argv: Sequence[str]) -> None:
     """
 
     line = cli.CommandLine(argv, download.__doc__)
-    line.argument("name", "Names of `list`.", several=True)
+    line.argument("name", "Names that `weights list` prints.", several=True)
     for name in line.parse().name:
         print(cache.fetch(name))
 
@@ -94,10 +94,11 @@ def import_weights(argv: Sequence[str]) -> None:
     """
 
     line = cli.CommandLine(argv, import_weights.__doc__)
-    sources = "A name of `list`, a .safetensors, a .pth, a zip of a .pth, or a .params."
+    sources = "A name that `weights list` prints, or a file: .safetensors, .pth, a zip"
+    sources += " of a .pth, or .params."
     line.string("source", sources, required=True)
     line.config()
-    line.string("workdir", "Where the checkpoint goes.", required=True)
+    line.string("workdir", "Folder for the checkpoint.", required=True)
     values = line.parse()
     # Imported here: commands that only convert weights need no data set.
     from encnet_jax.data import dataset_info
@@ -108,19 +109,19 @@ def import_weights(argv: Sequence[str]) -> None:
     print(f"{values.source}: weights of {family.title}")
     if family.task != config.task:
         raise UserError(
-            f"task is {config.task!r}, and these weights are for {family.task}:"
-            " expected another configuration"
+            f"task is {config.task!r}, but these weights are for {family.task}: choose"
+            " a configuration with this task"
         )
     num_classes = dataset_info(config.data).num_classes
     variables = state_dicts.convert(state_dict, config.model, num_classes)
     if family.task == "segmentation" and "head" not in variables["params"]:
         raise UserError(
-            f"{values.source} is only a backbone, which predicts nothing: train from"
-            f" it with train.py --config.init_from={values.source}"
+            f"{values.source} is a backbone without a classifier: train a network"
+            f" from it with train.py --config.init_from={values.source}"
         )
     shapes = {name: x.shape for name, x in state_dict.items()}
     for difference in families.differences(shapes, family, config.model):
-        print(f"warning: {difference}; scores will suffer")
+        print(f"warning: {difference}; expect lower scores")
     read.save_variables(values.workdir, variables, config)
     print(
         f"wrote {values.workdir}; score it: python eval.py --workdir {values.workdir}"
@@ -146,7 +147,9 @@ def _configuration(source: str, given):
             config = config_lib.replaced(config, {"init_from": ""})
         return config
     if not cache.is_name(source):
-        raise UserError("missing: --config; only names of `list` imply one")
+        raise UserError(
+            "missing: --config, which only names that `weights list` prints imply"
+        )
     return network_config(cache.find(source))
 
 
@@ -157,13 +160,11 @@ def export_weights(argv: Sequence[str]) -> None:
     """
 
     line = cli.CommandLine(argv, export_weights.__doc__)
-    line.string("workdir", "The run whose weights to write.", required=True)
+    line.string("workdir", "Run whose weights are written.", required=True)
     line.checkpoint("newest")
-    line.string(
-        "output", "A .safetensors or a .pth that does not exist yet.", required=True
-    )
+    line.string("output", "New file, .safetensors or .pth.", required=True)
     known = ", ".join(f.name for f in families.known())
-    line.string("family", f"Whose names: {known}. Default: the model's.")
+    line.string("family", f"Naming scheme: {known}. Default: the model's.")
     values = line.parse()
     step = read.parse_step(values.checkpoint)
     variables, config = read.restore_variables(values.workdir, step)

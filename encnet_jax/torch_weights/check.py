@@ -39,9 +39,11 @@ def checked_table(
         return entries
     shapes = {name: x.shape for name, x in state_dict.items()}
     hints = families.differences(shapes, family, model_config)
-    message = f"these are weights of {family.title}, but not of the configured model:"
+    message = (
+        f"these are weights of {family.title} that do not match the configuration:"
+    )
     if hints:
-        message += f" change {len(hints)} of its fields ({'; '.join(hints)}):"
+        message += f" change {len(hints)} fields ({'; '.join(hints)}):"
     message += " " + "; ".join(problems[:_MAX_LISTED])
     if len(problems) > _MAX_LISTED:
         message += f"; and {len(problems) - _MAX_LISTED} more"
@@ -58,7 +60,7 @@ def misfits(
             found.append(f"missing {name} {list(shape)}")
         elif not _is_float(state_dict[name]) or state_dict[name].shape != shape:
             found.append(
-                f"misshapen {name} {_describe(state_dict[name])}, expected"
+                f"mismatched {name} {_describe(state_dict[name])}, expected"
                 f" {list(shape)}"
             )
     return found
@@ -67,7 +69,7 @@ def misfits(
 def _problems(state_dict, entries: list[Entry], family: Family) -> list[str]:
     known = {e.name for e in entries} | set(counters(entries))
     surplus = [
-        f"surplus {name} {_describe(array)}"
+        f"unexpected {name} {_describe(array)}"
         for name, array in state_dict.items()
         if name not in known and not re.fullmatch(family.left_out, name)
     ]

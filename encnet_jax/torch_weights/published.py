@@ -15,7 +15,7 @@ def network_config(entry: Published) -> ml_collections.ConfigDict:
     """
     if not entry.dataset:
         raise UserError(
-            f"{entry.name} is a backbone, which predicts nothing: train from it with"
+            f"{entry.name} is a backbone without a classifier: train from it with"
             f" train.py --config.init_from={entry.name}"
         )
     config = defaults.get_config()

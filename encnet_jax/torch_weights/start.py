@@ -53,19 +53,19 @@ def initialise(
     taken = _backbone(variables, state_dict, family, model_config)
     lines = [
         f"{path}: weights of {family.title}",
-        f"backbone: took all {len(taken)} arrays",
+        f"backbone: loaded all {len(taken)} arrays",
     ]
     # A file downloaded by name is known, because its digest was verified.
     if family.look_alikes and not cache.is_name(os.fspath(path)):
         lines.append(
-            f"note: {family.look_alikes} have these names too, with other layers"
-            " between them; their weights would give wrong scores"
+            f"note: {family.look_alikes} have the same names with other layers between"
+            " them; their weights would give wrong scores"
         )
     for head in ("head", "aux_head"):
         if head not in variables["params"]:
             continue
         if head not in family.parts:
-            lines.append(f"{head}: randomly initialised, the file has none")
+            lines.append(f"{head}: randomly initialised, the file does not contain it")
             continue
         entries, problems = _head(variables, state_dict, family, head, model_config)
         if problems and head not in may_differ:
@@ -76,7 +76,7 @@ def initialise(
         taken += entries
         if entries:
             total = len(entries) + len(problems)
-            lines.append(f"{head}: took {len(entries)} of {total} arrays")
+            lines.append(f"{head}: loaded {len(entries)} of {total} arrays")
         lines += [f"{head}: randomly initialised, {problem}" for problem in problems]
     flat = traverse_util.flatten_dict(dict(variables))
     flat |= traverse_util.flatten_dict(to_variables(state_dict, taken))
@@ -110,6 +110,6 @@ def _head(
     others = [e for e in entries if e not in of_classes]
     problems = misfits(state_dict, others)
     if problems:
-        return [], [f"the file's differs: {problems[0]}"]
+        return [], [f"the file does not match: {problems[0]}"]
     fitting = others + [e for e in of_classes if not misfits(state_dict, [e])]
     return fitting, misfits(state_dict, of_classes)

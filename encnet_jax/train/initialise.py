@@ -82,7 +82,7 @@ def take_backbone(
     counts = [len(traverse_util.flatten_dict(taken[kind])) for kind in taken]
     strides = saved_model.output_stride, model.output_stride
     lines = [
-        f"backbone: took all {sum(counts)} arrays from {source}, statistics included",
+        f"backbone: loaded all {sum(counts)} arrays from {source}, statistics included",
         "backbone: output stride {} in that run, {} in this one".format(*strides),
     ]
     lines += [
@@ -126,12 +126,12 @@ def take_matching(
     if refused:
         raise UserError(
             f"{source} and the model differ in {len(refused)} arrays, first"
-            f" {refused[0]}: {_shape(found, refused[0])} there,"
-            f" {_shape(initial, refused[0])} here; choose the same model fields, or"
-            " list the modules to skip: --config.init_skip=head,aux_head"
+            f" {refused[0]}: {_shape(found, refused[0])} in the source,"
+            f" {_shape(initial, refused[0])} in the model; set the same model fields,"
+            " or list the modules to skip: --config.init_skip=head,aux_head"
         )
     chosen = {name: found[name] if name in fits else x for name, x in initial.items()}
-    lines = [f"took {len(fits)} of {len(initial)} arrays from {source}"]
+    lines = [f"loaded {len(fits)} of {len(initial)} arrays from {source}"]
     lines += [f"  randomly initialised: {name}" for name in left]
     lines += [f"  not used: {name}" for name in unused]
     return traverse_util.unflatten_dict(chosen, sep="/"), lines

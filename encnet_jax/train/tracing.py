@@ -35,7 +35,7 @@ class StepTracer:
         self._steps, self._tracing = 0, False
         if profile and storage.is_remote(workdir):
             raise UserError(
-                f"--workdir is {workdir}; profile=True expects a local folder"
+                f"--workdir is {workdir}; profile=True requires a local folder"
             )
 
     def __enter__(self) -> "StepTracer":

@@ -73,7 +73,10 @@ class AugmentConfig(Section):
         "Probability of a Gaussian blur; its radius is drawn from [0, 1) pixels.",
     )
     antialias: bool = field(
-        False, FLAG, "Resize as Pillow does (True), or in one projective resampling."
+        False,
+        FLAG,
+        "Scale with Pillow's antialiasing filter (True), or crop, scale and rotate in"
+        " one projective resampling (False).",
     )
     brightness: float = field(
         0.0,
@@ -92,8 +95,8 @@ class AugmentConfig(Section):
     area_min: float = field(
         0.08,
         above(0, 1),
-        "Classification of image files: smallest fraction of an image's area in a"
-        " crop.",
+        "Classification of image files: smallest area of a crop, as a fraction of the"
+        " image.",
     )
     pad: int = field(
         4,
@@ -125,12 +128,13 @@ class FolderConfig(Section):
     colours: tuple[str, ...] = field(
         (),
         several(TEXT, "at most 255 colours such as '#4682b4'", most=255),
-        "One colour for each class in images of labels; empty: PASCAL VOC's.",
+        "Colour of each class in label images, in the order of the ids; empty: the"
+        " colours of PASCAL VOC.",
     )
     ignore_ids: tuple[int, ...] = field(
         (255,),
         several(between(0, 255), "mask values, each 0 to 255"),
-        "Mask values that are neither trained nor scored.",
+        "Mask values of pixels that are ignored in training and scoring.",
     )
     first_id: int = field(0, between(0, 255), "Mask value of the first class.")
 
@@ -169,10 +173,10 @@ class DataConfig(Section):
     max_megapixels: float = field(
         200.0,
         above(0, 1e6),
-        "Limit on an image in millions of pixels; larger images are not decoded.",
+        "Largest image, in millions of pixels; larger images are not decoded.",
     )
     max_file_mib: float = field(
-        8192.0, above(0, 1e9), "Limit on an unpacked array of an .npz file, in MiB."
+        8192.0, above(0, 1e9), "Largest unpacked array of an .npz file, in MiB."
     )
     value_range: tuple[float, ...] = field(
         (),
@@ -185,7 +189,9 @@ class DataConfig(Section):
     )
     crop_size: int = field(480, SIDE, "Side of the square training crops, in pixels.")
     on_device: bool = field(
-        False, FLAG, "Classification: keep the data set on the devices, augment there."
+        False,
+        FLAG,
+        "Classification: keep the data set in device memory and augment it there.",
     )
     keep_last_batch: bool = field(
         False,

@@ -58,7 +58,7 @@ class EvalConfig(Section):
         lambda: one_of(*PROTOCOLS),
         "'single': whole images at their own size. 'multiscale': mean over scales and"
         " mirror images. 'release': sliding windows as in the released code."
-        " 'centre_crop': the middle of each image, to watch a run.",
+        " 'centre_crop': the centre of each image, to monitor a run.",
     )
     bucket: int = field(
         64, between(1, 1 << 15), "Image sides are padded to multiples of this (pixels)."
@@ -74,14 +74,14 @@ class EvalConfig(Section):
     base_size: int = field(
         None,
         SIDE,
-        "Pixels of the long side at scale 1 ('release'); data.augment.base_size unless"
-        " it is set.",
+        "Pixels of the long side at scale 1 ('release'). Default:"
+        " data.augment.base_size.",
     )
     crop_size: int = field(
         None,
         SIDE,
-        "Side in pixels of a window ('release') or of the crop ('centre_crop');"
-        " data.crop_size unless it is set.",
+        "Side in pixels of a window ('release') or of the crop ('centre_crop')."
+        " Default: data.crop_size.",
     )
     temperature: float = field(
         1.0,
@@ -92,30 +92,35 @@ class EvalConfig(Section):
     refine: str = field(
         "none",
         one_of("none", "dense"),
-        "'dense': a dense CRF sharpens the averaged scores.",
+        "'dense': refine the averaged scores with a dense CRF.",
     )
     dense: DenseConfig = group(DenseConfig)
     batch_size: int = field(
-        8, AT_LEAST_ONE, "Images or windows at a time, over all devices."
+        8, AT_LEAST_ONE, "Number of images or windows at a time, over all devices."
     )
     absent_classes: str = field(
-        "zero", one_of("zero", "skip"), "IoU of classes that never occur."
+        "zero",
+        one_of("zero", "skip"),
+        "Classes that never occur: IoU 0 ('zero'), or left out of the mean ('skip').",
     )
     small_object_px: int = field(
         0,
         COUNT,
-        "Also report scores of objects below and above this many pixels; 0: do not.",
+        "Also report scores of objects below and above this many pixels; 0: off.",
     )
     precise_norm_steps: int = field(
         0,
         COUNT,
-        "Recompute batch-norm statistics on this many training batches; 0: as trained.",
+        "Recompute batch-norm statistics on this many training batches; 0: use the"
+        " moving averages of training.",
     )
     upsampled: str = field(
         None,
         one_of("logits", "probabilities"),
-        "What is upsampled to the image; the architecture decides unless it is set.",
+        "Which maps are upsampled to the image's size. Default: set by architecture.",
     )
     max_images: int = field(
-        0, COUNT, "Images to score, for a quick look; the report states it. 0: all."
+        0,
+        COUNT,
+        "Number of images to score, for a quick check; the report states it. 0: all.",
     )

@@ -14,7 +14,7 @@ class LossConfig(Section):
     row_blocks: int = field(
         20,
         between(1, 1 << 15),
-        "Full-resolution logits exist for 1/row_blocks of the rows at a time.",
+        "Compute full-resolution logits in this many blocks of rows, to save memory.",
     )
     labels: str = field(
         None,
@@ -25,12 +25,12 @@ class LossConfig(Section):
     class_weighting: str = field(
         "",
         one_of("", "median_frequency", "inverse_sqrt"),
-        "Rule that counts the training pixels when a run starts; empty: none. The"
-        " counted weights are saved with the run.",
+        "Rule that computes class weights from the training pixels when a run starts;"
+        " empty: none. The weights are saved with the run.",
     )
     class_weights: tuple[float, ...] = field(
         (),
-        several(_WEIGHT, "numbers of 0 to 1e6; for a rule set loss.class_weighting"),
+        several(_WEIGHT, "numbers from 0 to 1e6; for a rule set loss.class_weighting"),
         "One factor per class, in the order of the ids; empty: 1 each.",
     )
     label_smoothing: float = field(

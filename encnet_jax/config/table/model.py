@@ -62,7 +62,7 @@ class ModelConfig(Section):
     )
     se_loss: bool = field(True, FLAG, "Add the branch that predicts present classes.")
     se_gradient: bool = field(
-        True, FLAG, "SE-losses train more than the branch's own layer."
+        True, FLAG, "SE-losses also train the layers before the branch's own layer."
     )
     gate_bias: float = field(
         0.0,
@@ -151,14 +151,14 @@ class ModelConfig(Section):
     reference_positions: int = field(
         None,
         COUNT,
-        "Positions of a training crop's featuremap: sums of codes over more or fewer"
+        "Positions of a training crop's feature map: sums of codes over more or fewer"
         " positions are rescaled to this number. 0: not rescaled.",
     )
     head_concat_input: bool = field(
         None,
         FLAG,
-        "Concatenate an FCN head's input to its output; DeepLabV3 reads its branches"
-        " unprojected.",
+        "Concatenate an FCN head's input to its output; DeepLabV3's last convolution"
+        " reads its branches without a projection.",
     )
     if TYPE_CHECKING:  # Declared by the heads 'duc' and 'piecewise_crf'.
         duc: Any = None

@@ -34,19 +34,19 @@ class OptimConfig(Section):
     schedule: str = field(
         "poly",
         one_of("poly", "cosine", "halving"),
-        "'poly' and 'cosine' end at 0; 'halving' halves after each of equal parts.",
+        "'poly' and 'cosine' end at 0; 'halving' halves the rate between equal parts.",
     )
     halving_parts: int = field(
         6,
         AT_LEAST_ONE,
-        "Parts of the run under 'halving'; the rate is not halved after the last.",
+        "Number of equal parts of the run for 'halving'.",
     )
     poly_power: float = field(0.9, above(0, 100), "Exponent of the 'poly' schedule.")
     cosine_ahead: float = field(
         0.0,
         between(0, 1),
-        "Fraction of the run by which the cosine is ahead; past its end it rises"
-        " again.",
+        "Fraction of the run by which the cosine is shifted ahead; after its end the"
+        " rate rises again.",
     )
     warmup_steps: int = field(0, COUNT, "Steps of a linear warm-up from 0.")
     momentum: float = field(
@@ -54,16 +54,16 @@ class OptimConfig(Section):
     )
     adam_beta2: float = field(0.999, at_least(0, 1), "AdamW's second beta.")
     weight_decay: float = field(
-        1e-4, at_least(0, 1), "Factor of half the sum of squared weights in the loss."
+        1e-4, at_least(0, 1), "Weight of half the sum of squared weights in the loss."
     )
     decay_norm_and_bias: bool = field(
-        True, FLAG, "Weight decay on norms and biases, as in the reference."
+        True, FLAG, "Apply weight decay to norms and biases too, as the reference."
     )
     decay_bias: bool = field(
         None,
         FLAG,
-        "Weight decay on biases, those of norms included; the architecture decides"
-        " unless it is set.",
+        "Apply weight decay to biases, including those of norms. Default: set by"
+        " architecture.",
     )
     undecayed: tuple[str, ...] = field(
         (),
@@ -73,14 +73,14 @@ class OptimConfig(Section):
     clip_element: float = field(
         None,
         between(0, 1e6),
-        "Each element of the gradient is clipped to [-this, this]; 0: not clipped. The"
-        " architecture decides unless it is set.",
+        "Each element of the gradient is clipped to [-this, this]; 0: not clipped."
+        " Default: set by architecture.",
     )
     head_lr_multiplier: float = field(
         None,
         above(0, 1e6),
-        "Factor on the learning rate outside the backbone; the architecture decides"
-        " unless it is set.",
+        "Factor on the learning rate outside the backbone. Default: set by"
+        " architecture.",
     )
     lr_multipliers: tuple[str, ...] = field(
         (),

@@ -30,12 +30,15 @@ class TrainConfig(Section):
     freeze: str = field(
         "",
         one_of("", "backbone", "coarse"),
-        "'backbone': its weights and statistics are not trained, and its batch norms"
-        " use the statistics (with init_from, a linear probe). 'coarse': likewise all"
-        " but the layers of model.crf.refine. Empty: all is trained.",
+        "'backbone': the backbone's weights are not trained, and its batch norms use"
+        " and keep their running statistics (with init_from, a linear probe). 'coarse':"
+        " the same for everything except the layers of model.crf.refine. Empty: train"
+        " everything.",
     )
     accumulate: int = field(
-        1, AT_LEAST_ONE, "Micro-batches per step; batch norm uses the smaller batch."
+        1,
+        AT_LEAST_ONE,
+        "Number of micro-batches per step; batch norms use one micro-batch.",
     )
     max_minutes: float = field(
         0.0, between(0, 1e7), "Save and stop after this many minutes; 0: no limit."
@@ -44,10 +47,10 @@ class TrainConfig(Section):
     eval_every_epochs: float = field(
         None,
         between(0, 1e7),
-        "Epochs between scores; 0: only at the end. Unless it is set: 1, or more, so"
-        " that scoring takes at most a tenth of the training's time, if a pixel takes"
-        " three times as long to train as to score. Compilation and the score after the"
-        " last step are not counted.",
+        "Epochs between evaluations; 0: only at the end. Default: 1, or more if"
+        " evaluation would otherwise take more than a tenth of the training time. The"
+        " estimate assumes that training takes three times as long per pixel as"
+        " evaluation, and omits compilation and the last evaluation.",
     )
     checkpoint_every_steps: int = field(
         1000, AT_LEAST_ONE, "Steps between checkpoints."
@@ -61,16 +64,16 @@ class TrainConfig(Section):
         15.0,
         between(0, 1e7),
         "Also save this many minutes after the last checkpoint, at a logged step; 0:"
-        " only steps decide.",
+        " save by steps only.",
     )
     keep_checkpoints: int = field(
-        2, AT_LEAST_ONE, "Newest checkpoints that are kept; the best is kept too."
+        2, AT_LEAST_ONE, "Number of newest checkpoints to keep; the best is also kept."
     )
     num_pictures: int = field(
-        4, between(0, 10_000), "Predicted validation images in TensorBoard."
+        4, between(0, 10_000), "Number of predicted validation images in TensorBoard."
     )
     val_protocol: str = field(
-        "single", lambda: one_of(*PROTOCOLS), "Protocol of scores during training."
+        "single", lambda: one_of(*PROTOCOLS), "Evaluation protocol during training."
     )
     # Computed from the number of training images; 0: only at the end.
     eval_every_steps: int = 0

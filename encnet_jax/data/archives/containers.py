@@ -136,7 +136,7 @@ class Tar:
         _check_size(self.where(name), size, self._max_mib)
         contents = os.pread(self._file.fileno(), size, offset)
         if len(contents) < size:
-            raise UserError(_broken(self.where(name), "the archive ends within it"))
+            raise UserError(_broken(self.where(name), "the archive is truncated there"))
         return contents
 
     def copy(self, name: str, to: BinaryIO) -> None:
@@ -175,7 +175,7 @@ def _check_size(where: str, size: int, max_mib: float) -> None:
 
 
 def _broken(where: str, error: object) -> str:
-    return f"{where}: cannot be read ({error}); get the archive again"
+    return f"{where}: cannot be read ({error}); download the archive again"
 
 
 def open_archive(

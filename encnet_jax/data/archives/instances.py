@@ -74,7 +74,8 @@ class Annotations:
             wrong = name in shapes and schema.problem(item, shapes[name])
             if wrong:
                 raise UserError(
-                    f"{where}: an entry of {name} is damaged ({wrong}); get it again"
+                    f"{where}: an entry of {name} is damaged ({wrong}); download it"
+                    " again"
                 )
             if name == "images":
                 self.images[item[keys.image_id]] = Picture(
@@ -84,7 +85,7 @@ class Annotations:
             elif name == keys.annotations and keep(item):
                 self._spans[item["image_id"]].extend((start, stop))
         if not self.images:
-            raise UserError(f"{where}: it lists no images; expected {keys.annotations}")
+            raise UserError(f"{where}: lists no images; expected {keys.annotations}")
 
     def annotated(self) -> list:
         """Returns the ids of the images that have annotations, in order."""
@@ -131,7 +132,7 @@ def decode_segmentation(
     except (KeyError, TypeError, ValueError, IndexError, MemoryError) as error:
         raise UserError(
             f"{where}: its segmentation is neither polygons nor run lengths"
-            f" ({error}); get the annotations again"
+            f" ({error}); download the annotations again"
         ) from None
 
 
@@ -141,22 +142,23 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
     if isinstance(segmentation, dict):
         if list(segmentation["size"]) != [height, width]:
             raise UserError(
-                f"{where}: its size is {segmentation['size']}, its image's "
-                f"{[height, width]}; get the annotations of these images"
+                f"{where}: has size {segmentation['size']}, its image"
+                f" {[height, width]}; expected equal sizes, so download the annotations"
+                " of these images"
             )
         if isinstance(counts := segmentation["counts"], list):
             # pycocotools does not check the counts; bad ones can crash the process.
             if not all(type(x) is int and x >= 0 for x in counts):
-                raise ValueError("a run length is no whole number of at least 0")
+                raise ValueError("a run length is not a whole number of at least 0")
             if sum(counts) != height * width:
                 raise ValueError("the run lengths do not add up to its image")
             segmentation = coco_mask.frPyObjects(segmentation, height, width)
         return coco_mask.decode(segmentation).astype(bool)
     if any(len(polygon) % 2 for polygon in segmentation):
-        raise ValueError("half a point")
+        raise ValueError("a polygon has an odd number of coordinates")
     numbers = [number for polygon in segmentation for number in polygon]
     if not all(type(x) in (int, float) and abs(x) <= _FARTHEST for x in numbers):
-        raise ValueError(f"a coordinate is no number of at most {_FARTHEST}")
+        raise ValueError(f"a coordinate is not a number of at most {_FARTHEST}")
     # pycocotools would read four numbers as a box; two points enclose no pixels.
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
     if not polygons:

@@ -100,8 +100,8 @@ def array_items(
             closed = scanner.take(",}") == "}"
     except (ValueError, RecursionError):
         raise UserError(
-            f"{where}: not a complete JSON file, broken at byte {scanner.place}; get it"
-            " again"
+            f"{where}: not a complete JSON file, broken at byte {scanner.place};"
+            " download it again"
         ) from None
 
 

@@ -39,7 +39,7 @@ def variables(file: StoredFile, *names: str) -> dict[str, Any]:
         content = file.read()
         order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER_BYTES])
         if order is None:
-            raise ValueError("no MATLAB file of version 5")
+            raise ValueError("not a MATLAB file of version 5")
         found: dict[str, Any] = {}
         for kind, value in _elements(content[_HEADER_BYTES:], order):
             if kind == _COMPRESSED:
@@ -68,7 +68,7 @@ def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
             start = body + size + (-size % 8 if kind != _COMPRESSED else 0)
         value = content[body : body + size]
         if len(value) < size:
-            raise ValueError(f"an element of type {kind} is cut")
+            raise ValueError(f"an element of type {kind} is truncated")
         found.append((kind, value))
     return found
 
@@ -89,13 +89,13 @@ def _matrix(content: bytes, order: str, depth: int) -> Any:
         return parts[0][1].decode(codec)
     if kind == _CELL:
         if count != len(parts):
-            raise ValueError(f"{len(parts)} cells of shape {shape}")
+            raise ValueError(f"shape {shape} does not match {len(parts)} cells")
         cells = np.empty(count, object)
         for i, (_, value) in enumerate(parts):
             cells[i] = _matrix(value, order, depth + 1)
         return cells.reshape(shape, order="F")
     if kind != _STRUCT or count != 1:
-        raise ValueError(f"a matrix of class {kind} and shape {shape}")
+        raise ValueError(f"unsupported matrix of class {kind} and shape {shape}")
     length = int(_numbers(parts[0], order)[0])
     text = parts[1][1]
     fields = [text[i : i + length] for i in range(0, len(text), length)]
@@ -120,7 +120,9 @@ def mask(found: Any) -> np.ndarray:
     found = np.asarray(found)
     fits = found.dtype.kind in "uif" and found.ndim == 2 and found.size
     if not fits or not ((found >= 0) & (found <= 255)).all():
-        raise ValueError(f"{found.dtype}{list(found.shape)} is no mask of ids 0 to 255")
+        raise ValueError(
+            f"{found.dtype}{list(found.shape)} is not a mask of ids 0 to 255"
+        )
     return found.astype(np.uint8)
 
 

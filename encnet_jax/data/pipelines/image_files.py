@@ -25,9 +25,9 @@ class ImageFiles(PillowDataset):
         super().__init__(info, source, data)
         if data.crop_size > data.augment.base_size:
             raise UserError(
-                f"data.crop_size is {data.crop_size}, and images are scored at short"
-                f" side data.augment.base_size {data.augment.base_size}: expected at"
-                " least as much"
+                "data.augment.base_size, the short side of images in evaluation, is"
+                f" {data.augment.base_size}: expected at least data.crop_size, which is"
+                f" {data.crop_size}"
             )
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:

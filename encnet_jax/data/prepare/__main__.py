@@ -91,9 +91,9 @@ def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("name", f"One of {', '.join(writer.names())}.")
-    line.strings("source", "Archives or folders, or a folder of them: A,B.")
+    line.strings("source", "Archives or folders: A,B; or a folder that contains them.")
     line.string("data_dir", "Folder of prepared data sets.", "data")
-    line.number("max_file_mib", "Larger images and lists are refused.", MAX_FILE_MIB)
+    line.number("max_file_mib", "Reject images and lists with more MiB.", MAX_FILE_MIB)
     args = line.parse()
     counts = prepare(
         args.name,

@@ -33,9 +33,8 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
         transfer.fetch(address, part)
     except transfer.ERRORS as error:
         raise UserError(
-            f"{address}: cannot be fetched ({error}); {part} keeps what has arrived, "
-            "run the same command to resume, or get the file otherwise and name it "
-            "with --source"
+            f"cannot download {address} ({error}); {part} keeps the bytes received so"
+            " far: run the same command to resume, or pass the file with --source"
         ) from None
     return str(_checked(part, path, sha1).replace(path))
 
@@ -54,5 +53,5 @@ def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
         )
     raise UserError(
         f"{path}: has SHA-1 {found}, expected {sha1}; remove it to download it again,"
-        " or name it with --source to use it anyway"
+        " or pass it with --source to use it anyway"
     )

@@ -114,7 +114,8 @@ def download_and_prepare(
             if reason is None:
                 raise
             raise UserError(
-                f"{builder.data_path.parent}: {reason}; nothing of the data set is kept"
+                f"{builder.data_path.parent}: {reason}; the incomplete data set was"
+                " removed"
             ) from None
         finally:
             tfds.enable_progress_bar()

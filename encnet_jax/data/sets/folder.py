@@ -48,8 +48,8 @@ def folder_info(data: Any) -> DatasetInfo:
     last_id = folder.first_id + len(names) - 1
     if not 0 <= folder.first_id <= last_id <= 255 or len(names) > UNKNOWN_ID:
         raise UserError(
-            f"data.folder: {len(names)} classes from first_id {folder.first_id} do not "
-            "fit mask values 0..255 and at most 254 classes"
+            f"data.folder has {len(names)} classes with ids from first_id"
+            f" {folder.first_id} on; expected at most 254 classes, and ids up to 255"
         )
     class_ids = range(folder.first_id, last_id + 1)
     bad = [i for i in ignore_ids if i not in range(256) or i in class_ids]

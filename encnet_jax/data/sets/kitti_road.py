@@ -84,7 +84,7 @@ def _view(file: StoredFile) -> list[list[float]]:
 def _mask(file: StoredFile, _image: bytes) -> bytes:
     red, green, blue = np.moveaxis(decode_image(file.read(), str(file)), 2, 0)
     if not red.any() or np.array_equal(red, green):
-        found = "is grey" if red.any() else "has no red pixel, so none is valid"
+        found = "is grey" if red.any() else "has no red pixel, so no pixel is valid"
         raise UserError(
             f"{file}: {found}; expected the masks of data_road.zip, red with magenta"
             " roads"

@@ -91,8 +91,8 @@ def _painted(
     for category, pixels in annotations.of_image(image_id):
         if category not in _raw_ids():
             raise UserError(
-                f"{where}: has category {category}, none of the 59; expected "
-                "trainval_merged.json, not trainval_withkeypoints.json"
+                f"{where}: has category {category}, which is not one of the 59 classes;"
+                " expected trainval_merged.json, not trainval_withkeypoints.json"
             )
         mask[pixels] = _raw_ids()[category]
     return encode_png(mask)
@@ -122,8 +122,8 @@ def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | Non
     file = tree.file("59_labels.txt")
     if file is None:
         raise UserError(
-            "the source has 59_context_labels without 59_labels.txt, which numbers the "
-            "classes in an order of its own; get it from the same page and add it"
+            "the source has 59_context_labels but not 59_labels.txt, which states the"
+            " order of the class ids; download it from the same page and add it"
         )
     raw_ids = numbering(file.read().decode("utf-8", "replace"), str(file))
 
@@ -149,7 +149,9 @@ def numbering(text: str, where: str) -> np.ndarray:
         if not re.fullmatch("[0-9]{1,3}", value) or name not in names:
             raise UserError(f"{where}: found {line!r}; expected one of the 59 classes")
         if int(value) > 255:
-            raise UserError(f"{where}: numbers {name!r} {value}; expected 0 to 255")
+            raise UserError(
+                f"{where}: the id of {name!r} is {value}; expected 0 to 255"
+            )
         raw_ids[int(value)] = 1 + names.index(name)
         listed.add(name)
     if len(listed) != 59:

@@ -35,8 +35,8 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
     lacking = sorted(set(images) - set(masks))
     if lacking:
         raise UserError(
-            f"{images[lacking[0]]}: has no labels in SemanticLabels, nor have"
-            f" {len(lacking) - 1} others; add them"
+            f"{images[lacking[0]]} and {len(lacking) - 1} other images have no labels"
+            " in SemanticLabels; add them"
         )
     test = _names(listed)
     unknown = sorted(test - set(images))

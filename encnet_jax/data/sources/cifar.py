@@ -65,7 +65,7 @@ def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
         raise UserError(
             f"{info.name} is not available: found neither {missing[0]} nor a folder"
             f" that TFDS prepared; {info.how_to_prepare(data_dir)}, on a machine with"
-            f" TensorFlow, and copy the folder, or what python -m"
+            " TensorFlow, and copy the folder, or the files that python -m"
             f" encnet_jax.data.export_arrays {info.name} --data_dir {data_dir} writes"
         )
     return {s: _checked(*_load(f, max_mib), str(f)) for s, f in files.items()}

@@ -169,8 +169,8 @@ def decode_mask(
         mask = _opened(encoded, file, rules)
         if mask.format == "JPEG":
             raise UserError(
-                f"{file}: the mask is a JPEG, which changes values; expected a PNG of"
-                " class ids, so write it from the source again"
+                f"{file}: the mask is a JPEG, whose compression changes class ids;"
+                " expected a PNG, so write the mask from its source again"
             )
         rawmode = _rawmode(mask)
         mask.load()
@@ -252,7 +252,7 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
         raise ValueError("it is empty")
     kind = next((k for marks, k in _KINDS if encoded.startswith(marks)), None)
     if kind is None:
-        raise ValueError("its first bytes are those of no supported image format")
+        raise ValueError("its first bytes match no supported image format")
     image = kind(io.BytesIO(encoded))
     width, height = image.size
     if width * height > rules.max_pixels:

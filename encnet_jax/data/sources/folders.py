@@ -89,7 +89,7 @@ def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
         mask_file: an example of a suitable name for the mask.
         there: names of files that have the image's stem but are not masks.
     """
-    found = f"; {', '.join(sorted(there))} is no mask" if there else ""
+    found = f"; {', '.join(sorted(there))} is not a mask" if there else ""
     return (
         f"{image_file}: has no mask{found}; expected {mask_file}, or the same name with"
         f" {', '.join(decode.MASK_SUFFIXES[1:])}: add it or remove the image"
@@ -166,7 +166,7 @@ def left_out(images: epath.Path, masks: epath.Path) -> list[str]:
     names = decode.not_listed(images)
     if names:
         lines.append(
-            f"{images}: {_some(names)} left out; expected {', '.join(decode.SUFFIXES)}"
+            f"{images}: {_some(names)} ignored; expected {', '.join(decode.SUFFIXES)}"
             " directly in the folder"
         )
     stems = {path.stem for path in decode.list_images(images)}
@@ -177,7 +177,7 @@ def left_out(images: epath.Path, masks: epath.Path) -> list[str]:
         if stem not in stems and _is_mask(name)
     ]
     if alone:
-        lines.append(f"{masks}: {_some(alone)} left out: without an image of that name")
+        lines.append(f"{masks}: {_some(alone)} ignored, because no image has this name")
     return lines
 
 

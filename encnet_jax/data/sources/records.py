@@ -104,9 +104,9 @@ def _check_sizes(image: decode.Decoded, mask: np.ndarray, file: str) -> None:
         return
     if image.orientation >= 5 and (width, height) == (rows, columns):
         raise UserError(
-            f"{file}: the mask is {columns}x{rows} pixels, as its image is stored; its"
-            f" EXIF orientation {image.orientation} turns the image to"
-            f" {width}x{height}: turn the mask too, or remove the orientation"
+            f"{file}: the mask has the size of the stored image, {columns}x{rows}"
+            f" pixels, but the image's EXIF orientation {image.orientation} rotates it"
+            f" to {width}x{height}: rotate the mask too, or remove the orientation"
         )
     raise UserError(
         f"{file}: the mask is {columns}x{rows} pixels, its image {width}x{height};"

@@ -36,7 +36,7 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
     classes, rest = divmod(channels, block**2)
     if rest:
         raise ValueError(
-            f"{channels} channels cannot be divided into blocks of {block}^2"
+            f"x has {channels} channels; expected a multiple of {block} * {block}"
         )
     x = x.reshape(batch, height, width, classes, block, block)
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(

@@ -293,7 +293,7 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
         "model.crf.pairwise": Field(
             "both",
             one_of("none", "surrounding", "above_below", "both"),
-            "Relations whose pairs of nodes are scored.",
+            "Spatial relations whose pairs of nodes are scored.",
         ),
         "model.crf.box": Field(
             0.4, above(0, 1), "Side of the range box, relative to the map's short side."
@@ -302,12 +302,12 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
             512, between(1, 1 << 14), "Channels of the unary and pairwise networks."
         ),
         "model.crf.num_updates": Field(
-            3, between(0, 1000), "Mean-field updates in evaluation."
+            3, between(0, 1000), "Number of mean-field updates in evaluation."
         ),
         "model.crf.max_score_mib": Field(
             256.0,
             above(0, 1 << 20),
-            "Limit on the K x K scores of one step, in MiB; smaller: more steps.",
+            "Memory limit for the K x K scores of one step, in MiB.",
         ),
         "model.crf.refine": Field(
             0,

@@ -140,9 +140,9 @@ def checked(example: dict, radius: int) -> dict:
     height, width = example["image"].shape[:2]
     if 2 * radius + 1 > min(height, width):
         raise UserError(
-            f"eval.dense.radius {radius} makes windows of {2 * radius + 1} pixels, and"
-            f" {example.get('id', 'an image')} has {height}x{width}: lower it to"
-            f" {(min(height, width) - 1) // 2} or less"
+            f"eval.dense.radius is {radius}, so windows have {2 * radius + 1} pixels a"
+            f" side, but {example.get('id', 'an image')} has only {height}x{width}: set"
+            f" it to {(min(height, width) - 1) // 2} or less"
         )
     return example
 

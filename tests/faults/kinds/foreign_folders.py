@@ -68,7 +68,7 @@ handed(
 )
 handed(
     "another backbone",
-    "is another one",
+    "does not match the network",
     edit(lambda c: c["configuration"]["model"].update(backbone="resnet101")),
 )
 handed(

@@ -92,7 +92,9 @@ def full(root):
     yield joined(trains(root), full_disk(trains(root), kib=64))
 
 
-@case("new another workdir in process 1, train", 2, "does not see what process 0")
+@case(
+    "new another workdir in process 1, train", 2, "cannot read the files that process 0"
+)
 def own_folder(root):
     folder_set(root / "r")
     words = trains(root)
