@@ -31,6 +31,6 @@ def page_faults(word: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
 @pytest.mark.parametrize("word", ["keep", "keep beside an accelerator"])
-def test_arrays_of_a_step_get_the_pages_of_the_last(word):
+def test_steps_reuse_the_memory_pages_of_earlier_steps(word):
     """128 MiB, freed and allocated again: new pages each time, or the same."""
     assert page_faults(word) < 0.1 * page_faults("give back")

@@ -159,7 +159,7 @@ def test_stride_8_subsampled_equals_strides_16_and_32(backbone):
 
 
 @pytest.mark.parametrize("backbone", NEW)
-def test_what_surrounds_an_image_on_a_canvas_is_left_out(backbone):
+def test_padding_does_not_change_the_features_of_an_image(backbone):
     variables, x = randomised(backbone), images(1, 40, 56)
     canvas = np.full((1, 64, 64, 3), 7.0, np.float32)
     canvas[:, :40, :56] = x

@@ -20,7 +20,7 @@ def test_ratios_are_taken_round_by_round():
     }
 
 
-def test_candidates_take_turns():
+def test_candidates_are_timed_alternately():
     calls = []
     candidates = {name: lambda name=name: calls.append(name) for name in "ab"}
     seconds = measure.alternate(candidates, repeats=2)
@@ -93,7 +93,7 @@ def test_a_second_synchronisation_doubles_the_collectives(monkeypatch, capsys):
     assert 1.8 < ratio < 2
 
 
-def test_the_plain_loss_holds_more(monkeypatch, capsys):
+def test_the_plain_loss_uses_more_memory(monkeypatch, capsys):
     sizes = {"batch": 1, "size": 128, "classes": 20, "repeats": 1}
     rows = run("loss_memory", monkeypatch, capsys, **sizes)
     assert rows["plain"]["temporary MiB"] > 2 * rows["fused"]["temporary MiB"]

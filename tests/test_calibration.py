@@ -78,7 +78,7 @@ def test_pixels_without_finite_scores_are_left_out():
     assert found.nll() == pytest.approx(-np.log(0.8))
 
 
-def test_nothing_labelled_is_zero():
+def test_scores_of_images_without_labels_are_zero():
     found = summed([(jnp.ones((2, 2, 1)), np.full((2, 2), 255, np.uint8))])
     assert (found.num_pixels, found.expected_error(), found.nll()) == (0, 0.0, 0.0)
 

@@ -44,7 +44,7 @@ def pixels(rooms, sizes, bucket):
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
-def test_hardly_any_other_canvases_have_fewer_pixels(most):
+def test_few_other_choices_of_canvases_have_fewer_pixels(most):
     rng, exact = np.random.default_rng(most), 0
     for _ in range(20):
         # Similar enough that every image may share a canvas with every other.
@@ -59,7 +59,7 @@ def test_hardly_any_other_canvases_have_fewer_pixels(most):
     assert exact >= 19
 
 
-def test_canvases_by_hand():
+def test_canvases_equal_a_choice_by_hand():
     assert choose([(360, 480)] * 101, 64) == [(360, 480)]
     assert choose([], 64) == []
     # Rooms are as large as the images, not as their canvases.
@@ -138,7 +138,7 @@ def test_shared_canvases_change_no_label(protocol, capsys):
     assert ("at scale 0.5" in " ".join(lines)) == (protocol == "multiscale")
 
 
-def test_a_network_that_sees_the_canvas_shares_none():
+def test_a_network_that_padding_affects_shares_no_canvas():
     def unused():
         raise AssertionError("sizes were read")
 

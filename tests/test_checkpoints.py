@@ -55,7 +55,7 @@ def delete(path):
     path.unlink()
 
 
-def test_what_is_saved_comes_back(workdir):
+def test_a_saved_state_is_restored(workdir):
     state = restore(workdir)
     assert_equal(state, make_state(3))
     assert state.params["conv"]["bias"].sharding == make_state().step.sharding
@@ -105,7 +105,7 @@ def test_every_file_is_checked(workdir):
 
 @pytest.mark.parametrize("harm", [flip, truncate, delete])
 @pytest.mark.parametrize("step", [1, 2])
-def test_a_damaged_score_costs_the_score_alone(harm, step, workdir):
+def test_a_damaged_score_file_loses_only_the_score(harm, step, workdir):
     harm(workdir / "checkpoints" / str(step) / "score.json")
     assert read.find_step(str(workdir)) == 3
     # Step 2 was the best, step 3 is the next one.
@@ -153,12 +153,12 @@ def test_a_workdir_with_a_backslash_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_workdir_that_is_no_utf_8_is_refused(tmp_path):
+def test_a_workdir_that_is_not_utf_8_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not UTF-8"):
         Checkpointer(f"{tmp_path}/a\udcff", keep=1)
 
 
-def test_arrays_that_were_written_elsewhere_are_noticed(tmp_path, monkeypatch):
+def test_arrays_written_to_another_folder_are_reported(tmp_path, monkeypatch):
     """As TensorStore does to a path that it reads differently."""
     seal = integrity.seal
 
@@ -199,7 +199,7 @@ def test_after_a_failed_write_the_newest_complete_step_is_the_latest(
     assert_equal(restore(tmp_path), make_state(2))
 
 
-def test_a_checkpoint_that_is_not_there_after_its_write_is_noticed(tmp_path):
+def test_a_checkpoint_that_is_missing_after_its_write_is_reported(tmp_path):
     checkpointer = Checkpointer(str(tmp_path), keep=1)
     checkpointer.save(make_state(1), settings())
     checkpointer._writer.wait()
@@ -208,7 +208,7 @@ def test_a_checkpoint_that_is_not_there_after_its_write_is_noticed(tmp_path):
         checkpointer.close()
 
 
-def test_no_whole_checkpoint_is_an_error_and_changes_nothing(workdir):
+def test_damage_of_all_checkpoints_is_an_error_and_changes_nothing(workdir):
     for step in (1, 2, 3):
         truncate(largest_file(workdir / "checkpoints" / str(step)))
     with pytest.raises(UserError, match="all checkpoints in .* are damaged"):
@@ -242,7 +242,7 @@ def test_a_half_written_checkpoint_is_cleared_away(workdir):
         (ValueError("File too large [tensorstore]"), "failed (no space)"),
     ],
 )
-def test_why_a_checkpoint_was_not_written_is_said(error, says):
+def test_the_reason_of_a_failed_checkpoint_is_reported(error, says):
     assert checkpointer_lib._reason(error).startswith(says)
     assert checkpointer_lib._reason(ValueError("a bug")) is None
 
@@ -256,7 +256,7 @@ def test_a_full_disk_is_named_and_spares_the_previous_checkpoint(tmp_path):
     assert_equal(restore(tmp_path), make_state(1))
 
 
-def test_a_process_whose_write_failed_meets_no_others(monkeypatch):
+def test_a_process_whose_write_failed_does_not_wait_for_others(monkeypatch):
     """Orbax meets them once more while the error is on its way."""
     met = []
     monkeypatch.setattr(

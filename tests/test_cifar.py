@@ -72,7 +72,7 @@ def test_resolution_halves_and_channels_double():
 
 
 @pytest.mark.parametrize("scaling", [None, cifar.SqueezeExcitation])
-def test_identity_is_left_alone(scaling):
+def test_a_block_without_residual_returns_its_input(scaling):
     """With nothing on the residual branch a block returns its input."""
     block = cifar.PreactBlock(16, scaling=scaling)
     x = jnp.repeat(images_of(2)[..., :1], 16, axis=-1)

@@ -160,7 +160,7 @@ def state_dict():
 
 
 @pytest.mark.parametrize("draw_smoothing", [True, False])
-def test_their_checkpoint_is_imported_and_scored(
+def test_the_authors_checkpoint_is_imported_and_scored(
     state_dict, draw_smoothing, tmp_path, request, monkeypatch, capsys
 ):
     monkeypatch.chdir(request.config.rootpath)

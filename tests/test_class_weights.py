@@ -55,7 +55,7 @@ def saved_with(config, weights):
     return config_lib.from_dict(json.loads(config_lib.to_json(config)))
 
 
-def test_rules_by_hand(dataset):
+def test_class_weights_equal_a_calculation_by_hand(dataset):
     report = survey.check_split(dataset.source, "train")
     counts = report.pixels[:5], report.pixels_beside[:5]
     np.testing.assert_array_equal(counts, [[7, 1, 2, 4, 0], [14, 6, 8, 8, 0]])
@@ -110,8 +110,8 @@ def test_wrong_number_of_weights_leaves_no_folder(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"class_weights": ("two",)}, "expected numbers of 0"),
-        ({"class_weights": (1.0, -1.0)}, "expected numbers of 0"),
+        ({"class_weights": ("two",)}, "expected numbers from 0"),
+        ({"class_weights": (1.0, -1.0)}, "expected numbers from 0"),
         ({"class_weighting": "median"}, "expected one of"),
         ({"label_smoothing": 1.0}, "loss.label_smoothing is 1.0, expected 0 or more"),
         ({"ohem_threshold": 1.5}, "loss.ohem_threshold is 1.5"),

@@ -157,7 +157,7 @@ def test_all_missing_flags_are_named_at_once(name, flags, missing, capsys):
     assert said.err == f"error: missing: {missing}; --help shows an example\n"
 
 
-def test_python_calls_it_by_the_same_name():
+def test_usage_of_python_m_names_the_module():
     command = [sys.executable, "-m", "encnet_jax.data.export_images", "--help"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     usage = "usage: python -m encnet_jax.data.export_images [flags]"
@@ -173,7 +173,7 @@ def test_python_calls_it_by_the_same_name():
         (b"def get_config(words=''):\n    return nosuch\n", "line 2: NameError"),
     ],
 )
-def test_code_that_python_cannot_run_is_no_configuration(
+def test_a_configuration_that_python_cannot_run_is_refused(
     code, reason, tmp_path, capsys
 ):
     (tmp_path / "mine.py").write_bytes(code)

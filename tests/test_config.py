@@ -42,7 +42,7 @@ def test_every_configuration_builds(path, suffix):
         assert config.train.total_steps == 4
 
 
-def test_folder_template_wants_its_fields():
+def test_the_folder_configuration_requires_its_fields():
     config = config_lib.load("configs/folder.py")
     folder = config.data.folder
     for field, value in (("images", "a"), ("masks", "b"), ("class_names", ("x", "y"))):
@@ -78,7 +78,7 @@ def test_data_next_to_a_configuration_are_found(tmp_path, monkeypatch):
     assert config_lib.load("mine.py").data.folder.images == "my/{split}/images"
 
 
-def test_architectures_fill_only_what_is_open():
+def test_architectures_set_only_fields_that_are_not_given():
     config = config_lib.load("configs/ade20k.py:release")
     config.model.gate = "scale"
     model = config_lib.resolve(config).model
@@ -104,13 +104,13 @@ def test_models_that_differ_from_their_architecture():
     assert model("mmseg,tiny").stem_width == 8
 
 
-def test_a_configuration_adds_to_a_word():
+def test_an_argument_of_a_configuration_sets_its_own_fields():
     full = config_lib.load("configs/camvid.py:resnet50")
     assert (full.model.backbone, full.data.input_scale) == ("resnet50", 1.0)
     assert config_lib.load("configs/camvid.py").data.input_scale == 0.5
 
 
-def test_lateral_fusion_wants_stages_of_one_size():
+def test_lateral_fusion_requires_stages_of_equal_size():
     config = config_lib.load("configs/ade20k.py:release")
     config.model.lateral, config.model.output_stride = True, 16
     with pytest.raises(UserError, match="model.output_stride is 16, but model.lateral"):
@@ -288,7 +288,7 @@ def test_rates_cells_and_sides_that_do_not_fit_are_one_line(fields, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_duc_head_decides_how_labels_and_logits_meet():
+def test_a_duc_head_sets_how_labels_are_compared_with_logits():
     config = defaults.get_config()
     config.model.name = "duc"
     found = config_lib.resolve(config)

@@ -89,7 +89,7 @@ def test_a_configuration_is_copied_to_be_edited(capsys, request):
         (["--copy", "ade20k", "no/mine.py"], "the folder no does not exist"),
     ],
 )
-def test_wrong_copies_are_one_line(words, message, capsys):
+def test_wrong_arguments_of_copy_are_reported_in_one_line(words, message, capsys):
     assert run(*words) == 2
     assert message in capsys.readouterr().err
     assert not list(pathlib.Path().iterdir())

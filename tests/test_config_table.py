@@ -44,7 +44,7 @@ def test_every_field_has_a_default_and_a_meaning():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, -0.5, True])
-def test_nonsense_is_no_number(value):
+def test_values_that_are_not_numbers_are_refused(value):
     for field in NUMBERS:
         with pytest.raises(UserError, match=f"^{field} is {value!r}, expected "):
             check({**DEFAULTS, field: value})
@@ -88,7 +88,7 @@ def test_values_out_of_range_and_contradictions(fields, message):
         check(DEFAULTS | fields)
 
 
-def test_more_steps_than_can_be_counted():
+def test_more_steps_than_an_int32_counts_are_refused():
     config = defaults.get_config()
     config.train.epochs = 9e6
     with pytest.raises(
@@ -152,7 +152,7 @@ def test_the_command_prints_every_field_and_marks_the_others(capsys):
     assert cli.run(config_command.main, ["config", "--config.seed=7"]) == 2
 
 
-def test_a_changed_number_of_images_is_named_as_such():
+def test_a_changed_number_of_images_is_reported():
     old = config_lib.resolve(
         config_lib.load("configs/camvid.py"), config_lib.Facts(367)
     )
@@ -181,7 +181,7 @@ def test_explain_prints_default_allowed_values_and_meaning(capsys):
     ]
 
 
-def test_explain_names_who_decides_a_field_without_a_default():
+def test_explain_states_what_sets_a_field_without_a_default():
     assert "  default: 64; mmseg: 32\n" in explain.explain("model.stem_width")
     assert "  default: data.crop_size\n" in explain.explain("eval.crop_size")
     assert "  default: computed\n" in explain.explain("model.reference_positions")

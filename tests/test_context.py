@@ -26,7 +26,7 @@ def test_an_added_bias_opens_the_gate(bias, low, high):
     assert share.max() < high
 
 
-def test_an_added_bias_is_all_that_differs():
+def test_gate_bias_changes_only_the_initial_bias():
     begun = [
         module(gate_bias=b).init(jax.random.key(0), images())["params"] for b in (0, 2)
     ]

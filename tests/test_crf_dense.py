@@ -54,7 +54,7 @@ def test_a_window_equals_its_pairs(radius):
     np.testing.assert_allclose(ours, expected, atol=2e-6)
 
 
-def test_weights_that_are_not_held_are_the_same(monkeypatch):
+def test_recomputed_kernel_weights_equal_stored_ones(monkeypatch):
     scene = make_scene()
     held = dense.refine(*scene, PARAMS, radius=2, iterations=3)
     monkeypatch.setattr(dense, "MAX_HELD_BYTES", 0)
@@ -69,7 +69,7 @@ def test_a_full_window_equals_all_pairs():
     np.testing.assert_allclose(full, every, atol=1e-6)
 
 
-def test_a_canvas_changes_nothing():
+def test_padding_does_not_change_the_refinement():
     """Pixels outside of the image neither send nor count, whatever they hold."""
     probabilities, image = make_scene()
     alone = refine(probabilities, image, PARAMS, radius=3, iterations=3)
@@ -101,7 +101,7 @@ def test_labels_follow_the_edges_of_the_image():
     assert np.all(refined.argmax(-1) == truth)
 
 
-def test_no_message_leaves_the_scores():
+def test_kernels_of_weight_zero_leave_the_scores_unchanged():
     probabilities, image = make_scene()
     silent = PARAMS._replace(bilateral_weight=0.0, spatial_weight=0.0)
     same = refine(probabilities, image, silent, radius=2, iterations=4)

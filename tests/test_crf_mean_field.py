@@ -48,7 +48,7 @@ def chain_marginals(unary, scores):
     return belief / belief.sum(1, keepdims=True)
 
 
-def test_a_tree_beside_its_exact_marginals():
+def test_mean_field_on_a_tree_approximates_exact_marginals():
     """Enumeration and belief propagation agree; mean field comes near, not to them."""
     offsets = [(0, 1)]
     unary, scores, edges = make_graph(1, 6, offsets)

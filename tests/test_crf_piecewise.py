@@ -131,7 +131,7 @@ def test_terms_are_means_over_the_labelled_pieces_of_all_devices():
     np.testing.assert_allclose(jnp.sum(shares), total, rtol=1e-6)
 
 
-def test_nothing_labelled_gives_zero_and_no_nan():
+def test_images_without_labels_give_zero_and_no_nan():
     net, labels = make_net(), np.full((2, 4, 5), 255, np.uint8)
 
     def loss(net):

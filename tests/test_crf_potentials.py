@@ -42,7 +42,7 @@ def test_steps_hold_as_many_rows_as_fit():
     assert whole.window == (60, 60) and len(whole.steps.offset) == 24
 
 
-def test_a_row_that_does_not_fit_is_refused():
+def test_a_row_of_scores_above_the_memory_limit_is_refused():
     offsets = np.array([[0, 1]])
     with pytest.raises(UserError) as error:
         potentials.bounded_schedule(offsets, (8, 60, 60, 150), 16)

@@ -83,7 +83,7 @@ def test_two_runs_are_drawn(run, tmp_path, capsys):
     assert [p.name for p in output.parent.iterdir()] == ["figure7.png"]
 
 
-def test_what_is_no_run_with_curves_is_told(run, tmp_path, capsys):
+def test_runs_without_curves_are_refused(run, tmp_path, capsys):
     assert report("curves", str(tmp_path)) == 2
     assert "has no config.json" in capsys.readouterr().err
     bare = write_run(tmp_path / "bare", train=[(4, 0.5)])

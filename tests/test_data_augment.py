@@ -91,7 +91,7 @@ def test_crops_around_centres(data):
     assert corner(0.9999, 0.5, scale=0.25) == (2, 2)
 
 
-def test_matrix_by_hand():
+def test_matrix_equals_a_calculation_by_hand():
     params = AugmentParams(flip=1.0)
     matrix = augment.projective_matrix(params, (10, 20), (20, 40), (4, 6))
     # Crop (0, 0) is (6, 4) in the scaled, mirrored image: x = 20 - 6 / 2, y = 4 / 2.

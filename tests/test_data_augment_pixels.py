@@ -161,7 +161,7 @@ def test_labels_are_never_blended(data):
 
 
 @RECIPES
-def test_colours_change_the_image_alone(data, recipe):
+def test_colour_changes_leave_the_mask_unchanged(data, recipe):
     set_recipe(data, recipe)
     data.augment.update(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
     image, label = pictures(60, 80)
@@ -190,7 +190,7 @@ RED_AND_GREY = np.array([[[200, 40, 40], [90, 90, 90]]], np.uint8)
         ({"brightness": 2.0}, [[255, 80, 80], [180, 180, 180]]),
     ],
 )
-def test_colours_by_hand(fields, expected):
+def test_colours_equal_a_calculation_by_hand(fields, expected):
     found = change_colours(RED_AND_GREY, AugmentParams(**fields))[0]
     np.testing.assert_allclose(found, expected, atol=1)
 

@@ -63,7 +63,7 @@ def shape():
     return 9, 7
 
 
-def test_run_lengths_by_hand():
+def test_run_lengths_of_a_hand_made_mask():
     """Columns of 3: 0 1 1 | 1 0 0 | 0 0 1."""
     wanted = np.array([[0, 1, 0], [1, 0, 0], [1, 0, 1]], bool)
     counts = {"size": [3, 3], "counts": [1, 3, 4, 1]}

@@ -55,7 +55,7 @@ def assert_same(batches, others):
             np.testing.assert_array_equal(batch[key], other[key])
 
 
-def test_batches_have_the_promised_form(data):
+def test_batches_have_the_documented_shapes_and_types(data):
     batch = next(open_dataset(data).train_batches("train", batch_size=3, seed=0))
     assert batch["image"].shape == (3, 64, 64, 3)
     assert batch["label"].shape == (3, 64, 64)
@@ -63,7 +63,7 @@ def test_batches_have_the_promised_form(data):
     assert set(np.unique(batch["label"])) == {0, 1, 2, 255}
 
 
-def test_starting_at_a_step_gives_the_batches_from_there_on(data):
+def test_a_stream_that_starts_at_a_step_continues_the_batches(data):
     dataset = open_dataset(data)
     batches = take(dataset.train_batches("train", batch_size=3, seed=5), 6)
     resumed = dataset.train_batches("train", batch_size=3, seed=5, start_step=3)

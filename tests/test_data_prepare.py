@@ -139,7 +139,7 @@ def test_array_records_are_those_of_tfds(data_dir):
             assert records[index] == dict(record)
 
 
-def test_features_of_a_record_by_hand():
+def test_features_of_a_hand_made_record():
     # Two features, a and b; a varint field and a fixed one, which are skipped.
     a = b"\x0a\x01a\x12\x06\x0a\x04\x0a\x02xy"
     b = b"\x0a\x01b\x12\x04\x0a\x02\x0a\x00"

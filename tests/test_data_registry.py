@@ -43,7 +43,7 @@ def test_unknown_names_are_refused():
 IOU = np.array([0.5, 0.5])
 
 
-def test_benchmarks_have_scores_of_their_own():
+def test_data_sets_define_the_scores_of_their_benchmarks():
     scores = {name: info.scores for name, info in declared().items()}
     assert scores["ade20k"](0.4, 0.8, IOU) == {"final_score": pytest.approx(0.6)}
     context = scores["pascal_context"](0.526, 0.8, IOU)

@@ -81,7 +81,7 @@ def test_masks_of_black_and_white_are_explained(folder):
     teachable.check(open_dataset(config.data), "train", "val")
 
 
-def test_the_same_files_twice(folder, capsys):
+def test_the_same_files_for_training_and_validation_are_refused(folder, capsys):
     config = folder([0, 1], split="train")
     status, printed = checked(config, capsys)
     message = "train and val are the same files"
@@ -91,7 +91,7 @@ def test_the_same_files_twice(folder, capsys):
     teachable.check(open_dataset(config.data), "train", "")
 
 
-def test_names_twice_and_classes_that_never_occur(folder, capsys):
+def test_repeated_names_and_absent_classes_are_reported(folder, capsys):
     config = folder([0, 1], names=("a", "b", "c"))
     status, printed = checked(config, capsys)
     assert status == 0 and printed.count("note: 1 of 3 classes never occur: c") == 2

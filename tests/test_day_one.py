@@ -77,7 +77,7 @@ def ade20k(reference, folder):
 
 
 @pytest.mark.slow
-def test_the_main_job_from_a_named_backbone(reference_dir, tmp_path):
+def test_training_from_a_published_backbone_end_to_end(reference_dir, tmp_path):
     pytest.importorskip("tensorflow_datasets", reason="requirements/train.txt")
     pytest.importorskip("onnxruntime", reason="requirements/export.txt")
     name, contents, digest = weight_file(tmp_path)

@@ -171,7 +171,7 @@ def test_one_signal_stops_all_processes_at_the_same_step(tasks_of_two):
     assert stops[0] == stops[1]
 
 
-def test_what_fails_in_one_process_fails_in_all(tasks_of_two):
+def test_an_error_in_one_process_ends_all(tasks_of_two):
     ended = tasks_of_two[1]["fail"]
     assert [status for status, _ in ended] == [2, 2]
     assert "process 1 could not continue" in ended[0].text
@@ -193,7 +193,7 @@ def test_processes_of_different_runs_are_refused(tasks_of_two):
     assert "seed is 10 in process 1 and 1 in process 0" in ended[1].text
 
 
-def test_folders_of_their_own_are_refused(tasks_of_two):
+def test_folders_that_processes_do_not_share_are_refused(tasks_of_two):
     folder, ended = tasks_of_two
     ended = ended["separate"]
     assert [status for status, _ in ended] == [2, 2]
@@ -202,7 +202,7 @@ def test_folders_of_their_own_are_refused(tasks_of_two):
     assert not list(folder.glob("*/.probe*"))
 
 
-def test_a_lost_process_takes_the_others_down(tmp_path):
+def test_a_lost_process_ends_the_others(tmp_path):
     ended = finish(*start_tasks("die", tmp_path, processes=2), timeout_s=300)
     assert ended[1].status == -signal.SIGKILL
     assert ended[0].status in (4, 134, -signal.SIGABRT)

@@ -28,6 +28,6 @@ def test_depth_to_space_is_pytorchs_pixel_shuffle():
     np.testing.assert_array_equal(ours, theirs.numpy().transpose(0, 2, 3, 1))
 
 
-def test_channels_that_are_no_blocks():
+def test_channels_that_are_not_a_multiple_of_the_block_are_refused():
     with pytest.raises(ValueError, match=r"20 channels; expected a multiple of 4 \* 4"):
         depth_to_space(jnp.zeros((1, 2, 2, 20)), 4)

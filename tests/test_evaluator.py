@@ -83,7 +83,7 @@ def test_predictions_are_what_is_counted(protocol):
     np.testing.assert_array_equal(counted.counts, matrix.counts)
 
 
-def test_single_predicts_the_largest_upsampled_logit():
+def test_single_predicts_the_class_of_the_largest_upsampled_logit():
     segmenter, config = ToySegmenter(CLASSES), make_config("single")
     (example,) = make_examples([(40, 55)])
     padded = canvas.pad(example["image"], 48, 64, 0)
@@ -132,7 +132,7 @@ def test_logits_of_a_finer_grid():
     assert np.mean(ids == np.argmax(np.asarray(expected), axis=-1)) > 0.999
 
 
-def test_hundred_sizes_compile_few_networks():
+def test_a_hundred_image_sizes_compile_few_networks():
     """One for `release`, one a canvas size for `single`."""
     sizes = mixed_sizes(100)
     counts = {}
@@ -147,7 +147,7 @@ def test_hundred_sizes_compile_few_networks():
     assert len(buckets) <= 9
 
 
-def test_small_and_large_objects_are_counted_apart():
+def test_small_and_large_objects_are_counted_separately():
     label = np.zeros((20, 30), np.uint8)
     label[2:5, 2:5] = 1  # 9 pixels
     label[10:18, 10:28] = 1  # 144 pixels
@@ -260,7 +260,7 @@ def test_stack_fills_up_with_zeros():
     np.testing.assert_array_equal(stacked["a"], [[1, 1], [0, 0], [0, 0]])
 
 
-def test_a_bar_within_another_is_removed(monkeypatch):
+def test_a_nested_progress_bar_is_removed(monkeypatch):
     def shown(around):
         terminal = io.StringIO()
         terminal.isatty = lambda: True

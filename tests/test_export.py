@@ -84,7 +84,7 @@ def test_a_refined_crf_is_exported(run, tmp_path, capsys):
     assert "labels equal in 100.000 % of pixels, 0 clear differences" in said
 
 
-def test_deep_images_are_mapped_as_the_run_says(tmp_path):
+def test_deep_images_are_mapped_by_the_value_range_of_the_run(tmp_path):
     workdir, deep = tmp_path / "run", tmp_path / "deep"
     untrained.save(workdir, **{"data.value_range": (0.0, 4000.0)})
     deep.mkdir()
@@ -116,7 +116,7 @@ def test_a_file_that_differs_is_removed(run, tmp_path, monkeypatch, capsys):
     ("equal", "clear", "fine"),
     [(1.0, 0, True), (0.9991, 0, True), (0.998, 0, False), (1.0, 1, False)],
 )
-def test_what_passes(equal, clear, fine):
+def test_only_close_results_pass(equal, clear, fine):
     assert verify.passed(verify.Comparison(equal, clear, 0.0, 1, 1, "cpu")) == fine
     wrong = verify.Comparison(equal, clear, 0.0, 1, 1, "cpu", presence_difference=0.1)
     assert not verify.passed(wrong)
@@ -243,7 +243,7 @@ def test_onnx_of_free_sizes(words, fields, multiple, tmp_path):
     assert (labels[0, :40, :52] == wanted).mean() > 0.999
 
 
-def test_a_network_of_one_size_says_so(tmp_path, capsys):
+def test_a_network_of_fixed_size_cannot_be_exported_for_any_size(tmp_path, capsys):
     run = tmp_path / "run"
     untrained.save(run, "piecewise_crf", **{"model.crf.hidden_channels": 8})
     image = np.random.default_rng(0).integers(0, 256, (50, 64, 3), np.uint8)
@@ -304,7 +304,7 @@ def test_onnx_of_other_networks(words, fields, tmp_path):
         np.testing.assert_allclose(found, wanted["presence"], atol=1e-5)
 
 
-def test_onnx_calls_pixels_without_finite_scores_void():
+def test_onnx_labels_pixels_without_finite_scores_as_ignored():
     needs("onnx")
     values = np.asarray([[1, 0, 0], [0, 0, 0], [0, 5, 1], [2, 1, 7]], np.uint8)
     divisors = jnp.asarray([[[[1.0, 0.0, 1.0]]]])  # 0 / 0 is NaN, 5 / 0 infinite.
@@ -323,7 +323,7 @@ def test_onnx_calls_pixels_without_finite_scores_void():
     assert labels.ravel().tolist() == [0, 0, 1, 2]
 
 
-def test_what_onnx_has_no_word_for_gets_one_line():
+def test_operations_that_onnx_lacks_are_refused_in_one_line():
     needs("onnx")
     made = program.Program(
         lambda x: {"labels": jax.lax.cumsum(x, axis=1)}, 4, 4, ("labels",), None, None
@@ -334,7 +334,7 @@ def test_what_onnx_has_no_word_for_gets_one_line():
         onnx_graph.write(made, {})
 
 
-def test_a_folder_to_hand_on(run, tmp_path, capsys):
+def test_a_hub_folder_has_weights_configuration_and_card(run, tmp_path, capsys):
     report = {
         "val/single/mean_iou": 0.1234,
         "val/single/pixel_accuracy": 0.5,

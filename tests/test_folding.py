@@ -84,7 +84,7 @@ def test_every_head(arguments):
         {"backbone": "tiny", "lateral": True},
     ],
 )
-def test_every_kind_of_block(fields, monkeypatch):
+def test_every_kind_of_block_is_folded(fields, monkeypatch):
     for name in ("basic", "bottlenecks"):
         spec = BackboneSpec((1, 2, 2, 1), name == "bottlenecks", width=16)
         reference_models.add_resnet(monkeypatch, name, spec)

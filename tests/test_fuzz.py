@@ -3,7 +3,7 @@
 from benchmarks import fuzz
 
 
-def test_only_named_refusals_escape(tmp_path):
+def test_only_one_line_errors_escape(tmp_path):
     outcomes = list(fuzz.escapes(240, 5, tmp_path, leave_out=(".pth",)))
     seen = {kind for kind, _, _ in outcomes}
     assert seen == {
@@ -15,7 +15,7 @@ def test_only_named_refusals_escape(tmp_path):
     assert {outcome for _, outcome, _ in outcomes} == {"read", "refused"}
 
 
-def test_what_escapes_is_seen(tmp_path, monkeypatch):
+def test_unexpected_exceptions_are_reported_by_the_fuzzer(tmp_path, monkeypatch):
     def broken(content, file, rules):
         raise KeyError("tag 259")
 

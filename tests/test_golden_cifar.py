@@ -199,7 +199,7 @@ def test_gradients(run):
     )
 
 
-def test_after_one_step(run):
+def test_arrays_after_one_step_equal_the_reference(run):
     running, weights = {}, {}
     for name, expected in arrays_of(run, "after:").items():
         group = running if ".running_" in name else weights

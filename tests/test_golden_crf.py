@@ -98,7 +98,7 @@ class _Graph:
 graphs = pytest.mark.parametrize(("name", "prefix"), _groups("z"))
 
 
-def test_references_were_found(reference_dir):
+def test_the_reference_folder_exists(reference_dir):
     assert list((reference_dir / "golden" / "crf").glob("crf_*.npz"))
     assert _groups("z") and _groups("image")
 
@@ -220,7 +220,7 @@ def test_mean_field(reference_dir, name, prefix, precision):
 
 
 @graphs
-def test_mean_field_in_turn(reference_dir, name, prefix, precision):
+def test_mean_field_with_alternating_updates(reference_dir, name, prefix, precision):
     graph = _Graph(_load(reference_dir, name, prefix, precision))
     relations = graph.relations(graph.scores)
 

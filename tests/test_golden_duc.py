@@ -120,13 +120,13 @@ def test_params_file(params_file):
     jax.tree.map(np.testing.assert_array_equal, converted, variables)
 
 
-def test_training_starts_from_it(params_file):
+def test_training_starts_from_the_authors_checkpoint(params_file):
     reference, m, variables, path = params_file
     zeros = jax.tree.map(np.zeros_like, variables)
     started, lines = torch_weights.initialise(zeros, path, m)
     jax.tree.map(np.testing.assert_array_equal, started, variables)
     count = len(jax.tree.leaves(variables["params"]["head"]))
-    assert lines[2:] == [f"head: took {count} of {count} arrays"]
+    assert lines[2:] == [f"head: loaded {count} of {count} arrays"]
 
 
 IMPORT_CONFIG = """
@@ -286,7 +286,7 @@ def test_weights_after_the_steps(training):
 
 
 @pytest.mark.parametrize("case", LABELS)
-def test_labels_as_the_authors_loader_arranges_them(reference_dir, case):
+def test_thinned_labels_equal_those_of_the_authors_loader(reference_dir, case):
     with np.load(reference_dir / "golden/duc/duc_labels.npz") as arrays:
         theirs = {
             name.removeprefix(f"{case}:"): arrays[name]

@@ -50,7 +50,7 @@ def test_named_rates_are_those_of_the_references(references, dilation):
     assert dilated_rates(plan_stages((3, 4, 23, 3), 8, dilation)) == tuple(expected)
 
 
-def test_by_hand():
+def test_path_counts_equal_a_calculation_by_hand():
     np.testing.assert_array_equal(gridding.path_counts([1, 2]), [1, 1, 2, 1, 2, 1, 1])
     assert gridding.max_distances([1, 2, 9]) == (3, 5, 9)
     found = gridding.describe([2, 2])

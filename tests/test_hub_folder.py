@@ -95,7 +95,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_configuration_that_is_none(name, copied):
+def test_a_damaged_configuration_is_refused(name, copied):
     text, says = CONFIGS[name]
     (copied / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     refused(copied, says)
@@ -121,7 +121,7 @@ def refused(path, says):
         ({"sha256": {"model.safetensors": "0" * 64}}, "has changed since"),
     ],
 )
-def test_members_of_another_kind(members, says, copied):
+def test_members_of_other_types_are_refused(members, says, copied):
     edit(copied, **members)
     refused(copied, says)
 
@@ -148,7 +148,7 @@ def test_members_of_another_kind(members, says, copied):
         ("optim", {"ema_decay": None}, "optim.ema_decay is null"),
     ],
 )
-def test_fields_of_another_kind(field, value, says, copied):
+def test_fields_of_other_types_are_refused(field, value, says, copied):
     set_field(copied, field, value)
     refused(copied, says)
 
@@ -213,7 +213,7 @@ def emptied(arrays):
         (emptied, "missing, 0 unknown"),
     ],
 )
-def test_arrays_that_are_not_the_networks(change, says, copied):
+def test_arrays_that_do_not_match_the_network_are_refused(change, says, copied):
     set_arrays(copied, change)
     refused(copied, says)
 
@@ -243,7 +243,7 @@ def test_a_damaged_weight_file(harm, says, copied):
     refused(copied, says)
 
 
-def test_a_configuration_that_is_a_fifo(copied):
+def test_a_fifo_in_place_of_the_configuration_is_refused(copied):
     fifo(copied / "config.json")
     refused(copied, "FIFO")
 
@@ -278,7 +278,7 @@ def test_a_folder_is_loaded_and_trained_further(hub, tmp_path):
     )
     jax.tree.map(np.testing.assert_array_equal, found, network.variables)
     count = len(jax.tree.leaves(found))
-    assert lines == [f"took {count} of {count} arrays from {hub}"]
+    assert lines == [f"loaded {count} of {count} arrays from {hub}"]
     # A configuration that continues from the folder has its backbone.
     given = config_lib.load("configs/quickstart.py:smoke")
     given.init_from = str(hub)

@@ -85,7 +85,7 @@ def test_refusals_are_one_line_and_keep_the_folder(session):
     assert "error: hf:o/absent cannot be downloaded: " in done.stderr
 
 
-def test_without_the_package_there_is_one_line(monkeypatch):
+def test_a_missing_huggingface_hub_is_reported_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match="hf:o/n needs huggingface_hub: pip install"):
         encnet_jax.load("hf:o/n")

@@ -147,7 +147,7 @@ def corrupt(path):
     path.write_bytes(path.read_bytes()[:200])
 
 
-def test_broken_images(root, capsys):
+def test_images_that_cannot_be_decoded_are_refused_or_skipped(root, capsys):
     corrupt(root / "train" / "green" / "2.jpg")
     with pytest.raises(UserError, match="green/2.jpg: cannot be decoded"):
         batches(open_dataset(data_of(root)), 2)
@@ -164,7 +164,7 @@ def test_cmyk_images_are_refused(root):
         source.example("train", 6)
 
 
-def test_crops_larger_than_the_scored_size_are_refused(root):
+def test_crops_larger_than_the_evaluated_size_are_refused(root):
     with pytest.raises(
         UserError, match="expected at least data.crop_size, which is 32"
     ):

@@ -70,7 +70,7 @@ def test_classifier_is_scored_by_top1_and_top5(classifier):
     }
 
 
-def test_ranks_by_hand():
+def test_ranks_equal_a_calculation_by_hand():
     logits = np.array([[9, 8, 7, 6, 5, 4, 3], [1, 0, 0, 0, 0, 0, 2]], np.float32)
 
     class Fixed:

@@ -74,7 +74,7 @@ def test_every_kind_of_image_gets_the_same_labels(model, tmp_path):
     for same in (Image.fromarray(image), str(path), path):
         np.testing.assert_array_equal(model(same).labels, wanted)
     np.testing.assert_array_equal(model(np.stack([image, image]))[1].labels, wanted)
-    with pytest.raises(AttributeError, match="no scores were requested"):
+    with pytest.raises(AttributeError, match="no scores were computed"):
         _ = model(image).scores
 
 

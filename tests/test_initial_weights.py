@@ -17,7 +17,9 @@ RELEASED = ("encnet", "fcn", "pspnet", "deeplabv3")  # Heads of the authors' cod
     ("architecture", "name"),
     [("paper", "encnet"), *(("release", name) for name in RELEASED)],
 )
-def test_first_pixel_losses_are_those_of_chance(architecture, name, num_classes):
+def test_first_pixel_losses_are_those_of_random_predictions(
+    architecture, name, num_classes
+):
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(IMAGES, SIDE, SIDE, 3)), jnp.float32)
     labels = rng.integers(0, num_classes, (IMAGES, SIDE, SIDE)).astype(np.uint8)

@@ -67,7 +67,7 @@ def network(name, **fields):
     [(name, "tiny") for name in ("encnet", "fcn", "deeplabv3", "pspnet")]
     + [("encnet", "bottlenecks")],
 )
-def test_a_padded_image_scores_as_alone(name, backbone, monkeypatch):
+def test_padding_does_not_change_the_logits_of_an_image(name, backbone, monkeypatch):
     spec = BackboneSpec((1, 2, 2, 1), bottleneck=True, width=16)
     add_resnet(monkeypatch, "bottlenecks", spec)
     fields = {"model.backbone": backbone, "model.avg_down": backbone == "bottlenecks"}

@@ -108,7 +108,7 @@ def test_gradient_is_scaled_by_what_follows(inputs):
     np.testing.assert_allclose(thrice, 3 * once, rtol=1e-6)
 
 
-def test_fused_needs_a_quarter_of_the_memory():
+def test_the_fused_loss_uses_a_quarter_of_the_memory():
     logits = jnp.zeros((2, 16, 16, 32))
     labels = jnp.zeros((2, 128, 128), jnp.uint8)
 

@@ -120,7 +120,7 @@ def test_shares_of_devices_are_those_of_the_global_batch(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_nothing_labelled_gives_zero_and_no_gradient(form):
+def test_images_without_labels_give_zero_and_no_gradient(form):
     logits, labels = random_inputs()
     value, gradient = in_jax(logits, np.full_like(labels, 255), FORMS[form])
     assert value == 0
@@ -142,7 +142,7 @@ def kept(logits, labels, **fields):
     return np.asarray(mined) != IGNORE_LABEL
 
 
-def test_as_many_hard_pixels_as_asked_for():
+def test_the_requested_number_of_hard_pixels_is_kept():
     logits, labels = random_inputs()
     assert kept(logits, labels, threshold=0.0, min_kept=123).sum() == 246
     every = (labels != IGNORE_LABEL).sum()
@@ -150,7 +150,7 @@ def test_as_many_hard_pixels_as_asked_for():
     assert kept(logits, labels, threshold=1.0, min_kept=0).sum() == every
 
 
-def test_a_sure_and_right_pixel_counts_as_easiest():
+def test_a_confident_correct_pixel_is_the_easiest():
     logits = jnp.zeros((1, 2, 2, 3)).at[0, 0, 0, 1].set(200.0)
     labels = jnp.asarray([[[1, 1], [2, 2]]], jnp.uint8)
     found = kept(logits, labels, threshold=0.0, min_kept=3)

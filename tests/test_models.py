@@ -205,6 +205,6 @@ def test_bfloat16_computes_in_bfloat16_and_returns_float32():
     assert "bf16" in apply.lower(variables, images).as_text()
 
 
-def test_unknown_backbone_is_told():
+def test_an_unknown_backbone_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="resnet51.*expected one of.*resnet50"):
         tiny_model_config(backbone="resnet51")

@@ -25,7 +25,7 @@ def read(tmp_path, data: bytes):
 @pytest.mark.parametrize(
     "version", [mxnet_files.V0, mxnet_files.V1, mxnet_files.V2, mxnet_files.V3]
 )
-def test_every_version(tmp_path, version):
+def test_every_file_version_is_read(tmp_path, version):
     found = read(tmp_path, mxnet_files.file_bytes(ARRAYS, version))
     assert list(found) == list(ARRAYS)
     for name, expected in ARRAYS.items():
@@ -33,7 +33,7 @@ def test_every_version(tmp_path, version):
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8"])
-def test_every_type(tmp_path, dtype):
+def test_every_array_type_is_read(tmp_path, dtype):
     array = np.array([[1, 2, 3]]).astype(dtype)
     found = read(tmp_path, mxnet_files.file_bytes({"arg:x": array}))["arg:x"]
     np.testing.assert_array_equal(found, array)
@@ -79,7 +79,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults_are_one_line(tmp_path, fault):
+def test_faults_are_reported_in_one_line(tmp_path, fault):
     data, message = FAULTS[fault]
     with pytest.raises(UserError, match=message) as error:
         read(tmp_path, data)
@@ -92,6 +92,6 @@ def test_two_arrays_of_one_name(tmp_path):
         read(tmp_path, data.replace(b"arg:b", b"arg:a"))
 
 
-def test_no_file(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(UserError, match="no file"):
         read_params(tmp_path / "none.params")

@@ -72,7 +72,7 @@ def test_a_last_batch_that_is_kept_counts():
 @pytest.mark.parametrize(
     "shape, refused", [((1, 1, 1, 4), True), ((1, 2, 1, 4), False)]
 )
-def test_the_layer_itself_refuses(shape, refused):
+def test_the_layer_refuses_mismatched_shapes(shape, refused):
     norm = SyncBatchNorm(train=True)
     x = jax.numpy.zeros(shape)
 

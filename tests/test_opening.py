@@ -21,7 +21,7 @@ def resolved(**fields):
     return config_lib.resolve(config, config_lib.Facts(103))
 
 
-def test_five_lines_say_what_is_trained():
+def test_five_lines_describe_the_run():
     found = opening.lines(resolved(), SIZES, 3007, "ImageNet, x, 5 arrays", 0)
     assert found == [
         "devices: 8 x cpu",

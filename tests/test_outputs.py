@@ -65,7 +65,7 @@ CONFIG = json.dumps(dict.fromkeys(("data", "model", "loss", "optim", "train"), {
         ("output", "anything", False),
     ],
 )
-def test_what_may_be_replaced(kind, content, ours, tmp_path):
+def test_only_files_written_by_the_package_are_replaced(kind, content, ours, tmp_path):
     path = tmp_path / "file"
     outputs.check_replaceable(path, kind)
     path.write_text(content)
@@ -76,7 +76,7 @@ def test_what_may_be_replaced(kind, content, ours, tmp_path):
         outputs.check_replaceable(path, kind, "--output")
 
 
-def test_our_pictures_are_marked(tmp_path):
+def test_pictures_of_reports_are_marked_as_written_by_the_package(tmp_path):
     mine, ours = tmp_path / "mine.png", tmp_path / "ours.png"
     Image.new("RGB", (8, 8)).save(mine)
     pictures.save_png(ours, Image.new("RGB", (8, 8)))
@@ -85,7 +85,7 @@ def test_our_pictures_are_marked(tmp_path):
         outputs.check_replaceable(mine, "picture")
 
 
-def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path):
+def test_special_files_are_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path, word in ((tmp_path / "fifo", "FIFO"), (tmp_path, "a folder")):
         with pytest.raises(UserError, match=word):
@@ -111,7 +111,7 @@ def test_nested_json_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "time.json", "scalars.csv"])
-def test_a_run_refuses_a_folder_with_files_of_these_names(name, tmp_path):
+def test_a_run_refuses_a_folder_with_files_of_its_names(name, tmp_path):
     (tmp_path / name).write_text('{"mine": 1}')
     with pytest.raises(UserError, match=f"{name} exists .* \\(--workdir\\)"):
         with workdir_lib.locked(str(tmp_path)):
@@ -120,7 +120,7 @@ def test_a_run_refuses_a_folder_with_files_of_these_names(name, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
-def test_a_lock_that_is_no_file_is_refused(kind, tmp_path):
+def test_a_lock_that_is_not_a_file_is_refused(kind, tmp_path):
     victim, lock = tmp_path / "victim", tmp_path / "run" / ".lock"
     lock.parent.mkdir()
     victim.write_text("precious")
@@ -169,12 +169,12 @@ def test_errors_without_a_number_keep_their_words(tmp_path):
         (ValueError("a bug"), None),
     ],
 )
-def test_why_a_library_could_not_write(error, says):
+def test_failed_writes_of_libraries_are_explained(error, says):
     found = storage.failed_write(error)
     assert found is None if says is None else says in found
 
 
-def test_text_that_is_no_text_is_written_with_escapes(tmp_path):
+def test_invalid_characters_are_written_with_escapes(tmp_path):
     storage.write_whole(tmp_path / "a", "x\udcff")
     assert (tmp_path / "a").read_text() == "x\\udcff"
 
@@ -190,7 +190,7 @@ def test_a_name_that_was_taken_meanwhile_is_not_replaced(tmp_path):
     assert path.read_text() == "mine"
 
 
-def test_of_several_files_all_or_none_are_kept(tmp_path):
+def test_several_files_are_written_together_or_not_at_all(tmp_path):
     for error in (KeyboardInterrupt, UserError):
         with pytest.raises(error), outputs.all_or_none() as written:
             for name in ("a", "b"):
@@ -224,7 +224,7 @@ def test_only_files_that_can_be_read_are_offered_as_configurations(
     assert "fifo" not in found and "quickstart" in found
 
 
-def test_very_long_integers_are_no_numbers():
+def test_very_long_integers_are_refused():
     """Python's json reads them, and math.isfinite raises an error for them."""
     for value in (10**400, -(10**400), float("nan"), float("inf"), True):
         assert schema.number()(value).startswith("is ")

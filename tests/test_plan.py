@@ -95,7 +95,7 @@ def test_the_largest_batch_is_predicted_and_confirmed():
     assert largest(fits=2, compiled=[])["largest_batch"] == 2
 
 
-def test_a_report_shows_what_does_not_fit():
+def test_a_report_marks_a_step_that_exceeds_the_memory():
     report = {
         "config": "ade20k",
         "topology": "v5e:2x4",

@@ -34,7 +34,7 @@ calls=%fused_computation.1, metadata={op_name=\
 CONV = "backbone/stage1_block01/conv1"
 
 
-def test_bytes_by_hand():
+def test_bytes_equal_a_count_by_hand():
     assert list(movers.instructions(TEXT, loop_trips=16)) == [
         Instruction("loss", "forward", 16 * (80 + 40)),
         Instruction(CONV, "forward", 60 + 40 + 40),

@@ -30,7 +30,7 @@ def test_a_slice_is_a_power_of_two():
         network.slice_shape(12, 2)
 
 
-def test_all_reduce_by_hand():
+def test_all_reduce_times_equal_a_calculation_by_hand():
     def seconds(num_bytes, count):
         return network.all_reduce_seconds(num_bytes, count, TORUS)
 

@@ -34,7 +34,7 @@ def test_ties_share_a_threshold():
         assert presence.average_precision(scores, positive) == pytest.approx(expected)
 
 
-def test_classes_that_are_always_or_never_there_have_none():
+def test_classes_in_every_image_or_in_none_have_no_average_precision():
     scores = np.random.default_rng(1).random((6, 3))
     positive = np.zeros((6, 3), bool)
     positive[:, 1] = True

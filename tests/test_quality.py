@@ -131,7 +131,7 @@ def test_presence_of_windows_is_the_largest():
         np.testing.assert_allclose(row, np.maximum(rows[name], small[name]), 1e-5)
 
 
-def test_average_precision_is_that_of_the_collected_rows():
+def test_average_precision_equals_that_of_all_images():
     segmenter, rows = presences("single")
     _, quality, _ = evaluate("single", segmenter)
     truth = [

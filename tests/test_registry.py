@@ -26,7 +26,7 @@ def test_names_import_nothing_and_members_are_imported_when_used():
         registry.get("gone")
 
 
-def test_an_unknown_name_is_answered_with_the_known_names():
+def test_an_unknown_name_is_refused_with_the_known_names():
     with pytest.raises(UserError, match="^unknown head 'tow'; expected one of: join, "):
         heads().get("tow")
 
@@ -46,7 +46,7 @@ def test_register_as_a_decorator_with_fields_and_facts():
     assert list(registry) == ["join", "two", "mine"]
 
 
-def test_a_taken_name_is_refused_and_the_same_definition_is_not():
+def test_a_registered_name_is_refused_unless_the_definition_is_the_same():
     registry = heads()
 
     def define(value):

@@ -32,7 +32,7 @@ def test_the_table_has_the_known_numbers(capsys, tmp_path):
         (["--backbone", "vgg99"], "--backbone is 'vgg99', expected one of: "),
     ],
 )
-def test_mistakes_are_one_line(arguments, message, tmp_path):
+def test_mistakes_are_reported_in_one_line(arguments, message, tmp_path):
     output = tmp_path / "gridding.png"
     with pytest.raises(UserError, match=message):
         gridding.main(["gridding", *arguments, "--output", str(output)])

@@ -250,7 +250,7 @@ def test_a_page_too_large_shows_fewer_images(run, monkeypatch):
         html.make([found])
 
 
-def test_what_was_not_scored_gets_one_line(run, tmp_path, capsys):
+def test_missing_scores_are_reported_in_one_line(run, tmp_path, capsys):
     assert call(tmp_path) == 2
     assert "has no reports; expected one of split any" in capsys.readouterr().err
     assert call(run, "--protocol=release") == 2
@@ -261,7 +261,7 @@ def test_what_was_not_scored_gets_one_line(run, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_browser_shows_it(run, tmp_path):
+def test_a_browser_renders_the_page(run, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("chromium is not installed")

@@ -17,7 +17,7 @@ def sums(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_it_is_the_relu_of_the_sum_to_the_last_bit(dtype):
+def test_relu_of_sum_equals_relu_of_the_sum_bit_for_bit(dtype):
     x, y = sums(dtype)
     found = jax.jit(relu_of_sum)(x, y)
     assert found.dtype == dtype

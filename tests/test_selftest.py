@@ -61,7 +61,7 @@ def test_a_forward_pass_gives_the_stored_numbers():
 
 
 @pytest.mark.slow
-def test_a_cpu_passes():
+def test_the_selftest_passes_on_a_cpu():
     lines = selftest.compare(selftest.measure(), stored(), selftest.PRECISIONS[0])
     lines += selftest.machine_checks()
     assert len(lines) == 8 and all(line.passed for line in lines)

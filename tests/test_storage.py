@@ -163,7 +163,7 @@ def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_p
     ],
     ids=["prepare", "export_arrays", "submission"],
 )
-def test_what_is_written_on_disks_only_says_so(write, bucket, server):
+def test_commands_that_write_only_to_disks_refuse_buckets(write, bucket, server):
     with pytest.raises(
         UserError, match=f"is {bucket}.*, expected a path on a local disk"
     ):
@@ -201,7 +201,7 @@ def test_errors_of_stores_are_told_from_others(bucket):
     assert not storage.is_of_store(missing.value)
 
 
-def test_a_library_that_does_not_fit_is_memory_and_no_store():
+def test_a_library_that_cannot_be_mapped_is_a_memory_error():
     text = "raise ImportError('a.so: failed to map segment from shared object')"
     with pytest.raises(ImportError) as unmapped:
         exec(text, {"__name__": "tensorstore"})
@@ -216,7 +216,7 @@ def test_a_library_that_does_not_fit_is_memory_and_no_store():
         ("az://bucket/a", "cannot be reached .*pip install"),
     ],
 )
-def test_stores_out_of_reach_are_named(path, message):
+def test_object_stores_that_cannot_be_reached_are_reported(path, message):
     with pytest.raises(UserError, match=f"{path} {message}"):
         storage.check_reachable(path)
     with pytest.raises(UserError, match=f"{path} {message}"):

@@ -74,7 +74,7 @@ def imports() -> set[tuple[str, str, str]]:
     return found
 
 
-def test_every_room_has_a_floor():
+def test_every_folder_has_a_layer():
     rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py"}
     rooms |= {
         path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()
@@ -113,7 +113,7 @@ def data_imports() -> set[tuple[str, str, str]]:
 DATA_FLOOR = {name: i for i, names in enumerate(DATA_FLOORS) for name in names}
 
 
-def test_every_folder_of_data_has_a_floor():
+def test_every_folder_of_data_has_a_layer():
     found = {path.stem for path in (PACKAGE / "data").iterdir()} - {"__pycache__"}
     assert found == set(DATA_FLOOR)
 
@@ -128,7 +128,7 @@ def test_few_folders_of_data_import_each_other():
     assert len(pairs) <= MOST_DATA_PAIRS, sorted(pairs)
 
 
-def test_no_circle_between_rooms():
+def test_no_import_cycles_between_folders():
     below: dict[str, set[str]] = {}
     for here, there, _ in imports():
         if (here, there) not in EXCEPTIONS:
@@ -146,7 +146,7 @@ def test_no_circle_between_rooms():
     assert not {room for room in below if room in reaches(room)}
 
 
-def test_few_modules_stand_beside_the_folders():
+def test_few_modules_are_outside_the_folders():
     files = [p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__"]
     assert len(files) <= 10, sorted(files)
 

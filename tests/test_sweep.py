@@ -125,7 +125,7 @@ def test_a_wrong_value_is_reported_before_the_first_run(trained, tmp_path):
         ("seed", -1, None, "seed is -1"),
     ],
 )
-def test_what_a_later_run_lacks_is_reported_before_the_first_run(
+def test_errors_of_later_runs_are_reported_before_the_first_run(
     field, value, protocol, says, trained, tmp_path
 ):
     first = config_lib.get(smoke(), field)
@@ -154,18 +154,18 @@ def test_files_of_the_user_are_not_replaced(trained, tmp_path):
         "-" * 9000 + "1",
     ],
 )
-def test_values_that_are_no_names_of_folders_are_refused(text):
+def test_values_that_cannot_name_a_folder_are_refused(text):
     with pytest.raises(UserError, match="folders are named by the values"):
         sweep.parse_values(f"0,{text}")
 
 
 @pytest.mark.parametrize("text", ["0,00", "²", "1,x", "-1", "1.0"])
-def test_seeds_that_are_no_different_numbers_are_refused(text):
+def test_repeated_and_invalid_seeds_are_refused(text):
     with pytest.raises(UserError, match="different whole numbers"):
         sweep.parse_seeds(text)
 
 
-def test_a_bar_in_a_value_is_no_column():
+def test_a_vertical_bar_in_a_value_adds_no_column():
     rows = [{"value": "a|b", "error": 0.25, "spread": {}}]
     assert sweep.table("f", rows).splitlines()[2] == "| a\\|b | 25.00 |"
 
@@ -181,7 +181,7 @@ def test_values_are_parsed():
             sweep.parse_seeds(text)
 
 
-def test_wrong_fields_are_told():
+def test_unknown_fields_and_wrong_values_are_reported():
     with pytest.raises(UserError, match="no field 'loss.alpha' in the configuration"):
         config_lib.with_value(smoke(), "loss.alpha", 0.1)
     with pytest.raises(UserError, match="model.num_codes cannot be 'many'.* 0 to"):

@@ -81,7 +81,7 @@ def test_checkpoints_and_data_parallel_are_unwrapped():
     )
 
 
-def test_half_precision_and_missing_counters_are_taken():
+def test_half_precision_and_missing_counters_are_accepted():
     m = reference_models.model_config("release", **TINY)
     full = export(m, 3, "authors")
     half = {n: x.astype(np.float16) for n, x in full.items() if "num_batches" not in n}
@@ -91,7 +91,7 @@ def test_half_precision_and_missing_counters_are_taken():
     np.testing.assert_array_equal(found, full["head.conv6.1.bias"].astype(np.float16))
 
 
-def test_all_that_does_not_fit_is_listed():
+def test_all_mismatched_arrays_are_listed():
     m = reference_models.model_config("release", **TINY)
     state_dict = export(m, 3, "authors")
     del state_dict["head.conv6.1.bias"]

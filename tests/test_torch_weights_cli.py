@@ -82,7 +82,9 @@ def test_import_then_export_gives_the_same_bits(run, state_dict, tmp_path):
     assert status == 2 and "has checkpoints already" in err
 
 
-def test_conventions_that_leave_no_trace_are_warned_of(run, state_dict, tmp_path):
+def test_fields_that_the_arrays_do_not_determine_give_a_warning(
+    run, state_dict, tmp_path
+):
     source = tmp_path / "in.safetensors"
     safetensors.numpy.save_file(state_dict, source)
     status, out, _ = run(
@@ -93,7 +95,7 @@ def test_conventions_that_leave_no_trace_are_warned_of(run, state_dict, tmp_path
     assert "warning: model.gate is 'scale', these weights are for 'residual'" in out
 
 
-def test_what_does_not_fit_writes_nothing(run, state_dict, tmp_path):
+def test_mismatched_weights_write_nothing(run, state_dict, tmp_path):
     source, workdir = tmp_path / "in.safetensors", tmp_path / "run"
     del state_dict["head.conv6.1.bias"]
     safetensors.numpy.save_file(state_dict, source)
@@ -120,7 +122,7 @@ def test_a_backbone_alone_is_sent_to_training(run, state_dict, tmp_path):
     assert not workdir.exists()
 
 
-def test_mistakes_are_one_line(run, tmp_path):
+def test_mistakes_are_reported_in_one_line(run, tmp_path):
     assert run("--help")[0] == 0
     for arguments, words in (
         (

@@ -131,7 +131,7 @@ def test_other_pytorch_files_are_refused(tmp_path, torch):
         read_state_dict(path)
 
 
-def test_nothing_is_written_over_or_left_half_written(tmp_path, monkeypatch):
+def test_refused_and_failed_writes_leave_no_changed_file(tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"precious")
     with pytest.raises(UserError, match="exists already"):

@@ -58,7 +58,7 @@ def test_arrays_are_bit_equal_to_pytorchs(saved, dtype):
         assert found[name].tobytes() == expected.tobytes()
 
 
-def test_plain_values_beside_the_weights_are_read(saved):
+def test_plain_values_next_to_the_weights_are_read(saved):
     hyper = {"lr": 0.1, "names": ["a", ("b", None)], "steps": {3}}
     found = saved(
         {
@@ -285,7 +285,7 @@ def test_storages_that_contradict_an_old_file_are_refused(changed, message):
         pickled_legacy.load(legacy_file(**changed))
 
 
-def test_other_pickles_are_no_old_files():
+def test_other_pickles_are_not_read_as_old_pytorch_files():
     stream = io.BytesIO()
     for value in (1, 1001, {}):
         pickle.dump(value, stream, 2)

@@ -151,7 +151,7 @@ def test_a_finished_run_is_extended(finished, tmp_path, capsys):
     assert ("4", "val/single/mean_iou") in values and ("6", "train/loss") in values
 
 
-def test_an_infinite_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+def test_an_infinite_loss_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     fields = {"optim.base_lr": 1e16, "train.checkpoint_every_steps": 1}
     with pytest.raises(NotFiniteError, match="NaN or infinite between steps") as info:
         loop.train(smoke_config(**fields), str(tmp_path / "run"))
@@ -214,7 +214,7 @@ def test_unused_arrays_must_be_listed_too():
         initialise.take_matching(model, saved, "runs/x", ("hea",))
     taken, lines = initialise.take_matching(model, saved, "runs/x", ("head",))
     np.testing.assert_equal(taken, {"params": {"a": np.ones(2)}})
-    assert lines == ["took 1 of 1 arrays from runs/x", "  not used: params/head/b"]
+    assert lines == ["loaded 1 of 1 arrays from runs/x", "  not used: params/head/b"]
 
 
 def test_the_loop_fetches_only_logged_metrics(tmp_path, monkeypatch):

@@ -110,7 +110,7 @@ def test_only_the_validation_images_that_are_used_are_looked_at(tmp_path):
     assert json.dumps(sizes) == '{"images of train": 8, "images of val": 2}'
 
 
-def test_one_class_teaches_nothing(tmp_path):
+def test_masks_with_a_single_class_are_refused(tmp_path):
     config = folder_config(tmp_path / "d", ["RGB"])
     config.data.folder.class_names = ("crack",)
     config.data.folder.ignore_ids = (1,)

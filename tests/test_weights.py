@@ -148,14 +148,18 @@ def test_a_stated_length_that_is_too_short_is_refused(server, published):
     assert not cache.path_of(PUBLISHED.get("torchvision:x")).exists()
 
 
-def test_a_stated_length_that_is_too_long_is_settled_by_the_digest(server, published):
+def test_a_complete_file_is_accepted_if_the_stated_length_is_too_long(
+    server, published
+):
     server.extra_length = 10
     assert cache.fetch("torchvision:x").read_bytes() == CONTENTS
     assert server.asked == [None, f"bytes={len(CONTENTS)}-"]
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_is_one_line_with_address_size_and_place(server, published, status):
+def test_a_refused_download_is_one_line_with_address_size_and_path(
+    server, published, status
+):
     server.answers["x-12345678.safetensors"] = status
     one_line(
         lambda: cache.fetch("torchvision:x"),
@@ -190,7 +194,9 @@ def test_a_changed_file_in_the_cache_is_refused_and_kept(published):
     assert path.read_bytes() == b"mine"
 
 
-def test_a_page_in_place_of_a_file_without_digest_is_refused(server, published, capsys):
+def test_a_web_page_in_place_of_weights_without_digest_is_refused(
+    server, published, capsys
+):
     published(digest="")
     server.files["x-12345678.safetensors"] = b"<html>Sign in</html>"
     one_line(lambda: cache.fetch("torchvision:x"), "first bytes")
@@ -344,14 +350,16 @@ def test_a_published_network_predicts_without_a_run(network, tmp_path, capsys):
         (["--weights=torchvision:resnet50"], "is a backbone without a classifier"),
     ],
 )
-def test_wrong_predictions_are_one_line(flags, message, tmp_path, capsys):
+def test_wrong_arguments_of_predict_are_reported_in_one_line(
+    flags, message, tmp_path, capsys
+):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     argv = ["predict", *flags, f"--input={tmp_path}/a.png", f"--output={tmp_path}/o"]
     assert cli.run(predict.main, argv) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_family_of_ones_own_is_recognised(monkeypatch):
+def test_a_family_registered_by_a_user_is_recognised(monkeypatch):
     monkeypatch.setattr(names.FAMILIES, "_entries", dict(names.FAMILIES._entries))
     own = dataclasses.replace(
         families.find("torchvision"),

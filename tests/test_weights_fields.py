@@ -89,12 +89,12 @@ def test_imagenet_chooses_weights_that_fit_what_is_set(fields, name):
     assert resolved(init_from="imagenet", **fields).init_from == name
 
 
-def test_without_fitting_weights_there_is_one_line():
+def test_missing_imagenet_weights_are_reported_in_one_line():
     with pytest.raises(UserError, match="no published ImageNet weights fit .*'tiny'"):
         resolved(init_from="imagenet", **{"model.backbone": "tiny"})
 
 
-def test_a_contradiction_is_one_line_with_the_flags_to_add():
+def test_fields_that_contradict_weights_give_one_line_with_the_flags_to_add():
     with pytest.raises(UserError) as caught:
         resolved(init_from="torchvision:resnet101", **{"model.stem": "deep", "seed": 3})
     assert str(caught.value).startswith(
@@ -104,7 +104,7 @@ def test_a_contradiction_is_one_line_with_the_flags_to_add():
     )
 
 
-def test_of_a_whole_network_without_its_head_the_backbone_counts():
+def test_with_skipped_heads_weights_set_only_fields_of_the_backbone():
     name = "torchvision:deeplabv3_resnet50"
     with pytest.raises(UserError, match="architecture is 'tuned'"):
         resolved(init_from=name)

@@ -36,7 +36,7 @@ def test_a_folder_that_was_deleted_does_not_hide_the_error(tmp_path):
     assert not run.exists()
 
 
-def test_a_run_that_had_started_and_an_old_folder_stay(tmp_path):
+def test_folders_of_started_runs_and_existing_folders_are_kept(tmp_path):
     run = tmp_path / "a"
     with pytest.raises(NotFiniteError):
         with workdir_lib.locked(str(run)):

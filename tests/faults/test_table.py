@@ -24,14 +24,14 @@ def made(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_a_fault_has_one_line(name, tmp_path, made):
+def test_each_fault_is_reported_in_one_line(name, tmp_path, made):
     root = tmp_path / "case"
     root.mkdir()
     outcome = table.try_case(name, root, limit_s=LIMIT_S, made=made)
     assert outcome.verdict == "ok", outcome
 
 
-def test_verdicts():
+def test_verdicts_of_the_faults_table():
     name = "14 seed=-1, train"
 
     def judged(status, text, after=()):
