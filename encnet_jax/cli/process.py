@@ -62,18 +62,18 @@ class _Stream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes a text, or drops it after an error."""
+        """Writes text; drops it if an earlier write has failed."""
         # Escapes control characters: names of files must not control the terminal.
         shown = printable(text, keep="\t\n\r")
         return self._try(lambda: self._stream.write(shown), len(text))
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Writes several texts."""
+        """Writes several texts; see write."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Flushes the stream; does nothing after an error."""
+        """Flushes the stream; does nothing if an earlier write has failed."""
         self._try(self._stream.flush, None)
 
     def _try(self, action, otherwise):

@@ -56,7 +56,7 @@ def _rounded(positions: np.ndarray) -> list[int]:
 
 
 class Step(NamedTuple):
-    """The position of one step of a scan, int32 scalars or [2].
+    """The position of one step of a scan; int32 scalars or int32[2].
 
     Attributes:
         offset: index of the offset.

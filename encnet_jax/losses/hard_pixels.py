@@ -26,8 +26,9 @@ def hard_labels(
     """Ignores the pixels whose label is more probable than a threshold.
 
     The N pixels of the global batch with the least probable labels are always kept, and
-    ties; N = min_kept * number of images. They are selected exactly, over all devices.
-    This costs one more pass over the upsampled logits, without a gradient.
+    so are pixels tied with them; N = min_kept * number of images. They are selected
+    exactly, over all devices. This costs one more pass over the upsampled logits,
+    without a gradient.
 
     Args:
         logits: f32[B, h, w, C].

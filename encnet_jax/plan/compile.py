@@ -32,10 +32,12 @@ class Cost(NamedTuple):
     Attributes:
         images: number of images in a chip's batch.
         hbm_bytes: peak use of HBM, including arguments and code.
-        temporary_bytes: the temporary part of hbm_bytes.
-        flops, bytes_accessed: of one execution, with all iterations of the loss's loop.
-        cycles: the same, estimated by the compiler's model.
-        all_reduces, all_reduce_bytes: number and bytes in the optimised program.
+        temporary_bytes: part of hbm_bytes for temporary arrays.
+        flops, bytes_accessed: operations and bytes of one execution, including all
+            iterations of the loss's loop.
+        cycles: the compiler's estimate of the cycles of one execution.
+        all_reduces, all_reduce_bytes: number and total bytes of all-reduces in the
+            optimised program.
         compile_s: compilation time on this machine, seconds.
     """
 

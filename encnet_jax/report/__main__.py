@@ -7,24 +7,24 @@ from encnet_jax.cli import Command
 
 COMMANDS = {
     "compare": Command(
-        "encnet_jax.report.compare", "image, truth and predictions side by side (PNG)"
+        "encnet_jax.report.compare", "draws image, labels and predictions (PNG)"
     ),
     "html": Command(
-        "encnet_jax.report.html", "scores, images and curves in one HTML file"
+        "encnet_jax.report.html", "writes scores, images and curves (HTML)"
     ),
     "calibrate": Command(
         "encnet_jax.evaluate.calibrate", "fits the temperature of probabilities"
     ),
     "context": Command(
-        "encnet_jax.report.context", "attended channels and codewords (PNGs)"
+        "encnet_jax.report.context", "draws attended channels and codewords (PNGs)"
     ),
     "gridding": Command(
-        "encnet_jax.report.gridding", "pixels reached by dilated convolutions (PNG)"
+        "encnet_jax.report.gridding", "draws the pixels that convolutions reach (PNG)"
     ),
     "refine": Command(
-        "encnet_jax.evaluate.search", "searches parameters of the dense CRF"
+        "encnet_jax.evaluate.search", "searches the parameters of the dense CRF"
     ),
-    "curves": Command("encnet_jax.report.curves", "error against epoch (PNG)"),
+    "curves": Command("encnet_jax.report.curves", "plots error against epoch (PNG)"),
 }
 
 

@@ -1,4 +1,4 @@
-"""encnet weights: published weights by name, and weight files in and out."""
+"""encnet weights: lists, downloads, imports and exports weights."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from encnet_jax.weights import PUBLISHED, Published, cache
 
 _HERE = "encnet_jax.torch_weights.__main__"
 COMMANDS = {
-    "list": Command(_HERE, "published weights, and which are cached", "list_weights"),
-    "download": Command(_HERE, "published weights to the cache", "download"),
-    "import": Command(_HERE, "a checkpoint from a weight file", "import_weights"),
-    "export": Command(_HERE, "a weight file from a checkpoint", "export_weights"),
+    "list": Command(_HERE, "lists published weights", "list_weights"),
+    "download": Command(_HERE, "downloads published weights to the cache", "download"),
+    "import": Command(_HERE, "converts weights to a checkpoint", "import_weights"),
+    "export": Command(_HERE, "converts a checkpoint to weights", "export_weights"),
 }
 
 

@@ -27,8 +27,8 @@ def checked_table(
         model_config: `config.model`, resolved.
 
     Raises:
-        UserError: entries are missing, surplus or have a wrong shape (the message shows
-            some of them), or the family has no name for a module of the model.
+        UserError: entries are missing or unexpected or have a wrong shape (the message
+            shows some of them), or the family has no name for a module of the model.
     """
     try:
         entries = table(variables, family, model_config)

@@ -115,7 +115,7 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
         state dict is a backbone's.
 
     Raises:
-        UserError: the family is unknown, or entries are missing, surplus or have a
+        UserError: the family is unknown, or entries are missing or unexpected or have a
             wrong shape.
     """
     state_dict = unwrap(state_dict)

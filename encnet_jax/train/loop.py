@@ -63,7 +63,7 @@ def train(
     Resumes from the newest checkpoint in WORKDIR, if there is one.
 
     Args:
-        config: as returned by `config.load`, overrides applied.
+        config: result of `config.load`, with overrides applied.
         workdir: folder for checkpoints, configuration and TensorBoard scalars.
         account: account of this process's time; None starts a new one.
         extend: number of steps after the last step of `config`; see config.lengthened.

@@ -15,7 +15,7 @@ def prepared(open_config: ConfigDict) -> tuple[Config, Dataset, dict[str, int]]:
     """Opens the data set and makes all checks that need no device memory.
 
     Args:
-        open_config: as returned by `config.load`, overrides applied.
+        open_config: result of `config.load`, with overrides applied.
 
     Returns:
         (configuration, resolved without facts about the data; data set; {'images of

@@ -33,7 +33,7 @@ class Validator:
         Args:
             task: task of the run.
             dataset: open; its data.val_split is scored.
-            logbook: for the scores and images.
+            logbook: writes the scores and images.
             stop: can end an evaluation.
             train: section `train` of the resolved configuration.
             max_images: see Dataset.eval_examples.

@@ -32,7 +32,7 @@ class AugmentConfig(Section):
 
     flip: bool = field(True, FLAG, "Mirror left and right with probability 1/2.")
     scale_min: float = field(
-        0.5, _SCALE, "The scale is drawn uniformly from [scale_min, scale_max]."
+        0.5, _SCALE, "The image's scale is drawn uniformly from [scale_min, scale_max]."
     )
     scale_max: float = field(2.0, _SCALE, "See data.augment.scale_min.")
     scales: tuple[float, ...] = field(
@@ -65,7 +65,7 @@ class AugmentConfig(Section):
     rotate_degrees: float = field(
         10.0,
         between(0, 180),
-        "The angle is drawn uniformly from [-rotate_degrees, rotate_degrees].",
+        "The rotation angle is drawn uniformly from [-this, this].",
     )
     blur_probability: float = field(
         0.0,
@@ -81,16 +81,20 @@ class AugmentConfig(Section):
     brightness: float = field(
         0.0,
         between(0, 1),
-        "The factor is drawn uniformly from [1 - brightness, 1 + brightness].",
+        "Factor of the brightness, drawn uniformly from [1 - this, 1 + this].",
     )
-    contrast: float = field(0.0, between(0, 1), "Like brightness, for the contrast.")
+    contrast: float = field(
+        0.0, between(0, 1), "Factor of the contrast, drawn like that of the brightness."
+    )
     saturation: float = field(
-        0.0, between(0, 1), "Like brightness, for the saturation."
+        0.0,
+        between(0, 1),
+        "Factor of the saturation, drawn like that of the brightness.",
     )
     hue: float = field(
         0.0,
         between(0, 0.5),
-        "The hue is shifted by a number of turns drawn uniformly from [-hue, hue].",
+        "Shift of the hue in turns, drawn uniformly from [-this, this].",
     )
     area_min: float = field(
         0.08,

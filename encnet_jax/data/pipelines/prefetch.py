@@ -16,8 +16,8 @@ def map_ahead(
     Args:
         fn: called in threads of this process; if it raises, the iterator raises the
             exception when it reaches that item.
-        items: may be endless.
-        ahead: at least 1.
+        items: the items; may be endless.
+        ahead: number of results computed ahead, at least 1.
     """
     items = iter(items)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

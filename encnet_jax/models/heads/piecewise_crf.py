@@ -68,8 +68,8 @@ class PairwiseHead(nn.Module):
         num_classes: K.
         channels: C, number of hidden units.
 
-    Params: p/kernel, q/kernel f32[C_in, C]; p/bias f32[C]; kernel f32[C, K * K]; bias
-    f32[K * K].
+    Params, in the notation of potentials.PairwiseNet: p/kernel (W_a) and q/kernel (W_b)
+    f32[C_in, C]; p/bias (b1) f32[C]; kernel (W2) f32[C, K * K]; bias (b2) f32[K * K].
     """
 
     num_classes: int
