@@ -242,7 +242,7 @@ def main(argv: Sequence[str]) -> int:
     line.string("values", "Values of the field: 0,0.1,0.2,0.4,0.8.", required=True)
     line.string("seeds", "Seeds to train each value with: 0,1,2.", "")
     line.string("workdir", "Folder of the sweep.", required=True)
-    line.string("protocol", "Default: eval.protocol.")
+    line.string("protocol", "Evaluation protocol. Default: eval.protocol.")
     values = line.parse()
     cli.join_processes(values)
     done = run(

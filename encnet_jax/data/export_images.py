@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
-    line.string("split", "Default: data.val_split.")
+    line.string("split", "Split of the images. Default: data.val_split.")
     line.string("output", "Folder for the PNGs.", required=True)
     line.integer("count", "How many.", 6)
     values = line.parse()

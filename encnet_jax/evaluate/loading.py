@@ -102,8 +102,8 @@ def load(
     if config.eval.precise_norm_steps:
         if selection.folders is not None:
             raise UserError(
-                "eval.precise_norm_steps needs the training images of the run, which"
-                " --images replaces: set it to 0"
+                "eval.precise_norm_steps requires the training images of the run, which"
+                " --images replaces: set eval.precise_norm_steps to 0"
             )
         dataset = tasks.open_dataset(config)
         variables = precise_norm.recomputed(loaded, dataset, stop or StopRequest())

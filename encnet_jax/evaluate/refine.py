@@ -16,7 +16,8 @@ def refine_fields(refine: str | None) -> dict:
             nothing.
 
     Raises:
-        UserError: the value is none of these, or the file does not have these contents.
+        UserError: the value is none of these, or the file does not contain CRF
+            parameters.
     """
     if refine is None:
         return {}

@@ -247,7 +247,7 @@ def submit_run(
     dataset_name, server = submission.find(server_name, output)
     if jax.process_count() > 1:
         raise UserError(
-            "an archive is written by one process: start it on one host only"
+            "one process writes the archive: start the command on one host only"
         )
     outputs.check_replaceable(output, "output", "--output")
     storage.check_writable(epath.Path(output).parent)

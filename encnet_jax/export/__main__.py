@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> None:
     line.switch("scores", "Also output the probabilities of every pixel.")
     line.string(
         "images",
-        "Folder of images for the comparison. Default: the validation split, or noise"
-        " if it is not on this machine.",
+        "Folder of images for the comparison. Default: images of the validation split;"
+        " noise if the data set is not on this machine.",
     )
     line.string("license", "Hub: license in the model card.", "unknown")
     line.string("push", "Hub: also upload to this OWNER/NAME on Hugging Face.")

@@ -56,7 +56,7 @@ def _umask() -> int:
 
 
 def original_variables(workdir: str, step: int) -> dict:
-    """Returns the trained variables of a run or exported folder, without folding."""
+    """Returns the variables of a run or exported folder; batch norms are not folded."""
     if folder.is_one(workdir):
         return folder.read(workdir).variables
     return read.restore(workdir, step).variables

@@ -88,7 +88,7 @@ _dice.defvjp(_forward, _backward)
 
 
 def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
-    """Returns the share, and the loss's derivatives with respect to p, y = 1 and 0."""
+    """Returns the share, and the loss's derivatives by p for y = 1 and for y = 0."""
     sums, _, _ = over_pixels(
         _overlaps, logits, labels, align_corners=align_corners, row_blocks=row_blocks
     )

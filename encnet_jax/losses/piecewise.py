@@ -34,7 +34,7 @@ from encnet_jax.losses.terms import Inputs, Terms
     },
 )
 def unary(inputs: Inputs) -> jax.Array:
-    """Returns the share of the unary term, a mean over all devices' labelled nodes."""
+    """Returns this device's share of the unary term's mean over labelled nodes."""
     scores = inputs.outputs["logits"]
     return unary_loss(scores, _at_nodes(inputs), **_shared(inputs))
 
@@ -52,7 +52,7 @@ def unary(inputs: Inputs) -> jax.Array:
     },
 )
 def pairwise(inputs: Inputs) -> Terms:
-    """Returns each relation's share, of a mean over all devices' labelled pairs.
+    """Returns this device's share of each relation's mean over labelled pairs.
 
     Raises:
         UserError: the pairwise scores of one row exceed model.crf.max_score_mib.

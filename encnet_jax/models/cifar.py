@@ -51,7 +51,7 @@ class EncodedScaling(nn.Module):
     Attributes:
         num_codes: K.
         draw_smoothing: see Encoding.
-        conv, norm: make a convolution and a batch norm.
+        conv, norm: constructors of a convolution and a batch norm.
 
     Source: section 3.5 of the paper.
     """

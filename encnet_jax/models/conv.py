@@ -15,7 +15,7 @@ from encnet_jax.models.inside import Inside
 
 
 def output_name(*path: str) -> str:
-    """Returns the name under which rematerialisation knows a convolution's output.
+    """Returns a convolution output's name in the policies of rematerialisation.
 
     Args:
         *path: name of the module with the convolution, name of the convolution.

@@ -42,6 +42,7 @@ def make(runs: Sequence[RunFiles]) -> str:
             return text
     raise UserError(
         f"a page of {len(runs)} runs has more than {LARGEST_BYTES} bytes: give fewer"
+        " runs"
     )
 
 

@@ -64,7 +64,7 @@ def main(argv):
     line = cli.CommandLine(argv, __doc__)
     line.switch(
         "record",
-        "Write the expected numbers again, after a change of the network.",
+        "Record the expected numbers again, after a change of the network.",
     )
     values = line.parse()
     began = time.monotonic()

@@ -55,8 +55,8 @@ def local_path(path: str, flag: str) -> pathlib.Path:
     """
     if is_remote(path):
         raise UserError(
-            f"{flag} is {path}, expected a path on a local disk; copy between"
-            " the two (gcloud storage cp -r, aws s3 cp --recursive)"
+            f"{flag} is {path}, expected a path on a local disk; copy the files from or"
+            " to the bucket (gcloud storage cp -r, aws s3 cp --recursive)"
         )
     return pathlib.Path(os.path.expanduser(path))
 

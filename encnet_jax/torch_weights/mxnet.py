@@ -83,7 +83,7 @@ class _Reader:
             )
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise _FormatError(f"it has two arrays called {twice}")
+            raise _FormatError(f"it has two arrays named {twice}")
         return dict(zip(names, values, strict=True))
 
     def _take(self, size: int) -> memoryview:

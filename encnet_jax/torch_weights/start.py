@@ -46,7 +46,7 @@ def initialise(
     if "backbone" not in variables["params"]:
         raise UserError(
             "weight files are for segmentation, but this is a classifier: leave"
-            " init_from empty, or name a run's folder"
+            " init_from empty, or set it to a run's folder"
         )
     state_dict = read(path)
     family = families.recognise(state_dict)

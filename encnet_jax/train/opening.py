@@ -72,7 +72,7 @@ def lines(
     if train.freeze and not weights:
         found.append(
             f"warning: train.freeze={train.freeze!r} keeps weights that are randomly"
-            " initialised: name weights with --config.init_from"
+            " initialised: set --config.init_from to pre-trained weights"
         )
     return found
 

@@ -124,7 +124,7 @@ def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
 
 
 def _in_head(params) -> Callable:
-    """Returns a function that masks the arrays outside the backbone."""
+    """Returns a function that selects the parameters outside the backbone."""
     # A network without a backbone has one learning rate.
     there = "backbone" in params
     return lambda tree: jax.tree_util.tree_map_with_path(

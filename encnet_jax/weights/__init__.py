@@ -43,6 +43,6 @@ def imagenet(fields: Mapping[str, Any]) -> Published:
     shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
     raise UserError(
         f"init_from is {IMAGENET!r}, but no published ImageNet weights fit {shown}:"
-        " change these fields, name a file, or set --config.init_from= for random"
+        " change these fields, use a weight file, or set --config.init_from= for random"
         " weights"
     )

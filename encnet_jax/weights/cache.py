@@ -140,11 +140,11 @@ def _verified(entry: Published, file: pathlib.Path, path: pathlib.Path) -> pathl
         file.unlink()
         raise UserError(
             f"{entry.address} served another file than {entry.name}: {expected}; run"
-            " the command again, or name a file of your own instead"
+            " the command again, or use a file of your own instead"
         )
     raise UserError(
         f"{file} is not {entry.name}: {expected}; remove it to download it again, or"
-        f" name it as a file to use it anyway: {file}"
+        f" pass the file itself to use it anyway: {file}"
     )
 
 

@@ -105,7 +105,7 @@ class AugmentConfig(Section):
     pad: int = field(
         4,
         between(0, 1024),
-        "Classification: pixels of black added on each side before the crop.",
+        "Classification: width of the black padding on each side before the crop.",
     )
 
 

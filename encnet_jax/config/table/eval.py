@@ -25,7 +25,8 @@ PROTOCOLS: Registry = imported("encnet_jax.scoring.protocols:PROTOCOLS")
 class DenseConfig(Section):
     """Refinement by a dense CRF; only for eval.refine 'dense'.
 
-    `python -m encnet_jax.report refine RUN` searches the weights and deviations.
+    `python -m encnet_jax.report refine RUN` searches the weights and standard
+    deviations.
     """
 
     bilateral_weight: float = field(

@@ -113,7 +113,8 @@ class ModelConfig(Section):
     frozen_norm: bool = field(
         None,
         FLAG,
-        "Batch norms keep their initial running statistics; scales and biases learn.",
+        "Batch norms keep their initial running statistics; only scales and biases are"
+        " trained.",
     )
     pixels: str = field(
         None,

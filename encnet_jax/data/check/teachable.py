@@ -63,7 +63,7 @@ def only_class(info: DatasetInfo) -> str:
     name = info.class_names[0] if info.class_names else ""
     return (
         f"the only class is {name!r}, so every network is right everywhere and scores"
-        " 1; name the other pixels as a second class, such as ('background',"
+        " 1; make the other pixels a second class, such as ('background',"
         f" {name or 'object'!r}), instead of ignoring them"
     )
 

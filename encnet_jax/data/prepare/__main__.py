@@ -30,10 +30,11 @@ def prepare(
 
     Args:
         name: name of a data set.
-        source: One or several archives or folders, or a folder of archives; None for
-            data sets that can be downloaded.
+        source: one or several archives or folders, or a folder that contains them; None
+            for data sets that can be downloaded.
         data_dir: Folder of prepared data sets.
-        max_file_mib: A larger image or list in the source is an error; MiB.
+        max_file_mib: size limit of images and lists in the source, MiB; larger ones are
+            errors.
 
     Raises:
         UserError: the data set is already prepared or cannot be prepared, a file is

@@ -258,7 +258,7 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
     if width * height > rules.max_pixels:
         raise UserError(
             f"{file}: {width}x{height} pixels, expected at most {rules.max_pixels:.0f}"
-            " (data.max_megapixels); raise it if you trust the file"
+            " (data.max_megapixels); raise the limit if you trust the file"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
