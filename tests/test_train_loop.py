@@ -193,7 +193,7 @@ def test_init_from_skips_only_listed_modules(finished, tmp_path, capsys):
     config.model.num_codes = 8
     config.train.max_minutes = 1e-9
     codewords = "params/head/context/encoding/codewords"
-    message = r"12 arrays, first \S+_head/context/\S+: \[32\] there, \[8\] here"
+    message = r"12 arrays, first \S+_head/context/\S+: \[32\] in the source, \[8\] in"
     with pytest.raises(UserError, match=message):
         loop.train(config, str(tmp_path / "refused"))
     config.init_skip = "head/context, aux_head"
@@ -208,7 +208,9 @@ def test_init_from_skips_only_listed_modules(finished, tmp_path, capsys):
 def test_unused_arrays_must_be_listed_too():
     model, saved = {"params": {"a": np.zeros(2)}}, {"params": {"a": np.ones(2)}}
     saved["params"]["head"] = {"b": np.ones(3)}
-    with pytest.raises(UserError, match=r"1 arrays, first params/head/b: \[3\] there"):
+    with pytest.raises(
+        UserError, match=r"1 arrays, first params/head/b: \[3\] in the "
+    ):
         initialise.take_matching(model, saved, "runs/x", ())
     with pytest.raises(UserError, match=r"1 arrays, first params/head/b"):
         initialise.take_matching(model, saved, "runs/x", ("hea",))

@@ -134,7 +134,7 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
     for number in range(report.get("processes", 1)):
         file = folder / image_scores.file_name(split, protocol, number)
         if not file.exists():
-            raise UserError(f"{file}, the scores of images, is missing: {again}")
+            raise UserError(f"{file} is missing (scores of single images): {again}")
         part = _arrays(file)
         wrong = _wrong_arrays(part)
         if wrong:
