@@ -81,16 +81,16 @@ class Canvases:
 
     Attributes:
         bucket: sides of canvases are multiples of this.
-        rooms: sizes that `choose` returned; empty if each image has a canvas of its own
-            size.
+        rooms: for each shared canvas, (height, width) of the largest image that it can
+            hold; empty if each image has its own canvas.
     """
 
     def __init__(self, bucket: int, sizes: Iterable[Size] = ()):
-        """Chooses rooms for images of these sizes; no rooms without sizes."""
+        """Chooses shared canvases for images of these sizes; none without sizes."""
         self.bucket, self.rooms = bucket, choose(sizes, bucket)
 
     def room(self, height: int, width: int) -> Size:
-        """Returns the smallest room for an image; its own size if no room fits."""
+        """Returns the smallest room that holds an image, otherwise the image's size."""
         fitting = [(h * w, h, w) for h, w in self.rooms if h >= height and w >= width]
         return min(fitting)[1:] if fitting else (height, width)
 
