@@ -107,7 +107,7 @@ def test_three_encoding_layers_give_one_value(monkeypatch, capsys):
     assert values == pytest.approx([rows["ours"]["value"]] * 2, rel=1e-5)
 
 
-def test_both_networks_of_a_pair_start_alike(monkeypatch, capsys):
+def test_both_networks_of_a_pair_have_the_same_initial_weights(monkeypatch, capsys):
     pytest.importorskip("torch", reason="PyTorch is an extra: requirements/torch.txt")
     sizes = {"backbone": "resnet18", "size": 32, "classes": 5, "repeats": 1}
     monkeypatch.setattr("torch.compile", lambda function: function)

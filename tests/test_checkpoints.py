@@ -126,7 +126,7 @@ def test_the_best_is_preferred_unless_it_is_damaged_or_nothing_is_scored(workdir
 
 
 @pytest.mark.parametrize("name", ["²", "00", "-1", "3.damaged", "x"])
-def test_folders_that_are_no_steps_are_left_alone(name, workdir):
+def test_folders_not_named_by_a_step_are_ignored(name, workdir):
     (workdir / "checkpoints" / name).mkdir()
     assert read.find_step(str(workdir)) == 3
     assert_equal(restore(workdir), make_state(3))

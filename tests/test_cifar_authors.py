@@ -28,7 +28,7 @@ def smoke_config(**fields):
     return config
 
 
-def test_weights_begin_as_pytorch_draws_them():
+def test_weights_are_initialised_as_in_pytorch():
     """Uniform within 1 / sqrt(fan-in), scales of batch norms within 0 and 1."""
     m = config_lib.resolve(smoke_config(**{"model.width": 32})).model
     # Optimising the machine code takes longer than running it once.

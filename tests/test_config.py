@@ -280,7 +280,7 @@ def test_mistakes_get_one_line_and_status_2(flags, message, capsys, run_train):
         ({"loss.labels": "voted"}, "expected one of: upsampled, thinned"),
     ],
 )
-def test_rates_cells_and_sides_that_do_not_fit_are_one_line(fields, message):
+def test_invalid_rates_cells_and_sides_are_reported_in_one_line(fields, message):
     config = defaults.get_config()
     config.update_from_flattened_dict({"model.name": "duc", **fields})
     with pytest.raises(UserError, match=message) as error:

@@ -29,7 +29,7 @@ def test_small_maps_keep_their_nearest_neighbours(side):
     assert [-1, 0] in above and all(y < 0 for y, _ in above)
 
 
-def test_steps_hold_as_many_rows_as_fit():
+def test_steps_have_as_many_rows_as_the_limit_allows():
     offsets = potentials.neighbour_offsets("surrounding", 60, 60)
     shape = (2, 60, 60, 150)
     row = 4 * 2 * 60 * 150**2  # Bytes of the scores of one row of nodes.

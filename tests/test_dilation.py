@@ -79,7 +79,7 @@ def test_explicit_rates(dilation):
         ("hdc_rf", 16, "is 16, .* 'hdc_rf' dilates stages 3 and 4, which requires 8"),
     ],
 )
-def test_rates_that_do_not_fit_are_one_line(dilation, output_stride, message):
+def test_invalid_rates_are_reported_in_one_line(dilation, output_stride, message):
     with pytest.raises(UserError, match=message) as error:
         plan_stages((2, 2, 2, 2), output_stride, dilation)
     assert "\n" not in str(error.value)

@@ -178,7 +178,7 @@ def test_an_error_in_one_process_ends_all(tasks_of_two):
     assert "error: no such image" in ended[1].text
 
 
-def test_a_file_that_one_process_lacks_stops_all(tasks_of_two):
+def test_a_file_missing_in_one_process_ends_all(tasks_of_two):
     folder, ended = tasks_of_two
     assert [status for status, _ in ended["lack"]] == [2, 2]
     assert "process 1 could not continue" in ended["lack"][0].text

@@ -66,7 +66,7 @@ def test_bfloat16_features_are_encoded_in_float32(inputs):
     )
 
 
-def test_never_holds_all_residuals():
+def test_memory_never_contains_all_residuals():
     """No array of B * N * K * D elements, forward or backward."""
     batch, positions, codes, channels = 2, 64, 8, 16
     shapes = [(batch, positions, channels), (codes, channels), (codes,)]
@@ -85,7 +85,7 @@ def test_mismatched_channels_are_named():
         encode(jnp.ones((1, 2, 3)), jnp.ones((5, 3)), jnp.ones(4))
 
 
-def test_initial_values_as_released():
+def test_initial_values_equal_those_of_the_released_code():
     layer = Encoding(32)
     params = layer.init(jax.random.key(0), jnp.ones((1, 2, 2, 128)))["params"]
     bound = (32 * 128) ** -0.5

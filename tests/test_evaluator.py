@@ -68,7 +68,7 @@ def test_one_and_eight_devices_give_one_matrix(protocol):
 
 
 @pytest.mark.parametrize("protocol", protocols.PROTOCOLS.names())
-def test_predictions_are_what_is_counted(protocol):
+def test_predictions_equal_the_counted_ones(protocol):
     segmenter = ToySegmenter(CLASSES)
     evaluator = make_evaluator(segmenter, make_config(protocol), CLASSES)
     sizes = [(30, 44), (44, 30), (30, 44), (50, 50), (30, 44)]

@@ -371,7 +371,9 @@ def test_a_hub_folder_has_weights_configuration_and_card(run, tmp_path, capsys):
     assert folder_lib.is_one(output) and not folder_lib.is_one(run)
 
 
-def test_missing_packages_and_places_get_one_line(run, tmp_path, monkeypatch, capsys):
+def test_missing_packages_and_folders_are_reported_in_one_line(
+    run, tmp_path, monkeypatch, capsys
+):
     assert export(run, "gs://bucket/a", "hub") == 2
     assert "--output is gs://bucket/a, expected a path" in capsys.readouterr().err
     (tmp_path / "file").touch()

@@ -114,7 +114,7 @@ def test_a_field_of_a_member_is_checked_like_all_others(page):
         config_lib.resolve(config)
 
 
-def test_a_configuration_file_may_be_loaded_twice_but_takes_no_name(page):
+def test_a_configuration_file_may_be_loaded_twice_but_not_reuse_a_name(page):
     config_lib.load(str(page))
     message = "the head 'encnet' is already registered"
     with pytest.raises(UserError, match=message):

@@ -25,7 +25,7 @@ NETWORKS = json.loads(PATH.read_text()) if PATH.is_file() else {}
 
 
 @pytest.mark.parametrize("name", NETWORKS or reference_models.ABSENT)
-def test_every_parameter_begins_as_the_authors(reference_dir, name):
+def test_every_parameter_is_initialised_as_by_the_authors(reference_dir, name):
     expected = NETWORKS[name]
     ours = draw(*described(name, expected))
     wrong = {n: fault for n in expected if (fault := difference(ours[n], expected[n]))}

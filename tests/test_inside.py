@@ -119,7 +119,7 @@ def test_labels_do_not_depend_on_the_bucket(protocol):
 
 
 @pytest.mark.slow
-def test_a_trained_network_labels_alike_on_every_canvas(tmp_path):
+def test_labels_of_a_trained_network_do_not_depend_on_the_canvas(tmp_path):
     """An image of 192 pixels alone, and with 64 and 192 pixels beside it."""
     config = config_lib.load("configs/quickstart.py")
     shorter = {"train.total_steps": 60, "train.eval_every_epochs": 0.0}

@@ -101,7 +101,7 @@ def test_each_pixel_term_has_a_thinned_grid_and_count_of_its_own(inputs):
     np.testing.assert_allclose(loss, terms["loss_pixel"] + 0.5 * terms["loss_aux"])
 
 
-def test_gradient_is_scaled_by_what_follows(inputs):
+def test_gradient_is_scaled_by_later_operations(inputs):
     logits, labels = inputs
     once = jax.grad(upsampled_cross_entropy)(logits, labels)
     thrice = jax.grad(lambda x: 3 * upsampled_cross_entropy(x, labels))(logits)

@@ -84,7 +84,7 @@ def test_head_multiplier_and_exempted_norms():
     assert spared["head"]["conv"]["kernel"] == pytest.approx(0.95)
 
 
-def test_no_weight_decay_by_name():
+def test_parameters_without_weight_decay_are_selected_by_name():
     one = jnp.ones(1)
     params = {"backbone": {"kernel": one}, "head": {"codewords": one, "scale": one}}
     zero = jax.tree.map(jnp.zeros_like, params)

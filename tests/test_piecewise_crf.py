@@ -180,7 +180,7 @@ def test_an_image_too_small_for_the_smallest_scale_is_refused():
     outputs_of(make_config(**{"model.crf.features": "pyramid"}), 39, 90)
 
 
-def test_scores_that_do_not_fit_are_refused():
+def test_pairwise_scores_above_the_memory_limit_are_refused():
     row = 4 * 6 * CLASSES**2 / 2**20  # Of ceil(75 * 1.2 / 16) nodes, in MiB.
     outputs_of(make_config(**{"model.crf.max_score_mib": row}), 75, 75)
     with pytest.raises(UserError, match="expected at most .* .model.crf.max_score_mib"):

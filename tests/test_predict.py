@@ -246,7 +246,7 @@ def test_pixels_without_finite_scores_are_refused(folder, capsys, monkeypatch):
     assert message in capsys.readouterr().err
 
 
-def test_an_image_that_does_not_fit_is_reported_and_the_others_labelled(
+def test_an_image_too_large_for_memory_is_reported_and_the_others_labelled(
     folder, capsys, monkeypatch
 ):
     describe = FakeModel.describe

@@ -269,7 +269,7 @@ def test_smoke_has_images_whatever_the_splits_of_the_recipe(name):
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)
-def test_strong_changes_every_segmentation_recipe_alike(name):
+def test_strong_makes_the_same_changes_to_every_segmentation_recipe(name):
     plain = config_lib.load(f"configs/{name}.py")
     strong = config_lib.load(f"configs/{name}.py:strong")
     fields = (

@@ -119,7 +119,7 @@ def test_the_loss_is_the_cross_entropy_of_the_whole_scores(align_corners):
     assert found == 0 and all(not np.any(x) for x in gradient)
 
 
-def test_the_loss_never_holds_all_scores():
+def test_the_loss_never_stores_all_scores():
     """Neither in value nor in gradient: 150 classes, 96x96 pixels, 4 images."""
     shapes = Refined(
         coarse=jax.ShapeDtypeStruct((4, 8, 8, 150), jnp.float32),
@@ -199,7 +199,7 @@ def test_refinement_is_trained_with_the_network():
     assert "head/surrounding/bias" not in changed
 
 
-def test_refinement_is_trained_alone():
+def test_only_the_refinement_layers_are_trained():
     """Neither weights nor statistics of the rest change."""
     fields = {"train.freeze": "coarse", "optim.weight_decay": 1e-4}
     before, after, metrics = step(**fields)

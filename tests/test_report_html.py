@@ -223,7 +223,7 @@ def test_page_of_two_runs(run, tmp_path, capsys):
     assert first[2] == pytest.approx((3 + 9 + 1 + 5 + 7 + 2 + 11 + 13) / 2691, rel=1e-4)
 
 
-def test_runs_of_one_name_are_told_apart(run, tmp_path, capsys, monkeypatch):
+def test_runs_with_the_same_name_are_shown_by_path(run, tmp_path, capsys, monkeypatch):
     (tmp_path / "b").mkdir()
     other = write_run(tmp_path / "b" / "first", wrong=(1, 2))
     report = json.loads((other / "report.json").read_text())

@@ -171,7 +171,7 @@ def test_commands_that_write_only_to_disks_refuse_buckets(write, bucket, server)
     assert not server.objects
 
 
-def test_a_bucket_that_is_not_there_is_named(server, tmp_path):
+def test_a_missing_bucket_is_reported(server, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     config = config_lib.load("configs/folder.py:tiny")
     config.data.data_dir = "gs://nobucket/data"
@@ -192,7 +192,7 @@ def test_a_bucket_that_is_not_there_is_named(server, tmp_path):
             pass
 
 
-def test_errors_of_stores_are_told_from_others(bucket):
+def test_errors_of_object_stores_are_recognised(bucket):
     with pytest.raises(FileNotFoundError) as refused:
         (bucket / "none").read_text()
     assert storage.is_of_store(refused.value)

@@ -106,7 +106,9 @@ def test_mismatched_weights_write_nothing(run, state_dict, tmp_path):
     assert not workdir.exists()
 
 
-def test_a_backbone_alone_is_sent_to_training(run, state_dict, tmp_path):
+def test_evaluating_a_backbone_is_refused_with_the_command_to_train(
+    run, state_dict, tmp_path
+):
     source, workdir = tmp_path / "in.safetensors", tmp_path / "run"
     backbone = {
         name.removeprefix("pretrained."): array

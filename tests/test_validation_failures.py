@@ -92,7 +92,7 @@ def folder_config(root, modes):
     return config
 
 
-def test_validation_images_are_looked_at_before_the_first_step(tmp_path):
+def test_validation_images_are_checked_before_the_first_step(tmp_path):
     config = folder_config(tmp_path / "d", ["RGB", "CMYK", "RGB", "CMYK"])
     config.data.max_unreadable_share = 0.5
     with pytest.raises(UserError, match=r"2 of 4 validation .*1\.jpg.*3\.jpg.*") as e:
@@ -101,7 +101,7 @@ def test_validation_images_are_looked_at_before_the_first_step(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_only_the_validation_images_that_are_used_are_looked_at(tmp_path):
+def test_only_the_used_validation_images_are_checked(tmp_path):
     from encnet_jax.train import prepared
 
     config = folder_config(tmp_path / "d", ["RGB", "CMYK"])

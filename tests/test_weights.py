@@ -172,7 +172,7 @@ def test_a_refused_download_is_one_line_with_address_size_and_path(
     assert len(server.asked) == 1
 
 
-def test_no_connection_is_one_line(published):
+def test_a_missing_connection_is_reported_in_one_line(published):
     published(address="http://127.0.0.1:9/x-12345678.safetensors")
     one_line(lambda: cache.fetch("torchvision:x"), "refused", "0.8 MiB")
 

@@ -85,7 +85,7 @@ def test_other_configurations_start_from_random_weights(spec):
         ({"model.avg_down": True}, "timm:resnet50d"),
     ],
 )
-def test_imagenet_chooses_weights_that_fit_what_is_set(fields, name):
+def test_imagenet_selects_weights_that_match_the_given_fields(fields, name):
     assert resolved(init_from="imagenet", **fields).init_from == name
 
 

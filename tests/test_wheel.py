@@ -140,7 +140,7 @@ def test_networks_are_trained_used_and_exported_without_tensorflow(alone, tmp_pa
 
 
 @pytest.mark.slow
-def test_the_wheel_names_what_it_needs(installed):
+def test_the_wheel_declares_its_requirements(installed):
     (metadata,) = installed.glob("lib/python*/site-packages/encnet_jax-*/METADATA")
     lines = metadata.read_text().splitlines()
     needed = [line for line in lines if line.startswith("Requires-Dist: ")]
