@@ -90,6 +90,18 @@ def test_damaged_files_are_named_and_skipped(harm, message, workdir, capsys):
     assert_equal(restore(workdir), make_state(3))
 
 
+@pytest.mark.parametrize("name", ["sha256.json", "config/metadata"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(name, workdir, monkeypatch):
+    denied = workdir / "checkpoints" / "3" / name
+    assert denied.exists()
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, how: str(path) != str(denied) and real(path, how)
+    )
+    with pytest.raises(UserError, match=f"{denied}: Permission denied; ask the owner"):
+        read.find_step(str(workdir))
+
+
 def test_every_file_is_checked(workdir):
     folder = workdir / "checkpoints" / "3"
     later = {"_CHECKPOINT_METADATA", "commit_success.txt", "score.json"}

@@ -4,8 +4,12 @@ import errno
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from encnet_jax import config as config_lib
@@ -13,7 +17,7 @@ from encnet_jax import fields, pictures, storage
 from encnet_jax.config import files
 from encnet_jax.errors import UserError
 from encnet_jax.pods import workdir as workdir_lib
-from encnet_jax.storage import outputs, schema
+from encnet_jax.storage import lookup, npz_file, outputs, schema
 
 
 def test_a_file_gets_its_name_at_the_end_and_replaces_a_link(tmp_path):
@@ -230,3 +234,73 @@ def test_very_long_integers_are_refused():
         assert schema.number()(value).startswith("is ")
         assert not fields.between(0, 10**500).fits(value)
     assert schema.number(0, 1)(0.5) is None and fields.between(0, 1).fits(1)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_file_that_cannot_be_looked_at_is_not_called_missing(
+    number, tmp_path, monkeypatch
+):
+    def stat(path, **options):
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(os, "stat", stat)
+    for question in (lookup.exists, lookup.is_folder):
+        with pytest.raises(UserError, match=f"{tmp_path}: {os.strerror(number)}"):
+            question(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none", "file/in", "loop", "a\0b", "x" * 999])
+def test_files_that_do_not_exist(name, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert not lookup.exists(tmp_path / name)
+    assert not lookup.is_folder(tmp_path / name)
+    assert lookup.exists(tmp_path / "file") and lookup.is_folder(tmp_path)
+    assert not lookup.is_folder(tmp_path / "file")
+
+
+def test_the_size_of_a_file_needs_no_name_of_its_owner(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"123")
+    monkeypatch.delattr("pwd.getpwuid")
+    assert lookup.size_of(epath.Path(tmp_path / "file")) == 3
+
+
+def test_all_names_in_a_folder_are_listed(tmp_path):
+    folder = tmp_path / "a[1]*"  # glob would take it as a pattern.
+    folder.mkdir()
+    for name in ("b.json", "a.json", "c~", ".json"):
+        (folder / name).touch()
+    assert [x.name for x in lookup.entries(folder)] == sorted(os.listdir(folder))
+    found = [x.name for x in lookup.matching(folder, "?*.json")]
+    assert found == ["a.json", "b.json"]
+    assert lookup.matching(tmp_path / "none", "*") == []
+
+
+def test_a_full_disk_leaves_no_half_arrays_and_prints_nothing(tmp_path):
+    text = f"""
+import signal, numpy as np
+from encnet_jax.storage import npz_file
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+arrays = {{"a": np.random.default_rng(0).random(9999), "b": np.ones(3)}}
+try:
+    npz_file.write({str(tmp_path / "a.npz")!r}, arrays, compressed=True)
+except OSError as error:
+    print(error)
+"""
+    words = ["bash", "-c", 'ulimit -f 1; exec "$@"', "_", sys.executable, "-c", text]
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == (
+        f"[Errno 27] File too large: '{tmp_path / 'a.npz'}'\n",
+        "",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_are_written_as_numpy_reads_them(compressed, tmp_path):
+    arrays = {"ids": np.asarray(["a", "b"]), "x": np.arange(6.0).reshape(2, 3)}
+    npz_file.write(tmp_path / "a.npz", arrays, compressed=compressed)
+    with np.load(tmp_path / "a.npz") as found:
+        assert list(found) == ["ids", "x"]
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array, strict=True)

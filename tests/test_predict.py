@@ -176,6 +176,20 @@ def test_classes_and_a_legend_explain_the_colours(folder):
     assert run(folder, "--transparent=sky", "--overwrite")[0] == 2
 
 
+def test_each_folder_is_read_once_and_under_its_own_name(tmp_path, capsys):
+    for name in ("b", "b/c~"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "x.png")
+    for link in ("a", "b/up", "b/self"):
+        (tmp_path / link).symlink_to(tmp_path if link == "b/up" else tmp_path / "b")
+    found = files.list_inputs([str(tmp_path)], recursive=True)
+    assert set(found) == {"b/x", "b/c~/x"}
+    shown = capsys.readouterr().err
+    for link in ("a", "b/up", "b/self"):
+        line = f"{tmp_path / link} (a link to a folder that is read under another name)"
+        assert f"left out: {line}\n" in shown
+
+
 def test_several_inputs_folders_in_folders_and_patterns(folder, capsys):
     (folder / "deep").mkdir()
     for name, mode in (("deep/good.png", "RGBA"), ("b.jpg", "CMYK")):

@@ -1,6 +1,7 @@
 """The model follows the weights that a configuration names."""
 
 import json
+import re
 
 import pytest
 
@@ -126,6 +127,24 @@ def test_backbone_fields_follow_the_run_that_is_continued(tmp_path):
     assert stem(config) == ("conv7", 64, False)
     config = resolved(init_from=str(tmp_path), **{"model.stem_width": 32})
     assert stem(config) == ("conv7", 32, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"configuration": []}', "the configuration is list, expected an object"),
+        ('{"configuration": null}', "the configuration is None, expected an object"),
+        ('{"model": null}', "the configuration.model is None, expected an object"),
+        ('{"model": {"stem": "zz"}}', "model.stem is 'zz', expected one of: "),
+        ('{"model": {"stem_width": {}}}', "model.stem_width is {}, expected "),
+        ('{"model": {"avg_down": "x"}}', "model.avg_down is 'x', expected "),
+    ],
+)
+def test_a_folder_with_a_foreign_configuration_is_refused(tmp_path, content, says):
+    (tmp_path / "config.json").write_text(content)
+    found = re.escape(f"{tmp_path / 'config.json'}: {says}")
+    with pytest.raises(UserError, match=found):
+        resolved(init_from=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", PUBLISHED.names())

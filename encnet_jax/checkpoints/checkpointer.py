@@ -166,7 +166,10 @@ class Checkpointer:
         if step is None or jax.process_index() != 0:
             return None
         folder = self._writer.folder / str(step)
-        missing = integrity.find_missing(folder)
+        try:
+            missing = integrity.find_missing(folder)
+        except UserError as error:  # The rights have changed.
+            missing = str(error)
         if missing is None:
             return None
         return (

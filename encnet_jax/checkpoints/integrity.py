@@ -11,6 +11,7 @@ from etils import epath
 from encnet_jax import storage
 from encnet_jax.checkpoints import orbax
 from encnet_jax.errors import UnsavedError, UserError
+from encnet_jax.storage import lookup
 
 NAME = "sha256.json"
 _CHUNK_BYTES = 16 << 20
@@ -26,7 +27,7 @@ def seal(folder: epath.Path) -> None:
     """
     _check_arrays(folder)
     files = {
-        name: [path.stat().length, _sha256(path)]
+        name: [lookup.size_of(path), _sha256(path)]
         for name, path in sorted(_files(folder))
         if name not in _WRITTEN_LATER
     }
@@ -48,7 +49,11 @@ def _check_arrays(folder: epath.Path) -> None:
 
 
 def find_damage(folder: epath.Path) -> str | None:
-    """Describes the first damaged file; None if no file is damaged."""
+    """Describes the first damaged file; None if no file is damaged.
+
+    Raises:
+        UserError: the user may not read a file, which says nothing about damage.
+    """
     return _find_damage(folder, lambda path, digest: _sha256(path) == digest)
 
 
@@ -63,8 +68,9 @@ def find_missing(folder: epath.Path) -> str | None:
 def _find_damage(
     folder: epath.Path, same: Callable[[epath.Path, str], bool]
 ) -> str | None:
-    if not (folder / NAME).exists():
+    if not lookup.exists(folder / NAME):
         return f"{NAME} is missing"
+    lookup.check_readable(folder / NAME)
     try:
         content = storage.read_bytes(folder / NAME, storage.MOST_JSON_BYTES)
         files = json.loads(content)
@@ -74,14 +80,16 @@ def _find_damage(
         return f"{NAME} lists no files"
     for name, (size, digest) in files.items():
         path = folder / name
-        if not path.exists():
+        if not lookup.exists(path):
             return f"{name} is missing"
         try:
             storage.check_regular(path)
         except UserError:
             return f"{name} is not a regular file"
-        if path.stat().length != size:
-            return f"{name} has {path.stat().length} bytes instead of {size}"
+        lookup.check_readable(path)
+        found = lookup.size_of(path)
+        if found != size:
+            return f"{name} has {found} bytes instead of {size}"
         if not same(path, digest):
             return f"{name} has changed since it was written"
     return None
@@ -122,7 +130,7 @@ def steps(folder: epath.Path) -> list[int]:
     Args:
         folder: contains a folder for each step; may be missing.
     """
-    paths = folder.iterdir() if folder.exists() else []
+    paths = folder.iterdir() if lookup.exists(folder) else []
     names = [path.name for path in paths if not orbax.is_unfinished(path)]
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 

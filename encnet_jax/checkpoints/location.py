@@ -5,6 +5,7 @@ from etils import epath
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.pods.workdir import FOLDER
+from encnet_jax.storage import lookup
 
 
 def folder_of(workdir: str) -> epath.Path:
@@ -19,7 +20,7 @@ def folder_of(workdir: str) -> epath.Path:
 def check_present(workdir: str) -> None:
     """Raises UserError unless a workdir has a folder of checkpoints."""
     storage.check_reachable(workdir)
-    if not folder_of(workdir).exists():
+    if not lookup.exists(folder_of(workdir)):
         raise UserError(
             f"no checkpoints in {workdir}: train first, or choose another --workdir"
         )

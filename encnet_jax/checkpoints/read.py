@@ -14,6 +14,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.checkpoints import integrity, location, orbax, scores
 from encnet_jax.errors import UserError, short
+from encnet_jax.storage import lookup
 
 _ATTEMPTS = 4  # Attempts to read a checkpoint while a run removes old ones.
 
@@ -74,7 +75,7 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
 def preferred(workdir: str) -> str | None:
     """Returns 'best' if validation scored an undamaged checkpoint, otherwise None."""
     folder = location.folder_of(workdir)
-    if not folder.exists():
+    if not lookup.exists(folder):
         return None
     best = scores.best_step(scores.read_all(folder))
     if best is None or integrity.find_damage(folder / str(best)):
@@ -85,7 +86,7 @@ def preferred(workdir: str) -> str | None:
 def describe_step(workdir: str, step: int) -> str:
     """Returns 'WORKDIR: step 75 (best is 75 with 0.5123, newest is 100)'."""
     folder = location.folder_of(workdir)
-    if not folder.exists():
+    if not lookup.exists(folder):
         return f"{workdir}: step {step}"
     scored = scores.read_all(folder)
     best = scores.best_step(scored)
@@ -149,7 +150,7 @@ def restore_variables(
 
 
 def _names(folder: epath.Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+    return {path.name for path in folder.iterdir()} if lookup.exists(folder) else set()
 
 
 def _restored(workdir: str, step: int) -> Restored:
@@ -182,14 +183,14 @@ def save_variables(workdir: str, variables: dict, config) -> None:
             run.
     """
     for name in ("config.json", "report.json"):
-        if (epath.Path(workdir) / name).exists():
+        if lookup.exists(epath.Path(workdir) / name):
             raise UserError(
                 f"{workdir} is the workdir of a run ({name}): choose another --workdir"
             )
     folder = location.folder_of(workdir)
     # Incomplete files of a killed save would prevent this save. Orbax removes them too,
     # but in the background, and the folder is listed below.
-    for path in orbax.unfinished(folder) if folder.exists() else ():
+    for path in orbax.unfinished(folder) if lookup.exists(folder) else ():
         path.rmtree()
     writer = None
     try:

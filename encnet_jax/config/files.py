@@ -134,6 +134,6 @@ def locate_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None
             continue  # A later check reports this.
         if not isinstance(given, str) or not given or "://" in given:
             continue
-        pattern = given.replace("{split}", "*")
+        pattern = "*".join(map(glob.escape, given.split("{split}")))
         if not glob.glob(pattern) and glob.glob(pattern, root_dir=folder):
             config.update_from_flattened_dict({field: str(folder / given)})

@@ -7,8 +7,10 @@ import ml_collections
 from etils import epath
 
 from encnet_jax import storage
+from encnet_jax.config import checks
 from encnet_jax.config.forms import get
 from encnet_jax.errors import UserError
+from encnet_jax.storage import lookup, schema
 from encnet_jax.weights import IMAGENET, Published, cache, imagenet
 
 # Fields of a backbone; all other fields of a network belong to its heads.
@@ -58,18 +60,32 @@ def follow(config: ml_collections.ConfigDict) -> None:
 
 
 def _follow_run(config: ml_collections.ConfigDict) -> None:
-    """Copies backbone fields that are not set from the run or export in `init_from`."""
+    """Copies backbone fields that are not set from the run or export in `init_from`.
+
+    Raises:
+        UserError: the folder's config.json has other contents.
+    """
     path = epath.Path(config.init_from) / "config.json"
-    if not config.init_from or not path.exists():
+    if not config.init_from or not lookup.exists(path):
         return
     content = storage.read_json(path)
     # In an export, the configuration is one of several entries.
-    saved = content.get("configuration", content).get("model", {})
+    whole = content.get("configuration", content)
+    wrong = schema.problem(whole, {"model?": dict}, "the configuration")
+    if wrong:
+        raise UserError(
+            f"{path}: {wrong}; restore the file, or choose another init_from"
+        )
+    saved = whole.get("model", {})
     fields = {
         name: saved[name.removeprefix("model.")]
         for name in _OF_BACKBONE
         if get(config, name) is None and name.removeprefix("model.") in saved
     }
+    try:
+        checks.check_each(fields)
+    except UserError as error:  # Its message does not name the file.
+        raise UserError(f"{path}: {error}") from None
     with config.unlocked():
         config.update_from_flattened_dict(fields)
 

@@ -7,8 +7,6 @@ All images of the data set must have the same size.
 
 import pathlib
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -19,7 +17,7 @@ from encnet_jax.data.sets import named_info
 from encnet_jax.data.sources import cifar
 from encnet_jax.data.sources.prepared import PreparedSource
 from encnet_jax.errors import UserError
-from encnet_jax.storage import outputs
+from encnet_jax.storage import npz_file, outputs
 
 _SHARD_BYTES = 60e6
 
@@ -74,8 +72,7 @@ def _write_split(
             )
         images, labels = map(np.stack, zip(*pairs, strict=True))
         file = epath.Path(folder / f"{split}-{shard:05d}.npz")
-        arrays: Any = {f"{split}_images": images, f"{split}_labels": labels}
-        storage.write_whole(file, partial(np.savez, **arrays))
+        npz_file.write(file, {f"{split}_images": images, f"{split}_labels": labels})
         files.append(file)
 
 

@@ -19,7 +19,7 @@ from encnet_jax.evaluate import tables
 from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.scoring.calibration import fit_temperature
-from encnet_jax.storage import outputs
+from encnet_jax.storage import lookup, outputs
 from encnet_jax.tasks.network import Network
 
 FILE = "temperature.json"
@@ -43,7 +43,7 @@ def temperature_fields(temperature: str | None) -> dict:
         value = float(temperature)
     except ValueError:
         path = epath.Path(temperature)
-        if not path.is_file():
+        if not lookup.exists(path) or lookup.is_folder(path):
             raise UserError(
                 f"--temperature is {temperature!r}; expected a number above 0, or a"
                 " file written by `python -m encnet_jax.report calibrate`"

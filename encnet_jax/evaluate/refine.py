@@ -5,7 +5,7 @@ from etils import epath
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.scoring.protocols import dense_refined
-from encnet_jax.storage import schema
+from encnet_jax.storage import lookup, schema
 
 
 def refine_fields(refine: str | None) -> dict:
@@ -24,7 +24,7 @@ def refine_fields(refine: str | None) -> dict:
     if refine in dense_refined.REFINED_FIELDS:
         return {"eval.refine": refine}
     path = epath.Path(refine)
-    if not path.is_file():
+    if not lookup.exists(path) or lookup.is_folder(path):
         known = ", ".join(dense_refined.REFINED_FIELDS)
         raise UserError(
             f"--refine is {refine!r}; expected one of: {known}, or a file written by"

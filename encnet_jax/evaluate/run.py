@@ -29,7 +29,7 @@ from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.quality import Quality
 from encnet_jax.scoring.thresholds import Thresholds
-from encnet_jax.storage import outputs
+from encnet_jax.storage import lookup, outputs
 from encnet_jax.tasks.network import Network
 
 IMAGES = "file of image scores"
@@ -101,7 +101,7 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
     if jax.process_index() != 0:
         return
     # If the run is missing, `load` raises a clearer error.
-    if folder == epath.Path(workdir) and not folder.exists():
+    if folder == epath.Path(workdir) and not lookup.exists(folder):
         return
     try:
         storage.check_writable(folder)

@@ -15,6 +15,7 @@ from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError, printable
 from encnet_jax.evaluate import tables
 from encnet_jax.inference.model import Model
+from encnet_jax.storage import lookup
 from encnet_jax.tasks import folder
 
 _METRICS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
@@ -64,7 +65,7 @@ def original_variables(workdir: str, step: int) -> dict:
 
 def reports(model: Model, workdir: str) -> list[dict]:
     """Returns the reports in workdir that belong to this checkpoint."""
-    found = sorted(epath.Path(workdir).glob("report-*.json"))
+    found = lookup.matching(workdir, "report-*.json")
     read = [tables.read_report(path) for path in found if "images" not in path.name]
     return [report for report in read if report.get("step") == model.step]
 

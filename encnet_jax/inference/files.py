@@ -3,6 +3,7 @@
 import errno
 import glob
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from encnet_jax.inference import pixels, results
 from encnet_jax.inference.model import Model
 from encnet_jax.inference.result import ids_of
 from encnet_jax.scoring.evaluator import check_finite
+from encnet_jax.storage import lookup, npz_file
 from encnet_jax.storage import outputs as output_files
 
 _KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
@@ -282,8 +284,8 @@ def _save(path: epath.Path, array: np.ndarray) -> None:
 
 def _save_top(path: epath.Path, top: tuple[np.ndarray, np.ndarray]) -> None:
     classes, probabilities = top
-    save = partial(np.savez_compressed, classes=classes, probabilities=probabilities)
-    storage.write_whole(path, save)
+    arrays = {"classes": classes, "probabilities": probabilities}
+    npz_file.write(path, arrays, compressed=True)
 
 
 def list_images(source: epath.Path) -> list[epath.Path]:
@@ -293,9 +295,9 @@ def list_images(source: epath.Path) -> list[epath.Path]:
         UserError: the source does not exist or has no images, or two images have the
             same stem.
     """
-    if not source.exists():
+    if not lookup.exists(source):
         raise UserError(f"--input {source} does not exist")
-    if not source.is_dir():
+    if not lookup.is_folder(source):
         storage.check_regular(source)
         return [source]
     paths = decode.list_images(source)
@@ -338,17 +340,17 @@ def list_inputs(
 def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Path]]:
     """Returns pairs (folder or file, folder that names are relative to) of a source."""
     path = epath.Path(source)
-    if not path.exists() and re.search(r"[*?\[]", source):
+    if not lookup.exists(path) and re.search(r"[*?\[]", source):
         matches = [epath.Path(each) for each in sorted(glob.glob(source))]
         if not matches:
             raise UserError(f"--input {source}: no file matches the pattern")
         _report_left_out([each for each in matches if each.is_dir()], "a folder")
         return [(each, each) for each in matches if not each.is_dir()]
-    if not path.is_dir():
+    if not lookup.is_folder(path):
         return [(path, path)]
     folders = _with_inner(path) if recursive else [path]
     for folder in folders:
-        others = set(folder.iterdir()) - set(decode.list_images(folder))
+        others = set(lookup.entries(folder)) - set(decode.list_images(folder))
         inner = {x for x in others if x.is_dir()}
         _report_left_out(others - inner, f"expected {_KNOWN}")
         if not recursive:
@@ -359,9 +361,22 @@ def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Pa
 
 
 def _with_inner(folder: epath.Path) -> list[epath.Path]:
-    """Returns a folder and all its subfolders, except names that begin with a dot."""
-    inner = [x for x in folder.iterdir() if x.is_dir() and not x.name.startswith(".")]
-    return [folder, *(y for x in sorted(inner) for y in _with_inner(x))]
+    """Returns a folder and all its subfolders, except names that begin with a dot.
+
+    Each folder is returned once: links may lead to a folder that contains them.
+    """
+    found: dict[object, epath.Path] = {}
+    waiting, links, again = [folder], [], []
+    while waiting or links:  # Links last: folders are read under their own names.
+        current = (waiting or links).pop()
+        if found.setdefault(lookup.identity(current), current) is not current:
+            again.append(current)
+            continue
+        for each in lookup.entries(current):
+            if lookup.is_folder(each) and not each.name.startswith("."):
+                (links if os.path.islink(each) else waiting).append(each)
+    _report_left_out(again, "a link to a folder that is read under another name")
+    return sorted(found.values())
 
 
 def _report_left_out(paths: Iterable[epath.Path], why: str) -> None:

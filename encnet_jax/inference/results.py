@@ -8,6 +8,7 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError, is_out_of_memory
+from encnet_jax.storage import lookup
 
 Found = TypeVar("Found")
 
@@ -38,7 +39,7 @@ def prepare_folder(
             " them, and would be read as images next time; choose another folder"
         )
     storage.check_writable(output)
-    if not overwrite and folder.is_dir():
+    if not overwrite and lookup.is_folder(folder):
         there = {path.name for path in folder.iterdir()}
         made = (f"{name}_{end}" for name in paths for end in ends)
         found = next(

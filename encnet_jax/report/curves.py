@@ -16,6 +16,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.errors import UserError, printable
 from encnet_jax.report import figures
 from encnet_jax.report.events import read_scalars
+from encnet_jax.storage import lookup
 
 
 class Curves(NamedTuple):
@@ -45,7 +46,7 @@ def load_curves(workdir: str) -> Curves:
         UserError: the run is not a classification run with a validation split.
     """
     file = epath.Path(workdir) / "config.json"
-    if not file.exists():
+    if not lookup.exists(file):
         raise UserError(f"{workdir} has no config.json: give the workdir of a run")
     config = config_lib.read_saved(file)
     scalars = read_scalars(workdir)

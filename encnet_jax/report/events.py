@@ -6,7 +6,7 @@ from tensorboardX.proto import event_pb2
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError
-from encnet_jax.storage import tfrecord
+from encnet_jax.storage import lookup, tfrecord
 
 
 def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
@@ -22,7 +22,7 @@ def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
     Raises:
         UserError: there are no files, or a file is damaged.
     """
-    files = sorted(epath.Path(workdir).glob("events.out.tfevents.*"))
+    files = lookup.matching(workdir, "events.out.tfevents.*")
     if not files:
         raise UserError(
             f"{workdir} has no TensorBoard files: give the workdir of a run"

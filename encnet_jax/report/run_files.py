@@ -18,6 +18,7 @@ from encnet_jax.evaluate import tables
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.report.events import read_scalars
 from encnet_jax.scoring import image_scores
+from encnet_jax.storage import lookup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
     saved = config_lib.read_saved(folder / "config.json")
     info = dataset_info(saved.data)
     _check_classes(folder, report, parts, info.class_names)
-    scalars = read_scalars(workdir) if list(folder.glob("events.out*")) else {}
+    scalars = read_scalars(workdir) if lookup.matching(folder, "events.out*") else {}
     return RunFiles(
         printable(pathlib.PurePath(workdir).name or workdir),  # Path('.') has no name.
         report,
@@ -96,7 +97,7 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
 
 
 def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict:
-    names = [path.name for path in folder.glob("report*.json")]
+    names = [path.name for path in lookup.matching(folder, "report*.json")]
     if split is None and protocol is None:
         pattern = r"report\.json"
     else:
@@ -133,7 +134,7 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
     parts = []
     for number in range(report.get("processes", 1)):
         file = folder / image_scores.file_name(split, protocol, number)
-        if not file.exists():
+        if not lookup.exists(file):
             raise UserError(f"{file} is missing (scores of single images): {again}")
         part = _arrays(file)
         wrong = _wrong_arrays(part)

@@ -1,16 +1,15 @@
 """Pixel counts of each image, and the best and worst images."""
 
 import heapq
-from functools import partial
 from typing import Any
 
 import numpy as np
 from etils import epath
 from PIL import Image
 
-from encnet_jax import storage
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.seen import Seen
+from encnet_jax.storage import npz_file
 
 KEEP = 4  # Number of best images, and of worst images.
 LONG_SIDE_PX = 480  # Long side of the stored pictures.
@@ -79,7 +78,7 @@ class ImageScores:
                 arrays[f"{name}{place}"] = np.asarray(number)
                 for kind, pixels in zip(KINDS, maps, strict=True):
                     arrays[f"{name}{place}_{kind}"] = pixels
-        storage.write_whole(path, partial(np.savez_compressed, **arrays))
+        npz_file.write(path, arrays, compressed=True)
 
 
 KINDS = ("image", "label", "prediction")

@@ -16,6 +16,7 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError, reason
+from encnet_jax.storage import lookup
 from encnet_jax.torch_weights import pickled, pickled_legacy
 from encnet_jax.torch_weights.mxnet import read_params
 
@@ -55,7 +56,7 @@ def read_state_dict(path: str | os.PathLike) -> dict:
             contains objects other than arrays and plain values.
     """
     file = epath.Path(path)
-    if not file.exists() or file.is_dir():
+    if not lookup.exists(file) or lookup.is_folder(file):
         raise UserError(f"no file {file}")
     if file.suffix == ".params":
         return read_params(file)

@@ -9,6 +9,7 @@ from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.errors import UserError
+from encnet_jax.storage import lookup
 
 _LIST_MAGIC = 0x112
 # Versions of the format with 64-bit shapes; in V2 and V3 a storage type comes first.
@@ -46,7 +47,7 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     shapes.
     """
     file = epath.Path(path)
-    if not file.exists() or file.is_dir():
+    if not lookup.exists(file) or lookup.is_folder(file):
         raise UserError(f"no file {file}")
     try:
         return _Reader(storage.read_bytes(file)).arrays()

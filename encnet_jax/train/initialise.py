@@ -6,6 +6,7 @@ from flax import traverse_util
 from encnet_jax.checkpoints import location, read
 from encnet_jax.config import ModelConfig
 from encnet_jax.errors import UserError
+from encnet_jax.storage import lookup
 from encnet_jax.tasks import folder
 
 
@@ -38,7 +39,7 @@ def initialise(
     source = folder.local(source)
     if folder.is_one(source):
         return take_matching(variables, folder.read(source).variables, source, may_skip)
-    if location.folder_of(source).exists():
+    if lookup.exists(location.folder_of(source)):
         saved, saved_config = read.restore_variables(source)
         if task == "segmentation" and saved_config.task == "classification":
             return take_backbone(variables, saved, source, model, saved_config.model)

@@ -7,6 +7,7 @@ from etils import epath
 
 from encnet_jax.data.sources.info import UNKNOWN_ID, DatasetInfo, voc_colours
 from encnet_jax.errors import UserError
+from encnet_jax.storage import lookup
 
 
 def image_folder_info(data: Any) -> DatasetInfo:
@@ -59,12 +60,14 @@ def image_folder_info(data: Any) -> DatasetInfo:
 
 def _classes(folder: str) -> tuple[str, ...]:
     path = epath.Path(folder)
-    if not path.is_dir():
+    if not lookup.is_folder(path):
         raise UserError(
             f"{folder}: no such folder; expected one with a folder for each class"
         )
     found = sorted(
-        p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")
+        each.name
+        for each in lookup.entries(path)
+        if each.is_dir() and not each.name.startswith(".")
     )
     if len(found) < 2:
         held = f"only one class folder, {found[0]!r}" if found else "no class folders"

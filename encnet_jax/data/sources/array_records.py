@@ -14,7 +14,7 @@ from etils import epath
 from encnet_jax import storage
 from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import UserError
-from encnet_jax.storage import tfrecord
+from encnet_jax.storage import lookup, tfrecord
 
 
 class _Shard(NamedTuple):
@@ -48,12 +48,12 @@ def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
         data_dir: the data folder of TFDS; ~ is expanded.
     """
     folder = epath.Path(os.path.expanduser(data_dir)) / info.name
-    found = folder.iterdir() if folder.is_dir() else ()
+    found = lookup.entries(folder) if lookup.is_folder(folder) else ()
     versions = {
         tuple(map(int, path.name.split("."))): path
         for path in found
         if re.fullmatch(r"\d+\.\d+\.\d+", path.name)
-        and (path / "dataset_info.json").exists()
+        and lookup.exists(path / "dataset_info.json")
     }
     return versions[max(versions)] if versions else None
 

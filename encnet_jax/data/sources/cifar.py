@@ -1,12 +1,10 @@
 """Reads CIFAR-10 into memory: through TFDS, from TFDS's files, or from .npz files."""
 
 import os
-from functools import partial
 
 import numpy as np
 from etils import epath
 
-from encnet_jax import storage
 from encnet_jax.data.sources import array_records, npz, tensorflow_import
 from encnet_jax.data.sources.decode import DEFAULT_RULES, decode_image
 from encnet_jax.data.sources.info import DatasetInfo
@@ -16,7 +14,7 @@ from encnet_jax.data.sources.tensorflow_import import (
     tensorflow_datasets,
 )
 from encnet_jax.errors import UserError
-from encnet_jax.storage import outputs
+from encnet_jax.storage import lookup, npz_file, outputs
 
 _SPLITS = ("train", "test")
 _SIDE = 32  # Pixels.
@@ -58,7 +56,7 @@ def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
         UserError: a file is missing or has different arrays.
     """
     files = {split: _npz(info, data_dir, split) for split in _SPLITS}
-    missing = [file for file in files.values() if not file.exists()]
+    missing = [file for file in files.values() if not lookup.exists(file)]
     if missing and array_records.prepared_by_tfds(info, data_dir):
         return read_records(info, data_dir)
     if missing:
@@ -134,7 +132,6 @@ def export(info: DatasetInfo, data_dir: str) -> list[str]:
         for split, (images, labels) in read_records(info, data_dir).items():
             file = targets[split]
             file.parent.mkdir(parents=True, exist_ok=True)
-            content = partial(np.savez, images=images, labels=labels)
-            storage.write_whole(file, content)
+            npz_file.write(file, {"images": images, "labels": labels})
             written.append(file)
     return [str(file) for file in targets.values()]

@@ -25,6 +25,7 @@ from PIL import (
 )
 
 from encnet_jax.errors import UserError, explained
+from encnet_jax.storage import lookup
 
 # Silences warnings about damaged tags: undecodable files are rejected anyway.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
@@ -59,17 +60,17 @@ def list_images(folder: epath.Path) -> list[epath.Path]:
 
     Names that begin with a dot are ignored: macOS writes '._x.jpg' next to 'x.jpg'.
     """
-    return sorted(
+    return [
         path
-        for path in folder.iterdir()
+        for path in lookup.entries(folder)
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    ]
 
 
 def not_listed(folder: epath.Path) -> list[str]:
     """Returns the names of images and subfolders that list_images skips, sorted."""
     names = []
-    for path in folder.iterdir():
+    for path in lookup.entries(folder):
         if path.name.startswith("."):
             continue
         if path.suffix.lower() in _OTHER_SUFFIXES:

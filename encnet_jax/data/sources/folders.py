@@ -13,6 +13,7 @@ from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.prepared import RecordSource
 from encnet_jax.data.sources.records import Record
 from encnet_jax.errors import UserError
+from encnet_jax.storage import lookup
 
 
 class FolderSource(RecordSource):
@@ -70,7 +71,7 @@ class FolderSource(RecordSource):
 
     def record(self, split: str, index: int) -> Record:
         image_file, mask_file = self._files[split][index]
-        if not epath.Path(mask_file).exists():
+        if not lookup.exists(mask_file):
             raise UserError(_no_mask(image_file, mask_file))
         return Record(
             name=epath.Path(image_file).stem,
@@ -139,7 +140,7 @@ def pair_files(
 def _folder(name: str | os.PathLike) -> epath.Path:
     storage.is_remote(name)  # Raises for unknown URL schemes.
     folder = epath.Path(name)
-    if not folder.is_dir():
+    if not lookup.is_folder(folder):
         place = "" if folder.is_absolute() else f" in {os.getcwd()}"
         raise UserError(
             f"{folder}: no such folder{place}; expected images or masks there"
@@ -154,7 +155,7 @@ def _is_mask(name: str) -> bool:
 def _by_stem(folder: epath.Path) -> dict[str, list[str]]:
     """Returns {stem: sorted names} of a folder's entries."""
     found: dict[str, list[str]] = {}
-    for name in sorted(path.name for path in folder.iterdir()):
+    for name in (path.name for path in lookup.entries(folder)):
         if not name.startswith("."):
             found.setdefault(os.path.splitext(name)[0], []).append(name)
     return found

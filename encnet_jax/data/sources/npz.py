@@ -11,6 +11,7 @@ from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.records import Example
 from encnet_jax.errors import UserError, reason
 from encnet_jax.labels import IGNORE_LABEL
+from encnet_jax.storage import lookup
 
 
 def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarray]:
@@ -54,7 +55,8 @@ def exists(info: DatasetInfo, data_dir: str) -> bool:
 
 def _shards(info: DatasetInfo, data_dir: str) -> tuple[epath.Path, list[epath.Path]]:
     folder = epath.Path(os.path.expanduser(data_dir)) / info.name
-    return folder, sorted(p for p in folder.glob("*.npz") if p.name[0] != ".")
+    files = lookup.matching(folder, "*.npz")
+    return folder, [file for file in files if not file.name.startswith(".")]
 
 
 class NpzSource:

@@ -12,6 +12,7 @@ from encnet_jax.data.sources.decode import DEFAULT_RULES, ImageRules
 from encnet_jax.data.sources.info import STORED_VERSION, VIEWS_FILE, DatasetInfo
 from encnet_jax.data.sources.records import Example, Record, decode_record
 from encnet_jax.errors import UserError, reason
+from encnet_jax.storage import lookup
 
 
 class RecordSource:
@@ -41,7 +42,7 @@ class RecordSource:
 
 def is_prepared(info: DatasetInfo, data_dir: str) -> bool:
     """Whether a data set is prepared in a folder."""
-    return _folder(info, data_dir).exists()
+    return lookup.exists(_folder(info, data_dir))
 
 
 def _folder(info: DatasetInfo, data_dir: str) -> epath.Path:
@@ -56,7 +57,7 @@ def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
         UserError: the file of views is broken.
     """
     path = _folder(info, data_dir) / VIEWS_FILE
-    if not path.exists():
+    if not lookup.exists(path):
         return {}
     try:
         found = storage.read_json(path)
@@ -81,7 +82,7 @@ class PreparedSource(RecordSource):
         """
         super().__init__(info, rules)
         folder = _folder(info, data_dir)
-        if not folder.exists():
+        if not lookup.exists(folder):
             raise UserError(
                 f"{info.name} is not prepared: found no {folder}, expected a data set"
                 f" there; {info.how_to_prepare(data_dir)}"

@@ -79,6 +79,15 @@ handed(
 handed("no SHA-256", "sha256 is missing", edit(lambda c: c.pop("sha256")))
 
 
+@case("foreign hub folder: the configuration is a list, init_from", 2, "", "hub")
+def initialised(root):
+    folder_set(root / "r")
+    edit(lambda c: c.update(configuration=[]))(root / "h/config.json")
+    words = *flags(root / "r"), f"--config.init_from={root}/h", f"--workdir={root}/w"
+    yield command("train.py", *words)
+    assert not (root / "w").exists()
+
+
 def weights(change):
     def changed(path):
         file = path.with_name("model.safetensors")

@@ -29,13 +29,30 @@ def no_text_run(root):
     assert len(os.listdir(root)) == 2
 
 
-@case("name a run called $_$, report html", 0, "", "run")
-def dollars(root):
-    run = root / "$_$ a_{b"
-    train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={run}"))
-    score = shlex.join(command("eval.py", f"--workdir={run}"))
-    page = shlex.join(command(REPORT, "html", str(run), f"--output={root}/x.html"))
-    yield ["bash", "-c", f"{train} && {score} && {page}"]
+def named_run(name: str) -> None:
+    """Registers the report of a run whose folder has a special name."""
+
+    @case(f"name a run called {name}, report html", 0, "", "run")
+    def page(root):
+        run = root / name
+        train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={run}"))
+        score = shlex.join(command("eval.py", f"--workdir={run}"))
+        page = shlex.join(command(REPORT, "html", str(run), f"--output={root}/x.html"))
+        yield ["bash", "-c", f"{train} && {score} && {page}"]
+
+
+named_run("$_$ a_{b")  # Read as mathematics by matplotlib.
+named_run("a[1]*?")  # Read as a pattern by glob.
+
+
+@case("name a run called a[1]*?, export hub", 0, "", "run")
+def scores_in_card(root):
+    (root / "run").rename(root / "a[1]*?")
+    where = f"--workdir={root}/a[1]*?", "--format=hub", f"--output={root}/net"
+    score = shlex.join(command("eval.py", where[0]))
+    export = shlex.join(command("encnet_jax.export", *where))
+    yield ["bash", "-c", f"{score} && {export}"]
+    assert "mean IoU" in (root / "net/README.md").read_text()
 
 
 @case("name at the file system's limit, predict", 1, "labelled 1 of 2", "run")

@@ -46,6 +46,17 @@ def large_file(root):
     assert len(list((root / "o").glob("*_ids.png"))) == 4
 
 
+@case("omitted links to itself, predict --recursive", 0, "labelled 6 of 6", "run")
+def links(root):
+    words = predicted(root)
+    for i in range(3):
+        (root / f"p/link{i}").symlink_to(".")
+    (root / "p/b~").mkdir()  # Libraries take such names for backups.
+    noise().save(root / "p/b~/1.jpg")
+    yield command("predict.py", *words, "--recursive")
+    assert (root / "o/b~/1_ids.png").exists()
+
+
 @case("omitted a FIFO among the images, predict", 1, "FIFO", "run")
 def fifo(root):
     words = predicted(root)

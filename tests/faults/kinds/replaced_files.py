@@ -177,10 +177,10 @@ for value in ("/../../x", "../y", "a/b"):
 
 @case("held a second run writes over its own files, eval", 0, "pixel_accuracy", "run")
 def twice(root):
-    line = shlex.join(command("eval.py", f"--workdir={root}/run"))
-    page = shlex.join(command(REPORT, "html", f"{root}/run", f"--output={root}/x.html"))
-    train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={root}/run"))
-    yield ["bash", "-c", f"{train} && {line} && {page} && {page} && {line}"]
+    train = shlex.join(command("train.py", *flags(root / "r"), f"--workdir={root}/w"))
+    line = shlex.join(command("eval.py", f"--workdir={root}/w"))
+    page = shlex.join(command(REPORT, "html", f"{root}/w", f"--output={root}/x.html"))
+    yield ["bash", "-c", f"set -e; {'; '.join(2 * [train, line, page])}; {line}"]
 
 
 @case("replaced a name that is taken while the work goes on, eval", 2, THERE, "run")

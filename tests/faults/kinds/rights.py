@@ -1,6 +1,8 @@
 """Missing rights, files where folders are wanted, and full disks."""
 
 import json
+import os
+import pathlib
 
 from fixtures import (
     CHECK,
@@ -56,6 +58,41 @@ def checkpoint(root):
     (root / "run/checkpoints/0").chmod(0)
     where = f"--input={root}/r/val/images", f"--output={root}/o"
     yield as_nobody(root, command("predict.py", f"--workdir={root}/run", *where))
+
+
+@case("8 unreadable checksums, eval", 2, DENIED, "run")
+def checksums(root):
+    (root / "run/checkpoints/0/sha256.json").chmod(0)
+    yield as_nobody(root, command("eval.py", f"--workdir={root}/run"))
+
+
+def below_unreadable(name: str, *words: str) -> None:
+    """Registers a command on files in a folder that may not be entered."""
+
+    @case(f"8 unreadable parent, {name}", (1, 2), DENIED, "run")
+    def run(root):
+        (root / "p").mkdir()
+        for folder in ("run", "r"):
+            (root / folder).rename(root / "p" / folder)
+        (root / "p").chmod(0)
+        yield as_nobody(root, command(*words))
+
+
+moved = [
+    f"--config.data.folder.{kind}=p/r/{{split}}/{kind}" for kind in ("images", "masks")
+]
+below_unreadable("eval", "eval.py", "--workdir=p/run")
+below_unreadable("check", CHECK, *flags(pathlib.Path("r"), *moved))
+below_unreadable("train", "train.py", *flags(pathlib.Path("r"), *moved), "--workdir=w")
+below_unreadable("report html", "encnet_jax.report", "html", "p/run", "--output=x.html")
+
+
+@case("8 an owner without a name, eval", 0, "pixel_accuracy", "run")
+def nameless(root):
+    if os.geteuid() == 0:  # Others cannot give their files away.
+        for path in (root / "run").rglob("*"):
+            os.chown(path, 54321, 54321)
+    yield command("eval.py", f"--workdir={root}/run")
 
 
 @case("8 read-only workdir, train", 2, DENIED, "run")
