@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from encnet_jax import config as config_lib
+from encnet_jax.data import export_images as export_module
 from encnet_jax.data import open_dataset
 from encnet_jax.data.export_images import export_images
 from encnet_jax.errors import UserError
@@ -29,3 +30,21 @@ def test_data_without_label_maps_are_refused(tmp_path):
     with pytest.raises(UserError, match="discs has one label per image"):
         export_images(data, split="val", count=2, output=str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_images_get_different_names(tmp_path, monkeypatch):
+    def exported(*ids):
+        dataset = open_dataset(data)
+        examples = zip(ids, dataset.eval_examples("val"), strict=False)
+        examples = [example | {"id": name} for name, example in examples]
+        monkeypatch.setattr(type(dataset), "eval_examples", lambda *_: examples)
+        with monkeypatch.context() as patch:
+            patch.setattr(export_module, "open_dataset", lambda _: dataset)
+            return export_images(data, split="val", count=9, output=str(tmp_path))
+
+    data = config_lib.load("configs/quickstart.py:smoke").data
+    assert exported("a.1", "a.2", "x/a.png", "y/a.png") == 4
+    found = {path.name for path in (tmp_path / "images").iterdir()}
+    assert found == {"a.1.png", "a.2.png", "x_a.png", "y_a.png"}
+    with pytest.raises(UserError, match=r"scenes/val .* written to a.png: rename one"):
+        exported("a.png", "a.jpg")

@@ -1,5 +1,6 @@
 """Only files that are ours, or names that are free, are written to."""
 
+import contextlib
 import errno
 import json
 import os
@@ -18,6 +19,7 @@ from encnet_jax.config import files
 from encnet_jax.errors import UserError
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.storage import lookup, npz_file, outputs, schema
+from encnet_jax.train import event_file
 
 
 def test_a_file_gets_its_name_at_the_end_and_replaces_a_link(tmp_path):
@@ -181,6 +183,19 @@ def test_failed_writes_of_libraries_are_explained(error, says):
 def test_invalid_characters_are_written_with_escapes(tmp_path):
     storage.write_whole(tmp_path / "a", "x\udcff")
     assert (tmp_path / "a").read_text() == "x\\udcff"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_scalars_are_not_appended_through_a_link(there, tmp_path):
+    victim, table = tmp_path / "victim", tmp_path / "run" / "scalars.csv"
+    table.parent.mkdir()
+    table.symlink_to(victim)
+    if there:
+        victim.write_text("mine")
+    with contextlib.closing(event_file.EventFile(str(table.parent))) as file:
+        file.scalar(3, "train/loss", 0.5)
+    assert table.read_text() == "step,name,value\n3,train/loss,0.5\n"
+    assert victim.exists() == there and (not there or victim.read_text() == "mine")
 
 
 def test_a_name_that_was_taken_meanwhile_is_not_replaced(tmp_path):

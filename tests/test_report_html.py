@@ -1,6 +1,7 @@
 """The HTML report: what evaluation keeps of images, what the page shows of it."""
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -310,6 +311,25 @@ def test_page_shows_quality_presence_and_differences(run, tmp_path):
     names = run_files.read(str(run), None, None).class_names
     assert f"<b>{names[0]} 90 %</b>" in text
     assert f", {names[3]} 70 %" in text
+
+
+def test_differences_need_the_same_images_in_any_order(run, tmp_path):
+    first = run_files.read(str(run), None, None)
+    second = run_files.read(
+        str(write_run(tmp_path / "second", wrong=(0,) * 9)), None, None
+    )
+
+    def difference(images):
+        other = dataclasses.replace(
+            second, ids=second.ids[images], counts=second.counts[images]
+        )
+        row = html.make([first, other]).split("<th>interval</th>")[1]
+        return re.findall(r"<td>([^<]*)</td>", row.split("</tr>")[1])
+
+    given = difference(np.arange(9))
+    assert given[0] == "second" and float(given[1]) > 0
+    assert difference(np.arange(9)[::-1]) == given
+    assert difference(np.arange(8)) == ["second", "-", "scored on other images"]
 
 
 CURVE = {"confidence": [0.5, None], "accuracy": [0.25, None]}

@@ -10,6 +10,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.data import dataset_info
 from encnet_jax.evaluate import run as run_lib
+from encnet_jax.pods import workdir
 from encnet_jax.torch_weights import state_dicts
 from encnet_jax.torch_weights.__main__ import main
 
@@ -104,6 +105,17 @@ def test_mismatched_weights_write_nothing(run, state_dict, tmp_path):
     )
     assert status == 2 and "missing head.conv6.1.bias" in err
     assert not workdir.exists()
+
+
+def test_a_folder_that_another_command_is_using_is_refused(run, state_dict, tmp_path):
+    source, folder = tmp_path / "in.safetensors", tmp_path / "run"
+    safetensors.numpy.save_file(state_dict, source)
+    with workdir.locked(str(folder)):
+        status, _, err = run(
+            "import", "--source", source, "--config", CONFIG, "--workdir", folder
+        )
+    assert status == 2 and f"another run is using {folder}: wait for it" in err
+    assert not (folder / "checkpoints").exists()
 
 
 def test_evaluating_a_backbone_is_refused_with_the_command_to_train(

@@ -14,6 +14,7 @@ from PIL import Image
 
 from encnet_jax import cli, storage
 from encnet_jax.data import open_dataset
+from encnet_jax.data.sources import decode
 from encnet_jax.errors import UserError
 from encnet_jax.pictures import colourise, save_png
 from encnet_jax.storage import outputs
@@ -29,8 +30,9 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         output: Folder in which `images` and `labels` are created.
 
     Raises:
-        UserError: the data set or split does not exist or has no label maps, or output
-            is in a bucket without write permission.
+        UserError: the data set or split does not exist or has no label maps, two images
+            would be written to the same file, or output is in a bucket without write
+            permission.
     """
     storage.check_writable(output)
     dataset = open_dataset(data)
@@ -42,15 +44,27 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
     folders = [epath.Path(output) / name for name in ("images", "labels")]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    written = 0
+    written: set[str] = set()
     for example in itertools.islice(dataset.eval_examples(split), count):
-        name = f"{pathlib.PurePath(example['id']).stem}.png"
+        name = _file_name(example["id"])
+        if name in written:
+            raise UserError(
+                f"two images of {data.name}/{split} would both be written to {name}:"
+                " rename one"
+            )
         label = colourise(example["label"], dataset.info.colours)
         for folder, pixels in zip(folders, (example["image"], label), strict=True):
             outputs.check_replaceable(folder / name, "picture", "--output")
             save_png(folder / name, Image.fromarray(pixels))
-        written += 1
-    return written
+        written.add(name)
+    return len(written)
+
+
+def _file_name(example_id: str) -> str:
+    path = pathlib.PurePath(example_id)
+    if path.suffix.lower() in decode.SUFFIXES:  # Other suffixes are part of the name.
+        path = path.with_suffix("")
+    return "_".join(path.parts) + ".png"
 
 
 def main(argv: Sequence[str]) -> None:

@@ -115,17 +115,21 @@ def _quality(runs: Sequence[RunFiles]) -> Iterator[str]:
         yield "<h2>Boundaries, calibration, single images</h2>"
         caption = "histogram of images, trimap, reliability, accuracy by confidence"
         yield page.figure_of(figures.png(picture, dpi=90), "png", caption)
-    others = [run for run in runs[1:] if np.array_equal(run.ids, runs[0].ids)]
-    if not others:
+    if len(runs) == 1:
         return
     yield f"<h2>Differences from {html.escape(runs[0].name)}</h2>"
     yield "<p>Mean IoU over classes that occur, in points, with 95 % intervals over"
     yield " resampled images.</p>"
     rows = []
-    for run in others:
-        found = compared.bootstrap(runs[0].counts, run.counts)
+    first = np.argsort(runs[0].ids)  # Several processes score in another order.
+    for run in runs[1:]:
+        order, name = np.argsort(run.ids), html.escape(run.name)
+        if not np.array_equal(run.ids[order], runs[0].ids[first]):
+            rows.append([name, "-", "scored on other images"])
+            continue
+        found = compared.bootstrap(runs[0].counts[first], run.counts[order])
         value, low, high = (f"{100 * x:+.2f}" for x in found)
-        rows.append([html.escape(run.name), value, f"{low} to {high}"])
+        rows.append([name, value, f"{low} to {high}"])
     yield page.table(["run", "difference", "interval"], rows)
 
 

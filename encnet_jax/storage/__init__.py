@@ -227,6 +227,16 @@ def opened(path) -> Iterator[BinaryIO]:
         yield file
 
 
+def without_links(path, flags: int) -> int:
+    """Opener for `open` that refuses a link as the last part of a path.
+
+    Raises:
+        OSError: ELOOP, the path is a link; see also os.open.
+    """
+    # Without O_NONBLOCK, opening a FIFO would wait for a reader.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
 def check_regular(path, mode: int | None = None) -> None:
     """Raises UserError if a local path exists and is not a regular file.
 

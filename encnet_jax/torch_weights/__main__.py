@@ -7,6 +7,7 @@ from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.cli import Command
 from encnet_jax.errors import UserError
+from encnet_jax.pods import workdir
 from encnet_jax.torch_weights import families, files, state_dicts
 from encnet_jax.torch_weights.published import network_config
 from encnet_jax.weights import PUBLISHED, Published, cache
@@ -122,7 +123,8 @@ def import_weights(argv: Sequence[str]) -> None:
     shapes = {name: x.shape for name, x in state_dict.items()}
     for difference in families.differences(shapes, family, config.model):
         print(f"warning: {difference}; expect lower scores")
-    read.save_variables(values.workdir, variables, config)
+    with workdir.locked(values.workdir):
+        read.save_variables(values.workdir, variables, config)
     print(
         f"wrote {values.workdir}; score it: python eval.py --workdir {values.workdir}"
     )

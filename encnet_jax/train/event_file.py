@@ -4,6 +4,7 @@ import io
 import os
 import secrets
 import time
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -64,11 +65,18 @@ class EventFile:
 
 
 def _open_table(workdir: str):
-    """Opens WORKDIR/scalars.csv to append rows; a resumed run adds some steps again."""
+    """Opens WORKDIR/scalars.csv to append rows; a resumed run adds some steps again.
+
+    A link is replaced, and the file to which it points stays unchanged.
+    """
     path = epath.Path(workdir) / TABLE
-    old = storage.read_bytes(path) if path.exists() else b""
     remote = storage.is_remote(path)
-    table = _Remote(str(path)) if remote else path.open("ab")
+    if not remote and os.path.islink(path):
+        path.unlink()
+    old = storage.read_bytes(path) if path.exists() else b""
+    table: Any = _Remote(str(path))
+    if not remote:
+        table = open(path, "ab", opener=storage.without_links)
     if remote or not old:
         table.write(old or outputs.SCALARS_HEAD)
     if old and not old.endswith(b"\n"):  # The last process was killed while writing.

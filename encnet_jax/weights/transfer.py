@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
+from encnet_jax import storage
+
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 _ATTEMPTS = 5
@@ -54,14 +56,9 @@ def only_process(path: os.PathLike) -> Iterator[None]:
 
     The lock is a file next to the path; it is released if the process is killed.
     """
-    with open(f"{os.fspath(path)}.lock", "a", opener=_without_links) as file:
+    with open(f"{os.fspath(path)}.lock", "a", opener=storage.without_links) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _without_links(path: str, flags: int) -> int:
-    # Without O_NONBLOCK, opening a FIFO would wait for a reader.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _length(path: pathlib.Path) -> int:
@@ -85,7 +82,7 @@ def _fetch_once(address: str, part: pathlib.Path) -> None:
     total = start + int(length) if length else None
     with (
         response,
-        open(part, "ab" if resumed else "wb", opener=_without_links) as out,
+        open(part, "ab" if resumed else "wb", opener=storage.without_links) as out,
         tqdm(
             desc=part.stem, total=total, initial=start, unit="B", unit_scale=True,
             disable=None,

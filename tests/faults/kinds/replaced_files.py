@@ -138,6 +138,19 @@ def lock(root):
     assert digest(root / "dotfile") == before
 
 
+@case("replaced links of the names of a run's files, train", 0, "trained 4 steps")
+def files_of_run(root):
+    folder_set(root / "r")
+    (root / "w").mkdir()
+    names = "config.json", "time.json", "scalars.csv"
+    for name in names:
+        (root / name).write_text(f"{name} of the user")
+        (root / "w" / name).symlink_to(root / name)
+    yield command("train.py", *flags(root / "r"), f"--workdir={root}/w")
+    for name in names:
+        assert (root / name).read_text() == f"{name} of the user"
+
+
 @case("replaced links of the names of results, predict --overwrite", 0, "", "run")
 def results(root):
     before = mine(root / "victim")
