@@ -1,5 +1,6 @@
 """The folder of a run: locked, claimed by one configuration, removed if refused."""
 
+import contextlib
 import json
 
 import pytest
@@ -48,6 +49,27 @@ def test_folders_of_started_runs_and_existing_folders_are_kept(tmp_path):
         with workdir_lib.locked(str(tmp_path / "b")):
             raise UserError("refused")
     assert (tmp_path / "b").exists()
+
+
+def test_of_two_runs_that_start_at_once_the_refused_one_removes_nothing(
+    tmp_path, monkeypatch
+):
+    folder, real, first = (
+        tmp_path / "run",
+        workdir_lib.check_ours,
+        contextlib.ExitStack(),
+    )
+
+    def other_starts(path):  # The folder was new for both, and the other one is faster.
+        monkeypatch.setattr(workdir_lib, "check_ours", real)
+        first.enter_context(workdir_lib.locked(path))
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr(workdir_lib, "check_ours", other_starts)
+    with first, pytest.raises(UserError, match="another run is using"):
+        with workdir_lib.locked(str(folder)):
+            pass
+    assert {path.name for path in folder.iterdir()} == {".lock", "config.json"}
 
 
 def test_a_claim_saves_the_configuration(tmp_path):

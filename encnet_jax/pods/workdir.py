@@ -68,13 +68,14 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
             f"{storage.describe(error, workdir)}; or choose another --workdir"
         ) from None
     check_ours(workdir)
-    try:
-        with _lock(path) as gone:
+    with _lock(path) as gone:
+        try:
             yield gone
-    except UserError:
-        if missing:
-            _remove(path, missing)
-        raise
+        except UserError:
+            # Under the lock: without it, the folder belongs to another run by now.
+            if missing:
+                _remove(path, missing)
+            raise
 
 
 def _remove(path: pathlib.Path, made: list[pathlib.Path]) -> None:
