@@ -90,6 +90,7 @@ def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -
                 "data.val_split is '', but every run of a sweep is scored: expected a"
                 " split"
             )
+        tables.check_split(changed.data.val_split)
         if facts is None or field.startswith("data."):
             dataset = tasks.open_dataset(changed)
             facts = config_lib.Facts(dataset.num_examples(changed.data.train_split))

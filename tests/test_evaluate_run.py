@@ -63,6 +63,13 @@ def untrained(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.parametrize("split", ["a/b", "../val", "val(2)", "x" * 101, "a\nb", ""])
+def test_a_split_that_cannot_be_part_of_a_file_name_is_refused(split):
+    with pytest.raises(UserError, match=r"^the split is .*, expected a name of"):
+        tables.check_split(split)
+    tables.check_split("val-2.1")
+
+
 def test_a_report_states_protocol_and_rule(untrained, capsys):
     fields = {"eval.small_object_px": 500}
     report = run_lib.evaluate_run(

@@ -161,6 +161,7 @@ def _open(
         raise UserError(
             "the run has no validation split: choose a split, for example --split test"
         )
+    tables.check_split(split)
     dataset.num_labelled(split)
     return network, dataset, split
 

@@ -263,6 +263,16 @@ def report_name(split: str, protocol: str) -> str:
     return f"report-{split}-{protocol}.json"
 
 
+def check_split(split: str) -> None:
+    """Raises UserError unless a split can be part of a report's file name."""
+    wrong = schema.word(split)
+    if wrong:
+        raise UserError(
+            f"the split {wrong}, because reports have its name; put other parts of the"
+            " path into data.folder.images and .masks, or use --images and --masks"
+        )
+
+
 def save_report(path, report: dict, kind: str = "report") -> None:
     """Writes a report as JSON, atomically.
 

@@ -100,6 +100,14 @@ for name, words in REST.items():
         yield command(*words)
 
 
+@case("name a split in a folder, eval", 2, "the split is 'val/a'", "run")
+def nested_split(root):
+    for kind in ("images", "masks"):
+        (root / "r/val/a").mkdir(exist_ok=True)
+        (root / "r/val" / kind).rename(root / "r/val/a" / kind)
+    yield command("eval.py", f"--workdir={root}/run", "--split=val/a")
+
+
 @case("name --weights that nobody published, predict", 2, "no published weights", "run")
 def unpublished(root):
     where = f"--input={root}/r/val/images", f"--output={root}/o"
