@@ -158,6 +158,7 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
         ({"protocol": "single"}, "protocol is 'single', expected an object"),
         ({"split": "../../x"}, "split is '../../x', expected a name"),
         ({"images": True}, "images is True, expected a whole number"),
+        ({"images": 0}, "images is 0, expected a whole number from 1"),
         ({"step": None}, "step is None"),
         ({"iou": {"ground": "high"}}, "iou has 'ground', which is 'high'"),
         ({"val/single/mean_iou": float("nan")}, "expected a number"),

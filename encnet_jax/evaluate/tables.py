@@ -84,7 +84,7 @@ _SCHEMA = {
     "rule": str,
     "data": str,
     "split": schema.word,
-    "images": schema.whole(),
+    "images": schema.whole(1),
     "protocol": {"name": schema.word},
     "model": str,
     "step": schema.whole(),
