@@ -71,6 +71,25 @@ def test_smoothing_is_stored_with_its_sign():
     np.testing.assert_array_equal(scale, -smoothing)
 
 
+@pytest.mark.parametrize("key", ["state_dict", "ema"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_dict_that_contains_itself_is_refused(key, depth):
+    outer = inner = {}
+    for _ in range(depth - 1):
+        inner[key] = inner = {}
+    inner[key] = outer
+    with pytest.raises(UserError, match=f"found a dict '{key}' that contains itself"):
+        state_dicts.unwrap(outer)
+
+
+def test_messages_about_weights_are_short():
+    with pytest.raises(UserError) as unknown:
+        families.recognise({"x" * 9999: np.ones(2)})
+    with pytest.raises(UserError, match="found k0, k1, k2, k3, k4$"):
+        state_dicts.unwrap({f"k{i}": i for i in range(9999)})
+    assert len(str(unknown.value)) < 1000
+
+
 def test_checkpoints_and_data_parallel_are_unwrapped():
     m = reference_models.model_config("release", **TINY)
     state_dict = export(m, 3, "authors")

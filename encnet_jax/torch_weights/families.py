@@ -51,7 +51,7 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
     for family in known():
         if family.recognises(names):
             return family
-    some = ", ".join(sorted(names)[:5]) or "nothing"
+    some = ", ".join(name[:80] for name in sorted(names)[:5]) or "nothing"
     titles = "; ".join(f.title for f in known())
     raise UserError(
         f"unknown weights with the names {some}...; expected one of: {titles}"

@@ -70,7 +70,12 @@ def read_state_dict(path: str | os.PathLike) -> dict:
         raise UserError(
             f"{file} contains a {type(loaded).__name__}, expected a state dict"
         )
-    return _single_precision(loaded)
+    try:
+        return _single_precision(loaded)
+    except RecursionError:
+        raise UserError(
+            f"{file} is nested too deeply, expected a state dict: save it separately"
+        ) from None
 
 
 def write_state_dict(
@@ -129,7 +134,11 @@ def _single(array: np.ndarray) -> np.ndarray:
 
 
 def _single_precision(node):
-    """Applies `_single` to all arrays in nested containers."""
+    """Applies `_single` to all arrays in nested containers.
+
+    Raises:
+        RecursionError: they are nested too deeply.
+    """
     done: dict[int, object] = {}  # A file may refer to one object several times.
 
     def convert(node):

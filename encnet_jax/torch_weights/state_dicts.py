@@ -1,5 +1,6 @@
 """Converts state dicts to variables and back."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping
 
@@ -64,32 +65,55 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
             are no others.
 
     Raises:
-        UserError: there are no arrays, or no averaged weights.
+        UserError: there are no arrays, or no averaged weights, or a dict contains
+            itself.
     """
-    nested = [key for key, value in state_dict.items() if isinstance(value, Mapping)]
-    of_averages = [key for key in _AVERAGED if key in nested]
-    plain = [key for key in _WRAPPERS if key in nested]
-    if averaged:
-        if not of_averages:
+    seen = []
+    while (key := _wrapped(state_dict, averaged=averaged)) is not None:
+        seen.append(id(state_dict))
+        state_dict, averaged = state_dict[key], False
+        if id(state_dict) in seen:
             raise UserError(
-                f"the file has no averaged weights ({', '.join(_AVERAGED)}): remove"
-                f" {_AVERAGED_SUFFIX} from its name"
+                f"expected a state dict of arrays, found a dict {key!r} that contains"
+                " itself"
             )
-        return unwrap(state_dict[of_averages[0]])
-    for key in plain:
-        return unwrap(state_dict[key])
     found = {name: x for name, x in state_dict.items() if hasattr(x, "shape")}
-    # A file may also contain scalars, such as a best score.
-    if not any(x.shape for x in found.values()):
-        if of_averages:
-            return unwrap(state_dict[of_averages[0]])
-        names = ", ".join(map(str, state_dict)) or "nothing"
-        raise UserError(f"expected a state dict of arrays, found {names}")
+    if not _has_arrays(found):
+        names = [str(name)[:80] for name in itertools.islice(state_dict, 5)]
+        raise UserError(
+            f"expected a state dict of arrays, found {', '.join(names) or 'nothing'}"
+        )
     # Prefixes are removed only if necessary: names of the authors' CIFAR-10 networks
     # begin with `model.`, too.
     while not families.is_known(found) and (prefix := _common_prefix(found)):
         found = {name.removeprefix(prefix): x for name, x in found.items()}
     return {name: np.asarray(x) for name, x in found.items()}
+
+
+def _wrapped(state_dict: Mapping, *, averaged: bool) -> str | None:
+    """Returns the key of the state dict in a checkpoint; None if it is one itself.
+
+    Raises:
+        UserError: averaged weights are asked for, and there are none.
+    """
+    nested = [key for key, value in state_dict.items() if isinstance(value, Mapping)]
+    of_averages = [key for key in _AVERAGED if key in nested]
+    if averaged and not of_averages:
+        raise UserError(
+            f"the file has no averaged weights ({', '.join(_AVERAGED)}): remove"
+            f" {_AVERAGED_SUFFIX} from its name"
+        )
+    plain = [] if averaged else [key for key in _WRAPPERS if key in nested]
+    if plain:
+        return plain[0]
+    if of_averages and (averaged or not _has_arrays(state_dict)):
+        return of_averages[0]
+    return None
+
+
+def _has_arrays(state_dict: Mapping) -> bool:
+    """Whether there are arrays; scalars, such as a best score, do not count."""
+    return any(getattr(value, "shape", ()) for value in state_dict.values())
 
 
 def _common_prefix(names: Iterable[str]) -> str | None:
