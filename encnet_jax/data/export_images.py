@@ -14,7 +14,6 @@ from PIL import Image
 
 from encnet_jax import cli, storage
 from encnet_jax.data import open_dataset
-from encnet_jax.data.sources import decode
 from encnet_jax.errors import UserError
 from encnet_jax.pictures import colourise, save_png
 from encnet_jax.storage import outputs
@@ -62,7 +61,8 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
 
 def _file_name(example_id: str) -> str:
     path = pathlib.PurePath(example_id)
-    if path.suffix.lower() in decode.SUFFIXES:  # Other suffixes are part of the name.
+    # Other suffixes are part of the name.
+    if path.suffix.lower() in Image.registered_extensions():
         path = path.with_suffix("")
     return "_".join(path.parts) + ".png"
 
