@@ -260,6 +260,24 @@ def test_stack_fills_up_with_zeros():
     np.testing.assert_array_equal(stacked["a"], [[1, 1], [0, 0], [0, 0]])
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_log_file_gets_lines_without_carriage_returns(monkeypatch, nested):
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr("encnet_jax.scoring.evaluator._LOG_EVERY_S", 0)
+    outer = tqdm(total=1, file=io.StringIO()) if nested else contextlib.nullcontext()
+    with outer, progress_bar(12) as bar:
+        for _ in range(12):
+            bar.update()
+    lines = log.getvalue().split("\n")
+    assert lines.pop() == "" and "\r" not in log.getvalue()
+    counts = [f"evaluate: {n}/12 [" for n in range(13)]
+    assert [line[: len(count)] for line, count in zip(lines, counts, strict=True)] == (
+        counts
+    )
+    assert all(line.endswith("] images") for line in lines)
+
+
 def test_a_nested_progress_bar_is_removed(monkeypatch):
     def shown(around):
         terminal = io.StringIO()

@@ -98,8 +98,26 @@ def watched_examples(
 
 
 # One line at a time, for log files.
-_LOG_LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {unit}s\n"
+_LOG_LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {unit}s"
 _LOG_EVERY_S = 30
+
+
+class _Lines:
+    """Standard error without tqdm's carriage returns, padding and repeated lines."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def write(self, text: str) -> None:
+        """Writes a line, unless it is empty or the same as the last one."""
+        line = text.strip("\r\n ")
+        if line not in ("", self._last):
+            sys.stderr.write(f"{line}\n")
+            self._last = line
+
+    def flush(self) -> None:
+        """Flushes standard error."""
+        sys.stderr.flush()
 
 
 def progress_bar(total: int | None) -> tqdm:
@@ -112,6 +130,7 @@ def progress_bar(total: int | None) -> tqdm:
     lines: dict[str, Any] = {}
     if not hidden and not sys.stderr.isatty():
         lines = {"bar_format": _LOG_LINE, "mininterval": _LOG_EVERY_S}
+        lines |= {"file": _Lines(), "position": 0}
     # leave=None keeps the finished bar unless it is nested in another one.
     lines |= {"total": share, "disable": hidden, "leave": None}
     return tqdm(desc="evaluate", unit="image", **lines)
