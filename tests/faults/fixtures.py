@@ -208,6 +208,9 @@ def as_nobody(root: pathlib.Path, words: list[str]) -> list[str]:
 
 
 def full_disk(words: list[str], kib: int) -> list[str]:
-    """Runs a command that can write no file of more than so many KiB."""
-    uncached = ["env", "JAX_COMPILATION_CACHE_DIR="]
+    """Runs a command that can write no file of more than so many KiB.
+
+    Python would write truncated bytecode into the project, which it cannot read later.
+    """
+    uncached = ["env", "JAX_COMPILATION_CACHE_DIR=", "PYTHONDONTWRITEBYTECODE=1"]
     return ["bash", "-c", f'ulimit -f {kib}; exec "$@"', "_", *uncached, *words]
