@@ -88,7 +88,7 @@ def test_faults_are_reported_in_one_line(tmp_path, fault):
 
 def test_two_arrays_of_one_name(tmp_path):
     data = mxnet_files.file_bytes({"arg:a": np.ones(1), "arg:b": np.ones(1)})
-    with pytest.raises(UserError, match="two arrays called arg:a"):
+    with pytest.raises(UserError, match="two arrays named arg:a"):
         read(tmp_path, data.replace(b"arg:b", b"arg:a"))
 
 
