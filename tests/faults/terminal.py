@@ -19,6 +19,7 @@ def main() -> int:
     workdir, sent = pathlib.Path(sys.argv[1]), False
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it.
         os.execvp(sys.argv[2], sys.argv[2:])
     while True:
         try:
