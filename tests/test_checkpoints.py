@@ -90,6 +90,45 @@ def test_damaged_files_are_named_and_skipped(harm, message, workdir, capsys):
     assert_equal(restore(workdir), make_state(3))
 
 
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "is missing"),
+        ("{", "cannot be read"),
+        ("[]", "lists no items"),
+        ('{"item_handlers": []}', "lists no items"),
+    ],
+)
+def test_a_damaged_list_of_items_is_noticed(content, message, workdir):
+    file = workdir / "checkpoints" / "3" / "_CHECKPOINT_METADATA"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    found = f"3 .* is damaged: _CHECKPOINT_METADATA {message}"
+    with pytest.raises(UserError, match=found):
+        read.restore_variables(str(workdir), 3)
+    assert read.find_step(str(workdir)) == 2
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("config/metadata", "{", "cannot be read"),
+        ("config/metadata", "[]", "has another configuration or other arrays"),
+        ("config/metadata", '{"a.b": 1}', "has another configuration or other arrays"),
+        ("variables/_METADATA", "{}", "cannot be read"),
+        ("variables/manifest.ocdbt", "{}", "cannot be read"),
+    ],
+)
+def test_foreign_contents_are_refused_in_one_line(name, content, message, workdir):
+    folder = epath.Path(workdir / "checkpoints" / "3")
+    (folder / name).write_text(content)
+    integrity.seal(folder)
+    with pytest.raises(UserError, match=f"{folder}: {message} .*; restore it") as found:
+        read.restore_variables(str(workdir), 3)
+    assert "\n" not in str(found.value)
+
+
 @pytest.mark.parametrize("name", ["sha256.json", "config/metadata"])
 def test_a_file_that_may_not_be_read_is_not_called_damaged(name, workdir, monkeypatch):
     denied = workdir / "checkpoints" / "3" / name

@@ -5,18 +5,20 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from etils import epath
 
 from encnet_jax import storage
 from encnet_jax.checkpoints import orbax
 from encnet_jax.errors import UnsavedError, UserError
-from encnet_jax.storage import lookup
+from encnet_jax.storage import lookup, schema
 
 NAME = "sha256.json"
 _CHUNK_BYTES = 16 << 20
 # Orbax writes these after the checksums; they record when the save ended.
-_WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
+_ITEMS = "_CHECKPOINT_METADATA"  # Also lists the items, without which none is read.
+_WRITTEN_LATER = (_ITEMS, "commit_success.txt")
 
 
 def seal(folder: epath.Path) -> None:
@@ -68,17 +70,11 @@ def find_missing(folder: epath.Path) -> str | None:
 def _find_damage(
     folder: epath.Path, same: Callable[[epath.Path, str], bool]
 ) -> str | None:
-    if not lookup.exists(folder / NAME):
-        return f"{NAME} is missing"
-    lookup.check_readable(folder / NAME)
-    try:
-        content = storage.read_bytes(folder / NAME, storage.MOST_JSON_BYTES)
-        files = json.loads(content)
-    except (UserError, ValueError, RecursionError):
-        return f"{NAME} cannot be read"
-    if not _is_list_of_files(files):
-        return f"{NAME} lists no files"
-    for name, (size, digest) in files.items():
+    for name, check in ((NAME, _problem_of_sums), (_ITEMS, _problem_of_items)):
+        problem = _problem_of_json(folder / name, check)
+        if problem:
+            return f"{name} {problem}"
+    for name, (size, digest) in json.loads((folder / NAME).read_bytes()).items():
         path = folder / name
         if not lookup.exists(path):
             return f"{name} is missing"
@@ -95,11 +91,27 @@ def _find_damage(
     return None
 
 
-def _is_list_of_files(value) -> bool:
-    if not isinstance(value, dict) or not value:
-        return False
-    pairs = [x for x in value.values() if isinstance(x, list) and len(x) == 2]
-    return len(pairs) == len(value) and all(map(_is_inside, value))
+def _problem_of_json(
+    path: epath.Path, problem: Callable[[Any], str | None]
+) -> str | None:
+    if not lookup.exists(path):
+        return "is missing"
+    lookup.check_readable(path)
+    try:
+        return problem(json.loads(storage.read_bytes(path, storage.MOST_JSON_BYTES)))
+    except (UserError, ValueError, RecursionError):
+        return "cannot be read"
+
+
+def _problem_of_sums(value) -> str | None:
+    pairs = value.values() if isinstance(value, dict) else ()
+    right = all(isinstance(x, list) and len(x) == 2 for x in pairs)
+    return None if pairs and right and all(map(_is_inside, value)) else "lists no files"
+
+
+def _problem_of_items(value) -> str | None:
+    wrong = schema.problem(value, {"item_handlers": dict})
+    return None if wrong is None else "lists no items"
 
 
 def _is_inside(name: str) -> bool:

@@ -7,6 +7,7 @@ write. With Orbax's own barrier, a failed write of one process blocks all proces
 twenty minutes.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import v1
+
+from encnet_jax import storage
+from encnet_jax.errors import UserError, is_out_of_memory, reason
 
 # In object stores an unfinished checkpoint already has its final name.
 is_unfinished = ocp.utils.is_tmp_checkpoint
@@ -32,16 +36,46 @@ def load(folder: epath.Path, layouts: dict) -> dict:
 
     Returns:
         For each name the tree of arrays, or the contents of the text.
+
+    Raises:
+        UserError: the files are not those of a checkpoint with these items.
     """
-    return v1.load_checkpointables(folder, layouts)
+    with _explained(folder):
+        return v1.load_checkpointables(folder, layouts)
 
 
 def layout_in_memory(folder: epath.Path, name: str) -> dict:
-    """Returns the layout of an item's arrays as NumPy arrays, for `load`."""
-    stored = v1.checkpointables_metadata(folder).metadata[name]
-    return jax.tree.map(
-        lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), stored
-    )
+    """Returns the layout of an item's arrays as NumPy arrays, for `load`.
+
+    Raises:
+        UserError: the files are not those of a checkpoint with this item.
+    """
+    with _explained(folder):
+        stored = v1.checkpointables_metadata(folder).metadata[name]
+        return jax.tree.map(
+            lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), stored
+        )
+
+
+@contextlib.contextmanager
+def _explained(folder: epath.Path) -> Iterator[None]:
+    """Converts errors about the contents of files, which are of many types."""
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        if storage.is_remote(folder) and storage.is_of_store(error):
+            raise
+        cause: BaseException = error  # Orbax wraps the error that names the reason.
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise UserError(
+            f"{folder}: cannot be read ({reason(cause)}); restore it from a copy, or"
+            " choose another --checkpoint"
+        ) from error
 
 
 class Writer:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from encnet_jax import config as config_lib
 from encnet_jax import storage
 from encnet_jax.checkpoints import integrity, location, orbax, scores
-from encnet_jax.errors import UserError, short
+from encnet_jax.errors import UserError, explained, short
 from encnet_jax.storage import lookup
 
 _ATTEMPTS = 4  # Attempts to read a checkpoint while a run removes old ones.
@@ -157,11 +157,17 @@ def _restored(workdir: str, step: int) -> Restored:
     folder = location.folder_of(workdir) / str(step)
     layout = orbax.layout_in_memory(folder, "variables")
     items = orbax.load(folder, {"variables": layout, "config": None})
-    saved, config = items["variables"], ConfigDict(items["config"]).lock()
-    params = saved["params"] if saved.get("ema_params") is None else saved["ema_params"]
-    variables = {"params": params, "batch_stats": saved["batch_stats"]}
+    saved = items["variables"]
+    with explained(folder, "has another configuration or other arrays", _ADVICE):
+        config = ConfigDict(items["config"]).lock()
+        averaged = saved.get("ema_params") is not None
+        params = saved["ema_params" if averaged else "params"]
+        variables = {"params": params, "batch_stats": saved["batch_stats"]}
     _check_finite(variables, f"checkpoint {step} in {workdir}")
     return Restored(variables, config, step)
+
+
+_ADVICE = "restore it from a copy, or choose another --checkpoint"
 
 
 def _check_finite(variables: dict, where: str) -> None:

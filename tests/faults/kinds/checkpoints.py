@@ -34,12 +34,36 @@ def sums(text: str):
     return lambda step: (step / "sha256.json").write_text(text)
 
 
+def resealed(name: str, text: str):
+    """Replaces a file's contents and writes the checksums again."""
+
+    def change(step) -> None:
+        from etils import epath
+
+        from encnet_jax.checkpoints import integrity
+
+        (step / name).write_text(text)
+        integrity.seal(epath.Path(step))
+
+    return change
+
+
 CHANGED = "has changed since"
 damaged("held flipped byte", CHANGED, flip)
 damaged("held missing folder", "variables", lambda s: shutil.rmtree(s / "variables"))
 damaged("held truncated checksums", "sha256.json", sums('{"a": [5'))
 damaged("21 checksums are null", "lists no files", sums("null"))
 damaged("21 checksums are {}", "lists no files", sums("{}"))
+damaged(
+    "foreign checkpoint: no list of items",
+    "_CHECKPOINT_METADATA is missing",
+    lambda step: (step / "_CHECKPOINT_METADATA").unlink(),
+)
+damaged(
+    "foreign checkpoint: a list for the configuration, with right checksums",
+    "has another configuration",
+    resealed("config/metadata", "[]"),
+)
 damaged("21 the damaged step is asked for", CHANGED, flip, "--checkpoint=0")
 
 
