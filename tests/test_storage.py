@@ -84,6 +84,7 @@ def test_damaged_checkpoints_in_a_bucket_are_set_aside(bucket, capsys):
         (folder / step / "params").mkdir(parents=True)
         (folder / step / "params/array").write_text(step)
         integrity.seal(folder / step)
+        (folder / step / "_CHECKPOINT_METADATA").write_text('{"item_handlers": {}}')
         if step != "15":  # As Orbax leaves one whose writing was cut short.
             (folder / step / "commit_success.txt").write_text("done")
     (folder / "10/params/array").write_text("01")

@@ -70,10 +70,9 @@ def find_missing(folder: epath.Path) -> str | None:
 def _find_damage(
     folder: epath.Path, same: Callable[[epath.Path, str], bool]
 ) -> str | None:
-    for name, check in ((NAME, _problem_of_sums), (_ITEMS, _problem_of_items)):
-        problem = _problem_of_json(folder / name, check)
-        if problem:
-            return f"{name} {problem}"
+    problem = _problem_of_json(folder / NAME, _problem_of_sums)
+    if problem:
+        return f"{NAME} {problem}"
     for name, (size, digest) in json.loads((folder / NAME).read_bytes()).items():
         path = folder / name
         if not lookup.exists(path):
@@ -88,7 +87,8 @@ def _find_damage(
             return f"{name} has {found} bytes instead of {size}"
         if not same(path, digest):
             return f"{name} has changed since it was written"
-    return None
+    problem = _problem_of_json(folder / _ITEMS, _problem_of_items)
+    return f"{_ITEMS} {problem}" if problem else None
 
 
 def _problem_of_json(
