@@ -61,10 +61,12 @@ lock: $(VENV)/installed
 	$(LOCK) --python-version 3.13 -o requirements/lock-highest.txt
 	$(LOCK) --python-version 3.14 --only-binary :all: -o requirements/lock-preview.txt
 
+# --strict: a package of which nothing could be looked up is an error.
 audit: $(VENV)/installed
 	$(BIN)/python -m pip install -q "pip-audit>=2.9,<3"
 	for end in lowest highest preview; do \
-	  $(BIN)/pip-audit --disable-pip --no-deps -r requirements/lock-$$end.txt || exit; done
+	  $(BIN)/pip-audit --strict --disable-pip --no-deps \
+	    -r requirements/lock-$$end.txt || exit; done
 
 pre-commit: $(VENV)/installed
 	$(BIN)/python -m pip install -q "pre-commit>=4,<5"
