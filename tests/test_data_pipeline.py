@@ -2,7 +2,11 @@
 
 import hashlib
 import itertools
+import os
 import pathlib
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from PIL import Image
 
 from encnet_jax import config as config_lib
 from encnet_jax.data import open_dataset
+from encnet_jax.data.pipelines.prefetch import map_ahead
 from encnet_jax.data.sets import scenes
 from encnet_jax.data.sources.tensorflow_import import tensorflow
 from encnet_jax.errors import UserError
@@ -169,6 +174,27 @@ def test_a_bad_mask_stops_training_and_is_named(data, folder):
     batches = open_dataset(data).train_batches("train", batch_size=7, seed=0)
     with pytest.raises(UserError, match=r"masks/p\d.png: the mask has the value 9,"):
         next(batches)
+
+
+def test_threads_are_as_many_as_the_cores_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    usable = {0, 4, 5}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: usable, raising=False)
+    met = threading.Barrier(len(usable))  # Nobody passes it without the other threads.
+
+    def thread(_):
+        time.sleep(0.02)
+        met.wait(timeout=10)
+        return threading.get_ident()
+
+    assert len(set(map_ahead(thread, range(12), ahead=12))) == len(usable)
+
+
+def test_without_tensorflow_the_advice_fits_preparation_and_training(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    advice = "pip install tensorflow-cpu .* It prepares data sets; .*'arrays' reads"
+    with pytest.raises(UserError, match=advice):
+        tensorflow.__wrapped__()
 
 
 @pytest.mark.tf

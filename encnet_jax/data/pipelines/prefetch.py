@@ -20,7 +20,7 @@ def map_ahead(
         ahead: number of results computed ahead, at least 1.
     """
     items = iter(items)
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(_usable_cores()) as pool:
         pending = collections.deque(
             pool.submit(fn, item) for item in itertools.islice(items, ahead)
         )
@@ -34,3 +34,10 @@ def map_ahead(
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _usable_cores() -> int:
+    """Returns how many cores this process may use: batch systems grant a part."""
+    if hasattr(os, "sched_getaffinity"):  # Not on macOS.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
