@@ -1,12 +1,13 @@
 """Measures the input pipeline in images per CPU second, by stage.
 
 python -m benchmarks.input_pipeline [--data_dir data] [--step-rate 100]
+taskset -c 0,1 python -m benchmarks.input_pipeline --sets "ADE20K size"
 
 The pipeline reads encoded files and returns augmented crops. Three data sets: CamVid,
 if it is prepared in --data_dir, and generated images of ADE20K's most frequent size and
 of Cityscapes' size. A CPU second is one core busy for a second, for any number of
-threads; `taskset -c 0` before the command limits it to one core. As in train.py, freed
-memory is kept by the process.
+threads. Both readers have as many workers as the process may use cores: `taskset`
+limits them. As in train.py, freed memory is kept by the process.
 """
 
 import argparse
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--crop", type=int, default=480)
     parser.add_argument("--images", type=int, default=480)
+    parser.add_argument("--sets", nargs="+", choices=[*SETS, "CamVid"])
     parser.add_argument(
         "--step-rate", type=float, default=100.0, help="images/s of the device to feed"
     )
@@ -145,12 +147,15 @@ def main() -> None:
     allocator.keep_freed_memory()
     rows = {}
     with tempfile.TemporaryDirectory() as name:
-        sets = {label: pathlib.Path(name) / label for label in SETS}
-        for label, folder in sets.items():
-            folder.mkdir()
-            make_images(folder, *SETS[label])
-        for label, where in {**sets, "CamVid": None}.items():
-            config = make_config(args, where)
+        for label, images in {**SETS, "CamVid": None}.items():
+            if label not in (args.sets or [label]):
+                continue
+            folder = None
+            if images is not None:
+                folder = pathlib.Path(name) / label
+                folder.mkdir()
+                make_images(folder, *images)
+            config = make_config(args, folder)
             try:
                 dataset = open_dataset(config.data)
             except UserError as error:

@@ -1,4 +1,4 @@
-"""Writes a prepared data set as .npz shards, for machines without TensorFlow.
+"""Writes a prepared data set as .npz files of decoded images, of another size if asked.
 
     python -m encnet_jax.data.export_arrays camvid --data_dir data --input_scale 0.5
 
@@ -68,7 +68,7 @@ def _write_split(
         if len({label.shape for _, label in pairs} | {(height, width)}) > 1:
             raise UserError(
                 f"{source.info.name} {split} has images of several sizes; arrays"
-                " require one size, so read it with data.reader 'tfds'"
+                " require one size. Training reads the prepared data set as it is"
             )
         images, labels = map(np.stack, zip(*pairs, strict=True))
         file = epath.Path(folder / f"{split}-{shard:05d}.npz")

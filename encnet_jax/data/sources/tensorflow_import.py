@@ -39,8 +39,8 @@ def tensorflow():
     except Exception as error:
         raise UserError(
             f"TensorFlow cannot be imported ({_short(error)}); pip install"
-            " tensorflow-cpu (Python 3.13 or older), or set data.reader to 'arrays',"
-            " which reads prepared data without it"
+            " tensorflow-cpu (Python 3.13 or older). It prepares data sets; data.reader"
+            " 'arrays' reads prepared data without it"
         ) from None
     tf.get_logger().setLevel(logging.ERROR)
     for kind in ("GPU", "TPU"):
