@@ -82,6 +82,13 @@ def test_a_dict_that_contains_itself_is_refused(key, depth):
         state_dicts.unwrap(outer)
 
 
+def test_a_file_without_arrays_is_named(tmp_path):
+    path = tmp_path / "w.safetensors"
+    safetensors.numpy.save_file({"step": np.asarray(3)}, path)
+    with pytest.raises(UserError, match=f"^{path}: expected a state dict of arrays"):
+        state_dicts.read(path)
+
+
 def test_messages_about_weights_are_short():
     with pytest.raises(UserError) as unknown:
         families.recognise({"x" * 9999: np.ones(2)})

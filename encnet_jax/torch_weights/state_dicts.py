@@ -44,7 +44,8 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
             weights of a file that has both.
 
     Raises:
-        UserError: see `read_state_dict`, `unwrap` and `weights.cache.fetch`.
+        UserError: see `read_state_dict`, `unwrap` and `weights.cache.fetch`; the
+            message names the file.
     """
     path = os.fspath(source)
     averaged = path.endswith(_AVERAGED_SUFFIX)
@@ -53,7 +54,11 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
         path = os.fspath(cache.fetch(path))
     else:
         cache.refuse_look_alike_file(path)
-    return unwrap(read_state_dict(path), averaged=averaged)
+    try:
+        return unwrap(read_state_dict(path), averaged=averaged)
+    except UserError as error:
+        named = path in str(error)
+        raise error if named else UserError(f"{path}: {error}") from None
 
 
 def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarray]:
