@@ -6,12 +6,14 @@ import numpy as np
 import optax
 import pytest
 import safetensors.numpy
+import untrained
 from flax import traverse_util
 
 from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
 from encnet_jax.errors import UserError
+from encnet_jax.evaluate import loading
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate.loading import Selection
 from encnet_jax.losses import classification_loss
@@ -158,6 +160,19 @@ def start(variables, config):
     fields = {"task": config.task, "model": config.model}
     source, skip = config.init_from, config.init_skip
     return initialise.initialise(variables, source, skip, **fields)[0]
+
+
+def test_a_data_set_with_another_number_of_classes_is_refused(tmp_path, request):
+    for folder in ("train/a", "train/b", "val/a", "val/b"):
+        (tmp_path / folder).mkdir(parents=True)
+    spec = f"{request.config.rootpath}/configs/imagenet.py:smoke,folder"
+    config = config_lib.load(spec)
+    config.data.folder.images = f"{tmp_path}/{{split}}"
+    config = config_lib.resolve(config, config_lib.Facts(400))
+    run = str(tmp_path / "run")
+    read.save_variables(run, untrained.random_variables(config), config)
+    with pytest.raises(UserError, match="on 13 classes, and image_folder has 2 now"):
+        loading.load(run)
 
 
 def test_another_backbone_is_refused(classifier, request):

@@ -97,6 +97,7 @@ def load(
         saved = config_lib.completed(saved)
         change(saved)
         loaded = network.build(variables, config_lib.resolve(saved), step)
+        _check_classes(loaded, workdir)
     variables = loaded.variables
     config = loaded.config
     if config.eval.precise_norm_steps:
@@ -110,6 +111,22 @@ def load(
     if config.task == "segmentation":
         variables = fold_batch_norms(variables, config.model.norm_epsilon)
     return loaded._replace(variables=parallel.replicate(variables))
+
+
+def _check_classes(loaded: Network, workdir: str) -> None:
+    """Raises UserError if a classifier has other classes than its data set has now.
+
+    The classes of a data set of image folders are the folders that exist.
+    """
+    classifier = loaded.variables["params"].get("classifier")
+    if classifier is None:
+        return
+    trained, found = classifier["bias"].shape[-1], loaded.info.num_classes
+    if trained != found:
+        raise UserError(
+            f"{workdir} was trained on {trained} classes, and {loaded.info.name} has"
+            f" {found} now: restore its folders of classes, or train a new run"
+        )
 
 
 def check_protocol(protocol: str | None) -> None:
