@@ -145,7 +145,7 @@ def main() -> None:
         crop_size=config.eval.crop_size,
     )
     scale = config.data.input_scale
-    forward = Forward.of(model, args.classes, config.model, scale)
+    forward = Forward.of(model, args.classes, normalise, config.model, scale)
     evaluator = Evaluator(forward, config.eval)
     loop = PlainLoop(model, config, args.classes)
     batched_s, batched = timed(

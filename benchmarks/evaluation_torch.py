@@ -22,7 +22,7 @@ from encnet_jax import config as config_lib
 from encnet_jax import models
 from encnet_jax.models.folding import fold_batch_norms, transform_kernels
 from encnet_jax.pods import parallel
-from encnet_jax.preprocess import MEAN, STD
+from encnet_jax.preprocess import MEAN, STD, normalise
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix
@@ -111,7 +111,7 @@ def main() -> None:
     examples = make_examples(args, args.repeats)
     model = models.build(config.model, args.classes)
     scale = config.data.input_scale
-    forward = Forward.of(model, args.classes, config.model, scale)
+    forward = Forward.of(model, args.classes, normalise, config.model, scale)
     evaluator = Evaluator(forward, config.eval)
     variables = parallel.replicate(
         fold_batch_norms(pair.variables, config.model.norm_epsilon)

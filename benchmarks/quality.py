@@ -19,6 +19,7 @@ from configs import camvid
 from encnet_jax import config as config_lib
 from encnet_jax import models
 from encnet_jax.pods import parallel
+from encnet_jax.preprocess import normalise
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.image_scores import ImageScores
@@ -64,7 +65,9 @@ def main() -> None:
     config = config_lib.resolve(config)
     model = models.build(config.model, NUM_CLASSES)
     variables = parallel.replicate(make_variables(model))
-    forward = Forward.of(model, NUM_CLASSES, config.model, config.data.input_scale)
+    forward = Forward.of(
+        model, NUM_CLASSES, normalise, config.model, config.data.input_scale
+    )
     plain = Evaluator(forward, config.eval)
     full = Evaluator(forward, config.eval, with_calibration=True)
     examples = make_examples(args.images, args.height, args.width)

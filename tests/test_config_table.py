@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from encnet_jax import cli, preprocess
+from encnet_jax import cli
 from encnet_jax import config as config_lib
 from encnet_jax.config import __main__ as config_command
 from encnet_jax.config import (
@@ -95,11 +95,6 @@ def test_more_steps_than_an_int32_counts_are_refused():
         UserError, match="which makes 9000000000 steps; expected at most"
     ):
         config_lib.resolve(config, config_lib.Facts(16_000))
-
-
-def test_names_are_those_that_are_built():
-    pixels = table.fields()["model.pixels"].allowed
-    assert pixels.words == f"one of: {', '.join(preprocess.PIXELS)}"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from test_calibration import brute
 from test_evaluator import CLASSES, make_config, make_examples
 from toy_segmenter import ToySegmenter
 
+from encnet_jax.preprocess import normalise
 from encnet_jax.scoring import presence, thresholds
 from encnet_jax.scoring.boundary import BoundaryCounts
 from encnet_jax.scoring.evaluator import Evaluator
@@ -31,7 +32,7 @@ class KnowsTheScene(ToySegmenter):
 
 def evaluate(protocol, segmenter, devices=None, **fields):
     config = make_config(protocol, **fields)
-    forward = Forward.of(segmenter, CLASSES, config.model, 1.0)
+    forward = Forward.of(segmenter, CLASSES, normalise, config.model, 1.0)
     evaluator = Evaluator(
         forward, config.eval, devices=devices, with_calibration=True, level_class=2
     )
@@ -80,7 +81,7 @@ def test_measuring_changes_no_count():
     segmenter = KnowsTheScene(CLASSES)
     matrix, _, _ = evaluate("single", segmenter)
     config = make_config("single")
-    forward = Forward.of(segmenter, CLASSES, config.model, 1.0)
+    forward = Forward.of(segmenter, CLASSES, normalise, config.model, 1.0)
     plain = Evaluator(forward, config.eval)
     expected = plain.confusion(segmenter.variables, make_examples(SIZES))
     np.testing.assert_array_equal(matrix.counts, expected.counts)
@@ -89,7 +90,7 @@ def test_measuring_changes_no_count():
 def presences(protocol, **fields):
     segmenter = KnowsTheScene(CLASSES)
     config = make_config(protocol, **fields)
-    forward = Forward.of(segmenter, CLASSES, config.model, 1.0)
+    forward = Forward.of(segmenter, CLASSES, normalise, config.model, 1.0)
     evaluator = Evaluator(forward, config.eval)
     rows = {}
 

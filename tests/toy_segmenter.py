@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encnet_jax.preprocess import normalise
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.forward import Forward
 
@@ -55,5 +56,5 @@ def random_image(height, width, seed=0):
 def make_evaluator(model, config, num_classes, devices=None):
     """Returns the evaluator of a segmenter under a resolved configuration."""
     scale = config.data.input_scale
-    forward = Forward.of(model, num_classes, config.model, scale)
+    forward = Forward.of(model, num_classes, normalise, config.model, scale)
     return Evaluator(forward, config.eval, devices=devices)

@@ -8,7 +8,7 @@ from encnet_jax.export import FORMATS
 from encnet_jax.export.program import Program
 from encnet_jax.export.verify import Comparison
 from encnet_jax.inference.model import Model
-from encnet_jax.preprocess import MEAN, PIXEL_MEAN, STD
+from encnet_jax.preprocess import Normaliser
 
 
 def describe(model: Model, program: Program, kind: str) -> dict:
@@ -54,7 +54,7 @@ def describe(model: Model, program: Program, kind: str) -> dict:
                 else {}
             ),
         },
-        "normalisation": _normalisation(model.config.model.pixels),
+        "normalisation": _normalisation(model.normalise),
         "stride": model.forward.logits_stride,
         "class_names": list(model.class_names),
         "colours": model.colours.tolist(),
@@ -93,14 +93,11 @@ def _of_free_sizes(program: Program) -> dict:
     return {"sizes": "int32 [batch, 2], height and width of each image on its canvas"}
 
 
-def _normalisation(pixels: str) -> dict:
+def _normalisation(normalise: Normaliser) -> dict:
     """Returns the constants of the normalisation, (pixels - mean) / deviation."""
-    unit = pixels == "unit"
-    mean, deviation = (MEAN, STD) if unit else (PIXEL_MEAN, (1.0,) * 3)
-    scale = 255 if unit else 1
     return {
-        "mean": [round(scale * x, 4) for x in mean],
-        "deviation": [round(scale * x, 4) for x in deviation],
+        "mean": [round(normalise.divisor * x, 4) for x in normalise.mean],
+        "deviation": [round(normalise.divisor * x, 4) for x in normalise.std],
         "where": "in the file",
     }
 

@@ -90,6 +90,7 @@ class Model:
         colours: uint8[C, 3], one for each class.
         variables: {'params', 'batch_stats'} on the devices.
         forward: the network from pixels to logits; apply_fn is one of its parts.
+        normalise: the normalisation of pixels, part of forward.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Model:
         self._batch_size = max(1, (batch_size or count) // count) * count
         self._whole_px = whole_px
         self._network = network
-        self.forward = network.forward()
+        self.forward, self.normalise = network.forward(), network.task.normalise
         self.apply_fn = self.forward.apply_fn
         self._programs: dict[Callable, tuple] = {}
         self._canvases = Canvases(config.eval.bucket)

@@ -180,7 +180,9 @@ def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> C
         program = parallel.mapped(count, SHARED_ROWS, devices=devices)
         batch = _batch((len(devices), images), crop, config.task)
         return _compile(program.lower(variables, batch), images=images)
-    forward = Forward.of(model, num_classes, config.model, config.data.input_scale)
+    forward = Forward.of(
+        model, num_classes, task.normalise, config.model, config.data.input_scale
+    )
     predict = partial(
         whole_images.predict,
         apply_fn=forward.apply_fn,

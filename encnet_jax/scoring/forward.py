@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from encnet_jax.config import ModelConfig
 from encnet_jax.models import logits_stride
-from encnet_jax.preprocess import PIXELS
 
 
 class Outputs(NamedTuple):
@@ -51,6 +50,7 @@ class Forward(NamedTuple):
         cls,
         model: nn.Module,
         num_classes: int,
+        normalise: Callable,
         model_config: ModelConfig,
         input_scale: float,
     ) -> "Forward":
@@ -59,11 +59,12 @@ class Forward(NamedTuple):
         Args:
             model: module without a batch-norm axis.
             num_classes: C.
+            normalise: pixel values -> the model's images; see tasks.task.Task.
             model_config: section `model` of the resolved configuration.
             input_scale: see the class.
         """
         return cls(
-            outputs_from_pixels(model, PIXELS[model_config.pixels]),
+            outputs_from_pixels(model, normalise),
             num_classes,
             input_scale,
             logits_stride(model_config),

@@ -3,8 +3,9 @@
 from ml_collections import ConfigDict
 
 from encnet_jax import data
-from encnet_jax.config import Config
+from encnet_jax.config import Config, DataConfig, ModelConfig
 from encnet_jax.errors import UserError
+from encnet_jax.preprocess import CIFAR_MEAN, PIXELS, Normaliser
 from encnet_jax.tasks import classification, segmentation
 from encnet_jax.tasks.task import Measures, Task
 
@@ -13,11 +14,36 @@ __all__ = ("Measures", "Task", "of", "open_dataset")
 
 def of(config: Config) -> Task:
     """Returns the task of a resolved configuration, with the fields' values bound."""
-    sections = config.model, config.loss, config.data, config.eval
+    normalise = _normaliser(config.task, config.model, config.data)
     freeze = config.train.freeze
     if config.task == "classification":
-        return classification.task(*sections, freeze_backbone=bool(freeze))
-    return segmentation.task(*sections, freeze=freeze, architecture=config.architecture)
+        return classification.task(
+            config.model,
+            config.loss,
+            config.eval,
+            normalise=normalise,
+            freeze_backbone=bool(freeze),
+        )
+    return segmentation.task(
+        config.model,
+        config.loss,
+        config.data,
+        config.eval,
+        normalise=normalise,
+        freeze=freeze,
+        architecture=config.architecture,
+    )
+
+
+def _normaliser(task: str, model: ModelConfig, data: DataConfig) -> Normaliser:
+    """Returns the function that normalises the network's images.
+
+    Backbones are trained with the normalisation of segmentation networks, in which they
+    will be used; the networks for 32x32 pixels use the mean of CIFAR-10.
+    """
+    if task == "classification" and model.name != "backbone":
+        return Normaliser(CIFAR_MEAN, data.channel_std)
+    return PIXELS[model.pixels]
 
 
 def open_dataset(config: Config | ConfigDict) -> data.Dataset:

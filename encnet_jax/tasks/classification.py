@@ -4,14 +4,13 @@ from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
-import jax
 import numpy as np
 
 from encnet_jax import models
-from encnet_jax.config import DataConfig, EvalConfig, LossConfig, ModelConfig
+from encnet_jax.config import EvalConfig, LossConfig, ModelConfig
 from encnet_jax.losses.classification import classification_loss
 from encnet_jax.models import cifar
-from encnet_jax.preprocess import CIFAR_MEAN, PIXELS, normalise
+from encnet_jax.preprocess import Normaliser
 from encnet_jax.scoring.image_evaluator import TOP, ImageCounts, ImageEvaluator
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.tasks.task import Measures, Task
@@ -20,18 +19,18 @@ from encnet_jax.tasks.task import Measures, Task
 def task(
     model: ModelConfig,
     loss: LossConfig,
-    data: DataConfig,
     eval_config: EvalConfig,
     *,
+    normalise: Normaliser,
     freeze_backbone: bool,
 ) -> Task:
     """Returns the classification task, bound to sections of a resolved configuration.
 
     Args:
-        model, loss, data, eval_config: sections of the configuration.
+        model, loss, eval_config: sections of the configuration.
+        normalise: normalises the network's images.
         freeze_backbone: whether the backbone's running statistics are not updated.
     """
-    normaliser = _normaliser(model, data)
     if model.name == "backbone":
         build = partial(_build_backbone, freeze_backbone=freeze_backbone)
         measure = _measure_backbone
@@ -46,10 +45,10 @@ def task(
     return Task(
         build_model=partial(build, model),
         description=description,
-        normalise=normaliser,
+        normalise=normalise,
         loss_fn=partial(_loss, label_smoothing=loss.label_smoothing),
         make_evaluator=partial(
-            _evaluator, normaliser=normaliser, batch_size=eval_config.batch_size
+            _evaluator, normalise=normalise, batch_size=eval_config.batch_size
         ),
         measure=measure,
         protocol_fields={"single": fields},
@@ -67,19 +66,6 @@ def _build_backbone(
     return network.clone(freeze_backbone=freeze_backbone)
 
 
-def _normaliser(
-    model: ModelConfig, data: DataConfig
-) -> Callable[[jax.Array], jax.Array]:
-    """Returns the function uint8 [..., 3] -> f32 that normalises images.
-
-    Backbones are trained with the normalisation of segmentation networks, in which they
-    will be used; the networks for 32x32 pixels use the mean of CIFAR-10.
-    """
-    if model.name == "backbone":
-        return PIXELS[model.pixels]
-    return partial(normalise, mean=CIFAR_MEAN, std=data.channel_std)
-
-
 def _loss(outputs, batch, axis_name, *, label_smoothing: float):
     return classification_loss(outputs, batch["label"], axis_name, label_smoothing)
 
@@ -91,11 +77,11 @@ def _evaluator(
     refine: str | None = None,
     sizes: Callable = tuple,
     *,
-    normaliser: Callable,
+    normalise: Normaliser,
     batch_size: int,
 ) -> ImageEvaluator:
     del protocol, refine, sizes  # Not used by classification.
-    return ImageEvaluator(model, normaliser, num_classes, batch_size)
+    return ImageEvaluator(model, normalise, num_classes, batch_size)
 
 
 def _measure(matrix: ConfusionMatrix) -> Measures:

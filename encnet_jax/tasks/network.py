@@ -45,9 +45,12 @@ class Network(NamedTuple):
 
     def forward(self) -> Forward:
         """Returns the forward pass of a segmentation network."""
-        config = self.config
         return Forward.of(
-            self.model, self.info.num_classes, config.model, config.data.input_scale
+            self.model,
+            self.info.num_classes,
+            self.task.normalise,
+            self.config.model,
+            self.config.data.input_scale,
         )
 
 

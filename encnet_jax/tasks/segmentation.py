@@ -10,7 +10,7 @@ from encnet_jax import models
 from encnet_jax.config import DataConfig, EvalConfig, LossConfig, ModelConfig
 from encnet_jax.data import dataset_info
 from encnet_jax.losses.segmentation import network_loss
-from encnet_jax.preprocess import PIXELS
+from encnet_jax.preprocess import Normaliser
 from encnet_jax.scoring.evaluator import Evaluator
 from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.metrics import ConfusionMatrix
@@ -24,6 +24,7 @@ def task(
     data: DataConfig,
     eval_config: EvalConfig,
     *,
+    normalise: Normaliser,
     freeze: str,
     architecture: str,
 ) -> Task:
@@ -31,16 +32,21 @@ def task(
 
     Args:
         model, loss, data, eval_config: sections of the configuration.
+        normalise: normalises the network's images.
         freeze: see TrainConfig; running statistics of this part are not updated.
         architecture: name of the architecture, for the description.
     """
     return Task(
         build_model=partial(_build, model=model, freeze=freeze),
         description=f"{model.name}-{model.backbone} ({architecture})",
-        normalise=PIXELS[model.pixels],
+        normalise=normalise,
         loss_fn=partial(_loss, model=model, loss=loss),
         make_evaluator=partial(
-            _evaluator, model_config=model, data=data, eval_config=eval_config
+            _evaluator,
+            normalise=normalise,
+            model_config=model,
+            data=data,
+            eval_config=eval_config,
         ),
         measure=partial(_measure, data=data, absent_classes=eval_config.absent_classes),
         protocol_fields={name: reported_fields(name) for name in PROTOCOLS},
@@ -73,11 +79,12 @@ def _evaluator(
     level_class: int | None = None,
     sizes: Callable = tuple,
     *,
+    normalise: Normaliser,
     model_config: ModelConfig,
     data: DataConfig,
     eval_config: EvalConfig,
 ) -> Evaluator:
-    forward = Forward.of(model, num_classes, model_config, data.input_scale)
+    forward = Forward.of(model, num_classes, normalise, model_config, data.input_scale)
     return Evaluator(
         forward,
         eval_config,

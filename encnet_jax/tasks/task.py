@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import numpy as np
+
+from encnet_jax.preprocess import Normaliser
 
 
 class Measures(NamedTuple):
@@ -45,7 +46,7 @@ class Task(NamedTuple):
 
     build_model: Callable
     description: str
-    normalise: Callable[[jax.Array], jax.Array]
+    normalise: Normaliser
     loss_fn: Callable
     make_evaluator: Callable
     measure: Callable[..., Measures]

@@ -15,6 +15,7 @@ from encnet_jax.fields import (
     one_of,
 )
 from encnet_jax.models import AUX_HEADS, BACKBONES, CLASSIFIERS, HEADS
+from encnet_jax.preprocess import PIXELS
 
 _CHANNELS = between(1, 1 << 14)
 
@@ -118,7 +119,7 @@ class ModelConfig(Section):
     )
     pixels: str = field(
         None,
-        one_of("unit", "mean"),
+        one_of(*PIXELS),
         "'unit': pixels minus the mean, over the deviation; 'mean': minus the mean, in"
         " grey levels of 0 to 255.",
     )
