@@ -88,13 +88,7 @@ def train(
                 f"--extend {extend}: {workdir} has no checkpoints to continue from;"
                 " expected the --workdir of a run, or no --extend"
             )
-        found = facts(dataset, config.loss, saved and saved.loss)
-        if config.train.eval_every_epochs is None:
-            pixels = scored_pixels(dataset, config.eval, config.train.val_protocol)
-            found = found._replace(scored_pixels=pixels)
-        config = config_lib.resolve(config, found)
-        if extend:
-            config = config_lib.lengthened(config, extend)
+        config = _resolved(config, dataset, saved, extend)
         workdir_lib.claim(workdir, config, saved, extends=bool(extend))
         parts, weights = set_up(config, dataset.info.num_classes, checkpointer)
         start_step = int(parts.state.step)
@@ -126,6 +120,25 @@ def train(
             presence = Presence(workdir, gone, stop)
             _train(run, presence, dataset, config.train, config.seed, config.profile)
         presence.check()
+
+
+def _resolved(
+    config: Config, dataset: Dataset, saved: Config | None, extend: int
+) -> Config:
+    """Resolves a configuration with the facts of its data, and lengthens the run.
+
+    Args:
+        config: resolved without the facts.
+        dataset: open.
+        saved: configuration of the checkpoint from which the run resumes, or None.
+        extend: see train.
+    """
+    found = facts(dataset, config.loss, saved and saved.loss)
+    if config.train.eval_every_epochs is None:
+        pixels = scored_pixels(dataset, config.eval, config.train.val_protocol)
+        found = found._replace(scored_pixels=pixels)
+    config = config_lib.resolve(config, found)
+    return config_lib.lengthened(config, extend) if extend else config
 
 
 def set_up(
