@@ -1,0 +1,1 @@
+"""Reads thousands of damaged files with every reader; run by `python -m`."""
