@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import measure, torch_models
+from benchmarks import measure
+from benchmarks.torch_models.layers import Encoding
 from encnet_jax.models.encoding import encode
 
 
@@ -40,7 +41,7 @@ def jax_candidate(function, arrays):
 def torch_candidate(arrays):
     """Returns a function that computes gradients."""
     features, codewords, smoothing = map(np.array, arrays)
-    module = torch_models.Encoding(*codewords.shape)
+    module = Encoding(*codewords.shape)
     with torch.no_grad():
         module.codewords.copy_(torch.from_numpy(codewords))
         module.scale.copy_(torch.from_numpy(-smoothing))

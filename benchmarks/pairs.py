@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks import torch_models
+from benchmarks.torch_models.authors import Authors
+from benchmarks.torch_models.layers import randomise
 from encnet_jax import config as config_lib
 from encnet_jax import torch_weights
 from encnet_jax.config import defaults
@@ -62,7 +63,7 @@ def make(args, batch_size: int) -> Pair:
     config.train.total_steps = 1000
     config = config_lib.resolve(config)
     m = config.model
-    module = torch_models.Authors(
+    module = Authors(
         m.name,
         resnet.specs()[m.backbone],
         m.head_channels,
@@ -74,7 +75,7 @@ def make(args, batch_size: int) -> Pair:
         stem_width=m.stem_width,
         rates=(1, 1, 2, 4),
     )
-    torch_models.randomise(module)
+    randomise(module)
     state_dict = {name: x.numpy().copy() for name, x in module.state_dict().items()}
     variables = torch_weights.convert(state_dict, m, args.classes)
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"

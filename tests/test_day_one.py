@@ -48,12 +48,12 @@ IMAGE = "ADE_val_00000001"
 def weight_file(folder):
     """Returns the name, the bytes and the published digits of a backbone's file."""
     torch = pytest.importorskip("torch", reason="requirements/torch.txt")
-    from benchmarks import torch_models
+    from benchmarks.torch_models import layers
     from encnet_jax.models.backbones.resnet import BackboneSpec
 
     spec = BackboneSpec((2, 2, 2, 2), False)
-    module = torch_models.Classifier(spec, stem="v1c", stem_width=32)
-    torch_models.randomise(module)
+    module = layers.Classifier(spec, stem="v1c", stem_width=32)
+    layers.randomise(module)
     saved = folder / "resnet18.pth"
     torch.save({"state_dict": module.state_dict(), "meta": {"epoch": 100}}, saved)
     contents = saved.read_bytes()

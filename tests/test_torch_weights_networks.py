@@ -12,7 +12,13 @@ pytest.importorskip("torch", reason="PyTorch is an extra: requirements/torch.txt
 
 import torch  # noqa: E402
 
-from benchmarks import torch_models  # noqa: E402
+from benchmarks.torch_models import (  # noqa: E402
+    authors,
+    layers,
+    openmmlab,
+    sssegmentation,
+    torchvision,
+)
 from encnet_jax import models, torch_weights  # noqa: E402
 from encnet_jax.models.backbones.resnet import BackboneSpec, specs  # noqa: E402
 from encnet_jax.models.layers import make_layers  # noqa: E402
@@ -41,7 +47,7 @@ def assert_export_loads(variables, m, family, module):
     wanted = {n: x for n, x in module.state_dict().items() if not n.startswith("fc.")}
     exported = torch_weights.to_state_dict(variables, m, torch_weights.find(family))
     tensors = {name: torch.from_numpy(x) for name, x in exported.items()}
-    fresh = torch_models.randomise(module, seed=1)
+    fresh = layers.randomise(module, seed=1)
     if hasattr(fresh, "fc"):
         del fresh.fc
     fresh.load_state_dict(tensors, strict=True)
@@ -50,10 +56,10 @@ def assert_export_loads(variables, m, family, module):
 
 
 NETWORKS = {
-    "authors": (torch_models.Authors, "deep", "release"),
-    "mmseg": (torch_models.OpenMMLab, "v1c", "mmseg"),
-    "sssegmentation": (torch_models.SSSegmentation, "v1c", "mmseg"),
-    "torchvision_segmentation": (torch_models.Torchvision, "conv7", "release"),
+    "authors": (authors.Authors, "deep", "release"),
+    "mmseg": (openmmlab.OpenMMLab, "v1c", "mmseg"),
+    "sssegmentation": (sssegmentation.SSSegmentation, "v1c", "mmseg"),
+    "torchvision_segmentation": (torchvision.Torchvision, "conv7", "release"),
 }
 HEADS = (
     ("encnet", False),
@@ -77,7 +83,7 @@ def test_network_equals_pytorch(monkeypatch, family, name, lateral):
     spec = BackboneSpec((1, 1, 2, 1), True, 8)
     reference_models.add_resnet(monkeypatch, "small", spec)
     network, stem, architecture = NETWORKS[family]
-    module = torch_models.randomise(
+    module = layers.randomise(
         network(
             name,
             spec,
@@ -128,8 +134,8 @@ BACKBONE_FAMILIES = {
 def test_backbone_equals_pytorch(family, backbone):
     stem, stem_width, avg_down = BACKBONE_FAMILIES[family]
     options = {"stem": stem, "stem_width": stem_width, "avg_down": avg_down}
-    module = torch_models.Classifier(specs()[backbone], **options)
-    torch_models.randomise(module)
+    module = layers.Classifier(specs()[backbone], **options)
+    layers.randomise(module)
     m = reference_models.model_config(
         "release",
         name="fcn",
@@ -167,7 +173,7 @@ def test_every_depth_has_pytorchs_names_and_shapes(family, backbone):
         avg_down=avg_down,
     )
     with torch.device("meta"):
-        module = torch_models.ResNet(
+        module = layers.ResNet(
             specs()[backbone], stem=stem, stem_width=stem_width, avg_down=avg_down
         )
     shapes = state_dicts.variable_shapes(m, CLASSES)
@@ -179,9 +185,7 @@ def test_every_depth_has_pytorchs_names_and_shapes(family, backbone):
 
 
 def test_dilated_resnet18_equals_pytorch():
-    module = torch_models.randomise(
-        torch_models.ResNet(specs()["resnet18"], rates=(1, 1, 2, 4))
-    )
+    module = layers.randomise(layers.ResNet(specs()["resnet18"], rates=(1, 1, 2, 4)))
     m = reference_models.model_config(
         "release", name="fcn", backbone="resnet18", stem="conv7"
     )
