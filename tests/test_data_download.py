@@ -7,7 +7,7 @@ import pathlib
 import file_server
 import made_datasets
 import pytest
-from test_data_sets import pack
+from made_archives import pack
 
 from encnet_jax.data import sets
 from encnet_jax.data.prepare.__main__ import prepare
