@@ -19,7 +19,7 @@ from benchmarks import measure, pairs
 from encnet_jax import models
 from encnet_jax.models.folding import fold_batch_norms, transform_kernels
 from encnet_jax.preprocess import normalise
-from encnet_jax.scoring.forward import Outputs
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import canvas, whole_images
 
 
@@ -27,10 +27,7 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
     """Returns a function that returns labels uint8[B, H, W], as evaluation does."""
     m = pair.config.model
     model = models.build(m, num_classes)
-
-    def apply_fn(variables, pixels):
-        return Outputs(model.apply(variables, normalise(pixels))["logits"])
-
+    forward = Forward.of(model, num_classes, normalise, m, 1.0)
     placed = [
         canvas.place(
             image,
@@ -40,9 +37,8 @@ def our_inference(pair: pairs.Pair, batch: dict, num_classes: int):
         )
         for image in batch["image"]
     ]
-    program = jax.jit(
-        functools.partial(whole_images.predict, apply_fn=apply_fn, mask_padding=False)
-    )
+    forward = forward._replace(mask_padding=False)
+    program = jax.jit(functools.partial(whole_images.predict, forward=forward))
     variables = jax.device_put(fold_batch_norms(pair.variables, m.norm_epsilon))
     variables = transform_kernels(model, variables)
     inputs = jax.device_put(

@@ -19,7 +19,7 @@ from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.inference import model as model_lib
 from encnet_jax.inference import pixels, reading, tiles
 from encnet_jax.pods import parallel
-from encnet_jax.scoring.forward import Outputs
+from encnet_jax.scoring.forward import Forward, Outputs
 from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.whole_images import WholeImages
 
@@ -169,20 +169,18 @@ def test_tiles_of_a_local_network_equal_the_whole_image(
     devices = jax.local_devices()[:2]
     weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     variables = parallel.replicate(weights, devices)
-    shared = {"scale": 1.0, "align_corners": True, "devices": devices}
-    shared["mask_padding"] = mask_padding
+    forward = Forward(averaged, 4, 1.0, 8, True, mask_padding)
     image = picture(*size)
     whole = WholeImages(
-        averaged,
+        forward,
         canvases=Canvases(8),
-        logits_stride=8,
         batch_size=2,
+        devices=devices,
         pixel_fn=pixels.everything,
-        **shared,
     )
     ((_, wanted),) = whole.describe(variables, [{"image": image}])
     shares = []
-    made = tiles.Tiles(averaged, pixels.everything, bucket=8, **shared)
+    made = tiles.Tiles(forward, pixels.everything, bucket=8, devices=devices)
     found = made.describe(variables, image, shares.append)
     assert np.isclose(sum(shares), 1)
     assert len(np.unique(found["labels"])) > 1

@@ -305,15 +305,12 @@ class Model:
             )
             described = protocol_lib.tempered(pixel_fn, settings.temperature)
             maps, are_probabilities = protocol_lib.upsampled(
-                forward.apply_fn, settings.upsampled
+                forward, settings.upsampled
             )
             tiles = Tiles(
                 maps,
                 of_shares(described) if are_probabilities else described,
-                scale=forward.input_scale,
                 bucket=settings.bucket,
-                align_corners=forward.align_corners,
-                mask_padding=forward.mask_padding,
                 devices=self._devices,
             )
             self._programs[pixel_fn] = protocol, tiles

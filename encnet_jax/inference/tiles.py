@@ -21,6 +21,7 @@ import numpy as np
 from encnet_jax import pictures
 from encnet_jax.models.resize import neighbours, sample_positions
 from encnet_jax.pods import parallel
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import canvas, grouping
 from encnet_jax.scoring.protocols.whole_images import canvas_outputs, weights_of
 
@@ -97,33 +98,26 @@ class Tiles:
 
     def __init__(
         self,
-        apply_fn: Callable,
+        forward: Forward,
         pixel_fn: Callable,
         *,
-        scale: float,
         bucket: int,
-        align_corners: bool,
-        mask_padding: bool,
         devices: list,
     ):
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            apply_fn, mask_padding: see whole_images.WholeImages.
+            forward: the network's forward pass.
             pixel_fn: (logits [..., C], weights [..., C]) -> dict of [...]; see
                 whole_images.predict.
-            scale: factor by which the image is first resized.
             bucket: sides shorter than a tile are padded to multiples of this.
-            align_corners: corner convention of the upsampling.
             devices: devices among which the tiles are distributed.
         """
-        self._apply_fn = apply_fn
-        self._scale, self._bucket = scale, bucket
-        self._align_corners, self._devices = align_corners, devices
-        self._as_alone = mask_padding
-        forward = partial(canvas_outputs, apply_fn=apply_fn, mask_padding=mask_padding)
+        self._network, self._bucket, self._devices = forward, bucket, devices
         self._forward = parallel.mapped(
-            forward, (parallel.SHARED, parallel.ROWS), devices=devices
+            partial(canvas_outputs, forward=forward),
+            (parallel.SHARED, parallel.ROWS),
+            devices=devices,
         )
 
         def described(logits, rows, columns):
@@ -148,9 +142,9 @@ class Tiles:
         """
         stride, num_classes = self._probed(variables)
         rows, columns = self._sides(image.shape[0], image.shape[1], stride)
-        if self._scale != 1:
+        if self._network.input_scale != 1:
             image = canvas.resize(image, rows.scaled, columns.scaled)
-        convention = self._align_corners, self._as_alone
+        convention = self._network.align_corners, self._network.mask_padding
         row_at, column_at = (x.positions(*convention) for x in (rows, columns))
         found: dict[str, np.ndarray] = {}
         presence: list[np.ndarray] = []
@@ -173,12 +167,12 @@ class Tiles:
     def _probed(self, variables: dict) -> tuple[int, int]:
         """Returns the number of pixels per row of logits, and C."""
         probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-        outputs = jax.eval_shape(self._apply_fn, variables, probe)
+        outputs = jax.eval_shape(self._network.apply_fn, variables, probe)
         _, height, _, num_classes = outputs.logits.shape
         return 64 // height, num_classes
 
     def _sides(self, height: int, width: int, stride: int) -> tuple[Side, Side]:
-        scaled = pictures.scaled_size(height, width, self._scale)
+        scaled = pictures.scaled_size(height, width, self._network.input_scale)
         return (
             plan_side(height, scaled[0], stride, self._bucket),
             plan_side(width, scaled[1], stride, self._bucket),

@@ -183,11 +183,7 @@ def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> C
     forward = Forward.of(
         model, num_classes, task.normalise, config.model, config.data.input_scale
     )
-    predict = partial(
-        whole_images.predict,
-        apply_fn=forward.apply_fn,
-        mask_padding=forward.mask_padding,
-    )
+    predict = partial(whole_images.predict, forward=forward)
     program = parallel.mapped(predict, SHARED_ROWS, devices=devices)
     side = canvas.round_up(crop, config.eval.bucket)
     placed = _canvases((len(devices), images), side, forward.logits_stride)

@@ -1,6 +1,6 @@
 """The `multiscale` protocol: class probabilities averaged over scales and flips."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from encnet_jax.pods import parallel
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import canvas, grouping
 from encnet_jax.scoring.protocols.canvases import AheadOfTime, Canvases, blank
 from encnet_jax.scoring.protocols.whole_images import canvas_outputs, map_native
@@ -49,44 +50,37 @@ class AveragedScales:
 
     def __init__(
         self,
-        apply_fn: Callable,
-        num_classes: int,
+        forward: Forward,
         *,
         scales: tuple[float, ...],
         flip: bool,
-        input_scale: float,
         canvases: Canvases,
-        logits_stride: float,
-        align_corners: bool,
-        mask_padding: bool,
         devices: list,
         are_probabilities: bool = False,
     ):
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            apply_fn, mask_padding: see whole_images.WholeImages.
-            num_classes: C.
-            scales: factors of the image's size, after input_scale.
+            forward: the network's forward pass.
+            scales: factors of the image's size, after forward.input_scale.
             flip: add the mirrored image at each scale.
-            input_scale: factor of every image's size.
             canvases: the canvases for the images.
-            logits_stride, align_corners: see canvas.place.
             devices: the devices to use; each processes its own images.
-            are_probabilities: whether apply_fn returns probabilities instead of logits.
+            are_probabilities: whether forward returns probabilities instead of logits.
         """
-        self._scales = [input_scale * scale for scale in scales]
+        self._scales = [forward.input_scale * scale for scale in scales]
         self._flip, self._canvases, self._devices = flip, canvases, devices
         self._convention: dict[str, Any] = {
             "bucket": canvases.bucket,
-            "logits_stride": logits_stride,
-            "align_corners": align_corners,
-            "as_alone": mask_padding,
+            "logits_stride": forward.logits_stride,
+            "align_corners": forward.align_corners,
+            "as_alone": forward.mask_padding,
         }
-        forward = partial(canvas_outputs, apply_fn=apply_fn, mask_padding=mask_padding)
         layout = parallel.SHARED, parallel.ROWS
         self._forward = AheadOfTime(
-            parallel.mapped(forward, layout, devices=devices),
+            parallel.mapped(
+                partial(canvas_outputs, forward=forward), layout, devices=devices
+            ),
             [(*room, scale) for room in canvases.rooms for scale in self._scales],
             lambda key: (self._batch([blank(key)], key),),
         )
@@ -94,7 +88,7 @@ class AveragedScales:
         self._add = parallel.mapped(add, donate=(0,), devices=devices)
         self._empty = parallel.mapped(
             lambda rows, columns: jnp.zeros(
-                (rows.shape[1], columns.shape[1], num_classes)
+                (rows.shape[1], columns.shape[1], forward.num_classes)
             ),
             devices=devices,
         )

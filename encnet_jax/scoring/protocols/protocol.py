@@ -65,30 +65,21 @@ class Protocol:
         self,
         scales: Iterable[float] = (1.0,),
         flip: bool = False,
-        *,
-        input_scale: float | None = None,
     ) -> AveragedScales:
         """Returns the scorer of probabilities averaged over scales and mirror images.
 
         Args:
             scales: factors of the image's size, after input_scale.
             flip: add the mirror image at each scale.
-            input_scale: see AveragedScales; by default the configuration's.
         """
-        forward, settings = self.forward, self.eval_config
-        maps, are_probabilities = upsampled(forward.apply_fn, settings.upsampled)
+        forward, are_probabilities = upsampled(self.forward, self.eval_config.upsampled)
         return AveragedScales(
-            maps,
-            forward.num_classes,
-            are_probabilities=are_probabilities,
+            forward,
             scales=tuple(scales),
             flip=flip,
-            input_scale=forward.input_scale if input_scale is None else input_scale,
             canvases=self.canvases,
-            logits_stride=forward.logits_stride,
-            align_corners=forward.align_corners,
-            mask_padding=forward.mask_padding,
             devices=self.devices,
+            are_probabilities=are_probabilities,
         )
 
 
@@ -200,16 +191,17 @@ def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protoco
     return PROTOCOLS.get(protocol)(forward, eval_config, **how)
 
 
-def upsampled(apply_fn: Callable, maps: str) -> tuple[Callable, bool]:
-    """Returns (function that computes the maps, whether they are probabilities).
+def upsampled(forward: Forward, maps: str) -> tuple[Forward, bool]:
+    """Returns (forward pass that computes the maps, whether they are probabilities).
 
     Args:
-        apply_fn: see Forward.
+        forward: the network's forward pass.
         maps: what is upsampled, 'logits' or 'probabilities'; see eval.upsampled.
     """
     if maps == "probabilities":
-        return partial(_probabilities, apply_fn=apply_fn), True
-    return apply_fn, False
+        probabilities = partial(_probabilities, apply_fn=forward.apply_fn)
+        return forward._replace(apply_fn=probabilities), True
+    return forward, False
 
 
 def _probabilities(*arguments, apply_fn):

@@ -19,15 +19,10 @@ class Single(Protocol):
 
     def labeller(self, pixel_fn: Callable, with_labels: bool):
         """See Protocol.labeller."""
-        settings, forward = self.eval_config, self.forward
-        maps, are_probabilities = upsampled(forward.apply_fn, settings.upsampled)
+        forward, are_probabilities = upsampled(self.forward, self.eval_config.upsampled)
         return WholeImages(
-            maps,
-            scale=forward.input_scale,
+            forward,
             canvases=self.canvases,
-            logits_stride=forward.logits_stride,
-            align_corners=forward.align_corners,
-            mask_padding=forward.mask_padding,
             batch_size=self.batch_size,
             devices=self.devices,
             pixel_fn=of_shares(pixel_fn) if are_probabilities else pixel_fn,

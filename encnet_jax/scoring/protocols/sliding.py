@@ -5,9 +5,10 @@ compiled once for a data set. Each device processes its own images. Only the siz
 canvases, and the small programs around the network, depend on the images.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import numpy as np
 from encnet_jax.models.inside import Inside
 from encnet_jax.models.resize import interpolation_matrix
 from encnet_jax.pods import parallel
+from encnet_jax.scoring.forward import Forward
 from encnet_jax.scoring.protocols import PROTOCOLS, canvas, grouping, windows
 from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.protocol import Protocol
@@ -51,10 +53,8 @@ def window_scores(
     variables: dict,
     pixels: tuple,
     *,
-    apply_fn: Callable,
+    forward: Forward,
     flip: bool,
-    align_corners: bool,
-    mask_padding: bool,
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
     """Returns each window's scores, exp(logits), and presence.
 
@@ -65,17 +65,16 @@ def window_scores(
         variables: the network's variables.
         pixels: (f32[crop, crop, 3] in 0..255, f32[crop] rows and columns inside of the
             image) each; see Inside.
-        apply_fn, mask_padding: see whole_images.WholeImages.
+        forward: the network's forward pass.
         flip: add the logits of the mirrored window before taking exp.
-        align_corners: corner convention of the upsampling.
     """
     x, rows, columns = map(jnp.stack, zip(*pixels, strict=True))
     if flip:
         x = jnp.concatenate([x, x[:, :, ::-1]])
         rows = jnp.concatenate([rows, rows])
         columns = jnp.concatenate([columns, columns[:, ::-1]])
-    covered = (Inside(rows, columns),) if mask_padding else ()
-    logits, presence = apply_fn(variables, x, *covered)
+    covered = (Inside(rows, columns),) if forward.mask_padding else ()
+    logits, presence = forward.apply_fn(variables, x, *covered)
     if flip:
         if presence is not None:
             presence = sum(jnp.split(presence, 2)) / 2
@@ -84,7 +83,7 @@ def window_scores(
         logits = logits + mirrored[:, :, ::-1]
     logits = logits.astype(jnp.float32)
     upsampling = [
-        interpolation_matrix(x.shape[axis], logits.shape[axis], align_corners)
+        interpolation_matrix(x.shape[axis], logits.shape[axis], forward.align_corners)
         for axis in (1, 2)
     ]
 
@@ -138,15 +137,9 @@ class SlidingWindows:
 
     def __init__(
         self,
-        apply_fn: Callable,
-        num_classes: int,
+        forward: Forward,
+        settings: Any,
         *,
-        scales: tuple[float, ...],
-        flip: bool,
-        base_size: int,
-        crop_size: int,
-        align_corners: bool,
-        mask_padding: bool,
         canvases: Canvases,
         batch_size: int,
         devices: list,
@@ -154,36 +147,29 @@ class SlidingWindows:
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            apply_fn, mask_padding: see whole_images.WholeImages.
-            num_classes: C.
-            scales, flip, base_size, crop_size, align_corners: see windows.plan and
-                window_scores.
+            forward: the network's forward pass.
+            settings: section `eval`; its scales, flip, base_size and crop_size.
             canvases: the canvases for images at their native size; they do not affect
                 results.
             batch_size: windows in a batch of each device, without their mirror images.
             devices: the devices to use.
         """
         self._geometry = {
-            "scales": tuple(scales),
-            "base_size": base_size,
-            "crop_size": crop_size,
+            "scales": tuple(settings.scales),
+            "base_size": settings.base_size,
+            "crop_size": settings.crop_size,
         }
-        self._align_corners, self._canvases = align_corners, canvases
+        self._align_corners, self._canvases = forward.align_corners, canvases
         self._batch_size, self._devices = batch_size, devices
         self._cut = parallel.mapped(cut, devices=devices)
-        forward = partial(
-            window_scores,
-            apply_fn=apply_fn,
-            flip=flip,
-            align_corners=align_corners,
-            mask_padding=mask_padding,
-        )
+        scores = partial(window_scores, forward=forward, flip=settings.flip)
         layout = parallel.SHARED, parallel.ROWS
-        self._forward = parallel.mapped(forward, layout, devices=devices)
+        self._forward = parallel.mapped(scores, layout, devices=devices)
         self._paste = parallel.mapped(paste, donate=(0,), devices=devices)
         self._largest = parallel.mapped(largest_presence, devices=devices)
         self._empty = parallel.mapped(
-            lambda image: jnp.zeros((*image.shape[:2], num_classes)), devices=devices
+            lambda image: jnp.zeros((*image.shape[:2], forward.num_classes)),
+            devices=devices,
         )
 
     def scores(
@@ -279,16 +265,9 @@ class Release(Protocol):
 
     def scorer(self):
         """See Protocol.scorer."""
-        settings, forward = self.eval_config, self.forward
         return SlidingWindows(
-            forward.apply_fn,
-            forward.num_classes,
-            scales=tuple(settings.scales),
-            flip=settings.flip,
-            base_size=settings.base_size,
-            crop_size=settings.crop_size,
-            align_corners=forward.align_corners,
-            mask_padding=forward.mask_padding,
+            self.forward,
+            self.eval_config,
             canvases=self.canvases,
             batch_size=self.batch_size // len(self.devices),
             devices=self.devices,

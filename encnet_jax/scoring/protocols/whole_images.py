@@ -11,7 +11,7 @@ import numpy as np
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models import inside
 from encnet_jax.pods import parallel
-from encnet_jax.scoring.forward import Outputs
+from encnet_jax.scoring.forward import Forward, Outputs
 from encnet_jax.scoring.protocols import canvas, grouping
 from encnet_jax.scoring.protocols.canvases import AheadOfTime, Canvases, Size, blank
 
@@ -98,14 +98,14 @@ def class_ids(scores: jax.Array) -> jax.Array:
 
 
 def canvas_outputs(
-    variables: dict, placed: canvas.Canvas, *, apply_fn: Callable, mask_padding: bool
+    variables: dict, placed: canvas.Canvas, *, forward: Forward
 ) -> Outputs:
     """Returns the outputs, logits in f32, of a batch of canvases; see WholeImages."""
     covered: tuple = ()
-    if mask_padding:
+    if forward.mask_padding:
         height, width = placed.image.shape[1:3]
         covered = (inside.of_sizes(placed.size, height, width),)
-    outputs = apply_fn(variables, placed.image, *covered)
+    outputs = forward.apply_fn(variables, placed.image, *covered)
     return outputs._replace(logits=outputs.logits.astype(jnp.float32))
 
 
@@ -140,8 +140,8 @@ def predict(
     variables: dict,
     placed: canvas.Canvas,
     *labels: jax.Array,
+    forward: Forward,
     pixel_fn: Callable = labels_only,
-    **how,
 ) -> Described:
     """Returns pixel_fn of a batch of canvases, a tree of [B, H, W, ...], and presence.
 
@@ -149,11 +149,11 @@ def predict(
         variables: the network's variables.
         placed: the batch.
         labels: optionally uint8[B, H, W] on native canvases, passed to pixel_fn.
+        forward: the network's forward pass.
         pixel_fn: (logits f32[..., C], weights f32[..., C] proportional to the
             probabilities, labels uint8[...] if given) -> tree of [...].
-        how: see canvas_outputs.
     """
-    logits, presence = canvas_outputs(variables, placed, **how)
+    logits, presence = canvas_outputs(variables, placed, forward=forward)
 
     def described(x, *labels):
         return pixel_fn(x, weights_of(x), *labels)
@@ -167,13 +167,9 @@ class WholeImages:
 
     def __init__(
         self,
-        apply_fn: Callable,
+        forward: Forward,
         *,
-        scale: float,
         canvases: Canvases,
-        logits_stride: float,
-        align_corners: bool,
-        mask_padding: bool,
         batch_size: int,
         devices: list,
         pixel_fn: Callable = labels_only,
@@ -182,37 +178,30 @@ class WholeImages:
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            apply_fn: see scoring.forward.Forward.
-            scale, logits_stride, align_corners: see canvas.place.
+            forward: the network's forward pass.
             canvases: the canvases for the images.
-            mask_padding: whether the network ignores the canvas around an image.
             batch_size: number of images in a batch, over all devices.
             devices: the devices to use.
             pixel_fn: see predict.
             with_labels: whether examples have labels, which are passed to pixel_fn.
         """
         self._with_labels = with_labels
-        self._scale, self._canvases = scale, canvases
+        self._scale, self._canvases = forward.input_scale, canvases
         self._place = partial(
             canvas.place,
-            scale=scale,
+            scale=forward.input_scale,
             bucket=canvases.bucket,
-            logits_stride=logits_stride,
-            align_corners=align_corners,
-            as_alone=mask_padding,
+            logits_stride=forward.logits_stride,
+            align_corners=forward.align_corners,
+            as_alone=forward.mask_padding,
         )
         self._batch_size, self._devices = batch_size, devices
         mapped = parallel.mapped(
-            partial(
-                predict,
-                apply_fn=apply_fn,
-                mask_padding=mask_padding,
-                pixel_fn=pixel_fn,
-            ),
+            partial(predict, forward=forward, pixel_fn=pixel_fn),
             (parallel.SHARED, *[parallel.ROWS] * (1 + with_labels)),
             devices=devices,
         )
-        expected = [(*room, scale) for room in canvases.rooms]
+        expected = [(*room, self._scale) for room in canvases.rooms]
         self._predict = AheadOfTime(
             mapped, expected, lambda key: self._batch([blank(key)], key[:2])
         )
