@@ -1,7 +1,7 @@
 """3x3 convolutions of stride 1 with Winograd's minimal filtering, for CPUs."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,38 +13,13 @@ SIZE = 3  # Side of the kernel, in taps.
 POINTS = "winograd_points"  # Name of a transformed kernel among a network's parameters.
 
 
-class Filtering(NamedTuple):
-    """The matrices of F(m x m, 3 x 3), for one axis.
-
-    A tile of m outputs is `outputs @ ((weights @ kernel) * (inputs @ pixels))`.
-
-    Attributes:
-        inputs: B^T [m + 2, m + 2], applied to the input pixels of a tile.
-        weights: G [m + 2, 3], applied to the kernel.
-        outputs: A^T [m, m + 2], applied to the products.
-    """
-
-    inputs: np.ndarray
-    weights: np.ndarray
-    outputs: np.ndarray
-
-    @property
-    def tile(self) -> int:
-        """Number of outputs of a tile along one axis, m."""
-        return len(self.outputs)
-
-    @property
-    def points(self) -> int:
-        """Number of products of a tile along one axis, m + 2."""
-        return len(self.inputs)
-
-
-F2 = Filtering(
-    np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
-    np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
-    np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
-)
-
+# The matrices of F(2 x 2, 3 x 3) for one axis: a tile of two outputs is
+# _OUTPUTS @ ((_WEIGHTS @ kernel) * (_INPUTS @ pixels)).
+_INPUTS = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+_WEIGHTS = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+_OUTPUTS = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+# Number of outputs and of products of a tile along one axis.
+_TILE, _PRODUCTS = _OUTPUTS.shape
 
 _BLOCK_CHANNELS = 256  # Number of input channels that are convolved at a time.
 # With fewer channels, transforming the feature map takes more time than is saved.
@@ -68,19 +43,18 @@ def suits(kernel: jax.Array, taps: Taps) -> bool:
     )
 
 
-def transform_kernel(kernel: jax.Array, form: Filtering = F2) -> list[jax.Array]:
+def transform_kernel(kernel: jax.Array) -> list[jax.Array]:
     """Transforms a kernel for `convolve_transformed`.
 
     Args:
         kernel: [3, 3, C_in, C_out].
-        form: the matrices of the algorithm.
 
     Returns:
-        (m + 2)^2 arrays [C_in, C_out] of the kernel's dtype.
+        16 arrays [C_in, C_out] of the kernel's dtype.
     """
     # Sums of slices instead of einsum, whose 3 x 3 products are slower than the
     # convolution itself.
-    rows = _both_axes(form.weights, [list(row) for row in kernel])
+    rows = _both_axes(_WEIGHTS, [list(row) for row in kernel])
     return [point for row in rows for point in row]
 
 
@@ -116,10 +90,7 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 
 
 def convolve_transformed(
-    x: jax.Array,
-    points: jax.Array | Sequence[jax.Array],
-    taps: Taps,
-    form: Filtering = F2,
+    x: jax.Array, points: jax.Array | Sequence[jax.Array], taps: Taps
 ) -> jax.Array:
     """Computes a 3x3 convolution of stride 1 whose kernel is already transformed.
 
@@ -129,9 +100,8 @@ def convolve_transformed(
 
     Args:
         x: [B, H, W, C_in].
-        points: [(m + 2)^2, C_in, C_out], see transform_kernel; of x's dtype.
+        points: [16, C_in, C_out], see transform_kernel; of x's dtype.
         taps: geometry with stride 1.
-        form: the matrices that transformed the kernel.
 
     Returns:
         [B, H', W', C_out] of x's dtype, H' = H + 2 padding - 2 dilation.
@@ -141,7 +111,7 @@ def convolve_transformed(
     """
     images, *sides, channels = x.shape
     dilation, padding = taps.dilation, taps.padding
-    step = form.tile * dilation
+    step = _TILE * dilation
     out_sides = [side + 2 * padding - (SIZE - 1) * dilation for side in sides]
     tiles = [-(-side // step) for side in out_sides]
     # One extra tile: the last tile of outputs also reads pixels of the next tile.
@@ -150,31 +120,31 @@ def convolve_transformed(
         for side, count in zip(sides, tiles, strict=True)
     ]
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    cells = [(count + 1, form.tile, dilation) for count in tiles]
+    cells = [(count + 1, _TILE, dilation) for count in tiles]
     x = x.reshape(images, *cells[0], *cells[1], channels)
-    y = _tiles(x, points, form)
+    y = _tiles(x, points)
     y = y.reshape(images, *(count * step for count in tiles), points[0].shape[-1])
     return y[:, : out_sides[0], : out_sides[1]]
 
 
-def _tiles(
-    x: jax.Array, points: jax.Array | Sequence[jax.Array], form: Filtering
-) -> jax.Array:
-    """Maps [B, T + 1, m, d, S + 1, m, d, C] to [B, T, m, d, S, m, d, C_out]."""
-    m, n = form.tile, form.points
+def _tiles(x: jax.Array, points: jax.Array | Sequence[jax.Array]) -> jax.Array:
+    """Maps [B, T + 1, 2, d, S + 1, 2, d, C] to [B, T, 2, d, S, 2, d, C_out]."""
     rows, columns = x.shape[1] - 1, x.shape[4] - 1
-    places = [divmod(i, m) for i in range(n)]
+    places = [divmod(i, _TILE) for i in range(_PRODUCTS)]
     pixels = [
         [x[:, t : t + rows, i, :, s : s + columns, j] for s, j in places]
         for t, i in places
     ]
     shape = (*pixels[0][0].shape[:-1], points[0].shape[-1])
-    inputs = _both_axes(form.inputs, pixels)
+    inputs = _both_axes(_INPUTS, pixels)
     products = [
-        [inputs[a][b].reshape(-1, x.shape[-1]) @ points[a * n + b] for b in range(n)]
-        for a in range(n)
+        [
+            inputs[a][b].reshape(-1, x.shape[-1]) @ points[a * _PRODUCTS + b]
+            for b in range(_PRODUCTS)
+        ]
+        for a in range(_PRODUCTS)
     ]
-    outputs = _both_axes(form.outputs, products)
+    outputs = _both_axes(_OUTPUTS, products)
     rows_of = [jnp.stack([y.reshape(shape) for y in row], axis=4) for row in outputs]
     return jnp.stack(rows_of, axis=2)
 
