@@ -55,9 +55,9 @@ class CommandLine:
         """Defines a flag that takes text."""
         self._define(flags.DEFINE_string, name, default, meaning, required)
 
-    def strings(self, name: str, meaning: str, required: bool = False) -> None:
+    def strings(self, name: str, meaning: str) -> None:
         """Defines a flag that takes a list, separated by commas; empty by default."""
-        self._define(flags.DEFINE_list, name, [], meaning, required)
+        self._define(flags.DEFINE_list, name, [], meaning, False)
 
     def integer(
         self, name: str, meaning: str, default: int | None = None, least: int = 0

@@ -20,7 +20,7 @@ class Network(NamedTuple):
         wraps_at: smallest number of chips on an axis whose ends are connected.
         largest_slice: largest number of chips connected by links.
         between_bytes_per_s: one chip's part of the speed of its host's network card.
-        chips_per_host, cores_per_host: chips and CPU cores of a host machine.
+        chips_per_host: number of chips of a host machine.
     """
 
     axes: int
@@ -29,17 +29,16 @@ class Network(NamedTuple):
     largest_slice: int
     between_bytes_per_s: float
     chips_per_host: int
-    cores_per_host: int
 
 
 # cloud.google.com/tpu/docs, one page per generation. Links: the published all-reduce
 # bandwidth of a pod divided by its chips and their links (v4: 1.1 PB/s, 4096 chips, 6
 # links). Network cards: Tbps of a pod divided by its chips; v4's is unused below 4096.
 NETWORKS = {
-    "v4": Network(3, 45e9, 4, 4096, 3.1e9, 4, 240),
-    "v5e": Network(2, 50e9, 16, 256, 3.1e9, 4, 112),
-    "v5p": Network(3, 100e9, 4, 6144, 6.2e9, 4, 208),
-    "v6e": Network(2, 100e9, 16, 256, 12.5e9, 4, 180),
+    "v4": Network(3, 45e9, 4, 4096, 3.1e9, 4),
+    "v5e": Network(2, 50e9, 16, 256, 3.1e9, 4),
+    "v5p": Network(3, 100e9, 4, 6144, 6.2e9, 4),
+    "v6e": Network(2, 100e9, 16, 256, 12.5e9, 4),
 }
 
 

@@ -20,7 +20,7 @@ class Difference(NamedTuple):
     high: float
 
 
-def bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Difference:
+def bootstrap(first: np.ndarray, second: np.ndarray) -> Difference:
     """Compares two runs on the same images.
 
     Images are resampled with replacement, the same images for both runs. The interval
@@ -30,7 +30,6 @@ def bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Differenc
     Args:
         first, second: int64[N, 3, C]: for each image and class, the number of correct,
             of labelled and of predicted pixels. Images are in the same order.
-        seed: seed of the resampling.
 
     Raises:
         ValueError: the shapes differ.
@@ -41,7 +40,7 @@ def bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Differenc
             " shapes"
         )
     number = len(first)
-    draws = np.random.default_rng(seed).integers(0, number, (NUM_RESAMPLES, number))
+    draws = np.random.default_rng(0).integers(0, number, (NUM_RESAMPLES, number))
     weights = np.stack([np.bincount(draw, minlength=number) for draw in draws])
     found = [_mean_iou(weights, counts) for counts in (first, second)]
     differences = found[1] - found[0]

@@ -102,8 +102,8 @@ def draw(found: Sequence[Stack], output: str) -> None:
     figures.save(figure, output, dpi=120)
 
 
-def _short(name: str, length: int = 24) -> str:
-    return name if len(name) <= length else name[: length - 3] + "..."
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:21] + "..."
 
 
 def main(argv: Sequence[str]) -> None:

@@ -114,12 +114,12 @@ def mapping(schema) -> _Check:
     return check
 
 
-def listing(schema, least: int = 0, most: int = 1 << 24) -> _Check:
+def listing(schema, most: int = 1 << 24) -> _Check:
     """Returns a check for a list whose values follow a schema."""
 
     def check(value) -> str | None:
-        if not isinstance(value, list) or not least <= len(value) <= most:
-            return f"is {_shown(value)}, expected a list of {least} to {most} values"
+        if not isinstance(value, list) or len(value) > most:
+            return f"is {_shown(value)}, expected a list of 0 to {most} values"
         found = (problem(x, schema, "has a value that") for x in value)
         return next(filter(None, found), None)
 

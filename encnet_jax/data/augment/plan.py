@@ -9,7 +9,6 @@ import numpy as np
 
 from encnet_jax import pictures
 
-COLOUR_FIELDS = ("brightness", "contrast", "saturation", "hue")
 _AUGMENT_STREAM = 1  # Makes these random numbers independent of those of order.py.
 
 

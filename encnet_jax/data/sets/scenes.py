@@ -40,19 +40,17 @@ CLASSES = {  # Name -> RGB in coloured label images.
 _FIRST_PATCH_ID = 4  # Texture t in a scene of kind k has the id 4 + 3 * t + k.
 
 
-def generate(
-    split: str, index: int, *, size: int = SIZE_PX
-) -> tuple[np.ndarray, np.ndarray]:
+def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns one image and its label, which depend only on split and index.
 
     Args:
         split: A key of NUM_IMAGES.
         index: Non-negative.
-        size: Side in pixels; below SIZE_PX, no patch fits far enough from the cues.
 
     Returns:
-        image uint8[size, size, 3] and label uint8[size, size] of train ids.
+        image uint8[SIZE_PX, SIZE_PX, 3] and label uint8[SIZE_PX, SIZE_PX] of train ids.
     """
+    size = SIZE_PX
     rng = np.random.default_rng([list(NUM_IMAGES).index(split), index])
     kind = int(rng.integers(len(KINDS)))
     y, x = np.mgrid[:size, :size]
