@@ -366,7 +366,8 @@ def _with_inner(folder: epath.Path) -> list[epath.Path]:
     Each folder is returned once: links may lead to a folder that contains them.
     """
     found: dict[object, epath.Path] = {}
-    waiting, links, again = [folder], [], []
+    waiting, again = [folder], []
+    links: list[epath.Path] = []
     while waiting or links:  # Links last: folders are read under their own names.
         current = (waiting or links).pop()
         if found.setdefault(lookup.identity(current), current) is not current:
