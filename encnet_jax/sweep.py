@@ -18,6 +18,7 @@ from etils import epath
 from encnet_jax import cli, tasks
 from encnet_jax import config as config_lib
 from encnet_jax.checkpoints import read
+from encnet_jax.data.check.facts import facts
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate import tables
@@ -82,7 +83,7 @@ def run(
 def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -> None:
     """Raises UserError if one of the runs would fail a check; trains nothing."""
     check_protocol(protocol)
-    facts = None
+    found = None
     for value in values:
         changed = config_lib.with_value(config, field, value)
         if not changed.data.val_split:
@@ -91,13 +92,13 @@ def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -
                 " split"
             )
         tables.check_split(changed.data.val_split)
-        if facts is None or field.startswith("data."):
+        if found is None or field.startswith("data."):
             dataset = tasks.open_dataset(changed)
-            facts = config_lib.Facts(dataset.num_examples(changed.data.train_split))
+            found = config_lib.Facts(dataset.num_examples(changed.data.train_split))
             dataset.num_labelled(changed.data.val_split)
         for seed in seeds or (changed.seed,):
             changed.seed = seed
-            config_lib.resolve(changed, facts)
+            config_lib.resolve(changed, found)
 
 
 def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
@@ -106,7 +107,8 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     Returns:
         The run's report, or None if the run was interrupted.
     """
-    num_examples = tasks.open_dataset(config).num_examples(config.data.train_split)
+    dataset = tasks.open_dataset(config)
+    num_examples = dataset.num_examples(config.data.train_split)
     resolved = config_lib.resolve(config, config_lib.Facts(num_examples))
     total_steps = resolved.train.total_steps
     protocol = protocol or resolved.eval.protocol
@@ -114,7 +116,10 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     report_file = workdir / tables.report_name(resolved.data.val_split, name)
     if report_file.exists():
         saved = config_lib.read_saved(workdir / "config.json")
-        workdir_lib.check_same_config(workdir, saved, resolved)
+        # The class weights of the saved run: training counted the labels.
+        found = facts(dataset, resolved.loss, saved.loss)
+        same = config_lib.resolve(config, found)
+        workdir_lib.check_same_config(workdir, saved, same)
         report = tables.read_report(report_file)
         if report.get("step") == total_steps:
             print(f"{workdir}: already done")

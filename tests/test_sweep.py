@@ -1,5 +1,6 @@
 """Sweeps and comparisons: runs are made once, tables and pictures come out."""
 
+import dataclasses
 import pathlib
 import types
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from encnet_jax import config as config_lib
-from encnet_jax import sweep
+from encnet_jax import sweep, tasks
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import tables
 from encnet_jax.pods import workdir as workdir_lib
@@ -48,6 +49,26 @@ def trained(monkeypatch):
     monkeypatch.setattr(sweep.run_lib, "evaluate_run", evaluate_run)
     monkeypatch.setattr(sweep.read, "find_step", lambda workdir: 4)
     return done
+
+
+def test_runs_with_counted_class_weights_are_not_repeated(
+    trained, tmp_path, monkeypatch, capsys
+):
+    config = smoke()
+    config.loss.class_weighting = "median_frequency"
+    classes = tasks.open_dataset(config).info.num_classes
+    weights = tuple(range(1, classes + 1))
+    save_config = workdir_lib.save_config
+
+    def save(workdir, resolved):
+        loss = dataclasses.replace(resolved.loss, class_weights=weights)
+        save_config(workdir, dataclasses.replace(resolved, loss=loss))
+
+    monkeypatch.setattr(workdir_lib, "save_config", save)
+    for _ in range(2):
+        assert sweep.run(config, "loss.se_weight", [0.1], str(tmp_path), None)
+    assert [value for _, value in trained] == [0.1]
+    assert "already done" in capsys.readouterr().out
 
 
 def smoke():
