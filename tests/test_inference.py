@@ -216,6 +216,10 @@ def test_only_large_images_are_tiled(run, monkeypatch):
     several = encnet_jax.load(run, protocol="multiscale", whole_px=90 * 60)
     with pytest.raises(UserError, match="60x91 pixels must be labelled in tiles"):
         several(large)
+    # model.crf.features='scales': one row of logits per 8 / 1.2 pixels.
+    model.forward = model.forward._replace(logits_stride=8 / 1.2)
+    with pytest.raises(UserError, match="between logits; this network has 6.67: incr"):
+        model(large)
 
 
 def test_the_best_classes_of_every_pixel():

@@ -277,14 +277,20 @@ class Model:
             yield from ((example, found.pop(i)) for i, example in enumerate(some))
 
     def _in_tiles(self, image, pixel_fn, done) -> dict[str, np.ndarray]:
-        settings = self.config.eval
+        settings, stride = self.config.eval, self.forward.logits_stride
+        height, width = image.shape[:2]
+        what = f"an image of {width}x{height} pixels must be labelled in tiles, which"
         if (settings.protocol, settings.refine) != ("single", "none"):
-            height, width = image.shape[:2]
             raise UserError(
-                f"an image of {width}x{height} pixels must be labelled in tiles, which"
-                " requires protocol 'single' and refine 'none'; the protocol is"
+                f"{what} requires protocol 'single' and refine 'none'; the protocol is"
                 f" {settings.protocol!r}, refine is {settings.refine!r}: change them,"
                 " or increase whole_px"
+            )
+        if stride != round(stride):  # The logits of overlapping tiles do not coincide.
+            raise UserError(
+                f"{what} requires a whole number of pixels between logits; this"
+                f" network has {stride:.3g}: increase whole_px, or make the image"
+                " smaller"
             )
         _, tiles = self._made(pixel_fn)
         return tiles.describe(self._prepared(), image, done)
