@@ -171,7 +171,7 @@ def test_files_of_a_refused_source_are_closed(tmp_path):
     "segmentation, says",
     [
         ([[0, 0, float("nan"), 5, 5, 5]], "a coordinate is not a number"),
-        ([[0, 0, 1e9, 5, 5, 5]], "a coordinate is not a number of at most 131072"),
+        ([[0, 0, 1e9, 5, 5, 5]], "a coordinate is not a number from -131072 to 131072"),
         ([[0, 0, "a", 5, 5, 5]], "a coordinate is not a number"),
         ({"size": [9, 7], "counts": [100, -37]}, "a run length is not a whole number"),
         ({"size": [9, 7], "counts": [62.0, 1]}, "a run length is not a whole number"),

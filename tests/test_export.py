@@ -257,7 +257,7 @@ def test_a_network_of_fixed_size_cannot_be_exported_for_any_size(tmp_path, capsy
     needs("onnx")
     assert export(run, tmp_path / "b", "onnx", "--size=64x64") == 2
     said = capsys.readouterr().err
-    assert "expected --format stablehlo" in said and len(said.splitlines()) == 1
+    assert "use --format stablehlo" in said and len(said.splitlines()) == 1
 
 
 def test_an_export_needs_no_data(tmp_path, monkeypatch, capsys):

@@ -275,7 +275,10 @@ def _make_settings() -> None:
 
 
 def join_processes(values: flags.FlagValues) -> None:
-    """Joins the processes given by the flags of CommandLine.processes or a cluster."""
+    """Connects this process to the others of a distributed run.
+
+    The flags of CommandLine.processes, or the cluster's environment, describe them.
+    """
     from encnet_jax.pods import distributed
 
     distributed.join(

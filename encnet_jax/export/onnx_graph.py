@@ -206,7 +206,7 @@ def _called(name: str, params: dict):
     if name in ("scan", "while"):
         raise UserError(
             f"the network has a loop ({name!r}), which ONNX export does not support:"
-            " expected --format stablehlo"
+            " use --format stablehlo"
         )
     if name == "cond":
         # jax.lax.platform_dependent: take the default branch.

@@ -5,8 +5,9 @@ import time
 
 
 def main() -> None:
-    """Loads FILE with the function in SOURCE, and runs it on the arrays of INPUTS.
+    """Runs an exported model on the arrays of the .npz file INPUTS.
 
+    The Python file SOURCE defines `load`, which loads the model from FILE.
     Writes the outputs, the duration of a second run in seconds, and the platform to
     OUTPUT.
     """

@@ -69,7 +69,9 @@ def _label_nats(x, bound, labels):
 
 
 def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:
-    """Returns the k-th largest int32[] over all devices, 0 if fewer are positive.
+    """Returns the k-th largest value on all devices, as int32[].
+
+    The result is 0 if fewer than k values are positive.
 
     Determines one bit after the other: each bit needs one count over all values, and
     devices exchange only these counts.

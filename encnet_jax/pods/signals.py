@@ -40,7 +40,8 @@ class _Answer:
     With this thread, a second Ctrl-C ends the process even then.
 
     Attributes:
-        interrupted: set once the main thread has noticed a second Ctrl-C.
+        interrupted: event that the main thread sets when it handles the second Ctrl-C;
+            this thread then leaves the process alone.
     """
 
     def __init__(self) -> None:

@@ -161,8 +161,8 @@ def _check_classes(
     sizes = {len(part["confusion"]) for part in parts}
     if report["iou"].keys() != set(names) or sizes != {len(names)}:
         raise UserError(
-            f"{folder}: the report or the scores of images do not have the"
-            f" {len(names)} classes of config.json; score the run again"
+            f"{folder}: the report, or the scores of single images, are not of the"
+            f" {len(names)} classes that config.json lists: score the run again"
         )
     for part in parts:
         for name, pixels in part.items():

@@ -100,7 +100,10 @@ def _backbone(
 def _head(
     variables: Mapping, state_dict: Mapping, family: Family, head: str, model_config
 ) -> tuple[list[Entry], list[str]]:
-    """Returns the matching entries of a head, and reasons why others do not match."""
+    """Returns the entries of a head that the file has, and why the others do not fit.
+
+    A weight fits if the file has an array of its name and shape.
+    """
     try:
         part = dataclasses.replace(family, parts=(head,))
         entries = table(variables, part, model_config)

@@ -158,7 +158,9 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
         raise ValueError("a polygon has an odd number of coordinates")
     numbers = [number for polygon in segmentation for number in polygon]
     if not all(type(x) in (int, float) and abs(x) <= _FARTHEST for x in numbers):
-        raise ValueError(f"a coordinate is not a number of at most {_FARTHEST}")
+        raise ValueError(
+            f"a coordinate is not a number from {-_FARTHEST} to {_FARTHEST}"
+        )
     # pycocotools would read four numbers as a box; two points enclose no pixels.
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
     if not polygons:

@@ -95,7 +95,10 @@ def _matrix(content: bytes, order: str, depth: int) -> Any:
             cells[i] = _matrix(value, order, depth + 1)
         return cells.reshape(shape, order="F")
     if kind != _STRUCT or count != 1:
-        raise ValueError(f"unsupported matrix of class {kind} and shape {shape}")
+        raise ValueError(
+            f"matrix of class {kind} and shape {shape}, expected numbers, text,"
+            " cells or one struct"
+        )
     length = int(_numbers(parts[0], order)[0])
     text = parts[1][1]
     fields = [text[i : i + length] for i in range(0, len(text), length)]

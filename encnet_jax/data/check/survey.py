@@ -25,8 +25,9 @@ class SplitReport:
         sizes: (width, height) -> number of images.
         pixels: i64[length], pixels of each train id.
         images: i64[length], number of images that contain each train id.
-        pixels_beside: i64[length], labelled pixels of the images that contain the id.
-        turned: number of images that their EXIF orientation mirrors or rotates.
+        pixels_beside: i64[length], labelled pixels of all classes in the images that
+            contain the id.
+        turned: number of images whose EXIF orientation mirrors or rotates them.
         problems: one line for each bad example, with its file name.
     """
 

@@ -50,9 +50,9 @@ class Dataset:
             raise missing[split]
         if split not in sizes:
             raise UserError(
-                f"{self.info.name} has no split {split!r} in this folder, expected one"
-                f" of: {', '.join(sizes) or 'none'}; or prepare the split from a source"
-                " that contains it"
+                f"{self.info.name} has no split {split!r}; its splits:"
+                f" {', '.join(sizes) or 'none'}; choose one of them, or prepare a"
+                " source that contains the split"
             )
         return sizes[split]
 

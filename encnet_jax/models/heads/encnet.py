@@ -18,8 +18,8 @@ class EncHead(nn.Module):
     """A 3x3 convolution, optional lateral fusion, the Context Encoding Module, logits.
 
     Attributes:
-        channels: channels of the module's input; 512 in the paper.
-        lateral: fuse stages 2 and 3 into the input; requires output stride 8.
+        channels: channels of the 3x3 convolution; 512 in the paper.
+        lateral: fuse stages 2 and 3 into its output; requires output stride 8.
         num_codes, code_pooling, gate, gate_bias, se_gradient, reference_positions: see
             ContextEncoding.
         se_loss: whether to return class-presence logits.
