@@ -27,6 +27,16 @@ def test_a_refused_run_leaves_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a[b]c/run"])
+def test_a_workdir_with_brackets_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="contains brackets, .* without them"):
+        with workdir_lib.locked(str(tmp_path / name)):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with workdir_lib.locked(str(tmp_path / "a[1*?")):
+        pass
+
+
 def test_a_folder_that_was_deleted_does_not_hide_the_error(tmp_path):
     run = tmp_path / "a"
     with pytest.raises(UserError, match="was deleted"):

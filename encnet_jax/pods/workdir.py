@@ -54,6 +54,7 @@ def locked(workdir: str) -> Iterator[Callable[[], bool]]:
 def _held(workdir: str) -> Iterator[Callable[[], bool]]:
     if not storage.is_remote(workdir):
         storage.check_for_tensorstore(workdir)
+    storage.check_for_merging(workdir)
     storage.check_writable(workdir)
     if storage.is_remote(workdir):
         epath.Path(workdir).mkdir(parents=True, exist_ok=True)

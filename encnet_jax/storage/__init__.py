@@ -82,6 +82,20 @@ def check_for_tensorstore(workdir) -> None:
         ) from None
 
 
+def check_for_merging(workdir) -> None:
+    """Raises UserError if Orbax would not find the arrays that it wrote to a workdir.
+
+    Orbax collects the arrays of all processes by a glob pattern, in which brackets
+    match a single character.
+    """
+    path = os.path.abspath(workdir) if not is_remote(workdir) else str(workdir)
+    if re.search(r"\[.+\]", path):
+        raise UserError(
+            f"{path} contains brackets, which the checkpoint library reads as a"
+            " pattern; choose a --workdir without them"
+        )
+
+
 def check_reachable(path) -> None:
     """Checks that an object store can be reached; the path need not exist.
 

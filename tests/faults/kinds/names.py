@@ -41,8 +41,14 @@ def named_run(name: str) -> None:
         yield ["bash", "-c", f"{train} && {score} && {page}"]
 
 
+@case("name a workdir with brackets, train", 2, "contains brackets", "run")
+def brackets(root):
+    yield command("train.py", *flags(root / "r"), f"--workdir={root}/a[1]")
+    assert len(os.listdir(root)) == 2
+
+
 named_run("$_$ a_{b")  # Read as mathematics by matplotlib.
-named_run("a[1]*?")  # Read as a pattern by glob.
+named_run("a[1*?")  # Read as a pattern by glob.
 
 
 @case("name a run called a[1]*?, export hub", 0, "", "run")
