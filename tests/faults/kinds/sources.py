@@ -84,7 +84,7 @@ CITY = "cityscapes"
 source(CITY, "a truncated image", "leftImg8bit.png", truncate("*leftImg8bit.png"))
 source(CITY, "a truncated mask", "labelIds.png", truncate("train/*/*labelIds.png"))
 source(CITY, "a mask is missing", "has no mask", remove("train/*/*labelIds.png"))
-source(CITY, "gtCoarse for gtFine", "gtFine", rename("gtFine", "gtCoarse"))
+source(CITY, "gtCoarse for gtFine", "gtFine", remove("gtFine"))
 source(CITY, "the 8-bit images are missing", "leftImg8bit", remove("leftImg8bit"))
 source(CITY, "all in one archive", "next: ", lambda folder: None, 0, "zip")
 
