@@ -149,9 +149,7 @@ def test_both_readers_give_identical_batches(folder, data, antialias, angle):
 
 
 def test_unknown_splits_and_names_are_reported(data):
-    with pytest.raises(
-        UserError, match="no split 'test' .* expected one of: train, val"
-    ):
+    with pytest.raises(UserError, match="no split 'test'; its splits: train, val; "):
         open_dataset(data).num_examples("test")
     data.name = "cityscape"
     with pytest.raises(UserError, match="'cityscape'; expected one of: ade20k, camvid"):
