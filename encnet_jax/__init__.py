@@ -8,8 +8,8 @@
 import os
 from typing import TYPE_CHECKING
 
-# Object stores through gcsfs or s3fs: TensorFlow's files support only gs://, have fewer
-# methods, and would be imported for a checkpoint.
+# Open object stores with gcsfs or s3fs. TensorFlow's file API supports only gs://, has
+# fewer methods, and would be imported to read a checkpoint.
 os.environ.setdefault("EPATH_USE_TF", "0")
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str):
-    """Imports a public name on first use: `import encnet_jax` must not import JAX."""
+    """Imports a public name on first use: `import encnet_jax` does not import JAX."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

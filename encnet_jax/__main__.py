@@ -1,4 +1,4 @@
-"""python -m encnet_jax: the console command where it is not on the PATH."""
+"""Runs the console command `encnet` as `python -m encnet_jax`."""
 
 from encnet_jax import commands
 

@@ -34,7 +34,7 @@ def printable(text: object, keep: str = "") -> str:
 
 
 def short(value: object, most: int = 200) -> str:
-    """Returns repr(value), shortened to fit a message."""
+    """Returns repr(value) for a message, cut after `most` characters."""
     # Formats only the beginning of a long list or text, to save time.
     if isinstance(value, (str, bytes, list, tuple)) and len(value) > most:
         value = value[:most]
@@ -43,7 +43,7 @@ def short(value: object, most: int = 200) -> str:
 
 
 def reason(error: BaseException, most: int = 200) -> str:
-    """Returns the message of another library's error on one line, shortened."""
+    """Returns another library's error message on one line, cut to `most` characters."""
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
@@ -68,9 +68,10 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def explained(file: object, problem: str, advice: str) -> Iterator[None]:
-    """Converts errors of the block to UserError('FILE: PROBLEM (REASON); ADVICE').
+    """Converts errors of a `with` block to UserError('FILE: PROBLEM (REASON); ADVICE').
 
-    It is used for decoders, which raise errors of many types on damaged files.
+    Use it around decoders, which raise errors of many types for damaged files. REASON
+    is the message of the original error.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""A field of the configuration: its default, its allowed values, its meaning."""
+"""Declares configuration fields: default, allowed values and meaning."""
 
 import dataclasses
 import sys
@@ -13,7 +13,8 @@ class Allowed(NamedTuple):
     """The allowed values of a field.
 
     Attributes:
-        words: description of the allowed values, which follows 'expected' in messages.
+        words: description of the allowed values; follows the word 'expected' in error
+            messages.
         fits: returns whether a value is allowed; never called with None.
     """
 
@@ -26,8 +27,8 @@ class Field:
     """One field of a configuration.
 
     Attributes:
-        default: the value unless a file or flag changes it; None if other fields
-            determine it. In this case, `kind` is required.
+        default: the value if neither a file nor a flag sets one; None if the value is
+            derived from other fields. In this case, `kind` is required.
         allowed: the allowed values.
         doc: the meaning, with the unit, as one or more sentences.
         kind: the type of the value; by default that of `default`.
@@ -39,15 +40,20 @@ class Field:
     kind: type | None = None
 
     def __post_init__(self) -> None:
-        """Derives the kind from the default if necessary; checks the default.
+        """Sets `kind` to the type of the default if it is None; checks the default.
 
         Raises:
-            ValueError: default and kind are missing, or the default is not allowed.
+            ValueError: default and kind are both None, or the default is not allowed.
         """
         if self.default is None and self.kind is None:
-            raise ValueError("a field without a default needs a kind")
+            raise ValueError(
+                "default and kind are both None; expected a kind for a field without a"
+                " default"
+            )
         if self.default is not None and not self.allowed.fits(self.default):
-            raise ValueError(f"default {self.default!r}, expected {self.allowed.words}")
+            raise ValueError(
+                f"the default is {self.default!r}; expected {self.allowed.words}"
+            )
         if self.kind is None:
             object.__setattr__(self, "kind", type(self.default))
 
@@ -89,11 +95,11 @@ def one_of(*values: Any) -> Allowed:
 def several(
     each: Allowed, words: str, least: int = 0, most: int | None = None
 ) -> Allowed:
-    """Allows tuples and lists.
+    """Allows tuples and lists whose elements are all allowed.
 
     Args:
-        each: allowed elements.
-        words: description of the allowed values, for messages.
+        each: the allowed values of an element.
+        words: description of the allowed tuples and lists, for messages.
         least: smallest number of elements.
         most: largest number of elements; None for no limit.
     """
@@ -122,7 +128,7 @@ SIDE = between(16, 1 << 15)  # Pixels.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
-    """Base class of dataclasses of fields; `section[name]` equals `section.name`."""
+    """Base class of configuration sections; `section[name]` equals `section.name`."""
 
     def __getitem__(self, name: str) -> Any:
         """Returns the value of a field."""
@@ -130,10 +136,10 @@ class Section:
 
 
 def field(default: Any, allowed: Allowed | Callable[[], Allowed], doc: str) -> Any:
-    """Declares a field in a dataclass of fields: `width: int = field(64, ...)`.
+    """Declares a configuration field in a Section: `width: int = field(64, ...)`.
 
     Args:
-        default: as in `Field`; None if other fields determine the value.
+        default: as in `Field`; None if the value is derived from other fields.
         allowed: as in `Field`, or a function that returns it, for names that may be
             registered later.
         doc: as in `Field`.
@@ -142,15 +148,15 @@ def field(default: Any, allowed: Allowed | Callable[[], Allowed], doc: str) -> A
 
 
 def group(fields: type) -> Any:
-    """Declares a group of fields in a dataclass of fields: `crf: Crf = group(Crf)`."""
+    """Declares a nested group of fields in a Section: `crf: Crf = group(Crf)`."""
     return dataclasses.field(default_factory=fields)
 
 
 def declared(section: type, prefix: str = "") -> dict[str, Field]:
-    """Returns the fields that a dataclass declares, including those of its groups.
+    """Returns the fields that a Section declares, including those of nested groups.
 
     Args:
-        section: a dataclass whose members are made by `field` and `group`; other
+        section: a dataclass whose members are declared with `field` and `group`; other
             members are derived values, which are skipped.
         prefix: prefix of each name, such as 'optim.'.
 

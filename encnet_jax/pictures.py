@@ -17,16 +17,16 @@ VOID_COLOUR = (255, 255, 255)
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Returns (height, width) of an image resized by a scale; at least one pixel."""
+    """Returns (height, width) of an image resized by `scale`; each at least 1 pixel."""
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def colourise(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Maps uint8[H, W] ids to uint8[H, W, 3]; IGNORE_LABEL becomes white.
+    """Maps class ids uint8[H, W] to colours uint8[H, W, 3]; IGNORE_LABEL becomes white.
 
     Args:
-        ids: 0..C-1 and IGNORE_LABEL.
-        colours: uint8[C, 3].
+        ids: class ids 0..C-1, or IGNORE_LABEL.
+        colours: uint8[C, 3], the colour of each class.
     """
     table = np.full((256, 3), VOID_COLOUR, np.uint8)
     table[: min(len(colours), IGNORE_LABEL)] = colours[:IGNORE_LABEL]
@@ -39,13 +39,13 @@ def overlay(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> np.ndarray:
-    """Returns the mean of an image and its labels' colours, uint8[H, W, 3].
+    """Returns the average of an image and the colours of its labels, uint8[H, W, 3].
 
     Args:
         image: uint8[H, W, 3].
-        ids: uint8[H, W].
-        colours: uint8[C, 3].
-        transparent: ids of classes whose pixels are not coloured.
+        ids: uint8[H, W], class ids 0..C-1, or IGNORE_LABEL.
+        colours: uint8[C, 3], the colour of each class.
+        transparent: ids of the classes whose pixels keep the colour of the image.
     """
     mixed = (image.astype(np.uint16) + colourise(ids, colours)) // 2
     mixed = mixed.astype(np.uint8)
@@ -55,7 +55,7 @@ def overlay(
 
 
 def legend(class_names: Sequence[str], colours: np.ndarray) -> Image.Image:
-    """Draws the colour, id and name of each class, one below the other."""
+    """Draws a legend: one row for each class, with its colour, id and name."""
     row, swatch = 22, 30
     texts = [f"{i}  {printable(name)}" for i, name in enumerate(class_names)]
     font = ImageFont.load_default(14)
@@ -73,13 +73,26 @@ def legend(class_names: Sequence[str], colours: np.ndarray) -> Image.Image:
 def side_by_side(
     image: np.ndarray, label: np.ndarray, ids: np.ndarray, colours: np.ndarray
 ) -> np.ndarray:
-    """Returns image, label and prediction next to each other, uint8[H, 3 W, 3]."""
+    """Returns image, label and prediction next to each other, uint8[H, 3 W, 3].
+
+    Args:
+        image: uint8[H, W, 3].
+        label: uint8[H, W], true class ids; IGNORE_LABEL is drawn white.
+        ids: uint8[H, W], predicted class ids.
+        colours: uint8[C, 3], the colour of each class.
+    """
     panels = [image, colourise(label, colours), colourise(ids, colours)]
     return np.concatenate(panels, axis=1)
 
 
 def save_index_png(path: epath.Path, ids: np.ndarray, colours: np.ndarray) -> None:
-    """Writes uint8[H, W] ids as an 8-bit PNG whose palette has the classes' colours."""
+    """Writes class ids uint8[H, W] as an 8-bit PNG whose palette is the class colours.
+
+    Args:
+        path: the PNG file.
+        ids: class ids 0..C-1, or IGNORE_LABEL, which is shown white.
+        colours: uint8[C, 3], the colour of each class.
+    """
     picture = Image.fromarray(ids)
     picture.putpalette(colourise(np.arange(256, dtype=np.uint8), colours).tobytes())
     save_png(path, picture)

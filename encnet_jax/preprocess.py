@@ -1,4 +1,4 @@
-"""Normalisation of pixels on the device. Importing this module does not load JAX."""
+"""Normalises pixels on the device. Importing this module does not load JAX."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # Mean of CIFAR-10's 50,000 training imag
 class Normaliser:
     """Computes (pixels / divisor - mean) / std, for each channel.
 
-    This runs on the device, so that pixels are transferred as uint8, a quarter of the
-    bytes. It cannot be folded into the first convolution, whose padding is 0 after the
-    normalisation.
+    The normalisation runs on the device, so that pixels can be transferred as uint8,
+    with a quarter of the bytes of float32. It cannot be folded into the first
+    convolution, because that convolution pads the normalised image with zeros.
 
     Attributes:
         mean, std: mean and standard deviation of red, green and blue, after the
             division by `divisor`.
-        divisor: 255 if mean and std are of values in [0, 1], 1 if they are of values in
-            0..255.
+        divisor: 255 if mean and std refer to pixels in [0, 1]; 1 if they refer to
+            pixels in 0..255.
     """
 
     mean: tuple[float, ...]
@@ -36,7 +36,7 @@ class Normaliser:
     divisor: float = 255.0
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Maps uint8 [..., 3] in 0..255, red, green, blue, to f32 [..., 3]."""
+        """Normalises RGB pixels in 0..255, uint8[..., 3], to f32[..., 3]."""
         scaled = images.astype(np.float32) / self.divisor
         return (scaled - _of_channels(self.mean, scaled)) / _of_channels(
             self.std, scaled
@@ -44,11 +44,11 @@ class Normaliser:
 
 
 def _of_channels(values: tuple[float, ...], images: jax.Array) -> np.ndarray:
-    """Returns f32[1, ..., 1, 3] with the same number of axes as the images."""
+    """Returns the values as f32[1, ..., 1, 3], with as many axes as the images."""
     return np.asarray(values, np.float32).reshape((1,) * (images.ndim - 1) + (-1,))
 
 
 normalise = Normaliser(MEAN, STD)
-# 'mean' is that of the code released with "Understanding Convolution for Semantic
-# Segmentation", which does not scale pixels.
+# 'mean' only subtracts the mean, as does the code released with "Understanding
+# Convolution for Semantic Segmentation".
 PIXELS = {"unit": normalise, "mean": Normaliser(PIXEL_MEAN, (1.0, 1.0, 1.0), 1.0)}

@@ -1,4 +1,4 @@
-"""Registries: the members of one kind (heads, losses, data sets), by name."""
+"""Registries: named objects of one kind, such as heads, losses or data sets."""
 
 import ast
 import importlib
@@ -19,10 +19,10 @@ class Registration(NamedTuple):
 
     Attributes:
         member: the object, or where to import it from: 'package.module:attribute'.
-        fields: {dotted name: field} of the configuration fields that only this member
-            reads, such as {"model.duc.cell": Field(...)}.
-        facts: properties that other code reads without importing the member, such as
-            {"auxiliary": False}.
+        fields: the configuration fields that only this member reads, by dotted name,
+            such as {"model.duc.cell": Field(...)}.
+        facts: properties of the member that other code can read without importing it,
+            such as {"auxiliary": False}.
     """
 
     member: Any
@@ -31,22 +31,23 @@ class Registration(NamedTuple):
 
 
 class Registry(Generic[Member]):
-    """The members of one kind, by name; a member is imported on first use.
+    """Maps names to members of one kind; imports a member on first use.
 
     A registry is defined next to its members, in a module that imports neither JAX nor
-    TensorFlow, because names and fields are checked before these are loaded.
+    TensorFlow, because names and fields are checked before these libraries are loaded.
     """
 
     def __init__(self, kind: str, members: Mapping[str, Any] | None = None):
-        """Creates a registry with members that have neither fields nor facts.
+        """Creates a registry, empty or with members without fields and facts.
 
         Args:
-            kind: singular noun for messages, such as 'head'.
-            members: name -> object, or 'package.module:attribute'.
+            kind: singular noun for error messages, such as 'head'.
+            members: name -> member; a member is an object or, to import it later, a
+                text 'package.module:attribute'.
         """
         self.kind = kind
         self._entries: dict[str, Registration] = {}
-        self._files: dict[str, str | None] = {}  # File that registered it.
+        self._files: dict[str, str | None] = {}  # Name -> file that registered it.
         for name, member in (members or {}).items():
             self.register(name, member)
 
@@ -58,20 +59,23 @@ class Registry(Generic[Member]):
         fields: Mapping[str, Field] | None = None,
         **facts,
     ) -> Callable[[Any], Any]:
-        """Adds a member: `register(name, member)`, or `@register(name)` above it.
+        """Adds a member: `register(name, member)`, or `@register(name)` as a decorator.
 
         Args:
             name: name of the member in configurations and flags.
-            member: the object, or 'package.module:attribute'; None for the decorator.
+            member: the object, or 'package.module:attribute' to import it later; None
+                if `register` is used as a decorator.
             fields: configuration fields of the member, by dotted name.
-            **facts: properties that other code reads without importing the member.
+            **facts: properties of the member that other code can read without importing
+                it.
 
         Returns:
             A decorator that registers the decorated object and returns it unchanged.
 
         Raises:
-            UserError: the name is taken. The same definition may be registered again,
-                because a configuration file may be loaded twice; it replaces the first.
+            UserError: another member has this name. Registering the same definition
+                again is allowed, because a configuration file may be loaded twice; the
+                new one replaces the old one.
         """
         file = sys._getframe(1).f_globals.get("__file__")
 
@@ -98,11 +102,11 @@ class Registry(Generic[Member]):
         return add
 
     def names(self) -> tuple[str, ...]:
-        """Returns the names in the order of their registration; imports nothing."""
+        """Returns the names in the order of registration; does not import members."""
         return tuple(self._entries)
 
     def registration(self, name: str) -> Registration:
-        """Returns the entry of a name without importing its member.
+        """Returns a member's registration without importing the member.
 
         Raises:
             UserError: no member has this name.
@@ -145,17 +149,18 @@ def discover(package: str, folder: str, **registries: Registry) -> None:
     """Registers the members in the modules of a folder without importing them.
 
     The decorators `@HEADS.register("name", ...)` of functions and classes are read from
-    the source: importing the module may load JAX, but configurations are checked before
-    JAX is loaded. The decorators' arguments may therefore use only literals, lambdas
-    and the names in encnet_jax.fields.
+    the source code: importing a module may load JAX, but configurations are checked
+    before JAX is loaded. The arguments of these decorators may therefore use only
+    literals, lambdas and the names in encnet_jax.fields.
 
     Args:
         package: name of the package whose modules are in the folder.
         folder: folder of the modules; subfolders are not searched.
-        **registries: name that the modules use for a registry -> registry.
+        **registries: the registries, by the names that the decorators use, such as
+            HEADS=HEADS.
 
     Raises:
-        ValueError: an argument of a decorator uses another name.
+        ValueError: an argument of a decorator uses a name not in encnet_jax.fields.
     """
     for path in sorted(pathlib.Path(folder).glob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
@@ -168,7 +173,7 @@ def discover(package: str, folder: str, **registries: Registry) -> None:
 
 
 def _registry_of(call: ast.expr) -> str:
-    """Returns 'HEADS' for the decorator `HEADS.register(...)`, '' for others."""
+    """Returns 'HEADS' for `@HEADS.register(...)`, '' for unrelated decorators."""
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
         return ""
     owner = call.func.value
@@ -178,7 +183,7 @@ def _registry_of(call: ast.expr) -> str:
 
 
 def _arguments(call: Any, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
-    """Evaluates the arguments of a call of `register`."""
+    """Returns the evaluated arguments of a `register` call, by position and by name."""
 
     def value(node: ast.expr) -> Any:
         code = compile(ast.Expression(node), str(path), "eval")
@@ -187,7 +192,8 @@ def _arguments(call: Any, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
         except NameError as error:
             raise ValueError(
                 f"{path}, line {node.lineno}: {error}; expected only literals and names"
-                " of encnet_jax.fields, because this is read without importing"
+                " of encnet_jax.fields, because the arguments of register are evaluated"
+                " without importing this file"
             ) from None
 
     args = [value(node) for node in call.args]

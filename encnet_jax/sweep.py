@@ -1,10 +1,10 @@
-"""Trains one run per value of a field, and makes a table and a plot of the scores.
+"""Trains one run for each value of a field; writes a table and a plot of the scores.
 
     python -m encnet_jax.sweep --config configs/quickstart.py --field loss.se_weight \\
         --values 0,0.1,0.2,0.4,0.8 --seeds 0,1,2 --workdir runs/sweep-alpha
 
-With several seeds the table has means and standard deviations. The same command resumes
-an interrupted sweep; finished runs are not repeated.
+With several seeds, the table shows means and standard deviations. The same command
+resumes an interrupted sweep; finished runs are not repeated.
 """
 
 import ast
@@ -43,18 +43,19 @@ def run(
     protocol: str | None,
     seeds: tuple[int, ...] = (),
 ) -> bool:
-    """Trains and scores one run after the other; updates table and plot after each run.
+    """Trains and scores runs one after the other; updates the plot after each value.
 
     Args:
         config: result of `config.load`, with overrides applied.
         field: dotted name of the field that differs between the runs.
         values: values of the field.
-        workdir: folder for the runs' folders, sweep.json, sweep.md and sweep.png.
-        protocol: protocol of the scores; None for eval.protocol.
-        seeds: seeds with which each value is trained; empty for config.seed.
+        workdir: folder of the sweep: a folder for each run, the table as sweep.json and
+            sweep.md, and the plot sweep.png.
+        protocol: evaluation protocol; None for eval.protocol.
+        seeds: seeds with which each value is trained; if empty, only config.seed.
 
     Returns:
-        Whether all runs ended; False if a signal ended a run early.
+        Whether all runs are complete; False if a signal stopped a run early.
 
     Raises:
         UserError: the field does not exist, or a run cannot be trained or scored.
@@ -88,8 +89,8 @@ def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -
         changed = config_lib.with_value(config, field, value)
         if not changed.data.val_split:
             raise UserError(
-                "data.val_split is '', but every run of a sweep is scored: expected a"
-                " split"
+                "data.val_split is '', but every run of a sweep is evaluated; expected"
+                " the name of a split"
             )
         tables.check_split(changed.data.val_split)
         if found is None or field.startswith("data."):
@@ -102,10 +103,10 @@ def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -
 
 
 def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
-    """Trains and scores a run, unless this is already done.
+    """Trains and scores a run, or reads its report if the run is complete.
 
     Returns:
-        The run's report, or None if the run was interrupted.
+        The evaluation report, or None if training was interrupted.
     """
     dataset = tasks.open_dataset(config)
     num_examples = dataset.num_examples(config.data.train_split)
@@ -116,7 +117,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
     report_file = workdir / tables.report_name(resolved.data.val_split, name)
     if report_file.exists():
         saved = config_lib.read_saved(workdir / "config.json")
-        # The class weights of the saved run: training counted the labels.
+        # Reuses the saved class weights instead of counting the labels again.
         found = facts(dataset, resolved.loss, saved.loss)
         same = config_lib.resolve(config, found)
         workdir_lib.check_same_config(workdir, saved, same)
@@ -131,11 +132,15 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
 
 
 def row(value, reports: list[dict]) -> dict:
-    """Returns the mean scores of a value's reports, in [0, 1].
+    """Returns one row of the table: the mean scores of all runs with one value.
+
+    Args:
+        value: value of the field.
+        reports: evaluation reports of the runs with this value, one for each seed.
 
     Returns:
-        {'value', 'mean_iou': mean, ..., 'spread': {'mean_iou': standard deviation}};
-        'spread' is empty for a single report.
+        {'value', 'mean_iou': mean, ..., 'spread': {'mean_iou': standard deviation}},
+        scores in [0, 1]; 'spread' is empty for a single report.
     """
     names = [name for name, x in reports[0].items() if isinstance(x, float)]
     scores = {n.rsplit("/", 1)[1]: [report[n] for report in reports] for n in names}
@@ -152,7 +157,7 @@ def _score_names(rows: list[dict]) -> list[str]:
 
 
 def table(field: str, rows: list[dict]) -> str:
-    """Formats the finished rows as a Markdown table."""
+    """Formats rows, as returned by `row`, as a Markdown table."""
     names = _score_names(rows)
     lines = [f"| {field} | {' | '.join(f'{name} %' for name in names)} |"]
     lines.append(f"| --: |{' --: |' * len(names)}")
@@ -164,7 +169,7 @@ def table(field: str, rows: list[dict]) -> str:
 
 
 def save(folder: epath.Path, field: str, rows: list[dict]) -> None:
-    """Writes sweep.json, sweep.md and sweep.png for the finished rows."""
+    """Writes the rows to sweep.json and sweep.md, and their plot to sweep.png."""
     content = {"field": field, "rows": rows}
     tables.save_report(folder / "sweep.json", content, _FILES["sweep.json"])
     text = outputs.MARKDOWN_MARK + table(field, rows)
@@ -179,7 +184,7 @@ def _cell(row: dict, name: str) -> str:
 
 
 def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
-    """Plots the first two scores against the field; bars show standard deviations.
+    """Plots the first two scores against the field, with standard deviations as bars.
 
     For segmentation: mean IoU and pixel accuracy, as in Figure 5 of the paper.
     """
@@ -206,7 +211,12 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
 
 
 def parse_values(text: str) -> list:
-    """Parses a list such as '0,0.1,deep' of numbers, True, False, or words."""
+    """Parses comma-separated values such as '0,0.1,True,deep'.
+
+    Raises:
+        UserError: there are no values, two are equal, or one cannot be part of a folder
+            name.
+    """
     values = []
     for word in filter(None, map(str.strip, text.split(","))):
         try:
@@ -214,31 +224,42 @@ def parse_values(text: str) -> list:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             values.append(word)
     if len(values) != len(set(map(str, values))) or not values:
-        raise UserError(f"--values is {text!r}, expected different values: 0,0.1,0.2")
+        raise UserError(
+            f"--values is {text!r}; expected different values, such as 0,0.1,0.2"
+        )
     for value in values:
         # Values become parts of folder names.
         fits = re.fullmatch(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,100}", str(value))
         if not fits or len(str(value).encode()) > 100:
             raise UserError(
-                f"--values has {str(value)[:100]!r}, expected at most 100 bytes of"
-                " UTF-8 without slashes: folders are named by the values"
+                f"--values contains {str(value)[:100]!r}; expected at most 100 bytes of"
+                " UTF-8 without slashes or control characters, because each value"
+                " becomes part of a folder name"
             )
     return values
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Parses a list of seeds such as '0,1,2'; an empty text has no seeds."""
+    """Parses comma-separated seeds such as '0,1,2'; returns () for an empty text.
+
+    Raises:
+        UserError: a seed is not a whole number, or two seeds are equal.
+    """
     words = [word for word in map(str.strip, text.split(",")) if word]
     if not all(re.fullmatch("[0-9]{1,10}", word) for word in words):
-        raise UserError(f"--seeds is {text!r}, expected different whole numbers: 0,1,2")
+        raise UserError(
+            f"--seeds is {text!r}; expected different whole numbers, such as 0,1,2"
+        )
     seeds = tuple(map(int, words))
     if len(seeds) != len(set(seeds)):
-        raise UserError(f"--seeds is {text!r}, expected different whole numbers: 0,1,2")
+        raise UserError(
+            f"--seeds is {text!r}; expected different whole numbers, such as 0,1,2"
+        )
     return seeds
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the flags and runs the sweep; returns 1 if it was interrupted."""
+    """Parses the flags and runs the sweep; returns 0, or 1 if it was interrupted."""
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.processes()

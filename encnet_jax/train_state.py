@@ -14,7 +14,7 @@ class TrainState:
 
     Attributes:
         step: int32[], number of updates.
-        params, batch_stats: variables of the model, float32.
+        params, batch_stats: parameters and batch-norm statistics of the model, float32.
         opt_state: state of the optimiser.
         ema_params: moving average of params, or None without averaging.
     """
@@ -41,13 +41,13 @@ class TrainState:
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=variables.get("batch_stats", {}),
-            # Compiled as one program: separate arrays would take a second.
+            # One compiled program: creating the arrays one by one would take a second.
             opt_state=jax.jit(tx.init)(params),
             # A copy, because one buffer cannot be donated twice.
             ema_params=jax.tree.map(jnp.copy, params) if ema else None,
         )
 
     def eval_variables(self) -> dict:
-        """Returns the variables for evaluation: averaged weights, if there are any."""
+        """Returns the model variables for evaluation, with averaged params if kept."""
         params = self.params if self.ema_params is None else self.ema_params
         return {"params": params, "batch_stats": self.batch_stats}

@@ -139,7 +139,7 @@ def test_a_wrong_value_is_reported_before_the_first_run(trained, tmp_path):
     ("field", "value", "protocol", "says"),
     [
         ("data.name", "camvid", None, "camvid is not"),
-        ("data.val_split", "", None, "every run of a sweep is scored"),
+        ("data.val_split", "", None, "every run of a sweep is evaluated"),
         ("data.val_split", "nosuch", None, "nosuch"),
         ("optim.base_lr", 0.2, "nosuch", "--protocol is 'nosuch'"),
         ("train.batch_size", 10**9, None, "batch_size"),
@@ -176,7 +176,7 @@ def test_files_of_the_user_are_not_replaced(trained, tmp_path):
     ],
 )
 def test_values_that_cannot_name_a_folder_are_refused(text):
-    with pytest.raises(UserError, match="folders are named by the values"):
+    with pytest.raises(UserError, match="each value becomes part of a folder name"):
         sweep.parse_values(f"0,{text}")
 
 
