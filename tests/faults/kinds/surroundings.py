@@ -59,7 +59,7 @@ sweep("--seeds=²", "different whole numbers", "--values=0.1", "--seeds=²")
 sweep("a wrong later value", "optim.base_lr", "--values=0.1,fast")
 sweep("a later value out of range", "optim.base_lr", "--values=0.1,-1")
 sweep("--protocol that does not exist", "--protocol is", "--values=1", "--protocol=x")
-sweep("no split to score", "is scored", "--values=1", "--config.data.val_split=")
+sweep("no split to score", "is evaluated", "--values=1", "--config.data.val_split=")
 sweep("a value of 120 bytes", "part of a folder name", f"--values={'é' * 60}")
 sweep("minus 9,000 times", "part of a folder name", f"--values={'-' * 9000}1")
 
