@@ -68,15 +68,15 @@ def test_explicit_rates(dilation):
 @pytest.mark.parametrize(
     ("dilation", "output_stride", "message"),
     [
-        ("hdc", 8, "model.dilation is 'hdc', expected one of plain, none, hdc_rf"),
-        ("1,2/x", 8, "'1,2/x', expected one of plain"),
-        ("1,2/5,9,17", 8, "lists 2 and 3 rates; expected 2 and 2: one for each"),
-        ("1,2", 8, "lists 2 rates; expected 2 and 2: one"),
-        ("1,2/5,9", 32, "expected none: one for .* dilates at output stride 32"),
-        ("1,0/5,9", 8, "expected whole rates above 0"),
-        (((1, 2.5), (5, 9)), 8, "expected whole rates above 0"),
-        ((1, 2), 8, "expected a list for each stage"),
-        ("hdc_rf", 16, "is 16, .* 'hdc_rf' dilates stages 3 and 4, which requires 8"),
+        ("hdc", 8, "model.dilation is 'hdc'; expected one of plain, none, hdc_rf"),
+        ("1,2/x", 8, "'1,2/x'; expected one of plain"),
+        ("1,2/5,9,17", 8, "lists 2 and 3 rates, .* have 2 and 2 blocks; expected one"),
+        ("1,2", 8, "lists 2 rates, .* have 2 and 2 blocks; expected one"),
+        ("1,2/5,9", 32, "dilates with model.output_stride 32 have no blocks"),
+        ("1,0/5,9", 8, "expected rates that are whole numbers above 0"),
+        (((1, 2.5), (5, 9)), 8, "expected rates that are whole numbers above 0"),
+        ((1, 2), 8, "expected one list of rates for each dilated stage"),
+        ("hdc_rf", 16, "is 16, .* 'hdc_rf' dilates stages 3 and 4; expected .* 8"),
     ],
 )
 def test_invalid_rates_are_reported_in_one_line(dilation, output_stride, message):

@@ -79,9 +79,9 @@ def test_memory_never_contains_all_residuals():
 
 
 def test_mismatched_channels_are_named():
-    with pytest.raises(ValueError, match="3 channels, codewords 4"):
+    with pytest.raises(ValueError, match="3 channels, but codewords have 4"):
         encode(jnp.ones((1, 2, 3)), jnp.ones((5, 4)), jnp.ones(5))
-    with pytest.raises(ValueError, match="one factor for each of 5"):
+    with pytest.raises(ValueError, match=r"expected \(5,\), one factor"):
         encode(jnp.ones((1, 2, 3)), jnp.ones((5, 3)), jnp.ones(4))
 
 

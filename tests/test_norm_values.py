@@ -65,7 +65,7 @@ def test_a_last_batch_that_is_kept_counts():
     config = resolved("smoke", **fields)
     config = config_lib.replaced(config, {"data.keep_last_batch": True})
     check(config, 400)
-    with pytest.raises(UserError, match="head/pool1/norm gets one value"):
+    with pytest.raises(UserError, match="head/pool1/norm gets only one value"):
         check(config, 408)
 
 
@@ -83,7 +83,7 @@ def test_the_layer_refuses_mismatched_shapes(shape, refused):
     if not refused:
         assert jax.eval_shape(lambda x: x, jax.ShapeDtypeStruct(apply(x), x.dtype))
         return
-    with pytest.raises(UserError, match="gets one value per channel"):
+    with pytest.raises(UserError, match="gets only one value per channel"):
         apply(x)
 
 

@@ -1,4 +1,4 @@
-"""Networks by name. Importing this package does not load JAX."""
+"""Builds networks from a configuration. Importing this package does not load JAX."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # Built by models.cifar.
 
 
 def logits_stride(model_config) -> float:
-    """Returns the distance of neighbouring logits, in image pixels along each axis.
+    """Returns the distance between neighbouring logits in image pixels, on each axis.
 
-    Code that uses logits needs this stride instead of `output_stride`, the stride of
-    the feature map: a DUC head predicts on a finer grid, and a piecewise CRF enlarges
-    the image. Side of the logits = side of the image / logits_stride, rounded up.
+    This can differ from `output_stride`, the stride of the feature map: a DUC head
+    predicts on a finer grid, and a piecewise CRF enlarges the image first. The logits
+    of an image with side s have side ceil(s / logits_stride).
 
     Args:
-        model_config: `config.model`, resolved.
+        model_config: `config.model` after `encnet_jax.config.resolve`.
     """
     facts = HEADS.registration(model_config.name).facts
     stride = facts.get("logits_stride")
@@ -72,8 +72,15 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
 def build_classifier(
     model_config, num_classes: int, axis_name: str | None = None
 ) -> nn.Module:
-    """Builds a backbone with a linear classifier; see build and Classifier."""
-    from encnet_jax.models import classifier, segmenter  # They load JAX.
+    """Builds an image classifier for pre-training a backbone.
+
+    Args:
+        model_config, num_classes, axis_name: see `build`.
+
+    Returns:
+        A classifier.Classifier: backbone, global average pooling and a linear layer.
+    """
+    from encnet_jax.models import classifier, segmenter  # These modules load JAX.
 
     backbone = BACKBONES.get(model_config.backbone)(model_config)
     shared = segmenter.shared_fields(model_config, axis_name)

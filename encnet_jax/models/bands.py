@@ -1,4 +1,4 @@
-"""Cuts images into bands of rows: a TPU processes eight images or bands at a time."""
+"""Cuts images into bands of rows, because a TPU processes eight images at a time."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,8 +13,8 @@ class Taps(NamedTuple):
     """Geometry of a sliding window, in pixels; the same for both axes.
 
     Attributes:
-        stride: distance of neighbouring output positions.
-        dilation: distance of neighbouring taps.
+        stride: distance between neighbouring output positions.
+        dilation: distance between neighbouring taps.
         padding: padding of the image on each side.
     """
 
@@ -26,18 +26,21 @@ class Taps(NamedTuple):
 def in_bands(
     x: jax.Array, size: int, taps: Taps, operate: Callable, outside: float = 0.0
 ) -> jax.Array:
-    """Applies a sliding-window operation to overlapping bands of rows.
+    """Applies a sliding-window operation to images, in overlapping bands of rows.
+
+    The bands are processed like separate images, so that a small batch fills a TPU's
+    registers.
 
     Args:
         x: [B, H, W, C], B at most SUBLANES / 2.
         size: side of the window, in taps.
         taps: geometry of the window.
-        operate: maps B * (SUBLANES // B) bands [..., h, W, C] to [..., h', W', C']; it
-            must pad only columns.
+        operate: the operation, which maps bands [N, h, W, C] to [N, h', W', C'], with N
+            = B * (SUBLANES // B). It must pad only columns: the rows are padded here.
         outside: value of padded rows.
 
     Returns:
-        [B, H', W', C'].
+        [B, H', W', C'], the result of the operation on whole images.
     """
     images, height = x.shape[:2]
     bands, reach = SUBLANES // images, taps.dilation * (size - 1)

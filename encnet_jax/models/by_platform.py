@@ -1,4 +1,4 @@
-"""Selects, for each platform, the fastest of several forms of a function."""
+"""Selects the fastest of several equivalent forms of a function for each platform."""
 
 import os
 from collections.abc import Callable
@@ -12,27 +12,32 @@ SWITCH = "ENCNET_PLATFORM_FORMS"  # Environment variable; 0: only default forms.
 
 
 def enabled() -> bool:
-    """Whether programs traced from now on may use platform-specific forms.
+    """Whether functions traced from now on may use platform-specific forms.
 
     Raises:
         UserError: the environment variable is neither 0 nor 1.
     """
     value = os.environ.get(SWITCH, "1")
     if value not in ("0", "1"):
-        raise UserError(f"{SWITCH} is {value!r}; expected 0 or 1")
+        raise UserError(
+            f"the environment variable {SWITCH} is {value!r}; expected 0 or 1"
+        )
     return value == "1"
 
 
 def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
-    """Applies a function in the form for the platform the program is compiled for.
+    """Applies the form of a function that is meant for the target platform.
+
+    The target is the platform for which the program is compiled.
 
     Args:
-        forms: platform ('cpu', 'cuda', 'tpu') -> function of the arrays. The functions
-            differ only in cost and rounding. Other platforms use 'default'.
-        *arrays: any floating type.
+        forms: platform ('cpu', 'cuda', 'tpu' or 'default') -> function of the arrays.
+            The functions differ only in cost and rounding. Platforms without a form use
+            'default'.
+        *arrays: arguments of the function, of any floating type.
 
     Returns:
-        The result of the selected function, which also determines the gradients.
+        The result of the selected form. Gradients are computed by the same form.
     """
     if len(forms) == 1 or not enabled():
         return forms["default"](*arrays)

@@ -23,7 +23,7 @@ _he_conv = partial(Conv, kernel_init=he_normal_fan_out)
 
 
 class SqueezeExcitation(nn.Module):
-    """Channel factors computed from global averages.
+    """Computes a factor for each channel from the global averages of all channels.
 
     Params: squeeze and expand, two fully connected layers with biases.
 
@@ -32,7 +32,7 @@ class SqueezeExcitation(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Maps [B, H, W, C] to factors f32[B, C] in (0, 1)."""
+        """Maps features [B, H, W, C] to channel factors f32[B, C] in (0, 1)."""
         channels = x.shape[-1]
         squeezed = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         narrow = max(1, channels // SE_REDUCTION)
@@ -42,11 +42,11 @@ class SqueezeExcitation(nn.Module):
 
 
 class EncodedScaling(nn.Module):
-    """Channel factors computed from residuals to learned codewords.
+    """Computes a factor for each channel from residuals to learned codewords.
 
     The layers: a 1x1 convolution to a quarter of the channels, batch norm, ReLU; the
-    Encoding Layer; the K codes of an image concatenated and normalised to a vector of
-    length 1; a fully connected layer; a sigmoid.
+    Encoding Layer; concatenation of an image's K codes, normalised to length 1; a fully
+    connected layer; a sigmoid.
 
     Attributes:
         num_codes: K.
@@ -63,7 +63,7 @@ class EncodedScaling(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Maps [B, H, W, C] to factors f32[B, C] in (0, 1)."""
+        """Maps features [B, H, W, C] to channel factors f32[B, C] in (0, 1)."""
         channels = x.shape[-1]
         reduce = ConvNormRelu(
             conv=partial(self.conv, channels // CODE_REDUCTION, 1),
@@ -73,22 +73,25 @@ class EncodedScaling(nn.Module):
         encoding = Encoding(self.num_codes, self.draw_smoothing, name="encoding")
         codes = encoding(reduce(x), train)
         joined = codes.reshape(codes.shape[0], -1)
-        # The square root has no gradient at 0, the length of a dead feature map's code.
+        # 1e-12, because the square root has an infinite gradient at 0.
         length = jnp.sqrt(jnp.sum(joined**2, axis=-1, keepdims=True) + 1e-12)
         dense = nn.Dense(channels, kernel_init=_dense_init, name="attention")
         return nn.sigmoid(dense(joined / length))
 
 
 class PreactBlock(nn.Module):
-    """Twice batch norm, ReLU and 3x3 convolution; scaled, then added to the shortcut.
+    """A pre-activation residual block, optionally with scaled channels.
 
-    The shortcut is not scaled. It is the input or, if the shape changes, a 1x1
-    convolution of the activated input.
+    Batch norm, ReLU and a 3x3 convolution are applied twice. The channels of the result
+    are multiplied by the factors of `scaling`, if given, and the shortcut is added. The
+    shortcut is the input or, if the shape changes, a 1x1 convolution of the activated
+    input.
 
     Attributes:
         channels: channels of the output.
         stride: stride of the first convolution and of the shortcut.
-        scaling: constructor of the module that computes the channel factors, or None.
+        scaling: constructor of the module that computes the channel factors, such as
+            SqueezeExcitation; None for no scaling.
         conv, norm: constructors of a convolution and a batch norm.
 
     Source: He et al., Identity Mappings in Deep Residual Networks; section 3.5.
@@ -120,8 +123,8 @@ class CifarNet(nn.Module):
 
     Attributes:
         num_classes: C.
-        width: channels of stage 1 ("64d"); stages 2 and 3 each double the channels and
-            halve the resolution.
+        width: channels of stage 1 ("64d" in Table 6 of the paper); stages 2 and 3 each
+            double the channels and halve the resolution.
         scaling, conv, norm: see PreactBlock.
 
     Source: section 3.5 of the paper.
@@ -139,8 +142,8 @@ class CifarNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch statistics, and smoothing factors
-                are sampled.
+            train: whether batch norms use batch statistics, and smoothing factors are
+                sampled if `draw_smoothing` is set.
 
         Returns:
             {'logits': f32[B, C]}.
@@ -163,7 +166,7 @@ class CifarNet(nn.Module):
 
 
 def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Module:
-    """Builds a network for images of 32x32 pixels, a CifarNet or an AuthorsNet.
+    """Builds a CifarNet or an AuthorsNet, which classify images of 32x32 pixels.
 
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`; reads its fields

@@ -35,7 +35,9 @@ def _dense(x: jax.Array, features: int, name: str) -> jax.Array:
 
 
 def unit_vectors(codes: jax.Array) -> jax.Array:
-    """Concatenates the codes of an image and divides them by max(length, 1e-8).
+    """Concatenates the codes of each image to one vector and scales it to length 1.
+
+    Vectors shorter than 1e-8 are divided by 1e-8.
 
     Args:
         codes: [B, K, D].
@@ -44,22 +46,23 @@ def unit_vectors(codes: jax.Array) -> jax.Array:
         [B, K * D]; code k is at indices k * D to (k + 1) * D - 1.
     """
     joined = codes.reshape(codes.shape[0], -1)
-    # The square root has no gradient at 0, the length of a dead feature map's code.
+    # The limit is inside the square root, whose gradient is infinite at 0.
     square = jnp.sum(joined**2, axis=-1, keepdims=True)
     return joined / jnp.sqrt(jnp.maximum(square, _MIN_LENGTH**2))
 
 
 class EncodedGate(nn.Module):
-    """Channel factors computed from residuals to learned codewords.
+    """Computes a factor for each channel from residuals to learned codewords.
 
     The layers: a 1x1 convolution with bias to a quarter of the channels, batch norm,
-    ReLU; the Encoding Layer; the K codes of an image concatenated and normalised to a
-    vector of length 1; a fully connected layer; a sigmoid.
+    ReLU; the Encoding Layer; concatenation of an image's K codes, normalised to length
+    1; a fully connected layer; a sigmoid.
 
     Attributes:
         num_codes: K.
-        draw_smoothing: see Encoding. The authors' code draws separate factors for the
-            backward pass and on every GPU; here both passes and all devices share them.
+        draw_smoothing: see Encoding. The authors' code samples new smoothing factors in
+            the backward pass and on every GPU; here both passes and all devices share
+            the same factors.
         conv, norm: constructors of a convolution and a batch norm.
     """
 
@@ -70,7 +73,7 @@ class EncodedGate(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Maps [B, H, W, C] to factors f32[B, C] in (0, 1)."""
+        """Maps features [B, H, W, C] to channel factors f32[B, C] in (0, 1)."""
         channels = x.shape[-1]
         reduce = self.conv(channels // CODE_REDUCTION, 1, use_bias=True, name="project")
         features = nn.relu(self.norm(name="norm")(reduce(x), train))
@@ -80,7 +83,10 @@ class EncodedGate(nn.Module):
 
 
 class EncNetBlock(nn.Module):
-    """Twice 3x3 convolution and batch norm; then gate, sum with the shortcut, ReLU.
+    """A residual block whose channels are multiplied by the factors of a gate.
+
+    The layers: 3x3 convolution, batch norm, ReLU, 3x3 convolution, batch norm, gate,
+    sum with the shortcut, ReLU.
 
     Attributes:
         channels: channels of the output.
@@ -107,7 +113,10 @@ class EncNetBlock(nn.Module):
 
 
 class ResNetBlock(nn.Module):
-    """Twice batch norm, ReLU and 3x3 convolution; then the sum with the shortcut.
+    """A pre-activation residual block.
+
+    Batch norm, ReLU and a 3x3 convolution are applied twice; then the shortcut is
+    added.
 
     Attributes:
         channels, stride, conv, norm: see EncNetBlock.
@@ -159,8 +168,8 @@ class AuthorsNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch statistics, and smoothing factors
-                are sampled.
+            train: whether batch norms use batch statistics, and smoothing factors are
+                sampled if `draw_smoothing` is set.
 
         Returns:
             {'logits': f32[B, C]}.
@@ -181,13 +190,14 @@ class AuthorsNet(nn.Module):
 
 
 def build(model_config, num_classes: int, axis_name: str | None = None) -> AuthorsNet:
-    """Builds a network for images of 32x32 pixels.
+    """Builds an AuthorsNet, which classifies images of 32x32 pixels.
 
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`; reads its fields
             name ('resnet' or 'encnet'), width, num_codes, draw_smoothing and dtype.
         num_classes: C.
-        axis_name: see DeviceBatchNorm.
+        axis_name: pmap axis over which batch norms average their running statistics;
+            None for one device.
     """
     m = model_config
     dtype = jnp.dtype(m.dtype)

@@ -1,4 +1,4 @@
-"""An image classifier for pre-training backbones."""
+"""An image classifier, used to pre-train backbones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +15,10 @@ _dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Classifier(nn.Module):
-    """Backbone, global average pooling, linear layer.
+    """An image classifier: backbone, global average pooling, linear layer.
 
-    The submodule `backbone` is the same as in a Segmenter, so that a Segmenter can be
-    initialised from it; the linear layer is `classifier`.
+    Its parameters `backbone` have the same names as in a Segmenter, so that they can
+    initialise one. The linear layer has the name `classifier`.
 
     Attributes:
         num_classes: C.
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch statistics.
+            train: whether batch norms use batch statistics.
 
         Returns:
             {'logits': f32[B, C]}.

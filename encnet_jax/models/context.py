@@ -1,4 +1,4 @@
-"""The Context Encoding Module: encoded semantics, featuremap attention, SE branch."""
+"""The Context Encoding Module: encodes a feature map, scales its channels."""
 
 import flax.linen as nn
 import jax
@@ -10,21 +10,25 @@ from encnet_jax.models.layers import Layers
 
 
 class ContextEncoding(nn.Module):
-    """Encodes the feature map as one vector and scales its channels with it.
+    """Encodes a feature map x as one vector e and scales the channels of x.
+
+    The channel factors are sigmoid(W e). The optional SE branch (semantic encoding)
+    predicts from e which classes are present in the image.
 
     Attributes:
         num_codes: K; 0 replaces the encoding by global average pooling (Figure 5).
-        code_pooling: how ReLU(BN(e_k)) is pooled over codewords: 'sum' (paper) or
-            'mean' (released code).
-        gate: 'scale': x * sigmoid(W e) (paper); 'residual': relu(x + x * sigmoid(W e))
-            (released code); 'none': no output map, for heads that use only the SE
-            branch.
-        gate_bias: added to the initial biases of W; with large values the gate starts
-            open.
+        code_pooling: how the K codes, after batch norm and ReLU, are pooled to e: 'sum'
+            (paper) or 'mean' (released code).
+        gate: how the factors are applied. 'scale': x * sigmoid(W e) (paper);
+            'residual': relu(x + x * sigmoid(W e)) (released code); 'none': no scaled
+            map is returned, for heads that use only the SE branch.
+        gate_bias: added to the initial biases of W; a large value starts with factors
+            close to 1.
         se_classes: number of classes of the SE branch; 0 for no SE branch.
         se_gradient: whether the SE branch's gradient reaches the encoding and backbone.
-        reference_positions: number of positions of a training crop. Codes are sums over
-            positions; they are rescaled to this number. 0: not rescaled.
+        reference_positions: number of feature positions in a training crop. Codes are
+            sums over positions; they are rescaled to this number of positions. 0: not
+            rescaled.
 
     Source: section 2 and Figure 2 of the paper.
     """
@@ -40,16 +44,17 @@ class ContextEncoding(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        """Returns the gated featuremap and the class-presence logits.
+        """Returns the scaled feature map and the logits of class presence.
+
+        With `mutable=[INTERMEDIATES]`, the channel factors ('gates', f32[B, D] in
+        [0, 1]) and x ('features') are also stored in that collection.
 
         Args:
             x: [B, H, W, D].
 
         Returns:
-            'features' [B, H, W, D] of x's type, absent if gate is 'none'; 'se_logits'
-            f32[B, se_classes], absent if se_classes is 0. With
-            `mutable=[INTERMEDIATES]`, 'gates' f32[B, D] in [0, 1] and 'features', the
-            feature map before the gate, are also stored.
+            {'features': scaled feature map [B, H, W, D] of x's type, absent if gate is
+            'none'; 'se_logits': f32[B, se_classes], absent if se_classes is 0}.
         """
         semantics = self._encoded_semantics(x)
         outputs = {}
@@ -70,7 +75,7 @@ class ContextEncoding(nn.Module):
         return outputs
 
     def _encoded_semantics(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, D] to e, f32[B, D]."""
+        """Encodes feature maps [B, H, W, D] as one vector per image, f32[B, D]."""
         x = self.layers.unit(x.shape[-1], 1, name="project")(x)
         if not self.num_codes:
             return self.layers.mean(x)[:, 0, 0]
@@ -96,8 +101,8 @@ class ContextEncoding(nn.Module):
     ) -> nn.Dense:
         kernel_init = initial_weights.uniform_kernel
         if self.num_codes and self.code_pooling == "sum":
-            # The sum over K codewords is K times their mean. With the usual weights,
-            # every sigmoid would start saturated and pass no gradient.
+            # The sum over K codewords is K times their mean. With the usual initial
+            # weights, every sigmoid would be saturated and have no gradient.
             variance = 1 / (3 * self.num_codes**2)
             kernel_init = nn.initializers.variance_scaling(
                 variance, "fan_in", "uniform"

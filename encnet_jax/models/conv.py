@@ -1,4 +1,4 @@
-"""Convolutions with PyTorch's padding."""
+"""Convolutions with the same padding as in PyTorch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +15,11 @@ from encnet_jax.models.inside import Inside
 
 
 def output_name(*path: str) -> str:
-    """Returns a convolution output's name in the policies of rematerialisation.
+    """Returns the name by which rematerialisation policies select an output.
 
     Args:
-        *path: name of the module with the convolution, name of the convolution.
+        *path: name of the module that contains the convolution, and name of the
+            convolution.
     """
     return "/".join(path)
 
@@ -26,12 +27,18 @@ def output_name(*path: str) -> str:
 class Conv(nn.Module):
     """A square convolution padded by dilation * (kernel_size // 2) on every side.
 
-    Flax's SAME padding is asymmetric at stride 2 and would shift converted PyTorch
-    weights by a pixel.
+    Flax's SAME padding is asymmetric at stride 2: with converted PyTorch weights, the
+    output would be shifted by a pixel.
+
+    Attributes:
+        features: number of output channels.
+        kernel_size: k.
+        inside: the positions that belong to an image, see Inside; None: all.
+        dtype: compute type; the parameters are float32.
 
     Params: kernel f32[k, k, C_in, features], initialised by `kernel_init`; bias
     f32[features] if `use_bias`, initialised as in PyTorch. After
-    `folding.transform_kernels`, the arrays `winograd.POINTS` replace the kernel.
+    `folding.transform_kernels`, the parameter `winograd.POINTS` replaces the kernel.
     """
 
     features: int
@@ -47,8 +54,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features].
 
-        If `inside` is given, input positions outside the image count as zero, like the
-        padding at the border of an image that fills its canvas.
+        If `inside` is given, input positions outside the image are set to zero, like
+        the padding of an image that fills its canvas.
         """
         size, channels = self.kernel_size, x.shape[-1]
         x = x.astype(self.dtype)

@@ -1,4 +1,4 @@
-"""Convolutions in the form that is fastest on each platform."""
+"""Computes convolutions in the form that is fastest on each platform."""
 
 from functools import partial
 
@@ -37,23 +37,23 @@ def _flat_product(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 
 
 def _bands(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """Convolves bands of rows side by side, as if they were images."""
+    """Convolves bands of rows as if they were separate images."""
     operate = partial(_direct, kernel=kernel, taps=taps, pads_rows=False)
     return in_bands(x, kernel.shape[0], taps, operate)
 
 
 def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
-    """Returns the forms by platform; 'default' is for all other platforms."""
+    """Returns {platform: convolution}; 'default' is for all other platforms."""
     images, size, channels = x.shape[0], kernel.shape[0], kernel.shape[2]
     # In an exported program the number of images is symbolic. Such a program uses the
-    # forms that lose least time for numbers of images to which they are not suited.
+    # forms that are acceptable for any number of images.
     known = isinstance(images, int)
     many = not known or images >= SUBLANES
     if size == 1:
         return {"cpu": _flat_product, "default": _direct if many else _product}
     forms: dict = {"default": _direct}
-    # The compiler itself splits a single image into bands. Our bands are faster if the
-    # channels fill at most half a register.
+    # XLA itself splits a single image into bands. Our bands are faster if the channels
+    # fill at most half a register.
     fewest = 1 if channels <= _REGISTER // 2 else 2
     if not many and fewest <= images <= SUBLANES // 2:
         forms["tpu"] = _bands
@@ -65,17 +65,18 @@ def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
 def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     """Convolves with a square kernel.
 
-    On CPUs, a 1x1 convolution is one matrix product over the pixels of all images: with
-    one product per image, the kernel's gradient would take up to twice as long. 3x3
-    convolutions of many channels use Winograd's algorithm on CPUs; see winograd.py.
+    CPUs compute a 1x1 convolution as one matrix product over the pixels of all images:
+    with one product per image, the gradient of the kernel would take up to twice as
+    long. For 3x3 convolutions with many channels, CPUs use Winograd's algorithm; see
+    winograd.py.
 
-    A TPU convolves eight images side by side. With eight or more images, 1x1
-    convolutions stay convolutions: matrix products would change the layout of the
-    feature map each time, which costs a tenth of a step's time and memory. Fewer images
-    leave registers partly empty. Then 1x1 convolutions are matrix products, which move
-    fewer bytes, and larger kernels convolve two to four images in bands of rows. Bands
-    halve the time of two images in the stem and at dilation 4, and take two thirds of
-    the time of four images. A single image uses bands only in the stem.
+    A TPU convolves eight images at a time. For eight or more images, 1x1 convolutions
+    are computed as convolutions: matrix products would change the layout of the feature
+    map each time, which costs a tenth of a step's time and memory. Fewer images leave
+    registers partly empty. Then 1x1 convolutions are computed as matrix products, which
+    move fewer bytes, and larger kernels convolve two to four images in bands of rows.
+    In the stem and at dilation 4, bands reduce the time to a half for two images and to
+    two thirds for four images. A single image is cut into bands only in the stem.
 
     Args:
         x: [B, H, W, C_in].

@@ -14,8 +14,8 @@ class DeviceBatchNorm(nn.Module):
     """Batch normalisation over the images of one device.
 
     Attributes:
-        axis_name: the pmap axis over which running statistics are averaged, so that
-            they are equal on all devices; None for one device.
+        axis_name: pmap axis over which running statistics are averaged, so that they
+            are equal on all devices; None for one device.
         momentum: weight of the old running statistics.
         epsilon: added to the variance.
         dtype: dtype of the output; statistics are float32 or wider.
@@ -35,7 +35,7 @@ class DeviceBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises [..., C] by batch statistics if `train`, else by running ones."""
+        """Normalises [..., C] by batch statistics or, unless `train`, running ones."""
         shape = (x.shape[-1],)
 
         def broadcast(values):
@@ -61,7 +61,7 @@ class DeviceBatchNorm(nn.Module):
         return (y + broadcast(bias - mean * factor)).astype(self.dtype)
 
     def _keep(self, running_mean, running_var, mean, var, count: int) -> None:
-        """Updates the running statistics; `count` is the number of values per mean."""
+        """Updates the running statistics; `count` is the number of values averaged."""
         new = jnp.stack([mean, var * (count / max(count - 1, 1))])
         if self.axis_name is not None:
             new = jax.lax.pmean(new, self.axis_name)

@@ -1,11 +1,11 @@
-"""Strides and dilation rates of a backbone's blocks, from the name of a scheme."""
+"""Computes the strides and dilation rates of a backbone's blocks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from encnet_jax.errors import UserError
 
-# Rates of stages 3 and 4; repeated or cut to the number of blocks of the stage.
+# Rates of stages 3 and 4; repeated or cut to the number of blocks in the stage.
 _CYCLES = {
     "none": ((1,), (1,)),
     "hdc_rf": ((1, 2, 3), (3, 4, 5)),
@@ -37,25 +37,29 @@ def plan_stages(
 ) -> tuple[Stage, ...]:
     """Returns the strides and rates of a backbone's four stages.
 
-    Stages whose stride would exceed `output_stride` keep their resolution. With
-    'plain', each of these stages doubles the rate, except in the first 3x3 convolution
-    of its first block, whose input still has the density of the previous stage. All
-    other schemes list a rate for every block, including the first.
+    Stages whose stride would exceed `output_stride` keep the resolution of their input
+    and use dilated convolutions instead. With 'plain', each of these stages doubles the
+    rate, except in the first 3x3 convolution of its first block, which still uses the
+    rate of the previous stage. All other schemes define one rate for every block.
 
     Args:
-        blocks: number of blocks of each of the four stages.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4 on; 32
-            keeps it nowhere.
-        dilation: 'plain'; 'none' (rates of 1); 'hdc_rf', 'hdc_bigger', 'hdc_released'
-            (`output_stride` 8 only); or one rate per block of each stage that keeps its
-            resolution, as lists or as text: '1,2,5,9,1,2/5,9,17'.
+        blocks: number of blocks in each of the four stages.
+        output_stride: 8: stages 3 and 4 keep the resolution; 16: only stage 4; 32: no
+            stage.
+        dilation: 'plain'; 'none' (all rates are 1); 'hdc_rf', 'hdc_bigger' or
+            'hdc_released' (only with `output_stride` 8); or one rate for each block of
+            each stage that keeps the resolution, as lists or as text:
+            '1,2,5,9,1,2/5,9,17'.
+
+    Returns:
+        Stride and rates of each stage.
 
     Raises:
         UserError: the name is unknown, or the rates do not match the stages.
 
     Source: Wang et al., WACV 2018, section 3.2 and Table 4; 'hdc_released' is
-    ResNet_DUC_HDC_CityScapes of the authors' code. The authors list rates for 23 and 3
-    blocks; for other depths this package repeats or cuts their group of rates.
+    ResNet_DUC_HDC_CityScapes of the authors' code. The authors list rates for stages of
+    23 and 3 blocks; for other depths this package repeats or cuts their rates.
     """
     strides, reached = [1], 4
     for _ in blocks[1:]:
@@ -75,17 +79,18 @@ def plan_stages(
 
 
 def dilated_rates(stages: Sequence[Stage]) -> tuple[int, ...]:
-    """Returns the first rate of each block of the stages that keep their resolution."""
+    """Returns the first rate of each block in the stages that keep the resolution."""
     return tuple(
         first for stage in stages[1:] if stage.stride == 1 for first, _ in stage.rates
     )
 
 
 def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[int]]:
-    """Returns the rates of the stages that keep their resolution.
+    """Returns the rates of the stages that keep the resolution of their input.
 
     Args:
-        kept_blocks: number of blocks of each of those stages.
+        kept_blocks: number of blocks in each of these stages.
+        output_stride, dilation: see plan_stages; `dilation` is not 'plain'.
     """
     if dilation == "none":
         return [[1] * count for count in kept_blocks]
@@ -93,23 +98,28 @@ def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[i
         if len(kept_blocks) != 2:
             raise UserError(
                 f"model.output_stride is {output_stride}, but model.dilation"
-                f" {dilation!r} dilates stages 3 and 4, which requires 8"
+                f" {dilation!r} dilates stages 3 and 4; expected"
+                " model.output_stride 8 or another model.dilation"
             )
         return [_by_name(dilation, i, n) for i, n in enumerate(kept_blocks)]
     lists = _parsed(dilation) if isinstance(dilation, str) else list(dilation)
     if not all(isinstance(rates, (list, tuple)) for rates in lists):
         raise UserError(
-            f"model.dilation is {dilation!r}, expected a list for each stage"
+            f"model.dilation is {dilation!r}; expected one list of rates for each"
+            " dilated stage"
         )
     counts = [len(rates) for rates in lists]
     if counts != kept_blocks:
         raise UserError(
-            f"model.dilation lists {_joined(counts)} rates; expected"
-            f" {_joined(kept_blocks) if kept_blocks else 'none'}: one for each block of"
-            f" the stages that this backbone dilates at output stride {output_stride}"
+            f"model.dilation lists {_joined(counts)} rates, but the stages that this"
+            f" backbone dilates with model.output_stride {output_stride} have"
+            f" {_joined(kept_blocks)} blocks; expected one rate for each block"
         )
     if not all(type(rate) is int and rate > 0 for rates in lists for rate in rates):
-        raise UserError(f"model.dilation is {dilation!r}, expected whole rates above 0")
+        raise UserError(
+            f"model.dilation is {dilation!r}; expected rates that are whole numbers"
+            " above 0"
+        )
     return [list(rates) for rates in lists]
 
 
@@ -128,7 +138,7 @@ def _parsed(text: str) -> list[list[int]]:
         return [[int(rate) for rate in stage.split(",")] for stage in text.split("/")]
     except ValueError:
         raise UserError(
-            f"model.dilation is {text!r}, expected one of {', '.join(NAMES)}, or a rate"
+            f"model.dilation is {text!r}; expected one of {', '.join(NAMES)}, or a rate"
             " for each dilated block, stage by stage, such as '1,2,5,9,1,2/5,9,17'"
         ) from None
 

@@ -1,4 +1,4 @@
-"""The Encoding Layer: residuals to learned codewords, softly assigned and summed."""
+"""The Encoding Layer: sums softly assigned residuals to learned codewords."""
 
 import flax.linen as nn
 import jax
@@ -10,8 +10,8 @@ from encnet_jax.models.bands import SUBLANES
 
 Array = jax.Array | np.ndarray  # Parameters of exported programs are NumPy arrays.
 
-# Flax collection of intermediate values ('gates', 'assignment'; see ContextEncoding and
-# Encoding). It is filled only if a caller makes it mutable.
+# Flax collection of intermediate values, such as 'gates' of ContextEncoding and
+# 'assignment' of Encoding. Values are stored only if a caller makes it mutable.
 INTERMEDIATES = "context"
 
 
@@ -35,7 +35,7 @@ def assign(
     Args:
         features: [N, D], any float type.
         codewords: f32[K, D].
-        smoothing: f32[K], dimensionless; larger is a harder assignment.
+        smoothing: f32[K], dimensionless; larger factors make the assignment harder.
 
     Returns:
         f32[N, K], the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
@@ -59,7 +59,7 @@ def encode(
     smoothing: Float[Array, " K_smoothing"],
     weights: Float[Array, "B N"] | None = None,
 ) -> Float[jax.Array, "B K D"]:
-    """Sums softly assigned residuals to each codeword.
+    """Sums the softly assigned residuals to each codeword.
 
     Shapes: B images, N = H * W positions, D channels, K codewords. Neither the forward
     nor the backward pass creates a [B, N, K, D] array: the squared distance and the sum
@@ -68,7 +68,7 @@ def encode(
     Args:
         features: [B, N, D], any float type.
         codewords: f32[K, D].
-        smoothing: f32[K], dimensionless; larger is a harder assignment.
+        smoothing: f32[K], dimensionless; larger factors make the assignment harder.
         weights: f32[B, N], weight of each position; None: all are 1.
 
     Returns:
@@ -76,8 +76,8 @@ def encode(
         where a is the result of `assign`.
 
     Raises:
-        ValueError: D differs between features and codewords, or K between codewords and
-            smoothing.
+        ValueError: D differs between features and codewords, or K differs between
+            codewords and smoothing.
 
     Source: equation 1 of the paper.
     """
@@ -88,17 +88,16 @@ def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Arr
     """Returns the result of `encode` and the weighted assignment f32[B * N, K]."""
     if features.shape[-1] != codewords.shape[-1]:
         raise ValueError(
-            f"features have {features.shape[-1]} channels, codewords"
-            f" {codewords.shape[-1]};"
-            " both must be the same"
+            f"features have {features.shape[-1]} channels, but codewords have"
+            f" {codewords.shape[-1]}; expected the same number of channels"
         )
     if smoothing.shape != codewords.shape[:1]:
         raise ValueError(
-            f"smoothing has shape {smoothing.shape}, expected one factor for each of"
-            f" {codewords.shape[0]} codewords"
+            f"smoothing has shape {smoothing.shape}; expected {codewords.shape[:1]},"
+            " one factor for each codeword"
         )
     images, positions, channels = features.shape
-    # All images' positions form one axis: with a batch axis, a TPU would copy all
+    # The positions of all images form one axis: with a batch axis, a TPU would copy all
     # features to place images side by side in its registers.
     features = features.reshape(-1, channels)
     features = features.astype(np.promote_types(features.dtype, np.float32))
@@ -111,10 +110,11 @@ def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Arr
 
 
 def _sums_by_image(assignment, features, images):
-    """Returns [B, K, D], for each image the product of its [N, K] and [N, D] arrays.
+    """Returns f32[B, K, D], the sums of each image's features weighted by assignment.
 
     Args:
-        assignment, features: [B * N, K] and [B * N, D].
+        assignment: f32[B * N, K].
+        features: f32[B * N, D].
         images: B, an int or the symbolic batch size of an exported program.
     """
 
@@ -129,13 +129,13 @@ def _sums_by_image(assignment, features, images):
 
 
 def _codeword_init(key, shape, dtype):
-    """Draws from U(-b, b) with b = 1 / sqrt(K * D), as the released code does."""
+    """Samples from U(-b, b) with b = 1 / sqrt(K * D), as the released code does."""
     bound = (shape[0] * shape[1]) ** -0.5
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 def _smoothing_init(key, shape, dtype):
-    """Draws from U(0, 1); the released code draws -smoothing from U(-1, 0)."""
+    """Samples from U(0, 1); the released code samples -smoothing from U(-1, 0)."""
     return jax.random.uniform(key, shape, dtype)
 
 
@@ -144,9 +144,10 @@ class Encoding(nn.Module):
 
     Attributes:
         num_codes: K.
-        draw_smoothing: whether the smoothing factors are random instead of learned: in
-            training, every forward pass draws them from U(0, 1) with the random stream
-            'smoothing' (devices with the same key draw the same); in evaluation, 0.5.
+        draw_smoothing: whether smoothing factors are sampled instead of learned. In
+            training, every forward pass samples them from U(0, 1) with Flax's random
+            stream 'smoothing'; devices with the same key use the same factors. In
+            evaluation, all factors are 0.5.
 
     Params: codewords f32[K, D]; smoothing f32[K] unless draw_smoothing.
 
@@ -165,13 +166,14 @@ class Encoding(nn.Module):
     ) -> Float[jax.Array, "B {self.num_codes} D"]:
         """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`.
 
-        With `mutable=[INTERMEDIATES]`, 'assignment' f32[B, H, W, K] or f32[B, N, K],
-        multiplied by `weights`, is also stored.
+        With `mutable=[INTERMEDIATES]`, the assignment multiplied by `weights`,
+        f32[B, H, W, K] or f32[B, N, K], is also stored as 'assignment'.
 
         Args:
-            features: features of all positions.
-            train: whether to draw smoothing factors, if `draw_smoothing` is set.
-            weights: f32[B, H, W] or f32[B, N]; None: all are 1.
+            features: [B, H, W, D] or [B, N, D], any float type.
+            train: whether to sample smoothing factors, if `draw_smoothing` is set.
+            weights: weight of each position, f32[B, H, W] or f32[B, N]; None: all are
+                1.
         """
         channels = features.shape[-1]
         codewords = self.param(
@@ -195,13 +197,16 @@ class Encoding(nn.Module):
 
 
 def smoothing_statistics(params) -> dict[str, jax.Array]:
-    """Returns {'smoothing_mean', 'smoothing_std': f32[]} over all learned factors.
+    """Returns mean and standard deviation of all learned smoothing factors.
 
-    Returns {} if no factors are learned. The paper reports values near 0.5 with a small
-    variance.
+    The paper reports values near 0.5 with a small variance.
 
     Args:
         params: parameters of any network.
+
+    Returns:
+        {'smoothing_mean': f32[], 'smoothing_std': f32[]}; {} if there are no learned
+        factors.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     found = [x.ravel() for path, x in leaves if path[-1].key == "smoothing"]

@@ -21,8 +21,9 @@ def fold_batch_norms(variables: dict, epsilon: float) -> dict:
     """Folds every batch norm into the convolution before it.
 
     In evaluation, a batch norm multiplies each channel by a factor and adds an offset.
-    The factor is multiplied into the kernel; SyncBatchNorm then only adds a bias. Batch
-    norms that do not follow a convolution, such as the codewords', are not changed.
+    The kernel is multiplied by this factor, so that SyncBatchNorm only adds a bias.
+    Batch norms that do not follow a convolution, such as the one after the Encoding
+    Layer, are not changed.
 
     Args:
         variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. CIFAR-10
@@ -30,8 +31,9 @@ def fold_batch_norms(variables: dict, epsilon: float) -> dict:
         epsilon: model.norm_epsilon of the network.
 
     Returns:
-        Equivalent variables for `apply(..., train=False)`, as NumPy arrays; folded
-        batch norms have no `scale`, `mean` and `var`. They cannot be trained.
+        Equivalent variables for `apply(..., train=False)`; they cannot be trained.
+        Folded batch norms have no `scale`, `mean` and `var`; changed kernels and biases
+        are NumPy arrays.
     """
     params = traverse_util.flatten_dict(variables["params"])
     stats = traverse_util.flatten_dict(variables["batch_stats"])
@@ -55,10 +57,10 @@ def fold_batch_norms(variables: dict, epsilon: float) -> dict:
 
 
 def folded_names(names: Iterable[str]) -> set[str]:
-    """Returns the names that arrays have after fold_batch_norms.
+    """Returns the names of the arrays that remain after fold_batch_norms.
 
     Args:
-        names: names before folding, such as 'params/head/conv/norm/scale'.
+        names: all names before folding, such as 'params/head/conv/norm/scale'.
     """
     left = set(names)
     for name in list(left):
@@ -84,7 +86,9 @@ def _convolution_before(norm: str) -> str:
 
 
 def transform_kernels(model: nn.Module, variables: dict) -> dict:
-    """Transforms Winograd kernels once instead of in every call; only on CPUs.
+    """Transforms the kernels of Winograd convolutions once, instead of in every call.
+
+    Only CPUs use Winograd convolutions. On other platforms nothing is changed.
 
     Args:
         model: a segmenter.
@@ -93,7 +97,8 @@ def transform_kernels(model: nn.Module, variables: dict) -> dict:
     Returns:
         Variables for `model.apply(..., train=False)` on the platform of this process.
         On CPUs, the kernels of convolutions that winograd.py computes are replaced by
-        transformed kernels, which cannot be trained or saved. Other arrays are shared.
+        transformed kernels, which cannot be trained or saved. All other arrays are the
+        same objects.
     """
     # Models without parameters are allowed.
     params = traverse_util.flatten_dict(variables.get("params", {}))
@@ -110,7 +115,11 @@ def transform_kernels(model: nn.Module, variables: dict) -> dict:
 
 
 def _suitable_paths(model: nn.Module, variables: dict) -> set[tuple[str, ...]]:
-    """Returns the paths of the convolutions that are faster by Winograd's algorithm."""
+    """Returns the paths of the convolutions that are faster with Winograd's algorithm.
+
+    Args:
+        model, variables: see transform_kernels.
+    """
     found = set()
 
     def note(apply, args, kwargs, context):

@@ -1,4 +1,4 @@
-"""Initialisers: He-normal in backbones, PyTorch's default in heads."""
+"""Initialisers of weights: He-normal for backbones, PyTorch's default for heads."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ uniform_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
-    """Returns an initialiser that is uniform in +-1 / sqrt(fan_in).
+    """Returns an initialiser that samples from U(-b, b) with b = 1 / sqrt(fan_in).
 
     Args:
         fan_in: number of inputs per output; k * k * C_in for a convolution.
 
-    Source: the authors' networks use PyTorch's default outside the backbone.
+    Source: PyTorch's default, which the authors' networks use outside the backbone.
     """
     bound = fan_in**-0.5
 

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Inside(NamedTuple):
-    """The rows and columns of each canvas that its image covers.
+    """The rows and columns of each padded canvas that belong to its image.
 
     Attributes:
         rows: f32[B, H], 1 for rows of pixels that belong to the image, else 0.
@@ -19,37 +19,47 @@ class Inside(NamedTuple):
     columns: jax.Array
 
     def positions(self, height: int, width: int) -> jax.Array:
-        """Returns f32[B, height, width] for a feature map of the canvas.
+        """Returns f32[B, height, width]: 1 at feature map positions inside the image.
 
-        Position i of the feature map corresponds to pixel i * stride, as in strided
-        convolutions. H rows of an image cover ceil(H / stride) positions.
+        Position i of a feature map corresponds to pixel i * stride, as in strided
+        convolutions. An image with H rows covers ceil(H / stride) rows of positions.
+
+        Args:
+            height, width: size of the feature map of the canvas.
         """
         rows, columns = self.sides(height, width)
         return rows[:, :, None] * columns[:, None]
 
     def sides(self, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-        """Returns rows f32[B, height] and columns f32[B, width] for a feature map."""
+        """Returns the rows and columns of a feature map that belong to the image.
+
+        Args:
+            height, width: size of the feature map of the canvas.
+
+        Returns:
+            f32[B, height] and f32[B, width], 1 inside the image, else 0.
+        """
         rows, columns = map(_every, self, (height, width))
         return rows, columns
 
     def only(self, x: jax.Array) -> jax.Array:
-        """Returns x [B, h, w, C] with zeros outside the image."""
+        """Returns the feature map x [B, h, w, C] with zeros outside the image."""
         return x * self.positions(*x.shape[1:3])[..., None].astype(x.dtype)
 
 
 def _every(pixels: jax.Array, size: int) -> jax.Array:
-    """Samples f32[B, size] from rows or columns of pixels, at equal distances."""
+    """Returns f32[B, size]: every n-th of the f32[B, N] pixels, n = ceil(N / size)."""
     step = -(-pixels.shape[1] // size)
-    # Not pixels[:, ::step], which becomes a gather if sides are symbols.
+    # Not pixels[:, ::step], which becomes a gather if the sides are symbolic.
     return jax.lax.slice(pixels, (0, 0), pixels.shape, (1, int(step)))
 
 
 def of_sizes(sizes: jax.Array | np.ndarray, height: int, width: int) -> Inside:
-    """Returns the rows and columns of images placed at the top left of canvases.
+    """Returns the rows and columns of images that lie at the top left of canvases.
 
     Args:
         sizes: int32[B, 2], height and width of each image in pixels.
-        height, width: size of the canvases, pixels.
+        height, width: size of the canvases in pixels.
     """
     heights, widths = (jax.lax.slice_in_dim(sizes, i, i + 1, axis=1) for i in (0, 1))
     return Inside(

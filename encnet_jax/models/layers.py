@@ -1,4 +1,4 @@
-"""Layer constructors that carry the options shared by all layers of a network."""
+"""Layer constructors with the options that all layers of a network share."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,10 +14,10 @@ from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 
 
 class ConvNormRelu(nn.Module):
-    """Convolution, batch normalisation, ReLU: submodules conv and norm.
+    """Convolution, batch normalisation and ReLU.
 
     Attributes:
-        conv, norm: constructors of the two layers, given a name.
+        conv, norm: constructors of the two submodules, called with their `name`.
     """
 
     conv: Callable[..., nn.Module]
@@ -25,18 +25,19 @@ class ConvNormRelu(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C_in] to the convolution's output, normalised."""
+        """Maps [B, H, W, C_in] to [B, H', W', C_out], as the convolution does."""
         return nn.relu(self.norm(name="norm")(self.conv(name="conv")(x)))
 
 
 class Layers(NamedTuple):
-    """Layer constructors with compute type, mapped axis and mode already set.
+    """Layer constructors whose shared options are already set; see make_layers.
 
     Attributes:
         conv: constructor of Conv.
         norm: constructor of SyncBatchNorm.
         dropout: constructor of nn.Dropout.
-        inside: the image's part of each canvas, the rest is ignored; None: everything.
+        inside: the part of each canvas that belongs to the image; padding outside is
+            ignored. None: there is no padding.
     """
 
     conv: Callable[..., Conv]
@@ -45,33 +46,44 @@ class Layers(NamedTuple):
     inside: Inside | None = None
 
     def unit(self, *args, name: str, **kwargs) -> ConvNormRelu:
-        """Makes a unit of convolution (without bias), batch norm and ReLU.
+        """Makes a ConvNormRelu, whose convolution has no bias by default.
 
         Args:
             args, kwargs: arguments of Conv.
-            name: name of the unit.
+            name: name of the module.
         """
         return ConvNormRelu(partial(self.conv, *args, **kwargs), self.norm, name=name)
 
     def only_inside(self, x: jax.Array) -> jax.Array:
-        """Returns x [B, h, w, C] with zeros outside of `inside`."""
+        """Returns the feature map x [B, h, w, C] with zeros outside of `inside`."""
         return x if self.inside is None else self.inside.only(x)
 
     def weights(self, x: jax.Array) -> jax.Array | None:
-        """Returns f32[B, h, w], 1 inside and 0 outside; None if all of x is inside."""
+        """Returns f32[B, h, w], 1 at positions inside the image, else 0.
+
+        Returns None if the canvases have no padding.
+
+        Args:
+            x: feature map [B, h, w, C].
+        """
         return None if self.inside is None else self.inside.positions(*x.shape[1:3])
 
     def mean(self, x: jax.Array) -> jax.Array:
-        """Returns the mean f32[B, 1, 1, C] of x over positions inside the image."""
+        """Returns the mean f32[B, 1, 1, C] of a feature map, inside the image only."""
         weights = self.weights(x)
         where = None if weights is None else weights[..., None] > 0
         x = x.astype(jnp.float32)
         return jnp.mean(x, axis=(1, 2), keepdims=True, where=where)
 
     def average_pool(self, x: jax.Array, stride: int) -> jax.Array:
-        """Averages stride x stride cells; padding of the canvas is not counted.
+        """Averages cells of stride x stride positions; ignores the canvas's padding.
 
-        Sides are rounded up (ceil_mode): incomplete cells average their positions.
+        Sides are rounded up (PyTorch's ceil_mode): incomplete cells at the border
+        average the positions that exist.
+
+        Args:
+            x: feature map [B, h, w, C].
+            stride: side of the cells.
         """
         padding = [(0, -size % stride) for size in x.shape[1:3]]
         cells = (stride, stride)
@@ -89,7 +101,7 @@ class Layers(NamedTuple):
         return pool(self.only_inside(x)) / jnp.where(counted > 0, counted, 1)
 
     def initialised_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":
-        """Returns the same layers with another kernel initialiser for convolutions."""
+        """Returns these layers with another initialiser for convolution kernels."""
         return self._replace(conv=partial(self.conv, kernel_init=kernel_init))
 
 
@@ -102,13 +114,15 @@ def make_layers(
     norm_epsilon: float = 1e-5,
     frozen_norm: bool = False,
 ) -> Layers:
-    """Returns the layers of a network.
+    """Returns the layer constructors of a network.
 
     Args:
-        train: whether batch norms use the batch's statistics and dropout drops.
-        axis_name: pmap axis of the batch norms; None for one device.
+        train: whether batch norms use batch statistics and dropout is on.
+        axis_name: pmap axis over which batch norms are synchronised; None for one
+            device.
         dtype: compute type; parameters and statistics are float32.
-        inside: the image's part of each canvas, the rest is ignored; None: everything.
+        inside: the part of each canvas that belongs to the image; padding outside is
+            ignored. None: there is no padding.
         norm_epsilon: epsilon of the batch norms, added to the variance.
         frozen_norm: in training, batch norms use their running statistics and do not
             update them; scales and biases are still trained.

@@ -15,7 +15,7 @@ STATISTICS_NAME = "bn_stats"  # Rematerialisation policies save this by name.
 
 @dataclass(frozen=True)
 class GroupedAxis:
-    """A mapped axis in which groups of neighbouring devices share statistics.
+    """A pmap axis on which groups of neighbouring devices share statistics.
 
     Attributes:
         name: name of the pmap axis.
@@ -27,19 +27,22 @@ class GroupedAxis:
 
 
 def device_groups(axis_size: int, group: int) -> list[list[int]] | None:
-    """Returns each group's positions on a mapped axis; None if one group has all.
+    """Returns the device indices of each group; None if one group has all devices.
 
     Args:
-        axis_size: number of devices on the axis.
-        group: see GroupedAxis.
+        axis_size: number of devices on the pmap axis.
+        group: number of devices in a group; 0 for all.
 
     Raises:
-        ValueError: axis_size is not a multiple of the group's size.
+        ValueError: axis_size is not a multiple of `group`.
     """
     if group in (0, axis_size):
         return None
     if group < 0 or axis_size % group:
-        raise ValueError(f"{axis_size} devices do not divide into groups of {group}")
+        raise ValueError(
+            f"{axis_size} devices cannot be divided into groups of {group}; expected a"
+            f" divisor of {axis_size}, or 0 for one group"
+        )
     return [list(range(i, i + group)) for i in range(0, axis_size, group)]
 
 
@@ -55,10 +58,10 @@ def check_several_values(
     image and pass no gradient.
 
     Args:
-        x: [..., C, ...], one device's values.
+        x: [..., C, ...], the values on one device.
         feature_axis: index of the axis of channels C.
         axis_name: see SyncBatchNorm.
-        path: names of the modules, for the error.
+        path: names of the enclosing modules and of the batch norm, for the message.
 
     Raises:
         UserError: there is only one value per channel.
@@ -73,12 +76,11 @@ def check_several_values(
         devices = group or jax.lax.axis_size(name)
     if devices * x.size == x.shape[feature_axis]:
         raise UserError(
-            f"the batch norm {'/'.join(path)} gets one value per channel, whose"
-            " variance is 0, so its output would be constant; expected at least two"
-            " images per batch norm: raise train.batch_size, lower train.accumulate,"
-            " set model.norm_group to 0 (all devices), raise data.crop_size if the"
-            " feature map has one position, or keep pre-trained statistics by"
-            " model.frozen_norm"
+            f"the batch norm {'/'.join(path)} gets only one value per channel, so its"
+            " output would be constant; expected at least two values per channel: raise"
+            " train.batch_size, lower train.accumulate, set model.norm_group to 0 (all"
+            " devices), raise data.crop_size if the feature map has one position, or"
+            " set model.frozen_norm to keep pre-trained statistics"
         )
 
 
@@ -93,19 +95,19 @@ def _mean_over(moments: jax.Array, axis: str | GroupedAxis) -> jax.Array:
 def batch_moments(
     x: jax.Array, reduce_axes: tuple[int, ...], axis_name: str | GroupedAxis | None
 ) -> jax.Array:
-    """Returns mean and mean of squares over `reduce_axes` and over devices.
+    """Returns the mean and the mean of squares of each channel, also over devices.
 
-    Both are stacked, so that the forward and the backward pass each need exactly one
-    collective. Every device must have the same number of examples.
+    Both are stacked in one array, so that the forward and the backward pass each need
+    only one collective. Every device must have the same number of examples.
 
     Args:
         x: [..., C, ...], any float type.
-        reduce_axes: the axes of x to average over: all axes but one.
-        axis_name: mapped axis; the average also covers all its devices or the device's
-            group. None for one device.
+        reduce_axes: the axes of x to average over: all except that of the channels.
+        axis_name: pmap axis; averages over all its devices or, for a GroupedAxis, over
+            the device's group. None for one device.
 
     Returns:
-        f32[2, C]: mean, mean of squares.
+        f32[2, C]: the means, then the means of squares.
 
     Source: appendix A, equation 2, of the paper.
     """
@@ -113,28 +115,29 @@ def batch_moments(
     moments = jnp.stack([jnp.mean(x, reduce_axes), jnp.mean(x * x, reduce_axes)])
     if axis_name is not None:
         moments = _mean_over(moments, axis_name)
-    # Without a name, rematerialisation would repeat the collective in the backward
-    # pass.
+    # Rematerialisation keeps arrays with this name. Otherwise it would repeat the
+    # collective in the backward pass.
     return checkpoint_name(moments, STATISTICS_NAME)
 
 
 class SyncBatchNorm(nn.Module):
-    """Batch normalisation, synchronised over a mapped axis.
+    """Batch normalisation, synchronised over a pmap axis.
 
     Attributes:
-        axis_name: the pmap axis whose devices share statistics, all or in groups; None
-            for one device. With groups, the running statistics differ between devices
-            until the training step averages them.
-        feature_axis: the axis of channels, each of which is normalised separately.
+        axis_name: the pmap axis whose devices share statistics, all together or, for a
+            GroupedAxis, in groups; None for one device. With groups, the running
+            statistics differ between devices until the training step averages them.
+        feature_axis: index of the axis of channels; each channel is normalised
+            separately.
         momentum: weight of the old running statistics.
         epsilon: added to the variance.
         dtype: dtype of the output; statistics are always float32.
-        train: whether to use the batch's statistics; None: decided by each call.
+        train: whether to use batch statistics; None: each call must pass `train`.
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
     running variance is biased, as in the authors' latest code; their code of September
     2018 stored the unbiased variance, n / (n - 1) times as large for n values. A batch
-    norm folded by `folding.fold_batch_norms` has only `bias`, which is added.
+    norm folded by `folding.fold_batch_norms` has only `bias` and adds it.
 
     Source: appendix A of the paper.
     """
@@ -151,7 +154,8 @@ class SyncBatchNorm(nn.Module):
         """Normalises x by batch statistics if `train`, else by running statistics.
 
         Raises:
-            ValueError: `train` is set both here and as an attribute, or in neither.
+            ValueError: `train` is given both here and as an attribute, or in neither
+                place.
             UserError: see check_several_values.
         """
         train = nn.merge_param("train", self.train, train)
@@ -173,7 +177,7 @@ class SyncBatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if train:
             reduce_axes = tuple(i for i in range(x.ndim) if i != feature_axis)
-            # The axis is not mapped while parameters are being initialised.
+            # Parameters are initialised outside of pmap, where the axis does not exist.
             axis_name = None if self.is_initializing() else self.axis_name
             if not self.is_initializing():
                 check_several_values(x, feature_axis, axis_name, self.path)

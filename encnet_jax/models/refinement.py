@@ -1,4 +1,4 @@
-"""Refines coarse scores with early features and the image.
+"""Refines coarse class scores to the image's resolution, with learned layers.
 
 Source: the last step of Lin, Shen, van den Hengel and Reid, CVPR 2016. The paper does
 not report the number of convolutions and channels; the choices here are ours.
@@ -20,19 +20,22 @@ from encnet_jax.models.resize import (
     resize_bilinear,
 )
 
-# Share of the uniform distribution that is mixed into the coarse probabilities. Mean
+# Weight of the uniform distribution that is mixed into the coarse probabilities. Mean
 # field can make them so certain that the layers could not correct a wrong class.
 UNIFORM_SHARE = 0.1
 
 
 class Refined(NamedTuple):
-    """Scores at the image's resolution; computed on demand because they are large.
+    """Arrays from which refined scores are computed on demand, to save memory.
+
+    Scores at the image's resolution H x W are upsampled(coarse) + features @ kernel +
+    bias.
 
     Attributes:
-        coarse: f32[B, h, w, K], scores that are upsampled bilinearly.
-        features: [B, H, W, C].
-        kernel: f32[C, K]; features * kernel + bias is added to the upsampled scores.
-        bias: f32[K].
+        coarse: f32[B, h, w, K], coarse scores, which are upsampled bilinearly.
+        features: [B, H, W, C], features at the image's resolution.
+        kernel: f32[C, K], weights of the classifier.
+        bias: f32[K], biases of the classifier.
     """
 
     coarse: jax.Array
@@ -46,12 +49,13 @@ class Refined(NamedTuple):
         columns: jax.Array | np.ndarray,
         features: jax.Array,
     ) -> jax.Array:
-        """Returns the scores f32[B, R, W, K] of R rows of pixels.
+        """Returns the refined scores f32[B, R, W, K] of R rows of pixels.
 
         Args:
-            rows: f32[R, h], interpolation matrix from rows of `coarse` to these rows.
-            columns: f32[W, w], interpolation matrix of the columns.
-            features: [B, R, W, C], features of these rows.
+            rows: f32[R, h], interpolation matrix from the rows of `coarse` to the R
+                rows.
+            columns: f32[W, w], interpolation matrix from the columns of `coarse`.
+            features: [B, R, W, C], the R rows of `self.features`.
         """
         x = apply_rows_and_columns(self.coarse, jnp.asarray(rows), jnp.asarray(columns))
         features = features.astype(jnp.float32)
@@ -59,7 +63,11 @@ class Refined(NamedTuple):
         return x + self.bias.reshape(1, 1, 1, -1)
 
     def whole(self, align_corners: bool) -> jax.Array:
-        """Returns the scores f32[B, H, W, K] of all rows."""
+        """Returns the refined scores f32[B, H, W, K] of all pixels.
+
+        Args:
+            align_corners: corner convention of the upsampling.
+        """
         rows, columns = (
             interpolation_matrix(self.features.shape[i], side, align_corners)
             for i, side in enumerate(self.coarse.shape[1:3], 1)
@@ -71,22 +79,23 @@ class Refinement(nn.Module):
     """Combines early features, the image and the coarse scores with convolutions.
 
     Every input passes through a 3x3 convolution at its own resolution. The results are
-    upsampled to the image's resolution and concatenated; a 1x1 and a 3x3 convolution
-    and the classifier follow. To save memory, each part is upsampled after the 1x1
-    convolution, and the parts are added instead of concatenated: this is equivalent,
-    and only `channels` channels exist at the image's resolution.
+    upsampled to the image's resolution and concatenated; a 1x1 convolution, a 3x3
+    convolution and a linear classifier follow. To save memory, the 1x1 convolution is
+    applied to each input before upsampling, and the results are added. This is
+    equivalent, and only `channels` channels exist at the image's resolution.
 
     The classifier's output is added to the upsampled logarithm of the coarse
-    probabilities, which are first mixed with UNIFORM_SHARE of the uniform distribution.
+    probabilities, which are first mixed with the uniform distribution (weight
+    UNIFORM_SHARE).
 
     Attributes:
         num_classes: K.
         channels: C, channels of each convolution.
         align_corners: corner convention of every upsampling.
 
-    Params: for each input NAME (coarse, image, the features' names): NAME/conv,
-    NAME/norm and NAME_join. Shared: joined_norm; last/conv, last/norm; kernel f32[C,
-    K]; bias f32[K].
+    Params: NAME/conv, NAME/norm and NAME_join for each input: coarse, image, and the
+    names of the features. joined_norm, last/conv, last/norm, kernel f32[C, K] and bias
+    f32[K] are applied to the sum.
     """
 
     num_classes: int
@@ -98,12 +107,12 @@ class Refinement(nn.Module):
     def __call__(
         self, log_q: jax.Array, features: Mapping[str, jax.Array], images: jax.Array
     ) -> Refined:
-        """Returns the refined scores.
+        """Returns the arrays from which the refined scores are computed.
 
         Args:
-            log_q: f32[B, h, w, K], log-probabilities.
-            features: name -> [B, h_i, w_i, C_i], features of a backbone.
-            images: f32[B, H, W, 3].
+            log_q: f32[B, h, w, K], logarithms of the coarse probabilities.
+            features: name -> early features [B, h_i, w_i, C_i] of the backbone.
+            images: f32[B, H, W, 3], normalised images.
         """
         inputs = {"coarse": jnp.exp(log_q), **features, "image": images}
         height, width = images.shape[1:3]
@@ -122,7 +131,7 @@ class Refinement(nn.Module):
         return Refined(
             coarse=jnp.log(mixed),
             features=x,
-            # Small weights: at the start, refinement is nearly bilinear upsampling.
+            # With small initial weights, refinement starts as bilinear upsampling.
             kernel=self.param(
                 "kernel", nn.initializers.normal(0.01), shape, jnp.float32
             ),

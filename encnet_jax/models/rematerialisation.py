@@ -1,9 +1,9 @@
-"""Rematerialisation: recomputing a backbone in the backward pass.
+"""Rematerialisation: recomputes a backbone in the backward pass to save memory.
 
-The backward pass recomputes one unit of blocks at a time from the values that the
-forward pass kept. The compiler fuses operations across the blocks of a unit, as without
-rematerialisation, but not across units. When a stage is recomputed, buffers of later
-stages are already freed, so that there is memory for the outputs of a unit's blocks.
+The backward pass recomputes one unit (up to six blocks) at a time from the arrays that
+the forward pass kept. XLA fuses operations across the blocks of a unit, as without
+rematerialisation, but not across units. When a unit is recomputed, the buffers of later
+stages are already freed, so that there is memory for the outputs of its blocks.
 """
 
 from functools import partial
@@ -14,16 +14,17 @@ import jax
 from encnet_jax.models.conv import output_name
 from encnet_jax.models.norm import STATISTICS_NAME
 
-_LONGEST = 6  # Most blocks per unit; their outputs are in memory at the same time.
+_LONGEST = 6  # Blocks per unit at most; their outputs are in memory at the same time.
 # The second convolution is as large as the first and faster to recompute.
 _STEM = [output_name(f"layer{i}", "conv") for i in (1, 3)]
 
 
 def apply(parent: nn.Module, x: jax.Array, modules: list[partial]) -> jax.Array:
-    """Applies modules, one after the other.
+    """Applies modules one after the other and returns the output of the last.
 
     Args:
-        parent: module whose compact method calls this function.
+        parent: module whose compact method calls this function; nn.remat expects it as
+            the first argument.
         x: [B, H, W, C].
         modules: constructors of the modules.
     """
@@ -42,14 +43,15 @@ def run(
 ) -> jax.Array:
     """Applies the modules of a stage; with `remat` the backward pass recomputes them.
 
-    The forward pass keeps the statistics of batch norms, whose collectives would
-    otherwise be repeated, and outputs of convolutions: the largest of the stem; in
-    stage 2, all but each block's last; in stages 3 and 4, all, which takes little more
-    memory than the blocks' outputs alone.
+    With `remat`, the forward pass keeps only two kinds of arrays. It keeps the batch
+    statistics of batch norms, because recomputing them would repeat collectives. And it
+    keeps the outputs of some convolutions: of the first and third of a deep stem in
+    stage 1; of all except the last of each block in stage 2; of all in stages 3 and 4,
+    which takes little more memory than the outputs of the blocks.
 
     Args:
-        parent, modules, x: see apply; each constructor has the keyword `name`.
-        stage: 1 to 4.
+        parent, modules, x: see apply; each constructor is a partial with a `name`.
+        stage: number of the stage, 1 to 4.
         deep: whether blocks have three convolutions instead of two.
         remat: whether to recompute; False only applies the modules.
     """

@@ -10,15 +10,15 @@ from encnet_jax.models.by_platform import by_platform
 def relu_of_sum(x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns the ReLU of a sum.
 
-    On a CPU it is computed as max(x, -y) + y, which is the same number. The reason: XLA
-    recomputes an operation with one large operand, such as a ReLU, for every consumer,
-    and with it the preceding sum. Every block would recompute all sums since the start
-    of its stage, which takes a fifth of a training step of EncNet-101. XLA computes a
-    sum of two large operands only once.
+    CPUs compute it as max(x, -y) + y, which is equal. The reason: XLA recomputes an
+    operation with one large operand, such as a ReLU, for every consumer, together with
+    the preceding sum. Every block would recompute all sums since the start of its
+    stage, which takes a fifth of the time of a training step of EncNet-101. XLA
+    computes a sum of two large operands only once.
 
     Args:
-        x, y: [B, H, W, C], or any common shape, of one floating type. Values must be
-            finite: if one is minus infinity, a CPU returns NaN instead of 0.
+        x, y: arrays of one shape, such as [B, H, W, C], and one floating type. Values
+            must be finite: with minus infinity, a CPU returns NaN instead of 0.
 
     Returns:
         An array of the same shape and type. The gradient is 0 where the result is 0.
@@ -38,7 +38,7 @@ def _forward(x, y):
 
 
 def _backward(out, cotangent):
-    # Uses the result: the sign of the sum would be recomputed from the block's inputs.
+    # Reads the sign of the result: XLA would recompute x + y from the block's inputs.
     through = jnp.where(out > 0, cotangent, 0)
     return through, through
 

@@ -1,4 +1,4 @@
-"""Bilinear resizing as two small matrix products, in both corner conventions."""
+"""Bilinear resizing by two small matrix products, with or without align_corners."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,16 @@ Array = jax.Array | np.ndarray
 def sample_positions(
     index: np.ndarray, out_size: int, in_size: int, align_corners: bool
 ) -> np.ndarray:
-    """Returns f64[n], the positions of output samples `index` among input samples."""
+    """Returns the positions of output samples in the coordinates of the input.
+
+    Args:
+        index: int[n], indices of output samples.
+        out_size, in_size: number of output and input samples along the axis.
+        align_corners: see interpolation_matrix.
+
+    Returns:
+        f64[n]; position 1.5 lies halfway between input samples 1 and 2.
+    """
     if align_corners:
         return index * ((in_size - 1) / max(out_size - 1, 1))
     return np.maximum((index + 0.5) * (in_size / out_size) - 0.5, 0.0)
@@ -20,15 +29,16 @@ def sample_positions(
 def neighbours(
     position: np.ndarray, in_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the two samples between which each position lies, for interpolation.
+    """Returns the two input samples between which each position lies.
 
     Args:
         position: f64[n], see sample_positions.
-        in_size: number of samples.
+        in_size: number of input samples.
 
     Returns:
-        int[n] lower samples; int[n] upper samples, equal to the lower at the last
-        sample; f64[n] weights of the upper samples, in [0, 1).
+        (lower, upper, weight): int[n] indices of the lower samples; int[n] indices of
+        the upper samples, equal to the lower for the last sample; f64[n] interpolation
+        weights of the upper samples, in [0, 1).
     """
     low = np.minimum(np.floor(position).astype(int), in_size - 1)
     return low, np.minimum(low + 1, in_size - 1), position - low
@@ -44,10 +54,10 @@ def interpolation_matrix(
         in_size: number of input samples.
         align_corners: True aligns the centres of the first and of the last samples;
             False aligns the outer edges of these samples (half-pixel centres).
-            Shrinking does not antialias, as in PyTorch's `interpolate`.
 
     Returns:
-        f32[out_size, in_size]; every row sums to 1 and has at most two entries.
+        f32[out_size, in_size]; every row sums to 1 and has at most two nonzero entries.
+        Downsampling is not antialiased, as in PyTorch's `interpolate`.
     """
     position = sample_positions(np.arange(out_size), out_size, in_size, align_corners)
     low, high, share = neighbours(position, in_size)
@@ -64,8 +74,8 @@ def apply_rows_and_columns(
 
     Args:
         x: [B, h, w, C].
-        rows: f32[H, h].
-        columns: f32[W, w].
+        rows: f32[H, h], interpolation matrix of the rows.
+        columns: f32[W, w], interpolation matrix of the columns.
 
     Returns:
         [B, H, W, C] of x's type.

@@ -1,4 +1,4 @@
-"""The whole network: backbone, head, auxiliary head."""
+"""The segmentation network: backbone, head and optional auxiliary head."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,15 +13,16 @@ from encnet_jax.models.norm import GroupedAxis
 
 
 class Segmenter(nn.Module):
-    """Maps images to named outputs; the outputs of an absent head are missing.
+    """A segmentation network, which maps images to a dict of named outputs.
 
     Attributes:
-        backbone: constructor, given `layers` and a name, of the module that maps
-            images to a dict of stages.
-        head: constructor with the same arguments; the head maps stages to a dict of
-            outputs that includes 'logits'.
-        aux_head: constructor of the auxiliary head, or None.
-        axis_name: pmap axis of the batch norms; None for one device.
+        backbone: constructor of the backbone, called with `layers` and `name`; the
+            backbone maps images to a dict of feature maps ('stage1' to 'stage4').
+        head: constructor of the head, called with the same arguments; the head maps the
+            feature maps to a dict of outputs that includes 'logits'.
+        aux_head: the same for the auxiliary head; None for no auxiliary head.
+        axis_name: pmap axis over which batch norms are synchronised; None for one
+            device.
         norm_epsilon, frozen_norm: see make_layers.
         dtype: compute type.
         freeze_backbone: in training, the backbone's batch norms use their running
@@ -45,14 +46,15 @@ class Segmenter(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch statistics and dropout is on.
-            inside: in evaluation, the part of each canvas that the image covers; the
-                result does not depend on the rest. None: the whole canvas.
+            train: whether batch norms use batch statistics and dropout is on.
+            inside: in evaluation, the part of each canvas that belongs to the image;
+                padding outside does not change the logits of the image. None: there is
+                no padding.
 
         Returns:
             The outputs of the head: 'logits' f32[B, h, w, C] at the model's
-            logits_stride and, if present, 'se_logits' f32[B, C]. The outputs of the
-            auxiliary head have the prefix `aux_`.
+            logits_stride and, for EncNet heads with an SE branch, 'se_logits' f32[B,
+            C]. The outputs of the auxiliary head have the prefix `aux_`.
         """
         layers = network_layers(self, train, inside)
         stages = run_backbone(self, images, train, inside)
@@ -65,7 +67,13 @@ class Segmenter(nn.Module):
 
 
 def network_layers(network, train: bool, inside: Inside | None = None) -> Layers:
-    """Calls make_layers with a network's axis_name, dtype and norm fields."""
+    """Returns the layer constructors with the options of a network.
+
+    Args:
+        network: a module with the attributes axis_name, dtype, norm_epsilon and
+            frozen_norm.
+        train, inside: see make_layers.
+    """
     return make_layers(
         train,
         network.axis_name,
@@ -79,10 +87,12 @@ def network_layers(network, train: bool, inside: Inside | None = None) -> Layers
 def run_backbone(
     network, images: jax.Array, train: bool, inside: Inside | None = None
 ) -> dict[str, jax.Array]:
-    """Runs a network's backbone, returns its stages; must be called in compact methods.
+    """Runs the backbone of a network and returns its feature maps, by stage.
+
+    Must be called from a compact method of the network.
 
     Args:
-        network: a module with the fields of Segmenter, except for the heads.
+        network: a module with the attributes of Segmenter, except for the heads.
         images, train, inside: see Segmenter.
     """
     frozen = network.freeze_backbone
@@ -93,7 +103,7 @@ def run_backbone(
 
 
 def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
-    """Returns the module fields that every network sets from `config.model`."""
+    """Returns the keyword arguments that all networks take from `config.model`."""
     m = model_config
     return {
         "axis_name": axis_name and GroupedAxis(axis_name, m.norm_group),
@@ -104,5 +114,5 @@ def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
 
 
 def build(model_config, backbone, head, aux_head, axis_name) -> Segmenter:
-    """Returns the network made of these parts; see models.build and Segmenter."""
+    """Returns a Segmenter with these constructors; called by models.build."""
     return Segmenter(backbone, head, aux_head, **shared_fields(model_config, axis_name))

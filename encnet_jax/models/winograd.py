@@ -1,4 +1,4 @@
-"""3x3 convolutions of stride 1 with Winograd's minimal filtering, for CPUs."""
+"""3x3 convolutions with stride 1 by Winograd's minimal filtering, for CPUs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from encnet_jax.models.bands import Taps
 
 SIZE = 3  # Side of the kernel, in taps.
-POINTS = "winograd_points"  # Name of a transformed kernel among a network's parameters.
+POINTS = "winograd_points"  # Name of the parameter with the transformed kernel.
 
 
 # The matrices of F(2 x 2, 3 x 3) for one axis: a tile of two outputs is
@@ -27,7 +27,7 @@ _FEWEST_CHANNELS, _FEWEST_WEIGHTS = 64, 64 * 128
 
 
 def suits(kernel: jax.Array, taps: Taps) -> bool:
-    """Whether a CPU computes a convolution faster with Winograd's algorithm.
+    """Whether Winograd's algorithm is the fastest for this convolution on a CPU.
 
     Args:
         kernel: [k, k, C_in, C_out].
@@ -59,16 +59,16 @@ def transform_kernel(kernel: jax.Array) -> list[jax.Array]:
 
 
 def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """Computes a 3x3 convolution of stride 1.
+    """Computes a 3x3 convolution with stride 1.
 
-    Many input channels are convolved in blocks, one after the other. Otherwise the
-    transformed kernel and gradients of the widest convolution would take a third of the
-    memory of all other arrays of a training step.
+    If there are many input channels, they are convolved in blocks of 256, one block
+    after the other. Otherwise the transformed kernel and gradients of the widest
+    convolution would take a third of the memory of all other arrays of a training step.
 
     Args:
         x: [B, H, W, C_in].
         kernel: [3, 3, C_in, C_out], of x's dtype.
-        taps: geometry with stride 1.
+        taps: dilation and padding; the stride must be 1.
 
     Returns:
         [B, H', W', C_out] of x's dtype, H' = H + 2 padding - 2 dilation.
@@ -92,16 +92,18 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 def convolve_transformed(
     x: jax.Array, points: jax.Array | Sequence[jax.Array], taps: Taps
 ) -> jax.Array:
-    """Computes a 3x3 convolution of stride 1 whose kernel is already transformed.
+    """Computes a 3x3 convolution with stride 1 from a transformed kernel.
 
-    With F(2x2, 3x3), four outputs take 16 instead of 36 multiplications per pair of
-    channels, as 16 matrix products. With dilation d, every d-th pixel of a row belongs
-    to the same phase. Each phase is convolved as a dense image, all phases together.
+    With F(2x2, 3x3), each tile of 2x2 outputs takes 16 instead of 36 multiplications
+    per pair of channels. They are computed as 16 matrix products. With dilation d, the
+    image is split into d x d phases of every d-th pixel; each phase is convolved
+    without dilation, all phases in the same matrix products.
 
     Args:
         x: [B, H, W, C_in].
-        points: [16, C_in, C_out], see transform_kernel; of x's dtype.
-        taps: geometry with stride 1.
+        points: the transformed kernel, 16 arrays [C_in, C_out] of x's dtype; see
+            transform_kernel.
+        taps: dilation and padding; the stride must be 1.
 
     Returns:
         [B, H', W', C_out] of x's dtype, H' = H + 2 padding - 2 dilation.
@@ -128,7 +130,16 @@ def convolve_transformed(
 
 
 def _tiles(x: jax.Array, points: jax.Array | Sequence[jax.Array]) -> jax.Array:
-    """Maps [B, T + 1, 2, d, S + 1, 2, d, C] to [B, T, 2, d, S, 2, d, C_out]."""
+    """Convolves all tiles of an image that is split into tiles and phases.
+
+    Args:
+        x: [B, T + 1, 2, d, S + 1, 2, d, C]: T x S tiles of 2x2 positions, plus one row
+            and one column of tiles that are only read; d is the dilation.
+        points: see convolve_transformed.
+
+    Returns:
+        [B, T, 2, d, S, 2, d, C_out].
+    """
     rows, columns = x.shape[1] - 1, x.shape[4] - 1
     places = [divmod(i, _TILE) for i in range(_PRODUCTS)]
     pixels = [
@@ -152,7 +163,7 @@ def _tiles(x: jax.Array, points: jax.Array | Sequence[jax.Array]) -> jax.Array:
 def _both_axes(
     matrix: np.ndarray, grid: Sequence[Sequence[jax.Array]]
 ) -> list[list[jax.Array]]:
-    """Returns matrix @ grid @ matrix.T, whose elements are arrays."""
+    """Returns matrix @ grid @ matrix.T for a grid whose elements are arrays."""
     down = [
         [_combination(row, column) for column in zip(*grid, strict=True)]
         for row in matrix
@@ -161,7 +172,7 @@ def _both_axes(
 
 
 def _combination(factors: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
-    """Returns the sum of factors times arrays; skips arrays with factor 0."""
+    """Returns the sum of arrays[i] * factors[i]; skips factors that are 0."""
     total: Any = None
     for factor, array in zip(factors, arrays, strict=True):
         if factor == 0:

@@ -1,19 +1,19 @@
-"""Backbones by name. Importing this package does not load JAX.
+"""The registry of backbones. Importing this package does not load JAX.
 
-A backbone maps images to a dict of four stages. Each module of this folder registers
-its own:
+A backbone maps images to a dict of feature maps, 'stage1' to 'stage4'. Each module of
+this folder registers its backbones:
 
     @BACKBONES.register("vgg16", blocks=(3, 3, 3, 1), channels=(256, 512, 512, 512))
     def build(model_config): ...
 
-The function returns a callable that makes the backbone, given `layers` and `name`. A
-registration declares
+The function `build` returns a constructor of the backbone, which is called with
+`layers` and `name`. A registration declares
 
     blocks: number of dilation rates that `model.dilation` may list for each stage.
     channels: channels of each stage, or a function model_config -> channels.
-    early: {name: (channels, stride)} of features before stage 1, if there are any.
+    early: {name: (channels, stride)} of feature maps before stage 1, if there are any.
     fields: configuration fields that only this backbone reads.
-    weight_files: {family: parameter names in that family's weight files}; see
+    weight_files: names of the parameters in other projects' weight files; see
         encnet_jax.torch_weights.backbones.
 """
 
@@ -29,23 +29,29 @@ _STRIDES = (4, 8, 16, 32)
 
 
 class Feature(NamedTuple):
-    """Channels and stride (image pixels per position) of one stage of a backbone."""
+    """Channels and stride of a feature map; the stride is in image pixels."""
 
     channels: int
     stride: int
 
 
 def blocks(backbone: str) -> Sequence[int]:
-    """Returns the number of dilation rates of each stage of a backbone."""
+    """Returns how many dilation rates each stage of a backbone has.
+
+    Args:
+        backbone: name in BACKBONES.
+    """
     return BACKBONES.registration(backbone).facts["blocks"]
 
 
 def feature_info(model_config) -> dict[str, Feature]:
-    """Returns channels and stride of each feature; the last feature is 'stage4'.
+    """Returns channels and stride of each feature map of a backbone, by name.
+
+    Feature maps are in the order in which they are computed; the last is 'stage4'.
 
     Args:
-        model_config: `config.model`; stages whose stride would exceed its output_stride
-            keep their resolution and use dilated convolutions.
+        model_config: `config.model`. Stages whose stride would exceed
+            model_config.output_stride keep the resolution of their input.
     """
     m = model_config
     facts = BACKBONES.registration(m.backbone).facts

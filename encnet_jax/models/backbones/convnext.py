@@ -17,16 +17,17 @@ _norm = partial(nn.LayerNorm, epsilon=1e-6)
 
 
 class Conv(nn.Module):
-    """A convolution with bias: patches (stride = size), depthwise, or dilated.
+    """A convolution with bias: depthwise, dilated, or of patches (stride = size).
 
     Attributes:
         features: channels of the output.
         size: side of the kernel.
-        layers: see Layers; the input counts as zero outside the image.
+        layers: see Layers; input positions outside the image are set to zero.
         stride: 1 or `size`.
         rate: dilation rate.
-        depthwise: use one kernel per channel, centred at the output pixel. Otherwise
-            the output pixel is the kernel's top left corner.
+        depthwise: whether to use one kernel per channel, centred at the output
+            position. Otherwise the output position is the top left corner of the
+            kernel.
 
     Params: kernel f32[size, size, C_in, features], C_in = 1 if depthwise; bias
     f32[features].
@@ -65,10 +66,18 @@ class Conv(nn.Module):
 
 
 class Entry(nn.Module):
-    """The start of a stage.
+    """The first layers of a stage, which reduce the resolution.
 
-    Stage 1 starts with the stem: 4x4 patches, then LayerNorm. Later stages start with
-    LayerNorm and a 2x2 convolution. Params: conv, norm.
+    Stage 1 starts with the stem: a convolution of 4x4 patches, then LayerNorm. Later
+    stages start with LayerNorm and a 2x2 convolution.
+
+    Attributes:
+        features: channels of the output.
+        stem: whether this is the stem, whose stride is 4.
+        stride: stride of the 2x2 convolution.
+        rate: dilation rate of the 2x2 convolution.
+
+    Params: conv, norm.
     """
 
     features: int
@@ -88,7 +97,13 @@ class Entry(nn.Module):
 
 
 class Block(nn.Module):
-    """Depthwise 7x7 convolution, LayerNorm, two linear layers with GELU, layer scale.
+    """A residual block of ConvNeXt.
+
+    The layers: depthwise 7x7 convolution, LayerNorm, two linear layers with GELU
+    between them, layer scale, sum with the input.
+
+    Attributes:
+        rate: dilation rate of the depthwise convolution.
 
     Params: conv, norm, expand, project; gamma f32[C], the layer scale.
     """
@@ -98,7 +113,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to the same shape."""
+        """Maps [B, H, W, C] to an output of the same shape."""
         channels = x.shape[-1]
         dense = partial(nn.Dense, kernel_init=_init, dtype=x.dtype)
         y = Conv(channels, 7, self.layers, 1, self.rate, True, name="conv")(x)
@@ -111,21 +126,22 @@ class Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """ConvNeXt-T; its last stages can keep the resolution and dilate instead.
+    """ConvNeXt-T; its last stages can dilate instead of reducing the resolution.
 
     Attributes:
-        blocks: number of blocks of each stage.
+        blocks: number of blocks in each stage.
         width: channels of stage 1; they double from stage to stage.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4 on; 32
-            keeps it nowhere.
+        output_stride: 8: stages 3 and 4 keep the resolution; 16: only stage 4; 32: no
+            stage.
         dilation: rates of the depthwise convolutions; see plan_stages.
-        remat: recompute blocks in the backward pass; see rematerialisation.py.
+        remat: whether to recompute blocks in the backward pass; see
+            rematerialisation.py.
 
-    Source: Liu et al., CVPR 2022; layers as in timm's convnext_tiny. Two deviations:
-    timm pads the dilated 2x2 convolutions on both sides, which shifts the features;
-    here a dilated network computes the undilated network's features at more positions.
-    timm drops the last pixels if a side is not a multiple of 32; here sides of feature
-    maps are rounded up.
+    Source: Liu et al., CVPR 2022; layers as in timm's convnext_tiny, with two
+    deviations. (1) timm pads the dilated 2x2 convolutions on both sides, which shifts
+    the features; here a dilated network computes the same features as the undilated
+    network, at more positions. (2) timm drops the last pixels if a side is not a
+    multiple of 32; here the sides of feature maps are rounded up.
     """
 
     layers: Layers
@@ -137,10 +153,14 @@ class ConvNeXt(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
-        """Maps f[B, H, W, 3] to {'stage1': [B, h, w, width], ..., 'stage4': ...}.
+        """Maps images f[B, H, W, 3] to feature maps {'stage1': [B, h, w, C], ...}.
 
-        h = ceil(H / output_stride) for stage 4. Repeated calls share all weights except
-        stage 4's, whose names start with `branch`.
+        For stage 4, h = ceil(H / output_stride).
+
+        Args:
+            x: normalised images.
+            branch: prefix of the names of stage 4's modules. Calls with different
+                prefixes share the weights of all other stages.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -149,9 +169,10 @@ class ConvNeXt(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns the constructors of the modules of each stage."""
+        """Returns, for each stage, the constructors of its modules."""
         stages: list[list[partial]] = []
-        distance = 1  # Distance of the undilated network's neighbouring pixels.
+        # Distance here between positions that are neighbours in the undilated network.
+        distance = 1
         plan = plan_stages(self.blocks, self.output_stride, self.dilation)
         for stage, (stride, rates) in enumerate(plan, 1):
             prefix = f"{branch if stage == 4 else ''}stage{stage}"
@@ -165,7 +186,7 @@ class ConvNeXt(nn.Module):
                 name="stem" if stage == 1 else f"{prefix}_entry",
             )
             blocks = [
-                # The 2x2 convolution uses the lower of the stage's two rates.
+                # The entry's 2x2 convolution uses `distance`, the lower rate.
                 partial(Block, self.layers, rate, name=f"{prefix}_block{i:02d}")
                 for i, (_, rate) in enumerate(rates, 1)
             ]

@@ -1,4 +1,4 @@
-"""Dilated residual networks, with the 7x7 or the deep stem."""
+"""Dilated residual networks, with a stem of one 7x7 or three 3x3 convolutions."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +17,11 @@ from encnet_jax.models.residual import relu_of_sum
 
 
 class BackboneSpec(NamedTuple):
-    """The size of a residual network.
+    """The depth, width and kind of blocks of a residual network.
 
     Attributes:
-        blocks: number of blocks of each stage.
-        bottleneck: whether blocks are bottlenecks.
+        blocks: number of blocks in each stage.
+        bottleneck: whether the blocks are bottlenecks.
         width: channels of the 3x3 convolutions of stage 1.
     """
 
@@ -36,16 +36,22 @@ class BackboneSpec(NamedTuple):
 
 
 class Block(nn.Module):
-    """A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 (bottleneck).
+    """A residual block, either plain or a bottleneck.
+
+    A plain block has two 3x3 convolutions; a bottleneck has a 1x1, a 3x3 and a 1x1
+    convolution.
 
     Attributes:
         width: channels of the 3x3 convolutions.
-        bottleneck: use the bottleneck form, whose output has 4 * `width` channels.
-        stride: stride of the block's first 3x3 convolution.
+        bottleneck: whether the block is a bottleneck, whose output has 4 * `width`
+            channels.
+        stride: stride of the first 3x3 convolution.
         first_dilation: dilation rate of the first 3x3 convolution.
         dilation: dilation rate of the second 3x3 convolution of a plain block.
-        stride_first: apply the stride in a bottleneck's first 1x1 convolution instead.
-        avg_down: use average pooling before the 1x1 shortcut instead of its stride.
+        stride_first: whether a bottleneck applies the stride in its first 1x1
+            convolution instead.
+        avg_down: whether the shortcut applies the stride by average pooling instead of
+            a strided 1x1 convolution.
     """
 
     width: int
@@ -88,13 +94,13 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first layers, which reduce the image to a quarter of its resolution.
+    """The first layers of the network, which divide the image's sides by 4.
 
     Attributes:
         kind: 'deep' (three 3x3 convolutions) or 'conv7' (one 7x7 convolution).
         width: channels of the first convolution.
-        padded_pool: whether the max pooling is padded; without padding, the sides of
-            the output are one position shorter.
+        padded_pool: whether the max pooling is padded; without padding, the output is
+            one row and one column smaller.
     """
 
     kind: str
@@ -104,32 +110,36 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C]; see `padded_pool`."""
+        """Maps images [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C].
+
+        The output is one row and one column smaller if `padded_pool` is False.
+        """
         if self.kind == "deep":
             layers = [(self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1)]
         else:
             layers = [(self.width, 7, 2)]
         for i, (channels, size, stride) in enumerate(layers, 1):
             x = self.layers.unit(channels, size, stride, name=f"layer{i}")(x)
-        # Zeros outside the image cannot win: the inputs are ReLU outputs.
+        # Zeros outside the image are never the maximum: the inputs are ReLU outputs.
         x = self.layers.only_inside(x)
         return max_pool(x, border=int(self.padded_pool))
 
 
 class ResNet(nn.Module):
-    """A residual network; its last stages can keep the resolution and dilate instead.
+    """A residual network; its last stages can dilate instead of reducing resolution.
 
     Attributes:
-        spec: see BackboneSpec.
-        stem: 'deep' or 'conv7'.
-        stem_width: channels of the stem's first convolution; a deep stem's last
-            convolution has twice that number.
-        output_stride: 8 keeps the resolution from stage 3 on, 16 from stage 4 on; 32
-            keeps it nowhere.
+        spec: depth, width and kind of blocks.
+        stem: 'deep' (three 3x3 convolutions) or 'conv7' (one 7x7 convolution).
+        stem_width: channels of the stem's first convolution; the last convolution of a
+            deep stem has twice as many.
+        output_stride: 8: stages 3 and 4 keep the resolution; 16: only stage 4; 32: no
+            stage.
         dilation: rates of the stages that keep the resolution; see plan_stages.
         avg_down, stride_first: see Block.
         padded_pool: see Stem.
-        remat: recompute blocks in the backward pass; see rematerialisation.py.
+        remat: whether to recompute blocks in the backward pass; see
+            rematerialisation.py.
 
     Source: section 3.1 of the EncNet paper.
     """
@@ -147,10 +157,14 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
-        """Maps f[B, H, W, 3] to {'stage1': ..., 'stage4': [B, h, w, C]}.
+        """Maps images f[B, H, W, 3] to feature maps {'stage1': [B, h, w, C], ...}.
 
-        h = ceil(H / output_stride) for stage 4; H and W may have any size. Repeated
-        calls share all weights except stage 4's, whose names start with `branch`.
+        For stage 4, h = ceil(H / output_stride). H and W can be any numbers.
+
+        Args:
+            x: normalised images.
+            branch: prefix of the names of stage 4's modules. Calls with different
+                prefixes share the weights of all other stages.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -159,7 +173,10 @@ class ResNet(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns the module constructors of each stage; stage 1 includes the stem."""
+        """Returns, for each stage, the constructors of its modules.
+
+        The stem belongs to stage 1.
+        """
         layers = self.layers.initialised_by(he_normal_fan_out)
         stem = partial(
             Stem, self.stem, self.stem_width, layers, self.padded_pool, name="stem"
@@ -222,7 +239,7 @@ def build(m) -> Callable[..., nn.Module]:
 
 
 def specs() -> dict[str, BackboneSpec]:
-    """Returns name -> size of the registered residual networks."""
+    """Returns name -> spec of all registered residual networks."""
     found = {}
     for name in BACKBONES:
         facts = BACKBONES.registration(name).facts

@@ -1,4 +1,4 @@
-"""VGG-16, the backbone of the paper on piecewise training, with optional dilation."""
+"""VGG-16, the backbone of the paper on piecewise CRFs, with optional dilation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,13 +20,13 @@ _CHANNELS = (4, 8, 8, 64)  # Channels of the same blocks, in multiples of the wi
 
 
 class Block(nn.Module):
-    """Max pooling over 2x2 pixels unless `pool` is 0, then convolutions with ReLU.
+    """Optional 2x2 max pooling, then convolutions, each followed by ReLU.
 
     Attributes:
         channels: channels of each convolution.
         rates: dilation rate of each convolution.
-        pool: stride of the pooling; 0 for no pooling.
-        pool_rate: distance between the pooled pixels.
+        pool: stride of the max pooling; 0 for no pooling.
+        pool_rate: dilation rate of the max pooling: distance between the 2x2 pixels.
         kernel_size: side of the convolutions' kernels.
     """
 
@@ -41,7 +41,7 @@ class Block(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, ceil(H / pool), ceil(W / pool), channels]."""
         if self.pool:
-            # Zeros outside the image cannot win: the inputs are ReLU outputs.
+            # Zeros outside the image are never the maximum: inputs are ReLU outputs.
             x = _max_pool(self.layers.only_inside(x), self.pool, self.pool_rate)
         for i, rate in enumerate(self.rates, 1):
             conv = self.layers.conv(
@@ -52,12 +52,12 @@ class Block(nn.Module):
 
 
 def _max_pool(x: jax.Array, stride: int, rate: int) -> jax.Array:
-    """Max pooling over 2x2 pixels at distance `rate`; sides are rounded up.
+    """Applies 2x2 max pooling; the sides of the output are rounded up.
 
     Args:
         x: [B, H, W, C], values >= 0.
         stride: 1 or 2; 2 only with rate 1.
-        rate: distance between the pooled pixels.
+        rate: dilation rate: distance between the 2x2 pixels.
     """
     height, width = x.shape[1:3]
     if stride == 2:
@@ -71,17 +71,19 @@ def _max_pool(x: jax.Array, stride: int, rate: int) -> jax.Array:
 class VGG(nn.Module):
     """Blocks 1 to 5 of VGG-16 and, if `fc6`, its first fully connected layer.
 
-    Stages 1 to 3 are the outputs of blocks 3 to 5 before the next pooling. Stage 4 is
-    the pooled stage 3 or, with `fc6`, a 7x7 convolution of it. The outputs of blocks 1
-    and 2 have the names 'block1' and 'block2'.
+    Stages 1 to 3 are the outputs of blocks 3 to 5, before the next pooling. Stage 4 is
+    the pooled stage 3, followed by a 7x7 convolution if `fc6` is set. The outputs of
+    blocks 1 and 2 have the names 'block1' and 'block2'.
 
     Attributes:
         width: channels of block 1.
-        fc6: add the fully connected layer, as a convolution to 64 * width channels.
-        output_stride: 16 uses stride 1 for the pooling after block 5; 8 also for that
-            after block 4, and dilates block 5.
+        fc6: whether to add the fully connected layer, as a 7x7 convolution to 64 *
+            width channels.
+        output_stride: 16: the pooling after block 5 has stride 1; 8: the pooling after
+            block 4 too, and block 5 is dilated.
         dilation: rates of block 5 and of fc6; see plan_stages.
-        remat: recompute blocks in the backward pass; see rematerialisation.py.
+        remat: whether to recompute blocks in the backward pass; see
+            rematerialisation.py.
 
     Source: Simonyan and Zisserman, ICLR 2015, configuration D; layers as in
     torchvision's vgg16. If a side is odd, torchvision's pooling drops the last pixel;
@@ -97,10 +99,15 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
-        """Maps f[B, H, W, 3] to {'block1': ..., 'stage4': [B, h, w, C]}.
+        """Maps images f[B, H, W, 3] to feature maps {'block1': [B, h, w, C], ...}.
 
-        h = ceil(H / output_stride) for stage 4. Repeated calls share all weights except
-        stage 4's, whose names start with `branch`.
+        The others are 'block2' and 'stage1' to 'stage4'. For stage 4, h = ceil(H /
+        output_stride).
+
+        Args:
+            x: normalised images.
+            branch: prefix of the names of stage 4's modules. Calls with different
+                prefixes share the weights of all other stages.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -112,7 +119,7 @@ class VGG(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns the constructors of the blocks of each stage."""
+        """Returns, for each stage, the constructors of its blocks."""
         block = partial(Block, layers=self.layers.initialised_by(he_normal_fan_out))
         plan = plan_stages(_STAGES, self.output_stride, self.dilation)
         stages = [
@@ -121,7 +128,8 @@ class VGG(nn.Module):
                 partial(block, 2 * self.width, (1, 1), name="block2"),
             ]
         ]
-        distance = 1  # Distance of the undilated network's neighbouring pixels.
+        # Distance here between positions that are neighbours in the undilated network.
+        distance = 1
         for stage, (stride, rates) in enumerate(plan, 1):
             kind: dict[str, Any] = {"name": f"block{stage + 2}"}
             # With 'plain' dilation the pooling uses the first, lower rate of the stage.

@@ -1,25 +1,25 @@
-"""Heads by name. Importing this package does not load JAX.
+"""The registries of heads. Importing this package does not load JAX.
 
-A head maps the stages of a backbone to named outputs. Each module of this folder
-registers its own:
+A head maps the feature maps of a backbone to named outputs, such as 'logits'. Each
+module of this folder registers its heads:
 
     @HEADS.register("fcn")
     def build(model_config, num_classes): ...
 
-The function returns a callable that makes the head, given `layers` and `name`. A
-registration may declare
+The function `build` returns a constructor of the head, which is called with `layers`
+and `name`. A registration may declare
 
     fields: configuration fields that only this head reads.
-    logits_stride: function model_config -> distance of neighbouring logits in image
-        pixels; by default model.output_stride.
-    decides: {field: value}, values of fields that the configuration leaves at None.
-    loss_terms: names of the terms of the loss (see encnet_jax.losses) that apply; by
-        default all terms for which the network returns the outputs.
+    logits_stride: function model_config -> distance between neighbouring logits in
+        image pixels; by default model.output_stride.
+    decides: {field: value}, values for fields that the configuration leaves at None.
+    loss_terms: names of the loss terms to use (see encnet_jax.losses); by default all
+        terms for which the network returns the required outputs.
     network: 'module:function' that builds the whole network, for heads that run the
-        backbone more than once; by default models.segmenter.Segmenter.
+        backbone more than once; by default models.segmenter:build.
 
-AUX_HEADS is the registry of auxiliary heads, which read stage 3; `model.aux` selects
-one. They are registered in the same way.
+AUX_HEADS is the registry of auxiliary heads, which read stage 3. They are registered in
+the same way, and `model.aux` selects one by name.
 """
 
 from encnet_jax.registry import Registry, discover

@@ -1,4 +1,4 @@
-"""The last layer of every head."""
+"""The last layers of a head, which predict class logits."""
 
 import flax.linen as nn
 import jax
@@ -8,7 +8,7 @@ from encnet_jax.models.layers import Layers
 
 
 class Classifier(nn.Module):
-    """Dropout and a 1x1 convolution to class logits in float32."""
+    """Dropout and a 1x1 convolution to float32 class logits."""
 
     num_classes: int
     dropout: float

@@ -1,4 +1,4 @@
-"""DeepLabV3's head."""
+"""The head of DeepLabV3."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +17,8 @@ class DeepLabV3Head(nn.Module):
 
     Attributes:
         channels: channels of every convolution.
-        concat_input: the 3x3 convolution reads the concatenated branches
-            (mmsegmentation) instead of their 1x1 projection (the paper).
+        concat_input: whether the 3x3 convolution reads the concatenated branches, as in
+            mmsegmentation, instead of their 1x1 projection, as in the paper.
 
     Source: Chen et al., arXiv 1706.05587; channels as in EncNet's released baselines.
     """
@@ -31,7 +31,7 @@ class DeepLabV3Head(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps stages of [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
+        """Maps stage 4 [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
         x = stages["stage4"]
         unit = self.layers.unit
         branches = [unit(self.channels, 1, name="rate1")(x)]
@@ -43,7 +43,7 @@ class DeepLabV3Head(nn.Module):
         x = jnp.concatenate(branches, axis=-1)
         if not self.concat_input:
             x = unit(self.channels, 1, name="project")(x)
-            # Drops whole channels, as the released code does.
+            # Drops whole channels, like the released code.
             x = self.layers.dropout(0.5, broadcast_dims=(1, 2))(x)
         x = unit(self.channels, name="conv")(x)
         classifier = Classifier(

@@ -1,4 +1,7 @@
-"""Dense upsampling convolution (DUC): rearranges channels to rows and columns."""
+"""The head with dense upsampling convolution (DUC).
+
+It predicts the labels of a block of pixels as channels of one position.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -14,15 +17,15 @@ from encnet_jax.models.layers import Layers
 
 
 def depth_to_space(x: jax.Array, block: int) -> jax.Array:
-    """Rearranges blocks of channels to positions on a finer grid.
+    """Rearranges the channels of each cell to block x block positions.
 
     Channel (class * block + row) * block + column of cell (y, x) becomes the score of
     `class` at row block * y + row and column block * x + column. This is the order of
-    PyTorch's PixelShuffle; TensorFlow's depth_to_space has the class last.
+    PyTorch's PixelShuffle; in TensorFlow's depth_to_space, the class varies fastest.
 
     Args:
-        x: [B, h, w, L * block * block].
-        block: r; 1 returns x unchanged.
+        x: [B, h, w, L * block * block], scores of L classes.
+        block: side of the block of each cell; 1 returns x unchanged.
 
     Returns:
         [B, h * block, w * block, L].
@@ -45,15 +48,14 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
 
 
 class DUCHead(nn.Module):
-    """Predicts a block of labels for each cell of the feature map.
+    """Predicts block x block labels for each position of the feature map.
 
-    The logits are the sum of dilated 3x3 convolutions with bias; there is no norm, ReLU
-    or dropout.
+    The logits are the sum of dilated 3x3 convolutions with bias, whose names are
+    `rate6` and so on. There is no norm, ReLU or dropout.
 
     Attributes:
-        num_classes: L.
-        block: r; each cell becomes r x r labels.
-        rates: dilation rates of the convolutions, submodules `rate6` and so on.
+        block: number of labels per position along each axis.
+        rates: dilation rate of each convolution.
 
     Source: Wang et al., WACV 2018, section 3.1; parallel branches (ASPP) as in the
     authors' code.
@@ -66,9 +68,10 @@ class DUCHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps stages to {'logits': f32[B, h * block, w * block, num_classes]}.
+        """Maps stage 4 [B, h, w, C] to logits, by the name 'logits'.
 
-        h and w are the sides of stage 4.
+        Returns:
+            {'logits': f32[B, h * block, w * block, num_classes]}.
         """
         x, features = stages["stage4"], self.num_classes * self.block**2
         branches = (
@@ -94,8 +97,8 @@ class DUCHead(nn.Module):
         ),
     },
     logits_stride=lambda m: m.duc.cell,
-    # Logits cover cells of pixels and share their outer edges with the image. Padding
-    # around an image consists of whole cells and is not masked.
+    # Logits belong to cells of pixels, whose outer edges are the edges of the image:
+    # align_corners is False. Padding consists of whole cells and is not masked.
     decides={
         "model.aux": "none",
         "model.align_corners": False,

@@ -15,14 +15,15 @@ from encnet_jax.models.layers import Layers
 
 
 class EncHead(nn.Module):
-    """A 3x3 convolution, optional lateral fusion, the Context Encoding Module, logits.
+    """EncNet's head: 3x3 convolution, Context Encoding Module, classifier.
 
     Attributes:
         channels: channels of the 3x3 convolution; 512 in the paper.
-        lateral: fuse stages 2 and 3 into its output; requires output stride 8.
+        lateral: whether to fuse stages 2 and 3 into the output of the convolution;
+            requires output stride 8.
         num_codes, code_pooling, gate, gate_bias, se_gradient, reference_positions: see
             ContextEncoding.
-        se_loss: whether to return class-presence logits.
+        se_loss: whether to return logits of class presence.
 
     Source: Figure 2 of the paper; lateral connections from the released code.
     """
@@ -42,9 +43,14 @@ class EncHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps stages to {'logits': f32[B, h, w, C], 'se_logits': f32[B, C]}.
+        """Maps feature maps [B, h, w, D] to logits for pixels and images.
 
-        'se_logits' is absent unless `se_loss` is set.
+        Args:
+            stages: 'stage4' and, if `lateral` is set, 'stage2' and 'stage3'.
+
+        Returns:
+            {'logits': f32[B, h, w, num_classes], 'se_logits': f32[B, num_classes]};
+            'se_logits' is absent unless `se_loss` is set.
         """
         x = self.layers.unit(self.channels, name="conv")(stages["stage4"])
         if self.lateral:
@@ -75,7 +81,7 @@ class EncHead(nn.Module):
 
 
 class ContextAuxHead(nn.Module):
-    """A Context Encoding Module on stage 3, of which only the SE branch is used.
+    """An auxiliary head: the SE branch of a Context Encoding Module on stage 3.
 
     Source: section 2.1 of the paper, which does not report the number of channels; 256
     is our choice.
@@ -91,7 +97,7 @@ class ContextAuxHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps stages to {'se_logits': f32[B, num_classes]}."""
+        """Maps stage 3 [B, h, w, D] to {'se_logits': f32[B, num_classes]}."""
         x = self.layers.unit(self.channels, name="conv")(stages["stage3"])
         return ContextEncoding(
             num_codes=self.num_codes,
@@ -123,9 +129,9 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 @AUX_HEADS.register("context")
 def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module] | None:
-    """Returns the constructor of the auxiliary head; None without an SE-loss.
+    """Returns the constructor of the auxiliary head; None if `se_loss` is off.
 
-    The SE branch is the only output of the auxiliary head.
+    Without the SE-loss this head is useless, because 'se_logits' is its only output.
     """
     if not m.se_loss:
         return None

@@ -1,4 +1,4 @@
-"""The FCN head, the paper's baseline, and the auxiliary head of released networks."""
+"""The FCN head: the paper's baseline, and the auxiliary head of released networks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +19,8 @@ class FCNHead(nn.Module):
         stage: name of the stage that is the input.
         channels: channels of the 3x3 convolutions.
         num_convs: number of 3x3 convolutions.
-        concat_input: apply one more 3x3 convolution to the concatenation of the input
-            and the output of these convolutions.
+        concat_input: whether to apply one more 3x3 convolution to the concatenation of
+            the input and the output of these convolutions.
     """
 
     num_classes: int
@@ -33,7 +33,7 @@ class FCNHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps stages of [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
+        """Maps a stage [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
         x = y = stages[self.stage]
         for i in range(1, self.num_convs + 1):
             y = self.layers.unit(self.channels, name=f"conv{i}")(y)
@@ -61,7 +61,7 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 @AUX_HEADS.register("fcn")
 def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the constructor of the auxiliary head of a model configuration."""
+    """Returns the constructor of the auxiliary head, an FCNHead on stage 3."""
     return partial(
         FCNHead,
         num_classes,

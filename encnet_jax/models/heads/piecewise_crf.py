@@ -1,9 +1,13 @@
-"""FeatMap-Net, and the networks on top of it that compute the potentials of a CRF.
+"""A network that computes the potentials of a CRF, and mean-field inference.
+
+Images at several scales pass through the backbone; small networks compute unary and
+pairwise scores from the joined feature maps. The CRF has one node for each position of
+the largest feature map.
 
 Source: Lin, Shen, van den Hengel and Reid, "Efficient Piecewise Training of Deep
 Structured Models for Semantic Segmentation", CVPR 2016. The paper's backbone is VGG-16.
-All scales share the backbone up to stage 3; each scale has its own stage 4 (VGG-16: the
-first fully connected layer as a convolution) and its own 3x3 convolution.
+All scales share the weights of the backbone up to stage 3. Each scale has its own stage
+4 (VGG-16: the first fully connected layer as a convolution) and 3x3 convolution.
 """
 
 import math
@@ -26,8 +30,8 @@ from encnet_jax.models.refinement import Refinement
 from encnet_jax.models.resize import resize_bilinear
 from encnet_jax.models.segmenter import network_layers, shared_fields
 
-# Name of each row of the paper's ablation -> scales of the image, and windows of the
-# sliding maxima.
+# Value of model.crf.features, a row of the paper's ablation -> scales of the image, and
+# windows of the sliding maxima.
 FEATURES = {
     "plain": ((1.0,), ()),
     "pyramid": ((1.0,), pyramid.WINDOWS),
@@ -41,17 +45,17 @@ PAIRWISE = {
 
 
 def scaled_side(side: int, scale: float) -> int:
-    """Returns the side length in pixels after scaling, rounded up."""
+    """Returns the side in pixels of an image resized by `scale`, rounded up."""
     # The tolerance: in floating point, 1.2 * 35 is 42.00000000000001.
     return math.ceil(side * scale - 1e-6)
 
 
 def node_side(side: int, model_config) -> int:
-    """Returns the number of nodes along a side of an image.
+    """Returns the number of CRF nodes along a side of an image.
 
     Args:
-        side: side of the image, pixels.
-        model_config: `config.model`, resolved.
+        side: side of the image in pixels.
+        model_config: `config.model` after `encnet_jax.config.resolve`.
     """
     scales, _ = FEATURES[model_config.crf.features]
     return -(-scaled_side(side, scales[0]) // model_config.output_stride)
@@ -62,7 +66,7 @@ def _dense_init(gain: float):
 
 
 class PairwiseHead(nn.Module):
-    """The layers of a relation's pairwise network that process single nodes.
+    """The part of a relation's pairwise network that processes single nodes.
 
     Attributes:
         num_classes: K.
@@ -78,8 +82,8 @@ class PairwiseHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> potentials.PairwiseNet:
-        """Maps nodes [B, h, w, C_in] to the arrays from which pairs are scored."""
-        # Half the gain for each of the two parts: they are added before the ReLU.
+        """Maps node features [B, h, w, C_in] to arrays that score pairs of nodes."""
+        # Half of He's gain of 2, because two outputs are added before the ReLU.
         shared = {"kernel_init": _dense_init(1.0), "dtype": self.dtype}
         num_outputs = self.num_classes**2
         return potentials.PairwiseNet(
@@ -96,14 +100,15 @@ class PairwiseHead(nn.Module):
 
 
 class PotentialsHead(nn.Module):
-    """Concatenates the maps of all scales and scores nodes and pairs.
+    """Joins the feature maps of all scales and computes unary and pairwise networks.
 
     Attributes:
         num_classes: K.
         channels: channels of each scale's last convolution.
         hidden_channels: hidden units of the unary and the pairwise networks.
         windows: sides of the windows of the sliding maxima.
-        relations: names in potentials.RELATIONS.
+        relations: spatial relations with a pairwise network; names in
+            potentials.RELATIONS.
         dropout: dropout rate of the unary network's hidden units.
         align_corners: corner convention for resizing maps.
     """
@@ -122,10 +127,13 @@ class PotentialsHead(nn.Module):
     def __call__(
         self, maps: Sequence[jax.Array]
     ) -> tuple[jax.Array, dict[str, potentials.PairwiseNet]]:
-        """Maps the scales' feature maps [B, h_i, w_i, C], largest first, to scores.
+        """Computes the unary scores and the arrays of the pairwise networks.
+
+        Args:
+            maps: feature map [B, h_i, w_i, C] of each scale, largest first.
 
         Returns:
-            (unary scores f32[B, h_0, w_0, K], {relation: pairwise network}).
+            Unary scores f32[B, h_0, w_0, K]; {relation: arrays that score pairs}.
         """
         height, width = maps[0].shape[1:3]
         joined = []
@@ -161,23 +169,26 @@ class PotentialsHead(nn.Module):
 
 
 class PiecewiseCRF(nn.Module):
-    """Unary and pairwise scores in training, mean-field marginals in evaluation.
+    """Returns CRF potentials in training, and mean-field marginals in evaluation.
 
     Attributes:
-        backbone: constructor, given `layers` and a name, of the module that maps
-            (images, branch) to a dict of stages.
-        head: constructor of a PotentialsHead, with the same arguments.
+        backbone: constructor of the backbone, called with `layers` and `name`; the
+            backbone maps (images, branch) to a dict of feature maps.
+        head: constructor of a PotentialsHead, called with `layers`, `dtype` and `name`.
         scales: scales of the image, largest first.
         output_stride: output stride of the backbone.
-        box: side of the range box; see potentials.neighbour_offsets.
+        box: side of the box that contains a node's neighbours; see
+            potentials.neighbour_offsets.
         num_updates: number of mean-field updates.
-        max_score_mib: see potentials.bounded_schedule.
+        max_score_mib: memory limit for pairwise scores in MiB; see
+            potentials.bounded_schedule.
         refine: channels of the refinement layers; 0 for no refinement.
-        features: names of the backbone features that the refinement layers use.
+        features: names of the feature maps that the refinement layers use.
         align_corners: corner convention of the refinement.
-        freeze_coarse: run everything except the refinement layers in evaluation mode
-            and without gradients.
-        axis_name: pmap axis of the batch norms; None for one device.
+        freeze_coarse: whether everything except the refinement layers runs in
+            evaluation mode and without gradients.
+        axis_name: pmap axis over which batch norms are synchronised; None for one
+            device.
         norm_epsilon, frozen_norm: see make_layers.
         dtype: compute type.
     """
@@ -204,16 +215,17 @@ class PiecewiseCRF(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use the batch statistics, dropout is on, and the
-                potentials are returned without inference.
+            train: whether batch norms use batch statistics, dropout is on, and the
+                potentials are returned instead of marginals.
 
         Returns:
-            'logits' f32[B, h, w, K], one per node; h = ceil(scale * H / output_stride)
-            for the largest scale. They are the unary scores z if `train`, else log Q
-            after `num_updates`. If `train`, there is also 'pairwise': {relation:
-            potentials.PairwiseNet}. With refinement layers, 'logits' is f32[B, H, W, K]
-            in evaluation; if `train`, there is also 'refined', a refinement.Refined,
-            whose gradient trains these layers and the early stages, not the potentials.
+            If `train`: 'logits', the unary scores f32[B, h, w, K] of the nodes, with h
+            = ceil(scale * H / output_stride) for the largest scale; 'pairwise',
+            {relation: potentials.PairwiseNet}; with refinement layers also 'refined', a
+            refinement.Refined. The gradient of 'refined' reaches the refinement layers
+            and early stages, but not the potentials.
+            Otherwise: 'logits', the logarithms of the marginals, f32[B, h, w, K]; with
+            refinement layers the refined scores, f32[B, H, W, K].
 
         Raises:
             UserError: the image is too small for the smallest scale, or the pairwise
@@ -224,7 +236,7 @@ class PiecewiseCRF(nn.Module):
         backbone = self.backbone(layers=layers, name="backbone")
         stages: list[dict[str, jax.Array]] = []
         for i, scale in enumerate(self.scales):
-            # The first scale's last stage keeps the name it has in the plain backbone.
+            # Stage 4 of the first scale has the same name as in the plain backbone.
             branch = f"scale{i + 1}_" if i else ""
             x = _rescaled(images, scale).astype(self.dtype)
             stages.append(backbone(x, branch))
@@ -252,7 +264,7 @@ class PiecewiseCRF(nn.Module):
         return {"logits": refined.whole(self.align_corners)}
 
     def _marginals(self, unary: jax.Array, pairwise: dict) -> jax.Array:
-        """Returns log Q f32[B, h, w, K]."""
+        """Returns the logarithms of the mean-field marginals, f32[B, h, w, K]."""
         pairs = [
             potentials.relation_pairs(name, net, self.box, self.max_score_mib)
             for name, net in pairwise.items()
@@ -264,16 +276,16 @@ class PiecewiseCRF(nn.Module):
         smallest = math.ceil(self.output_stride / scale)
         if min(height, width) < smallest:
             raise UserError(
-                f"images of {height}x{width} pixels are less than one node of"
-                f" {self.output_stride} pixels at the smallest scale, {scale:g}:"
-                " expected"
-                f" {smallest} or more; raise data.crop_size or eval.bucket, or choose"
-                " model.crf.features='pyramid', which has one scale"
+                f"an image of {height}x{width} pixels is too small for the CRF;"
+                f" expected sides of at least {smallest} pixels, because a node covers"
+                f" {self.output_stride} pixels of the image resized by {scale:g}: raise"
+                " data.crop_size or eval.bucket, or set model.crf.features to"
+                " 'pyramid', which does not resize images"
             )
 
 
 def _rescaled(images: jax.Array, scale: float) -> jax.Array:
-    """Resizes images; antialiased if the scale is below 1."""
+    """Resizes images f32[B, H, W, 3] by a scale; antialiases if it is below 1."""
     batch, height, width, channels = images.shape
     sides = scaled_side(height, scale), scaled_side(width, scale)
     if sides == (height, width):
@@ -316,7 +328,7 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
             " with early features and the image as inputs; 0: no such layers.",
         ),
     },
-    # The largest scale enlarges the image.
+    # With 'scales', the nodes belong to the image enlarged by 1.2.
     logits_stride=lambda m: (
         1
         if m.crf.refine
@@ -343,7 +355,7 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 
 def build_network(m, backbone, head, aux_head, axis_name) -> PiecewiseCRF:
-    """Returns the network made of these parts; it has no auxiliary head."""
+    """Returns a PiecewiseCRF with these constructors; `aux_head` is ignored."""
     scales, _ = FEATURES[m.crf.features]
     return PiecewiseCRF(
         backbone,

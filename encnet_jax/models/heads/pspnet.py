@@ -1,4 +1,4 @@
-"""PSPNet's head."""
+"""The head of PSPNet."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +17,12 @@ from encnet_jax.models.resize import apply_rows_and_columns, resize_bilinear
 def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
     """Returns the matrix of adaptive average pooling, f32[out_size, in_size].
 
-    Row i averages the samples floor(i s) to ceil((i + 1) s) - 1, s = in_size /
-    out_size. Neighbouring cells may share a sample, as in PyTorch.
+    Row i averages the input samples floor(i s) to ceil((i + 1) s) - 1, with s = in_size
+    / out_size. Neighbouring output cells may share a sample, as in PyTorch.
+
+    Args:
+        out_size: number of output cells.
+        in_size: number of input samples.
     """
     matrix = np.zeros((out_size, in_size), np.float32)
     for i in range(out_size):
@@ -29,11 +33,17 @@ def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
 
 
 def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
-    """Returns f32[B, cells, n]: each image's adaptive pooling over covered positions.
+    """Returns matrices of adaptive average pooling over the positions of images.
+
+    Like adaptive_pool_matrix, for images that cover only a part of their canvas.
 
     Args:
-        covered: f32[B, n], 1 in one contiguous range of positions, 0 elsewhere.
+        covered: f32[B, n], 1 at positions that belong to the image (one contiguous
+            range), else 0.
         cells: number of output cells.
+
+    Returns:
+        f32[B, cells, n], one matrix for each image.
     """
     size, place = _run_of(covered)
     cell = jnp.arange(cells)[None, :, None]
@@ -45,12 +55,15 @@ def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
 
 
 def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.Array:
-    """Returns f32[B, n, cells]: bilinear upsampling to each image's covered positions.
+    """Returns matrices of linear upsampling from cells to the positions of images.
 
     Args:
         covered: see pool_matrices.
         cells: number of input cells.
-        align_corners: corner convention.
+        align_corners: corner convention of the upsampling.
+
+    Returns:
+        f32[B, n, cells], one matrix for each image.
     """
     size, place = _run_of(covered)
     place, size = place.astype(jnp.float32), size.astype(jnp.float32)
@@ -65,14 +78,21 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
 
 
 def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the range's length i32[B, 1, 1] and the indices in it i32[B, 1, n]."""
+    """Returns the length of each covered range and the index of each position in it.
+
+    Args:
+        covered: see pool_matrices.
+
+    Returns:
+        i32[B, 1, 1] lengths; i32[B, 1, n] indices, 0 for the first covered position.
+    """
     size = jnp.sum(covered > 0, axis=1)[:, None, None]
     first = jnp.argmax(covered > 0, axis=1)[:, None, None]
     return size, jnp.arange(covered.shape[1])[None, None] - first
 
 
 class PSPHead(nn.Module):
-    """Pyramid pooling at 1, 2, 3 and 6 cells, then an FCN head.
+    """Pyramid pooling to 1, 2, 3 and 6 cells per axis, 3x3 convolution, classifier.
 
     Source: Zhao et al., CVPR 2017; channels as in EncNet's released baselines.
     """
@@ -85,7 +105,7 @@ class PSPHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps stages of [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
+        """Maps stage 4 [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
         x = stages["stage4"]
         height, width = x.shape[1:3]
         branches = [x]

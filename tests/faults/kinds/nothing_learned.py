@@ -17,7 +17,7 @@ ONE_IMAGE = {
 for head in ("pspnet", "deeplabv3"):
     for name, more in ONE_IMAGE.items():
 
-        @case(f"nothing {head} with {name}, train", 2, "gets one value per channel")
+        @case(f"nothing {head} with {name}, train", 2, "gets only one value")
         def one_image(root, head=head, more=more):
             yield trained(root, f"--config.model.name={head}", *more)
             assert not (root / "w").exists()
