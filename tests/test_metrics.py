@@ -28,12 +28,12 @@ def test_a_class_of_one_pixel_counts():
 
 
 def test_bad_ids_are_refused():
-    with pytest.raises(ValueError, match="label ids 0..3, expected 0..2"):
+    with pytest.raises(ValueError, match="ids range from 0 to 3; expected 0 to 2"):
         ConfusionMatrix(3).update(np.uint8([0, 3]), np.uint8([0, 0]))
     nothing = np.zeros(0, np.uint8)
     ConfusionMatrix(3).update(nothing, nothing)
     with pytest.raises(
-        ValueError, match="labels have shape .2,., predictions .1,.; expected equal"
+        ValueError, match="shape .2,., but predictions have shape .1,.; expected equal"
     ):
         ConfusionMatrix(3).update(np.uint8([0, 1]), np.uint8([0]))
     with pytest.raises(ValueError, match="absent is 'nan'"):

@@ -60,9 +60,9 @@ def test_a_window_larger_than_an_image_is_refused():
     evaluator = make_evaluator(segmenter, config, CLASSES, jax.local_devices()[:1])
     with pytest.raises(UserError) as error:
         evaluator.confusion(segmenter.variables, make_examples([(24, 40)]))
-    assert "windows have 25 pixels a side, but 0 has only 24x40: set it to 11" in str(
-        error.value
-    )
+    message = str(error.value)
+    assert "windows are 25 pixels wide, but image 0 has only 24x40 pixels" in message
+    assert "set eval.dense.radius to 11 or less" in message
 
 
 def test_reports_state_the_refinement():

@@ -1,1 +1,1 @@
-"""From logits to labels under a protocol, from labels to a confusion matrix."""
+"""Scores networks: predicts class ids under a protocol, compares them with labels."""

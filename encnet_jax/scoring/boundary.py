@@ -1,4 +1,4 @@
-"""Quality of segment boundaries: Boundary IoU, and accuracy near contours."""
+"""Scores of segment boundaries: Boundary IoU, and confusion counts near contours."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,27 +13,36 @@ BAND_WIDTHS_PX = (1, 2, 4, 8, 16, 32)
 
 
 def distance_px(height: int, width: int, fraction: float = DIAGONAL_FRACTION) -> int:
-    """Returns the width of a boundary region in pixels, at least 1."""
+    """Returns the width of the boundary regions of an image in pixels, at least 1.
+
+    Args:
+        height, width: size of the image in pixels.
+        fraction: width of the regions, relative to the diagonal of the image.
+    """
     return max(1, round(fraction * float(np.hypot(height, width))))
 
 
 def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndarray]:
-    """Yields bool[H, W] for each width: whether another class is within the width.
+    """Yields, for each width, which pixels are within that distance of another class.
 
-    The distance of two pixels is the larger one of their row and column distances.
-    Pixels outside of the image and pixels of IGNORE_LABEL count as another class, so
-    image borders are contours.
+    The distance between two pixels is the larger of their row and column distances.
+    Pixels outside the image and pixels with IGNORE_LABEL count as another class, so
+    that image borders are contours.
 
     Args:
-        ids: uint8[H, W].
-        widths_px: distances of 1 or more, increasing.
+        ids: uint8[H, W], class ids or IGNORE_LABEL.
+        widths_px: distances in pixels, 1 or more, in increasing order.
+
+    Yields:
+        bool[H, W] for each width.
     """
     low, high, reached = ids, ids, 0
     for width in widths_px:
-        # Enlarges the previous square: its extremes already cover its own pixels.
+        # Enlarges the previous windows, whose minimum and maximum are known.
         side = 2 * (width - reached) + 1
         kernel = np.ones((side, side), np.uint8)
-        # Pixels outside are IGNORE_LABEL. Only the maximum needs them: no id is larger.
+        # Pixels outside the image are IGNORE_LABEL, the largest id: the minimum can
+        # ignore them.
         high = cv2.dilate(
             high, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=(IGNORE_LABEL,)
         )
@@ -43,18 +52,20 @@ def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndar
 
 
 class BoundaryCounts:
-    """Pixels of boundary regions, summed over images as integers.
+    """Accumulates pixel counts of boundary regions over images.
+
+    A boundary region of a class consists of the pixels of this class near a contour.
 
     Attributes:
-        regions: int64[3, C], pixels in the boundary regions of each class: of labels
-            and predictions at once (intersection), of the labels, of the predictions.
-        bands: int64[len(BAND_WIDTHS_PX), C, C], for each width the (label, prediction)
-            pairs of pixels within that distance of a label contour.
+        regions: int64[3, C], number of pixels of each class in the boundary regions of
+            both labels and predictions (intersection), of labels, and of predictions.
+        bands: int64[len(BAND_WIDTHS_PX), C, C], for each width a confusion matrix
+            (label, prediction) of the pixels within that distance of a label contour.
 
     Source: Cheng et al., "Boundary IoU", CVPR 2021, equation 3, for masks of classes.
-    Deviations: regions are summed over the data set before the division, as in mean
-    IoU. Ignored pixels belong to no region, and pixels next to them are boundary pixels
-    in both maps.
+    Deviations: pixels are summed over the data set before the division, as in mean IoU;
+    ignored pixels belong to no region, and their neighbours are boundary pixels in both
+    maps.
     """
 
     def __init__(self, num_classes: int):
@@ -62,20 +73,20 @@ class BoundaryCounts:
         self.bands = np.zeros((len(BAND_WIDTHS_PX), num_classes, num_classes), np.int64)
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
-        """Adds one image.
+        """Adds the counts of one image.
 
         Args:
             labels: uint8[H, W], ids 0..C-1 or IGNORE_LABEL.
-            predictions: uint8[H, W], ids 0..C-1, or IGNORE_LABEL where scores were not
-                finite; such pixels belong to no class.
+            predictions: uint8[H, W], ids 0..C-1, or IGNORE_LABEL for pixels without
+                finite scores, which belong to no class.
 
         Raises:
             ValueError: shapes differ.
         """
         if labels.shape != predictions.shape:
             raise ValueError(
-                f"labels have shape {labels.shape}, predictions {predictions.shape};"
-                " expected equal shapes"
+                f"labels have shape {labels.shape}, but predictions have shape"
+                f" {predictions.shape}; expected equal shapes"
             )
         num_classes = self.regions.shape[1]
         predictions = np.where(labels == IGNORE_LABEL, IGNORE_LABEL, predictions)
@@ -90,22 +101,21 @@ class BoundaryCounts:
             self.regions, (both, of_labels, of_predictions), strict=True
         ):
             row += _counts(ids, 256)[:num_classes]
-        # Bands are nested, so the number of bands with a pixel determines which they
-        # are.
+        # Bands are nested: the number of bands that contain a pixel tells which.
         depth = np.zeros(labels.shape, np.uint8)
         for width in BAND_WIDTHS_PX:
             depth += near[width]
         known = (depth > 0) & (labels != IGNORE_LABEL) & (predictions != IGNORE_LABEL)
-        # int64: the index `place` reaches the number of bands times num_classes
-        # squared.
+        # int64, because the index `place` can be as large as the size of `bands`.
         band, label = (each[known].astype(np.int64) for each in (depth - 1, labels))
         place = (band * num_classes + label) * num_classes + predictions[known]
         counts = _counts(place, self.bands.size).reshape(self.bands.shape)
-        # The first band has pixels of the largest depth only, the widest those of any.
+        # The narrowest band has only the pixels of the largest depth, the widest has
+        # all.
         self.bands += np.cumsum(counts[::-1], axis=0)
 
     def iou(self) -> np.ndarray:
-        """Returns f64[C]: Boundary IoU; NaN for classes that never occur."""
+        """Returns the Boundary IoU of each class, f64[C]; NaN if it never occurs."""
         both, labelled, predicted = self.regions
         union = labelled + predicted - both
         return np.where(union > 0, both / np.maximum(union, 1), np.nan)

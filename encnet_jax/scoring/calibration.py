@@ -1,8 +1,7 @@
-"""Quality of probabilities: calibration error, log-likelihood, Brier score,
-temperature.
+"""Scores of probabilities: calibration error, log-likelihood and Brier score.
 
 The device computes a few numbers for each pixel. The host sums them as integers, so
-sums over a data set are exact.
+that sums over a data set are exact. `fit_temperature` improves the calibration.
 """
 
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from scipy import optimize
 
 from encnet_jax.labels import IGNORE_LABEL
 
-NUM_BINS = 15  # Confidence bins of equal width; as Guo et al., 2017.
+NUM_BINS = 15  # Confidence bins of equal width, as in Guo et al., 2017.
 COVERAGE_BINS = 1000  # Confidences of the risk curve are rounded to thousandths.
 # Lower limit for a label's probability, so that sums stay finite.
 SMALLEST = 1e-12
@@ -24,11 +23,13 @@ class PixelTerms(NamedTuple):
     """Per-pixel terms of the calibration scores, f32[...] each.
 
     Attributes:
-        confidence: the largest probability, in [0, 1]; NaN for pixels that do not
-            count: ignored ones, and those whose scores are not finite.
-        nll: -log of the label's probability, in nats; 0 where not counted.
+        confidence: the largest probability, in [0, 1]; NaN for pixels that are not
+            counted, because they are ignored or their scores are not finite.
+        nll: -log of the label's probability, in nats; 0 for pixels that are not
+            counted.
         brier: sum over classes of (probability - target)**2, in [0, 2], where the
-            target is 1 for the label and 0 for other classes; 0 where not counted.
+            target is 1 for the label and 0 for other classes; 0 for pixels that are not
+            counted.
     """
 
     confidence: jax.Array
@@ -45,7 +46,7 @@ def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
     """
     is_label = jax.nn.one_hot(labels, weights.shape[-1], dtype=bool)
     columns = weights, weights, weights**2, jnp.where(is_label, weights, 0.0)
-    # One joint reduction: four separate ones would each recompute the weights.
+    # One reduction for all four: separate reductions would each recompute the weights.
     largest, total, squares, of_label = jax.lax.reduce(
         columns,
         4 * (np.float32(0),),
@@ -70,13 +71,18 @@ def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
 
 
 def _bin_of(confidence: np.ndarray, number: int) -> np.ndarray:
-    """Returns int[...], the bin i: i / number < confidence <= (i + 1) / number."""
+    """Returns the bin i with i / number < confidence <= (i + 1) / number, int[...].
+
+    Args:
+        confidence: f32[...] in [0, 1]; 0 belongs to bin 0.
+        number: number of bins.
+    """
     index = np.ceil(confidence * np.float32(number)).astype(np.int64) - 1
     return np.clip(index, 0, number - 1)
 
 
-# Sums of fractions are kept as integers, in units of 1 / UNITS: like counts, they
-# depend neither on the order of the images nor on the number of processes.
+# Sums of fractions are stored as integers, in units of 1 / UNITS, so that they depend
+# neither on the order of the images nor on the number of processes.
 UNITS = 2**20
 _CONFIDENCE_UNITS = 2**24  # Exact for float32 in [0.5, 1].
 
@@ -100,12 +106,12 @@ class Calibration:
     def update(
         self, confidence: np.ndarray, right: np.ndarray, sums: np.ndarray
     ) -> None:
-        """Adds one image.
+        """Adds the statistics of one image.
 
         Args:
             confidence: f32[H, W], see PixelTerms.
-            right: bool[H, W], whether the prediction is the label.
-            sums: f32[H, 2], see row_sums.
+            right: bool[H, W], whether the prediction equals the label.
+            sums: f32[H, 2], sums of nll and brier over each row; see row_sums.
         """
         counted = ~np.isnan(confidence)
         confidence, right = confidence[counted], right[counted]
@@ -128,7 +134,7 @@ class Calibration:
 
     @property
     def num_pixels(self) -> int:
-        """Number of labelled pixels with finite scores."""
+        """Number of counted pixels: labelled pixels with finite scores."""
         return int(self.coverage[:, 0].sum())
 
     def expected_error(self) -> float:
@@ -140,7 +146,7 @@ class Calibration:
         return float(np.abs(right - confidence).sum() / max(count.sum(), 1))
 
     def nll(self) -> float:
-        """Returns the mean negative log-likelihood of a pixel's label, 0 or more."""
+        """Returns the mean negative log-likelihood of the labels, in nats."""
         return float(self.terms[0] / UNITS / max(self.num_pixels, 1))
 
     def brier(self) -> float:
@@ -148,19 +154,23 @@ class Calibration:
         return float(self.terms[1] / UNITS / max(self.num_pixels, 1))
 
     def reliability(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns (mean confidence, accuracy, pixels), f64[NUM_BINS] each.
+        """Returns the mean confidence, accuracy and number of pixels of each bin.
 
-        Confidence and accuracy are NaN in empty bins.
+        Returns:
+            Three arrays f64[NUM_BINS]; confidence and accuracy are NaN in empty bins.
         """
         count, right, confidence = self.bins.T / UNITS
         filled = np.where(count > 0, count, np.nan)
         return confidence / filled, right / filled, count
 
     def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (fraction of pixels kept, accuracy on them), f64[n] each.
+        """Returns the accuracy on the most confident pixels, for several fractions.
 
-        The most confident pixels are kept first. Pixels with confidences in the same
-        thousandth are kept or omitted together.
+        Pixels whose confidences round to the same thousandth are kept or omitted
+        together.
+
+        Returns:
+            f64[n] fractions of pixels kept; f64[n] accuracy on these pixels.
         """
         kept, wrong = np.cumsum(self.coverage[::-1], axis=0).T
         some = kept > 0
@@ -168,7 +178,7 @@ class Calibration:
 
 
 def _in_units(rows: np.ndarray) -> np.ndarray:
-    """Returns the sum over rows of f32[H, ...] times UNITS, int64[...]."""
+    """Returns the sum of f32[H, ...] over rows in units of 1 / UNITS, int64[...]."""
     return np.rint(np.asarray(rows, np.float64) * UNITS).astype(np.int64).sum(0)
 
 
@@ -176,8 +186,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the temperature in [0.05, 20] with the smallest mean nll.
 
     Args:
-        logits: f32[N, C] of pixels from a split that is not scored; log-probabilities
-            also work, because only their softmax matters.
+        logits: f32[N, C] of N pixels, which should not be in the split to be scored.
+            Log-probabilities can be used as well: only their softmax matters.
         labels: int[N], ids 0..C-1 of these pixels.
 
     Raises:
@@ -186,7 +196,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Source: Guo et al. 2017, section 4.2. The mean nll is convex in 1 / temperature.
     """
     if not len(labels):
-        raise ValueError("temperature: no labelled pixels, expected at least one")
+        raise ValueError(
+            "cannot fit a temperature to 0 labelled pixels; expected at least one"
+        )
     logits = np.asarray(logits, np.float64)
     of_label = np.take_along_axis(logits, np.asarray(labels, int)[:, None], axis=-1)
     margins = logits - of_label
@@ -203,10 +215,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def at_temperature(weights: jax.Array, temperature: float) -> jax.Array:
-    """Returns probabilities f32[..., C] as softmax(log weights / temperature).
+    """Returns probabilities f32[..., C], softened by a temperature.
 
-    This equals the softmax of logits / temperature, as constants cancel. Weights are 0
-    or more, and proportional to probabilities.
+    Computes softmax(log(weights) / temperature), which equals softmax(logits /
+    temperature).
+
+    Args:
+        weights: f32[..., C], 0 or more, proportional to the original probabilities.
+        temperature: above 0; probabilities become less certain above 1.
     """
     powered = jnp.log(jnp.maximum(weights, 1e-30)) / temperature
     return jax.nn.softmax(powered, axis=-1)

@@ -1,4 +1,4 @@
-"""Evaluates every image once, on all devices, into one integer confusion matrix."""
+"""Evaluates segmentation networks: one confusion matrix over all images and devices."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,18 @@ def measured(
     labels: jax.Array,
     level_class: int | None = None,
 ) -> dict[str, Any]:
-    """Returns each pixel's class id, calibration terms (PixelTerms) and level."""
+    """Returns class ids and the per-pixel terms of calibration scores.
+
+    Args:
+        scores: f32[..., C], scores whose largest value determines the class.
+        weights: f32[..., C], 0 or more, proportional to the probabilities.
+        labels: uint8[...], ids 0..C-1 or IGNORE_LABEL.
+        level_class: class whose probability is also returned, or None.
+
+    Returns:
+        {'ids': uint8[...]; 'terms': calibration.PixelTerms; with a level_class also
+        'levels': uint8[...], its probability in units of 1 / 255, rounded}.
+    """
     ids = class_ids(scores)
     found = {"ids": ids, "terms": calibration.pixel_terms(weights, labels)}
     if level_class is not None:
@@ -44,7 +55,16 @@ def measured(
 
 
 def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.Array:
-    """Returns int32[B, C, C], counts of (label, id) pairs in maps uint8[B, H, W]."""
+    """Counts the (label, prediction) pairs of each image.
+
+    Args:
+        labels, ids: uint8[B, H, W], true and predicted class ids; IGNORE_LABEL is not
+            counted.
+        num_classes: C.
+
+    Returns:
+        int32[B, C, C]; row = label, column = prediction.
+    """
     # One image at a time: float32 counts are exact only up to 2**24, and a batch may
     # have more pixels.
     return jax.lax.map(
@@ -54,7 +74,7 @@ def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.
 
 
 def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
-    """Returns this process's part of a batch, a multiple of its number of devices.
+    """Returns the batch size of this process, a multiple of its number of devices.
 
     Args:
         batch_size: number of images over all processes.
@@ -66,7 +86,13 @@ def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
 
 
 def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int]]:
-    """Returns (height, width) of this process's images; see Dataset.image_sizes."""
+    """Returns (height, width) of the images that this process evaluates.
+
+    Args:
+        dataset: the opened data set.
+        split: name of the split.
+        max_images: number of images to evaluate, over all processes; 0 for all.
+    """
     share = dataset.eval_share(
         split,
         process_index=jax.process_index(),
@@ -79,11 +105,12 @@ def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int
 def watched_examples(
     dataset, split: str, max_images: int, stop: StopRequest
 ) -> tuple[Iterator[dict], int]:
-    """Returns this process's examples until a stop, and the total of all processes.
+    """Returns the examples of this process, and the number of those of all processes.
 
     Args:
         dataset, split, max_images: see Dataset.eval_examples.
-        stop: checked for each example; iterating then raises Stopped.
+        stop: checked before each example. The iterator raises Stopped once all
+            processes have agreed to stop.
     """
     total = dataset.num_examples(split)
     total = min(total, max_images or total)
@@ -97,19 +124,19 @@ def watched_examples(
     return stop.watch(examples, largest_share), total
 
 
-# One line at a time, for log files.
+# Format of the progress lines in log files.
 _LOG_LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {unit}s"
 _LOG_EVERY_S = 30
 
 
 class _Lines:
-    """Standard error without tqdm's carriage returns, padding and repeated lines."""
+    """Writes tqdm's output to standard error as plain lines, without repetitions."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def write(self, text: str) -> None:
-        """Writes a line, unless it is empty or the same as the last one."""
+        """Writes a line, unless it is empty or the same as the previous line."""
         line = text.strip("\r\n ")
         if line not in ("", self._last):
             sys.stderr.write(f"{line}\n")
@@ -121,9 +148,13 @@ class _Lines:
 
 
 def progress_bar(total: int | None) -> tqdm:
-    """Returns a bar for process 0's part of `total` images; hidden if that is None.
+    """Returns the progress bar of an evaluation.
 
-    Without a terminal, a line is printed at the start, every 30 seconds and at the end.
+    Only process 0 shows the bar, for its own fraction of the images. Without a
+    terminal, it prints a line at the start, every 30 seconds and at the end.
+
+    Args:
+        total: number of images of all processes; None hides the bar.
     """
     share = None if total is None else total // jax.process_count()
     hidden = not share or jax.process_index() != 0 or sys.stderr is None
@@ -131,20 +162,20 @@ def progress_bar(total: int | None) -> tqdm:
     if not hidden and not sys.stderr.isatty():
         lines = {"bar_format": _LOG_LINE, "mininterval": _LOG_EVERY_S}
         lines |= {"file": _Lines(), "position": 0}
-    # leave=None keeps the finished bar unless it is nested in another one.
+    # leave=None keeps the finished bar on the screen unless it is nested in another.
     lines |= {"total": share, "disable": hidden, "leave": None}
     return tqdm(desc="evaluate", unit="image", **lines)
 
 
 class Evaluator:
-    """Evaluates one model with one protocol, and predicts; caches compiled programs.
+    """Evaluates a network under one protocol, and predicts; caches compiled programs.
+
+    Every process evaluates its own images on its own devices and does not wait for the
+    others, so different image sizes cannot cause a deadlock. Only sums are exchanged.
 
     Attributes:
         num_classes: C.
         devices: the devices of this process that are used.
-
-    Every process evaluates its own images on its own devices and does not wait for the
-    others, so different image sizes cannot cause a deadlock. Only sums are exchanged.
     """
 
     def __init__(
@@ -164,14 +195,16 @@ class Evaluator:
         Args:
             forward: the network's forward pass.
             eval_config: section `eval` of the resolved configuration.
-            protocol, refine: replace those of eval_config.
+            protocol, refine: replace eval_config.protocol and eval_config.refine,
+                unless None.
             devices: devices of this process to use; None for all.
-            with_calibration: also compute calibration terms, which are passed to
-                watches.
-            level_class: class whose probability is also passed to watches, with
+            with_calibration: whether to compute calibration terms too and pass them to
+                watches; see Seen.
+            level_class: class whose probabilities are also passed to watches; requires
                 with_calibration.
-            sizes: returns (height, width) of the images; if the network ignores
-                padding, images share a few canvases chosen for these sizes.
+            sizes: function that returns (height, width) of the images. It is called if
+                the network ignores padding: images then share a few canvases, which are
+                chosen for these sizes.
         """
         self._with_calibration = with_calibration
         self.num_classes = forward.num_classes
@@ -211,15 +244,15 @@ class Evaluator:
         total: int | None = None,
         watches: Sequence[Watch] = (),
     ) -> ConfusionMatrix:
-        """Counts the pixels of this process's examples, and sums over all processes.
+        """Evaluates the examples of this process; sums counts over all processes.
 
         Args:
-            variables: replicated on the devices.
+            variables: variables of the network, replicated on the devices.
             examples: dicts with image uint8[H, W, 3], label uint8[H, W].
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
-            watches: each is called with every example of this process and its
-                results.
+            watches: functions that are called with every example of this process and
+                its results (Seen).
         """
         viewed = self._viewed(examples)
         counts, labelled = self._sum(variables, viewed, ("label",), total, watches)
@@ -233,11 +266,11 @@ class Evaluator:
         total: int | None = None,
         watches: Sequence[Watch] = (),
     ) -> tuple[ConfusionMatrix, ConfusionMatrix, ConfusionMatrix]:
-        """Counts all pixels, those of small objects, and those of large ones.
+        """Returns the confusion matrices of all pixels, small objects, large objects.
 
         Args:
             variables, examples, total, watches: see confusion.
-            small_px: objects of fewer pixels are small; see object_sizes.
+            small_px: an object with fewer pixels is small; see object_sizes.
         """
         examples = (
             {**e, "small": small_objects(e["label"], small_px)}
@@ -252,10 +285,15 @@ class Evaluator:
     def predict(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[dict, np.ndarray]]:
-        """Yields (example, class ids uint8[H, W]), batch by batch.
+        """Yields (example, predicted class ids uint8[H, W]) for each example.
 
-        Pixels without finite scores have the id IGNORE_LABEL; see check_finite.
-        Examples are those that Protocol.view returned.
+        Pixels without finite scores have the id IGNORE_LABEL; see check_finite. Each
+        example is cut to the part that the protocol evaluates; see Protocol.view. The
+        order can differ from that of `examples`, because images are batched by size.
+
+        Args:
+            variables: variables of the network, replicated on the devices.
+            examples: dicts with image uint8[H, W, 3].
         """
         for example, ids, _ in native_results(
             self._protocol, variables, self._viewed(examples)
@@ -265,25 +303,36 @@ class Evaluator:
     def scores(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
-        """Yields (examples, scores f32[devices, H, W, C], presence); see protocols.
-
-        Scores are on native canvases and are sums over the protocol's views, neither
-        refined nor divided by their number.
+        """Yields unrefined class scores, for one example on each device.
 
         Args:
             variables, examples: see confusion.
+
+        Yields:
+            (examples, scores f32[devices, H, W, C], presence f32[devices, C] or None).
+            Scores are at the original size of the images, padded to a canvas, and
+            summed over the protocol's scales, mirror images or windows; see
+            Protocol.scorer.
         """
         return self._scored_by.scorer().scores(variables, self._viewed(examples))
 
     def _sum(self, variables, examples, keys, total, watches) -> tuple[np.ndarray, int]:
-        """Returns all processes' counts int64[len(keys), C, C] and labelled pixels."""
+        """Returns confusion counts and the number of labelled pixels, of all processes.
+
+        Args:
+            variables, examples, total, watches: see confusion.
+            keys: names of the label maps in the examples to compare with predictions.
+
+        Returns:
+            int64[len(keys), C, C] counts; number of labelled pixels in 'label'.
+        """
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, labelled = np.zeros(shape, np.int64), 0
         pending: list[Batch] = []
         with progress_bar(total) as bar:
             for members, found in self._measuring.describe(variables, examples):
-                # Results are fetched one batch later, so that the devices always have
-                # work.
+                # Results are fetched after the next batch was started, so that the
+                # devices are always busy.
                 counts += fetch(pending, watches)
                 pending = [self._counted(members, found, keys)]
                 labelled += sum(
@@ -295,7 +344,13 @@ class Evaluator:
         return counts, int(distributed.sum_over_processes(np.array([labelled]))[0])
 
     def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "Batch":
-        """Starts to count a batch on the devices."""
+        """Starts to count the pixels of a batch on the devices.
+
+        Args:
+            members: the examples of the batch.
+            found: their results, a whole_images.Described.
+            keys: see _sum.
+        """
         ids, confidence, sums, levels = found.pixels, None, None, None
         if self._with_calibration:
             terms, levels = ids["terms"], ids.get("levels")
@@ -308,7 +363,7 @@ class Evaluator:
         return map(self._protocol.view, examples)
 
     def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
-        """Places the labels on canvases like those of `ids`, padded by IGNORE_LABEL."""
+        """Returns the labels, padded with IGNORE_LABEL to the shape of `ids`."""
         count = ids.shape[0] * ids.shape[1]
         labels = canvas.lay_labels(members, count, (ids.shape[2], ids.shape[3]), key)
         return parallel.shard(labels, self.devices)
@@ -323,18 +378,21 @@ def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
 def native_results(
     protocol, variables: dict, examples: Iterable[dict]
 ) -> Iterator[tuple[dict, Any, np.ndarray | None]]:
-    """Yields (example, results, presence) for each example.
+    """Yields (example, results, presence) for each example, without padding.
 
-    The order may differ from the input's, because images are batched by size.
+    The order can differ from that of `examples`, because images are batched by size.
 
     Args:
-        protocol: see protocols.protocol.make.
-        variables: replicated on the devices.
-        examples: dicts with image uint8[H, W, 3], after Protocol.view.
+        protocol: a Labeller; see protocols.protocol.make.
+        variables: variables of the network, replicated on the devices.
+        examples: dicts with image uint8[H, W, 3], as returned by Protocol.view.
 
     Yields:
-        results: the protocol's tree of NumPy arrays [H, W, ...].
-        presence: f32[C], probabilities that classes occur; None without an SE branch.
+        example: one of the examples.
+        results: tree of NumPy arrays [H, W, ...], the results of the pixel_fn of the
+            labeller, such as class ids.
+        presence: f32[C], probability of each class to occur in the image; None without
+            an SE branch.
     """
     for members, found in protocol.describe(variables, examples):
         results, presence = jax.tree.map(_on_host, found)
@@ -346,16 +404,25 @@ def native_results(
 
 
 def _on_host(values: jax.Array) -> np.ndarray:
-    """Fetches [devices, b, ...] as [devices * b, ...]."""
+    """Fetches an array [devices, b, ...] and returns it as [devices * b, ...]."""
     return np.asarray(values).reshape(-1, *values.shape[2:])
 
 
 def check_finite(ids: np.ndarray, name: str) -> None:
-    """Raises UserError if class ids uint8[H, W] show that scores were not finite."""
+    """Checks that all pixels of an image have a class, so their scores were finite.
+
+    Args:
+        ids: uint8[H, W], predicted class ids; IGNORE_LABEL for pixels without finite
+            scores.
+        name: name of the image, for the message.
+
+    Raises:
+        UserError: a pixel has no class.
+    """
     wrong = np.count_nonzero(ids == IGNORE_LABEL)
     if wrong:
         raise UserError(
             f"{name}: the scores of {wrong} of {ids.size} pixels are NaN or infinite,"
-            " so they have no class; choose another --checkpoint, or model.dtype"
-            " float32"
+            " so these pixels have no class; choose another --checkpoint, or set"
+            " model.dtype to float32"
         )

@@ -1,4 +1,4 @@
-"""The forward pass of a segmentation network, as evaluation and prediction call it."""
+"""The forward pass of a segmentation network for evaluation and prediction."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +16,8 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: [B, h, w, C].
-        presence: f32[B, C] in [0, 1], probability that a class occurs in an image; None
-            without an SE branch.
+        presence: f32[B, C] in [0, 1], probability of each class to occur in an image;
+            None without an SE branch.
     """
 
     logits: jax.Array
@@ -25,15 +25,16 @@ class Outputs(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A network that maps pixels to logits, and the logits' positions in the image.
+    """A function from pixels to logits, and how logits correspond to pixels.
 
     Attributes:
         apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs. With `mask_padding`
-            it takes a further argument, models.inside.Inside, that marks the image's
-            pixels on its canvas.
+            it takes a third argument, a models.inside.Inside, which marks the pixels
+            that belong to the image.
         num_classes: C.
-        input_scale: images are resized by this factor first.
-        logits_stride: pixels between neighbouring logits.
+        input_scale: factor by which images are resized before the network.
+        logits_stride: distance between neighbouring logits in pixels of the resized
+            image.
         align_corners: corner convention of every upsampling.
         mask_padding: whether the network ignores the padding around an image.
     """
@@ -57,11 +58,11 @@ class Forward(NamedTuple):
         """Returns the forward pass of a model.
 
         Args:
-            model: module without a batch-norm axis.
+            model: module whose batch norms are not synchronised (axis_name is None).
             num_classes: C.
-            normalise: pixel values -> the model's images; see tasks.task.Task.
+            normalise: maps pixel values to the input of the model; see tasks.task.Task.
             model_config: section `model` of the resolved configuration.
-            input_scale: see the class.
+            input_scale: factor by which images are resized before the network.
         """
         return cls(
             outputs_from_pixels(model, normalise),
@@ -74,9 +75,13 @@ class Forward(NamedTuple):
 
 
 def outputs_from_pixels(model: nn.Module, normalise: Callable) -> Callable:
-    """Returns (variables, pixel values [B, H, W, 3], ...) -> the model's Outputs.
+    """Returns a function that normalises pixels and applies a model; see Forward.
 
-    Arguments after the pixels, models.inside.Inside, are passed on to the model.
+    The function maps (variables, pixel values [B, H, W, 3]) to Outputs. An optional
+    third argument, a models.inside.Inside, is passed on to the model.
+
+    Args:
+        model, normalise: see Forward.of.
     """
 
     def apply_fn(variables, pixels, *inside):

@@ -1,4 +1,4 @@
-"""Evaluates classifiers: every image once, on all devices, into one matrix."""
+"""Evaluates image classifiers: one confusion matrix over all images and devices."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from encnet_jax.scoring.evaluator import local_batch_size, progress_bar
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
-NO_LABEL = -1  # Label of images that only complete a batch.
+NO_LABEL = -1  # Label of black images that fill up an incomplete batch.
 TOP = 5
 
 
@@ -24,7 +24,7 @@ class ImageCounts(ConfusionMatrix):
     """A confusion matrix of whole images: each image counts as one pixel.
 
     Attributes:
-        within_top: number of images whose label is among the five largest logits.
+        within_top: number of images whose label has one of the five largest logits.
     """
 
     within_top: int = 0
@@ -38,18 +38,19 @@ def count_step(
     normalise: Callable,
     num_classes: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Counts a batch.
+    """Classifies a batch of images and counts the results.
 
     Args:
-        variables: the model's variables.
-        batch: image uint8[B, S, S, 3], label int32[B]; NO_LABEL is not counted.
+        variables: variables of the model.
+        batch: {'image': uint8[B, S, S, 3], 'label': int32[B]}; images with NO_LABEL are
+            not counted.
         model: see ImageEvaluator.
-        normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
+        normalise: maps pixels uint8[..., 3] to the input of the model, f32[..., 3].
         num_classes: C.
 
     Returns:
-        int32[C, C] pairs (label, prediction), int32[] images with the label among the
-        five largest logits; a tie counts for the label.
+        int32[C, C] counts of (label, prediction) pairs; int32[] number of images whose
+        label has one of the five largest logits, where ties count in its favour.
     """
     outputs: Any = model.apply(variables, normalise(batch["image"]), train=False)
     logits = outputs["logits"]
@@ -62,7 +63,7 @@ def count_step(
 
 
 class ImageEvaluator:
-    """Scores one classifier, as scoring.evaluator.Evaluator scores a segmenter."""
+    """Evaluates an image classifier on all devices of all processes."""
 
     def __init__(
         self, model: nn.Module, normalise: Callable, num_classes: int, batch_size: int
@@ -70,10 +71,10 @@ class ImageEvaluator:
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            model: module without a batch-norm axis.
+            model: module whose batch norms are not synchronised (axis_name is None).
             normalise: see count_step.
             num_classes: C.
-            batch_size: number of images at a time, over all devices of all processes.
+            batch_size: number of images in a batch, over all devices of all processes.
         """
         self.num_classes = num_classes
         self._batch_size = local_batch_size(batch_size)
@@ -86,10 +87,10 @@ class ImageEvaluator:
     def confusion(
         self, variables: dict, examples: Iterable[dict], total: int | None = None
     ) -> ImageCounts:
-        """Counts this process's images, and sums over all processes.
+        """Evaluates the images of this process; sums counts over all processes.
 
         Args:
-            variables: replicated on the local devices.
+            variables: variables of the model, replicated on the local devices.
             examples: dicts with image uint8[S, S, 3], label integer[].
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
@@ -113,7 +114,7 @@ class ImageEvaluator:
         return matrix
 
     def predict(self, variables: dict, examples: Iterable[dict]):
-        """Raises UserError, because a classifier has no label maps."""
+        """Raises UserError, because a classifier cannot predict label maps."""
         raise UserError(
             "this run classifies whole images; expected a run trained with"
             " task = 'segmentation', which labels pixels"
@@ -121,7 +122,7 @@ class ImageEvaluator:
 
 
 def _stack(members: tuple[dict, ...], batch_size: int) -> dict[str, np.ndarray]:
-    """Stacks examples; completes the batch with images that are not counted."""
+    """Stacks examples to a batch; fills it up with images that are not counted."""
     images = np.stack([example["image"] for example in members])
     labels = np.stack([example["label"] for example in members]).astype(np.int32)
     missing = batch_size - len(members)

@@ -1,4 +1,4 @@
-"""Pixel counts of each image, and the best and worst images."""
+"""Stores the pixel counts of each image, and the best and worst images."""
 
 import heapq
 from typing import Any
@@ -12,30 +12,34 @@ from encnet_jax.scoring.seen import Seen
 from encnet_jax.storage import npz_file
 
 KEEP = 4  # Number of best images, and of worst images.
-LONG_SIDE_PX = 480  # Long side of the stored pictures.
+LONG_SIDE_PX = 480  # Largest long side of the stored images.
 
 
 def file_name(split: str, protocol: str, process_index: int) -> str:
-    """Returns the name of the file with one process's image scores."""
+    """Returns the name of the file with the image scores of one process."""
     return f"images-{split}-{protocol}-{process_index}.npz"
 
 
 class ImageScores:
-    """Collects image scores during an evaluation; a watch of Evaluator.confusion."""
+    """Collects the scores of single images during an evaluation.
+
+    Pass the method `add` to Evaluator.confusion as a watch.
+    """
 
     def __init__(self) -> None:
         self._ids: list[str] = []
         self._counts: list[np.ndarray] = []
         self._presence: list[np.ndarray | None] = []
-        # Heaps of (rank, number, image, label, prediction); the lowest is replaced.
+        # Heaps of (rank, number, image, label, prediction); the lowest rank is replaced
+        # first.
         self._kept: dict[str, list] = {"best": [], "worst": []}
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Adds an image.
+        """Adds the results of an image.
 
         Args:
             example: dict with id, image uint8[H, W, 3], label uint8[H, W].
-            seen: the image's results.
+            seen: results of the image.
         """
         pairs = seen.pairs
         number = len(self._ids)
@@ -54,16 +58,19 @@ class ImageScores:
                 (heapq.heappush if len(heap) < KEEP else heapq.heapreplace)(heap, entry)
 
     def save(self, path: epath.Path, matrix: ConfusionMatrix, evaluation: int) -> None:
-        """Writes everything atomically.
+        """Writes the scores of this process to an .npz file, atomically.
+
+        The file contains `ids` [N]; `counts` int64[N, 3, C], see mean_iou; `confusion`
+        int64[C, C] of all images; `evaluation`; and, with an SE branch, `presence`
+        f32[N, C], the predicted probability of each class to occur. The best image is
+        stored as best0 (its index in `ids`), best0_image, best0_label and
+        best0_prediction. The other best and worst images have the prefixes best1, ...,
+        worst0, worst1, ...
 
         Args:
-            path: an .npz file. It contains `ids` [N]; `counts` int64[N, 3, C], see
-                mean_iou; `confusion` int64[C, C] of the split; with an SE branch
-                `presence` f32[N, C], the predicted probability that a class occurs;
-                for the best image best0, its index in `ids`, best0_image, best0_label
-                and best0_prediction; the same for best1, ..., worst0, worst1, ...
-            matrix: counts of all images of all processes.
-            evaluation: number of this evaluation, also stored in its report.
+            path: the .npz file.
+            matrix: confusion counts of all images of all processes.
+            evaluation: number of this evaluation, which its report also contains.
         """
         arrays: dict[str, Any] = {
             "ids": np.asarray(self._ids, dtype=str),
@@ -85,11 +92,14 @@ KINDS = ("image", "label", "prediction")
 
 
 def mean_iou(counts: np.ndarray) -> float:
-    """Returns the mean IoU, in [0, 1], over the classes in labels or predictions.
+    """Returns the mean IoU, in [0, 1], over classes that occur.
+
+    A class occurs if it is in the labels or the predictions; without such classes, the
+    result is 0.
 
     Args:
-        counts: int[3, C], for each class the pixels predicted correctly, with this
-            label, with this prediction.
+        counts: int[3, C], for each class the number of pixels with a correct
+            prediction, with this label, and with this prediction.
     """
     right, labelled, predicted = counts
     union = labelled + predicted - right
@@ -97,7 +107,7 @@ def mean_iou(counts: np.ndarray) -> float:
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
-    """Shrinks an image or a map so that its long side is at most LONG_SIDE_PX."""
+    """Shrinks an image or a label map to a long side of at most LONG_SIDE_PX."""
     height, width = pixels.shape[:2]
     scale = min(1.0, LONG_SIDE_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

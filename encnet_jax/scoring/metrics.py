@@ -27,7 +27,7 @@ class ConfusionMatrix:
 
     @classmethod
     def from_counts(cls, counts: Integer[np.ndarray, "C C"]) -> "ConfusionMatrix":
-        """Wraps int[C, C] counts, row = label."""
+        """Returns a ConfusionMatrix with the given int[C, C] counts; row = label."""
         matrix = cls(len(counts))
         matrix.counts += np.asarray(counts, np.int64)
         return matrix
@@ -37,7 +37,11 @@ class ConfusionMatrix:
         labels: Integer[np.ndarray, "..."],
         predictions: Integer[np.ndarray, "..."],
     ) -> None:
-        """Adds arrays of equal shapes with ids 0..C-1; labels may have ignore_label.
+        """Adds the (label, prediction) pairs of two arrays of equal shapes.
+
+        Args:
+            labels: ids 0..C-1, or ignore_label for pixels that are not counted.
+            predictions: ids 0..C-1.
 
         Raises:
             ValueError: shapes differ, or an id is out of range.
@@ -45,8 +49,8 @@ class ConfusionMatrix:
         labels, predictions = np.asarray(labels), np.asarray(predictions)
         if labels.shape != predictions.shape:
             raise ValueError(
-                f"labels have shape {labels.shape}, predictions {predictions.shape};"
-                " expected equal shapes"
+                f"labels have shape {labels.shape}, but predictions have shape"
+                f" {predictions.shape}; expected equal shapes"
             )
         valid = labels != self.ignore_label
         labels, predictions = labels[valid].astype(int), predictions[valid].astype(int)
@@ -54,8 +58,8 @@ class ConfusionMatrix:
         for name, ids in (("label", labels), ("prediction", predictions)):
             if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
                 raise ValueError(
-                    f"{name} ids {ids.min()}..{ids.max()}, expected"
-                    f" 0..{num_classes - 1}"
+                    f"{name} ids range from {ids.min()} to {ids.max()}; expected 0 to"
+                    f" {num_classes - 1}"
                 )
         pairs = np.bincount(
             labels * num_classes + predictions, minlength=num_classes**2
@@ -70,7 +74,7 @@ class ConfusionMatrix:
         return float(np.trace(self.counts) / max(self.counts.sum(), 1))
 
     def iou(self) -> Float64[np.ndarray, " C"]:
-        """Returns f64[C]: intersection over union; NaN for classes that never occur."""
+        """Returns the IoU of each class, f64[C]; NaN for classes that never occur."""
         intersection = np.diag(self.counts)
         union = self.counts.sum(0) + self.counts.sum(1) - intersection
         return np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
@@ -79,14 +83,14 @@ class ConfusionMatrix:
         """Returns the mean IoU in [0, 1].
 
         Args:
-            absent: a class in neither labels nor predictions counts as 0 ('zero', as in
-                the benchmark) or not at all ('skip').
+            absent: how a class that is in neither labels nor predictions counts: as an
+                IoU of 0 ('zero', as in the benchmark) or not at all ('skip').
 
         Raises:
-            ValueError: absent is neither.
+            ValueError: absent is neither 'zero' nor 'skip'.
         """
         if absent not in ("zero", "skip"):
-            raise ValueError(f"absent is {absent!r}, expected 'zero' or 'skip'")
+            raise ValueError(f"absent is {absent!r}; expected 'zero' or 'skip'")
         iou = self.iou()
         if absent == "zero":
             return float(np.nan_to_num(iou).mean())
@@ -101,14 +105,14 @@ def count_pairs(
     """Counts (label, prediction) pairs on the device.
 
     Args:
-        labels: integer[N], ids 0..C-1; others are not counted. N below 2**24.
-        predictions: integer[N], ids 0..C-1; others are not counted.
+        labels: integer[N], ids 0..C-1; N is below 2**24.
+        predictions: integer[N], ids 0..C-1. Pairs with another id are not counted.
 
     Returns:
         int32[C, C]; row = label.
     """
-    # A product of one-hot matrices, because scatters are slow on TPUs. Sums in float32
-    # are exact up to 2**24.
+    # A product of one-hot matrices, because scatters are slow on TPUs. Sums of ones in
+    # float32 are exact up to 2**24.
     one_hot_labels = jax.nn.one_hot(labels, num_classes, dtype=jnp.bfloat16)
     one_hot_predictions = jax.nn.one_hot(predictions, num_classes, dtype=jnp.bfloat16)
     counts = jnp.einsum(

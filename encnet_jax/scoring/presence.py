@@ -1,32 +1,29 @@
-"""Average precision of the SE branch's predictions: which classes an image contains.
-
-The SE-loss trains the output `se_logits` to predict the classes.
-"""
+"""Average precision of the SE branch, which predicts the classes of an image."""
 
 import numpy as np
 
 
 def present(pixels: np.ndarray) -> np.ndarray:
-    """Returns bool[C]: classes with at least one labelled pixel.
+    """Returns which classes have at least one labelled pixel, bool[C].
 
     Args:
-        pixels: int[C], pixels of each label.
+        pixels: int[C], number of pixels with each label.
     """
     return np.asarray(pixels) > 0
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Returns the area under the precision-recall curve, in [0, 1]; NaN if undefined.
+    """Returns the average precision of one class: area under precision over recall.
 
-    It is the sum over thresholds of (recall_n - recall_(n-1)) * precision_n, without
+    It is the sum over thresholds n of (recall_n - recall_(n-1)) * precision_n, without
     interpolation. Images with equal scores share a threshold.
 
     Args:
-        scores: f[N], larger for a more probable class.
-        positive: bool[N], whether the class is present.
+        scores: f[N], predicted score of the class in each image.
+        positive: bool[N], whether the class is present in each image.
 
     Returns:
-        NaN if no image or every image is positive.
+        A value in [0, 1]; NaN if the class is present in no image or in every image.
     """
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
     if not 0 < positive.sum() < len(positive):
@@ -41,11 +38,11 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def per_class(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Returns f64[C] average precisions; NaN where undefined.
+    """Returns the average precision of each class, f64[C]; see average_precision.
 
     Args:
-        scores: f[N, C] probabilities of presence.
-        positive: bool[N, C], whether the classes are present.
+        scores: f[N, C], predicted probability of each class to be present in an image.
+        positive: bool[N, C], whether each class is present.
     """
     columns = zip(scores.T, positive.T, strict=True)
     return np.asarray([average_precision(*column) for column in columns])

@@ -1,4 +1,4 @@
-"""Collects boundary, calibration and class-presence scores while images are scored."""
+"""Collects boundary, calibration and class-presence scores during an evaluation."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from encnet_jax.scoring.thresholds import Thresholds
 
 
 class ClassPresence:
-    """Predicted and true presence of classes in the images of this process.
+    """Collects predicted and true presence of classes in the images of this process.
 
     Attributes:
         num_classes: C.
@@ -25,16 +25,25 @@ class ClassPresence:
         self._rows: list[np.ndarray] = []
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Adds an image; images without a predicted presence are skipped."""
+        """Adds an image, unless the network does not predict class presence.
+
+        Args:
+            example: not used; the arguments are those of a watch.
+            seen: results of the image.
+        """
         if seen.presence is not None:
             present = presence.present(seen.pairs.sum(1))
             row = np.stack([seen.presence, present.astype(np.float32)])
             self._rows.append(row.astype(np.float32))
 
     def average_precision(self) -> np.ndarray | None:
-        """Returns f64[C] over the images of all processes; None without an SE branch.
+        """Returns the average precision of each class over all processes' images.
 
-        All processes must call it. NaN for classes that are in every image or in none.
+        All processes must call this method.
+
+        Returns:
+            f64[C], NaN for classes that are in every image or in none; None if the
+            network has no SE branch.
         """
         empty = np.zeros((0, 2, self.num_classes), np.float32)
         rows = np.stack(self._rows) if self._rows else empty
@@ -45,14 +54,16 @@ class ClassPresence:
 
 
 class Quality:
-    """Scores of pixels other than the confusion matrix.
+    """Collects all scores other than the confusion matrix during an evaluation.
+
+    Pass the method `add` to Evaluator.confusion as a watch.
 
     Attributes:
         presence: predicted and true presence of classes.
-        boundary: counts of boundary regions.
-        calibration: sums of calibration terms.
-        thresholds: counts of one class's probabilities; None if the data set defines no
-            such class.
+        boundary: pixel counts of boundary regions.
+        calibration: statistics of the predicted probabilities.
+        thresholds: scores of one class over thresholds of its probability; None if the
+            data set does not define such a class.
     """
 
     def __init__(self, num_classes: int, thresholds: Thresholds | None = None):
@@ -62,11 +73,11 @@ class Quality:
         self.calibration = Calibration()
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Adds an image.
+        """Adds the results of an image.
 
         Args:
             example: dict with label uint8[H, W].
-            seen: the image's results, from an Evaluator with with_calibration=True.
+            seen: results of the image, from an Evaluator with with_calibration=True.
         """
         self.presence.add(example, seen)
         label, ids = example["label"], seen.ids()
@@ -77,17 +88,22 @@ class Quality:
             self.thresholds.add(example, seen)
 
     def summary(self, class_names: tuple[str, ...]) -> dict:
-        """Returns a JSON-ready dict over the images of all processes.
+        """Returns the scores over the images of all processes, as a dict for JSON.
 
-        All processes must call it. Fractions are in [0, 1], None where undefined:
+        All processes must call this method. Scores are in [0, 1], except 'nll' (nats)
+        and 'brier' ([0, 2]); they are None if undefined. Keys:
 
         - 'boundary_iou', the mean over classes that occur, and 'boundary_iou_classes';
-        - 'bands': for each width, the mean IoU of pixels within it from a contour;
-        - 'calibration_error', 'nll' (natural units), 'brier', and 'reliability' and
-          'risk_coverage', the points of their plots;
-        - with an SE branch 'presence_ap', the mean over classes for which it is
-          defined, and 'presence_ap_classes';
-        - the entries of `thresholds.summary`, if the data set defines thresholds.
+        - 'bands': for each width, the mean IoU of pixels within that distance of a
+          contour;
+        - 'calibration_error', 'nll', 'brier', and the points of two plots,
+          'reliability' and 'risk_coverage';
+        - with an SE branch, 'presence_ap_classes', the average precision of class
+          presence, and 'presence_ap', the mean over classes for which it is defined;
+        - the keys of Thresholds.summary, if the data set defines such a class.
+
+        Args:
+            class_names: names of the C classes.
         """
         found = self._of_boundaries(class_names) | self._of_probabilities()
         if self.thresholds is not None:
@@ -141,10 +157,10 @@ class Quality:
 
 
 def gather(rows: np.ndarray) -> np.ndarray:
-    """Returns the rows of all processes, one process after the other.
+    """Returns the rows of all processes, concatenated in the order of the processes.
 
     Args:
-        rows: f32[n, ...]; n may differ between processes.
+        rows: f32[n, ...], rows of this process; n can differ between processes.
     """
     if jax.process_count() == 1:
         return rows

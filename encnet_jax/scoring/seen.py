@@ -1,4 +1,7 @@
-"""Results of single images, passed to the `watches` of an evaluation."""
+"""Results of single images, which an evaluation passes to its watches.
+
+A watch is a function that is called with each example and its results.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,16 +14,20 @@ import numpy as np
 class Seen(NamedTuple):
     """Results of the evaluation of one image.
 
+    Large arrays stay on the device; functions fetch them on demand.
+
     Attributes:
-        pairs: int64[C, C] pixels of (label, prediction).
-        ids: fetches the prediction uint8[H, W] from the device.
-        presence: f32[C], probability that a class occurs; None without an SE branch.
-        confidence: fetches the largest probability f32[H, W], NaN for pixels that do
-            not count; None unless the evaluator measures calibration.
-        sums: f32[H, 2], see calibration.row_sums; None unless the evaluator measures
-            calibration.
-        levels: fetches the probability of the evaluator's level_class, uint8[H, W] in
-            255ths; None without such a class.
+        pairs: int64[C, C], number of pixels for each (label, prediction) pair.
+        ids: function that fetches the predicted class ids, uint8[H, W].
+        presence: f32[C], probability of each class to occur in the image; None without
+            an SE branch.
+        confidence: function that fetches the largest probability of each pixel, f32[H,
+            W], NaN for pixels that are not counted; None unless the evaluator computes
+            calibration terms.
+        sums: f32[H, 2], see calibration.row_sums; None unless the evaluator computes
+            calibration terms.
+        levels: function that fetches the probability of the evaluator's level_class,
+            uint8[H, W], in units of 1 / 255; None without a level_class.
     """
 
     pairs: np.ndarray
@@ -35,16 +42,17 @@ Watch = Callable[[dict, Seen], None]
 
 
 class Batch(NamedTuple):
-    """A batch whose pixels are being counted; arrays are [devices, b, ...].
+    """A batch that devices may still be processing; arrays are [devices, b, ...].
 
     Attributes:
-        members: examples.
-        ids: uint8[..., H, W] predictions.
-        pairs: counts int32[..., C, C], one for each counted map of labels.
-        presence: f32[..., C] or None.
-        confidence: f32[..., H, W] or None.
-        sums: f32[..., H, 2] or None.
-        levels: uint8[..., H, W] or None.
+        members: the examples of the batch.
+        ids: uint8[..., H, W], predicted class ids.
+        pairs: confusion counts int32[..., C, C], one array for each map of labels that
+            is compared with the predictions.
+        presence: f32[..., C] or None; see Seen.
+        confidence: f32[..., H, W] or None; see Seen.
+        sums: f32[..., H, 2] or None; see Seen.
+        levels: uint8[..., H, W] or None; see Seen.
     """
 
     members: list[dict]
@@ -57,12 +65,15 @@ class Batch(NamedTuple):
 
 
 def fetch(pending: list[Batch], watches: Sequence[Watch]) -> np.ndarray | int:
-    """Returns int64[keys, C, C], the sums over images of a pending batch.
+    """Waits for a batch, calls the watches and returns its confusion counts.
 
     Args:
-        pending: an empty list, or one batch.
-        watches: see evaluator.Evaluator.confusion; called with the pairs of the first
-            key.
+        pending: a list with one batch, or an empty list.
+        watches: functions that are called with each example and its Seen, which
+            contains the first of `Batch.pairs`.
+
+    Returns:
+        int64[len(pairs), C, C], summed over images; 0 for an empty list.
     """
     total: np.ndarray | int = 0
     for batch in pending:
@@ -74,7 +85,13 @@ def fetch(pending: list[Batch], watches: Sequence[Watch]) -> np.ndarray | int:
 
 
 def _show(batch: Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
-    """Calls the watches with each image of a batch."""
+    """Calls the watches with each example of a batch and its results.
+
+    Args:
+        batch: the batch.
+        pairs: int64[devices, b, C, C], confusion counts of each image.
+        watches: see fetch.
+    """
     presence, sums = jax.tree.map(np.asarray, (batch.presence, batch.sums))
     places = np.ndindex(batch.ids.shape[:2])
     for member, place in zip(batch.members, places, strict=False):
@@ -92,6 +109,9 @@ def _show(batch: Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
 
 
 def _fetched(maps: jax.Array, place: tuple, member: dict) -> np.ndarray:
-    """Returns the map of one member. JAX caches the host's copy of the whole array."""
+    """Fetches maps [devices, b, H, W] and returns that of one example, unpadded.
+
+    JAX caches the copy on the host, so the array is transferred only once.
+    """
     height, width = member["label"].shape
     return np.asarray(maps)[place][:height, :width]

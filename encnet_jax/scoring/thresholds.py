@@ -1,5 +1,7 @@
 """MaxF and average precision of one class, over thresholds of its probability.
 
+These are the scores of KITTI road, in the camera image and in a bird's-eye view.
+
 Source: development kit of KITTI road (Fritsch, Kuehnl and Geiger, ITSC 2013):
 evaluateRoad.py and helper.py, evalExp and pxEval_maximizeFMeasure, for the scores;
 BirdsEyeView.py for the bird's-eye view.
@@ -13,18 +15,23 @@ from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.pods.distributed import sum_over_processes
 from encnet_jax.scoring.seen import Seen
 
-LEVELS = 256  # Probabilities are compared as grey levels of an 8-bit image.
-# The bird's-eye view, in metres: to the right and ahead of the camera.
+LEVELS = 256  # Probabilities are rounded to levels 0..255, like an 8-bit grey image.
+# Extent of the bird's-eye view to the right and ahead of the camera, and side of a
+# cell, in metres.
 _RIGHT_M, _AHEAD_M, _CELL_M = (-10, 10), (6, 46), 0.05
 
 
 def level_counts(levels: np.ndarray, labels: np.ndarray, positive: int) -> np.ndarray:
-    """Returns int64[LEVELS, 2], for each level the pixels of other classes and of this.
+    """Counts the pixels at each level of a class's probability.
 
     Args:
-        levels: uint8[...], probability of the class in 255ths, rounded.
+        levels: uint8[...], probability of the class in units of 1 / 255, rounded.
         labels: uint8[...], ids, or IGNORE_LABEL for pixels that are not counted.
         positive: id of the class.
+
+    Returns:
+        int64[LEVELS, 2]: for each level, the number of pixels of other classes and of
+        this class.
     """
     valid = labels != IGNORE_LABEL
     index = levels[valid].astype(np.int64) * 2 + (labels[valid] == positive)
@@ -32,14 +39,17 @@ def level_counts(levels: np.ndarray, labels: np.ndarray, positive: int) -> np.nd
 
 
 def max_f_and_precision(counts: np.ndarray) -> tuple[float | None, float | None]:
-    """Returns (MaxF, average precision), in [0, 1]; None without pixels of the class.
+    """Returns MaxF and average precision of a class.
 
-    MaxF is the largest F1 score over thresholds 0/255, ..., 255/255. Average precision
-    is the mean over recalls 0, 0.1, ..., 1 of the highest precision with at least this
-    recall.
+    MaxF is the largest F1 score over the thresholds 0/255, ..., 255/255. Average
+    precision is the mean, over recalls 0, 0.1, ..., 1, of the highest precision at
+    thresholds with at least this recall.
 
     Args:
         counts: int64[LEVELS, 2], see level_counts.
+
+    Returns:
+        (MaxF, average precision), in [0, 1]; (None, None) without pixels of the class.
     """
     wrong, right = np.cumsum(counts[::-1], axis=0)[::-1].T
     total = counts[:, 1].sum()
@@ -55,15 +65,20 @@ def max_f_and_precision(counts: np.ndarray) -> tuple[float | None, float | None]
 def from_above(
     road_to_image: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns rows int[800, 400], columns int[800, 400] and bool[800, 400], inside.
+    """Returns the image pixel for each cell of the bird's-eye view.
 
-    Cell [j, i] of the bird's-eye view is 46 - 0.05 (j + 1/2) metres ahead and
-    -10 + 0.05 (i + 1/2) metres to the right of the camera, on the road.
+    Cell [j, i] of the bird's-eye view lies on the road, 46 - 0.05 (j + 1/2) metres
+    ahead and -10 + 0.05 (i + 1/2) metres to the right of the camera.
 
     Args:
-        road_to_image: f64[3, 3], from (metres right, metres ahead, 1) to homogeneous
-            (column, row, 1), counted from 1.
-        height, width: size of the image.
+        road_to_image: f64[3, 3], homography from (metres right, metres ahead, 1) to
+            image coordinates (column, row, 1), which are counted from 1.
+        height, width: size of the image in pixels.
+
+    Returns:
+        int[800, 400] rows and int[800, 400] columns of the pixels, counted from 0;
+        bool[800, 400], whether the pixel is inside the image (else row and column are
+        0).
     """
     right, ahead = (
         np.arange(low, high, _CELL_M)[: round((high - low) / _CELL_M)] + _CELL_M / 2
@@ -81,27 +96,33 @@ def from_above(
 
 
 class Thresholds:
-    """Accumulates levels over images, as seen by the camera and from above.
+    """Counts a class's probabilities over images, in two views.
 
     Attributes:
         positive: id of the class.
-        counts: int64[2, LEVELS, 2], in image space and in the bird's-eye view.
+        counts: int64[2, LEVELS, 2], level counts in the camera image and in the
+            bird's-eye view; see level_counts.
         images: int64[2], number of images, and of images with a known bird's-eye view.
     """
 
     def __init__(self, positive: int, views: Mapping[str, np.ndarray]):
-        """Starts with counts of zero.
+        """Creates counts of zero.
 
         Args:
             positive: id of the class.
-            views: for each name of an image, road_to_image; see from_above.
+            views: id of an image -> homography road_to_image; see from_above.
         """
         self.positive, self._views = positive, views
         self.counts = np.zeros((2, LEVELS, 2), np.int64)
         self.images = np.zeros(2, np.int64)
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Adds an image; the evaluator must have a level_class."""
+        """Adds the results of an image.
+
+        Args:
+            example: dict with id and label uint8[H, W].
+            seen: results of the image, from an Evaluator with a level_class.
+        """
         assert seen.levels is not None
         levels, labels = seen.levels(), example["label"]
         self.counts[0] += level_counts(levels, labels, self.positive)
@@ -115,10 +136,14 @@ class Thresholds:
             )
 
     def summary(self) -> dict[str, float | None]:
-        """Returns 'max_f_image', 'average_precision_image' and the same with '_bev'.
+        """Returns the scores over the images of all processes.
 
-        Bird's-eye scores are absent unless the view is known for every image of all
-        processes. All processes must call this method.
+        All processes must call this method.
+
+        Returns:
+            {'max_f_image', 'average_precision_image', 'max_f_bev',
+            'average_precision_bev'}; see max_f_and_precision. The scores '_bev' of the
+            bird's-eye view are absent unless this view is known for every image.
         """
         counts = sum_over_processes(self.counts)
         images, with_view = sum_over_processes(self.images)

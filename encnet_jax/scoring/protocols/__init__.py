@@ -1,6 +1,7 @@
-"""Evaluation protocols by name. Importing this package does not load JAX.
+"""The registry of evaluation protocols. Importing this package does not load JAX.
 
-Modules of this folder register subclasses of protocol.Protocol:
+A protocol defines how images are cut, scaled, mirrored and averaged. Modules of this
+folder register subclasses of protocol.Protocol:
 
     @PROTOCOLS.register("single", reported=("data.input_scale", "eval.bucket"))
     class Single(Protocol): ...
@@ -8,7 +9,7 @@ Modules of this folder register subclasses of protocol.Protocol:
 A registration may declare
 
     fields: configuration fields that only this protocol reads.
-    reported: further configuration fields that a report states.
+    reported: other configuration fields that evaluation reports must contain.
     labels_all: False if only a part of each image is labelled; prediction then uses
         'single' instead.
 """
@@ -20,12 +21,17 @@ discover(__name__, __path__[0], PROTOCOLS=PROTOCOLS)
 
 
 def reported_fields(protocol: str) -> tuple[str, ...]:
-    """Returns the fields that a report states for a protocol."""
+    """Returns the configuration fields that reports of a protocol must contain."""
     _, fields, facts = PROTOCOLS.registration(protocol)
     return (*facts.get("reported", ()), *fields)
 
 
 def of_whole_images(protocol: str) -> str:
-    """Returns `protocol`, or 'single' if it labels only a part of each image."""
+    """Returns the protocol to use for predicting label maps of whole images.
+
+    Args:
+        protocol: name of a protocol; returned unless it labels only a part of each
+            image. In this case, 'single' is returned.
+    """
     labels_all = PROTOCOLS.registration(protocol).facts.get("labels_all", True)
     return protocol if labels_all else "single"

@@ -1,4 +1,4 @@
-"""The `multiscale` protocol: class probabilities averaged over scales and flips."""
+"""Averages class probabilities over scales and mirror images."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -23,12 +23,19 @@ def add_probabilities(
     *,
     are_probabilities: bool = False,
 ) -> jax.Array:
-    """Adds the softmax of F views' logits [F, h, w, C] to a sum at native size.
+    """Adds the class probabilities of F views to a sum at the image's original size.
+
+    Logits are upsampled before the softmax.
 
     Args:
         total: f32[H, W, C], the sum so far.
-        logits, rows, columns: see map_native.
-        are_probabilities: `logits` are probabilities; they are upsampled and added.
+        logits: [F, h, w, C], logits of the views: an image and its mirror image.
+        rows, columns: see map_native.
+        are_probabilities: whether `logits` are probabilities, which are upsampled and
+            added without a softmax.
+
+    Returns:
+        f32[H, W, C], the new sum.
     """
 
     def summed(x):
@@ -39,13 +46,13 @@ def add_probabilities(
 
 
 class AveragedScales:
-    """Averages an image's class probabilities over scales and flips.
+    """Sums the class probabilities of an image over scales and mirror images.
 
-    Each view is a whole image, as in the `single` protocol, and the softmax is computed
-    at native size.
+    Each view (scale, mirrored or not) is a whole image, as in the `single` protocol.
+    The softmax is computed at the original size of the image.
 
     Source: section 3.1 of the paper, which averages predictions over multiple scales
-    without details; scales and flips are those of the released code.
+    without details; scales and mirroring are those of the released code.
     """
 
     def __init__(
@@ -62,9 +69,10 @@ class AveragedScales:
 
         Args:
             forward: the network's forward pass.
-            scales: factors of the image's size, after forward.input_scale.
-            flip: add the mirrored image at each scale.
-            canvases: the canvases for the images.
+            scales: factors by which images are resized, in addition to
+                forward.input_scale.
+            flip: whether to add the mirror image at each scale.
+            canvases: the canvases on which images are placed.
             devices: the devices to use; each processes its own images.
             are_probabilities: whether forward returns probabilities instead of logits.
         """
@@ -101,14 +109,16 @@ class AveragedScales:
     def scores(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
-        """Yields (examples, probabilities summed over views, presence).
-
-        Probabilities are f32[devices, H, W, C]. Presence is f32[devices, C], the mean
-        over views; None without an SE branch.
+        """Yields the class probabilities of one image on each device.
 
         Args:
-            variables: the network's variables, on the devices.
+            variables: variables of the network, replicated on the devices.
             examples: dicts with image [H, W, 3] of pixel values.
+
+        Yields:
+            (examples, probabilities, presence): f32[devices, H, W, C] probabilities,
+            summed over views; f32[devices, C] presence, the mean over views, or None
+            without an SE branch. The last yield can have fewer examples than devices.
         """
 
         def sizes(example: dict):
@@ -132,12 +142,17 @@ class AveragedScales:
             yield members, total, _mean(presence)
 
     def _batch(self, members: list[dict], key: tuple) -> canvas.Canvas:
-        """Returns the views of examples on canvases (height, width, scale)."""
+        """Returns the views of examples at one scale, on the devices.
+
+        Args:
+            members: at most one example per device.
+            key: (height, width, scale) of the canvas.
+        """
         views = [self._views(member["image"], key) for member in members]
         return parallel.spread(grouping.stack(views, len(self._devices)), self._devices)
 
     def _views(self, image: np.ndarray, key: tuple) -> canvas.Canvas:
-        """Returns the image and its mirror image at a scale, stacked to [F, ...]."""
+        """Returns an image and, with `flip`, its mirror image, stacked to [F, ...]."""
         room, scale = key[:2], key[2]
 
         def place(pixels: np.ndarray) -> canvas.Canvas:
@@ -147,12 +162,16 @@ class AveragedScales:
         if self._flip:
             mirrored = place(image[:, ::-1])
             columns, width = mirrored.columns.copy(), image.shape[1]
-            columns[:width] = columns[:width][::-1]  # Scores are mirrored back.
+            columns[:width] = columns[:width][::-1]  # Mirrors the scores back.
             views.append(mirrored._replace(columns=columns))
         return grouping.stack(views, len(views))
 
 
 def _mean(presence: list[jax.Array | None]) -> jax.Array | None:
-    """Returns the mean over scales and views of f32[devices, F, C] each."""
+    """Returns the mean presence f32[devices, C] over scales and views, or None.
+
+    Args:
+        presence: f32[devices, F, C] for each scale; None without an SE branch.
+    """
     found = [each for each in presence if each is not None]
     return jnp.mean(jnp.concatenate(found, axis=1), axis=1) if found else None

@@ -1,7 +1,8 @@
-"""Few canvases for images of many sizes, so that few programs are compiled.
+"""Chooses a few canvases for images of many sizes, so that few programs are compiled.
 
-If the network ignores the canvas around an image, the size of the canvas does not
-change the scores, and images of different sizes may share one.
+Images of different sizes can share a canvas if the network ignores padding: the size of
+the canvas then does not change the scores. The room of a canvas is (height, width) of
+the largest image that fits on it.
 """
 
 import itertools
@@ -16,26 +17,26 @@ from tqdm import tqdm
 
 Size = tuple[int, int]  # Height and width in pixels.
 
-MOST = 4  # Largest number of canvases of a data set or folder.
+MOST = 4  # Largest number of shared canvases.
 _LARGEST = 1.5  # Largest area of a shared canvas, relative to the largest image.
-_STARTS, _SIDES = 16, 48  # Starts of the search; largest number of different sides.
+# Number of starts of the search; largest number of different heights or widths.
+_STARTS, _SIDES = 16, 48
 _UNUSABLE = 1e15  # Cost of a canvas that is too small for an image.
 # Python waits for the compilation in progress before it exits.
 _BACKGROUND = ThreadPoolExecutor(1)
 
 
 def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
-    """Chooses a few canvases that images share, with little padding.
+    """Chooses a few shared canvases for images, with little padding.
 
-    Each image uses the smallest canvas that is large enough. The search replaces one
-    canvas after the other by the best alternative until that no longer reduces the
-    padding, and is repeated from several random starts.
+    Each image uses the smallest canvas on which it fits. The search replaces one canvas
+    after the other by the best alternative until no replacement reduces the padding. It
+    is repeated from several starts.
 
     Args:
-        sizes: (height, width) of the images.
-        bucket: sides of canvases are multiples of this.
-        most: largest number of canvases. An image that fits on none of the best ones is
-            left out.
+        sizes: (height, width) of the images in pixels.
+        bucket: the sides of canvases are multiples of this number of pixels.
+        most: largest number of canvases. Some images may fit on none of them.
 
     Returns:
         The room of each canvas: largest height and largest width of its images.
@@ -77,36 +78,45 @@ def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
 
 
 class Canvases:
-    """The canvases of a data set or folder.
+    """The canvases for the images of a data set or folder.
 
     Attributes:
-        bucket: sides of canvases are multiples of this.
-        rooms: for each shared canvas, (height, width) of the largest image that it can
-            hold; empty if each image has its own canvas.
+        bucket: the sides of canvases are multiples of this number of pixels.
+        rooms: for each shared canvas, (height, width) of the largest image that fits on
+            it; empty if no canvas is shared.
     """
 
     def __init__(self, bucket: int, sizes: Iterable[Size] = ()):
-        """Chooses shared canvases for images of these sizes; none without sizes."""
+        """Chooses shared canvases.
+
+        Args:
+            bucket: see the class.
+            sizes: (height, width) of the images; without sizes, no canvas is shared.
+        """
         self.bucket, self.rooms = bucket, choose(sizes, bucket)
 
     def room(self, height: int, width: int) -> Size:
-        """Returns the smallest room that holds an image, otherwise the image's size."""
+        """Returns the smallest room in which an image fits; by default its own size."""
         fitting = [(h * w, h, w) for h, w in self.rooms if h >= height and w >= width]
         return min(fitting)[1:] if fitting else (height, width)
 
 
 def blank(room: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Returns an example with a black image of (height, width, ...) pixels."""
+    """Returns an example with a black image.
+
+    Args:
+        room: (height, width, ...) in pixels; further elements are ignored.
+    """
     height, width = room[:2]
     image = np.zeros((height, width, 3), np.uint8)
     return {"image": image, "label": image[..., 0]}
 
 
 class AheadOfTime:
-    """Compiles a mapped function for the next canvas while it runs on another.
+    """Calls a function, and compiles it for the next canvas in the background.
 
-    Calls always go to the function itself: compiling ahead only fills JAX's cache. With
-    several processes, nothing is compiled ahead.
+    Compiling ahead of time only fills JAX's cache; the function itself is always called
+    directly. With several processes, nothing is compiled ahead.
     """
 
     def __init__(
@@ -118,9 +128,10 @@ class AheadOfTime:
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            fn: (variables, *inputs) -> results; see parallel.mapped.
-            canvases: (height, width, scale) of the canvases that are expected.
-            blank: (one of `canvases`) -> inputs of fn with black images.
+            fn: (variables, *inputs) -> results; a result of parallel.mapped.
+            canvases: (height, width, scale) of the canvases that will be used.
+            blank: function that maps one of `canvases` to inputs of fn with black
+                images.
         """
         self._fn, self._canvases, self._blank = fn, list(canvases), blank
         self._started: dict[Hashable, Future | None] = {}
@@ -129,17 +140,18 @@ class AheadOfTime:
         """Returns fn(variables, *inputs).
 
         Args:
-            key: the canvas of the inputs, one of `canvases` or another.
+            key: (height, width, scale) of the inputs' canvas; need not be in
+                `canvases`.
             variables, inputs: arguments of fn.
         """
         if key in self._canvases and key not in self._started:
             self._announce(key)
-            self._started[key] = None  # Compiled below, by the call.
+            self._started[key] = None  # The call below compiles it.
         if (compiling := self._started.get(key)) is not None:
-            wait([compiling])  # If that failed, the call below fails too.
+            wait([compiling])  # If compilation failed, the call below fails too.
             self._started[key] = None
         results = self._fn(variables, *inputs)
-        # After the call, so that the devices are busy meanwhile.
+        # After the call, so that the devices are busy during compilation.
         self._compile_next(variables)
         return results
 
@@ -149,9 +161,9 @@ class AheadOfTime:
         if key is None or jax.process_count() > 1:
             return
         if any(each is not None and not each.done() for each in self._started.values()):
-            return  # Otherwise the next call could wait for several.
+            return  # Otherwise the next call could wait for several compilations.
         self._announce(key)
-        # Traced here, as in a call; only the compiler runs in the other thread.
+        # Traced in this thread, as in a call; only the compiler runs in the other one.
         lowered = self._fn.lower(variables, *self._blank(key))
         self._started[key] = _BACKGROUND.submit(lowered.compile)
 

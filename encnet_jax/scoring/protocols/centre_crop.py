@@ -1,4 +1,4 @@
-"""The `centre_crop` protocol: the centre of each image at training size."""
+"""The `centre_crop` protocol: scores only the centre of each image."""
 
 from typing import Any
 
@@ -12,18 +12,19 @@ from encnet_jax.scoring.protocols.single import Single
 
 
 def centre_crop(example: dict, crop_size: int) -> dict:
-    """Resizes an example's short side to a crop and cuts out the centre.
+    """Resizes the short side of an example to `crop_size` and cuts out the centre.
 
-    Only a part of each image is scored, at another size: use this to monitor a run, not
-    to compare with scores of whole images.
+    Scores of such crops are useful to monitor a run. They are not comparable with
+    scores of whole images, because only a part of each image is scored, at another
+    size.
 
     Args:
-        example: dict with image uint8[H, W, 3] and perhaps label uint8[H, W].
-        crop_size: pixels.
+        example: dict with image uint8[H, W, 3] and optionally label uint8[H, W].
+        crop_size: side of the crop in pixels.
 
     Returns:
-        The example with image uint8[crop, crop, 3] (bilinear, antialiased) and label
-        uint8[crop, crop] (nearest).
+        The example with image uint8[crop_size, crop_size, 3] (bilinear, antialiased)
+        and label uint8[crop_size, crop_size] (nearest neighbour).
 
     Source: the validation transform of the released code (_val_sync_transform).
     """
@@ -50,13 +51,16 @@ def centre_crop(example: dict, crop_size: int) -> dict:
     "centre_crop", reported=("eval.crop_size", "eval.upsampled"), labels_all=False
 )
 class CentreCrop(Single):
-    """Labels the centre of each image."""
+    """Labels only the centre of each image; see centre_crop."""
 
     def __init__(self, forward: Forward, eval_config: Any, **how):
-        """See Protocol. Crops have the right size: they are not scaled or padded."""
+        """Stores its arguments; see Protocol.
+
+        Crops already have the right size, so they are neither resized nor padded.
+        """
         forward = forward._replace(input_scale=1.0)
         super().__init__(forward, eval_config, **how | {"canvases": Canvases(1)})
 
     def view(self, example: dict) -> dict:
-        """Returns the centre of the example."""
+        """Returns the example, resized and cut to its centre; see centre_crop."""
         return centre_crop(example, self.eval_config.crop_size)

@@ -1,4 +1,4 @@
-"""Labels images by the scores of any protocol, after refinement by a dense CRF."""
+"""Labels images by the scores of any protocol, refined by a dense CRF."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -22,11 +22,12 @@ FIELDS = (
     "eval.dense.radius",
     "eval.dense.iterations",
 )
-REFINED_FIELDS = {"none": (), "dense": FIELDS}  # Fields that a report states.
+# Value of eval.refine -> fields that evaluation reports must contain.
+REFINED_FIELDS = {"none": (), "dense": FIELDS}
 
 
 def params_of(settings) -> dense.DenseParams:
-    """Returns the parameters of the kernels from `eval.dense`."""
+    """Returns the parameters of the CRF's kernels from section `eval.dense`."""
     return dense.DenseParams(*(getattr(settings, n) for n in dense.DenseParams._fields))
 
 
@@ -40,23 +41,23 @@ def refined_ids(
     iterations: int,
     pixel_fn: Callable = labels_only,
 ):
-    """Refines one padded image's scores by the dense CRF, and applies pixel_fn.
+    """Refines the scores of one padded image by the dense CRF and applies pixel_fn.
 
     Args:
-        total: f32[H, W, C], class scores, summed over views.
-        image: uint8[H, W, 3].
-        size: int32[2], the image's own height and width; pixels outside are ignored
-            and have no meaningful result.
+        total: f32[H, W, C], 0 or more, proportional to the class probabilities.
+        image: uint8[H, W, 3], padded at the right and bottom.
+        size: int32[2], height and width without padding. Padding does not affect the
+            result inside the image; results in the padding are meaningless.
         params, radius, iterations: see dense.refine.
-        labels: optionally uint8[H, W], passed to pixel_fn.
+        labels: optionally one array uint8[H, W], which is passed to pixel_fn.
         pixel_fn: see whole_images.predict.
 
     Returns:
-        The result of pixel_fn, a tree of arrays [1, H, W, ...].
+        The result of pixel_fn for the refined scores, a tree of arrays [1, H, W, ...].
     """
     inside = [jnp.arange(n) < size[i] for i, n in enumerate(total.shape[:2])]
     valid = inside[0][:, None] & inside[1][None]
-    # Some protocols' sums are 0 outside the image: avoid a division by 0.
+    # In some protocols, the sums are 0 outside the image; avoid a division by 0.
     sums = jnp.maximum(jnp.sum(total, axis=-1, keepdims=True), 1e-30)
     refined = dense.refine(
         total / sums,
@@ -71,7 +72,7 @@ def refined_ids(
 
 
 class DenseRefined:
-    """Labels images by refined scores; each device processes its own image."""
+    """Labels images by scores that a dense CRF refines, one image on each device."""
 
     def __init__(
         self,
@@ -81,11 +82,11 @@ class DenseRefined:
         pixel_fn: Callable = labels_only,
         with_labels: bool = False,
     ):
-        """Takes a protocol with a method `scores`, and `eval.dense`.
+        """Stores its arguments; nothing is compiled yet.
 
         Args:
-            scorer: yields (examples, f32[devices, H, W, C] summed scores, presence).
-            settings: `eval.dense`.
+            scorer: object with a method `scores`; see Protocol.scorer.
+            settings: section `eval.dense` of the configuration.
             devices: the devices that the scorer uses.
             pixel_fn, with_labels: see whole_images.WholeImages.
         """
@@ -97,10 +98,15 @@ class DenseRefined:
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:
-        """Yields (examples, results on native canvases), an image on each device.
+        """Yields (examples, Described), with the results of one image on each device.
+
+        Args:
+            variables: variables of the network, replicated on the devices.
+            examples: dicts with image uint8[H, W, 3] and, if `with_labels` is set,
+                label uint8[H, W].
 
         Raises:
-            UserError: a window is larger than an image.
+            UserError: an image is smaller than a window of the CRF.
         """
         examples = (checked(example, self._radius) for example in examples)
         for members, total, presence in self._scorer.scores(variables, examples):
@@ -119,7 +125,17 @@ def make_refine(
     pixel_fn: Callable = labels_only,
     with_labels: bool = False,
 ) -> Callable:
-    """Returns refined_ids mapped over devices, with the same parameters on all."""
+    """Returns refined_ids, compiled to refine one image on each device.
+
+    Args:
+        settings: section `eval.dense` of the configuration.
+        devices: the devices to use.
+        pixel_fn, with_labels: see whole_images.WholeImages.
+
+    Returns:
+        A function of the arguments of refined_ids, whose arrays have a leading axis of
+        devices; only `params` are shared.
+    """
     refine = partial(
         refined_ids,
         radius=settings.radius,
@@ -132,28 +148,36 @@ def make_refine(
 
 
 def checked(example: dict, radius: int) -> dict:
-    """Returns an example whose image is at least as large as a window of the CRF.
+    """Returns the example, after checking that its image is large enough for the CRF.
+
+    Args:
+        example: dict with image uint8[H, W, 3].
+        radius: the CRF's windows are 2 * radius + 1 pixels wide.
 
     Raises:
-        UserError: the image is smaller.
+        UserError: the image is smaller than a window.
     """
     height, width = example["image"].shape[:2]
     if 2 * radius + 1 > min(height, width):
         raise UserError(
-            f"eval.dense.radius is {radius}, so windows have {2 * radius + 1} pixels a"
-            f" side, but {example.get('id', 'an image')} has only {height}x{width}: set"
-            f" it to {(min(height, width) - 1) // 2} or less"
+            f"eval.dense.radius is {radius}, so the CRF's windows are {2 * radius + 1}"
+            f" pixels wide, but image {example.get('id', '?')} has only"
+            f" {height}x{width} pixels; set eval.dense.radius to"
+            f" {(min(height, width) - 1) // 2} or less"
         )
     return example
 
 
 def place(members: list[dict], room: tuple[int, int], devices: list) -> tuple:
-    """Returns the members' images uint8[devices, H, W, 3] and sizes int32[devices, 2].
+    """Copies one image to each device, padded to a common size.
 
     Args:
         members: examples, at most one per device.
-        room: (H, W) of the canvas.
-        devices: the devices to place them on.
+        room: (H, W) of the padded images in pixels.
+        devices: the devices to use.
+
+    Returns:
+        (uint8[devices, H, W, 3] images, int32[devices, 2] sizes without padding).
     """
     images = [canvas.pad(np.asarray(m["image"]), *room, 0) for m in members]
     sizes = [np.asarray(m["image"].shape[:2], np.int32) for m in members]

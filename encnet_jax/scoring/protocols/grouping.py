@@ -1,4 +1,4 @@
-"""Groups examples of one shape into batches."""
+"""Groups examples of equal or similar shapes into batches."""
 
 import itertools
 from collections import defaultdict
@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-# Limit for examples that wait for others of the same size: bounds host memory.
+# Limits the host memory of examples that wait for others of the same size.
 MAX_WAITING_BYTES = 512 * 2**20
 
 
@@ -18,10 +18,16 @@ def by_key(
     key: Callable[[dict], Hashable],
     max_waiting_bytes: int = MAX_WAITING_BYTES,
 ) -> Iterator[list[dict]]:
-    """Yields lists of `size` examples with equal keys, then shorter lists of the rest.
+    """Yields lists of `size` examples with equal keys.
 
-    If the waiting arrays exceed max_waiting_bytes, the largest group is yielded
-    although it is not full.
+    Incomplete lists are yielded at the end. If the waiting examples exceed
+    `max_waiting_bytes`, the largest incomplete list is yielded earlier.
+
+    Args:
+        examples: the examples, dicts.
+        size: number of examples in a list.
+        key: function that returns the key of an example, such as its image size.
+        max_waiting_bytes: limit for the arrays of all waiting examples.
     """
     waiting, held = defaultdict(list), 0
     for example in examples:
@@ -48,9 +54,13 @@ def by_similarity(
     key: Callable[[dict], Any],
     sorted_groups: int = 8,
 ) -> Iterator[list[dict]]:
-    """Yields lists of `size` examples (the last may be shorter) with similar keys.
+    """Yields lists of `size` examples with similar keys; the last can be shorter.
 
-    `sorted_groups` groups are sorted together; a size of 1 keeps the order.
+    Args:
+        examples: the examples, dicts.
+        size: number of examples in a list; with 1, the order does not change.
+        key: function that returns the key of an example, which must be sortable.
+        sorted_groups: number of lists whose examples are sorted together.
     """
     examples = iter(examples)
     span = size * sorted_groups if size > 1 else 1
@@ -59,7 +69,12 @@ def by_similarity(
 
 
 def stack(trees: list, size: int):
-    """Stacks trees of arrays of equal shapes to [size, ...], padded with zeros."""
+    """Stacks trees of equal structure and shapes; fills up with zeros to [size, ...].
+
+    Args:
+        trees: at most `size` trees of arrays.
+        size: length of the new first axis.
+    """
 
     def stacked(*arrays: np.ndarray) -> np.ndarray:
         widths = [(0, size - len(arrays))] + [(0, 0)] * arrays[0].ndim

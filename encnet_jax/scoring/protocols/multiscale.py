@@ -1,4 +1,4 @@
-"""The `multiscale` protocol: probabilities averaged over scales and mirror images."""
+"""The `multiscale` protocol: averages probabilities over scales and mirror images."""
 
 from encnet_jax.scoring.protocols import PROTOCOLS
 from encnet_jax.scoring.protocols.protocol import Protocol
@@ -15,8 +15,8 @@ from encnet_jax.scoring.protocols.protocol import Protocol
     ),
 )
 class Multiscale(Protocol):
-    """Averages over eval.scales and, with eval.flip, mirror images."""
+    """Averages probabilities over eval.scales and, with eval.flip, mirror images."""
 
     def scorer(self):
-        """See Protocol.scorer."""
+        """Returns an AveragedScales; see Protocol.scorer."""
         return self.averaged(self.eval_config.scales, self.eval_config.flip)

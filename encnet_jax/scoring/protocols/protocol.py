@@ -1,4 +1,8 @@
-"""The base class of evaluation protocols, and the labeller of a protocol."""
+"""The base class of evaluation protocols; scorers and labellers.
+
+A scorer yields the class scores of images, a labeller the class id of every pixel or
+other results per pixel.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -22,9 +26,10 @@ class Protocol:
     Attributes:
         forward: the network's forward pass.
         eval_config: section `eval` of the resolved configuration.
-        batch_size: images or windows at a time, over all devices.
+        batch_size: number of images or windows in a batch, over all devices.
         devices: the devices to use.
-        canvases: the canvases for the images; by default each has its image's size.
+        canvases: the canvases on which images are placed; by default each canvas has
+            the size of its image, rounded up to eval.bucket.
     """
 
     def __init__(
@@ -36,25 +41,29 @@ class Protocol:
         devices: list,
         canvases: Canvases | None = None,
     ):
-        """Stores the attributes; nothing is compiled yet."""
+        """Stores the attributes, see the class; nothing is compiled yet."""
         self.forward, self.eval_config = forward, eval_config
         self.canvases = canvases or Canvases(eval_config.bucket)
         self.batch_size, self.devices = batch_size, devices
 
     def view(self, example: dict) -> dict:
-        """Returns the part of an example that is scored; by default all of it."""
+        """Returns the part of an example to evaluate; by default the whole example."""
         return example
 
     def scorer(self) -> Any:
         """Returns an object with a method `scores`, such as AveragedScales.
 
-        It yields (examples, f32[devices, H, W, C], presence): scores at native size
-        that are 0 or more; divided by their sum over classes they are probabilities.
+        `scores(variables, examples)` yields (examples, scores f32[devices, H, W, C],
+        presence f32[devices, C] or None) for one image on each device. Scores are at
+        the original size of the image, padded to a canvas. They are 0 or more; divided
+        by their sum over classes, they are probabilities.
         """
         raise NotImplementedError
 
     def labeller(self, pixel_fn: Callable, with_labels: bool) -> Any:
         """Returns an object with a method `describe`, such as ArgMax.
+
+        `describe(variables, examples)` yields (examples, Described) for each batch.
 
         Args:
             pixel_fn, with_labels: see whole_images.WholeImages.
@@ -66,11 +75,12 @@ class Protocol:
         scales: Iterable[float] = (1.0,),
         flip: bool = False,
     ) -> AveragedScales:
-        """Returns the scorer of probabilities averaged over scales and mirror images.
+        """Returns a scorer that averages probabilities over scales and mirror images.
 
         Args:
-            scales: factors of the image's size, after input_scale.
-            flip: add the mirror image at each scale.
+            scales: factors by which images are resized, in addition to
+                forward.input_scale.
+            flip: whether to add the mirror image at each scale.
         """
         forward, are_probabilities = upsampled(self.forward, self.eval_config.upsampled)
         return AveragedScales(
@@ -84,7 +94,7 @@ class Protocol:
 
 
 class ArgMax:
-    """Labels each pixel by the largest of the scores that a protocol adds up."""
+    """Labels each pixel with the class that has the largest score of a scorer."""
 
     def __init__(
         self,
@@ -105,7 +115,7 @@ class ArgMax:
         described = of_shares(pixel_fn)
 
         def one_image(total, *labels):
-            # Batches of one image per device.
+            # Adds an axis: a batch has one image on each device.
             return jax.tree.map(lambda x: x[None], described(total, None, *labels))
 
         self._describe = parallel.mapped(one_image, devices=devices)
@@ -113,7 +123,13 @@ class ArgMax:
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:
-        """Yields (examples, results on native canvases), an image on each device."""
+        """Yields (examples, Described), with the results of one image on each device.
+
+        Args:
+            variables: variables of the network, replicated on the devices.
+            examples: dicts with image uint8[H, W, 3] and, if `with_labels` is set,
+                label uint8[H, W].
+        """
         for members, total, presence in self._scorer.scores(variables, examples):
             labels: tuple = ()
             if self._with_labels:
@@ -123,11 +139,13 @@ class ArgMax:
 
 
 class Labeller(NamedTuple):
-    """Labels images with a protocol.
+    """Labels images under a protocol.
 
     Attributes:
-        view: example -> the part of it that is evaluated.
-        describe: (variables, viewed examples) -> see WholeImages.describe.
+        view: function that returns the part of an example to evaluate; see
+            Protocol.view.
+        describe: function of variables and results of `view` that yields (examples,
+            Described) for each batch; see WholeImages.describe.
     """
 
     view: Callable[[dict], dict]
@@ -144,14 +162,16 @@ def make(
     with_labels: bool = False,
     **how: Any,
 ) -> Labeller:
-    """Returns the labeller of images under a protocol.
+    """Returns an object that labels images under a protocol.
 
     Args:
         forward: the network's forward pass.
         eval_config: section `eval` of the resolved configuration.
         protocol: one of PROTOCOLS.
-        refine: 'none' or 'dense'.
-        pixel_fn, with_labels: result for every pixel; see whole_images.WholeImages.
+        refine: 'none', or 'dense' to refine scores by a dense CRF.
+        pixel_fn: computes the results for every pixel, by default class ids; see
+            whole_images.predict.
+        with_labels: whether pixel_fn also needs the labels of the examples.
         how: batch_size, devices and canvases; see Protocol.
 
     Raises:
@@ -170,11 +190,12 @@ def make(
 
 
 def tempered(pixel_fn: Callable, temperature: float) -> Callable:
-    """Returns pixel_fn with the softmax temperature applied to its weights.
+    """Returns a pixel_fn whose weights are changed by a softmax temperature.
 
     Args:
-        pixel_fn: see whole_images.predict.
-        temperature: eval.temperature.
+        pixel_fn: function to which the changed weights are passed; see
+            whole_images.predict.
+        temperature: softmax temperature (eval.temperature); 1 changes nothing.
     """
     if temperature == 1:
         return pixel_fn
@@ -187,16 +208,27 @@ def tempered(pixel_fn: Callable, temperature: float) -> Callable:
 
 
 def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protocol:
-    """Returns the protocol with this name; other arguments are those of Protocol."""
+    """Returns the protocol with a name.
+
+    Args:
+        protocol: name in PROTOCOLS.
+        forward, eval_config, how: arguments of Protocol.
+
+    Raises:
+        UserError: no protocol has this name.
+    """
     return PROTOCOLS.get(protocol)(forward, eval_config, **how)
 
 
 def upsampled(forward: Forward, maps: str) -> tuple[Forward, bool]:
-    """Returns (forward pass that computes the maps, whether they are probabilities).
+    """Returns the forward pass that computes the maps to upsample.
 
     Args:
         forward: the network's forward pass.
-        maps: what is upsampled, 'logits' or 'probabilities'; see eval.upsampled.
+        maps: 'logits' or 'probabilities', the value of eval.upsampled.
+
+    Returns:
+        (forward pass, whether its logits are probabilities).
     """
     if maps == "probabilities":
         probabilities = partial(_probabilities, apply_fn=forward.apply_fn)

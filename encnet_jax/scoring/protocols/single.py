@@ -1,4 +1,4 @@
-"""The `single` protocol: whole images at their own size."""
+"""The `single` protocol: labels whole images at one scale."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,17 @@ from encnet_jax.scoring.protocols.whole_images import WholeImages, of_shares
     "single", reported=("data.input_scale", "eval.bucket", "eval.upsampled")
 )
 class Single(Protocol):
-    """Labels whole images. Probabilities are only computed for refinement."""
+    """Labels whole images at one scale.
+
+    Class ids are computed from logits; probabilities are computed only for refinement.
+    """
 
     def scorer(self):
-        """See Protocol.scorer."""
+        """Returns an AveragedScales with one scale; see Protocol.scorer."""
         return self.averaged()
 
     def labeller(self, pixel_fn: Callable, with_labels: bool):
-        """See Protocol.labeller."""
+        """Returns a WholeImages; see Protocol.labeller."""
         forward, are_probabilities = upsampled(self.forward, self.eval_config.upsampled)
         return WholeImages(
             forward,

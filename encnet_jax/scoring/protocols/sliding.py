@@ -1,8 +1,8 @@
-"""The `release` protocol: sliding windows over scaled images, many at a time.
+"""The `release` protocol: sliding windows over scaled images.
 
-Windows of consecutive images fill batches of one static shape, so the network is
-compiled once for a data set. Each device processes its own images. Only the sizes of
-canvases, and the small programs around the network, depend on the images.
+Windows of consecutive images fill batches of one static shape, so that the network is
+compiled only once for a data set. Only the small programs that cut windows out and add
+their scores are compiled for each canvas size. Each device processes its own images.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,19 +22,20 @@ from encnet_jax.scoring.protocols import PROTOCOLS, canvas, grouping, windows
 from encnet_jax.scoring.protocols.canvases import Canvases
 from encnet_jax.scoring.protocols.protocol import Protocol
 
-# Limit for logits: exp() of larger ones would overflow in sums of windows.
+# Limit for logits: the sum of exp() over windows would overflow for larger logits.
 MAX_EXPONENT = 80.0
 
 
 def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple:
-    """Cuts a window out of an image [H, W, 3], scaling it.
+    """Cuts a window out of the scaled image.
 
     Args:
-        image: pixel values in 0..255, any type.
-        rows, columns: taps of the window; see encnet_jax.scoring.protocols.windows.
+        image: [H, W, 3], pixel values in 0..255, any type; not scaled.
+        rows, columns: cut_rows and cut_columns of the window; see windows.Window.
 
     Returns:
-        (f32[crop, crop, 3], its rows and columns inside of the image f32[crop] each).
+        f32[crop, crop, 3], the window; f32[crop] and f32[crop], 1 for its rows and
+        columns inside the image, else 0.
     """
     matrices = [
         windows.tap_matrix(t, n)
@@ -56,17 +57,17 @@ def window_scores(
     forward: Forward,
     flip: bool,
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
-    """Returns each window's scores, exp(logits), and presence.
-
-    Scores are a tuple of f32[crop, crop, C], one for each window. Presence is f32[n,
-    C], the mean of a window and its mirror image; None without an SE branch.
+    """Returns the scores of windows, exp(logits), and their class presence.
 
     Args:
-        variables: the network's variables.
-        pixels: (f32[crop, crop, 3] in 0..255, f32[crop] rows and columns inside of the
-            image) each; see Inside.
+        variables: variables of the network.
+        pixels: for each of n windows the result of `cut`.
         forward: the network's forward pass.
-        flip: add the logits of the mirrored window before taking exp.
+        flip: whether to add the logits of the mirrored windows before exp.
+
+    Returns:
+        n arrays f32[crop, crop, C] of scores; f32[n, C] presence, the mean over a
+        window and its mirror image, or None without an SE branch.
     """
     x, rows, columns = map(jnp.stack, zip(*pixels, strict=True))
     if flip:
@@ -79,7 +80,7 @@ def window_scores(
         if presence is not None:
             presence = sum(jnp.split(presence, 2)) / 2
         logits, mirrored = jnp.split(logits, 2)
-        # Mirroring before upsampling is equivalent and has fewer pixels.
+        # Mirroring before upsampling is equivalent and faster.
         logits = logits + mirrored[:, :, ::-1]
     logits = logits.astype(jnp.float32)
     upsampling = [
@@ -99,19 +100,29 @@ def window_scores(
 def largest_presence(
     so_far: jax.Array, presence: jax.Array, paste_rows: jax.Array
 ) -> jax.Array:
-    """Returns the maximum presence f32[C]; windows of padding are ignored.
+    """Returns the maximum f32[C] of the class presence over an image's windows.
 
     Args:
-        so_far, presence: f32[C].
-        paste_rows: taps of the window; all zero for a window that only completes a
-            batch.
+        so_far: f32[C], maximum over the previous windows.
+        presence: f32[C], presence in this window.
+        paste_rows: see windows.Window; all zero for a window that only fills up a
+            batch, which is ignored.
     """
     shown = jnp.any(paste_rows[:, 1:] != 0)
     return jnp.where(shown, jnp.maximum(so_far, presence), so_far)
 
 
 def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Array):
-    """Adds a window's scores [crop, crop, C], resized, to the native f32[H, W, C]."""
+    """Adds the scores of a window, resized, to those of its image.
+
+    Args:
+        total: f32[H, W, C], sum of scores at the original size of the image.
+        scores: f32[crop, crop, C], scores of the window.
+        rows, columns: paste_rows and paste_columns of the window; see windows.Window.
+
+    Returns:
+        f32[H, W, C], the new sum.
+    """
     rows, columns = (
         windows.tap_matrix(t, n)
         for t, n in zip((rows, columns), scores.shape[:2], strict=True)
@@ -122,7 +133,7 @@ def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Arr
 
 @dataclass
 class _Round:
-    """One image per device, while its windows are processed."""
+    """The state of one image on each device, while the windows are processed."""
 
     members: list[dict]
     pixels: np.ndarray
@@ -133,7 +144,7 @@ class _Round:
 
 
 class SlidingWindows:
-    """Scores images with the `release` protocol; caches compiled programs."""
+    """Sums the scores of sliding windows; caches compiled programs."""
 
     def __init__(
         self,
@@ -148,10 +159,12 @@ class SlidingWindows:
 
         Args:
             forward: the network's forward pass.
-            settings: section `eval`; its scales, flip, base_size and crop_size.
-            canvases: the canvases for images at their native size; they do not affect
-                results.
-            batch_size: windows in a batch of each device, without their mirror images.
+            settings: section `eval` of the configuration; reads its fields scales,
+                flip, base_size and crop_size.
+            canvases: the canvases on which original images are placed; they do not
+                affect results.
+            batch_size: number of windows in a batch of each device, not counting mirror
+                images.
             devices: the devices to use.
         """
         self._geometry = {
@@ -175,14 +188,16 @@ class SlidingWindows:
     def scores(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
-        """Yields (examples, summed scores, presence), on the devices.
-
-        Scores are f32[devices, H, W, C]. Presence is f32[devices, C], the maximum over
-        an image's windows; None without an SE branch.
+        """Yields the scores of one image on each device.
 
         Args:
-            variables: the network's variables, on the devices.
+            variables: variables of the network, replicated on the devices.
             examples: dicts with image [H, W, 3] of pixel values.
+
+        Yields:
+            (examples, scores, presence): f32[devices, H, W, C] scores, summed over
+            windows and scales; f32[devices, C] presence, the maximum over the windows
+            of an image, or None without an SE branch.
         """
         queue = []
         for round_ in self._rounds(examples):
@@ -244,13 +259,16 @@ class SlidingWindows:
                 grouping.stack(
                     [canvas.pad(image, height, width, 0) for image in images], count
                 ),
-                # If an image has fewer windows, taps of zero add nothing.
+                # An image with fewer windows gets windows of zero taps, which add 0.
                 [grouping.stack(list(each), count) for each in _zip_longest(plans)],
             )
 
 
 def _zip_longest(plans: list) -> Iterator[list]:
-    """Yields window 0 of all plans, window 1, ...; short plans end with zeros."""
+    """Yields the first window of every plan, then the second window of every plan, ...
+
+    Shorter plans are filled up with windows of zero taps.
+    """
     nothing = jax.tree.map(np.zeros_like, plans[0][0])
     for index in range(max(map(len, plans))):
         yield [plan[index] if index < len(plan) else nothing for plan in plans]
@@ -264,7 +282,7 @@ class Release(Protocol):
     """Sliding windows over scaled images, as in the authors' released code."""
 
     def scorer(self):
-        """See Protocol.scorer."""
+        """Returns a SlidingWindows; see Protocol.scorer."""
         return SlidingWindows(
             self.forward,
             self.eval_config,

@@ -1,4 +1,8 @@
-"""The `single` protocol: whole images on padded canvases, a batch for each size."""
+"""Labels whole images on padded canvases, in batches of one canvas size.
+
+The result for each pixel is computed by a pixel_fn, by default the class id; see
+`predict`.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -15,8 +19,8 @@ from encnet_jax.scoring.forward import Forward, Outputs
 from encnet_jax.scoring.protocols import canvas, grouping
 from encnet_jax.scoring.protocols.canvases import AheadOfTime, Canvases, Size, blank
 
-# Number of rows of each image whose logits are upsampled at a time: few enough that a
-# block of a batch stays in a CPU core's cache.
+# Number of rows of each image that are upsampled at a time, so that a block stays in
+# the cache of a CPU core.
 BLOCK_ROWS = 8
 
 
@@ -24,10 +28,11 @@ class Described(NamedTuple):
     """Results of a batch of images.
 
     Attributes:
-        pixels: pixel_fn's tree of [devices, b, H, W, ...], on native canvases.
-        presence: f32[devices, b, C], probability that a class occurs in an image; None
-            without an SE branch. It is averaged over views of the whole image; over
-            windows or tiles, which show parts of the image, the maximum is taken.
+        pixels: result of pixel_fn, a tree of arrays [devices, b, H, W, ...] at the
+            original size of the images, padded to a canvas.
+        presence: f32[devices, b, C], probability of each class to occur in an image;
+            None without an SE branch. It is the mean over views of the whole image
+            (scales, mirror images), or the maximum over windows of the image.
     """
 
     pixels: Any
@@ -35,7 +40,12 @@ class Described(NamedTuple):
 
     @classmethod
     def one_each(cls, pixels: Any, presence: jax.Array | None) -> "Described":
-        """Returns the results of one image on each device, presence f32[devices, C]."""
+        """Returns the results of a batch of one image on each device.
+
+        Args:
+            pixels: tree of arrays [devices, 1, H, W, ...].
+            presence: f32[devices, C], or None.
+        """
         return cls(pixels, None if presence is None else presence[:, None])
 
 
@@ -46,17 +56,21 @@ def map_native(
     columns: jax.Array | np.ndarray,
     *maps: jax.Array,
 ) -> jax.Array:
-    """Applies a function to logits on each image's native canvas, block by block.
+    """Upsamples logits to the original size of images and applies a function.
+
+    Blocks of rows are processed one after the other, to save memory.
 
     Args:
-        fn: maps f32[B, r, W, C], some of the rows, and those rows of `maps` to a tree
-            of [b, r, ...].
+        fn: function of r rows of upsampled logits, f32[B, r, W, C], and of the same
+            rows of `maps`; returns a tree of arrays [b, r, ...].
         logits: f32[B, h, w, C].
-        rows: f32[B, H, h]; columns: f32[B, W, w]; see protocols.canvas.
-        maps: [B, H, W, ...] each.
+        rows, columns: f32[B, H, h] and f32[B, W, w], upsampling matrices; see
+            canvas.Canvas.
+        maps: arrays [B, H, W, ...], further arguments of fn.
 
     Returns:
-        The tree of [b, H, ...]; pixels outside the image are meaningless.
+        The result of fn for all rows, a tree of arrays [b, H, ...]; values outside the
+        image are meaningless.
     """
     height = rows.shape[1]
     num_blocks = -(-height // BLOCK_ROWS)
@@ -85,10 +99,13 @@ def map_native(
 
 
 def class_ids(scores: jax.Array) -> jax.Array:
-    """Returns uint8[...]: the class of the largest of scores [..., C].
+    """Returns the class with the largest score, uint8[...].
 
-    IGNORE_LABEL where a score is NaN or the largest is infinite: argmax would call such
-    pixels class 0, and they would be scored.
+    Pixels with a NaN score, or whose largest score is infinite, get IGNORE_LABEL:
+    argmax alone would return a class, which would be scored.
+
+    Args:
+        scores: [..., C].
     """
     ids = jnp.argmax(scores, axis=-1).astype(jnp.uint8)
     # A separate check: XLA's maximum on CPUs ignores NaN unless it is fused.
@@ -100,7 +117,13 @@ def class_ids(scores: jax.Array) -> jax.Array:
 def canvas_outputs(
     variables: dict, placed: canvas.Canvas, *, forward: Forward
 ) -> Outputs:
-    """Returns the outputs, logits in f32, of a batch of canvases; see WholeImages."""
+    """Returns the outputs of a network for a batch of canvases, with f32 logits.
+
+    Args:
+        variables: variables of the network.
+        placed: the batch; its arrays have a leading axis of images.
+        forward: the network's forward pass.
+    """
     covered: tuple = ()
     if forward.mask_padding:
         height, width = placed.image.shape[1:3]
@@ -110,25 +133,38 @@ def canvas_outputs(
 
 
 def weights_of(logits: jax.Array) -> jax.Array:
-    """Returns f32[..., C] in [0, 1], proportional to the softmax of logits [..., C].
+    """Returns weights f32[..., C] in [0, 1], proportional to the softmax of logits.
 
-    Callers that need probabilities normalise the weights; see probabilities_of.
+    Callers that need probabilities must normalise the weights; see probabilities_of.
+
+    Args:
+        logits: f32[..., C].
     """
     return jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
 
 
 def probabilities_of(weights: jax.Array) -> jax.Array:
-    """Returns weights f32[..., C] of 0 or more, divided by their sum over classes."""
+    """Returns probabilities: weights f32[..., C] divided by their sum over classes.
+
+    Args:
+        weights: f32[..., C], 0 or more.
+    """
     return weights / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1e-30)
 
 
 def labels_only(scores: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns uint8[...] class ids of scores [..., C]."""
+    """Returns class ids uint8[...]; the default pixel_fn, see `predict`."""
     return class_ids(scores)
 
 
 def of_shares(pixel_fn: Callable) -> Callable:
-    """Adapts pixel_fn to scores that are proportional to probabilities."""
+    """Returns a pixel_fn for scores that are already proportional to probabilities.
+
+    It passes the scores to the given pixel_fn twice, as scores and as weights.
+
+    Args:
+        pixel_fn: see predict.
+    """
 
     def described(scores, _, *labels):
         return pixel_fn(scores, scores, *labels)
@@ -143,15 +179,20 @@ def predict(
     forward: Forward,
     pixel_fn: Callable = labels_only,
 ) -> Described:
-    """Returns pixel_fn of a batch of canvases, a tree of [B, H, W, ...], and presence.
+    """Applies a network to a batch of images, and pixel_fn to every pixel.
 
     Args:
-        variables: the network's variables.
-        placed: the batch.
-        labels: optionally uint8[B, H, W] on native canvases, passed to pixel_fn.
+        variables: variables of the network.
+        placed: the batch of images; its arrays have a leading axis of images.
+        labels: optionally one array uint8[B, H, W] at the original size of the images,
+            padded; it is passed to pixel_fn.
         forward: the network's forward pass.
-        pixel_fn: (logits f32[..., C], weights f32[..., C] proportional to the
-            probabilities, labels uint8[...] if given) -> tree of [...].
+        pixel_fn: function of logits f32[..., C], weights f32[..., C] proportional to
+            the probabilities and, if given, labels uint8[...]; returns a tree of arrays
+            [..., *] for the same pixels.
+
+    Returns:
+        The results as a tree of arrays [B, H, W, ...], and the presence f32[B, C].
     """
     logits, presence = canvas_outputs(variables, placed, forward=forward)
 
@@ -163,7 +204,7 @@ def predict(
 
 
 class WholeImages:
-    """Labels images with the `single` protocol; caches compiled programs."""
+    """Labels whole images at one scale, in batches; caches compiled programs."""
 
     def __init__(
         self,
@@ -179,11 +220,12 @@ class WholeImages:
 
         Args:
             forward: the network's forward pass.
-            canvases: the canvases for the images.
+            canvases: the canvases on which images are placed.
             batch_size: number of images in a batch, over all devices.
             devices: the devices to use.
-            pixel_fn: see predict.
-            with_labels: whether examples have labels, which are passed to pixel_fn.
+            pixel_fn: computes the results for every pixel, by default class ids; see
+                predict.
+            with_labels: whether the labels of the examples are passed to pixel_fn.
         """
         self._with_labels = with_labels
         self._scale, self._canvases = forward.input_scale, canvases
@@ -209,9 +251,15 @@ class WholeImages:
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:
-        """Yields (examples, results on native canvases).
+        """Yields (examples, Described) for each batch of images.
 
-        All canvases of a batch have the same size; the batch may be incomplete.
+        The canvases of a batch have the same size. A batch can have fewer than
+        `batch_size` examples; the other results are then meaningless.
+
+        Args:
+            variables: variables of the network, replicated on the devices.
+            examples: dicts with image uint8[H, W, 3] and, if `with_labels` is set,
+                label uint8[H, W].
         """
 
         def room(example: dict) -> Size:
@@ -226,7 +274,12 @@ class WholeImages:
             yield members, self._predict((*shared, self._scale), variables, *batch)
 
     def _batch(self, members: list[dict], room: tuple[int, int]) -> tuple:
-        """Returns the inputs of `predict` for examples on canvases of one size."""
+        """Returns the inputs of `predict` for examples, placed on canvases of one size.
+
+        Args:
+            members: the examples.
+            room: (height, width) of the largest image that fits on the canvases.
+        """
         placed = [self._place(np.asarray(m["image"]), room=room) for m in members]
         batch: tuple = (grouping.stack(placed, self._batch_size),)
         if self._with_labels:

@@ -1,9 +1,9 @@
-"""The windows of the released code's evaluation, and the positions of their pixels.
+"""Plans the sliding windows of the released code's evaluation.
 
-All windows are squares of the same size, so the network is compiled once for a data
-set. A window is described by taps, a few numbers for each pixel of a side, from which
-the device builds two kinds of matrices: those that cut the window out of the native
-image, and those that add the window's scores to the native image.
+All windows are squares of the same size, so that the network is compiled only once for
+a data set. A window is described by taps: three numbers for each row and column. From
+the taps, the device builds the matrices that cut the window out of the scaled image,
+and the matrices that add the window's scores to those of the original image.
 """
 
 import functools
@@ -20,15 +20,16 @@ from encnet_jax.models.resize import neighbours, sample_positions
 class Window(NamedTuple):
     """One window of one scaled image.
 
-    Taps are f32[n, 3]: for sample i the index of its lower neighbour in the source,
-    which may be outside, the weight of that neighbour, and the weight of the next one.
+    Taps f32[n, 3] describe the linear interpolation of n output samples. Row i contains
+    the index of an input sample, its weight, and the weight of the next input sample.
+    A sample outside the input has weight 0.
 
     Attributes:
-        cut_rows, cut_columns: taps[crop] from the image to the window; weights are zero
-            outside the image, so that pixels there are black.
-        paste_rows, paste_columns: taps[side of the canvas] from the window to the
-            canvas; the weights include the division by the number of windows that cover
-            a pixel.
+        cut_rows, cut_columns: f32[crop, 3], taps from the original image to the window;
+            the weights are 0 outside the image, so that pixels there are black.
+        paste_rows, paste_columns: f32[side of the canvas, 3], taps from the window to
+            the canvas of the original image. The weights include the division by the
+            number of windows that cover a pixel.
     """
 
     cut_rows: np.ndarray
@@ -38,7 +39,15 @@ class Window(NamedTuple):
 
 
 def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
-    """Converts taps f32[n, 3] to the matrix f32[n, size] that samples `size` values."""
+    """Converts taps to a matrix from input samples to output samples.
+
+    Args:
+        taps: f32[n, 3], see Window.
+        size: number of input samples.
+
+    Returns:
+        f32[n, size].
+    """
     position = jnp.arange(size, dtype=jnp.float32)[None]
     low, weight, next_weight = jnp.split(taps, 3, axis=1)
     at_low, at_next = ((position == x).astype(weight.dtype) for x in (low, low + 1))
@@ -48,7 +57,12 @@ def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
 def scaled_size(
     height: int, width: int, scale: float, base_size: int
 ) -> tuple[int, int]:
-    """Returns (height, width) whose long side is base_size * scale, rounded up."""
+    """Returns (height, width) of an image, resized so that its long side has a length.
+
+    Args:
+        height, width: size of the original image in pixels.
+        scale, base_size: the new long side is ceil(base_size * scale) pixels.
+    """
     long_side = math.ceil(base_size * scale)
     if height > width:
         return long_side, int(width * long_side / height + 0.5)
@@ -56,7 +70,14 @@ def scaled_size(
 
 
 def starts(side: int, crop_size: int) -> range:
-    """Returns the starts of windows along a scaled side; the last may exceed it."""
+    """Returns the first pixel of each window along one side of a scaled image.
+
+    The last window can extend beyond the image.
+
+    Args:
+        side: side of the scaled image in pixels.
+        crop_size: side of a window in pixels.
+    """
     stride = crop_size * 2 // 3
     beyond = max(side - crop_size, 0)
     return range(0, (-(-beyond // stride) + 1) * stride, stride)
@@ -70,7 +91,7 @@ def num_windows(
     base_size: int,
     crop_size: int,
 ) -> int:
-    """Returns the number of windows of an image, over all scales."""
+    """Returns the number of windows of an image, over all scales; see `plan`."""
     sizes = [scaled_size(height, width, scale, base_size) for scale in scales]
     return sum(len(starts(h, crop_size)) * len(starts(w, crop_size)) for h, w in sizes)
 
@@ -86,14 +107,14 @@ def plan(
     crop_size: int,
     align_corners: bool,
 ) -> tuple[Window, ...]:
-    """Plans all windows of an image.
+    """Returns all windows of an image, over all scales.
 
     Args:
-        height, width: size of the native image.
-        canvas: (height, width) of the native canvas, at least the image's.
-        scales: lengths of the long side, relative to base_size.
+        height, width: size of the original image in pixels.
+        canvas: (height, width) of the canvas on which the original image is placed.
+        scales: lengths of the long side of the scaled images, relative to base_size.
         base_size: length of the long side at scale 1, in pixels.
-        crop_size: side of a window, in pixels.
+        crop_size: side of a window in pixels.
         align_corners: corner convention of every resizing.
 
     Source: MultiEvalModule of the released code. Windows at the right and lower border
@@ -119,10 +140,17 @@ def plan(
 
 
 def _side(native, scaled, start, room, crop_size, align_corners):
-    """Returns the interpolation taps along one axis of a window.
+    """Returns the taps of a window along one axis; see Window.
 
-    The first taps, f32[crop_size, 3], cut the window out of the image. The second,
-    f32[room, 3], paste its scores into a canvas of `room` pixels.
+    Args:
+        native, scaled: sides of the original and of the scaled image in pixels.
+        start: first pixel of the window in the scaled image.
+        room: side of the canvas of the original image in pixels.
+        crop_size, align_corners: see plan.
+
+    Returns:
+        f32[crop_size, 3] taps that cut the window out of the image; f32[room, 3] taps
+        that add its scores to the canvas.
     """
     index = np.arange(start, start + crop_size)
     cut = _taps(index, native, scaled, align_corners)
@@ -142,7 +170,13 @@ def _side(native, scaled, start, room, crop_size, align_corners):
 
 
 def _taps(index, source, target, align_corners):
-    """Returns f64[n, 3]: lower sample, its weight, and that of the next sample."""
+    """Returns taps f64[n, 3] of linear interpolation; see Window.
+
+    Args:
+        index: int[n], indices of output samples.
+        source, target: number of input and of output samples.
+        align_corners: corner convention.
+    """
     position = sample_positions(index, target, source, align_corners)
     low, high, share = neighbours(position, source)
     share = np.where(low == high, 0.0, share)
