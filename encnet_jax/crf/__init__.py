@@ -1,9 +1,11 @@
-"""Conditional random fields over labels, as functions of arrays.
+"""Conditional random fields (CRFs) over labels, as functions of arrays.
 
-CRFs over the positions ("nodes") of a network's feature map: `potentials` (scores of
-pairs), `mean_field` (inference), `pyramid` (pooling before the potentials); the loss is
-in losses.piecewise. CRFs over pixels: `dense`.
+The CRF of the head 'piecewise_crf' has one node for each position of a feature map:
+`potentials` computes scores of pairs of nodes, `mean_field` infers marginals, and
+`pyramid` pools features; the loss is in losses.piecewise. The CRF of `dense` has one
+node for each pixel and refines predictions.
 
 Source: Lin, Shen, van den Hengel and Reid, "Efficient Piecewise Training of Deep
-Structured Models for Semantic Segmentation", CVPR 2016, called "the paper" here.
+Structured Models for Semantic Segmentation", CVPR 2016; except in `dense`, this is "the
+paper".
 """

@@ -1,9 +1,10 @@
 """Dense CRF: aligns predictions with the edges of their image.
 
 Two Gaussian kernels connect every pixel to all pixels in a window around it: one
-depends on distance, the other on distance and colour. A mean-field update filters with
-both kernels. The image is processed in tiles; each tile is one matrix product whose
-inputs are all pixels within reach. Shapes are static, without a lattice or hashing.
+depends on distance, the other on distance and colour. A mean-field update filters the
+marginals with both kernels. The image is split into tiles. A tile is updated by one
+matrix product with its neighbours: all pixels in the windows of the tile's pixels. All
+shapes are static; there is no lattice or hashing.
 
 Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
 Gaussian Edge Potentials", NeurIPS 2011, with Potts compatibility and kernels that are
@@ -17,20 +18,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TILE = 8  # Pixels per side. In larger tiles, more of the products are with zeros.
-# Limit on the stored weights of all pairs; above it, every update recomputes them.
+TILE = 8  # Pixels per side. With larger tiles, more of the products are with zeros.
+# Limit for the stored weights of all pairs. Larger weights are recomputed in every
+# update.
 MAX_HELD_BYTES = 2**29
 
 
 class DenseParams(NamedTuple):
-    """Parameters of the kernels, scalars that may be traced.
+    """Parameters of the two kernels; scalars, which JAX may trace.
 
     Attributes:
-        bilateral_weight: weight of the kernel of distance and colour.
-        bilateral_px: standard deviation of this kernel in distance, pixels.
-        bilateral_levels: standard deviation of this kernel in colour, levels of 0..255.
+        bilateral_weight: weight of the kernel that depends on distance and colour.
+        bilateral_px: standard deviation of the distance in this kernel, in pixels.
+        bilateral_levels: standard deviation of the colour in this kernel, in levels of
+            0..255.
         spatial_weight: weight of the kernel that depends only on distance.
-        spatial_px: standard deviation of this kernel, pixels.
+        spatial_px: standard deviation of the distance in this kernel, in pixels.
     """
 
     bilateral_weight: float
@@ -49,29 +52,29 @@ def refine(
     iterations: int,
     valid: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns the marginals of one image after mean-field updates.
+    """Returns class probabilities of one image, refined by mean-field updates.
 
     Each update is Q = softmax(log probabilities + sum over both kernels of
-    weight * D^-1/2 K D^-1/2 Q). Here K(i, j) = exp(-d(i, j)^2 / 2) with distances in
-    standard deviations, and the diagonal matrix D has the sums of K's rows. K(i, i) is
-    not set to 0.
+    weight * D^-1/2 K D^-1/2 Q). Here K(i, j) = exp(-d(i, j)^2 / 2), where d is the
+    distance of pixels i and j in standard deviations, and D is the diagonal matrix of
+    the sums of K's rows. K(i, i) is not set to 0.
 
     Time: O(iterations * N * H * W * C), where N = (TILE + 2 * radius)**2 is the number
-    of pixels within reach of a tile. Memory: a few arrays [H, W, C], and weights
-    f[N, H, W] if they take at most MAX_HELD_BYTES.
+    of neighbours of a tile. Memory: a few arrays [H, W, C], and weights f[N, H, W] if
+    they take at most MAX_HELD_BYTES.
 
     Args:
-        probabilities: float[H, W, C], at least float32.
+        probabilities: float[H, W, C], class probabilities, at least float32.
         image: uint8 or float[H, W, 3] in 0..255.
         params: parameters of the kernels.
-        radius: pixels; kernels are cut to windows of 2 * radius + 1 pixels per side. -1
+        radius: kernels are cut to windows of 2 * radius + 1 pixels per side; -1
             connects all pairs of pixels.
         iterations: number of updates.
-        valid: bool[H, W], the pixels to use; None: all. Results of other pixels are
-            meaningless.
+        valid: bool[H, W], whether to use a pixel; None: all. Results of other pixels
+            are meaningless.
 
     Returns:
-        float[H, W, C].
+        float[H, W, C], the marginals Q after the last update.
     """
     dtype = probabilities.dtype
     params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
@@ -97,13 +100,15 @@ def refine(
 
 
 class _Tiles:
-    """Splits an image into rows of square tiles; gathers the pixels within reach.
+    """Splits an image into rows of square tiles; gathers the neighbours of tiles.
+
+    Shapes: R rows of tiles, T pixels per tile, N neighbours per tile.
 
     Attributes:
         rows: int32[R], indices of the rows of tiles.
-        size: height and width of the image.
-        squared: f[T, N], squared distance of each pixel of a tile to each neighbour;
-            infinite if the neighbour is outside the pixel's window.
+        size: height and width of the image in pixels.
+        squared: f[T, N], squared distance in pixels between each pixel of a tile and
+            each neighbour; infinite if the neighbour is outside the pixel's window.
     """
 
     def __init__(self, height, width, radius):
@@ -125,7 +130,7 @@ class _Tiles:
         self.squared = squared.reshape(TILE**2, -1)
 
     def of(self, x):
-        """Splits [H, W, C] into tiles [R, columns, T, C], padded with zeros."""
+        """Splits an array [H, W, C] into zero-padded tiles [R, columns, T, C]."""
         missing = [
             (0, k * TILE - n) for k, n in zip(self._counts, self.size, strict=True)
         ]
@@ -134,13 +139,13 @@ class _Tiles:
         return x.swapaxes(1, 2).reshape(*self._counts, TILE**2, x.shape[-1])
 
     def joined(self, tiles):
-        """Joins tiles to [H, W, C]."""
+        """Joins tiles [R, columns, T, C] to an array [H, W, C]."""
         x = tiles.reshape(*self._counts, TILE, TILE, tiles.shape[-1]).swapaxes(1, 2)
         x = x.reshape(self._counts[0] * TILE, self._counts[1] * TILE, x.shape[-1])
         return x[: self.size[0], : self.size[1]]
 
     def pad(self, x):
-        """Pads [H, W, C] with zeros for the neighbours of border tiles."""
+        """Pads an array [H, W, C] with zeros, so that border tiles have neighbours."""
         widths = [
             (reach, k * TILE - n + reach)
             for reach, k, n in zip(self._reach, self._counts, self.size, strict=True)
@@ -148,7 +153,12 @@ class _Tiles:
         return jnp.pad(x, [*widths, (0, 0)])
 
     def neighbours(self, padded, row):
-        """Returns [columns, N, C], all pixels within reach of each tile of a row."""
+        """Returns the neighbours [columns, N, C] of each tile in a row of tiles.
+
+        Args:
+            padded: result of `pad`.
+            row: index of the row of tiles.
+        """
         height, width = (TILE + 2 * reach for reach in self._reach)
         band = jax.lax.dynamic_slice_in_dim(padded, row * TILE, height)
         columns = np.arange(self._counts[1])[:, None] * TILE + np.arange(width)
@@ -157,7 +167,10 @@ class _Tiles:
 
 
 class _Kernels:
-    """Both kernels of an image; computed only once if memory allows."""
+    """The weighted sum of both kernels of an image.
+
+    The weights are stored if they fit in MAX_HELD_BYTES, else recomputed on each call.
+    """
 
     def __init__(self, tiles, image, valid, params):
         self._tiles, self._params = tiles, params
@@ -174,7 +187,7 @@ class _Kernels:
         )
 
     def weights(self, row):
-        """Returns [columns, T, N], the weights of neighbours for one row of tiles."""
+        """Returns the weights [columns, T, N] of neighbours for one row of tiles."""
         return self._weights(row) if self._held is None else self._held[row]
 
     def _weights(self, row):
@@ -195,7 +208,10 @@ class _Kernels:
         return jax.lax.map(of_row, self._tiles.rows)
 
     def _at(self, row):
-        """Returns a row's bilateral and spatial kernels, [columns, T, N], [1, T, N]."""
+        """Returns both kernels K for a row of tiles, [columns, T, N] and [1, T, N].
+
+        The first is the bilateral kernel, the second the spatial kernel.
+        """
         params, image = self._params, self._image[row]
         squared = jnp.asarray(self._tiles.squared, image.dtype)[None]
         others = self._tiles.neighbours(self._padded_image, row)

@@ -1,10 +1,11 @@
-"""Mean-field inference over nodes: approximates the model by independent marginals Q.
+"""Mean-field inference: approximates a CRF by independent marginals Q of its nodes.
 
-Shapes: B maps of h x w nodes, K classes. The score of a labelling y is the sum of
-z_p(y_p) over nodes plus the sum of s(y_p, y_q) over the pairs of every relation.
+Shapes: B maps of h x w nodes, K classes. The score of a labelling y is the sum of the
+unary scores z_p(y_p) over nodes p, plus the sum of the pairwise scores s(y_p, y_q) over
+the pairs (p, q) of every relation.
 
-Source: prediction in the paper: three updates, starting from the softmax of the unary
-scores.
+Source: prediction in the paper (see encnet_jax.crf): three updates, starting from the
+softmax of the unary scores.
 """
 
 from collections.abc import Sequence
@@ -19,15 +20,15 @@ NUM_UPDATES = 3
 
 
 def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
-    """Returns each node's expected scores per class, summed over the node's pairs.
+    """Returns the expected pairwise scores of each node and class.
 
     Args:
-        marginals: [B, h, w, K], Q.
-        relations: the pairs (p, q) of each relation; a node can be p or q.
+        marginals: [B, h, w, K], marginals Q.
+        relations: the pairs (p, q) of each relation.
 
     Returns:
-        [B, h, w, K]: sum over pairs (p, q) and b of s(a, b) Q_q(b) at p, and of
-        s(b, a) Q_p(b) at q.
+        [B, h, w, K]. A pair (p, q) adds, for each class a, the sum over classes b of
+        s(a, b) Q_q(b) to node p, and the sum of s(b, a) Q_p(b) to node q.
     """
     total = jnp.zeros_like(marginals)
     for pairs in relations:
@@ -37,14 +38,14 @@ def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
 
 def _messages(marginals, pairs):
     plan, window = pairs.plan, pairs.plan.window
-    # Zero outside the map, so that pairs with a node there add nothing.
+    # The padding is 0, so that pairs with a node outside the map add nothing.
     padded = potentials.pad(marginals, plan)
 
     def of_step(total, step):
         scores = pairs.score_fn(pairs.terms, step, window).astype(total.dtype)
         at_p = potentials.take(padded, step.p, window)
         at_q = potentials.take(padded, step.q, window)
-        # By default a TPU would round the marginals to bfloat16.
+        # With the default precision, a TPU would round the marginals to bfloat16.
         to_p = jnp.einsum("brwij,brwj->brwi", scores, at_q, precision="high")
         to_q = jnp.einsum("brwij,brwi->brwj", scores, at_p, precision="high")
         total = potentials.add(total, to_p, step.p, window)
@@ -57,11 +58,13 @@ def _messages(marginals, pairs):
 def log_marginals(
     unary: jax.Array, relations: Sequence[Pairs], num_updates: int = NUM_UPDATES
 ) -> jax.Array:
-    """Updates the marginals of all nodes simultaneously, `num_updates` times.
+    """Returns the logarithms of the marginals after `num_updates` mean-field updates.
+
+    Each update changes the marginals of all nodes simultaneously.
 
     Args:
-        unary: [B, h, w, K], z, at least float32.
-        relations: pairs, see `messages`.
+        unary: [B, h, w, K], unary scores z, at least float32.
+        relations: the pairs of each relation.
         num_updates: number of updates; with 0 the result is log softmax(z).
 
     Returns:

@@ -1,9 +1,9 @@
-"""Pairs of nodes and their scores, computed for a few rows at a time.
+"""Computes the scores of pairs of CRF nodes, for a few rows of nodes at a time.
 
 Notation: B maps of h x w nodes, K classes, C channels of the pairwise network, D
-offsets. The pairs of one offset are all (p, q = p + offset) inside the map. Their
-scores s(y_p, y_q) form an array [B, h, w, K, K], indexed by p; only some of its rows
-exist at a time. The paper's potential V is -s.
+offsets. The pairs of an offset are all (p, q = p + offset) inside the map. Their scores
+s(y_p, y_q) form an array [B, h, w, K, K], indexed by p, of which only some rows exist
+at a time. The potential V of the paper (see encnet_jax.crf) is -s.
 """
 
 import math
@@ -17,7 +17,7 @@ import numpy as np
 from encnet_jax.errors import UserError
 
 RELATIONS = ("surrounding", "above_below")
-_GRID = 5  # Neighbours are at a grid of 5 x 5 positions in the range box.
+_GRID = 5  # Neighbours lie on a grid of 5 x 5 positions in the range box.
 
 
 def neighbour_offsets(
@@ -25,20 +25,22 @@ def neighbour_offsets(
 ) -> np.ndarray:
     """Returns the offsets from a node to its neighbours.
 
+    The neighbours lie in a square, the range box, on a grid of 5 x 5 positions.
+
     Args:
-        relation: one of RELATIONS. 'surrounding' centres the box at the node,
-            'above_below' places it above the node.
+        relation: one of RELATIONS. 'surrounding': the box is centred on the node;
+            'above_below': the box is above the node.
         height, width: size of the map, in nodes.
-        box: side of the range box, relative to the map's short side.
+        box: side of the range box, relative to the short side of the map.
 
     Returns:
         int32[D, 2] of (rows, columns), sorted by row. D is 24 ('surrounding') or 25
         ('above_below'), or fewer if positions of the grid round to the same node. The
         nearest nodes are always included.
 
-    Source: the paper's range box, with a grid of 5 x 5 positions in it. A pair of
-    'above_below' is (lower, upper): q is strictly above p, so that none of the 25
-    positions is the node itself.
+    Source: the range box of the paper, with a grid of 5 x 5 positions in it. For
+    'above_below', q is strictly above p, so that none of the 25 positions is the node
+    itself.
     """
     side = max(box * min(height, width), 2)
     across = _rounded(np.linspace(-side / 2, side / 2, _GRID))
@@ -51,16 +53,17 @@ def neighbour_offsets(
 
 
 def _rounded(positions: np.ndarray) -> list[int]:
-    """Rounds to integers, halves away from zero: symmetric boxes stay symmetric."""
+    """Rounds halves away from zero, so that symmetric boxes remain symmetric."""
     return [int(math.copysign(math.floor(abs(x) + 0.5), x)) for x in positions]
 
 
 class Step(NamedTuple):
-    """The position of one step of a scan; int32 scalars or int32[2].
+    """One step of a scan: an offset and a block of rows.
 
     Attributes:
-        offset: index of the offset.
-        p, q: (row, column) where the windows of p and of q start in padded maps.
+        offset: int32[], index of the offset.
+        p, q: int32[2], (row, column) in padded maps where the windows of the nodes p
+            and q start.
     """
 
     offset: jax.Array | np.ndarray
@@ -69,13 +72,13 @@ class Step(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """A scan over offsets and blocks of rows.
+    """The steps of a scan over all offsets and blocks of rows.
 
     Attributes:
-        steps: a Step whose arrays have a leading axis of D * blocks.
-        window: (rows, columns) of nodes that a step processes.
-        padding: ((above, below), (left, right)) nodes of padding with which all windows
-            of p and of q are inside the padded maps.
+        steps: a Step whose arrays have a leading axis of D * number of blocks.
+        window: (rows, columns), size of the window of nodes that a step processes.
+        padding: ((above, below), (left, right)), number of rows and columns by which
+            maps are padded, so that they contain all windows of p and q.
     """
 
     steps: Step
@@ -86,10 +89,10 @@ class Schedule(NamedTuple):
 def schedule(
     offsets: np.ndarray, height: int, width: int, row_blocks: int = 1
 ) -> Schedule:
-    """Plans a scan over the pairs of a map.
+    """Returns the schedule of a scan over all pairs of nodes.
 
     Args:
-        offsets: int[D, 2] of (rows, columns).
+        offsets: int[D, 2] of (rows, columns) from p to q.
         height, width: size of the map, in nodes.
         row_blocks: number of blocks of rows; need not divide height.
     """
@@ -109,7 +112,12 @@ def schedule(
 
 
 def score_bytes(batch: int, rows: int, width: int, num_classes: int) -> int:
-    """Returns the bytes of the float32 scores [B, rows, w, K, K] of one step."""
+    """Returns the bytes of the float32 scores [B, rows, w, K, K] of one step.
+
+    Args:
+        batch, width, num_classes: B, w and K.
+        rows: number of rows of nodes in a step.
+    """
     return 4 * batch * rows * width * num_classes**2
 
 
@@ -118,12 +126,12 @@ def bounded_schedule(
     shape: tuple[int, int, int, int],
     max_mib: float,
 ) -> Schedule:
-    """Plans a scan with as many rows of scores per step as the limit allows.
+    """Returns a schedule with the most rows per step that a memory limit allows.
 
     Args:
-        offsets: int[D, 2].
+        offsets: int[D, 2] of (rows, columns) from p to q.
         shape: (B, h, w, K). The symbolic B of an exported program counts as 1.
-        max_mib: limit on the scores of one step, MiB: model.crf.max_score_mib.
+        max_mib: limit for the scores of one step in MiB, model.crf.max_score_mib.
 
     Raises:
         UserError: the scores of one row of nodes exceed the limit.
@@ -134,22 +142,22 @@ def bounded_schedule(
     rows = int(max_mib * 2**20 // row)
     if rows < 1:
         raise UserError(
-            f"the {num_classes} x {num_classes} scores of one row of {width} nodes in"
-            f" {batch} images take {row / 2**20:.1f} MiB, expected at most"
-            f" {max_mib:g} (model.crf.max_score_mib): lower train.batch_size or"
+            f"the CRF's pairwise scores of one row of {width} nodes take"
+            f" {row / 2**20:.1f} MiB ({batch} images, {num_classes} x {num_classes}"
+            f" classes); expected at most {max_mib:g} MiB: lower train.batch_size or"
             " eval.batch_size, or raise model.crf.max_score_mib"
         )
     return schedule(offsets, height, width, -(-height // rows))
 
 
 def pad(x: jax.Array | np.ndarray, plan: Schedule, value=0) -> jax.Array:
-    """Pads maps [B, h, w, ...] as a schedule requires."""
+    """Pads maps [B, h, w, ...] with a value by the padding of a schedule."""
     widths = ((0, 0), *plan.padding) + ((0, 0),) * (x.ndim - 3)
     return jnp.pad(x, widths, constant_values=value)
 
 
 def crop(x: jax.Array, plan: Schedule) -> jax.Array:
-    """Undoes `pad`."""
+    """Removes the padding that `pad` added."""
     (above, below), (left, right) = plan.padding
     return x[:, above : x.shape[1] - below, left : x.shape[2] - right]
 
@@ -157,7 +165,16 @@ def crop(x: jax.Array, plan: Schedule) -> jax.Array:
 def take(
     x: jax.Array, start: jax.typing.ArrayLike, window: tuple[int, int]
 ) -> jax.Array:
-    """Returns the window [B, rows, columns, ...] at `start` of padded maps."""
+    """Returns a window of padded maps.
+
+    Args:
+        x: padded maps [B, H, W, ...].
+        start: int32[2], first row and column of the window.
+        window: (rows, columns) of the window.
+
+    Returns:
+        [B, rows, columns, ...].
+    """
     sizes = (x.shape[0], *window, *x.shape[3:])
     return jax.lax.dynamic_slice(x, _starts(x, start), sizes)
 
@@ -165,7 +182,13 @@ def take(
 def add(
     x: jax.Array, update: jax.Array, start: jax.Array, window: tuple[int, int]
 ) -> jax.Array:
-    """Adds [B, rows, columns, ...] to a window of padded maps."""
+    """Returns padded maps after adding to a window.
+
+    Args:
+        x: padded maps [B, H, W, ...].
+        update: [B, rows, columns, ...], values to add.
+        start, window: see take.
+    """
     update = take(x, start, window) + update
     return jax.lax.dynamic_update_slice(x, update, _starts(x, start))
 
@@ -178,14 +201,15 @@ def _starts(x, start):
 
 
 class PairwiseNet(NamedTuple):
-    """A pairwise network's parts that are computed once per node, and its last layer.
+    """Arrays from which a pairwise network computes the scores of pairs of nodes.
 
-    The score of a pair is relu(W_a x_p + W_b x_q + b1) W2 + b2.
+    For nodes p and q with features x_p and x_q, the scores of all pairs of classes are
+    relu(W_a x_p + W_b x_q + b1) W2 + b2.
 
     Attributes:
-        from_p: [B, h, w, C], W_a x + b1.
-        from_q: [B, h, w, C], W_b x.
-        kernel: [C, K * K], W2; column y_p * K + y_q.
+        from_p: [B, h, w, C], W_a x + b1 for every node.
+        from_q: [B, h, w, C], W_b x for every node.
+        kernel: [C, K * K], W2; column y_p * K + y_q is for the classes (y_p, y_q).
         bias: [K * K], b2.
     """
 
@@ -196,12 +220,13 @@ class PairwiseNet(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """The pairs of a relation: their scores, and the scan that computes them.
+    """The pairs of a relation, and how their scores are computed.
 
     Attributes:
-        score_fn: (terms, step, window) -> scores [B, rows, columns, K, K] at p.
-        terms: input of score_fn; its maps are padded.
-        plan: schedule of the scan.
+        score_fn: function (terms, step, window) -> scores [B, rows, columns, K, K] of
+            the pairs whose node p is in the window of the step.
+        terms: input of score_fn; its maps are padded as `plan` requires.
+        plan: schedule of the scan over all pairs.
     """
 
     score_fn: Callable
@@ -210,13 +235,23 @@ class Pairs(NamedTuple):
 
 
 def net_pairs(net: PairwiseNet, plan: Schedule) -> Pairs:
-    """Returns the pairs of a network's outputs."""
+    """Returns the pairs whose scores a pairwise network computes.
+
+    Args:
+        net: arrays of the network, not padded.
+        plan: schedule of the scan over the pairs.
+    """
     padded = net._replace(from_p=pad(net.from_p, plan), from_q=pad(net.from_q, plan))
     return Pairs(net_scores, padded, plan)
 
 
 def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Array:
     """Returns the scores [B, rows, columns, K, K] of a step, in at least float32.
+
+    Args:
+        net: arrays of the pairwise network, padded.
+        step: the step.
+        window: (rows, columns) of nodes that a step processes.
 
     Source: the pairwise potential of the paper: the concatenated features of two
     nodes are the input of a network with one output per pair of classes.
@@ -238,18 +273,18 @@ def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Arr
 def relation_pairs(
     relation: str, net: PairwiseNet, box: float, max_score_mib: float
 ) -> Pairs:
-    """Returns the pairs of a relation between the nodes of a map.
+    """Returns the pairs of a relation, for all nodes of a feature map.
 
     Args:
         relation, box: see neighbour_offsets.
-        net: outputs of the pairwise network.
-        max_score_mib: see bounded_schedule.
+        net: arrays of the pairwise network, not padded.
+        max_score_mib: limit for the scores of one step in MiB; see bounded_schedule.
 
     Raises:
         UserError: the scores of one row of nodes exceed max_score_mib.
     """
     batch, height, width = net.from_p.shape[:3]
-    # The number of images of an exported program is a symbol; one image is planned.
+    # In an exported program, the number of images is symbolic and counts as 1.
     batch = batch if isinstance(batch, int) else 1
     offsets = neighbour_offsets(relation, height, width, box)
     shape = (batch, height, width, math.isqrt(net.bias.size))

@@ -1,4 +1,4 @@
-"""Losses. Importing this package does not load JAX.
+"""The registry of loss terms. Importing this package does not load JAX.
 
 The segmentation loss is a weighted sum of terms. Modules of this folder register them:
 
@@ -6,16 +6,16 @@ The segmentation loss is a weighted sum of terms. Modules of this folder registe
     def dice(inputs): ...
 
 The function takes a terms.Inputs and returns this device's share of the term, f32[], or
-a dict name -> share. A share is a sum over this device's pixels or images divided by
-the count over all devices, so that the shares of all devices add up to the term. A
-registration may declare
+several shares as a dict name -> share. A share is a sum over the pixels or images of
+this device, divided by their number on all devices. The shares of all devices add up to
+the term. A registration may declare
 
-    weight: name of the field of `loss` that multiplies the term; by default the weight
-        is 1. A term of weight 0 is not computed.
+    weight: name of the field in section `loss` that multiplies the term; by default the
+        weight is 1. A term with weight 0 is not computed.
     reads: names of the network outputs that the term needs, by default 'logits'. If the
-        network does not return them, the term is left out.
+        network does not return them, the term is not computed.
     fields: configuration fields of the term.
-    excludes: pairs of fields of which at most one may be set.
+    excludes: pairs of fields that cannot both be set.
 """
 
 import importlib
@@ -40,7 +40,7 @@ __all__ = ("LOSSES", *_PUBLIC)  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public function on first use."""
+    """Imports a public name on first use."""
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_PUBLIC[name]}")

@@ -1,4 +1,4 @@
-"""Cross-entropy of whole images."""
+"""The loss of image classifiers: cross-entropy."""
 
 from collections.abc import Mapping
 
@@ -16,13 +16,14 @@ def classification_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns this device's shares of the mean cross-entropy and of the error rate.
 
-    The shares of all devices add up to the means over all devices' images.
+    The shares of all devices add up to the mean over the images of all devices.
 
     Args:
-        outputs: 'logits' f32[B, C].
+        outputs: {'logits': f32[B, C]}.
         labels: integer[B], ids 0..C-1.
-        axis_name: pmap axis, or None.
-        label_smoothing: in [0, 1), the fraction of the target spread over all classes.
+        axis_name: pmap axis; None for one device.
+        label_smoothing: in [0, 1), the fraction of the target that is spread over all
+            classes.
 
     Returns:
         (f32[] share of the loss, {'error': f32[] share of the error rate}).

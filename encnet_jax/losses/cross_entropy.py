@@ -1,4 +1,4 @@
-"""Cross-entropy of every pixel: plain, weighted by class, focal, or smoothed."""
+"""Cross-entropy of pixels: plain, weighted by class, focal, or with smoothed labels."""
 
 from functools import partial
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from jaxtyping import Float, UInt8
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.row_blocks import log_sum_exp, over_pixels
 
-_TINY = 1e-12  # Keeps powers of 1 - p finite where p rounds to 1.
+_TINY = 1e-12  # Lower limit of 1 - p, so that its powers are finite if p rounds to 1.
 
 
 class _Form(NamedTuple):
-    """Arguments of upsampled_cross_entropy, hashable."""
+    """The options of upsampled_cross_entropy as one hashable object."""
 
     align_corners: bool
     row_blocks: int
@@ -33,36 +33,37 @@ def upsampled_cross_entropy(
     focal_gamma: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> Float[jax.Array, ""]:
-    """Upsamples logits to the labels' size and sums their cross-entropy.
+    """Upsamples logits to the size of the labels and sums the pixels' cross-entropy.
 
-    Only 1 / row_blocks of the full-resolution logits exist at a time, also in the
-    backward pass: the gradient is computed together with the value, at the resolution
-    of the logits. If the sizes are equal, nothing is upsampled, and the gradient is the
-    only new array of the logits' size.
+    Only 1 / row_blocks of the upsampled logits exist at a time, also in the backward
+    pass: the gradient is computed together with the value, at the resolution of the
+    logits. If both sizes are equal, nothing is upsampled, and the gradient is the only
+    new array of the logits' size.
 
-    Let p be the softmax, y the label, w the class weights and e the label smoothing. A
-    pixel adds -w_y (1 - p_y)**gamma log p_y, or with smoothed labels
-    -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
+    Let p be the softmax, y the label, w the class weights and e the label smoothing.
+    The cross-entropy of a pixel is -w_y (1 - p_y)**focal_gamma log p_y. With smoothed
+    labels it is -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
 
-    The result is exact unless a class's logits at neighbouring positions differ by more
-    than 110; see row_blocks.log_sum_exp.
+    The result is exact unless the logits of a class at neighbouring positions differ by
+    more than 110; see row_blocks.log_sum_exp.
 
     Args:
         logits: f32[B, h, w, C].
-        labels: uint8[B, H, W], ids 0..C-1; pixels of IGNORE_LABEL do not count.
+        labels: uint8[B, H, W], ids 0..C-1; pixels with IGNORE_LABEL are not counted.
         align_corners: corner convention of the bilinear upsampling.
-        row_blocks: number of blocks; need not divide H.
-        class_weights: C factors, or () for 1 each.
-        focal_gamma: at least 0; larger values give correctly classified pixels less
-            weight.
-        label_smoothing: in [0, 1), the fraction of the target spread over all classes.
+        row_blocks: number of blocks of rows; need not divide H.
+        class_weights: weight of each of the C classes, or () if all are 1.
+        focal_gamma: 0 or more; larger values give less weight to correctly classified
+            pixels.
+        label_smoothing: in [0, 1), the fraction of the target that is spread over all
+            classes.
 
     Returns:
-        f32[], nats summed over pixels.
+        f32[], cross-entropy in nats, summed over pixels.
 
     Raises:
-        ValueError: there are not C class weights, or both focal_gamma and
-            label_smoothing are given, a combination that is not defined.
+        ValueError: the number of class weights is not C, or both focal_gamma and
+            label_smoothing are given: their combination is not defined.
 
     Source: section 3.1 of the paper (predictions are upsampled 8 times for the loss);
     Lin et al., ICCV 2017, equation 4 (focal loss), with softmax instead of sigmoid;
@@ -70,11 +71,14 @@ def upsampled_cross_entropy(
     """
     if class_weights and len(class_weights) != logits.shape[-1]:
         raise ValueError(
-            f"class_weights has {len(class_weights)} numbers; expected one for each of"
+            f"there are {len(class_weights)} class_weights; expected one for each of"
             f" the {logits.shape[-1]} classes of the logits"
         )
     if focal_gamma and label_smoothing:
-        raise ValueError("focal_gamma and label_smoothing exclude each other")
+        raise ValueError(
+            f"focal_gamma is {focal_gamma} and label_smoothing is {label_smoothing};"
+            " expected at least one of them to be 0"
+        )
     form = _Form(
         align_corners, row_blocks, tuple(class_weights), focal_gamma, label_smoothing
     )
@@ -98,7 +102,10 @@ _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def _value_and_gradient(logits, labels, form, with_gradient):
-    """Returns (summed cross-entropy f32[], gradient of the logits' shape, else 0)."""
+    """Returns the summed cross-entropy f32[] and its gradient f32[B, h, w, C].
+
+    Without `with_gradient`, the gradient is replaced by f32[] zero.
+    """
     plain = not (form.class_weights or form.focal_gamma or form.label_smoothing)
     total, gradient, _ = over_pixels(
         _plain if plain else partial(_shaped, form=form),
@@ -114,16 +121,18 @@ def _value_and_gradient(logits, labels, form, with_gradient):
 def pixel_nats(
     x: jax.Array, bound: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Returns (log_z, nats, is_label, valid) of pixels, all [B, R, W, 1 or C].
+    """Returns the cross-entropy of each pixel, and arrays to compute its gradient.
 
     Args:
-        x: f32[B, R, W, C], logits.
+        x: f32[B, R, W, C], logits of R rows of pixels.
         bound: f32[B, R, W, 1], see log_sum_exp.
-        labels: uint8[B, R, W].
+        labels: uint8[B, R, W], ids 0..C-1 or IGNORE_LABEL.
 
     Returns:
-        log_z: f32, log of the sum of exponentials. nats: f32, -log p of the label.
-        is_label: bool[..., C]. valid: bool, whether the pixel is labelled.
+        log_z: f32[B, R, W, 1], logarithm of the sum of exp(x) over classes.
+        nats: f32[B, R, W, 1], -log of the softmax of the label.
+        is_label: bool[B, R, W, C], one-hot label.
+        valid: bool[B, R, W, 1], whether the pixel is labelled.
     """
     log_z = log_sum_exp(x, bound)
     valid = (labels != IGNORE_LABEL)[..., None]
@@ -134,7 +143,7 @@ def pixel_nats(
 
 
 def _plain(x, bound, labels):
-    """See over_pixels."""
+    """The pixel_fn of plain cross-entropy; see over_pixels."""
     log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     total = jnp.sum(jnp.where(valid, nats, 0.0))
     p = jnp.exp(x - log_z)
@@ -142,7 +151,7 @@ def _plain(x, bound, labels):
 
 
 def _shaped(x, bound, labels, form):
-    """See over_pixels and upsampled_cross_entropy."""
+    """The pixel_fn of weighted, focal or smoothed cross-entropy; see over_pixels."""
     log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     # `pull` is the derivative of `value` with respect to `nats`.
     value, pull = nats, jnp.ones_like(nats)
@@ -160,7 +169,7 @@ def _shaped(x, bound, labels, form):
     if form.label_smoothing:
         spread = form.label_smoothing / x.shape[-1] * weights
         hard = (1 - form.label_smoothing) * pull
-        # Only one sum over classes: on CPUs each needs an array of the block's size.
+        # Uses one sum over classes: on CPUs, each sum needs an array as large as x.
         target = jnp.where(is_label, hard + spread, spread)
         pull = hard + jnp.sum(spread)
         value = pull * log_z - jnp.sum(target * x, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Dice loss: the overlap of soft predictions and labels, averaged over classes."""
+"""Dice loss: 1 - overlap of probabilities and labels, averaged over classes."""
 
 from functools import partial
 
@@ -24,7 +24,7 @@ from encnet_jax.losses.terms import Inputs
     },
 )
 def dice(inputs: Inputs) -> jax.Array:
-    """Returns the Dice term of the main logits."""
+    """Returns this device's share of the Dice loss of the main logits."""
     logits, labels = inputs.outputs["logits"], inputs.all_targets["logits"]
     return dice_loss(logits, labels, axis_name=inputs.axis_name, **inputs.grid)
 
@@ -37,25 +37,26 @@ def dice_loss(
     row_blocks: int = 20,
     axis_name: str | None = None,
 ) -> Float[jax.Array, ""]:
-    """Returns this device's share of 1 - mean over classes of the Dice coefficient.
+    """Returns this device's share of the Dice loss.
 
-    Let p be a pixel's softmax and y its one-hot label. The coefficient of a class is
-    2 sum(p y) / (sum(p) + sum(y)), with sums over the labelled pixels of all devices.
-    The mean is over the classes that occur among the labels.
+    The loss is 1 - mean of the Dice coefficients of the classes that occur in the
+    labels. The coefficient of a class is 2 sum(p y) / (sum(p) + sum(y)), where p is the
+    softmax of a pixel, y its one-hot label, and sums are over the labelled pixels of
+    all devices.
 
     Args:
         logits: f32[B, h, w, C].
-        labels: uint8[B, H, W], ids 0..C-1; pixels of IGNORE_LABEL do not count.
+        labels: uint8[B, H, W], ids 0..C-1; pixels with IGNORE_LABEL are not counted.
         align_corners, row_blocks: see over_pixels.
-        axis_name: pmap axis, or None.
+        axis_name: pmap axis; None for one device.
 
     Returns:
-        f32[] in [0, 1]; the shares of all devices sum to the loss. 0 without labelled
-        pixels.
+        f32[] in [0, 1]; the shares of all devices add up to the loss. It is 0 without
+        labelled pixels.
 
     Source: Milletari et al., 3DV 2016, without squares in the denominator.
     """
-    # On CPUs the sums need more arrays of a block's size than those of cross-entropy.
+    # Smaller blocks than for cross-entropy: on CPUs, more arrays of a block exist.
     return _dice(logits, labels, align_corners, 2 * row_blocks, axis_name)
 
 
@@ -88,7 +89,14 @@ _dice.defvjp(_forward, _backward)
 
 
 def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
-    """Returns the share, and the loss's derivatives by p for y = 1 and for y = 0."""
+    """Returns this device's share of the loss, and the derivatives of the loss.
+
+    Arguments are those of dice_loss.
+
+    Returns:
+        f32[] share; (f32[C], f32[C]) derivatives with respect to p of a class, for
+        pixels with and without this label.
+    """
     sums, _, _ = over_pixels(
         _overlaps, logits, labels, align_corners=align_corners, row_blocks=row_blocks
     )
@@ -111,20 +119,23 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
 def _probabilities(x, bound, labels):
     is_label = jax.nn.one_hot(labels, x.shape[-1], dtype=bool)
     valid = (labels != IGNORE_LABEL)[..., None]
-    # jax.nn.softmax would keep its numerator, another array of the block's size.
+    # jax.nn.softmax would store its numerator, another array as large as x.
     p = jnp.exp(x - log_sum_exp(x, bound))
     return jnp.where(valid, p, 0.0), is_label
 
 
 def _overlaps(x, bound, labels):
-    """A pixel_fn of over_pixels: returns the sums f32[C] of p y and of p."""
+    """The pixel_fn that sums p y and p over pixels, f32[C] each; see over_pixels."""
     p, is_label = _probabilities(x, bound, labels)
     parts = (jnp.where(is_label, p, 0.0), p)
     return jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1, 2)), parts), None, None
 
 
 def _gradient(x, bound, labels, slopes):
-    """A pixel_fn of over_pixels; `slopes` are the derivatives of _share_and_slopes."""
+    """The pixel_fn that returns the gradient with respect to x; see over_pixels.
+
+    `slopes` are the derivatives that _share_and_slopes returns.
+    """
     p, is_label = _probabilities(x, bound, labels)
     slope = jnp.where(is_label, *slopes)
     return (), p * (slope - jnp.sum(p * slope, axis=-1, keepdims=True)), None

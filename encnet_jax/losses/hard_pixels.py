@@ -1,4 +1,4 @@
-"""Online hard example mining: easy pixels are ignored."""
+"""Online hard example mining: removes the labels of easy pixels."""
 
 import math
 
@@ -10,7 +10,9 @@ from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.cross_entropy import pixel_nats
 from encnet_jax.losses.row_blocks import over_pixels
 
-_VALUE_BITS = 31  # Bits of a non-negative float32; read as integers, they order alike.
+# Number of bits of a non-negative float32. Interpreted as an integer, they have the
+# same order.
+_VALUE_BITS = 31
 
 
 def hard_labels(
@@ -23,23 +25,24 @@ def hard_labels(
     row_blocks: int,
     axis_name: str | None = None,
 ) -> UInt8[jax.Array, "B H W"]:
-    """Ignores the pixels whose label is more probable than a threshold.
+    """Replaces the labels of easy pixels by IGNORE_LABEL.
 
-    The N pixels of the global batch with the least probable labels are always kept, and
-    so are pixels tied with them; N = min_kept * number of images. They are selected
-    exactly, over all devices. This costs one more pass over the upsampled logits,
-    without a gradient.
+    A pixel is easy if the predicted probability of its label is at least `threshold`.
+    However, the N pixels with the least probable labels in the batch of all devices,
+    and pixels tied with them, always keep their labels; N = min_kept * number of
+    images. Selecting them costs one more pass over the upsampled logits.
 
     Args:
         logits: f32[B, h, w, C].
-        labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
-        threshold: in [0, 1]; pixels whose label is less probable are kept.
-        min_kept: number of pixels per image; 0: only the threshold decides.
+        labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
+        threshold: in [0, 1].
+        min_kept: smallest number of labels to keep per image, on average over the
+            batch; 0: only the threshold is used.
         align_corners, row_blocks: see over_pixels.
-        axis_name: pmap axis, or None.
+        axis_name: pmap axis; None for one device.
 
     Returns:
-        uint8[B, H, W]: the labels, with IGNORE_LABEL at ignored pixels.
+        uint8[B, H, W], the labels of hard pixels, IGNORE_LABEL for all others.
 
     Source: Shrivastava et al., CVPR 2016; threshold and minimum as in mmsegmentation's
     OHEMPixelSampler, whose minimum applies to each device separately.
@@ -54,7 +57,7 @@ def hard_labels(
         images = labels.shape[0]
         if axis_name is not None:
             images *= jax.lax.axis_size(axis_name)
-        # Rounding may yield -0.0 or less, whose bits are those of a negative integer.
+        # Rounding can yield -0.0 or less, whose bits are those of a negative integer.
         nats = jnp.where(nats > 0, nats, 0.0)
         bits = jax.lax.bitcast_convert_type(nats, jnp.int32)
         bits = jnp.where(valid, bits, -1)
@@ -63,18 +66,21 @@ def hard_labels(
 
 
 def _label_nats(x, bound, labels):
-    """A pixel_fn of over_pixels: keeps -log p of the label."""
+    """The pixel_fn that returns -log p of each pixel's label; see over_pixels."""
     _, nats, _, _ = pixel_nats(x, bound, labels)
     return (), None, nats[..., 0]
 
 
 def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:
-    """Returns the k-th largest value on all devices, as int32[].
+    """Returns the k-th largest value of all devices, int32[].
 
-    The result is 0 if fewer than k values are positive.
+    The result is 0 if fewer than k values are positive. It is determined bit by bit:
+    each bit needs one count over all values, and devices exchange only these counts.
 
-    Determines one bit after the other: each bit needs one count over all values, and
-    devices exchange only these counts.
+    Args:
+        values: int32[...], the values on this device.
+        k: rank, counted from 1.
+        axis_name: pmap axis; None for one device.
     """
 
     def add_bit(i, found):

@@ -13,26 +13,30 @@ def thinned_labels(
     labels: UInt8[jax.Array | np.ndarray, "B H W"],
     logits: Float[jax.Array | np.ndarray, "B h w C"],
 ) -> UInt8[jax.Array | np.ndarray, "B h w"]:
-    """Keeps the label at the top left of each cell of the logits' grid.
+    """Reduces labels to the resolution of the logits, without a majority vote.
+
+    Each position of the logits belongs to a cell of pixels with side ceil(H / h) and
+    gets the label of the cell's top left pixel.
 
     Args:
         labels: uint8[B, H, W].
-        logits: [B, h, w, C], one per cell; cells have sides of ceil(H / h) pixels.
+        logits: [B, h, w, C].
 
     Returns:
-        uint8[B, h, w]: labels[:, ::cell, ::cell].
+        uint8[B, h, w].
 
     Raises:
-        ValueError: the grid of logits does not match the size of the labels.
+        ValueError: the size of the reduced labels differs from that of the logits.
 
-    Source: the loader of Wang et al., WACV 2018, which takes no majority vote.
+    Source: the loader of the authors' code for Wang et al., WACV 2018.
     """
     cell = -(-labels.shape[1] // logits.shape[1])
     thinned = labels[:, ::cell, ::cell]
     if thinned.shape[1:] != logits.shape[1:3]:
         raise ValueError(
-            f"labels of shape {labels.shape} have shape {thinned.shape} after thinning"
-            f" by {cell}; expected the height and width of the logits, {logits.shape}"
+            f"labels of shape {labels.shape} have shape {thinned.shape} after reduction"
+            f" by a factor of {cell}; expected the height and width of the logits,"
+            f" whose shape is {logits.shape}"
         )
     return thinned
 
@@ -40,7 +44,11 @@ def thinned_labels(
 def class_presence(
     labels: UInt8[jax.Array, "B H W"], num_classes: int
 ) -> Float32[jax.Array, "B {num_classes}"]:
-    """Returns f32[B, C] from labels uint8[B, H, W]: 1 if the image has the class.
+    """Returns which classes each image contains, f32[B, C]: 1 if present, else 0.
+
+    Args:
+        labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
+        num_classes: C.
 
     Source: section 3.1 of the paper ("unique" of the ground-truth mask).
     """
@@ -62,11 +70,12 @@ def class_presence(
 def total_weight(
     labels: UInt8[jax.Array, "B H W"], class_weights: tuple[float, ...] = ()
 ) -> Float32[jax.Array, ""]:
-    """Returns f32[]: the number of labelled pixels, or the sum of their class weights.
+    """Returns the sum of the class weights of all labelled pixels, f32[].
 
     Args:
-        labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
-        class_weights: C factors, or () for 1 each.
+        labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
+        class_weights: weight of each of the C classes, or () if all are 1: the result
+            is then the number of labelled pixels.
     """
     if not class_weights:
         return jnp.sum(labels != IGNORE_LABEL).astype(jnp.float32)
@@ -77,8 +86,8 @@ def total_weight(
 def class_counts(
     labels: UInt8[jax.Array, "B H W"], num_classes: int
 ) -> Int32[jax.Array, " {num_classes}"]:
-    """Returns int32[C], the number of pixels of each class in uint8[B, H, W] labels."""
-    # One class after the other: all at once would need an array of the logits' size.
+    """Returns the number of pixels of each class in labels uint8[B, H, W], int32[C]."""
+    # One class after the other; all at once would need an array of the logits' size.
     classes = jnp.arange(num_classes, dtype=jnp.uint8)
     return jax.lax.map(lambda class_id: jnp.sum(labels == class_id), classes)
 
@@ -89,12 +98,16 @@ def node_labels(
     width: int,
     align_corners: bool = True,
 ) -> UInt8[jax.Array, "B {height} {width}"]:
-    """Returns uint8[B, height, width]: the label of the pixel nearest to each node.
+    """Returns the label of the pixel nearest to each CRF node.
 
     Args:
         labels: uint8[B, H, W].
-        height, width: size of the map of nodes.
-        align_corners: corner convention of the nodes' positions; see models.resize.
+        height, width: number of rows and columns of nodes.
+        align_corners: corner convention of the positions of nodes in the image; see
+            models.resize.
+
+    Returns:
+        uint8[B, height, width].
     """
     rows, columns = (
         np.floor(sample_positions(np.arange(n), n, size, align_corners) + 0.5)

@@ -1,11 +1,11 @@
-"""The piecewise loss: each potential is normalised separately, without inference.
+"""The piecewise loss of a CRF: normalises each potential separately.
 
-Shapes: B maps of h x w nodes, K classes. Labels are uint8[B, h, w] at the nodes;
-nodes of `ignore_label` do not count.
+Training therefore needs no inference. Shapes: B maps of h x w nodes, K classes. Labels
+are uint8[B, h, w], one for each node; nodes with `ignore_label` are not counted.
 
-Source: piecewise training in the paper, see encnet_jax.crf. The sum of the pieces'
-log-normalisers is at least the model's log-normaliser, so that the summed loss is an
-upper bound of the negative log-likelihood.
+Source: piecewise training in the paper by Lin et al., see encnet_jax.crf. The sum of
+the log-normalisers of all pieces is at least the log-normaliser of the model, so the
+summed loss is an upper bound of the negative log-likelihood.
 """
 
 from functools import partial
@@ -34,7 +34,7 @@ from encnet_jax.losses.terms import Inputs, Terms
     },
 )
 def unary(inputs: Inputs) -> jax.Array:
-    """Returns this device's share of the unary term's mean over labelled nodes."""
+    """Returns this device's share of the mean unary loss over labelled nodes."""
     scores = inputs.outputs["logits"]
     return unary_loss(scores, _at_nodes(inputs), **_shared(inputs))
 
@@ -52,7 +52,9 @@ def unary(inputs: Inputs) -> jax.Array:
     },
 )
 def pairwise(inputs: Inputs) -> Terms:
-    """Returns this device's share of each relation's mean over labelled pairs.
+    """Returns this device's share of the mean pairwise loss of each relation.
+
+    Means are over pairs of labelled nodes.
 
     Raises:
         UserError: the pairwise scores of one row exceed model.crf.max_score_mib.
@@ -81,13 +83,13 @@ def unary_loss(
     ignore_label: int,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Returns this device's share of the mean of -log softmax(z_p)[y_p].
+    """Returns this device's share of the mean of -log softmax(z_p)[y_p] over nodes p.
 
     Args:
-        unary: [B, h, w, K], z, at least float32.
-        labels: uint8[B, h, w].
-        ignore_label: label of nodes that do not count.
-        axis_name: pmap axis over which labelled nodes are counted, or None.
+        unary: [B, h, w, K], unary scores z, at least float32.
+        labels: uint8[B, h, w], labels y of the nodes.
+        ignore_label: label of nodes that are not counted.
+        axis_name: pmap axis over which labelled nodes are counted; None for one device.
 
     Returns:
         float[]; 0 without labelled nodes.
@@ -108,21 +110,21 @@ def pairwise_loss(
 ) -> jax.Array:
     """Returns this device's share of the mean of -log softmax(s_pq)[y_p, y_q].
 
-    The mean is over the pairs whose nodes are both labelled. Scores exist for one step
-    of `pairs.plan` at a time, also in the backward pass, because the gradient is
-    computed together with the value.
+    The mean is over pairs (p, q) of labelled nodes with scores s_pq. To save memory,
+    scores are computed in the steps of `pairs.plan`, one after the other. The gradient
+    is computed together with the value, so this is also true of the backward pass.
 
     Args:
         pairs: the pairs of a relation.
-        labels: uint8[B, h, w].
-        ignore_label: label of nodes whose pairs do not count.
-        axis_name: pmap axis over which pairs are counted, or None.
+        labels: uint8[B, h, w], labels y of the nodes.
+        ignore_label: label of nodes whose pairs are not counted.
+        axis_name: pmap axis over which pairs are counted; None for one device.
 
     Returns:
         float[]; 0 without labelled pairs.
     """
     plan = pairs.plan
-    # Outside the map nothing is labelled, and so there are no pairs with it.
+    # Padding has no labels, so that pairs with it are not counted.
     labels = potentials.pad(jnp.asarray(labels), plan, ignore_label)
     total, num_pairs = _sum_of_pairs(
         (pairs.score_fn, plan.window, ignore_label), pairs.terms, labels, plan.steps
@@ -139,7 +141,7 @@ def _count(valid, axis_name, dtype):
 
 
 def _over_devices(count, axis_name):
-    """Sums a count over devices; at least 1, so that an empty mean is 0."""
+    """Sums a count over devices; returns at least 1, so that a mean of nothing is 0."""
     if axis_name is not None:
         count = jax.lax.psum(count, axis_name)
     return jnp.maximum(count, 1)
@@ -147,7 +149,16 @@ def _over_devices(count, axis_name):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sum_of_pairs(fixed, terms, labels, steps):
-    """Returns (sum of -log softmax over labelled pairs, their number), float[] each."""
+    """Returns the sum of -log softmax over labelled pairs, and the number of pairs.
+
+    Args:
+        fixed: (score_fn, window, ignore_label).
+        terms, steps: see Pairs and Schedule.
+        labels: padded labels of the nodes.
+
+    Returns:
+        float[] sum; float[] number.
+    """
     return _scan(fixed, terms, labels, steps, False)[0]
 
 
@@ -168,7 +179,11 @@ _sum_of_pairs.defvjp(_forward, _backward)
 
 
 def _scan(fixed, terms, labels, steps, with_gradient):
-    """Returns ((sum, count), gradient of the sum like terms, or None)."""
+    """Returns the results of _sum_of_pairs and, if required, the gradient of the sum.
+
+    Returns:
+        (sum, number of pairs); gradient, a tree like `terms`, or None.
+    """
     score_fn, window, ignore_label = fixed
 
     def of_step(carry, step):

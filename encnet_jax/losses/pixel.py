@@ -1,4 +1,4 @@
-"""The pixel cross-entropy terms of the main and the auxiliary logits."""
+"""The loss terms for pixels: cross-entropy of the main and the auxiliary logits."""
 
 import jax
 
@@ -32,7 +32,7 @@ from encnet_jax.losses.terms import Inputs
     excludes=(("loss.focal_gamma", "loss.label_smoothing"),),
 )
 def pixel(inputs: Inputs) -> jax.Array:
-    """Returns the cross-entropy of the main logits per labelled pixel.
+    """Returns this device's share of the mean cross-entropy of the main logits.
 
     Source: section 3.1 of the paper.
     """
@@ -50,7 +50,7 @@ def pixel(inputs: Inputs) -> jax.Array:
     },
 )
 def aux(inputs: Inputs) -> jax.Array:
-    """Returns the cross-entropy of the auxiliary head's logits per labelled pixel."""
+    """Returns this device's share of the mean cross-entropy of the auxiliary logits."""
     return _cross_entropy(inputs, "aux_logits")
 
 

@@ -1,4 +1,4 @@
-"""SE-losses: binary cross-entropy of each class's presence in the image."""
+"""SE-losses: binary cross-entropy of the presence of each class in an image."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,9 @@ from encnet_jax.losses.terms import Inputs
     },
 )
 def se(inputs: Inputs) -> jax.Array:
-    """Returns the mean binary cross-entropy over labelled images and classes.
+    """Returns this device's share of the SE-loss.
+
+    The SE-loss is the mean binary cross-entropy over classes and images with labels.
 
     Source: section 2.1 of the paper.
     """
@@ -30,7 +32,7 @@ def se(inputs: Inputs) -> jax.Array:
 
 @LOSSES.register("aux_se", weight="se_weight", reads=("aux_se_logits",))
 def aux_se(inputs: Inputs) -> jax.Array:
-    """Returns the SE-loss of the auxiliary head."""
+    """Returns this device's share of the SE-loss of the auxiliary head; see `se`."""
     return _presence(inputs, "aux_se_logits")
 
 

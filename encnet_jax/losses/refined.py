@@ -1,4 +1,4 @@
-"""The loss of refined scores, one block of rows at a time."""
+"""The loss of refined scores, computed for one block of rows at a time."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from encnet_jax.models.resize import interpolation_matrix
     },
 )
 def refined(inputs: Inputs) -> jax.Array:
-    """Returns the cross-entropy of refined scores per labelled pixel."""
+    """Returns this device's share of the mean cross-entropy of the refined scores."""
     count = jnp.sum(inputs.labels != IGNORE_LABEL).astype(jnp.float32)
     if inputs.axis_name is not None:
         count = jax.lax.psum(count, inputs.axis_name)
@@ -40,16 +40,16 @@ def refined(inputs: Inputs) -> jax.Array:
 def refined_cross_entropy(
     scores: Refined, labels: jax.Array, *, align_corners: bool, row_blocks: int
 ) -> jax.Array:
-    """Returns the cross-entropy summed over labelled pixels, f32[].
+    """Returns the cross-entropy of refined scores, summed over labelled pixels, f32[].
 
     Only 1 / row_blocks of the scores exist at a time, also in the backward pass, which
     recomputes them.
 
     Args:
-        scores: refined scores of images of the labels' size.
-        labels: uint8[B, H, W], ids 0..K-1 and IGNORE_LABEL.
+        scores: refined scores, for images of the same size as the labels.
+        labels: uint8[B, H, W], ids 0..K-1 or IGNORE_LABEL.
         align_corners: corner convention of the upsampling.
-        row_blocks: number of blocks; need not divide H.
+        row_blocks: number of blocks of rows; need not divide H.
     """
     height, width = labels.shape[1:]
     low, narrow = scores.coarse.shape[1:3]

@@ -1,4 +1,4 @@
-"""Pixel losses on upsampled logits, one block of rows at a time."""
+"""Computes sums over upsampled logits, one block of rows at a time, to save memory."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,25 +20,27 @@ def over_pixels(
     row_blocks: int,
     with_gradient: bool = False,
 ):
-    """Sums a function of every pixel's logits, upsampled to the labels' size.
+    """Upsamples logits to the size of the labels and sums a function over all pixels.
 
-    If the sizes are equal, nothing is upsampled. Otherwise only 1 / row_blocks of the
-    full-resolution logits exist at a time, and their gradient is reduced to the logits'
-    resolution block by block.
+    If both sizes are equal, nothing is upsampled. Otherwise only 1 / row_blocks of the
+    upsampled logits exist at a time, and their gradient is reduced to the resolution of
+    the logits block by block.
 
     Args:
-        pixel_fn: function of a block of R rows: (logits x f32[B, R, W, C], bound
-            f32[B, R, W, 1], labels uint8[B, R, W]) -> (tree of sums over pixels,
-            gradient of the loss with respect to x or None, tree of arrays [B, R, W] to
-            keep). Pixels of IGNORE_LABEL must add nothing. For `bound` see log_sum_exp.
+        pixel_fn: function of a block of R rows of pixels: upsampled logits x f32[B, R,
+            W, C], bound f32[B, R, W, 1], see log_sum_exp, and labels uint8[B, R, W]. It
+            returns a tree of sums over pixels, the gradient of the loss with respect to
+            x or None, and a tree of arrays [B, R, W] to return for every pixel. Pixels
+            with IGNORE_LABEL must not change the sums.
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W].
         align_corners: corner convention of the bilinear upsampling.
-        row_blocks: number of blocks; need not divide H.
+        row_blocks: number of blocks of rows; need not divide H.
         with_gradient: whether to compute the gradient.
 
     Returns:
-        (sums, gradient f32[B, h, w, C] or f32[] zero, kept arrays [B, H, W]).
+        Tree of sums over all pixels; gradient with respect to the logits, f32[B, h, w,
+        C], or f32[] zero without `with_gradient`; tree of arrays [B, H, W].
     """
     zero = jnp.zeros((), jnp.float32)
     largest = jnp.max(logits, axis=-1, keepdims=True)
@@ -80,14 +82,16 @@ def over_pixels(
 
 
 def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
-    """Returns log(sum(exp(x))) over classes without computing the maximum of x.
+    """Returns log(sum(exp(x))) over classes, using an upper bound instead of max(x).
+
+    If the logits of a class at neighbouring positions differ by more than 110, all of x
+    can be so far below the bound that the sum underflows; the result is then bound -
+    87.
 
     Args:
         x: f32[B, R, W, C], upsampled logits.
-        bound: f32[B, R, W, 1], the maximum over classes before upsampling, upsampled.
-            No x is larger, because interpolation weights are not negative. If logits of
-            a class at neighbouring positions differ by more than 110, all of x may be
-            so far below the bound that the result is bound - 87.
+        bound: f32[B, R, W, 1], the maximum over classes of the original logits,
+            upsampled. No x is larger, because interpolation weights are not negative.
 
     Returns:
         f32[B, R, W, 1], nats.
@@ -97,9 +101,16 @@ def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
 
 
 def in_blocks(x: jax.Array, row_blocks: int, block: int, fill: int) -> jax.Array:
-    """Splits x [B, H, W, ...] into blocks of rows, [row_blocks, B, block, W, ...].
+    """Splits an array [B, H, W, ...] into blocks of rows.
 
-    The last block is padded with rows of the value `fill`.
+    Args:
+        x: the array.
+        row_blocks: number of blocks.
+        block: number of rows in a block.
+        fill: value of the rows with which the last block is padded.
+
+    Returns:
+        [row_blocks, B, block, W, ...].
     """
     batch, height, *others = x.shape
     pad = ((0, 0), (0, block * row_blocks - height), *[(0, 0)] * len(others))
@@ -114,15 +125,17 @@ def _whole(blocks: jax.Array) -> jax.Array:
 
 
 def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
-    """Returns the rows of the input that each block uses, and their weights.
+    """Returns the input rows that each block of output rows uses, and their weights.
 
     Args:
-        height, low: number of output rows, number of input rows.
+        height: number of output rows.
+        low: number of input rows.
         align_corners, row_blocks: see over_pixels.
 
     Returns:
-        (weights f32[row_blocks, R, n], first int32[row_blocks]): the output rows of a
-        block are its weights times the n input rows that start at `first`.
+        weights: f32[row_blocks, R, n]; the R output rows of a block are its weights
+            times n consecutive input rows.
+        first: int32[row_blocks], index of the first of these input rows.
     """
     rows = interpolation_matrix(height, low, align_corners)
     block = -(-height // row_blocks)
@@ -130,7 +143,7 @@ def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
     blocks = rows.reshape(row_blocks, block, low)
     used: np.ndarray = np.any(blocks, axis=1)
     first, last = used.argmax(axis=1), low - 1 - used[:, ::-1].argmax(axis=1)
-    # A block of only padding uses no input rows.
+    # A block that consists only of padding uses no input rows.
     band = int(np.where(used.any(axis=1), last - first, 0).max()) + 1
     first = np.minimum(first, low - band)
     weights = [rows[:, f : f + band] for rows, f in zip(blocks, first, strict=True)]

@@ -1,4 +1,4 @@
-"""The segmentation loss: the weighted sum of its registered terms."""
+"""The segmentation loss: a weighted sum of registered terms."""
 
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,12 +12,13 @@ from encnet_jax.models.heads import HEADS
 
 
 class PixelOptions(NamedTuple):
-    """Changes to the paper's pixel loss; the defaults change nothing.
+    """Options of the pixel loss; the defaults are the loss of the paper.
 
     Attributes:
         class_weights, focal_gamma, label_smoothing: see upsampled_cross_entropy.
-        ohem_threshold, ohem_min_kept: see hard_labels; both 0: no mining.
-        dice_weight: weight of a Dice term on the main logits.
+        ohem_threshold, ohem_min_kept: threshold and min_kept of hard_labels; if both
+            are 0, there is no hard example mining.
+        dice_weight: weight of a Dice loss of the main logits; see dice_loss.
     """
 
     class_weights: tuple[float, ...] = ()
@@ -43,13 +44,14 @@ def network_loss(
 
     Args:
         outputs: outputs of the network.
-        labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
-        model, loss: sections of the resolved configuration.
-        axis_name: pmap axis, or None.
+        labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
+        model, loss: sections `model` and `loss` of the resolved configuration.
+        axis_name: pmap axis; None for one device.
 
     Returns:
-        (f32[] share of the loss, {'loss_pixel', ...: f32[] unweighted shares}). The
-        shares of all devices add up to the loss.
+        This device's share of the loss, f32[]; its unweighted shares of the terms,
+        {'loss_pixel': f32[], ...}. The shares of all devices add up to the loss or
+        term.
     """
     inputs = Inputs(
         outputs,
@@ -75,29 +77,31 @@ def segmentation_loss(
     options: PixelOptions = PAPER,
     axis_name: str | None = None,
 ) -> tuple[Float[jax.Array, ""], dict[str, Float[jax.Array, ""]]]:
-    """Returns the sum of pixel, presence and auxiliary terms, without a configuration.
+    """Returns the segmentation loss for given weights, without a configuration.
 
-    Pixel terms are divided by the number of labelled pixels or, with class weights, by
-    the sum of their weights. If labels are thinned, pixels of the thinned grid are
-    counted; pixels that hard example mining ignores are not. Presence terms are divided
-    by C times the number of images with a labelled pixel. Counts cover all devices.
+    The pixel loss and the auxiliary pixel loss are divided by the number of labelled
+    pixels or, with class weights, by the sum of the weights of these pixels. With
+    `thin_labels`, the labels that remain after thinning are counted. Labels that hard
+    example mining removes are not counted. SE-losses are divided by C times the number
+    of images with a labelled pixel. Counts are sums over all devices.
 
     Args:
         outputs: outputs of the network: 'logits' and, if present, 'se_logits',
             'aux_logits' and 'aux_se_logits'.
-        labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
-        se_weight: weight of each presence term, the paper's alpha.
-        aux_weight: weight of the auxiliary pixel term.
+        labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
+        se_weight: weight of each SE-loss, alpha in the paper.
+        aux_weight: weight of the auxiliary pixel loss.
         align_corners, row_blocks: see upsampled_cross_entropy.
-        thin_labels: reduce the labels to the logits' grid (thinned_labels) instead of
-            upsampling the logits.
-        options: changes to the paper's pixel terms.
-        axis_name: pmap axis, or None.
+        thin_labels: whether to reduce the labels to the resolution of the logits, see
+            thinned_labels, instead of upsampling the logits.
+        options: options of the pixel loss.
+        axis_name: pmap axis; None for one device.
 
     Returns:
-        (f32[] share of the loss, {'loss_pixel', 'loss_se', ...: f32[] unweighted
-        shares}). The shares of all devices add up to the loss. Terms of weight 0 are
-        not computed. For a batch without labels, all values are 0.
+        This device's share of the loss, f32[]; its unweighted shares of the terms,
+        {'loss_pixel': f32[], 'loss_se': f32[], ...}. The shares of all devices add up
+        to the loss or term. Terms with weight 0 are not computed. For a batch without
+        labels, all values are 0.
 
     Source: section 2 of the paper; weights as in its Figure 5.
     """

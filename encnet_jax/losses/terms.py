@@ -1,4 +1,4 @@
-"""The inputs of the terms of the segmentation loss, and their weighted sum."""
+"""Computes the terms of the segmentation loss and adds them up."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -16,15 +16,15 @@ Terms = dict[str, jax.Array]
 
 
 class Inputs:
-    """A batch's outputs and labels, and values that several terms of the loss share.
+    """The inputs of loss terms: outputs, labels, and values that several terms need.
 
     Attributes:
-        outputs: outputs of the network.
-        labels: uint8[B, H, W], ids 0..C-1 and IGNORE_LABEL.
-        loss: section `loss` of the configuration.
-        model: section `model`; None outside a run.
-        axis_name: pmap axis, or None.
-        grid: {'align_corners', 'row_blocks'}; see upsampled_cross_entropy.
+        outputs: outputs of the network for a batch.
+        labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
+        loss: section `loss` of the configuration, or an object with its fields.
+        model: section `model` of the configuration, or None.
+        axis_name: pmap axis; None for one device.
+        grid: the arguments 'align_corners' and 'row_blocks' of upsampled_cross_entropy.
     """
 
     def __init__(
@@ -37,14 +37,17 @@ class Inputs:
         model: Any = None,
         axis_name: str | None = None,
     ):
-        """Stores the attributes; the counts are computed on first use."""
+        """Stores the attributes, see the class; other values are computed on demand."""
         self.outputs, self.labels, self.loss = outputs, labels, loss
         self.model, self.axis_name = model, axis_name
         self.grid = {"align_corners": align_corners, "row_blocks": loss.row_blocks}
 
     @cached_property
     def all_targets(self) -> dict[str, jax.Array]:
-        """Labels for 'logits' and 'aux_logits'; thinned if loss.labels is 'thinned'."""
+        """The labels of 'logits' and 'aux_logits', before hard example mining.
+
+        If loss.labels is 'thinned', the labels are thinned; see thinned_labels.
+        """
         thin = self.loss.labels == "thinned"
         return {
             name: jnp.asarray(thinned_labels(self.labels, self.outputs[name]))
@@ -56,7 +59,7 @@ class Inputs:
 
     @cached_property
     def targets(self) -> dict[str, jax.Array]:
-        """all_targets without the easy pixels that hard example mining ignores."""
+        """The labels of 'logits' and 'aux_logits', after hard example mining."""
         threshold, min_kept = self.loss.ohem_threshold, self.loss.ohem_min_kept
         if not (threshold or min_kept):
             return self.all_targets
@@ -74,15 +77,16 @@ class Inputs:
 
     @cached_property
     def has_label(self) -> jax.Array:
-        """bool[B]: whether an image has a labelled pixel."""
+        """Whether each image has a labelled pixel, bool[B]."""
         return jnp.any(self.labels != IGNORE_LABEL, axis=(1, 2))
 
     @cached_property
     def totals(self) -> dict[str, jax.Array]:
-        """Counts over all devices, by which terms are divided; at least 1.
+        """The counts by which terms are divided, summed over all devices.
 
-        Each key of `targets` has the weight of its labelled pixels, and 'images' the
-        number of images with a labelled pixel. One collective sums all counts.
+        'logits' and 'aux_logits': sums of the class weights of labelled pixels;
+        'images': number of images with a labelled pixel. A count of 0 is replaced by 1.
+        One collective sums all counts.
         """
         weights = tuple(self.loss.class_weights)
         counts = [total_weight(x, weights) for x in self.targets.values()]
@@ -95,15 +99,16 @@ class Inputs:
 
 
 def add_up(inputs: Inputs, names: Iterable[str]) -> tuple[jax.Array, Terms]:
-    """Returns the weighted sum of terms of the loss.
+    """Returns the weighted sum of loss terms.
 
     Args:
-        inputs: the batch.
-        names: names of terms. Terms of weight 0, and terms for which the network
-            returns no outputs, are left out.
+        inputs: inputs of the terms.
+        names: names of terms. Terms with weight 0, and terms that need an output that
+            the network does not return, are left out.
 
     Returns:
-        (f32[] share of the loss, {'loss_' + name: f32[] unweighted share}).
+        This device's share of the loss, f32[]; its unweighted shares of the terms,
+        {'loss_' + name: f32[]}.
     """
     total: Any = 0.0
     terms: Terms = {}

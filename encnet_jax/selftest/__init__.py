@@ -1,1 +1,1 @@
-"""Compares results on this machine with results that were computed on a CPU."""
+"""A self-test: compares results on this machine with stored results from a CPU."""

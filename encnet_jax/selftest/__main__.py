@@ -1,11 +1,11 @@
-"""Compares this machine with results from a CPU, in less than two minutes.
+"""Compares results on this machine with stored results from a CPU.
 
 python -m encnet_jax.selftest
 
 Checks the forward pass, training step and evaluation of a small EncNet in float32 and
-bfloat16, a batch norm over all local devices, and that a checkpoint is restored as it
-was saved. Prints one line per check with the largest difference; the exit status is 1
-if a difference is too large.
+bfloat16, a batch norm over all local devices, and that saving and restoring a
+checkpoint does not change it. Prints one line per check with the largest difference;
+the exit status is 1 if a difference is too large. Takes less than two minutes.
 """
 
 import json
@@ -23,13 +23,14 @@ STATISTICS_WITHIN = 1e-4
 
 
 class Precision(NamedTuple):
-    """A precision with which a device computes products of float32 matrices.
+    """A precision with which devices compute products of float32 matrices.
 
     Attributes:
         name: name of the precision, for the output.
-        error_below: upper bound of checks.product_error for this precision.
-        within: allowed difference of the float32 network's results, relative to the
-            largest value.
+        error_below: upper bound of checks.product_error on a device with this
+            precision.
+        within: allowed difference of the results of the float32 network, relative to
+            the largest expected value.
     """
 
     name: str
@@ -47,7 +48,13 @@ BFLOAT16_WITHIN = 0.2  # Allowed difference of the bfloat16 network's results.
 
 
 class Line(NamedTuple):
-    """Result of one check: the largest difference, and the allowed difference."""
+    """The result of one check.
+
+    Attributes:
+        name: name of the check, for the output.
+        difference: the largest difference that was found.
+        within: the largest difference that is allowed.
+    """
 
     name: str
     difference: float
@@ -59,7 +66,7 @@ class Line(NamedTuple):
 
 
 def main(argv):
-    """Runs the checks and prints their results; returns the exit status."""
+    """Runs the checks and prints their results; returns 0, or 1 if a check failed."""
 
     line = cli.CommandLine(argv, __doc__)
     line.switch(
@@ -92,7 +99,7 @@ def main(argv):
 
 
 def find_precision() -> Precision:
-    """Measures the precision of float32 matrix products on this machine."""
+    """Returns the precision of float32 matrix products on this machine, measured."""
     from encnet_jax.selftest import checks
 
     error = checks.product_error()
@@ -100,7 +107,11 @@ def find_precision() -> Precision:
 
 
 def measure() -> dict[str, dict[str, list[float]]]:
-    """Returns {'DTYPE/CHECK': results} of the checks that have expected results."""
+    """Runs the checks whose results are compared with stored results.
+
+    Returns:
+        {'DTYPE/CHECK': {name of a result: numbers}}.
+    """
     from encnet_jax.selftest import checks
 
     found = {}
@@ -112,11 +123,15 @@ def measure() -> dict[str, dict[str, list[float]]]:
 
 
 def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
-    """Returns a line for each check that has expected results.
+    """Compares the results of this machine with stored results.
 
     Args:
-        found, expected: results of `measure` on this machine and on the CPU.
-        precision: precision of float32 products on this machine.
+        found: results of `measure` on this machine.
+        expected: results of `measure` on a CPU.
+        precision: precision of float32 matrix products on this machine.
+
+    Returns:
+        One Line for each check.
     """
     from encnet_jax.selftest import checks
 
@@ -134,7 +149,7 @@ def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
 
 
 def machine_checks() -> list[Line]:
-    """Returns the lines of the checks that need no expected results."""
+    """Runs the checks that need no stored results; returns a Line for each."""
     from encnet_jax.selftest import checks
 
     devices = jax.local_device_count()

@@ -1,4 +1,4 @@
-"""The checks of the self-test: a small network with weights drawn by NumPy."""
+"""The checks of the self-test, on a small network with weights sampled by NumPy."""
 
 import tempfile
 
@@ -23,7 +23,11 @@ SHOWN_LOGITS = 64  # Number of compared logits, evenly spread over the output.
 
 
 def make_config(dtype: str):
-    """Returns the resolved configuration: the paper's EncNet, tiny."""
+    """Returns the resolved configuration of the paper's EncNet with a tiny backbone.
+
+    Args:
+        dtype: compute type of the network, 'float32' or 'bfloat16'.
+    """
     config = defaults.get_config()
     recipes.apply(config, "paper,tiny")
     config.model.dtype, config.model.dropout = dtype, 0.0
@@ -34,7 +38,11 @@ def make_config(dtype: str):
 
 
 def make_parts(dtype: str) -> Assembled:
-    """Returns the parts of a training step on one device, with the test's weights."""
+    """Returns model, optimiser, state and step of a training run on one device.
+
+    Args:
+        dtype: compute type of the network, 'float32' or 'bfloat16'.
+    """
     parts = assemble(make_config(dtype), NUM_CLASSES, axis_name=None, only_shapes=True)
     shapes = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     variables = _weights(shapes)
@@ -42,7 +50,11 @@ def make_parts(dtype: str) -> Assembled:
 
 
 def _weights(shapes: dict) -> dict:
-    """Draws weights that keep activations near 1; they are equal on every machine."""
+    """Samples weights that keep activations near 1; equal on every machine.
+
+    Args:
+        shapes: tree of arrays or shapes {'params', 'batch_stats'}.
+    """
     rng = np.random.default_rng(0)
     arrays = {}
     for path, x in sorted(traverse_util.flatten_dict(shapes).items()):
@@ -58,7 +70,13 @@ def _weights(shapes: dict) -> dict:
 
 
 def make_batch(num_images: int = 2) -> dict:
-    """Returns 'image' uint8[B, H, W, 3] of soft blobs and 'label' uint8[B, H, W]."""
+    """Returns a batch {'image': uint8[B, H, W, 3], 'label': uint8[B, H, W]}.
+
+    The images are smooth patterns of SIDE_PX x SIDE_PX pixels.
+
+    Args:
+        num_images: B.
+    """
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX] / SIDE_PX
     phases = np.arange(num_images)[:, None, None, None]
     waves = np.stack([np.sin(9 * x + y), np.cos(7 * y), np.sin(5 * (x + y))], axis=-1)
@@ -70,7 +88,7 @@ def make_batch(num_images: int = 2) -> dict:
 
 
 def forward(parts: Assembled) -> dict[str, list[float]]:
-    """Returns some logits and all class-presence logits."""
+    """Returns some of the pixel logits and all logits of class presence."""
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
 
     @jax.jit
@@ -87,7 +105,7 @@ def forward(parts: Assembled) -> dict[str, list[float]]:
 
 
 def training_step(parts: Assembled) -> dict[str, list[float]]:
-    """Returns the metrics of a training step, and the norm of each module's update."""
+    """Returns the metrics of a training step, and the norm of each module's change."""
 
     step = single_step(parts.step)
     state, metrics = step(parts.state, make_batch())
@@ -97,7 +115,7 @@ def training_step(parts: Assembled) -> dict[str, list[float]]:
 
 
 def evaluation(parts: Assembled) -> dict[str, list[float]]:
-    """Returns, for each pair (label, prediction), its fraction of labelled pixels."""
+    """Returns the confusion matrix of an evaluation, divided by its sum."""
     evaluator = parts.task.make_evaluator(parts.model, NUM_CLASSES)
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     batch = make_batch()
@@ -112,7 +130,9 @@ def evaluation(parts: Assembled) -> dict[str, list[float]]:
 
 
 def shared_statistics() -> float:
-    """Compares a batch norm over all local devices with one on a single device.
+    """Compares a batch norm over all local devices with a batch norm on one device.
+
+    Both process the same images.
 
     Returns:
         Largest difference of outputs, running statistics and input gradients, relative
@@ -149,7 +169,7 @@ def shared_statistics() -> float:
 
 
 def checkpoint_changes(parts: Assembled) -> int:
-    """Returns the number of arrays that differ after saving and restoring."""
+    """Saves and restores a checkpoint; returns the number of arrays that changed."""
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     on_device = parallel.replicate(variables)
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +180,10 @@ def checkpoint_changes(parts: Assembled) -> int:
 
 
 def largest_difference(ours, expected) -> float:
-    """Returns the largest difference, relative to the largest expected value."""
+    """Returns the largest difference of two arrays, relative to the largest expected.
+
+    The result is infinite if shapes differ or a value of `ours` is not finite.
+    """
     ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
     if ours.shape != expected.shape or not np.isfinite(ours).all():
         return float("inf")
@@ -168,9 +191,10 @@ def largest_difference(ours, expected) -> float:
 
 
 def product_error() -> float:
-    """Returns the error of a float32 matrix product, relative to its vectors' norms.
+    """Returns the largest error of an element of a float32 matrix product.
 
-    Emulated on a CPU, the error is 2e-7 in float32, 1e-6 in three passes of bfloat16,
+    The error is relative to the norms of the row and the column that are multiplied.
+    In emulations on a CPU it was 2e-7 in float32, 1e-6 in three passes of bfloat16,
     8e-5 in TensorFloat-32 and 7e-4 in one pass of bfloat16.
     """
     rng = np.random.default_rng(0)
