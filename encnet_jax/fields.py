@@ -85,7 +85,7 @@ def above(low: float, high: float) -> Allowed:
 
 
 def one_of(*values: Any) -> Allowed:
-    """Allows these values; types must match, so that True is not 1."""
+    """Allows only the given values; types must match too: True does not equal 1."""
     return Allowed(
         f"one of: {', '.join(str(v) if v != '' else repr(v) for v in values)}",
         lambda x: any(type(x) is type(v) and x == v for v in values),

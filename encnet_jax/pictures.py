@@ -99,7 +99,7 @@ def save_index_png(path: epath.Path, ids: np.ndarray, colours: np.ndarray) -> No
 
 
 def save_png(path: epath.Path, picture: Image.Image) -> None:
-    """Writes an image of any mode as PNG, atomically."""
+    """Writes a Pillow image of any mode as a PNG file, atomically."""
     marks = PngInfo()
     for key, value in outputs.PNG_TEXT.items():
         marks.add_text(key, value)

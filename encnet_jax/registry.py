@@ -1,4 +1,4 @@
-"""Registries: named objects of one kind, such as heads, losses or data sets."""
+"""Registries, which map names to objects of one kind, such as heads or data sets."""
 
 import ast
 import importlib

@@ -24,7 +24,7 @@ def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
 
     Args:
         marginals: [B, h, w, K], marginals Q.
-        relations: the pairs (p, q) of each relation.
+        relations: for each spatial relation, its pairs (p, q) of nodes and their scores.
 
     Returns:
         [B, h, w, K]. A pair (p, q) adds, for each class a, the sum over classes b of
@@ -64,7 +64,7 @@ def log_marginals(
 
     Args:
         unary: [B, h, w, K], unary scores z, at least float32.
-        relations: the pairs of each relation.
+        relations: for each spatial relation, its pairs of nodes and their scores.
         num_updates: number of updates; with 0 the result is log softmax(z).
 
     Returns:

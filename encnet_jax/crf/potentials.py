@@ -151,7 +151,7 @@ def bounded_schedule(
 
 
 def pad(x: jax.Array | np.ndarray, plan: Schedule, value=0) -> jax.Array:
-    """Pads maps [B, h, w, ...] with a value by the padding of a schedule."""
+    """Pads maps [B, h, w, ...] with `value` to contain all windows of a schedule."""
     widths = ((0, 0), *plan.padding) + ((0, 0),) * (x.ndim - 3)
     return jnp.pad(x, widths, constant_values=value)
 

@@ -44,9 +44,10 @@ class Inputs:
 
     @cached_property
     def all_targets(self) -> dict[str, jax.Array]:
-        """The labels of 'logits' and 'aux_logits', before hard example mining.
+        """The labels for each output ('logits', 'aux_logits'), before example mining.
 
-        If loss.labels is 'thinned', the labels are thinned; see thinned_labels.
+        If loss.labels is 'thinned', the labels have the size of the output; see
+        thinned_labels. Otherwise they have the size of the image.
         """
         thin = self.loss.labels == "thinned"
         return {
@@ -59,7 +60,10 @@ class Inputs:
 
     @cached_property
     def targets(self) -> dict[str, jax.Array]:
-        """The labels of 'logits' and 'aux_logits', after hard example mining."""
+        """The labels for each output ('logits', 'aux_logits'), after example mining.
+
+        Labels of easy pixels are replaced by IGNORE_LABEL; see hard_labels.
+        """
         threshold, min_kept = self.loss.ohem_threshold, self.loss.ohem_min_kept
         if not (threshold or min_kept):
             return self.all_targets

@@ -119,7 +119,10 @@ class PreactBlock(nn.Module):
 
 
 class CifarNet(nn.Module):
-    """A 3x3 stem, three stages of two blocks, global average pooling, a linear layer.
+    """An image classifier of 14 layers, as described in the paper.
+
+    The layers: a 3x3 stem, three stages of two blocks, global average pooling, a linear
+    layer.
 
     Attributes:
         num_classes: C.

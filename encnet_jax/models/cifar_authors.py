@@ -146,7 +146,10 @@ def _shortcut(block: EncNetBlock | ResNetBlock, x: jax.Array) -> jax.Array:
 
 
 class AuthorsNet(nn.Module):
-    """A 3x3 stem, three stages of two blocks, global average pooling, a linear layer.
+    """An image classifier of 14 layers, as in the authors' code.
+
+    The layers: a 3x3 stem, three stages of two blocks, global average pooling, a linear
+    layer.
 
     Attributes:
         num_classes: C.

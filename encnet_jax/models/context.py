@@ -90,7 +90,15 @@ class ContextEncoding(nn.Module):
         return pool(nn.relu(codes), axis=1)
 
     def _share_of_reference(self, x: jax.Array, weights: jax.Array | None) -> jax.Array:
-        """Returns reference_positions / number of positions, f32[] or f32[B, 1, 1]."""
+        """Returns the factor that rescales codes to the reference number of positions.
+
+        Args:
+            x: feature map [B, H, W, D].
+            weights: f32[B, H, W], 1 at positions to count, else 0; None: count all.
+
+        Returns:
+            reference_positions / number of positions, f32[] or f32[B, 1, 1].
+        """
         if weights is None:
             return jnp.float32(self.reference_positions / (x.shape[1] * x.shape[2]))
         count = jnp.sum(weights, axis=(1, 2))[:, None, None]

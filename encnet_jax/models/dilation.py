@@ -18,12 +18,12 @@ NAMES = ("plain", *_CYCLES)
 
 
 class Stage(NamedTuple):
-    """One stage of a residual network.
+    """Stride and dilation rates of one stage of a backbone.
 
     Attributes:
-        stride: stride of the stage's first block.
-        rates: for each block, the rates of its first and second 3x3 convolution;
-            bottlenecks use only the first rate.
+        stride: stride of the first block of the stage.
+        rates: for each block, the dilation rates of its first and second 3x3
+            convolution; bottlenecks use only the first rate.
     """
 
     stride: int
@@ -44,8 +44,8 @@ def plan_stages(
 
     Args:
         blocks: number of blocks in each of the four stages.
-        output_stride: 8: stages 3 and 4 keep the resolution; 16: only stage 4; 32: no
-            stage.
+        output_stride: 8: stages 3 and 4 are dilated instead of strided; 16: only stage
+            4; 32: none.
         dilation: 'plain'; 'none' (all rates are 1); 'hdc_rf', 'hdc_bigger' or
             'hdc_released' (only with `output_stride` 8); or one rate for each block of
             each stage that keeps the resolution, as lists or as text:

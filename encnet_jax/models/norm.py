@@ -41,7 +41,7 @@ def device_groups(axis_size: int, group: int) -> list[list[int]] | None:
     if group < 0 or axis_size % group:
         raise ValueError(
             f"{axis_size} devices cannot be divided into groups of {group}; expected a"
-            f" divisor of {axis_size}, or 0 for one group"
+            f" group size that divides {axis_size}, or 0 for a single group"
         )
     return [list(range(i, i + group)) for i in range(0, axis_size, group)]
 

@@ -1,4 +1,4 @@
-"""The end of a residual block."""
+"""The sum and the ReLU at the end of a residual block."""
 
 import jax
 import jax.numpy as jnp

@@ -92,7 +92,13 @@ def resize_bilinear(
     width: int,
     align_corners: bool = True,
 ) -> Float[jax.Array, "B {height} {width} C"]:
-    """Resizes [B, h, w, C] to [B, height, width, C]; see `interpolation_matrix`."""
+    """Resizes maps [B, h, w, C] bilinearly to [B, height, width, C].
+
+    Args:
+        x: [B, h, w, C], any floating type.
+        height, width: size of the result.
+        align_corners: see interpolation_matrix.
+    """
     x = jnp.asarray(x)
     if x.shape[1:3] == (height, width):
         return x

@@ -44,7 +44,7 @@ def suits(kernel: jax.Array, taps: Taps) -> bool:
 
 
 def transform_kernel(kernel: jax.Array) -> list[jax.Array]:
-    """Transforms a kernel for `convolve_transformed`.
+    """Returns Winograd's transform of a 3x3 kernel, for `convolve_transformed`.
 
     Args:
         kernel: [3, 3, C_in, C_out].

@@ -66,7 +66,11 @@ def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
 
 
 def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
-    """Sums nll and brier, f32[..., H, W] each, over columns to f32[..., H, 2]."""
+    """Returns the sums of nll and brier over each row of pixels, f32[..., H, 2].
+
+    Args:
+        nll, brier: f32[..., H, W], see PixelTerms.
+    """
     return jnp.stack([jnp.sum(nll, axis=-1), jnp.sum(brier, axis=-1)], axis=-1)
 
 

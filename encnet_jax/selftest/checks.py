@@ -50,7 +50,7 @@ def make_parts(dtype: str) -> Assembled:
 
 
 def _weights(shapes: dict) -> dict:
-    """Samples weights that keep activations near 1; equal on every machine.
+    """Samples weights that keep activations near 1 and are equal on every machine.
 
     Args:
         shapes: tree of arrays or shapes {'params', 'batch_stats'}.

@@ -131,8 +131,8 @@ class ConvNeXt(nn.Module):
     Attributes:
         blocks: number of blocks in each stage.
         width: channels of stage 1; they double from stage to stage.
-        output_stride: 8: stages 3 and 4 keep the resolution; 16: only stage 4; 32: no
-            stage.
+        output_stride: 8: stages 3 and 4 are dilated instead of strided; 16: only stage
+            4; 32: none.
         dilation: rates of the depthwise convolutions; see plan_stages.
         remat: whether to recompute blocks in the backward pass; see
             rematerialisation.py.
@@ -223,7 +223,7 @@ class ConvNeXt(nn.Module):
     ),
 )
 def build(m) -> Callable[..., nn.Module]:
-    """Returns the constructor of the backbone that a model configuration describes."""
+    """Returns the constructor of a ConvNeXt with the options of `config.model`."""
     return partial(
         ConvNeXt, output_stride=m.output_stride, dilation=m.dilation, remat=m.remat
     )

@@ -133,9 +133,9 @@ class ResNet(nn.Module):
         stem: 'deep' (three 3x3 convolutions) or 'conv7' (one 7x7 convolution).
         stem_width: channels of the stem's first convolution; the last convolution of a
             deep stem has twice as many.
-        output_stride: 8: stages 3 and 4 keep the resolution; 16: only stage 4; 32: no
-            stage.
-        dilation: rates of the stages that keep the resolution; see plan_stages.
+        output_stride: 8: stages 3 and 4 are dilated instead of strided; 16: only stage
+            4; 32: none.
+        dilation: rates of the dilated stages; see plan_stages.
         avg_down, stride_first: see Block.
         padded_pool: see Stem.
         remat: whether to recompute blocks in the backward pass; see
@@ -223,7 +223,7 @@ class ResNet(nn.Module):
     "resnet152", blocks=(3, 8, 36, 3), channels=(256, 512, 1024, 2048), bottleneck=True
 )
 def build(m) -> Callable[..., nn.Module]:
-    """Returns the constructor of the backbone that a model configuration describes."""
+    """Returns the constructor of a ResNet with the options of `config.model`."""
     return partial(
         ResNet,
         specs()[m.backbone],

@@ -185,7 +185,7 @@ class VGG(nn.Module):
     ),
 )
 def build(m) -> Callable[..., nn.Module]:
-    """Returns the constructor of the backbone that a model configuration describes."""
+    """Returns the constructor of a VGG with the options of `config.model`."""
     return partial(
         VGG,
         fc6=m.vgg.fc6,

@@ -54,7 +54,7 @@ class DeepLabV3Head(nn.Module):
 
 @HEADS.register("deeplabv3")
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the constructor of the head that a model configuration describes."""
+    """Returns the constructor of a DeepLabV3Head with the options of `config.model`."""
     return partial(
         DeepLabV3Head,
         num_classes,

@@ -107,6 +107,6 @@ class DUCHead(nn.Module):
     },
 )
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the constructor of the head that a model configuration describes."""
+    """Returns the constructor of a DUCHead with the options of `config.model`."""
     block = m.output_stride // m.duc.cell
     return partial(DUCHead, num_classes, block=block, rates=tuple(m.duc.rates))

@@ -113,7 +113,7 @@ class ContextAuxHead(nn.Module):
 
 @HEADS.register("encnet")
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the constructor of the head that a model configuration describes."""
+    """Returns the constructor of an EncHead with the options of `config.model`."""
     return partial(
         EncHead,
         num_classes,
@@ -129,9 +129,9 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 @AUX_HEADS.register("context")
 def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module] | None:
-    """Returns the constructor of the auxiliary head; None if `se_loss` is off.
+    """Returns the constructor of a ContextAuxHead with the options of `config.model`.
 
-    Without the SE-loss this head is useless, because 'se_logits' is its only output.
+    Returns None if model.se_loss is False: 'se_logits' is the only output of this head.
     """
     if not m.se_loss:
         return None

@@ -48,7 +48,7 @@ class FCNHead(nn.Module):
 
 @HEADS.register("fcn")
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the constructor of the head that a model configuration describes."""
+    """Returns the constructor of an FCNHead with the options of `config.model`."""
     return partial(
         FCNHead,
         num_classes,

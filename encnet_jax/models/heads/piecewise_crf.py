@@ -340,7 +340,7 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
     network="encnet_jax.models.heads.piecewise_crf:build_network",
 )
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the constructor of the head that a model configuration describes."""
+    """Returns the constructor of a PotentialsHead with options of `config.model`."""
     _, windows = FEATURES[m.crf.features]
     return partial(
         PotentialsHead,

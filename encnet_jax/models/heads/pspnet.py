@@ -78,13 +78,14 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
 
 
 def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the length of each covered range and the index of each position in it.
+    """Returns the number of covered positions, and the index of each position.
 
     Args:
         covered: see pool_matrices.
 
     Returns:
-        i32[B, 1, 1] lengths; i32[B, 1, n] indices, 0 for the first covered position.
+        i32[B, 1, 1] numbers; i32[B, 1, n] indices, counted from the first covered
+        position.
     """
     size = jnp.sum(covered > 0, axis=1)[:, None, None]
     first = jnp.argmax(covered > 0, axis=1)[:, None, None]
@@ -141,7 +142,7 @@ class PSPHead(nn.Module):
 
 @HEADS.register("pspnet")
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the constructor of the head that a model configuration describes."""
+    """Returns the constructor of a PSPHead with the options of `config.model`."""
     return partial(
         PSPHead,
         num_classes,

@@ -21,7 +21,11 @@ discover(__name__, __path__[0], PROTOCOLS=PROTOCOLS)
 
 
 def reported_fields(protocol: str) -> tuple[str, ...]:
-    """Returns the configuration fields that reports of a protocol must contain."""
+    """Returns the configuration fields that an evaluation report must contain.
+
+    Args:
+        protocol: name of the protocol of the evaluation.
+    """
     _, fields, facts = PROTOCOLS.registration(protocol)
     return (*facts.get("reported", ()), *fields)
 

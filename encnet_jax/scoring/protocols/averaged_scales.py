@@ -103,7 +103,7 @@ class AveragedScales:
 
     @property
     def num_views(self) -> int:
-        """Number of views of an image that are averaged."""
+        """Number of views of an image (scales and mirror images) that are summed."""
         return len(self._scales) * (2 if self._flip else 1)
 
     def scores(

@@ -190,11 +190,11 @@ def make(
 
 
 def tempered(pixel_fn: Callable, temperature: float) -> Callable:
-    """Returns a pixel_fn whose weights are changed by a softmax temperature.
+    """Returns a pixel_fn that first applies a softmax temperature to probabilities.
 
     Args:
-        pixel_fn: function to which the changed weights are passed; see
-            whole_images.predict.
+        pixel_fn: function that is called with the softened probabilities as weights;
+            see whole_images.predict.
         temperature: softmax temperature (eval.temperature); 1 changes nothing.
     """
     if temperature == 1:

@@ -158,12 +158,13 @@ def labels_only(scores: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def of_shares(pixel_fn: Callable) -> Callable:
-    """Returns a pixel_fn for scores that are already proportional to probabilities.
+    """Adapts a pixel_fn to scores that are proportional to probabilities.
 
-    It passes the scores to the given pixel_fn twice, as scores and as weights.
+    A pixel_fn is called with scores and with weights that are proportional to
+    probabilities; see `predict`. The returned function uses the scores as weights, too.
 
     Args:
-        pixel_fn: see predict.
+        pixel_fn: the function to adapt.
     """
 
     def described(scores, _, *labels):
