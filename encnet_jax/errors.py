@@ -70,8 +70,9 @@ class UserError(Exception):
 def explained(file: object, problem: str, advice: str) -> Iterator[None]:
     """Converts errors of a `with` block to UserError('FILE: PROBLEM (REASON); ADVICE').
 
-    Use it around decoders, which raise errors of many types for damaged files. REASON
-    is the message of the original error.
+    Use it around decoders, which raise errors of many types for damaged files. FILE,
+    PROBLEM and ADVICE are the arguments; REASON is the message of the original error.
+    A UserError is not changed.
     """
     try:
         yield

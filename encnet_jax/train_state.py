@@ -48,6 +48,9 @@ class TrainState:
         )
 
     def eval_variables(self) -> dict:
-        """Returns the model variables for evaluation, with averaged params if kept."""
+        """Returns {'params', 'batch_stats'} for evaluation.
+
+        The params are the moving averages, unless the run does not average them.
+        """
         params = self.params if self.ema_params is None else self.ema_params
         return {"params": params, "batch_stats": self.batch_stats}

@@ -6,6 +6,6 @@ The CRF of the head 'piecewise_crf' has one node for each position of a feature 
 node for each pixel and refines predictions.
 
 Source: Lin, Shen, van den Hengel and Reid, "Efficient Piecewise Training of Deep
-Structured Models for Semantic Segmentation", CVPR 2016; except in `dense`, this is "the
-paper".
+Structured Models for Semantic Segmentation", CVPR 2016. The modules call it "the
+paper"; `dense` has other sources.
 """

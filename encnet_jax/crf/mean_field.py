@@ -24,7 +24,7 @@ def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
 
     Args:
         marginals: [B, h, w, K], marginals Q.
-        relations: for each spatial relation, its pairs (p, q) of nodes and their scores.
+        relations: for each spatial relation, its pairs (p, q) of nodes and the scores.
 
     Returns:
         [B, h, w, K]. A pair (p, q) adds, for each class a, the sum over classes b of

@@ -182,7 +182,7 @@ def take(
 def add(
     x: jax.Array, update: jax.Array, start: jax.Array, window: tuple[int, int]
 ) -> jax.Array:
-    """Returns padded maps after adding to a window.
+    """Adds values to a window of padded maps and returns the new maps.
 
     Args:
         x: padded maps [B, H, W, ...].

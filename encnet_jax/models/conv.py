@@ -15,7 +15,7 @@ from encnet_jax.models.inside import Inside
 
 
 def output_name(*path: str) -> str:
-    """Returns the name by which rematerialisation policies select an output.
+    """Returns the name by which rematerialisation policies select a convolution.
 
     Args:
         *path: name of the module that contains the convolution, and name of the

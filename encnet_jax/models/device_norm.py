@@ -35,7 +35,7 @@ class DeviceBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises [..., C] by batch statistics or, unless `train`, running ones."""
+        """Normalises [..., C], in training by batch, else by running statistics."""
         shape = (x.shape[-1],)
 
         def broadcast(values):

@@ -48,7 +48,7 @@ class Inside(NamedTuple):
 
 
 def _every(pixels: jax.Array, size: int) -> jax.Array:
-    """Returns f32[B, size]: every n-th of the f32[B, N] pixels, n = ceil(N / size)."""
+    """Returns every n-th of N pixels, n = ceil(N / size): f32[B, N] to f32[B, size]."""
     step = -(-pixels.shape[1] // size)
     # Not pixels[:, ::step], which becomes a gather if the sides are symbolic.
     return jax.lax.slice(pixels, (0, 0), pixels.shape, (1, int(step)))

@@ -95,7 +95,7 @@ def _mean_over(moments: jax.Array, axis: str | GroupedAxis) -> jax.Array:
 def batch_moments(
     x: jax.Array, reduce_axes: tuple[int, ...], axis_name: str | GroupedAxis | None
 ) -> jax.Array:
-    """Returns the mean and the mean of squares of each channel, also over devices.
+    """Returns the mean and the mean of squares of each channel, over all devices.
 
     Both are stacked in one array, so that the forward and the backward pass each need
     only one collective. Every device must have the same number of examples.

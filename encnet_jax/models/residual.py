@@ -10,11 +10,11 @@ from encnet_jax.models.by_platform import by_platform
 def relu_of_sum(x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns the ReLU of a sum.
 
-    CPUs compute it as max(x, -y) + y, which is equal. The reason: XLA recomputes an
-    operation with one large operand, such as a ReLU, for every consumer, together with
-    the preceding sum. Every block would recompute all sums since the start of its
-    stage, which takes a fifth of the time of a training step of EncNet-101. XLA
-    computes a sum of two large operands only once.
+    CPUs compute it as max(x, -y) + y, which has the same value. The reason: XLA
+    recomputes an operation with one large operand, such as a ReLU, for every consumer,
+    together with the preceding sum. Every block would recompute all sums since the
+    start of its stage, which takes a fifth of the time of a training step of
+    EncNet-101. XLA computes a sum of two large operands only once.
 
     Args:
         x, y: arrays of one shape, such as [B, H, W, C], and one floating type. Values

@@ -114,5 +114,12 @@ def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
 
 
 def build(model_config, backbone, head, aux_head, axis_name) -> Segmenter:
-    """Returns a Segmenter with these constructors; called by models.build."""
+    """Returns a Segmenter; called by models.build.
+
+    Args:
+        model_config: section `model` of the resolved configuration.
+        backbone, head, aux_head: constructors; see Segmenter.
+        axis_name: pmap axis over which batch norms are synchronised; None for one
+            device.
+    """
     return Segmenter(backbone, head, aux_head, **shared_fields(model_config, axis_name))

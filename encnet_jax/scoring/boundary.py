@@ -115,7 +115,7 @@ class BoundaryCounts:
         self.bands += np.cumsum(counts[::-1], axis=0)
 
     def iou(self) -> np.ndarray:
-        """Returns the Boundary IoU of each class, f64[C]; NaN if it never occurs."""
+        """Returns the Boundary IoU of each class, f64[C]; NaN for absent classes."""
         both, labelled, predicted = self.regions
         union = labelled + predicted - both
         return np.where(union > 0, both / np.maximum(union, 1), np.nan)

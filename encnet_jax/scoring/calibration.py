@@ -168,13 +168,13 @@ class Calibration:
         return confidence / filled, right / filled, count
 
     def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the accuracy on the most confident pixels, for several fractions.
+        """Returns the accuracy on the most confident 0 to 100 % of the pixels.
 
         Pixels whose confidences round to the same thousandth are kept or omitted
         together.
 
         Returns:
-            f64[n] fractions of pixels kept; f64[n] accuracy on these pixels.
+            f64[n] fractions of pixels that are kept; f64[n] accuracy on these pixels.
         """
         kept, wrong = np.cumsum(self.coverage[::-1], axis=0).T
         some = kept > 0

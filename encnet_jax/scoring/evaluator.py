@@ -43,7 +43,7 @@ def measured(
 
     Returns:
         {'ids': uint8[...]; 'terms': calibration.PixelTerms; with a level_class also
-        'levels': uint8[...], its probability in units of 1 / 255, rounded}.
+        'levels': uint8[...], the probability of this class in units of 1 / 255}.
     """
     ids = class_ids(scores)
     found = {"ids": ids, "terms": calibration.pixel_terms(weights, labels)}
@@ -105,7 +105,7 @@ def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int
 def watched_examples(
     dataset, split: str, max_images: int, stop: StopRequest
 ) -> tuple[Iterator[dict], int]:
-    """Returns the examples of this process, and the number of those of all processes.
+    """Returns the examples of this process, and the number over all processes.
 
     Args:
         dataset, split, max_images: see Dataset.eval_examples.
@@ -168,7 +168,9 @@ def progress_bar(total: int | None) -> tqdm:
 
 
 class Evaluator:
-    """Evaluates a network under one protocol, and predicts; caches compiled programs.
+    """Evaluates a network, or predicts with it, under one protocol.
+
+    Compiled programs are cached.
 
     Every process evaluates its own images on its own devices and does not wait for the
     others, so different image sizes cannot cause a deadlock. Only sums are exchanged.
@@ -200,8 +202,8 @@ class Evaluator:
             devices: devices of this process to use; None for all.
             with_calibration: whether to compute calibration terms too and pass them to
                 watches; see Seen.
-            level_class: class whose probabilities are also passed to watches; requires
-                with_calibration.
+            level_class: id of a class whose probabilities are also passed to watches,
+                or None; requires with_calibration.
             sizes: function that returns (height, width) of the images. It is called if
                 the network ignores padding: images then share a few canvases, which are
                 chosen for these sizes.
@@ -309,10 +311,10 @@ class Evaluator:
             variables, examples: see confusion.
 
         Yields:
-            (examples, scores f32[devices, H, W, C], presence f32[devices, C] or None).
-            Scores are at the original size of the images, padded to a canvas, and
-            summed over the protocol's scales, mirror images or windows; see
-            Protocol.scorer.
+            (examples, scores, presence): f32[devices, H, W, C] scores at the original
+            size of the images, padded to a canvas, and summed over the protocol's
+            scales, mirror images or windows, see Protocol.scorer; f32[devices, C]
+            probability of each class to occur in the image, or None.
         """
         return self._scored_by.scorer().scores(variables, self._viewed(examples))
 

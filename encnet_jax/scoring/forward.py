@@ -25,7 +25,7 @@ class Outputs(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A function from pixels to logits, and how logits correspond to pixels.
+    """The forward pass of a network, and how its logits correspond to pixels.
 
     Attributes:
         apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs. With `mask_padding`

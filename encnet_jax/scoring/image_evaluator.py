@@ -50,7 +50,7 @@ def count_step(
 
     Returns:
         int32[C, C] counts of (label, prediction) pairs; int32[] number of images whose
-        label has one of the five largest logits, where ties count in its favour.
+        label has one of the five largest logits or is tied with the fifth.
     """
     outputs: Any = model.apply(variables, normalise(batch["image"]), train=False)
     logits = outputs["logits"]

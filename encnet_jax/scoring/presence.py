@@ -13,10 +13,10 @@ def present(pixels: np.ndarray) -> np.ndarray:
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Returns the average precision of one class: area under precision over recall.
+    """Returns the average precision of one class: the area under its PR curve.
 
-    It is the sum over thresholds n of (recall_n - recall_(n-1)) * precision_n, without
-    interpolation. Images with equal scores share a threshold.
+    The area is the sum over thresholds n of (recall_n - recall_(n-1)) * precision_n,
+    without interpolation. Images with equal scores share a threshold.
 
     Args:
         scores: f[N], predicted score of the class in each image.

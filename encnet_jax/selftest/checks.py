@@ -180,9 +180,10 @@ def checkpoint_changes(parts: Assembled) -> int:
 
 
 def largest_difference(ours, expected) -> float:
-    """Returns the largest difference of two arrays, relative to the largest expected.
+    """Returns the largest difference between two arrays.
 
-    The result is infinite if shapes differ or a value of `ours` is not finite.
+    The difference is relative to the largest expected value. It is infinite if the
+    shapes differ or a value of `ours` is not finite.
     """
     ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
     if ours.shape != expected.shape or not np.isfinite(ours).all():

@@ -1,6 +1,7 @@
 """The head with dense upsampling convolution (DUC).
 
-It predicts the labels of a block of pixels as channels of one position.
+The labels of a block of pixels are predicted as channels of one position of the feature
+map.
 """
 
 import functools
@@ -68,7 +69,7 @@ class DUCHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps stage 4 [B, h, w, C] to logits, by the name 'logits'.
+        """Maps stage 4 [B, h, w, C] to logits on a finer grid.
 
         Returns:
             {'logits': f32[B, h * block, w * block, num_classes]}.

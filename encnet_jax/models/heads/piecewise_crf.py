@@ -1,4 +1,4 @@
-"""A network that computes the potentials of a CRF, and mean-field inference.
+"""A network that computes the potentials of a CRF and infers its marginals.
 
 Images at several scales pass through the backbone; small networks compute unary and
 pairwise scores from the joined feature maps. The CRF has one node for each position of
@@ -66,7 +66,9 @@ def _dense_init(gain: float):
 
 
 class PairwiseHead(nn.Module):
-    """The part of a relation's pairwise network that processes single nodes.
+    """The part of a pairwise network that processes single nodes of the CRF.
+
+    There is one pairwise network for each spatial relation, such as 'surrounding'.
 
     Attributes:
         num_classes: K.
@@ -100,7 +102,7 @@ class PairwiseHead(nn.Module):
 
 
 class PotentialsHead(nn.Module):
-    """Joins the feature maps of all scales and computes unary and pairwise networks.
+    """Joins the feature maps of all scales; applies unary and pairwise networks.
 
     Attributes:
         num_classes: K.
@@ -169,7 +171,9 @@ class PotentialsHead(nn.Module):
 
 
 class PiecewiseCRF(nn.Module):
-    """Returns CRF potentials in training, and mean-field marginals in evaluation.
+    """A network that computes the potentials of a CRF.
+
+    In training it returns the potentials, in evaluation the mean-field marginals.
 
     Attributes:
         backbone: constructor of the backbone, called with `layers` and `name`; the
@@ -355,7 +359,15 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 
 def build_network(m, backbone, head, aux_head, axis_name) -> PiecewiseCRF:
-    """Returns a PiecewiseCRF with these constructors; `aux_head` is ignored."""
+    """Returns a PiecewiseCRF; called by models.build.
+
+    Args:
+        m: section `model` of the resolved configuration.
+        backbone, head: constructors; see PiecewiseCRF.
+        aux_head: ignored, because this network has no auxiliary head.
+        axis_name: pmap axis over which batch norms are synchronised; None for one
+            device.
+    """
     scales, _ = FEATURES[m.crf.features]
     return PiecewiseCRF(
         backbone,

@@ -117,8 +117,9 @@ class AveragedScales:
 
         Yields:
             (examples, probabilities, presence): f32[devices, H, W, C] probabilities,
-            summed over views; f32[devices, C] presence, the mean over views, or None
-            without an SE branch. The last yield can have fewer examples than devices.
+            summed over views; f32[devices, C] probability of each class to occur in the
+            image, the mean over views, or None without an SE branch. There can be fewer
+            examples than devices.
         """
 
         def sizes(example: dict):
@@ -168,10 +169,11 @@ class AveragedScales:
 
 
 def _mean(presence: list[jax.Array | None]) -> jax.Array | None:
-    """Returns the mean presence f32[devices, C] over scales and views, or None.
+    """Returns the mean f32[devices, C] of class presence over all views, or None.
 
     Args:
-        presence: f32[devices, F, C] for each scale; None without an SE branch.
+        presence: for each scale f32[devices, F, C], probability of each class to occur
+            in F views; None without an SE branch.
     """
     found = [each for each in presence if each is not None]
     return jnp.mean(jnp.concatenate(found, axis=1), axis=1) if found else None

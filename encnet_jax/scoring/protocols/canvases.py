@@ -96,7 +96,7 @@ class Canvases:
         self.bucket, self.rooms = bucket, choose(sizes, bucket)
 
     def room(self, height: int, width: int) -> Size:
-        """Returns the smallest room in which an image fits; by default its own size."""
+        """Returns the smallest room in which an image fits; if none, its own size."""
         fitting = [(h * w, h, w) for h, w in self.rooms if h >= height and w >= width]
         return min(fitting)[1:] if fitting else (height, width)
 

@@ -53,10 +53,11 @@ class Protocol:
     def scorer(self) -> Any:
         """Returns an object with a method `scores`, such as AveragedScales.
 
-        `scores(variables, examples)` yields (examples, scores f32[devices, H, W, C],
-        presence f32[devices, C] or None) for one image on each device. Scores are at
-        the original size of the image, padded to a canvas. They are 0 or more; divided
-        by their sum over classes, they are probabilities.
+        `scores(variables, examples)` yields (examples, scores, presence) for one image
+        on each device. Scores f32[devices, H, W, C] are at the original size of the
+        image, padded to a canvas. They are 0 or more; divided by their sum over
+        classes, they are probabilities. Presence f32[devices, C] is the probability of
+        each class to occur in the image, or None.
         """
         raise NotImplementedError
 

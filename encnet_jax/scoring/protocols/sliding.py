@@ -66,8 +66,9 @@ def window_scores(
         flip: whether to add the logits of the mirrored windows before exp.
 
     Returns:
-        n arrays f32[crop, crop, C] of scores; f32[n, C] presence, the mean over a
-        window and its mirror image, or None without an SE branch.
+        n arrays f32[crop, crop, C] of scores; f32[n, C] probability of each class to
+        occur in the window, the mean with its mirror image, or None without an SE
+        branch.
     """
     x, rows, columns = map(jnp.stack, zip(*pixels, strict=True))
     if flip:
@@ -100,11 +101,11 @@ def window_scores(
 def largest_presence(
     so_far: jax.Array, presence: jax.Array, paste_rows: jax.Array
 ) -> jax.Array:
-    """Returns the maximum f32[C] of the class presence over an image's windows.
+    """Returns the largest probability of each class to occur in a window, f32[C].
 
     Args:
-        so_far: f32[C], maximum over the previous windows.
-        presence: f32[C], presence in this window.
+        so_far: f32[C], the largest probabilities over previous windows of the image.
+        presence: f32[C], probability of each class to occur in this window.
         paste_rows: see windows.Window; all zero for a window that only fills up a
             batch, which is ignored.
     """
@@ -196,8 +197,8 @@ class SlidingWindows:
 
         Yields:
             (examples, scores, presence): f32[devices, H, W, C] scores, summed over
-            windows and scales; f32[devices, C] presence, the maximum over the windows
-            of an image, or None without an SE branch.
+            windows and scales; f32[devices, C] probability of each class to occur in
+            the image, the maximum over its windows, or None without an SE branch.
         """
         queue = []
         for round_ in self._rounds(examples):

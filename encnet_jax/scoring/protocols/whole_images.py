@@ -62,7 +62,8 @@ def map_native(
 
     Args:
         fn: function of r rows of upsampled logits, f32[B, r, W, C], and of the same
-            rows of `maps`; returns a tree of arrays [b, r, ...].
+            rows of `maps`; returns a tree of arrays [b, r, ...], where b can differ
+            from B.
         logits: f32[B, h, w, C].
         rows, columns: f32[B, H, h] and f32[B, W, w], upsampling matrices; see
             canvas.Canvas.
@@ -190,10 +191,11 @@ def predict(
         forward: the network's forward pass.
         pixel_fn: function of logits f32[..., C], weights f32[..., C] proportional to
             the probabilities and, if given, labels uint8[...]; returns a tree of arrays
-            [..., *] for the same pixels.
+            for the same pixels.
 
     Returns:
-        The results as a tree of arrays [B, H, W, ...], and the presence f32[B, C].
+        Results of pixel_fn, a tree of arrays [B, H, W, ...], and the probability of
+        each class to occur in an image, f32[B, C] or None.
     """
     logits, presence = canvas_outputs(variables, placed, forward=forward)
 

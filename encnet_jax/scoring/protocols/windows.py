@@ -57,11 +57,11 @@ def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
 def scaled_size(
     height: int, width: int, scale: float, base_size: int
 ) -> tuple[int, int]:
-    """Returns (height, width) of an image, resized so that its long side has a length.
+    """Returns (height, width) of an image after resizing its long side to a length.
 
     Args:
         height, width: size of the original image in pixels.
-        scale, base_size: the new long side is ceil(base_size * scale) pixels.
+        scale, base_size: the new long side has ceil(base_size * scale) pixels.
     """
     long_side = math.ceil(base_size * scale)
     if height > width:
