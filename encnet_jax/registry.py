@@ -38,7 +38,10 @@ class Registry(Generic[Member]):
     """
 
     def __init__(self, kind: str, members: Mapping[str, Any] | None = None):
-        """Creates a registry, empty or with members without fields and facts.
+        """Creates a registry, empty or with members.
+
+        Members that have configuration fields or properties must be added by
+        `register`.
 
         Args:
             kind: singular noun for error messages, such as 'head'.

@@ -43,7 +43,7 @@ def run(
     protocol: str | None,
     seeds: tuple[int, ...] = (),
 ) -> bool:
-    """Trains and scores runs one after the other; updates the plot after each value.
+    """Trains and scores all runs; updates the table and the plot after each value.
 
     Args:
         config: result of `config.load`, with overrides applied.
@@ -82,7 +82,11 @@ def run(
 
 
 def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -> None:
-    """Raises UserError if one of the runs would fail a check; trains nothing."""
+    """Checks the configurations of all runs, before the first run is trained.
+
+    Raises:
+        UserError: a configuration or its data set is not valid for a sweep.
+    """
     check_protocol(protocol)
     found = None
     for value in values:
@@ -186,7 +190,7 @@ def _cell(row: dict, name: str) -> str:
 def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
     """Plots the first two scores against the field, with standard deviations as bars.
 
-    For segmentation: mean IoU and pixel accuracy, as in Figure 5 of the paper.
+    For segmentation these are mean IoU and pixel accuracy, as in Figure 5 of the paper.
     """
     figure = figures.new(figsize=(5, 3.5), layout="constrained")
     left = figure.add_subplot()

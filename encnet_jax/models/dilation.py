@@ -79,7 +79,11 @@ def plan_stages(
 
 
 def dilated_rates(stages: Sequence[Stage]) -> tuple[int, ...]:
-    """Returns the first rate of each block in the stages that keep the resolution."""
+    """Returns the first dilation rate of each block in the dilated stages.
+
+    Args:
+        stages: result of plan_stages.
+    """
     return tuple(
         first for stage in stages[1:] if stage.stride == 1 for first, _ in stage.rates
     )

@@ -121,7 +121,7 @@ def _sums_by_image(assignment, features, images):
     def product(assignment, features):
         return jnp.einsum("nk,nd->kd", assignment, features, precision="highest")
 
-    if isinstance(images, int) and images < SUBLANES:  # Not for an exported program.
+    if isinstance(images, int) and images < SUBLANES:  # Symbolic if exported.
         parts = (jnp.split(x, images) for x in (assignment, features))
         return jnp.stack([product(*pair) for pair in zip(*parts, strict=True)])
     parts = (x.reshape(images, -1, x.shape[-1]) for x in (assignment, features))

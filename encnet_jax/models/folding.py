@@ -14,7 +14,8 @@ from encnet_jax.models.bands import Taps
 from encnet_jax.models.by_platform import enabled
 from encnet_jax.models.conv import Conv
 
-_NORM = re.compile(r"(.*_)?norm(\d*)")  # norm, norm1, shortcut_norm: conv, conv1, ...
+# norm follows conv, norm1 follows conv1, shortcut_norm follows shortcut_conv.
+_NORM = re.compile(r"(.*_)?norm(\d*)")
 
 
 def fold_batch_norms(variables: dict, epsilon: float) -> dict:

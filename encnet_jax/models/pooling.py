@@ -33,6 +33,6 @@ def max_pool(x: jax.Array, border: int) -> jax.Array:
         return in_bands(x, _SIZE, taps, lambda x: pool(x, rows=0), outside=-jnp.inf)
 
     images = x.shape[0]
-    if isinstance(images, int) and images == 1:  # Not for an exported program.
+    if isinstance(images, int) and images == 1:  # Symbolic in an exported program.
         return by_platform({"tpu": banded, "default": pool}, x)
     return pool(x)

@@ -15,7 +15,8 @@ from encnet_jax.models.conv import output_name
 from encnet_jax.models.norm import STATISTICS_NAME
 
 _LONGEST = 6  # Blocks per unit at most; their outputs are in memory at the same time.
-# The second convolution is as large as the first and faster to recompute.
+# Outputs of the stem that are kept. The second convolution's output is as large as the
+# first's and faster to recompute.
 _STEM = [output_name(f"layer{i}", "conv") for i in (1, 3)]
 
 

@@ -101,7 +101,7 @@ class BoundaryCounts:
             self.regions, (both, of_labels, of_predictions), strict=True
         ):
             row += _counts(ids, 256)[:num_classes]
-        # Bands are nested: the number of bands that contain a pixel tells which.
+        # Bands are nested: the number of bands that contain a pixel determines them.
         depth = np.zeros(labels.shape, np.uint8)
         for width in BAND_WIDTHS_PX:
             depth += near[width]

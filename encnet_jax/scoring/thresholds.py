@@ -96,7 +96,7 @@ def from_above(
 
 
 class Thresholds:
-    """Counts a class's probabilities over images, in two views.
+    """Counts how often each level of a class's probability occurs, in two views.
 
     Attributes:
         positive: id of the class.
