@@ -125,7 +125,10 @@ def _probabilities(x, bound, labels):
 
 
 def _overlaps(x, bound, labels):
-    """The pixel_fn that sums p y and p over pixels, f32[C] each; see over_pixels."""
+    """The pixel_fn that computes the sums of the Dice coefficients; see over_pixels.
+
+    Returns f32[C] sums of p y and of p over pixels, with the notation of dice_loss.
+    """
     p, is_label = _probabilities(x, bound, labels)
     parts = (jnp.where(is_label, p, 0.0), p)
     return jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1, 2)), parts), None, None

@@ -18,7 +18,7 @@ class Classifier(nn.Module):
     """An image classifier: backbone, global average pooling, linear layer.
 
     Its parameters `backbone` have the same names as in a Segmenter, so that they can
-    initialise one. The linear layer has the name `classifier`.
+    initialise the backbone of a Segmenter. The linear layer has the name `classifier`.
 
     Attributes:
         num_classes: C.

@@ -66,10 +66,13 @@ def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
 
 
 def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
-    """Returns the sums of nll and brier over each row of pixels, f32[..., H, 2].
+    """Returns the sums of negative log-likelihood and Brier score over each row.
 
     Args:
-        nll, brier: f32[..., H, W], see PixelTerms.
+        nll, brier: f32[..., H, W], terms of each pixel; see PixelTerms.
+
+    Returns:
+        f32[..., H, 2].
     """
     return jnp.stack([jnp.sum(nll, axis=-1), jnp.sum(brier, axis=-1)], axis=-1)
 

@@ -411,7 +411,7 @@ def _on_host(values: jax.Array) -> np.ndarray:
 
 
 def check_finite(ids: np.ndarray, name: str) -> None:
-    """Checks that all pixels of an image have a class, so their scores were finite.
+    """Checks that the scores of all pixels were finite, so that each has a class.
 
     Args:
         ids: uint8[H, W], predicted class ids; IGNORE_LABEL for pixels without finite

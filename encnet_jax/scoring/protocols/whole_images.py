@@ -154,7 +154,10 @@ def probabilities_of(weights: jax.Array) -> jax.Array:
 
 
 def labels_only(scores: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns class ids uint8[...]; the default pixel_fn, see `predict`."""
+    """Returns the class with the largest score, uint8[...]; ignores the weights.
+
+    This is the default pixel_fn; see `predict`.
+    """
     return class_ids(scores)
 
 
