@@ -83,7 +83,7 @@ def test_allowed_values(allowed, yes, no):
 def test_a_field_has_an_allowed_default_or_a_kind():
     assert Field(0.5, between(0, 1), "A share.").kind is float
     assert Field(None, FLAG, "Decided elsewhere.", bool).kind is bool
-    with pytest.raises(ValueError, match="default 2, expected 0 to 1"):
+    with pytest.raises(ValueError, match="default is 2; expected 0 to 1"):
         Field(2, between(0, 1), "A share.")
     with pytest.raises(
         ValueError, match="expected a kind for a field without a default"
