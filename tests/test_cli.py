@@ -65,7 +65,7 @@ def test_help_of_torch_weights(capsys):
 def test_defaults_are_shown_and_fields_are_not(capsys):
     flags = ["--config", "configs/camvid.py", "--config.seed=1", "--help"]
     _, said = run("encnet_jax.data.export_images", capsys, *flags)
-    assert "--count: How many. Default: 6." in said.out
+    assert "--count: Number of images to write. Default: 6." in said.out
     assert "--config.seed" not in said.out
 
 

@@ -56,7 +56,8 @@ def test_a_clean_set_is_counted(root, capsys):
 def test_wrong_number_of_class_weights(root, capsys):
     status, printed = run(root, capsys, **{"loss.class_weights": "(1,2,3)"})
     assert status == 2
-    assert "has 3 numbers, folder has 2 classes: give one for each" in printed.err
+    expected = "has 3 numbers, but folder has 2 classes; give one number per class"
+    assert expected in printed.err
 
 
 def colour(mask):

@@ -178,10 +178,11 @@ def test_sources_without_camvid_are_reported(tmp_path):
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(UserError, match="text.zip: cannot be read"):
         prepare("camvid", source=str(tmp_path / "text.zip"), data_dir=data_dir)
-    with pytest.raises(UserError, match="camvid needs --source"):
+    with pytest.raises(UserError, match="camvid cannot be downloaded by this command"):
         prepare("camvid", source=None, data_dir=data_dir)
-    wanted = f"cifar10 is not prepared by .*; run tfds build .* --data_dir {data_dir}, "
-    with pytest.raises(UserError, match=wanted):
+    found = "cifar10 cannot be prepared by this command, .*"
+    fix = f"run tfds build .* --data_dir {data_dir}, "
+    with pytest.raises(UserError, match=f"{found}; {fix}"):
         prepare("cifar10", source=None, data_dir=data_dir)
 
 

@@ -84,7 +84,7 @@ def test_masks_of_black_and_white_are_explained(folder):
 def test_the_same_files_for_training_and_validation_are_refused(folder, capsys):
     config = folder([0, 1], split="train")
     status, printed = checked(config, capsys)
-    message = "train and val are the same files"
+    message = "train and val have the same files"
     assert status == 1 and printed.count(message) == 1
     with pytest.raises(UserError, match=message):
         teachable.check(open_dataset(config.data), "train", "val")

@@ -1,4 +1,4 @@
-"""Data sets: their declarations, where they are stored, and batches of them."""
+"""Data sets: declarations, readers of the stored files, and training batches."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ READERS = ("auto", "tfds", "arrays")
 
 
 def open_dataset(data: Any) -> Dataset:
-    """Opens the data set of a configuration.
+    """Opens the data set that a configuration selects.
 
     Args:
-        data: The `data` fields of encnet_jax.config.defaults.
+        data: Section `data` of the configuration; see encnet_jax.config.defaults.
 
     Raises:
         UserError: the data set is unknown, not prepared or not accessible, or (reader
@@ -43,7 +43,10 @@ def open_dataset(data: Any) -> Dataset:
 
 
 def _open_source(info: DatasetInfo, data: Any) -> Any:
-    """Opens .npz files if the reader is 'arrays' and they exist, otherwise records."""
+    """Opens the prepared records or the .npz files of a data set.
+
+    If data.reader is 'arrays', .npz files are preferred to prepared records.
+    """
     from encnet_jax.data.sources import npz
     from encnet_jax.data.sources.decode import image_rules
     from encnet_jax.data.sources.prepared import PreparedSource, is_prepared

@@ -1,4 +1,4 @@
-"""Writes a prepared data set as .npz files of decoded images, of another size if asked.
+"""Writes a prepared data set as .npz files of decoded images, resized if requested.
 
     python -m encnet_jax.data.export_arrays camvid --data_dir data --input_scale 0.5
 
@@ -23,13 +23,15 @@ _SHARD_BYTES = 60e6
 
 
 def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list[str]:
-    """Writes data_dir/NAME/SPLIT-NNNNN.npz and returns the files.
+    """Writes the shards data_dir/NAME/SPLIT-NNNNN.npz and returns their paths.
+
+    CIFAR-10 has one file per split, SPLIT.npz, and its images are not resized.
 
     Args:
-        name: A prepared data set.
-        data_dir: Folder of the prepared data set, also used for the shards.
-        input_scale: Factor by which images (bilinear) and masks (nearest) are resized;
-            the shards are then read with data.input_scale = 1.
+        name: Name of a prepared data set.
+        data_dir: Folder of prepared data sets.
+        input_scale: Factor by which images (bilinear) and masks (nearest neighbour) are
+            resized. Read the resized shards with data.input_scale = 1.
 
     Raises:
         UserError: the data set is not prepared or has images of different sizes, shards
@@ -59,7 +61,7 @@ def _write_split(
     folder: pathlib.Path,
     files: list[epath.Path],
 ) -> None:
-    """Writes the shards of a split and appends them to `files`."""
+    """Writes the .npz shards of a split and appends their paths to `files`."""
     height, width, _ = _read(source, split, 0, input_scale)[0].shape
     step = max(1, int(_SHARD_BYTES // (height * width * 4)))
     for shard, start in enumerate(range(0, count, step)):
@@ -67,8 +69,9 @@ def _write_split(
         pairs = [_read(source, split, i, input_scale) for i in indices]
         if len({label.shape for _, label in pairs} | {(height, width)}) > 1:
             raise UserError(
-                f"{source.info.name} {split} has images of several sizes; arrays"
-                " require one size. Training reads the prepared data set as it is"
+                f"{source.info.name} {split} has images of several sizes; .npz files"
+                " require one size. Train on the prepared data set, which may have"
+                " several sizes"
             )
         images, labels = map(np.stack, zip(*pairs, strict=True))
         file = epath.Path(folder / f"{split}-{shard:05d}.npz")
@@ -77,7 +80,7 @@ def _write_split(
 
 
 def _read(source, split: str, index: int, scale: float):
-    """Returns image uint8[H, W, 3] and label uint8[H, W], resized."""
+    """Returns an image uint8[H, W, 3] and its label uint8[H, W], resized by `scale`."""
     example = source.example(split, index)
     rows, columns = example.label.shape
     height, width = pictures.scaled_size(rows, columns, scale)
@@ -91,7 +94,7 @@ def _read(source, split: str, index: int, scale: float):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Parses the flags, exports the data set and prints the written files."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("name", "Name of a prepared data set.")
     line.string("data_dir", "Folder of prepared data sets.", "data")

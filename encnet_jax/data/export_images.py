@@ -20,18 +20,18 @@ from encnet_jax.storage import outputs
 
 
 def export_images(data, *, split: str, count: int, output: str) -> int:
-    """Writes the first images of a split and returns their number.
+    """Writes the first images of a split with their labels; returns their number.
 
     Args:
-        data: The `data` fields of a configuration.
+        data: Section `data` of a configuration.
         split: Name of the split.
-        count: Largest number of images.
-        output: Folder in which `images` and `labels` are created.
+        count: Largest number of images to write.
+        output: Folder in which the folders `images` and `labels` are created.
 
     Raises:
-        UserError: the data set or split does not exist or has no label maps, two images
-            would be written to the same file, or output is in a bucket without write
-            permission.
+        UserError: the data set or split does not exist, the data set has no label maps,
+            two images would be written to the same file, an existing file was not
+            written by this package, or the output folder is not writable.
     """
     storage.check_writable(output)
     dataset = open_dataset(data)
@@ -61,20 +61,20 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
 
 def _file_name(example_id: str) -> str:
     path = pathlib.PurePath(example_id)
-    # Other suffixes are part of the name.
+    # A suffix that is not an image format is part of the name.
     if path.suffix.lower() in Image.registered_extensions():
         path = path.with_suffix("")
     return "_".join(path.parts) + ".png"
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags and writes the images."""
+    """Parses the flags and writes the images and labels."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.string("split", "Split of the images. Default: data.val_split.")
     line.string("output", "Folder for the PNGs.", required=True)
-    line.integer("count", "How many.", 6)
+    line.integer("count", "Number of images to write.", 6)
     values = line.parse()
     data = values.config.data
     split = values.split or data.val_split

@@ -1,1 +1,1 @@
-"""Random crops, scales and colour changes: drawing their parameters, applying them."""
+"""Data augmentation: random crops, scales, rotations, blur and colour changes."""

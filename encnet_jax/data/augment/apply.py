@@ -1,6 +1,7 @@
-"""Applies the augmentation that plan.py draws to an image and its mask.
+"""Augments an image and its label with parameters sampled by plan.py.
 
-Both readers ('tfds' and 'arrays') call `augment_example`: their batches are identical.
+Both readers ('tfds' and 'arrays') call `augment_example`, so that their batches are
+identical.
 """
 
 from typing import Any
@@ -21,13 +22,13 @@ cv2.setNumThreads(0)  # The readers already process several images in parallel.
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Blurs uint8[H, W, 3] with a Gaussian whose sigma is `radius` pixels."""
+    """Blurs an image uint8[H, W, 3] with a Gaussian; its sigma is `radius` pixels."""
     picture = Image.fromarray(image)
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(float(radius))))
 
 
 def change_colours(image: np.ndarray, params: AugmentParams) -> np.ndarray:
-    """Changes brightness, contrast, saturation and hue of uint8[H, W, 3]."""
+    """Changes brightness, contrast, saturation and hue of an image uint8[H, W, 3]."""
     if not params.changes_colours:
         return image
     matrix = colour_matrix(params, image.mean(axis=(0, 1)))
@@ -38,17 +39,18 @@ def change_colours(image: np.ndarray, params: AugmentParams) -> np.ndarray:
 def augment_example(
     image: np.ndarray, label: np.ndarray, params: AugmentParams, data: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Augments an example.
+    """Augments an image and its label and crops them to data.crop_size.
 
     Args:
         image: uint8[H, W, 3].
-        label: uint8[H, W], train ids.
+        label: uint8[H, W], train ids (class indices; 255 is ignored).
         params: Augmentation parameters of the example.
-        data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
+        data: Section `data` of the configuration, of which crop_size, input_scale and
+            augment are used.
 
     Returns:
-        Image uint8[crop, crop, 3], padded with black, and label uint8[crop, crop],
-        padded with 255.
+        Image uint8[crop_size, crop_size, 3], padded with black, and label
+        uint8[crop_size, crop_size], padded with 255.
     """
     height, width = label.shape
     plan = geometry(params, height, width, data)
@@ -72,10 +74,12 @@ def warp(
 
     Args:
         pixels: uint8[H, W] or uint8[H, W, 3].
-        matrix: f64[2, 3], crop position -> position in `pixels`; see Geometry.
+        matrix: f64[2, 3], maps positions in the crop to positions in `pixels`; see
+            Geometry.
         size: side of the crop, pixels.
         interpolation: cv2.INTER_LINEAR or cv2.INTER_NEAREST.
-        fill: value outside the image; INTER_LINEAR blends border pixels with it.
+        fill: value of pixels outside the image. INTER_LINEAR blends it into the pixels
+            at the image's border.
     """
     # The first pixel's centre is (0, 0) in OpenCV but (0.5, 0.5) here.
     offset = matrix @ [0.5, 0.5, 1.0] - 0.5
@@ -90,7 +94,7 @@ def warp(
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns uint8[*size, 3], resized with antialiasing."""
+    """Resizes an image to uint8[*size, 3], bilinearly with antialiasing."""
     picture = Image.fromarray(image)
     return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
 
@@ -98,9 +102,10 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _resized_window(
     image: np.ndarray, plan: Geometry, flip: float, size: int
 ) -> np.ndarray:
-    """Returns the crop uint8[size, size, 3] of the mirrored and resized image.
+    """Returns a crop uint8[size, size, 3] of the image after mirroring and resizing.
 
-    Only the crop is resized: the whole resized image may have ten times its pixels.
+    Only the cropped region is resized: the whole resized image may have ten times as
+    many pixels as the crop.
     """
     image = image[:, ::-1] if flip else image
     (height, width), (top, left) = plan.resized, plan.corner

@@ -1,4 +1,4 @@
-"""Crop boxes of image classification: random in training, centred in evaluation."""
+"""Crop boxes for image classification: random in training, centred in evaluation."""
 
 import math
 from typing import NamedTuple
@@ -23,15 +23,18 @@ class Box(NamedTuple):
 def draw_box(
     height: int, width: int, *, area_min: float, seed: int, epoch: int, index: int
 ) -> Box:
-    """Returns the box of a random training crop.
+    """Samples the box of a random training crop.
+
+    The area of the box and the logarithm of its aspect ratio are uniformly distributed.
+    If ten sampled boxes do not fit into the image, the largest centred box with an
+    allowed aspect ratio is returned.
 
     Args:
         height, width: size of the image, pixels.
         area_min: smallest fraction of the image's area that the box covers, in (0, 1].
         seed, epoch, index: seed the random numbers; equal arguments give equal boxes.
 
-    Source: torchvision's RandomResizedCrop. Area and log of the aspect ratio are
-    uniform; after ten failed tries, the largest centred box of an allowed ratio.
+    Source: torchvision's RandomResizedCrop.
     """
     rng = np.random.default_rng([_CROP_STREAM, seed, epoch, index])
     for share, ratio, u, v in rng.random((_TRIES, 4)):
@@ -48,9 +51,10 @@ def draw_box(
 
 
 def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Box:
-    """Returns the centred square that is crop_size wide after resizing.
+    """Returns the box of a centred square crop for evaluation.
 
-    Resizing makes the short side of the image base_size pixels long.
+    The square would be crop_size pixels wide if the image were resized so that its
+    short side is base_size pixels long.
     """
     side = min(height, width) * crop_size / base_size
     left, top = (width - side) / 2, (height - side) / 2
@@ -58,7 +62,10 @@ def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Bo
 
 
 def cut(image: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """Crops uint8[H, W, 3] to a box; resizes, antialiased, to uint8[size, size, 3]."""
+    """Crops an image uint8[H, W, 3] to a box and resizes it to uint8[size, size, 3].
+
+    Resizing is bilinear with antialiasing.
+    """
     picture = Image.fromarray(image)
     bilinear = Image.Resampling.BILINEAR
     return np.asarray(picture.resize((size, size), bilinear, box=box))

@@ -1,6 +1,6 @@
-"""Draws the augmentation of one example and computes its geometry, in pure NumPy.
+"""Samples the augmentation parameters of an example and computes its geometry.
 
-apply.py changes the pixels accordingly.
+This module uses only NumPy; apply.py applies the augmentation to the pixels.
 """
 
 from typing import Any, NamedTuple
@@ -15,11 +15,16 @@ _AUGMENT_STREAM = 1  # Makes these random numbers independent of those of order.
 class AugmentParams(NamedTuple):
     """Augmentation parameters of one example in one epoch.
 
-    flip: 1.0 mirrors left and right. scale: factor. angle: degrees, counter-clockwise.
-    u, v: position of the crop as a fraction in [0, 1) of its horizontal and vertical
-    range; for crops around centres u also selects the centre. blur: sigma of the
-    Gaussian in pixels, 0 for none. brightness, contrast, saturation: factors, 1 for no
-    change. hue: shift in turns of the colour circle, 0 for none.
+    Attributes:
+        flip: 1.0 if the image is mirrored horizontally, otherwise 0.0.
+        scale: factor by which the image is resized.
+        angle: rotation in degrees, counter-clockwise.
+        u: horizontal position of the crop, as a fraction in [0, 1) of the possible
+            positions. With data.augment.crop_centres, u also selects the centre.
+        v: vertical position of the crop, as a fraction like u.
+        blur: sigma of the Gaussian blur in pixels, 0 for no blur.
+        brightness, contrast, saturation: factors, 1 for no change.
+        hue: rotation of the hue as a fraction of a full turn, 0 for no change.
     """
 
     flip: float = 0.0
@@ -46,12 +51,15 @@ class AugmentParams(NamedTuple):
 class Geometry(NamedTuple):
     """Maps positions in the crop to positions in the image and in the mask.
 
-    A matrix f64[2, 3] maps (x, y, 1) in the crop to (x, y) in the source. Positions are
-    in pixels from the image's top left corner; the first pixel's centre is (0.5, 0.5).
+    Both matrices are f64[2, 3] and map (x, y, 1) in the crop to (x, y) in the image or
+    mask. Positions are in pixels from the top left corner; the centre of the first
+    pixel is (0.5, 0.5).
 
-    resized: (height, width) to which the image is first resized with antialiasing.
-    image_matrix: crop -> resized image. label_matrix: crop -> mask, which is not
-    resized. corner: (top, left) of the crop in the scaled image.
+    Attributes:
+        resized: (height, width) to which the image is first resized with antialiasing.
+        image_matrix: maps the crop to the resized image.
+        label_matrix: maps the crop to the mask, which is not resized.
+        corner: (top, left) of the crop in the scaled image, pixels.
     """
 
     resized: tuple[int, int]
@@ -61,7 +69,12 @@ class Geometry(NamedTuple):
 
 
 def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
-    """Draws the parameters of an example; equal arguments give equal parameters."""
+    """Samples the augmentation parameters of an example in an epoch.
+
+    Args:
+        augment: section data.augment of the configuration.
+        seed, epoch, index: seed the random numbers; equal arguments give equal results.
+    """
     r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(11)
     scale = augment.scale_min + (augment.scale_max - augment.scale_min) * r[1]
     if augment.scales:
@@ -92,17 +105,18 @@ _YIQ = np.array(
 
 
 def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
-    """Returns f64[3, 4], which maps (red, green, blue, 1) to the changed colours.
+    """Returns the matrix f64[3, 4] from (red, green, blue, 1) to the changed colours.
 
-    The matrix combines brightness, contrast, saturation and hue, in this order. The
-    caller rounds and clips to 0..255 only once, after all four.
+    The matrix changes brightness, contrast, saturation and hue, in this order. The
+    caller rounds the result and clips it to 0..255 only once, after all four changes.
 
     Args:
         params: Augmentation parameters of the example.
-        mean: f64[3], mean of each channel in 0..255; contrast keeps its luma constant.
+        mean: f64[3], mean of each channel of the image, in 0..255. The luma of this
+            colour stays constant when the contrast changes.
 
-    Source: factors as in torchvision's ColorJitter. Unlike there, the order is fixed,
-    and hue rotates in the plane of equal luma (YIQ) instead of HSV's hexagon.
+    Source: torchvision's ColorJitter. Two deviations: the order is fixed, and the hue
+    is rotated in the plane of equal luma (YIQ) instead of in HSV.
     """
     grey = np.tile(_YIQ[0], (3, 1))
     turn = 2 * np.pi * params.hue
@@ -118,10 +132,14 @@ def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
 def scaled_size(
     params: AugmentParams, height: int, width: int, augment: Any
 ) -> tuple[int, int]:
-    """Returns (height, width) of the image after the random scale.
+    """Returns the (height, width) to which params.scale resizes an image.
 
-    Source: PyTorch-Encoding datasets/base.py, _sync_transform: the short side at commit
-    f891919, the long side at HEAD, each with the rounding of that version.
+    augment.scale_relative_to is 'image', 'short_side' or 'long_side'. With 'image', the
+    size of the image is scaled. Otherwise, the short or long side becomes
+    augment.base_size * params.scale pixels long.
+
+    Source: PyTorch-Encoding datasets/base.py, _sync_transform; 'short_side' is its
+    commit f891919 and 'long_side' its HEAD, each with the rounding of that version.
     """
     if augment.scale_relative_to == "image":
         return pictures.scaled_size(height, width, params.scale)
@@ -136,12 +154,23 @@ def scaled_size(
 
 
 def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
-    """Returns f64[3, 3]: position in an image of size target -> at size source."""
+    """Returns f64[3, 3], which maps positions in a resized image to its original.
+
+    Args:
+        target: (height, width) of the resized image.
+        source: (height, width) of the original image.
+    """
     return np.diag([source[1] / target[1], source[0] / target[0], 1.0])
 
 
 def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]):
-    """Returns f64[3, 3]: position in the crop -> in the scaled, not rotated image."""
+    """Returns f64[3, 3], which maps positions in the crop to the scaled image.
+
+    Args:
+        angle: rotation of the scaled image before it is cropped, degrees.
+        size: (height, width) of the scaled image.
+        corner: (top, left) of the crop in the scaled and rotated image.
+    """
     cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     centre_x, centre_y = size[1] / 2, size[0] / 2
     x, y = corner[1] - centre_x, corner[0] - centre_y
@@ -159,8 +188,9 @@ def projective_matrix(
 ) -> np.ndarray:
     """Returns the matrix f64[2, 3] from a crop to its source image; see Geometry.
 
-    The image is mirrored, scaled to `scaled`, rotated about its centre, and cropped at
-    `corner`, in this order; the matrix is the inverse.
+    The source image is mirrored, scaled to `scaled`, rotated about its centre, and
+    cropped at `corner`, in this order. The matrix maps positions in the crop back to
+    the source image.
 
     Args:
         params: Augmentation parameters; only flip and angle are used.
@@ -177,15 +207,17 @@ def projective_matrix(
 def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
     """Computes the geometry of the augmentation of one example.
 
-    The crop starts at a whole pixel, uniformly distributed over the image; with
-    augment.crop_centres, it is as near to one of them as the image's borders allow. If
-    the scaled image is smaller than the crop, it is padded on the right and below.
+    The corner of the crop is a whole pixel, uniformly distributed over the positions
+    inside the image. With augment.crop_centres, the crop lies around one of these
+    points and is shifted if it would leave the image. If the scaled image is smaller
+    than the crop, the crop is padded on the right and at the bottom.
 
     Args:
         params: Augmentation parameters of the example.
-        height: height of the image and mask as stored, pixels.
-        width: their width, pixels.
-        data: Fields crop_size, input_scale and augment of encnet_jax.config.defaults.
+        height: height of the stored image and mask, pixels.
+        width: width of the stored image and mask, pixels.
+        data: Section `data` of the configuration, of which crop_size, input_scale and
+            augment are used.
     """
     native, augment = (height, width), data.augment
     inputs = pictures.scaled_size(height, width, data.input_scale)
@@ -205,9 +237,18 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
 
 
 def _corner_near_centre(params, native, scaled, room, data) -> tuple[int, int]:
-    """Returns (top, left) of a crop around a centre, shifted to lie inside the image.
+    """Returns (top, left) of a crop around one of augment.crop_centres.
 
-    Source: the data loader of Wang et al., WACV 2018, whose crops may leave the image.
+    The crop is shifted so that it lies inside the image.
+
+    Args:
+        params: Augmentation parameters of the example.
+        native: (height, width) of the stored image, to which the centres refer.
+        scaled: (height, width) of the scaled image.
+        room: largest possible top and left.
+        data: Section `data` of the configuration.
+
+    Source: the data loader of Wang et al., WACV 2018, where crops may leave the image.
     """
     augment = data.augment
     index, across = divmod(params.u * len(augment.crop_centres), 1)

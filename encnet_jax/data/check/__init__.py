@@ -1,1 +1,1 @@
-"""Surveys splits, checks that a network can learn from them, computes class weights."""
+"""Checks data sets, counts pixels and images per class, and computes class weights."""

@@ -2,7 +2,8 @@
 
     python -m encnet_jax.data.check --config configs/camvid.py
 
-Exit status: 0 without problems, 1 if an example has a problem, 2 for a wrong command.
+Exit status: 0 if there are no problems, 1 if there are, 2 if the data set cannot be
+opened or the command is wrong.
 """
 
 from collections.abc import Sequence
@@ -22,14 +23,18 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 def open_source(data: Any) -> Source:
-    """Opens the source of a configuration; accepts images without masks."""
+    """Opens the source of a configuration's data set.
+
+    If data.name is 'folder', images without masks are accepted: reading such an example
+    raises an error, which is then reported as a problem.
+    """
     if data.name == "folder":
         return folder.open_source(dataset_info(data), data, require_masks=False)
     return open_dataset(data).source
 
 
 def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
-    """Returns the report as text: sizes, and pixels and images of each class."""
+    """Formats the report of a split as text: image sizes, class counts, problems."""
     sizes = ", ".join(
         f"{w}x{h} ({count})" for (w, h), count in report.sizes.most_common(3)
     )
@@ -49,7 +54,10 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 
 
 def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
-    """Returns notes on a split; unlearnable labels become a problem of the report."""
+    """Returns lines of notes on a split, and may add a problem to its report.
+
+    A problem is added if a network cannot learn from the labels of the split.
+    """
     if info.num_classes < 2:
         report.problems.append(teachable.only_class(info))
     if info.task != "segmentation" or split in info.unlabelled or not report.sizes:
@@ -79,7 +87,10 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
 
 
 def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
-    """Returns one line per rule of loss.class_weighting with its class weights."""
+    """Returns the class weights of each rule of loss.class_weighting, a line per rule.
+
+    Returns [] for classification.
+    """
     if info.task != "segmentation":
         return []
     classes = slice(info.num_classes)

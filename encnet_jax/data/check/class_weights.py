@@ -1,4 +1,4 @@
-"""Class weights of the loss, from the frequency of each class."""
+"""Computes the class weights of the loss from the frequency of each class."""
 
 from collections.abc import Sequence
 
@@ -22,8 +22,9 @@ def class_weights(
 
     Args:
         rule: one of RULES.
-        pixels: i64[C], pixels of each class.
-        pixels_beside: i64[C], labelled pixels of the images that contain the class.
+        pixels: i64[C], number of pixels of each class.
+        pixels_beside: i64[C], number of labelled pixels, of all classes, in the images
+            that contain each class.
 
     Raises:
         ValueError: the rule is unknown.
@@ -45,9 +46,9 @@ def class_weights(
 
 
 def check_length(weights: Sequence[float], info: DatasetInfo) -> None:
-    """Raises UserError unless there are no weights or one per class."""
+    """Checks that there is one weight per class or no weight; else raises UserError."""
     if weights and len(weights) != info.num_classes:
         raise UserError(
-            f"loss.class_weights has {len(weights)} numbers, {info.name} has"
-            f" {info.num_classes} classes: give one for each"
+            f"loss.class_weights has {len(weights)} numbers, but {info.name} has"
+            f" {info.num_classes} classes; give one number per class"
         )

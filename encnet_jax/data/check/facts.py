@@ -1,4 +1,4 @@
-"""Counts that a configuration needs from the data, and checks of the data."""
+"""Computes the numbers that a configuration needs from the data; checks the data."""
 
 from typing import Any
 
@@ -13,20 +13,24 @@ from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.errors import UserError
 from encnet_jax.pods import distributed
 
-_SIZES_READ = 32  # Validation images whose size is read, spread over the split.
+_SIZES_READ = 32  # Number of validation images whose size is read, evenly spaced.
 
 
 def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
-    """Returns the facts about the training split that `resolve` needs.
+    """Returns the number of training images and the class weights.
+
+    encnet_jax.config.resolve completes a configuration with these numbers. Pixels are
+    counted only if loss.class_weighting is set and loss.class_weights is empty.
 
     Args:
-        dataset: opened data set; the split data.train_split is counted.
+        dataset: opened data set.
         loss: section `loss` of the configuration.
-        saved_loss: section `loss` of the checkpoint from which the run resumes, or
-            None. Its class weights are reused, so that no image is counted again.
+        saved_loss: section `loss` of the configuration in the checkpoint from which the
+            run resumes, or None. If its rule is the same, its class weights are reused
+            and no pixels are counted.
 
     Raises:
-        UserError: an image cannot be read while counting.
+        UserError: an image cannot be read while its pixels are counted.
     """
     split = dataset.data.train_split
     rule, weights = loss.class_weighting, tuple(loss.class_weights)
@@ -39,14 +43,16 @@ def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
 
 
 def scored_pixels(dataset: Dataset, settings: EvalConfig, protocol: str) -> float:
-    """Returns the pixels that the network processes to score the validation split.
+    """Estimates the number of pixels that the network processes in one validation.
 
-    Estimated from the sizes of some images. Overlaps of windows are not counted.
+    The estimate uses the sizes of up to 32 images. Pixels in several overlapping
+    windows are counted once. The result is 0 if there is no validation split, and for
+    classification, where validation is fast.
 
     Args:
-        dataset: open; 0 for classification, whose images are small.
+        dataset: opened data set.
         settings: section `eval` of the resolved configuration.
-        protocol: train.val_protocol.
+        protocol: value of train.val_protocol.
     """
     split = dataset.data.val_split
     if not split or dataset.info.task != "segmentation":
@@ -59,7 +65,7 @@ def scored_pixels(dataset: Dataset, settings: EvalConfig, protocol: str) -> floa
     share = order.process_share(number, jax.process_index(), jax.process_count())
     found = dataset.image_sizes(split, [i * total // number for i in share])
     own = np.array([sum(h * w for h, w in found), len(found)], np.int64)
-    # Equal in all processes, also if one cannot read an image.
+    # All processes get the same sums, even if one of them cannot read an image.
     pixels, images = map(int, distributed.sum_over_processes(own))
     views = 1.0
     if protocol != "single":
@@ -68,7 +74,10 @@ def scored_pixels(dataset: Dataset, settings: EvalConfig, protocol: str) -> floa
 
 
 def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:
-    """Counts a split's labels, each process its part; process 0 prints the weights."""
+    """Computes class weights from the labels of a split.
+
+    Each process counts its part of the examples; process 0 prints the weights.
+    """
     share = order.process_share(
         dataset.num_labelled(split), jax.process_index(), jax.process_count()
     )
@@ -95,7 +104,9 @@ def sizes(dataset: Dataset) -> dict[str, int]:
 
 
 def check(dataset: Dataset, loss: Any, *, max_images: int) -> None:
-    """Checks the data before training; each process checks its part.
+    """Checks the class weights and the data before training.
+
+    Each process checks its part of the validation images.
 
     Args:
         dataset: opened data set.
@@ -103,8 +114,9 @@ def check(dataset: Dataset, loss: Any, *, max_images: int) -> None:
         max_images: number of validation images that the run uses; 0 for all.
 
     Raises:
-        UserError: the number of class weights is wrong, nothing can be learned from
-            the training images, or validation images cannot be read.
+        UserError: the number of class weights is wrong, a network cannot learn from the
+            training images, training and validation use the same files, or images
+            cannot be read.
     """
     data = dataset.data
     check_length(loss.class_weights, dataset.info)

@@ -1,4 +1,4 @@
-"""Counts the contents of a split: sizes, pixels and images per class, problems."""
+"""Counts image sizes, pixels and images per class, and problems of a split."""
 
 import collections
 import dataclasses
@@ -20,15 +20,15 @@ class SplitReport:
     """The contents of a split.
 
     Attributes:
-        pairs: Number of images, with or without a readable mask.
-        length: length of the count arrays: 256 or the number of classes.
-        sizes: (width, height) -> number of images.
-        pixels: i64[length], pixels of each train id.
+        pairs: number of examples, including those that cannot be read.
+        length: length of the arrays below: the number of classes, but at least 256.
+        sizes: {(width, height): number of images}.
+        pixels: i64[length], number of pixels of each train id.
         images: i64[length], number of images that contain each train id.
-        pixels_beside: i64[length], labelled pixels of all classes in the images that
-            contain the id.
+        pixels_beside: i64[length], for each train id, the number of labelled pixels, of
+            all classes, in the images that contain this id.
         turned: number of images whose EXIF orientation mirrors or rotates them.
-        problems: one line for each bad example, with its file name.
+        problems: one line per problem, which names the file if an example is broken.
     """
 
     pairs: int
@@ -49,13 +49,13 @@ def check_split(
     share: Sequence[int] | None = None,
     num_classes: int = 0,
 ) -> SplitReport:
-    """Decodes every example of a split.
+    """Decodes the examples of a split and counts their contents and problems.
 
     Args:
         source: source of the examples.
         split: name of a split of the source.
         share: indices of the examples to read; None for all.
-        num_classes: number of classes; only needed if it may exceed 256.
+        num_classes: number of classes; required only if there are more than 256.
     """
 
     def read(index: int):

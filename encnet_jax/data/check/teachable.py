@@ -12,14 +12,14 @@ from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import UserError, printable
 from encnet_jax.labels import IGNORE_LABEL
 
-_LOOKED_AT = 32  # Masks counted before training, spread over a large split.
+_LOOKED_AT = 32  # Number of masks of a large split that are counted, evenly spaced.
 _SMALL = 64  # In splits of at most this size, all masks are counted.
-_VALIDATION_IMAGES = 256  # Validation images decoded before training, also spread.
+_VALIDATION_IMAGES = 256  # Limit on validation images that are decoded, evenly spaced.
 _PROBLEMS_SHOWN = 3
 
 
 def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
-    """Returns why a network cannot learn from labels with these counts, or None.
+    """Returns the reason why a network cannot learn from these labels, or None.
 
     Args:
         info: declaration of the data set.
@@ -44,7 +44,7 @@ def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
 
 
 def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
-    """Lists the ignored values if they may be the reason for missing classes."""
+    """Returns a hint that the ignored pixels may be a missing class, or ''."""
     if not pixels[IGNORE_LABEL]:
         return ""
     share = pixels[IGNORE_LABEL] / pixels.sum()
@@ -59,43 +59,55 @@ def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
 
 
 def only_class(info: DatasetInfo) -> str:
-    """Returns the message that a network cannot learn from a single class."""
+    """Returns the error message for a data set with a single class."""
     name = info.class_names[0] if info.class_names else ""
     return (
-        f"the only class is {name!r}, so every network is right everywhere and scores"
-        " 1; make the other pixels a second class, such as ('background',"
+        f"the only class is {name!r}, so every prediction is correct and the score is"
+        " always 1; make the other pixels a second class, such as ('background',"
         f" {name or 'object'!r}), instead of ignoring them"
     )
 
 
 def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
-    """Returns the names of the classes that have no pixel; see `problem`."""
+    """Returns the names of the classes without any pixel.
+
+    Args:
+        info: declaration of the data set.
+        pixels: int[256], number of pixels of each train id.
+    """
     counts = pixels[: info.num_classes]
     return [info.class_names[i] for i in np.flatnonzero(counts == 0)]
 
 
 def shared_files(source: Source, train_split: str, val_split: str) -> str | None:
-    """Returns a message if training and validation share files, otherwise None."""
+    """Returns an error message if both splits have the same files, otherwise None."""
     if not isinstance(source, FolderSource) or val_split in ("", train_split):
         return None
     if source.files(train_split) != source.files(val_split):
         return None
     return (
-        f"{train_split} and {val_split} are the same files, so scores would say nothing"
-        " about new images; put {split} into data.folder.images and .masks, or leave"
-        " data.val_split empty"
+        f"the splits {train_split} and {val_split} have the same files, so scores would"
+        " say nothing about new images; put {split} into data.folder.images and"
+        " data.folder.masks, or leave data.val_split empty"
     )
 
 
 def check(dataset: Dataset, train_split: str, val_split: str) -> None:
-    """Checks the training split before the first step; skips unreadable examples.
+    """Checks before the first step that a network can learn from the training split.
 
-    In a small split, all masks are counted. In a larger split, only a few are counted,
-    and problems are printed as warnings.
+    In a split of at most 64 examples, all masks are counted, and a problem raises an
+    error. In a larger split, 32 evenly spaced masks are counted, unreadable ones are
+    skipped, and a problem is only printed as a warning.
+
+    Args:
+        dataset: the opened data set.
+        train_split: the training split.
+        val_split: the validation split; '' for none.
 
     Raises:
-        UserError: a network cannot learn from the split, or an example of a small split
-            cannot be read.
+        UserError: both splits have the same files, the data set has a single class, the
+            masks of a small split contain at most one class, or an example of a small
+            split cannot be read and data.max_unreadable_share is 0.
     """
     same = shared_files(dataset.source, train_split, val_split)
     if same:
@@ -118,7 +130,7 @@ def check(dataset: Dataset, train_split: str, val_split: str) -> None:
         except UserError:
             if size <= _SMALL and not dataset.data.max_unreadable_share:
                 raise
-            continue  # Reported when training reads it.
+            continue  # Training reports the example when it reads it.
         pixels += np.bincount(label.ravel(), minlength=256)
         seen += 1
     found = problem(dataset.info, pixels) if seen else None
@@ -142,18 +154,19 @@ def check_validation(
 ) -> None:
     """Decodes validation images and masks before the first step.
 
-    Decodes all of a small split, and examples spread over a larger one. Without this
-    check, an unreadable file would be noticed at the first validation, hours later.
+    Of a split with more than 256 examples, 256 evenly spaced examples are decoded.
+    Without this check, an unreadable file would be noticed only at the first
+    validation, hours later.
 
     Args:
         dataset: the opened data set.
         split: the validation split; '' for none.
-        max_images: number of images that validation uses, from the first; 0 for all.
-        process_index: index of the part of the images to read.
-        process_count: number of parts.
+        max_images: validation uses only the first max_images images; 0 for all.
+        process_index: index of this process, which reads its part of the images.
+        process_count: number of processes.
 
     Raises:
-        UserError: files cannot be read; the message names them.
+        UserError: an image or mask cannot be read; the message names the file.
     """
     if not split:
         return
@@ -173,5 +186,5 @@ def check_validation(
         raise UserError(
             f"{len(report.problems)} of {len(share)} validation images cannot be used:"
             f" {shown}{f'; and {left} more' if left > 0 else ''} (data.val_split is"
-            f" {split!r}; data.max_unreadable_share is for training images only)"
+            f" {split!r}; data.max_unreadable_share applies only to training images)"
         )

@@ -26,15 +26,15 @@ def prepare(
     data_dir: str,
     max_file_mib: float = MAX_FILE_MIB,
 ) -> dict[str, int]:
-    """Prepares a data set and returns the number of examples of each stored split.
+    """Writes the records of a data set; returns {split: number of examples}.
 
     Args:
-        name: name of a data set.
+        name: name of a data set that can be prepared; see writer.names.
         source: one or several archives or folders, or a folder that contains them; None
-            for data sets that can be downloaded.
+            to download them, which some data sets support.
         data_dir: Folder of prepared data sets.
-        max_file_mib: size limit of images and lists in the source, MiB; larger ones are
-            errors.
+        max_file_mib: limit on the size of each image and list in the source, MiB; a
+            larger file is an error.
 
     Raises:
         UserError: the data set is already prepared or cannot be prepared, a file is
@@ -51,7 +51,10 @@ def prepare(
     sources = [source] if isinstance(source, str) else list(source or ())
     for path in sources:
         if not storage.local_path(path, "--source").exists():
-            raise UserError(f"--source {path}: no such file or folder")
+            raise UserError(
+                f"--source {path}: no such file or folder; expected archives or folders"
+                f" of {name}"
+            )
     if not sources:
         sources = _downloaded(info, data_dir)
     writer.download_and_prepare(builder, sources, max_file_mib)
@@ -61,13 +64,19 @@ def prepare(
 
 def _downloaded(info: DatasetInfo, data_dir: str) -> list[str]:
     if not info.downloads:
-        raise UserError(f"{info.name} needs --source; {info.how_to_prepare(data_dir)}")
+        raise UserError(
+            f"{info.name} cannot be downloaded by this command;"
+            f" {info.how_to_prepare(data_dir)}"
+        )
     folder = os.path.join(os.path.expanduser(data_dir), "downloads")
     return [download(url, folder, sha1=sha1) for url, sha1 in info.downloads]
 
 
 def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
-    """Returns a line per split; warns if its size is not that of the full data set."""
+    """Returns a line per split with its number of examples.
+
+    The line is a warning if the full data set has a different number.
+    """
     lines = []
     for split in info.splits:
         count, full = counts.get(split, 0), info.full_counts.get(split)
@@ -81,7 +90,10 @@ def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
 
 
 def _config(name: str) -> str:
-    """Returns the --config flag of a data set: its own configuration, if it has one."""
+    """Returns the value of --config for a data set.
+
+    It is the data set's own configuration file if there is one, else the default file.
+    """
     recipe = f"configs/{name}.py"
     if pathlib.Path(recipe).is_file():
         return recipe
@@ -89,7 +101,7 @@ def _config(name: str) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Parses the flags, prepares the data set and prints its number of examples."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("name", f"One of {', '.join(writer.names())}.")
     line.strings("source", "Archives or folders: A,B; or a folder that contains them.")

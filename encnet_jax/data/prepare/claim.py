@@ -1,4 +1,4 @@
-"""Locks a folder for one preparation and removes the files of killed preparations."""
+"""Locks a folder while a data set is prepared; removes files of killed processes."""
 
 import contextlib
 import fcntl
@@ -15,10 +15,11 @@ _UNFINISHED = re.compile(r"incomplete\.[A-Z0-9]{6}_\d+\.\d+\.\d+")
 
 @contextlib.contextmanager
 def claimed(folder: os.PathLike) -> Iterator[None]:
-    """Locks a folder for writing; the lock is released on exit or when killed.
+    """Locks a folder for writing; the lock ends with the context or the process.
 
-    Unfinished data sets in the folder are removed first, unless another process is
-    preparing there. Folders that cannot be locked (network, bucket) are not cleaned.
+    Unfinished data sets in the folder are removed first, unless another process has
+    locked the folder. Nothing is locked or removed in buckets and in file systems
+    without locks.
 
     Args:
         folder: folder of the data set, with one folder per version; created if missing.

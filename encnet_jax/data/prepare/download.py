@@ -15,12 +15,12 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
     partial file is kept; the next call resumes it if the server supports that.
 
     Args:
-        address: address of the file; its last part is the file's name.
-        folder: created if missing.
-        sha1: checksum of the file, in hexadecimal.
+        address: URL of the file; its last part is the file's name.
+        folder: folder of the downloaded file; created if missing.
+        sha1: SHA-1 checksum of the file, in hexadecimal.
 
     Raises:
-        UserError: the connection fails or breaks, or the checksum differs.
+        UserError: the connection fails or is lost, or the checksum differs.
     """
     path = pathlib.Path(folder) / address.rpartition("/")[2]
     if path.exists():
@@ -40,7 +40,15 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
 
 
 def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
-    """Returns the file if its checksum is correct; otherwise removes the .part file."""
+    """Returns `file` if its SHA-1 is correct, otherwise raises UserError.
+
+    A complete download with a wrong checksum is removed, unless it was there before.
+
+    Args:
+        file: the file to check: `path`, or the .part file just downloaded.
+        path: the final path of the file.
+        sha1: the expected checksum, in hexadecimal.
+    """
     with open(file, "rb") as contents:
         found = hashlib.file_digest(contents, "sha1").hexdigest()
     if found == sha1:

@@ -1,4 +1,4 @@
-"""Reads, checks and encodes the examples for a TFDS builder, in threads."""
+"""Reads and checks the examples that a TFDS builder writes, in threads."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,11 +18,11 @@ _AHEAD = 32  # Number of examples in memory between reading and writing.
 # TFDS sorts records by key into a thousand files, and expects keys spread over 2**128.
 # Small keys would all be sorted into the first file, which TFDS keeps in memory.
 _KEY_BITS = 128
-_GROUP_BITS = 7  # 128 files, open at a time.
+_GROUP_BITS = 7  # Keys have 128 different prefixes, so that TFDS opens 128 files.
 
 
 def file_tree(builder, dl_manager) -> FileTree:
-    """Returns the files that a builder reads."""
+    """Returns the tree of the published files that a TFDS builder reads."""
     return FileTree(
         dl_manager.manual_dir,
         scratch=str(builder.data_path.parent),
@@ -34,11 +34,13 @@ def file_tree(builder, dl_manager) -> FileTree:
 def examples(
     info: DatasetInfo, split: str, entries: list[Entry]
 ) -> Iterator[tuple[int, dict]]:
-    """Yields (key, example) for TFDS, in order, with a progress bar.
+    """Yields (sort key, example) for TFDS in order, and shows a progress bar.
+
+    Entries whose mask is None are skipped.
 
     Raises:
-        UserError: a file is broken, a mask does not fit the image or the data set, or
-            every example is skipped.
+        UserError: a file is broken, a mask has another size than its image or unknown
+            ids, or all entries are skipped.
     """
     kept = 0
     with tqdm(
@@ -53,8 +55,9 @@ def examples(
         bar.set_postfix_str("writing")
     if not kept:
         raise UserError(
-            f"{info.name} {split}: none of the {len(entries)} images has enough of the "
-            "classes; expected images and annotations that belong together"
+            f"{info.name} {split}: all {len(entries)} images were skipped, because too"
+            " few of their pixels belong to a class; expected images and annotations"
+            " that belong together"
         )
 
 
@@ -69,6 +72,9 @@ def _example(info: DatasetInfo, entry: Entry) -> dict | None:
 
 
 def sort_key(index: int, total: int) -> int:
-    """Returns an example's key for TFDS; keys grow evenly with the index."""
+    """Returns the key by which TFDS sorts an example; it increases with the index.
+
+    Keys are spread evenly over the range of 128-bit numbers.
+    """
     group = (index << _GROUP_BITS) // total
     return (group << (_KEY_BITS - _GROUP_BITS)) + index

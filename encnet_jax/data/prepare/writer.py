@@ -1,4 +1,4 @@
-"""Writes data sets in TFDS's format; imports TFDS only when it writes one."""
+"""Writes data sets in TFDS's format; imports TFDS only to write a data set."""
 
 import contextlib
 import functools
@@ -24,20 +24,20 @@ _BUFFER_BYTES = 64 << 20  # Limit on records in memory that wait to be written i
 
 
 def names() -> list[str]:
-    """Returns the data sets that can be prepared."""
+    """Returns the names of the data sets that the `prepare` command can write."""
     return [n for n, i in declared().items() if i.entries and not i.stored_as]
 
 
 def builder(info: DatasetInfo, data_dir: str):
-    """Returns the TFDS builder of a data set, prepared or not.
+    """Returns the TFDS builder of a data set, which may be prepared already.
 
     Raises:
-        UserError: this command cannot prepare the data set.
+        UserError: the `prepare` command does not support the data set.
     """
     info = named_info(info.stored_as or info.name)
     if info.entries is None:
         raise UserError(
-            f"{info.name} is not prepared by this command, only"
+            f"{info.name} cannot be prepared by this command, which supports"
             f" {', '.join(names())}; {info.how_to_prepare(data_dir)}"
         )
     return builder_class(info)(
@@ -47,14 +47,14 @@ def builder(info: DatasetInfo, data_dir: str):
 
 @functools.cache
 def builder_class(info: DatasetInfo) -> type:
-    """Returns a TFDS builder class that writes a data set's `entries`."""
+    """Returns a TFDS builder class that writes the examples listed by info.entries."""
     tfds: Any = tensorflow_datasets()
     list_entries: Any = info.entries
 
     class Builder(tfds.core.GeneratorBasedBuilder):  # type: ignore[name-defined]
         name = info.name
         VERSION = tfds.core.Version(STORED_VERSION)
-        opened = contextlib.ExitStack()  # For builders that TFDS itself creates.
+        opened = contextlib.ExitStack()  # Used by builders that TFDS itself creates.
         MANUAL_DOWNLOAD_INSTRUCTIONS = info.preparation
 
         def _info(self) -> Any:
@@ -81,9 +81,13 @@ def download_and_prepare(
     """Writes a data set; its folder has a temporary name until it is complete.
 
     Args:
-        builder: a builder returned by `builder`.
-        sources: Archives, folders and files to read.
+        builder: TFDS builder, a result of the function `builder`.
+        sources: paths of archives, folders and files to read.
         max_file_mib: limit on the size of a file in memory, MiB.
+
+    Raises:
+        UserError: the sources are incomplete or broken, or the data set cannot be
+            written.
     """
     builder.max_file_mib = max_file_mib  # TFDS passes builders only a folder.
     tfds = tensorflow_datasets()
@@ -98,7 +102,7 @@ def download_and_prepare(
         shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
         tfds.disable_progress_bar()  # `examples` shows a progress bar with the total.
         try:
-            # Hides that TFDS announces a download of unknown size.
+            # Hides TFDS's message about a download of unknown size.
             with contextlib.redirect_stdout(io.StringIO()):
                 builder.download_and_prepare(
                     download_dir=scratch, download_config=config
@@ -122,7 +126,7 @@ def download_and_prepare(
 
 
 def _linked(sources: Sequence[str], scratch: str) -> str:
-    """Creates a folder of links to the sources: TFDS passes builders one folder."""
+    """Creates a folder with links to the sources, because TFDS supports one folder."""
     folder = pathlib.Path(scratch) / "sources"
     for number, source in enumerate(sources):
         path = pathlib.Path(source).resolve()
@@ -133,7 +137,7 @@ def _linked(sources: Sequence[str], scratch: str) -> str:
 
 
 def _tfds_info(builder, info: DatasetInfo):
-    """Returns tfds.core.DatasetInfo of a segmentation set: image, mask and id.
+    """Returns the tfds.core.DatasetInfo of records with an image, a mask and an id.
 
     Image bytes are stored unchanged; masks are PNGs of mode 'L' with raw ids. Records
     keep the order in which they were generated.

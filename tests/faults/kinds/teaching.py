@@ -47,7 +47,7 @@ taught(
     "15 every mask 255", (1, 2), "every pixel is ignored", lambda r: fill_masks(r, 255)
 )
 taught("15 one class only", (1, 2), "only one of 2 classes", lambda r: fill_masks(r, 1))
-taught("15 train and val the same files", (1, 2), "are the same files", nothing, *SAME)
+taught("15 train and val the same files", (1, 2), "have the same files", nothing, *SAME)
 taught(
     "15 two classes of one name", (2, 2), "has 'a' twice", nothing, f"{NAMES}=('a','a')"
 )
