@@ -1,4 +1,7 @@
-"""Archives: several threads read single files from them without unpacking the rest."""
+"""Reads single files from archives and folders, also in several threads.
+
+Archives are not unpacked; only compressed .tar archives are decompressed once.
+"""
 
 import gzip
 import lzma
@@ -15,7 +18,7 @@ from typing import BinaryIO, Protocol
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 
-MAX_FILE_MIB = 256.0  # Limit on a file in memory; a small archive can unpack to more.
+MAX_FILE_MIB = 256.0  # Limit on a file in memory: small archives may hold huge files.
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
@@ -31,7 +34,7 @@ class Container(Protocol):
         """Yields the path of each file, with forward slashes."""
 
     def where(self, name: str) -> str:
-        """Returns how error messages name a file."""
+        """Returns the name of a file in error messages."""
 
     def read(self, name: str) -> bytes:
         """Returns the contents of a file."""
@@ -44,7 +47,7 @@ class Container(Protocol):
 
 
 class Folder:
-    """The files directly in a folder."""
+    """The files of a folder, without those in its subfolders."""
 
     def __init__(self, path: str, names: list[str], max_mib: float):
         self._path, self._max_mib = path, max_mib
@@ -107,7 +110,7 @@ class Zip:
 
 
 class Tar:
-    """The files of a .tar archive; a compressed archive is decompressed once."""
+    """The files of a .tar archive; a compressed one is decompressed when opened."""
 
     def __init__(self, path: str, scratch: str | None, max_mib: float):
         self._path, self._max_mib = path, max_mib
@@ -170,7 +173,7 @@ def _check_size(where: str, size: int, max_mib: float) -> None:
     if size > max_mib * 2**20:
         raise UserError(
             f"{where}: has {size / 2**20:.0f} MiB; expected an image or a list of at"
-            f" most {max_mib:.0f} (--max_file_mib)"
+            f" most {max_mib:.0f} MiB (--max_file_mib)"
         )
 
 
@@ -185,7 +188,7 @@ def open_archive(
 
     Args:
         path: A .zip, .tar, .tar.gz or .tgz file.
-        scratch: folder for decompressed data; None selects the system's.
+        scratch: folder for decompressed data; None for the system's temporary folder.
         max_mib: size limit in MiB; reading a larger file into memory is an error.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pairs of image and mask in the published files, listed before they are read."""
+"""Lists the examples, pairs of an image and a mask, in published files."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,20 +14,20 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 class Readable(Protocol):
-    """An encoded image; error messages show its str()."""
+    """An encoded image; str() of it is its name in error messages."""
 
     def read(self) -> bytes:
         """Returns the bytes of the image file."""
 
 
 class Entry(NamedTuple):
-    """An example before it is read.
+    """An example whose image and mask are read later.
 
     Attributes:
         name: id of the example, unique in its split.
         image: the encoded image, usually a StoredFile.
-        mask: function of the encoded image; returns the mask with raw ids as an encoded
-            PNG of mode 'L', or None to skip the example.
+        mask: function of the image's bytes that returns the mask: the bytes of a PNG of
+            mode 'L' with raw ids, or None to skip the example.
         mask_file: name of the mask in error messages.
     """
 
@@ -49,10 +49,10 @@ def pairs(
 
 
 def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> Entry:
-    """Returns the example of an image file and an index PNG.
+    """Returns the entry of an image file and a file of its index mask.
 
     Raises:
-        UserError: the image or the mask is None.
+        UserError: the image or the mask is missing (None).
     """
     if image is None or mask is None:
         found, lacks = (image, "mask") if mask is None else (mask, "image")
@@ -64,7 +64,7 @@ def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> 
 
 
 def _as_png(mask: StoredFile) -> bytes:
-    """Returns a mask as a grey PNG; unchanged if every reader supports its format."""
+    """Returns a mask as a grey PNG, unchanged if all readers support its format."""
     encoded, file = mask.read(), str(mask)
     if decode.tensorflow_decodes(encoded, file, DEFAULT_RULES, mask=True):
         return encoded

@@ -1,4 +1,4 @@
-"""The published files of a data set, in folders and archives."""
+"""Finds the published files of a data set in folders and archives."""
 
 import collections
 import contextlib
@@ -22,7 +22,7 @@ from encnet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a folder or an archive."""
+    """A file in a folder or an archive."""
 
     container: Container
     name: str
@@ -36,12 +36,12 @@ class StoredFile:
 
 
 class FileTree:
-    """Finds files in folders and archives by the last part of their folder's path.
+    """Finds files in folders and archives by the end of their folder's path.
 
-    An archive is treated as a folder with the archive's name without suffix. If a file
-    is in a folder and in an archive, the folder's is used. Archives inside archives are
-    not opened. Hidden files are ignored. Use it as a context manager, which closes the
-    archives.
+    An archive is treated as a folder with the archive's name without suffix. If the
+    same file is in a folder and in an archive, the one in the folder is used. Archives
+    inside archives are not opened. Hidden files are ignored. A FileTree is a context
+    manager, which closes the archives at its end.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class FileTree:
 
         Args:
             root: The folder; symbolic links are followed.
-            scratch: folder for decompressed data; None selects the system's.
+            scratch: folder for decompressed data; None for the system's temporary
+                folder.
             max_mib: size limit in MiB; reading a larger file into memory is an error.
 
         Raises:
@@ -72,7 +73,7 @@ class FileTree:
             status = os.stat(path)
             place = (status.st_dev, status.st_ino)
             ancestors = above.get(os.path.dirname(path), frozenset())
-            if place in ancestors:  # The link points to a parent: an endless loop.
+            if place in ancestors:  # A link to a parent would be followed endlessly.
                 folders.clear()
                 continue
             above[path] = ancestors | {place}
@@ -113,11 +114,12 @@ class FileTree:
         """Returns the files of all folders whose path ends in a pattern.
 
         Args:
-            folder: One or more folder names, such as 'images/*'; '*' matches any name.
+            folder: Pattern of one or more folder names, such as 'images/*'; '*' matches
+                any name.
             suffixes: suffixes of the files to return.
 
         Returns:
-            File name without its suffix -> file, sorted.
+            {file name without its suffix: file}, sorted by name.
         """
         expected = folder.split("/")
         found: dict[str, StoredFile] = {}
@@ -133,11 +135,19 @@ class FileTree:
         return dict(sorted(found.items()))
 
     def file(self, name: str) -> StoredFile | None:
-        """Returns a file with this name, from any folder; None if there is none."""
+        """Returns a file with this name from any folder, or None if there is none."""
         return next((f[name] for f in self._folders.values() if name in f), None)
 
     def words(self, folder: str, name: str) -> list[str] | None:
-        """Returns the first word of each line of a file; for `folder` see `files`."""
+        """Returns the first word of each non-empty line of a text file.
+
+        Args:
+            folder: pattern for the folder of the file; see `files`.
+            name: name of the file.
+
+        Returns:
+            The words, or None if there is no such file.
+        """
         file = self.files(folder, name).get("")
         if file is None:
             return None
@@ -145,9 +155,10 @@ class FileTree:
         return [line.split()[0] for line in lines if line.strip()]
 
     def local(self, file: StoredFile) -> BinaryIO:
-        """Opens a file for random access; a file in an archive is first copied out.
+        """Opens a file for random access.
 
-        The returned file is closed together with the FileTree.
+        A file in an archive is first copied to a temporary file. The returned file is
+        closed together with the FileTree.
         """
         if isinstance(file.container, Folder):
             return self._opened.enter_context(storage.opened(str(file)))

@@ -1,4 +1,4 @@
-"""Annotation files in COCO's format: the pixels and category of each object."""
+"""Reads annotation files in COCO's format: the pixels and category of each object."""
 
 import array
 import collections
@@ -15,23 +15,36 @@ from encnet_jax.storage import schema
 
 
 class Keys(NamedTuple):
-    """Names of the keys of an annotation file."""
+    """The JSON keys that differ between the annotation files of data sets.
+
+    Attributes:
+        annotations: key of the list of annotations.
+        image_id: key of the id in the entry of an image. In the entry of an annotation,
+            this key is always 'image_id'.
+    """
 
     annotations: str
-    image_id: str  # Key of an image's own id; annotations always use 'image_id'.
+    image_id: str
 
 
 class Picture(NamedTuple):
-    """An image of the annotation file; height and width in pixels."""
+    """An image listed in an annotation file.
+
+    Attributes:
+        file_name: name of the image file.
+        height: height in pixels.
+        width: width in pixels.
+        phase: 'train' or 'val' if the annotation file has both splits, otherwise ''.
+    """
 
     file_name: str
     height: int
     width: int
-    phase: str  # 'train' or 'val' if the file has both, otherwise ''.
+    phase: str
 
 
 _SIDE = schema.whole(1, 1 << 16)  # Pixels.
-_FARTHEST = 1 << 17  # Pixels; largest coordinate, as polygons may leave their image.
+_FARTHEST = 1 << 17  # Limit on coordinates, pixels; polygons may leave their image.
 _IMAGE = {"file_name": str, "height": _SIDE, "width": _SIDE, "phase?": str}
 _ANNOTATION = {
     "image_id": (int, str),
@@ -41,22 +54,22 @@ _ANNOTATION = {
 
 
 class Annotations:
-    """The annotations of each image, read from the file on demand.
+    """The annotations of an annotation file, read from it on demand.
 
     Attributes:
-        images: id -> image, for all images of the file.
+        images: {image id: image} of all images in the file.
     """
 
     def __init__(
         self, file: BinaryIO, where: str, keys: Keys, keep: Callable[[dict], bool]
     ):
-        """Records the position of each annotation in the file, but not its contents.
+        """Stores the position of each annotation in the file, not its contents.
 
         Args:
             file: The JSON file; it must stay open.
             where: name of the file in error messages.
-            keys: names of the file's keys.
-            keep: returns whether an annotation is used.
+            keys: JSON keys of the file.
+            keep: function of an annotation that returns whether to use it.
 
         Raises:
             UserError: the file has a different format.
@@ -74,8 +87,8 @@ class Annotations:
             wrong = name in shapes and schema.problem(item, shapes[name])
             if wrong:
                 raise UserError(
-                    f"{where}: an entry of {name} is damaged ({wrong}); download it"
-                    " again"
+                    f"{where}: an entry of {name} is damaged ({wrong}); download the"
+                    " file again"
                 )
             if name == "images":
                 self.images[item[keys.image_id]] = Picture(
@@ -85,17 +98,22 @@ class Annotations:
             elif name == keys.annotations and keep(item):
                 self._spans[item["image_id"]].extend((start, stop))
         if not self.images:
-            raise UserError(f"{where}: lists no images; expected {keys.annotations}")
+            raise UserError(
+                f"{where}: lists no images; expected an annotation file with the lists"
+                f" images and {keys.annotations}"
+            )
 
     def annotated(self) -> list:
-        """Returns the ids of the images that have annotations, in order."""
+        """Returns the sorted ids of the images that have annotations."""
         return sorted((i for i in self._spans if i in self.images), key=_order)
 
     def of_image(self, image_id: Any) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (category id, bool[H, W]) of each annotation, in the file's order.
+        """Yields (category id, mask bool[H, W]) of each annotation of an image.
+
+        Annotations have the order of the file.
 
         Raises:
-            UserError: a segmentation does not match the size of its image.
+            UserError: a segmentation is damaged or has another size than its image.
         """
         image = self.images[image_id]
         spans = self._spans[image_id]
@@ -115,24 +133,26 @@ def _order(image_id: int | str) -> tuple:
 def decode_segmentation(
     segmentation: dict | list, height: int, width: int, where: str
 ) -> np.ndarray:
-    """Returns bool[height, width], the pixels of an object.
+    """Returns the mask bool[height, width] of an object.
 
     Args:
-        segmentation: Polygons [[x0, y0, x1, y1, ...], ...], or run lengths by columns
-            {'size': [height, width], 'counts': list or compressed string}.
+        segmentation: Polygons [[x0, y0, x1, y1, ...], ...] in pixels, or run lengths in
+            column-major order, {'size': [height, width], 'counts': list or compressed
+            string}.
         height: height of the image, pixels.
         width: width of the image, pixels.
         where: name of the annotation in error messages.
 
     Raises:
-        UserError: the run lengths have a different size, or the format is unknown.
+        UserError: the run lengths have another size than the image, or the segmentation
+            is damaged.
     """
     try:
         return _pixels(segmentation, height, width, where)
     except (KeyError, TypeError, ValueError, IndexError, MemoryError) as error:
         raise UserError(
-            f"{where}: its segmentation is neither polygons nor run lengths"
-            f" ({error}); download the annotations again"
+            f"{where}: the segmentation cannot be decoded ({error}); expected polygons"
+            " or run lengths, download the annotations again"
         ) from None
 
 
@@ -142,16 +162,18 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
     if isinstance(segmentation, dict):
         if list(segmentation["size"]) != [height, width]:
             raise UserError(
-                f"{where}: has size {segmentation['size']}, its image"
-                f" {[height, width]}; expected equal sizes, so download the annotations"
-                " of these images"
+                f"{where}: the segmentation has size {segmentation['size']}, but its"
+                f" image has {[height, width]}; expected equal sizes, download the"
+                " annotations that belong to these images"
             )
         if isinstance(counts := segmentation["counts"], list):
             # pycocotools does not check the counts; bad ones can crash the process.
             if not all(type(x) is int and x >= 0 for x in counts):
                 raise ValueError("a run length is not a whole number of at least 0")
             if sum(counts) != height * width:
-                raise ValueError("the run lengths do not add up to its image")
+                raise ValueError(
+                    "the sum of the run lengths is not the number of pixels"
+                )
             segmentation = coco_mask.frPyObjects(segmentation, height, width)
         return coco_mask.decode(segmentation).astype(bool)
     if any(len(polygon) % 2 for polygon in segmentation):

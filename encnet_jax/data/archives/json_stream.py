@@ -10,7 +10,7 @@ _READ_BYTES = 1 << 24
 
 
 class _Scanner:
-    """Reads JSON values one after the other; keeps little more than one in memory.
+    """Reads JSON values one after the other, and keeps only a block in memory.
 
     Bytes are decoded as latin-1, so that character and byte positions agree. Non-ASCII
     characters in strings are therefore decoded wrongly.
@@ -48,7 +48,7 @@ class _Scanner:
                 return ""
 
     def take(self, expected: str) -> str:
-        """Consumes one of the given characters and returns it."""
+        """Consumes and returns the next character; ValueError if it is not expected."""
         found = self.peek()
         if not found or found not in expected:
             raise ValueError
@@ -56,7 +56,7 @@ class _Scanner:
         return found
 
     def value(self) -> Any:
-        """Consumes a value and returns it."""
+        """Consumes and returns the next JSON value."""
         self.peek()
         while True:
             try:
@@ -74,7 +74,7 @@ class _Scanner:
 def array_items(
     file: BinaryIO, where: str, *, read_bytes: int = _READ_BYTES
 ) -> Iterator[tuple[str, Any, int, int]]:
-    """Yields the elements of the arrays in a JSON object, in file order.
+    """Yields the elements of the top-level arrays of a JSON file, in file order.
 
     Args:
         file: contains one JSON object; values that are not arrays are skipped.
@@ -82,7 +82,8 @@ def array_items(
         read_bytes: number of bytes per read.
 
     Yields:
-        (array's key, element, start, stop); the last two are the element's byte range.
+        (key of the array, element, start, stop), where start and stop are the range of
+        the element's bytes in the file.
 
     Raises:
         UserError: the file is not JSON or is truncated.
@@ -101,7 +102,7 @@ def array_items(
     except (ValueError, RecursionError):
         raise UserError(
             f"{where}: not a complete JSON file, broken at byte {scanner.place};"
-            " download it again"
+            " download the file again"
         ) from None
 
 

@@ -1,6 +1,7 @@
-"""Reads MATLAB version 5 files; errors of damaged files become UserError.
+"""Reads MATLAB version 5 files; a damaged file raises UserError.
 
-SciPy's reader does not check types, lengths and shapes: damaged files can crash it.
+SciPy's reader is not used, because it does not check types, lengths and shapes: a
+damaged file can crash the process.
 """
 
 import contextlib
@@ -118,7 +119,8 @@ def mask(found: Any) -> np.ndarray:
     """Converts a variable to a mask of raw ids, uint8[H, W].
 
     Raises:
-        ValueError: its shape or its values are not a mask's; see `described`.
+        ValueError: the variable is not a matrix of numbers from 0 to 255. Call this
+            function in the context `described`, which adds the file's name.
     """
     found = np.asarray(found)
     fits = found.dtype.kind in "uif" and found.ndim == 2 and found.size
@@ -130,5 +132,5 @@ def mask(found: Any) -> np.ndarray:
 
 
 def described(file: str) -> contextlib.AbstractContextManager:
-    """Converts errors of damaged files to a one-line error with the file's name."""
+    """Returns a context that converts any error to a UserError with the file's name."""
     return explained(file, "cannot be read", "download the file again")

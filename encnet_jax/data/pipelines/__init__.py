@@ -1,1 +1,1 @@
-"""Makes batches: the order of examples, and readers that decode and augment them."""
+"""Makes batches: selects the examples of each step, decodes and augments them."""

@@ -18,19 +18,23 @@ class Source(Protocol):
     """Random access to decoded examples."""
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of examples of each available split."""
+        """Returns {split: number of examples} of the available splits."""
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example; raises UserError with the file's name if it is broken."""
+        """Reads and decodes an example.
+
+        Raises:
+            UserError: the example is broken; the message names its file.
+        """
 
 
 class Dataset:
-    """An opened data set.
+    """An opened data set: yields training batches and examples for evaluation.
 
     Attributes:
         info: The declaration: classes, colours and ids.
-        source: The source of the examples.
-        data: The `data` fields of the configuration.
+        source: Reads single examples; see Source.
+        data: Section `data` of the configuration.
     """
 
     def __init__(self, info: DatasetInfo, source: Source, data: Any):
@@ -65,7 +69,8 @@ class Dataset:
         if split in self.info.unlabelled:
             raise UserError(
                 f"{self.info.name} has no labels for {split!r}, a split for"
-                " submissions; choose another split to train or score on"
+                " submissions to a test server; choose another split for training and"
+                " scoring"
             )
         return self.num_examples(split)
 
@@ -91,16 +96,17 @@ class Dataset:
 
         Args:
             split: Name of the split.
-            batch_size: Images in the global batch.
-            seed: Non-negative; seeds order and augmentation.
+            batch_size: Number of images in the global batch.
+            seed: Non-negative; seeds the order and the augmentation.
             start_step: Index of the first batch, counted from 0.
-            process_index: Index of the part of each batch to read.
-            process_count: Number of parts.
+            process_index: Index of this process.
+            process_count: Number of processes; each reads an equal part of each batch.
 
         Yields:
-            image: uint8[batch_size / process_count, crop, crop, 3]; padding is black.
-            label: uint8[batch_size / process_count, crop, crop]; train ids 0..C-1, or
-                255 at ignored and padded pixels.
+            image: uint8[B, S, S, 3] with B = batch_size / process_count and S =
+                data.crop_size; padding is black.
+            label: uint8[B, S, S]; train ids 0..C-1, or 255 at ignored and padded
+                pixels.
 
         Raises:
             UserError: the split does not exist or has no labels, the batch size is
@@ -131,18 +137,18 @@ class Dataset:
         process_count: int = 1,
         max_images: int = 0,
     ) -> Iterator[dict[str, Any]]:
-        """Yields each example of a process's contiguous part once, in order.
+        """Yields the examples of this process's contiguous part of a split, in order.
 
         Args:
             split: Name of the split.
-            process_index: Index of the part to read.
-            process_count: Number of parts.
-            max_images: use only the first max_images examples; 0 for all.
+            process_index: Index of this process.
+            process_count: Number of processes.
+            max_images: use only the first max_images examples of the split; 0 for all.
 
         Yields:
-            image: uint8[H, W, 3] in its own size.
-            label: uint8[H, W], train ids 0..C-1 or 255; always 255 in the splits of
-                info.unlabelled.
+            image: uint8[H, W, 3], in its original size.
+            label: uint8[H, W], train ids 0..C-1, or 255 at ignored pixels; always 255
+                in the splits of info.unlabelled.
             id: The example's name.
 
         Raises:
@@ -159,15 +165,15 @@ class Dataset:
     def eval_share(
         self, split: str, *, process_index: int, process_count: int, max_images: int
     ) -> range:
-        """Returns the indices of the examples of eval_examples."""
+        """Returns the indices of the examples that eval_examples yields."""
         num_examples = self.num_examples(split)
         num_examples = min(num_examples, max_images or num_examples)
         return process_share(num_examples, process_index, process_count)
 
     def image_sizes(self, split: str, indices: Iterable[int]) -> list[tuple[int, int]]:
-        """Returns (height, width) of images, from their headers where possible.
+        """Returns the (height, width) of each image, without unreadable images.
 
-        Images that cannot be read are left out.
+        Only the images' headers are read if the source supports this.
         """
 
         def size(index: int) -> tuple[int, int] | None:
@@ -181,13 +187,15 @@ class Dataset:
         return list(filter(None, map_ahead(size, indices, ahead=_EVAL_AHEAD)))
 
     def spread_examples(self, split: str, number: int) -> Iterator[dict[str, Any]]:
-        """Yields a few examples spread over a split, in the form of eval_examples.
+        """Yields evenly spaced examples of a split, in the format of eval_examples.
 
-        Neighbouring examples are often similar, such as frames of a video.
+        Consecutive examples are often similar, such as frames of a video, and would
+        represent the split badly.
 
         Args:
             split: Name of the split.
-            number: Number of examples, at least 1; a smaller split is yielded whole.
+            number: Number of examples, at least 1. If the split has fewer examples, all
+                of them are yielded.
 
         Raises:
             UserError: the split does not exist, or a file is broken.
@@ -195,7 +203,10 @@ class Dataset:
         return self._read(split, self._spread(split, number))
 
     def spread_sizes(self, split: str, number: int) -> list[tuple[int, int]]:
-        """Returns (height, width) of the images of spread_examples; see image_sizes."""
+        """Returns (height, width) of evenly spaced images of a split; see image_sizes.
+
+        The arguments are those of spread_examples.
+        """
         return self.image_sizes(split, self._spread(split, number))
 
     def _spread(self, split: str, number: int) -> list[int]:

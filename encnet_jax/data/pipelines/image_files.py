@@ -1,4 +1,7 @@
-"""Image files with one label each: random crops in training, else centre crops."""
+"""Batches of image files with one label each, for image classification.
+
+Training uses random crops, evaluation uses centre crops.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +17,13 @@ from encnet_jax.errors import UserError
 
 
 class ImageFiles(PillowDataset):
-    """Decodes and crops with Pillow; images have side data.crop_size, labels i32[B]."""
+    """Decodes and crops image files with Pillow.
+
+    A batch has images uint8[B, crop_size, crop_size, 3] and labels int32[B].
+    """
 
     def __init__(self, info: DatasetInfo, source: Source, data: Any):
-        """See Dataset.
+        """Checks the sizes in the configuration; for the arguments see Dataset.
 
         Raises:
             UserError: data.crop_size is larger than data.augment.base_size.
@@ -31,7 +37,10 @@ class ImageFiles(PillowDataset):
             )
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:
-        """See PillowDataset; a random crop, randomly mirrored, with changed colours."""
+        """Returns a random crop with random mirroring and colours, and its label.
+
+        For the arguments see PillowDataset._augmented.
+        """
         augment = self.data.augment
         height, width = example.image.shape[:2]
         box = draw_box(height, width, area_min=augment.area_min, **drawn_by)
@@ -41,7 +50,7 @@ class ImageFiles(PillowDataset):
         return image, example.label
 
     def eval_examples(self, split: str, **share: int) -> Iterator[dict]:
-        """See Dataset.eval_examples; images are centre crops of data.crop_size."""
+        """Yields centre crops of side data.crop_size; see Dataset.eval_examples."""
         size, base_size = self.data.crop_size, self.data.augment.base_size
         for example in super().eval_examples(split, **share):
             height, width = example["image"].shape[:2]

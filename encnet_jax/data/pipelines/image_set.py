@@ -1,7 +1,7 @@
-"""Small images with one label each: in memory, randomly shifted and mirrored.
+"""Batches of small images with one label each, which are kept in memory.
 
-NumPy draws the crops. They are applied on the host or on the devices, with identical
-results.
+Images are randomly shifted and mirrored. NumPy samples the shifts; they are applied on
+the host or on the devices, with identical results.
 """
 
 import itertools
@@ -24,7 +24,7 @@ _CROP_STREAM = 2  # Makes these random numbers independent of others of the same
 def draw_crops(
     batch_size: int, *, pad: int, flip: bool, seed: int, step: int
 ) -> dict[str, np.ndarray]:
-    """Draws the crop of each image of a global batch.
+    """Samples the crop position and the mirroring of each image of a global batch.
 
     Args:
         batch_size: number of images in the global batch.
@@ -36,7 +36,7 @@ def draw_crops(
         top, left: int32[batch_size] in 0..2 * pad, crop corner in the padded image.
         flip: bool[batch_size].
 
-    Source: section 3.5 of the paper, after He et al.
+    Source: section 3.5 of the EncNet paper, which follows He et al.
     """
     rng = np.random.default_rng([_CROP_STREAM, seed, step])
     corner = rng.integers(0, 2 * pad + 1, (2, batch_size), np.int32)
@@ -45,13 +45,14 @@ def draw_crops(
 
 
 def crop(images, top, left, flip, *, pad: int, xp: Any = np):
-    """Pads with black, crops to the original size, and mirrors where `flip` is set.
+    """Pads images with black, crops them to their original size, and mirrors some.
 
     Args:
         images: uint8[B, S, S, 3].
-        top, left, flip: see draw_crops.
-        pad: see draw_crops.
-        xp: numpy or jax.numpy.
+        top, left: int32[B], corner of the crop in the padded image, pixels.
+        flip: bool[B], whether to mirror the image horizontally.
+        pad: padding on each side, pixels.
+        xp: the module numpy or jax.numpy.
 
     Returns:
         uint8[B, S, S, 3].
@@ -65,7 +66,19 @@ def crop(images, top, left, flip, *, pad: int, xp: Any = np):
 
 
 def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
-    """Returns the images and labels of plan['index'], cropped according to the plan."""
+    """Makes a batch from the images of a split.
+
+    Args:
+        images: uint8[N, S, S, 3].
+        labels: uint8[N].
+        plan: 'index' has the indices int32[B] of the images in the batch; 'top', 'left'
+            and 'flip' are the arguments of `crop`.
+        pad: padding on each side, pixels.
+        xp: the module numpy or jax.numpy.
+
+    Returns:
+        'image' uint8[B, S, S, 3] and 'label' uint8[B].
+    """
     index, crops = plan["index"], {k: v for k, v in plan.items() if k != "index"}
     return {
         "image": crop(images[index], **crops, pad=pad, xp=xp),
@@ -74,9 +87,10 @@ def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
 
 
 class ImageSet(Dataset):
-    """Reads ImageArrays; labels are uint8[B], and crops are as large as the images.
+    """Makes batches from images in memory; the source is ImageArrays.
 
-    With data.on_device, the batches are made on the devices.
+    Crops are as large as the images, and labels are uint8[B]. With data.on_device, the
+    batches are made on the devices.
     """
 
     source: ImageArrays
@@ -117,7 +131,10 @@ def _host_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
 
 
 def _device_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
-    """Keeps the split in every device's memory, and sends only the crop positions."""
+    """Returns a function that makes the batch of a plan on the devices.
+
+    The split is copied to every device once; only the plan is sent for each batch.
+    """
     images, labels = parallel.replicate((images, labels))
     make = parallel.mapped(
         partial(make_batch, pad=pad, xp=jnp),

@@ -29,23 +29,24 @@ def batch_indices(
     process_count: int = 1,
     keep_last: bool = False,
 ) -> tuple[int, np.ndarray]:
-    """Returns the epoch of a step and the examples that one process reads in it.
+    """Returns the epoch of a step and the indices of the examples to read.
 
     The global batch is a slice of the epoch's permutation, so the examples of a step
     do not depend on the number of processes.
 
     Args:
-        num_examples: Size of the split.
-        batch_size: Images in the global batch, a multiple of process_count.
-        seed: Non-negative.
+        num_examples: Number of examples in the split.
+        batch_size: Number of images in the global batch, a multiple of process_count.
+        seed: Seed of the permutations, non-negative.
         step: Counted from 0 over all epochs.
-        process_index: In 0..process_count-1.
+        process_index: Index of this process, in 0..process_count-1.
         process_count: Number of processes; each reads a contiguous part of the batch.
         keep_last: whether an epoch ends with a smaller batch of the remaining
             examples; otherwise they are dropped.
 
     Returns:
-        (epoch, int64[batch_size / process_count]); shorter in a smaller last batch.
+        (epoch, indices int64[batch_size / process_count]). There are fewer indices if
+        the last batch is smaller.
 
     Raises:
         UserError: the batch is larger than the split, or not a multiple of
@@ -70,12 +71,12 @@ class BatchOrder:
     """Selects the examples that one process reads in each step.
 
     Attributes:
-        num_examples: Size of the split.
-        batch_size: Images in the global batch.
-        seed: Non-negative.
-        process_index: Index of the part of each batch to read.
-        process_count: Number of parts.
-        keep_last: see batch_indices.
+        num_examples: Number of examples in the split.
+        batch_size: Number of images in the global batch.
+        seed: Seed of the permutations, non-negative.
+        process_index: Index of this process.
+        process_count: Number of processes; each reads an equal part of each batch.
+        keep_last: whether an epoch ends with a smaller batch of the remaining examples.
     """
 
     num_examples: int
@@ -87,21 +88,21 @@ class BatchOrder:
 
     @property
     def share(self) -> int:
-        """Number of images that this process reads of each full batch."""
+        """Number of images in this process's part of a full batch."""
         return self.batch_size // self.process_count
 
     @property
     def part(self) -> slice:
-        """This process's slice of a full global batch."""
+        """Positions of this process's images in a full global batch."""
         return self.part_of(self.share)
 
     def part_of(self, share: int) -> slice:
-        """Returns this process's slice of a batch if its part is `share` images."""
+        """Returns this process's slice of a batch of which each process has `share`."""
         start = self.process_index * share
         return slice(start, start + share)
 
     def indices(self, step: int) -> tuple[int, np.ndarray]:
-        """Returns the epoch of a step and the examples to read; see batch_indices."""
+        """Returns (epoch, indices of the examples to read); see batch_indices."""
         return batch_indices(
             self.num_examples,
             self.batch_size,
@@ -114,6 +115,10 @@ class BatchOrder:
 
 
 def process_share(num_examples: int, process_index: int, process_count: int) -> range:
-    """Returns a process's contiguous part of 0..num_examples-1, split evenly."""
+    """Returns the contiguous range of examples that one process reads.
+
+    The ranges of all processes together are 0..num_examples-1; their lengths differ by
+    at most 1.
+    """
     bounds = [num_examples * p // process_count for p in range(process_count + 1)]
     return range(bounds[process_index], bounds[process_index + 1])

@@ -16,8 +16,8 @@ def map_ahead(
     Args:
         fn: called in threads of this process; if it raises, the iterator raises the
             exception when it reaches that item.
-        items: the items; may be endless.
-        ahead: number of results computed ahead, at least 1.
+        items: arguments of fn; may be endless.
+        ahead: largest number of results that are computed in advance, at least 1.
     """
     items = iter(items)
     with concurrent.futures.ThreadPoolExecutor(_usable_cores()) as pool:
@@ -37,7 +37,10 @@ def map_ahead(
 
 
 def _usable_cores() -> int:
-    """Returns how many cores this process may use: batch systems grant a part."""
+    """Returns the number of CPU cores that this process may use.
+
+    It can be less than the machine has: batch systems restrict their jobs.
+    """
     if hasattr(os, "sched_getaffinity"):  # Not on macOS.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -24,7 +24,7 @@ _BATCHES_AHEAD = 2
 
 
 class TensorFlowDataset(Dataset):
-    """Reads a RecordSource through tf.data."""
+    """Makes batches from a RecordSource with tf.data."""
 
     source: RecordSource
 
@@ -41,7 +41,7 @@ class TensorFlowDataset(Dataset):
                         batch = next(iterator)
                         break
                     except StopIteration:
-                        assert read.failure is not None  # Only a failure ends it.
+                        assert read.failure is not None  # Records end only on errors.
                         raise read.failure from None
                     except tensorflow().errors.OpError:
                         iterator = None
@@ -64,7 +64,8 @@ class TensorFlowDataset(Dataset):
             return {"image": image, "label": label}
 
         options = tf.data.Options()
-        options.threading.max_intra_op_parallelism = 1  # Parallel over images instead.
+        # Several images are processed in parallel instead.
+        options.threading.max_intra_op_parallelism = 1
         encoded = tf.TensorSpec((), tf.string)
         params_spec = tf.TensorSpec((len(AugmentParams._fields),), tf.float64)
         return (
@@ -81,12 +82,12 @@ class TensorFlowDataset(Dataset):
 
 
 class _Records:
-    """The records of a training run; keeps account of the unreadable ones.
+    """Yields the records of a training run; counts and replaces unreadable records.
 
     Attributes:
         order: Selects the examples of each step.
-        failure: the error that ended reading.
-        closed: set when no more records are needed.
+        failure: the error that ended reading, or None.
+        closed: event that is set when no more records are needed.
     """
 
     def __init__(self, dataset: "TensorFlowDataset", split: str, order: BatchOrder):
@@ -101,7 +102,11 @@ class _Records:
         self._decoded_here: set[int] = set()
 
     def generate(self, first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:
-        """Yields encoded image, encoded mask and AugmentParams, endlessly."""
+        """Yields records from a step on, endlessly.
+
+        Yields:
+            (encoded image, encoded mask, AugmentParams as f64[n]).
+        """
         augment, seed = self._dataset.data.augment, self.order.seed
         for step in itertools.count(first_step):
             epoch, examples = self.order.indices(step)
@@ -123,13 +128,14 @@ class _Records:
         return records.for_tensorflow(record, self._rules)
 
     def decode_here(self, step: int) -> bool:
-        """Finds the records that TensorFlow rejected; returns whether to retry.
+        """Handles a batch that TensorFlow cannot decode; returns whether to retry it.
 
-        Broken examples are counted and skipped. If no example is broken, TensorFlow is
-        stricter than our decoder, which then decodes this batch.
+        Examples that our decoder cannot decode either are counted and replaced. If
+        there are none, TensorFlow is stricter than our decoder, which then decodes this
+        batch. Returns False if it already did.
 
         Raises:
-            UserError: too many are broken; see Unreadable.add.
+            UserError: too many examples are broken; see Unreadable.add.
         """
         indices = list(map(int, self.order.indices(step)[1]))
         found = False
@@ -147,13 +153,13 @@ class _Records:
 
 
 def augmented(image, label, params, data: Any):
-    """Augments an example in a tf.data graph; calls the Python code of all readers.
+    """Augments an example in a tf.data graph by calling augment_example.
 
     Args:
         image: uint8[H, W, 3].
         label: uint8[H, W], train ids.
-        params: f64[n], AugmentParams.
-        data: see augment_example.
+        params: f64[n], the n fields of AugmentParams.
+        data: Section `data` of the configuration.
 
     Returns:
         See augment_example.
@@ -174,13 +180,14 @@ def decode(image_bytes, mask_bytes, id_map):
     """Decodes a record inside a tf.data graph.
 
     Args:
-        image_bytes: an image that decode.tensorflow_decodes accepts.
-        mask_bytes: a mask that decode.tensorflow_decodes accepts.
-        id_map: uint8[256], raw value -> train id.
+        image_bytes: encoded image that decode.tensorflow_decodes accepts.
+        mask_bytes: encoded mask that decode.tensorflow_decodes accepts.
+        id_map: uint8[256], maps raw mask values to train ids.
 
     Returns:
-        uint8[H, W, 3] as Pillow decodes it, and train ids uint8[H, W]. Execution
-        fails if the sizes differ or a raw value is unknown.
+        Image uint8[H, W, 3], with the same pixels as Pillow's, and label uint8[H, W] of
+        train ids. Running the graph fails if their sizes differ or a raw value is
+        unknown.
     """
     tf = tensorflow()
     image = decode_image(image_bytes)

@@ -1,4 +1,4 @@
-"""Counts and reports unreadable examples, and replaces them while they are few."""
+"""Counts, reports and replaces unreadable examples, up to a limit."""
 
 import sys
 import threading
@@ -11,17 +11,17 @@ Result = TypeVar("Result")
 
 
 class Unreadable:
-    """The broken examples of one split; safe to use from several threads.
+    """The broken examples of one split; thread-safe.
 
-    A broken example is replaced by the next readable one, so that batches still depend
-    only on the seed and the step.
+    A broken example is replaced by the next readable example, so that batches still
+    depend only on the seed and the step.
     """
 
     def __init__(self, num_examples: int, max_share: float):
-        """Starts without broken examples.
+        """Sets the limit on broken examples.
 
         Args:
-            num_examples: Size of the split.
+            num_examples: Number of examples in the split.
             max_share: largest allowed fraction of broken examples; with 0, the first
                 broken example raises an error.
         """
@@ -31,7 +31,7 @@ class Unreadable:
         self._lock = threading.Lock()
 
     def substitute(self, index: int) -> int:
-        """Returns `index`, or the next index that is not known to be broken."""
+        """Returns the first index, from `index` on, that is not known to be broken."""
         for step in range(self._num_examples):
             other = (index + step) % self._num_examples
             if other not in self._indices:
@@ -42,7 +42,8 @@ class Unreadable:
         """Counts and reports a broken example.
 
         Raises:
-            UserError: too many examples are broken; with max_share 0, this one's error.
+            UserError: too many examples are broken. If no broken example is allowed,
+                this is `error` itself.
         """
         with self._lock:
             new = index not in self._indices
@@ -56,15 +57,16 @@ class Unreadable:
         if count > self._most or count == self._num_examples:
             raise UserError(
                 f"{count} of {self._num_examples} examples cannot be read; expected at"
-                f" most {self._most} (data.max_unreadable_share); the last: {error}"
+                f" most {self._most} (data.max_unreadable_share); the last error:"
+                f" {error}"
             )
 
     def read(self, index: int, fn: Callable[[int], Result]) -> Result:
-        """Returns fn(index); if that example is broken, fn of the next readable one.
+        """Returns fn(index), or fn of the next readable index if the example is broken.
 
         Args:
             index: index of the example.
-            fn: must raise UserError with the file's name for a broken example.
+            fn: reads an example; must raise UserError if the example is broken.
 
         Raises:
             UserError: see add.
