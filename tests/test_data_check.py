@@ -91,7 +91,7 @@ def truncate_image(mask):
         ),
         (out_of_range, "p1.png: the mask has the value 77, out of range"),
         (pathlib.Path.unlink, "p1.jpg: has no mask; expected"),
-        (smaller, "p1.png: the mask is 10x10 pixels, its image 20x10"),
+        (smaller, "p1.png: the mask has 10x10 pixels, but its image has 20x10"),
         (truncate_image, "p1.jpg: cannot be decoded"),
     ],
 )

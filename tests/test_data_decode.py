@@ -99,7 +99,7 @@ def test_masks_of_few_bits_keep_their_stored_values(bits):
 def test_grey_images_of_more_than_8_bits_require_a_range():
     values = np.array([[0, 1000, 2000], [3000, 4000, 65535]])
     for file in (grey_png(values, 16), encoded(values.astype(np.int32), "TIFF")):
-        with pytest.raises(UserError, match="a.png: values of more than 8 bits"):
+        with pytest.raises(UserError, match="a.png: has values of more than 8 bits"):
             decode.decode_image(file, "a.png")
         pixels = decode.decode_image(file, "a", ImageRules(value_range=(1000, 4000)))
         wanted = np.array([[0, 0, 85], [170, 255, 255]], np.uint8)
@@ -121,23 +121,29 @@ def several(kind: str) -> bytes:
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        (b"", r"x: cannot be decoded \(it is empty\)"),
+        (b"", r"x: cannot be decoded \(the file is empty\)"),
         (
             b"%PDF-1.7" + bytes(99),
-            "x: cannot be decoded .*expected a whole JPEG, PNG",
+            "x: cannot be decoded .*expected a complete JPEG, PNG",
         ),
         (encoded(RGB, "JPEG")[:900], "x: cannot be decoded"),
         (encoded(RGB, "PNG")[:900], "x: cannot be decoded"),
         (encoded(RGB, "PNG")[:20], "x: cannot be decoded"),
-        (several("WEBP"), "x: 3 frames, expected a still image"),
-        (several("PNG"), "x: 3 frames, expected a still image"),
-        (several("GIF"), "x: 3 frames, expected a still image"),
-        (encoded(Image.new("RGBA", (4, 4)), "PNG"), "x: channels RGBA, expected RGB"),
-        (encoded(Image.new("CMYK", (4, 4)), "JPEG"), "x: channels CMYK, expected RGB"),
-        (several("TIFF"), "x: 3 frames, expected a still image"),
+        (several("WEBP"), "x: has 3 frames, expected a still image"),
+        (several("PNG"), "x: has 3 frames, expected a still image"),
+        (several("GIF"), "x: has 3 frames, expected a still image"),
+        (
+            encoded(Image.new("RGBA", (4, 4)), "PNG"),
+            "x: has channels RGBA, expected RGB",
+        ),
+        (
+            encoded(Image.new("CMYK", (4, 4)), "JPEG"),
+            "x: has channels CMYK, expected RGB",
+        ),
+        (several("TIFF"), "x: has 3 frames, expected a still image"),
         (
             encoded(Image.new("LAB", (4, 4)), "TIFF"),
-            "x: channels LAB, expected RGB or grey",
+            "x: has channels LAB, expected RGB or grey",
         ),
     ],
 )
@@ -149,8 +155,9 @@ def test_unsupported_images_are_refused_by_name(file, message):
 def test_decompression_bombs_are_refused_before_decoding():
     rules = ImageRules(max_pixels=3000)
     file = encoded(RGB, "PNG")
+    message = "x: has 64x48 pixels, expected at most 3000"
     for read in (decode.decode_image, decode.decode_mask, decode.image_size):
-        with pytest.raises(UserError, match="x: 64x48 pixels, expected at most 3000"):
+        with pytest.raises(UserError, match=message):
             read(file, "x", rules)
 
 
@@ -178,8 +185,8 @@ def test_transparency_is_dropped_with_a_note():
     file = encoded(Image.new("CMYK", (4, 4)), "JPEG")
     assert decode.decode_image(file, "y", rules)[0, 0].tolist() == [255, 255, 255]
     assert notes == [
-        "x: channels RGBA, the transparency is dropped",
-        "y: channels CMYK, converted to RGB",
+        "x: has channels RGBA; the transparency is dropped",
+        "y: has channels CMYK; converted to RGB",
     ]
 
 

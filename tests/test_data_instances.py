@@ -179,5 +179,5 @@ def test_files_of_a_refused_source_are_closed(tmp_path):
     ],
 )
 def test_numbers_that_would_end_the_process_are_refused(segmentation, says):
-    with pytest.raises(UserError, match=f"a.json: its segmentation .*{says}"):
+    with pytest.raises(UserError, match=f"a.json: the segmentation .*{says}"):
         decode_segmentation(segmentation, 9, 7, "a.json")

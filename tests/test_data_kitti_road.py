@@ -41,7 +41,7 @@ def test_kitti_calibrations_become_views_of_the_road(root, tmp_path):
     np.testing.assert_allclose([u, v], [700 * 2 + 600 * 10 + 45, 700 * 1.65 + 1700.2])
     file = next(tmp_path.glob("kitti_road/*/road_to_image.json"))
     file.write_text('{"um_000001": [1, 2]}')
-    with pytest.raises(UserError, match="road_to_image.json: expected 3x3 numbers"):
+    with pytest.raises(UserError, match="road_to_image.json: expected a matrix of 3x3"):
         prepared.views(info, str(tmp_path))
     file.unlink()
     assert prepared.views(info, str(tmp_path)) == {}

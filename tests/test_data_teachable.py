@@ -137,7 +137,7 @@ def test_two_masks_of_an_image_and_other_files_of_its_name(folder, tmp_path, cap
     config = folder([0, 1])
     masks = tmp_path / "train/masks"
     (masks / "1.tif").write_bytes((masks / "1.png").read_bytes())
-    with pytest.raises(UserError, match=r"masks/1.png and 1.tif share a stem"):
+    with pytest.raises(UserError, match=r"masks/1.png and 1.tif have the same stem"):
         open_dataset(config.data).num_examples("train")
     (masks / "1.tif").unlink()
     (masks / "1.png").rename(masks / "1.txt")
@@ -158,7 +158,7 @@ def test_files_that_nothing_reads_are_reported(folder, tmp_path, capsys):
     (masks / "no_such_image.png").write_bytes(b"")
     status, printed = checked(config, capsys)
     assert status == 1 and "problems found" in printed
-    assert f"{images}: 4.avif, town/ are ignored; expected .jpg" in printed
+    assert f"{images}: 4.avif, town/ are ignored; expected images (.jpg" in printed
     assert (
         f"{masks}: no_such_image.png is ignored, because no image has this name"
         in printed

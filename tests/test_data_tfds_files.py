@@ -125,11 +125,12 @@ def test_imagenet_is_read_from_array_records(tmp_path):
 
 def test_imagenet_in_tfrecords_or_absent_is_refused(tmp_path):
     data = data_of("imagenet2012", tmp_path, crop_size=32)
-    with pytest.raises(UserError, match="found no folder VERSION .*tfds build image"):
+    with pytest.raises(UserError, match="found no file VERSION/.*tfds build image"):
         open_dataset(data)
     splits = {"train": [[]], "validation": [[]]}
     prepare(tmp_path, "imagenet2012", "5.1.0", splits, "tfrecord")
-    with pytest.raises(UserError, match="tfrecord, not array_record.*--file_format"):
+    message = "tfrecord, expected array_record.*--file_format"
+    with pytest.raises(UserError, match=message):
         open_dataset(data)
 
 

@@ -131,7 +131,7 @@ def no_split(root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (empty_class, r"train/yellow: no images; expected some"),
+        (empty_class, r"train/yellow: this class folder has no images; add some"),
         (one_class, "only one class folder, 'red'; expected two or more classes"),
         (other_class, "train has the class 'red' and val lacks it"),
         (no_split, "val: no such folder; expected one with a folder"),
@@ -160,7 +160,8 @@ def test_cmyk_images_are_refused(root):
     path = root / "train" / "green" / "2.jpg"
     Image.open(path).convert("CMYK").save(path, quality=95)
     source = open_dataset(data_of(root)).source
-    with pytest.raises(UserError, match="2.jpg: channels CMYK, expected RGB or grey"):
+    message = "2.jpg: has channels CMYK, expected RGB or grey"
+    with pytest.raises(UserError, match=message):
         source.example("train", 6)
 
 

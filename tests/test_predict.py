@@ -124,7 +124,7 @@ def test_damaged_images_are_reported_and_the_others_labelled(folder, capsys):
     assert status == 1
     assert "broken.jpg: cannot be decoded" in captured.err
     assert "cut.png: cannot be decoded" in captured.err
-    assert "large.png: 50x50 pixels, expected at most 1300" in captured.err
+    assert "large.png: has 50x50 pixels, expected at most 1300" in captured.err
     assert "labelled 1 of 4 images with step 7" in captured.out
 
 
@@ -199,12 +199,12 @@ def test_several_inputs_folders_in_folders_and_patterns(folder, capsys):
     shown = capsys.readouterr()
     assert f"left out: {folder}/deep (a folder; --recursive reads it)" in shown.err
     assert f"left out: {folder}/notes.txt (expected JPEG" in shown.err
-    assert "b.jpg: channels CMYK, converted to RGB" in shown.err
+    assert "b.jpg: has channels CMYK; converted to RGB" in shown.err
     assert "labelled 2 of 2 images" in shown.out
     status, out = run(folder, "--recursive", "--overwrite")
     shown = capsys.readouterr()
     assert status == 0 and "labelled 3 of 3 images" in shown.out
-    assert "good.png: channels RGBA, the transparency is dropped" in shown.err
+    assert "good.png: has channels RGBA; the transparency is dropped" in shown.err
     with Image.open(out / "deep" / "good_ids.png") as ids:
         assert ids.size == (8, 8)
     assert run(folder, "--recursive")[0] == 2

@@ -18,7 +18,7 @@ from encnet_jax.storage import lookup, tfrecord
 
 
 class _Shard(NamedTuple):
-    """A file with the fields of array_record's FileInstruction."""
+    """One file of a split, with the fields of array_record's FileInstruction."""
 
     filename: str
     skip: int
@@ -30,7 +30,7 @@ class Records:
     """Random access to the examples of one split; thread-safe."""
 
     def __init__(self, source: Sequence[bytes]):
-        """Stores serialised examples."""
+        """Stores the serialised tf.train.Examples of a split."""
         self._source = source
 
     def __len__(self) -> int:
@@ -61,15 +61,15 @@ def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
 def open_prepared(
     info: DatasetInfo, data_dir: str, *, in_memory: bool = False
 ) -> tuple[epath.Path, dict[str, Records]]:
-    """Opens the splits of a data set that TFDS itself prepares.
+    """Opens the newest version of a data set that TFDS prepared.
 
     Args:
         info: declaration of the data set.
         data_dir: the data folder of TFDS; ~ is expanded.
-        in_memory: see `open_splits`.
+        in_memory: whether to accept TFRecord files; see `open_splits`.
 
     Returns:
-        (folder of the newest version, result of `open_splits` for this folder).
+        (folder of the newest version, {split: records}).
 
     Raises:
         UserError: the data set is not prepared in data_dir, has a different format, or
@@ -78,9 +78,8 @@ def open_prepared(
     folder = prepared_by_tfds(info, data_dir)
     if folder is None:
         raise UserError(
-            f"{info.name} is not prepared: found no folder VERSION with a"
-            f" dataset_info.json in {epath.Path(data_dir) / info.name};"
-            f" {info.how_to_prepare(data_dir)}"
+            f"{info.name} is not prepared: found no file VERSION/dataset_info.json in"
+            f" {epath.Path(data_dir) / info.name}; {info.how_to_prepare(data_dir)}"
         )
     try:
         splits = open_splits(folder, in_memory=in_memory)
@@ -99,12 +98,12 @@ def open_prepared(
 
 
 def open_splits(folder: epath.Path, *, in_memory: bool = False) -> dict[str, Records]:
-    """Opens the splits of a data set that TFDS prepared.
+    """Opens one version of a data set that TFDS prepared; returns {split: records}.
 
     Args:
-        folder: folder of one version, with dataset_info.json.
-        in_memory: whether to accept TFRecord files; they are read whole because they
-            have no random access.
+        folder: folder of the version; it contains dataset_info.json.
+        in_memory: whether to accept TFRecord files. They are read into memory, because
+            they have no random access.
 
     Raises:
         ValueError, KeyError, OSError: the folder is not a prepared data set, or its
@@ -113,7 +112,7 @@ def open_splits(folder: epath.Path, *, in_memory: bool = False) -> dict[str, Rec
     info = json.loads((folder / "dataset_info.json").read_text())
     file_format, splits = info["fileFormat"], {}
     if file_format != "array_record" and (file_format, in_memory) != ("tfrecord", True):
-        raise ValueError(f"records are {file_format}, not array_record")
+        raise ValueError(f"the file format is {file_format}, expected array_record")
     for split in info["splits"]:
         lengths = [int(length) for length in split["shardLengths"]]
         prefix = f"{info['name']}-{split['name']}.{file_format}"
@@ -145,9 +144,9 @@ def _read_whole(shards: list[_Shard]) -> list[bytes]:
 
 
 def features(example: bytes) -> dict[str, Any]:
-    """Returns the byte string and integer features of a serialised tf.train.Example.
+    """Returns {name: bytes or int}, the features of a serialised tf.train.Example.
 
-    Features with several integers or with floats are skipped.
+    Features with floats or with several integers are skipped.
 
     Raises:
         ValueError: the bytes are damaged.
@@ -173,7 +172,7 @@ def features(example: bytes) -> dict[str, Any]:
 
 
 def _messages(data: memoryview, number: int) -> Iterator[memoryview]:
-    """Yields the length-delimited fields with a given number of a protocol buffer."""
+    """Yields the length-delimited fields of a protocol buffer that have a number."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)

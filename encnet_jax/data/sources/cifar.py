@@ -1,4 +1,4 @@
-"""Reads CIFAR-10 into memory: through TFDS, from TFDS's files, or from .npz files."""
+"""Reads CIFAR-10 into memory: with TFDS, from TFDS's files, or from .npz files."""
 
 import os
 
@@ -21,10 +21,10 @@ _SIDE = 32  # Pixels.
 
 
 def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
-    """Reads the data that TFDS prepared, in the order of its records.
+    """Reads CIFAR-10 with TFDS, in the order of the stored records.
 
     Returns:
-        split -> (images uint8[N, 32, 32, 3], labels uint8[N]).
+        {split: (images uint8[N, 32, 32, 3], labels uint8[N])}.
 
     Raises:
         UserError: the data set is not prepared in data_dir.
@@ -50,10 +50,18 @@ def _decode(record: dict) -> tuple:
 
 
 def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
-    """Reads data_dir/cifar10/SPLIT.npz, or TFDS's records if absent; see `npz.load`.
+    """Reads CIFAR-10 from data_dir/cifar10/SPLIT.npz, or from TFDS's records if absent.
+
+    Args:
+        info: declaration of CIFAR-10.
+        data_dir: folder of prepared data sets; ~ is expanded.
+        max_mib: limit on one unpacked array, MiB.
+
+    Returns:
+        See `read_tfds`.
 
     Raises:
-        UserError: a file is missing or has different arrays.
+        UserError: a file is missing, is broken or has other arrays than expected.
     """
     files = {split: _npz(info, data_dir, split) for split in _SPLITS}
     missing = [file for file in files.values() if not lookup.exists(file)]
@@ -61,10 +69,11 @@ def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
         return read_records(info, data_dir)
     if missing:
         raise UserError(
-            f"{info.name} is not available: found neither {missing[0]} nor a folder"
-            f" that TFDS prepared; {info.how_to_prepare(data_dir)}, on a machine with"
-            " TensorFlow, and copy the folder, or the files that python -m"
-            f" encnet_jax.data.export_arrays {info.name} --data_dir {data_dir} writes"
+            f"{info.name} is not available: found neither {missing[0]} nor records"
+            " written by TFDS; on a machine with TensorFlow,"
+            f" {info.how_to_prepare(data_dir)}. Then copy its folder to this machine,"
+            " or copy the files written by python -m encnet_jax.data.export_arrays"
+            f" {info.name} --data_dir {data_dir}"
         )
     return {s: _checked(*_load(f, max_mib), str(f)) for s, f in files.items()}
 
@@ -97,7 +106,7 @@ def _load(file: epath.Path, max_mib: float) -> tuple[np.ndarray, np.ndarray]:
     if not {"images", "labels"} <= set(arrays):
         raise UserError(
             f"{file}: has the arrays {', '.join(arrays) or 'none'}; expected images and"
-            " labels, write it again with python -m encnet_jax.data.export_arrays"
+            " labels, write the file again with python -m encnet_jax.data.export_arrays"
         )
     return arrays["images"], arrays["labels"]
 
@@ -113,13 +122,13 @@ def _checked(images: np.ndarray, labels: np.ndarray, where: str):
         raise UserError(
             f"{where}: found images {images.dtype}{list(images.shape)} and labels"
             f" {labels.dtype}{list(labels.shape)} up to {labels.max(initial=0)};"
-            " expected uint8 [N, 32, 32, 3] and uint8 [N] up to 9"
+            " expected images uint8[N, 32, 32, 3] and labels uint8[N] up to 9"
         )
     return images, labels
 
 
 def export(info: DatasetInfo, data_dir: str) -> list[str]:
-    """Writes the .npz files that `read_arrays` reads; returns their names.
+    """Writes the .npz files that `read_arrays` reads; returns their paths.
 
     Raises:
         UserError: the data set is not prepared, or the files exist.

@@ -1,4 +1,4 @@
-"""Images in one folder per class."""
+"""Reads images that are stored in one folder per class."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ class ClassFolders:
     """Images in class folders; implements Source."""
 
     def __init__(self, info: DatasetInfo, data: Any):
-        """Lists the files.
+        """Lists the image files of each split.
 
         Args:
-            info: The data set.
-            data: The `data` fields of encnet_jax.config.defaults.
+            info: The declaration of the data set.
+            data: Section `data` of the configuration.
 
         Raises:
             UserError: a class folder has no images.
@@ -40,7 +40,7 @@ class ClassFolders:
         return {split: len(files) for split, files in self._files.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an image with label i32[]; raises UserError if it is broken."""
+        """Returns an image and its class id i32[]; raises UserError if it is broken."""
         path, label = self._files[split][index]
         content = storage.read_bytes(path, self._rules.max_bytes)
         image = decode_image(content, str(path), self._rules)
@@ -53,6 +53,7 @@ def _images(folder: epath.Path) -> list[epath.Path]:
     found = list_images(folder)
     if not found:
         raise UserError(
-            f"{folder}: no images; expected some (.jpg, .png and so on), or no folder"
+            f"{folder}: this class folder has no images; add some (.jpg, .png and so"
+            " on) or remove the folder"
         )
     return found

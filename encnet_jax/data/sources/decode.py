@@ -1,8 +1,8 @@
-"""The decoder of all readers: converts a file's bytes to pixels or a one-line error.
+"""Decodes images and masks for all readers; errors name the file in one line.
 
-Training, `check`, evaluation, exports and `predict` all decode images and masks here,
-so that they agree on every file. The format is detected from the first bytes, never
-from the file name. TensorFlow decodes only files for which its pixels are the same: see
+Training, `check`, evaluation, exports and `predict` all use this module, so that they
+agree on every file. The format is detected from the first bytes, never from the file
+name. TensorFlow is used only for files that it decodes to the same pixels: see
 `tensorflow_decodes`.
 """
 
@@ -38,7 +38,7 @@ _OTHER_SUFFIXES = (
     *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".pnm", ".tga"),
     *(".exr", ".hdr", ".svg", ".dng", ".cr2", ".nef", ".npy", ".jpe"),
 )
-_EXPECTED = "a whole JPEG, PNG, WebP, BMP or TIFF file"
+_EXPECTED = "a complete JPEG, PNG, WebP, BMP or TIFF file"
 _ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 2..8 mirrored or rotated.
 
 # Files are opened by these classes: Image.open would apply Pillow's global size limit.
@@ -88,8 +88,9 @@ class ImageRules(NamedTuple):
         value_range: (low, high), the values mapped to 0 and 255 in grey images of more
             than 8 bits; if empty, such images are rejected.
         max_bytes: limit on the size of a file; larger files are not read.
-        note: function called with a line for each image with transparency or in CMYK,
-            which is converted to RGB; None rejects such images.
+        note: function that is called with a one-line notice when an image with
+            transparency or in CMYK is converted to RGB; if None, these images are
+            rejected.
     """
 
     max_pixels: float = 200e6
@@ -108,7 +109,12 @@ def image_rules(data: Any) -> ImageRules:
 
 
 class Decoded(NamedTuple):
-    """An image: pixels uint8[H, W, 3], and its EXIF orientation; see `decode_image`."""
+    """A decoded image.
+
+    Attributes:
+        pixels: uint8[H, W, 3] in RGB, with the EXIF orientation applied.
+        orientation: EXIF orientation of the stored image, 1..8; 1 means upright.
+    """
 
     pixels: np.ndarray
     orientation: int
@@ -117,7 +123,7 @@ class Decoded(NamedTuple):
 def decode_image(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> np.ndarray:
-    """Returns uint8[H, W, 3] in RGB, with the EXIF orientation applied.
+    """Decodes an image to RGB uint8[H, W, 3] and applies its EXIF orientation.
 
     The transparency of grey images and palettes is dropped. EXIF data that cannot be
     parsed are ignored.
@@ -136,7 +142,7 @@ def decode_image(
 
 
 def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Decoded:
-    """Decodes like decode_image, and also returns the EXIF orientation."""
+    """Decodes an image like decode_image, and also returns its EXIF orientation."""
     with _named(file):
         image = _opened(encoded, file, rules)
         rawmode = _rawmode(image)
@@ -153,10 +159,11 @@ def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Deco
 def decode_mask(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> np.ndarray:
-    """Returns uint8[H, W] of raw ids, as stored.
+    """Decodes a mask to its stored values, the raw ids uint8[H, W].
 
-    Palette images return indices, not colours. Values of 16-bit and 32-bit images must
-    be in 0..255. An alpha channel is dropped if it is constant.
+    The EXIF orientation is applied. The values of a palette image are the palette
+    indices, not the colours. Values of 16-bit and 32-bit images must be in 0..255. An
+    alpha channel is dropped if it is constant.
 
     Args:
         encoded: the bytes of a PNG, BMP or TIFF.
@@ -171,7 +178,7 @@ def decode_mask(
         if mask.format == "JPEG":
             raise UserError(
                 f"{file}: the mask is a JPEG, whose compression changes class ids;"
-                " expected a PNG, so write the mask from its source again"
+                " expected a PNG, so create the mask again as a PNG"
             )
         rawmode = _rawmode(mask)
         mask.load()
@@ -205,7 +212,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def image_size(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> tuple[int, int]:
-    """Returns the (height, width) that decode_image returns; reads only the header.
+    """Returns the (height, width) of a decoded image, but reads only its header.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -242,15 +249,15 @@ def tensorflow_decodes(
 
 
 def _named(file: str) -> contextlib.AbstractContextManager:
-    """Converts a decoder's exceptions to a one-line UserError with the file's name."""
-    advice = f"expected {_EXPECTED}, copy it again or remove it"
+    """Returns a context that converts any error to a UserError with the file's name."""
+    advice = f"expected {_EXPECTED}, copy the file again or remove it"
     return explained(file, "cannot be decoded", advice)
 
 
 def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
     """Opens an image: reads its header but does not decode the pixels."""
     if not encoded:
-        raise ValueError("it is empty")
+        raise ValueError("the file is empty")
     kind = next((k for marks, k in _KINDS if encoded.startswith(marks)), None)
     if kind is None:
         raise ValueError("its first bytes match no supported image format")
@@ -258,12 +265,15 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
     width, height = image.size
     if width * height > rules.max_pixels:
         raise UserError(
-            f"{file}: {width}x{height} pixels, expected at most {rules.max_pixels:.0f}"
-            " (data.max_megapixels); raise the limit if you trust the file"
+            f"{file}: has {width}x{height} pixels, expected at most"
+            f" {rules.max_pixels:.0f} in total (data.max_megapixels); raise the limit"
+            " if you trust the file"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise UserError(f"{file}: {frames} frames, expected a still image: extract one")
+        raise UserError(
+            f"{file}: has {frames} frames, expected a still image: extract one frame"
+        )
     return image
 
 
@@ -287,22 +297,24 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
     # Pillow would silently drop the lower 8 bits of these samples.
     if ";16" in rawmode and not deep:
         raise UserError(
-            f"{file}: 16 bits for each of several channels ({rawmode}), expected 8:"
-            " convert it first"
+            f"{file}: has 16 bits per channel ({rawmode}), expected 8 bits: convert the"
+            " image first"
         )
     if not deep and image.mode not in _COLOUR_MODES:
         transparent = image.mode[-1] in "Aa"
         if rules.note and image.mode in ("RGBA", "RGBa", "La", "CMYK"):
             done = "the transparency is dropped" if transparent else "converted to RGB"
-            rules.note(f"{file}: channels {image.mode}, {done}")
+            rules.note(f"{file}: has channels {image.mode}; {done}")
             return
-        fix = "remove the transparency" if transparent else "convert it first"
-        raise UserError(f"{file}: channels {image.mode}, expected RGB or grey: {fix}")
+        fix = "remove the transparency" if transparent else "convert the image first"
+        raise UserError(
+            f"{file}: has channels {image.mode}, expected RGB or grey: {fix}"
+        )
     if deep and not rules.value_range:
         raise UserError(
-            f"{file}: values of more than 8 bits (mode {rawmode or image.mode}),"
-            " expected 8 bits, or the values that are black and white"
-            " (data.value_range), such as (0, 65535)"
+            f"{file}: has values of more than 8 bits (mode {rawmode or image.mode});"
+            " convert the image to 8 bits, or set data.value_range to the values of"
+            " black and white, such as (0, 65535)"
         )
 
 
@@ -320,10 +332,13 @@ def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Returns the EXIF orientation 1..8; Pillow rotates TIFF files while loading."""
+    """Returns the EXIF orientation, 1..8.
+
+    It is 1 for a loaded TIFF file, because Pillow rotates TIFF files while loading.
+    """
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # As browsers do: damaged EXIF does not mean damaged pixels.
+    except Exception:  # Browsers also show images with damaged EXIF data.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -341,9 +356,9 @@ def _is_plain_png(encoded: bytes) -> bool:
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Applies an EXIF orientation to stored pixels [H, W, ...].
+    """Mirrors and rotates stored pixels [H, W, ...] by their EXIF orientation, 1..8.
 
-    Source: EXIF 2.3, tag 274, which states the sides that row 0 and column 0 show.
+    Source: EXIF 2.3, tag 274.
     """
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)

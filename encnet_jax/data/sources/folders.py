@@ -1,4 +1,4 @@
-"""Images and index masks in folders, paired by file name."""
+"""Reads images and index masks in folders, paired by file name."""
 
 import os
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from encnet_jax.storage import lookup
 
 
 class FolderSource(RecordSource):
-    """Images and index masks with equal stems, in two folders per split."""
+    """Images and index masks with the same file stems, in two folders per split."""
 
     def __init__(
         self,
@@ -27,18 +27,19 @@ class FolderSource(RecordSource):
         *,
         require_masks: bool = True,
     ):
-        """Lists the files.
+        """Lists the image and mask files of each split.
 
         Args:
             info: The declaration of the data set.
-            folder: Fields images and masks of data.folder, encnet_jax.config.defaults.
+            folder: Section data.folder of the configuration, of which images and masks
+                are used.
             rules: limits on images.
             require_masks: if False, a missing mask is an error only when it is read.
 
         Raises:
             UserError: no split can be read; see pair_files. If only some splits cannot
-                be read, using them raises the error: evaluation, for example, does not
-                need the training images.
+                be read, the error is raised when one of them is used: evaluation, for
+                example, does not need the training images.
         """
         super().__init__(info, rules)
         self.missing: dict[str, UserError] = {}
@@ -66,7 +67,7 @@ class FolderSource(RecordSource):
         return self._files[split]
 
     def left_out(self, split: str) -> list[str]:
-        """Returns one line per kind of file in a split's folders that is not read."""
+        """Returns messages about the files in a split's folders that are ignored."""
         return left_out(*self._folders[split])
 
     def record(self, split: str, index: int) -> Record:
@@ -83,17 +84,17 @@ class FolderSource(RecordSource):
 
 
 def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
-    """Returns the message that an image has no mask.
+    """Returns the error message for an image without a mask.
 
     Args:
-        image_file: name of the image.
-        mask_file: an example of a suitable name for the mask.
+        image_file: path of the image.
+        mask_file: expected path of the mask, with one of the possible suffixes.
         there: names of files that have the image's stem but are not masks.
     """
     found = f"; {', '.join(sorted(there))} is not a mask" if there else ""
     return (
         f"{image_file}: has no mask{found}; expected {mask_file}, or the same name with"
-        f" {', '.join(decode.MASK_SUFFIXES[1:])}: add it or remove the image"
+        f" {', '.join(decode.MASK_SUFFIXES[1:])}: add the mask or remove the image"
     )
 
 
@@ -102,8 +103,8 @@ def pair_files(
 ) -> list[tuple[str, str]]:
     """Pairs images and masks by stem; returns sorted (image file, mask file) pairs.
 
-    The name of a mask is its image's stem and one of decode.MASK_SUFFIXES, in lower or
-    upper case. Files whose name begins with a dot are ignored.
+    The name of a mask is the stem of its image with one of decode.MASK_SUFFIXES, in
+    lower or upper case. Files whose name begins with a dot are ignored.
 
     Raises:
         UserError: a folder is missing or has no images, two images or two masks have
@@ -112,13 +113,16 @@ def pair_files(
     image_folder, mask_folder = _folder(images), _folder(masks)
     found = decode.list_images(image_folder)
     if not found:
-        raise UserError(f"{images}: no images; expected {', '.join(decode.SUFFIXES)}")
+        raise UserError(
+            f"{images}: no images; expected files that end in"
+            f" {', '.join(decode.SUFFIXES)}"
+        )
     by_stem = {path.stem: path for path in reversed(found)}
     if len(by_stem) < len(found):
         twice = next(p for p in found if by_stem[p.stem] != p)
         raise UserError(
-            f"{by_stem[twice.stem]} and {twice.name} share a stem; expected one image "
-            "for each mask, remove one"
+            f"{by_stem[twice.stem]} and {twice.name} have the same stem; expected one"
+            " image per mask, so remove or rename one of them"
         )
     there = _by_stem(mask_folder)
     pairs = []
@@ -127,8 +131,8 @@ def pair_files(
         usable = [name for name in names if _is_mask(name)]
         if len(usable) > 1:
             raise UserError(
-                f"{mask_folder / usable[0]} and {usable[1]} share a stem; expected one"
-                " mask for each image, remove one"
+                f"{mask_folder / usable[0]} and {usable[1]} have the same stem;"
+                " expected one mask per image, so remove or rename one of them"
             )
         mask_file = str(mask_folder / (usable or [f"{path.stem}.png"])[0])
         if require_masks and not usable:
@@ -143,7 +147,7 @@ def _folder(name: str | os.PathLike) -> epath.Path:
     if not lookup.is_folder(folder):
         place = "" if folder.is_absolute() else f" in {os.getcwd()}"
         raise UserError(
-            f"{folder}: no such folder{place}; expected images or masks there"
+            f"{folder}: no such folder{place}; expected a folder of images or masks"
         )
     return folder
 
@@ -153,7 +157,7 @@ def _is_mask(name: str) -> bool:
 
 
 def _by_stem(folder: epath.Path) -> dict[str, list[str]]:
-    """Returns {stem: sorted names} of a folder's entries."""
+    """Returns {stem: sorted file names} of a folder, without hidden files."""
     found: dict[str, list[str]] = {}
     for name in (path.name for path in lookup.entries(folder)):
         if not name.startswith("."):
@@ -162,13 +166,18 @@ def _by_stem(folder: epath.Path) -> dict[str, list[str]]:
 
 
 def left_out(images: epath.Path, masks: epath.Path) -> list[str]:
-    """Returns one line per kind of file in a split's folders that is not read."""
+    """Returns messages about the files in a split's folders that are ignored.
+
+    Args:
+        images: folder of the images.
+        masks: folder of the masks.
+    """
     lines = []
     names = decode.not_listed(images)
     if names:
         lines.append(
-            f"{images}: {_some(names)} ignored; expected {', '.join(decode.SUFFIXES)}"
-            " directly in the folder"
+            f"{images}: {_some(names)} ignored; expected images"
+            f" ({', '.join(decode.SUFFIXES)}) directly in the folder"
         )
     stems = {path.stem for path in decode.list_images(images)}
     alone = [

@@ -1,4 +1,4 @@
-"""Images with one label each, stored in memory."""
+"""Images with one label each, kept in memory."""
 
 import numpy as np
 
@@ -6,10 +6,14 @@ from encnet_jax.data.sources.records import Example
 
 
 class ImageArrays:
-    """Splits in memory; implements Source."""
+    """The images and class ids of each split, in memory; implements Source."""
 
     def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]):
-        """Stores split -> (images uint8[N, S, S, 3], labels uint8[N] of class ids)."""
+        """Stores the splits without copying them.
+
+        Args:
+            splits: {split: (images uint8[N, S, S, 3], class ids uint8[N])}.
+        """
         self._splits = splits
 
     def sizes(self) -> dict[str, int]:
@@ -17,12 +21,12 @@ class ImageArrays:
         return {split: len(labels) for split, (_, labels) in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example; its label is a uint8[]."""
+        """Returns an example; its label is a class id, uint8[]."""
         images, labels = self._splits[split]
         return Example(f"{split}_{index:05d}", images[index], labels[index])
 
     def arrays(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Returns images uint8[N, S, S, 3] and labels uint8[N]."""
+        """Returns the images uint8[N, S, S, 3] and class ids uint8[N] of a split."""
         return self._splits[split]
 
 
@@ -30,10 +34,10 @@ def with_validation(splits: dict) -> dict:
     """Adds the splits 'val', the last tenth of 'train', and 'train_without_val'.
 
     For CIFAR-10, whose 'train' has 50,000 images, these are the last 5,000 and
-    the first 45,000 images.
+    the first 45,000 images. No images are copied.
 
     Args:
-        splits: see ImageArrays; no images are copied.
+        splits: {split: (images, class ids)}; see ImageArrays.
     """
     images, labels = splits["train"]
     cut = len(labels) - len(labels) // 10

@@ -11,7 +11,7 @@ from encnet_jax import storage
 from encnet_jax.labels import IGNORE_LABEL
 
 STORED_VERSION = "1.0.0"  # Version of the prepared records.
-VIEWS_FILE = "road_to_image.json"  # Next to prepared records, if there are `views`.
+VIEWS_FILE = "road_to_image.json"  # Next to the records of a data set with `views`.
 UNKNOWN_ID = 254  # Marks raw values in id_map that the data set does not define.
 
 
@@ -48,34 +48,36 @@ class DatasetInfo:
     """The declaration of a data set: everything known before its files are read.
 
     Attributes:
-        name: its name in the registry (data.name).
-        class_names: one for each train id 0..C-1.
-        colours: uint8[C, 3], RGB of each class in pictures.
-        id_map: uint8[256], raw mask value -> train id, IGNORE_LABEL or UNKNOWN_ID.
+        name: name of the data set in the registry, the value of data.name.
+        class_names: names of the classes; train id i is class_names[i].
+        colours: uint8[C, 3], RGB colour of each class in coloured label images.
+        id_map: uint8[256], maps a raw mask value to a train id, IGNORE_LABEL or
+            UNKNOWN_ID.
         splits: names of the stored splits; a source may lack some.
         source: where to obtain the data.
-        preparation: how to prepare the data, for error messages.
-        description: one sentence.
+        preparation: how to prepare the data, for error messages; ' DIR' is replaced by
+            the data folder.
+        description: one sentence about the data set.
         task: 'segmentation', or 'classification' (one label per image).
-        unions: splits made of several stored splits: name -> stored splits, in order.
+        unions: {name: stored splits} of splits that concatenate several stored splits.
         unlabelled: stored splits without labels; all their pixels are IGNORE_LABEL.
         full_counts: number of images in each stored split of the complete data set.
         downloads: (address, SHA-1) of archives that need no registration.
-        stored_as: name of the prepared data set, if several declarations share one.
+        stored_as: name of the data set whose prepared records are used; '' for its own.
         entries: function of an archives.file_tree.FileTree that lists the examples in
             the published files, {split: list of archives.entries.Entry}; None if the
             `prepare` command does not support the data set.
         views: function of a FileTree that returns {example: 3x3 matrix from road to
             image}, for scores in bird's-eye view; see scoring.thresholds.
-        open_source: (DatasetInfo, `data` fields) -> Source, for data sets that are not
-            read from prepared records.
-        open_dataset: (DatasetInfo, `data` fields) -> Dataset, for data sets that do not
-            use the segmentation pipelines.
+        open_source: function of this DatasetInfo and section `data` of the
+            configuration that returns the Source; None for prepared records.
+        open_dataset: function of the same arguments that returns the Dataset; None for
+            the segmentation pipelines.
         positive_class: id of the class whose MaxF and average precision are reported.
-        rule: how scores are counted, as a sentence.
-        scores: (mean IoU, pixel accuracy, IoU of each class) -> scores under the
-            benchmark's own names; all in [0, 1].
-        server: submission format of the test server, if there is one.
+        rule: one sentence that states how scores are counted.
+        scores: function of (mean IoU, pixel accuracy, IoU of each class) that returns
+            {name: score} with the benchmark's own names; all scores are in [0, 1].
+        server: submission format of the test server, or None.
     """
 
     name: str
@@ -106,7 +108,7 @@ class DatasetInfo:
         return len(self.class_names)
 
     def how_to_prepare(self, data_dir: str) -> str:
-        """Returns the instruction `preparation` with the folder filled in."""
+        """Returns the instruction `preparation` for a data folder."""
         if storage.is_remote(data_dir):
             done = self.preparation.replace(" DIR", " data")
             return f"{done}; then copy data/{self.stored_as or self.name} to {data_dir}"
@@ -114,7 +116,9 @@ class DatasetInfo:
 
 
 def voc_colours(num_classes: int) -> np.ndarray:
-    """Returns PASCAL VOC's palette uint8[num_classes, 3]: RGB made of an id's bits.
+    """Returns the colours of PASCAL VOC's palette, uint8[num_classes, 3] in RGB.
+
+    A colour is computed from the bits of the class id.
 
     Source: VOCdevkit VOClabelcolormap.
     """
@@ -127,7 +131,11 @@ def voc_colours(num_classes: int) -> np.ndarray:
 def consecutive_ids(
     num_classes: int, *, first_id: int = 0, ignore_ids: tuple[int, ...] = ()
 ) -> np.ndarray:
-    """Returns the id_map first_id, ... -> 0, 1, ...; ignore_ids -> IGNORE_LABEL."""
+    """Returns the id_map uint8[256] of classes with consecutive raw ids.
+
+    It maps first_id, first_id + 1, ... to 0, 1, ..., num_classes - 1, the ids in
+    ignore_ids to IGNORE_LABEL, and all other values to UNKNOWN_ID.
+    """
     id_map = np.full(256, UNKNOWN_ID, np.uint8)
     id_map[first_id : first_id + num_classes] = np.arange(num_classes)
     id_map[list(ignore_ids)] = IGNORE_LABEL
@@ -141,7 +149,12 @@ def class_lines(name: str) -> tuple[str, ...]:
 
 
 def prepare_command(name: str, what: str) -> str:
-    """Returns the instruction to prepare a data set from its published files."""
+    """Returns the instruction to prepare a data set from its published files.
+
+    Args:
+        name: name of the data set.
+        what: the published files, in words.
+    """
     return (
         f"get {what}, then run python -m encnet_jax.data.prepare {name} "
         "--source ARCHIVE_OR_FOLDER --data_dir DIR"

@@ -18,7 +18,7 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
     """Reads all arrays of an .npz file; rejects pickled objects, which could run code.
 
     Args:
-        path: the file.
+        path: path of the file.
         expected: description of the expected contents, for error messages.
         max_mib: limit on one unpacked array, MiB; a small file may unpack to far more.
 
@@ -33,7 +33,7 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
             if largest > max_mib * 2**20:
                 raise UserError(
                     f"{path}: has an array of {largest / 2**20:.0f} MiB; expected at"
-                    f" most {max_mib:.0f} (data.max_file_mib)"
+                    f" most {max_mib:.0f} MiB (data.max_file_mib)"
                 )
             file.seek(0)
             with np.load(file) as arrays:
@@ -43,13 +43,13 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
     # NumPy and zipfile raise errors of many kinds on damaged bytes.
     except Exception as error:
         raise UserError(
-            f"{path}: expected {expected} ({reason(error)}); write the file again with"
-            " python -m encnet_jax.data.export_arrays"
+            f"{path}: cannot be read ({reason(error)}); expected {expected}, write the"
+            " file again with python -m encnet_jax.data.export_arrays"
         ) from None
 
 
 def exists(info: DatasetInfo, data_dir: str) -> bool:
-    """Whether a data set is available as arrays in a folder."""
+    """Whether a data set has .npz files in the folder data_dir/NAME."""
     return bool(_shards(info, data_dir)[1])
 
 
@@ -60,7 +60,7 @@ def _shards(info: DatasetInfo, data_dir: str) -> tuple[epath.Path, list[epath.Pa
 
 
 class NpzSource:
-    """Splits in memory, read from the .npz shards of a folder.
+    """A data set in memory, read from the .npz files (shards) of a folder.
 
     A shard has arrays `{split}_images` uint8[N, H, W, 3] and `{split}_labels`
     uint8[N, H, W] of train ids, for one or more splits. A split's shards are
@@ -73,18 +73,18 @@ class NpzSource:
         Args:
             info: declaration of the data set.
             data_dir: folder that contains the data set's folder.
-            max_mib: see load.
+            max_mib: limit on one unpacked array, MiB.
 
         Raises:
-            UserError: no shard exists, or one is broken, has different arrays, or has
-                ids out of range.
+            UserError: there is no shard, or a shard is broken, has other arrays than
+                expected, or has train ids out of range.
         """
         folder, files = _shards(info, data_dir)
         if not files:
             raise UserError(
-                f"{info.name} is not available as arrays: found no {folder}/*.npz; on"
-                " a machine with TensorFlow prepare it, then run python -m "
-                f"encnet_jax.data.export_arrays {info.name} --data_dir {data_dir}"
+                f"{info.name} is not available as arrays: found no {folder}/*.npz;"
+                " prepare the data set on a machine with TensorFlow, then run python -m"
+                f" encnet_jax.data.export_arrays {info.name} --data_dir {data_dir}"
             )
         self._shards: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for file in files:
@@ -103,7 +103,7 @@ class NpzSource:
         return {split: len(places) for split, places in self._places.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example; its name is made of split and index."""
+        """Returns an example; its name is SPLIT_INDEX."""
         shard, position = self._places[split][index]
         images, labels = self._shards[split][shard]
         return Example(f"{split}_{index:05d}", images[position], labels[position])
@@ -114,15 +114,15 @@ def _checked_shard(
 ) -> tuple[np.ndarray, np.ndarray]:
     if f"{split}_labels" not in arrays:
         raise UserError(
-            f"{where}: has {split}_images without {split}_labels; write the shard again"
+            f"{where}: has {split}_images but no {split}_labels; write the file again"
         )
     images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
     fits = images.dtype == labels.dtype == np.uint8 and images.shape[3:] == (3,)
     if not fits or images.shape[:3] != labels.shape or 0 in images.shape[1:]:
         raise UserError(
-            f"{where}: found images {images.dtype}{list(images.shape)} and labels "
-            f"{labels.dtype}{list(labels.shape)}; expected uint8 [N, H, W, 3] and "
-            "uint8 [N, H, W]"
+            f"{where}: found images {images.dtype}{list(images.shape)} and labels"
+            f" {labels.dtype}{list(labels.shape)}; expected images uint8[N, H, W, 3]"
+            " and labels uint8[N, H, W]"
         )
     identity = np.arange(256) < info.num_classes
     identity[IGNORE_LABEL] = True

@@ -1,4 +1,4 @@
-"""Random access to examples that encnet_jax.data.prepare has written."""
+"""Reads examples that encnet_jax.data.prepare has written, in any order."""
 
 import os
 
@@ -16,32 +16,36 @@ from encnet_jax.storage import lookup
 
 
 class RecordSource:
-    """Base class of sources of encoded examples, which tf.data decodes in parallel."""
+    """Base class of sources that read encoded examples, which tf.data can decode."""
 
     def __init__(self, info: DatasetInfo, rules: ImageRules):
         self.info = info
         self.rules = rules
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of examples of each available split."""
+        """Returns {split: number of examples} of the available splits."""
         raise NotImplementedError
 
     def record(self, split: str, index: int) -> Record:
-        """Returns a stored example; raises UserError with its name if unreadable."""
+        """Returns an encoded example; raises UserError with its name if unreadable."""
         raise NotImplementedError
 
     def example(self, split: str, index: int) -> Example:
-        """Returns a decoded example; raises UserError with its file if it is broken."""
+        """Returns a decoded example; raises UserError with its name if it is broken."""
         return decode_record(self.record(split, index), self.info, self.rules)
 
     def image_size(self, split: str, index: int) -> tuple[int, int]:
-        """Returns (height, width) of an image, from its header; raises UserError."""
+        """Returns (height, width) of an image; reads only its header.
+
+        Raises:
+            UserError: the header cannot be read.
+        """
         record = self.record(split, index)
         return decode.image_size(record.image, record.image_file, self.rules)
 
 
 def is_prepared(info: DatasetInfo, data_dir: str) -> bool:
-    """Whether a data set is prepared in a folder."""
+    """Whether the prepared records of a data set exist in data_dir."""
     return lookup.exists(_folder(info, data_dir))
 
 
@@ -51,10 +55,12 @@ def _folder(info: DatasetInfo, data_dir: str) -> epath.Path:
 
 
 def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
-    """Returns the stored DatasetInfo.views, example -> f64[3, 3]; {} if absent.
+    """Returns {example name: matrix f64[3, 3] from road to image}; {} if absent.
+
+    The matrices are those of DatasetInfo.views, stored with the prepared records.
 
     Raises:
-        UserError: the file of views is broken.
+        UserError: the file with the matrices is broken.
     """
     path = _folder(info, data_dir) / VIEWS_FILE
     if not lookup.exists(path):
@@ -64,8 +70,8 @@ def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
         return {name: np.reshape(rows, (3, 3)) + 0.0 for name, rows in found.items()}
     except (AttributeError, TypeError, ValueError):
         raise UserError(
-            f"{path}: expected 3x3 numbers for each image; remove the folder and"
-            " prepare the data set again"
+            f"{path}: expected a matrix of 3x3 numbers for each image; remove the"
+            " folder and prepare the data set again"
         ) from None
 
 
@@ -84,8 +90,8 @@ class PreparedSource(RecordSource):
         folder = _folder(info, data_dir)
         if not lookup.exists(folder):
             raise UserError(
-                f"{info.name} is not prepared: found no {folder}, expected a data set"
-                f" there; {info.how_to_prepare(data_dir)}"
+                f"{info.name} is not prepared: found no folder {folder};"
+                f" {info.how_to_prepare(data_dir)}"
             )
         self._where = os.fspath(folder)
         try:
@@ -119,7 +125,8 @@ class PreparedSource(RecordSource):
         try:
             stored = part[position]
             name = stored["id"].decode()
-        except Exception as error:  # As above; other examples may be intact.
+        # array_record raises errors of many kinds; other examples may be intact.
+        except Exception as error:
             where = f", {split} example {index}"
             raise UserError(self._broken(where, error)) from None
         file = f"{self._where}, {split} example {name}"

@@ -13,7 +13,7 @@ from encnet_jax.labels import IGNORE_LABEL
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One example as stored.
+    """A stored example: an encoded image and its encoded mask.
 
     Attributes:
         name: The example's id, unique in its split.
@@ -37,7 +37,7 @@ class Example:
     Attributes:
         name: The example's id.
         image: uint8[H, W, 3].
-        label: uint8[H, W] of train ids.
+        label: uint8[H, W] of train ids; for classification, a class id, integer[].
         orientation: EXIF orientation of the stored image, 1..8; see decode.decode.
     """
 
@@ -50,11 +50,11 @@ class Example:
 def decode_record(
     record: Record, info: DatasetInfo, rules: ImageRules = DEFAULT_RULES
 ) -> Example:
-    """Decodes a record.
+    """Decodes the image and the mask of a record, and maps raw ids to train ids.
 
     Raises:
-        UserError: a file is broken, the mask is not an index mask or has an id out of
-            range, or the two sizes differ.
+        UserError: the image or mask is broken, the mask is not an index mask or has an
+            unknown id, or image and mask differ in size.
     """
     image, mask = _decoded(record, rules)
     label = to_train_ids(mask, info, record.mask_file)
@@ -78,7 +78,7 @@ def for_tensorflow(record: Record, rules: ImageRules) -> Record:
 
 
 def as_png(record: Record, rules: ImageRules) -> Record:
-    """Returns the record with image and mask decoded here and encoded as plain PNGs.
+    """Returns a record whose image and mask are encoded again, as plain PNGs.
 
     Raises:
         UserError: as in decode_record; ids out of range are not detected.
@@ -109,8 +109,8 @@ def _check_sizes(image: decode.Decoded, mask: np.ndarray, file: str) -> None:
             f" to {width}x{height}: rotate the mask too, or remove the orientation"
         )
     raise UserError(
-        f"{file}: the mask is {columns}x{rows} pixels, its image {width}x{height};"
-        " expected equal sizes"
+        f"{file}: the mask has {columns}x{rows} pixels, but its image has"
+        f" {width}x{height}; expected equal sizes"
     )
 
 
@@ -138,8 +138,8 @@ def _fix(mask: np.ndarray, info: DatasetInfo) -> str:
     """Returns advice on how to correct masks with unknown values."""
     if info.num_classes == 2 and set(np.unique(mask)) <= {0, 255}:
         return (
-            "masks of black and white have the values 0 and 255: write 1 instead of 255"
-            " if white is the second class, or add 255 to data.folder.ignore_ids if it"
-            " is not labelled"
+            "black and white masks have the values 0 and 255: write 1 instead of 255 if"
+            " white is the second class, or add 255 to data.folder.ignore_ids if white"
+            " pixels are not labelled"
         )
     return "correct the mask, or the list of classes"

@@ -13,7 +13,10 @@ from encnet_jax.errors import UserError
 
 
 def uses_tensorflow(reader: str) -> bool:
-    """Whether a reader (data.reader) uses TensorFlow."""
+    """Whether a value of data.reader uses TensorFlow.
+
+    The value 'auto' does if TensorFlow is installed.
+    """
     if reader != "auto":
         return reader == "tfds"
     try:
@@ -38,9 +41,9 @@ def tensorflow():
     # A mismatched installation raises errors of many types.
     except Exception as error:
         raise UserError(
-            f"TensorFlow cannot be imported ({_short(error)}); pip install"
-            " tensorflow-cpu (Python 3.13 or older). It prepares data sets; data.reader"
-            " 'arrays' reads prepared data without it"
+            f"TensorFlow cannot be imported ({_short(error)}); run pip install"
+            " tensorflow-cpu (Python 3.13 or older). TensorFlow is required to prepare"
+            " data sets; data.reader='arrays' reads prepared data without it"
         ) from None
     tf.get_logger().setLevel(logging.ERROR)
     for kind in ("GPU", "TPU"):
@@ -60,7 +63,7 @@ def tensorflow_datasets():
         import tensorflow_datasets as tfds
     except Exception as error:
         raise UserError(
-            f"TFDS cannot be imported ({_short(error)}); pip install"
+            f"TFDS cannot be imported ({_short(error)}); run pip install"
             " tensorflow-datasets array-record importlib_resources"
         ) from None
     return tfds
@@ -70,7 +73,7 @@ def decode_image(image_bytes):
     """Decodes a JPEG or PNG inside a tf.data graph.
 
     Returns:
-        uint8[H, W, 3] as Pillow decodes it.
+        uint8[H, W, 3], the same pixels as Pillow's.
     """
     tf = tensorflow()
     image = tf.cond(
@@ -102,7 +105,7 @@ def prepared_builder(info, data_dir: str):
     builder = tfds.builder(info.name, data_dir=os.path.expanduser(data_dir))
     if not builder.is_prepared():
         raise UserError(
-            f"{info.name} is not prepared: found no {builder.data_path};"
+            f"{info.name} is not prepared: found no data set in {builder.data_path};"
             f" {info.how_to_prepare(data_dir)}"
         )
     return builder

@@ -1,4 +1,4 @@
-"""Images with one label each, in the format in which TFDS prepares ImageNet."""
+"""Reads images with one label each, in the format in which TFDS prepares ImageNet."""
 
 import os
 
@@ -23,7 +23,8 @@ class TfdsImages:
             rules: limits on images.
 
         Raises:
-            UserError: the data set is not prepared in data_dir, or in another format.
+            UserError: the data set is not prepared in data_dir, or is not stored as
+                array records.
         """
         folder, self._splits = array_records.open_prepared(info, data_dir)
         self._rules = rules
@@ -34,7 +35,7 @@ class TfdsImages:
         return {split: len(records) for split, records in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an image with label i32[]; raises UserError if it is broken."""
+        """Returns an image and its class id i32[]; raises UserError if it is broken."""
         name = f"{split}_{index:07d}"
         where = f"{self._where}, {name}"
         try:
@@ -42,5 +43,7 @@ class TfdsImages:
             file, label = record["image"], np.asarray(record["label"], np.int32)
         # array_record raises errors of many kinds for damaged files.
         except Exception as error:
-            raise UserError(f"{where}: cannot be read ({error})") from None
+            raise UserError(
+                f"{where}: cannot be read ({error}); prepare the data set again"
+            ) from None
         return Example(name, decode_image(file, where, self._rules), label)

@@ -33,12 +33,17 @@ def one_image(name: str, content: Callable[[], bytes], statuses, says: str) -> N
 
 for kind in ("WEBP", "BMP", "TIFF"):
     one_image(f"7 {kind} called .jpg, check", lambda k=kind: encoded(noise(), k), 0, "")
-one_image("3 16-bit grey, check", lambda: encoded(deep(), "PNG"), 1, "3.jpg: values of")
+one_image(
+    "3 16-bit grey, check",
+    lambda: encoded(deep(), "PNG"),
+    1,
+    "3.jpg: has values of",
+)
 one_image(
     "23 mask fits the unturned image, check",
     lambda: turned(64, 32),
     1,
-    "3.png: the mask is 64x64",
+    "3.png: the mask has 64x64",
 )
 one_image("23 EXIF orientation, check", lambda: turned(64, 64), 0, "EXIF orientation")
 one_image("6 empty image, check", lambda: b"", 1, "3.jpg: cannot be decoded")
@@ -52,7 +57,7 @@ one_image(
     "17 four channels, check",
     lambda: encoded(noise("RGBA"), "PNG"),
     1,
-    "3.jpg: channels RGBA",
+    "3.jpg: has channels RGBA",
 )
 
 
@@ -84,7 +89,7 @@ def deep_export(root):
     yield command(EXPORT, *flags(root / "r"), "--count=2", f"--output={root}/o")
 
 
-@case("6 bomb, check", 1, "0.png: 30000x30000 pixels")
+@case("6 bomb, check", 1, "0.png: has 30000x30000 pixels")
 def bomb_check(root):
     folder_set(root / "r")
     (root / "r/train/images/0.jpg").unlink()
@@ -92,7 +97,7 @@ def bomb_check(root):
     yield command(CHECK, *flags(root / "r"))
 
 
-@case("6 bomb, train", 2, "0.png: 30000x30000 pixels")
+@case("6 bomb, train", 2, "0.png: has 30000x30000 pixels")
 def bomb_refused(root):
     folder_set(root / "r")
     (root / "r/train/images/0.jpg").unlink()
@@ -101,7 +106,7 @@ def bomb_refused(root):
     yield command("train.py", *words, f"--workdir={root}/w")
 
 
-@case("6 bomb, one unreadable allowed, train", 0, "0.png: 30000x30000 pixels")
+@case("6 bomb, one unreadable allowed, train", 0, "0.png: has 30000x30000 pixels")
 def bomb_train(root):
     folder_set(root / "r")
     (root / "r/train/images/0.jpg").unlink()
@@ -110,7 +115,7 @@ def bomb_train(root):
     yield command("train.py", *flags(root / "r", *more), f"--workdir={root}/w")
 
 
-@case("6 bomb, eval", 2, "0.jpg: 30000x30000 pixels", "run")
+@case("6 bomb, eval", 2, "0.jpg: has 30000x30000 pixels", "run")
 def bomb_eval(root):
     bomb(root / "r/val/images/0.jpg", 30000, 30000)
     yield command("eval.py", f"--workdir={root}/run")
