@@ -82,11 +82,11 @@ def no_masks(folder):
     ("damage", "message"),
     [
         (lanes_only, "um_000001.png: has no mask; expected um_road_000001.png"),
-        (grey_masks, "uu_road_000001.png: has no red pixel"),
-        (train_ids, "uu_road_000001.png: is grey; expected the masks of"),
-        (other_names, "000007.png: expected um_NUMBER.png"),
-        (flat_calibration, "umm_000000.txt: Tr_cam_to_road has no inverse"),
-        (short_calibration, "umm_000000.txt: expected a line P2: of 12 numbers"),
+        (grey_masks, "uu_road_000001.png: the mask has no red pixel"),
+        (train_ids, "uu_road_000001.png: the mask is grey; expected a mask of"),
+        (other_names, "000007.png: unexpected file name; expected um_NUMBER.png"),
+        (flat_calibration, "umm_000000.txt: the matrix Tr_cam_to_road has no inverse"),
+        (short_calibration, "umm_000000.txt: expected a line 'P2:' with 12 numbers"),
         (no_masks, "expected training/image_2 and training/gt_image_2"),
     ],
 )

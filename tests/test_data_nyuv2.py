@@ -112,8 +112,8 @@ def other_mapping(folder):
         (cut_off, "labeled.mat: cannot be read .*download the file again"),
         (first_version, r"has images uint8\[5, 64, 48, 3\] .*expected uint8 \[N, 3, W"),
         (high_label, "labeled.mat, image 4: has the label 895; expected 0 to 894"),
-        (other_split, "splits.mat: lists images twice, or others than 1 to 5"),
-        (image_in_both, "splits.mat: lists images twice"),
+        (other_split, "splits.mat: lists an image twice, or a number outside 1 to 5"),
+        (image_in_both, "splits.mat: lists an image twice"),
         (other_mapping, "'class 0' to 'class 39'; expected 894 labels and 40 classes"),
     ],
 )

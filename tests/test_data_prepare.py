@@ -242,7 +242,10 @@ def test_sort_keys_rise_and_spread_over_128_files():
     ("change", "message"),
     [
         (lambda images, labels: (images, labels + 11), "labels have the value 11, out"),
-        (lambda images, labels: (images, labels[:, 1:]), "expected uint8 .N, H, W, 3."),
+        (
+            lambda images, labels: (images, labels[:, 1:]),
+            "expected images uint8.N, H, W, 3.",
+        ),
         (lambda images, labels: (images * 1.0, labels), "found images float64"),
     ],
 )

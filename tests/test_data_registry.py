@@ -36,7 +36,7 @@ def test_declarations_are_read_without_large_libraries():
 def test_unknown_names_are_refused():
     with pytest.raises(UserError, match="unknown data set 'cityscape'; .*cityscapes"):
         named_info("cityscape")
-    with pytest.raises(UserError, match="'folder' needs fields of a configuration"):
+    with pytest.raises(UserError, match="'folder' is described in a configuration"):
         named_info("folder")
 
 

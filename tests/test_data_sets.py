@@ -90,7 +90,8 @@ def test_coco_is_mapped_to_voc(root, tmp_path):
 def test_missing_coco_images_are_reported(root, tmp_path):
     made_datasets.coco_voc(root)
     (root / "val2017/000000000007.jpg").unlink()
-    with pytest.raises(UserError, match="lists 000000000007.jpg.*not in val2017"):
+    found = "lists the image 000000000007.jpg, .*not in the folder val2017"
+    with pytest.raises(UserError, match=found):
         prepare("coco_voc", source=str(root), data_dir=str(tmp_path))
 
 

@@ -70,7 +70,7 @@ def label_34(root):
             no_labels,
             "coast_natu1.jpg and 0 other images have no labels in SemanticLabels",
         ),
-        (unknown_test_image, "TestSet1.txt: lists coast_natu9; expected images of"),
+        (unknown_test_image, "TestSet1.txt: lists coast_natu9; expected names of"),
         (empty_list, "TestSet1.txt: lists no image; expected"),
         (other_variable, "coast_natu1.mat: cannot be read .*'S'.*download"),
         (sift_flow_train_ids, "coast_natu1.mat: the mask has the value 255, out of"),

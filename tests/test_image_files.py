@@ -133,8 +133,8 @@ def no_split(root):
     [
         (empty_class, r"train/yellow: this class folder has no images; add some"),
         (one_class, "only one class folder, 'red'; expected two or more classes"),
-        (other_class, "train has the class 'red' and val lacks it"),
-        (no_split, "val: no such folder; expected one with a folder"),
+        (other_class, "train has the class folder 'red', but val does not"),
+        (no_split, "val: no such folder; expected a folder with one"),
     ],
 )
 def test_folders_without_a_data_set(root, change, message):

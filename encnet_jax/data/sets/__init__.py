@@ -1,6 +1,6 @@
-"""The registry of data sets: one module per data set, with the data set's name.
+"""The registry of data sets: each module declares the data set of the same name.
 
-The module's `DATA_SET` is the declaration.
+The declaration is the module's constant `DATA_SET`.
 """
 
 import pkgutil
@@ -21,34 +21,36 @@ DATA_SETS: Registry[Any] = Registry(
 
 
 def named_info(name: str) -> DatasetInfo:
-    """Returns a data set that is declared without `data` fields.
+    """Returns the declaration of a published data set by name.
 
     Raises:
-        UserError: no data set has this name, or its declaration needs `data` fields.
+        UserError: no data set has this name, or it is described in a configuration, as
+            'folder' and 'image_folder' are.
     """
     member = DATA_SETS.get(name)
     if not isinstance(member, DatasetInfo):
         raise UserError(
-            f"the data set {name!r} needs fields of a configuration; expected"
-            f" one of: {', '.join(declared())}"
+            f"the data set {name!r} is described in a configuration and cannot be used"
+            f" here; expected one of: {', '.join(declared())}"
         )
     return member
 
 
 def declared() -> dict[str, DatasetInfo]:
-    """Returns name -> data set, for those declared without `data` fields."""
+    """Returns {name: declaration} of all data sets but those of a configuration."""
     members = {name: DATA_SETS.get(name) for name in DATA_SETS}
     return {n: m for n, m in members.items() if isinstance(m, DatasetInfo)}
 
 
 def dataset_info(data: Any) -> DatasetInfo:
-    """Returns the data set of a configuration.
+    """Returns the declaration of the data set that a configuration selects.
 
     Args:
-        data: the `data` fields of encnet_jax.config.
+        data: section `data` of the configuration.
 
     Raises:
-        UserError: no data set has this name, or the fields do not describe one.
+        UserError: no data set is called data.name, or data.folder does not describe a
+            data set.
     """
     member = DATA_SETS.get(data.name)
     return member if isinstance(member, DatasetInfo) else member(data)

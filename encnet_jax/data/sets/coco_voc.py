@@ -1,6 +1,7 @@
-"""COCO 2017 with the classes of PASCAL VOC, for training before VOC.
+"""COCO 2017 with the classes of PASCAL VOC, for pre-training.
 
-Other categories are background. Images with more than MIN_PIXELS foreground are kept.
+Other categories are background. Only images with more than MIN_PIXELS foreground
+pixels are kept.
 
 Source: the EncNet paper, section 3.3, and PyTorch-Encoding datasets/coco.py. The paper
 reports 6.5K images; this rule, taken from the released code, keeps far more.
@@ -29,7 +30,7 @@ MIN_PIXELS = 1_000  # Images with at most this many foreground pixels are skippe
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the splits found in the source."""
+    """Returns {split: entries} of the splits found in the source."""
     splits = {}
     for split in DATA_SET.splits:
         entries = _entries(tree, f"{split}2017")
@@ -52,15 +53,18 @@ def _entries(tree: FileTree, folder: str) -> list[Entry]:
     )
     if not annotations.annotated():
         raise UserError(
-            f"{file}: no image has an object of the classes; expected the instances of"
-            " annotations_trainval2017.zip"
+            f"{file}: no image has an object of the 20 classes of PASCAL VOC; expected"
+            " the file of annotations_trainval2017.zip"
         )
     images = tree.files(folder, "")
     entries = []
     for image_id in annotations.annotated():
         name = annotations.images[image_id].file_name
         if name not in images:
-            raise UserError(f"{file}: lists {name}, which is not in {folder}; add it")
+            raise UserError(
+                f"{file}: lists the image {name}, which is not in the folder {folder};"
+                " add the image"
+            )
         mask = functools.partial(_mask, annotations, image_id)
         where = f"{file}, image {image_id}"
         entries.append(Entry(name.removesuffix(".jpg"), images[name], mask, where))
@@ -71,7 +75,8 @@ def _mask(annotations: Annotations, image_id: int, _image: bytes) -> bytes | Non
     picture = annotations.images[image_id]
     mask = np.zeros((picture.height, picture.width), np.uint8)
     for category, pixels in annotations.of_image(image_id):
-        mask[pixels & (mask == 0)] = 1 + CATEGORIES.index(category)  # The first wins.
+        # Where objects overlap, the pixels keep the first object's class.
+        mask[pixels & (mask == 0)] = 1 + CATEGORIES.index(category)
     return encode_png(mask) if np.count_nonzero(mask) > MIN_PIXELS else None
 
 

@@ -1,6 +1,6 @@
-"""Generated images with one label each: a disc on noise; its hue is the class.
+"""Generated images with one label each: a disc on noise, whose hue is the class.
 
-For tests and `:smoke` configurations, which therefore do not need CIFAR-10.
+Tests and `:smoke` configurations use them instead of CIFAR-10.
 """
 
 import colorsys
@@ -21,7 +21,7 @@ NUM_IMAGES = {"train": 2000, "test": 500}
 
 
 def generate(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Generates a split; repeated calls return equal arrays.
+    """Generates the images and labels of a split; repeated calls return equal arrays.
 
     Args:
         split: A key of NUM_IMAGES.

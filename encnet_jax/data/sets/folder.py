@@ -17,13 +17,13 @@ from encnet_jax.errors import UserError
 
 
 def folder_info(data: Any) -> DatasetInfo:
-    """Returns the data set that data.folder describes.
+    """Returns the declaration of the data set that data.folder describes.
 
     Args:
-        data: the `data` fields of encnet_jax.config.
+        data: section `data` of the configuration.
 
     Raises:
-        UserError: the fields do not describe a data set.
+        UserError: a field of data.folder is empty or has an invalid value.
     """
     folder = data.folder
     names, ignore_ids = tuple(folder.class_names), tuple(folder.ignore_ids)
@@ -36,8 +36,9 @@ def folder_info(data: Any) -> DatasetInfo:
     joined = [name for name in names if "," in name]
     if joined:
         raise UserError(
-            f"data.folder.class_names has one name {joined[0]!r}; expected one for"
-            " each class: --config.data.folder.class_names=\"('road', 'other')\""
+            f"data.folder.class_names has the name {joined[0]!r}, which contains a"
+            " comma; expected one name per class, such as"
+            " --config.data.folder.class_names=\"('road', 'other')\""
         )
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -48,15 +49,16 @@ def folder_info(data: Any) -> DatasetInfo:
     last_id = folder.first_id + len(names) - 1
     if not 0 <= folder.first_id <= last_id <= 255 or len(names) > UNKNOWN_ID:
         raise UserError(
-            f"data.folder has {len(names)} classes with ids from first_id"
-            f" {folder.first_id} on; expected at most 254 classes, and ids up to 255"
+            f"data.folder has {len(names)} classes and first_id {folder.first_id}, so"
+            f" the ids are {folder.first_id}..{last_id}; expected at most 254 classes"
+            " and ids in 0..255"
         )
     class_ids = range(folder.first_id, last_id + 1)
     bad = [i for i in ignore_ids if i not in range(256) or i in class_ids]
     if bad:
         raise UserError(
-            f"data.folder.ignore_ids has {bad[0]}; expected values in 0..255 outside"
-            f" the class ids {folder.first_id}..{last_id}"
+            f"data.folder.ignore_ids contains {bad[0]}; expected values in 0..255 that"
+            f" are not class ids ({folder.first_id}..{last_id})"
         )
     return DatasetInfo(
         name="folder",
@@ -73,7 +75,10 @@ def folder_info(data: Any) -> DatasetInfo:
 
 
 def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
-    """Returns uint8[count, 3], the colours of '#rrggbb' words; VOC's without words."""
+    """Returns RGB colours uint8[count, 3] from '#rrggbb' words.
+
+    Without words, returns the colours of PASCAL VOC.
+    """
     if not words:
         return voc_colours(count + 1)[1:]
     wrong = [word for word in words if not re.fullmatch("#[0-9a-fA-F]{6}", word)]
@@ -89,7 +94,7 @@ def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
 def open_source(
     info: DatasetInfo, data: Any, *, require_masks: bool = True
 ) -> FolderSource:
-    """Lists the files; see FolderSource."""
+    """Returns the FolderSource of a configuration's data.folder."""
     rules = image_rules(data)
     return FolderSource(info, data.folder, rules, require_masks=require_masks)
 

@@ -11,10 +11,12 @@ from encnet_jax.storage import lookup
 
 
 def image_folder_info(data: Any) -> DatasetInfo:
-    """Returns the data set in data.folder.images; each subfolder is one class.
+    """Returns the declaration of the data set in the folder data.folder.images.
+
+    Each subfolder is one class.
 
     Args:
-        data: The `data` fields of encnet_jax.config.defaults.
+        data: Section `data` of the configuration.
 
     Raises:
         UserError: a split's folder is missing or has fewer than two class folders, the
@@ -24,13 +26,14 @@ def image_folder_info(data: Any) -> DatasetInfo:
     splits = tuple(s for s in dict.fromkeys([data.train_split, data.val_split]) if s)
     if not pattern:
         raise UserError(
-            "data.name is 'image_folder', but data.folder.images is empty; set it, such"
-            " as --config.data.folder.images='my_data/{split}'"
+            "data.name is 'image_folder', but data.folder.images is empty; set it, for"
+            " example --config.data.folder.images='my_data/{split}'"
         )
     if len(splits) > 1 and "{split}" not in pattern:
         raise UserError(
-            f"data.folder.images is {pattern!r} for {' and '.join(splits)}; expected"
-            " '{split}' in it, or an empty data.val_split"
+            f"data.folder.images is {pattern!r}, so the splits {' and '.join(splits)}"
+            " have the same images; put '{split}' into it, or leave data.val_split"
+            " empty"
         )
     classes = {split: _classes(pattern.replace("{split}", split)) for split in splits}
     first = splits[0]
@@ -41,8 +44,9 @@ def image_folder_info(data: Any) -> DatasetInfo:
             if only[0] in classes[split]:
                 there, lacking = split, first
             raise UserError(
-                f"{pattern}: {there} has the class {only[0]!r} and {lacking} lacks it"
-                f" ({len(only)} differ); expected the same class folders in both"
+                f"{pattern}: {there} has the class folder {only[0]!r}, but {lacking}"
+                f" does not ({len(only)} class folders differ); expected the same class"
+                " folders in both splits"
             )
     names = classes[first]
     return DatasetInfo(
@@ -62,7 +66,7 @@ def _classes(folder: str) -> tuple[str, ...]:
     path = epath.Path(folder)
     if not lookup.is_folder(path):
         raise UserError(
-            f"{folder}: no such folder; expected one with a folder for each class"
+            f"{folder}: no such folder; expected a folder with one subfolder per class"
         )
     found = sorted(
         each.name

@@ -1,4 +1,4 @@
-"""ImageNet's 1000 classes as TFDS numbers them, by WordNet id."""
+"""ImageNet (ILSVRC 2012) as TFDS prepares it: 1,000 classes sorted by WordNet id."""
 
 from typing import Any
 

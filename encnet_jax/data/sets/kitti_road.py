@@ -25,7 +25,7 @@ _CALIBRATION = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_cam_to_road": (3, 4)}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns train, val and, if the source has it, test; paired by image name."""
+    """Returns {split: entries} of train, val and, if the source contains it, test."""
     images = tree.files("training/image_2", ".png")
     masks = tree.files("training/gt_image_2", ".png")
     if not images or not masks:
@@ -36,12 +36,13 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
         mask = masks.get(f"{category}_road_{number}")
         if category not in _CATEGORIES or not number.isdecimal():
             raise UserError(
-                f"{image}: expected um_NUMBER.png, umm_NUMBER.png or uu_NUMBER.png"
+                f"{image}: unexpected file name; expected um_NUMBER.png, umm_NUMBER.png"
+                " or uu_NUMBER.png"
             )
         if mask is None:
             raise UserError(
                 f"{image}: has no mask; expected {category}_road_{number}.png in"
-                " gt_image_2, download data_road.zip again"
+                " gt_image_2, so download data_road.zip again"
             )
         split = "val" if int(number) % _VALIDATION == 0 else "train"
         splits[split].append(Entry(name, image, partial(_mask, mask), str(mask)))
@@ -57,7 +58,10 @@ def views(tree: FileTree) -> dict[str, list[list[float]]]:
 
 
 def _view(file: StoredFile) -> list[list[float]]:
-    """Returns the matrix from (right, ahead, 1) in metres to (column, row, 1) in px."""
+    """Returns the 3x3 matrix from the road plane to the image.
+
+    It maps (right, forward, 1) in metres to homogeneous (column, row, 1) in pixels.
+    """
     found = {}
     for line in file.read().decode("utf-8", "replace").splitlines():
         name, _, numbers = line.partition(":")
@@ -67,15 +71,15 @@ def _view(file: StoredFile) -> list[list[float]]:
     for matrix, (name, shape) in zip(to_4x4, _CALIBRATION.items(), strict=True):
         if found.get(name, np.zeros(0)).size != np.prod(shape):
             raise UserError(
-                f"{file}: expected a line {name}: of {np.prod(shape)} numbers, as in"
-                " data_road.zip; restore it, or remove the folder calib"
+                f"{file}: expected a line '{name}:' with {np.prod(shape)} numbers;"
+                " restore the file from data_road.zip, or remove the folder calib"
             )
         matrix[: shape[0], : shape[1]] = found[name].reshape(shape)
     projection, rectification, to_road = to_4x4
     if not abs(np.linalg.det(to_road)) > 1e-6:  # A rotation has determinant 1.
         raise UserError(
-            f"{file}: Tr_cam_to_road has no inverse; restore the file, or remove the"
-            " folder calib"
+            f"{file}: the matrix Tr_cam_to_road has no inverse; restore the file from"
+            " data_road.zip, or remove the folder calib"
         )
     whole = projection @ rectification @ np.linalg.inv(to_road)
     return whole[:3, [0, 2, 3]].tolist()  # Points on the road have height 0.
@@ -86,8 +90,8 @@ def _mask(file: StoredFile, _image: bytes) -> bytes:
     if not red.any() or np.array_equal(red, green):
         found = "is grey" if red.any() else "has no red pixel, so no pixel is valid"
         raise UserError(
-            f"{file}: {found}; expected the masks of data_road.zip, red with magenta"
-            " roads"
+            f"{file}: the mask {found}; expected a mask of data_road.zip, which is red"
+            " with magenta roads"
         )
     return encode_png(np.where(red > 0, 1 + (blue > 0), 0).astype(np.uint8))
 

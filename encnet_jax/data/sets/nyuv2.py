@@ -30,13 +30,13 @@ _NUM_LABELS = 894
 
 
 class _Arrays(NamedTuple):
-    """The open HDF5 file; h5py shows MATLAB's axes in reversed order.
+    """The arrays of the open HDF5 file; h5py reverses the order of MATLAB's axes.
 
     Attributes:
         file: name of the file in error messages.
         images: uint8[N, 3, W, H].
-        labels: uint16[N, W, H], 0 = unlabelled, 1..894.
-        classes: uint8[895], label -> class 1..40, or 0.
+        labels: uint16[N, W, H]; 0 is unlabelled, 1..894 are the labels.
+        classes: uint8[895], maps a label to its class 1..40, and 0 to 0.
     """
 
     file: str
@@ -65,7 +65,7 @@ class _Image:
             labels = _upright(self.arrays.labels[self.index])
         if labels.max(initial=0) > _NUM_LABELS:
             raise UserError(
-                f"{self}: has the label {labels.max()}; expected 0 to {_NUM_LABELS},"
+                f"{self}: has the label {labels.max()}; expected 0 to {_NUM_LABELS}, so"
                 " download the file again"
             )
         return encode_png(self.arrays.classes[labels])
@@ -77,7 +77,7 @@ def _upright(pixels: np.ndarray) -> np.ndarray:
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the official splits; images keep their order in the file."""
+    """Returns {split: entries} of the official splits, in the order of the file."""
     files = {name: tree.file(name) for name in _FILES}
     missing = [name for name, file in files.items() if file is None]
     if missing:
@@ -111,14 +111,14 @@ def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
         fits = fits and images.dtype == np.uint8 and labels.dtype.kind == "u"
     if not fits:
         raise UserError(
-            f"{file}: has {found}; expected uint8 [N, 3, W, H] and uint16 [N, W, H],"
-            " use the labelled data set of NYU Depth v2"
+            f"{file}: has {found}; expected images uint8[N, 3, W, H] and labels"
+            " uint16[N, W, H], so use the labelled data set of NYU Depth v2"
         )
     return _Arrays(str(file), images, labels, classes)
 
 
 def _class_of_label(file: StoredFile) -> np.ndarray:
-    """Returns uint8[895], label -> class 1..40; label 0 (unlabelled) maps to 0."""
+    """Returns uint8[895], which maps labels 1..894 to classes 1..40, and 0 to 0."""
     contents = matlab.variables(file, "mapClass", "className")
     with matlab.described(str(file)):
         names = [str(name) for name in contents["className"].ravel()]
@@ -134,7 +134,7 @@ def _class_of_label(file: StoredFile) -> np.ndarray:
 
 
 def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
-    """Returns split -> sorted image indices, counted from 0."""
+    """Returns {split: sorted image indices}, counted from 0."""
     contents = matlab.variables(file, *_SPLITS.values())
     with matlab.described(str(file)):
         found = {
@@ -144,8 +144,8 @@ def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
     every = [index for indices in found.values() for index in indices]
     if len(set(every)) < len(every) or not all(0 <= index < count for index in every):
         raise UserError(
-            f"{file}: lists images twice, or others than 1 to {count}; expected the"
-            " split that belongs to nyu_depth_v2_labeled.mat"
+            f"{file}: lists an image twice, or a number outside 1 to {count}; expected"
+            " the splits.mat that belongs to nyu_depth_v2_labeled.mat"
         )
     return found
 

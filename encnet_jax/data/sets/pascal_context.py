@@ -25,13 +25,13 @@ _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"
 
 
 def context_categories() -> dict[int, str]:
-    """Returns {id in the JSON file: name} of PASCAL-Context's 59 classes, in order."""
+    """Returns {category id in the JSON file: name} of the 59 classes, in order."""
     pairs = (line.split(" ", 1) for line in class_lines("pascal_context"))
     return {int(number): name for number, name in pairs}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns train and val."""
+    """Returns {split: entries} of train and val, with the first kind of mask found."""
     images = tree.files("VOC2010/JPEGImages", ".jpg")
     found = None
     if images:
@@ -46,10 +46,10 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns the splits of trainval_merged.json, or None if it is missing.
+    """Returns {split: entries} of trainval_merged.json, or None if it is missing.
 
-    Objects, crowds and regions are painted in file order; later ones overwrite earlier
-    ones.
+    Masks are painted from objects, crowds and regions, in file order; later ones
+    overwrite earlier ones.
 
     Source: Detail.getMask of detail-api, with which PyTorch-Encoding reads masks.
     """
@@ -69,8 +69,9 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
         where = f"{file}, image {name}"
         if name not in images or picture.phase not in splits:
             raise UserError(
-                f"{where} ({picture.phase!r}) is not in VOC2010/JPEGImages or in train "
-                "or val; expected the images of VOCtrainval_03-May-2010.tar"
+                f"{where}: the image is not in VOC2010/JPEGImages, or its phase"
+                f" {picture.phase!r} is neither train nor val; expected the images of"
+                " VOCtrainval_03-May-2010.tar"
             )
         mask = functools.partial(_painted, annotations, image_id, where)
         splits[picture.phase].append(Entry(name, images[name], mask, where))
@@ -79,7 +80,7 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
 
 @functools.cache
 def _raw_ids() -> dict[int, int]:
-    """Returns {category id in the JSON file: raw id}, including background, 0."""
+    """Returns {category id in the JSON file: raw id}; background is {0: 0}."""
     return {0: 0} | {c: i for i, c in enumerate(context_categories(), start=1)}
 
 
@@ -99,7 +100,10 @@ def _painted(
 
 
 def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns the splits with MMSegmentation's PNGs: ids 0..59, alphabetical order."""
+    """Returns {split: entries} with MMSegmentation's PNGs, or None if they are missing.
+
+    Their ids 0..59 are in alphabetical order of the classes.
+    """
     masks = tree.files("SegmentationClassContext", ".png")
     lists = _lists(tree, "ImageSets/SegmentationContext")
     if not (masks and lists):
@@ -111,9 +115,10 @@ def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] |
 
 
 def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns the splits with the index PNGs of 59_context_labels.tar.gz.
+    """Returns {split: entries} with the PNGs of 59_context_labels.tar.gz, or None.
 
-    Their ids are not in alphabetical order; 59_labels.txt lists each id's class.
+    Returns None if these masks are missing. Their ids are not in alphabetical order;
+    59_labels.txt lists the class of each id.
     """
     masks = tree.files("59_context_labels", ".png")
     lists = _lists(tree, "VOC2010/ImageSets/Main")
@@ -122,8 +127,8 @@ def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | Non
     file = tree.file("59_labels.txt")
     if file is None:
         raise UserError(
-            "the source has 59_context_labels but not 59_labels.txt, which states the"
-            " order of the class ids; download it from the same page and add it"
+            "the source has 59_context_labels but not 59_labels.txt, which lists the"
+            " class of each id; download 59_labels.txt from the same page and add it"
         )
     raw_ids = numbering(file.read().decode("utf-8", "replace"), str(file))
 
@@ -135,7 +140,11 @@ def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | Non
 
 
 def numbering(text: str, where: str) -> np.ndarray:
-    """Returns uint8[256], value in the masks -> raw id, from lines 'value: name'.
+    """Returns uint8[256], which maps mask values to raw ids.
+
+    Args:
+        text: contents of 59_labels.txt, lines 'VALUE: NAME'.
+        where: name of the file in error messages.
 
     Raises:
         UserError: the names are not the 59 classes.
@@ -147,7 +156,10 @@ def numbering(text: str, where: str) -> np.ndarray:
         value, _, name = (part.strip() for part in line.partition(":"))
         name = _ALIASES.get(name, name)
         if not re.fullmatch("[0-9]{1,3}", value) or name not in names:
-            raise UserError(f"{where}: found {line!r}; expected one of the 59 classes")
+            raise UserError(
+                f"{where}: has the line {line!r}; expected an id and one of the 59"
+                " classes, such as '1: aeroplane'"
+            )
         if int(value) > 255:
             raise UserError(
                 f"{where}: the id of {name!r} is {value}; expected 0 to 255"

@@ -1,4 +1,4 @@
-"""PASCAL-Context with background as a 60th class."""
+"""PASCAL-Context with 60 classes: background (train id 0) and the 59 classes."""
 
 import dataclasses
 

@@ -27,7 +27,10 @@ _LISTS = "VOC2012/ImageSets/Segmentation"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns train, val, test and `aug`, the training images that only SBD labels."""
+    """Returns {split: entries} of train, val, test and aug.
+
+    The split aug has the training images that are labelled only in SBD.
+    """
     images = tree.files("VOC2012/JPEGImages", ".jpg")
     masks = tree.files("VOC2012/SegmentationClass", ".png")
     lists = {
@@ -51,18 +54,23 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
-    """Returns (SBD train + SBD val) minus VOC train minus VOC val, sorted.
+    """Returns the sorted names of SBD's images that are not in VOC's train or val.
 
     VOC train and these images together are the paper's 10,582 training images. Images
     of VOC train keep VOC's masks.
 
+    Args:
+        tree: the published files; they may lack SBD.
+        train: names of the images in VOC's train.
+        val: names of the images in VOC's val.
+
     Raises:
-        UserError: VOC's two lists overlap, which would invalidate scores on val.
+        UserError: an image is in VOC's train and val, which would invalidate scores.
     """
     if set(train) & set(val):
         raise UserError(
-            f"{_LISTS}: {min(set(train) & set(val))} is in train.txt and in val.txt; "
-            "get VOCtrainval_11-May-2012.tar again"
+            f"{_LISTS}: {min(set(train) & set(val))} is in train.txt and in val.txt;"
+            " download VOCtrainval_11-May-2012.tar again"
         )
     sbd = [tree.words("dataset", f"{s}.txt") or [] for s in ("train", "val")]
     return sorted({*sbd[0], *sbd[1]} - {*train, *val})
@@ -86,8 +94,8 @@ def _check_there(files: dict[str, StoredFile], names: list[str]) -> None:
     if missing:
         folder = str(next(iter(files.values()), "the source")).rpartition("/")[0]
         raise UserError(
-            f"{folder}: lacks {missing[0]} and {len(missing) - 1} others that are "
-            "listed; expected the complete archives"
+            f"{folder}: lacks {missing[0]} and {len(missing) - 1} other listed files;"
+            " expected the complete archives"
         )
 
 

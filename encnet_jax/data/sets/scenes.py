@@ -4,7 +4,8 @@ A toy version of the EncNet paper's argument for context (Figure 4: sand or eart
 There are three kinds of scenes: beach, fields and town. They differ only in a few small
 cues near one side: parasols, trees or houses. Far from the cues there are patches of
 sand, water and stone, which look the same in all scenes but have a different label in
-each kind. A network whose receptive field is smaller than FAR_PX can only guess it.
+each kind. A network whose receptive field is smaller than FAR_PX can only guess the
+label.
 """
 
 import functools
@@ -45,7 +46,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         split: A key of NUM_IMAGES.
-        index: Non-negative.
+        index: Index of the image in the split, non-negative.
 
     Returns:
         image uint8[SIZE_PX, SIZE_PX, 3] and label uint8[SIZE_PX, SIZE_PX] of train ids.
@@ -89,7 +90,7 @@ def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndar
 
 
 def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Returns f64[3, 2], (y, x) of three neighbouring cues along one side."""
+    """Returns f64[3, 2], the (y, x) in pixels of three cues along one side."""
     along = rng.uniform(0.12, 0.88) * size + np.array([-20, 0, 20])
     along = np.clip(along, 10, size - 11)
     along += rng.uniform(-3, 3, 3)
@@ -106,7 +107,7 @@ def _mix(weight: np.ndarray, low: tuple, high: tuple) -> np.ndarray:
 
 
 def _ground(rng, size: int) -> np.ndarray:
-    """Returns a meadow with flowers; flowers are labelled as ground, too."""
+    """Returns a meadow with flowers, f64[size, size, 3]; all of it is ground."""
     meadow = _smooth_noise(rng, size, cells=10) * 0.6 + rng.random((size, size)) * 0.4
     image = _mix(meadow, (160, 184, 120), (204, 216, 160))
     for fy, fx in rng.integers(2, size - 2, (40, 2)):
@@ -129,7 +130,10 @@ def _watery(rng, size: int) -> np.ndarray:
 
 
 def _stony(rng, size: int) -> np.ndarray:
-    """Returns rows of 8x12 cobbles, every second row shifted by half a stone."""
+    """Returns cobblestones of 8x12 pixels in rows, f64[size, size, 3].
+
+    Every second row is shifted by half a stone.
+    """
     y, x = np.mgrid[:size, :size] + rng.integers(0, 24, (2, 1, 1))
     row = y // 8
     column = (x + 6 * (row % 2)) // 12
@@ -162,7 +166,7 @@ def _house(rng, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 class ScenesSource(RecordSource):
-    """The generated scenes; each is generated and encoded once."""
+    """Reads the generated scenes; each scene is generated and encoded only once."""
 
     def __init__(self, info: DatasetInfo):
         super().__init__(info, DEFAULT_RULES)

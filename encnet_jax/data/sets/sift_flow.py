@@ -24,7 +24,7 @@ _LIST = "TestSet1.txt"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns train and test."""
+    """Returns {split: entries} of train and test."""
     images = tree.files(f"Images/{_FOLDER}", ".jpg")
     masks = tree.files(f"SemanticLabels/{_FOLDER}", ".mat")
     listed = tree.file(_LIST)
@@ -36,14 +36,14 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
     if lacking:
         raise UserError(
             f"{images[lacking[0]]} and {len(lacking) - 1} other images have no labels"
-            " in SemanticLabels; add them"
+            " in SemanticLabels; add the labels"
         )
     test = _names(listed)
     unknown = sorted(test - set(images))
     if unknown or not test:
         raise UserError(
-            f"{listed}: lists {unknown[0] if unknown else 'no image'}; expected images"
-            f" of Images/{_FOLDER}, one per line"
+            f"{listed}: lists {unknown[0] if unknown else 'no image'}; expected names"
+            f" of images in Images/{_FOLDER}, one per line"
         )
     splits = {"train": sorted(set(images) - test), "test": sorted(test)}
     return {
@@ -56,7 +56,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _names(file: StoredFile) -> set[str]:
-    """Returns the image names in a list of paths, which use / or backslash."""
+    """Returns the image names in a file that lists paths, with / or backslashes."""
     lines = file.read().decode("utf-8", "replace").replace("\\", "/").split()
     return {line.rpartition("/")[2].removesuffix(".jpg") for line in lines}
 

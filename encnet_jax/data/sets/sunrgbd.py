@@ -24,7 +24,7 @@ _FIRST_LABEL = {"train": 5_050, "test": 0}  # Number of labels before the split.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns the entries of both splits; their ids are the label files' names."""
+    """Returns {split: entries}; an example's id is the name of its label file."""
     labels = tree.files(_LABELS, ".png")
     images = {split: tree.files(name, ".jpg") for split, name in _IMAGES.items()}
     if not labels or not all(images.values()):
@@ -37,7 +37,9 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
         for name, image in files.items():
             number = name.removeprefix("img-")
             if number == name or not number.isdigit():
-                raise UserError(f"{image}: expected img-NUMBER.jpg")
+                raise UserError(
+                    f"{image}: unexpected file name; expected img-NUMBER.jpg"
+                )
             label = f"img-{int(number) + _FIRST_LABEL[split]:06d}"
             splits[split].append(file_entry(label, image, labels.get(label)))
     return splits

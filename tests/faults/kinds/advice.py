@@ -101,7 +101,7 @@ def unread(split) -> None:
 checked("masks of 0 and 255", 1, "have an ignored value", masks_255)
 checked("a mask of 16 bits", 1, "more than 8 bits", deep_mask)
 checked("masks called .tif and .PNG", 0, "no problems found", other_suffixes)
-checked("files that nothing reads", 1, "left out", unread)
+checked("files that nothing reads", 1, "are ignored; expected images", unread)
 
 
 @case("advice Cityscapes of train ids only, prepare", 2, "labelIds.png")

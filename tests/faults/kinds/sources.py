@@ -134,7 +134,9 @@ def other(root):
     yield command(PREPARE, "cityscapes", f"--source={path}", f"--data_dir={root}/d")
 
 
-@case("new COCO's list without its images, prepare", 2, "is not in train2017")
+@case(
+    "new COCO's list without its images, prepare", 2, "is not in the folder train2017"
+)
 def coco_without_images(root):
     content = {
         "images": [{"id": 1, "file_name": "a.jpg", "height": 9, "width": 9}],
