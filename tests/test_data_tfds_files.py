@@ -119,7 +119,7 @@ def test_imagenet_is_read_from_array_records(tmp_path):
         np.testing.assert_array_equal(read.image, shown[index])
     info = json.loads((folder / "dataset_info.json").read_text())
     (folder / "dataset_info.json").write_text(json.dumps(info | {"splits": []}))
-    with pytest.raises(UserError, match="there is no split train, validation"):
+    with pytest.raises(UserError, match="missing splits: train, validation"):
         open_dataset(data)
 
 

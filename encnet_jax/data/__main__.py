@@ -1,4 +1,4 @@
-"""Data sets from the command line: python -m encnet_jax.data COMMAND ..."""
+"""The command line for data sets: python -m encnet_jax.data COMMAND ..."""
 
 from collections.abc import Sequence
 

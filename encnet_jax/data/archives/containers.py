@@ -34,7 +34,7 @@ class Container(Protocol):
         """Yields the path of each file, with forward slashes."""
 
     def where(self, name: str) -> str:
-        """Returns the name of a file in error messages."""
+        """Returns the name by which error messages refer to a file."""
 
     def read(self, name: str) -> bytes:
         """Returns the contents of a file."""

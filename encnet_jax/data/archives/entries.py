@@ -1,4 +1,4 @@
-"""Lists the examples, pairs of an image and a mask, in published files."""
+"""Lists the examples (pairs of an image and a mask) in published files."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,7 +14,7 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 class Readable(Protocol):
-    """An encoded image; str() of it is its name in error messages."""
+    """An encoded image; str(image) is its name in error messages."""
 
     def read(self) -> bytes:
         """Returns the bytes of the image file."""
@@ -49,7 +49,7 @@ def pairs(
 
 
 def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> Entry:
-    """Returns the entry of an image file and a file of its index mask.
+    """Returns the entry of an image file and its mask file, which has class ids.
 
     Raises:
         UserError: the image or the mask is missing (None).
@@ -72,7 +72,7 @@ def _as_png(mask: StoredFile) -> bytes:
 
 
 def unlabelled(id_map: np.ndarray, images: Mapping[str, StoredFile]) -> list[Entry]:
-    """Returns entries for unlabelled images; every mask pixel is the ignored id."""
+    """Returns entries of unlabelled images; all pixels of their masks are ignored."""
     raw = int(np.flatnonzero(id_map == IGNORE_LABEL)[0])
 
     return [

@@ -135,7 +135,7 @@ class FileTree:
         return dict(sorted(found.items()))
 
     def file(self, name: str) -> StoredFile | None:
-        """Returns a file with this name from any folder, or None if there is none."""
+        """Returns a file called `name`, in any folder, or None if there is none."""
         return next((f[name] for f in self._folders.values() if name in f), None)
 
     def words(self, folder: str, name: str) -> list[str] | None:
@@ -168,7 +168,7 @@ class FileTree:
         return copy
 
     def ends(self, suffix: str) -> StoredFile | None:
-        """Returns a file whose name ends in `suffix`, or None."""
+        """Returns a file whose name ends in `suffix`, in any folder, or None."""
         files = (f for folder in self._folders.values() for f in folder.items())
         return next((file for base, file in files if base.endswith(suffix)), None)
 

@@ -54,7 +54,7 @@ _ANNOTATION = {
 
 
 class Annotations:
-    """The annotations of an annotation file, read from it on demand.
+    """Reads the annotations in an annotation file on demand.
 
     Attributes:
         images: {image id: image} of all images in the file.
@@ -72,7 +72,7 @@ class Annotations:
             keep: function of an annotation that returns whether to use it.
 
         Raises:
-            UserError: the file has a different format.
+            UserError: the file is broken or is not an annotation file with these keys.
         """
         self._file, self._where = file, where
         self._spans: dict[Any, array.array] = collections.defaultdict(
@@ -110,7 +110,7 @@ class Annotations:
     def of_image(self, image_id: Any) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (category id, mask bool[H, W]) of each annotation of an image.
 
-        Annotations have the order of the file.
+        The annotations are yielded in file order.
 
         Raises:
             UserError: a segmentation is damaged or has another size than its image.
@@ -152,7 +152,7 @@ def decode_segmentation(
     except (KeyError, TypeError, ValueError, IndexError, MemoryError) as error:
         raise UserError(
             f"{where}: the segmentation cannot be decoded ({error}); expected polygons"
-            " or run lengths, download the annotations again"
+            " or run lengths, so download the annotations again"
         ) from None
 
 
@@ -163,7 +163,7 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
         if list(segmentation["size"]) != [height, width]:
             raise UserError(
                 f"{where}: the segmentation has size {segmentation['size']}, but its"
-                f" image has {[height, width]}; expected equal sizes, download the"
+                f" image has {[height, width]}; expected equal sizes, so download the"
                 " annotations that belong to these images"
             )
         if isinstance(counts := segmentation["counts"], list):

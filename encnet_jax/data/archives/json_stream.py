@@ -48,7 +48,11 @@ class _Scanner:
                 return ""
 
     def take(self, expected: str) -> str:
-        """Consumes and returns the next character; ValueError if it is not expected."""
+        """Consumes and returns the next character.
+
+        Raises:
+            ValueError: the character is not one of the expected characters.
+        """
         found = self.peek()
         if not found or found not in expected:
             raise ValueError

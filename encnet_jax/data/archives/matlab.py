@@ -28,7 +28,7 @@ _TEXTS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 
 
 def variables(file: StoredFile, *names: str) -> dict[str, Any]:
-    """Returns variables of a MATLAB file.
+    """Returns {name: value} of the named variables of a MATLAB file.
 
     Numeric matrices are returned as arrays, text as str, cells as object arrays, and
     structures as dicts.
@@ -76,7 +76,7 @@ def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
 
 def _matrix(content: bytes, order: str, depth: int) -> Any:
     if depth > _DEEPEST:
-        raise ValueError("nested too deeply")
+        raise ValueError("the variable is nested too deeply")
     (_, flags), axes, _, *parts = _elements(content, order)
     (word,) = struct.unpack_from(f"{order}I", flags)
     shape, kind = tuple(map(int, _numbers(axes, order))), word & 0xFF
@@ -90,14 +90,14 @@ def _matrix(content: bytes, order: str, depth: int) -> Any:
         return parts[0][1].decode(codec)
     if kind == _CELL:
         if count != len(parts):
-            raise ValueError(f"shape {shape} does not match {len(parts)} cells")
+            raise ValueError(f"a cell array of shape {shape} has {len(parts)} cells")
         cells = np.empty(count, object)
         for i, (_, value) in enumerate(parts):
             cells[i] = _matrix(value, order, depth + 1)
         return cells.reshape(shape, order="F")
     if kind != _STRUCT or count != 1:
         raise ValueError(
-            f"matrix of class {kind} and shape {shape}, expected numbers, text,"
+            f"found a matrix of class {kind} and shape {shape}, expected numbers, text,"
             " cells or one struct"
         )
     length = int(_numbers(parts[0], order)[0])
@@ -132,5 +132,5 @@ def mask(found: Any) -> np.ndarray:
 
 
 def described(file: str) -> contextlib.AbstractContextManager:
-    """Returns a context that converts any error to a UserError with the file's name."""
+    """Returns a context manager that converts errors to UserError('FILE: ...')."""
     return explained(file, "cannot be read", "download the file again")

@@ -138,8 +138,8 @@ def scaled_size(
     size of the image is scaled. Otherwise, the short or long side becomes
     augment.base_size * params.scale pixels long.
 
-    Source: PyTorch-Encoding datasets/base.py, _sync_transform; 'short_side' is its
-    commit f891919 and 'long_side' its HEAD, each with the rounding of that version.
+    Source: PyTorch-Encoding datasets/base.py, _sync_transform; 'short_side' follows
+    commit f891919, 'long_side' follows HEAD, each with the rounding of that version.
     """
     if augment.scale_relative_to == "image":
         return pictures.scaled_size(height, width, params.scale)
@@ -207,7 +207,7 @@ def projective_matrix(
 def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
     """Computes the geometry of the augmentation of one example.
 
-    The corner of the crop is a whole pixel, uniformly distributed over the positions
+    The corner of the crop is at a whole pixel, uniformly distributed over the positions
     inside the image. With augment.crop_centres, the crop lies around one of these
     points and is shifted if it would leave the image. If the scaled image is smaller
     than the crop, the crop is padded on the right and at the bottom.
@@ -245,7 +245,7 @@ def _corner_near_centre(params, native, scaled, room, data) -> tuple[int, int]:
         params: Augmentation parameters of the example.
         native: (height, width) of the stored image, to which the centres refer.
         scaled: (height, width) of the scaled image.
-        room: largest possible top and left.
+        room: largest (top, left) at which the crop is inside the image.
         data: Section `data` of the configuration.
 
     Source: the data loader of Wang et al., WACV 2018, where crops may leave the image.

@@ -17,7 +17,7 @@ _EXAMPLES_AHEAD = 16
 
 @dataclasses.dataclass
 class SplitReport:
-    """The contents of a split.
+    """The counts and problems of a split.
 
     Attributes:
         pairs: number of examples, including those that cannot be read.

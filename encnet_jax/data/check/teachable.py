@@ -80,7 +80,7 @@ def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
 
 
 def shared_files(source: Source, train_split: str, val_split: str) -> str | None:
-    """Returns an error message if both splits have the same files, otherwise None."""
+    """Returns a message if training and validation have the same files, or None."""
     if not isinstance(source, FolderSource) or val_split in ("", train_split):
         return None
     if source.files(train_split) != source.files(val_split):
@@ -154,9 +154,8 @@ def check_validation(
 ) -> None:
     """Decodes validation images and masks before the first step.
 
-    Of a split with more than 256 examples, 256 evenly spaced examples are decoded.
-    Without this check, an unreadable file would be noticed only at the first
-    validation, hours later.
+    At most 256 evenly spaced examples are decoded. Without this check, an unreadable
+    file would be noticed only at the first validation, hours later.
 
     Args:
         dataset: the opened data set.

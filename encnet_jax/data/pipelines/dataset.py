@@ -171,7 +171,7 @@ class Dataset:
         return process_share(num_examples, process_index, process_count)
 
     def image_sizes(self, split: str, indices: Iterable[int]) -> list[tuple[int, int]]:
-        """Returns the (height, width) of each image, without unreadable images.
+        """Returns the (height, width) of images; unreadable images are omitted.
 
         Only the images' headers are read if the source supports this.
         """
@@ -189,8 +189,7 @@ class Dataset:
     def spread_examples(self, split: str, number: int) -> Iterator[dict[str, Any]]:
         """Yields evenly spaced examples of a split, in the format of eval_examples.
 
-        Consecutive examples are often similar, such as frames of a video, and would
-        represent the split badly.
+        Consecutive examples, such as the frames of a video, are often similar.
 
         Args:
             split: Name of the split.

@@ -23,7 +23,7 @@ class ImageFiles(PillowDataset):
     """
 
     def __init__(self, info: DatasetInfo, source: Source, data: Any):
-        """Checks the sizes in the configuration; for the arguments see Dataset.
+        """Opens the data set; for the arguments see Dataset.
 
         Raises:
             UserError: data.crop_size is larger than data.augment.base_size.

@@ -97,7 +97,7 @@ class BatchOrder:
         return self.part_of(self.share)
 
     def part_of(self, share: int) -> slice:
-        """Returns this process's slice of a batch of which each process has `share`."""
+        """Returns this process's slice of a batch with `share` images per process."""
         start = self.process_index * share
         return slice(start, start + share)
 

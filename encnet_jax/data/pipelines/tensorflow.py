@@ -102,7 +102,7 @@ class _Records:
         self._decoded_here: set[int] = set()
 
     def generate(self, first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:
-        """Yields records from a step on, endlessly.
+        """Yields the encoded records of all steps from first_step on, endlessly.
 
         Yields:
             (encoded image, encoded mask, AugmentParams as f64[n]).
@@ -132,7 +132,7 @@ class _Records:
 
         Examples that our decoder cannot decode either are counted and replaced. If
         there are none, TensorFlow is stricter than our decoder, which then decodes this
-        batch. Returns False if it already did.
+        batch. Returns False if our decoder has decoded the batch already.
 
         Raises:
             UserError: too many examples are broken; see Unreadable.add.

@@ -1,4 +1,4 @@
-"""Locks a folder while a data set is prepared; removes files of killed processes."""
+"""Locks a folder while a data set is prepared; removes unfinished data sets."""
 
 import contextlib
 import fcntl

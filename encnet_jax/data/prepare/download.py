@@ -42,7 +42,7 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
 def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
     """Returns `file` if its SHA-1 is correct, otherwise raises UserError.
 
-    A complete download with a wrong checksum is removed, unless it was there before.
+    If the checksum is wrong, a new download is removed, but an older file is kept.
 
     Args:
         file: the file to check: `path`, or the .part file just downloaded.

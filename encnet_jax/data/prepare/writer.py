@@ -126,7 +126,7 @@ def download_and_prepare(
 
 
 def _linked(sources: Sequence[str], scratch: str) -> str:
-    """Creates a folder with links to the sources, because TFDS supports one folder."""
+    """Creates a folder with links to the sources: TFDS accepts only one folder."""
     folder = pathlib.Path(scratch) / "sources"
     for number, source in enumerate(sources):
         path = pathlib.Path(source).resolve()

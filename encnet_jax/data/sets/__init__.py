@@ -21,7 +21,7 @@ DATA_SETS: Registry[Any] = Registry(
 
 
 def named_info(name: str) -> DatasetInfo:
-    """Returns the declaration of a published data set by name.
+    """Returns the declaration of a built-in data set.
 
     Raises:
         UserError: no data set has this name, or it is described in a configuration, as
@@ -37,7 +37,10 @@ def named_info(name: str) -> DatasetInfo:
 
 
 def declared() -> dict[str, DatasetInfo]:
-    """Returns {name: declaration} of all data sets but those of a configuration."""
+    """Returns {name: declaration} of the built-in data sets.
+
+    'folder' and 'image_folder' are not included: a configuration describes them.
+    """
     members = {name: DATA_SETS.get(name) for name in DATA_SETS}
     return {n: m for n, m in members.items() if isinstance(m, DatasetInfo)}
 

@@ -21,7 +21,10 @@ _ADDRESS = "http://data.csail.mit.edu/places/ADEchallenge"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of the splits in the source; test has no masks."""
+    """Returns {split: entries} of the splits in the source.
+
+    The test split has no masks.
+    """
     splits = {}
     for split, folder in _FOLDERS.items():
         images = tree.files(f"images/{folder}", ".jpg")

@@ -28,9 +28,9 @@ _COARSE = "train_extra"  # 23 further cities, labelled by coarse polygons.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of the splits in the source; test has no masks.
+    """Returns {split: entries} of the splits in the source.
 
-    Mask values are label ids.
+    The values of the masks are label ids; the test split has no masks.
     """
     splits = {}
     for split in DATA_SET.splits:

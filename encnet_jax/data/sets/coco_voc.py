@@ -30,7 +30,7 @@ MIN_PIXELS = 1_000  # Images with at most this many foreground pixels are skippe
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of the splits found in the source."""
+    """Returns {split: entries} of the splits in the source."""
     splits = {}
     for split in DATA_SET.splits:
         entries = _entries(tree, f"{split}2017")
@@ -54,7 +54,7 @@ def _entries(tree: FileTree, folder: str) -> list[Entry]:
     if not annotations.annotated():
         raise UserError(
             f"{file}: no image has an object of the 20 classes of PASCAL VOC; expected"
-            " the file of annotations_trainval2017.zip"
+            " the file in annotations_trainval2017.zip"
         )
     images = tree.files(folder, "")
     entries = []

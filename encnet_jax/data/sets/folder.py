@@ -1,4 +1,4 @@
-"""A user's data set: images and index masks in folders."""
+"""A user's data set: images, and masks of class ids, in folders."""
 
 import re
 from typing import Any

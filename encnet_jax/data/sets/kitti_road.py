@@ -53,7 +53,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def views(tree: FileTree) -> dict[str, list[list[float]]]:
-    """Returns the road-to-image matrix of each image that has a calibration file."""
+    """Returns {image name: road-to-image matrix} of images with a calibration file."""
     return {n: _view(x) for n, x in tree.files("training/calib", ".txt").items()}
 
 

@@ -47,7 +47,7 @@ class _Arrays(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Image:
-    """One image of the file, read on demand and encoded as a PNG."""
+    """An image of nyu_depth_v2_labeled.mat, read on demand and encoded as a PNG."""
 
     arrays: _Arrays
     index: int

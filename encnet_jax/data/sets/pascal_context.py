@@ -25,13 +25,17 @@ _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"
 
 
 def context_categories() -> dict[int, str]:
-    """Returns {category id in the JSON file: name} of the 59 classes, in order."""
+    """Returns {category id in the JSON file: class name}, in the order of train ids."""
     pairs = (line.split(" ", 1) for line in class_lines("pascal_context"))
     return {int(number): name for number, name in pairs}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of train and val, with the first kind of mask found."""
+    """Returns {split: entries} of train and val.
+
+    If the source has several formats of masks, the first in this order is used:
+    painted_masks, alphabetical_masks, numbered_masks.
+    """
     images = tree.files("VOC2010/JPEGImages", ".jpg")
     found = None
     if images:
@@ -80,7 +84,7 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
 
 @functools.cache
 def _raw_ids() -> dict[int, int]:
-    """Returns {category id in the JSON file: raw id}; background is {0: 0}."""
+    """Returns {category id in the JSON file: raw id}, including 0 for background."""
     return {0: 0} | {c: i for i, c in enumerate(context_categories(), start=1)}
 
 

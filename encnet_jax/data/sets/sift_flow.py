@@ -56,7 +56,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _names(file: StoredFile) -> set[str]:
-    """Returns the image names in a file that lists paths, with / or backslashes."""
+    """Returns the image names in a list of paths, which may contain backslashes."""
     lines = file.read().decode("utf-8", "replace").replace("\\", "/").split()
     return {line.rpartition("/")[2].removesuffix(".jpg") for line in lines}
 

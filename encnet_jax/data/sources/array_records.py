@@ -41,7 +41,7 @@ class Records:
 
 
 def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
-    """Returns the folder of the newest version prepared by TFDS, or None.
+    """Returns the folder of the newest version that TFDS prepared, or None.
 
     Args:
         info: declaration of the data set.
@@ -85,7 +85,7 @@ def open_prepared(
         splits = open_splits(folder, in_memory=in_memory)
         missing = set(info.splits) - set(splits) if not in_memory else ()
         if missing:
-            raise ValueError(f"there is no split {', '.join(sorted(missing))}")
+            raise ValueError(f"missing splits: {', '.join(sorted(missing))}")
     except UserError:
         raise
     except Exception as error:  # array_record raises errors of many kinds.
@@ -172,7 +172,7 @@ def features(example: bytes) -> dict[str, Any]:
 
 
 def _messages(data: memoryview, number: int) -> Iterator[memoryview]:
-    """Yields the length-delimited fields of a protocol buffer that have a number."""
+    """Yields the length-delimited fields with this number of a protocol buffer."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)

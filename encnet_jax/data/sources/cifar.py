@@ -106,7 +106,8 @@ def _load(file: epath.Path, max_mib: float) -> tuple[np.ndarray, np.ndarray]:
     if not {"images", "labels"} <= set(arrays):
         raise UserError(
             f"{file}: has the arrays {', '.join(arrays) or 'none'}; expected images and"
-            " labels, write the file again with python -m encnet_jax.data.export_arrays"
+            " labels, so write the file again with python -m"
+            " encnet_jax.data.export_arrays"
         )
     return arrays["images"], arrays["labels"]
 
@@ -131,7 +132,7 @@ def export(info: DatasetInfo, data_dir: str) -> list[str]:
     """Writes the .npz files that `read_arrays` reads; returns their paths.
 
     Raises:
-        UserError: the data set is not prepared, or the files exist.
+        UserError: the data set is not prepared, or the files already exist.
     """
     targets = {split: _npz(info, data_dir, split) for split in _SPLITS}
     for file in targets.values():

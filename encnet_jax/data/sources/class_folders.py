@@ -13,7 +13,7 @@ from encnet_jax.errors import UserError
 
 
 class ClassFolders:
-    """Images in class folders; implements Source."""
+    """Reads images in one folder per class; implements Source."""
 
     def __init__(self, info: DatasetInfo, data: Any):
         """Lists the image files of each split.
@@ -36,7 +36,7 @@ class ClassFolders:
             ]
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of images of each split."""
+        """Returns {split: number of images}."""
         return {split: len(files) for split, files in self._files.items()}
 
     def example(self, split: str, index: int) -> Example:

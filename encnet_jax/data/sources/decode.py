@@ -103,7 +103,7 @@ DEFAULT_RULES = ImageRules()
 
 
 def image_rules(data: Any) -> ImageRules:
-    """Returns the limits set by the `data` fields of a configuration."""
+    """Returns the limits that section `data` of a configuration sets."""
     max_bytes = min(int(data.max_file_mib * 2**20), ImageRules().max_bytes)
     return ImageRules(data.max_megapixels * 1e6, tuple(data.value_range), max_bytes)
 
@@ -171,7 +171,8 @@ def decode_mask(
         rules: limits; max_pixels also applies to masks.
 
     Raises:
-        UserError: the mask is broken, too large, or not a mask of indices.
+        UserError: the mask is broken or too large, or does not contain class ids in one
+            channel.
     """
     with _named(file):
         mask = _opened(encoded, file, rules)
@@ -212,7 +213,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def image_size(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> tuple[int, int]:
-    """Returns the (height, width) of a decoded image, but reads only its header.
+    """Returns the (height, width) after decoding, but reads only the image's header.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -249,7 +250,7 @@ def tensorflow_decodes(
 
 
 def _named(file: str) -> contextlib.AbstractContextManager:
-    """Returns a context that converts any error to a UserError with the file's name."""
+    """Returns a context manager that converts errors to UserError('FILE: ...')."""
     advice = f"expected {_EXPECTED}, copy the file again or remove it"
     return explained(file, "cannot be decoded", advice)
 
@@ -319,7 +320,7 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
 
 
 def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
-    """Maps grey values of more than 8 bits to uint8[H, W, 3]; clips to the range."""
+    """Maps grey values from value_range to 0..255 with clipping: uint8[H, W, 3]."""
     values = values.astype(np.float64)
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:

@@ -1,4 +1,4 @@
-"""Reads images and index masks in folders, paired by file name."""
+"""Reads images, and masks of class ids, in folders; pairs them by file name."""
 
 import os
 from collections.abc import Iterable
@@ -17,7 +17,10 @@ from encnet_jax.storage import lookup
 
 
 class FolderSource(RecordSource):
-    """Images and index masks with the same file stems, in two folders per split."""
+    """Reads images and their masks of class ids from two folders per split.
+
+    An image and its mask have the same file stem.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class FolderSource(RecordSource):
         return {split: len(files) for split, files in self._files.items()}
 
     def files(self, split: str) -> list[tuple[str, str]]:
-        """Returns (image file, mask file) of each example of a split."""
+        """Returns [(image file, mask file), ...] of the examples of a split."""
         return self._files[split]
 
     def left_out(self, split: str) -> list[str]:

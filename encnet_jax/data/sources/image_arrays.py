@@ -17,7 +17,7 @@ class ImageArrays:
         self._splits = splits
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of examples of each split."""
+        """Returns {split: number of examples}."""
         return {split: len(labels) for split, (_, labels) in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:

@@ -108,7 +108,7 @@ class DatasetInfo:
         return len(self.class_names)
 
     def how_to_prepare(self, data_dir: str) -> str:
-        """Returns the instruction `preparation` for a data folder."""
+        """Returns the instruction to prepare this data set in the folder data_dir."""
         if storage.is_remote(data_dir):
             done = self.preparation.replace(" DIR", " data")
             return f"{done}; then copy data/{self.stored_as or self.name} to {data_dir}"

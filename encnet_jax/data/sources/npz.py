@@ -20,7 +20,7 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
     Args:
         path: path of the file.
         expected: description of the expected contents, for error messages.
-        max_mib: limit on one unpacked array, MiB; a small file may unpack to far more.
+        max_mib: limit on one unpacked array, MiB; small files may contain huge arrays.
 
     Raises:
         UserError: the file is broken, too large when unpacked, or contains objects.
@@ -43,8 +43,8 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
     # NumPy and zipfile raise errors of many kinds on damaged bytes.
     except Exception as error:
         raise UserError(
-            f"{path}: cannot be read ({reason(error)}); expected {expected}, write the"
-            " file again with python -m encnet_jax.data.export_arrays"
+            f"{path}: cannot be read ({reason(error)}); expected {expected}, so write"
+            " the file again with python -m encnet_jax.data.export_arrays"
         ) from None
 
 
@@ -99,7 +99,7 @@ class NpzSource:
         }
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of examples of each available split."""
+        """Returns {split: number of examples} of the available splits."""
         return {split: len(places) for split, places in self._places.items()}
 
     def example(self, split: str, index: int) -> Example:

@@ -1,4 +1,4 @@
-"""Reads examples that encnet_jax.data.prepare has written, in any order."""
+"""Random access to the examples that encnet_jax.data.prepare has written."""
 
 import os
 
@@ -76,7 +76,7 @@ def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
 
 
 class PreparedSource(RecordSource):
-    """A data set that encnet_jax.data.prepare has written."""
+    """Reads a data set that encnet_jax.data.prepare has written."""
 
     def __init__(
         self, info: DatasetInfo, data_dir: str, rules: ImageRules = DEFAULT_RULES

@@ -53,8 +53,8 @@ def decode_record(
     """Decodes the image and the mask of a record, and maps raw ids to train ids.
 
     Raises:
-        UserError: the image or mask is broken, the mask is not an index mask or has an
-            unknown id, or image and mask differ in size.
+        UserError: the image or mask is broken, the mask has several channels or unknown
+            ids, or image and mask differ in size.
     """
     image, mask = _decoded(record, rules)
     label = to_train_ids(mask, info, record.mask_file)

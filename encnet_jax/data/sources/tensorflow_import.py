@@ -30,7 +30,7 @@ def tensorflow():
     """Returns the module `tensorflow`, with accelerators hidden from it.
 
     Raises:
-        UserError: TensorFlow is not installed.
+        UserError: TensorFlow cannot be imported.
     """
     # Hides TensorFlow's log: callers report errors. JAX sets 1 if the user did not.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
@@ -56,7 +56,7 @@ def tensorflow_datasets():
     """Returns the module `tensorflow_datasets`.
 
     Raises:
-        UserError: TFDS or TensorFlow is not installed.
+        UserError: TFDS or TensorFlow cannot be imported.
     """
     tensorflow()
     try:

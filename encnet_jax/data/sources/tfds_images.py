@@ -31,7 +31,7 @@ class TfdsImages:
         self._where = os.fspath(folder)
 
     def sizes(self) -> dict[str, int]:
-        """Returns the number of images of each split."""
+        """Returns {split: number of images}."""
         return {split: len(records) for split, records in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
