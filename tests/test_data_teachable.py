@@ -108,7 +108,7 @@ def test_rotated_images_are_counted(folder, capsys):
     file = config.data.folder.images.format(split="val") + "/2.png"
     Image.open(file).save(file, exif=exif)
     _, printed = checked(config, capsys)
-    assert printed.count("note: EXIF orientation mirrors or turns 1 images") == 1
+    assert printed.count("note: EXIF orientation mirrors or rotates 1 images") == 1
 
 
 def test_ignored_values_that_may_be_the_missing_class_are_named(folder, capsys):

@@ -179,7 +179,7 @@ class FileTree:
             for files in sorted(self._folders.values(), key=len, reverse=True)[:4]
         ]
         if not shown:
-            # The root contains only links to the user's sources; the error names those.
+            # The root contains only links to the user's sources, which the error names.
             links = (p for p in self._root.rglob("*") if p.is_symlink())
             named = [str(link.resolve()) for link in links] or [str(self._root)]
             shown = [f"no files in {' and '.join(sorted(named))}"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-_CROP_STREAM = 3  # Makes these random numbers independent of others of the same seed.
+_CROP_STREAM = 3  # Makes these random numbers independent of others with this seed.
 _TRIES = 10
 _LOG_RATIO = math.log(4 / 3)  # The aspect ratio is between 3/4 and 4/3.
 

@@ -3,7 +3,7 @@
     python -m encnet_jax.data.check --config configs/camvid.py
 
 Exit status: 0 if there are no problems, 1 if there are, 2 if the data set cannot be
-opened or the command is wrong.
+opened or the command or configuration is wrong.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
         share = f"{len(absent)} of {info.num_classes} classes"
         notes.append(f"{share} never occur: {some}")
     if report.turned:
-        notes.append(f"EXIF orientation mirrors or turns {report.turned} images")
+        notes.append(f"EXIF orientation mirrors or rotates {report.turned} images")
     return [f"  note: {note}" for note in notes]
 
 

@@ -18,7 +18,7 @@ from encnet_jax.data.pipelines.order import BatchOrder
 from encnet_jax.data.sources.image_arrays import ImageArrays
 from encnet_jax.pods import parallel
 
-_CROP_STREAM = 2  # Makes these random numbers independent of others of the same seed.
+_CROP_STREAM = 2  # Makes these random numbers independent of others with this seed.
 
 
 def draw_crops(

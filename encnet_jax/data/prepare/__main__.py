@@ -104,9 +104,9 @@ def main(argv: Sequence[str]) -> None:
     """Parses the flags, prepares the data set and prints its number of examples."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("name", f"One of {', '.join(writer.names())}.")
-    line.strings("source", "Archives or folders: A,B; or a folder that contains them.")
+    line.strings("source", "Archives or folders: A,B. Or a folder that contains them.")
     line.string("data_dir", "Folder of prepared data sets.", "data")
-    line.number("max_file_mib", "Reject images and lists with more MiB.", MAX_FILE_MIB)
+    line.number("max_file_mib", "Limit on an image or a list, in MiB.", MAX_FILE_MIB)
     args = line.parse()
     counts = prepare(
         args.name,

@@ -97,7 +97,7 @@ def download_and_prepare(
         contextlib.ExitStack() as builder.opened,
     ):
         config = tfds.download.DownloadConfig(manual_dir=_linked(sources, scratch))
-        # The default of 1 GiB would keep all of most data sets in memory.
+        # With TFDS's default of 1 GiB, most data sets would be kept in memory.
         shuffle: Any = importlib.import_module("tensorflow_datasets.core.shuffle")
         shuffle.MAX_MEM_BUFFER_SIZE = _BUFFER_BYTES
         tfds.disable_progress_bar()  # `examples` shows a progress bar with the total.

@@ -10,7 +10,7 @@ from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.errors import UserError
 from encnet_jax.registry import Registry
 
-# Name -> a DatasetInfo, or a function of the `data` fields that returns one.
+# Name -> a DatasetInfo, or a function of section `data` that returns a DatasetInfo.
 DATA_SETS: Registry[Any] = Registry(
     "data set",
     {

@@ -91,7 +91,7 @@ def read_records(info: DatasetInfo, data_dir: str) -> dict:
         try:
             records = [stored[split][i] for i in range(len(stored[split]))]
             labels = np.array([record["label"] for record in records], np.uint8)
-        except Exception as error:  # array_record raises many types.
+        except Exception as error:  # array_record raises errors of many kinds.
             raise UserError(
                 f"{where}: cannot be read ({type(error).__name__}: {error}); remove the"
                 f" folder, then {info.how_to_prepare(data_dir)}"

@@ -70,7 +70,8 @@ class DatasetInfo:
         views: function of a FileTree that returns {example: 3x3 matrix from road to
             image}, for scores in bird's-eye view; see scoring.thresholds.
         open_source: function of this DatasetInfo and section `data` of the
-            configuration that returns the Source; None for prepared records.
+            configuration that returns the Source; None for prepared records and .npz
+            files.
         open_dataset: function of the same arguments that returns the Dataset; None for
             the segmentation pipelines.
         positive_class: id of the class whose MaxF and average precision are reported.
