@@ -28,7 +28,7 @@ _BROKEN = (
 
 
 class Container(Protocol):
-    """A folder or an archive."""
+    """The interface of folders and archives, from which files are read."""
 
     def names(self) -> Iterator[str]:
         """Yields the path of each file, with forward slashes."""

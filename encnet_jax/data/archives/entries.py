@@ -49,7 +49,7 @@ def pairs(
 
 
 def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> Entry:
-    """Returns the entry of an image file and its mask file, which has class ids.
+    """Returns the Entry of an image file and its mask file.
 
     Raises:
         UserError: the image or the mask is missing (None).
@@ -72,7 +72,7 @@ def _as_png(mask: StoredFile) -> bytes:
 
 
 def unlabelled(id_map: np.ndarray, images: Mapping[str, StoredFile]) -> list[Entry]:
-    """Returns entries of unlabelled images; all pixels of their masks are ignored."""
+    """Lists unlabelled images as examples whose mask pixels are all ignored."""
     raw = int(np.flatnonzero(id_map == IGNORE_LABEL)[0])
 
     return [

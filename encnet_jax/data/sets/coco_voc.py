@@ -30,7 +30,7 @@ MIN_PIXELS = 1_000  # Images with at most this many foreground pixels are skippe
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of the splits in the source."""
+    """Lists the examples of each split in the source."""
     splits = {}
     for split in DATA_SET.splits:
         entries = _entries(tree, f"{split}2017")

@@ -25,7 +25,7 @@ _CALIBRATION = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_cam_to_road": (3, 4)}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of train, val and, if the source contains it, test."""
+    """Lists the examples of train, val and, if the source contains it, test."""
     images = tree.files("training/image_2", ".png")
     masks = tree.files("training/gt_image_2", ".png")
     if not images or not masks:

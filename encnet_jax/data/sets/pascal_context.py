@@ -31,7 +31,7 @@ def context_categories() -> dict[int, str]:
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of train and val.
+    """Lists the examples of train and val.
 
     If the source has several formats of masks, the first in this order is used:
     painted_masks, alphabetical_masks, numbered_masks.
@@ -50,7 +50,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns {split: entries} of trainval_merged.json, or None if it is missing.
+    """Lists the examples in trainval_merged.json; returns None if it is missing.
 
     Masks are painted from objects, crowds and regions, in file order; later ones
     overwrite earlier ones.
@@ -104,9 +104,9 @@ def _painted(
 
 
 def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns {split: entries} with MMSegmentation's PNGs, or None if they are missing.
+    """Lists the examples with MMSegmentation's masks; returns None if they are missing.
 
-    Their ids 0..59 are in alphabetical order of the classes.
+    The masks are PNGs; the ids 0..59 are in alphabetical order of the classes.
     """
     masks = tree.files("SegmentationClassContext", ".png")
     lists = _lists(tree, "ImageSets/SegmentationContext")
@@ -119,7 +119,7 @@ def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] |
 
 
 def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Returns {split: entries} with the PNGs of 59_context_labels.tar.gz, or None.
+    """Lists the examples with the masks of 59_context_labels.tar.gz.
 
     Returns None if these masks are missing. Their ids are not in alphabetical order;
     59_labels.txt lists the class of each id.

@@ -27,7 +27,7 @@ _LISTS = "VOC2012/ImageSets/Segmentation"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of train, val, test and aug.
+    """Lists the examples of train, val, test and aug.
 
     The split aug has the training images that are labelled only in SBD.
     """

@@ -90,7 +90,10 @@ def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndar
 
 
 def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Returns f64[3, 2], the (y, x) in pixels of three cues along one side."""
+    """Returns f64[3, 2], the (y, x) in pixels of three cues along one side.
+
+    Cues are the parasols, trees or houses that show the kind of the scene.
+    """
     along = rng.uniform(0.12, 0.88) * size + np.array([-20, 0, 20])
     along = np.clip(along, 10, size - 11)
     along += rng.uniform(-3, 3, 3)

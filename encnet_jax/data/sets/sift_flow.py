@@ -24,7 +24,7 @@ _LIST = "TestSet1.txt"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries} of train and test."""
+    """Lists the examples of train and test."""
     images = tree.files(f"Images/{_FOLDER}", ".jpg")
     masks = tree.files(f"SemanticLabels/{_FOLDER}", ".mat")
     listed = tree.file(_LIST)

@@ -24,7 +24,7 @@ _FIRST_LABEL = {"train": 5_050, "test": 0}  # Number of labels before the split.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Returns {split: entries}; an example's id is the name of its label file."""
+    """Lists the examples of train and test; an id is the name of the label file."""
     labels = tree.files(_LABELS, ".png")
     images = {split: tree.files(name, ".jpg") for split, name in _IMAGES.items()}
     if not labels or not all(images.values()):

@@ -151,9 +151,10 @@ def features(example: bytes) -> dict[str, Any]:
     Raises:
         ValueError: the bytes are damaged.
 
-    Source: tensorflow/core/example/{example,feature}.proto. Example.features = 1,
-    Features.feature = 1 is a map of key = 1 and value = 2, Feature.bytes_list = 1,
-    BytesList.value = 1, Feature.int64_list = 3, Int64List.value = 1, packed.
+    Source: tensorflow/core/example/{example,feature}.proto. Field numbers:
+    Example.features = 1; Features.feature = 1, a map with key = 1 and value = 2;
+    Feature.bytes_list = 1; BytesList.value = 1; Feature.int64_list = 3; Int64List.value
+    = 1, packed.
     """
     found: dict[str, Any] = {}
     view = memoryview(example)
