@@ -45,7 +45,7 @@ def draw_crops(
 
 
 def crop(images, top, left, flip, *, pad: int, xp: Any = np):
-    """Pads images with black, crops them to their original size, and mirrors some.
+    """Shifts images, padding them with black, and mirrors those whose flip is True.
 
     Args:
         images: uint8[B, S, S, 3].

@@ -37,7 +37,7 @@ class Example:
     Attributes:
         name: The example's id.
         image: uint8[H, W, 3].
-        label: uint8[H, W] of train ids; for classification, a class id, integer[].
+        label: uint8[H, W] of train ids; for classification, the class id as a scalar.
         orientation: EXIF orientation of the stored image, 1..8; see decode.decode.
     """
 
