@@ -166,9 +166,7 @@ def test_cmyk_images_are_refused(root):
 
 
 def test_crops_larger_than_the_evaluated_size_are_refused(root):
-    with pytest.raises(
-        UserError, match=r"expected at least data.crop_size \(32\)"
-    ):
+    with pytest.raises(UserError, match=r"expected at least data.crop_size \(32\)"):
         open_dataset(data_of(root, crop_size=32))
 
 

@@ -77,7 +77,7 @@ def _upright(pixels: np.ndarray) -> np.ndarray:
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the official splits, in the order of the file."""
+    """Lists the examples of the official splits, in the order of the .mat file."""
     files = {name: tree.file(name) for name in _FILES}
     missing = [name for name, file in files.items() if file is None]
     if missing:
