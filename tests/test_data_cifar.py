@@ -122,7 +122,7 @@ def test_missing_and_broken_files_are_reported(small_set, tmp_path):
         dataset.train_batches("train", batch_size=60, seed=0)
     file = small_set / "cifar10" / "test.npz"
     np.savez(file, images=np.zeros((2, 32, 32, 3), np.uint8), labels=np.uint8([3, 10]))
-    with pytest.raises(UserError, match="up to 10; expected uint8"):
+    with pytest.raises(UserError, match="up to 10; expected images uint8"):
         open_dataset(cifar_data(data_dir=str(small_set)))
     file.write_bytes(b"PK no archive")
     message = "test.npz: cannot be read .*; expected arrays images and labels"

@@ -110,7 +110,10 @@ def other_mapping(folder):
     [
         (no_split, r"expected .*\(missing: splits.mat\)"),
         (cut_off, "labeled.mat: cannot be read .*download the file again"),
-        (first_version, r"has images uint8\[5, 64, 48, 3\] .*expected uint8 \[N, 3, W"),
+        (
+            first_version,
+            r"has images uint8\[5, 64, 48, 3\] .*expected images uint8\[N, 3, W",
+        ),
         (high_label, "labeled.mat, image 4: has the label 895; expected 0 to 894"),
         (other_split, "splits.mat: lists an image twice, or a number outside 1 to 5"),
         (image_in_both, "splits.mat: lists an image twice"),

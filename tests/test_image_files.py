@@ -173,5 +173,5 @@ def test_crops_larger_than_the_evaluated_size_are_refused(root):
 def test_both_splits_in_one_folder(root):
     data = data_of(root)
     data.folder.images = f"{root}/train"
-    with pytest.raises(UserError, match="expected '{split}' in it"):
+    with pytest.raises(UserError, match="put '{split}' into it"):
         dataset_info(data)
