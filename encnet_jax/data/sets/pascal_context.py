@@ -1,6 +1,6 @@
 """PASCAL-Context: images of VOC 2010, with masks in one of three published formats.
 
-Raw 0 is background, which is ignored; 1..59 are the classes in alphabetical order.
+Raw id 0 is background, which is ignored; 1..59 are the classes in alphabetical order.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """PASCAL VOC 2012, with SBD's additional masks for VOC images.
 
-Raw 255 is void, which is ignored; background is a class.
+Raw id 255 is void, which is ignored; background is a class.
 """
 
 import functools

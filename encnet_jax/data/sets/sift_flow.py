@@ -1,4 +1,4 @@
-"""SIFT-flow: 2,688 outdoor images of 256x256, 33 classes; raw 0 is unlabelled.
+"""SIFT-flow: 2,688 outdoor images of 256x256, 33 classes; raw id 0 is unlabelled.
 
 Source: Liu et al., CVPR 2009. TestSet1.txt lists the 200 test images, which are those
 of Tighe and Lazebnik, ECCV 2010.

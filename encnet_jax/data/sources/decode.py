@@ -68,7 +68,7 @@ def list_images(folder: epath.Path) -> list[epath.Path]:
 
 
 def not_listed(folder: epath.Path) -> list[str]:
-    """Returns the names of images and subfolders that list_images skips, sorted."""
+    """Returns the sorted names of unsupported images and of subfolders in a folder."""
     names = []
     for path in lookup.entries(folder):
         if path.name.startswith("."):
