@@ -180,7 +180,9 @@ def test_another_backbone_is_refused(classifier, request):
         request.config.rootpath, init_from=classifier, **{"model.stem_width": 16}
     )
     config = config_lib.resolve(config)
-    with pytest.raises(UserError, match="and the model differ in .* arrays, first"):
+    with pytest.raises(
+        UserError, match="does not match the model: .* arrays differ, for"
+    ):
         assemble(
             config,
             13,

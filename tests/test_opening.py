@@ -47,7 +47,7 @@ def test_a_frozen_random_backbone_is_warned_about():
     config = resolved(**{"train.freeze": "backbone"})
     found = opening.lines(config, SIZES, 1, "", 0)
     assert found[3] == "weights: randomly initialised"
-    assert found[5].startswith("warning: train.freeze='backbone' keeps weights that")
+    assert found[5].startswith("warning: train.freeze='backbone' freezes randomly")
     assert len(opening.lines(config, SIZES, 1, "x, 5 arrays", 0)) == 5
 
 

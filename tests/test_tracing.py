@@ -15,7 +15,7 @@ def test_idle_share_is_the_time_without_interval():
     intervals = [(10, 13), (0, 4), (2, 7), (3, 5), (15, 20)]
     assert tracing.idle_share(intervals) == pytest.approx(5 / 20)
     assert tracing.idle_share([(5, 9)]) == 0
-    with pytest.raises(ValueError, match="no operation of a device"):
+    with pytest.raises(ValueError, match="no operation that ran on a device"):
         tracing.idle_share([])
 
 
@@ -63,6 +63,6 @@ def test_a_run_writes_a_trace_and_prints_the_idle_share(tmp_path, capfd, monkeyp
 
 def test_a_remote_workdir_is_refused():
     with pytest.raises(
-        UserError, match="gs://bucket/run; profile=True requires a local folder"
+        UserError, match="but --workdir is gs://bucket/run: choose a local folder"
     ):
         tracing.StepTracer(True, "gs://bucket/run", None)

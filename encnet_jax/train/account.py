@@ -1,4 +1,4 @@
-"""Accounts for a process's time: every moment counts as exactly one part."""
+"""Divides the running time of a process among activities such as 'compiling'."""
 
 import contextlib
 import os
@@ -20,28 +20,31 @@ def process_age_s() -> float:
 
 
 class TimeAccount:
-    """Splits the time since the start of a process into PARTS, which sum to all of it.
+    """Divides the time since the start of a process among the activities in PARTS.
 
-    Only time of the host is split. Work of the device appears in the part in which the
-    host waits for it.
+    The seconds of all activities sum to the total time. The account measures the time
+    of the host: work of the device counts only while the host waits for it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, age_s: float = 0.0):
-        """Starts to count 'start-up'.
+        """Starts the account with the activity 'start-up'.
 
         Args:
-            clock: returns seconds; must not decrease.
-            age_s: age of the process; counted as 'start-up' too.
+            clock: function that returns a time in seconds, which must not decrease.
+            age_s: seconds since the process started; they are added to 'start-up'.
         """
         self._clock = clock
         self._seconds = dict.fromkeys(PARTS, 0.0) | {"start-up": age_s}
         self._part, self._since = "start-up", clock()
 
     def switch(self, part: str) -> float:
-        """Counts the time from now on as one of PARTS.
+        """Ends the current activity and starts another one.
+
+        Args:
+            part: the activity that starts, one of PARTS.
 
         Returns:
-            Seconds since the last call; they are counted as the previous part.
+            Seconds since the last call, which were added to the activity that ended.
         """
         now = self._clock()
         passed = now - self._since
@@ -50,13 +53,19 @@ class TimeAccount:
         return passed
 
     def move(self, seconds: float, source: str, target: str) -> None:
-        """Moves seconds from one part to another."""
+        """Subtracts seconds from the activity `source` and adds them to `target`."""
         self._seconds[source] -= seconds
         self._seconds[target] += seconds
 
     @contextlib.contextmanager
     def doing(self, part: str) -> Iterator[None]:
-        """Counts the block as one of PARTS, then switches back to the previous part."""
+        """Adds the time of a `with` block to an activity.
+
+        The previous activity resumes after the block.
+
+        Args:
+            part: the activity, one of PARTS.
+        """
         before = self._part
         self.switch(part)
         try:
@@ -65,7 +74,7 @@ class TimeAccount:
             self.switch(before)
 
     def seconds(self) -> dict[str, float]:
-        """Returns the seconds of each part so far."""
+        """Returns the seconds spent on each activity so far."""
         self.switch(self._part)
         return dict(self._seconds)
 
@@ -76,12 +85,12 @@ def timed_input(
     """Yields batches, and counts the time that the device waited for them as 'input'.
 
     If the device was still busy when the batch arrived, the wait counts as 'steps',
-    otherwise as 'input'. A wait during which the device became idle counts as 'input'
-    in full, which is an overestimate.
+    otherwise as 'input'. If the device became idle during the wait, the whole wait
+    counts as 'input', which is an overestimate.
 
     Args:
         batches: the batches to yield.
-        account: this process's account; between batches it is switched to 'steps'.
+        account: account of this process's time; it is in 'steps' between batches.
         device_is_done: returns whether the device has finished all its steps.
     """
     batches = iter(batches)

@@ -22,15 +22,15 @@ class Assembled(NamedTuple):
     """The parts of a training run.
 
     Attributes:
-        task: the parts that depend on the kind of problem, segmentation or
-            classification.
-        model: its batch norms are synchronised over the pmap axis.
+        task: segmentation or classification, with its loss and evaluation.
+        model: the network; its batch norms are synchronised over the pmap axis.
         tx: the optimiser.
-        learning_rate: (int32[], number of updates done) -> f32[], before the
-            multipliers.
-        step: train_step with all but state, batch and axis_name bound; see
-            step.parallel_step.
-        state: a TrainState before the first update; only shapes with only_shapes.
+        learning_rate: schedule, from the number of updates done, int32[], to the rate,
+            f32[], before multipliers such as optim.head_lr_multiplier.
+        step: train_step with all arguments bound except state, batch and axis_name;
+            step.parallel_step compiles it.
+        state: TrainState before the first update, of arrays or, if `assemble` was
+            called with only_shapes, of jax.ShapeDtypeStruct.
     """
 
     task: tasks.Task
@@ -41,7 +41,7 @@ class Assembled(NamedTuple):
     state: Any
 
     def num_parameters(self) -> int:
-        """Returns the number of trainable values of the model."""
+        """Returns the number of parameters of the model, frozen ones included."""
         return sum(math.prod(x.shape) for x in jax.tree.leaves(self.state.params))
 
 
@@ -53,14 +53,15 @@ def assemble(
     start: Callable[[dict], dict] | None = None,
     only_shapes: bool = False,
 ) -> Assembled:
-    """Builds a run's model, optimiser, step and state.
+    """Builds a run's model, optimiser, training step and initial state.
 
     Args:
-        config: resolved; train.total_steps is known.
-        num_classes: C.
+        config: resolved configuration with train.total_steps.
+        num_classes: number of classes.
         axis_name: pmap axis of the batch norms; None for one device.
-        start: (initialised {'params', 'batch_stats'}) -> the variables to train from.
-        only_shapes: compute nothing; arrays are jax.ShapeDtypeStruct.
+        start: maps the randomly initialised {'params', 'batch_stats'} to those from
+            which training starts; None keeps them.
+        only_shapes: compute no arrays; the state consists of jax.ShapeDtypeStruct.
     """
     task = tasks.of(config)
     model = task.build_model(num_classes, axis_name)
@@ -93,12 +94,14 @@ def assemble(
 
 
 def init_variables(model: nn.Module, seed: int, crop_px: int) -> dict:
-    """Initialises {'params', 'batch_stats'}; the same for the same model and seed.
+    """Returns randomly initialised variables {'params', 'batch_stats'} of a model.
+
+    The values depend only on the model and the seed.
 
     Args:
         model: the model to initialise.
         seed: the run's seed.
-        crop_px: side of the images, in pixels.
+        crop_px: height and width of the training images, in pixels.
     """
     images = jnp.zeros((1, crop_px, crop_px, 3))
     init = jax.jit(lambda key: model.init(key, images, train=False))

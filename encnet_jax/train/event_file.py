@@ -1,4 +1,4 @@
-"""The TensorBoard file of a run, on a disk or in an object store."""
+"""Writes a run's scalars and images for TensorBoard, locally or to an object store."""
 
 import io
 import os
@@ -19,17 +19,17 @@ _FLUSH_EVERY_S = 60
 
 
 class EventFile:
-    """A TensorBoard file whose writes raise errors, such as a full disk, in the caller.
+    """Writes a TensorBoard file and scalars.csv; raises write errors to the caller.
 
-    tensorboardX's SummaryWriter writes in its own thread; if that thread fails, the run
-    waits for it forever.
+    tensorboardX's SummaryWriter writes in its own thread. If that thread fails, for
+    example because the disk is full, the run waits for it forever.
     """
 
     def __init__(self, workdir: str):
-        """Starts a new file in a folder.
+        """Creates a TensorBoard file in a folder, and opens the folder's scalars.csv.
 
         Raises:
-            OSError: the file cannot be written; also raised by every method.
+            OSError: a file cannot be written; also raised by every method.
         """
         for scheme in ("gs", "s3", "az"):
             record_writer.register_writer_factory(scheme, _Remote)
@@ -42,12 +42,12 @@ class EventFile:
         self._table = _open_table(workdir)
 
     def scalar(self, step: int, name: str, value: float) -> None:
-        """Writes a number, also to scalars.csv."""
+        """Writes a number to the TensorBoard file and to scalars.csv."""
         self._table.write(f"{step},{name},{float(value)!r}\n".encode())
         self._write(step, summary.scalar(name, value))
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes a uint8[H, W, 3] image."""
+        """Writes a uint8[H, W, 3] image to the TensorBoard file."""
         self._write(step, summary.image(name, image, dataformats="HWC"))
 
     def _write(self, step: int, content) -> None:
@@ -59,15 +59,16 @@ class EventFile:
             self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Writes the buffered records, and closes the file."""
+        """Writes the buffered records, and closes both files."""
         self._file.close()
         self._table.close()
 
 
 def _open_table(workdir: str):
-    """Opens WORKDIR/scalars.csv to append rows; a resumed run adds some steps again.
+    """Opens WORKDIR/scalars.csv to append rows.
 
-    A link is replaced, and the file to which it points stays unchanged.
+    Steps that a resumed run repeats have two rows. A symbolic link is replaced by a
+    file, and the file to which it points stays unchanged.
     """
     path = epath.Path(workdir) / TABLE
     remote = storage.is_remote(path)
@@ -85,9 +86,10 @@ def _open_table(workdir: str):
 
 
 class _Remote:
-    """A file in an object store, written with epath like all other files.
+    """A file in an object store, written through epath.
 
-    tensorboardX's own writers require one more package for each kind of store.
+    It replaces tensorboardX's own writers, which require an additional package for each
+    kind of object store.
     """
 
     def __init__(self, path: str):

@@ -1,4 +1,4 @@
-"""Initial weights from a run or a weight file."""
+"""Loads initial weights from a run, an exported network or a weight file."""
 
 import numpy as np
 from flax import traverse_util
@@ -13,27 +13,28 @@ from encnet_jax.tasks import folder
 def initialise(
     variables: dict, source: str, skip: str, *, task: str, model: ModelConfig
 ) -> tuple[dict, list[str]]:
-    """Replaces initial variables by those of a run or a weight file.
+    """Replaces initial variables with those of a run, exported network or weight file.
 
-    A run's folder, or an exported one, must contain exactly the arrays of the model,
-    with equal shapes. From a classifier's run, a segmentation network takes only the
-    backbone. A weight file must contain the whole backbone; heads are loaded if their
-    shapes match.
+    A run or an exported network must contain exactly the arrays of the model, with
+    equal shapes, except for the modules in `skip`. If the source is a classifier's run
+    and this run is a segmentation, only the backbone is loaded. A weight file must
+    contain the whole backbone; heads are loaded if their shapes match.
 
     Args:
         variables: initial {'params', 'batch_stats'}.
-        source: `init_from`: folder of a run, an exported folder, or weights (a name or
-            a file, see torch_weights.state_dicts.read).
-        skip: `init_skip`: modules that may differ, separated by commas.
-        task: task of this run.
+        source: field `init_from`: the folder of a run, the folder of an exported
+            network, or the name or file of weights, see torch_weights.state_dicts.read.
+        skip: field `init_skip`: names of modules, separated by commas, whose arrays may
+            be missing or have other shapes.
+        task: task of this run, 'segmentation' or 'classification'.
         model: section `model` of the resolved configuration.
 
     Returns:
-        (variables, lines to print: which arrays were loaded, which keep their initial
-        value).
+        (variables, lines to print). The lines state which arrays were loaded and which
+        keep their initial values.
 
     Raises:
-        UserError: the source is missing, or its arrays do not match the model.
+        UserError: the source does not exist, or its arrays do not match the model.
     """
     may_skip = tuple(filter(None, map(str.strip, skip.split(","))))
     source = folder.local(source)
@@ -56,23 +57,26 @@ def take_backbone(
     model: ModelConfig,
     saved_model: ModelConfig,
 ) -> tuple[dict, list[str]]:
-    """Replaces the backbone and its statistics by those of a classifier's run.
+    """Replaces the backbone's variables with those of a classifier's run.
 
     Args:
-        variables, saved: {'params', 'batch_stats'}.
+        variables: initial {'params', 'batch_stats'} of this run.
+        saved: {'params', 'batch_stats'} of the classifier.
         source: folder of the classifier's run.
         model, saved_model: sections `model` of this run and of the classifier's.
 
     Returns:
-        (variables, lines to print, one for each part).
+        (variables, lines to print). The lines state where each module's weights come
+        from.
 
     Raises:
-        UserError: the run has no backbone, or a different one.
+        UserError: the classifier has no backbone, or a different one.
     """
     if "backbone" not in saved["params"]:
         raise UserError(
-            f"{source} is a run of a {saved_model.name} for 32x32 pixels, which has no"
-            " backbone: set init_from to a run of configs/imagenet.py"
+            f"{source} is a run of model.name {saved_model.name!r}, a network for 32x32"
+            " images, which has no backbone: set init_from to a run of"
+            " configs/imagenet.py"
         )
     # Variables of a backbone without batch norms have no statistics.
     parts, initial = (
@@ -102,19 +106,21 @@ def take_backbone(
 def take_matching(
     variables: dict, saved: dict, source: str, may_skip: tuple[str, ...]
 ) -> tuple[dict, list[str]]:
-    """Replaces arrays by those in `saved` with the same name and shape.
+    """Replaces arrays with those in `saved` that have the same name and shape.
 
     Args:
-        variables, saved: {'params', 'batch_stats'}.
-        source: folder or file that `saved` was read from, for messages.
+        variables: initial {'params', 'batch_stats'}.
+        saved: {'params', 'batch_stats'} of the source.
+        source: folder or file from which `saved` was read, for messages.
         may_skip: modules or arrays, such as 'head' or 'head/classifier', that may be
             missing on either side or have different shapes.
 
     Returns:
-        (variables, lines to print).
+        (variables, lines to print). The lines state which arrays were loaded.
 
     Raises:
-        UserError: other arrays are missing or have different shapes.
+        UserError: an array outside may_skip is missing on one side, or its shapes
+            differ.
     """
     initial = traverse_util.flatten_dict(variables, sep="/")
     found = traverse_util.flatten_dict(saved, sep="/")
@@ -126,8 +132,8 @@ def take_matching(
     refused = [name for name in left + unused if not _may_skip(name, may_skip)]
     if refused:
         raise UserError(
-            f"{source} and the model differ in {len(refused)} arrays, first"
-            f" {refused[0]}: {_shape(found, refused[0])} in the source,"
+            f"{source} does not match the model: {len(refused)} arrays differ, for"
+            f" example {refused[0]}: {_shape(found, refused[0])} in the source,"
             f" {_shape(initial, refused[0])} in the model; set the same model fields,"
             " or list the modules to skip: --config.init_skip=head,aux_head"
         )
@@ -144,4 +150,4 @@ def _may_skip(name: str, may_skip: tuple[str, ...]) -> bool:
 
 
 def _shape(arrays: dict, name: str) -> str:
-    return str(list(np.shape(arrays[name]))) if name in arrays else "none"
+    return f"shape {list(np.shape(arrays[name]))}" if name in arrays else "absent"

@@ -12,15 +12,18 @@ from encnet_jax.train.event_file import EventFile
 
 
 class Logbook:
-    """Writes the progress of a run; only process 0 writes.
+    """Reports the progress of a run in the terminal and in TensorBoard files.
+
+    Only process 0 prints and writes.
 
     Attributes:
         workdir: folder of the run.
-        saved_step: step of the newest checkpoint whose write has started, or None.
+        saved_step: step of the newest checkpoint that this process has saved or is
+            saving; None before the first one.
     """
 
     def __init__(self, workdir: str, train: TrainConfig, start_step: int):
-        """Opens the bar and the TensorBoard file.
+        """Opens the progress bar and the TensorBoard file.
 
         Args:
             workdir: folder of the run.
@@ -57,18 +60,18 @@ class Logbook:
                     raise
 
     def step_done(self, step: int, state, metrics: dict) -> None:
-        """Advances the bar; a hook of the loop."""
+        """Advances the progress bar; a hook that the loop calls after each step."""
         if self._compiling:
             self._bar.set_postfix_str("", refresh=False)
             self._compiling = False
         self._bar.update()
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Writes the values of a step and the speed since the previous values.
+        """Logs the metrics of a step, and the training speed since the previous call.
 
         Args:
-            step: step of the values.
-            values: values by name; 'loss' and 'learning_rate' are required.
+            step: the step that the metrics belong to.
+            values: metrics by name; 'loss' and 'learning_rate' are required.
         """
         now, (then, step_then) = time.monotonic(), self._since
         if step > step_then:
@@ -89,13 +92,23 @@ class Logbook:
                 print(f"train: {step}/{self._bar.total} {words}", flush=True)
 
     def times(self, step: int, values: dict[str, float]) -> None:
-        """Writes the parts of the run's time, in seconds by name."""
+        """Logs how the run spent its time, as time/NAME.
+
+        Args:
+            step: the newest step.
+            values: seconds or fractions by name, such as 'compiling_s' or 'goodput'.
+        """
         if self._writer:
             for name, value in values.items():
                 self._writer.scalar(step, f"time/{name}", value)
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
-        """Writes scores in [0, 1]; their names contain split and protocol."""
+        """Logs and prints the scores of an evaluation.
+
+        Args:
+            step: the evaluated step.
+            scores: scores in [0, 1] by name, such as 'val/single/mean_iou'.
+        """
         if self._writer:
             for name, value in scores.items():
                 self._writer.scalar(step, name, value)
@@ -105,7 +118,7 @@ class Logbook:
         self._since = time.monotonic(), step
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Writes a uint8[H, W, 3] image."""
+        """Writes a uint8[H, W, 3] image to the TensorBoard file."""
         if self._writer:
             self._writer.picture(step, name, image)
 
@@ -115,7 +128,7 @@ class Logbook:
             self._bar.write(line)
 
     def finish(self, line: str) -> None:
-        """Closes the progress bar and prints a last line below it."""
+        """Closes the progress bar, and prints the last line of the run below it."""
         self._bar.close()
         if self._writer:
             print(line)

@@ -35,11 +35,11 @@ class Run(NamedTuple):
     """The objects that the training loop uses.
 
     Attributes:
-        parts: model, step and state.
-        scalars: fetches metrics when due.
-        saver: saves and evaluates when due.
-        logbook: progress, scalars and images.
-        stop: checked after each step.
+        parts: model, training step and state at the start.
+        scalars: hook that fetches and logs metrics.
+        saver: hook that saves checkpoints and evaluates them.
+        logbook: reports progress, scalars and images.
+        stop: states whether a stop was requested; checked after each step.
         account: account of this process's time.
     """
 
@@ -58,20 +58,22 @@ def train(
     *,
     extend: int = 0,
 ) -> None:
-    """Trains until the last step, the time limit, or a signal.
+    """Trains a network and saves checkpoints in WORKDIR.
 
-    Resumes from the newest checkpoint in WORKDIR, if there is one.
+    A run resumes from the newest checkpoint in WORKDIR, if there is one. It ends after
+    the last step, or earlier at its time limit, after a signal, or if the validation
+    score stops improving (train.patience).
 
     Args:
         config: result of `config.load`, with overrides applied.
         workdir: folder for checkpoints, configuration and TensorBoard scalars.
         account: account of this process's time; None starts a new one.
-        extend: number of steps after the last step of `config`; see config.lengthened.
+        extend: number of steps to add to a saved run; see config.lengthened.
 
     Raises:
-        UserError: the data set is missing, a value is wrong, the processes got
-            different values, or the workdir is in use or holds a run with another
-            configuration.
+        UserError: the data set is missing, a configuration value is invalid, processes
+            have different configurations or data, the workdir is in use, contains a run
+            with another configuration or was deleted, or a validation failed.
         NotFiniteError: the loss became NaN or infinite.
     """
     account = account or TimeAccount()
@@ -85,8 +87,8 @@ def train(
         saved = checkpointer.saved_config()
         if extend and saved is None:
             raise UserError(
-                f"--extend {extend}: {workdir} has no checkpoints to continue from;"
-                " expected the --workdir of a run, or no --extend"
+                f"--extend {extend}: {workdir} contains no checkpoint to continue from;"
+                " set --workdir to the folder of a run, or omit --extend"
             )
         config = _resolved(config, dataset, saved, extend)
         workdir_lib.claim(workdir, config, saved, extends=bool(extend))
@@ -125,13 +127,13 @@ def train(
 def _resolved(
     config: Config, dataset: Dataset, saved: Config | None, extend: int
 ) -> Config:
-    """Resolves a configuration with the facts of its data, and lengthens the run.
+    """Fills in the fields that depend on the data set, and lengthens the run.
 
     Args:
-        config: resolved without the facts.
-        dataset: open.
+        config: configuration, resolved except for fields that depend on the data set.
+        dataset: the open data set.
         saved: configuration of the checkpoint from which the run resumes, or None.
-        extend: see train.
+        extend: number of steps to add; see train.
     """
     found = facts(dataset, config.loss, saved and saved.loss)
     if config.train.eval_every_epochs is None:
@@ -144,17 +146,17 @@ def _resolved(
 def set_up(
     config: Config, num_classes: int, checkpointer: Checkpointer
 ) -> tuple[Assembled, str]:
-    """Restores or initialises a run.
+    """Restores the newest checkpoint of a run, or initialises a new run.
 
     Args:
-        config: resolved.
-        num_classes: C.
-        checkpointer: the run's checkpointer; its newest state takes precedence over
-            init_from.
+        config: resolved configuration.
+        num_classes: number of classes.
+        checkpointer: the run's checkpointer; its newest checkpoint takes precedence
+            over init_from.
 
     Returns:
-        (parts, with a replicated state; where the weights come from, '' for randomly
-        initialised ones).
+        (parts of the run, with its state replicated on all devices; origin of the
+        weights in words, '' if they are randomly initialised).
     """
     if checkpointer.latest_step() is not None:
         # Only shapes: initialising weights that are replaced next would cost a
@@ -191,12 +193,12 @@ def _train(
     seed: int,
     profile: bool,
 ) -> None:
-    """Opens the batches, runs the steps, and reports their time.
+    """Opens the training batches, runs all steps, and reports how the time was spent.
 
     Args:
         run: the objects of the run.
-        presence: hook that watches the workdir.
-        dataset: open; its data.train_split is read.
+        presence: hook that stops the run if the workdir was deleted.
+        dataset: the open data set; its split data.train_split is read.
         train: section `train` of the resolved configuration.
         seed: the run's seed.
         profile: whether to profile a few steps.
@@ -236,9 +238,10 @@ def _train(
 
 
 def _loop(run: Run, batches: Iterable[dict], hooks: tuple, total_steps: int) -> None:
-    """Runs the steps; the host waits for the device only in hooks.
+    """Runs all steps, or fewer if a stop is requested.
 
-    Every hook is called as hook(step, state, metrics), in order, after each step.
+    After each step, every hook is called in order as hook(step, state, metrics). The
+    host waits for the device only in hooks.
     """
     state, logbook = run.parts.state, run.logbook
     step_fn = parallel_step(run.parts.step)

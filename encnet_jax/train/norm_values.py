@@ -1,4 +1,4 @@
-"""Checks that every batch norm of a run gets several values per channel."""
+"""Checks that every batch norm of a run averages over several values per channel."""
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +16,21 @@ def check_norm_values(
     data: DataConfig,
     model: ModelConfig,
 ) -> None:
-    """Traces the network if a batch norm might get a single image.
+    """Checks that every batch norm averages over at least two values per channel.
 
-    With a single image, pooled branches (PSPNet, DeepLabV3) and feature maps of one
-    position have one value per channel. Nothing is computed; with two images or more,
-    nothing is traced either.
+    If a batch norm gets a single image, a pooled branch (PSPNet, DeepLabV3) or a
+    feature map of 1x1 positions has only one value per channel. In this case, the
+    network is traced, without computing anything, to find such a batch norm.
 
     Args:
         task: task of the run.
-        num_classes: C.
-        num_examples: number of training images; their last, smaller batch may be kept.
+        num_classes: number of classes.
+        num_examples: number of training images, which gives the size of the last batch.
         train, data, model: sections of the resolved configuration.
 
     Raises:
-        UserError: a batch norm would get one value; the message states which, and the
-            fields to change.
+        UserError: a batch norm would get one value per channel; the message states
+            which one, and the fields to change.
     """
     devices, last = jax.device_count(), num_examples % train.batch_size
     smallest = last if data.keep_last_batch and last else train.batch_size

@@ -1,4 +1,4 @@
-"""The first lines of a run: its devices, data, network, initial weights and length."""
+"""Lines that a run prints first: devices, data, network, initial weights and length."""
 
 from collections.abc import Mapping
 
@@ -14,12 +14,13 @@ _RANDOM = "randomly initialised"
 
 
 def weights_line(source: str, before: Mapping, after: Mapping) -> str:
-    """Describes initial weights: 'ImageNet, mmseg:resnet50_v1c, 267 arrays'.
+    """Describes where weights come from: 'ImageNet, mmseg:resnet50_v1c, 267 arrays'.
 
     Args:
-        source: `init_from`.
-        before: randomly initialised variables; before['params'] is a tree of arrays.
-        after: variables to train from; the same tree, some arrays replaced.
+        source: field `init_from`.
+        before: randomly initialised variables {'params', 'batch_stats'}.
+        after: variables from which training starts: the same tree, with the loaded
+            arrays replaced.
     """
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     taken = sum(x is not y for x, y in pairs)
@@ -40,14 +41,17 @@ def lines(
     weights: str,
     start_step: int,
 ) -> list[str]:
-    """Returns five lines; a sixth one warns about a frozen random backbone.
+    """Returns the lines that a run prints first.
+
+    Five lines state devices, data, network, weights and length. A sixth line warns if
+    frozen weights are randomly initialised.
 
     Args:
-        config: resolved.
-        sizes: {'images of SPLIT': their number}.
+        config: resolved configuration.
+        sizes: number of images by 'images of SPLIT'.
         num_parameters: number of parameters of the model.
-        weights: origin of the weights; '' if they are randomly initialised.
-        start_step: number of updates before this start.
+        weights: origin of the weights in words; '' if they are randomly initialised.
+        start_step: number of updates done by earlier starts of the run.
     """
     devices, processes = jax.devices(), jax.process_count()
     together = f" in {processes} processes" if processes > 1 else ""
@@ -71,19 +75,19 @@ def lines(
     ]
     if train.freeze and not weights:
         found.append(
-            f"warning: train.freeze={train.freeze!r} keeps weights that are randomly"
-            " initialised: set --config.init_from to pre-trained weights"
+            f"warning: train.freeze={train.freeze!r} freezes randomly initialised"
+            " weights: set --config.init_from to pre-trained weights"
         )
     return found
 
 
 def _evaluations(every: int, start: int, end: int) -> int:
-    """Returns the number of evaluations of a run, including the last one.
+    """Returns the number of evaluations after step `start`, up to the last step `end`.
 
     Args:
-        every: interval in steps; 0 evaluates only after the last step.
+        every: steps between two evaluations; 0 evaluates only after the last step.
         start: step at which the run starts or resumes.
-        end: last step.
+        end: last step of the run, after which it is always evaluated.
     """
     if not every:
         return 1
@@ -92,11 +96,11 @@ def _evaluations(every: int, start: int, end: int) -> int:
 
 
 class Remaining:
-    """A hook that prints an estimate of the run's remaining time.
+    """A loop hook that prints up to two estimates of the run's remaining time.
 
-    The first estimate follows the first logged values. The second follows the first
-    evaluation, and includes the time of evaluations. Both use the times of earlier
-    starts of the run.
+    The first estimate is printed when metrics are logged for the first time. The second
+    one is printed after the first evaluation, and includes the time of evaluations.
+    Both use the recorded times of earlier starts of the run too.
     """
 
     def __init__(
@@ -108,13 +112,13 @@ class Remaining:
         *,
         validates: bool,
     ):
-        """Reads the times of earlier starts.
+        """Reads the recorded times of earlier starts of the run.
 
         Args:
             account: account of this process's time.
-            logbook: prints the estimates.
+            logbook: prints the estimates; its workdir contains the recorded times.
             train: section `train` of the resolved configuration.
-            start_step: number of updates before this start.
+            start_step: number of updates done by earlier starts of the run.
             validates: whether there is a validation split.
         """
         self._account, self._logbook = account, logbook
@@ -124,7 +128,7 @@ class Remaining:
         self._said: set[bool] = set()  # Printed: without evaluations, with.
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Prints an estimate if it is due."""
+        """Prints an estimate if one is due after this step."""
         if step % self._train.log_every_steps or len(self._said) == 2:
             return
         if step == self._train.total_steps:  # Nothing remains.
@@ -135,7 +139,12 @@ class Remaining:
             self._logbook.note(self.line(step, evaluated))
 
     def line(self, step: int, evaluated: bool) -> str:
-        """Returns the estimate after a step, in words."""
+        """Returns an estimate of the remaining time, as a line to print.
+
+        Args:
+            step: number of steps done.
+            evaluated: whether to include evaluations, whose time is known by then.
+        """
         total, every = self._train.total_steps, self._train.eval_every_steps
         done = (
             step
@@ -163,7 +172,7 @@ class Remaining:
 
 
 def duration(seconds: float) -> str:
-    """Returns '3 d 4 h', '2 h 5 min', '7 min' or '40 s'."""
+    """Formats a duration as '3 d 4 h', '2 h 5 min', '7 min' or '40 s'."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

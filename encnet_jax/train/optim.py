@@ -19,7 +19,7 @@ def learning_rate(
     Args:
         optim: `config.optim`.
         total_steps: step at which the schedule ends.
-        batch_size: images in a step over all devices.
+        batch_size: number of images in a step, on all devices together.
 
     Source: section 3.1 of the paper: base_lr * (1 - step / total_steps) ** 0.9.
     """
@@ -42,21 +42,23 @@ def learning_rate(
 
 
 def _warmed_up(schedule: optax.Schedule, steps: int) -> optax.Schedule:
-    """Adds a linear warm-up to a schedule, which is neither shifted nor extended."""
+    """Multiplies a schedule by a linear warm-up, from 0 at step 0 to 1 at `steps`."""
     ramp = optax.linear_schedule(0.0, 1.0, steps)
     return lambda step: ramp(step) * schedule(step)
 
 
 def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
-    """Returns a cosine decay to 0, evaluated `ahead` steps early.
+    """Returns a cosine decay to 0, shifted by `ahead` steps towards the start.
 
-    Source: main.py of the authors' CIFAR-10 code counts epochs from 1: its first epoch
-    has the rates of the second, and in its last epoch the rate rises from 0.
+    The rate reaches 0 `ahead` steps before the end and rises again afterwards.
+
+    Source: main.py of the authors' CIFAR-10 code. It counts epochs from 1, so its first
+    epoch has the rates of the second, and the rate rises from 0 in the last epoch.
     """
     schedule = optax.cosine_decay_schedule(base, total_steps)
     if not ahead:
         return schedule
-    # optax's schedule is constant after its end, about which the cosine is symmetric.
+    # Steps after the end are mirrored, because optax's schedule is constant there.
     return lambda step: schedule(total_steps - abs(total_steps - ahead - step))
 
 
@@ -65,18 +67,19 @@ def optimizer(
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """Builds the optimiser and its learning-rate schedule.
 
-    Gradients are clipped, first each element, then their norm over all trained
-    parameters. 'sgd' has momentum and coupled weight decay, as PyTorch's; 'adamw'
-    decouples it. Factors on the learning rate multiply. Frozen parameters keep no
-    optimiser state and do not count in the norm.
+    Gradients are clipped first by element, then by their global norm. Optimiser 'sgd'
+    uses momentum and adds the weight decay to the gradient, as PyTorch does; 'adamw'
+    uses decoupled weight decay. If several learning-rate factors apply to a parameter,
+    they are multiplied. Frozen parameters have no optimiser state, and their gradients
+    do not count in the global norm.
 
     Args:
         optim: `config.optim`.
-        params: the parameters, or their shapes; only names are read.
+        params: tree of the parameters or their shapes; only the names are used.
         total_steps, batch_size: see `learning_rate`.
 
     Returns:
-        (optimiser, see learning_rate).
+        (optimiser, learning-rate schedule of `learning_rate`).
 
     Raises:
         UserError: a pattern of optim.frozen, optim.lr_multipliers or optim.undecayed
@@ -101,15 +104,18 @@ def optimizer(
     labels = jax.tree.map(lambda *m: "frozen" if any(m) else "trained", *masks)
     if "trained" not in jax.tree.leaves(labels):
         raise UserError(
-            f"optim.frozen is {tuple(optim.frozen)}: all parameters are frozen; leave"
-            " some to train"
+            f"optim.frozen is {tuple(optim.frozen)}, which freezes all parameters:"
+            " remove a pattern, so that some parameters are trained"
         )
     transforms = {"trained": tx, "frozen": optax.set_to_zero()}
     return optax.multi_transform(transforms, labels), schedule
 
 
 def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
-    """Returns the transformations of gradients before the learning rates."""
+    """Returns the gradient transformations that precede the learning rates.
+
+    They are momentum or Adam, and weight decay.
+    """
 
     def decayed(params):
         return jax.tree_util.tree_map_with_path(
@@ -124,7 +130,10 @@ def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
 
 
 def _in_head(params) -> Callable:
-    """Returns a function that selects the parameters outside the backbone."""
+    """Returns a function that maps a tree of parameters to a mask of the heads.
+
+    The mask is True for parameters outside the backbone.
+    """
     # A network without a backbone has one learning rate.
     there = "backbone" in params
     return lambda tree: jax.tree_util.tree_map_with_path(
@@ -133,7 +142,7 @@ def _in_head(params) -> Callable:
 
 
 def _multipliers(optim: OptimConfig, params) -> list[optax.GradientTransformation]:
-    """Returns one transformation for each entry of optim.lr_multipliers."""
+    """Returns one gradient transformation for each entry of optim.lr_multipliers."""
     found = []
     for entry in optim.lr_multipliers:
         pattern, factor = split_multiplier(entry)
@@ -149,10 +158,10 @@ def _multipliers(optim: OptimConfig, params) -> list[optax.GradientTransformatio
 
 
 def split_multiplier(entry: str) -> tuple[str, float]:
-    """Returns the pattern and the factor of 'backbone/stem=0.1'.
+    """Splits an entry such as 'backbone/stem=0.1' into its pattern and its factor.
 
     Raises:
-        UserError: the entry has another form, or the factor is negative.
+        UserError: the entry is not PATTERN=FACTOR, or the factor is negative.
     """
     pattern, _, factor = str(entry).rpartition("=")
     try:
@@ -161,22 +170,22 @@ def split_multiplier(entry: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise UserError(
-        f"optim.lr_multipliers has {entry!r}; expected PATTERN=FACTOR with a factor of"
-        " at least 0, such as 'backbone/stem=0.1'"
+        f"optim.lr_multipliers contains {entry!r}; expected PATTERN=FACTOR with a"
+        " factor of at least 0, such as 'backbone/stem=0.1'"
     )
 
 
 def is_head(path) -> bool:
-    """Returns whether a parameter's path is outside the backbone."""
+    """Returns whether a parameter is outside the backbone, according to its path."""
     return path[0].key != "backbone"
 
 
 def is_decayed(path, optim: OptimConfig) -> bool:
-    """Returns whether weight decay applies to a parameter, by its name.
+    """Returns whether weight decay applies to a parameter, according to its path.
 
     Args:
-        path: path of the parameter; ends with 'scale' for the scale of a norm, 'bias'
-            for a bias.
+        path: path of the parameter; its last key is 'scale' for the scale of a norm,
+            and 'bias' for a bias.
         optim: `config.optim`.
     """
     if any(paths.matches(path, pattern) for pattern in optim.undecayed):

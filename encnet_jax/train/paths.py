@@ -10,14 +10,17 @@ from encnet_jax.errors import UserError
 
 
 def matching(params, pattern: str, field: str):
-    """Returns a tree of bools like params: whether the pattern matches the array.
+    """Selects the parameters whose name matches a pattern.
 
     Args:
-        params: the parameters, or their shapes; only names are read.
+        params: tree of the parameters or their shapes; only the names are used.
         pattern: name of a module or an array in fnmatch's syntax: 'head',
             'backbone/stem', 'backbone/stage[12]_*', '*/bias'. A module selects all
             arrays inside it.
         field: name of the configuration field, for the error message.
+
+    Returns:
+        Tree of bools with the structure of `params`; True where the pattern matches.
 
     Raises:
         UserError: the pattern matches no parameter; the message lists similar names.
@@ -28,19 +31,27 @@ def matching(params, pattern: str, field: str):
     if not any(jax.tree.leaves(found)):
         paths, _ = jax.tree_util.tree_flatten_with_path(params)
         raise UserError(
-            f"{field} has {pattern!r}, which matches no parameter; similar names:"
+            f"{field} contains {pattern!r}, which matches no parameter; similar names:"
             f" {_near(pattern, (path for path, _ in paths))}"
         )
     return found
 
 
 def matches(path, pattern: str) -> bool:
-    """Returns whether a pattern matches an array or a module that contains it."""
+    """Returns whether a pattern matches an array or a module that contains the array.
+
+    Args:
+        path: path of the array in the tree of parameters.
+        pattern: see `matching`.
+    """
     return any(fnmatch.fnmatchcase(name, pattern) for name in _prefixes(path))
 
 
 def _prefixes(path) -> list[str]:
-    """Returns ['backbone', 'backbone/stem', ...] up to the array's own name."""
+    """Returns the names of an array's modules and of the array itself.
+
+    For example ['backbone', 'backbone/stem', 'backbone/stem/kernel'].
+    """
     names = [part.key for part in path]
     return ["/".join(names[: i + 1]) for i in range(len(names))]
 

@@ -12,18 +12,20 @@ from encnet_jax.train.norm_values import check_norm_values
 
 
 def prepared(open_config: ConfigDict) -> tuple[Config, Dataset, dict[str, int]]:
-    """Opens the data set and makes all checks that need no device memory.
+    """Resolves a configuration, opens its data set, and checks both before training.
+
+    The checks allocate no device memory.
 
     Args:
         open_config: result of `config.load`, with overrides applied.
 
     Returns:
-        (configuration, resolved without facts about the data; data set; {'images of
-        SPLIT': their number}).
+        (configuration, resolved except for fields that depend on the data set; the open
+        data set; number of images by 'images of SPLIT').
 
     Raises:
-        UserError: the data set is missing or unsuitable for training, or a value is
-            wrong or does not fit the devices.
+        UserError: the data set is missing or unsuitable for training, or a
+            configuration value is invalid or does not suit the number of devices.
     """
     config = config_lib.resolve(open_config)  # Report wrong values before missing data.
     dataset = tasks.open_dataset(config)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 
 class SaveSchedule:
-    """Decides after each step whether to save.
+    """Decides after each step whether to save a checkpoint.
 
-    The time is checked only every `ask_every_steps` steps, because all processes of a
-    run must agree, which requires communication.
+    The time since the last save is checked only every `ask_every_steps` steps, because
+    all processes of a run must agree, which requires communication.
     """
 
     def __init__(
@@ -20,14 +20,14 @@ class SaveSchedule:
         agree: Callable[[bool], bool],
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Starts the clock.
+        """Starts to measure the time since the last save.
 
         Args:
-            every_steps: save at multiples of this step.
+            every_steps: save when the step is a multiple of this number.
             every_s: also save this many seconds after the last save; 0 disables this.
-            ask_every_steps: see the class.
-            agree: (answer of this process) -> the answer of all processes.
-            clock: returns seconds.
+            ask_every_steps: steps between two checks of the time.
+            agree: maps this process's answer to the answer that all processes use.
+            clock: function that returns the time in seconds.
         """
         self._every_steps, self._every_s = every_steps, every_s
         self._ask_every_steps, self._agree = ask_every_steps, agree
@@ -42,5 +42,5 @@ class SaveSchedule:
         return self._agree(self._clock() - self._saved_at >= self._every_s)
 
     def saved(self) -> None:
-        """Restarts the clock; called at every save."""
+        """Resets the time since the last save; must be called at every save."""
         self._saved_at = self._clock()

@@ -1,4 +1,4 @@
-"""When to save and when to evaluate; a state is saved before it is evaluated."""
+"""Saves and evaluates a run when due; a state is saved before it is evaluated."""
 
 import jax
 
@@ -16,10 +16,11 @@ from encnet_jax.train_state import TrainState
 
 
 class Saver:
-    """A hook that saves and evaluates when due.
+    """A loop hook that saves checkpoints and evaluates them when due.
 
-    A failed validation does not stop the run: a warning is printed, the checkpoint gets
-    no score, and the run ends with an error after its last step.
+    In a run of one process, an unreadable image or a lack of memory during validation
+    does not stop training: a warning is printed, the checkpoint gets no score, and the
+    run ends with an error after its last step.
     """
 
     def __init__(
@@ -34,14 +35,14 @@ class Saver:
         *,
         config_to_save: Config,
     ):
-        """Starts the schedule of saves.
+        """Creates the hook, and starts to measure the time since the last save.
 
         Args:
             train: section `train` of the resolved configuration.
-            checkpointer: writes the states.
-            validator: scores the states; None without validation split.
+            checkpointer: writes the checkpoints.
+            validator: evaluates states; None if there is no validation split.
             scalars, logbook, account, stop: objects of the run; see loop.Run.
-            config_to_save: resolved; saved in every checkpoint.
+            config_to_save: resolved configuration, saved in every checkpoint.
         """
         self._checkpointer, self._validator = checkpointer, validator
         self._scalars, self._logbook, self._account = scalars, logbook, account
@@ -56,9 +57,10 @@ class Saver:
         )
 
     def __call__(self, step: int, state: TrainState, metrics: dict) -> None:
-        """Saves, then evaluates, if either is due after this step.
+        """Saves the state and then evaluates it, each if it is due after this step.
 
-        A stop requested during the evaluation ends the evaluation.
+        If a stop is requested during the evaluation, the evaluation ends without a
+        score.
         """
         last, every = step == self._train.total_steps, self._train.eval_every_steps
         validator = self._validator if last or (every and step % every == 0) else None
@@ -72,8 +74,9 @@ class Saver:
         if self._failures:
             steps = ", ".join(map(str, self._failures))
             raise UserError(
-                f"validation failed at step {steps}; the checkpoints were saved without"
-                f" a score. The last reason: {self._failures[max(self._failures)]}"
+                f"validation failed at step {steps}, so these checkpoints have no"
+                " score; reason of the last failure:"
+                f" {self._failures[max(self._failures)]}"
             )
 
     def _evaluate(self, validator: Validator, step: int, state: TrainState) -> None:
@@ -110,10 +113,10 @@ class Saver:
             )
 
     def save(self, step: int, state: TrainState) -> None:
-        """Saves a state, without a score.
+        """Saves a state in a checkpoint, which has no score yet.
 
         Raises:
-            NotFiniteError: the newest metrics are not finite; nothing was saved.
+            NotFiniteError: the newest metrics are NaN or infinite; nothing was saved.
         """
         self._scalars.flush()
         with self._account.doing("checkpoints"):
@@ -122,6 +125,6 @@ class Saver:
         self._schedule.saved()
 
     def close(self) -> None:
-        """Waits until everything is written."""
+        """Waits until all checkpoints are written."""
         with self._account.doing("checkpoints"):
             self._checkpointer.close()

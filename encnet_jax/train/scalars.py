@@ -1,4 +1,4 @@
-"""Fetches metrics from the device, checks and logs them."""
+"""Fetches metrics from the device, checks that they are finite, and logs them."""
 
 import math
 from collections.abc import Callable
@@ -16,12 +16,12 @@ def fetch(metrics: dict) -> dict[str, float]:
 
 
 class Scalars:
-    """A hook that logs metrics every `every` steps.
+    """A loop hook that logs metrics every `every` steps.
 
     Metrics are fetched one step later, so that the device never waits for the host.
 
     Attributes:
-        every: steps between two logged values.
+        every: number of steps between two logged steps.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class Scalars:
         train: TrainConfig,
         start_step: int,
     ):
-        """Starts with no metrics.
+        """Creates the hook without any metrics.
 
         Args:
             logbook: writes the metrics.
-            learning_rate: (number of updates) -> rate.
+            learning_rate: maps the number of updates to the learning rate.
             train: section `train` of the resolved configuration.
             start_step: step from which training starts.
         """
@@ -46,7 +46,7 @@ class Scalars:
         self._last_good = start_step
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Keeps the metrics of a step, on the device."""
+        """Stores a step's metrics on the device, and logs those that are due."""
         if self._pending:
             self._write(*self._pending)
             self._pending = None
@@ -61,7 +61,7 @@ class Scalars:
         )
 
     def flush(self) -> None:
-        """Writes the newest metrics now.
+        """Fetches and logs the newest metrics now.
 
         Raises:
             NotFiniteError: a metric is NaN or infinite; the state must not be saved.
@@ -87,12 +87,12 @@ def check_finite(
         values: metrics of a step, by name.
         last_good: the last step with finite values.
         step: step of the values.
-        saved_step: step of the newest checkpoint, or None.
+        saved_step: step of the newest checkpoint saved since this start, or None.
     """
     bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
     if not bad:
         return
-    kept = "none was saved yet" if saved_step is None else f"step {saved_step}"
+    kept = "none since this start" if saved_step is None else f"step {saved_step}"
     raise NotFiniteError(
         f"{bad} became NaN or infinite between steps {last_good} and {step}; last good"
         f" checkpoint: {kept}. Lower optim.base_lr or add optim.warmup_steps"

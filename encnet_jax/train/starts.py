@@ -1,7 +1,7 @@
-"""The starts of a run: the steps and the time of each one, in WORKDIR/time.json.
+"""Records the steps and the time of each start of a run in WORKDIR/time.json.
 
-A killed run cannot write its end. The next start computes the lost work from the record
-of the last log line.
+A run is started once, and again after every interruption. A killed process cannot
+record its end, so the next start computes the lost time from the last record.
 """
 
 import json
@@ -17,13 +17,14 @@ FILE_NAME = "time.json"
 
 
 class Start(NamedTuple):
-    """One start of a run.
+    """One start of a run: the first one, or one that resumed the run.
 
     Attributes:
-        from_step: step of the checkpoint from which it started, or 0.
-        to_step: the last step that was recorded.
-        seconds: time of each of account.PARTS.
-        lost_s: time of the previous start's steps that were not saved in a checkpoint.
+        from_step: step of the checkpoint from which this start resumed, or 0.
+        to_step: the last recorded step.
+        seconds: seconds by activity, see account.PARTS.
+        lost_s: seconds that the previous start spent on steps which no checkpoint
+            contains.
     """
 
     from_step: int
@@ -33,7 +34,7 @@ class Start(NamedTuple):
 
 
 def read(workdir: str) -> list[Start]:
-    """Returns the starts so far; an empty list if the file is missing or unreadable.
+    """Returns the recorded starts, oldest first; [] if the file is missing or damaged.
 
     A damaged file is not an error, because it is used for reports only.
     """
@@ -54,7 +55,7 @@ def _is_start(start: Start) -> bool:
 
 
 def write(workdir: str, starts: list[Start]) -> None:
-    """Writes the file, whole or not at all."""
+    """Writes WORKDIR/time.json atomically."""
     target = epath.Path(workdir) / FILE_NAME
     content = {"starts": [start._asdict() for start in starts]}
     text = json.dumps(content, indent=1) + "\n"
@@ -62,9 +63,14 @@ def write(workdir: str, starts: list[Start]) -> None:
 
 
 def lost_seconds(starts: list[Start], from_step: int) -> float:
-    """Returns the time of the newest start's steps after `from_step`.
+    """Returns the seconds that the newest start spent on steps after `from_step`.
 
-    The time of evaluations, and after the last record of the start, is not included.
+    Time spent on evaluations, or after the last record, is not included.
+
+    Args:
+        starts: the recorded starts, oldest first.
+        from_step: step of the checkpoint from which the run resumes; later steps are
+            lost.
     """
     if not starts:
         return 0.0
@@ -75,14 +81,17 @@ def lost_seconds(starts: list[Start], from_step: int) -> float:
 
 
 def goodput(starts: list[Start]) -> float:
-    """Returns the fraction of all starts' time that was spent on steps still valid."""
+    """Returns the fraction of the total time that was spent on steps not lost later."""
     total = sum(sum(start.seconds.values()) for start in starts)
     steps = sum(start.seconds["steps"] - start.lost_s for start in starts)
     return steps / total if total else 0.0
 
 
 def describe(starts: list[Start]) -> list[str]:
-    """Returns lines to print: the newest start's parts, then the sum of all starts."""
+    """Returns lines to print: the newest start's time by activity, then the totals.
+
+    The second line, with the totals of all starts, is omitted if there is one start.
+    """
     parts = starts[-1].seconds
     shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
     lines = [f"{sum(parts.values()):.1f} s: {shown}"]

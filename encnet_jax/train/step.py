@@ -1,4 +1,4 @@
-"""The training step: gradients over all devices, one update, metrics."""
+"""The training step: computes gradients on all devices, and updates the parameters."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,22 +32,24 @@ def train_step(
 
     Args:
         state: see TrainState.
-        batch: this device's 'image' uint8[b, H, W, 3] and 'label', uint8 [b, H, W] or
-            integer [b].
+        batch: this device's images: 'image', uint8[b, H, W, 3], and 'label', uint8[b,
+            H, W] for segmentation or integer[b] for classification.
         model: network whose batch norms are synchronised over `axis_name`.
         tx: optimiser.
-        normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
-        loss_fn: (outputs, batch, axis_name) -> (this device's share of the loss, its
-            terms by name).
+        normalise: maps images, uint8[..., 3], to the model's input, f32[..., 3].
+        loss_fn: maps (outputs, batch, axis_name) to (this device's share of the loss,
+            its shares of the loss terms by name); shares are summed over devices.
         seed: seed of the run's random streams; see random_keys.
-        accumulate: number of parts of the batch whose gradients are averaged.
+        accumulate: number of parts into which the batch is split to save memory; their
+            gradients are averaged.
         norm_group: number of devices that share batch statistics; 0 for all.
         ema_decay: decay of the moving average of the weights, if the state has one.
         axis_name: pmap axis, or None outside pmap.
 
     Returns:
-        (next state, {'loss', its terms, 'grad_norm', and if the model learns smoothing
-        factors 'smoothing_mean' and 'smoothing_std': f32[]}), equal on all devices.
+        (next state, metrics), equal on all devices. The metrics are f32[] by name:
+        'loss', its terms, 'grad_norm', and, if the model learns smoothing factors,
+        'smoothing_mean' and 'smoothing_std'.
     """
     keys = random_keys(seed, state.step, axis_name)
     loss_of = partial(
@@ -73,20 +75,21 @@ def train_step(
 
 
 def _ramped(decay: float, step: jax.Array) -> jax.Array:
-    """Returns the decay of the averaged weights at `step` >= 0, at most `decay`.
+    """Returns the decay of the weights' moving average at `step` >= 0.
 
-    The decay starts with the ramp (1 + step) / (10 + step), as in TensorFlow. Without
-    it, the average of a run shorter than 1 / (1 - decay) steps would consist mainly of
-    the initial weights.
+    It is the smaller of `decay` and (1 + step) / (10 + step), as in TensorFlow. With a
+    constant decay, the average of a run shorter than 1 / (1 - decay) steps would
+    consist mainly of the initial weights.
     """
     return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def _combine(grads, metrics, batch_stats, axis_name, norm_group):
-    """Sums gradients and metrics over devices; averages statistics that differ.
+    """Sums gradients and metrics over devices, and averages running statistics.
 
-    Running statistics differ between groups of devices. Their average keeps the
-    variance within a group, with which the network is trained.
+    Running statistics differ between groups of `norm_group` devices. The average of the
+    groups' variances excludes the variance between groups, as normalisation in training
+    does.
     """
     size = jax.lax.axis_size(axis_name)
     if norm_group in (0, size):
@@ -96,10 +99,10 @@ def _combine(grads, metrics, batch_stats, axis_name, norm_group):
 
 
 def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
-    """Returns the keys of a step's random streams.
+    """Returns the random keys of a step, {'dropout': key, 'smoothing': key}.
 
-    Keys depend only on seed and step, so a resumed run drops the same units. Keys of
-    dropout differ between devices; keys of smoothing factors do not.
+    The keys depend only on seed and step, so a resumed run drops the same units. The
+    key of dropout differs between devices; the key of smoothing factors does not.
 
     Args:
         seed: the run's seed.
@@ -129,7 +132,11 @@ def _loss(
 
 
 def _accumulate(differentiate, state, batch, keys, parts):
-    """Returns (gradients, batch_stats, metrics), averaged over parts of the batch."""
+    """Returns (gradients, batch_stats, metrics) of a batch that is split into parts.
+
+    Gradients and metrics are averaged over the parts. Each part updates the batch_stats
+    of the previous one.
+    """
 
     def gradients_of(batch_stats, part, part_keys):
         (_, (batch_stats, metrics)), grads = differentiate(
@@ -162,20 +169,23 @@ def _accumulate(differentiate, state, batch, keys, parts):
 
 
 def single_step(step: Callable) -> jax.stages.Wrapped:
-    """Returns a training step compiled for one device, without any collective.
+    """Compiles a training step for one device, without collectives.
 
     Args:
-        step: train_step with all but state, batch and axis_name bound; its model has no
-            mapped axis.
+        step: train_step with all arguments bound except state, batch and axis_name; its
+            model has no mapped axis.
     """
     return jax.jit(partial(step, axis_name=None))
 
 
 def parallel_step(step: Callable, devices: list | None = None) -> Any:
-    """Returns a mapped training step: state replicated and donated, batch per device.
+    """Compiles a training step that runs on several devices.
+
+    The compiled step takes a replicated state, whose memory it reuses, and a batch of
+    arrays [devices, ...].
 
     Args:
-        step: train_step with all but state, batch and axis_name bound.
+        step: train_step with all arguments bound except state, batch and axis_name.
         devices: devices to use; None for all.
     """
     return parallel.mapped(

@@ -1,4 +1,4 @@
-"""Hooks that request a stop: the time limit is reached, the workdir was deleted."""
+"""Loop hooks that stop a run at its time limit, or if its workdir was deleted."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from encnet_jax.pods.signals import StopRequest
 
 
 class Presence:
-    """A hook that requests a stop if the workdir was deleted during the run.
+    """A loop hook that requests a stop if the workdir was deleted during the run.
 
-    The current state is saved in a new folder; the old contents are lost, and so is the
-    lock that keeps a second run from writing into the folder.
+    The current state is then saved in a new folder. The old contents are lost, and so
+    is the lock that keeps a second run from writing into the folder.
     """
 
     def __init__(self, workdir: str, gone: Callable[[], bool], stop: StopRequest):
@@ -21,7 +21,7 @@ class Presence:
 
     def __call__(self, step: int, state, metrics: dict) -> None:
         if self._gone():
-            # Later hooks write into it.
+            # Later hooks write into the folder.
             epath.Path(self.workdir).mkdir(parents=True, exist_ok=True)
             self._stop.request("the deletion of the workdir")
 
@@ -36,7 +36,7 @@ class Presence:
 
 
 class Deadline:
-    """A hook that requests a stop when the time limit is reached."""
+    """A loop hook that requests a stop when the time limit is reached."""
 
     def __init__(self, max_minutes: float, stop: StopRequest):
         self._reason, self._stop = f"train.max_minutes = {max_minutes}", stop

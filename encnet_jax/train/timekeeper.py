@@ -1,4 +1,4 @@
-"""Records the time of a run on disk while it trains, and reports it at the end."""
+"""Records how a run spends its time while it trains, and reports it at the end."""
 
 import jax
 
@@ -8,21 +8,21 @@ from encnet_jax.train.logbook import Logbook
 
 
 class TimeKeeper:
-    """A hook that records the progress of this start in WORKDIR/time.json.
+    """A loop hook that records the steps and the time so far in WORKDIR/time.json.
 
-    Process 0 writes its own time, which is similar in all processes.
+    Process 0 records its own time; other processes take a similar time.
     """
 
     def __init__(
         self, account: TimeAccount, logbook: Logbook, *, start_step: int, every: int
     ):
-        """Reads the records of earlier starts, and adds this one.
+        """Reads the records of earlier starts of the run, and adds one for this start.
 
         Args:
             account: account of this process's time.
             logbook: the run's logbook; its workdir contains the file.
             start_step: step from which training starts.
-            every: steps between two records.
+            every: number of steps between two updates of the file.
         """
         self._account, self._logbook, self._every = account, logbook, every
         self._earlier = starts.read(logbook.workdir)
@@ -31,13 +31,13 @@ class TimeKeeper:
         self._write()
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Records the step if due."""
+        """Updates the file every `every` steps."""
         self._newest = step
         if step % self._every == 0:
             self._write()
 
     def report(self) -> None:
-        """Prints the time of each part, and writes it for TensorBoard."""
+        """Prints the time of each activity, and logs it for TensorBoard."""
         every_start = self._write()
         scalars = {f"{name}_s": x for name, x in every_start[-1].seconds.items()}
         scalars |= {

@@ -14,28 +14,30 @@ TRACED = 10  # Steps of the profile.
 
 
 class StepTracer:
-    """A hook that profiles steps into WORKDIR/plugins/profile, which TensorBoard reads.
+    """A loop hook that profiles ten steps and prints how long the device was idle.
 
-    The folder also gets a perfetto_trace.json.gz for ui.perfetto.dev.
+    The profile is written to WORKDIR/plugins/profile, which TensorBoard reads, with a
+    perfetto_trace.json.gz for ui.perfetto.dev.
     """
 
     def __init__(self, profile: bool, workdir: str, logbook: Logbook):
-        """Prepares a profile.
+        """Creates the hook; the profile starts later.
 
         Args:
-            profile: whether to profile at all.
+            profile: whether to profile; without it, the hook does nothing.
             workdir: folder of the run.
             logbook: prints the result.
 
         Raises:
-            UserError: the folder is not local.
+            UserError: `profile` is True and the folder is not local.
         """
         self._profile = profile and jax.process_index() == 0
         self._workdir, self._logbook = workdir, logbook
         self._steps, self._tracing = 0, False
         if profile and storage.is_remote(workdir):
             raise UserError(
-                f"--workdir is {workdir}; profile=True requires a local folder"
+                f"profile=True requires a local --workdir, but --workdir is {workdir}:"
+                " choose a local folder, or set profile=False"
             )
 
     def __enter__(self) -> "StepTracer":
@@ -46,7 +48,7 @@ class StepTracer:
             jax.profiler.stop_trace()
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Starts or ends the profile if due; a hook of the loop."""
+        """Starts or ends the profile if it is due after this step."""
         self._steps += 1
         if not self._profile:
             return
@@ -77,11 +79,11 @@ _SUMMARIES = ("Steps", "XLA Modules", "Framework", "Source", "XLA TraceMe")
 
 
 def device_intervals(data) -> list[tuple[float, float]]:
-    """Returns (start, end) in ns of every operation of the first device.
+    """Returns (start, end) of every operation of the first device, in nanoseconds.
 
     Args:
-        data: a jax.profiler.ProfileData. An accelerator has its own plane; the CPU
-            backend has threads that are named after it.
+        data: a jax.profiler.ProfileData. Operations of an accelerator are in a plane
+            '/device:...', those of a CPU in lines named after threads of its backend.
     """
     devices = [plane for plane in data.planes if plane.name.startswith("/device:")]
     if devices:
@@ -102,14 +104,19 @@ def device_intervals(data) -> list[tuple[float, float]]:
 
 
 def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
-    """Returns the fraction of the time between first start and last end that is idle.
+    """Returns the fraction of the time during which no operation ran.
+
+    The time is measured from the first start to the last end.
+
+    Args:
+        intervals: (start, end) of every operation, in any unit.
 
     Raises:
         ValueError: there is no interval.
     """
     ordered = sorted(intervals)
     if not ordered:
-        raise ValueError("the profile contains no operation of a device")
+        raise ValueError("the profile contains no operation that ran on a device")
     first = reached = ordered[0][0]
     busy = 0.0
     for start, end in ordered:

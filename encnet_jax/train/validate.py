@@ -16,7 +16,10 @@ from encnet_jax.train.logbook import Logbook
 
 
 class Validator:
-    """Scores the validation split; compiled programs are reused."""
+    """Scores the network on the validation split during training.
+
+    Programs are compiled at the first evaluation and reused afterwards.
+    """
 
     def __init__(
         self,
@@ -32,11 +35,11 @@ class Validator:
 
         Args:
             task: task of the run.
-            dataset: open; its data.val_split is scored.
+            dataset: the open data set; its split data.val_split is scored.
             logbook: writes the scores and images.
-            stop: can end an evaluation.
+            stop: ends an evaluation early if a stop is requested.
             train: section `train` of the resolved configuration.
-            max_images: see Dataset.eval_examples.
+            max_images: use only the first max_images images of the split; 0 for all.
         """
         self._task, self._dataset, self._logbook = task, dataset, logbook
         self._stop, self._max_images = stop, max_images
@@ -59,10 +62,17 @@ class Validator:
         )
 
     def score(self, variables: dict, step: int) -> float:
-        """Returns the score that ranks checkpoints; writes all scores and images.
+        """Evaluates the network; logs all scores and train.num_pictures images.
+
+        Args:
+            variables: {'params', 'batch_stats'} of the network.
+            step: step of the variables.
+
+        Returns:
+            The score by which checkpoints are compared, in [0, 1]; larger is better.
 
         Raises:
-            Stopped: a stop was requested; nothing was written.
+            Stopped: a stop was requested; nothing was logged.
         """
         examples, total = evaluator_lib.watched_examples(
             self._dataset, self._dataset.data.val_split, self._max_images, self._stop
@@ -104,7 +114,10 @@ class Validator:
 
 
 def _presence_score(prefix: str, presence: ClassPresence) -> dict[str, float]:
-    """Returns the mean average precision of presence under its name, if defined."""
+    """Returns {name: score} of the predicted presence of classes, or {} if undefined.
+
+    The score is the average precision per class, averaged over the classes.
+    """
     precision = presence.average_precision()
     if precision is None or not np.isfinite(precision).any():
         return {}
