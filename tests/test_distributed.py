@@ -174,14 +174,14 @@ def test_one_signal_stops_all_processes_at_the_same_step(tasks_of_two):
 def test_an_error_in_one_process_ends_all(tasks_of_two):
     ended = tasks_of_two[1]["fail"]
     assert [status for status, _ in ended] == [2, 2]
-    assert "process 1 could not continue" in ended[0].text
+    assert "this run failed in process 1" in ended[0].text
     assert "error: no such image" in ended[1].text
 
 
 def test_a_file_missing_in_one_process_ends_all(tasks_of_two):
     folder, ended = tasks_of_two
     assert [status for status, _ in ended["lack"]] == [2, 2]
-    assert "process 1 could not continue" in ended["lack"][0].text
+    assert "this run failed in process 1" in ended["lack"][0].text
     assert f"{folder}/none: No such file" in ended["lack"][1].text
 
 
@@ -189,8 +189,8 @@ def test_processes_of_different_runs_are_refused(tasks_of_two):
     ended = tasks_of_two[1]["differ"]
     assert [status for status, _ in ended] == [2, 2]
     assert all("places may differ" in text for _, text in ended)
-    assert "process 1 could not continue" in ended[0].text
-    assert "seed is 10 in process 1 and 1 in process 0" in ended[1].text
+    assert "this run failed in process 1" in ended[0].text
+    assert "seed is 10 in process 1 but 1 in process 0" in ended[1].text
 
 
 def test_folders_that_processes_do_not_share_are_refused(tasks_of_two):

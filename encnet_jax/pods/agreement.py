@@ -9,22 +9,23 @@ from jax.experimental import multihost_utils
 from encnet_jax.errors import UserError
 from encnet_jax.pods import distributed
 
-# Fields that may differ: each host may store data and initial weights at another path.
+# Fields that may differ, because data and weights may have another path on each host.
 _PLACES = ("data.data_dir", "data.folder.images", "data.folder.masks", "init_from")
 
 
 def check(facts: dict[str, object]) -> None:
-    """Checks that every process has the same values as process 0, except paths.
+    """Checks that every process has the same values as process 0, except for paths.
 
-    Processes with different values would wait for each other forever, or sum values of
-    different runs.
+    Processes with different configurations would wait for each other forever, or sum
+    gradients of different networks.
 
     Args:
-        facts: name -> JSON value: a flattened configuration, numbers of images.
+        facts: values by name, such as a flattened configuration and numbers of images;
+            each value must be valid in JSON.
 
     Raises:
-        UserError: a process has different values. Every process raises; the message of
-            a process that differs states its first difference.
+        UserError: a process has different values. All processes raise this error; in a
+            process that differs, the message states the first difference.
     """
     if jax.process_count() == 1:
         return
@@ -37,14 +38,14 @@ def _compare(mine: dict, expected: dict) -> None:
     for name in sorted(mine.keys() | expected.keys()):
         if mine.get(name) != expected.get(name):
             raise UserError(
-                f"{name} is {mine.get(name)!r} in process {jax.process_index()} and"
+                f"{name} is {mine.get(name)!r} in process {jax.process_index()} but"
                 f" {expected.get(name)!r} in process 0; start the same command, with"
                 " the same data, on every host"
             )
 
 
 def _of_process_0(text: str) -> str:
-    """Returns the text of process 0 in every process."""
+    """Sends the text of process 0 to all processes and returns it in each of them."""
     data = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.array(len(data))))
     padded = np.zeros(size, np.uint8)

@@ -1,4 +1,4 @@
-"""Settings of the C library's allocator for large arrays."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 import platform
@@ -12,11 +12,12 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 def keep_freed_memory() -> bool:
     """Makes the C library keep freed memory for later allocations.
 
-    Every step on a CPU, and every batch of input on any host, allocates arrays of the
-    same large sizes. By default glibc returns large arrays to the system, which clears
-    every page again. That takes a third of the time of a small network's step or of a
-    batch. With this setting the process stays at its peak size, so commands that limit
-    their memory do not call this function.
+    Every training step on a CPU, and every input batch on any host, allocates arrays of
+    the same large sizes. By default, glibc returns the memory of large arrays to the
+    operating system, which clears every page before the next allocation. Clearing takes
+    a third of the time of a small network's step or of a batch. With this setting, the
+    process keeps its peak memory, so commands that limit their memory do not call this
+    function.
 
     Returns:
         Whether the setting took effect; False if the C library is not glibc.

@@ -1,4 +1,4 @@
-"""Runs of several processes: they join, fail together, and share one folder."""
+"""Coordinates the processes of a run: joining, failing together, sharing a folder."""
 
 import contextlib
 import os
@@ -32,12 +32,12 @@ def join(
 ) -> None:
     """Connects this process to the other processes of its run, if there are any.
 
-    Must be called before other JAX functions. If processes are missing after timeout_s,
-    it prints one line and ends this process with the status of PeersMissingError: the
-    error of JAX would abort the process and cannot be caught.
+    Must be called before other JAX functions. If other processes have not joined after
+    timeout_s, this function prints one line and exits with the status of
+    PeersMissingError. JAX's own timeout would abort the process and cannot be caught.
 
     Args:
-        coordinator_address: host:port where process 0 listens.
+        coordinator_address: host:port at which process 0 listens.
         num_processes: number of processes of the run.
         process_id: index of this process, from 0. Pass all three arguments or none;
             without them, they are detected on Cloud TPU, SLURM and Open MPI.
@@ -61,10 +61,11 @@ def join(
         if isinstance(error, ValueError) and "coordinator_address" in str(error):
             return  # Neither flags nor a cluster: one process.
         raise UserError(
-            "cannot join the other processes that environment variables announce"
-            f" ({type(error).__name__}: {error}); correct or unset those of the cluster"
+            "cannot join the other processes of the cluster that environment variables"
+            f" describe ({type(error).__name__}: {error}); correct or unset these"
+            " variables"
             f" ({', '.join(filter(_OF_CLUSTERS.match, os.environ)) or 'none found'}),"
-            " or give --coordinator_address, --num_processes and --process_id"
+            " or pass --coordinator_address, --num_processes and --process_id"
         ) from None
 
 
@@ -77,15 +78,15 @@ def _check(coordinator_address, num_processes, process_id) -> None:
     missing = [flag for flag, value in flags.items() if value is None]
     if 0 < len(missing) < len(flags):
         raise UserError(
-            f"{', '.join(missing)} is missing: give all of {', '.join(flags)}"
+            f"missing {', '.join(missing)}: pass all of {', '.join(flags)}, or none"
         )
     if missing:
         return
     host, _, port = coordinator_address.rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port):
         raise UserError(
-            f"--coordinator_address is {coordinator_address!r}, expected HOST:PORT of"
-            " process 0"
+            f"--coordinator_address is {coordinator_address!r}, expected HOST:PORT, the"
+            " address at which process 0 listens"
         )
     if not 0 <= process_id < num_processes:
         raise UserError(
@@ -115,9 +116,16 @@ def _leave(timeout_s: float, coordinator: str) -> None:
 
 
 def together(action: Callable[[], Result]) -> Result:
-    """Runs an action in every process; if it fails in one process, all processes raise.
+    """Runs an action in every process; if it fails in one process, all raise an error.
 
-    Otherwise the others would wait for the failed process until its heartbeat fails.
+    Without this, the other processes would wait for the failed process until its
+    heartbeat times out.
+
+    Args:
+        action: function that is called without arguments.
+
+    Returns:
+        The action's result in this process.
 
     Raises:
         UserError, OSError: the action raised this error in this process.
@@ -134,7 +142,8 @@ def together(action: Callable[[], Result]) -> Result:
         if failed.any() and failure is None:
             who = ", ".join(map(str, np.flatnonzero(failed)))
             failure = UserError(
-                f"process {who} could not continue; its own output states the reason"
+                f"this run failed in process {who}; see the output of that process for"
+                " the reason"
             )
     if failure is not None:
         raise failure
@@ -142,7 +151,7 @@ def together(action: Callable[[], Result]) -> Result:
 
 
 def as_process_0(answer: bool) -> bool:
-    """Returns the answer of process 0 in every process."""
+    """Sends the answer of process 0 to all processes and returns it in each of them."""
     if jax.process_count() == 1:
         return answer
     return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
@@ -157,10 +166,12 @@ def shared_number() -> int:
 
 
 def check_shared(folder: str) -> None:
-    """Checks that all processes see the same folder: process 0 writes a file there.
+    """Checks that a path is the same shared folder in all processes.
+
+    Process 0 writes a file to the folder, and all processes try to read it.
 
     Raises:
-        UserError: a process does not see the file, so the folder is local to a host.
+        UserError: a process cannot read the file, so the folder is local to a host.
     """
     if jax.process_count() == 1:
         return
@@ -187,12 +198,12 @@ def _await(path: epath.Path, folder: str) -> None:
                 " gs://BUCKET/FOLDER or a network file system"
             )
         if path.parent.exists():
-            list(path.parent.iterdir())  # Refreshes the view of a network file system.
+            list(path.parent.iterdir())  # Refreshes the cache of a network file system.
         time.sleep(0.5)
 
 
 def sum_over_processes(counts: np.ndarray) -> np.ndarray:
-    """Returns the sum of int64[...] counts over all processes."""
+    """Returns the sum of an array of counts, int64[...], over all processes."""
     if jax.process_count() == 1:
         return counts
     # JAX exchanges 32-bit integers, so both halves of the counts are sent.

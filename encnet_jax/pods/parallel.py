@@ -22,8 +22,9 @@ BUCKET_BYTES = 64 * 2**20  # Limit on the bytes that one collective sums.
 def enable_compilation_cache() -> None:
     """Caches compiled programs on disk, so that later starts do not compile them again.
 
-    JAX_COMPILATION_CACHE_DIR selects another folder; an empty value disables the cache.
-    Other users must not be able to write to it: cached programs are run unchecked.
+    The environment variable JAX_COMPILATION_CACHE_DIR selects another folder; an empty
+    value disables the cache. Other users must not be able to write to the folder,
+    because cached programs are executed without checks.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = os.path.expanduser("~/.cache/encnet_jax/compiled")
@@ -33,13 +34,14 @@ def enable_compilation_cache() -> None:
 
 
 def form_of_step() -> str:
-    """Returns how functions that span all processes are mapped: 'pmap' or 'shard_map'.
+    """Returns which JAX function maps a step over devices: 'pmap' or 'shard_map'.
 
-    Both give bitwise equal results. With several processes, `jax.pmap` loops over all
-    arrays in Python, which takes ten times as long; see docs/performance.md.
+    Both give bitwise equal results. The default is 'pmap' for one process and
+    'shard_map' for several processes, with which `jax.pmap` takes up to ten times as
+    long to start a step; see docs/performance.md.
 
     Raises:
-        UserError: the environment variable ENCNET_STEP has a different value.
+        UserError: the environment variable ENCNET_STEP has another value.
     """
     default = "pmap" if jax.process_count() == 1 else "shard_map"
     form = os.environ.get(FORM, default)
@@ -59,20 +61,23 @@ def replicated(devices: list | None = None) -> NamedSharding:
 
 
 def replicate(tree, devices: list | None = None):
-    """Copies a tree of arrays to every local device, with the sharding of step outputs.
+    """Copies a tree of arrays to every local device.
 
-    With several processes, arrays on only one device could not be donated to a step.
+    The copies have the same sharding as the outputs of a training step. Otherwise, with
+    several processes, a step could not reuse their memory (donation).
     """
     return jax.device_put(tree, replicated(devices))
 
 
 def replaced(tree, sharding: NamedSharding):
-    """Returns the same buffers with another replicated sharding; copies nothing.
+    """Changes the sharding of replicated arrays, without copying their memory.
+
+    It converts arrays that span the devices of this process to arrays that span the
+    devices of all processes, and back.
 
     Args:
-        tree: tree of arrays that are equal on all devices, such as results of `mapped`;
-            they may span the devices of this process or of all processes.
-        sharding: replicated over the local devices or over all devices.
+        tree: tree of arrays that are equal on all devices, such as results of `mapped`.
+        sharding: the new sharding, replicated over the local devices or all devices.
     """
 
     def convert(x):
@@ -86,11 +91,11 @@ def shard(batch, devices: list | None = None):
     """Distributes a process's batch over its devices.
 
     Args:
-        batch: tree of arrays [b, ...], b a multiple of the number of devices.
-        devices: None for all local devices.
+        batch: tree of arrays [b, ...]; b must be a multiple of the number of devices.
+        devices: devices to use; None for all local devices.
 
     Returns:
-        Tree of arrays [devices, b / devices, ...], one row on each device.
+        Tree of arrays [devices, b / devices, ...], with one row on each device.
     """
     count = jax.local_device_count() if devices is None else len(devices)
     stacked = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
@@ -98,11 +103,11 @@ def shard(batch, devices: list | None = None):
 
 
 def spread(tree, devices: list | None = None):
-    """Copies row i of every array [devices, ...] of a tree to device i.
+    """Copies row i of every array to device i.
 
     Args:
-        tree: tree of arrays.
-        devices: None for all local devices.
+        tree: tree of arrays [devices, ...].
+        devices: devices to use; None for all local devices.
     """
     return jax.device_put(tree, _sharding(PartitionSpec(AXIS), devices))
 
@@ -121,12 +126,13 @@ def mapped(
     """Compiles a function that runs on every device.
 
     Args:
-        fn: function of one row of each ROWS argument and of each SHARED argument. Its
-            results are stacked as rows; with `axis_name`, they must be equal on all
-            devices and are returned once.
-        layout: layout of all arguments or of each: ROWS, arrays [devices, ...], see
-            `spread`; or SHARED, arrays that are equal on all devices, see `replicate`.
-        devices: None for all devices of all processes.
+        fn: the function. On each device it gets one row of each ROWS argument, and the
+            whole of each SHARED argument. Its results are stacked as rows; with
+            `axis_name`, they must be equal on all devices and are returned once.
+        layout: ROWS or SHARED for all arguments, or a tuple with one for each. ROWS are
+            arrays [devices, ...], see `spread`; SHARED are arrays that are equal on all
+            devices, see `replicate`.
+        devices: devices to use; None for all devices of all processes.
         axis_name: name of the mapped axis for collectives in fn; see `form_of_step`.
         donate: indices of the arguments whose memory may be reused.
     """
@@ -143,7 +149,7 @@ def mapped(
 
 
 class _ShardMapped:
-    """The result of `mapped` if `jax.shard_map` replaces `jax.pmap`."""
+    """The function that `mapped` returns if it uses `jax.shard_map`, not `jax.pmap`."""
 
     def __init__(
         self,
@@ -152,7 +158,11 @@ class _ShardMapped:
         axis_name: str,
         donate: tuple[int, ...],
     ):
-        """See `mapped`; the results are arrays that span all processes."""
+        """Compiles a function; its results are arrays that span all processes.
+
+        Args:
+            fn, layout, axis_name, donate: see `mapped`.
+        """
         self._fn, self._layout = fn, layout
         self._mesh = Mesh(np.array(jax.devices()), (axis_name,))
         many = layout if isinstance(layout, tuple) else None
@@ -169,7 +179,7 @@ class _ShardMapped:
         return self._program(*self._placed(args))
 
     def lower(self, *args):
-        """See jax.stages.Wrapped."""
+        """Lowers the function for these arguments; see jax.stages.Wrapped."""
         return self._program.lower(*self._placed(args))
 
     def _spec(self, kind) -> PartitionSpec:
@@ -188,7 +198,10 @@ class _ShardMapped:
         return self._fn(*rows)
 
     def _placed(self, args: tuple):
-        """Converts this process's arrays to arrays of all processes; copies nothing."""
+        """Converts arrays of this process to arrays that span all processes.
+
+        The memory of arrays that are already on the devices is not copied.
+        """
         if jax.process_count() == 1:
             return args
         return [
@@ -209,12 +222,12 @@ class _ShardMapped:
 
 
 def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
-    """Yields sharded batches, and transfers the next batches in the background.
+    """Yields batches on the devices, and transfers later batches in the background.
 
     Args:
-        batches: see `shard`; batches that were made on the devices, [devices, ...], are
-            yielded unchanged.
-        ahead: number of batches that are transferred ahead.
+        batches: batches of this process, see `shard`; batches that are already on the
+            devices, arrays [devices, ...], are yielded unchanged.
+        ahead: number of batches on the devices at a time.
     """
     queue: collections.deque[dict] = collections.deque()
     for batch in batches:
@@ -228,16 +241,17 @@ def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
 def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
     """Sums a tree of arrays over a mapped axis with few collectives.
 
-    One collective per array would pay the latency of the network hundreds of times per
-    step, so neighbours in the tree are joined into one flat array.
+    One collective per array would wait for the network hundreds of times per step, so
+    consecutive arrays of the tree are concatenated into flat arrays (buckets).
 
     Args:
         tree: tree of float32 arrays.
         axis_name: the mapped axis.
-        bucket_bytes: limit on the bytes per collective; larger arrays get their own.
+        bucket_bytes: limit on the bytes per collective; an array that is larger gets a
+            collective of its own.
 
     Returns:
-        A tree of sums, which are equal on all devices.
+        Tree of the summed arrays, which are equal on all devices.
     """
     if jax.lax.axis_size(axis_name) == 1:
         return tree  # Flattening would only copy.
@@ -254,7 +268,10 @@ def _flat_sum(bucket: list, axis_name: str) -> list:
 
 
 def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
-    """Yields lists of neighbouring arrays with at most bucket_bytes in total."""
+    """Yields lists of consecutive arrays, each with at most bucket_bytes in total.
+
+    An array that is larger gets a list of its own.
+    """
     bucket: list = []
     size = 0
     for leaf in leaves:
@@ -271,12 +288,12 @@ def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
 def check_batch_size(
     batch_size: int, accumulate: int, name: str = "train.batch_size"
 ) -> None:
-    """Raises UserError unless a global batch divides evenly over devices and parts.
+    """Raises UserError unless a batch divides evenly over devices and their parts.
 
     Args:
-        batch_size: number of images in the global batch.
-        accumulate: `train.accumulate`, the number of parts per step.
-        name: field name of the batch size, for the message.
+        batch_size: number of images in a batch, on all devices together.
+        accumulate: `train.accumulate`, the number of parts of each device's images.
+        name: field or words that describe batch_size in the message.
     """
     multiple = jax.device_count() * accumulate
     if batch_size % multiple:
@@ -287,21 +304,23 @@ def check_batch_size(
 
 
 def check_norm_group(group: int, num_devices: int | None = None) -> None:
-    """Raises UserError unless the devices divide into groups for batch norm.
+    """Raises UserError unless the devices divide evenly into groups for batch norm.
 
     Args:
-        group: model.norm_group; 0 for one group of all devices.
+        group: field `model.norm_group`, the number of devices in a group; 0 for one
+            group of all devices.
         num_devices: number of devices; None for all devices of the run.
     """
     devices = jax.device_count() if num_devices is None else num_devices
     if group < 0 or (group and devices % group):
         divisors = [str(n) for n in range(1, devices + 1) if devices % n == 0]
         raise UserError(
-            f"model.norm_group is {group}, and {devices} devices do not divide into"
-            f" groups of {group}: expected 0 (all) or one of {', '.join(divisors)}"
+            f"model.norm_group is {group}, but {devices} devices do not divide evenly"
+            f" into groups of {group}; expected 0 (one group of all devices) or one of"
+            f" {', '.join(divisors)}"
         )
 
 
 def describe_devices() -> str:
-    """Returns number and kind of the devices: '8 x TPU v5 lite' or '1 x cpu'."""
+    """Returns the number and kind of the devices, such as '8 x TPU v5 lite'."""
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"

@@ -1,4 +1,4 @@
-"""Requests to stop a run, by a signal or a deadline."""
+"""Stops a run between two steps, after a signal or at a deadline."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ _GRACE_S = 3.0  # Time for the main thread to exit after a second Ctrl-C.
 
 
 class Stopped(Exception):
-    """The work is unfinished because a stop was requested."""
+    """Raised when work ends unfinished because a stop was requested."""
 
 
 def _hangs_up() -> bool:
@@ -24,24 +24,25 @@ def _hangs_up() -> bool:
 
 
 def exit_status(reason: str | None) -> int:
-    """Returns the exit status of an interrupted command: 128 + the signal's number.
+    """Returns the exit status of a stopped command: 128 + the number of the signal.
 
     Args:
-        reason: the reason of a StopRequest; None and deadlines give 0.
+        reason: StopRequest.reason. If it is not the name of a signal, the status is 0.
     """
     number = getattr(signal.Signals, reason or "", None)
     return 0 if number is None else 128 + number
 
 
 class _Answer:
-    """Handles signals immediately, in a separate thread.
+    """Responds to Ctrl-C immediately, in a separate thread.
 
     Python runs signal handlers in the main thread, which may be compiling for minutes.
-    With this thread, a second Ctrl-C ends the process even then.
+    This thread ends the process at the second Ctrl-C even while the main thread is
+    busy.
 
     Attributes:
-        interrupted: event that the main thread sets when it handles the second Ctrl-C;
-            this thread then leaves the process alone.
+        interrupted: event that the main thread sets when it handles the second Ctrl-C
+            itself; the separate thread then does not end the process.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class _Answer:
         self._before = -1
 
     def start(self) -> None:
-        """Starts the listening thread; does nothing outside the main thread."""
+        """Starts the separate thread; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
         self._pipe = os.pipe()
@@ -59,7 +60,7 @@ class _Answer:
         threading.Thread(target=self._listen, args=self._pipe[:1], daemon=True).start()
 
     def end(self) -> None:
-        """Ends the thread."""
+        """Ends the separate thread."""
         if self._pipe is not None:
             signal.set_wakeup_fd(self._before)
             os.close(self._pipe[1])
@@ -82,17 +83,19 @@ class _Answer:
 
 
 class StopRequest:
-    """A context manager that records the first signal; a second SIGINT interrupts.
+    """A context manager that turns signals into a request to stop the run.
 
     The signals are SIGTERM, SIGINT and, in a terminal, SIGHUP (the connection was
-    lost). A run that was started with nohup ignores SIGHUP.
+    lost). A run that was started with nohup ignores SIGHUP. A second SIGINT raises
+    KeyboardInterrupt.
 
     All processes must save together, but a signal may reach only one of them. JAX's
-    preemption service therefore handles SIGTERM, forwards the request, and chooses a
-    step that no process has passed.
+    preemption service therefore handles SIGTERM, forwards the request to the other
+    processes, and chooses a step that no process has passed.
 
     Attributes:
-        reason: name of the signal, or the reason passed to `request`; None before.
+        reason: name of the signal, or the reason passed to `request`; None if no stop
+            was requested.
     """
 
     def __init__(self):
@@ -150,15 +153,15 @@ class StopRequest:
         return self._agreed
 
     def watch(self, items: Iterable[Item], times: int) -> Iterator[Item]:
-        """Yields items until a stop is agreed.
+        """Yields items until the processes agree to stop.
 
         Args:
             items: at most `times` items; their number may differ between processes.
-            times: number of calls of `agreed`; equal in all processes.
+            times: number of times to call `agreed`; equal in all processes.
 
         Raises:
-            Stopped: a stop was agreed; every process raises after the same number of
-                calls.
+            Stopped: the processes agreed to stop; all raise this error after the same
+                number of calls of `agreed`.
         """
         asked = 0
         for item in items:

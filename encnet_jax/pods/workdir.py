@@ -1,4 +1,4 @@
-"""The folder of a run: used by one run at a time, with one configuration."""
+"""Ensures that a run's folder is used by one run at a time, with one configuration."""
 
 import contextlib
 import errno
@@ -24,15 +24,15 @@ FOLDER = "checkpoints"
 
 @contextlib.contextmanager
 def locked(workdir: str) -> Iterator[Callable[[], bool]]:
-    """Creates and locks the folder, so that no second run writes into it.
+    """Creates and locks the folder of a run, so that no other run writes into it.
 
-    Process 0 locks it for all processes. Folders in object stores cannot be locked. If
-    this function created the folder and the run is rejected before its first step, the
-    folder is removed.
+    Process 0 locks the folder for all processes. Folders in object stores cannot be
+    locked. If this function created the folder and the run ends with a UserError before
+    training starts, the folder is removed.
 
     Yields:
-        A function that returns whether the folder or the lock in it has been deleted;
-        always False in processes other than 0 and for object stores.
+        A function that returns whether the folder or its lock file has been deleted. It
+        always returns False in processes other than 0 and for object stores.
 
     Raises:
         UserError: another run has locked the folder, it cannot be created, or the
@@ -80,7 +80,13 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
 
 
 def _remove(path: pathlib.Path, made: list[pathlib.Path]) -> None:
-    """Removes the folder of a failed start, and parents created for it, if unused."""
+    """Removes the folder of a run that failed before training started.
+
+    Args:
+        path: the folder; kept if it contains files that training has written.
+        made: folders that were created for the run, innermost first; those that are
+            empty are removed too.
+    """
     known = {".lock", "config.json", FOLDER}
     with contextlib.suppress(OSError):  # Ignores missing and non-empty folders.
         if not {each.name for each in path.iterdir()} <= known:
@@ -107,7 +113,7 @@ def _lock(path: pathlib.Path) -> Iterator[Callable[[], bool]]:
 
 
 def check_ours(workdir: str) -> None:
-    """Raises UserError if a run would overwrite a file that no run has written."""
+    """Raises UserError if a run would overwrite a file that no run wrote."""
     folder = epath.Path(workdir)
     for name, kind in (
         ("config.json", "configuration of a run"),
@@ -118,7 +124,7 @@ def check_ours(workdir: str) -> None:
 
 
 def _opened_lock(path: pathlib.Path) -> BinaryIO:
-    """Opens the lock file without following links or changing its content."""
+    """Opens the lock file without following symbolic links or changing its content."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         number = os.open(path, flags, 0o666)
@@ -126,8 +132,8 @@ def _opened_lock(path: pathlib.Path) -> BinaryIO:
         if error.errno != errno.ELOOP:
             raise
         raise UserError(
-            f"{path} is a link, expected a file of a run: remove it, or choose another"
-            " --workdir"
+            f"{path} is a symbolic link, expected the lock file of a run: remove the"
+            " link, or choose another --workdir"
         ) from None
     file = open(number, "rb+", buffering=0)
     try:
@@ -139,7 +145,7 @@ def _opened_lock(path: pathlib.Path) -> BinaryIO:
 
 
 def _is_at(number: int, path: pathlib.Path) -> bool:
-    """Whether the file at a path is still the open file."""
+    """Returns whether an open file, given by its descriptor, is still at a path."""
     try:
         return os.path.samestat(os.fstat(number), os.stat(path))
     except OSError as error:  # A network failure does not mean deleted.
@@ -155,17 +161,17 @@ def claim(
 ) -> None:
     """Checks that a run may use its locked folder, and saves its configuration there.
 
-    The configuration must be the same in all processes and as in the folder's newest
+    The configuration must be the same in all processes and in the folder's newest
     checkpoint, and its batches must divide evenly over the devices.
 
     Args:
-        workdir: a folder locked by `locked`.
+        workdir: a folder that was locked by `locked`.
         config: the resolved configuration.
         saved: configuration of the folder's newest checkpoint; None for a new run.
-        extends: whether the run may be longer than the saved one.
+        extends: whether the run may have more steps than the saved one.
 
     Raises:
-        UserError: a field differs or is invalid; the message names the first one.
+        UserError: a field differs or is invalid; the message states the first one.
     """
     agreement.check(config_lib.flatten(config))
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
@@ -179,10 +185,10 @@ def claim(
 
 
 def check_same_config(workdir: str, saved: ConfigDict, config: Config) -> None:
-    """Checks that a resumed run has the saved configuration.
+    """Checks that a resumed run has the configuration of the saved run.
 
     Raises:
-        UserError: a field differs; the message names the first one.
+        UserError: a field differs; the message states the first one.
     """
     difference = config_lib.first_difference(saved, config)
     if difference:

@@ -1,4 +1,4 @@
-"""Files and folders on local disks, and in object stores through epath."""
+"""Reads and writes files on local disks and, through epath, in object stores."""
 
 import contextlib
 import errno
@@ -21,34 +21,37 @@ _SCHEMES = ("gs", "s3", "az")
 
 
 def is_remote(path) -> bool:
-    """Whether a path is in an object store, where files cannot be locked.
+    """Returns whether a path is in an object store: gs://, s3:// or az://.
 
     Raises:
-        UserError: the path begins with 'gs:/', which would be a local folder 'gs:', or
-            with an unsupported scheme, such as https://.
+        UserError: the path begins with 'gs:/' instead of 'gs://', or with an
+            unsupported scheme, such as https://.
     """
     mistyped = re.match(r"(gs|s3|az):/(?!/)", str(path))
     if mistyped:
-        raise UserError(f"{path} has one slash, expected {mistyped[1]}://BUCKET/FOLDER")
+        raise UserError(
+            f"{path} has only one slash after {mistyped[1]}:, expected"
+            f" {mistyped[1]}://BUCKET/FOLDER"
+        )
     # One slash suffices: pathlib converts file:///x to file:/x.
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", str(path))
     if scheme is None:
         return False
     if scheme[1] not in _SCHEMES and not pathlib.Path(scheme[0]).exists():
         raise UserError(
-            f"{path} begins with {scheme[1]}:, expected a local path, or one that"
-            f" begins with {', '.join(f'{name}://' for name in _SCHEMES)}: copy it to a"
-            " local disk, and give that path"
+            f"{path} begins with {scheme[1]}:, expected a local path or one that begins"
+            f" with {', '.join(f'{name}://' for name in _SCHEMES)}; copy the files to a"
+            " local disk, and pass the path of the copy"
         )
     return scheme[1] in _SCHEMES
 
 
 def local_path(path: str, flag: str) -> pathlib.Path:
-    """Returns a path that must be on a local disk.
+    """Returns a path after checking that it is on a local disk; expands '~'.
 
     Args:
-        path: a file or folder.
-        flag: the flag that gave the path, for the message.
+        path: path of a file or folder.
+        flag: the flag with which the user passed the path, for the message.
 
     Raises:
         UserError: the path is in an object store.
@@ -62,46 +65,48 @@ def local_path(path: str, flag: str) -> pathlib.Path:
 
 
 def check_for_tensorstore(workdir) -> None:
-    """Raises UserError if TensorStore would use another path for a workdir.
+    """Raises UserError if TensorStore would write a workdir's arrays to another folder.
 
-    TensorStore converts backslashes to slashes, and changes bytes that are not UTF-8.
-    It would write the arrays of checkpoints to another folder.
+    TensorStore converts backslashes in a path to slashes, and changes bytes that are
+    not UTF-8.
     """
     path = pathlib.Path(workdir).resolve()
     if "\\" in str(path):
         raise UserError(
-            f"{path} contains a backslash, which the checkpoint library reads as a"
-            " slash; choose a --workdir without one"
+            f"{path} contains a backslash, which the checkpoint library interprets as a"
+            " slash; choose a --workdir without backslashes"
         )
     try:
         str(path).encode()
     except UnicodeEncodeError:
         raise UserError(
-            f"{path} is not UTF-8, which the checkpoint library expects; choose another"
-            " --workdir"
+            f"{path} is not UTF-8, but the checkpoint library requires UTF-8 paths;"
+            " choose another --workdir"
         ) from None
 
 
 def check_for_merging(workdir) -> None:
     """Raises UserError if Orbax would not find the arrays that it wrote to a workdir.
 
-    Orbax collects the arrays of all processes by a glob pattern, in which brackets
-    match a single character.
+    Orbax collects the arrays of all processes with a glob pattern that contains the
+    path. In such a pattern, brackets match a single character.
     """
     path = os.path.abspath(workdir) if not is_remote(workdir) else str(workdir)
     if re.search(r"\[.+\]", path):
         raise UserError(
-            f"{path} contains brackets, which the checkpoint library reads as a"
+            f"{path} contains brackets, which the checkpoint library interprets as a"
             " pattern; choose a --workdir without them"
         )
 
 
 def check_reachable(path) -> None:
-    """Checks that an object store can be reached; the path need not exist.
+    """Checks that the object store of a path can be reached; the path need not exist.
+
+    Local paths are not checked.
 
     Raises:
-        UserError: the scheme is unknown, its package is missing, or the store does not
-            respond.
+        UserError: the scheme is unsupported, its package is missing, or the store does
+            not respond.
     """
     if is_remote(path):
         with _reached(path):
@@ -109,10 +114,11 @@ def check_reachable(path) -> None:
 
 
 def check_exists(path) -> None:
-    """Checks that a folder in an object store exists.
+    """Checks that a folder in an object store exists; local paths are not checked.
 
     Raises:
-        UserError: see check_reachable; or the folder or bucket does not exist.
+        UserError: the folder or bucket does not exist, or for a reason stated in
+            check_reachable.
     """
     if not is_remote(path):
         return
@@ -122,13 +128,13 @@ def check_exists(path) -> None:
 
 
 def check_writable(path) -> None:
-    """Checks that files can be written to a folder, by writing one.
+    """Checks that files can be written to a folder, by writing and removing a file.
 
     If the folder does not exist, it is created for the check and then removed.
 
     Raises:
-        UserError: see check_reachable; or the bucket does not exist, writing is not
-            permitted, the disk is full, or a file has this name.
+        UserError: the bucket does not exist, writing is not permitted, the disk is
+            full, the path is a file, or for a reason stated in check_reachable.
     """
     if is_remote(path):
         with _reached(path):
@@ -161,10 +167,11 @@ _STORES = ("gcsfs", "s3fs", "adlfs", "fsspec", "aiohttp", "botocore", "tensorsto
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Whether an error means that an object store refused, failed or did not respond.
+    """Returns whether an error comes from a package that accesses object stores.
 
-    Each package has its own error types, so the modules in the traceback are searched.
-    Import errors do not count: no store was contacted.
+    Each package has its own error types, so this function looks for modules of these
+    packages in the traceback. Import errors do not count, because no object store was
+    contacted.
     """
     if isinstance(error, ImportError):
         return False
@@ -174,9 +181,13 @@ def is_of_store(error: BaseException) -> bool:
 
 
 def failed_write(error: BaseException) -> str | None:
-    """Returns the reason and the fix if a library could not write to a disk, or None.
+    """Describes a library's error if it means that a file could not be written.
 
-    C++ libraries raise errors of their own types that contain the system's message.
+    C++ libraries raise errors of their own types, which contain the message of the
+    operating system.
+
+    Returns:
+        'REASON; FIX', or None if the error has another cause.
     """
     text = " ".join(str(error).split())
     for number in (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
@@ -189,11 +200,11 @@ def failed_write(error: BaseException) -> str | None:
 
 
 def describe(error: OSError, path=None) -> str:
-    """Describes an error of the operating system in one line: file, reason, fix.
+    """Describes an error of the operating system in one line: 'FILE: REASON; FIX'.
 
     Args:
         error: the error.
-        path: the path that the user gave; None: the file named by the error.
+        path: the path as the user passed it; None uses the file name in the error.
     """
     name = path if path is not None else error.filename
     if error.errno in DISK_FULL:
@@ -212,10 +223,10 @@ _FIXES = {
     errno.ENOENT: "check the path, or restore the file",
     errno.EEXIST: "a file has this name: choose another folder",
     errno.ENOTDIR: "a file has this name: choose another folder",
-    errno.EISDIR: "expected a file: choose one",
+    errno.EISDIR: "choose a file instead of a folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENFILE: "end programs that keep files open",
+    errno.ENFILE: "close programs that have opened many files",
 }
 
 
@@ -223,8 +234,8 @@ _FIXES = {
 def opened(path) -> Iterator[BinaryIO]:
     """Opens a local regular file for reading.
 
-    Other kinds are rejected: reading a FIFO, socket or terminal could block forever or
-    never end.
+    Files of other kinds are rejected, because reading from a FIFO, socket or terminal
+    could block forever or never end.
 
     Raises:
         UserError: the file is not a regular file.
@@ -242,10 +253,12 @@ def opened(path) -> Iterator[BinaryIO]:
 
 
 def without_links(path, flags: int) -> int:
-    """Opener for `open` that refuses a link as the last part of a path.
+    """Opens a file unless the last part of its path is a symbolic link.
+
+    It is used as open(path, mode, opener=without_links).
 
     Raises:
-        OSError: ELOOP, the path is a link; see also os.open.
+        OSError: the path is a symbolic link (ELOOP), or os.open fails.
     """
     # Without O_NONBLOCK, opening a FIFO would wait for a reader.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
@@ -255,8 +268,9 @@ def check_regular(path, mode: int | None = None) -> None:
     """Raises UserError if a local path exists and is not a regular file.
 
     Args:
-        path: a path; links are followed. Paths in object stores are accepted.
-        mode: the mode from os.stat, if known.
+        path: path of a file; symbolic links are followed. Paths in object stores are
+            accepted.
+        mode: st_mode from os.stat, if known.
     """
     if mode is None:
         if is_remote(path):
@@ -268,7 +282,7 @@ def check_regular(path, mode: int | None = None) -> None:
     if stat.S_ISREG(mode):
         return
     found = next((word for test, word in _KINDS if test(mode)), "not a regular file")
-    raise UserError(f"{path} is {found}, expected a regular file: choose one")
+    raise UserError(f"{path} is {found}, expected a regular file: choose another path")
 
 
 _KINDS = (
@@ -288,8 +302,8 @@ def read_bytes(path, most: int | None = None) -> bytes:
         most: size limit in bytes; None for no limit.
 
     Raises:
-        UserError: the file does not exist, is not a regular file, is too large or
-            cannot be read, or the disk fails.
+        UserError: the file does not exist, is not a regular file, is too large, or
+            cannot be read.
     """
     try:
         if is_remote(path):
@@ -302,12 +316,18 @@ def read_bytes(path, most: int | None = None) -> bytes:
     except OSError as error:
         raise UserError(describe(error, path)) from None
     except MemoryError:
-        raise UserError(f"{path} does not fit into memory") from None
+        raise UserError(
+            f"{path} does not fit into memory; choose a smaller file, or use a machine"
+            " with more memory"
+        ) from None
     except ValueError as error:  # The name contains NUL.
-        raise UserError(f"{os.fspath(path)!r} cannot be opened: {error}") from None
+        raise UserError(
+            f"{os.fspath(path)!r} cannot be opened: {error}; choose another path"
+        ) from None
     if most is not None and size > most:
         raise UserError(
-            f"{path} has {size:,} bytes, expected at most {most:,}: choose another file"
+            f"{path} has {size:,} bytes, expected at most {most:,}: choose a smaller"
+            " file"
         )
     return content
 
@@ -316,16 +336,17 @@ MOST_JSON_BYTES = 64 << 20
 
 
 def read_json(path) -> dict:
-    """Returns the object in a JSON file.
+    """Reads a JSON file whose content is an object, and returns it as a dict.
 
     Raises:
-        UserError: the file cannot be read, is truncated, or contains another type.
+        UserError: the file cannot be read, is not complete JSON, or contains a list or
+            another value instead of an object.
     """
     value = parsed_json(read_bytes(path, MOST_JSON_BYTES), path)
     if not isinstance(value, dict):
         raise UserError(
-            f"{path}: contains a {type(value).__name__}, expected an object, {{...}}:"
-            " restore the file"
+            f"{path} contains a {type(value).__name__}, expected a JSON object {{...}}:"
+            " restore the file from a copy, or write it again"
         )
     return value
 
@@ -335,18 +356,18 @@ def parsed_json(content: bytes, path):
 
     Args:
         content: the text.
-        path: the text's file, for error messages.
+        path: path of the file that contains the text, for error messages.
 
     Raises:
-        UserError: the text is not JSON, or nested too deeply.
+        UserError: the text is not complete JSON, or nested too deeply.
     """
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise UserError(
-            f"{path}: not a complete JSON file ({reason}); restore it, or write it"
-            " again"
+            f"{path} is not a complete JSON file ({reason}); restore it from a copy, or"
+            " write it again"
         ) from None
 
 
@@ -354,7 +375,8 @@ def parsed_json(content: bytes, path):
 def whole(path) -> Iterator[epath.Path]:
     """Yields a temporary path to write to; renames the file to `path` at the end.
 
-    If writing fails, the temporary file is removed, and an existing file is unchanged.
+    If writing fails, the temporary file is removed, and a file that already exists at
+    `path` stays unchanged.
     """
     path = epath.Path(path)
     # The random name is created exclusively, so that no other file or link is
@@ -384,7 +406,7 @@ def write_whole(path, content: bytes | str | Callable[[BinaryIO], object]) -> No
 
     Args:
         path: path of the file; its folder must exist.
-        content: bytes, text, or a function that writes to an open file.
+        content: bytes, text, or a function that writes to an open binary file.
 
     Raises:
         OSError: the file cannot be written; no partial file is left.
@@ -410,14 +432,15 @@ def _reached(path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist, or access is denied; expected a folder of a bucket"
+            f"{path} does not exist, or access is denied; expected a folder in a bucket"
+            " that you can access"
         ) from None
     except Exception as error:  # Each package has its own error types.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
-            f"{path} cannot be reached ({reason}); expected a local folder, or gs://,"
-            " s3:// or az:// with its package (pip install gcsfs, s3fs or adlfs), an"
-            " existing bucket, and access to it"
+            f"{path} cannot be reached ({reason}); expected a local folder, or a gs://,"
+            " s3:// or az:// path in an existing bucket that you can access; its"
+            " package must be installed (pip install gcsfs, s3fs or adlfs)"
         ) from None
     finally:
         logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""Looks files and folders up, without hiding errors or leaving names out."""
+"""Looks up files and folders without hiding errors or omitting names."""
 
 import errno
 import fnmatch
@@ -14,13 +14,14 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def exists(path) -> bool:
-    """Whether a path exists; a dangling link does not.
+    """Returns whether a path exists; False for a dangling symbolic link.
 
-    `os.path.exists` also returns False for a path that the user may not look at, or
-    whose disk fails: the user would be told that a file is missing.
+    `os.path.exists` also returns False if permission is denied or the disk fails, so
+    that the user would be told that the file is missing.
 
     Raises:
-        UserError: the system does not say whether the path exists.
+        UserError: the system cannot tell whether the path exists, for example because
+            permission is denied.
     """
     if storage.is_remote(path):
         return epath.Path(path).exists()
@@ -28,7 +29,7 @@ def exists(path) -> bool:
 
 
 def is_folder(path) -> bool:
-    """Whether a path exists and is a folder, or a link to one.
+    """Returns whether a path is an existing folder, or a symbolic link to a folder.
 
     Raises:
         UserError: see exists.
@@ -40,7 +41,7 @@ def is_folder(path) -> bool:
 
 
 def identity(path) -> object:
-    """Returns a value that is equal for two paths of the same file or folder."""
+    """Returns a value that is equal for all paths of the same file or folder."""
     if storage.is_remote(path):
         return os.fspath(path)
     status = os.stat(path)
@@ -48,7 +49,7 @@ def identity(path) -> object:
 
 
 def _mode_of(path) -> int | None:
-    """Returns the mode of a local file or folder, None if it does not exist."""
+    """Returns st_mode of a local file or folder; None if it does not exist."""
     try:
         return os.stat(path).st_mode
     except ValueError:  # The name contains NUL.
@@ -60,9 +61,9 @@ def _mode_of(path) -> int | None:
 
 
 def entries(folder) -> list[epath.Path]:
-    """Returns all files and folders in a folder, sorted.
+    """Returns the paths of all files and folders in a folder, sorted.
 
-    `epath.Path.iterdir` leaves out names that end in '~'.
+    `epath.Path.iterdir` omits names that end in '~'.
     """
     folder = epath.Path(folder)
     if storage.is_remote(folder):
@@ -71,20 +72,20 @@ def entries(folder) -> list[epath.Path]:
 
 
 def matching(folder, pattern: str) -> list[epath.Path]:
-    """Returns the files in a folder whose name matches a pattern, sorted.
+    """Returns the sorted paths of files and folders whose name matches a pattern.
 
-    `epath.Path.glob` also takes '[' and '*' in the folder's own name as patterns.
+    `epath.Path.glob` would also interpret '[' and '*' in the folder's own name.
 
     Args:
-        folder: may be missing.
-        pattern: of names, such as '*.json'.
+        folder: the folder in which to look; the list is empty if it does not exist.
+        pattern: pattern of names in fnmatch's syntax, such as '*.json'.
     """
     found = entries(folder) if is_folder(folder) else []
     return [path for path in found if fnmatch.fnmatchcase(path.name, pattern)]
 
 
 def check_readable(path) -> None:
-    """Raises UserError if a local file or folder exists that the user may not read."""
+    """Raises UserError if a local file or folder exists but permission is denied."""
     if not storage.is_remote(path) and exists(path) and not os.access(path, os.R_OK):
         denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         raise UserError(storage.describe(denied, path))
@@ -93,8 +94,8 @@ def check_readable(path) -> None:
 def size_of(path) -> int:
     """Returns the size of an existing file in bytes.
 
-    `epath.Path.stat` also asks for the name of the owner, and fails if there is none,
-    as in containers.
+    `epath.Path.stat` also looks up the name of the file's owner, and fails if the owner
+    has no name, as in some containers.
     """
     if storage.is_remote(path):
         return epath.Path(path).stat().length

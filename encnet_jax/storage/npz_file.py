@@ -12,8 +12,8 @@ from encnet_jax import storage
 def write(path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
     """Writes arrays to a .npz file, completely or not at all.
 
-    If the disk is full, `np.savez` of NumPy 2.1 leaves its archive open; Python then
-    prints a traceback when it collects the archive, whose file is closed by then.
+    `np.savez` is not used, because in NumPy 2.1 it leaves the archive open if the disk
+    is full, and Python then prints a traceback when it frees the archive.
 
     Args:
         path: path of the file; its folder must exist.

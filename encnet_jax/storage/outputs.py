@@ -1,8 +1,9 @@
 """Checks that commands overwrite only files that this package has written.
 
-Commands write files to a path that the user chose, or with a fixed name to a folder
-that the user chose. This module has a kind for each of these files. If a file of this
-name exists and is not of that kind, it belongs to the user, and the command fails.
+Commands write files to paths or folders that the user chooses. This module defines the
+kinds of these files, and how to recognise each kind by its contents. If a file of
+another kind already exists at the path, it probably belongs to the user, so the command
+fails instead of overwriting it.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ HTML_MARK = f'<meta name="generator" content="{MARK}">'
 
 
 def _json_with(*names: str) -> Callable[[bytes], bool]:
-    """Returns a check for JSON objects with these keys."""
+    """Returns a check whether bytes are a JSON object with these keys."""
 
     def ours(content: bytes) -> bool:
         try:
@@ -51,7 +52,7 @@ def _never(content: bytes) -> bool:
     return False
 
 
-# Kind, as named in messages -> check whether the first bytes are those of this kind.
+# For each kind, as messages name it, a function that recognises its first bytes.
 _OURS: dict[str, Callable[[bytes], bool]] = {
     "configuration of a run": _json_with("data", "model", "loss", "optim", "train"),
     "report": _json_with("rule", "split", "protocol", "step"),
@@ -71,17 +72,19 @@ _OURS: dict[str, Callable[[bytes], bool]] = {
 
 
 def check_replaceable(path, kind: str, flag: str = "") -> None:
-    """Checks that a file may be written or overwritten.
+    """Checks that a file may be written to a path.
 
-    A link may be replaced; the file to which it points stays unchanged.
+    The path may be free, a file of the same kind that this package has written, or a
+    symbolic link. A link will be replaced, and the file to which it points stays
+    unchanged.
 
     Args:
         path: path of the file.
-        kind: a key of _OURS.
-        flag: the flag with which the user can select another path, for the message.
+        kind: kind of the file, a key of _OURS.
+        flag: the flag with which the user can choose another path, for the message.
 
     Raises:
-        UserError: a file that this package has not written has this name.
+        UserError: the path is another file, which must not be overwritten.
     """
     content = _content(path, kind)
     if content is None or _OURS[kind](content):
@@ -98,14 +101,14 @@ def write(
     content: bytes | str | Callable[[BinaryIO], object],
     flag: str = "",
 ) -> None:
-    """Writes a file completely or not at all; calls check_replaceable again before.
+    """Calls check_replaceable, then writes a file completely or not at all.
 
     Args:
         path, kind, flag: see check_replaceable.
-        content: see storage.write_whole.
+        content: bytes, text, or a function that writes to an open binary file.
 
     Raises:
-        UserError: a file that this package has not written has this name.
+        UserError: the path is another file, which must not be overwritten.
         OSError: the file cannot be written.
     """
     check_replaceable(path, kind, flag)
@@ -114,7 +117,11 @@ def write(
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[list[epath.Path]]:
-    """Yields a list for written files; removes the listed files if the block fails."""
+    """Removes the files that a `with` block has written if the block fails.
+
+    Yields:
+        An empty list, to which the block appends the path of each file that it writes.
+    """
     written: list[epath.Path] = []
     try:
         yield written
@@ -126,10 +133,10 @@ def all_or_none() -> Iterator[list[epath.Path]]:
 
 
 def _content(path, kind: str) -> bytes | None:
-    """Returns a file's first bytes (all of a JSON file); None if absent or a link.
+    """Returns a file's first 16 MiB; None if the path is free or a symbolic link.
 
     Raises:
-        UserError: the file is not a regular file.
+        UserError: the path is not a regular file, or cannot be read.
     """
     if storage.is_remote(path):
         path = epath.Path(path)

@@ -65,7 +65,7 @@ def _problem_of_members(value, schema: dict, name: str) -> str | None:
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> _Check:
-    """Returns a check for finite numbers in [low, high]."""
+    """Returns a schema that accepts finite numbers in [low, high]."""
 
     def check(value) -> str | None:
         # math.isfinite raises an error for very long integers.
@@ -78,7 +78,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> _Check:
 
 
 def whole(low: int = 0, high: int = 2**53) -> _Check:
-    """Returns a check for integers in [low, high]."""
+    """Returns a schema that accepts integers in [low, high]."""
 
     def check(value) -> str | None:
         if type(value) is int and low <= value <= high:
@@ -89,21 +89,22 @@ def whole(low: int = 0, high: int = 2**53) -> _Check:
 
 
 def word(value) -> str | None:
-    """Checks a short text that may be part of a file name."""
+    """A schema that accepts short texts that may be part of a file name."""
     if isinstance(value, str) and re.fullmatch(r"[\w.,+ -]{1,100}", value):
         return None
-    return f"is {_shown(value)}, expected a name of letters, digits, '-' and '_'"
+    expected = "1 to 100 letters, digits, spaces or characters of '_.,+-'"
+    return f"is {_shown(value)}, expected {expected}"
 
 
 def optional(schema) -> _Check:
-    """Returns a check for null or a schema."""
+    """Returns a schema that accepts null and values that match `schema`."""
     return lambda value: (
         None if value is None else _without_name(problem(value, schema))
     )
 
 
 def mapping(schema) -> _Check:
-    """Returns a check for an object whose values follow a schema."""
+    """Returns a schema that accepts objects whose values all match `schema`."""
 
     def check(value) -> str | None:
         if not isinstance(value, dict):
@@ -115,7 +116,12 @@ def mapping(schema) -> _Check:
 
 
 def listing(schema, most: int = 1 << 24) -> _Check:
-    """Returns a check for a list whose values follow a schema."""
+    """Returns a schema that accepts lists whose values all match `schema`.
+
+    Args:
+        schema: schema of the values.
+        most: largest accepted length.
+    """
 
     def check(value) -> str | None:
         if not isinstance(value, list) or len(value) > most:

@@ -1,15 +1,16 @@
-"""The format of TFRecord and TensorBoard files."""
+"""Reads the records of TFRecord and TensorBoard files."""
 
 import struct
 from collections.abc import Iterator
 
 
 def records(data: bytes) -> Iterator[bytes]:
-    """Yields the complete records of a file; checksums are not compared.
+    """Yields the complete records of a file; checksums are not verified.
 
     Args:
-        data: contents of the file: for each record its length u64, a checksum, the
-            record, a checksum. The last record may be incomplete if a job is running.
+        data: contents of the file. Each record is stored as its length (8 bytes), a
+            checksum (4 bytes), the record, and another checksum (4 bytes). The last
+            record may be incomplete if a job is still writing the file.
     """
     start = 0
     while start + 12 <= len(data):

@@ -41,7 +41,7 @@ def prepared(open_config: ConfigDict) -> tuple[Config, Dataset, dict[str, int]]:
         parallel.check_batch_size(
             num_examples % train.batch_size,
             train.accumulate,
-            "the batch kept by data.keep_last_batch",
+            "the size of the last batch (data.keep_last_batch=True)",
         )
     check_norm_values(
         tasks.of(config),

@@ -47,7 +47,7 @@ differing(
     "--config.train.checkpoint_every_steps=3",
 )
 differing(
-    "a wrong number", "process 1 could not continue", "--config.optim.momentum=5.0"
+    "a wrong number", "this run failed in process 1", "--config.optim.momentum=5.0"
 )
 
 
@@ -60,7 +60,7 @@ def mistyped(root):
     all_refuse(root)
 
 
-@case("new data missing in process 1, train", 2, "process 1 could not continue")
+@case("new data missing in process 1, train", 2, "this run failed in process 1")
 def no_data(root):
     folder_set(root / "r")
     yield joined(trains(root), trains(root, data="nowhere"))

@@ -128,7 +128,7 @@ def checkpoints(root):
     assert digest(root / "w/checkpoints/1000/model.pt") == before
 
 
-@case("replaced a link .lock is not followed, train", 2, "is a link")
+@case("replaced a link .lock is not followed, train", 2, "is a symbolic link")
 def lock(root):
     folder_set(root / "r")
     before = mine(root / "dotfile")
