@@ -114,8 +114,8 @@ def test_a_damaged_list_of_items_is_noticed(content, message, workdir):
     "name, content, message",
     [
         ("config/metadata", "{", "cannot be read"),
-        ("config/metadata", "[]", "has another configuration or other arrays"),
-        ("config/metadata", '{"a.b": 1}', "has another configuration or other arrays"),
+        ("config/metadata", "[]", "does not contain the expected configuration"),
+        ("config/metadata", '{"a.b": 1}', "does not contain the expected configura"),
         ("variables/_METADATA", "{}", "cannot be read"),
         ("variables/manifest.ocdbt", "{}", "cannot be read"),
     ],
@@ -242,7 +242,7 @@ def test_after_a_failed_write_the_newest_complete_step_is_the_latest(
         checkpointer.wait()
         full.append(True)
         checkpointer.save(make_state(2), settings())
-        with pytest.raises(UserError, match="the newest complete one is step 1"):
+        with pytest.raises(UserError, match="newest complete checkpoint: step 1. Free"):
             checkpointer.wait()
         assert checkpointer.latest_step() == 1
         full.clear()
@@ -255,7 +255,7 @@ def test_a_checkpoint_that_is_missing_after_its_write_is_reported(tmp_path):
     checkpointer.save(make_state(1), settings())
     checkpointer._writer.wait()
     (tmp_path / "checkpoints").rename(tmp_path / "moved")
-    with pytest.raises(UserError, match="step 1 was .*/1 does not contain"):
+    with pytest.raises(UserError, match="step 1 was .*/1 is incomplete"):
         checkpointer.close()
 
 
@@ -302,7 +302,7 @@ def test_a_full_disk_is_named_and_spares_the_previous_checkpoint(tmp_path):
     command = ("tests/joined_tasks.py", "--task=fill_disk", f"--folder={tmp_path}")
     ((status, text),) = finish(start(*command), timeout_s=300)
     assert status == 2, text
-    assert "failed (no space)" in text and "complete one is step 1" in text
+    assert "failed (no space)" in text and "complete checkpoint: step 1" in text
     assert "Traceback" not in text
     assert_equal(restore(tmp_path), make_state(1))
 
@@ -323,7 +323,7 @@ def test_a_process_whose_write_failed_does_not_wait_for_others(monkeypatch):
 
 
 def test_a_failed_write_is_reported_once(tmp_path, monkeypatch):
-    """Closing must not replace the reason by 'does not contain it'."""
+    """Closing must not replace the reason by 'is incomplete'."""
 
     def fail():
         monkeypatch.setattr(writer._writer, "wait", lambda: None)

@@ -135,4 +135,4 @@ def test_training_from_a_published_backbone_end_to_end(reference_dir, tmp_path):
     (tmp_path / "cache" / "weights" / name).unlink()
     said = call(*train[:-1], "--workdir=other", status=2)
     assert f"cannot download mirror:resnet18_v1c (45.0 MiB) from {address}: " in said
-    assert f"download it elsewhere to {tmp_path}/cache/weights/{name}" in said
+    assert f"in another way and save it as {tmp_path}/cache/weights/{name}" in said

@@ -204,12 +204,12 @@ def emptied(arrays):
     "change, says",
     [
         (removed, "1 missing, 0 unknown"),
-        (added, "unknown arrays, such as 'params/extra'"),
-        (doubled, "has an array 'params', and arrays in a group"),
+        (added, "contains the unknown array 'params/extra'"),
+        (doubled, "contains an array 'params' and also arrays inside a module"),
         (reshaped, "expected float32"),
         (bfloat16, "not a readable .safetensors file (KeyError: 'BF16')"),
         (int64, "expected float32"),
-        (nan, "has NaN or infinite values"),
+        (nan, "contains NaN or infinite values"),
         (emptied, "missing, 0 unknown"),
     ],
 )

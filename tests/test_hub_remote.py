@@ -87,5 +87,5 @@ def test_refusals_are_one_line_and_keep_the_folder(session):
 
 def test_a_missing_huggingface_hub_is_reported_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match="hf:o/n needs huggingface_hub: pip install"):
+    with pytest.raises(UserError, match="hf:o/n requires the package huggingface_hub"):
         encnet_jax.load("hf:o/n")

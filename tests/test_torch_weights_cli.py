@@ -80,7 +80,7 @@ def test_import_then_export_gives_the_same_bits(run, state_dict, tmp_path):
     assert status == 2 and "exists already" in err
     assert output.read_bytes() == before
     status, _, err = run("import", *arguments)
-    assert status == 2 and "has checkpoints already" in err
+    assert status == 2 and "already contains checkpoints" in err
 
 
 def test_fields_that_the_arrays_do_not_determine_give_a_warning(

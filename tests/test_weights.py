@@ -144,7 +144,7 @@ def one_line(call, *parts):
 
 def test_a_stated_length_that_is_too_short_is_refused(server, published):
     server.extra_length = -10
-    one_line(lambda: cache.fetch("torchvision:x"), "served another file")
+    one_line(lambda: cache.fetch("torchvision:x"), "returned a wrong file")
     assert not cache.path_of(PUBLISHED.get("torchvision:x")).exists()
 
 
@@ -181,7 +181,7 @@ def test_other_bytes_are_refused_and_removed(server, published):
     server.files["x-12345678.safetensors"] = CONTENTS[:-1] + b"?"
     one_line(
         lambda: cache.fetch("torchvision:x"),
-        "served another file than torchvision:x",
+        "returned a wrong file for torchvision:x",
         f"expected {DIGEST[:8]}",
     )
     assert [p.suffix for p in cache.folder().iterdir()] == [".lock"]
@@ -190,7 +190,10 @@ def test_other_bytes_are_refused_and_removed(server, published):
 def test_a_changed_file_in_the_cache_is_refused_and_kept(published):
     path = cache.fetch("torchvision:x")
     path.write_bytes(b"mine")
-    one_line(lambda: cache.fetch("torchvision:x"), str(path), "is not torchvision:x")
+    one_line(
+        lambda: cache.fetch("torchvision:x"),
+        f"{path} is not the file of torchvision:x",
+    )
     assert path.read_bytes() == b"mine"
 
 

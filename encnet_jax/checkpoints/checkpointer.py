@@ -1,8 +1,8 @@
-"""Saves the state of a run, and restores it.
+"""Saves and restores the state of a run.
 
-A checkpoint has the items `variables` (what evaluation needs), `training` (step and
-optimiser state) and `config`, and checksums of their files. All are in
-WORKDIR/checkpoints/STEP, which Orbax writes asynchronously and atomically.
+A checkpoint is a folder WORKDIR/checkpoints/STEP, which Orbax writes asynchronously and
+atomically. It contains the items `variables` (parameters and batch statistics),
+`training` (step and optimiser state) and `config`, and checksums of their files.
 """
 
 import contextlib
@@ -25,17 +25,19 @@ from encnet_jax.train_state import TrainState
 
 
 class Checkpointer:
-    """Saves and restores the state of one run; all processes must make every call.
+    """Saves and restores the state of one run; all processes must call every method.
 
-    As a context manager it waits for pending writes when it exits.
+    At the end of a `with` block, it waits for unfinished writes.
     """
 
     def __init__(self, workdir: str, keep: int):
         """Opens WORKDIR/checkpoints, which the first save creates.
 
+        Damaged checkpoints after the newest undamaged one are renamed.
+
         Args:
-            workdir: absolute or relative path, or gs://.
-            keep: number of newest checkpoints to keep; the best is also kept.
+            workdir: folder of the run, local or in an object store.
+            keep: number of newest checkpoints to keep; the best one is also kept.
 
         Raises:
             UserError: there are checkpoints, but all are damaged.
@@ -81,7 +83,7 @@ class Checkpointer:
         return max(self._writer.steps(), default=None)
 
     def best_since(self) -> int:
-        """Returns the first step with the best score; later ones are not better."""
+        """Returns the earliest step that has the best score so far."""
         best = max(self._scores.values())
         return min(step for step, score in self._scores.items() if score == best)
 
@@ -97,12 +99,12 @@ class Checkpointer:
         return [step in steps[-self._keep :] or step == best for step in steps]
 
     def save(self, state: TrainState, config, score: float | None = None) -> None:
-        """Starts writing a checkpoint; training continues meanwhile.
+        """Starts to write a checkpoint in the background, unless it exists already.
 
         Args:
             state: replicated state after `state.step` updates.
             config: the resolved configuration.
-            score: see `score`; None if the state was not evaluated (yet).
+            score: score of the state, see `score`; None if it was not evaluated yet.
 
         Raises:
             UnsavedError: this or the previous write failed.
@@ -125,11 +127,13 @@ class Checkpointer:
             self.score(step, score)
 
     def score(self, step: int, score: float) -> None:
-        """Writes the score of a saved state, after waiting until it is written.
+        """Waits until the newest checkpoint is written, then writes its score.
+
+        If it is the new best checkpoint, the previous best one may be deleted.
 
         Args:
             step: step of the newest checkpoint.
-            score: in [0, 1]; the highest one determines the best checkpoint.
+            score: score in [0, 1]; the best checkpoint is the one with the highest.
 
         Raises:
             UnsavedError: the checkpoint or the score could not be written.
@@ -152,8 +156,8 @@ class Checkpointer:
         """Waits for the write in progress, and checks that its files exist.
 
         Returns:
-            A description of missing files, or None; always None in processes other than
-            0.
+            An error message if files are missing, otherwise None; always None in
+            processes other than 0.
 
         Raises:
             UnsavedError: the write failed.
@@ -173,17 +177,17 @@ class Checkpointer:
         if missing is None:
             return None
         return (
-            f"step {step} was written, but {folder} does not contain it ({missing}):"
-            " the folder was moved, removed or changed meanwhile; restore it, then"
-            " start the same command again"
+            f"the checkpoint of step {step} was written, but {folder} is incomplete"
+            f" ({missing}): the folder was moved, removed or changed meanwhile; restore"
+            " it, then start the same command again"
         )
 
     def restore(self, state: TrainState) -> TrainState:
-        """Returns the newest checkpoint's state, replicated on the local devices.
+        """Returns the state of the newest checkpoint, replicated on the local devices.
 
         Args:
-            state: structure, shapes and types of the state; jax.ShapeDtypeStruct
-                suffices.
+            state: a state with the same structure, shapes and dtypes; its leaves may be
+                jax.ShapeDtypeStruct.
         """
         layout = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_everywhere()),
@@ -197,9 +201,10 @@ class Checkpointer:
         return parallel.replaced(state, parallel.replicated())
 
     def saved_config(self) -> ConfigDict | None:
-        """Returns the newest checkpoint's configuration, or None without checkpoints.
+        """Returns the configuration of the newest checkpoint, or None if there is none.
 
-        Fields that were added to the package since then have their defaults.
+        Fields that the package has gained since the checkpoint was saved have their
+        default values.
         """
         step = self.latest_step()
         if step is None:
@@ -234,9 +239,9 @@ class Checkpointer:
                 raise
             kept = _newest_whole(folder)
             raise UnsavedError(
-                f"writing a checkpoint to {folder} {reason}; the newest complete one is"
-                f" {kept}. Free some space, or check the folder and your access to it;"
-                " the same command resumes"
+                f"writing a checkpoint to {folder} {reason}; newest complete"
+                f" checkpoint: {kept}. Free some space, or check the folder and your"
+                " access to it; the same command resumes the run"
             ) from error
 
 
@@ -253,14 +258,15 @@ def _training(state: TrainState) -> dict:
 
 
 def _everywhere() -> NamedSharding:
-    """Replicated on all devices of all processes."""
+    """Returns the sharding of arrays that are equal on all devices of all processes."""
     return NamedSharding(Mesh(np.array(jax.devices()), ("device",)), PartitionSpec())
 
 
 def _reason(error: Exception) -> str | None:
-    """Returns why a folder could not be written to; None if the cause is another one.
+    """Returns why writing to a folder failed, or None if the error has another cause.
 
-    TensorStore raises ValueError with the message of the system or the object store.
+    TensorStore raises a ValueError that contains the message of the operating system or
+    the object store.
     """
     text = " ".join(str(error).split())
     if any(os.strerror(number) in text for number in DISK_FULL):

@@ -1,4 +1,4 @@
-"""Checksums of checkpoints: Orbax notices missing files, but not corrupted bytes."""
+"""Checksums of checkpoints, because Orbax does not notice corrupted bytes."""
 
 import hashlib
 import itertools
@@ -17,15 +17,18 @@ from encnet_jax.storage import lookup, schema
 NAME = "sha256.json"
 _CHUNK_BYTES = 16 << 20
 # Orbax writes these after the checksums; they record when the save ended.
-_ITEMS = "_CHECKPOINT_METADATA"  # Also lists the items, without which none is read.
+_ITEMS = "_CHECKPOINT_METADATA"  # Also lists the items; Orbax reads no others.
 _WRITTEN_LATER = (_ITEMS, "commit_success.txt")
 
 
 def seal(folder: epath.Path) -> None:
-    """Writes the size and SHA-256 of every file of a folder into the folder.
+    """Writes sha256.json, with the size and SHA-256 of every file of a checkpoint.
+
+    Args:
+        folder: folder of the checkpoint.
 
     Raises:
-        UnsavedError: files of arrays are missing.
+        UnsavedError: the folder does not contain the files of the arrays.
     """
     _check_arrays(folder)
     files = {
@@ -37,32 +40,37 @@ def seal(folder: epath.Path) -> None:
 
 
 def _check_arrays(folder: epath.Path) -> None:
-    """Raises UnsavedError if an item's arrays were written to another place.
+    """Raises UnsavedError if a checkpoint's arrays were written to another folder.
 
-    Orbax writes arrays with TensorStore and its other files with Python; the two can
-    interpret a path differently.
+    Orbax writes arrays with TensorStore and all other files with Python, and the two
+    may interpret a path differently.
     """
     for item in folder.iterdir():
         if (item / "_METADATA").exists() and not (item / "manifest.ocdbt").exists():
             raise UnsavedError(
-                f"the arrays of a checkpoint were not written to {item}: choose a"
-                " --workdir whose name has only letters, digits, '-' and '_'"
+                f"the arrays of a checkpoint were not written to {item}, but to another"
+                " folder: choose a --workdir whose name contains only letters, digits,"
+                " '-' and '_'"
             )
 
 
 def find_damage(folder: epath.Path) -> str | None:
-    """Describes the first damaged file; None if no file is damaged.
+    """Returns a description of the first damaged file, or None if none is damaged.
+
+    Args:
+        folder: folder of the checkpoint.
 
     Raises:
-        UserError: the user may not read a file, which says nothing about damage.
+        UserError: permission to read a file is denied, so it cannot be checked.
     """
     return _find_damage(folder, lambda path, digest: _sha256(path) == digest)
 
 
 def find_missing(folder: epath.Path) -> str | None:
-    """Describes the first file that is missing or has another size, otherwise None.
+    """Returns a description of the first file that is missing or has another size.
 
-    Reads only the list of files, so it may be called after every save.
+    It returns None if there is no such file. It is fast enough to be called after every
+    save, because it does not read the contents of the files.
     """
     return _find_damage(folder, lambda path, digest: True)
 
@@ -115,7 +123,7 @@ def _problem_of_items(value) -> str | None:
 
 
 def _is_inside(name: str) -> bool:
-    """Returns whether a relative path is valid and stays in the folder."""
+    """Returns whether a relative path is valid and stays inside its folder."""
     return "\0" not in name and not {"", ".."} & set(name.split("/"))
 
 
@@ -137,10 +145,10 @@ def _sha256(path: epath.Path) -> str:
 
 
 def steps(folder: epath.Path) -> list[int]:
-    """Returns the steps whose checkpoints are in a folder, in ascending order.
+    """Returns the steps of all complete checkpoints in a folder, in ascending order.
 
     Args:
-        folder: contains a folder for each step; may be missing.
+        folder: folder of checkpoints, with a folder for each step; may be missing.
     """
     paths = folder.iterdir() if lookup.exists(folder) else []
     names = [path.name for path in paths if not orbax.is_unfinished(path)]
@@ -148,13 +156,14 @@ def steps(folder: epath.Path) -> list[int]:
 
 
 def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
-    """Looks for the newest undamaged checkpoint.
+    """Finds the newest undamaged checkpoint.
 
     Args:
-        folder: contains a folder for each step; may be missing.
+        folder: folder of checkpoints, with a folder for each step; may be missing.
 
     Returns:
-        (its step or None, {newer step: its damage}).
+        (step of the checkpoint, or None if there is none; descriptions of the damage of
+        all newer checkpoints, by step).
     """
     damaged: dict[int, str] = {}
     for step in reversed(steps(folder)):
@@ -168,7 +177,10 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
 def set_aside_damaged(folder: epath.Path) -> None:
     """Renames damaged checkpoints after the newest undamaged one to STEP.damaged.
 
-    A step that was damaged before becomes STEP.damaged-2, and so on.
+    If this name exists already, the new name is STEP.damaged-2 and so on.
+
+    Args:
+        folder: folder of checkpoints, with a folder for each step; may be missing.
 
     Raises:
         UserError: all checkpoints are damaged; none is renamed.
@@ -177,7 +189,7 @@ def set_aside_damaged(folder: epath.Path) -> None:
     if damaged and step is None:
         raise UserError(
             f"all checkpoints in {folder} are damaged ({describe(damaged)}); restore"
-            " one, or choose another --workdir to start again"
+            " one from a copy, or choose another --workdir for a new run"
         )
     if damaged:
         print(f"skipped damaged checkpoints: {describe(damaged)}; resuming from {step}")
@@ -191,5 +203,5 @@ def _free_name(folder: epath.Path, name: str) -> epath.Path:
 
 
 def describe(damaged: dict[int, str]) -> str:
-    """Returns 'step 1: DAMAGE; step 2: DAMAGE'."""
+    """Describes damaged checkpoints: 'step 1: DAMAGE; step 2: DAMAGE'."""
     return "; ".join(f"step {step}: {damage}" for step, damage in damaged.items())

@@ -1,4 +1,4 @@
-"""Where the checkpoints of a run are."""
+"""Locates the folder of a run's checkpoints."""
 
 from etils import epath
 
@@ -9,7 +9,7 @@ from encnet_jax.storage import lookup
 
 
 def folder_of(workdir: str) -> epath.Path:
-    """Returns WORKDIR/checkpoints, absolute: Orbax refuses relative paths."""
+    """Returns the path of WORKDIR/checkpoints; it is absolute, as Orbax requires."""
     path = epath.Path(workdir)
     if storage.is_remote(path):
         return path / FOLDER
@@ -18,7 +18,7 @@ def folder_of(workdir: str) -> epath.Path:
 
 
 def check_present(workdir: str) -> None:
-    """Raises UserError unless a workdir has a folder of checkpoints."""
+    """Raises UserError unless a workdir contains a folder of checkpoints."""
     storage.check_reachable(workdir)
     if not lookup.exists(folder_of(workdir)):
         raise UserError(

@@ -1,4 +1,4 @@
-"""The only module that imports Orbax: reading and writing of checkpoints.
+"""Reads and writes checkpoints; the only module that imports Orbax.
 
 Checkpoints are read with Orbax's v1 interface, which becomes its top level in version
 1.0 and reads the files of both interfaces. They are written with the older interface,
@@ -26,29 +26,36 @@ is_unfinished = ocp.utils.is_tmp_checkpoint
 
 
 def load(folder: epath.Path, layouts: dict) -> dict:
-    """Reads items of a complete checkpoint; all processes must make the call.
+    """Reads items of a complete checkpoint; all processes must call this function.
 
     Args:
-        folder: folder of one step.
-        layouts: for each name a tree of `jax.ShapeDtypeStruct` with a sharding, or of
-            NumPy arrays, of which only shapes and types are used. None for a name that
-            `save` got in `texts`.
+        folder: folder of the checkpoint.
+        layouts: the items to read, by name. For an item of arrays, the value is a tree
+            of `jax.ShapeDtypeStruct` with a sharding, or a tree of NumPy arrays, of
+            which only shapes and dtypes are used. For a JSON item, it is None.
 
     Returns:
-        For each name the tree of arrays, or the contents of the text.
+        The items by name: trees of arrays, or contents of JSON files.
 
     Raises:
-        UserError: the files are not those of a checkpoint with these items.
+        UserError: the folder is not a readable checkpoint with these items.
     """
     with _explained(folder):
         return v1.load_checkpointables(folder, layouts)
 
 
 def layout_in_memory(folder: epath.Path, name: str) -> dict:
-    """Returns the layout of an item's arrays as NumPy arrays, for `load`.
+    """Returns a layout with which `load` reads an item's arrays as NumPy arrays.
+
+    Args:
+        folder: folder of the checkpoint.
+        name: name of the item.
+
+    Returns:
+        Tree of NumPy arrays with the stored shapes and dtypes, which take no memory.
 
     Raises:
-        UserError: the files are not those of a checkpoint with this item.
+        UserError: the folder is not a readable checkpoint with this item.
     """
     with _explained(folder):
         stored = v1.checkpointables_metadata(folder).metadata[name]
@@ -59,7 +66,7 @@ def layout_in_memory(folder: epath.Path, name: str) -> dict:
 
 @contextlib.contextmanager
 def _explained(folder: epath.Path) -> Iterator[None]:
-    """Converts errors about the contents of files, which are of many types."""
+    """Converts errors about damaged files, which are of many types, to a UserError."""
     try:
         yield
     except (UserError, OSError):
@@ -73,13 +80,13 @@ def _explained(folder: epath.Path) -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise UserError(
-            f"{folder}: cannot be read ({reason(cause)}); restore it from a copy, or"
-            " choose another --checkpoint"
+            f"the checkpoint {folder} cannot be read ({reason(cause)}); restore it from"
+            " a copy, or choose another --checkpoint"
         ) from error
 
 
 class Writer:
-    """Writes checkpoints, in threads; all processes must make every call."""
+    """Writes checkpoints in the background; all processes must call every method."""
 
     def __init__(
         self, folder: epath.Path, seal: Callable[[epath.Path], None], **options
@@ -87,14 +94,14 @@ class Writer:
         """Opens a folder of checkpoints, which the first save creates.
 
         Args:
-            folder: absolute, or in an object store.
-            seal: called with the folder of a complete checkpoint before it is renamed
-                to its final name.
-            options: other fields of CheckpointManagerOptions.
+            folder: an absolute path, or a path in an object store.
+            seal: function that is called with the folder of a complete checkpoint,
+                before the folder is renamed to its final name.
+            options: other fields of Orbax's CheckpointManagerOptions.
         """
 
         def seal_unfinished() -> None:
-            # Usually one; more if the files of a killed save could not be removed.
+            # Usually one folder; more if files of a killed save could not be removed.
             for path in unfinished(folder):
                 seal(path)
 
@@ -116,8 +123,8 @@ class Writer:
 
         Args:
             step: step of the checkpoint.
-            trees: for each name a tree of arrays.
-            texts: for each name the contents of a JSON file.
+            trees: items that are trees of arrays, by name.
+            texts: items that are written to JSON files, by name.
         """
         items: dict[str, Any] = {k: ocp.args.StandardSave(v) for k, v in trees.items()}
         items |= {name: ocp.args.JsonSave(text) for name, text in texts.items()}
@@ -127,17 +134,17 @@ class Writer:
         """Waits for the write in progress.
 
         Raises:
-            Exception: the write failed, with an error of any type. `steps` does not
-                contain its step.
+            Exception: the write failed; the error may have any type. `steps` does not
+                contain the failed step.
         """
         try:
             self._manager.wait_until_finished()
         except BaseException:
-            self._manager.reload()  # It already lists the step.
+            self._manager.reload()  # The manager already lists the failed step.
             raise
 
     def delete(self, step: int) -> None:
-        """Removes a checkpoint."""
+        """Deletes the checkpoint of a step."""
         self._manager.delete(step)
 
     def close(self) -> None:
@@ -146,7 +153,7 @@ class Writer:
 
 
 def unfinished(folder: epath.Path) -> Iterator[epath.Path]:
-    """Yields the folders of unfinished checkpoints in a folder that exists."""
+    """Yields the folders of unfinished checkpoints in an existing folder."""
     yield from (path for path in folder.iterdir() if is_unfinished(path))
 
 
@@ -154,8 +161,8 @@ class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
         """Returns False, because signals.StopRequest handles preemption.
 
-        JAX's preemption service supports one counter of steps. With a second one, the
-        processes would never agree on a step.
+        JAX's preemption service supports one counter of steps, which StopRequest uses.
+        With a second counter, the processes would never agree on a step.
         """
         return False
 
@@ -169,10 +176,11 @@ class _Manager(ocp.CheckpointManager):
 
 
 def _wait_for_others(*, key: str, timeout_ms: int) -> None:
-    """Waits for all processes, unless the write of this one has failed.
+    """Waits for all processes, unless this process has failed to write.
 
-    Orbax waits at this barrier before it raises the error, while the other processes
-    wait for this write at another barrier: all would wait for twenty minutes.
+    Orbax calls this barrier before it raises the error of a failed write. The other
+    processes wait for this process at another barrier by then, so waiting here would
+    block all processes for twenty minutes.
     """
     if sys.exc_info()[1] is None:
         ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)

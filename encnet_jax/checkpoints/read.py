@@ -1,4 +1,4 @@
-"""Selects checkpoints, and reads and writes the part that evaluation needs."""
+"""Selects checkpoints, and reads and writes their variables and configuration."""
 
 import contextlib
 import json
@@ -20,10 +20,13 @@ _ATTEMPTS = 4  # Attempts to read a checkpoint while a run removes old ones.
 
 
 def parse_step(checkpoint: str | None) -> int | str | None:
-    """Returns the step named by --checkpoint, 'best', or None for 'newest'.
+    """Parses the value of --checkpoint: a step, 'best' or 'newest'.
+
+    Returns:
+        The step, 'best', or None for 'newest' and for a missing value.
 
     Raises:
-        UserError: the value is something else.
+        UserError: the value is none of these.
     """
     if checkpoint in (None, "newest"):
         return None
@@ -38,7 +41,11 @@ def parse_step(checkpoint: str | None) -> int | str | None:
 
 
 def find_step(workdir: str, step: int | str | None = None) -> int:
-    """Returns the step of a checkpoint given by number, as 'best', or None (newest).
+    """Returns the step of a checkpoint after checking that it is not damaged.
+
+    Args:
+        workdir: folder of a run.
+        step: a step, 'best', or None for the newest undamaged checkpoint.
 
     Raises:
         UserError: the checkpoint does not exist or is damaged.
@@ -47,7 +54,7 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
     location.check_present(workdir)
     steps = integrity.steps(folder)
     if not steps:
-        raise UserError(f"{workdir} has no complete checkpoint yet: train longer")
+        raise UserError(f"{workdir} contains no complete checkpoint yet: train longer")
     if step is None:
         found, damaged = integrity.newest_whole(folder)
         if damaged and jax.process_index() == 0:
@@ -73,7 +80,12 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
 
 
 def preferred(workdir: str) -> str | None:
-    """Returns 'best' if validation scored an undamaged checkpoint, otherwise None."""
+    """Returns the checkpoint to use by default, as expected by `find_step`.
+
+    Returns:
+        'best' if a checkpoint has a score and the best one is undamaged; otherwise
+        None, the newest.
+    """
     folder = location.folder_of(workdir)
     if not lookup.exists(folder):
         return None
@@ -84,7 +96,7 @@ def preferred(workdir: str) -> str | None:
 
 
 def describe_step(workdir: str, step: int) -> str:
-    """Returns 'WORKDIR: step 75 (best is 75 with 0.5123, newest is 100)'."""
+    """Describes a step: 'WORKDIR: step 75 (best is 75 with 0.5123, newest is 100)'."""
     folder = location.folder_of(workdir)
     if not lookup.exists(folder):
         return f"{workdir}: step {step}"
@@ -98,11 +110,11 @@ def describe_step(workdir: str, step: int) -> str:
 
 
 class Restored(NamedTuple):
-    """The part of a checkpoint that evaluation needs.
+    """The variables and the configuration of a checkpoint.
 
     Attributes:
-        variables: {'params', 'batch_stats'} of NumPy arrays, averaged weights if
-            there are any.
+        variables: {'params', 'batch_stats'} of NumPy arrays; the parameters are the
+            averaged weights if the run averages them.
         config: the resolved configuration.
         step: step of the checkpoint.
     """
@@ -113,14 +125,15 @@ class Restored(NamedTuple):
 
 
 def restore(workdir: str, step: int | str | None = None) -> Restored:
-    """Reads the part of a checkpoint that evaluation needs, for any number of devices.
+    """Reads the variables and the configuration of a checkpoint.
 
-    If a run in progress removes the checkpoint during reading, a checkpoint is selected
-    again, a few times.
+    The checkpoint may be from a run with another number of devices. If a run in
+    progress deletes the checkpoint while it is read, the function selects a checkpoint
+    and reads it again, up to four times in total.
 
     Args:
         workdir: folder of a run.
-        step: a step, 'best', or None for the newest.
+        step: a step, 'best', or None for the newest undamaged checkpoint.
 
     Raises:
         UserError: the checkpoint does not exist or is damaged, or its weights are NaN
@@ -144,7 +157,7 @@ def restore(workdir: str, step: int | str | None = None) -> Restored:
 def restore_variables(
     workdir: str, step: int | str | None = None
 ) -> tuple[dict, ConfigDict]:
-    """Returns the variables and the configuration of `restore`."""
+    """Returns (variables, configuration) of a checkpoint; see `restore`."""
     restored = restore(workdir, step)
     return restored.variables, restored.config
 
@@ -158,7 +171,8 @@ def _restored(workdir: str, step: int) -> Restored:
     layout = orbax.layout_in_memory(folder, "variables")
     items = orbax.load(folder, {"variables": layout, "config": None})
     saved = items["variables"]
-    with explained(folder, "has another configuration or other arrays", _ADVICE):
+    problem = "does not contain the expected configuration and arrays"
+    with explained(folder, problem, _ADVICE):
         config = ConfigDict(items["config"]).lock()
         averaged = saved.get("ema_params") is not None
         params = saved["ema_params" if averaged else "params"]
@@ -175,7 +189,7 @@ def _check_finite(variables: dict, where: str) -> None:
         wrong = np.count_nonzero(~np.isfinite(array))
         if wrong:
             raise UserError(
-                f"{where}: {wrong} of {array.size} numbers of"
+                f"{where}: {wrong} of {array.size} values of"
                 f" {'/'.join(key.key for key in path)} are NaN or infinite; choose"
                 " another --checkpoint"
             )
@@ -184,14 +198,20 @@ def _check_finite(variables: dict, where: str) -> None:
 def save_variables(workdir: str, variables: dict, config) -> None:
     """Writes converted weights as a checkpoint at step 0, for evaluation.
 
+    Args:
+        workdir: folder for the checkpoint.
+        variables: {'params', 'batch_stats'} of arrays.
+        config: the resolved configuration.
+
     Raises:
-        UserError: the workdir has checkpoints already, damaged or not, or belongs to a
-            run.
+        UserError: the workdir already contains checkpoints, damaged or not, or a run,
+            or cannot be written to.
     """
     for name in ("config.json", "report.json"):
         if lookup.exists(epath.Path(workdir) / name):
             raise UserError(
-                f"{workdir} is the workdir of a run ({name}): choose another --workdir"
+                f"{workdir} is the workdir of a run, because it contains {name}: choose"
+                " another --workdir"
             )
     folder = location.folder_of(workdir)
     # Incomplete files of a killed save would prevent this save. Orbax removes them too,
@@ -203,7 +223,7 @@ def save_variables(workdir: str, variables: dict, config) -> None:
         writer = orbax.Writer(folder, integrity.seal)
         if any(name[0].isdecimal() for name in _names(folder)):
             raise UserError(
-                f"{workdir} has checkpoints already: choose another --workdir"
+                f"{workdir} already contains checkpoints: choose another --workdir"
             )
         trees = {"variables": {**variables, "ema_params": None}}
         writer.save(0, trees, {"config": json.loads(config_lib.to_json(config))})

@@ -1,7 +1,8 @@
-"""The scores of checkpoints, each in a file that is written after its checkpoint.
+"""Reads and writes the scores of checkpoints, each in the checkpoint's folder.
 
 A state is saved before it is validated, so that a failed validation does not lose the
-checkpoint. Orbax can write metrics only together with the arrays.
+checkpoint. Orbax cannot be used for the scores, because it writes metrics only together
+with the arrays.
 """
 
 import hashlib
@@ -20,18 +21,18 @@ def write(folder: epath.Path, step: int, score: float) -> None:
     """Writes the score of a complete checkpoint.
 
     Args:
-        folder: folder of the checkpoints.
+        folder: folder of checkpoints, with a folder for each step.
         step: step of the checkpoint.
-        score: in [0, 1], larger is better.
+        score: score in [0, 1]; larger is better.
     """
     content = {"score": score, "sha256": _digest(step, score)}
     storage.write_whole(folder / str(step) / NAME, json.dumps(content))
 
 
 def read_all(folder: epath.Path) -> dict[int, float]:
-    """Returns the scores of all checkpoints that have one, by step.
+    """Returns {step: score} of all checkpoints in a folder that have a score.
 
-    A file that cannot be read is ignored, because the weights are still usable.
+    A damaged score file is ignored, because the checkpoint is still usable.
     """
     scores = {}
     for step in integrity.steps(folder):
@@ -50,5 +51,8 @@ def _digest(step: int, score: float) -> str:
 
 
 def best_step(scores: dict[int, float]) -> int | None:
-    """Returns the step with the best score (the newest in a tie), or None."""
+    """Returns the step with the best score, or None if there are no scores.
+
+    If several steps have the best score, the newest of them is returned.
+    """
     return max(scores, key=lambda step: (scores[step], step), default=None)

@@ -24,12 +24,12 @@ def task(
     normalise: Normaliser,
     freeze_backbone: bool,
 ) -> Task:
-    """Returns the classification task, bound to sections of a resolved configuration.
+    """Returns the classification task with the settings of a resolved configuration.
 
     Args:
         model, loss, eval_config: sections of the configuration.
-        normalise: normalises the network's images.
-        freeze_backbone: whether the backbone's running statistics are not updated.
+        normalise: function that normalises the network's images.
+        freeze_backbone: whether to keep the backbone's running statistics unchanged.
     """
     if model.name == "backbone":
         build = partial(_build_backbone, freeze_backbone=freeze_backbone)

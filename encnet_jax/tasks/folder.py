@@ -1,4 +1,4 @@
-"""Reads and writes a network as a folder to share: safetensors and a configuration."""
+"""Reads and writes exported networks: folders with weights and a configuration."""
 
 import hashlib
 import json
@@ -27,13 +27,16 @@ _KIND = "encnet_jax"
 
 
 def local(source: str | os.PathLike) -> str:
-    """Returns the local folder of `hf:owner/name`; other paths are returned unchanged.
+    """Downloads the model `hf:owner/name` and returns its local folder.
 
-    huggingface_hub downloads configuration and weights to its cache. A revision may be
-    added: `hf:owner/name@revision`.
+    huggingface_hub downloads the configuration and the weights to its cache.
+
+    Args:
+        source: `hf:owner/name` or `hf:owner/name@revision`; other paths are returned
+            unchanged.
 
     Raises:
-        UserError: huggingface_hub is missing, or the model cannot be downloaded.
+        UserError: huggingface_hub is not installed, or the model cannot be downloaded.
     """
     source = os.fspath(source)
     if not source.startswith(HUB_PREFIX):
@@ -48,28 +51,31 @@ def local(source: str | os.PathLike) -> str:
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(
-            f"{source} cannot be downloaded: {reason}; expected hf:OWNER/NAME of a"
-            " model that `encnet export --push` uploaded"
+            f"{source} cannot be downloaded: {reason}; expected hf:OWNER/NAME, a model"
+            " that was uploaded with `encnet export --push`"
         ) from None
 
 
 def import_hub(why: str):
-    """Returns the package huggingface_hub.
+    """Imports and returns the package huggingface_hub.
+
+    Args:
+        why: the flag or value that requires the package, for the message.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the package is not installed.
     """
     try:
         import huggingface_hub
     except ImportError:
         raise UserError(
-            f"{why} needs huggingface_hub: pip install huggingface_hub"
+            f"{why} requires the package huggingface_hub: pip install huggingface_hub"
         ) from None
     return huggingface_hub
 
 
 def is_one(source: str | os.PathLike) -> bool:
-    """Whether a folder is an exported network, not a run."""
+    """Returns whether a folder is an exported network: contains model.safetensors."""
     return os.path.lexists(epath.Path(source) / WEIGHTS)
 
 
@@ -78,9 +84,10 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
 
     Args:
         folder: the folder.
-        variables: {'params', 'batch_stats'} of NumPy arrays; batch norms not folded.
+        variables: {'params', 'batch_stats'} of NumPy arrays; batch norms are not folded
+            into convolutions.
         config: resolved configuration.
-        step: step of the checkpoint.
+        step: step of the checkpoint from which the variables are.
     """
     flat = traverse_util.flatten_dict(dict(variables), sep="/")
     arrays = {name: np.ascontiguousarray(x) for name, x in flat.items()}
@@ -98,11 +105,14 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
 def read(
     source: str | os.PathLike, change: Callable[[ConfigDict], None] = lambda _: None
 ) -> Network:
-    """Returns the network in a folder; its variables are NumPy arrays and trainable.
+    """Reads an exported network from a folder.
 
     Args:
         source: the folder.
         change: function that may change the saved configuration before it is resolved.
+
+    Returns:
+        The network; its variables are NumPy arrays, from which training can start.
 
     Raises:
         UserError: a file is missing, damaged, or not written by this package.
@@ -126,8 +136,8 @@ def read(
     both = [x for x in arrays if any(g.startswith(f"{x}/") for g in groups)]
     if both:
         raise UserError(
-            f"{folder / WEIGHTS} has an array {both[0][:200]!r}, and arrays in a group"
-            f" of this name; {_EXPECTED}"
+            f"{folder / WEIGHTS} contains an array {both[0][:200]!r} and also arrays"
+            f" inside a module of this name; {_EXPECTED}"
         )
     variables = traverse_util.unflatten_dict(arrays, sep="/")
     try:
@@ -181,7 +191,7 @@ def _check_arrays(
         name: x.shape
         for name, x in traverse_util.flatten_dict(dict(made), sep="/").items()
     }
-    # Earlier versions exported folded arrays: compares with the more similar names.
+    # Earlier versions exported folded arrays: use the more similar set of names.
     expected = min(
         (set(shapes), folded_names(shapes)),
         key=lambda names: len(names ^ arrays.keys()),
@@ -189,18 +199,19 @@ def _check_arrays(
     missing, unknown = expected - arrays.keys(), arrays.keys() - expected
     if missing or unknown:
         some = sorted(missing or unknown)[0][:200]
-        word = "lacks" if missing else "has unknown arrays, such as"
+        word = "lacks" if missing else "contains the unknown array"
         raise UserError(
-            f"{path} {word} {some!r} ({len(missing)} missing, {len(unknown)} unknown),"
-            f" so it does not match the network of {CONFIG}; {_EXPECTED}"
+            f"{path} does not match the network of {CONFIG}: it {word} {some!r}"
+            f" ({len(missing)} missing, {len(unknown)} unknown); {_EXPECTED}"
         )
     for name, array in sorted(arrays.items()):
         if array.dtype != np.float32 or array.shape != shapes[name]:
             raise UserError(
-                f"{path}: {name} is {array.dtype}{list(array.shape)}, expected"
+                f"{path}: array {name} is {array.dtype}{list(array.shape)}, expected"
                 f" float32{list(shapes[name])}; {_EXPECTED}"
             )
         if not np.isfinite(array).all():
             raise UserError(
-                f"{path}: {name} has NaN or infinite values; download the folder again"
+                f"{path}: array {name} contains NaN or infinite values; download the"
+                " folder again"
             )

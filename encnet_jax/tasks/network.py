@@ -13,15 +13,16 @@ from encnet_jax.tasks.task import Task
 
 
 class Network(NamedTuple):
-    """A trained network, ready to be applied.
+    """A trained network: its module, variables and configuration.
 
     Attributes:
         task: task of the configuration.
-        model: Flax module, without an axis for batch norms.
-        variables: {'params', 'batch_stats'}, replicated on the local devices.
-        info: declaration of the data set that the network was trained on.
+        model: Flax module whose batch norms are not synchronised over devices.
+        variables: {'params', 'batch_stats'}, replicated on the local devices or NumPy
+            arrays.
+        info: description of the data set on which the network was trained.
         config: resolved configuration.
-        step: step of the checkpoint.
+        step: step of the checkpoint from which the variables are.
     """
 
     task: Task
@@ -32,14 +33,17 @@ class Network(NamedTuple):
     step: int
 
     def prepared(self) -> dict:
-        """Returns the variables for prediction, which cannot be trained or saved."""
+        """Returns variables that are converted for faster prediction.
+
+        The converted variables must not be trained or saved.
+        """
         return transform_kernels(self.model, self.variables)
 
     def evaluator(self, **options):
-        """Returns a new evaluator for eval.protocol; see scoring.evaluator.
+        """Returns a new evaluator for protocol eval.protocol; see scoring.evaluator.
 
         Args:
-            options: arguments of Evaluator, such as with_calibration.
+            options: other arguments of task.make_evaluator, such as with_calibration.
         """
         return self.task.make_evaluator(self.model, self.info.num_classes, **options)
 
@@ -55,12 +59,12 @@ class Network(NamedTuple):
 
 
 def build(variables: dict, config: Config, step: int) -> Network:
-    """Combines trained variables with the module of a resolved configuration.
+    """Builds the network of a resolved configuration with trained variables.
 
     Args:
-        variables: see Network.
+        variables: {'params', 'batch_stats'}, see Network.
         config: resolved configuration.
-        step: step of the checkpoint.
+        step: step of the checkpoint from which the variables are.
     """
     task, info = of(config), dataset_info(config.data)
     model = task.build_model(info.num_classes, None)

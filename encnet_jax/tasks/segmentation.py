@@ -1,4 +1,4 @@
-"""The task of predicting a class for every pixel."""
+"""Segmentation: the task of predicting a class for every pixel."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,12 +28,13 @@ def task(
     freeze: str,
     architecture: str,
 ) -> Task:
-    """Returns the segmentation task, bound to sections of a resolved configuration.
+    """Returns the segmentation task with the settings of a resolved configuration.
 
     Args:
         model, loss, data, eval_config: sections of the configuration.
-        normalise: normalises the network's images.
-        freeze: see TrainConfig; running statistics of this part are not updated.
+        normalise: function that normalises the network's images.
+        freeze: field `train.freeze`: the part of the network whose running statistics
+            stay unchanged; '' for none.
         architecture: name of the architecture, for the description.
     """
     return Task(

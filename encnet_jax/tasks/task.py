@@ -9,15 +9,15 @@ from encnet_jax.preprocess import Normaliser
 
 
 class Measures(NamedTuple):
-    """The scores of a confusion matrix.
+    """The scores that are computed from a confusion matrix.
 
     Attributes:
-        scores: name -> score in [0, 1].
+        scores: scores in [0, 1] by name.
         best: the score by which checkpoints are compared, in [0, 1]; larger is better.
-        class_score: name of the score in class_scores.
+        class_score: name of the score in class_scores, such as 'iou'.
         class_scores: f64[C] in [0, 1], one per class; NaN for classes that never occur.
-        rule: how the scores are counted, as a sentence.
-        counted: {'pixels': number of pixels} for segmentation, otherwise empty.
+        rule: text that states how the scores are computed.
+        counted: {'pixels': number of labelled pixels} for segmentation; otherwise {}.
     """
 
     scores: dict[str, float]
@@ -29,19 +29,20 @@ class Measures(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A task, bound to the fields of one configuration.
+    """Segmentation or classification, with the settings of one configuration.
 
     Attributes:
-        build_model: (num_classes, axis_name) -> module.
+        build_model: function (num_classes, axis_name) -> Flax module.
         description: short description of the model, for reports.
-        normalise: uint8 [..., 3] -> f32 [..., 3], the module's input.
-        loss_fn: (outputs, batch, axis_name) -> (share of the loss, its terms).
-        make_evaluator: (module, num_classes, protocol=None, refine=None, sizes) ->
-            evaluator, see scoring.evaluator; protocol and refine None: those of the
-            configuration's section eval.
-        measure: confusion matrix -> Measures.
-        protocol_fields: function of a protocol: the fields that reports state for it.
-        labels_pixels: whether predictions are label maps.
+        normalise: maps images, uint8[..., 3], to the module's input, f32[..., 3].
+        loss_fn: function (outputs, batch, axis_name) -> (this device's share of the
+            loss, its shares of the loss terms by name).
+        make_evaluator: function (module, num_classes, protocol=None, refine=None,
+            sizes) -> evaluator, see scoring.evaluator. If protocol or refine is None,
+            the evaluator uses the value in section `eval` of the configuration.
+        measure: function that maps a confusion matrix to Measures.
+        protocol_fields: for each protocol, the configuration fields that reports state.
+        labels_pixels: whether the task predicts a label for every pixel.
     """
 
     build_model: Callable

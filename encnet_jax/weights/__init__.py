@@ -1,4 +1,4 @@
-"""Published weights by name: addresses, the networks they fit, and their download.
+"""Published weights by name: their addresses, their networks and their download.
 
 This package does not import JAX, because two callers run before JAX is loaded:
 configurations, which read the field values that the weights require, and `encnet
@@ -25,13 +25,14 @@ _PREFERRED = ("mmseg", "torchvision", "timm")
 
 
 def imagenet(fields: Mapping[str, Any]) -> Published:
-    """Returns the preferred ImageNet weights for a backbone.
+    """Returns the preferred published ImageNet weights for a backbone.
 
     Args:
-        fields: `model.backbone` and other fields of the backbone; None if not set.
+        fields: values of `model.backbone` and other fields that describe the backbone;
+            None for fields that are not set.
 
     Raises:
-        UserError: no published weights match these values.
+        UserError: no published weights are for a backbone with these values.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     for publisher in _PREFERRED:

@@ -1,4 +1,4 @@
-"""Finds, verifies and downloads the files of published weights on this machine."""
+"""Downloads, verifies and caches the files of published weights."""
 
 import hashlib
 import os
@@ -17,7 +17,11 @@ _VARIABLE = "ENCNET_CACHE"
 
 
 def folder() -> pathlib.Path:
-    """Returns the folder of weight files: $ENCNET_CACHE, or the platform's cache."""
+    """Returns the folder of cached weight files.
+
+    It is $ENCNET_CACHE/weights if this variable is set, otherwise a folder in the
+    user's cache folder of the platform.
+    """
     given = os.environ.get(_VARIABLE)
     if given:
         return pathlib.Path(os.path.expanduser(given)) / "weights"
@@ -30,7 +34,7 @@ def folder() -> pathlib.Path:
 
 
 def is_name(source: str) -> bool:
-    """Whether a text is a name of published weights, not a file or folder."""
+    """Returns whether a text is 'PUBLISHER:MODEL' with a known publisher."""
     publishers = {name.partition(":")[0] for name in PUBLISHED}
     return source.partition(":")[0] in publishers and ":" in source
 
@@ -39,8 +43,7 @@ def find(name: str) -> Published:
     """Returns the published weights with this name.
 
     Raises:
-        UserError: the name is unknown, or the file could not be distinguished from
-            weights of another network.
+        UserError: the name is unknown, or is rejected by refuse_look_alike.
     """
     publisher, _, model = name.partition(":")
     refuse_look_alike(model)
@@ -53,19 +56,23 @@ def find(name: str) -> Published:
 
 
 def refuse_look_alike(text: str) -> None:
-    """Raises UserError for networks whose weights load but give wrong results."""
+    """Raises UserError for networks whose weights would load but give wrong scores.
+
+    Args:
+        text: name of weights, or path of a file.
+    """
     found = re.search(timm.LOOK_ALIKES, text)
     if found:
         raise UserError(
-            f"{text}: {found[0]} has the names and shapes of a plain ResNet and other"
-            " layers between them (timm's anti-aliased pooling), which this package"
-            " does not have: its scores would be wrong; use timm:resnet50d or"
+            f"{text}: {found[0]} has the same parameter names and shapes as a plain"
+            " ResNet, but also timm's anti-aliased pooling, which this package does not"
+            " support, so its scores would be wrong; use timm:resnet50d or"
             " torchvision:resnet50"
         )
 
 
 def refuse_look_alike_file(path: str) -> None:
-    """Raises UserError if a file's name, folder or config.json names such a network."""
+    """Applies refuse_look_alike to a file's name, folder and config.json."""
     file = pathlib.Path(path)
     refuse_look_alike("/".join(file.parts[-2:]))
     described = file.with_name("config.json")  # timm's Hugging Face folders have it.
@@ -78,12 +85,15 @@ def refuse_look_alike_file(path: str) -> None:
 
 
 def path_of(entry: Published) -> pathlib.Path:
-    """Returns the path where the file of published weights is or will be stored."""
+    """Returns the path in the cache for the file of published weights."""
     return folder() / entry.file_name
 
 
 def cached(entry: Published) -> pathlib.Path | None:
-    """Returns the file if this package or PyTorch has downloaded it, otherwise None."""
+    """Returns the path of a downloaded file, or None if it has not been downloaded.
+
+    A file that PyTorch has downloaded is used too if its digest is published.
+    """
     home = os.environ.get("TORCH_HOME") or os.path.expanduser("~/.cache/torch")
     shared = pathlib.Path(home) / "hub" / "checkpoints" / entry.file_name
     places = [path_of(entry), *([shared] if entry.digest else [])]
@@ -93,10 +103,14 @@ def cached(entry: Published) -> pathlib.Path | None:
 def fetch(name: str) -> pathlib.Path:
     """Returns the verified file of published weights; downloads it if necessary.
 
-    Only one process per machine downloads; others wait for it.
+    Only one process per machine downloads the file; others wait for it.
+
+    Args:
+        name: name of the weights, such as 'timm:resnet50d'.
 
     Raises:
-        UserError: the name is unknown, there is no connection, or the digest differs.
+        UserError: the name is unknown, the download failed, or the file does not have
+            the published digest.
     """
     entry = find(name)
     path = path_of(entry)
@@ -113,7 +127,8 @@ def fetch(name: str) -> pathlib.Path:
             reason = f"{error.code} {error.reason}"
         raise UserError(
             f"cannot download {name} ({entry.size}) from {entry.address}: {reason};"
-            f" download it elsewhere to {path}, or choose a folder with ${_VARIABLE}"
+            f" download it in another way and save it as {path}, or choose another"
+            f" folder with ${_VARIABLE}"
         ) from None
 
 
@@ -125,7 +140,7 @@ def _download(entry: Published, path: pathlib.Path) -> pathlib.Path:
 
 
 def _verified(entry: Published, file: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-    """Returns `file` if its digest is correct; removes it if it is a wrong download."""
+    """Returns `file` if its digest is correct; deletes a wrong new download."""
     published, found = entry.digest, _digest(entry, file)
     if not published:
         print(f"{entry.name}: its publisher states no digest, so it is not verified")
@@ -139,17 +154,17 @@ def _verified(entry: Published, file: pathlib.Path, path: pathlib.Path) -> pathl
     if file.suffix == ".part":
         file.unlink()
         raise UserError(
-            f"{entry.address} served another file than {entry.name}: {expected}; run"
+            f"{entry.address} returned a wrong file for {entry.name}: {expected}; run"
             " the command again, or use a file of your own instead"
         )
     raise UserError(
-        f"{file} is not {entry.name}: {expected}; remove it to download it again, or"
-        f" pass the file itself to use it anyway: {file}"
+        f"{file} is not the file of {entry.name}: {expected}; remove it to download it"
+        f" again, or pass {file} instead of the name to use it anyway"
     )
 
 
 def _is_weights(file: pathlib.Path) -> bool:
-    """Whether a file starts like a zip, pickle or .safetensors file."""
+    """Returns whether a file starts like a zip, pickle or .safetensors file."""
     with open(file, "rb") as contents:
         start = contents.read(9)
     return start.startswith((b"PK", b"\x80")) or start[8:] == b"{"

@@ -1,4 +1,4 @@
-"""The description of one published weight file."""
+"""Descriptions of published weight files."""
 
 import dataclasses
 import re
@@ -13,21 +13,21 @@ class Published:
     """One weight file, as its publisher describes it.
 
     Attributes:
-        name: 'publisher:model'.
-        address: address of the file.
+        name: 'publisher:model', such as 'timm:resnet50d'.
+        address: URL of the file.
         family: family of parameter names in the file; see `encnet_jax.torch_weights`.
-        fields: configuration fields that a network with these weights requires.
-        licence: licence as published; 'not stated' if none is.
+        fields: configuration fields, with values, that these weights require.
+        licence: licence as published; 'not stated' if none is published.
         score: published score with its protocol, or where it is published.
-        source: where address, digest, size, licence and score are published.
+        source: where the address, digest, size, licence and score are published.
         digest: first digits of the file's SHA-256. For a zip of the authors: 'sha1:'
-            and the first digits of the SHA-1 of the .pth inside. '' if none is
-            published.
-        size_mib: size of the download; None if it is not published.
-        dataset: `data.name` of a whole network; '' for a backbone.
-        checked: whether the address responded when this entry was written.
-        gone: whether users report that the address no longer responds; the entry is for
-            people who have the file.
+            and the first digits of the SHA-1 of the .pth file in the zip. '' if no
+            digest is published.
+        size_mib: size of the file in MiB; None if it is not published.
+        dataset: `data.name` of the data set of a whole network; '' for a backbone.
+        checked: whether the address worked when this entry was written.
+        gone: whether users report that the address no longer works; the entry is for
+            users who already have the file.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Published:
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache; the name in the address if that is unique."""
+        """Name of the file in the cache: the one in the address if that is unique."""
         name = self.address.rpartition("/")[2]
         if re.search(r"[0-9a-f]{8}\.\w+$", name) or self.dataset:
             return name
@@ -54,7 +54,7 @@ class Published:
 
     @property
     def size(self) -> str:
-        """The size as text for messages."""
+        """Size of the file as text, for messages."""
         return "size not published" if self.size_mib is None else f"{self.size_mib} MiB"
 
 
@@ -62,6 +62,6 @@ PUBLISHED: Registry[Published] = Registry("name of published weights")
 
 
 def register(*entries: Published) -> None:
-    """Adds the files of a publisher to PUBLISHED."""
+    """Adds descriptions of weight files to PUBLISHED."""
     for entry in entries:
         PUBLISHED.register(entry.name, entry)

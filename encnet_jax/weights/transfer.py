@@ -24,17 +24,18 @@ ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
 
 
 def fetch(address: str, part: os.PathLike) -> None:
-    """Downloads the missing bytes of a file and appends them.
+    """Downloads a file, or the rest of a partly downloaded file.
 
-    If the connection breaks, the download is resumed, at most five times and only while
-    bytes arrive. Bytes that have arrived stay in the file for the next call.
+    If the connection breaks, the download is resumed. It fails after five attempts, or
+    after an attempt that received nothing. The bytes received so far stay in the file
+    for the next call.
 
     Args:
-        address: address of the file.
-        part: the unfinished file; created if missing.
+        address: URL of the file.
+        part: path of the partly downloaded file; created if missing.
 
     Raises:
-        Exception: one of ERRORS.
+        Exception: the download failed; the error has one of the types in ERRORS.
     """
     part = pathlib.Path(part)
     for attempt in range(1, _ATTEMPTS + 1):
@@ -47,14 +48,15 @@ def fetch(address: str, part: os.PathLike) -> None:
             if attempt == _ATTEMPTS or _length(part) <= before:
                 raise
             time.sleep(_PAUSE_SECONDS)
-    raise AssertionError("the last attempt returns or raises")
+    raise AssertionError("unreachable: the last attempt returns or raises an error")
 
 
 @contextlib.contextmanager
 def only_process(path: os.PathLike) -> Iterator[None]:
-    """Lets only one process per machine enter this block for a path; others wait.
+    """Lets only one process per machine at a time run a `with` block for a path.
 
-    The lock is a file next to the path; it is released if the process is killed.
+    Other processes wait. The lock is the file PATH.lock, which is released even if the
+    process is killed.
     """
     with open(f"{os.fspath(path)}.lock", "a", opener=storage.without_links) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -92,4 +94,4 @@ def _fetch_once(address: str, part: pathlib.Path) -> None:
             out.write(chunk)
             bar.update(len(chunk))
         if total is not None and out.tell() != total:
-            raise ConnectionError(f"{out.tell():,} of {total:,} bytes arrived")
+            raise ConnectionError(f"only {out.tell():,} of {total:,} bytes arrived")

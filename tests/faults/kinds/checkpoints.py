@@ -61,7 +61,7 @@ damaged(
 )
 damaged(
     "foreign checkpoint: a list for the configuration, with right checksums",
-    "has another configuration",
+    "does not contain the expected configuration",
     resealed("config/metadata", "[]"),
 )
 damaged("21 the damaged step is asked for", CHANGED, flip, "--checkpoint=0")
