@@ -192,7 +192,7 @@ def test_the_authors_checkpoint_is_imported_and_scored(
     [
         (
             SMOKE.replace("authors,", ""),
-            "model.block is 'paper', these weights are for",
+            "model.block is 'paper', but these weights are for",
         ),
         (
             SMOKE.replace("encnet16", "encnet32"),
@@ -200,7 +200,7 @@ def test_the_authors_checkpoint_is_imported_and_scored(
         ),
         (
             SMOKE.replace("encnet16k", "resnet"),
-            "model.name is 'resnet', these weights are for 'encnet'",
+            "model.name is 'resnet', but these weights are for 'encnet'",
         ),
         ("configs/quickstart.py:smoke", "these weights are for classification"),
     ],

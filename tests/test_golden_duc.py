@@ -168,7 +168,7 @@ def test_import_writes_a_checkpoint(params_file, tmp_path, monkeypatch, capsys):
     status, output = run_import(broken)
     size = broken.stat().st_size
     message = (
-        f"broken.params is not a readable .params file: it ends after {size} bytes"
+        f"broken.params is not a readable .params file: it is truncated after {size}"
     )
     assert status == 2 and message in output.err
     assert len(output.err.splitlines()) == 1 and not workdir.exists()

@@ -197,4 +197,4 @@ def test_a_classifier_is_not_exported_as_the_authors_network(
     flags = ["--workdir", classifier, "--output", str(tmp_path / "x.safetensors")]
     command = ["torch_weights", "export", *flags, "--family", "authors"]
     assert cli.run(main, command) == 2
-    assert "leave --family out" in capsys.readouterr().err
+    assert "omit --family" in capsys.readouterr().err

@@ -59,22 +59,22 @@ AXES_AT, SIDES_AT, TYPE_AT = 28, 32, 72
 FAULTS = {
     "magic": (changed(0, "Q", 0x111), "first bytes are not"),
     "empty": (b"", "first bytes are not"),
-    "huge count": (changed(16, "Q", 2**62), f"states {2**62} arrays"),
-    "fewer arrays": (changed(16, "Q", 1), "states"),
-    "fewer names": (changed(NAMES_AT, "Q", 1), "2 arrays and 1 names"),
-    "more names": (changed(NAMES_AT, "Q", 3), "truncated|states 3"),
+    "huge count": (changed(16, "Q", 2**62), f"should contain {2**62} arrays"),
+    "fewer arrays": (changed(16, "Q", 1), "should contain"),
+    "fewer names": (changed(NAMES_AT, "Q", 1), "2 arrays but 1 names"),
+    "more names": (changed(NAMES_AT, "Q", 3), "truncated|should contain 3"),
     "long name": (changed(NAMES_AT + 8, "Q", 2**60), "letters"),
     "axes": (changed(AXES_AT, "I", 2**31), f"{2**31} axes"),
     "huge side": (changed(SIDES_AT, "q", 2**62), "truncated"),
     "negative side": (changed(SIDES_AT, "q", -2), r"shape \[-2, 3, 2, 2\]"),
     "no axes": (changed(AXES_AT, "I", 0), r"shape \[\]"),
     "type": (changed(TYPE_AT, "i", 12), "unknown type 12"),
-    "trailing": (WHOLE + b"x", "1 bytes follow"),
+    "trailing": (WHOLE + b"x", "1 surplus bytes follow"),
     "sparse": (
         mxnet_files.file_bytes(ARRAYS, mxnet_files.V2, storage=1),
         "a sparse array",
     ),
-    "no text": (WHOLE[:-1] + b"\xff", "not text"),
+    "no text": (WHOLE[:-1] + b"\xff", "not UTF-8 text"),
 }
 
 

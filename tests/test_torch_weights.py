@@ -147,11 +147,11 @@ def test_a_mismatch_names_the_fields_to_change():
         torch_weights.convert(state_dict, here, 3)
     summary = str(caught.value)
     for words in (
-        "model.backbone is 'tiny', these weights are for 'resnet18'",
-        "model.stem is 'deep', these weights are for 'conv7'",
-        "model.name is 'fcn', these weights are for 'encnet'",
-        "model.lateral is False, these weights are for True",
-        "model.gate is 'scale', these weights are for 'residual'",
+        "model.backbone is 'tiny', but these weights are for 'resnet18'",
+        "model.stem is 'deep', but these weights are for 'conv7'",
+        "model.name is 'fcn', but these weights are for 'encnet'",
+        "model.lateral is False, but these weights are for True",
+        "model.gate is 'scale', but these weights are for 'residual'",
     ):
         assert words in summary
 
@@ -173,9 +173,9 @@ def test_families_are_recognised_by_their_names(family, fields):
 
 
 def test_unknown_weights_are_refused():
-    with pytest.raises(UserError, match="weights with the names blocks.0.attn"):
+    with pytest.raises(UserError, match="weights, with arrays named blocks.0.attn"):
         torch_weights.recognise({"blocks.0.attn.qkv": np.zeros(3)})
-    with pytest.raises(UserError, match="found epoch, state"):
+    with pytest.raises(UserError, match="without arrays, with the keys: epoch, state"):
         state_dicts.unwrap({"epoch": 3, "state": "done"})
     with pytest.raises(UserError, match="unknown family of weights 'caffe'"):
         torch_weights.find("caffe")
@@ -183,13 +183,13 @@ def test_unknown_weights_are_refused():
 
 def test_mmsegmentations_undilated_blocks_are_refused():
     m = reference_models.model_config("mmseg", **SIZES, backbone="resnet18")
-    with pytest.raises(UserError, match="resnet18's blocks undilated"):
+    with pytest.raises(UserError, match="does not dilate .* of resnet18, but this"):
         export(m, 3, "mmseg")
 
 
 def test_a_module_without_a_name_is_an_error():
     m = reference_models.model_config("paper", **TINY, output_stride=32)
-    with pytest.raises(UserError, match="no counterpart of this model.s aux_head"):
+    with pytest.raises(UserError, match="corresponds to this model.s aux_head"):
         export(m, 3, "mmseg")
 
 
@@ -214,8 +214,9 @@ def test_a_run_starts_from_a_backbone(weight_file):
         f"{path}: weights of a torchvision ResNet",
         "backbone: loaded all 65 arrays",
         (
-            "note: timm's resnetaa50, resnetblur50 and similar have the same names with"
-            " other layers between them; their weights would give wrong scores"
+            "note: timm's resnetaa50, resnetblur50 and similar have the same parameter"
+            " names but other layers; if the file is from one of them, scores will be"
+            " wrong"
         ),
         "head: randomly initialised, the file does not contain it",
         "aux_head: randomly initialised, the file does not contain it",
@@ -232,7 +233,8 @@ def test_a_run_starts_from_a_network_for_other_classes(weight_file):
     m = reference_models.model_config("release", **TINY)
     path = weight_file(export(m, 3, "authors"))
     fresh = random_variables(m, 5, seed=1)
-    with pytest.raises(UserError, match="head: mismatched .*--config.init_skip=head"):
+    message = "^head cannot be loaded from .*: mismatched .*--config.init_skip=head"
+    with pytest.raises(UserError, match=message):
         torch_weights.initialise(fresh, path, m)
     heads = ("head", "aux_head")
     started, lines = torch_weights.initialise(fresh, path, m, may_differ=heads)
@@ -257,7 +259,8 @@ def test_a_run_does_not_start_from_another_head_or_backbone(weight_file):
     path = weight_file(export(there, 3, "authors"))
     here = reference_models.model_config("paper", **TINY, name="pspnet")
     fresh = random_variables(here, 3, seed=1)
-    with pytest.raises(UserError, match="head: the file does not match: "):
+    message = "head cannot be loaded from .*: the file does not match: "
+    with pytest.raises(UserError, match=message):
         torch_weights.initialise(fresh, path, here)
     started, lines = torch_weights.initialise(fresh, path, here, may_differ=["head"])
     assert lines[2].startswith("head: randomly initialised, the file does not match: ")

@@ -60,7 +60,7 @@ def test_a_zip_of_a_pytorch_file_is_read(tmp_path, torch):
     assert_weights(read_state_dict(path))
     with zipfile.ZipFile(path, "a") as archive:
         archive.write(tmp_path / "encnet.pth", "another.pth")
-    with pytest.raises(UserError, match="expected exactly one .pth in a zip"):
+    with pytest.raises(UserError, match="expected exactly one .pth or .pt file"):
         read_state_dict(path)
 
 
@@ -92,7 +92,8 @@ def test_code_in_a_file_is_not_run(tmp_path, torch, new_format):
     path, sprung = tmp_path / "weights.pth", tmp_path / "sprung"
     checkpoint = {"state_dict": {}, "hook": Trap(sprung)}
     torch.save(checkpoint, path, _use_new_zipfile_serialization=new_format)
-    with pytest.raises(UserError, match="getattr, and code in a file is never run"):
+    message = "getattr, which is not read, because it could run code"
+    with pytest.raises(UserError, match=message):
         read_state_dict(path)
     assert not sprung.exists()
     torch.load(path, weights_only=False)
@@ -137,9 +138,9 @@ def test_refused_and_failed_writes_leave_no_changed_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="exists already"):
         write_state_dict(path, WEIGHTS)
     assert path.read_bytes() == b"precious"
-    with pytest.raises(UserError, match="has to end in .safetensors"):
+    with pytest.raises(UserError, match="unsupported suffix, expected .safetensors"):
         write_state_dict(tmp_path / "weights.npz", WEIGHTS)
-    with pytest.raises(UserError, match="no folder"):
+    with pytest.raises(UserError, match="the folder .*missing does not exist"):
         write_state_dict(tmp_path / "missing" / "weights.safetensors", WEIGHTS)
     with pytest.raises(Exception, match="object"):
         write_state_dict(

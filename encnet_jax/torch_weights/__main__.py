@@ -1,4 +1,4 @@
-"""encnet weights: lists, downloads, imports and exports weights."""
+"""The command `encnet weights`: lists, downloads, imports and exports weights."""
 
 from collections.abc import Sequence
 
@@ -49,7 +49,7 @@ def list_weights(argv: Sequence[str]) -> None:
 
 
 def _described(entry: Published) -> str:
-    """Returns a description of a published file, one fact per line."""
+    """Returns a description of published weights, with one property per line."""
     facts = {
         "address": entry.address + _state(entry),
         "size": entry.size,
@@ -67,7 +67,7 @@ def _described(entry: Published) -> str:
 
 
 def _state(entry: Published) -> str:
-    """Returns a note on whether an address works, which follows the address."""
+    """Returns a note to print after an address that may not work; '' if it works."""
     if entry.gone:
         return " (unavailable, users report)"
     return "" if entry.checked else " (not checked)"
@@ -111,7 +111,7 @@ def import_weights(argv: Sequence[str]) -> None:
     if family.task != config.task:
         raise UserError(
             f"task is {config.task!r}, but these weights are for {family.task}: choose"
-            " a configuration with this task"
+            f" a configuration whose task is {family.task!r}"
         )
     num_classes = dataset_info(config.data).num_classes
     variables = state_dicts.convert(state_dict, config.model, num_classes)
@@ -131,26 +131,27 @@ def import_weights(argv: Sequence[str]) -> None:
 
 
 def _configuration(source: str, given):
-    """Returns the configuration of imported weights, not resolved.
+    """Returns the configuration for the imported weights.
 
     Args:
-        source: value of --source; a published name implies a configuration.
+        source: value of --source. Published weights have a default configuration.
         given: value of --config, or None.
 
     Raises:
-        UserError: --source is a file and --config is missing, or the weights are only a
-            backbone's.
+        UserError: --source is a file and --config is missing, or --source is the name
+            of a backbone without a head.
     """
     if given is not None:
         config = given.copy_and_resolve_references()
         config.init_from = source if cache.is_name(source) else ""
         if config.init_from:
-            config = config_lib.resolve(config)  # The weights imply fields.
+            config = config_lib.resolve(config)  # Sets fields that the weights require.
             config = config_lib.replaced(config, {"init_from": ""})
         return config
     if not cache.is_name(source):
         raise UserError(
-            "missing: --config, which only names that `weights list` prints imply"
+            f"missing --config: {source} is not a name that `weights list` prints, so"
+            " its configuration is not known"
         )
     return network_config(cache.find(source))
 
@@ -177,7 +178,7 @@ def export_weights(argv: Sequence[str]) -> None:
     if is_backbone and family.parts != ("backbone",):
         raise UserError(
             f"{values.workdir} is a backbone with a linear classifier, not"
-            f" {family.title}: leave --family out"
+            f" {family.title}: omit --family"
         )
     state_dict = state_dicts.to_state_dict(variables, config.model, family)
     if is_backbone:
@@ -193,7 +194,7 @@ def export_weights(argv: Sequence[str]) -> None:
 
 
 def _default_family(task: str, architecture: str, model) -> str:
-    """Returns a family of names that covers every module of a model."""
+    """Returns the name of a family that has names for all modules of a model."""
     if task == "segmentation":
         return "mmseg" if architecture == "mmseg" else "authors"
     if model.name != "backbone":

@@ -1,4 +1,4 @@
-"""PyTorch-Encoding, the authors' code: deep-stem backbones and whole networks."""
+"""Parameter names of PyTorch-Encoding (the authors' code): backbones and networks."""
 
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.names import (

@@ -1,4 +1,7 @@
-"""The authors' classifiers for CIFAR-10 (experiments/recognition, September 2018)."""
+"""Parameter names of the authors' classifiers for CIFAR-10.
+
+Source: experiments/recognition of PyTorch-Encoding, September 2018.
+"""
 
 from encnet_jax.models import cifar_authors
 from encnet_jax.torch_weights.names import Family, Rule, register
@@ -55,7 +58,7 @@ register(
         task="classification",
         heads=(("model.3.0.conv_block.", "resnet"), ("model.3.0.se.", "encnet")),
         conventions=(("block", "authors"),),
-        # A network with random smoothing factors stores those drawn last.
+        # A network with random smoothing factors stores the last random values.
         left_out=r"model\.\d\.\d\.se\.fc\.3\.scale",
     )
 )

@@ -1,15 +1,16 @@
-"""The weight file families that registered backbones declare.
+"""Families of weight files that registered backbones declare.
 
-The key `weight_files` of a backbone's registration is a list of families, each a dict
-with the keys
+A backbone can be registered with the key `weight_files`, a list of families. Each
+family is a dict with these keys:
 
-    family, title: see Family.
-    recognised_by: parameter names that every file of the family has.
+    family, title: the attributes name and title of Family.
+    recognised_by: parameter names that every file of the family contains.
     names: {regular expression of a module's path below 'backbone/': the module's name
         in the file}, see Rule.
-    flattened: {path: k} for kernels that the file stores as a fully connected layer on
-        k x k positions.
-    left_out: regular expression of names in files that are not used.
+    flattened: {path: k} for k x k kernels that the file stores as a fully connected
+        layer; the path is a key of `names`.
+    left_out: regular expression of names in the file that are ignored; optional, as is
+        `flattened`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ def flattened(size: int) -> Layout:
     """Returns the layout of a k x k kernel that is a fully connected layer in PyTorch.
 
     Args:
-        size: side k of the kernel.
+        size: height and width k of the kernel.
     """
     return Layout(
         to_torch=lambda x: CONV.to_torch(x).reshape(x.shape[3], -1),
@@ -33,7 +34,7 @@ def flattened(size: int) -> Layout:
 
 
 def families() -> Iterator[Family]:
-    """Yields the families of all registered backbones."""
+    """Yields the families that all registered backbones declare."""
     for backbone in BACKBONES:
         for declared in BACKBONES.registration(backbone).facts.get("weight_files", ()):
             yield _family(backbone, declared)

@@ -18,17 +18,21 @@ def checked_table(
     family: Family,
     model_config,
 ) -> list[Entry]:
-    """Returns the result of `table` after comparing it with a state dict.
+    """Lists the arrays of a model, and checks that a state dict has exactly these.
 
     Args:
         variables: variables of the model, or their shapes.
-        state_dict: state dict without wrappers; see state_dicts.unwrap.
-        family: family of the state dict; parts that it does not list are not compared.
-        model_config: `config.model`, resolved.
+        state_dict: {name: array} without wrappers; see state_dicts.unwrap.
+        family: family of the state dict; only the model's modules in family.parts are
+            compared.
+        model_config: section `model` of the resolved configuration.
+
+    Returns:
+        The entries that `names.table` returns.
 
     Raises:
-        UserError: entries are missing or unexpected or have a wrong shape (the message
-            shows some of them), or the family has no name for a module of the model.
+        UserError: arrays are missing, unexpected or have a wrong shape (the message
+            lists some of them), or the family has no name for a module of the model.
     """
     try:
         entries = table(variables, family, model_config)
@@ -53,7 +57,10 @@ def checked_table(
 def misfits(
     state_dict: Mapping[str, np.ndarray], entries: Iterable[Entry]
 ) -> list[str]:
-    """Describes each entry that is missing, or whose shape or type differs."""
+    """Returns a text for each entry that a state dict lacks or has in another shape.
+
+    An array that is not floating-point is described too.
+    """
     found = []
     for name, _, shape, _ in entries:
         if name not in state_dict:

@@ -38,9 +38,10 @@ def _rules(model_config) -> list[Rule]:
     spec = specs().get(m.backbone)
     if not spec or not spec.bottleneck or m.stem != "deep" or m.avg_down:
         raise UserError(
-            "these networks have bottlenecks, the deep stem and unpooled shortcuts, but"
-            f" the configured one is {m.backbone} with model.stem {m.stem!r} and"
-            f" model.avg_down {m.avg_down}"
+            "DUC-HDC networks have a backbone of bottleneck blocks with model.stem"
+            " 'deep' and model.avg_down False, but the configuration has"
+            f" {m.backbone} with model.stem {m.stem!r} and model.avg_down {m.avg_down}:"
+            " change these fields"
         )
     found = []
     for i, name in enumerate(_STEM, 1):

@@ -1,4 +1,7 @@
-"""Finds the family of a state dict, and compares its model with a configuration."""
+"""Recognises the family of a state dict: the naming scheme of the project it is from.
+
+It also compares the model of a state dict with a configuration.
+"""
 
 import importlib
 import pkgutil
@@ -13,7 +16,7 @@ from encnet_jax.torch_weights.names import FAMILIES, Family
 def known() -> tuple[Family, ...]:
     """Returns all families, including those that backbones declare.
 
-    Imports every module of this folder, which registers the module's families.
+    It imports every module of this folder, because each module registers its families.
     """
     for module in pkgutil.iter_modules(torch_weights.__path__):
         if not module.name.startswith("__"):
@@ -36,7 +39,7 @@ def find(name: str) -> Family:
 
 
 def is_known(names: Iterable[str]) -> bool:
-    """Whether some family recognises the names of a state dict."""
+    """Returns whether a family recognises the names of a state dict."""
     found = set(names)
     return any(family.recognises(found) for family in known())
 
@@ -45,7 +48,7 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
     """Returns the family that recognises the names of a state dict.
 
     Raises:
-        UserError: no family does; the message quotes some entries.
+        UserError: no family recognises the names; the message lists some of them.
     """
     names = set(state_dict)
     for family in known():
@@ -54,23 +57,24 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
     some = ", ".join(name[:80] for name in sorted(names)[:5]) or "nothing"
     titles = "; ".join(f.title for f in known())
     raise UserError(
-        f"unknown weights with the names {some}...; expected one of: {titles}"
+        f"unknown weights, with arrays named {some}...; expected weights of one of:"
+        f" {titles}"
     )
 
 
 def differences(
     shapes: Mapping[str, tuple[int, ...]], family: Family, model_config
 ) -> list[str]:
-    """Compares the model that a state dict belongs to with a configured model.
+    """Compares the model of a state dict with the configured model.
 
     Args:
-        shapes: name -> shape of the state dict's entries.
+        shapes: {name: shape} of the state dict's arrays.
         family: family of the state dict.
-        model_config: `config.model`, resolved.
+        model_config: section `model` of the resolved configuration.
 
     Returns:
-        One sentence per field that differs. Only fields whose value can be derived from
-        the state dict or from conventions of its family are compared.
+        One sentence for each field that differs. Only fields whose value can be derived
+        from the state dict or from conventions of its family are compared.
     """
     found = (family.fields or resnet.fields)(dict(shapes), family.prefix)
     if family.heads:
@@ -83,14 +87,14 @@ def differences(
                 found[field] = if_there
             else:
                 found.setdefault(field, if_not)
-    # Only this package writes this head, and it does so for both conventions.
+    # Only this package has this auxiliary head, and has it with both conventions.
     if found.get("aux") == "context":
         found = {k: v for k, v in found.items() if k not in ("code_pooling", "gate")}
     if found.get("name") != "encnet":
         for field in ("lateral", "se_loss", "code_pooling", "gate"):
             found.pop(field, None)
     return [
-        f"model.{field} is {model_config[field]!r}, these weights are for {value!r}"
+        f"model.{field} is {model_config[field]!r}, but these weights are for {value!r}"
         for field, value in sorted(found.items())
         if model_config[field] != value
     ]

@@ -39,17 +39,17 @@ _DTYPES = {
 
 
 def read_state_dict(path: str | os.PathLike) -> dict:
-    """Reads a weight file; does not run code that the file may contain.
+    """Reads a weight file without running code that the file may contain.
 
-    PyTorch is not required, neither for files of version 1.6 and later nor for older
-    ones.
+    PyTorch is not required, not even for files of versions before 1.6.
 
     Args:
         path: a .safetensors, .params (MXNet), .pth or .pt file, or a zip with one .pth
-            or .pt file; local or gs://.
+            or .pt file; on a local disk or in an object store.
 
     Returns:
-        {name: array}, nested if the file is; floating-point arrays are f32.
+        {name: array}, or nested dicts if the file contains nested dicts; floating-point
+        arrays are converted to f32.
 
     Raises:
         UserError: the file does not exist, has an unknown format, is damaged, or
@@ -57,7 +57,7 @@ def read_state_dict(path: str | os.PathLike) -> dict:
     """
     file = epath.Path(path)
     if not lookup.exists(file) or lookup.is_folder(file):
-        raise UserError(f"no file {file}")
+        raise UserError(f"there is no file {file}: choose an existing weight file")
     if file.suffix == ".params":
         return read_params(file)
     data = storage.read_bytes(file)
@@ -68,13 +68,15 @@ def read_state_dict(path: str | os.PathLike) -> dict:
     loaded = _load_pickled(file, source)
     if not isinstance(loaded, Mapping):
         raise UserError(
-            f"{file} contains a {type(loaded).__name__}, expected a state dict"
+            f"{file} contains a {type(loaded).__name__}, expected a state dict: save"
+            " the state dict separately"
         )
     try:
         return _single_precision(loaded)
     except RecursionError:
         raise UserError(
-            f"{file} is nested too deeply, expected a state dict: save it separately"
+            f"{file} is nested too deeply, expected a state dict: save the state dict"
+            " separately"
         ) from None
 
 
@@ -83,17 +85,26 @@ def write_state_dict(
 ) -> None:
     """Writes a .safetensors, .pth or .pt file; an interrupted write leaves no file.
 
+    Args:
+        path: path of the file; its suffix determines the format.
+        state_dict: {name: array}.
+
     Raises:
         UserError: the file exists, its folder does not exist, its suffix is not
-            supported, or PyTorch is not installed (needed for .pth and .pt).
+            supported, or PyTorch is not installed (required for .pth and .pt).
     """
     file = epath.Path(path)
     if file.suffix not in (".safetensors", *_TORCH_SUFFIXES):
-        raise UserError(f"{file} has to end in .safetensors, .pth or .pt")
+        raise UserError(
+            f"{file} has an unsupported suffix, expected .safetensors, .pth or .pt"
+        )
     if file.exists():
         raise UserError(f"{file} exists already: choose another name")
     if not storage.is_remote(file) and not file.parent.is_dir():
-        raise UserError(f"no folder {file.parent} to write {file.name} to")
+        raise UserError(
+            f"{file} cannot be written, because the folder {file.parent} does not"
+            " exist: create it, or choose another path"
+        )
     if file.suffix == ".safetensors":
         data = safetensors.numpy.save(dict(state_dict), {"format": "pt"})
     else:
@@ -117,11 +128,13 @@ def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
         }
     except KeyError as error:
         raise UserError(
-            f"{path} has an array of type {error}; expected one of {', '.join(_DTYPES)}"
+            f"{path} contains an array of type {error}; expected one of"
+            f" {', '.join(_DTYPES)}"
         ) from None
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is not a readable .safetensors: {reason(error)}"
+            f"{path} is not a readable .safetensors file: {reason(error)}; get the file"
+            " again"
         ) from error
 
 
@@ -137,7 +150,7 @@ def _single_precision(node):
     """Applies `_single` to all arrays in nested containers.
 
     Raises:
-        RecursionError: they are nested too deeply.
+        RecursionError: the containers are nested too deeply.
     """
     done: dict[int, object] = {}  # A file may refer to one object several times.
 
@@ -156,9 +169,13 @@ def _single_precision(node):
 
 
 def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
-    """Returns the contents of a PyTorch file; extracts it if it is inside a zip.
+    """Returns the contents of a PyTorch file, which may be inside a zip.
 
-    PyTorch's own format is a zip, too, and is not extracted.
+    PyTorch's own format is a zip too, and is not extracted.
+
+    Args:
+        path: path of the file, for messages.
+        data: contents of the file.
     """
     source = io.BytesIO(data)
     try:
@@ -169,7 +186,7 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
             if unpacked > MAX_UNPACKED_BYTES:
                 raise UserError(
                     f"{path} unpacks to {unpacked:,} bytes, expected at most"
-                    f" {MAX_UNPACKED_BYTES:,}"
+                    f" {MAX_UNPACKED_BYTES:,}: unpack it, and choose the weight file"
                 )
             changed = archive.testzip()
             if changed:
@@ -183,17 +200,20 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
             if len(weights) != 1:
                 found = ", ".join(archive.namelist()[:5]) or "nothing"
                 raise UserError(
-                    f"{path} contains {found}; expected exactly one .pth in a zip"
+                    f"the zip {path} contains {found}; expected exactly one .pth or .pt"
+                    " file"
                 )
             return io.BytesIO(archive.read(weights[0]))
     except UserError:
         raise
     except Exception as error:  # zipfile raises errors of many types for damaged files.
-        raise UserError(f"{path} is not a readable zip: {reason(error)}") from None
+        raise UserError(
+            f"{path} is not a readable zip: {reason(error)}; get the file again"
+        ) from None
 
 
 def _is_weights(name: str) -> bool:
-    """Whether an entry of a zip is a weight file, not a hidden copy made by macOS."""
+    """Returns whether a zip's entry is a weight file, not a hidden copy by macOS."""
     hidden = name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")
     return name.endswith(_TORCH_SUFFIXES) and not hidden
 
@@ -201,7 +221,13 @@ def _is_weights(name: str) -> bool:
 def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
     """Prints a warning if the digest in a name such as NAME-07ac287c.zip is wrong.
 
-    Names of PyTorch's and the authors' files end with the first digits of a SHA.
+    Names of PyTorch's and the authors' files end with the first digits of the file's
+    SHA-1 or SHA-256.
+
+    Args:
+        path: path of the file.
+        data: contents of the file.
+        unpacked: contents of the PyTorch file in it; the same if the file is no zip.
     """
     named = re.search(r"-([0-9a-f]{8})$", path.stem)
     if named is None:
@@ -210,8 +236,9 @@ def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
     digests = [hash_(x).hexdigest() for x in contents for hash_ in _DIGESTS]
     if not any(digest.startswith(named[1]) for digest in digests):
         print(
-            f"warning: neither SHA-1 nor SHA-256 of {path} starts with {named[1]}, as"
-            " its name says; it may be damaged or a different file",
+            f"warning: neither the SHA-1 nor the SHA-256 of {path} starts with"
+            f" {named[1]}, the digits in its name; it may be damaged or a different"
+            " file",
             file=sys.stderr,
         )
 
@@ -221,8 +248,8 @@ def _import_torch(path: epath.Path):
         import torch
     except ImportError:
         raise UserError(
-            f"to write {path}, PyTorch is required: install requirements/torch.txt, or"
-            " use .safetensors"
+            f"PyTorch is required to write {path}: install requirements/torch.txt, or"
+            " choose the suffix .safetensors"
         ) from None
     return torch
 
@@ -237,11 +264,13 @@ def _load_pickled(path: epath.Path, source: io.BytesIO):
         return pickled_legacy.load(source)
     except pickled.NotPlainError as error:
         raise UserError(
-            f"{path} also contains {error}, and code in a file is never run: if you"
-            " trust it, save its state dict separately, preferably as .safetensors"
+            f"{path} also contains {error}, which is not read, because it could run"
+            " code: if you trust the file, save its state dict separately, preferably"
+            " as .safetensors"
         ) from None
     # For damaged files, pickle and zipfile raise errors of many types.
     except Exception as error:
         raise UserError(
-            f"{path} is not a readable PyTorch file: {reason(error)}"
+            f"{path} is not a readable PyTorch file: {reason(error)}; get the file"
+            " again"
         ) from error

@@ -1,4 +1,4 @@
-"""mmsegmentation: ResNet-v1c backbones and whole networks."""
+"""Parameter names of mmsegmentation: ResNet-v1c backbones and whole networks."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _IMAGE_BRANCH_FIRST = Layout(
 
 
 def _unit(path: str, name: str, kernel: Layout | None = None) -> list[Rule]:
-    """Returns the rules of a ConvModule."""
+    """Returns the rules of a ConvModule of mmsegmentation: convolution and norm."""
     return [
         Rule(f"{path}/conv", f"{name}.conv", kernel),
         Rule(f"{path}/norm", f"{name}.bn"),
@@ -87,9 +87,9 @@ def _rules(model_config) -> list[Rule]:
     spec = specs().get(model_config.backbone)
     if spec and model_config.output_stride < 32 and not spec.bottleneck:
         raise UserError(
-            f"mmsegmentation leaves the second convolution of {model_config.backbone}'s"
-            " blocks undilated, this package dilates it: its weights would give other"
-            " scores; use resnet50, 101 or 152"
+            "mmsegmentation does not dilate the second convolution of the blocks of"
+            f" {model_config.backbone}, but this package does, so that its weights"
+            " would give other scores; use resnet50, resnet101 or resnet152"
         )
     heads = {
         "encnet": _encnet,

@@ -29,11 +29,11 @@ _DTYPES: dict[int, np.dtype] = {
 def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a .params file written by MXNet's mx.nd.save or mx.mod.save_checkpoint.
 
-    Counts and shapes in the file are checked against the file's size before memory is
+    Counts and shapes in the file are compared with the file's size before memory is
     allocated for them.
 
     Args:
-        path: path of the file, local or gs://.
+        path: path of the file, on a local disk or in an object store.
 
     Returns:
         {'arg:NAME' or 'aux:NAME': array}; floating-point arrays are f32.
@@ -48,7 +48,7 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     file = epath.Path(path)
     if not lookup.exists(file) or lookup.is_folder(file):
-        raise UserError(f"no file {file}")
+        raise UserError(f"there is no file {file}: choose an existing weight file")
     try:
         return _Reader(storage.read_bytes(file)).arrays()
     except _FormatError as error:
@@ -59,7 +59,7 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 class _FormatError(Exception):
-    """The bytes are not a valid .params file; the text states why."""
+    """Raised if bytes are not a valid .params file; the message states why."""
 
 
 class _Reader:
@@ -72,15 +72,15 @@ class _Reader:
     def arrays(self) -> dict[str, np.ndarray]:
         magic = self._number("Q") if len(self._data) >= 8 else None
         if magic != _LIST_MAGIC:
-            raise _FormatError("its first bytes are not MXNet's")
+            raise _FormatError("its first bytes are not those of MXNet's format")
         self._number("Q")  # Reserved.
         values = [self._array() for _ in range(self._count("arrays", 8))]
         names = [self._name() for _ in range(self._count("names", 8))]
         if len(names) != len(values):
-            raise _FormatError(f"it has {len(values)} arrays and {len(names)} names")
+            raise _FormatError(f"it has {len(values)} arrays but {len(names)} names")
         if self._at != len(self._data):
             raise _FormatError(
-                f"{len(self._data) - self._at} bytes follow its last name"
+                f"{len(self._data) - self._at} surplus bytes follow its last name"
             )
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -89,7 +89,7 @@ class _Reader:
 
     def _take(self, size: int) -> memoryview:
         if size > len(self._data) - self._at:
-            raise _FormatError(f"it ends after {len(self._data)} bytes, truncated")
+            raise _FormatError(f"it is truncated after {len(self._data)} bytes")
         self._at += size
         return self._data[self._at - size : self._at]
 
@@ -97,11 +97,17 @@ class _Reader:
         return struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")))[0]
 
     def _count(self, what: str, smallest: int) -> int:
-        """Reads the count of the following items of at least `smallest` bytes each."""
+        """Reads the number of items that follow, and checks that the file is as long.
+
+        Args:
+            what: name of the items, for the message.
+            smallest: smallest size of an item, in bytes.
+        """
         count = self._number("Q")
         if count * smallest > len(self._data) - self._at:
             raise _FormatError(
-                f"it states {count} {what} but ends after {len(self._data)} bytes"
+                f"it should contain {count} {what} but ends after"
+                f" {len(self._data)} bytes"
             )
         return count
 
@@ -109,26 +115,26 @@ class _Reader:
         try:
             return bytes(self._take(self._count("letters", 1))).decode()
         except UnicodeDecodeError:
-            raise _FormatError("a name in it is not text") from None
+            raise _FormatError("it contains a name that is not UTF-8 text") from None
 
     def _array(self) -> np.ndarray:
         magic = self._number("I")
         if magic in (_V2, _V3):
             storage = self._number("i")
             if storage != 0:
-                raise _FormatError("it has a sparse array")
+                raise _FormatError("it contains a sparse array")
         wide = magic in (_V1, _V2, _V3)
         num_axes = self._number("I") if wide else magic
         if num_axes > _MAX_AXES:
-            raise _FormatError(f"it has an array of {num_axes} axes")
+            raise _FormatError(f"it contains an array with {num_axes} axes")
         shape = tuple(self._number("q" if wide else "I") for _ in range(num_axes))
         if not shape or min(shape) < 1:
-            raise _FormatError(f"it has an array of shape {list(shape)}")
+            raise _FormatError(f"it contains an array of shape {list(shape)}")
         self._number("i")  # Device type and number.
         self._number("i")
         code = self._number("i")
         if code not in _DTYPES:
-            raise _FormatError(f"it has an array of unknown type {code}")
+            raise _FormatError(f"it contains an array of unknown type {code}")
         dtype = _DTYPES[code]
         data = self._take(math.prod(shape) * dtype.itemsize)
         array = np.frombuffer(data, dtype).reshape(shape)

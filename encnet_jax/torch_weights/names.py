@@ -1,4 +1,4 @@
-"""The table that maps a model's arrays to a family's names, for both directions."""
+"""Maps the arrays of a model to their names in weight files of other projects."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from encnet_jax.registry import Registry
 
 
 class Layout(NamedTuple):
-    """Converts an array to PyTorch's layout and back; the functions are inverses."""
+    """Two inverse functions that convert an array to PyTorch's layout and back."""
 
     to_torch: Callable[[np.ndarray], np.ndarray]
     from_torch: Callable[[np.ndarray], np.ndarray]
@@ -26,7 +26,7 @@ CONV = Layout(lambda x: x.transpose(3, 2, 0, 1), lambda x: x.transpose(2, 3, 1, 
 DENSE = Layout(lambda x: x.transpose(1, 0), lambda x: x.transpose(1, 0))
 NEGATED = Layout(lambda x: -x, lambda x: -x)
 
-# Our leaf name and number of axes -> PyTorch's leaf name and the layout.
+# (array's name here, number of axes) -> (array's name in PyTorch, layout).
 _LEAVES = {
     ("kernel", 4): ("weight", CONV),
     ("kernel", 2): ("weight", DENSE),
@@ -41,12 +41,13 @@ _LEAVES = {
 
 
 class Rule(NamedTuple):
-    """Maps modules whose path matches `pattern` to a PyTorch module's name.
+    """Maps modules whose path matches a pattern to the name of a PyTorch module.
 
     Attributes:
         pattern: regular expression of a whole path such as 'head/classifier/conv'.
-        template: name of the PyTorch module, with the pattern's groups as {stage}, {i}
-            and so on; {block} is counted from 0 there and from 1 here.
+        template: name of the PyTorch module. Groups of the pattern are inserted for
+            {stage}, {i} and so on; {block} counts from 0 in the name and from 1 in the
+            path.
         kernel: layout of the module's kernel; None for the usual layout.
     """
 
@@ -57,28 +58,31 @@ class Rule(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A naming scheme of state dicts.
+    """The naming scheme of the state dicts of a project.
 
     Attributes:
         name: name on the command line.
         title: name in messages.
         parts: top-level modules of the model that the files contain, such as NETWORK.
-        rules: function of the model's configuration that returns the rules.
-        recognises: function of a state dict's names: whether they are this family's.
+        rules: function that maps section `model` of a configuration to the rules.
+        recognises: function that returns whether the names of a state dict, a set, are
+            those of this family.
         prefix: prefix of the backbone's names.
-        heads: pairs (start of a name, model name); the first start that occurs in the
-            state dict determines the head.
-        switches: (model field, start of a name, value if it occurs, value if not); if
-            several starts of a field occur, the last one counts.
+        heads: pairs (start of a name, model.name); the first pair whose start occurs in
+            the state dict determines the head.
+        switches: tuples (model field, start of a name, value if the start occurs in the
+            state dict, value if not); if several tuples of a field have a start that
+            occurs, the last one counts.
         conventions: values of model fields that cannot be derived from names.
-        join: (module's name, leaf's name) -> name of an array.
-        fields: ({name: shape}, prefix) -> the model fields that can be derived from a
-            state dict's backbone; None: as for PyTorch's ResNets.
-        left_out: regular expression of names in files that are not used.
-        task: task of the networks.
+        join: function (name of a module, name of an array in it) -> name of the array.
+        fields: function ({name: shape}, prefix) -> the model fields that can be derived
+            from the arrays of the backbone; None for resnet.fields.
+        left_out: regular expression of names in the files that are ignored.
+        task: task of the networks, 'segmentation' or 'classification'.
         look_alikes: other networks with the same names and shapes, which cannot be
             distinguished by their files; '' if none are known.
-        build: (model's configuration, num_classes) -> module whose arrays are named.
+        build: function (section `model` of a configuration, num_classes) -> the module
+            whose arrays are named.
     """
 
     name: str
@@ -102,7 +106,13 @@ NETWORK = ("backbone", "head", "aux_head")
 
 
 def unit(path: str, name: str, first: int = 0) -> list[Rule]:
-    """Returns the rules of a convolution and the batch norm that follows it."""
+    """Returns the rules of a convolution and the batch norm that follows it.
+
+    Args:
+        path: path of the module here that contains both.
+        name: name of the sequence in PyTorch that contains both.
+        first: index of the convolution in the sequence.
+    """
     return [
         Rule(f"{path}/conv", f"{name}.{first}"),
         Rule(f"{path}/norm", f"{name}.{first + 1}"),
@@ -110,7 +120,7 @@ def unit(path: str, name: str, first: int = 0) -> list[Rule]:
 
 
 def starting_with(start: str) -> Callable[[set[str]], bool]:
-    """Returns a condition: some name of a state dict starts with `start`."""
+    """Returns a function that checks whether any name in a set begins with `start`."""
     return lambda names: any(name.startswith(start) for name in names)
 
 
@@ -118,26 +128,33 @@ FAMILIES: Registry[Family] = Registry("family of weights")
 
 
 def register(family: Family) -> None:
-    """Registers a family by its name."""
+    """Registers a family under its name."""
     FAMILIES.register(family.name, family)
 
 
 class Entry(NamedTuple):
-    """One array: its name in the state dict and its path in the variables."""
+    """One array of a model, with its name in a state dict.
+
+    Attributes:
+        name: name of the array in the state dict.
+        path: path of the array in the variables, such as ('params', 'head', ...).
+        shape: shape of the array in PyTorch's layout.
+        layout: conversion to PyTorch's layout and back.
+    """
 
     name: str
     path: tuple[str, ...]
-    shape: tuple[int, ...]  # In PyTorch's layout.
+    shape: tuple[int, ...]
     layout: Layout
 
 
 def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
-    """Lists every array of a model with its path in the variables and its family name.
+    """Lists the arrays of a model with their names in the state dicts of a family.
 
     Args:
         variables: {'params', 'batch_stats'} of arrays or other objects with a shape.
-        family: determines the names; parts of the model that it lacks are left out.
-        model_config: `config.model`, resolved.
+        family: the family; modules of the model outside family.parts are omitted.
+        model_config: section `model` of the resolved configuration.
 
     Returns:
         The entries, grouped by module.
@@ -161,7 +178,10 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
 
 
 def counters(entries: Iterable[Entry]) -> list[str]:
-    """Returns the names of PyTorch's batch counters (unused if momentum is set)."""
+    """Returns the names of the batch counters of PyTorch's batch norms.
+
+    PyTorch does not use these counters if the batch norm has a momentum.
+    """
     suffix = "running_mean"
     return [
         e.name.removesuffix(suffix) + "num_batches_tracked"
@@ -181,4 +201,6 @@ def _translate(
             if "block" in groups:
                 groups["block"] = int(groups["block"]) - 1
             return rule.template.format(**groups), rule.kernel
-    raise UserError(f"{family.title} has no counterpart of this model's {module}")
+    raise UserError(
+        f"{family.title} has no module that corresponds to this model's {module}"
+    )

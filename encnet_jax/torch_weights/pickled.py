@@ -31,11 +31,11 @@ _MAX_ELEMENTS = 1 << 31
 
 
 class NotPlainError(Exception):
-    """A file has an object other than arrays and plain values; the text names it."""
+    """Raised for an object other than arrays and plain values; contains its name."""
 
 
 class Kind(NamedTuple):
-    """The type of the numbers in a storage.
+    """The type of the numbers in a PyTorch storage.
 
     Attributes:
         dtype: NumPy dtype in the machine's byte order.
@@ -45,17 +45,17 @@ class Kind(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """Numbers that one or several tensors share.
+    """A PyTorch storage: the numbers of one tensor or of several tensors.
 
     Attributes:
-        values: [count].
+        values: one-dimensional array of the numbers.
     """
 
     values: np.ndarray
 
 
 class _Maker:
-    """A function that a file may call but whose attributes the file cannot set."""
+    """A function that a pickle may call, but whose attributes it cannot set."""
 
     __slots__ = ("_function",)
 
@@ -66,11 +66,11 @@ class _Maker:
         return self._function(*arguments)
 
     def __setstate__(self, state):
-        raise pickle.UnpicklingError("a state for a function")
+        raise pickle.UnpicklingError("it contains a state for a function")
 
 
 class _NumPyType:
-    """Placeholder for a NumPy dtype while it is read; its state has the byte order."""
+    """Placeholder for a NumPy dtype until __setstate__ sets its byte order."""
 
     __slots__ = ("dtype",)
 
@@ -84,7 +84,7 @@ class _NumPyType:
 
 
 class _NumPyArray:
-    """Placeholder for a NumPy array while it is read; its state has the contents."""
+    """Placeholder for a NumPy array until __setstate__ sets its contents."""
 
     __slots__ = ("values",)
 
@@ -95,18 +95,19 @@ class _NumPyArray:
 
 
 def is_torch_zip(archive: zipfile.ZipFile) -> bool:
-    """Whether an archive was written by torch.save."""
+    """Returns whether an archive was written by torch.save."""
     return _record(archive) is not None
 
 
 def load(archive: zipfile.ZipFile) -> Any:
     """Returns the object that torch.save wrote, with NumPy arrays instead of tensors.
 
-    Only arrays, numbers, strings and containers of them are created. Any other class or
-    function named in the file raises an error before it could be called.
+    Only arrays, numbers, strings and containers of them are created. If the file refers
+    to any other class or function, an error is raised before it could be called.
 
     Args:
-        archive: an archive for which `is_torch_zip` is true and whose size was checked.
+        archive: an archive for which `is_torch_zip` returns True and whose unpacked
+            size was checked.
 
     Raises:
         NotPlainError: the file contains another kind of object.
@@ -114,12 +115,12 @@ def load(archive: zipfile.ZipFile) -> Any:
     """
     record = _record(archive)
     if record is None:
-        raise ValueError("not written by torch.save")
+        raise ValueError("it was not written by torch.save")
     return plain(_Unpickler(archive, record).load(), {})
 
 
 def _record(archive: zipfile.ZipFile) -> str | None:
-    """Returns the name of the pickle in an archive."""
+    """Returns the name of the pickle in an archive, or None if there is none."""
     for name in archive.namelist():
         if name == _RECORD or name.endswith(f"/{_RECORD}"):
             return name
@@ -127,10 +128,14 @@ def _record(archive: zipfile.ZipFile) -> str | None:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Creates tensors and the objects that `_PERMITTED` lists; rejects all others."""
+    """Unpickler that creates only tensors and the objects listed in `_PERMITTED`."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the permitted object with this name."""
+        """Returns the permitted object with this name.
+
+        Raises:
+            NotPlainError: the object is not permitted.
+        """
         if module == "torch" and name in _STORAGES:
             return Kind(_STORAGES[name])
         # NumPy 2 renamed the module.
@@ -141,7 +146,7 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 class _Unpickler(PlainUnpickler):
-    """Reads storages from the archive."""
+    """Unpickler that reads storages from the zip archive."""
 
     def __init__(self, archive: zipfile.ZipFile, record: str):
         super().__init__(archive.open(record))
@@ -154,10 +159,10 @@ class _Unpickler(PlainUnpickler):
         )
 
     def persistent_load(self, pid: tuple) -> Storage:
-        """Returns a storage; reads it from the archive on first use."""
+        """Returns a storage, which is read from the archive when it is first used."""
         tag, kind, key, _, count = pid
         if tag != "storage" or not isinstance(kind, Kind):
-            raise pickle.UnpicklingError("an unknown kind of storage")
+            raise pickle.UnpicklingError("it contains an unknown kind of storage")
         if key not in self._storages:
             data = self._archive.read(f"{self._folder}data/{key}")
             values = np.frombuffer(data, kind.dtype.newbyteorder(self._order), count)
@@ -170,21 +175,22 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_):
 
     Args:
         storage: the tensor's storage, which other tensors may share.
-        offset, strides: position and strides in the storage, in elements.
+        offset: index of the tensor's first element in the storage.
         shape: shape of the tensor.
+        strides: strides of the tensor in the storage, in elements.
 
     Raises:
-        UnpicklingError: the tensor exceeds its storage.
+        UnpicklingError: the shape is invalid, or the tensor exceeds its storage.
     """
     values = storage.values
     if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
-        raise pickle.UnpicklingError("a tensor of impossible shape")
+        raise pickle.UnpicklingError("it contains a tensor of impossible shape")
     if 0 in shape:
         return np.zeros(shape, values.dtype)
     steps = zip(shape, strides, strict=True)
     last = offset + sum((size - 1) * step for size, step in steps)
     if last >= values.size or math.prod(shape) > _MAX_ELEMENTS:
-        raise pickle.UnpicklingError("a tensor beyond the end of its storage")
+        raise pickle.UnpicklingError("a tensor extends beyond the end of its storage")
     return np.lib.stride_tricks.as_strided(
         values[offset:],
         shape,
@@ -200,7 +206,7 @@ def _numpy_scalar(kind: _NumPyType, data: bytes) -> np.generic:
 def _latin1(text: str, encoding: str) -> bytes:
     """Returns bytes that an old pickle protocol stored as a string."""
     if encoding != "latin1":
-        raise NotPlainError(f"_codecs.encode to {encoding}")
+        raise NotPlainError(f"_codecs.encode with encoding {encoding}")
     return text.encode("latin1")
 
 
@@ -208,8 +214,9 @@ def plain(node: Any, done: dict[int, Any]) -> Any:
     """Converts an unpickled object to arrays, numbers and strings in dicts and lists.
 
     Args:
-        node: the object as it was unpickled.
-        done: id of an object -> result: a file may refer to one object several times.
+        node: the unpickled object.
+        done: results by id of the object, because a file may refer to one object
+            several times.
     """
     if id(node) in done:
         return done[id(node)]

@@ -1,9 +1,9 @@
 """Reads PyTorch's format before version 1.6 without PyTorch and without running code.
 
 Files published until 2020, and some later files, have this format. It is a sequence of
-pickles (a magic number, the format's version, facts about the machine, the object, the
-keys of its storages), followed by the storages in the order of the keys. A storage is
-an int64 count and its numbers, in little-endian byte order.
+pickles (a magic number, the format's version, information about the machine, the saved
+object, the keys of its storages), followed by the storages in the order of the keys. A
+storage is an int64 count and its numbers, in little-endian byte order.
 
 Source: torch/serialization.py of PyTorch 2, `_legacy_load`. Deviation: the older format
 in a tar archive (before version 0.2) is not supported.
@@ -33,7 +33,7 @@ def load(source: io.BytesIO) -> Any:
     Only arrays, numbers, strings and containers of them are created; see pickled.load.
 
     Args:
-        source: the whole file.
+        source: contents of the whole file.
 
     Raises:
         NotPlainError: the file contains another kind of object.
@@ -45,28 +45,31 @@ def load(source: io.BytesIO) -> Any:
     storages: dict[str, Storage] = {}
     magic, version, _ = (_Unpickler(source, {}, 0).load() for _ in range(3))
     if magic != MAGIC or version != _VERSION:
-        raise pickle.UnpicklingError("not a PyTorch file")
+        raise pickle.UnpicklingError("it does not start like a file of torch.save")
     loaded = _Unpickler(source, storages, size).load()
     keys = _Unpickler(source, {}, 0).load()
     if not isinstance(keys, list) or sorted(keys) != sorted(storages):
-        raise pickle.UnpicklingError("storages differ from their keys")
+        raise pickle.UnpicklingError("its storages do not match their list of keys")
     for key in keys:
         _fill(storages[key].values, source)
     return plain(loaded, {})
 
 
 def _fill(values: np.ndarray, source: io.BytesIO) -> None:
-    """Reads a storage's numbers into its array, to which tensors already refer."""
+    """Reads the numbers of a storage into its array, to which tensors already refer."""
     count = int.from_bytes(source.read(8), "little")
     stored = values.dtype.newbyteorder("<")
     data = source.read(values.nbytes)
     if count != values.size or len(data) != values.nbytes:
-        raise pickle.UnpicklingError("a storage ends early")
+        raise pickle.UnpicklingError("a storage is truncated")
     values[:] = np.frombuffer(data, stored)
 
 
 class _Unpickler(PlainUnpickler):
-    """Allocates storages; their numbers follow the pickle and are read later."""
+    """Unpickler that allocates storages, whose numbers are read later.
+
+    In the file, the numbers follow the pickle.
+    """
 
     def __init__(self, source: io.BytesIO, storages: dict[str, Storage], room: int):
         super().__init__(source, encoding="utf-8")
@@ -78,17 +81,19 @@ class _Unpickler(PlainUnpickler):
             raise NotPlainError("a module")
         tag, kind, key, _, count, view = pid
         if tag != "storage" or not isinstance(kind, Kind) or not isinstance(key, str):
-            raise pickle.UnpicklingError("an unknown kind of storage")
+            raise pickle.UnpicklingError("it contains an unknown kind of storage")
         if key not in self._storages:
             # Memory is allocated only for numbers that the file can contain.
             self._room -= count * kind.dtype.itemsize
             if count < 0 or self._room < 0:
-                raise pickle.UnpicklingError("a storage beyond the end of the file")
+                raise pickle.UnpicklingError(
+                    "a storage extends beyond the end of the file"
+                )
             self._storages[key] = Storage(np.zeros(count, kind.dtype))
         storage = self._storages[key]
         if view is None:
             return storage
         _, start, length = view
         if min(start, length) < 0 or start + length > storage.values.size:
-            raise pickle.UnpicklingError("a view beyond the end of its storage")
+            raise pickle.UnpicklingError("a view extends beyond the end of its storage")
         return Storage(storage.values[start : start + length])

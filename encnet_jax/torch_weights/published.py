@@ -1,4 +1,4 @@
-"""The configuration of a published network."""
+"""Default configurations of published networks."""
 
 import ml_collections
 
@@ -8,10 +8,10 @@ from encnet_jax.weights import Published
 
 
 def network_config(entry: Published) -> ml_collections.ConfigDict:
-    """Returns the configuration of a whole network, not resolved.
+    """Returns the configuration of a published network, before it is resolved.
 
     Raises:
-        UserError: the weights are only a backbone's.
+        UserError: the weights are those of a backbone without a head.
     """
     if not entry.dataset:
         raise UserError(

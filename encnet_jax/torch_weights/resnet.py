@@ -1,4 +1,4 @@
-"""Parameter names that PyTorch's ResNets share; families differ in few names."""
+"""Parameter names of ResNets in PyTorch, most of which are equal in all families."""
 
 import itertools
 from collections.abc import Callable, Collection
@@ -17,12 +17,13 @@ IMAGENET_CLASSIFIER = r"fc\.(weight|bias)"
 def rules(
     model_config, prefix: str = "", deep_stem: tuple[tuple[str, str], ...] = STEM_DEEP
 ) -> list[Rule]:
-    """Returns the rules of a backbone.
+    """Returns the rules of a ResNet backbone.
 
     Args:
-        model_config: `config.model`; its `stem` and `avg_down` affect names.
+        model_config: section `model` of the resolved configuration; its fields `stem`
+            and `avg_down` affect the names.
         prefix: prefix of every name.
-        deep_stem: the family's names of the deep stem's layers.
+        deep_stem: names of the deep stem's layers, as pairs (convolution, batch norm).
     """
     stem = deep_stem if model_config.stem == "deep" else STEM_CONV7
     found = []
@@ -52,7 +53,11 @@ def register_backbones(
     rules: Callable[..., list[Rule]] = rules,
     look_alikes: str = "",
 ) -> None:
-    """Registers a family of ResNets without a head; for the arguments see Family."""
+    """Registers a family of ResNet backbones without heads.
+
+    Args:
+        name, title, recognises, rules, look_alikes: attributes of Family.
+    """
     register(
         Family(
             name,
@@ -67,14 +72,15 @@ def register_backbones(
 
 
 def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, object]:
-    """Returns the model fields of a state dict's backbone.
+    """Derives fields of section `model` from the arrays of a ResNet backbone.
 
     Args:
-        shapes: name -> shape of the state dict's entries.
+        shapes: {name: shape} of a state dict's arrays.
         prefix: prefix of the backbone's names.
 
     Returns:
-        'stem', 'stem_width', 'avg_down' and 'backbone', as far as the names show them.
+        Values of 'stem', 'stem_width', 'avg_down' and 'backbone'; fields that cannot be
+        derived are omitted.
     """
     found: dict[str, object] = {}
     for stem, first in (("deep", "conv1.0"), ("deep", "stem.0"), ("conv7", "conv1")):
@@ -95,12 +101,18 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
 
 
 def num_in_row(names: Collection[str], name: Callable[[int], str]) -> int:
-    """Counts the names name(0), name(1), ... up to the first that is missing."""
+    """Counts name(0), name(1), ... up to the first one that is not in `names`."""
     return next(i for i in itertools.count() if name(i) not in names)
 
 
 def named_backbone(counts: list[int], bottleneck: bool, width: int) -> dict[str, str]:
-    """Returns {'backbone': name} for the ResNet with these block counts; {} if none."""
+    """Returns {'backbone': name} for a ResNet, or {} if no ResNet has these properties.
+
+    Args:
+        counts: numbers of blocks of the four stages.
+        bottleneck: whether the blocks are bottlenecks.
+        width: output channels of the first block's 3x3 convolution.
+    """
     for name, spec in specs().items():
         if spec == (tuple(counts), bottleneck, width):
             return {"backbone": name}

@@ -1,4 +1,4 @@
-"""sssegmentation (SegmentationBLWX): EncNets on ResNet-v1c backbones."""
+"""Parameter names of sssegmentation's EncNets (SegmentationBLWX) on ResNet-v1c."""
 
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.names import (

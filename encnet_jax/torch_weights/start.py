@@ -24,29 +24,31 @@ def initialise(
     *,
     may_differ: Collection[str] = (),
 ) -> tuple[dict[str, dict], list[str]]:
-    """Replaces weights of an initialised model with those of a file.
+    """Replaces the weights of an initialised model with those of a file.
 
-    The file must contain the model's backbone. Heads that it lacks keep their initial
-    weights. For a head in `may_differ`, all weights are used if they match; otherwise
-    all except the layers with one channel per class, if those match; otherwise none.
+    The file must contain the model's whole backbone. Heads that are not in the file
+    keep their initial weights. A head in `may_differ` need not match: if only layers
+    with one channel per class differ, these layers keep their initial weights; if other
+    layers differ too, the whole head does.
 
     Args:
-        variables: {'params', 'batch_stats'}.
-        path: see `state_dicts.read`.
-        model_config: `config.model`, resolved.
+        variables: initial {'params', 'batch_stats'}.
+        path: name or file of the weights, see `state_dicts.read`.
+        model_config: section `model` of the resolved configuration.
         may_differ: heads that need not match: 'head', 'aux_head'.
 
     Returns:
-        (variables of the same structure; lines about used and unused weights).
+        (variables of the same structure; lines to print, which state the weights that
+        were loaded).
 
     Raises:
         UserError: the file cannot be read, its family is unknown, its backbone
-            differs, the model has no backbone, or a head not in may_differ differs.
+            differs, the model has no backbone, or a head outside may_differ differs.
     """
     if "backbone" not in variables["params"]:
         raise UserError(
-            "weight files are for segmentation, but this is a classifier: leave"
-            " init_from empty, or set it to a run's folder"
+            "init_from is a weight file, but this network has no backbone to which its"
+            " weights belong: leave init_from empty, or set it to the folder of a run"
         )
     state_dict = read(path)
     family = families.recognise(state_dict)
@@ -55,11 +57,11 @@ def initialise(
         f"{path}: weights of {family.title}",
         f"backbone: loaded all {len(taken)} arrays",
     ]
-    # A file downloaded by name is known, because its digest was verified.
+    # A file downloaded by name cannot be from another network: its digest was verified.
     if family.look_alikes and not cache.is_name(os.fspath(path)):
         lines.append(
-            f"note: {family.look_alikes} have the same names with other layers between"
-            " them; their weights would give wrong scores"
+            f"note: {family.look_alikes} have the same parameter names but other"
+            " layers; if the file is from one of them, scores will be wrong"
         )
     for head in ("head", "aux_head"):
         if head not in variables["params"]:
@@ -70,8 +72,9 @@ def initialise(
         entries, problems = _head(variables, state_dict, family, head, model_config)
         if problems and head not in may_differ:
             raise UserError(
-                f"{path}: {head}: {problems[0]}; set the model fields that it was"
-                f" trained with, or do not load {head}: --config.init_skip={head}"
+                f"{head} cannot be loaded from {path}: {problems[0]}; set the model"
+                f" fields with which it was trained, or do not load {head}:"
+                f" --config.init_skip={head}"
             )
         taken += entries
         if entries:
@@ -86,7 +89,11 @@ def initialise(
 def _backbone(
     variables: Mapping, state_dict: Mapping, family: Family, model_config
 ) -> list[Entry]:
-    """Returns the entries of the backbone, all of which must match."""
+    """Returns the entries of the backbone.
+
+    Raises:
+        UserError: an array of the backbone is missing, unexpected or has a wrong shape.
+    """
     of_heads = tuple(start for start, _ in family.heads)
     arrays = {
         name: array
@@ -100,9 +107,9 @@ def _backbone(
 def _head(
     variables: Mapping, state_dict: Mapping, family: Family, head: str, model_config
 ) -> tuple[list[Entry], list[str]]:
-    """Returns the entries of a head that the file has, and why the others do not fit.
+    """Returns the entries of a head to load from a file, and why others do not match.
 
-    A weight fits if the file has an array of its name and shape.
+    An entry matches if the file contains an array with its name and shape.
     """
     try:
         part = dataclasses.replace(family, parts=(head,))

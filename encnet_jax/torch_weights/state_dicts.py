@@ -1,4 +1,4 @@
-"""Converts state dicts to variables and back."""
+"""Converts PyTorch state dicts to a model's variables and back."""
 
 import itertools
 import os
@@ -45,7 +45,7 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises:
         UserError: see `read_state_dict`, `unwrap` and `weights.cache.fetch`; the
-            message names the file.
+            message contains the path of the file.
     """
     path = os.fspath(source)
     averaged = path.endswith(_AVERAGED_SUFFIX)
@@ -66,12 +66,12 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
 
     Args:
         state_dict: contents of the file; may be nested.
-        averaged: use averaged weights (`ema`). If False, they are used only if there
-            are no others.
+        averaged: whether to use averaged weights (`ema`). If False, they are used only
+            if the checkpoint contains no others.
 
     Raises:
-        UserError: there are no arrays, or no averaged weights, or a dict contains
-            itself.
+        UserError: the checkpoint contains no arrays, or no averaged weights although
+            `averaged` is True, or a dict that contains itself.
     """
     seen = []
     while (key := _wrapped(state_dict, averaged=averaged)) is not None:
@@ -86,7 +86,8 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
     if not _has_arrays(found):
         names = [str(name)[:80] for name in itertools.islice(state_dict, 5)]
         raise UserError(
-            f"expected a state dict of arrays, found {', '.join(names) or 'nothing'}"
+            "expected a state dict of arrays, found a dict without arrays, with the"
+            f" keys: {', '.join(names) or 'none'}"
         )
     # Prefixes are removed only if necessary: names of the authors' CIFAR-10 networks
     # begin with `model.`, too.
@@ -96,17 +97,19 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
 
 
 def _wrapped(state_dict: Mapping, *, averaged: bool) -> str | None:
-    """Returns the key of the state dict in a checkpoint; None if it is one itself.
+    """Returns the key under which a checkpoint contains its state dict.
+
+    It returns None if the checkpoint is a state dict itself.
 
     Raises:
-        UserError: averaged weights are asked for, and there are none.
+        UserError: `averaged` is True, and there are no averaged weights.
     """
     nested = [key for key, value in state_dict.items() if isinstance(value, Mapping)]
     of_averages = [key for key in _AVERAGED if key in nested]
     if averaged and not of_averages:
         raise UserError(
-            f"the file has no averaged weights ({', '.join(_AVERAGED)}): remove"
-            f" {_AVERAGED_SUFFIX} from its name"
+            "the file contains no averaged weights (keys"
+            f" {', '.join(_AVERAGED)}): remove {_AVERAGED_SUFFIX} from its name"
         )
     plain = [] if averaged else [key for key in _WRAPPERS if key in nested]
     if plain:
@@ -117,7 +120,10 @@ def _wrapped(state_dict: Mapping, *, averaged: bool) -> str | None:
 
 
 def _has_arrays(state_dict: Mapping) -> bool:
-    """Whether there are arrays; scalars, such as a best score, do not count."""
+    """Returns whether a dict contains arrays with at least one axis.
+
+    Scalars, such as a best score, do not count.
+    """
     return any(getattr(value, "shape", ()) for value in state_dict.values())
 
 
@@ -134,17 +140,17 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
     """Converts a PyTorch state dict to the variables of the configured model.
 
     Args:
-        state_dict: name -> array in PyTorch's layout; may be nested in a checkpoint, or
-            have DataParallel's prefix.
-        model_config: `config.model`, resolved.
-        num_classes: C.
+        state_dict: {name: array in PyTorch's layout}; may be nested in a checkpoint, or
+            have names with DataParallel's prefix.
+        model_config: section `model` of the resolved configuration.
+        num_classes: number of classes.
 
     Returns:
         {'params', 'batch_stats'} of f32 arrays; both contain only 'backbone' if the
-        state dict is a backbone's.
+        state dict is that of a backbone.
 
     Raises:
-        UserError: the family is unknown, or entries are missing or unexpected or have a
+        UserError: the family is unknown, or arrays are missing, unexpected or have a
             wrong shape.
     """
     state_dict = unwrap(state_dict)
@@ -161,8 +167,8 @@ def to_state_dict(
 
     Args:
         variables: {'params', 'batch_stats'}.
-        model_config: `config.model`, resolved.
-        family: determines the names; a family of backbones omits the heads.
+        model_config: section `model` of the resolved configuration.
+        family: family that determines the names; a family of backbones omits the heads.
 
     Returns:
         {name: array in PyTorch's layout}; PyTorch's batch counters are 0.
@@ -180,16 +186,26 @@ def to_state_dict(
 
 
 def linear_classifier(params: Mapping) -> dict[str, np.ndarray]:
-    """Converts a classifier's {'kernel' [C_in, C], 'bias' [C]} to PyTorch's `fc`.
+    """Converts the linear layer of a classifier to a state dict.
 
-    All families of backbones use the name `fc`.
+    The layer is named `fc`, as in all families of backbones.
+
+    Args:
+        params: {'kernel': f32[features, classes], 'bias': f32[classes]}.
+
+    Returns:
+        {'fc.weight': f32[classes, features], 'fc.bias': f32[classes]}.
     """
     kernel, bias = np.asarray(params["kernel"]), np.asarray(params["bias"])
     return {"fc.weight": np.ascontiguousarray(kernel.T), "fc.bias": bias}
 
 
 def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dict]:
-    """Converts entries of a state dict to variables in f32.
+    """Converts arrays of a state dict to variables in f32.
+
+    Args:
+        state_dict: {name: array in PyTorch's layout}.
+        entries: the arrays to convert, with their paths in the variables.
 
     Raises:
         UserError: an array contains NaN, infinity, or a variance below zero.
@@ -204,24 +220,39 @@ def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dic
 
 
 def check_values(name: str, values: np.ndarray) -> None:
-    """Raises UserError if values are NaN or infinite, or variances are negative."""
+    """Raises UserError if an array contains NaN, infinity or negative variances.
+
+    Args:
+        name: name of the array in the state dict; an array whose name ends in
+            'running_var' contains variances.
+        values: the array.
+    """
     wrong = np.count_nonzero(~np.isfinite(values))
     if wrong:
         raise UserError(
-            f"{name}: {wrong} of {values.size} numbers are NaN or infinite, or too"
-            " large for float32; expected finite weights, get the file again"
+            f"{name}: {wrong} of {values.size} values are NaN or infinite, or too large"
+            " for float32; expected finite weights, get the file again"
         )
     if name.endswith("running_var") and values.min(initial=0) < 0:
         raise UserError(
-            f"{name}: has the variance {values.min():g}; expected 0 or more, get the"
-            " file again"
+            f"{name} contains the variance {values.min():g}; expected 0 or more, get"
+            " the file again"
         )
 
 
 def variable_shapes(
     model_config, num_classes: int, build: Callable[..., nn.Module] = models.build
 ) -> dict[str, dict]:
-    """Returns the shapes of a model's variables without computing them."""
+    """Returns the shapes of a model's variables, without computing the variables.
+
+    Args:
+        model_config: section `model` of the resolved configuration.
+        num_classes: number of classes.
+        build: function (model_config, num_classes) -> Flax module.
+
+    Returns:
+        {'params', 'batch_stats'} of jax.ShapeDtypeStruct.
+    """
     model = build(model_config, num_classes)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)

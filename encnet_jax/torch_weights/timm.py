@@ -1,4 +1,4 @@
-"""timm's ResNet-D: deep stem, and average pooling before the shortcut's convolution."""
+"""Parameter names of timm's ResNet-D: deep stem and average-pooled shortcuts."""
 
 from encnet_jax.torch_weights import resnet
 

@@ -1,4 +1,7 @@
-"""torchvision's ResNets (and files with the same names) and segmentation networks."""
+"""Parameter names of torchvision's ResNets and segmentation networks.
+
+Some files of other projects have the same names as torchvision's ResNets.
+"""
 
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.names import NETWORK, Family, Rule, register, unit

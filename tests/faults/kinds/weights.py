@@ -68,7 +68,7 @@ changed(
 changed(
     "4 negative variances",
     2,
-    "has the variance",
+    "contains the variance",
     lambda name, x: x - 9 if name.endswith("running_var") else x,
 )
 changed("held float16", 0, "wrote", of_floats(lambda x: x.astype(np.float16)))
