@@ -166,11 +166,9 @@ def test_import_writes_a_checkpoint(params_file, tmp_path, monkeypatch, capsys):
     broken = tmp_path / "broken.params"
     broken.write_bytes(path.read_bytes()[:-1000])
     status, output = run_import(broken)
-    size = broken.stat().st_size
-    message = (
-        f"broken.params is not a readable .params file: it is truncated after {size}"
-    )
+    message = "broken.params is not a readable .params file: the file is truncated"
     assert status == 2 and message in output.err
+    assert f"truncated after {broken.stat().st_size} bytes" in output.err
     assert len(output.err.splitlines()) == 1 and not workdir.exists()
 
     status, output = run_import(path)

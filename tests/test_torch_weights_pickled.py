@@ -276,8 +276,8 @@ def test_a_file_in_the_old_format_is_read():
         ({"count": -4}, "beyond the end of the file"),
         ({"stored": 3}, "a storage is truncated"),
         ({"data": bytes(12)}, "a storage is truncated"),
-        ({"keys": ()}, "do not match their list of keys"),
-        ({"keys": ("1",)}, "do not match their list of keys"),
+        ({"keys": ()}, "do not match the list of their keys"),
+        ({"keys": ("1",)}, "do not match the list of their keys"),
     ],
 )
 def test_storages_that_contradict_an_old_file_are_refused(changed, message):
@@ -289,5 +289,5 @@ def test_other_pickles_are_not_read_as_old_pytorch_files():
     stream = io.BytesIO()
     for value in (1, 1001, {}):
         pickle.dump(value, stream, 2)
-    with pytest.raises(pickle.UnpicklingError, match="does not start like a file"):
+    with pytest.raises(pickle.UnpicklingError, match="does not begin like a PyTorch"):
         pickled_legacy.load(stream)

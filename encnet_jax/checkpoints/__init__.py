@@ -1,1 +1,1 @@
-"""Checkpoints: saving a run, finding a step, reading it back, checksums."""
+"""Saves, selects, reads and verifies the checkpoints of runs."""

@@ -172,7 +172,7 @@ class Checkpointer:
         folder = self._writer.folder / str(step)
         try:
             missing = integrity.find_missing(folder)
-        except UserError as error:  # The rights have changed.
+        except UserError as error:  # Permissions have changed.
             missing = str(error)
         if missing is None:
             return None

@@ -1,4 +1,4 @@
-"""Checksums of checkpoints, because Orbax does not notice corrupted bytes."""
+"""Writes and verifies checksums, because Orbax does not notice corrupted bytes."""
 
 import hashlib
 import itertools

@@ -80,11 +80,11 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
 
 
 def preferred(workdir: str) -> str | None:
-    """Returns the checkpoint to use by default, as expected by `find_step`.
+    """Selects the checkpoint to use by default.
 
     Returns:
         'best' if a checkpoint has a score and the best one is undamaged; otherwise
-        None, the newest.
+        None, for which `find_step` returns the newest.
     """
     folder = location.folder_of(workdir)
     if not lookup.exists(folder):

@@ -1,1 +1,1 @@
-"""Devices, processes, signals and the folder of a run."""
+"""Manages the devices, the processes, the signals and the folder of a run."""

@@ -36,8 +36,8 @@ def enable_compilation_cache() -> None:
 def form_of_step() -> str:
     """Returns which JAX function maps a step over devices: 'pmap' or 'shard_map'.
 
-    Both give bitwise equal results. The default is 'pmap' for one process and
-    'shard_map' for several processes, with which `jax.pmap` takes up to ten times as
+    Both give bitwise equal results. The default is 'pmap' for one process, and
+    'shard_map' for several processes, because `jax.pmap` then takes up to nine times as
     long to start a step; see docs/performance.md.
 
     Raises:
@@ -46,7 +46,10 @@ def form_of_step() -> str:
     default = "pmap" if jax.process_count() == 1 else "shard_map"
     form = os.environ.get(FORM, default)
     if form not in ("pmap", "shard_map"):
-        raise UserError(f"{FORM} is {form!r}; expected 'pmap' or 'shard_map'")
+        raise UserError(
+            f"the environment variable {FORM} is {form!r}; expected 'pmap' or"
+            " 'shard_map'"
+        )
     return form
 
 
@@ -126,8 +129,8 @@ def mapped(
     """Compiles a function that runs on every device.
 
     Args:
-        fn: the function. On each device it gets one row of each ROWS argument, and the
-            whole of each SHARED argument. Its results are stacked as rows; with
+        fn: the function. On each device, it gets one row of each ROWS argument, and
+            each SHARED argument as a whole. Its results are stacked as rows; with
             `axis_name`, they must be equal on all devices and are returned once.
         layout: ROWS or SHARED for all arguments, or a tuple with one for each. ROWS are
             arrays [devices, ...], see `spread`; SHARED are arrays that are equal on all
@@ -227,7 +230,7 @@ def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
     Args:
         batches: batches of this process, see `shard`; batches that are already on the
             devices, arrays [devices, ...], are yielded unchanged.
-        ahead: number of batches on the devices at a time.
+        ahead: number of batches on the devices at a time, including the yielded one.
     """
     queue: collections.deque[dict] = collections.deque()
     for batch in batches:
@@ -288,11 +291,12 @@ def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
 def check_batch_size(
     batch_size: int, accumulate: int, name: str = "train.batch_size"
 ) -> None:
-    """Raises UserError unless a batch divides evenly over devices and their parts.
+    """Raises UserError unless a batch divides evenly over devices and accumulation.
 
     Args:
         batch_size: number of images in a batch, on all devices together.
-        accumulate: `train.accumulate`, the number of parts of each device's images.
+        accumulate: field `train.accumulate`, the number of parts into which each device
+            splits its images.
         name: field or words that describe batch_size in the message.
     """
     multiple = jax.device_count() * accumulate

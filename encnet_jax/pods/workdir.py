@@ -73,7 +73,7 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
         try:
             yield gone
         except UserError:
-            # Under the lock: without it, the folder belongs to another run by now.
+            # Still under the lock: without it, another run could use the folder now.
             if missing:
                 _remove(path, missing)
             raise

@@ -74,13 +74,13 @@ _OURS: dict[str, Callable[[bytes], bool]] = {
 def check_replaceable(path, kind: str, flag: str = "") -> None:
     """Checks that a file may be written to a path.
 
-    The path may be free, a file of the same kind that this package has written, or a
+    The path may be unused, a file of the same kind that this package has written, or a
     symbolic link. A link will be replaced, and the file to which it points stays
     unchanged.
 
     Args:
         path: path of the file.
-        kind: kind of the file, a key of _OURS.
+        kind: kind of the file, such as 'report'; a key of _OURS.
         flag: the flag with which the user can choose another path, for the message.
 
     Raises:
@@ -133,7 +133,7 @@ def all_or_none() -> Iterator[list[epath.Path]]:
 
 
 def _content(path, kind: str) -> bytes | None:
-    """Returns a file's first 16 MiB; None if the path is free or a symbolic link.
+    """Returns a file's first 16 MiB; None if the path is unused or a symbolic link.
 
     Raises:
         UserError: the path is not a regular file, or cannot be read.

@@ -13,7 +13,7 @@ __all__ = ("Measures", "Task", "of", "open_dataset")
 
 
 def of(config: Config) -> Task:
-    """Returns the task of a resolved configuration, with its settings."""
+    """Returns the task (segmentation or classification) of a resolved configuration."""
     normalise = _normaliser(config.task, config.model, config.data)
     freeze = config.train.freeze
     if config.task == "classification":
@@ -38,8 +38,8 @@ def of(config: Config) -> Task:
 def _normaliser(task: str, model: ModelConfig, data: DataConfig) -> Normaliser:
     """Returns the function that normalises the network's images.
 
-    Backbones are trained with the normalisation of segmentation networks, for which
-    they are pre-trained. Networks for 32x32 images use the mean of CIFAR-10.
+    A backbone is trained as a classifier to be used in segmentation networks, so it
+    gets their normalisation. Networks for 32x32 images use the mean of CIFAR-10.
     """
     if task == "classification" and model.name != "backbone":
         return Normaliser(CIFAR_MEAN, data.channel_std)

@@ -87,7 +87,7 @@ def write(folder: epath.Path, variables: dict, config, step: int) -> None:
         variables: {'params', 'batch_stats'} of NumPy arrays; batch norms are not folded
             into convolutions.
         config: resolved configuration.
-        step: step of the checkpoint from which the variables are.
+        step: step of the checkpoint that contained the variables.
     """
     flat = traverse_util.flatten_dict(dict(variables), sep="/")
     arrays = {name: np.ascontiguousarray(x) for name, x in flat.items()}

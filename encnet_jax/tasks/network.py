@@ -22,7 +22,7 @@ class Network(NamedTuple):
             arrays.
         info: description of the data set on which the network was trained.
         config: resolved configuration.
-        step: step of the checkpoint from which the variables are.
+        step: step of the checkpoint that contained the variables.
     """
 
     task: Task
@@ -64,7 +64,7 @@ def build(variables: dict, config: Config, step: int) -> Network:
     Args:
         variables: {'params', 'batch_stats'}, see Network.
         config: resolved configuration.
-        step: step of the checkpoint from which the variables are.
+        step: step of the checkpoint that contained the variables.
     """
     task, info = of(config), dataset_info(config.data)
     model = task.build_model(info.num_classes, None)

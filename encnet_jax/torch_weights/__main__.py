@@ -134,8 +134,9 @@ def _configuration(source: str, given):
     """Returns the configuration for the imported weights.
 
     Args:
-        source: value of --source. Published weights have a default configuration.
-        given: value of --config, or None.
+        source: value of --source.
+        given: value of --config; None uses the default configuration of published
+            weights.
 
     Raises:
         UserError: --source is a file and --config is missing, or --source is the name

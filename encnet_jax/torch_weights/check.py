@@ -57,9 +57,16 @@ def checked_table(
 def misfits(
     state_dict: Mapping[str, np.ndarray], entries: Iterable[Entry]
 ) -> list[str]:
-    """Returns a text for each entry that a state dict lacks or has in another shape.
+    """Describes the entries that are missing in a state dict or have another shape.
 
     An array that is not floating-point is described too.
+
+    Args:
+        state_dict: {name: array}.
+        entries: the expected arrays.
+
+    Returns:
+        One text for each missing or mismatched array.
     """
     found = []
     for name, _, shape, _ in entries:

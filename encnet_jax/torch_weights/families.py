@@ -1,4 +1,4 @@
-"""Recognises the family of a state dict: the naming scheme of the project it is from.
+"""Recognises the family of a state dict, that is, which project's names it has.
 
 It also compares the model of a state dict with a configuration.
 """
@@ -14,7 +14,7 @@ from encnet_jax.torch_weights.names import FAMILIES, Family
 
 
 def known() -> tuple[Family, ...]:
-    """Returns all families, including those that backbones declare.
+    """Returns all families (naming schemes), including those that backbones declare.
 
     It imports every module of this folder, because each module registers its families.
     """
@@ -26,7 +26,7 @@ def known() -> tuple[Family, ...]:
 
 
 def find(name: str) -> Family:
-    """Returns the family with this name.
+    """Returns the family (naming scheme of state dicts) with this name.
 
     Raises:
         UserError: no family has this name.
@@ -39,16 +39,16 @@ def find(name: str) -> Family:
 
 
 def is_known(names: Iterable[str]) -> bool:
-    """Returns whether a family recognises the names of a state dict."""
+    """Returns whether the names of a state dict belong to any family."""
     found = set(names)
     return any(family.recognises(found) for family in known())
 
 
 def recognise(state_dict: Mapping[str, object]) -> Family:
-    """Returns the family that recognises the names of a state dict.
+    """Returns the family (naming scheme) to which the names of a state dict belong.
 
     Raises:
-        UserError: no family recognises the names; the message lists some of them.
+        UserError: the names belong to no family; the message lists some of them.
     """
     names = set(state_dict)
     for family in known():
@@ -57,8 +57,8 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
     some = ", ".join(name[:80] for name in sorted(names)[:5]) or "nothing"
     titles = "; ".join(f.title for f in known())
     raise UserError(
-        f"unknown weights, with arrays named {some}...; expected weights of one of:"
-        f" {titles}"
+        f"the project of weights with arrays named {some}... is not known; expected"
+        f" weights of one of: {titles}"
     )
 
 

@@ -41,7 +41,7 @@ _DTYPES = {
 def read_state_dict(path: str | os.PathLike) -> dict:
     """Reads a weight file without running code that the file may contain.
 
-    PyTorch is not required, not even for files of versions before 1.6.
+    PyTorch is not required, not even for files of PyTorch before version 1.6.
 
     Args:
         path: a .safetensors, .params (MXNet), .pth or .pt file, or a zip with one .pth
@@ -129,7 +129,7 @@ def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
     except KeyError as error:
         raise UserError(
             f"{path} contains an array of type {error}; expected one of"
-            f" {', '.join(_DTYPES)}"
+            f" {', '.join(_DTYPES)}: convert the array"
         ) from None
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise UserError(
@@ -201,7 +201,7 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
                 found = ", ".join(archive.namelist()[:5]) or "nothing"
                 raise UserError(
                     f"the zip {path} contains {found}; expected exactly one .pth or .pt"
-                    " file"
+                    " file: unpack it, and choose the weight file"
                 )
             return io.BytesIO(archive.read(weights[0]))
     except UserError:
@@ -227,7 +227,8 @@ def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
     Args:
         path: path of the file.
         data: contents of the file.
-        unpacked: contents of the PyTorch file in it; the same if the file is no zip.
+        unpacked: contents of the PyTorch file in the zip; equal to `data` if the file
+            is not a zip.
     """
     named = re.search(r"-([0-9a-f]{8})$", path.stem)
     if named is None:

@@ -72,24 +72,26 @@ class _Reader:
     def arrays(self) -> dict[str, np.ndarray]:
         magic = self._number("Q") if len(self._data) >= 8 else None
         if magic != _LIST_MAGIC:
-            raise _FormatError("its first bytes are not those of MXNet's format")
+            raise _FormatError("the first bytes are not those of MXNet's format")
         self._number("Q")  # Reserved.
         values = [self._array() for _ in range(self._count("arrays", 8))]
         names = [self._name() for _ in range(self._count("names", 8))]
         if len(names) != len(values):
-            raise _FormatError(f"it has {len(values)} arrays but {len(names)} names")
+            raise _FormatError(
+                f"the file contains {len(values)} arrays but {len(names)} names"
+            )
         if self._at != len(self._data):
             raise _FormatError(
-                f"{len(self._data) - self._at} surplus bytes follow its last name"
+                f"{len(self._data) - self._at} surplus bytes follow the last name"
             )
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise _FormatError(f"it has two arrays named {twice}")
+            raise _FormatError(f"the file contains two arrays named {twice}")
         return dict(zip(names, values, strict=True))
 
     def _take(self, size: int) -> memoryview:
         if size > len(self._data) - self._at:
-            raise _FormatError(f"it is truncated after {len(self._data)} bytes")
+            raise _FormatError(f"the file is truncated after {len(self._data)} bytes")
         self._at += size
         return self._data[self._at - size : self._at]
 
@@ -97,7 +99,7 @@ class _Reader:
         return struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")))[0]
 
     def _count(self, what: str, smallest: int) -> int:
-        """Reads the number of items that follow, and checks that the file is as long.
+        """Reads the number of items that follow; checks that the file is long enough.
 
         Args:
             what: name of the items, for the message.
@@ -106,7 +108,7 @@ class _Reader:
         count = self._number("Q")
         if count * smallest > len(self._data) - self._at:
             raise _FormatError(
-                f"it should contain {count} {what} but ends after"
+                f"the file should contain {count} {what} but ends after"
                 f" {len(self._data)} bytes"
             )
         return count
@@ -115,26 +117,26 @@ class _Reader:
         try:
             return bytes(self._take(self._count("letters", 1))).decode()
         except UnicodeDecodeError:
-            raise _FormatError("it contains a name that is not UTF-8 text") from None
+            raise _FormatError("a name in the file is not UTF-8 text") from None
 
     def _array(self) -> np.ndarray:
         magic = self._number("I")
         if magic in (_V2, _V3):
             storage = self._number("i")
             if storage != 0:
-                raise _FormatError("it contains a sparse array")
+                raise _FormatError("the file contains a sparse array")
         wide = magic in (_V1, _V2, _V3)
         num_axes = self._number("I") if wide else magic
         if num_axes > _MAX_AXES:
-            raise _FormatError(f"it contains an array with {num_axes} axes")
+            raise _FormatError(f"the file contains an array with {num_axes} axes")
         shape = tuple(self._number("q" if wide else "I") for _ in range(num_axes))
         if not shape or min(shape) < 1:
-            raise _FormatError(f"it contains an array of shape {list(shape)}")
+            raise _FormatError(f"the file contains an array of shape {list(shape)}")
         self._number("i")  # Device type and number.
         self._number("i")
         code = self._number("i")
         if code not in _DTYPES:
-            raise _FormatError(f"it contains an array of unknown type {code}")
+            raise _FormatError(f"the file contains an array of unknown type {code}")
         dtype = _DTYPES[code]
         data = self._take(math.prod(shape) * dtype.itemsize)
         array = np.frombuffer(data, dtype).reshape(shape)

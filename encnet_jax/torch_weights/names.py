@@ -64,9 +64,9 @@ class Family:
         name: name on the command line.
         title: name in messages.
         parts: top-level modules of the model that the files contain, such as NETWORK.
-        rules: function that maps section `model` of a configuration to the rules.
-        recognises: function that returns whether the names of a state dict, a set, are
-            those of this family.
+        rules: function that maps section `model` of a configuration to Rule objects.
+        recognises: function that returns whether a set of names is that of a state dict
+            of this family.
         prefix: prefix of the backbone's names.
         heads: pairs (start of a name, model.name); the first pair whose start occurs in
             the state dict determines the head.
@@ -76,7 +76,7 @@ class Family:
         conventions: values of model fields that cannot be derived from names.
         join: function (name of a module, name of an array in it) -> name of the array.
         fields: function ({name: shape}, prefix) -> the model fields that can be derived
-            from the arrays of the backbone; None for resnet.fields.
+            from the arrays of the backbone; None uses resnet.fields.
         left_out: regular expression of names in the files that are ignored.
         task: task of the networks, 'segmentation' or 'classification'.
         look_alikes: other networks with the same names and shapes, which cannot be
@@ -109,9 +109,9 @@ def unit(path: str, name: str, first: int = 0) -> list[Rule]:
     """Returns the rules of a convolution and the batch norm that follows it.
 
     Args:
-        path: path of the module here that contains both.
-        name: name of the sequence in PyTorch that contains both.
-        first: index of the convolution in the sequence.
+        path: path of the module in this package that contains both layers.
+        name: name of the nn.Sequential in PyTorch that contains both layers.
+        first: index of the convolution in the nn.Sequential.
     """
     return [
         Rule(f"{path}/conv", f"{name}.{first}"),
@@ -178,7 +178,7 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
 
 
 def counters(entries: Iterable[Entry]) -> list[str]:
-    """Returns the names of the batch counters of PyTorch's batch norms.
+    """Returns the names of the arrays num_batches_tracked of PyTorch's batch norms.
 
     PyTorch does not use these counters if the batch norm has a momentum.
     """

@@ -31,7 +31,10 @@ _MAX_ELEMENTS = 1 << 31
 
 
 class NotPlainError(Exception):
-    """Raised for an object other than arrays and plain values; contains its name."""
+    """Raised if a file contains an object other than arrays and plain values.
+
+    The message is the name of the object's class or function.
+    """
 
 
 class Kind(NamedTuple):
@@ -55,7 +58,7 @@ class Storage(NamedTuple):
 
 
 class _Maker:
-    """A function that a pickle may call, but whose attributes it cannot set."""
+    """A function that a pickle may call, but whose attributes the pickle cannot set."""
 
     __slots__ = ("_function",)
 
@@ -66,7 +69,7 @@ class _Maker:
         return self._function(*arguments)
 
     def __setstate__(self, state):
-        raise pickle.UnpicklingError("it contains a state for a function")
+        raise pickle.UnpicklingError("the file sets the attributes of a function")
 
 
 class _NumPyType:
@@ -115,7 +118,7 @@ def load(archive: zipfile.ZipFile) -> Any:
     """
     record = _record(archive)
     if record is None:
-        raise ValueError("it was not written by torch.save")
+        raise ValueError("the file was not written by torch.save")
     return plain(_Unpickler(archive, record).load(), {})
 
 
@@ -162,7 +165,7 @@ class _Unpickler(PlainUnpickler):
         """Returns a storage, which is read from the archive when it is first used."""
         tag, kind, key, _, count = pid
         if tag != "storage" or not isinstance(kind, Kind):
-            raise pickle.UnpicklingError("it contains an unknown kind of storage")
+            raise pickle.UnpicklingError("the file contains an unknown kind of storage")
         if key not in self._storages:
             data = self._archive.read(f"{self._folder}data/{key}")
             values = np.frombuffer(data, kind.dtype.newbyteorder(self._order), count)
@@ -184,7 +187,7 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_):
     """
     values = storage.values
     if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
-        raise pickle.UnpicklingError("it contains a tensor of impossible shape")
+        raise pickle.UnpicklingError("the file contains a tensor of impossible shape")
     if 0 in shape:
         return np.zeros(shape, values.dtype)
     steps = zip(shape, strides, strict=True)

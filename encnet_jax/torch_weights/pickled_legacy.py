@@ -45,11 +45,11 @@ def load(source: io.BytesIO) -> Any:
     storages: dict[str, Storage] = {}
     magic, version, _ = (_Unpickler(source, {}, 0).load() for _ in range(3))
     if magic != MAGIC or version != _VERSION:
-        raise pickle.UnpicklingError("it does not start like a file of torch.save")
+        raise pickle.UnpicklingError("the file does not begin like a PyTorch file")
     loaded = _Unpickler(source, storages, size).load()
     keys = _Unpickler(source, {}, 0).load()
     if not isinstance(keys, list) or sorted(keys) != sorted(storages):
-        raise pickle.UnpicklingError("its storages do not match their list of keys")
+        raise pickle.UnpicklingError("the storages do not match the list of their keys")
     for key in keys:
         _fill(storages[key].values, source)
     return plain(loaded, {})
@@ -81,7 +81,7 @@ class _Unpickler(PlainUnpickler):
             raise NotPlainError("a module")
         tag, kind, key, _, count, view = pid
         if tag != "storage" or not isinstance(kind, Kind) or not isinstance(key, str):
-            raise pickle.UnpicklingError("it contains an unknown kind of storage")
+            raise pickle.UnpicklingError("the file contains an unknown kind of storage")
         if key not in self._storages:
             # Memory is allocated only for numbers that the file can contain.
             self._room -= count * kind.dtype.itemsize

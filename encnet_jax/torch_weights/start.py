@@ -47,8 +47,9 @@ def initialise(
     """
     if "backbone" not in variables["params"]:
         raise UserError(
-            "init_from is a weight file, but this network has no backbone to which its"
-            " weights belong: leave init_from empty, or set it to the folder of a run"
+            "init_from is a weight file, which can initialise only networks with a"
+            " backbone, but this network has none: leave init_from empty, or set it to"
+            " the folder of a run"
         )
     state_dict = read(path)
     family = families.recognise(state_dict)
@@ -89,7 +90,7 @@ def initialise(
 def _backbone(
     variables: Mapping, state_dict: Mapping, family: Family, model_config
 ) -> list[Entry]:
-    """Returns the entries of the backbone.
+    """Lists the arrays of the backbone, after checking that the file contains them.
 
     Raises:
         UserError: an array of the backbone is missing, unexpected or has a wrong shape.
@@ -107,9 +108,11 @@ def _backbone(
 def _head(
     variables: Mapping, state_dict: Mapping, family: Family, head: str, model_config
 ) -> tuple[list[Entry], list[str]]:
-    """Returns the entries of a head to load from a file, and why others do not match.
+    """Lists the arrays of a head that can be loaded from a file.
 
-    An entry matches if the file contains an array with its name and shape.
+    Returns:
+        (arrays that the file contains with the same name and shape, descriptions of the
+        other arrays).
     """
     try:
         part = dataclasses.replace(family, parts=(head,))

@@ -62,7 +62,7 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarray]:
-    """Extracts the state dict from a checkpoint and removes prefixes of wrappers.
+    """Extracts the state dict from a checkpoint; removes prefixes such as 'module.'.
 
     Args:
         state_dict: contents of the file; may be nested.
@@ -80,14 +80,14 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
         if id(state_dict) in seen:
             raise UserError(
                 f"expected a state dict of arrays, found a dict {key!r} that contains"
-                " itself"
+                " itself: save the state dict of the model"
             )
     found = {name: x for name, x in state_dict.items() if hasattr(x, "shape")}
     if not _has_arrays(found):
         names = [str(name)[:80] for name in itertools.islice(state_dict, 5)]
         raise UserError(
             "expected a state dict of arrays, found a dict without arrays, with the"
-            f" keys: {', '.join(names) or 'none'}"
+            f" keys {', '.join(names) or '(none)'}: save the state dict of the model"
         )
     # Prefixes are removed only if necessary: names of the authors' CIFAR-10 networks
     # begin with `model.`, too.
@@ -108,7 +108,7 @@ def _wrapped(state_dict: Mapping, *, averaged: bool) -> str | None:
     of_averages = [key for key in _AVERAGED if key in nested]
     if averaged and not of_averages:
         raise UserError(
-            "the file contains no averaged weights (keys"
+            "the file contains no averaged weights (none of the keys"
             f" {', '.join(_AVERAGED)}): remove {_AVERAGED_SUFFIX} from its name"
         )
     plain = [] if averaged else [key for key in _WRAPPERS if key in nested]
@@ -128,7 +128,7 @@ def _has_arrays(state_dict: Mapping) -> bool:
 
 
 def _common_prefix(names: Iterable[str]) -> str | None:
-    """Returns the wrapper prefix that all names share, or None."""
+    """Returns the prefix, such as 'module.', that a wrapper gave all names, or None."""
     names = list(names)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in names):

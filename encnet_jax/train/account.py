@@ -90,7 +90,8 @@ def timed_input(
 
     Args:
         batches: the batches to yield.
-        account: account of this process's time; it is in 'steps' between batches.
+        account: account of this process's time; while the caller uses a batch, the
+            current activity is 'steps'.
         device_is_done: returns whether the device has finished all its steps.
     """
     batches = iter(batches)

@@ -19,14 +19,14 @@ from encnet_jax.train_state import TrainState
 
 
 class Assembled(NamedTuple):
-    """The parts of a training run.
+    """Model, optimiser, training step and initial state of a run.
 
     Attributes:
         task: segmentation or classification, with its loss and evaluation.
         model: the network; its batch norms are synchronised over the pmap axis.
         tx: the optimiser.
-        learning_rate: schedule, from the number of updates done, int32[], to the rate,
-            f32[], before multipliers such as optim.head_lr_multiplier.
+        learning_rate: schedule that maps the number of updates done, int32[], to the
+            learning rate, f32[], without multipliers such as optim.head_lr_multiplier.
         step: train_step with all arguments bound except state, batch and axis_name;
             step.parallel_step compiles it.
         state: TrainState before the first update, of arrays or, if `assemble` was
@@ -59,9 +59,10 @@ def assemble(
         config: resolved configuration with train.total_steps.
         num_classes: number of classes.
         axis_name: pmap axis of the batch norms; None for one device.
-        start: maps the randomly initialised {'params', 'batch_stats'} to those from
-            which training starts; None keeps them.
-        only_shapes: compute no arrays; the state consists of jax.ShapeDtypeStruct.
+        start: function that maps the randomly initialised {'params', 'batch_stats'} to
+            the variables from which training starts; None keeps the former.
+        only_shapes: whether to compute no arrays; the state then consists of
+            jax.ShapeDtypeStruct.
     """
     task = tasks.of(config)
     model = task.build_model(num_classes, axis_name)

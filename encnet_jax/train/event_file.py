@@ -21,8 +21,8 @@ _FLUSH_EVERY_S = 60
 class EventFile:
     """Writes a TensorBoard file and scalars.csv; raises write errors to the caller.
 
-    tensorboardX's SummaryWriter writes in its own thread. If that thread fails, for
-    example because the disk is full, the run waits for it forever.
+    It replaces tensorboardX's SummaryWriter, which writes in its own thread. If that
+    thread fails, for example because the disk is full, the run waits for it forever.
     """
 
     def __init__(self, workdir: str):
@@ -67,8 +67,8 @@ class EventFile:
 def _open_table(workdir: str):
     """Opens WORKDIR/scalars.csv to append rows.
 
-    Steps that a resumed run repeats have two rows. A symbolic link is replaced by a
-    file, and the file to which it points stays unchanged.
+    If a resumed run repeats a step, the step has two rows. A symbolic link is replaced
+    by a file, and the file to which it points stays unchanged.
     """
     path = epath.Path(workdir) / TABLE
     remote = storage.is_remote(path)

@@ -17,8 +17,8 @@ def initialise(
 
     A run or an exported network must contain exactly the arrays of the model, with
     equal shapes, except for the modules in `skip`. If the source is a classifier's run
-    and this run is a segmentation, only the backbone is loaded. A weight file must
-    contain the whole backbone; heads are loaded if their shapes match.
+    and this run trains a segmentation network, only the backbone is loaded. A weight
+    file must contain the whole backbone; heads are loaded if their shapes match.
 
     Args:
         variables: initial {'params', 'batch_stats'}.

@@ -18,14 +18,15 @@ def check_norm_values(
 ) -> None:
     """Checks that every batch norm averages over at least two values per channel.
 
-    If a batch norm gets a single image, a pooled branch (PSPNet, DeepLabV3) or a
-    feature map of 1x1 positions has only one value per channel. In this case, the
-    network is traced, without computing anything, to find such a batch norm.
+    If a batch norm averages over a single image, a pooled branch (PSPNet, DeepLabV3) or
+    a feature map of size 1x1 has only one value per channel. In this case, the network
+    is traced, without computing anything, to find such a batch norm.
 
     Args:
         task: task of the run.
         num_classes: number of classes.
-        num_examples: number of training images, which gives the size of the last batch.
+        num_examples: number of training images; it determines the size of the last
+            batch.
         train, data, model: sections of the resolved configuration.
 
     Raises:

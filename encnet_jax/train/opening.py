@@ -48,7 +48,7 @@ def lines(
 
     Args:
         config: resolved configuration.
-        sizes: number of images by 'images of SPLIT'.
+        sizes: {'images of SPLIT': number of images}.
         num_parameters: number of parameters of the model.
         weights: origin of the weights in words; '' if they are randomly initialised.
         start_step: number of updates done by earlier starts of the run.
@@ -125,7 +125,8 @@ class Remaining:
         self._train, self._start_step = train, start_step
         self._validates = validates
         self._earlier = starts.read(logbook.workdir)
-        self._said: set[bool] = set()  # Printed: without evaluations, with.
+        # Estimates printed so far: False without evaluations, True with them.
+        self._said: set[bool] = set()
 
     def __call__(self, step: int, state, metrics: dict) -> None:
         """Prints an estimate if one is due after this step."""
@@ -143,7 +144,7 @@ class Remaining:
 
         Args:
             step: number of steps done.
-            evaluated: whether to include evaluations, whose time is known by then.
+            evaluated: whether to include the time of the remaining evaluations.
         """
         total, every = self._train.total_steps, self._train.eval_every_steps
         done = (

@@ -21,7 +21,7 @@ def prepared(open_config: ConfigDict) -> tuple[Config, Dataset, dict[str, int]]:
 
     Returns:
         (configuration, resolved except for fields that depend on the data set; the open
-        data set; number of images by 'images of SPLIT').
+        data set; {'images of SPLIT': number of images}).
 
     Raises:
         UserError: the data set is missing or unsuitable for training, or a

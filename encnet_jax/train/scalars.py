@@ -46,7 +46,7 @@ class Scalars:
         self._last_good = start_step
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Stores a step's metrics on the device, and logs those that are due."""
+        """Stores a step's metrics without fetching them; logs earlier ones if due."""
         if self._pending:
             self._write(*self._pending)
             self._pending = None

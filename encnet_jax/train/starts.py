@@ -81,7 +81,7 @@ def lost_seconds(starts: list[Start], from_step: int) -> float:
 
 
 def goodput(starts: list[Start]) -> float:
-    """Returns the fraction of the total time that was spent on steps not lost later."""
+    """Returns the fraction of all starts' time spent on steps that were not lost."""
     total = sum(sum(start.seconds.values()) for start in starts)
     steps = sum(start.seconds["steps"] - start.lost_s for start in starts)
     return steps / total if total else 0.0

@@ -38,7 +38,7 @@ def train_step(
         tx: optimiser.
         normalise: maps images, uint8[..., 3], to the model's input, f32[..., 3].
         loss_fn: maps (outputs, batch, axis_name) to (this device's share of the loss,
-            its shares of the loss terms by name); shares are summed over devices.
+            {name of a loss term: this device's share}); shares are summed over devices.
         seed: seed of the run's random streams; see random_keys.
         accumulate: number of parts into which the batch is split to save memory; their
             gradients are averaged.
@@ -101,8 +101,8 @@ def _combine(grads, metrics, batch_stats, axis_name, norm_group):
 def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
     """Returns the random keys of a step, {'dropout': key, 'smoothing': key}.
 
-    The keys depend only on seed and step, so a resumed run drops the same units. The
-    key of dropout differs between devices; the key of smoothing factors does not.
+    The keys depend only on seed and step, so a resumed run gets the same random values.
+    The key of dropout differs between devices; the key of smoothing factors does not.
 
     Args:
         seed: the run's seed.

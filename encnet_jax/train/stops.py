@@ -31,7 +31,7 @@ class Presence:
             raise UserError(
                 f"{self.workdir} was deleted during the run: its contents are lost, and"
                 " the newest state was saved in a new folder of the same name; the same"
-                " command resumes from there"
+                " command resumes the run from there"
             )
 
 

@@ -10,7 +10,7 @@ from encnet_jax.train.logbook import Logbook
 class TimeKeeper:
     """A loop hook that records the steps and the time so far in WORKDIR/time.json.
 
-    Process 0 records its own time; other processes take a similar time.
+    Only process 0 writes the file; the times of other processes are similar.
     """
 
     def __init__(

@@ -83,7 +83,8 @@ def device_intervals(data) -> list[tuple[float, float]]:
 
     Args:
         data: a jax.profiler.ProfileData. Operations of an accelerator are in a plane
-            '/device:...', those of a CPU in lines named after threads of its backend.
+            named '/device:...'; operations of a CPU are in lines with the names of its
+            backend's threads.
     """
     devices = [plane for plane in data.planes if plane.name.startswith("/device:")]
     if devices:

@@ -51,7 +51,7 @@ def find(name: str) -> Published:
         return PUBLISHED.get(name)
     known = [n for n in PUBLISHED if n.startswith(f"{publisher}:")] or list(PUBLISHED)
     raise UserError(
-        f"no published weights {name!r}; expected one of: {', '.join(known)}"
+        f"there are no published weights {name!r}; expected one of: {', '.join(known)}"
     )
 
 
@@ -128,7 +128,7 @@ def fetch(name: str) -> pathlib.Path:
         raise UserError(
             f"cannot download {name} ({entry.size}) from {entry.address}: {reason};"
             f" download it in another way and save it as {path}, or choose another"
-            f" folder with ${_VARIABLE}"
+            f" cache folder with ${_VARIABLE}"
         ) from None
 
 

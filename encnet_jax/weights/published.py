@@ -45,7 +45,7 @@ class Published:
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache: the one in the address if that is unique."""
+        """Name of the file in the cache: the end of the address if it is unique."""
         name = self.address.rpartition("/")[2]
         if re.search(r"[0-9a-f]{8}\.\w+$", name) or self.dataset:
             return name

@@ -1,6 +1,7 @@
-"""The authors' files (PyTorch-Encoding); their addresses have returned 403 for years.
+"""The authors' weight files (PyTorch-Encoding), which can no longer be downloaded.
 
-They are listed for people who have a copy, which belongs in the cache folder.
+Their addresses have returned HTTP error 403 for years. The files are listed for users
+who have a copy, which belongs in the cache folder.
 """
 
 from encnet_jax.weights.published import Published, register

@@ -1,4 +1,4 @@
-"""EncNets of sssegmentation (SegmentationBLWX)."""
+"""Weights of sssegmentation's EncNets (SegmentationBLWX)."""
 
 from encnet_jax.weights.published import Published, register
 

@@ -1,4 +1,4 @@
-"""timm's ResNet-D backbones, and timm's networks that look like plain ResNets."""
+"""Weights of timm's ResNet-D and ConvNeXt; names of networks that look like ResNets."""
 
 from encnet_jax.weights.published import Published, register
 
