@@ -28,6 +28,7 @@ from encnet_jax.evaluate import submission, tables
 from encnet_jax.inference import files
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.report import events, figures
+from encnet_jax.storage import checks
 from encnet_jax.train import loop
 from encnet_jax.train.logbook import Logbook
 
@@ -221,7 +222,7 @@ def test_a_library_that_cannot_be_mapped_is_a_memory_error():
 )
 def test_object_stores_that_cannot_be_reached_are_reported(path, message):
     with pytest.raises(UserError, match=f"{path} {message}"):
-        storage.check_reachable(path)
+        checks.check_reachable(path)
     with pytest.raises(UserError, match=f"{path} {message}"):
         with workdir_lib.locked(path):
             pass

@@ -5,7 +5,7 @@ from etils import epath
 from encnet_jax import storage
 from encnet_jax.errors import UserError
 from encnet_jax.pods.workdir import FOLDER
-from encnet_jax.storage import lookup
+from encnet_jax.storage import checks, lookup
 
 
 def folder_of(workdir: str) -> epath.Path:
@@ -13,13 +13,13 @@ def folder_of(workdir: str) -> epath.Path:
     path = epath.Path(workdir)
     if storage.is_remote(path):
         return path / FOLDER
-    storage.check_for_tensorstore(path)
+    checks.check_for_tensorstore(path)
     return path.resolve() / FOLDER
 
 
 def check_present(workdir: str) -> None:
     """Raises UserError unless a workdir contains a folder of checkpoints."""
-    storage.check_reachable(workdir)
+    checks.check_reachable(workdir)
     if not lookup.exists(folder_of(workdir)):
         raise UserError(
             f"no checkpoints in {workdir}: train first, or choose another --workdir"

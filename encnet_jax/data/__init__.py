@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from encnet_jax import storage
 from encnet_jax.data.pipelines.dataset import Dataset
 from encnet_jax.data.sets import dataset_info
 from encnet_jax.data.sources.info import DatasetInfo
 from encnet_jax.data.sources.tensorflow_import import uses_tensorflow
 from encnet_jax.errors import UserError
+from encnet_jax.storage import checks
 
 __all__ = ["Dataset", "DatasetInfo", "dataset_info", "open_dataset"]
 
@@ -24,7 +24,7 @@ def open_dataset(data: Any) -> Dataset:
         UserError: the data set is unknown, not prepared or not accessible, or (reader
             'tfds') TensorFlow is not installed.
     """
-    storage.check_exists(data.data_dir)
+    checks.check_exists(data.data_dir)
     info = dataset_info(data)
     if info.open_dataset is not None:
         return info.open_dataset(info, data)

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from etils import epath
 from PIL import Image
 
-from encnet_jax import cli, storage
+from encnet_jax import cli
 from encnet_jax.data import open_dataset
 from encnet_jax.errors import UserError
 from encnet_jax.pictures import colourise, save_png
-from encnet_jax.storage import outputs
+from encnet_jax.storage import checks, outputs
 
 
 def export_images(data, *, split: str, count: int, output: str) -> int:
@@ -33,7 +33,7 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
             two images would be written to the same file, an existing file was not
             written by this package, or the output folder is not writable.
     """
-    storage.check_writable(output)
+    checks.check_writable(output)
     dataset = open_dataset(data)
     if dataset.info.task != "segmentation":
         raise UserError(

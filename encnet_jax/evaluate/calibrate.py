@@ -19,7 +19,7 @@ from encnet_jax.evaluate import tables
 from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.scoring.calibration import fit_temperature
-from encnet_jax.storage import lookup, outputs
+from encnet_jax.storage import checks, lookup, outputs
 from encnet_jax.tasks.network import Network
 
 FILE = "temperature.json"
@@ -111,7 +111,7 @@ def main(argv: Sequence[str]) -> None:
             "one process fits the temperature: start the command on one host only"
         )
     path = epath.Path(args.run) / FILE
-    storage.check_writable(args.run)
+    checks.check_writable(args.run)
     outputs.check_replaceable(path, _KIND)
     fields = {"eval.temperature": 1.0}
     if args.data_dir:

@@ -29,7 +29,7 @@ from encnet_jax.scoring.image_scores import ImageScores
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.quality import Quality
 from encnet_jax.scoring.thresholds import Thresholds
-from encnet_jax.storage import lookup, outputs
+from encnet_jax.storage import checks, lookup, outputs
 from encnet_jax.tasks.network import Network
 
 IMAGES = "file of image scores"
@@ -104,7 +104,7 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
     if folder == epath.Path(workdir) and not lookup.exists(folder):
         return
     try:
-        storage.check_writable(folder)
+        checks.check_writable(folder)
     except UserError as error:
         raise UserError(f"reports: {error} (--output DIR)") from None
     outputs.check_replaceable(folder / "report.json", "report", "--output DIR")
@@ -251,7 +251,7 @@ def submit_run(
             "one process writes the archive: start the command on one host only"
         )
     outputs.check_replaceable(output, "output", "--output")
-    storage.check_writable(epath.Path(output).parent)
+    checks.check_writable(epath.Path(output).parent)
     done = None
     with _stoppable(stop) as stop:
         network = load(workdir, selection, whole_images=True, stop=stop)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from encnet_jax import cli, storage, tasks
+from encnet_jax import cli, tasks
 from encnet_jax.crf.dense import DenseParams
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import tables
@@ -24,7 +24,7 @@ from encnet_jax.evaluate.loading import Selection, load
 from encnet_jax.pods import parallel
 from encnet_jax.scoring.metrics import ConfusionMatrix
 from encnet_jax.scoring.protocols import dense_refined
-from encnet_jax.storage import outputs
+from encnet_jax.storage import checks, outputs
 from encnet_jax.tasks.network import Network
 
 FACTORS = (0.5, 2.0)  # A parameter is tried at these multiples of its best value.
@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(
             "the search runs in one process: start the command on one host only"
         )
-    storage.check_writable(args.run)
+    checks.check_writable(args.run)
     path = epath.Path(args.run) / "refine.json"
     outputs.check_replaceable(path, REFINED)
     fields = {"eval.refine": "dense"}

@@ -19,7 +19,7 @@ import numpy as np
 from encnet_jax import cli, storage
 from encnet_jax.errors import UserError, short
 from encnet_jax.export import FORMATS
-from encnet_jax.storage import outputs
+from encnet_jax.storage import checks, outputs
 
 _KINDS = (*FORMATS, "hub")
 _NUM_IMAGES = 2
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     if output.exists():
         raise UserError(f"--output {output} exists already: choose another name")
     outputs.check_replaceable(_sidecar_file(output), "output", "--output")
-    storage.check_writable(output.parent)  # Fail before minutes of work.
+    checks.check_writable(output.parent)  # Fail before minutes of work.
     from encnet_jax.inference.model import load
 
     if values.format == "hub":

@@ -6,9 +6,8 @@ from typing import TypeVar
 
 from etils import epath
 
-from encnet_jax import storage
 from encnet_jax.errors import UserError, is_out_of_memory
-from encnet_jax.storage import lookup
+from encnet_jax.storage import checks, lookup
 
 Found = TypeVar("Found")
 
@@ -38,7 +37,7 @@ def prepare_folder(
             f"--output {folder} is the folder of the images: results could replace"
             " them, and would be read as images next time; choose another folder"
         )
-    storage.check_writable(output)
+    checks.check_writable(output)
     if not overwrite and lookup.is_folder(folder):
         there = {path.name for path in folder.iterdir()}
         made = (f"{name}_{end}" for name in paths for end in ends)

@@ -17,7 +17,7 @@ from encnet_jax import storage
 from encnet_jax.config import Config
 from encnet_jax.errors import UserError
 from encnet_jax.pods import agreement, distributed, parallel
-from encnet_jax.storage import outputs
+from encnet_jax.storage import checks, outputs
 
 FOLDER = "checkpoints"
 
@@ -53,9 +53,9 @@ def locked(workdir: str) -> Iterator[Callable[[], bool]]:
 @contextlib.contextmanager
 def _held(workdir: str) -> Iterator[Callable[[], bool]]:
     if not storage.is_remote(workdir):
-        storage.check_for_tensorstore(workdir)
-    storage.check_for_merging(workdir)
-    storage.check_writable(workdir)
+        checks.check_for_tensorstore(workdir)
+    checks.check_for_merging(workdir)
+    checks.check_writable(workdir)
     if storage.is_remote(workdir):
         epath.Path(workdir).mkdir(parents=True, exist_ok=True)
         yield lambda: False

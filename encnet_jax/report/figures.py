@@ -6,7 +6,7 @@ import os
 from etils import epath
 
 from encnet_jax import storage
-from encnet_jax.storage import outputs
+from encnet_jax.storage import checks, outputs
 
 
 def new(**options):
@@ -31,7 +31,7 @@ def check_output(output: str | os.PathLike) -> None:
     Raises:
         UserError: the folder cannot be written to, or another file has this name.
     """
-    storage.check_writable(epath.Path(output).parent)
+    checks.check_writable(epath.Path(output).parent)
     outputs.check_replaceable(output, "picture", "--output")
 
 

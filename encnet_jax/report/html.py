@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from etils import epath
 
-from encnet_jax import cli, pictures, storage
+from encnet_jax import cli, pictures
 from encnet_jax.errors import UserError
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.report import compared, figures, page, quality_plots, run_files
 from encnet_jax.report.run_files import RunFiles
 from encnet_jax.scoring import image_scores
-from encnet_jax.storage import outputs
+from encnet_jax.storage import checks, outputs
 
 LARGEST_BYTES = 5_000_000
 
@@ -271,7 +271,7 @@ def main(argv: Sequence[str]) -> None:
     values = line.parse()
     target = epath.Path(values.output)
     outputs.check_replaceable(target, "HTML report", "--output")
-    storage.check_writable(target.parent)
+    checks.check_writable(target.parent)
     runs = run_files.read_all(values.run, values.split, values.protocol)
     from encnet_jax.checkpoints import read  # Loads JAX: after the checks.
 
