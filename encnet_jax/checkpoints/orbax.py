@@ -52,7 +52,7 @@ def layout_in_memory(folder: epath.Path, name: str) -> dict:
         name: name of the item.
 
     Returns:
-        Tree of NumPy arrays with the stored shapes and dtypes, which take no memory.
+        Tree of NumPy arrays that have the stored shapes and dtypes but use no memory.
 
     Raises:
         UserError: the folder is not a readable checkpoint with this item.

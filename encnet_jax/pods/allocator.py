@@ -1,4 +1,4 @@
-"""Settings of the C library's memory allocator."""
+"""Configures the memory allocator of the C library."""
 
 import ctypes
 import platform

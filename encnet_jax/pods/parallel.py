@@ -291,7 +291,7 @@ def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
 def check_batch_size(
     batch_size: int, accumulate: int, name: str = "train.batch_size"
 ) -> None:
-    """Raises UserError unless a batch divides evenly over devices and accumulation.
+    """Raises UserError unless a batch divides evenly over devices and their parts.
 
     Args:
         batch_size: number of images in a batch, on all devices together.

@@ -32,7 +32,7 @@ def check_exists(path) -> None:
     """Checks that a folder in an object store exists; local paths are not checked.
 
     Raises:
-        UserError: the folder or bucket does not exist, or for a reason stated in
+        UserError: the folder or bucket does not exist, or cannot be reached; see
             check_reachable.
     """
     if not is_remote(path):
@@ -48,8 +48,8 @@ def check_writable(path) -> None:
     If the folder does not exist, it is created for the check and then removed.
 
     Raises:
-        UserError: the bucket does not exist, writing is not permitted, the disk is
-            full, the path is a file, or for a reason stated in check_reachable.
+        UserError: the bucket does not exist or cannot be reached (see check_reachable),
+            writing is not permitted, the disk is full, or the path is a file.
     """
     if is_remote(path):
         with _reached(path):

@@ -16,8 +16,8 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 def exists(path) -> bool:
     """Returns whether a path exists; False for a dangling symbolic link.
 
-    `os.path.exists` also returns False if permission is denied or the disk fails, so
-    that the user would be told that the file is missing.
+    `os.path.exists` also returns False if permission is denied or the disk fails. The
+    user would then be told that the file is missing.
 
     Raises:
         UserError: the system cannot tell whether the path exists, for example because

@@ -29,7 +29,7 @@ HTML_MARK = f'<meta name="generator" content="{MARK}">'
 
 
 def _json_with(*names: str) -> Callable[[bytes], bool]:
-    """Returns a check whether bytes are a JSON object with these keys."""
+    """Returns a function that recognises the bytes of JSON objects with these keys."""
 
     def ours(content: bytes) -> bool:
         try:

@@ -36,7 +36,7 @@ class Task(NamedTuple):
         description: short description of the model, for reports.
         normalise: maps images, uint8[..., 3], to the module's input, f32[..., 3].
         loss_fn: function (outputs, batch, axis_name) -> (this device's share of the
-            loss, its shares of the loss terms by name).
+            loss, {name of a loss term: this device's share}).
         make_evaluator: function (module, num_classes, protocol=None, refine=None,
             sizes) -> evaluator, see scoring.evaluator. If protocol or refine is None,
             the evaluator uses the value in section `eval` of the configuration.

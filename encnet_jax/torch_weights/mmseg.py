@@ -26,7 +26,7 @@ _IMAGE_BRANCH_FIRST = Layout(
 
 
 def _unit(path: str, name: str, kernel: Layout | None = None) -> list[Rule]:
-    """Returns the rules of a ConvModule of mmsegmentation: convolution and norm."""
+    """Returns the naming rules of mmsegmentation's ConvModule: convolution and norm."""
     return [
         Rule(f"{path}/conv", f"{name}.conv", kernel),
         Rule(f"{path}/norm", f"{name}.bn"),

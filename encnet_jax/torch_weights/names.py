@@ -41,7 +41,7 @@ _LEAVES = {
 
 
 class Rule(NamedTuple):
-    """Maps modules whose path matches a pattern to the name of a PyTorch module.
+    """A naming rule: maps modules whose path matches a pattern to PyTorch's name.
 
     Attributes:
         pattern: regular expression of a whole path such as 'head/classifier/conv'.
@@ -106,7 +106,7 @@ NETWORK = ("backbone", "head", "aux_head")
 
 
 def unit(path: str, name: str, first: int = 0) -> list[Rule]:
-    """Returns the rules of a convolution and the batch norm that follows it.
+    """Returns the naming rules of a convolution and the batch norm that follows it.
 
     Args:
         path: path of the module in this package that contains both layers.

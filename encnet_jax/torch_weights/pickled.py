@@ -162,7 +162,7 @@ class _Unpickler(PlainUnpickler):
         )
 
     def persistent_load(self, pid: tuple) -> Storage:
-        """Returns a storage, which is read from the archive when it is first used."""
+        """Returns a PyTorch storage, which is read from the archive on first use."""
         tag, kind, key, _, count = pid
         if tag != "storage" or not isinstance(kind, Kind):
             raise pickle.UnpicklingError("the file contains an unknown kind of storage")

@@ -76,7 +76,7 @@ class _Unpickler(PlainUnpickler):
         self._storages, self._room = storages, room
 
     def persistent_load(self, pid: tuple) -> Storage:
-        """Returns a storage, or the part of a storage that a tensor views."""
+        """Returns a PyTorch storage, or the part of a storage that a tensor uses."""
         if pid[0] == "module":
             raise NotPlainError("a module")
         tag, kind, key, _, count, view = pid

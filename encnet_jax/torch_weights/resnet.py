@@ -17,7 +17,7 @@ IMAGENET_CLASSIFIER = r"fc\.(weight|bias)"
 def rules(
     model_config, prefix: str = "", deep_stem: tuple[tuple[str, str], ...] = STEM_DEEP
 ) -> list[Rule]:
-    """Returns the rules of a ResNet backbone.
+    """Returns the naming rules of a ResNet backbone.
 
     Args:
         model_config: section `model` of the resolved configuration; its fields `stem`

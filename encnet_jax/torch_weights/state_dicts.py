@@ -39,9 +39,9 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the state dict of a weight file.
 
     Args:
-        source: a name of `weights.PUBLISHED`, whose file is downloaded if necessary, or
-            a file, see `read_state_dict`. The suffix '#ema' selects the averaged
-            weights of a file that has both.
+        source: a name in `weights.PUBLISHED`, whose file is downloaded if necessary, or
+            the path of a file, see `read_state_dict`. The suffix '#ema' selects the
+            averaged weights of a file that also contains others.
 
     Raises:
         UserError: see `read_state_dict`, `unwrap` and `weights.cache.fetch`; the
@@ -150,8 +150,8 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
         state dict is that of a backbone.
 
     Raises:
-        UserError: the family is unknown, or arrays are missing, unexpected or have a
-            wrong shape.
+        UserError: no family (naming scheme) has these names, or arrays are missing,
+            unexpected or have a wrong shape.
     """
     state_dict = unwrap(state_dict)
     family = families.recognise(state_dict)

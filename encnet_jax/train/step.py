@@ -32,8 +32,8 @@ def train_step(
 
     Args:
         state: see TrainState.
-        batch: this device's images: 'image', uint8[b, H, W, 3], and 'label', uint8[b,
-            H, W] for segmentation or integer[b] for classification.
+        batch: this device's batch: 'image', uint8[b, H, W, 3], and 'label', which is
+            uint8[b, H, W] for segmentation and integer[b] for classification.
         model: network whose batch norms are synchronised over `axis_name`.
         tx: optimiser.
         normalise: maps images, uint8[..., 3], to the model's input, f32[..., 3].
