@@ -17,7 +17,7 @@ from encnet_jax.storage import lookup, schema
 NAME = "sha256.json"
 _CHUNK_BYTES = 16 << 20
 # Orbax writes these after the checksums; they record when the save ended.
-_ITEMS = "_CHECKPOINT_METADATA"  # Also lists the items; Orbax reads no others.
+_ITEMS = "_CHECKPOINT_METADATA"  # It also lists the items; Orbax reads no others.
 _WRITTEN_LATER = (_ITEMS, "commit_success.txt")
 
 

@@ -52,7 +52,7 @@ def join(
         with _time_limit(timeout_s, coordinator_address or "the cluster's first host"):
             jax.distributed.initialize(
                 *given,
-                # After JAX's own limit the process aborts (134): ours must end first.
+                # At JAX's own limit the process aborts (status 134): ours is shorter.
                 initialization_timeout=int(timeout_s) + 60,
                 heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_S,
             )

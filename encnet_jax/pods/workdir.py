@@ -148,7 +148,7 @@ def _is_at(number: int, path: pathlib.Path) -> bool:
     """Returns whether an open file, given by its descriptor, is still at a path."""
     try:
         return os.path.samestat(os.fstat(number), os.stat(path))
-    except OSError as error:  # A network failure does not mean deleted.
+    except OSError as error:  # After a network failure, the file may still exist.
         return error.errno not in (errno.ENOENT, errno.ENOTDIR)
 
 

@@ -101,7 +101,7 @@ def import_weights(argv: Sequence[str]) -> None:
     line.config()
     line.string("workdir", "Folder for the checkpoint.", required=True)
     values = line.parse()
-    # Imported here: commands that only convert weights need no data set.
+    # Imported here, because the other commands need no data set.
     from encnet_jax.data import dataset_info
 
     config = config_lib.resolve(_configuration(values.source, values.config))

@@ -142,7 +142,7 @@ def _single(array: np.ndarray) -> np.ndarray:
     """Converts floating-point arrays to f32; returns others unchanged."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array
-    with np.errstate(over="ignore"):  # Users of the array reject infinity.
+    with np.errstate(over="ignore"):  # Functions that use the array reject infinity.
         return array.astype(np.float32, copy=False)
 
 

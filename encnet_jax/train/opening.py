@@ -92,7 +92,7 @@ def _evaluations(every: int, start: int, end: int) -> int:
     if not every:
         return 1
     between = end // every - start // every
-    return between + (end % every > 0)  # There is always one after the last step.
+    return between + (end % every > 0)  # The last step is always evaluated.
 
 
 class Remaining:

@@ -93,7 +93,7 @@ class Saver:
             # The write of this state may still be in progress.
             missing = self._checkpointer.wait()
             expected = isinstance(error, (UserError, OSError, MemoryError))
-            # With several processes, the others would wait for this one's counts.
+            # Other processes, if there are any, would wait for this process's counts.
             alone = jax.process_count() == 1
             if missing or not alone or not (expected or is_out_of_memory(error)):
                 raise
