@@ -62,7 +62,8 @@ def find_step(workdir: str, step: int | str | None = None) -> int:
         if found is None:
             raise UserError(
                 f"all checkpoints in {folder} are damaged"
-                f" ({integrity.describe(damaged)}); restore one from a copy"
+                f" ({integrity.describe(damaged)}); restore one from a copy, or choose"
+                " another --workdir"
             )
         return found
     best = step == "best"

@@ -66,7 +66,7 @@ def _held(workdir: str) -> Iterator[Callable[[], bool]]:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{storage.describe(error, workdir)}; or choose another --workdir"
+            f"--workdir cannot be created: {storage.describe(error, workdir)}"
         ) from None
     check_ours(workdir)
     with _lock(path) as gone:

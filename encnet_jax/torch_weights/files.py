@@ -265,9 +265,9 @@ def _load_pickled(path: epath.Path, source: io.BytesIO):
         return pickled_legacy.load(source)
     except pickled.NotPlainError as error:
         raise UserError(
-            f"{path} also contains {error}, which is not read, because it could run"
-            " code: if you trust the file, save its state dict separately, preferably"
-            " as .safetensors"
+            f"{path} contains {error}, which is not read, because it could run code: if"
+            " you trust the file, load it with PyTorch and save the state dict,"
+            " preferably as .safetensors"
         ) from None
     # For damaged files, pickle and zipfile raise errors of many types.
     except Exception as error:
