@@ -115,7 +115,7 @@ def test_a_damaged_list_of_items_is_noticed(content, message, workdir):
     [
         ("config/metadata", "{", "cannot be read"),
         ("config/metadata", "[]", "does not contain the expected configuration"),
-        ("config/metadata", '{"a.b": 1}', "does not contain the expected configura"),
+        ("config/metadata", '{"a.b": 1}', "does not contain the expected config.*"),
         ("variables/_METADATA", "{}", "cannot be read"),
         ("variables/manifest.ocdbt", "{}", "cannot be read"),
     ],
@@ -124,7 +124,9 @@ def test_foreign_contents_are_refused_in_one_line(name, content, message, workdi
     folder = epath.Path(workdir / "checkpoints" / "3")
     (folder / name).write_text(content)
     integrity.seal(folder)
-    with pytest.raises(UserError, match=f"{folder}: {message} .*; restore it") as found:
+    with pytest.raises(
+        UserError, match=f"{folder}:? {message} .*; restore it"
+    ) as found:
         read.restore_variables(str(workdir), 3)
     assert "\n" not in str(found.value)
 
