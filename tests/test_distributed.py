@@ -230,7 +230,7 @@ def test_missing_processes_are_named(present):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (("h:1", 2, None), "--process_id is missing"),
+        (("h:1", 2, None), "missing --process_id: pass all of"),
         (("h", 2, 0), "expected HOST:PORT"),
         (("h:1", 2, 2), "expected 0 to 1"),
     ],
