@@ -117,7 +117,7 @@ def write(
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[list[epath.Path]]:
-    """Removes the files that a `with` block has written if the block fails.
+    """If a `with` block fails, removes the files that the block has written.
 
     Yields:
         An empty list, to which the block appends the path of each file that it writes.

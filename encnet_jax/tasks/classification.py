@@ -1,4 +1,4 @@
-"""Classification of whole images: a backbone, or a network for 32x32 pixels."""
+"""Classification of whole images, by a backbone or by a network for 32x32 images."""
 
 from collections.abc import Callable
 from functools import partial

@@ -181,7 +181,17 @@ def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
 def _check_arrays(
     path: epath.Path, arrays: dict[str, np.ndarray], built: Network
 ) -> None:
-    """Raises UserError unless the arrays match the network and are finite."""
+    """Checks that the arrays of an exported network match its model and are finite.
+
+    Args:
+        path: path of the weight file, for messages.
+        arrays: {name: array} of the weight file.
+        built: the network of the folder's configuration.
+
+    Raises:
+        UserError: an array is missing or unknown, has another shape or type, or
+            contains NaN or infinity.
+    """
     side = built.config.data.crop_size
     image = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
     made = jax.eval_shape(

@@ -60,7 +60,7 @@ def assemble(
         num_classes: number of classes.
         axis_name: pmap axis of the batch norms; None for one device.
         start: function that maps the randomly initialised {'params', 'batch_stats'} to
-            the variables from which training starts; None keeps the former.
+            the variables from which training starts; None keeps the random values.
         only_shapes: whether to compute no arrays; the state then consists of
             jax.ShapeDtypeStruct.
     """

@@ -72,7 +72,7 @@ def refuse_look_alike(text: str) -> None:
 
 
 def refuse_look_alike_file(path: str) -> None:
-    """Applies refuse_look_alike to a file's name, folder and config.json."""
+    """Applies refuse_look_alike to a file's name, its folder and its config.json."""
     file = pathlib.Path(path)
     refuse_look_alike("/".join(file.parts[-2:]))
     described = file.with_name("config.json")  # timm's Hugging Face folders have it.
