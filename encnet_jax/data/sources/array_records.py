@@ -173,7 +173,7 @@ def features(example: bytes) -> dict[str, Any]:
 
 
 def _messages(data: memoryview, number: int) -> Iterator[memoryview]:
-    """Yields the length-delimited fields with this number of a protocol buffer."""
+    """Yields the length-delimited fields of a protocol buffer with field `number`."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)

@@ -213,7 +213,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def image_size(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> tuple[int, int]:
-    """Returns the (height, width) after decoding, but reads only the image's header.
+    """Returns the (height, width) of the upright image; reads only its header.
 
     Raises:
         UserError: the header is broken, or the image is too large.
