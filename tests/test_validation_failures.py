@@ -36,7 +36,7 @@ def test_the_run_continues_and_ends_with_an_error(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(resolving, "steps_per_epoch", lambda *_: 1)
     config = smoke_config(**{"train.total_steps": 5, "train.keep_checkpoints": 5})
     config.train.eval_every_epochs = 1
-    with pytest.raises(UserError, match="failed at step 1, 2, 3, 5; .*8 GiB"):
+    with pytest.raises(UserError, match="failed at step 1, 2, 3, 5, so .*8 GiB"):
         loop.train(config, str(tmp_path))
     shown = capsys.readouterr()
     for step, (_, says) in FAILURES.items():
