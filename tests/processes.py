@@ -34,7 +34,7 @@ def start(*command, devices: int = 1, cwd=PROJECT, **environment) -> subprocess.
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": xla_flags.quick(level=1, devices=devices),
+        "XLA_FLAGS": xla_flags.quick(level=0, devices=devices),
         # Only process 0 would find its programs there, and Gloo waits 30 s at most.
         "JAX_COMPILATION_CACHE_DIR": "",
         "PYTHONPATH": str(PROJECT),

@@ -8,6 +8,7 @@ import pytest
 from encnet_jax.errors import UserError
 from encnet_jax.models import conv_forms
 from encnet_jax.models.bands import Taps
+from encnet_jax.models.by_platform import SEVERAL, compiled_for
 from encnet_jax.models.conv_forms import convolve
 
 
@@ -35,7 +36,8 @@ def assert_agree(form, taps, *shapes):
 
 def lowered(x, kernel, taps, platform):
     forward = jax.jit(lambda x, kernel: convolve(x, kernel, taps))
-    return jax.export.export(forward, platforms=[platform])(x, kernel).mlir_module()
+    with compiled_for(platform):
+        return forward.trace(x, kernel).lower().as_text()
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -111,6 +113,15 @@ def test_the_switch_leaves_the_default_form(monkeypatch, platform, size):
     monkeypatch.setenv("ENCNET_PLATFORM_FORMS", "no")
     with pytest.raises(UserError, match="ENCNET_PLATFORM_FORMS is 'no'.*0 or 1"):
         lowered(x, kernel, taps, platform)
+
+
+def test_a_program_for_several_platforms_contains_the_form_of_each():
+    x, kernel = arrays((8, 7, 6, 4), (1, 1, 4, 5))
+    forward = jax.jit(lambda x, kernel: convolve(x, kernel, Taps(1)))
+    with compiled_for(SEVERAL):
+        text = jax.export.export(forward, platforms=["cpu", "tpu"])(x, kernel)
+    assert "stablehlo.dot_general" in text.mlir_module()
+    assert "stablehlo.convolution" in text.mlir_module()
 
 
 @pytest.mark.gpu

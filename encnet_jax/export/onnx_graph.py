@@ -19,6 +19,7 @@ from encnet_jax.export import FORMATS
 from encnet_jax.export.onnx_rules import ELEMENTWISE, RULES, Tensor, Value
 from encnet_jax.export.onnx_sizes import Sides
 from encnet_jax.export.program import Program
+from encnet_jax.models.by_platform import compiled_for
 
 OPSET = 18
 
@@ -50,7 +51,9 @@ def write(program: Program, about: dict) -> bytes:
             " (requirements/export.txt)"
         ) from None
     given = program.inputs()
-    traced, outputs = jax.make_jaxpr(program.run, return_shape=True)(*given.values())
+    with compiled_for("onnx"):
+        trace = jax.make_jaxpr(program.run, return_shape=True)
+        traced, outputs = trace(*given.values())
     graph = Graph({name: x.shape for name, x in given.items()})
     tensors: list[Value] = [Tensor(name, _shape(x.shape)) for name, x in given.items()]
     found = graph.evaluate(traced.jaxpr, traced.consts, tensors)
@@ -203,20 +206,11 @@ class Graph:
 
 def _called(name: str, params: dict):
     """Returns the jaxpr that a primitive calls, or None."""
-    if name in ("scan", "while"):
+    if name in ("scan", "while", "cond"):
         raise UserError(
-            f"the network has a loop ({name!r}), which ONNX export does not support:"
-            " use --format stablehlo"
+            f"the network has a loop or a branch ({name!r}), which ONNX export does not"
+            " support: use --format stablehlo"
         )
-    if name == "cond":
-        # jax.lax.platform_dependent: take the default branch.
-        platforms = params.get("branches_platforms")
-        if platforms is None:
-            raise UserError(
-                "the network has conditional branches, which ONNX export does not"
-                " support"
-            )
-        return params["branches"][platforms.index(None)]
     for key in ("call_jaxpr", "jaxpr", "fun_jaxpr"):
         if key in params:
             return params[key]

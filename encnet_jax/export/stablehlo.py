@@ -11,6 +11,7 @@ from jax import export
 from encnet_jax.errors import UserError
 from encnet_jax.export import FORMATS
 from encnet_jax.export.program import Program
+from encnet_jax.models.by_platform import SEVERAL, compiled_for
 
 
 @FORMATS.register(
@@ -38,7 +39,8 @@ def write(program: Program, about: dict) -> bytes:
         )
     platforms = FORMATS.registration("stablehlo").facts["platforms"]
     inputs = program.inputs().values()
-    exported = export.export(jax.jit(program.run), platforms=platforms)(*inputs)
+    with compiled_for(SEVERAL):
+        exported = export.export(jax.jit(program.run), platforms=platforms)(*inputs)
     described = dataclasses.replace(exported, fun_name=json.dumps(about))
     return bytes(described.serialize())
 

@@ -9,6 +9,10 @@ import jax
 from encnet_jax.errors import UserError
 
 SWITCH = "ENCNET_PLATFORM_FORMS"  # Environment variable; 0: only default forms.
+SEVERAL = "several"
+
+# Part of the keys of JAX's caches: a function is traced again for another platform.
+_compiled_for = jax.make_user_context(None)
 
 
 def enabled() -> bool:
@@ -25,10 +29,22 @@ def enabled() -> bool:
     return value == "1"
 
 
+def compiled_for(platform: str):
+    """Returns a context in which functions are traced for another platform.
+
+    Args:
+        platform: 'cpu', 'cuda', 'tpu', or any other name for default forms. SEVERAL:
+            the program contains all forms, and its platform is known when it is
+            lowered. Such programs cannot be differentiated efficiently.
+    """
+    return _compiled_for(platform)
+
+
 def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
     """Applies the form of a function that is meant for the target platform.
 
-    The target is the platform for which the program is compiled.
+    The target is JAX's default backend, or the platform of compiled_for. Only the
+    selected form is traced.
 
     Args:
         forms: platform ('cpu', 'cuda', 'tpu' or 'default') -> function of the arrays.
@@ -37,30 +53,31 @@ def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
         *arrays: arguments of the function, of any floating type.
 
     Returns:
-        The result of the selected form. Gradients are computed by the same form.
+        The result of the selected form. Gradients are computed by the same form; the
+        backward pass stores only the arguments and computes the form again.
     """
     if len(forms) == 1 or not enabled():
         return forms["default"](*arrays)
-    return _by_platform(forms, *arrays)
+    target = _compiled_for.value or jax.default_backend()
+    if target == SEVERAL:
+        return jax.lax.platform_dependent(*arrays, **forms)
+    target = "cuda" if target == "gpu" else target
+    if target not in forms:
+        return forms["default"](*arrays)
+    return _recomputed(forms[target], *arrays)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
-    return jax.lax.platform_dependent(*arrays, **forms)
+def _recomputed(form: Callable, *arrays: jax.Array) -> jax.Array:
+    return form(*arrays)
 
 
-def _forward(forms, *arrays):
-    return _by_platform(forms, *arrays), arrays
+def _forward(form, *arrays):
+    return form(*arrays), arrays
 
 
-def _backward(forms, arrays, cotangent):
-    # Each form is differentiated here: otherwise the backward pass would keep the
-    # intermediate arrays of all forms.
-    def of(form):
-        return lambda cotangent, *arrays: jax.vjp(form, *arrays)[1](cotangent)
-
-    gradients = {name: of(form) for name, form in forms.items()}
-    return jax.lax.platform_dependent(cotangent, *arrays, **gradients)
+def _backward(form, arrays, cotangent):
+    return jax.vjp(form, *arrays)[1](cotangent)
 
 
-_by_platform.defvjp(_forward, _backward)
+_recomputed.defvjp(_forward, _backward)

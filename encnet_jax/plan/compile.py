@@ -14,6 +14,7 @@ from encnet_jax.config import Config, ModelConfig
 from encnet_jax.crf import potentials
 from encnet_jax.data import dataset_info
 from encnet_jax.errors import UserError, reason
+from encnet_jax.models.by_platform import compiled_for
 from encnet_jax.models.heads import piecewise_crf
 from encnet_jax.plan.compiled_text import all_reduce_sizes, estimated_cycles
 from encnet_jax.pods import parallel
@@ -94,7 +95,8 @@ def lower_train_step(
     count = jax.device_count() if devices is None else len(devices)
     batch = _batch((count, images), config.data.crop_size, config.task)
     step = parallel_step(parts.step, devices)
-    return step.lower(parts.state, batch), parts.state.params
+    with compiled_for((devices or jax.devices())[0].platform):
+        return step.lower(parts.state, batch), parts.state.params
 
 
 def train_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
@@ -179,7 +181,9 @@ def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> C
         )
         program = parallel.mapped(count, SHARED_ROWS, devices=devices)
         batch = _batch((len(devices), images), crop, config.task)
-        return _compile(program.lower(variables, batch), images=images)
+        with compiled_for(devices[0].platform):
+            lowered = program.lower(variables, batch)
+        return _compile(lowered, images=images)
     forward = Forward.of(
         model, num_classes, task.normalise, config.model, config.data.input_scale
     )
@@ -187,7 +191,9 @@ def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> C
     program = parallel.mapped(predict, SHARED_ROWS, devices=devices)
     side = canvas.round_up(crop, config.eval.bucket)
     placed = _canvases((len(devices), images), side, forward.logits_stride)
-    return _compile(program.lower(variables, placed), images=images)
+    with compiled_for(devices[0].platform):
+        lowered = program.lower(variables, placed)
+    return _compile(lowered, images=images)
 
 
 def _canvases(leading: tuple[int, int], side: int, stride: float) -> canvas.Canvas:
