@@ -1,4 +1,4 @@
-"""Labels photographs: index PNG, colour PNG and overlay for each.
+"""Labels every pixel of images; writes class ids, colours and an overlay for each.
 
 python predict.py --workdir runs/camvid --input photos --output labelled
 """

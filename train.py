@@ -1,4 +1,4 @@
-"""Trains a model, or goes on where the same command was stopped.
+"""Trains a model; the same command resumes an interrupted run.
 
 python train.py --config configs/quickstart.py
 python train.py --config configs/camvid.py:fcn --config.train.epochs=40 --workdir runs/a

@@ -6,7 +6,7 @@ python train.py --config configs/ade20k.py:paper,resnet101       EncNet-101, pap
 python train.py --config configs/ade20k.py:fcn                   the baseline
 python train.py --config configs/ade20k.py:release,resnet101     as released
 python train.py --config configs/ade20k.py:paper,resnet101,with_val \\
-    --config.init_from=runs/ade20k-paper-resnet101               20 epochs more, Table 5
+    --config.init_from=runs/ade20k-paper-resnet101               Table 5: 20 more epochs
 
 Training starts from ImageNet weights (EncNet-50: mmseg:resnet50_v1c). `encnet weights
 list` prints other values for --config.init_from, docs/pretrained.md compares them, and
@@ -24,7 +24,7 @@ _WIDE = ("release", "encnet", "resnet101")
 
 
 def release_head(config):
-    """The learning rate and length of the latest released code for ADE20K."""
+    """The latest released code, with its learning rate and length for ADE20K."""
     recipes.release_head(config)
     config.optim.base_lr = 0.004
     config.train.epochs = 180.0

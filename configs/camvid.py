@@ -8,8 +8,8 @@ python train.py --config configs/camvid.py:piecewise_crf
 python train.py --config configs/camvid.py:piecewise_crf,refine
                                                        refined by early features
 
-Scores use the original labels of 360x480, for every resolution of the input. Training
-starts from scratch. docs/learning.md has the results.
+Scores always use the original labels of 360x480, also if the input is scaled down.
+Training starts from random weights. docs/learning.md has the results.
 """
 
 from encnet_jax.config import defaults, recipes

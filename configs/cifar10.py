@@ -9,13 +9,12 @@ python train.py --config configs/cifar10.py:se_resnet64d      2.8 M, baseline
 These train on all 50,000 images and score nothing during training; afterwards
 `python eval.py --workdir RUN --split test` measures the test error once.
 `:MODEL,curves` trains on 45,000 images and validates on the other 5,000, for Figure 7;
-`:MODEL,cpu` does the same in minutes on a CPU.
+`:MODEL,cpu` has the same split and a short schedule: minutes on a CPU.
 
-`:MODEL,authors` uses the networks and the recipe of the authors' code instead of the
-paper's text.
+`:MODEL,authors` follows the authors' code instead of the paper's text.
 
 Published test errors: ResNet 4.93, SE-ResNet 4.65, EncNet-16k64d 3.96, EncNet-32k128d
-3.45 %. The paper reports no base learning rate; 0.1 is that of the authors' code. See
+3.45 %. The paper reports no base learning rate; the authors' code uses 0.1. See
 docs/cifar10.md for details.
 """
 
@@ -39,7 +38,7 @@ def curves(config):
 
 
 def cpu(config):
-    """The same networks and curves with a schedule of minutes on a CPU."""
+    """Like `curves`, with a short schedule that takes minutes on a CPU."""
     curves(config)
     config.optim.base_lr = 0.05
     config.train.batch_size = 32
@@ -51,7 +50,10 @@ def cpu(config):
 
 
 def authors(config):
-    """Networks and recipe of the authors' code, which differ from the paper's text."""
+    """The networks and the training of the authors' code, which differ from the paper.
+
+    Use this word after the name of a model.
+    """
     config.model.block = "authors"
     config.data.channel_std = (0.2023, 0.1994, 0.2010)
     config.data.keep_last_batch = True

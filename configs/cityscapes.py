@@ -1,24 +1,24 @@
 """DUC-HDC, EncNet and FCN on Cityscapes (19 classes, 1024x2048).
 
 python train.py --config configs/cityscapes.py                     ResNet-101, FCN
-python train.py --config configs/cityscapes.py:duc                 DUC, cells of 2
+python train.py --config configs/cityscapes.py:duc                 DUC
 python train.py --config configs/cityscapes.py:duc,hdc_bigger      DUC-HDC
 python train.py --config configs/cityscapes.py:encnet,hdc_rf       EncNet with HDC
 python train.py --config configs/cityscapes.py:released            as released
-python train.py --config configs/cityscapes.py:duc,twelve_crops    a longer epoch
-python train.py --config configs/cityscapes.py:duc,coarse          coarse labels first
+python train.py --config configs/cityscapes.py:duc,twelve_crops    longer epochs
+python train.py --config configs/cityscapes.py:duc,coarse          on coarse labels
 
-Source: "Understanding Convolution for Semantic Segmentation" (WACV 2018). From the
-authors' code: crops of 800 around seven centres per image, five scales, and 20 epochs
-of 20,825 crops, seven per image (here: 140 epochs of one crop per image). From the
-paper, as quoted by a fork: learning rate 2.5e-4, poly schedule, weight decay 5e-4.
-Batch size, backbone and synchronised batch norms are ours; `released` has the authors'
-network and batch size.
+Source: "Understanding Convolution for Semantic Segmentation" (WACV 2018). The authors'
+code has crops of 800x800 pixels around seven centres per image, five scales, and 20
+epochs of 20,825 crops, seven per image (here: 140 epochs of one crop per image). The
+learning rate 2.5e-4, the poly schedule and the weight decay 5e-4 are those of the
+paper, as quoted by a fork. Batch size, backbone and synchronised batch norms are our
+choice; `released` has the authors' network and batch size.
 
 Training starts from ImageNet weights, except `released`; see configs/ade20k.py.
 
-Published (validation, % mIoU): baseline 72.3, DUC 74.7 with cells of 2 and
-augmentation, DUC-HDC 75.4 (hdc_rf) and 76.4 (hdc_bigger). Not yet reproduced here.
+Published (validation, % mIoU): baseline 72.3; DUC 74.7 with augmentation and cells of
+2x2 pixels; DUC-HDC 75.4 (hdc_rf) and 76.4 (hdc_bigger). Not yet reproduced here.
 """
 
 from functools import partial
@@ -39,9 +39,10 @@ def duc(config):
 
 
 def released(config):
-    """Continues training the released network, with the training template of its code.
+    """Continues training the released network with the settings of the released code.
 
-    Add --config.init_from=FILE.params; batch norms keep the file's statistics.
+    Add --config.init_from=FILE.params with the released weights; batch norms keep their
+    running statistics.
     """
     duc(config)
     config.init_from = ""
@@ -57,10 +58,10 @@ def released(config):
 
 
 def twelve_crops(config):
-    """Epochs of twelve crops per image, 35,700 in total.
+    """Lengthens an epoch from seven crops per image (20,825) to twelve (35,700).
 
-    Source: a reader quotes this number from the paper (TuSimple-DUC#6). The released
-    code has seven crops per image, 20,825 in total.
+    Twelve is the paper's number, as quoted in issue 6 of TuSimple-DUC; the released
+    code has seven.
     """
     ratio = TWELVE_CROPS / CROPS_PER_IMAGE
     config.train.epochs *= ratio
@@ -68,10 +69,11 @@ def twelve_crops(config):
 
 
 def coarse(config):
-    """Trains on the coarsely labelled images; another run then starts from this one.
+    """Trains on the coarsely labelled images; then start another run from this one.
 
-    The DUC paper's 80.1 on the test set uses these images. One epoch has one crop per
-    image. First prepare the split from leftImg8bit_trainextra.zip and gtCoarse.zip.
+    The DUC paper's 80.1 % mIoU on the test set uses these images. One epoch has one
+    crop per image. First prepare the split from leftImg8bit_trainextra.zip and
+    gtCoarse.zip.
     """
     config.data.train_split = "train_extra"
     config.train.epochs = 20.0

@@ -1,6 +1,6 @@
 """EncNet on COCO with the classes of PASCAL VOC: pre-training of section 3.3, Table 3.
 
-python train.py --config configs/coco_voc.py:resnet101           then, from its workdir,
+python train.py --config configs/coco_voc.py:resnet101           then, from this run:
 python train.py --config configs/pascal_voc.py:resnet101,with_val \\
     --config.init_from=runs/coco_voc-resnet101
 
@@ -8,15 +8,15 @@ Training starts from ImageNet weights; see configs/ade20k.py.
 
 Published on the test server after three stages: 85.9 % mIoU. Not yet reproduced here.
 The paper reports the base learning rate 0.01 but not the length; the released code
-trains for 30 epochs. The paper reports 6.5 K images, but its rule (more than 1,000
-labelled pixels) selects far more.
+trains for 30 epochs. The paper reports 6.5 K images, but many more images satisfy its
+condition (more than 1,000 labelled pixels), and all of them are used here.
 """
 
 from encnet_jax.config import defaults, recipes
 
 
 def release_head(config):
-    """The latest released code has a lower learning rate."""
+    """The latest released code, with its lower learning rate."""
     recipes.pascal_release_head(config)
     config.optim.base_lr = 0.004
 

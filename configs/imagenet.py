@@ -1,7 +1,7 @@
-"""Pre-trains backbones: deep-stem ResNets as classifiers, at output stride 32.
+"""Pre-trains backbones as classifiers: deep-stem ResNets at output stride 32.
 
 python train.py --config configs/imagenet.py:resnet50            ImageNet from TFDS
-python train.py --config configs/imagenet.py:resnet50,modern     longer, smoothed, EMA
+python train.py --config configs/imagenet.py:resnet50,modern     longer, better scores
 python train.py --config configs/imagenet.py:resnet50,resnet_d   ResNet-D
 python train.py --config configs/imagenet.py:resnet50,conv7      torchvision's stem
 python train.py --config configs/imagenet.py:resnet18,folder \\
@@ -11,9 +11,9 @@ python train.py --config configs/imagenet.py:tiny,mini           Mini-ImageNet, 
 Then add --config.init_from=runs/imagenet-resnet50 to any segmentation configuration.
 
 Published, % top-1 on the centre crop: torchvision's ResNet-50 (7x7 stem) 76.13, Flax's
-example 76.4. Not yet reproduced here. The recipe is theirs: 90 epochs, batch size 256
-with learning rate 0.1 (proportional for other sizes), 5 epochs of warm-up. See
-docs/pretrained.md for details.
+example 76.4. Not yet reproduced here. The settings are those of Flax's example: 90
+epochs, learning rate 0.1 for a batch size of 256 (proportional for other sizes), 5
+epochs of warm-up. See docs/pretrained.md for details.
 """
 
 from encnet_jax.config import defaults, recipes
@@ -22,7 +22,10 @@ _EPOCH_STEPS = 1_281_167 // 256
 
 
 def modern(config):
-    """Settings known to help: smoothing, cosine, EMA, no decay on norms and biases."""
+    """Settings known to help: label smoothing, averaged weights, more augmentation.
+
+    Trains for 200 epochs and does not decay norms and biases.
+    """
     config.train.epochs = 200.0
     config.loss.label_smoothing = 0.1
     config.optim.ema_decay = 0.9999
@@ -32,7 +35,10 @@ def modern(config):
 
 
 def pod(config):
-    """Batch size 2048 in bfloat16 for slices such as v5e:4x4; the rate is scaled."""
+    """Batch size 2048 in bfloat16, for TPU slices such as v5e:4x4.
+
+    The learning rate is proportional to the batch size.
+    """
     config.model.dtype = "bfloat16"
     config.train.batch_size = 2048
     config.optim.warmup_steps = 5 * _EPOCH_STEPS // 8
@@ -40,18 +46,18 @@ def pod(config):
 
 
 def resnet_d(config):
-    """Average pooling in the shortcuts, and a stem of half the width, as published."""
+    """ResNet-D: average pooling in the shortcuts, and a stem of half the width."""
     config.model.avg_down = True
     config.model.stem_width = 32
 
 
 def conv7(config):
-    """One 7x7 convolution instead of three 3x3: torchvision's networks."""
+    """Stem with one 7x7 convolution instead of three 3x3, as in torchvision."""
     config.model.stem = "conv7"
 
 
 def folder(config):
-    """Images in one folder per class; no preparation is needed."""
+    """Reads images from one folder per class; no preparation is needed."""
     config.data.name = "image_folder"
     config.data.val_split = "val"
     config.optim.warmup_steps = 0
@@ -65,10 +71,11 @@ def small(config):
 
 
 def mini(config):
-    """Mini-ImageNet: folders of 64x64 images, 100 classes; 3,000 steps for CPUs.
+    """Mini-ImageNet (64x64 images in 100 folders of classes), 3,000 steps on a CPU.
 
-    Images are scored without cropping. Training crops keep at least 40 % of the area: a
-    short schedule does not overfit, and smaller parts of such images show little.
+    Images are scored without cropping. Training crops keep at least 40 % of the area,
+    because smaller parts of these images show little. A short schedule does not need
+    stronger augmentation against overfitting.
     """
     folder(config)
     config.data.folder.images = "mini_imagenet/{split}"

@@ -6,8 +6,8 @@ python train.py --config configs/kitti_road.py:duc,hdc_bigger,all without valida
 
 Training starts from ImageNet weights; see configs/ade20k.py.
 
-A fifth of the 289 training images are used for validation. The split and the schedule
-are ours. Scores are IoU, `road_f1`, MaxF and average precision in image space; if
+A fifth of the 289 training images is used for validation. The split and the schedule
+are our choice. Scores are IoU, `road_f1`, MaxF and average precision in image space; if
 calibrations were prepared, also MaxF and average precision in bird's-eye view. The
 DUC-HDC paper reports MaxF 96.41 % on the test server, in bird's-eye view; not yet
 reproduced here.

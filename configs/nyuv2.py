@@ -8,9 +8,9 @@ python train.py --config configs/nyuv2.py:piecewise_crf,refine
                                                              refined by early features
 python train.py --config configs/nyuv2.py:tiny,half,folder   for CPUs, from folders
 
-Training starts from ImageNet weights, except with `tiny`; see configs/ade20k.py. Scores
-are on the official 654 test images. They are also scored during training and determine
-which checkpoint is the best. The schedule is ours; the EncNet paper has no results on
+Training starts from ImageNet weights, except with `tiny`; see configs/ade20k.py. The
+official 654 test images are scored, also during training, where they determine which
+checkpoint is the best. The schedule is our choice; the EncNet paper has no results on
 this data set. Published for 40 classes and colour images without depth: 40.6 % mIoU
 (piecewise CRF, VGG-16). Not yet reproduced here.
 """
@@ -20,7 +20,7 @@ from encnet_jax.data.sources.info import class_lines
 
 
 def classes13(config):
-    """The 13 classes of Couprie et al., each made of several of the 40."""
+    """The 13 classes of Couprie et al., into which the 40 classes are merged."""
     config.data.name = "nyuv2_13"
 
 
@@ -34,10 +34,11 @@ def half(config):
 
 
 def folder(config):
-    """Images and masks in folders, without preparation: 39 classes, 255 unlabelled.
+    """Reads images and masks from folders without preparation.
 
-    For copies of the data set whose masks have the ids 0..38, without "otherprop".
-    Scores are not comparable with those on 40 classes.
+    For copies of the data set whose masks have the ids 0..38 (39 classes, without
+    "otherprop") and 255 for unlabelled pixels. Scores are not comparable with those on
+    40 classes.
     """
     config.data.name = "folder"
     config.data.val_split = "val"

@@ -19,18 +19,18 @@ from encnet_jax.config import defaults, recipes
 
 
 def background(config):
-    """Background is trained and scored as a 60th class: score `context60`."""
+    """Trains and scores background as a 60th class."""
     config.data.name = "pascal_context60"
 
 
 def release_2018(config):
-    """The number of epochs of the released code."""
+    """The released code of September 2018, with its number of epochs."""
     recipes.pascal_release_2018(config)
     config.train.epochs = 80.0
 
 
 def release_head(config):
-    """The latest released code has the same number of epochs."""
+    """The latest released code, with its number of epochs."""
     recipes.pascal_release_head(config)
     config.train.epochs = 80.0
 

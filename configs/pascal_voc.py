@@ -1,9 +1,11 @@
 """EncNet on PASCAL VOC 2012 (20 classes and background), as in section 3.3 and Table 3.
 
-python train.py --config configs/pascal_voc.py:resnet101          10,582 images, for val
-python train.py --config configs/pascal_voc.py:resnet101,with_val 12,031, for the server
+python train.py --config configs/pascal_voc.py:resnet101          10,582 images; scored
+                                                                  on val
+python train.py --config configs/pascal_voc.py:resnet101,with_val 12,031 images; for the
+                                                                  test server
 python train.py --config configs/pascal_voc.py:resnet101,finetune --config.init_from=RUN
-                                                                  then VOC's own train
+                                                                  then train without SBD
 python train.py --config configs/pascal_voc.py:release,resnet101  as released
 python train.py --config configs/pascal_voc.py:piecewise_crf,resnet101
 python train.py --config configs/pascal_voc.py:piecewise_crf,resnet101,refine
@@ -26,13 +28,13 @@ def with_val(config):
 
 
 def finetune(config):
-    """The paper's last stage: trains only on VOC's own training set."""
+    """The paper's last stage: trains only on VOC's training set, without SBD."""
     config.data.train_split = "train"
     config.data.val_split = ""
 
 
 def release_head(config):
-    """The latest released code trains longer on the augmented set."""
+    """The latest released code, with its longer training on the augmented set."""
     recipes.pascal_release_head(config)
     config.train.epochs = 80.0
 
@@ -55,7 +57,7 @@ def get_config(arguments=""):
     }
     recipes.apply(config, arguments, words)
     if config.architecture == "release" and config.data.train_split == "train":
-        # For VOC without SBD, the released code also trains on the validation images.
+        # The released code adds the validation images when it trains without SBD.
         config.data.train_split = "trainval"
         config.optim.base_lr = 0.0001
         config.train.epochs = 50.0

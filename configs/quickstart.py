@@ -1,10 +1,10 @@
 """EncNet-tiny on generated scenes: minutes on a CPU, no download.
 
 python train.py --config configs/quickstart.py         EncNet
-python train.py --config configs/quickstart.py:fcn     the baseline, which sees less
+python train.py --config configs/quickstart.py:fcn     the baseline, without context
 
 Patches that look the same have different labels in different kinds of scenes, and only
-cues elsewhere in the image show the kind: a toy version of the paper's Figure 4.
+cues elsewhere in the image show the kind of scene, as in the paper's Figure 4.
 """
 
 from encnet_jax.config import defaults, recipes

@@ -6,9 +6,9 @@ python train.py --config configs/sift_flow.py:piecewise_crf    a CRF, trained pi
 
 Training starts from ImageNet weights; see configs/ade20k.py.
 
-Images are enlarged twofold, as in the contextual CRF paper; scores use the original
-labels of 256x256. The official 200 test images are also scored during training. The
-schedule is ours.
+Images are enlarged twofold, as in the paper on the piecewise CRF; scores use the
+original labels of 256x256. The official 200 test images are also scored during
+training. The schedule is our choice.
 
 Published (piecewise CRF, VGG-16): 44.9 % mIoU, 88.1 % pixel accuracy. Not yet
 reproduced here.

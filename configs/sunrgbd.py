@@ -7,8 +7,8 @@ python train.py --config configs/sunrgbd.py:piecewise_crf,refine     refined by 
                                                                      features
 Training starts from ImageNet weights; see configs/ade20k.py.
 
-Depth is not used. The official 5,050 test images are also scored during training.
-The schedule is ours. Published (piecewise CRF, VGG-16): 42.3 % mIoU. Not yet
+Depth is not used. The official 5,050 test images are also scored during training. The
+schedule is our choice. Published (piecewise CRF, VGG-16): 42.3 % mIoU. Not yet
 reproduced here.
 """
 

@@ -1,11 +1,11 @@
-"""Prints a configuration as it is used, or explains a field.
+"""Prints a resolved configuration, explains a field or copies a configuration file.
 
     python -m encnet_jax.config configs/pascal_voc.py:release,resnet101
     python -m encnet_jax.config --explain optim.base_lr
     python -m encnet_jax.config --copy ade20k mine.py
 
-Fields that differ from the defaults are marked with * and the default's value. Flags
---config.FIELD=VALUE change fields as they do in train.py.
+Fields that differ from the defaults are marked with * and followed by the default
+value. As in train.py, flags --config.FIELD=VALUE change fields.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,11 @@ from encnet_jax.errors import UserError
 
 
 def lines(config) -> list[str]:
-    """Returns a line 'field = value' per field; '*' marks differences from defaults."""
+    """Returns one line 'field = value' per field of a resolved configuration.
+
+    Lines of fields that differ from the defaults start with '*' and end with the
+    default value.
+    """
     default = config_lib.flatten(config_lib.resolve(defaults.get_config()))
     shown = []
     for field, value in config_lib.flatten(config).items():
@@ -36,9 +40,9 @@ def main(argv: Sequence[str]) -> None:
         rest[0] = f"--config={rest[0]}"
     line = cli.CommandLine([name, *rest], __doc__)
     line.config()
-    line.string("explain", "A field or section: print its default, values, meaning.")
-    line.string("copy", "A configuration to copy to the file that follows.")
-    line.argument("file", "New file for --copy.", several=True, default=[])
+    line.string("explain", "Field or section whose default and meaning are printed.")
+    line.string("copy", "Name of the configuration to copy to FILE.")
+    line.argument("file", "New file that --copy writes.", several=True, default=[])
     line.switch("reference", "Print the reference of all fields in Markdown.")
     values = line.parse(loads_jax=False)
     if values.copy is not None or values.file:
@@ -51,7 +55,9 @@ def main(argv: Sequence[str]) -> None:
     elif values.reference:
         print(explain_lib.reference(), end="")
     elif values.config is None:
-        raise UserError("missing: --config, or --explain FIELD; --help shows examples")
+        raise UserError(
+            "expected --config NAME or --explain FIELD; --help shows examples"
+        )
     else:
         print("\n".join(lines(config_lib.resolve(values.config))))
 

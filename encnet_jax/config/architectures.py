@@ -1,4 +1,4 @@
-"""Values for fields that a configuration leaves at None, per architecture."""
+"""Values that each architecture gives to fields that a configuration leaves at None."""
 
 from typing import Any
 
@@ -79,11 +79,11 @@ _OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def decided_fields(architecture: str, model_name: str) -> dict[str, Any]:
-    """Returns {dotted field name: value} for fields that are not set.
+    """Returns the values of fields that are not set: {dotted field name: value}.
 
     Args:
-        architecture: one of ARCHITECTURES.
-        model_name: `model.name`.
+        architecture: `architecture` of the configuration, a key of ARCHITECTURES.
+        model_name: `model.name` of the configuration.
     """
     fields: dict[str, Any] = dict(ARCHITECTURES[architecture])
     fields |= _OF_MODEL.get((architecture, model_name), {})

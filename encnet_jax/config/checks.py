@@ -1,4 +1,4 @@
-"""Checks a configuration: each field, and combinations of fields."""
+"""Checks the value of each field of a configuration, and combinations of values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ _ALLOWED_IN_TASK = {
         "eval.refine": one_of("none"),
     },
 }
-# Fields that apply to all pixel-wise terms but to no other terms.
+# Fields that affect the pixel-wise loss terms, but no other loss terms.
 _OF_PIXELS = ("loss.class_weights", "loss.class_weighting")
 
 
@@ -32,11 +32,11 @@ def check_each(values: Mapping[str, Any]) -> None:
     """Checks every field separately.
 
     Args:
-        values: dotted field name -> value; None is allowed while a field is not set.
+        values: dotted field name -> value, or None if the field is not set.
 
     Raises:
-        UserError: a value is not allowed, or a field is not in the table; the message
-            names the first such field.
+        UserError: a value is not allowed, or a field is not in the table of fields. The
+            message reports only the first such field.
     """
     fields = table.fields()
     for name in values:
@@ -52,7 +52,8 @@ def check_together(values: Mapping[str, Any]) -> None:
         values: dotted field name -> value, for every field.
 
     Raises:
-        UserError: fields exclude each other; the message names the first such fields.
+        UserError: the values of some fields are incompatible. The message reports only
+            the first conflict.
     """
     if values["task"] == "segmentation":
         _check_allowed(values, {"model.name": one_of(*HEADS)})
@@ -94,7 +95,7 @@ def check_total_steps(total_steps: float, epochs: float) -> None:
     if total_steps > LARGEST_INT32:
         raise UserError(
             f"train.epochs is {epochs}, which makes {total_steps:.0f} steps; expected"
-            f" at most {LARGEST_INT32}"
+            f" at most {LARGEST_INT32} steps"
         )
 
 
@@ -106,27 +107,37 @@ def _check_allowed(values: Mapping[str, Any], allowed: Mapping[str, Allowed]) ->
 
 
 def _check_own_network(values: Mapping[str, Any]) -> None:
-    """Checks fields for a head that builds the whole network (its fact `network`)."""
+    """Checks the fields of a head that builds the whole network, such as a CRF.
+
+    Such heads are registered with the fact `network`.
+    """
     name = values["model.name"]
     if values["model.aux"] != "none":
         raise UserError(
-            f"model.aux is {values['model.aux']!r}, but a {name} has no auxiliary head:"
-            " expected 'none'"
+            f"model.aux is {values['model.aux']!r}, but model.name {name!r} has no"
+            " auxiliary head: expected 'none'"
         )
     if values["model.mask_padding"]:
         raise UserError(
-            f"model.mask_padding is True, but a {name} cannot ignore the padding:"
-            " expected False"
+            f"model.mask_padding is True, but model.name {name!r} cannot ignore the"
+            " padding around an image: expected False"
         )
 
 
 def _check_loss(values: Mapping[str, Any], terms: Sequence[str] | None) -> None:
-    """Checks the loss of a network to which only `terms` apply; None: all terms."""
+    """Checks that the network supports the fields of the loss.
+
+    Args:
+        values: dotted field name -> value, for every field.
+        terms: the loss terms that the head supports; None: all pixel-wise terms.
+    """
     entries = {name: LOSSES.registration(name) for name in LOSSES}
     for entry in entries.values():
         for one, other in entry.facts.get("excludes", ()):
             if values[one] and values[other]:
-                raise UserError(f"{one} and {other} exclude each other: set one to 0")
+                raise UserError(
+                    f"{one} and {other} exclude each other: set one of them to 0"
+                )
     name, task = values["model.name"], values["task"]
     if task == "segmentation" and terms is None:
         return
@@ -141,7 +152,7 @@ def _check_loss(values: Mapping[str, Any], terms: Sequence[str] | None) -> None:
         field = unsupported[0]
         raise UserError(
             f"{field} is {values[field]!r}, which model.name {name!r} of task {task!r}"
-            " does not support: leave it out"
+            f" does not support: leave {field} at its default"
         )
 
 
@@ -158,8 +169,8 @@ def _check_freeze(values: Mapping[str, Any]) -> None:
     if name == "piecewise_crf":
         supported = freeze == "coarse" and values["model.crf.refine"] > 0
     if not supported:
-        refined = " ('coarse' requires a piecewise_crf with model.crf.refine above 0)"
+        refined = "; 'coarse' requires a 'piecewise_crf' with model.crf.refine above 0"
         raise UserError(
-            f"train.freeze is {freeze!r}, but model.name {name!r} does not support it:"
+            f"train.freeze is {freeze!r}, which model.name {name!r} does not support:"
             f" expected ''{refined if freeze == 'coarse' else ''}"
         )

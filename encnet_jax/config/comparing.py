@@ -15,7 +15,7 @@ FREE_FIELDS = (
     "eval.",
     "data.data_dir",
     "data.folder.colours",
-    "data.folder.images",  # But not their number, which determines the steps.
+    "data.folder.images",  # But their number must stay: it determines the steps.
     "data.folder.masks",
     "data.max_unreadable_share",
     "data.max_file_mib",
@@ -44,7 +44,8 @@ def differences(config: Config) -> list[str]:
 
     Returns:
         Lines 'field = value (default: value)', sorted by name. The defaults are
-        resolved, too, so that fields that are not set are not listed.
+        resolved, too: a field that is not set is listed only if its computed value
+        differs from that of the default configuration.
     """
     default = flatten(resolve(defaults.get_config()))
     return [
@@ -63,8 +64,16 @@ def first_difference(
 ) -> str | None:
     """Returns the first difference that prevents resuming a run, or None.
 
-    FREE_FIELDS, and fields that neither run reads, may differ. Fields that determine
-    others are compared first: a changed model is reported, not one of its widths.
+    FREE_FIELDS may differ, and so may fields that neither configuration uses. Fields
+    that determine others are compared first: if the model changed, the message reports
+    its name, not its number of channels.
+
+    Args:
+        old: configuration of the saved run.
+        new: configuration with which the run is to be resumed.
+
+    Returns:
+        A message that states the old and the new value.
     """
     before, now = flatten(old), flatten(new)
     unread = table.unread_fields(before) & table.unread_fields(now)
@@ -81,19 +90,19 @@ def first_difference(
 
 
 def lengthened(config: Config, steps: int) -> Config:
-    """Returns a resolved configuration that is `steps` steps longer.
+    """Returns a copy of a resolved configuration with `steps` additional steps.
 
     The additional steps use the learning rates of a run of the new length.
 
     Raises:
-        UserError: the number of steps exceeds an int32.
+        UserError: the new number of steps does not fit in an int32.
     """
     train = config.train
     total = train.total_steps + steps
     if total >= 2**31:
         raise UserError(
-            f"--extend {steps} would make a run of {total} steps, expected at most"
-            f" {2**31 - 1}"
+            f"--extend {steps} would lengthen the run to {total} steps, expected at"
+            f" most {2**31 - 1}"
         )
     epochs = train.epochs * total / train.total_steps
     return replaced(config, {"train.total_steps": total, "train.epochs": epochs})
@@ -106,7 +115,10 @@ def _how_to_extend(steps: int, now_steps: int) -> str:
 
 
 def _other_length(old: dict, new: dict) -> str:
-    """Returns why the length of a run changed: the flags, or the number of images."""
+    """Returns a message that says why the length of a run changed.
+
+    Either fields were changed, or the number of training images changed.
+    """
     (epochs, now_epochs), (steps, now_steps) = (
         (old[field], new[field]) for field in ("train.epochs", "train.total_steps")
     )
@@ -119,6 +131,7 @@ def _other_length(old: dict, new: dict) -> str:
         )
     then, now = (round(x["train.total_steps"] / x["train.epochs"]) for x in (old, new))
     return (
-        f"{steps} steps were {epochs:g} epochs of {then} batches, and {now_steps} are"
-        f" now {now_epochs:g} epochs of {now}: training images were added or removed"
+        f"an epoch had {then} batches ({epochs:g} epochs: {steps} steps) and now has"
+        f" {now} ({now_epochs:g} epochs: {now_steps} steps), because training images"
+        " were added or removed"
     )

@@ -18,8 +18,8 @@ def explain(name: str) -> str:
     """Returns the default, the allowed values and the meaning of a field.
 
     Args:
-        name: dotted name of a field, or of a section such as 'optim' or 'model.duc',
-            whose fields are listed; '' lists all.
+        name: dotted name of a field; or of a section such as 'optim' or 'model.duc',
+            of which all fields are listed.
 
     Raises:
         UserError: no field or section has this name.

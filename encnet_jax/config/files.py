@@ -17,10 +17,11 @@ _INSTALLED = ("share", "encnet_jax", "configs")  # As in pyproject.toml.
 
 
 def folders() -> list[pathlib.Path]:
-    """Returns the folders in which configurations are searched by name, in order.
+    """Returns the existing folders that are searched for a configuration's name.
 
-    These are `configs` in the current folder, `configs` in the repository if the
-    package is used from a clone, and the folder installed with the package.
+    They are searched in this order: `configs` in the current folder, `configs` in the
+    repository if the package is used from a clone, and the folder that was installed
+    with the package.
     """
     root = pathlib.Path(__file__).parents[2]
     found = [pathlib.Path("configs")]
@@ -39,7 +40,7 @@ def folders() -> list[pathlib.Path]:
 
 
 def named() -> dict[str, pathlib.Path]:
-    """Returns {name: file} of the package's configurations."""
+    """Returns the configurations that can be selected by name: {name: file}."""
     found: dict[str, pathlib.Path] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.py")):
@@ -53,7 +54,7 @@ def named() -> dict[str, pathlib.Path]:
 def split_spec(spec: str) -> tuple[pathlib.Path, str]:
     """Returns the file and the arguments of `FILE.py[:arguments]`.
 
-    FILE.py may also be the name of a configuration: `ade20k:resnet101`.
+    The name of a configuration may replace FILE.py, as in `ade20k:resnet101`.
 
     Raises:
         UserError: the file or name does not exist.
@@ -74,7 +75,7 @@ def split_spec(spec: str) -> tuple[pathlib.Path, str]:
 def located(spec: str) -> str:
     """Replaces the name of a configuration in `spec` by the path of its file.
 
-    If `spec` has neither a file nor a known name, it is returned unchanged.
+    Any other `spec` is returned unchanged.
     """
     name, colon, arguments = spec.partition(":")
     if pathlib.Path(name).is_file() or name not in (known := named()):
@@ -85,19 +86,24 @@ def located(spec: str) -> str:
 def copy(name: str, target: str) -> None:
     """Copies a configuration to a new file for editing.
 
+    Args:
+        name: name or file of the configuration, without arguments.
+        target: the new file; its name ends with .py.
+
     Raises:
-        UserError: the configuration does not exist, or the new file exists.
+        UserError: the configuration does not exist or has arguments; or the new file
+            exists, has another ending, or is in a folder that does not exist.
     """
     source, arguments = split_spec(name)
     path = pathlib.Path(target)
     if arguments:
-        raise UserError(f"{name}: the whole file is copied; remove :{arguments}")
+        raise UserError(f"{name}: the whole file is copied; remove ':{arguments}'")
     if path.suffix != ".py":
-        raise UserError(f"{target} must end with .py")
+        raise UserError(f"the name of the new file, {target}, must end with .py")
     if path.exists():
         raise UserError(f"{target} already exists: choose another name")
     if not path.parent.is_dir():
-        raise UserError(f"the folder {path.parent} does not exist")
+        raise UserError(f"the folder {path.parent} does not exist: create it first")
     storage.write_whole(path, storage.read_bytes(source))
 
 
@@ -114,14 +120,19 @@ def load(spec: str) -> ml_collections.ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
-        raise UserError(f"{path} has no function get_config(arguments)")
+        raise UserError(
+            f"{path} defines no function get_config(arguments); see configs/default.py"
+        )
     config = module.get_config(arguments) if arguments else module.get_config()
     locate_data(config, path.parent)
     return config
 
 
 def locate_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
-    """Makes relative data paths absolute if they exist only next to the configuration.
+    """Replaces relative data paths that exist only next to the configuration file.
+
+    They become paths in the configuration file's folder; other paths stay relative to
+    the current folder.
 
     Args:
         config: changed in place.

@@ -1,7 +1,8 @@
-"""The forms of a configuration: open, resolved, flat, and JSON.
+"""Converts between the forms of a configuration: open, resolved, flat and JSON.
 
-An open configuration is a `ConfigDict`, which files and flags change. A resolved one is
-a `Config` of frozen dataclasses, one per section. Both have the same attribute names.
+An open configuration is a `ConfigDict`, whose fields configuration files and flags set.
+A resolved configuration is a `Config` of frozen dataclasses, one per section. Both have
+the same attribute names. A flat configuration is a dict {dotted field name: value}.
 """
 
 import dataclasses
@@ -21,16 +22,21 @@ Form = TypeVar("Form", Config, ml_collections.ConfigDict)
 
 
 def get(config: Config | ml_collections.ConfigDict, field: str) -> Any:
-    """Returns the value of a dotted field name.
+    """Returns the value of a field, which is given by its dotted name.
 
     Raises:
-        AttributeError: there is no such field.
+        AttributeError: the field does not exist.
     """
     return functools.reduce(getattr, field.split("."), config)
 
 
 def replaced(config: Config, fields: Mapping[str, Any]) -> Config:
-    """Returns a copy with the fields {dotted field name: value} changed."""
+    """Returns a copy of a resolved configuration with some fields changed.
+
+    Args:
+        config: a resolved configuration.
+        fields: the new values: {dotted field name: value}.
+    """
     for name, value in fields.items():
         *groups, last = name.split(".")
         nodes = [config]
@@ -68,13 +74,13 @@ def change(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None
             config.update_from_flattened_dict({field: value})
         except (TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f"{field} cannot be {short(value)} ({error}); expected"
+                f"{field} cannot be set to {short(value)} ({error}); expected"
                 f" {table.fields()[field].allowed.words}"
             ) from error
 
 
 def frozen(values: Mapping[str, Any]) -> Config:
-    """Converts nested fields, all of which have values, to the resolved form.
+    """Converts nested dicts with the values of all fields to the resolved form.
 
     Raises:
         TypeError: a field is missing or unknown.
@@ -84,7 +90,7 @@ def frozen(values: Mapping[str, Any]) -> Config:
 
 
 def opened(config: Config) -> ml_collections.ConfigDict:
-    """Converts a resolved configuration to the open form, locked."""
+    """Converts a resolved configuration to a locked `ConfigDict`, the open form."""
     return from_dict(_to_dict(config))
 
 
@@ -103,12 +109,14 @@ def _frozen(value: Any) -> Any:
 
 @functools.cache
 def _with_members(section: type, fields: tuple[str, ...]) -> type:
-    """Returns a subclass of a section with additional fields of registered members.
+    """Returns a subclass of a section that also has the fields of registered members.
+
+    Calls with equal names return the same class, so that equal configurations compare
+    as equal.
 
     Args:
         section: a dataclass of fields.
-        fields: dotted names, relative to the section. Calls with equal names return the
-            same class, so that equal configurations compare as equal.
+        fields: names of the additional fields, dotted and relative to the section.
     """
     if not fields:
         return section
@@ -145,7 +153,7 @@ def to_json(config: Config | ml_collections.ConfigDict) -> str:
 
 
 def from_dict(values: dict) -> ml_collections.ConfigDict:
-    """Converts nested fields, as `to_json` writes them, to the open form, locked."""
+    """Converts nested dicts, such as JSON by `to_json`, to a locked `ConfigDict`."""
     return ml_collections.ConfigDict(values).lock()
 
 

@@ -21,15 +21,16 @@ def follow(config: ml_collections.ConfigDict) -> None:
     """Sets the fields that the weights in `init_from` require.
 
     'imagenet' is replaced by the name of the preferred ImageNet weights that match the
-    backbone and the fields that are set. If `init_from` is the folder of a run, its
-    configuration determines backbone fields that are not set. Downloads nothing.
+    backbone and the fields that are set. If `init_from` is the folder of a run, the
+    run's configuration determines the backbone fields that are not set. Nothing is
+    downloaded.
 
     Args:
         config: changed in place; fields that are not set are None.
 
     Raises:
-        UserError: the weights do not exist, or a field is set to a value that differs
-            from that of the weights.
+        UserError: no weights have this name, or a field is set to a value that does not
+            match the weights.
     """
     source = config.init_from
     if source == IMAGENET:
@@ -63,7 +64,7 @@ def _follow_run(config: ml_collections.ConfigDict) -> None:
     """Copies backbone fields that are not set from the run or export in `init_from`.
 
     Raises:
-        UserError: the folder's config.json has other contents.
+        UserError: the folder's config.json is not a valid configuration.
     """
     path = epath.Path(config.init_from) / "config.json"
     if not config.init_from or not lookup.exists(path):
@@ -94,8 +95,9 @@ def _implied(entry: Published, skipped: str) -> Mapping[str, Any]:
     """Returns the fields that a network must have to use published weights.
 
     Args:
-        entry: the weights.
-        skipped: `init_skip`; if it has the head, only backbone fields are returned.
+        entry: the published weights.
+        skipped: `init_skip`; if 'head' is in this list, only backbone fields are
+            returned.
     """
     whole = entry.dataset and "head" not in [x.strip() for x in skipped.split(",")]
     return {

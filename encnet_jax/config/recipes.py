@@ -1,4 +1,7 @@
-"""Words after a configuration's colon, as in configs/ade20k.py:release,resnet101."""
+"""Recipes: the words after the colon in configs/ade20k.py:release,resnet101.
+
+Each recipe is a function that changes an open configuration in place.
+"""
 
 from functools import partial
 
@@ -12,9 +15,11 @@ def paper(config) -> None:
 
 
 def release_2018(config) -> None:
-    """The released code behind the published scores (September 2018, f891919).
+    """The authors' code of September 2018 (commit f891919), used for published scores.
 
-    Short side scaled, no rotation, blur; FCN auxiliary head; head learning rate x10.
+    A scale of 1 refers to the image's short side; images are blurred and not rotated.
+    The auxiliary head is an FCN, and the learning rate of the heads is ten times that
+    of the backbone.
     """
     config.architecture = "release"
     augment = config.data.augment
@@ -25,7 +30,10 @@ def release_2018(config) -> None:
 
 
 def release_head(config) -> None:
-    """The latest released code: long side scaled, no blur."""
+    """The latest released code: like release_2018, but scales refer to the long side.
+
+    Images are not blurred.
+    """
     release_2018(config)
     config.data.augment.scale_relative_to = "long_side"
     config.data.augment.blur_probability = 0.0
@@ -49,10 +57,10 @@ def mmseg(config) -> None:
 
 
 def piecewise_crf(config) -> None:
-    """FeatMap-Net with both relations; see encnet_jax.models.heads.piecewise_crf.
+    """The CRF of encnet_jax.models.heads.piecewise_crf, trained piecewise.
 
-    Scales 0.7 to 1.2 and mirroring follow the paper, which reports no learning rates.
-    The weight decay follows a reimplementation.
+    The augmentation (scales 0.7 to 1.2 and mirroring) follows the paper, which reports
+    no learning rates. The weight decay is that of another reimplementation.
     """
     config.model.name = "piecewise_crf"
     config.model.output_stride = 16
@@ -64,9 +72,9 @@ def piecewise_crf(config) -> None:
 
 
 def refine(config) -> None:
-    """Adds refinement layers on early features and the image; use after piecewise_crf.
+    """Adds layers that refine the CRF's scores with early features and the image.
 
-    The number of channels is our choice.
+    Use this word after `piecewise_crf`. The number of channels is our choice.
     """
     config.model.crf.refine = 16
 
@@ -80,11 +88,11 @@ def refine_only(config) -> None:
 
 
 def strong(config) -> None:
-    """Training settings that improve the same network; put this word last.
+    """Training settings for better scores of the same network; put this word last.
 
-    Twice the length, batch and learning rate, with a warm-up; averaged weights; no
-    weight decay on norms and biases; colour changes, which hurt if classes differ by
-    colour (docs/learning.md). config.init_from selects better pre-training.
+    Doubles the number of epochs, the batch size and the learning rate, and adds a
+    warm-up. Averages the weights, does not decay norms and biases, and augments
+    colours, which hurts if classes differ by colour (docs/learning.md).
 
     Raises:
         UserError: the configuration is for classification.
@@ -105,7 +113,7 @@ def strong(config) -> None:
 
 
 def tiny(config) -> None:
-    """A network for CPUs and tests: 0.3 M parameters."""
+    """A small network (0.3 M parameters) for CPUs and tests."""
     config.init_from = ""  # No weights of this size are published.
     model = config.model
     model.backbone = "tiny"
@@ -151,13 +159,13 @@ RECIPES = {
 
 
 def apply(config, arguments: str, own: dict | None = None):
-    """Applies words in order: recipes, and names of models and backbones.
+    """Applies recipes and selects models and backbones, in the order of the words.
 
     Args:
         config: changed in place.
-        arguments: words separated by commas; each calls one function.
-        own: word -> function(config), the words of the configuration file; they replace
-            general words of the same name.
+        arguments: words separated by commas: names of recipes, models or backbones.
+        own: additional recipes of the configuration file: word -> function(config).
+            They replace general recipes of the same name.
 
     Returns:
         `config` itself.

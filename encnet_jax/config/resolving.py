@@ -11,17 +11,17 @@ from encnet_jax.config.table import Config
 from encnet_jax.errors import UserError
 from encnet_jax.models.upsampling import check_upsampling
 
-_SCORING = 0.1  # Largest work of scoring, relative to that of training.
-_BACKWARD = 3  # Work of a training step, relative to a forward pass.
+_SCORING = 0.1  # Largest time for scoring, as a fraction of the training time.
+_BACKWARD = 3  # Time of a training step, relative to that of a forward pass.
 
 
 class Facts(NamedTuple):
-    """Facts about the data on which a configuration depends.
+    """Properties of the data set that determine some fields of a configuration.
 
     Attributes:
         num_examples: number of training images.
-        class_weights: f[C], computed by the rule loss.class_weighting; empty without a
-            rule.
+        class_weights: one weight per class, computed by the rule loss.class_weighting;
+            empty if this field is not set.
         scored_pixels: number of pixels that the network processes to score the
             validation split once.
     """
@@ -34,20 +34,23 @@ class Facts(NamedTuple):
 def resolve(
     config: ml_collections.ConfigDict | Config, facts: Facts | None = None
 ) -> Config:
-    """Sets fields left at None from weights and architecture, checks, and freezes.
+    """Completes, checks and freezes a configuration.
+
+    The weights in `init_from` and the architecture determine fields that are None.
 
     Args:
-        config: result of `load`, with overrides applied.
-        facts: facts about the data. They determine train.total_steps if it is 0
-            (train.epochs otherwise), train.eval_every_steps, and the class weights of
-            a rule. Without facts, these fields keep their values.
+        config: result of `load`, with the changes of flags.
+        facts: properties of the data. They determine train.total_steps if it is 0
+            (train.epochs otherwise), train.eval_every_steps, and loss.class_weights if
+            loss.class_weighting is set. If None, these fields keep their values.
 
     Returns:
         A frozen copy in which every field has a value, except that
         train.eval_every_epochs stays None if it is not set.
 
     Raises:
-        UserError: a value is not allowed, or the data set is smaller than a batch.
+        UserError: a value is not allowed, values are incompatible, or the data set is
+            smaller than a batch.
     """
     config = opened(config) if isinstance(config, Config) else config
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()
@@ -84,7 +87,7 @@ def fill(config: ml_collections.ConfigDict) -> None:
 
 
 def _derived(config: Config, facts: Facts) -> dict[str, Any]:
-    """Returns {dotted field name: value} of the values that depend on the data."""
+    """Returns the fields that depend on the data: {dotted field name: value}."""
     train = config.train
     steps = steps_per_epoch(
         facts.num_examples, train.batch_size, config.data.keep_last_batch
@@ -112,11 +115,11 @@ def steps_per_epoch(num_examples: int, batch_size: int, keep_last: bool) -> int:
     Args:
         num_examples: number of training images.
         batch_size: number of images per step, over all devices.
-        keep_last: whether an epoch ends with a smaller batch; otherwise the remaining
-            images are dropped.
+        keep_last: whether the remaining images form a last, smaller batch; otherwise
+            they are dropped.
 
     Raises:
-        UserError: there are fewer images than a batch has.
+        UserError: the batch size is larger than the number of images, or less than 1.
     """
     if not 1 <= batch_size <= num_examples:
         raise UserError(

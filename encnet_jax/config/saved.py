@@ -14,7 +14,9 @@ _OLD_RUN = "Commit aeb6f69 reads runs of older versions"
 
 
 def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Returns a saved configuration with defaults for fields that were added later.
+    """Adds fields that a saved configuration does not have, with their defaults.
+
+    Configurations saved by older versions lack fields that were added later.
 
     Raises:
         UserError: a field is unknown, or a missing field has no default.
@@ -35,14 +37,15 @@ def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def from_saved(values: object, where: object) -> ml_collections.ConfigDict:
-    """Checks and completes the configuration in a file's JSON value.
+    """Checks and completes a configuration read from JSON; returns it in the open form.
 
     Args:
-        values: the JSON value.
+        values: the content of the JSON file.
         where: the file, for error messages.
 
     Raises:
-        UserError: the value is not a configuration, or a field's value is not allowed.
+        UserError: the content is not a configuration, or a field's value is not
+            allowed.
     """
     wrong = _other_shape(values, json.loads(to_json(defaults.get_config())), "")
     if wrong:
@@ -64,13 +67,23 @@ def read_saved(path) -> ml_collections.ConfigDict:
 
 
 def _other_shape(values: object, known: dict[str, Any], prefix: str) -> str | None:
-    """Returns the first field that is a group only in `values` or only in `known`."""
+    """Compares the structure of a JSON value with that of the default configuration.
+
+    Args:
+        values: the JSON value.
+        known: the default configuration as nested dicts.
+        prefix: dotted name of the section, with a final dot; '' for the whole.
+
+    Returns:
+        A description of the first difference, such as 'optim.name is an object'; None
+        if groups and fields are where they are expected.
+    """
     if not isinstance(values, dict):
         return f"{prefix.rstrip('.') or 'the content'} is not an object"
     for key, value in values.items():
         if "." in key:
             return f"{prefix}{key[:100]} is not the name of a field"
-        # A field without a value is one that is computed if it is not set.
+        # Only fields that are computed if they are not set may be null.
         if value is None and known.get(key, "") is not None:
             return f"{prefix}{key[:100]} is null"
         if isinstance(known.get(key), dict):

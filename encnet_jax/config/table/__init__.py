@@ -1,4 +1,4 @@
-"""The table of fields: the one place of each field's default, values and meaning."""
+"""The table of fields: default, allowed values and meaning of every field."""
 
 import dataclasses
 import difflib
@@ -33,10 +33,14 @@ class Config(Section):
     """The configuration of a run."""
 
     task: str = field(
-        "segmentation", one_of("segmentation", "classification"), "The task."
+        "segmentation",
+        one_of("segmentation", "classification"),
+        "'segmentation' labels pixels; 'classification' labels whole images.",
     )
     architecture: str = field(
-        "tuned", one_of(*ARCHITECTURES), "Determines the fields that are not set."
+        "tuned",
+        one_of(*ARCHITECTURES),
+        "Variant of the networks: determines the values of fields that are not set.",
     )
     seed: int = field(
         0, COUNT, "Seed of initial weights, data order, augmentation and dropout."
@@ -51,13 +55,14 @@ class Config(Section):
     init_skip: str = field(
         "",
         TEXT,
-        "Parameters of init_from that may be missing or differ, comma separated:"
-        " 'head/classifier,aux_head'.",
+        "Modules whose parameters may differ from those of init_from, which are then"
+        " initialised randomly; comma separated: 'head/classifier,aux_head'.",
     )
     profile: bool = field(
         False,
         FLAG,
-        "Trace ten steps into WORKDIR/plugins/profile; print the devices' idle time.",
+        "Write a trace of ten steps to WORKDIR/plugins/profile and print the devices'"
+        " idle time.",
     )
     data: DataConfig = group(DataConfig)
     model: ModelConfig = group(ModelConfig)
@@ -104,7 +109,10 @@ def unread_fields(values: Mapping[str, Any]) -> set[str]:
 
 
 def sections() -> dict[str, str]:
-    """Returns {dotted name: meaning} of sections and groups; '' is the whole."""
+    """Returns the sections and groups: {dotted name: meaning}.
+
+    The name of the whole configuration is ''.
+    """
     found = _sections(Config, "")
     for registry in REGISTRIES.values():
         for member in registry:
@@ -135,6 +143,6 @@ def unknown(name: str) -> str:
     if similar:
         return f"no field {name!r} in the configuration; did you mean {similar[0]!r}?"
     return (
-        f"no field {name!r} in the configuration; expected one of docs/fields.md, such"
+        f"no field {name!r} in the configuration; docs/fields.md lists all fields, such"
         " as optim.base_lr"
     )

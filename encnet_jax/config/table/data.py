@@ -1,4 +1,4 @@
-"""Section `data`: what is read, and how it is augmented."""
+"""Section `data`: the data set, and how it is read and augmented."""
 
 import dataclasses
 
@@ -32,7 +32,10 @@ class AugmentConfig(Section):
 
     flip: bool = field(True, FLAG, "Mirror left and right with probability 1/2.")
     scale_min: float = field(
-        0.5, _SCALE, "The image's scale is drawn uniformly from [scale_min, scale_max]."
+        0.5,
+        _SCALE,
+        "The factor by which the image is resized is drawn uniformly from [scale_min,"
+        " scale_max].",
     )
     scale_max: float = field(2.0, _SCALE, "See data.augment.scale_min.")
     scales: tuple[float, ...] = field(
@@ -46,7 +49,7 @@ class AugmentConfig(Section):
             several(COUNT, "a row and a column", 2, 2), "pairs of a row and a column"
         ),
         "(row, column) of crop centres, in pixels of the stored image; one is drawn for"
-        " each crop. Empty: crops are anywhere.",
+        " each crop. Empty: crops may be anywhere.",
     )
     crop_jitter: int = field(
         0,
@@ -60,7 +63,10 @@ class AugmentConfig(Section):
         " data.augment.base_size.",
     )
     base_size: int = field(
-        520, SIDE, "In pixels; used unless data.augment.scale_relative_to is 'image'."
+        520,
+        SIDE,
+        "Length of the short or long side at a scale of 1, in pixels; not used if"
+        " data.augment.scale_relative_to is 'image'.",
     )
     rotate_degrees: float = field(
         10.0,
@@ -84,12 +90,14 @@ class AugmentConfig(Section):
         "Factor of the brightness, drawn uniformly from [1 - this, 1 + this].",
     )
     contrast: float = field(
-        0.0, between(0, 1), "Factor of the contrast, drawn like that of the brightness."
+        0.0,
+        between(0, 1),
+        "Factor of the contrast, drawn uniformly from [1 - this, 1 + this].",
     )
     saturation: float = field(
         0.0,
         between(0, 1),
-        "Factor of the saturation, drawn like that of the brightness.",
+        "Factor of the saturation, drawn uniformly from [1 - this, 1 + this].",
     )
     hue: float = field(
         0.0,
@@ -116,17 +124,19 @@ class FolderConfig(Section):
     images: str = field(
         "",
         TEXT,
-        "Folder of the images, in which '{split}' is replaced:"
-        " 'my_data/{split}/images'. An 'image_folder' has one folder per class in it.",
+        "Folder of the images, such as 'my_data/{split}/images'; '{split}' is replaced"
+        " by the name of the split. For data.name 'image_folder', it contains one"
+        " folder per class.",
     )
     masks: str = field(
         "",
         TEXT,
-        "Folder of masks of class ids with the images' stems: 'my_data/{split}/masks'.",
+        "Folder of the masks, such as 'my_data/{split}/masks': images of class ids with"
+        " the same file names as the images, except for the ending.",
     )
     class_names: tuple[str, ...] = field(
         (),
-        several(TEXT, "at most 255 names of classes", most=255),
+        several(TEXT, "at most 255 class names", most=255),
         "One name for each class, in the order of the ids.",
     )
     colours: tuple[str, ...] = field(
@@ -145,7 +155,7 @@ class FolderConfig(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig(Section):
-    """What is read, and how it is augmented."""
+    """The data set, and how it is read and augmented."""
 
     name: str = field(
         "ade20k",
@@ -172,7 +182,8 @@ class DataConfig(Section):
     max_unreadable_share: float = field(
         0.0,
         between(0, 1),
-        "Largest fraction of unreadable training images; a larger one stops the run.",
+        "Largest fraction of training images that may be unreadable; the run stops if"
+        " there are more.",
     )
     max_megapixels: float = field(
         200.0,
@@ -185,7 +196,7 @@ class DataConfig(Section):
     value_range: tuple[float, ...] = field(
         (),
         Allowed(
-            "nothing, or two numbers, the lower one first, such as (0, 65535)",
+            "(), or two numbers in increasing order, such as (0, 65535)",
             lambda x: x in ((), []) or _is_range(x),
         ),
         "Values of black and white in grey images of more than 8 bits, such as"
@@ -211,7 +222,8 @@ class DataConfig(Section):
     input_scale: float = field(
         1.0,
         _SCALE,
-        "Images are resized by this factor first; scores stay at the native size.",
+        "Factor by which every image is resized before it is used; scores use the"
+        " labels of the original size.",
     )
     augment: AugmentConfig = group(AugmentConfig)
     folder: FolderConfig = group(FolderConfig)

@@ -32,20 +32,26 @@ class DenseConfig(Section):
     bilateral_weight: float = field(
         4.0,
         between(0, 1e6),
-        "Weight of the kernel that depends on distance and colour.",
+        "Weight of the bilateral kernel, which depends on distance and colour.",
     )
     bilateral_px: float = field(
-        20.0, above(0, 1e6), "Standard deviation of this kernel in distance, in pixels."
+        20.0,
+        above(0, 1e6),
+        "Standard deviation of the bilateral kernel in distance, in pixels.",
     )
     bilateral_levels: float = field(
         10.0,
         above(0, 1e6),
-        "Standard deviation of this kernel in colour, in levels of 0..255.",
+        "Standard deviation of the bilateral kernel in colour, in levels of 0..255.",
     )
     spatial_weight: float = field(
-        3.0, between(0, 1e6), "Weight of the kernel that depends only on distance."
+        3.0,
+        between(0, 1e6),
+        "Weight of the spatial kernel, which depends only on distance.",
     )
-    spatial_px: float = field(3.0, above(0, 1e6), "Its standard deviation, in pixels.")
+    spatial_px: float = field(
+        3.0, above(0, 1e6), "Standard deviation of the spatial kernel, in pixels."
+    )
     radius: int = field(5, between(1, 1 << 15), "Radius of both kernels, in pixels.")
     iterations: int = field(5, between(0, 1000), "Mean-field iterations.")
 
@@ -97,7 +103,7 @@ class EvalConfig(Section):
     )
     dense: DenseConfig = group(DenseConfig)
     batch_size: int = field(
-        8, AT_LEAST_ONE, "Number of images or windows at a time, over all devices."
+        8, AT_LEAST_ONE, "Number of images or windows per batch, over all devices."
     )
     absent_classes: str = field(
         "zero",
@@ -107,7 +113,8 @@ class EvalConfig(Section):
     small_object_px: int = field(
         0,
         COUNT,
-        "Also report scores of objects below and above this many pixels; 0: off.",
+        "Also report the scores of objects with fewer pixels than this, and of all"
+        " other objects; 0: off.",
     )
     precise_norm_steps: int = field(
         0,
@@ -123,5 +130,6 @@ class EvalConfig(Section):
     max_images: int = field(
         0,
         COUNT,
-        "Number of images to score, for a quick check; the report states it. 0: all.",
+        "Score only this many images, for a quick check; the report states the number."
+        " 0: all.",
     )

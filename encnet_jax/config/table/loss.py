@@ -36,5 +36,6 @@ class LossConfig(Section):
     label_smoothing: float = field(
         0.0,
         at_least(0, 1),
-        "Fraction of the target spread over all classes. Also for classification.",
+        "Fraction of the target probability that is spread over all classes. Also for"
+        " classification.",
     )

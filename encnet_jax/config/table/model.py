@@ -34,7 +34,8 @@ class ModelConfig(Section):
     output_stride: int = field(
         8,
         one_of(8, 16, 32),
-        "Distance of neighbouring positions of the last feature map, in image pixels.",
+        "Distance between neighbouring positions of the last feature map, in image"
+        " pixels.",
     )
     dilation: str = field(
         "plain",
@@ -42,8 +43,9 @@ class ModelConfig(Section):
             "a name such as hdc_bigger, or rates such as '1,2,5/5,9,17'",
             lambda x: isinstance(x, (str, tuple, list)),
         ),
-        "Rates of the stages that keep their resolution: 'plain', 'none', 'hdc_rf',"
-        " 'hdc_bigger', 'hdc_released', or one rate per block: '1,2,5,9,1,2/5,9,17'.",
+        "Dilation rates of the backbone's stages that keep their resolution: 'plain',"
+        " 'none', 'hdc_rf', 'hdc_bigger', 'hdc_released', or one rate per block:"
+        " '1,2,5,9,1,2/5,9,17'.",
     )
     num_codes: int = field(
         32,
@@ -63,7 +65,10 @@ class ModelConfig(Section):
     )
     se_loss: bool = field(True, FLAG, "Add the branch that predicts present classes.")
     se_gradient: bool = field(
-        True, FLAG, "SE-losses also train the layers before the branch's own layer."
+        True,
+        FLAG,
+        "The SE-losses train all layers; if False, only the last layer of the branch"
+        " that predicts present classes.",
     )
     gate_bias: float = field(
         0.0,
@@ -100,12 +105,14 @@ class ModelConfig(Section):
     stem_width: int = field(
         None,
         _CHANNELS,
-        "Channels of the stem's first convolution; a deep stem ends with twice this.",
+        "Channels of the stem's first convolution; the last convolution of a deep stem"
+        " has twice this number.",
     )
     stride_first: bool = field(
         None,
         FLAG,
-        "The stride of a bottleneck is on its first 1x1 convolution, not on its 3x3.",
+        "The first 1x1 convolution of a bottleneck has the stride, not the 3x3"
+        " convolution.",
     )
     padded_pool: bool = field(None, FLAG, "The stem's pooling pads its input.")
     norm_epsilon: float = field(
@@ -120,8 +127,8 @@ class ModelConfig(Section):
     pixels: str = field(
         None,
         one_of(*PIXELS),
-        "'unit': pixels minus the mean, over the deviation; 'mean': minus the mean, in"
-        " grey levels of 0 to 255.",
+        "Normalisation of pixels. 'unit': subtract the mean and divide by the standard"
+        " deviation; 'mean': only subtract the mean, in levels of 0 to 255.",
     )
     align_corners: bool = field(
         None, FLAG, "Upsampling aligns the centres of the corner pixels."
@@ -153,14 +160,14 @@ class ModelConfig(Section):
     reference_positions: int = field(
         None,
         COUNT,
-        "Positions of a training crop's feature map: sums of codes over more or fewer"
-        " positions are rescaled to this number. 0: not rescaled.",
+        "Number of positions of a training crop's feature map; sums of codes over more"
+        " or fewer positions are rescaled to this number. 0: sums are not rescaled.",
     )
     head_concat_input: bool = field(
         None,
         FLAG,
-        "Concatenate an FCN head's input to its output; DeepLabV3's last convolution"
-        " reads its branches without a projection.",
+        "FCN head: concatenate the head's input to its output. DeepLabV3 head: the last"
+        " convolution reads the concatenated branches without a projection.",
     )
     if TYPE_CHECKING:  # Declared by the heads 'duc' and 'piecewise_crf'.
         duc: Any = None

@@ -34,19 +34,20 @@ class OptimConfig(Section):
     schedule: str = field(
         "poly",
         one_of("poly", "cosine", "halving"),
-        "'poly' and 'cosine' end at 0; 'halving' halves the rate between equal parts.",
+        "Schedule of the learning rate. 'poly' and 'cosine' end at 0; 'halving' halves"
+        " the rate after each of optim.halving_parts equal parts of the run.",
     )
     halving_parts: int = field(
         6,
         AT_LEAST_ONE,
-        "Number of equal parts of the run for 'halving'.",
+        "Number of equal parts into which the schedule 'halving' divides the run.",
     )
     poly_power: float = field(0.9, above(0, 100), "Exponent of the 'poly' schedule.")
     cosine_ahead: float = field(
         0.0,
         between(0, 1),
-        "Fraction of the run by which the cosine is shifted ahead; after its end the"
-        " rate rises again.",
+        "Fraction of the run by which the 'cosine' schedule is shifted ahead; the rate"
+        " reaches 0 earlier and then rises again.",
     )
     warmup_steps: int = field(0, COUNT, "Steps of a linear warm-up from 0.")
     momentum: float = field(
@@ -57,7 +58,9 @@ class OptimConfig(Section):
         1e-4, at_least(0, 1), "Weight of half the sum of squared weights in the loss."
     )
     decay_norm_and_bias: bool = field(
-        True, FLAG, "Apply weight decay to norms and biases too, as the reference."
+        True,
+        FLAG,
+        "Apply weight decay to norms and biases, too, as the authors' code does.",
     )
     decay_bias: bool = field(
         None,

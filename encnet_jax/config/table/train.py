@@ -25,7 +25,7 @@ class TrainConfig(Section):
         "Length of the schedule in epochs, unless train.total_steps is above 0.",
     )
     total_steps: int = field(
-        0, COUNT, "Length of the schedule in steps; 0: train.epochs decides."
+        0, COUNT, "Length of the schedule in steps; 0: determined by train.epochs."
     )
     freeze: str = field(
         "",
@@ -38,7 +38,8 @@ class TrainConfig(Section):
     accumulate: int = field(
         1,
         AT_LEAST_ONE,
-        "Number of micro-batches per step; batch norms use one micro-batch.",
+        "Number of micro-batches per step, whose gradients are averaged; batch norms"
+        " normalise each micro-batch separately.",
     )
     max_minutes: float = field(
         0.0, between(0, 1e7), "Save and stop after this many minutes; 0: no limit."
@@ -70,10 +71,13 @@ class TrainConfig(Section):
         2, AT_LEAST_ONE, "Number of newest checkpoints to keep; the best is also kept."
     )
     num_pictures: int = field(
-        4, between(0, 10_000), "Number of predicted validation images in TensorBoard."
+        4,
+        between(0, 10_000),
+        "Number of validation images whose predictions are written for TensorBoard.",
     )
     val_protocol: str = field(
         "single", lambda: one_of(*PROTOCOLS), "Evaluation protocol during training."
     )
-    # Computed from the number of training images; 0: only at the end.
+    # Steps between evaluations, computed from train.eval_every_epochs; 0: only at the
+    # end.
     eval_every_steps: int = 0
