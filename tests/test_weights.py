@@ -348,8 +348,8 @@ def test_a_published_network_predicts_without_a_run(network, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--weights=torchvision:x", "--workdir=runs/x"], "expected one of --workdir"),
-        ([], "expected one of --workdir and --weights"),
+        (["--weights=torchvision:x", "--workdir=runs/x"], "expected either --workdir"),
+        ([], "expected either --workdir or --weights"),
         (["--weights=torchvision:resnet50"], "is a backbone without a classifier"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A command line: its flags, overrides of a configuration, and --help."""
+"""Parses a command line: flags, changes of configuration fields, and --help."""
 
 import inspect
 import logging
@@ -56,7 +56,7 @@ class CommandLine:
         self._define(flags.DEFINE_string, name, default, meaning, required)
 
     def strings(self, name: str, meaning: str) -> None:
-        """Defines a flag that takes a list, separated by commas; empty by default."""
+        """Defines a flag that takes a comma-separated list; empty by default."""
         self._define(flags.DEFINE_list, name, [], meaning, False)
 
     def integer(
@@ -93,7 +93,7 @@ class CommandLine:
         several: bool = False,
         default: list[str] | None = None,
     ) -> None:
-        """Defines the argument that is given without a flag.
+        """Defines the positional argument, which is given without the name of a flag.
 
         Args:
             name: name of the value that `parse` returns; it is a string, or a list if
@@ -114,7 +114,7 @@ class CommandLine:
             None,
             "Configuration: a file or a name, for example configs/camvid.py or"
             " ade20k:release; --config.FIELD=VALUE changes a field; docs/fields.md"
-            " lists all.",
+            " lists all fields.",
             flag_values=self._values,
             lock_config=True,
             sys_argv=self._argv,
@@ -122,9 +122,12 @@ class CommandLine:
         if required:
             self._required.append("config")
 
-    def checkpoint(self, default: str = "best if one is scored, else newest") -> None:
+    def checkpoint(
+        self, default: str = "the best, or the newest if none is scored"
+    ) -> None:
         """Defines --checkpoint, which selects a checkpoint of a run."""
-        self.string("checkpoint", f"A step, 'best' or 'newest'. Default: {default}.")
+        meaning = "Checkpoint of the run: a step, 'best' or 'newest'."
+        self.string("checkpoint", f"{meaning} Default: {default}.")
 
     def processes(self) -> None:
         """Defines the flags that connect the processes of a run."""
@@ -143,17 +146,20 @@ class CommandLine:
             self._required.append(name)
 
     def parse(self, loads_jax: bool = True) -> flags.FlagValues:
-        """Parses the command line, and sets up this process; returns values by name.
+        """Parses the command line and prepares this process for the command.
 
         Args:
             loads_jax: whether the command uses JAX, which takes seconds to load.
+
+        Returns:
+            The values of all flags and arguments, as attributes with their names.
 
         Raises:
             UserError: a flag is unknown, invalid or missing, or an argument is
                 unexpected.
         """
         values = self._values
-        if "config" in values:  # The parser would block on a FIFO.
+        if "config" in values:  # Reading a FIFO would block the parser.
             file = _given_config(self._argv).partition(":")[0]
             if not os.path.isdir(file):
                 storage.check_regular(file)
@@ -246,7 +252,8 @@ def _check_xla_flags(words: str) -> None:
     if tried.returncode and lines:
         reason = lines[0].partition("] ")[2]
         raise UserError(
-            f"XLA refuses XLA_FLAGS={short(words)} ({reason}); correct or unset it"
+            f"XLA rejects XLA_FLAGS={short(words)} ({reason}): correct or unset this"
+            " environment variable"
         )
 
 
@@ -254,7 +261,7 @@ _LEAST_ADDRESSES = 1900 << 20  # Bytes; smaller limits abort JAX on two cores.
 
 
 def _make_settings() -> None:
-    """Changes settings of the whole process; only commands do this, never the library.
+    """Changes settings of the whole process, which only commands may do.
 
     Raises:
         UserError: JAX would abort the process, because the limit on the address space
@@ -263,8 +270,8 @@ def _make_settings() -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
         raise UserError(
-            f"the address space is limited to {limit >> 20} MiB, and JAX needs"
-            f" {_LEAST_ADDRESSES >> 20} or more: raise the limit (ulimit -v unlimited)"
+            f"the address space is limited to {limit >> 20} MiB, but JAX needs at least"
+            f" {_LEAST_ADDRESSES >> 20} MiB: raise the limit (ulimit -v unlimited)"
         )
     _check_xla_flags(os.environ.get("XLA_FLAGS", ""))
     from encnet_jax.pods import parallel  # Mistyped flags are reported first.
@@ -275,9 +282,13 @@ def _make_settings() -> None:
 
 
 def join_processes(values: flags.FlagValues) -> None:
-    """Connects this process to the others of a distributed run.
+    """Connects this process to the other processes of a distributed run.
 
-    The flags of CommandLine.processes, or the cluster's environment, describe them.
+    Their number and addresses come from the flags of CommandLine.processes, or from the
+    environment variables of the cluster.
+
+    Args:
+        values: result of `CommandLine.parse`.
     """
     from encnet_jax.pods import distributed
 
@@ -303,7 +314,11 @@ def _with_located_config(argv: list[str]) -> list[str]:
 
 
 def _check_config(values: flags.FlagValues) -> None:
-    """Raises UserError unless --config is a file that can be loaded."""
+    """Makes relative data paths of the loaded --config absolute, if necessary.
+
+    Raises:
+        UserError: --config does not exist or did not return a configuration.
+    """
     from encnet_jax import config as config_lib
 
     file, _ = config_lib.split_spec(_config_flag(values).config_filename)
@@ -312,14 +327,17 @@ def _check_config(values: flags.FlagValues) -> None:
     if not isinstance(values.config, ConfigDict):
         kind = type(values.config).__name__
         raise UserError(
-            f"{file}: get_config returned a {kind}, expected a configuration: begin"
-            " with config = defaults.get_config(), and return config"
+            f"{file}: get_config returned a {kind}, expected a configuration: start"
+            " with config = defaults.get_config() and end with return config"
         )
     config_lib.locate_data(values.config, file.parent)
 
 
 def _of_config_code(error: BaseException, argv: Sequence[str]) -> str:
-    """Returns the error and its position in a configuration whose code fails."""
+    """Returns the message for an error that the code of a configuration file raised.
+
+    The message contains the position of the error in the file.
+    """
     if isinstance(error, SyntaxError) and not error.lineno:
         # For binary files, Python reports neither file name nor line.
         place = _given_config(argv)
@@ -360,7 +378,7 @@ def config_name(values: flags.FlagValues) -> str:
     return "-".join([path.stem, *filter(None, arguments.split(","))])
 
 
-# Type of a flag's parser -> expected values; absl describes those of other types.
+# Type of a flag's parser -> expected values. For other types, absl has descriptions.
 _EXPECTED = {
     "bool": "true or false",
     "tuple": "values in brackets, such as \"('road', 'other')\" or \"(0.5, 1.0)\"",
@@ -369,7 +387,7 @@ _EXPECTED = {
 
 def _one_line(error: Exception, values: flags.FlagValues) -> str:
     # Some messages of ml_collections span several lines and quote the whole
-    # configuration. Its KeyError contains the repr of a text that ends with a hint.
+    # configuration. args[0] avoids the quotes that str() adds around a KeyError's text.
     text = str(error.args[0] if error.args else error)
     if "Error whilst parsing config file" in text:  # A traceback follows.
         lines = re.findall(r'File "(.*)", line (\d+)', text)

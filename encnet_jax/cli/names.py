@@ -1,4 +1,4 @@
-"""Names of commands; runs a command by its name."""
+"""Runs a command by its name, and converts names of commands for messages."""
 
 import difflib
 import importlib
@@ -11,7 +11,13 @@ from encnet_jax.errors import UserError
 
 
 class Command(NamedTuple):
-    """A command: `function` of `module`, called with argv; `does` is its summary."""
+    """One command of a program such as `encnet`.
+
+    Attributes:
+        module: name of the module that implements the command.
+        does: summary for --help, such as 'scores a checkpoint'.
+        function: name of the module's function, which is called with argv.
+    """
 
     module: str
     does: str
@@ -19,11 +25,14 @@ class Command(NamedTuple):
 
 
 def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
-    """Runs the command named by the first argument.
+    """Runs the command whose name is the first argument.
 
     Args:
-        argv: program name, name of the command, its arguments.
+        argv: program name, name of the command, arguments of the command.
         commands: name -> command; a module is imported only when its command runs.
+
+    Returns:
+        The exit status of the command; None is success.
 
     Raises:
         UserError: the command does not exist.
@@ -60,9 +69,10 @@ def for_console(text: str) -> str:
 
 
 def program(name: str) -> str:
-    """Returns the name of a command for messages: 'python train.py', 'encnet train'.
+    """Returns a command as the user typed it: 'python train.py' or 'encnet train'.
 
-    With `python -m`, argv[0] is the absolute path of the module's file.
+    Args:
+        name: argv[0]; for `python -m`, this is the absolute path of the module's file.
     """
     package, path = pathlib.Path(__file__).resolve().parent.parent, pathlib.Path(name)
     if path.is_absolute() and package in path.resolve().parents:

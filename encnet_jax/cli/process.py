@@ -21,7 +21,8 @@ from encnet_jax.errors import (
     printable,
 )
 
-_KNOWN = (*DISK_FULL, errno.EMFILE, errno.ENFILE)  # Their messages name no file.
+# Errors of the machine whose messages contain no file name.
+_KNOWN = (*DISK_FULL, errno.EMFILE, errno.ENFILE)
 # Message of collectives on CPUs if another process has ended.
 _LOST_PEER = re.compile(r"gloo.*(closed|reset) by peer", re.IGNORECASE | re.DOTALL)
 
@@ -44,14 +45,14 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
 
 class _Stream:
-    """An output stream whose errors do not end the work, such as a closed terminal.
+    """An output stream that ignores errors, such as those of a closed terminal.
 
-    After an error, all output is dropped. A closed pipe still raises an error, because
-    the reader of the output has ended deliberately.
+    After an error, all further output is dropped. Only a closed pipe still raises an
+    error, because the reader of the output has ended deliberately.
 
     Attributes:
-        full: the error, if the disk of the output is full; the work continues, and the
-            command fails at its end.
+        full: the error if the disk was full, otherwise None. The command continues, and
+            `run` reports this error at the end.
     """
 
     def __init__(self, stream: TextIO):
@@ -63,7 +64,7 @@ class _Stream:
 
     def write(self, text: str) -> int:
         """Writes text; drops it if an earlier write has failed."""
-        # Escapes control characters: names of files must not control the terminal.
+        # Escapes control characters, because file names must not control the terminal.
         shown = printable(text, keep="\t\n\r")
         return self._try(lambda: self._stream.write(shown), len(text))
 
@@ -89,10 +90,11 @@ class _Stream:
 
 
 def _keep_streams() -> None:
-    """Replaces the standard streams by streams that can be written to until the end.
+    """Replaces standard output and standard error by streams that ignore errors.
 
-    Closed streams are opened: otherwise the next opened file would get the descriptor
-    of standard output or error, and messages of libraries would be written to it.
+    Standard streams that are closed are first connected to os.devnull. Otherwise the
+    next opened file would get their descriptor, and libraries would write messages to
+    this file.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -104,15 +106,16 @@ def _keep_streams() -> None:
     sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)
 
 
-# After Ctrl-C: delay of the message if the main thread is busy; its time to clean up.
+# Seconds from Ctrl-C to the message, if the main thread is busy; and from the message
+# to the end of the process.
 _ANSWER_S, _GRACE_S = 0.3, 3.0
 
 
 def _end_soon_when_interrupted() -> None:
     """Ends the process soon after Ctrl-C, even while the main thread compiles.
 
-    Python runs its own handler in the main thread, which may compile for minutes.
-    Commands that must end differently replace this handler by pods.signals.
+    Python runs signal handlers in the main thread, which may compile for minutes, so
+    another thread listens here. Commands that must end differently use pods.signals.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -132,7 +135,7 @@ def _end_soon_when_interrupted() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs main(argv) and returns its exit status; a UserError becomes one line.
+    """Runs main(argv) and returns its exit status; prints a UserError as one line.
 
     Other errors are printed with a traceback. In a run of several processes, a failing
     process ends here with os._exit, because a normal exit would wait for the other
@@ -196,7 +199,11 @@ def _unexpected(error: Exception) -> int:
 
 
 def _of_the_machine(error: Exception) -> str | None:
-    """Returns a line for an error of disks, permissions, memory or devices, or None."""
+    """Returns a one-line message if the machine, not the code, caused the error.
+
+    Such errors concern disks, permissions, object stores, memory, and devices. Returns
+    None for all other errors.
+    """
     text = " ".join(str(error).split())
     if _is_of_jax_import(error):
         names = sorted(x for x in os.environ if x.startswith(("JAX_", "XLA_")))
@@ -209,13 +216,13 @@ def _of_the_machine(error: Exception) -> str | None:
     if "can't start new thread" in text:
         return (
             "no further thread can be started; raise the limits of processes and of"
-            " address space (ulimit -u, ulimit -v)"
+            " the address space (ulimit -u, ulimit -v)"
         )
     if isinstance(error, FileNotFoundError) and "temporary directory" in text:
         return f"{text}; free some space there, or set TMPDIR to another folder"
     if storage.is_of_store(error):
         return (
-            f"the object store refused or failed ({type(error).__name__}:"
+            f"the object store refused the request or failed ({type(error).__name__}:"
             f" {text[:200]}); check your access and the network, then start the same"
             " command again"
         )

@@ -1,4 +1,4 @@
-"""The console command `encnet`, with the same functions as `python train.py` etc."""
+"""The console command `encnet`: `encnet train` equals `python train.py`, and so on."""
 
 import platform
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Runs the command named by the first argument."""
+    """Runs the command whose name is the first argument; returns its exit status."""
     if argv[1:] == ["--version"]:
         print(
             f"encnet_jax {encnet_jax.__version__}, Python {platform.python_version()}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from encnet_jax import cli
 
-# The names come from the texts of --help, so that they are always those of the command.
+# The script reads the names from the output of --help, so they are always up to date.
 SCRIPT = r"""
 _encnet() {
   local each words=() text
@@ -26,6 +26,6 @@ complete -o default -F _encnet encnet
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the script."""
+    """Prints the shell script."""
     cli.CommandLine(argv, __doc__).parse(loads_jax=False)
     print(SCRIPT)

@@ -13,28 +13,36 @@ from encnet_jax.errors import UserError
 from encnet_jax.scoring.protocols import PROTOCOLS
 
 EVAL_FIELDS = {
-    "small_object_px": "Also report scores for objects below and above this many"
-    " pixels; 0 turns it off.",
+    "small_object_px": "Also report the scores of objects with fewer pixels than this,"
+    " and of all other objects; 0: off.",
     "precise_norm_steps": "Recompute batch-norm statistics on this many training"
-    " batches.",
+    " batches; 0: use the statistics of the checkpoint.",
 }
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the flags; writes a report, or an archive for a test server."""
+    """Parses the flags; writes a report, or an archive for a test server.
+
+    Returns:
+        The exit status: 0, or that of the signal that interrupted the command.
+    """
     line = cli.CommandLine(argv, __doc__)
     line.config()
     line.processes()
-    line.string("workdir", "Run to score.", required=True)
-    line.checkpoint("newest")
+    line.string("workdir", "Folder of the run to score.", required=True)
+    line.checkpoint("the newest")
     line.string(
-        "split", "Split to score; with --images, its name. Default: data.val_split."
+        "split",
+        "Split to score, or the name of the results for --images. Default:"
+        " data.val_split.",
     )
-    line.string("images", "Folder of images to score instead; requires --masks.")
-    line.string("masks", "Folder of masks of --images, with the run's class ids.")
+    line.string(
+        "images", "Folder of images to score instead of a split; requires --masks."
+    )
+    line.string("masks", "Folder of the masks of --images, with the run's class ids.")
     line.string(
         "protocol",
-        f"One of: {', '.join(PROTOCOLS)}. Default: eval.protocol.",
+        f"Evaluation protocol: {', '.join(PROTOCOLS)}. Default: eval.protocol.",
     )
     refined = "Refinement: 'dense', 'none', or a file written by `report refine`"
     line.string("refine", f"{refined}. Default: eval.refine.")
@@ -49,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
     )
     line.string(
         "output",
-        "Folder for reports (default: the workdir), or --submission's archive.",
+        "Folder for the report (default: the workdir); with --submission: the archive"
+        " to write.",
     )
     for name, meaning in EVAL_FIELDS.items():
         line.integer(name, meaning)
@@ -57,7 +66,9 @@ def main(argv: Sequence[str]) -> int:
     if bool(values.images) != bool(values.masks):
         raise UserError("expected --images and --masks together, or neither")
     if values.images and values.submission:
-        raise UserError("--submission labels a test split: leave --images out")
+        raise UserError(
+            "--submission labels a whole test split: leave out --images and --masks"
+        )
     from encnet_jax.evaluate import run as run_lib
     from encnet_jax.evaluate.calibrate import temperature_fields
     from encnet_jax.evaluate.loading import Selection

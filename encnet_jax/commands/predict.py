@@ -1,4 +1,4 @@
-"""Labels images: index PNG, colour PNG and overlay for each.
+"""Labels every pixel of images; writes class ids, colours and an overlay for each.
 
 python predict.py --workdir runs/camvid --input photos --output labelled
 python predict.py --workdir runs/camvid a.jpg b.jpg 'more/*.png'
@@ -12,10 +12,17 @@ from encnet_jax.errors import UserError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the flags and writes three PNGs for each image, and scores if asked."""
+    """Parses the flags; writes three PNGs for each image, and more with --scores.
+
+    Returns:
+        The exit status: not 0 if some images could not be labelled.
+    """
     line = cli.CommandLine(argv, __doc__)
-    line.string("workdir", "Run whose network labels the images.")
-    line.string("weights", "Published network instead, see `encnet weights list`.")
+    line.string("workdir", "Folder of the run whose network labels the images.")
+    line.string(
+        "weights",
+        "Published network to use instead of a run: a name of `encnet weights list`.",
+    )
     line.checkpoint()
     line.argument(
         "images", "Images, folders or patterns, like --input.", several=True, default=[]
@@ -24,7 +31,8 @@ def main(argv: Sequence[str]) -> int:
     line.switch("recursive", "Also read the subfolders of --input.")
     line.string("output", "Folder for the PNGs; may be in a bucket.", "labelled")
     line.string(
-        "protocol", "One of single, multiscale, release. Default: eval.protocol."
+        "protocol",
+        "Evaluation protocol: single, multiscale or release. Default: eval.protocol.",
     )
     refined = "Refinement: 'dense', 'none', or a file written by `report refine`"
     line.string("refine", f"{refined}. Default: eval.refine.")
@@ -33,35 +41,37 @@ def main(argv: Sequence[str]) -> int:
         "Softmax temperature: a number, or a file written by `report calibrate`.",
     )
     line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
-    line.integer("top", "Number of classes per pixel in --scores.", 3, least=1)
-    line.strings("transparent", "Classes without colour in the overlays: A,B.")
+    line.integer(
+        "top", "Number of most probable classes per pixel for --scores.", 3, least=1
+    )
+    line.strings("transparent", "Classes that the overlays do not colour: A,B.")
     line.switch("overwrite", "Replace results of an earlier call in --output.")
     line.integer("batch_size", "Number of images at a time. Default: one per device.")
     line.integer("whole_px", "Images with more pixels are split into tiles.", 2048**2)
     line.number("max_megapixels", "Reject images with more megapixels.", least=0.0)
-    line.strings("value_range", "Black and white in 16-bit grey images: 0,65535.")
+    line.strings(
+        "value_range", "Values of black and white in 16-bit grey images: 0,65535."
+    )
     values = line.parse()
     sources = [*filter(None, [values.input]), *values.images]
     if not sources:
         raise UserError("missing: --input; --help shows an example")
     if bool(values.workdir) == bool(values.weights):
-        raise UserError(
-            "expected one of --workdir and --weights; --help shows examples"
-        )
+        raise UserError("expected either --workdir or --weights; --help shows examples")
     from encnet_jax.evaluate.calibrate import temperature_fields
     from encnet_jax.evaluate.refine import refine_fields
     from encnet_jax.inference import files, model
     from encnet_jax.weights import cache
 
     if values.weights:
-        cache.find(values.weights)  # Unknown names are not read as a folder.
+        cache.find(values.weights)  # Raises for unknown names, before any work.
 
     fields = refine_fields(values.refine) | temperature_fields(values.temperature)
     if values.max_megapixels is not None:
         fields["data.max_megapixels"] = values.max_megapixels
     if values.value_range:
         fields["data.value_range"] = _value_range(values.value_range)
-    paths = files.prepare(  # Fail before minutes of work.
+    paths = files.prepare(  # Checks the input before minutes of work.
         sources,
         values.output,
         recursive=values.recursive,
