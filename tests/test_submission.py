@@ -167,7 +167,7 @@ def test_other_palettes_and_depths_are_refused(tmp_path):
     adaptive = Image.fromarray(ids)
     adaptive.putpalette(voc_colours(256)[::-1].tobytes())
     pack(path, {name: png(adaptive)})
-    with pytest.raises(UserError, match="another palette"):
+    with pytest.raises(UserError, match="wrong palette"):
         submission.verify(server, str(path), {"a": (4, 4)})
     packed = Image.fromarray(ids)
     packed.putpalette(voc_colours(16).tobytes())

@@ -1,1 +1,1 @@
-"""From a checkpoint to a report, or to an archive for a test server."""
+"""Scores a checkpoint and writes a report, or an archive for a test server."""

@@ -28,14 +28,17 @@ _PIXELS_PER_IMAGE = 2000
 
 
 def temperature_fields(temperature: str | None) -> dict:
-    """Returns the fields that --temperature sets.
+    """Converts the value of --temperature to fields of the configuration.
 
     Args:
-        temperature: a number above 0, or a file written by `report calibrate`; None
-            changes nothing.
+        temperature: a number above 0, or a file written by `report calibrate`; None if
+            the flag is not given.
+
+    Returns:
+        {'eval.temperature': value}, or {} if the flag is not given.
 
     Raises:
-        UserError: the value is neither.
+        UserError: the value is neither a number nor such a file.
     """
     if temperature is None:
         return {}
@@ -52,8 +55,8 @@ def temperature_fields(temperature: str | None) -> dict:
         value = found.get("temperature", "")
         if not isinstance(value, float):
             raise UserError(
-                f"--temperature {path} has no number 'temperature'; expected a file"
-                " written by `python -m encnet_jax.report calibrate`"
+                f"the file --temperature {path} has no number 'temperature'; expected a"
+                " file written by `python -m encnet_jax.report calibrate`"
             ) from None
     return {"eval.temperature": value}
 
@@ -61,13 +64,16 @@ def temperature_fields(temperature: str | None) -> dict:
 def sampled_pixels(
     network: Network, dataset: Dataset, split: str, number: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns log-probabilities f32[N, C] and labels uint8[N] of random pixels.
+    """Predicts some images, and returns scores and labels of random labelled pixels.
 
     Args:
-        network: scores the images under its eval.protocol.
-        dataset, split: the images to score.
+        network: predicts the images with its eval.protocol.
+        dataset, split: the data set and the split that contains the images.
         number: number of images, spread over the split.
-        seed: chooses the pixels.
+        seed: seed of the random choice of pixels, at most 2,000 per image.
+
+    Returns:
+        (log-probabilities f32[N, C], labels uint8[N]) of N pixels.
 
     Raises:
         UserError: no pixel is labelled.
@@ -87,14 +93,14 @@ def sampled_pixels(
             labels.append(member["label"].ravel()[chosen])
     if not sum(map(len, labels)):
         raise UserError(
-            "no pixel of these images is labelled: choose another --split, or a larger"
-            " --number"
+            "no pixel of the selected images is labelled: choose another --split, or a"
+            " larger --number"
         )
     return np.concatenate(rows), np.concatenate(labels)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Parses the flags, fits the temperature and writes it to the run's folder."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", f"Workdir of the run; {FILE} is written there.")
     line.string(
@@ -108,7 +114,8 @@ def main(argv: Sequence[str]) -> None:
     args = line.parse()
     if jax.process_count() > 1:
         raise UserError(
-            "one process fits the temperature: start the command on one host only"
+            "the temperature is fitted in one process: start the command on one host"
+            " only"
         )
     path = epath.Path(args.run) / FILE
     checks.check_writable(args.run)

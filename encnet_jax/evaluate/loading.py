@@ -25,15 +25,16 @@ class Selection:
 
     Attributes:
         checkpoint: a step, 'best' or 'newest'. None for the command's default:
-            evaluation uses the newest; other commands use the best if validation scored
-            one.
+            evaluation uses the newest checkpoint; other commands use the best
+            checkpoint, or the newest if none was scored in validation.
         split: split of the data set; None for the command's default.
         protocol: name of an evaluation protocol; None for eval.protocol.
-        config: may differ from the checkpoint's in eval.* and data.data_dir only; None
-            for the checkpoint's own.
+        config: configuration to use instead of the checkpoint's. Only the fields that
+            evaluation may change, such as eval.* and data.data_dir, may differ. None
+            for the checkpoint's configuration.
         fields: further fields to change, such as {'eval.small_object_px': 1024}.
-        announce: print the step that is loaded, and the best step.
-        folders: images and masks to score instead of the run's data.
+        announce: whether to print the step that is loaded, and the best step.
+        folders: (folder of images, folder of masks) to score instead of the run's data.
     """
 
     checkpoint: str | None = None
@@ -60,14 +61,19 @@ def load(
     Args:
         workdir: folder of the run, a folder written by `encnet export --format hub`, or
             hf:owner/name, to which such a folder was uploaded.
-        selection: the checkpoint, and the fields to change; its split is ignored.
-        whole_images: label whole images, even if the protocol scores only a part of
-            each.
-        stop: can interrupt the measurement of batch-norm statistics; None: nothing can.
+        selection: the checkpoint, and the changes to its configuration.
+        whole_images: whether to label whole images, even if the protocol scores only a
+            part of each image.
+        stop: a request to stop that interrupts the measurement of batch-norm
+            statistics; None if nothing interrupts it.
+
+    Returns:
+        The network, whose variables are replicated on all devices. Batch norms of a
+        segmentation network are folded into the convolutions.
 
     Raises:
-        UserError: no such checkpoint, an unknown protocol, or a field that may not
-            change.
+        UserError: the checkpoint does not exist, the protocol is unknown, or the
+            selection changes a field that may not change.
     """
     protocol = selection.protocol
     check_protocol(protocol)
@@ -86,7 +92,7 @@ def load(
     workdir = folder.local(workdir)
     if folder.is_one(workdir):
         if checkpoint is not None:
-            raise UserError(f"{workdir} contains one network: leave the checkpoint out")
+            raise UserError(f"{workdir} contains one network: leave out the checkpoint")
         loaded = folder.read(workdir, change)
     else:
         if whole_images and selection.checkpoint is None:
@@ -114,9 +120,9 @@ def load(
 
 
 def _check_classes(loaded: Network, workdir: str) -> None:
-    """Raises UserError if a classifier has other classes than its data set has now.
+    """Raises UserError if a classifier and its data set have other numbers of classes.
 
-    The classes of a data set of image folders are the folders that exist.
+    The classes of a data set of image folders are the folders that exist now.
     """
     classifier = loaded.variables["params"].get("classifier")
     if classifier is None:
@@ -124,8 +130,8 @@ def _check_classes(loaded: Network, workdir: str) -> None:
     trained, found = classifier["bias"].shape[-1], loaded.info.num_classes
     if trained != found:
         raise UserError(
-            f"{workdir} was trained on {trained} classes, and {loaded.info.name} has"
-            f" {found} now: restore its folders of classes, or train a new run"
+            f"{workdir} was trained on {trained} classes, but {loaded.info.name} now"
+            f" has {found}: restore the folders of its classes, or train a new run"
         )
 
 
@@ -150,11 +156,19 @@ _FREE = (
 
 
 def _take_folders(saved: ConfigDict, images: str, masks: str, split: str) -> None:
-    """Replaces the data of a run by two folders; masks have the run's class ids."""
+    """Replaces the data set of a run by a folder of images and a folder of masks.
+
+    The masks must have the class ids of the run.
+
+    Args:
+        saved: the run's configuration, changed in place.
+        images, masks: the folders.
+        split: name of the split that contains the images.
+    """
     if saved.task != "segmentation":
         raise UserError(
-            f"--masks is for segmentation, and the run's task is {saved.task!r}: leave"
-            " --images and --masks out"
+            f"--masks is for segmentation, but the run's task is {saved.task!r}: leave"
+            " out --images and --masks"
         )
     if saved.data.name != "folder":
         info = dataset_info(saved.data)
@@ -168,7 +182,11 @@ def _take_folders(saved: ConfigDict, images: str, masks: str, split: str) -> Non
 
 
 def _take_free_fields(saved: ConfigDict, config: ConfigDict) -> None:
-    """Copies the fields that evaluation may change; others must be equal."""
+    """Copies the fields that evaluation may change from `config` to `saved`.
+
+    Raises:
+        UserError: another field of the data or the model differs.
+    """
     given = config_lib.resolve(config)
     saved_flat, given_flat = config_lib.flatten(saved), config_lib.flatten(given)
     for field, value in given_flat.items():
@@ -176,6 +194,6 @@ def _take_free_fields(saved: ConfigDict, config: ConfigDict) -> None:
             saved.update_from_flattened_dict({field: value})
         elif field.startswith(("data.", "model.")) and saved_flat.get(field) != value:
             raise UserError(
-                f"the checkpoint has {field} = {saved_flat.get(field)!r}, --config has"
-                f" {value!r}; only {', '.join(_FREE)} may differ"
+                f"the checkpoint has {field} = {saved_flat.get(field)!r}, but --config"
+                f" has {value!r}; only {', '.join(_FREE)} may differ"
             )

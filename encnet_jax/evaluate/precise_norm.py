@@ -28,12 +28,14 @@ def measure_step(
     seed: int,
     norm_group: int = 0,
 ) -> dict:
-    """Returns each batch norm's mean and mean square of a batch, over all devices.
+    """Returns the mean and the mean square of the input of every batch norm.
+
+    They are computed from one batch, over all devices.
 
     Args:
         variables: {'params', 'batch_stats'}, replicated.
-        images: this device's uint8[b, H, W, 3].
-        step: int32[], decides which units dropout drops.
+        images: uint8[b, H, W, 3], this device's part of the batch.
+        step: int32[], index of the batch; with `seed`, it seeds dropout.
         model: network whose batch norms are synchronised over parallel.AXIS.
         normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
         seed: the run's seed.
@@ -59,22 +61,22 @@ def measure_step(
         flat[path] = flat[path] + flat[(*path[:-1], "mean")] ** 2
     moments = traverse_util.unflatten_dict(flat)
     if norm_group in (0, jax.lax.axis_size(parallel.AXIS)):
-        return moments  # They are equal on all devices.
+        return moments  # The moments are already equal on all devices.
     total = parallel.sum_in_buckets(moments, parallel.AXIS)
     return jax.tree.map(lambda x: x / jax.lax.axis_size(parallel.AXIS), total)
 
 
 def recomputed(network: Network, dataset: Dataset, stop: StopRequest) -> dict:
-    """Returns variables whose batch_stats are measured on training batches.
+    """Returns the network's variables with batch_stats measured on training batches.
 
-    All eval.precise_norm_steps batches use the trained weights and have equal weight.
-    The moving averages of training also contain statistics of earlier weights. Batches
-    are augmented as in training.
+    The statistics are means over eval.precise_norm_steps batches with the trained
+    weights. In contrast, the moving averages of training also contain statistics of
+    earlier weights. Batches are augmented as in training.
 
     Args:
         network: its variables are {'params', 'batch_stats'}.
-        dataset: open; its data.train_split is read.
-        stop: checked before each batch.
+        dataset: open data set, from which data.train_split is read.
+        stop: a request to stop, which is checked before each batch.
 
     Raises:
         Stopped: a stop was requested in any process.

@@ -1,4 +1,4 @@
-"""The flag --refine of the commands."""
+"""Converts the value of the flag --refine to fields of the configuration."""
 
 from etils import epath
 
@@ -9,15 +9,18 @@ from encnet_jax.storage import lookup, schema
 
 
 def refine_fields(refine: str | None) -> dict:
-    """Returns the fields that --refine sets.
+    """Converts the value of --refine to fields of the configuration.
 
     Args:
-        refine: 'dense', 'none', or a JSON file written by `report refine`; None changes
-            nothing.
+        refine: 'dense', 'none', or a JSON file written by `report refine`; None if the
+            flag is not given.
+
+    Returns:
+        {dotted field name: value}; empty if the flag is not given.
 
     Raises:
-        UserError: the value is none of these, or the file does not contain CRF
-            parameters.
+        UserError: the value is neither a name nor a file, or the file does not contain
+            the parameters of a dense CRF.
     """
     if refine is None:
         return {}
@@ -34,10 +37,11 @@ def refine_fields(refine: str | None) -> dict:
     found = storage.read_json(path)
     if found.keys() != names.keys():
         raise UserError(
-            f"--refine {path} does not have exactly the keys {', '.join(names)};"
-            " expected a file written by `python -m encnet_jax.report refine`"
+            f"the file --refine {path} does not have exactly the keys"
+            f" {', '.join(names)}; expected a file written by"
+            " `python -m encnet_jax.report refine`"
         )
     wrong = schema.problem(found, dict.fromkeys(names, schema.number()))
     if wrong:
-        raise UserError(f"--refine {path}: {wrong}; restore the file")
+        raise UserError(f"the file --refine {path}: {wrong}; restore the file")
     return {"eval.refine": "dense"} | {names[n]: x for n, x in found.items()}

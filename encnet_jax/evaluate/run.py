@@ -44,9 +44,10 @@ def evaluate_run(
 ) -> dict | None:
     """Scores a checkpoint, prints the table and writes it as JSON.
 
-    report.json is the newest report; report-SPLIT-PROTOCOL.json is kept for each split
-    and protocol. Scores of single images, with the best and the worst images, are saved
-    next to it for `encnet report html`; each process writes its own images.
+    The report is written to report.json (the newest report) and to
+    report-SPLIT-PROTOCOL.json (one file per split and protocol). Scores of single
+    images, with the best and the worst images, are saved in the same folder for
+    `encnet report html`; each process writes the images that it scored.
 
     SIGTERM or Ctrl-C in any process ends the evaluation in all processes, and nothing
     is written. After the last image, signals have no effect and the report is written.
@@ -54,16 +55,16 @@ def evaluate_run(
     Args:
         workdir: folder of the run; its checkpoint defines model and data.
         selection: the checkpoint to score; its split defaults to data.val_split.
-        output: folder for the reports; None for the workdir.
-        stop: records a requested stop; None for a new one.
+        output: folder for the report; None for the workdir.
+        stop: records a request to stop; None creates a new StopRequest.
 
     Returns:
-        The report; see evaluate.tables.make_report. None if it was stopped.
+        The report, see evaluate.tables.make_report; None if the evaluation was stopped.
 
     Raises:
-        UserError: no such checkpoint, the split is missing or has no labels,
-            selection.config changes other fields than evaluation may change, the
-            configuration differs between processes, or the reports cannot be written.
+        UserError: the checkpoint does not exist, the split is missing or has no labels,
+            selection.config changes a field that evaluation may not change, the
+            configuration differs between processes, or the report cannot be written.
     """
     folder = epath.Path(output or workdir)
     distributed.together(lambda: _check_writable(folder, workdir))
@@ -97,7 +98,7 @@ def evaluate_run(
 
 
 def _check_writable(folder: epath.Path, workdir: str) -> None:
-    """Raises UserError if process 0 could not write the reports later."""
+    """Raises UserError if process 0 will not be able to write the report."""
     if jax.process_index() != 0:
         return
     # If the run is missing, `load` raises a clearer error.
@@ -106,12 +107,14 @@ def _check_writable(folder: epath.Path, workdir: str) -> None:
     try:
         checks.check_writable(folder)
     except UserError as error:
-        raise UserError(f"reports: {error} (--output DIR)") from None
+        raise UserError(
+            f"the report cannot be written: {error}; choose another --output DIR"
+        ) from None
     outputs.check_replaceable(folder / "report.json", "report", "--output DIR")
 
 
 def _check_files(folder: epath.Path, network: Network, split: str) -> None:
-    """Raises UserError, before scoring, if a file of another kind would be replaced."""
+    """Raises UserError if a report would replace a file that eval.py did not write."""
     config = network.config
     protocol = tables.protocol_name(config.eval.protocol, config.eval.refine)
     if jax.process_index() == 0:
@@ -124,14 +127,17 @@ def _check_files(folder: epath.Path, network: Network, split: str) -> None:
 
 @contextlib.contextmanager
 def _saving(folder: epath.Path) -> Iterator[None]:
-    """Creates the folder; an error in the block states that scores were not saved."""
+    """Creates the folder; converts an OSError of the block into a UserError.
+
+    The message states that the printed scores were not saved.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise UserError(
-            f"{storage.describe(error, folder)}. The scores above were not saved; give"
-            " --output DIR"
+            f"{storage.describe(error, folder)}. The scores above were not saved;"
+            " choose another folder with --output DIR"
         ) from None
 
 
@@ -150,7 +156,11 @@ def _save(report: dict, folder: epath.Path) -> None:
 def _open(
     workdir: str, selection: Selection, stop: StopRequest
 ) -> tuple[Network, Dataset, str]:
-    """Returns the network, the data set, and the split to score, which has labels."""
+    """Loads a network and opens its data set; checks that the split has labels.
+
+    Returns:
+        (network, data set, name of the split to score).
+    """
     network = load(workdir, selection, stop=stop)
     split, config = selection.split or network.config.data.val_split, network.config
     if split and "{split}" in config.data.folder.images:
@@ -169,7 +179,12 @@ def _open(
 def _score(
     network: Network, dataset: Dataset, split: str, stop: StopRequest
 ) -> tuple[dict, ConfusionMatrix, ImageScores | None]:
-    """Returns the report of a split, its counts, and the scores of single images."""
+    """Scores a split.
+
+    Returns:
+        (report, counts of all pixels or images, scores of single images). The last is
+        None for classification.
+    """
     config, variables = network.config, network.prepared()
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
     small_px, by_size = config.eval.small_object_px, None
@@ -206,7 +221,7 @@ def _score(
 
 @contextlib.contextmanager
 def _stoppable(stop: StopRequest | None = None) -> Iterator[StopRequest]:
-    """Ends the block if a stop was requested in any process, and prints the reason."""
+    """Yields a StopRequest; if it ends the block, prints the reason."""
     try:
         with stop or StopRequest() as request:
             yield request
@@ -228,17 +243,17 @@ def submit_run(
 ) -> int | None:
     """Labels the test images and writes the archive for a test server.
 
-    SIGTERM or Ctrl-C ends it, and nothing is written.
+    SIGTERM or Ctrl-C ends the command, and nothing is written.
 
     Args:
         workdir: folder of the run.
         server_name: a key of evaluate.submission.servers().
         output: file name of the archive.
         selection: the checkpoint to use; its split defaults to 'test'.
-        stop: records a requested stop; None for a new one.
+        stop: records a request to stop; None creates a new StopRequest.
 
     Returns:
-        The number of images. None if it was stopped.
+        The number of labelled images; None if the command was stopped.
 
     Raises:
         UserError: the run was trained on another data set, the server would reject the
@@ -248,7 +263,7 @@ def submit_run(
     dataset_name, server = submission.find(server_name, output)
     if jax.process_count() > 1:
         raise UserError(
-            "one process writes the archive: start the command on one host only"
+            "the archive is written by one process: start the command on one host only"
         )
     outputs.check_replaceable(output, "output", "--output")
     checks.check_writable(epath.Path(output).parent)
@@ -258,8 +273,8 @@ def submit_run(
         config = network.config
         if config.data.name != dataset_name:
             raise UserError(
-                f"{workdir} has data.name {config.data.name!r}; {server_name}"
-                f" expects a run on {dataset_name!r}"
+                f"{workdir} was trained on {config.data.name!r}, but the test server"
+                f" {server_name} expects a run on {dataset_name!r}"
             )
         dataset = tasks.open_dataset(config)
         split = selection.split or "test"

@@ -3,8 +3,9 @@
 python -m encnet_jax.report refine runs/camvid
 python eval.py --workdir runs/camvid --refine runs/camvid/refine.json
 
-Images that are scored are not used. The network is more accurate on its training images
-than on other images, so the parameters may correct its scores too little.
+Validation images are not used, because they are scored. The network is more accurate
+on its training images than on other images, so the CRF may refine other images too
+little.
 """
 
 import itertools
@@ -27,7 +28,7 @@ from encnet_jax.scoring.protocols import dense_refined
 from encnet_jax.storage import checks, outputs
 from encnet_jax.tasks.network import Network
 
-FACTORS = (0.5, 2.0)  # A parameter is tried at these multiples of its best value.
+FACTORS = (0.5, 2.0)  # The best value of a parameter is multiplied by these factors.
 
 REFINED = "file of CRF parameters"
 
@@ -38,14 +39,14 @@ def search(
     rounds: int,
     report: Callable[[DenseParams, float], None] = lambda params, value: None,
 ) -> tuple[DenseParams, float]:
-    """Changes one parameter after the other, and keeps changes that score higher.
+    """Changes one parameter after the other, and keeps changes with a higher score.
 
     Args:
-        score: parameters -> their score; larger is better.
+        score: maps parameters to a score; larger is better.
         start: initial parameters.
-        rounds: largest number of times that every parameter is tried; a round without
+        rounds: largest number of passes over all parameters; a pass without an
             improvement ends the search.
-        report: called with all parameters tried, and their score.
+        report: called for all parameters that are tried, with their score.
 
     Returns:
         (the best parameters, their score).
@@ -66,14 +67,14 @@ def search(
 
 
 class TrainingScores:
-    """The network's scores of some training images, kept to be refined many times."""
+    """Class scores of some training images, computed once and refined many times."""
 
     def __init__(self, network: Network, number: int):
         """Runs the network once over `number` images of data.train_split.
 
         Raises:
-            UserError: training and validation split are the same, or an image is too
-                small for a window.
+            UserError: training and validation split are the same, or an image is
+                smaller than the window of the CRF.
         """
         config = network.config
         dataset = tasks.open_dataset(config)
@@ -114,14 +115,14 @@ class TrainingScores:
 
 
 def _probabilities(total: np.ndarray) -> np.ndarray:
-    """Normalises summed scores [..., C] to float16, so that hundreds of images fit."""
+    """Normalises summed scores [..., C] to probabilities; float16 to save memory."""
     sums = np.maximum(total.sum(-1, keepdims=True), 1e-30)
     smallest = np.finfo(np.float16).smallest_subnormal
     return np.maximum(total / sums, smallest).astype(np.float16)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Parses the flags, searches the parameters and writes the best ones."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdir of the run; refine.json is written there.")
     line.integer("number", "Number of training images.", 20, least=1)

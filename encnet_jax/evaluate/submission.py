@@ -1,7 +1,7 @@
-"""Archives for test servers, and the servers' checks.
+"""Writes archives for test servers, and checks them as the servers do.
 
-A server accepts only a few archives per week and hardly explains why it rejects one, so
-its checks are made here first.
+A test server accepts only a few archives per week and hardly explains why it rejects an
+archive, so its checks are made here first.
 """
 
 import contextlib
@@ -21,22 +21,26 @@ from encnet_jax.data.sets import declared
 from encnet_jax.data.sources.info import Server, voc_colours
 from encnet_jax.errors import UserError
 
-_NO_VALUE = 255  # Written for ids without a class; `verify` rejects it.
+_NO_VALUE = 255  # Written for ids that are no class; `verify` rejects this value.
 _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "indexed", 4: "grey with alpha", 6: "RGBA"}
 
 
 def servers() -> dict[str, tuple[str, Server]]:
-    """Returns {name of a test server: (name of its data set, server)}."""
+    """Returns all test servers: {name: (name of the data set, server)}."""
     infos = declared().values()
     return {x.server.name: (x.name, x.server) for x in infos if x.server}
 
 
 def find(name: str, output: str) -> tuple[str, Server]:
-    """Returns the name of the data set of a test server, and the server.
+    """Returns (name of the data set, server) for a test server.
+
+    Args:
+        name: name of the test server.
+        output: file name of the archive to write.
 
     Raises:
-        UserError: the name is unknown, the server does not accept this suffix, or
-            output is in an object store.
+        UserError: the name is unknown, the server does not accept archives with the
+            suffix of `output`, or `output` is in an object store.
     """
     known = servers()
     if name not in known:
@@ -61,14 +65,14 @@ def write(
     Args:
         server: the server to write for.
         output: file name.
-        predictions: (name of the image without suffix, uint8[H, W] ids 0..C-1); only
-            one at a time is in memory.
+        predictions: pairs (name of the image without suffix, uint8[H, W] class ids
+            0..C-1), read one after the other to save memory.
 
     Returns:
         The number of images.
 
     Raises:
-        UserError: a check failed; no file is left behind.
+        UserError: a check failed; the archive is deleted.
     """
     sizes = {}
     target = pathlib.Path(output)
@@ -130,36 +134,36 @@ def _verify_png(server, content: bytes, size: tuple[int, int], where: str) -> No
             values, palette = np.asarray(picture), picture.getpalette()
     except (OSError, SyntaxError) as error:
         raise UserError(
-            f"{where}: not a readable PNG ({error}); write it again"
+            f"{where}: this is not a readable PNG ({error}); write the archive again"
         ) from None
-    # The header of a PNG: width, height, bits a sample, colour type.
+    # The header of a PNG: width, height, bits per sample, colour type.
     width, height, bits, colour_type = struct.unpack(">IIBB", content[16:26])
     if (bits, colour_type) != (8, server.colour_type):
         raise UserError(
-            f"{where}: has {bits} bits, {_COLOUR_TYPES.get(colour_type)}; expected"
-            f" 8 bits, {_COLOUR_TYPES[server.colour_type]}"
+            f"{where}: the PNG has {bits} bits, {_COLOUR_TYPES.get(colour_type)};"
+            f" expected 8 bits, {_COLOUR_TYPES[server.colour_type]}"
         )
     if (height, width) != tuple(size):
         raise UserError(
-            f"{where}: is {width}x{height} pixels; expected the size of the test image,"
-            f" {size[1]}x{size[0]}"
+            f"{where}: the PNG is {width}x{height} pixels; expected the size of the"
+            f" test image, {size[1]}x{size[0]}"
         )
     unknown = np.setdiff1d(values, server.values)
     if unknown.size:
         raise UserError(
-            f"{where}: has the value {unknown[0]}; expected the values of"
+            f"{where}: a pixel has the value {unknown[0]}; expected the values of"
             f" {server.num_classes} classes, {server.values[0]} to {server.values[-1]}"
         )
     colours = voc_colours(server.num_classes).ravel().tolist()
     if colour_type == 3 and (palette or [])[: len(colours)] != colours:
         raise UserError(
-            f"{where}: has another palette; expected PASCAL VOC's colour map"
+            f"{where}: the PNG has a wrong palette; expected PASCAL VOC's colour map"
         )
 
 
 @contextlib.contextmanager
 def _writer(path: pathlib.Path) -> Iterator[Callable[[str, bytes], None]]:
-    """Yields a function that adds a file to a new archive."""
+    """Yields a function (file name, content) that adds a file to a new archive."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
             yield archive.writestr
@@ -175,7 +179,7 @@ def _writer(path: pathlib.Path) -> Iterator[Callable[[str, bytes], None]]:
 
 
 def _files(path: str) -> Iterator[tuple[str, bytes]]:
-    """Yields (name, content) of an archive's files."""
+    """Yields (name, content) of each file of an archive."""
     try:
         if path.endswith(".zip"):
             with zipfile.ZipFile(path) as archive:
@@ -195,5 +199,5 @@ def _files(path: str) -> Iterator[tuple[str, bytes]]:
         tarfile.TarError,
     ) as error:
         raise UserError(
-            f"{path}: not a complete archive ({error}); write it again"
+            f"{path} is not a complete archive ({error}); write it again"
         ) from None

@@ -1,4 +1,4 @@
-"""Reports: scores as JSON, and as a table in the terminal."""
+"""Makes reports of evaluation: scores as JSON, and as a table in the terminal."""
 
 import datetime
 import importlib.metadata
@@ -25,7 +25,7 @@ from encnet_jax.tasks import Measures
 from encnet_jax.tasks.network import Network
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
-# Values of scoring.quality that are fractions and are reported as scores.
+# Values of scoring.quality that are fractions and are listed among the scores.
 _QUALITY = (
     *("boundary_iou", "calibration_error", "presence_ap"),
     *("max_f_image", "average_precision_image", "max_f_bev", "average_precision_bev"),
@@ -49,7 +49,7 @@ def _point(value) -> str | None:
 
 
 def _lists(*names: str):
-    """Returns a check for {name: coordinates}, with the same number of points."""
+    """Returns a check for {name: coordinates}; all lists must have equal lengths."""
     points = schema.listing(_point, most=4096)
 
     def check(value) -> str | None:
@@ -63,7 +63,7 @@ def _lists(*names: str):
 
 
 def _by_width(value) -> str | None:
-    """Checks {width in pixels: coordinate}."""
+    """Checks a dict {width in pixels: coordinate}."""
     if not isinstance(value, dict) or not all(map(_is_width, value)):
         return "does not have widths in pixels as its keys"
     return schema.mapping(_point)(value)
@@ -73,7 +73,7 @@ def _is_width(text: str) -> bool:
     return re.fullmatch("[0-9]{1,6}", text, re.ASCII) is not None
 
 
-# The entries of a report's 'quality' that are plotted.
+# The entries in the section 'quality' of a report that are plotted.
 _QUALITY_SCHEMA = {
     "bands": _by_width,
     "reliability": _lists("confidence", "accuracy"),
@@ -100,10 +100,10 @@ _SCHEMA = {
 
 
 def read_report(path) -> dict:
-    """Returns a report of evaluation, checked against its schema.
+    """Reads a report that eval.py has written, and checks its contents.
 
     Raises:
-        UserError: the file cannot be read, or does not have the contents of
+        UserError: the file cannot be read, or its contents are not those of
             `make_report`.
     """
     report = storage.read_json(path)
@@ -138,19 +138,20 @@ def make_report(
         matrix: counts of all pixels.
         network: the network, scored under its eval.protocol.
         split: the scored split.
-        num_images: number of images in the split.
-        by_size: counts in small and in large objects, if they were counted separately.
-        quality: see scoring.quality.Quality.summary.
+        num_images: number of scored images.
+        by_size: (counts of pixels in small objects, counts of pixels in large objects),
+            if they were counted separately.
+        quality: measures of quality, see scoring.quality.Quality.summary.
 
     Returns:
         A JSON-ready dict. Scores in [0, 1] have keys '{split}/{protocol}/...', where
         the protocol is for example 'single', or 'single-dense' after refinement.
-        Per-class scores are under 'iou' (segmentation) or 'error' (classification),
-        None for a class that never occurs. `by_size` adds '.../mean_iou_small' and
-        '.../mean_iou_large', means over the classes that have such objects, and
-        'iou_small' and 'iou_large'. `quality` adds '.../boundary_iou',
-        '.../calibration_error' and '.../presence_ap', where defined, and is itself
-        under 'quality'.
+        Per-class scores have the key 'iou' (segmentation) or 'error' (classification)
+        and are None for a class that never occurs. `by_size` adds per-class scores
+        'iou_small' and 'iou_large', and '.../mean_iou_small' and '.../mean_iou_large',
+        their means over the classes that have small or large objects. `quality` is
+        stored with the key 'quality'; its fractions, such as '.../boundary_iou', are
+        also listed among the scores.
     """
     config, task, class_names = network.config, network.task, network.info.class_names
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
@@ -221,7 +222,7 @@ def _warnings(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> list[str
 def _scores(
     measures: Measures, by_size: tuple[ConfusionMatrix, ConfusionMatrix] | None
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Returns the scores, and those of each class, by name; see make_report."""
+    """Returns ({name: score}, {name: scores of all classes}); see make_report."""
     scores = dict(measures.scores)
     classes = {measures.class_score: measures.class_scores}
     for name, part in zip(("small", "large"), by_size or (), strict=False):
@@ -268,8 +269,9 @@ def check_split(split: str) -> None:
     wrong = schema.word(split)
     if wrong:
         raise UserError(
-            f"the split {wrong}, because reports have its name; put other parts of the"
-            " path into data.folder.images and .masks, or use --images and --masks"
+            f"the split {wrong}, because it becomes part of the report's file name; put"
+            " other parts of a path into data.folder.images and data.folder.masks, or"
+            " use --images and --masks"
         )
 
 
@@ -278,8 +280,8 @@ def save_report(path, report: dict, kind: str = "report") -> None:
 
     Args:
         path: the file to write.
-        report: JSON-ready.
-        kind: see outputs.check_replaceable.
+        report: a JSON-ready dict.
+        kind: kind of the file, see outputs.check_replaceable.
 
     Raises:
         UserError: a file with this name exists and is of another kind.
@@ -292,7 +294,7 @@ def _percent(score: float | None) -> str:
 
 
 def format_report(report: dict) -> str:
-    """Returns the per-class table and the scores, in percent, as lines of text."""
+    """Returns a report as text: a table of class scores, and the scores, in percent."""
     measures = [name for name in _HEADINGS if name in report]
     width = max(map(len, report[measures[0]]))
     headings = "  ".join(_HEADINGS[name] for name in measures)

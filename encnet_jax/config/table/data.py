@@ -136,7 +136,7 @@ class FolderConfig(Section):
     )
     class_names: tuple[str, ...] = field(
         (),
-        several(TEXT, "at most 255 class names", most=255),
+        several(TEXT, "at most 255 names of classes", most=255),
         "One name for each class, in the order of the ids.",
     )
     colours: tuple[str, ...] = field(
