@@ -149,7 +149,8 @@ def test_failures_are_the_images_with_the_lowest_scores(untrained, tmp_path, cap
 
 def test_a_submission_requires_its_data_set(untrained, tmp_path):
     output = str(tmp_path / "a.zip")
-    with pytest.raises(UserError, match="'scenes', but .* ade20k expects a run on 'ade20k'"):
+    message = "'scenes', but .* ade20k expects a run on 'ade20k'"
+    with pytest.raises(UserError, match=message):
         run_lib.submit_run(str(untrained), "ade20k", output)
     assert not list(tmp_path.iterdir())
 

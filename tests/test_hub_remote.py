@@ -64,7 +64,7 @@ def statuses(done):
 def test_a_network_is_uploaded_and_loaded_by_name(session):
     folder, done, hub = session
     assert statuses(done)[0] == "0"
-    assert f"uploaded it: {hub.address}/o/n" in done.stdout
+    assert f"uploaded to {hub.address}/o/n" in done.stdout
     assert hub.files.keys() == {"README.md", "config.json", "model.safetensors"}
     assert hub.files["model.safetensors"] == (
         (folder / "n" / "model.safetensors").read_bytes()

@@ -28,10 +28,10 @@ _NUM_IMAGES = 2
 def main(argv: Sequence[str]) -> None:
     """Exports the network of a run: writes the file, verifies and describes it."""
     line = cli.CommandLine(argv, __doc__)
-    line.string("workdir", "Run to export.", required=True)
+    line.string("workdir", "Folder of the run to export.", required=True)
     line.checkpoint()
-    line.string("format", f"One of {', '.join(_KINDS)}.", required=True)
-    line.string("output", "New file, or new folder (hub).", required=True)
+    line.string("format", f"Format: {', '.join(_KINDS)}.", required=True)
+    line.string("output", "New file; for --format hub, new folder.", required=True)
     line.string(
         "size",
         "Image size HEIGHTxWIDTH in pixels, or 'any'. Default: 'any' if the network"
@@ -40,35 +40,41 @@ def main(argv: Sequence[str]) -> None:
     line.switch("scores", "Also output the probabilities of every pixel.")
     line.string(
         "images",
-        "Folder of images for the comparison. Default: images of the validation split;"
-        " noise if the data set is not on this machine.",
+        "Folder of images for the comparison with the network. Default: images of the"
+        " validation split, or noise if the data set is not on this machine.",
     )
-    line.string("license", "Hub: license in the model card.", "unknown")
-    line.string("push", "Hub: also upload to this OWNER/NAME on Hugging Face.")
+    line.string("license", "For --format hub: license in the model card.", "unknown")
+    line.string(
+        "push", "For --format hub: also upload to this OWNER/NAME on Hugging Face."
+    )
     values = line.parse()
     if values.format not in _KINDS:
         known = ", ".join(_KINDS)
         raise UserError(f"--format is {values.format!r}, expected one of: {known}")
     if values.push and values.format != "hub":
-        raise UserError(f"--push uploads --format hub, not {values.format}")
+        raise UserError(
+            f"--push requires --format hub, but --format is {values.format}"
+        )
     output = storage.local_path(values.output, "--output")
     if output.exists():
-        raise UserError(f"--output {output} exists already: choose another name")
+        raise UserError(f"--output {output} already exists: choose another name")
     outputs.check_replaceable(_sidecar_file(output), "output", "--output")
-    checks.check_writable(output.parent)  # Fail before minutes of work.
+    checks.check_writable(output.parent)  # Before minutes of work.
     from encnet_jax.inference.model import load
 
     if values.format == "hub":
         from encnet_jax.export import hub
         from encnet_jax.tasks import folder
 
-        folder.import_hub("--format hub")  # Fail before minutes of work.
+        folder.import_hub("--format hub")  # Raises before minutes of work.
         model = load(values.workdir, values.checkpoint, announce=True)
         hub.write(model, values.workdir, output, license=values.license)
         print(f"wrote {output}; encnet_jax.load reads it")
         if values.push:
             address = hub.push(output, values.push)
-            print(f"uploaded it: {address}; encnet_jax.load('hf:{values.push}')")
+            print(
+                f"uploaded to {address}; encnet_jax.load('hf:{values.push}') reads it"
+            )
         return
     # Not all runtimes support bfloat16, and float32 results can be compared.
     fields = {"model.dtype": "float32", "eval.refine": "none"}
@@ -83,11 +89,18 @@ def main(argv: Sequence[str]) -> None:
 
 
 def write_file(model, output: pathlib.Path, values) -> None:
-    """Writes a program as a file, verifies it in its runtime, and describes it.
+    """Writes a network as a file, compares the results, and writes the metadata.
+
+    The file is run by its own runtime for the comparison.
+
+    Args:
+        model: the network.
+        output: the file to write; the metadata are written to `output`.json.
+        values: values of the command's flags.
 
     Raises:
-        UserError: the file's results differ from the network's, or it cannot be
-            written. No file is left behind.
+        UserError: the file's results differ from the network's, or the file cannot be
+            written. In both cases, the file is removed.
     """
     from encnet_jax.export import sidecar, verify
 
@@ -119,7 +132,7 @@ def _sidecar_file(output: pathlib.Path) -> pathlib.Path:
 
 
 def _program(model, size: str | None, scores: bool):
-    """Builds the program for --size; by default for any size, if the network can."""
+    """Builds the program for --size; by default, for any size if this is possible."""
     from encnet_jax.export import program
 
     if size in (None, "any"):
@@ -141,7 +154,11 @@ def _program(model, size: str | None, scores: bool):
 
 
 def _images(model, folder: str | None) -> list[np.ndarray]:
-    """Returns images uint8[H, W, 3]: of a folder, of the validation split, or noise."""
+    """Returns images uint8[H, W, 3] for the comparison.
+
+    They are read from the folder, if one is given, or from the validation split. If the
+    data set cannot be read, they are noise.
+    """
     from etils import epath
 
     from encnet_jax import pictures, tasks
@@ -167,7 +184,12 @@ def _images(model, folder: str | None) -> list[np.ndarray]:
 
 
 def _canvases(images: list[np.ndarray], made) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pads images to one canvas: uint8[n, H, W, 3], and int32[n, 2] sizes or None."""
+    """Pads images to the size of one canvas.
+
+    Returns:
+        (canvases uint8[n, H, W, 3], sizes int32[n, 2] of the images). The sizes are
+        None if the program has a fixed size.
+    """
     from encnet_jax.scoring.protocols import canvas
 
     height, width, sizes = made.height, made.width, None

@@ -1,4 +1,4 @@
-"""A folder for model hubs: weights, configuration, and a model card with scores."""
+"""Writes a folder for model hubs: weights, configuration and a model card."""
 
 import html
 import math
@@ -22,13 +22,17 @@ _METRICS = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 
 
 def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> None:
-    """Writes the folder atomically.
+    """Writes a folder for model hubs atomically.
 
     Args:
         model: the network to write.
-        workdir: folder of the network's run, whose reports contain the scores.
+        workdir: folder of the network's run. Its reports contain the scores for the
+            model card.
         output: the folder to create.
-        license: shown in the model card.
+        license: license in the model card, see `card`.
+
+    Raises:
+        UserError: the folder cannot be written, or huggingface_hub is not installed.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     # mkdtemp creates a new folder, so the cleanup below never removes the user's files.
@@ -44,7 +48,7 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
         (unfinished / "README.md").write_bytes(content)
         unfinished.rename(output)
     except OSError as error:
-        # The error names the temporary folder, which the user does not know.
+        # The error contains the name of the temporary folder, unknown to the user.
         raise UserError(storage.describe(error, output)) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -64,7 +68,7 @@ def original_variables(workdir: str, step: int) -> dict:
 
 
 def reports(model: Model, workdir: str) -> list[dict]:
-    """Returns the reports in workdir that belong to this checkpoint."""
+    """Returns the evaluation reports in `workdir` that score the model's checkpoint."""
     found = lookup.matching(workdir, "report-*.json")
     read = [tables.read_report(path) for path in found if "images" not in path.name]
     return [report for report in read if report.get("step") == model.step]
@@ -77,12 +81,12 @@ def _plain(text: str) -> str:
 
 
 def card(model: Model, scores: list[dict], license: str) -> str:
-    """Returns a model card: metadata with scores, then text.
+    """Returns the text of a model card (README.md), which begins with YAML metadata.
 
     Args:
         model: the network.
-        scores: reports of evaluation; see evaluate.tables.make_report.
-        license: identifier of model hubs, such as apache-2.0 or other.
+        scores: evaluation reports, see evaluate.tables.make_report.
+        license: license identifier used by model hubs, such as apache-2.0 or other.
 
     Raises:
         UserError: huggingface_hub is not installed.
@@ -169,14 +173,17 @@ Architecture `{architecture}`, output stride {stride}, step {step} of {steps}, b
 
 
 def push(output: pathlib.Path, name: str) -> str:
-    """Uploads a written folder to Hugging Face; returns the address of the model.
+    """Uploads a folder to Hugging Face.
 
-    The account's token is that of `hf auth login` or $HF_TOKEN. A new repository is
-    private.
+    The access token is read from `hf auth login` or $HF_TOKEN.
 
     Args:
-        output: the folder.
-        name: OWNER/NAME of the repository; created if missing.
+        output: the folder, see `write`.
+        name: OWNER/NAME of the repository; if it does not exist, a private one is
+            created.
+
+    Returns:
+        The address of the repository.
 
     Raises:
         UserError: huggingface_hub is missing, or the server rejects the upload.
@@ -189,7 +196,7 @@ def push(output: pathlib.Path, name: str) -> str:
             repo_id=name, folder_path=output, commit_message="encnet export"
         )
         return str(address)
-    # HTTP libraries and the hub's own errors have no common type.
+    # The errors of HTTP libraries and of huggingface_hub have no common base class.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(

@@ -1,8 +1,8 @@
-"""RULES maps the names of JAX primitives to functions that add their ONNX nodes.
+"""Rules that convert JAX primitives to ONNX nodes: RULES maps names to functions.
 
-Only the primitives of network evaluation have rules. A rule adds nodes to `graph` and
-returns the output; its arguments are the graph, the input values, the output shape, and
-the primitive's parameters and equation.
+Only the primitives that networks use in evaluation have rules. A rule adds nodes to
+`graph` and returns the output. Its arguments are the graph, the input values, the shape
+of the output, and the parameters and the equation of the primitive.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from encnet_jax.errors import UserError
 
 
 class Tensor(NamedTuple):
-    """A value that depends on the images. Constants are np.ndarray instead.
+    """A value that depends on the images; constant values are np.ndarray instead.
 
     Attributes:
-        name: its name in the graph.
-        shape: one int per axis; None for a side that is known only when the graph runs.
-            A side that JAX has broadcast may still be 1.
+        name: name of the value in the graph.
+        shape: the length of each axis; None if it is known only when the graph runs. An
+            axis that JAX has broadcast may still have the length 1.
     """
 
     name: str
@@ -155,7 +155,8 @@ def _pad(graph, inputs, shape, params, equation):
     low, high, between = zip(*params["padding_config"], strict=True)
     if any(between):
         raise UserError(
-            "the network pads between pixels, which ONNX export does not support"
+            "the network pads between pixels, which ONNX export does not support: use"
+            " --format stablehlo"
         )
     return graph.add("Pad", [x, graph.sides.vector([*low, *high]), value], shape)
 
@@ -173,7 +174,7 @@ def _reduce_max(graph, inputs, shape, params, equation):
     dtype = equation.outvars[0].aval.dtype
     if not np.issubdtype(dtype, np.floating):
         return largest
-    # Runtimes ignore NaN in a maximum, so pixels with NaN scores would get a class.
+    # ONNX runtimes ignore NaN in a maximum: pixels with NaN scores would get a class.
     total = _reduce("ReduceSum")(graph, inputs, shape, params, equation)
     unknown = graph.add("IsNaN", [total], shape)
     return graph.add("Where", [unknown, np.asarray(np.nan, dtype), largest], shape)
@@ -182,7 +183,7 @@ def _reduce_max(graph, inputs, shape, params, equation):
 def _reduce_or(graph, inputs, shape, params, equation):
     from onnx import TensorProto
 
-    # Runtimes have no maximum of booleans.
+    # ONNX runtimes cannot compute the maximum of booleans.
     numbers = graph.add("Cast", [inputs[0]], inputs[0].shape, to=TensorProto.INT32)
     any_of = _reduce("ReduceMax")(graph, [numbers], shape, params, equation)
     return graph.add("Cast", [any_of], shape, to=TensorProto.BOOL)
@@ -223,7 +224,18 @@ def _dot(graph, inputs, shape, params, equation):
 
 
 def _spatial(graph, op, x, extra, order, back, shape, **attributes):
-    """Adds a node for [B, C, H, W] arrays, and transposes from and to JAX's order."""
+    """Adds a node that operates on [B, C, H, W] arrays, and the necessary transposes.
+
+    Args:
+        graph: the graph.
+        op: the ONNX operator.
+        x: the array, with the order of axes that it has in JAX.
+        extra: further inputs of the node, such as the kernel.
+        order: axes of `x` in the order B, C, H, W.
+        back: axes of the output in the order B, C, H, W.
+        shape: shape of the output in JAX.
+        **attributes: attributes of the node.
+    """
     inverse = [*np.argsort(back)]
     first = graph.add("Transpose", [x], [x.shape[i] for i in order], perm=[*order])
     inside = [shape[i] for i in back]
@@ -236,8 +248,8 @@ def _convolve(graph, inputs, shape, params, equation):
     numbers = params["dimension_numbers"]
     if any(side != 1 for side in params["lhs_dilation"]) or isinstance(kernel, Tensor):
         raise UserError(
-            "the network has a convolution that ONNX export does not support:"
-            " transposed, or with a kernel that depends on the images"
+            "the network has a transposed convolution, or a kernel that depends on the"
+            " images, which ONNX export does not support: use --format stablehlo"
         )
     low, high = zip(*params["padding"], strict=True)
     return _spatial(
@@ -276,7 +288,7 @@ def _pool(op: str) -> Callable:
         )
         if op == "MaxPool":
             return found
-        # JAX sums over the window, ONNX averages.
+        # JAX computes the sum of the window, ONNX the mean.
         return graph.add("Mul", [found, np.float32(window[1] * window[2])], shape)
 
     return rule
@@ -317,7 +329,7 @@ ELEMENTWISE = {
     "convert_element_type": _cast,
     "stop_gradient": _same,
     "copy": _same,
-    "name": _same,  # Labels a value for rematerialisation.
+    "name": _same,  # Only gives a value a name, for rematerialisation.
 }
 RULES = ELEMENTWISE | {
     "broadcast_in_dim": _broadcast,

@@ -1,4 +1,4 @@
-"""Sides of arrays that a graph computes from the sides of its inputs."""
+"""Computes the lengths of array axes (sides) in an ONNX graph, from those of inputs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from encnet_jax.export.onnx_rules import Tensor, Value
 
 
 class Side:
-    """An int64[1] value of the graph that supports the arithmetic of dimensions."""
+    """A side, int64[1] in the graph; arithmetic operators add nodes to the graph."""
 
     def __init__(self, add: Callable, value: Value):
-        """Stores `add`, which adds a node to the graph, and the value."""
+        """Creates a side from `Graph.add` and its value int64[1]."""
         self._add, self.value = add, value
 
     def _with(self, op: str, other: Side | int, swap: bool = False) -> Side:
@@ -44,10 +44,16 @@ class Side:
 
 
 class Sides:
-    """Computes the symbolic sides of arrays in the graph, each only once."""
+    """Computes the symbolic sides of arrays in the graph; each side only once."""
 
     def __init__(self, add: Callable, inputs: dict[str, Sequence]):
-        """Takes `add`, which adds a node, and the shapes of the inputs by name."""
+        """Adds the nodes that read the variables in the shapes of the graph's inputs.
+
+        Args:
+            add: `Graph.add`.
+            inputs: {name of an input: its shape}; symbolic sides are for example
+                'height' or '8*height'.
+        """
         self._add = add
         self._known: dict[str, Side] = {}
         for name, shape in inputs.items():
@@ -55,7 +61,7 @@ class Sides:
                 self._read(name, axis, side)
 
     def _read(self, name: str, axis: int, side) -> None:
-        """Stores how to compute `variable` from an input's side 'multiple*variable'."""
+        """Stores how to compute the variable in an input's side 'multiple*variable'."""
         multiple, _, variable = str(side).rpartition("*")
         if isinstance(side, int) or variable in self._known:
             return
@@ -65,7 +71,7 @@ class Sides:
         self._known[variable] = Side(self._add, found)
 
     def of(self, side) -> Value:
-        """Returns the value int64[1] of a symbolic side or an int.
+        """Returns the value int64[1] of a side, which is symbolic or an int.
 
         Raises:
             UserError: the side is not a polynomial of the inputs' sides.
@@ -79,12 +85,12 @@ class Sides:
             except NameError:
                 raise UserError(
                     f"the network has arrays with a side of {side}, which ONNX export"
-                    " does not support: expected --size HEIGHTxWIDTH"
+                    " does not support: choose a fixed --size HEIGHTxWIDTH"
                 ) from None
         return self._known[text].value
 
     def vector(self, sides: Sequence) -> Value:
-        """Returns int64[n], the values of sides."""
+        """Returns the values of n sides as int64[n]."""
         values = [*map(self.of, sides)]
         arrays = [value for value in values if isinstance(value, np.ndarray)]
         if len(arrays) == len(values):

@@ -1,4 +1,4 @@
-"""The function that is exported, and reference scores for its verification."""
+"""Builds the function that is exported, and computes scores to compare files with."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,25 +20,27 @@ _ROW_BLOCKS = 8  # Upsampling one block of rows at a time saves memory.
 
 
 class Program(NamedTuple):
-    """A function from images to labels.
+    """A function that maps images to labels, and its properties.
+
+    Its image size is fixed or free. Free sizes are known only when the function runs.
 
     Attributes:
-        run: uint8[B, height, width, 3] -> dict of `outputs`. With `masked` it also
-            takes int32[B, 2], height and width of each image at the top left of its
-            canvas, and ignores the padding.
-        height, width: pixels of every image; 0 if the size is free.
-        outputs: names: 'labels' uint8[B, height, width], 'logits' f32[B, h, w, C] at
-            the network's resolution, 'presence' f32[B, C] if the network has an SE
-            branch, and optionally 'scores' f32[B, height, width, C].
-        rows, columns: f32[height, h], f32[width, w], matrices that upsample the logits.
-            Empty if the size is free.
+        run: the function: uint8[B, height, width, 3] -> {name: output}. If `masked`, it
+            also takes int32[B, 2], the height and width of each image at the top left
+            of its canvas, and ignores the padding.
+        height, width: size of the images in pixels; 0 if the size is free.
+        outputs: names of the outputs: 'labels' uint8[B, height, width], 'logits'
+            f32[B, h, w, C] at the network's resolution, 'presence' f32[B, C] if the
+            network has an SE branch, and optionally 'scores' f32[B, height, width, C].
+        rows, columns: matrices f32[height, h] and f32[width, w] that upsample the
+            logits. Empty if the size is free.
         of_probabilities: whether probabilities are upsampled instead of logits; see
             eval.upsampled.
-        multiple: if the size is free, the sides of the canvas are multiples of this
-            number; 0 if the size is fixed.
-        masked: see run.
-        side_matrix: (image side, canvas side) in pixels -> f32[image side, logits], a
-            matrix that upsamples; None if the size is fixed.
+        multiple: number of which the canvas sides must be multiples; 0 if the size is
+            fixed.
+        masked: whether `run` takes the sizes of the images and ignores the padding.
+        side_matrix: maps (image side, canvas side) in pixels to a matrix f32[image
+            side, number of logits] that upsamples; None if the size is fixed.
     """
 
     run: Callable[..., dict[str, jax.Array]]
@@ -53,7 +55,7 @@ class Program(NamedTuple):
     side_matrix: Callable[[int, int], np.ndarray] | None = None
 
     def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Returns the symbolic inputs, by name; the number of images is free."""
+        """Returns shapes and dtypes of the inputs, by name; free sides are symbolic."""
         size = f"{self.height}, {self.width}"
         if self.multiple:
             size = f"{self.multiple}*height, {self.multiple}*width"
@@ -64,7 +66,14 @@ class Program(NamedTuple):
         return found
 
     def of_size(self, size: tuple[int, int], canvas: tuple[int, int]) -> "Program":
-        """Returns a program of free size with the size and matrices of one image."""
+        """Returns a copy with the size and the upsampling matrices of one image.
+
+        A program of fixed size is returned unchanged.
+
+        Args:
+            size: (height, width) of the image, in pixels.
+            canvas: (height, width) of its canvas, in pixels.
+        """
         if self.side_matrix is None:
             return self
         rows, columns = map(self.side_matrix, size, canvas)
@@ -76,9 +85,10 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
     """Builds a program for one image size; the weights are constants of the program.
 
     Args:
-        model: the network; the program evaluates whole images, as protocol 'single'.
+        model: the network. The program labels whole images, like the evaluation
+            protocol 'single'.
         height, width: size of the images, in pixels.
-        scores: also output the probabilities of every pixel.
+        scores: whether to output the probabilities of every pixel, too.
     """
     variables = _on_host(model)
     probe = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
@@ -99,11 +109,11 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
 
 
 def make_free(model: Model, *, scores: bool) -> Program:
-    """Returns a program for images of any size; see make.
+    """Builds a program for images of any size; see `make` for the arguments.
 
     If the network ignores padding, the program also takes the sizes of the images.
-    Otherwise padding affects the scores, and images need the same canvas as in
-    evaluation, whose sides are multiples of eval.bucket.
+    Otherwise padding affects the scores, so images must be padded as in evaluation, to
+    a canvas whose sides are multiples of eval.bucket.
 
     Raises:
         UserError: the network requires an image size that is known at export.
@@ -147,24 +157,24 @@ def make_free(model: Model, *, scores: bool) -> Program:
     )
     try:
         outputs = jax.eval_shape(run, *program.inputs().values())
-    except Exception as error:  # JAX has many error types for unknown sizes.
+    except Exception as error:  # JAX raises many types of errors for unknown sizes.
         if isinstance(error, UserError | MemoryError):
             raise
         raise UserError(
-            f"{model.config.model.name} requires a size that is known in advance:"
-            f" expected --size HEIGHTxWIDTH ({str(error).splitlines()[0][:200]})"
+            f"{model.config.model.name} cannot be exported for images of any size:"
+            f" choose --size HEIGHTxWIDTH ({str(error).splitlines()[0][:200]})"
         ) from None
     return program._replace(outputs=_names("presence" in outputs, scores))
 
 
 class _Upsampling(NamedTuple):
-    """models.resize.interpolation_matrix, for sides that are inputs of the program.
+    """Computes models.resize.interpolation_matrix for sides that are program inputs.
 
     Attributes:
-        side: f32[] or f32[B], side of the image in pixels.
-        stride: pixels between neighbouring logits.
-        num_logits: number of columns of the matrix.
-        align_corners: corner convention.
+        side: side of the image (or of each image) in pixels, f32[] or f32[B].
+        stride: distance between neighbouring logits, in pixels.
+        num_logits: number of logits along the side, the columns of the matrix.
+        align_corners: see model.align_corners.
     """
 
     side: jax.Array
@@ -173,7 +183,11 @@ class _Upsampling(NamedTuple):
     align_corners: bool
 
     def matrix(self, start: int, rows: int) -> jax.Array:
-        """Returns f32[..., rows, num_logits], the rows that begin at `start`."""
+        """Returns `rows` rows of the matrix from row `start` on.
+
+        Returns:
+            f32[rows, num_logits], or f32[B, rows, num_logits] for B images.
+        """
         index = (jnp.arange(rows) + start).astype(jnp.float32)
         index = index.reshape((1,) * self.side.ndim + (-1,))
         side = self.side[..., None]
@@ -189,7 +203,7 @@ class _Upsampling(NamedTuple):
 
 
 def _on_host(model: Model) -> dict:
-    # NumPy arrays: replicated JAX arrays would tie the program to their devices.
+    # Returns NumPy arrays: JAX arrays would tie the program to their devices.
     return jax.tree.map(np.asarray, jax.device_get(model.variables))
 
 
@@ -198,15 +212,15 @@ def _names(has_presence: bool, scores: bool) -> tuple[str, ...]:
 
 
 def _described(model, found, row_blocks, columns, scores) -> dict[str, jax.Array]:
-    """Returns the outputs of a program.
+    """Upsamples the network's outputs, and returns the outputs of a program by name.
 
     Args:
         model: the network.
         found: the network's outputs, a scoring.forward.Outputs.
-        row_blocks: matrices f32[H_i, h] or f32[B, H_i, h], one for each block of rows,
-            that upsample along the height.
+        row_blocks: matrices f32[H_i, h] or f32[B, H_i, h] that upsample along the
+            height, one for each block of rows.
         columns: matrix f32[W, w] or f32[B, W, w] that upsamples along the width.
-        scores: also return the probabilities.
+        scores: whether to return the probabilities, too.
     """
     of_probabilities = model.config.eval.upsampled == "probabilities"
     temperature = model.config.eval.temperature
@@ -237,11 +251,14 @@ def _upsampled(maps, rows, columns) -> jax.Array:
 def native_scores(
     program: Program, logits: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields (slice of rows, scores f32[rows, width, C]), block by block, of an image.
+    """Upsamples the logits of one image, block by block to save memory.
 
     Args:
-        program: a program for images of exactly this size.
-        logits: the image's f32[h, w, C].
+        program: a program whose size is that of the image; see Program.of_size.
+        logits: f32[h, w, C] of the image.
+
+    Yields:
+        (slice of rows, scores f32[rows, width, C]) for each block of rows.
     """
     if program.of_probabilities:
         logits = np.exp(logits - logits.max(-1, keepdims=True))

@@ -1,15 +1,15 @@
-"""Runs an exported file as its users do: in a process without encnet_jax."""
+"""Script that runs an exported file as users do: in a process without encnet_jax."""
 
 import sys
 import time
 
 
 def main() -> None:
-    """Runs an exported model on the arrays of the .npz file INPUTS.
+    """Runs an exported file: run_file.py FILE SOURCE INPUTS OUTPUT.
 
-    The Python file SOURCE defines `load`, which loads the model from FILE.
-    Writes the outputs, the duration of a second run in seconds, and the platform to
-    OUTPUT.
+    The Python file SOURCE defines a function `load` that loads the exported FILE. Its
+    inputs are the arrays in the .npz file INPUTS. The outputs, the platform, and the
+    seconds of a second run (the first may compile) are written to the .npz file OUTPUT.
     """
     sys.modules["encnet_jax"] = None  # type: ignore[assignment]
     import numpy as np

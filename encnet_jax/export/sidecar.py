@@ -1,4 +1,4 @@
-"""Metadata of an exported network: how to prepare images and read outputs."""
+"""Metadata of an exported file: how to prepare images and interpret the outputs."""
 
 import datetime
 import importlib
@@ -12,12 +12,12 @@ from encnet_jax.preprocess import Normaliser
 
 
 def describe(model: Model, program: Program, kind: str) -> dict:
-    """Returns the metadata that is known before the comparison, JSON-ready.
+    """Returns the metadata of inputs, outputs and classes as a JSON-ready dict.
 
     Args:
         model: the network.
-        program: its exported function.
-        kind: a name in FORMATS.
+        program: the network's exported function.
+        kind: name of the format, a key of FORMATS.
     """
     facts = FORMATS.registration(kind).facts
     side = f"multiple of {program.multiple}"
@@ -67,7 +67,15 @@ def describe(model: Model, program: Program, kind: str) -> dict:
 
 
 def compared(kind: str, found: Comparison) -> dict:
-    """Returns the metadata that the comparison with the network adds."""
+    """Returns the metadata about the comparison of the file with the network.
+
+    Args:
+        kind: name of the format, a key of FORMATS.
+        found: result of the comparison.
+
+    Returns:
+        A JSON-ready dict with the platforms, the differences and the versions.
+    """
     facts = FORMATS.registration(kind).facts
     return {
         "platforms": {
@@ -94,7 +102,7 @@ def _of_free_sizes(program: Program) -> dict:
 
 
 def _normalisation(normalise: Normaliser) -> dict:
-    """Returns the constants of the normalisation, (pixels - mean) / deviation."""
+    """Returns the constants of (pixels - mean) / deviation, for pixels in 0..255."""
     return {
         "mean": [round(normalise.divisor * x, 4) for x in normalise.mean],
         "deviation": [round(normalise.divisor * x, 4) for x in normalise.std],
@@ -103,7 +111,7 @@ def _normalisation(normalise: Normaliser) -> dict:
 
 
 def _of_deep_images(value_range: tuple[float, ...]) -> dict:
-    """Returns how to convert images with more than 8 bits, if the run defines this."""
+    """Returns metadata on grey images of more than 8 bits; {} without a value range."""
     if not value_range:
         return {}
     black, white = value_range

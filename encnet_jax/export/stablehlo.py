@@ -1,4 +1,4 @@
-"""StableHLO by jax.export: one file for CPUs, NVIDIA GPUs and TPUs."""
+"""Export to StableHLO with jax.export: one file runs on CPUs, NVIDIA GPUs and TPUs."""
 
 import dataclasses
 import importlib.util
@@ -22,12 +22,12 @@ from encnet_jax.models.by_platform import SEVERAL, compiled_for
     readable="JAX reads exports of versions up to six months older than itself",
 )
 def write(program: Program, about: dict) -> bytes:
-    """Returns the contents of a file that runs a program for any number of images.
+    """Returns the contents of a StableHLO file, which accepts any number of images.
 
     Args:
         program: the program to export.
-        about: JSON-ready metadata; stored as the name of the function, because the
-            format has no other field for text.
+        about: JSON-ready metadata. They are stored as the name of the function, because
+            the format has no other field for text.
 
     Raises:
         UserError: the package flatbuffers is missing.
@@ -46,12 +46,12 @@ def write(program: Program, about: dict) -> bytes:
 
 
 def load(file: str) -> tuple[Callable, str]:
-    """Returns (run, platform): see encnet_jax.export."""
+    """Opens a StableHLO file; returns (run, platform), see encnet_jax.export."""
     import jax
     from jax import export
 
     with open(file, "rb") as opened:
         run = jax.jit(export.deserialize(bytearray(opened.read())).call)
-    # The file's name for the platform, for example 'cuda' for JAX's backend 'gpu'.
+    # Name of the platform in the file, for example 'cuda' for JAX's backend 'gpu'.
     platform = export.default_export_platform()
     return lambda *inputs: jax.device_get(run(*inputs)), platform

@@ -1,4 +1,4 @@
-"""Compares an exported file, run by its own runtime, with the network."""
+"""Runs an exported file in its own runtime, and compares it with the network."""
 
 import inspect
 import pathlib
@@ -16,23 +16,23 @@ from encnet_jax.export import FORMATS
 from encnet_jax.export.program import Program, native_scores
 from encnet_jax.registry import imported
 
-# Fraction of the logits' range. Labels may differ where the two largest logits are
-# closer than this.
+# Labels may differ where the two largest logits are closer than this fraction of the
+# logits' range.
 MARGIN = 1e-3
-LEAST_EQUAL = 0.999
+LEAST_EQUAL = 0.999  # Smallest fraction of pixels with equal labels.
 _RUN_FILE = pathlib.Path(__file__).with_name("run_file.py")
 
 
 class Comparison(NamedTuple):
-    """Differences between the results of a file and of the network.
+    """Differences between the results of an exported file and of the network.
 
     Attributes:
         equal: fraction of pixels with equal labels.
-        clear_differences: pixels with different labels although the two largest logits
-            differ by more than MARGIN.
+        clear_differences: number of pixels with different labels although the two
+            largest logits differ by more than MARGIN.
         logit_difference: largest difference of logits, as a fraction of their range.
-        seconds: time per image in the file's runtime, without compilation.
-        seconds_here: time per image in this process.
+        seconds: seconds per image in the file's runtime, without compilation.
+        seconds_here: seconds per image in JAX in this process, without compilation.
         platform: the platform that ran the file.
         presence_difference: largest difference of presence probabilities; 0 without an
             SE branch.
@@ -59,10 +59,10 @@ def compare(
     Args:
         program: the exported function.
         file: the exported file.
-        kind: a name in FORMATS.
-        images: uint8[B, height, width, 3].
+        kind: name of the format, a key of FORMATS.
+        images: uint8[B, height, width, 3], the canvases.
         sizes: int32[B, 2], height and width of each image at the top left of its
-            canvas, if the size is free.
+            canvas; None if images fill their canvases.
 
     Raises:
         UserError: the file cannot be run.
@@ -104,7 +104,7 @@ def _presence_difference(ours: dict, theirs: dict) -> float:
 
 
 def passed(found: Comparison) -> bool:
-    """Returns whether a file is close enough to the network to be kept."""
+    """Returns whether the results of a file are close enough to the network's."""
     close = found.presence_difference <= MARGIN
     return close and found.clear_differences == 0 and found.equal >= LEAST_EQUAL
 
