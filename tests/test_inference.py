@@ -275,7 +275,7 @@ def test_animated_and_damaged_images_are_refused(tmp_path):
         reading.read(tmp_path / "nothing.png")
     with pytest.raises(UserError, match=r"shape \(2, 2, 4\); expected \[H, W, 3\]"):
         reading.read(np.zeros((2, 2, 4), np.uint8))
-    with pytest.raises(UserError, match="an image is a int; expected an array"):
+    with pytest.raises(UserError, match="an image has the type int; expected an array"):
         reading.read(3)
 
 

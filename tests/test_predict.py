@@ -215,7 +215,7 @@ def test_several_inputs_folders_in_folders_and_patterns(folder, capsys):
         "b_ids.png",
     }
     assert cli.run(predict.main, ["predict.py", *words, f"{folder}/deep"]) == 2
-    assert "would both write results named good: rename" in capsys.readouterr().err
+    assert "would both be named good: rename" in capsys.readouterr().err
     assert cli.run(predict.main, ["predict.py", "--workdir=run", f"{folder}/x*"]) == 2
     assert "no file matches the pattern" in capsys.readouterr().err
 

@@ -1,1 +1,1 @@
-"""Labels images of any size with a trained network: from Python, or files to files."""
+"""Labels images of any size with a trained network, in Python or file by file."""

@@ -1,4 +1,4 @@
-"""The intermediate values of the Context Encoding Module for an image."""
+"""Computes the intermediate values of the Context Encoding Module for one image."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,9 @@ from encnet_jax.tasks.network import Network
 
 
 class SceneContext(NamedTuple):
-    """The module's values for one image, whose feature map has h x w positions.
+    """Intermediate values of the Context Encoding Module for one image.
+
+    The feature map has h x w positions and D channels; there are K codewords.
 
     Attributes:
         gates: f32[D] in [0, 1], the factor of each channel.
@@ -38,11 +40,11 @@ class SceneContext(NamedTuple):
 
 
 def scene_context(network: Network, image: np.ndarray) -> SceneContext:
-    """Runs a network on one whole image; returns its Context Encoding Module's values.
+    """Runs a network on one whole image; returns values of the Context Encoding Module.
 
     Args:
         network: a trained EncNet.
-        image: uint8[H, W, 3]; it is resized by `data.input_scale`.
+        image: uint8[H, W, 3]. It is resized by the factor `data.input_scale`.
 
     Raises:
         UserError: the network has no Context Encoding Module.

@@ -1,4 +1,4 @@
-"""Labels image files."""
+"""Labels image files and writes the results to files."""
 
 import errno
 import glob
@@ -27,10 +27,11 @@ from encnet_jax.storage import outputs as output_files
 _KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 _STRIP = 256  # Number of rows of an overlay that are blended at a time.
 
-# Ends of the names of an image's files: always written, and written with scores.
+# The files of an image are named NAME_END. Ends of files that are always written, and
+# of files that are written only with scores:
 ENDS = ("ids.png", "colour.png", "overlay.png")
 SCORE_ENDS = ("confidence.png", "entropy.png", "top.npz")
-# Files that cover all images.
+# Names of the files that describe all images together.
 SUMMARY, CLASSES, LEGEND = "scores.json", "classes.json", "legend.png"
 
 
@@ -48,16 +49,16 @@ def prepare(
         sources: images, folders of images, or patterns such as 'photos/*.jpg'.
         output: folder for the results, different from the images' folders; may be in an
             object store.
-        recursive: also read subfolders.
+        recursive: whether to read subfolders, too.
         scores: whether score files will be written, too.
         overwrite: whether results of an earlier call may be replaced.
 
     Returns:
-        name -> image. The name is the image's path in its source without the suffix;
-        the names of its results start with it.
+        {name: path of the image}. The name is the path of the image relative to its
+        source, without the suffix; the file names of its results start with this name.
 
     Raises:
-        UserError: there are no images, output cannot be written to, or files in it
+        UserError: there are no images, output cannot be written to, or files in output
             would be replaced.
     """
     paths = list_inputs(sources, recursive=recursive)
@@ -93,9 +94,10 @@ def predict_files(
 
     Args:
         model: the network.
-        paths: result of prepare.
+        paths: result of `prepare`.
         output: existing folder; may be in an object store.
-        top: number of classes to save for every pixel; 0 for only the label.
+        top: number of most probable classes to save for every pixel; 0 writes no
+            scores.
         transparent: names of classes whose pixels overlays do not colour.
 
     Returns:
@@ -105,8 +107,8 @@ def predict_files(
     clear = ids_of(transparent, model.class_names)
     pixel_fn = pixels.largest(top) if top else pixels.labels
     model.expect(paths.values())
-    broken: dict[str, str] = {}  # A message for each image not labelled.
-    done: dict[str, dict] = {}  # With scores, a summary of each labelled image.
+    broken: dict[str, str] = {}  # Name of an image that failed -> message.
+    done: dict[str, dict] = {}  # Name of a labelled image -> summary of its scores.
     # A tile counts as a fraction of its image.
     shown = "{l_bar}{bar}| {n:.0f}/{total_fmt} images [{elapsed}<{remaining}]"
     bar = tqdm(total=len(paths), desc="predict", bar_format=shown, disable=None)
@@ -115,7 +117,7 @@ def predict_files(
             lambda examples: model.describe(examples, pixel_fn, bar.update),
             _read_all(model, paths, broken),
             broken,
-            # An image that did not fit may have been padded to a larger canvas.
+            # Less padding: an image that did not fit may have had a larger canvas.
             smaller=lambda: model.expect(()),
         )
         for example, found in described:
@@ -144,9 +146,15 @@ def predict_files(
 
 
 def _report_broken(broken: dict[str, str], missing: dict[str, epath.Path]) -> None:
-    """Prints a line per image without labels; `missing` ones get a default reason."""
+    """Prints one error line for every image that was not labelled.
+
+    Args:
+        broken: {name of the image: message}.
+        missing: {name of the image: path} of all images without results. Those without
+            a message get a default message.
+    """
     for name, path in missing.items():
-        broken.setdefault(name, f"{path}: was left out; label it separately")
+        broken.setdefault(name, f"{path}: was left out; label this image separately")
     for line in broken.values():
         print(f"error: {printable(line)}", file=sys.stderr)
 
@@ -158,13 +166,13 @@ def summary(
 
     Args:
         name: name of the image.
-        found: result of inference.pixels.largest.
+        found: results of the image, computed by inference.pixels.largest.
         class_names: names of the classes.
 
     Returns:
-        'image'; 'mean_confidence' in [0, 1]; 'pixels' {class: fraction of pixels with
-        this label}; with an SE branch also 'presence' {class: probability in [0, 1]
-        that the class occurs}.
+        A dict with the keys 'image' (the name); 'mean_confidence' in [0, 1]; 'pixels',
+        {class: fraction of pixels with this label}; and, if the network has an SE
+        branch, 'presence', {class: probability in [0, 1] that the class occurs}.
     """
     counts = np.bincount(found["labels"].ravel(), minlength=len(class_names))
     fractions = counts / max(int(counts.sum()), 1)
@@ -214,13 +222,21 @@ def _write(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> str:
-    """Writes an image's files and removes its arrays from both dicts.
+    """Writes the files of one image, and removes its arrays from both dicts.
 
-    Removing frees memory: the generators that made the dicts keep them until they make
-    the next ones.
+    Removing the arrays frees memory, because generators keep these dicts until they
+    produce the next ones.
+
+    Args:
+        folder: folder of the results.
+        example: 'image' uint8[H, W, 3] and 'id', the name of the image.
+        found: results of the image, see inference.pixels.
+        colours: uint8[C, 3].
+        transparent: ids of classes whose pixels the overlay does not colour.
 
     Returns:
-        '', or the reason why only this image cannot be written: its name is too long.
+        '', or an error message if the name of the image is too long. Other errors are
+        raised, because later images would fail, too.
     """
     try:
         if "/" in example["id"]:
@@ -242,16 +258,16 @@ def outputs(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> Iterator[tuple[str, Callable[[epath.Path], None]]]:
-    """Yields (end of a file's name, function that writes the file), one at a time.
+    """Yields (end of the file's name, function that writes the file) for each file.
 
     An image may have 100 million pixels, so each file uses memory only while it is
-    written. Scores are the largest arrays: they come first and are freed before the
-    colour images, which need 7 bytes per pixel, are made.
+    written. Scores are the largest arrays: their files come first, so that the arrays
+    are freed before the colour images are made, which need 7 bytes per pixel.
 
     Args:
         image: uint8[H, W, 3].
-        found: see inference.pixels; each array except the labels is removed when its
-            file is yielded.
+        found: results of the image, see inference.pixels. Each array except the labels
+            is removed when its file is yielded.
         colours: uint8[C, 3].
         transparent: ids of classes whose pixels the overlay does not colour.
     """
@@ -296,14 +312,16 @@ def list_images(source: epath.Path) -> list[epath.Path]:
             same stem.
     """
     if not lookup.exists(source):
-        raise UserError(f"--input {source} does not exist")
+        raise UserError(
+            f"the input {source} does not exist; expected an image or a folder"
+        )
     if not lookup.is_folder(source):
         storage.check_regular(source)
         return [source]
     paths = decode.list_images(source)
     if not paths:
         raise UserError(
-            f"no images in {source}; known suffixes: {', '.join(decode.SUFFIXES)}"
+            f"no images in {source}; supported suffixes: {', '.join(decode.SUFFIXES)}"
         )
     stems = [p.stem for p in paths]
     twice = {s for s in stems if stems.count(s) > 1}
@@ -317,7 +335,9 @@ def list_images(source: epath.Path) -> list[epath.Path]:
 def list_inputs(
     sources: Sequence[str], *, recursive: bool = False
 ) -> dict[str, epath.Path]:
-    """Returns the images of several files, folders and patterns; see prepare.
+    """Lists the images of several files, folders and patterns.
+
+    See `prepare` for the arguments and the returned dict.
 
     Raises:
         UserError: a source has no images, or results of two images would have the same
@@ -331,19 +351,24 @@ def list_inputs(
                 name = image.relative_to(root).with_suffix("").as_posix()
                 if found.setdefault(name, image) != image:
                     raise UserError(
-                        f"{found[name]} and {image} would both write results named"
-                        f" {name}: rename one, or label them into different folders"
+                        f"the results of {found[name]} and of {image} would both be"
+                        f" named {name}: rename one image, or write the results to"
+                        " different folders"
                     )
     return found
 
 
 def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Path]]:
-    """Returns pairs (folder or file, folder that names are relative to) of a source."""
+    """Expands a source: an image, a folder or a pattern.
+
+    Returns:
+        Pairs (image or folder of images, folder to which names are relative).
+    """
     path = epath.Path(source)
     if not lookup.exists(path) and re.search(r"[*?\[]", source):
         matches = [epath.Path(each) for each in sorted(glob.glob(source))]
         if not matches:
-            raise UserError(f"--input {source}: no file matches the pattern")
+            raise UserError(f"no file matches the pattern {source} of --input")
         _report_left_out([each for each in matches if each.is_dir()], "a folder")
         return [(each, each) for each in matches if not each.is_dir()]
     if not lookup.is_folder(path):
@@ -361,14 +386,16 @@ def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Pa
 
 
 def _with_inner(folder: epath.Path) -> list[epath.Path]:
-    """Returns a folder and all its subfolders, except names that begin with a dot.
+    """Returns a folder and all its subfolders whose names do not begin with a dot.
 
-    Each folder is returned once: links may lead to a folder that contains them.
+    Each folder is returned only once, even if several links lead to this folder or a
+    link leads to a folder that contains the link.
     """
     found: dict[object, epath.Path] = {}
     waiting, again = [folder], []
     links: list[epath.Path] = []
-    while waiting or links:  # Links last: folders are read under their own names.
+    # Links are followed last, so that folders have their own names, not those of links.
+    while waiting or links:
         current = (waiting or links).pop()
         if found.setdefault(lookup.identity(current), current) is not current:
             again.append(current)
@@ -381,7 +408,7 @@ def _with_inner(folder: epath.Path) -> list[epath.Path]:
 
 
 def _report_left_out(paths: Iterable[epath.Path], why: str) -> None:
-    """Prints a line for each path, except names that begin with a dot."""
+    """Prints one line with the reason for each path, except names like `.name`."""
     for path in sorted(paths):
         if not path.name.startswith("."):
             print(f"left out: {printable(path)} ({why})", file=sys.stderr)
@@ -401,6 +428,8 @@ def _read_all(
             continue
         except MemoryError:
             # Not raised: an error would end this generator and skip all later images.
-            broken[name] = f"{path}: does not fit into memory"
+            broken[name] = (
+                f"{path}: the image does not fit into memory; reduce its size"
+            )
             continue
         yield {"image": image, "id": name}

@@ -1,4 +1,4 @@
-"""Trained networks in Python: load one, and call it with images."""
+"""The Python interface: `load` a trained network, and call it with images."""
 
 import contextlib
 import functools
@@ -55,16 +55,17 @@ def load(
             device.
         whole_px: images with more pixels are labelled in tiles; see inference.tiles.
         fields: configuration fields to change, such as {'eval.bucket': 32}.
-        announce: print which checkpoint is used.
+        announce: whether to print which checkpoint is used.
 
     Raises:
-        UserError: no such run or checkpoint, or the run's task is not segmentation.
+        UserError: the run or the checkpoint does not exist, or the run's task is not
+            segmentation.
     """
     fields = dict(fields or {})
     source = os.fspath(source)
     if cache.is_name(source):
         if checkpoint is not None:
-            raise UserError(f"{source} contains one network: leave the checkpoint out")
+            raise UserError(f"{source} contains one network: leave out the checkpoint")
         if protocol is not None:
             fields["eval.protocol"] = protocol
         network = published.read(source, fields)
@@ -81,16 +82,17 @@ class Model:
     """A trained network that labels images of any size.
 
     Images are padded so that their sides are multiples of eval.bucket. One program is
-    compiled for each padded size; see expect.
+    compiled for each padded size; `expect` reduces the number of sizes.
 
     Attributes:
         config: resolved configuration of the run.
         step: step of the checkpoint.
-        class_names: one for each class.
-        colours: uint8[C, 3], one for each class.
+        class_names: names of the classes, in the order of their ids.
+        colours: uint8[C, 3], RGB of each class.
         variables: {'params', 'batch_stats'} on the devices.
-        forward: the network from pixels to logits; apply_fn is one of its parts.
-        normalise: the normalisation of pixels, part of forward.
+        forward: the forward pass, from pixels to logits.
+        apply_fn: the function of `forward` that runs the network.
+        normalise: the function of `forward` that normalises pixels.
     """
 
     def __init__(
@@ -100,7 +102,11 @@ class Model:
         batch_size: int | None = None,
         whole_px: int = WHOLE_PX,
     ):
-        """Wraps a trained network; `load` reads one.
+        """Wraps a trained network. `load` reads a network and calls this.
+
+        Args:
+            network: the network, on the devices.
+            batch_size, whole_px: see `load`.
 
         Raises:
             UserError: the network was not trained to label pixels.
@@ -126,20 +132,23 @@ class Model:
         self._canvases = Canvases(config.eval.bucket)
 
     def expect(self, paths: Iterable[os.PathLike]) -> None:
-        """Chooses few canvases for images, so that few programs are compiled.
+        """Chooses a few canvas sizes for images, so that few programs are compiled.
 
-        Does nothing if the network's scores depend on the pixels around an image.
+        An image is padded to the size of its canvas. Does nothing if the padding
+        affects the network's scores.
 
         Args:
-            paths: paths of the images. At most SIZES_READ of those on a disk, spread
-                over all, are read for their sizes. Without sizes, each image gets its
-                own canvas.
+            paths: paths of the images that will be labelled. At most SIZES_READ of
+                them, spread over all, are read to find the image sizes; paths in object
+                stores are skipped. Without any sizes, every image size has its own
+                canvas.
         """
         if not self.forward.mask_padding:
             return
         rules, sizes, paths = image_rules(self.config.data), [], list(paths)
         for path in paths[:: -(-len(paths) // SIZES_READ) or 1]:
-            # Unreadable images are reported later; others would be downloaded twice.
+            # Unreadable images are reported later. Remote images are not read here,
+            # because they would be downloaded twice.
             with contextlib.suppress(UserError, OSError):
                 if not storage.is_remote(path):
                     encoded = storage.read_bytes(path, rules.max_bytes)
@@ -162,16 +171,19 @@ class Model:
     ) -> Iterator[Result]: ...
 
     def __call__(self, images, *, scores: bool = False):
-        """Labels an image, or several.
+        """Labels one or several images.
 
         Args:
-            images: one image, a list of images, or an iterator. An image is an array
-                uint8[H, W, 3] or uint8[H, W], a Pillow image or the path of a file.
-            scores: also return the probabilities of all classes, C x 4 bytes a pixel.
+            images: one image, a list of images, or an iterator of images. An image is
+                an array uint8[H, W, 3] or uint8[H, W], a Pillow image, or the path of a
+                file.
+            scores: whether to return the probabilities of all C classes, too, which
+                need 4 C bytes per pixel.
 
         Returns:
-            A Result; for a list, a list of Results; for an iterator, an iterator that
-            reads a few batches ahead; in the order of the images.
+            A Result for one image; a list of Results for a list; an iterator of Results
+            for an iterator, which reads a few batches ahead. The Results have the order
+            of the images.
 
         Raises:
             UserError: an image cannot be read or has an unsupported type; see
@@ -206,11 +218,12 @@ class Model:
     def read(
         self, image: ImageLike, note: Callable[[str], None] | None = None
     ) -> np.ndarray:
-        """Reads an image as uint8[H, W, 3], within the limits of the run's data.
+        """Reads an image as uint8[H, W, 3]; the limits are those of the run's `data`.
 
         Args:
-            image: see __call__.
-            note: see data.sources.decode.ImageRules.
+            image: an array, a Pillow image or a path, see __call__.
+            note: function that prints a note about the image, see
+                data.sources.decode.ImageRules.
         """
         rules = image_rules(self.config.data)._replace(note=note)
         return reading.read(image, rules)
@@ -219,7 +232,7 @@ class Model:
         """Returns the gates, codewords and presence of one whole image.
 
         Args:
-            image: see __call__.
+            image: an array, a Pillow image or a path, see __call__.
 
         Raises:
             UserError: the image cannot be read, or the network has no Context Encoding
@@ -228,7 +241,7 @@ class Model:
         return scene_context(self._network, self.read(image))
 
     def is_tiled(self, image: np.ndarray) -> bool:
-        """Returns whether an image [H, W, 3] is labelled in tiles, as it is large."""
+        """Returns whether an image [H, W, 3] is so large that it needs tiles."""
         return image.shape[0] * image.shape[1] > self._whole_px
 
     def describe(
@@ -237,16 +250,17 @@ class Model:
         pixel_fn: Callable,
         done: Callable[[float], None] = lambda share: None,
     ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
-        """Yields (example, pixel_fn's dict of [H, W, ...]), in the given order.
+        """Labels images; yields (example, results) in the given order.
 
-        The dict also has 'presence' f32[C] if the network has an SE branch.
+        The results are the dict of arrays [H, W, ...] that pixel_fn returns, with
+        'presence' f32[C] if the network has an SE branch.
 
         Args:
-            examples: dicts with image uint8[H, W, 3].
-            pixel_fn: one of inference.pixels. Pass the same object again: compiled
-                programs are cached by it.
-            done: called with the number of images done since the last call; fractions
-                of large images.
+            examples: dicts with 'image' uint8[H, W, 3].
+            pixel_fn: a function of inference.pixels. Its compiled programs are reused
+                if the same object is passed again.
+            done: called with the number of images that were labelled since the last
+                call; a fraction for each tile of a large image.
 
         Raises:
             UserError: an image is labelled in tiles, and the protocol is not 'single'
@@ -286,7 +300,7 @@ class Model:
                 f" {settings.protocol!r}, refine is {settings.refine!r}: change them,"
                 " or increase whole_px"
             )
-        if stride != round(stride):  # The logits of overlapping tiles do not coincide.
+        if stride != round(stride):  # Logits of overlapping tiles would not coincide.
             raise UserError(
                 f"{what} requires a whole number of pixels between logits; this"
                 f" network has {stride:.3g}: increase whole_px, or make the image"
@@ -296,7 +310,7 @@ class Model:
         return tiles.describe(self._prepared(), image, done)
 
     def _made(self, pixel_fn: Callable) -> tuple:
-        """Returns the protocol and the tiles, which keep their compiled programs."""
+        """Returns (protocol, Tiles) for pixel_fn; both keep their compiled programs."""
         if pixel_fn not in self._programs:
             forward, settings = self.forward, self.config.eval
             protocol = protocol_lib.make(

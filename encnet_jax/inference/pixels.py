@@ -11,11 +11,11 @@ import jax.numpy as jnp
 
 from encnet_jax.scoring.protocols.whole_images import class_ids, probabilities_of
 
-FULL_SCALE = 65535  # Value in a 16-bit image that means 1.
+FULL_SCALE = 65535  # Value of a 16-bit image that represents 1.
 
 
 def labels(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns 'labels' uint8[...]."""
+    """Returns {'labels': uint8[...]}, the class id of the largest score."""
     return {"labels": class_ids(scores)}
 
 
@@ -31,7 +31,7 @@ def everything(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
 
 
 def largest(number: int):
-    """Returns a function that computes the `number` best classes of every pixel."""
+    """Returns a function that computes the `number` most probable classes of pixels."""
     return partial(_largest, number=number)
 
 

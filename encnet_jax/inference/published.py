@@ -17,10 +17,11 @@ def read(name: str, fields: dict) -> Network:
 
     Args:
         name: name in `weights.PUBLISHED`; its file is downloaded if necessary.
-        fields: fields of the configuration to change.
+        fields: fields of the configuration to change: {dotted field name: value}.
 
     Raises:
-        UserError: the name is unknown or only a backbone's, or the download failed.
+        UserError: the name is unknown, the weights are those of a backbone without a
+            head, or the download failed.
     """
     config = published.network_config(cache.find(name))
     config_lib.change(config, fields)

@@ -1,4 +1,4 @@
-"""Reads images from arrays, Pillow and files as uint8[H, W, 3]."""
+"""Converts arrays, Pillow images and image files to uint8[H, W, 3]."""
 
 import os
 from typing import TypeAlias
@@ -36,8 +36,8 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
         return _from_pillow(source, rules)
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(
-            f"an image is a {type(source).__name__}; expected an array, a PIL image or"
-            " a path"
+            f"an image has the type {type(source).__name__}; expected an array, a PIL"
+            " image or a path"
         )
     encoded = storage.read_bytes(source, rules.max_bytes)
     return decode.decode_image(encoded, os.fspath(source), rules)
@@ -45,7 +45,7 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
 
 def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
     frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":  # Frame 0 is the photo.
+    if frames > 1 and picture.format != "MPO":  # In MPO files, frame 0 is the photo.
         raise UserError(f"the image has {frames} frames; expected a still image")
     if len(picture.getbands()) > 3:
         raise UserError(
@@ -60,7 +60,13 @@ def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
 
 
 def _of_8_bits(array: np.ndarray, rules: ImageRules, name: str) -> np.ndarray:
-    """Converts an array to uint8; other dtypes are scaled from their value range."""
+    """Converts an array to uint8; scales other dtypes from rules.value_range to 0..255.
+
+    Args:
+        array: pixels of any shape and any real dtype.
+        rules: rules with the value range.
+        name: description of the array for messages.
+    """
     if array.dtype == np.uint8:
         return array
     if not rules.value_range:

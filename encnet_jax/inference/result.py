@@ -1,4 +1,4 @@
-"""The labels of one image."""
+"""The result of labelling one image."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ class Result:
 
 
 def ids_of(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
-    """Returns the ids of classes given by name.
+    """Returns the ids of the classes with the given names.
 
     Raises:
         UserError: a name is not a class.
@@ -82,6 +82,7 @@ def ids_of(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
     unknown = [name for name in names if name not in class_names]
     if unknown:
         raise UserError(
-            f"no class {unknown[0]!r}; expected one of: {', '.join(class_names)}"
+            f"there is no class {unknown[0]!r}; expected one of:"
+            f" {', '.join(class_names)}"
         )
     return [class_names.index(name) for name in names]

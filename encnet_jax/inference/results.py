@@ -23,12 +23,12 @@ def prepare_folder(
 
     Args:
         output: folder for the results, different from the images' folders.
-        paths: name -> image; the names of its results are NAME_END.
-        ends: values of END for each image.
+        paths: {NAME: path of the image}; the results are files named NAME_END.
+        ends: all values of END.
         overwrite: whether results of an earlier call may be replaced.
 
     Raises:
-        UserError: files would be replaced, or the folder cannot be written to.
+        UserError: existing files would be replaced, or the folder cannot be written to.
     """
     folder = epath.Path(output)
     places = {os.path.realpath(path.parent) for path in paths.values()}
@@ -46,8 +46,8 @@ def prepare_folder(
         )
         if found:
             raise UserError(
-                f"{folder / found} exists; expected a folder without results of these"
-                " images, or --overwrite"
+                f"{folder / found} already exists: choose another --output, or add"
+                " --overwrite"
             )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -61,13 +61,14 @@ def leaving_out_too_large(
 ) -> Iterator[tuple[dict, Found]]:
     """Yields the results of `describe`; skips images that do not fit into memory.
 
-    If a batch does not fit, its images are described one at a time.
+    If a batch of images does not fit, they are labelled one at a time.
 
     Args:
-        describe: function of examples that yields (example, results), in any order.
-        examples: dicts with image uint8[H, W, 3] and id.
-        broken: filled with id -> message for each skipped image.
-        smaller: called when an image did not fit, to reduce the memory of the others.
+        describe: function that labels examples and yields (example, results), in any
+            order.
+        examples: dicts with 'image' uint8[H, W, 3] and 'id'.
+        broken: receives {id: message} for each skipped image.
+        smaller: called after a batch did not fit, to reduce the memory of later ones.
     """
     waiting: dict[str, dict] = {}
 

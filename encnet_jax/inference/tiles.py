@@ -53,9 +53,12 @@ class Side(NamedTuple):
         return -(-(self.starts[-1] + self.tile) // self.stride)
 
     def weights(self, number: int) -> np.ndarray:
-        """Returns f32[rows of logits of a tile], the blending weights of tile `number`.
+        """Returns the blending weights of a tile: one f32 for each row of its logits.
 
-        In each row, the weights of all tiles that cover it sum to 1.
+        For every row of the image's logits, the weights of all tiles sum to 1.
+
+        Args:
+            number: index of the tile.
         """
         rows = -(-self.tile // self.stride)
         ramp = max(1, OVERLAP_PX // self.stride)
@@ -69,10 +72,13 @@ class Side(NamedTuple):
         return (fade / total[first : first + rows]).astype(np.float32)
 
     def positions(self, align_corners: bool, as_alone: bool) -> np.ndarray:
-        """Returns f64[native], the position of each image pixel in rows of logits.
+        """Returns the position of each image pixel, measured in rows of logits.
 
         Args:
             align_corners, as_alone: see canvas.place.
+
+        Returns:
+            f64[native].
         """
         pixels = np.arange(self.native)
         scaled = sample_positions(pixels, self.native, self.scaled, align_corners)
@@ -83,7 +89,12 @@ class Side(NamedTuple):
 
 
 def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
-    """Places tiles along a side; the last one ends at the end of the image."""
+    """Places tiles along a side; the last tile ends at the end of the image.
+
+    Args:
+        native, scaled, stride: see Side.
+        bucket: the tile of a side shorter than TILE_PX is padded to a multiple of this.
+    """
     if scaled <= TILE_PX:
         tile = canvas.round_up(scaled, bucket)
         return Side(native, scaled, tile, (0,), stride)
@@ -104,12 +115,12 @@ class Tiles:
         bucket: int,
         devices: list,
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Prepares the functions, which are compiled when the first image is labelled.
 
         Args:
             forward: the network's forward pass.
-            pixel_fn: (logits [..., C], weights [..., C]) -> dict of [...]; see
-                whole_images.predict.
+            pixel_fn: maps (logits [..., C], weights [..., C]) to a dict of arrays
+                [...]; see whole_images.predict.
             bucket: sides shorter than a tile are padded to multiples of this.
             devices: devices among which the tiles are distributed.
         """
@@ -130,15 +141,16 @@ class Tiles:
     def describe(
         self, variables: dict, image: np.ndarray, done: Callable[[float], None]
     ) -> dict[str, np.ndarray]:
-        """Returns pixel_fn's dict of [H, W, ...] for an image, and its presence.
-
-        'presence' f32[C] is the maximum over tiles; it is absent if the network has no
-        SE branch.
+        """Labels one image.
 
         Args:
             variables: the network's variables, on the devices.
             image: uint8[H, W, 3].
-            done: called with the fraction of the work done since the last call.
+            done: called after each row of tiles with its fraction of the image.
+
+        Returns:
+            The dict of arrays [H, W, ...] that pixel_fn returns. If the network has an
+            SE branch, also 'presence' f32[C], the maximum over tiles.
         """
         stride, num_classes = self._probed(variables)
         rows, columns = self._sides(image.shape[0], image.shape[1], stride)
@@ -165,7 +177,7 @@ class Tiles:
         return found | ({"presence": np.max(presence, axis=0)} if presence else {})
 
     def _probed(self, variables: dict) -> tuple[int, int]:
-        """Returns the number of pixels per row of logits, and C."""
+        """Returns (number of pixels per row of logits, number of classes)."""
         probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
         outputs = jax.eval_shape(self._network.apply_fn, variables, probe)
         _, height, _, num_classes = outputs.logits.shape
@@ -187,9 +199,10 @@ class Tiles:
         num_classes: int,
         presence: list[np.ndarray],
     ) -> Iterator[np.ndarray]:
-        """Yields blended logits f32[n, w, C] from top to bottom, a few rows at a time.
+        """Yields blended logits f32[n, w, C] from top to bottom, n rows at a time.
 
-        If the network has an SE branch, appends f32[C] to `presence` for each tile.
+        If the network has an SE branch, appends presence f32[C] of each tile to
+        `presence`.
         """
         height = len(rows.weights(0))
         total = np.zeros((height, columns.logits, num_classes), np.float32)
@@ -216,7 +229,14 @@ class Tiles:
         columns: Side,
         presence: list[np.ndarray],
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (first column, weighted logits f32[h, w, C]) of each tile in a row."""
+        """Yields (first column of logits, weighted logits f32[h, w, C]) for each tile.
+
+        Args:
+            variables: the network's variables, on the devices.
+            band: uint8[rows, W, 3], the rows of the image that the tiles cover.
+            rows, columns: the tiles along the height and the width.
+            presence: receives the presence f32[C] of each tile.
+        """
         count = len(self._devices)
         for first in range(0, len(columns.starts), count):
             starts = columns.starts[first : first + count]
@@ -242,7 +262,16 @@ class Tiles:
     def _blocks(
         self, logits: np.ndarray, row_at: np.ndarray, column_at: np.ndarray
     ) -> Iterator[tuple[dict, tuple[int, int]]]:
-        """Yields (results, (first row, first column)) of each block of pixels."""
+        """Upsamples logits and labels them, one block of pixels at a time.
+
+        Args:
+            logits: f32[h, w, C], blended logits of some rows.
+            row_at, column_at: position of each pixel, measured in rows and columns of
+                `logits`.
+
+        Yields:
+            (results of the block, (its first row, its first column) in pixels).
+        """
         sizes = [_window(at) for at in (row_at, column_at)]
         for top in range(0, len(row_at), BLOCK_PX):
             row_taps = _taps(row_at[top : top + BLOCK_PX], logits.shape[0], sizes[0])
@@ -260,7 +289,13 @@ class Tiles:
 
 
 class _Taps(NamedTuple):
-    """The logits and weights with which a block's pixels are linearly interpolated."""
+    """How a block of pixels is interpolated from logits, along one side.
+
+    Attributes:
+        window: the rows (or columns) of logits that the block needs.
+        matrix: f32[BLOCK_PX, size of the window], the interpolation weights.
+        pixels: number of pixels of the block; later rows of `matrix` are 0.
+    """
 
     window: slice
     matrix: np.ndarray
