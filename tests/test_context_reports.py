@@ -132,5 +132,5 @@ def test_bootstrap_brackets_the_difference():
 
 @pytest.mark.parametrize("names", [("a/x.png", "b/x.png"), ("differences", "x.png")])
 def test_images_whose_pictures_have_one_name_are_refused(names, tmp_path):
-    with pytest.raises(UserError, match="is given twice, or is that of the comparison"):
+    with pytest.raises(UserError, match="is given twice, or is reserved for"):
         context_report.main(["context", "run", *names, f"--output={tmp_path}"])

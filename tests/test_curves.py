@@ -88,7 +88,7 @@ def test_runs_without_curves_are_refused(run, tmp_path, capsys):
     assert "has no config.json" in capsys.readouterr().err
     bare = write_run(tmp_path / "bare", train=[(4, 0.5)])
     assert report("curves", str(bare)) == 2
-    assert "1 train errors and 0 validation errors" in capsys.readouterr().err
+    assert "1 training errors and 0 validation errors" in capsys.readouterr().err
     next(bare.glob("events*")).unlink()
     assert report("curves", str(bare)) == 2
     assert "has no TensorBoard files" in capsys.readouterr().err

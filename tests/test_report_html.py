@@ -141,14 +141,14 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
     kept.save(path, ConfusionMatrix(13), 6)
     assert len(run_files.read(str(run), None, None).ids) == 9
     edit_report(run, processes=2, images=10)
-    with pytest.raises(UserError, match="-1.npz is from another evaluation"):
+    with pytest.raises(UserError, match="-1.npz and the report are from different"):
         run_files.read(str(run), None, None)
     edit_report(run, processes=3)
     path.rename(run / image_scores.file_name("val", "single", 2))
     with pytest.raises(UserError, match="-1.npz is missing"):
         run_files.read(str(run), None, None)
     edit_report(run, processes=1, images=8)
-    with pytest.raises(UserError, match="scores of 9 images, but its report is of 8"):
+    with pytest.raises(UserError, match="9 single images, but its report covers 8"):
         run_files.read(str(run), None, None)
 
 
@@ -164,7 +164,7 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
         ({"val/single/mean_iou": float("nan")}, "expected a number"),
         ({"processes": 10**9}, "processes is 1000000000"),
         ({"evaluation": [0, 0]}, "evaluation is list"),
-        ({"iou": {"sand": 0.5}}, "not of the 13 classes"),
+        ({"iou": {"sand": 0.5}}, "do not have the 13 classes"),
     ],
 )
 def test_reports_of_another_shape_are_refused_in_one_line(run, members, says, capsys):
@@ -247,16 +247,17 @@ def test_a_page_too_large_shows_fewer_images(run, monkeypatch):
     assert html.make([found]).count("errors in red") == 12
     monkeypatch.setattr(html, "LARGEST_BYTES", 1000)
     with pytest.raises(
-        UserError, match="a page of 1 runs has more than 1000 bytes: give fewer"
+        UserError, match="the page of 1 runs has more than 1000 bytes: give fewer"
     ):
         html.make([found])
 
 
 def test_missing_scores_are_reported_in_one_line(run, tmp_path, capsys):
     assert call(tmp_path) == 2
-    assert "has no reports; expected one of split any" in capsys.readouterr().err
+    message = "has no reports; expected a report of split (any) with protocol (any)"
+    assert message in capsys.readouterr().err
     assert call(run, "--protocol=release") == 2
-    assert "expected one of split any, protocol release" in capsys.readouterr().err
+    assert "of split (any) with protocol release" in capsys.readouterr().err
     next(run.glob("images-*")).unlink()
     assert call(run) == 2
     assert "images-val-single-0.npz is missing" in capsys.readouterr().err

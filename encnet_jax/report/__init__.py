@@ -1,1 +1,1 @@
-"""Figures, tables and HTML pages of runs."""
+"""Makes figures, tables and HTML pages of runs."""

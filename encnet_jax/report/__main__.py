@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Runs the command given by the first argument."""
+    """Runs the command whose name is the first argument; returns its exit status."""
     return cli.choose(argv, COMMANDS)
 
 

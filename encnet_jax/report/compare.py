@@ -1,4 +1,6 @@
-"""Shows image, labels and predictions of several runs side by side (Figures 4 and 6).
+"""Draws images, labels and predictions of several runs side by side.
+
+The figures are like Figures 4 and 6 of the paper.
 
 python -m encnet_jax.report compare runs/ade20k-fcn runs/ade20k --output compare.png
 python -m encnet_jax.report compare runs/ade20k --worst --output failures.png
@@ -40,7 +42,8 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
     missing = [name for name in ids if name not in found]
     if missing:
         raise UserError(
-            f"--ids: {split} has no image {missing[0]!r}; expected names of image files"
+            f"--ids: the split {split!r} has no image {missing[0]!r}; expected names of"
+            " its image files"
         )
     return [found[name] for name in ids]
 
@@ -48,15 +51,16 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
 def worst_images(
     workdir: str, split: str | None, protocol: str | None, number: int
 ) -> tuple[str, list[str]]:
-    """Returns a report's split, and the ids of its images with the lowest mean IoU.
+    """Returns (split of a report, ids of its images with the lowest mean IoU).
 
     Args:
         workdir: folder of an evaluated run.
-        split, protocol: split and protocol of the report; None: those of the newest.
+        split, protocol: split and protocol of the report; None for both selects the
+            newest report.
         number: number of images; images without labels are skipped.
 
     Raises:
-        UserError: there is no such report; see run_files.read.
+        UserError: the report does not exist; see run_files.read.
     """
     run = run_files.read(workdir, split, protocol)
     scored = [i for i, counts in enumerate(run.counts) if counts[1].any()]
@@ -78,8 +82,8 @@ def predictions(
         ids, number: see choose_examples.
 
     Returns:
-        (DatasetInfo, examples, for each run {id: prediction uint8[H, W]}, for each run
-        its protocol).
+        (DatasetInfo, examples, predictions, protocols). The predictions of each run are
+        a dict {id: uint8[H, W]}; the protocol of each run is a name.
 
     Raises:
         UserError: the runs have different classes; see also evaluate.loading.load.
@@ -96,7 +100,7 @@ def predictions(
             examples = choose_examples(dataset, split, ids, number)
         elif tasks.open_dataset(config).info.class_names != info.class_names:
             raise UserError(
-                f"{workdir} was trained on {config.data.name}, {workdirs[0]} on"
+                f"{workdir} was trained on {config.data.name}, but {workdirs[0]} on"
                 f" {info.name}; expected runs with the same classes"
             )
         evaluator = network.evaluator(sizes=partial(_sizes, examples))
@@ -111,7 +115,13 @@ def _sizes(examples: list[dict]) -> list[tuple[int, int]]:
 
 
 def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
-    """Writes a PNG with one row per example; each row has a legend of its classes."""
+    """Writes a PNG with one row per example; each row has a legend of its classes.
+
+    Args:
+        info, examples, found: see `predictions`.
+        titles: title of each run.
+        output: the file to write.
+    """
     from matplotlib.patches import Patch
 
     columns = ["image", "truth", *titles]
@@ -143,27 +153,27 @@ def draw(info, examples: list[dict], titles: list[str], found: list[dict], outpu
 
 
 def main(argv: Sequence[str]) -> None:
-    """Draws examples and predictions of several runs."""
+    """Parses the flags, and draws examples with the predictions of several runs."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs, for example of FCN and EncNet.", several=True)
     line.strings("titles", "Titles of the runs: A,B. Default: folder and protocol.")
     line.string("split", "Split of the examples. Default: data.val_split.")
-    line.strings("ids", "Names of examples: A,B.")
-    line.switch("worst", "The images with the lowest scores in the first run's report.")
-    line.integer("number", "Number of examples without --ids.", 4, least=1)
+    line.strings("ids", "Names of the images to draw: A,B.")
+    line.switch("worst", "Draw the images with the lowest scores of the first run.")
+    line.integer("number", "Number of images, unless --ids is given.", 4, least=1)
     line.checkpoint()
     line.string("protocol", "Evaluation protocol. Default: eval.protocol.")
-    line.string("refine", "'dense', or a file written by `report refine`.")
+    line.string("refine", "Refinement: 'dense', or a file written by `report refine`.")
     line.string("data_dir", "Data folder. Default: data.data_dir of the runs.")
     line.string("output", "The PNG to write.", "compare.png")
     args = line.parse()
     if args.titles and len(args.titles) != len(args.run):
         raise UserError(
-            f"{len(args.titles)} --titles for {len(args.run)} runs: give one each,"
-            " joined by commas"
+            f"there are {len(args.titles)} --titles for {len(args.run)} runs: give one"
+            " title for each run, separated by commas"
         )
     if args.worst and args.ids:
-        raise UserError("--worst and --ids both choose examples: give one of them")
+        raise UserError("--worst and --ids both choose examples: give only one of them")
     figures.check_output(args.output)
     split, ids = args.split, args.ids
     if args.worst:

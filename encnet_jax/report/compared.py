@@ -1,4 +1,4 @@
-"""The difference between two runs' scores, and its uncertainty over images."""
+"""Estimates the difference between the scores of two runs, and its uncertainty."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ NUM_RESAMPLES = 1000
 
 
 class Difference(NamedTuple):
-    """A difference of mean IoU, as fractions.
+    """A difference between the mean IoU of two runs; values are fractions.
 
     Attributes:
         value: mean IoU of the second run minus that of the first.
@@ -21,15 +21,16 @@ class Difference(NamedTuple):
 
 
 def bootstrap(first: np.ndarray, second: np.ndarray) -> Difference:
-    """Compares two runs on the same images.
+    """Compares the mean IoU of two runs on the same images.
 
     Images are resampled with replacement, the same images for both runs. The interval
     is between the 2.5th and the 97.5th percentile of the differences. It reflects the
     variation over images, but not over training seeds.
 
     Args:
-        first, second: int64[N, 3, C]: for each image and class, the number of correct,
-            of labelled and of predicted pixels. Images are in the same order.
+        first, second: counts int64[N, 3, C] of the two runs: for each image and class,
+            the number of correct, of labelled and of predicted pixels. Both have the
+            same order of images.
 
     Raises:
         ValueError: the shapes differ.
@@ -51,7 +52,15 @@ def bootstrap(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def _mean_iou(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns f64[R], the mean IoU of R weighted image sets over classes that occur."""
+    """Returns the mean IoU, over classes that occur, of each of R weighted image sets.
+
+    Args:
+        weights: int64[R, N], weight of each of N images in each set.
+        counts: int64[N, 3, C], see `bootstrap`.
+
+    Returns:
+        f64[R].
+    """
     flat = counts.reshape(len(counts), -1).astype(np.float64)
     sums = (weights @ flat).reshape(-1, *counts.shape[1:])
     correct, labelled, predicted = np.moveaxis(sums, 1, 0)

@@ -23,7 +23,7 @@ NUM_DIFFERENT = 20  # Number of channels shown: those whose gates differ most.
 
 
 def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneContext]:
-    """Returns the context of each image.
+    """Returns the values of the Context Encoding Module for each image.
 
     Args:
         model: a loaded EncNet.
@@ -37,14 +37,14 @@ def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneCon
 
 
 def draw_image(image: np.ndarray, context: SceneContext, class_names, title: str):
-    """Returns a figure of one image's context.
+    """Returns a figure of the values of the Context Encoding Module for one image.
 
-    Row 1 has the image and the most attended channels; row 2 each position's codeword
+    Row 1 shows the image and the most attended channels; row 2 each position's codeword
     and the least attended channels; row 3 all gates, the codewords and the classes.
 
     Args:
         image: uint8[H, W, 3].
-        context: context of the image.
+        context: values of the Context Encoding Module for the image.
         class_names: names of the classes.
         title: title of the figure.
     """
@@ -99,7 +99,7 @@ def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
     The channels shown are those whose gates vary most between the images.
 
     Args:
-        contexts: contexts of two or more images.
+        contexts: values of the Context Encoding Module for two or more images.
         names: names of the images.
     """
     gates = np.stack([context.gates for context in contexts])
@@ -125,7 +125,7 @@ def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command."""
+    """Parses the flags, and draws the figures of each image and the comparison."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run_image", "Workdir of an EncNet, then image files.", several=True)
     line.checkpoint()
@@ -139,10 +139,10 @@ def main(argv: Sequence[str]) -> None:
     twice = {name for name in names if names.count(name) > 1 or name == _DIFFERENCES}
     if twice:
         raise UserError(
-            f"the name {min(twice)} is given twice, or is that of the comparison;"
-            " expected images of different names: rename one"
+            f"the image name {min(twice)} is given twice, or is reserved for the"
+            " comparison; expected images with different names: rename one of them"
         )
-    for name in (*names, _DIFFERENCES):  # Fails early, not after minutes of work.
+    for name in (*names, _DIFFERENCES):  # Checked before minutes of work.
         figures.check_output(folder / f"{name}.png")
     model = load(run, args.checkpoint, announce=True)
     contexts = describe(model, images)

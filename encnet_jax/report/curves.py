@@ -1,4 +1,4 @@
-"""Plots training and validation error of several runs against epochs (Figure 7).
+"""Plots the training and validation error of several runs, as in the paper's Figure 7.
 
 python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-curves
 """
@@ -33,7 +33,7 @@ class Curves(NamedTuple):
 
 
 def load_curves(workdir: str) -> Curves:
-    """Reads a run's curves.
+    """Reads the error curves of a run.
 
     A point of the training curve is the mean error of the batches logged since the
     previous validation: with augmentation, batch statistics and changing weights. A
@@ -54,9 +54,9 @@ def load_curves(workdir: str) -> Curves:
     val = scalars.get(f"val/{config.train.val_protocol}/error", {})
     if not (train and val):
         raise UserError(
-            f"{workdir} has {len(train)} train errors and {len(val)} validation errors;"
-            " expected both. Give a classification run with a validation split, such as"
-            " --config configs/cifar10.py:resnet64d,curves"
+            f"{workdir} has logged {len(train)} training errors and {len(val)}"
+            " validation errors; expected both. Give a classification run with a"
+            " validation split, such as --config configs/cifar10.py:resnet64d,curves"
         )
     steps_per_epoch = config.train.total_steps / config.train.epochs
     return Curves(
@@ -67,7 +67,15 @@ def load_curves(workdir: str) -> Curves:
 
 
 def _mean_between(values: dict[int, float], bounds: list[int]) -> dict[int, float]:
-    """Returns, for each bound, the mean of the values after the previous bound."""
+    """Returns the mean of the values between each bound and the previous one.
+
+    Args:
+        values: {step: value}.
+        bounds: ascending steps; values after the last bound are not used.
+
+    Returns:
+        {bound: mean}, without bounds that have no values.
+    """
     groups = collections.defaultdict(list)
     for step, value in values.items():
         place = np.searchsorted(bounds, step)
@@ -98,7 +106,7 @@ def draw_curves(runs: Sequence[Curves], output: str) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Plots the errors of several runs."""
+    """Parses the flags, plots the errors of several runs and prints the last ones."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs of classification runs.", several=True)
     line.string("output", "The PNG to write.", "curves.png")

@@ -1,4 +1,4 @@
-"""Reads the scalars of a run's TensorBoard files."""
+"""Reads scalars from the TensorBoard files of a run."""
 
 from etils import epath
 from google.protobuf.message import DecodeError
@@ -16,8 +16,8 @@ def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
     accelerators.
 
     Returns:
-        name -> {step: value}, with ascending steps. If a resumed run repeated a step,
-        the last value.
+        {name: {step: value}}, with ascending steps. If a resumed run repeated a step,
+        the value is that of the repetition.
 
     Raises:
         UserError: there are no files, or a file is damaged.

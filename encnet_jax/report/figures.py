@@ -10,7 +10,7 @@ from encnet_jax.storage import checks, outputs
 
 
 def new(**options):
-    """Returns an empty matplotlib Figure; without pyplot, which could open windows.
+    """Returns an empty matplotlib Figure, without pyplot, which could open windows.
 
     Args:
         options: keyword arguments of matplotlib.figure.Figure.
@@ -26,10 +26,11 @@ def new(**options):
 
 
 def check_output(output: str | os.PathLike) -> None:
-    """Checks that a figure can be written; commands call this first.
+    """Checks that a figure can be written; commands call this before their work.
 
     Raises:
-        UserError: the folder cannot be written to, or another file has this name.
+        UserError: the folder cannot be written to, or the figure would replace a file
+            that this package has not written.
     """
     checks.check_writable(epath.Path(output).parent)
     outputs.check_replaceable(output, "picture", "--output")
@@ -46,7 +47,7 @@ def png(figure, *, dpi: int) -> bytes:
     from matplotlib.text import Text
 
     content = io.BytesIO()
-    # Set here, because matplotlib creates tick labels while it draws the figure.
+    # Also set globally, because matplotlib creates tick labels while it draws.
     with matplotlib.rc_context({"text.parse_math": False}):
         for text in figure.findobj(Text):
             text.set_parse_math(False)

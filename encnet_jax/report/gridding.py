@@ -19,7 +19,13 @@ _ZOOM = 33  # Side of the area in the bottom plots, in pixels of the feature map
 
 
 class Stack(NamedTuple):
-    """The dilation rates of one value of `model.dilation`, and their statistics."""
+    """The dilated convolutions that one value of `model.dilation` selects.
+
+    Attributes:
+        name: the value, such as 'hdc_bigger'.
+        rates: dilation rates of the convolutions.
+        gridding: statistics of their receptive field.
+    """
 
     name: str
     rates: tuple[int, ...]
@@ -30,11 +36,11 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
     """Returns the stack of dilated convolutions for each value of `model.dilation`.
 
     Args:
-        backbone: one of BACKBONES.
+        backbone: name of a backbone, a key of BACKBONES.
         dilations: values of `model.dilation`.
 
     Raises:
-        UserError: unknown backbone, or rates that do not match its blocks.
+        UserError: the backbone is unknown, or the rates do not match its blocks.
     """
     if backbone not in BACKBONES:
         known = ", ".join(BACKBONES)
@@ -47,7 +53,7 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
 
 
 def table(found: Sequence[Stack]) -> list[str]:
-    """Returns a table: a heading and one line per stack."""
+    """Returns a table of the statistics: a line of headings and one line per stack."""
     width = max(len("dilation"), *(len(stack.name) for stack in found))
     lines = [f"{'dilation':{width}}  field  share  unevenness  M1  M2"]
     for name, _, g in found:

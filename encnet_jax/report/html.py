@@ -22,7 +22,7 @@ LARGEST_BYTES = 5_000_000
 
 
 def make(runs: Sequence[RunFiles]) -> str:
-    """Returns the page; shows fewer images if the page would be too large.
+    """Returns the HTML page; shows fewer images if the page would be too large.
 
     Raises:
         UserError: the runs have different classes, or the page is too large even
@@ -41,8 +41,8 @@ def make(runs: Sequence[RunFiles]) -> str:
         if len(text.encode("utf-8", "backslashreplace")) <= LARGEST_BYTES:
             return text
     raise UserError(
-        f"a page of {len(runs)} runs has more than {LARGEST_BYTES} bytes: give fewer"
-        " runs"
+        f"even without images, the page of {len(runs)} runs has more than"
+        f" {LARGEST_BYTES} bytes: give fewer runs"
     )
 
 
@@ -121,7 +121,7 @@ def _quality(runs: Sequence[RunFiles]) -> Iterator[str]:
     yield "<p>Mean IoU over classes that occur, in points, with 95 % intervals over"
     yield " resampled images.</p>"
     rows = []
-    first = np.argsort(runs[0].ids)  # Several processes score in another order.
+    first = np.argsort(runs[0].ids)  # The order depends on the number of processes.
     for run in runs[1:]:
         order, name = np.argsort(run.ids), html.escape(run.name)
         if not np.array_equal(run.ids[order], runs[0].ids[first]):
@@ -208,7 +208,10 @@ def _legend(run: RunFiles, label: np.ndarray, prediction: np.ndarray) -> str:
 
 
 def _presence(run: RunFiles, key: str, label: np.ndarray) -> str:
-    """Returns the classes that the SE branch predicts; true ones are in bold."""
+    """Returns a list of the classes that the SE branch predicts, with probabilities.
+
+    Classes that occur in the labels are in bold.
+    """
     if f"{key}_presence" not in run.pictures:
         return ""
     expected = run.pictures[f"{key}_presence"]
@@ -260,7 +263,7 @@ def _origin(report: dict) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Writes the HTML page of several runs."""
+    """Parses the flags, and writes the HTML page of several runs."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs that eval.py has evaluated.", several=True)
     line.string("split", "Split of the reports. Default: that of the newest report.")
@@ -273,7 +276,7 @@ def main(argv: Sequence[str]) -> None:
     outputs.check_replaceable(target, "HTML report", "--output")
     checks.check_writable(target.parent)
     runs = run_files.read_all(values.run, values.split, values.protocol)
-    from encnet_jax.checkpoints import read  # Loads JAX: after the checks.
+    from encnet_jax.checkpoints import read  # Imports JAX, so it follows the checks.
 
     for workdir, run in zip(values.run, runs, strict=True):
         print(read.describe_step(workdir, run.report["step"]))

@@ -49,7 +49,7 @@ for (const head of document.querySelectorAll("table.sortable th")) {
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """Returns a complete page."""
+    """Returns a complete HTML page with a title and a body of HTML parts."""
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -63,7 +63,13 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], sortable=False) -> str:
-    """Returns a table. Cells are HTML, headings plain text."""
+    """Returns an HTML table; cells are HTML, headings are plain text.
+
+    Args:
+        heads: headings of the columns.
+        rows: the cells of each row.
+        sortable: whether a click on a heading sorts the rows.
+    """
     kind = ' class="sortable"' if sortable else ""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heads)
     body = "".join(
@@ -79,7 +85,10 @@ def swatch(colour: np.ndarray) -> str:
 
 
 def figure(pixels: np.ndarray, caption: str, *, photograph: bool = False) -> str:
-    """Returns a captioned image uint8[H, W, 3]: JPEG if `photograph`, else PNG."""
+    """Returns the HTML of an image uint8[H, W, 3] with a caption.
+
+    The image is encoded as JPEG if `photograph` is set, otherwise as PNG.
+    """
     content, kind = io.BytesIO(), "jpeg" if photograph else "png"
     options = {"quality": 82} if photograph else {"optimize": True}
     Image.fromarray(pixels).save(content, kind, **options)
@@ -87,7 +96,7 @@ def figure(pixels: np.ndarray, caption: str, *, photograph: bool = False) -> str
 
 
 def figure_of(content: bytes, kind: str, caption: str) -> str:
-    """Returns an encoded image ('png' or 'jpeg') with a caption."""
+    """Returns the HTML of an encoded image ('png' or 'jpeg') with a caption."""
     text = html.escape(caption)
     encoded = base64.b64encode(content).decode()
     return (
@@ -97,7 +106,13 @@ def figure_of(content: bytes, kind: str, caption: str) -> str:
 
 
 def download(content: str, name: str, text: str) -> str:
-    """Returns a link for downloading a text as a file."""
+    """Returns an HTML link that downloads a text as a file.
+
+    Args:
+        content: the text.
+        name: name of the file.
+        text: text of the link.
+    """
     encoded = base64.b64encode(content.encode()).decode()
     return (
         f'<a download="{html.escape(name)}" href="data:text/csv;base64,{encoded}">'
@@ -106,6 +121,6 @@ def download(content: str, name: str, text: str) -> str:
 
 
 def folded(title: str, text: str) -> str:
-    """Returns a collapsed section: clicking its title shows the text."""
+    """Returns a collapsed HTML section; a click on its title shows the text."""
     title, text = html.escape(title), html.escape(text)
     return f"<details><summary>{title}</summary><pre>{text}</pre></details>"

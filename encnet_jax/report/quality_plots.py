@@ -1,4 +1,4 @@
-"""Plots for the HTML report: scores of images, boundaries, calibration, confusion."""
+"""Draws plots for the HTML report: image scores, boundaries, calibration, confusion."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,9 @@ from encnet_jax.scoring.boundary import BAND_WIDTHS_PX
 def draw(runs: Sequence[RunFiles]):
     """Returns a figure of four plots, or None if no report has quality scores.
 
-    The plots: histogram of the images' mean IoU, mean IoU near contours (trimap),
-    reliability, and accuracy against the fraction of pixels kept.
+    The plots are a histogram of the images' mean IoU, the mean IoU near contours
+    (trimap), the reliability diagram, and the accuracy of the most confident pixels
+    against their fraction of all pixels.
     """
     scored = [run for run in runs if "quality" in run.report]
     if not scored:
@@ -59,7 +60,7 @@ def draw_confusion(fractions: np.ndarray, class_names: Sequence[str], title: str
     """Returns a figure of a confusion matrix with class names on both axes.
 
     Args:
-        fractions: f64[C, C] in [0, 1], row = label.
+        fractions: f64[C, C] in [0, 1]; rows are labels, columns are predictions.
         class_names: names of the classes.
         title: title of the figure.
     """

@@ -7,16 +7,17 @@ import numpy as np
 
 
 class Gridding(NamedTuple):
-    """The pixels that reach one output pixel of a stack of dilated 3x3 convolutions.
+    """Statistics of the receptive field of a stack of dilated 3x3 convolutions.
 
-    "Seen" rows and pixels have at least one path to the output.
+    A row or pixel of the input is "seen" if it has at least one path to the output
+    pixel.
 
     Attributes:
         receptive_field: side of the square that the stack spans, in feature map pixels.
-        seen_along_axis: number of rows of the square with a seen pixel.
-        share_along_axis: fraction of these rows.
-        share: fraction of seen pixels in the square; the square of `share_along_axis`.
-        widest_step: largest distance of neighbouring seen rows; 1 means no holes.
+        seen_along_axis: number of rows of the square that are seen.
+        share_along_axis: fraction of the rows that are seen.
+        share: fraction of the square's pixels that are seen: share_along_axis squared.
+        widest_step: largest distance between neighbouring seen rows; 1 means no holes.
         max_distances: M_1 .. M_n of the paper, one for each rate.
         unevenness: largest ratio of path counts of neighbouring rows in the middle half
             of the field; infinite if one of them is not seen.
@@ -38,9 +39,9 @@ class Gridding(NamedTuple):
 def path_counts(rates: Sequence[int]) -> np.ndarray:
     """Counts the paths from each input row to one output row.
 
-    If all weights are 1, this is the gradient of the output with respect to the input
-    along one axis. The gradient over the square is the outer product of two such
-    vectors, because a 3x3 kernel of ones is an outer product, too.
+    If all weights are 1, the counts are the gradient of the output with respect to the
+    input along one axis. The gradient over the square is the outer product of the
+    counts along both axes, because a 3x3 kernel of ones is an outer product, too.
 
     Args:
         rates: dilation rates of the convolutions, in any order.
@@ -66,8 +67,8 @@ def max_distances(rates: Sequence[int]) -> tuple[int, ...]:
     Args:
         rates: r_1 .. r_n; r_1 is the layer nearest to the input.
 
-    Source: Wang et al., WACV 2018, equation 2. For 3x3 kernels they require M_2 <= 3;
-    the rates 2, 2, 2 satisfy this although they leave holes.
+    Source: Wang et al., WACV 2018, equation 2. For 3x3 kernels, the authors require
+    M_2 <= 3. The rates 2, 2, 2 satisfy this condition although they leave holes.
     """
     found = [rates[-1]]
     for rate in reversed(rates[:-1]):
@@ -76,10 +77,10 @@ def max_distances(rates: Sequence[int]) -> tuple[int, ...]:
 
 
 def describe(rates: Sequence[int]) -> Gridding:
-    """Measures the receptive field of a stack of rates.
+    """Measures the receptive field of a stack of dilated 3x3 convolutions.
 
     Args:
-        rates: one or more rates; the first is nearest to the input.
+        rates: dilation rates; the first convolution is nearest to the input.
     """
     paths = path_counts(rates)
     size, seen = len(paths), np.flatnonzero(paths)

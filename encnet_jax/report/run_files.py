@@ -1,4 +1,4 @@
-"""Reads a run's files for a report: scores, images, curves, configuration."""
+"""Reads the files of a run for a report: scores, images, curves, configuration."""
 
 import dataclasses
 import io
@@ -27,13 +27,14 @@ class RunFiles:
 
     Attributes:
         name: name of the run's folder.
-        report: report of the evaluation; see evaluate.tables.make_report.
-        config: the run's configuration as JSON.
-        class_names, colours: names and colours of the data set's classes.
-        confusion: int64[C, C], row = label.
-        ids, counts: ids and pixel counts of all images; see scoring.image_scores.
-        pictures: name, such as best0_image, -> image; see scoring.image_scores.
-        scalars: name -> {step: value}.
+        report: report of the evaluation, see evaluate.tables.make_report.
+        config: the run's configuration as JSON text.
+        class_names, colours: names and colours uint8[C, 3] of the classes.
+        confusion: int64[C, C]; rows are labels, columns are predictions.
+        ids, counts: ids and pixel counts of all images, see scoring.image_scores.
+        pictures: arrays of the best and the worst images, such as 'best0_image', by
+            name; see scoring.image_scores.
+        scalars: {name: {step: value}} of the TensorBoard files.
     """
 
     name: str
@@ -53,8 +54,8 @@ def read_all(
 ) -> list[RunFiles]:
     """Reads several runs; see `read`.
 
-    If two folders have the same name, the runs are named by their paths: columns and
-    files of a report need different names.
+    If two folders have the same name, the names of these runs are their paths, because
+    a report needs different names for columns and files.
     """
     runs = [read(workdir, split, protocol) for workdir in workdirs]
     names = [run.name for run in runs]
@@ -69,10 +70,12 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
 
     Args:
         workdir: folder of a segmentation run.
-        split, protocol: split and protocol of the report; None: those of the newest.
+        split, protocol: split and protocol of the report; None for both selects the
+            newest report.
 
     Raises:
-        UserError: there is no such report, or it has no scores per image.
+        UserError: the report does not exist, or its scores of single images are missing
+            or damaged.
     """
     folder = epath.Path(workdir)
     report = _report(folder, split, protocol)
@@ -107,29 +110,34 @@ def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict
     if not found:
         there = ", ".join(sorted(names)) or "no reports"
         raise UserError(
-            f"{folder} has {there}; expected one of split {split or 'any'}, protocol"
-            f" {protocol or 'any'}: run eval.py --workdir {folder}"
+            f"{folder} has {there}; expected a report of split {split or '(any)'} with"
+            f" protocol {protocol or '(any)'}: run eval.py --workdir {folder}"
         )
     report = tables.read_report(folder / found[-1])
     if "iou" not in report:
         raise UserError(
-            f"{folder} is not a segmentation run; HTML reports are for segmentation"
+            f"{folder} is not a segmentation run; only segmentation runs have scores of"
+            " single images"
         )
     return report
 
 
 def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
-    """Returns the scores per image that belong to a report, one dict per process.
+    """Reads the scores of single images that belong to a report.
 
-    The folder may also have files of an earlier evaluation with more processes.
+    The folder may also contain files of an earlier evaluation with more processes,
+    which are not read.
+
+    Returns:
+        The arrays by name, for each process of the evaluation.
 
     Raises:
         UserError: a file is missing, damaged, or from another evaluation.
     """
     split, protocol = report["split"], report["protocol"]["name"]
     again = (
-        f"score it again, eval.py --workdir {folder} --split {split} --protocol"
-        f" {protocol}"
+        f"score the run again with eval.py --workdir {folder} --split {split}"
+        f" --protocol {protocol}"
     )
     parts = []
     for number in range(report.get("processes", 1)):
@@ -142,13 +150,13 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
             raise UserError(f"{file}: {wrong}; {again}")
         if part["evaluation"] != report.get("evaluation"):
             raise UserError(
-                f"{file} is from another evaluation than the report: {again}"
+                f"{file} and the report are from different evaluations: {again}"
             )
         parts.append(part)
     found = sum(len(part["ids"]) for part in parts)
     if found != report["images"]:
         raise UserError(
-            f"{folder} has scores of {found} images, but its report is of"
+            f"{folder} has scores of {found} single images, but its report covers"
             f" {report['images']} images: {again}"
         )
     return parts
@@ -157,19 +165,20 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
 def _check_classes(
     folder: epath.Path, report: dict, parts: list[dict], names: tuple[str, ...]
 ) -> None:
-    """Raises UserError unless a report and its arrays have these classes."""
+    """Raises UserError unless a report and its arrays have the classes `names`."""
     sizes = {len(part["confusion"]) for part in parts}
     if report["iou"].keys() != set(names) or sizes != {len(names)}:
         raise UserError(
-            f"{folder}: the report, or the scores of single images, are not of the"
-            f" {len(names)} classes that config.json lists: score the run again"
+            f"{folder}: the report or the scores of single images do not have the"
+            f" {len(names)} classes of the data set in config.json: score the run again"
         )
     for part in parts:
         for name, pixels in part.items():
             if name.endswith(("_label", "_prediction")):
                 if pixels[pixels != IGNORE_LABEL].max(initial=0) >= len(names):
                     raise UserError(
-                        f"{folder}: {name} has an unknown class; score the run again"
+                        f"{folder}: the image {name} contains an id that is not a"
+                        " class; score the run again"
                     )
 
 
@@ -185,7 +194,7 @@ def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
     # For damaged files, zipfile and NumPy raise errors of many types.
     except Exception as error:
         raise UserError(
-            f"{file}: not a complete file of image scores ({type(error).__name__}:"
+            f"{file} is not a complete file of image scores ({type(error).__name__}:"
             f" {error}); score the run again"
         ) from None
 
@@ -194,7 +203,11 @@ _MOST_IMAGE_BYTES = 4 << 30
 
 
 def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
-    """Returns how arrays differ from those that image_scores writes; None if equal."""
+    """Checks names, dtypes and shapes of the arrays in a file of image scores.
+
+    Returns:
+        A description of the first mistake, or None.
+    """
     for name, kind, dims in (
         ("ids", "U", 1),
         ("counts", "i", 3),
@@ -203,37 +216,41 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
     ):
         array = part.get(name)
         if array is None or array.dtype.kind != kind or array.ndim != dims:
-            return f"array {name} is missing, or does not have {dims} dimensions"
+            return f"the array {name} is missing or does not have {dims} dimensions"
     number, classes = len(part["ids"]), len(part["confusion"])
     if part["confusion"].shape != (classes, classes):
-        return f"confusion has shape {part['confusion'].shape}"
+        return f"the array confusion has shape {part['confusion'].shape}"
     if part["counts"].shape != (number, 3, classes) and number:
-        return f"counts has shape {part['counts'].shape}"
+        return f"the array counts has shape {part['counts'].shape}"
     if min(part["counts"].min(initial=0), part["confusion"].min(initial=0)) < 0:
-        return "counts or confusion has negative numbers"
+        return "the array counts or confusion has negative numbers"
     presence = part.get("presence")
     if presence is not None and (
         presence.dtype.kind != "f" or presence.shape != (number, classes)
     ):
-        return f"presence has shape {presence.shape}"
+        return f"the array presence has shape {presence.shape}"
     for name, place in part.items():
         if not re.fullmatch("(best|worst)[0-9]", name):
             continue
         if place.ndim or place.dtype.kind != "i" or not 0 <= place < number:
-            return f"{name} is not an index into ids"
+            return f"{name} is not the index of an image"
         maps = [part.get(f"{name}_{kind}") for kind in image_scores.KINDS]
         if any(x is None or x.dtype != np.uint8 for x in maps):
-            return f"the image of {name} is missing"
+            return f"the image {name} is missing"
         image, label, prediction = map(np.asarray, maps)
         shapes = image.ndim == 3 and image.shape[2] == 3 and image.size
         shapes = shapes and max(image.shape) <= image_scores.LONG_SIDE_PX
         if not shapes or not image.shape[:2] == label.shape == prediction.shape:
-            return f"the image of {name} has another shape"
+            return f"the image {name} and its labels have wrong or different shapes"
     return None
 
 
 def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
-    """Returns the best and worst images over all processes."""
+    """Selects the best and the worst images among those of all processes.
+
+    Returns:
+        Their arrays by name, see RunFiles.pictures.
+    """
     joined: dict[str, np.ndarray] = {}
     for name, sign in (("best", -1), ("worst", 1)):
         found: list[tuple] = []
