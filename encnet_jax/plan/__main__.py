@@ -2,9 +2,9 @@
 
 python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4
 
-Compiles the real training and evaluation steps for a slice; no TPU is needed. Prints
-the memory, operations and bytes that the compiler reports, as a table and, in the last
-line, as JSON.
+Compiles the training and evaluation steps for the slice; no TPU is needed. Prints the
+memory, the operations and the bytes that the compiler reports: first as a table, and in
+the last line as JSON.
 """
 
 import json
@@ -14,7 +14,7 @@ from encnet_jax import cli
 from encnet_jax.config import TrainConfig
 from encnet_jax.errors import UserError
 
-# Memory grows in steps of this number of images, because chips lay out eight at a time.
+# Memory grows in steps of this number of images: TPUs store images in groups of eight.
 GROUP = 8
 
 
@@ -23,7 +23,11 @@ def main(argv):
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
-    line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
+    line.string(
+        "topology",
+        "Chip and shape of the slice, for example v5e:2x4 or v4:2x2x1.",
+        required=True,
+    )
     line.switch("step_only", "Skip evaluation and the search for the largest batch.")
     values = line.parse()
     import jax  # Imported here, so that mistyped flags are reported without delay.
@@ -44,13 +48,14 @@ def plan(config, topology: str, name: str, *, step_only: bool = False) -> dict:
     """Compiles the programs of a configuration for a slice.
 
     Args:
-        config: result of `config.load`, with overrides applied.
-        topology: see chips.open_topology.
+        config: result of `config.load`, with the changes of flags.
+        topology: chip and shape of the slice, see chips.open_topology.
         name: name of the configuration, for the report.
-        step_only: compile one training step; no evaluation, no largest batch.
+        step_only: whether to compile only the training step, not the evaluation step,
+            and not to search the largest batch.
 
     Returns:
-        A JSON-ready dict; see format_report for the units.
+        A JSON-ready dict of sizes in bytes, times in seconds and speeds; see _ROWS.
 
     Raises:
         UserError: a value is invalid, the slice does not exist, or libtpu is missing.
@@ -99,7 +104,7 @@ def plan(config, topology: str, name: str, *, step_only: bool = False) -> dict:
 
 
 def _images_per_chip(train: TrainConfig, norm_group: int, num_chips: int) -> int:
-    """Returns the number of images of a step on each chip.
+    """Returns the number of images that each chip processes per step.
 
     Raises:
         UserError: the batch does not divide evenly over the chips, or the chips do not
@@ -111,7 +116,8 @@ def _images_per_chip(train: TrainConfig, norm_group: int, num_chips: int) -> int
     if rest:
         raise UserError(
             f"train.batch_size is {train.batch_size}; expected a multiple of"
-            f" {num_chips} chips x train.accumulate {train.accumulate}"
+            f" {num_chips * train.accumulate} ({num_chips} chips x train.accumulate"
+            f" {train.accumulate})"
         )
     parallel.check_norm_group(norm_group, num_chips)
     return share * train.accumulate
@@ -122,8 +128,12 @@ def _progress(line: str) -> None:
 
 
 def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
-    """Returns a step's costs and its roofline time: max(arithmetic, memory traffic)."""
-    # The compiler counts only one of the parts over which gradients are accumulated.
+    """Returns the costs of a step, and the largest possible speed.
+
+    The roofline model bounds the speed: a step takes at least the time of its
+    arithmetic, and at least the time of its memory traffic.
+    """
+    # The compiler counts only one of the micro-batches.
     counted = cost.images / train.accumulate
     flops, accessed = cost.flops / counted, cost.bytes_accessed / counted
     seconds = {"arithmetic": flops / chip.flops, "memory": accessed / chip.bytes_per_s}
@@ -143,13 +153,22 @@ def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
 
 
 def _largest_batch(train_cost, known, hbm_bytes: float) -> dict:
-    """Extrapolates a chip's largest batch from two compilations, then compiles it."""
+    """Estimates the largest batch that fits a chip, and compiles it for confirmation.
+
+    The estimate extrapolates the memory of one and of two groups of images linearly.
+
+    Args:
+        train_cost: compiles the training step for a number of images per chip; returns
+            None if they do not fit.
+        known: a cost that is already computed.
+        hbm_bytes: memory of the chip.
+    """
     small, large = (
         known if known.images == images else train_cost(images)
         for images in (GROUP, 2 * GROUP)
     )
     if small is None or large is None:
-        # Two groups do not fit, so the largest batch is the one that compiled.
+        # Two groups do not fit, so the largest batch is one that was compiled.
         images = known.images if small is None else max(GROUP, known.images)
         return {"largest_batch": images, "largest_batch_confirmed": True}
     each = (large.hbm_bytes - small.hbm_bytes) / GROUP
@@ -187,7 +206,7 @@ _ROWS = (
 
 
 def format_report(report: dict) -> str:
-    """Formats a plan as lines of text."""
+    """Formats a plan, see `plan`, as lines of text."""
     lines = [f"{report['config']} on {report['topology']} ({report['chips']} chips)"]
     for key, label, show in _ROWS:
         if key in report:

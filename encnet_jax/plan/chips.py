@@ -1,4 +1,4 @@
-"""TPU chips: their memory, their speed, and slices as compilation targets."""
+"""TPU chips: their memory and speed, and slices for which programs are compiled."""
 
 import os
 import re
@@ -11,13 +11,13 @@ from encnet_jax.errors import UserError, reason
 
 
 class Chip(NamedTuple):
-    """Memory and speed of one chip.
+    """Memory and speed of one TPU chip.
 
     Attributes:
-        hbm_bytes: HBM that the compiler allows a program to use.
+        hbm_bytes: memory (HBM) that the compiler allows a program to use.
         flops: bfloat16 operations per second.
-        bytes_per_s: bandwidth of HBM.
-        config_name: libtpu's name of the configuration with one device per chip.
+        bytes_per_s: bandwidth of the memory.
+        config_name: libtpu's name for the chip configuration with one device per chip.
     """
 
     hbm_bytes: float
@@ -26,8 +26,8 @@ class Chip(NamedTuple):
     config_name: str
 
 
-# Speeds: cloud.google.com/tpu/docs, one page per generation. HBM: the limit in libtpu's
-# message when a program does not fit.
+# Sources: the speeds are from cloud.google.com/tpu/docs (one page per generation); the
+# HBM limits are from libtpu's messages for programs that do not fit.
 CHIPS = {
     "v4": Chip(30.75 * 2**30, 275e12, 1228e9, "megacore"),
     "v5e": Chip(15.75 * 2**30, 197e12, 819e9, "default"),
@@ -37,32 +37,34 @@ CHIPS = {
 
 
 def open_topology(name: str) -> tuple[Chip, list]:
-    """Returns the chip and the devices of a slice; they can only be compiled for.
+    """Returns (chip, devices) of a slice. Programs can be compiled for the devices.
+
+    The devices do not have to exist on this machine, so programs cannot run on them.
 
     Args:
-        name: for example 'v5e:2x4' or 'v4:2x2x1'.
+        name: chip and shape of the slice, for example 'v5e:2x4' or 'v4:2x2x1'.
 
     Raises:
-        UserError: the chip or shape does not exist, or libtpu is not installed.
+        UserError: the chip or the shape does not exist, or libtpu is not installed.
     """
     generation, _, shape = name.partition(":")
     if generation not in CHIPS or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
         raise UserError(
-            f"--topology is {name!r}; expected CHIP:SHAPE such as v5e:2x4 or v4:2x2x1;"
-            f" chips: {', '.join(CHIPS)}"
+            f"--topology is {name!r}; expected CHIP:SHAPE such as v5e:2x4 or v4:2x2x1,"
+            f" where CHIP is one of: {', '.join(CHIPS)}"
         )
     try:
         import libtpu  # noqa: F401  (compiles for TPUs)
     except ImportError:
         raise UserError(
             "the package libtpu, which compiles for TPUs on any machine, is not"
-            f" installed; pip install 'jax[tpu]=={jax.__version__}' installs the"
-            " version for this JAX (requirements/plan.txt)"
+            f" installed: pip install 'jax[tpu]=={jax.__version__}' installs the"
+            " version for the installed JAX (requirements/plan.txt)"
         ) from None
-    # Otherwise libtpu queries a metadata server, and refuses to start a second time.
+    # Otherwise libtpu queries a metadata server, and cannot be loaded by two processes.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    # The cache can store programs for absent chips but cannot load them.
+    # JAX can store programs for absent chips in its cache, but cannot load them.
     jax.config.update("jax_enable_compilation_cache", False)
     chip = CHIPS[generation]
     try:

@@ -1,4 +1,4 @@
-"""Finds the collectives in the text of a lowered program."""
+"""Finds the all-reduces in the text of a lowered (StableHLO) program."""
 
 import math
 import re
@@ -18,8 +18,8 @@ class AllReduce(NamedTuple):
     """One all-reduce of a program.
 
     Attributes:
-        num_bytes: size of the summed arrays.
-        group: number of devices that are summed over.
+        num_bytes: size of the summed arrays on one device.
+        group: number of devices over which the arrays are summed.
     """
 
     num_bytes: int
@@ -36,7 +36,7 @@ def all_reduces(text: str) -> list[AllReduce]:
     for line in text.splitlines():
         if _START.search(line):
             group = _group_size(line, text)
-        # The type follows the region that computes the sum.
+        # The type of the result follows the region that defines the sum.
         elif group is not None and (result := _RESULT.search(line)):
             found.append(AllReduce(_num_bytes(result[1]), group))
             group = None
@@ -48,7 +48,7 @@ def _group_size(line: str, text: str) -> int:
         return int(listed[2])
     along = _ALONG.search(line)
     if along is None:
-        raise ValueError(f"an all-reduce without groups: {line}")
+        raise ValueError(f"this all-reduce has no groups of devices: {line}")
     mesh, axes = along.groups()
     sizes = dict(re.findall(r'"(\w+)"=(\d+)', dict(_MESH.findall(text))[mesh]))
     return math.prod(int(sizes[axis]) for axis in re.findall(r'name = "(\w+)"', axes))

@@ -1,4 +1,4 @@
-"""Compiles the real programs for devices that are not present; reports their cost."""
+"""Compiles training and evaluation for absent devices, and reports the costs."""
 
 import time
 from functools import partial
@@ -32,10 +32,10 @@ class Cost(NamedTuple):
 
     Attributes:
         images: number of images in a chip's batch.
-        hbm_bytes: peak use of HBM, including arguments and code.
-        temporary_bytes: part of hbm_bytes for temporary arrays.
-        flops, bytes_accessed: operations and bytes of one execution, including all
-            iterations of the loss's loop.
+        hbm_bytes: peak use of memory (HBM), including arguments and code.
+        temporary_bytes: part of hbm_bytes that is used for temporary arrays.
+        flops, bytes_accessed: number of operations, and bytes read and written, in one
+            execution, including all iterations of the loss's loop.
         cycles: the compiler's estimate of the cycles of one execution.
         all_reduces, all_reduce_bytes: number and total bytes of all-reduces in the
             optimised program.
@@ -54,14 +54,17 @@ class Cost(NamedTuple):
 
 
 class DoesNotFit(Exception):
-    """A program needs more memory than the chip has; states the compiler's message."""
+    """A program needs more memory than the chip has; has the compiler's message."""
 
 
 def resolved(config: ConfigDict) -> tuple[Config, int]:
-    """Resolves a configuration without reading data; also returns the class count.
+    """Resolves a configuration without reading data.
 
     Args:
-        config: result of `config.load`, with overrides applied.
+        config: result of `config.load`, with the changes of flags.
+
+    Returns:
+        (resolved configuration, number of classes).
 
     Raises:
         UserError: a value is invalid, or the length of the training is unknown.
@@ -80,11 +83,11 @@ def resolved(config: ConfigDict) -> tuple[Config, int]:
 def lower_train_step(
     config: Config, num_classes: int, devices: list | None, images: int
 ) -> tuple[jax.stages.Lowered, Any]:
-    """Lowers the real training step; computes and compiles nothing.
+    """Lowers the training step to StableHLO, without running or compiling anything.
 
     Args:
-        config: resolved configuration with a known total_steps.
-        num_classes: C.
+        config: resolved configuration with a known train.total_steps.
+        num_classes: number of classes.
         devices: devices of a topology; None for all devices of this process.
         images: number of images per device.
 
@@ -100,13 +103,13 @@ def lower_train_step(
 
 
 def train_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
-    """Compiles the training step.
+    """Compiles the training step, and returns its cost.
 
     Args:
         config, num_classes, devices, images: see lower_train_step.
 
     Raises:
-        DoesNotFit: too many images.
+        DoesNotFit: the step needs more memory than a chip has.
     """
     lowered, _ = lower_train_step(config, num_classes, devices, images)
     if config.task == "classification":
@@ -114,7 +117,7 @@ def train_cost(config: Config, num_classes: int, devices: list, images: int) -> 
     crop = config.data.crop_size
     if config.model.name == "piecewise_crf":
         return _with_pairs(lowered, config.model, (images, crop, num_classes))
-    # Thinned labels need no upsampling and thus no loop.
+    # With thinned labels, logits are not upsampled, so the loss has no loop.
     blocks = config.loss.row_blocks if config.loss.labels == "upsampled" else 1
     cost = _compile(lowered, images=images, loop_trips=blocks)
     if blocks == 1:
@@ -132,16 +135,17 @@ def train_cost(config: Config, num_classes: int, devices: list, images: int) -> 
 
 
 def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost:
-    """Compiles a piecewise CRF's training step, and adds the cost of all iterations.
+    """Compiles a piecewise CRF's training step, and corrects the operations of loops.
 
-    The compiler counts the body of each relation's scan once. For the other iterations,
-    only products with the last layer's weights are added: three for the loss and, with
-    refinement layers, one per mean-field update. Their memory traffic is not added.
+    The compiler counts the body of each relation's scan only once. For the other
+    iterations, the products with the last layer's weights are added: three for the loss
+    and, with refinement layers, one per mean-field update. The memory traffic of the
+    other iterations is not added.
 
     Args:
         lowered: the lowered training step.
         model: section `model` of the resolved configuration.
-        size: (images per chip, side of a crop in pixels, C).
+        size: (images per chip, side of a crop in pixels, number of classes).
     """
     images, crop, num_classes = size
     side = piecewise_crf.node_side(crop, model)
@@ -161,13 +165,15 @@ def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost
 
 
 def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
-    """Compiles the `single` protocol's program for images of the training crop's size.
+    """Compiles evaluation with protocol 'single', and returns the program's cost.
+
+    The images have the size of the training crops.
 
     Args:
         config, num_classes, devices, images: see lower_train_step.
 
     Raises:
-        DoesNotFit: too many images.
+        DoesNotFit: the program needs more memory than a chip has.
     """
     task, crop = tasks.of(config), config.data.crop_size
     model = task.build_model(num_classes, None)
@@ -197,7 +203,13 @@ def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> C
 
 
 def _canvases(leading: tuple[int, int], side: int, stride: float) -> canvas.Canvas:
-    """Returns the shapes of square canvases, with leading axes."""
+    """Returns shapes and dtypes of square canvases.
+
+    Args:
+        leading: lengths of the leading axes (devices, images).
+        side: side of the canvas in pixels.
+        stride: distance between neighbouring logits, in pixels.
+    """
     taps = (*leading, side, canvas.logits_side(side, stride))
     shapes: list[Any] = [
         jax.ShapeDtypeStruct((*leading, side, side, 3), jnp.uint8),
@@ -209,7 +221,13 @@ def _canvases(leading: tuple[int, int], side: int, stride: float) -> canvas.Canv
 
 
 def _batch(leading: tuple[int, ...], side: int, task: str) -> dict:
-    """Returns the shapes of a batch of square images, with leading axes."""
+    """Returns shapes and dtypes of a batch of square images and their labels.
+
+    Args:
+        leading: lengths of the leading axes (devices, images).
+        side: side of the images in pixels.
+        task: the configuration's task.
+    """
     crop = (*leading, side, side)
     of_images = task == "classification"
     return {
@@ -225,7 +243,9 @@ def _loss_block_cost(
 ) -> Cost:
     """Returns the cost of one row block of the loss.
 
-    Twice the number of blocks halves each block, so the cost is twice the difference.
+    The cost is measured with `blocks` and with 2 * `blocks` row blocks. The compiler
+    counts one block in both cases, and the second is half as large, so the difference
+    of the two costs is half of the cost of a block.
 
     Args:
         model, size: see _with_pairs.

@@ -8,7 +8,11 @@ _SHAPE = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")
 
 
 def num_bytes(shapes: str) -> int:
-    """Returns the total bytes of arrays in a text such as '(f32[2,64]{1,0}, u8[3])'."""
+    """Returns the total size of arrays, in bytes.
+
+    Args:
+        shapes: text with the shapes of the arrays, such as '(f32[2,64]{1,0}, u8[3])'.
+    """
     return sum(
         _ITEM_BYTES.get(kind, 4) * math.prod(map(int, filter(None, sides.split(","))))
         for kind, sides in _SHAPE.findall(shapes)
@@ -16,7 +20,7 @@ def num_bytes(shapes: str) -> int:
 
 
 def all_reduce_sizes(text: str) -> list[int]:
-    """Returns the bytes of each all-reduce of a program."""
+    """Returns the size in bytes of each all-reduce in the text of a program."""
     found = (
         re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
         for line in text.splitlines()
@@ -25,11 +29,12 @@ def all_reduce_sizes(text: str) -> list[int]:
 
 
 def estimated_cycles(text: str, loop_trips: int) -> int:
-    """Returns the compiler's estimate of a program's cycles.
+    """Returns the compiler's estimate of the cycles that a program takes.
 
     Args:
-        text: text of the program; each computation starts with its name.
-        loop_trips: iterations of every loop; the compiler counts loop bodies once.
+        text: text of the program.
+        loop_trips: number of iterations of every loop. The compiler's estimate counts
+            the body of a loop only once.
     """
     bodies = set(re.findall(r"body=(%[^,\s]+)", text))
     total, trips = 0, 1

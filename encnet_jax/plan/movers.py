@@ -1,11 +1,12 @@
-"""Lists the bytes that a compiled step moves, by layer and direction.
+"""Lists the layers for which a compiled training step moves most bytes.
 
 python -m encnet_jax.plan.movers --config configs/ade20k.py --topology v5e:2x4
 
-Compiles the training step for a slice. For each layer of the network, and separately
-for the forward and the backward pass, it sums the bytes that the instructions read from
-HBM and write to HBM. Operands count in full even if an instruction reads only a part,
-so the sum is an upper bound: it shows which layers to examine, not how long they take.
+Compiles the training step for a TPU slice. For each layer of the network, and
+separately for the forward and the backward pass, it sums the bytes that instructions
+read from and write to the chip's memory (HBM). Operands count in full even if an
+instruction reads only a part of them, so the sum is an upper bound: it shows which
+layers to examine, not how long they take.
 """
 
 import os
@@ -35,7 +36,7 @@ _OP_NAME = re.compile(r'op_name="([^"]*)"')
 _SHAPE = re.compile(r"[a-z]+[0-9]*\[[0-9,]*\]")
 # Arrays in memories other than HBM. HBM is S(0), which is omitted in the text.
 _ON_CHIP = re.compile(r"[a-z]+[0-9]*\[[0-9,]*\]\{[^}]*S\([1-9]\)\}")
-# Parts of an operation's name that come from tracing, not from a layer.
+# Parts of an operation's name that JAX's transformations add; they name no layer.
 _TRACED = re.compile(r"checkpoint|rematted.*|while|body|closed_call|cond|branch_.*")
 
 
@@ -43,10 +44,11 @@ class Instruction(NamedTuple):
     """One instruction of a program; a fusion counts as one instruction.
 
     Attributes:
-        layer: for example 'backbone/stage4_block01/conv2'; 'update' outside all layers,
-            'compiler' for copies that the compiler added.
-        direction: 'forward', 'backward', or '' outside the network.
-        num_bytes: bytes of HBM that all executions read and write.
+        layer: name of the layer, for example 'backbone/stage4_block01/conv2'; 'loss'
+            for the loss, 'update' outside the loss and the network, 'compiler' for
+            copies that the compiler added.
+        direction: 'forward', 'backward', or '' outside the loss and the network.
+        num_bytes: bytes that all executions read from and write to HBM.
     """
 
     layer: str
@@ -59,7 +61,11 @@ def main(argv):
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
-    line.string("topology", "For example v5e:2x4 or v4:2x2x1.", required=True)
+    line.string(
+        "topology",
+        "Chip and shape of the slice, for example v5e:2x4 or v4:2x2x1.",
+        required=True,
+    )
     values = line.parse()
     # This process computes nothing, and libtpu must not search for chips.
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -78,7 +84,8 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
 
     Args:
         text: text of the program, one instruction per line.
-        loop_trips: iterations of every loop; multiplies the bytes of loop bodies.
+        loop_trips: number of iterations of every loop, by which the bytes of loop
+            bodies are multiplied.
     """
     bodies = set(re.findall(r"body=(%[\w.-]+)", text))
     inside = set(re.findall(r"(?:calls|to_apply)=(%[\w.-]+)", text))
@@ -113,10 +120,10 @@ def _inside_brackets(text: str) -> str:
 
 
 def layer_of(op_name: str) -> tuple[str, str]:
-    """Returns (layer, direction) of an operation's name.
+    """Returns the layer and the direction of an operation; see Instruction.
 
     Args:
-        op_name: given by JAX, such as
+        op_name: JAX's name of the operation, such as
             'jit(step)/transpose(jvp(Segmenter))/head/conv/conv/add'.
     """
     if not op_name:
@@ -145,7 +152,7 @@ def format_movers(found: list[Instruction], images: int) -> str:
     for each in found:
         totals[each.layer, each.direction] += each.num_bytes
     total = sum(totals.values())
-    lines = [f"{total / images / 1e9:.2f} GB read and written an image, at most"]
+    lines = [f"{total / images / 1e9:.2f} GB read and written per image, at most"]
     for (layer, direction), moved in totals.most_common(SHOWN):
         lines.append(
             f"  {moved / images / 1e6:8.1f} MB {100 * moved / total:5.1f} %"

@@ -1,8 +1,8 @@
-"""Models the network between chips: links, slices, and the time of an all-reduce.
+"""Estimates the time of an all-reduce from the links between TPU chips.
 
-The time of an all-reduce has two terms: its bytes divided by the speed of the links,
-and a fixed time per hop. Nothing is measured. The model neglects the start-up of a
-collective, its additions, and congestion, so that every time is a lower bound.
+The time has two terms: the bytes divided by the speed of the links, and a fixed time
+per hop. Nothing is measured. The model neglects the start-up of a collective, its
+additions, and congestion, so every time is a lower bound.
 """
 
 from typing import NamedTuple
@@ -12,14 +12,17 @@ BETWEEN_SLICES_S = 50e-6  # Latency of the data centre's network; assumed.
 
 
 class Network(NamedTuple):
-    """The network between chips of one generation.
+    """The network between TPU chips of one generation.
 
     Attributes:
-        axes: number of axes of the torus.
-        link_bytes_per_s: speed of one link in one direction; a chip has two per axis.
-        wraps_at: smallest number of chips on an axis whose ends are connected.
+        axes: number of axes of the torus in which chips are connected.
+        link_bytes_per_s: speed of one link in one direction; a chip has two links per
+            axis.
+        wraps_at: smallest number of chips along an axis for which the ends of the axis
+            are connected.
         largest_slice: largest number of chips connected by links.
-        between_bytes_per_s: one chip's part of the speed of its host's network card.
+        between_bytes_per_s: speed between slices: one chip's part of the speed of its
+            host's network card.
         chips_per_host: number of chips of a host machine.
     """
 
@@ -31,9 +34,10 @@ class Network(NamedTuple):
     chips_per_host: int
 
 
-# cloud.google.com/tpu/docs, one page per generation. Links: the published all-reduce
-# bandwidth of a pod divided by its chips and their links (v4: 1.1 PB/s, 4096 chips, 6
-# links). Network cards: Tbps of a pod divided by its chips; v4's is unused below 4096.
+# Source: cloud.google.com/tpu/docs, one page per generation. The speed of a link is the
+# published all-reduce bandwidth of a pod, divided by the number of chips and of links
+# per chip (v4: 1.1 PB/s, 4096 chips, 6 links). The speed between slices is the network
+# bandwidth of a pod, divided by the number of chips; v4 needs it only above 4096 chips.
 NETWORKS = {
     "v4": Network(3, 45e9, 4, 4096, 3.1e9, 4),
     "v5e": Network(2, 50e9, 16, 256, 3.1e9, 4),
@@ -43,13 +47,17 @@ NETWORKS = {
 
 
 def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
-    """Returns the most compact shape of a slice, largest side last.
+    """Returns the most compact shape of a slice; the largest side is last.
+
+    Args:
+        chips: number of chips of the slice.
+        axes: number of sides of the shape.
 
     Raises:
         ValueError: the number of chips is not a power of two.
     """
     if chips < 1 or chips & (chips - 1):
-        raise ValueError(f"{chips} chips; expected a power of two")
+        raise ValueError(f"a slice of {chips} chips; expected a power of two")
     sides = [1] * axes
     for i in range(chips.bit_length() - 1):
         sides[-1 - i % axes] *= 2
@@ -59,13 +67,15 @@ def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
 def all_reduce_seconds(num_bytes: float, chips: int, network: Network) -> float:
     """Returns a lower bound on the time of an all-reduce over neighbouring chips.
 
-    It is modelled as a reduce-scatter and an all-gather along all axes at once. An axis
-    with connected ends transfers data in both directions, an open axis half as much.
+    The all-reduce is modelled as a reduce-scatter and an all-gather along all axes at
+    once. An axis with connected ends transfers data in both directions; an axis with
+    open ends has half of this speed.
 
     Args:
         num_bytes: size of the array on each chip.
-        chips: a power of two; more than network.largest_slice form several slices.
-        network: see NETWORKS.
+        chips: number of chips, a power of two; more than network.largest_slice chips
+            form several slices.
+        network: the network of the chips, see NETWORKS.
     """
     within = min(chips, network.largest_slice)
     seconds = 0.0

@@ -3,11 +3,11 @@
 python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4 >> plans.txt
 python -m encnet_jax.plan.scaling --config configs/ade20k.py --plans plans.txt
 
-The time of a single chip is computed from the costs in the plans, the collectives are
-read from the lowered step, and the network's time uses published link speeds. No
-overlap is assumed: the tested TPU compilers made every all-reduce of the step
-synchronous. The host dispatches steps ahead, so its time counts only if it exceeds that
-of the chips.
+The time of a single chip is computed from the costs in the plans. The all-reduces are
+read from the lowered step, and their time is computed from published link speeds. They
+are assumed not to overlap with computation, because the tested TPU compilers made every
+all-reduce of the step synchronous. The host dispatches steps ahead, so the time of the
+host counts only if it exceeds that of the chips.
 """
 
 import json
@@ -25,15 +25,18 @@ from encnet_jax.plan.network import NETWORKS, Network, all_reduce_seconds
 from encnet_jax.storage import schema
 
 CHIP_COUNTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-GRADIENTS_FROM = 2**17  # Bytes; smaller all-reduces are statistics of batch norms.
-INPUT_IMAGES_PER_CORE = 75  # Per second; docs/performance.md, ADE20K, crops of 480.
-# Host time of dispatching a step, per array of the state; docs/performance.md.
-DISPATCH_S_ALONE, DISPATCH_S_JOINED = 1.3e-6, 2.6e-6  # One process, several processes.
-CHECKPOINT_BYTES_PER_S = 200e6  # One host to an object store; assumed.
+# All-reduces of fewer bytes are counted as batch-norm statistics, others as gradients.
+GRADIENTS_FROM = 2**17
+# Images per second that a CPU core prepares: docs/performance.md, ADE20K, crops of 480.
+INPUT_IMAGES_PER_CORE = 75
+# Host time of dispatching a step, per array of the state, in a run of one process and
+# in a run of several processes; docs/performance.md.
+DISPATCH_S_ALONE, DISPATCH_S_JOINED = 1.3e-6, 2.6e-6
+CHECKPOINT_BYTES_PER_S = 200e6  # From one host to an object store; assumed.
 
 
 class Row(NamedTuple):
-    """The speed of a slice.
+    """The estimated speed of a slice.
 
     Attributes:
         chips: number of chips of the slice.
@@ -42,7 +45,7 @@ class Row(NamedTuple):
             all-reduces of batch norms, and of all other all-reduces.
         images_per_s: speed of the whole slice.
         efficiency: speed relative to chips without communication, in (0, 1].
-        cores: number of CPU cores per host needed to prepare its images.
+        cores: number of CPU cores that each host needs to prepare the images.
     """
 
     chips: int
@@ -56,14 +59,14 @@ class Row(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, lowers the step, and prints a table per chip, and JSON."""
+    """Parses the flags, lowers the step, and prints tables of all chips and JSON."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.string(
         "plans",
-        "File with the output of `encnet plan` for this configuration, for slices with"
-        " different images per chip; only lines of JSON are read.",
+        "File with the output of `encnet plan` for this configuration and for several"
+        " numbers of images per chip; only lines of JSON are read.",
         required=True,
     )
     values = line.parse()
@@ -73,7 +76,7 @@ def main(argv):
     if not 0 <= group <= CHIP_COUNTS[-1]:
         raise UserError(
             f"model.norm_group is {group}, expected at most {CHIP_COUNTS[-1]}, the"
-            " chips of the largest slice"
+            " number of chips of the largest slice"
         )
     jax.config.update("jax_num_cpu_devices", max(8, 2 * group))
     plans = read_plans(values.plans)
@@ -88,7 +91,7 @@ def main(argv):
     tables = {}
     for generation, chip in CHIPS.items():
         own = generation in plans
-        # A chip without a plan uses the costs of another chip's program.
+        # For a chip without a plan, the costs of another chip's program are used.
         programs = plans[generation if own else next(iter(plans))]
         steps = step_seconds(programs, chip)
         network = NETWORKS[generation]
@@ -110,10 +113,14 @@ _PLAN = {
 
 
 def read_plans(path: str) -> dict[str, dict[int, dict]]:
-    """Reads a file of plans; returns {chip generation: {images per chip: plan}}.
+    """Reads a file of plans, see plan.__main__.plan.
+
+    Returns:
+        {chip generation: {images per chip: plan}}; plans whose training step does not
+        fit in memory are left out.
 
     Raises:
-        UserError: the file cannot be read, or no plan has a step that fits.
+        UserError: the file cannot be read, or the training step of no plan fits.
     """
     lines = storage.read_bytes(path, storage.MOST_JSON_BYTES).splitlines()
     plans = [
@@ -127,14 +134,14 @@ def read_plans(path: str) -> dict[str, dict[int, dict]]:
             wrong = schema.problem(plan, _PLAN)
             if wrong:
                 raise UserError(
-                    f"--plans {path} has a plan whose {wrong}; expected a line printed"
-                    " by python -m encnet_jax.plan"
+                    f"the file --plans {path} has a plan whose {wrong}; expected lines"
+                    " printed by python -m encnet_jax.plan"
                 )
             generation = plan["topology"].partition(":")[0]
             found.setdefault(generation, {})[plan["images_per_chip"]] = plan
     if not found:
         raise UserError(
-            f"--plans {path} has no plan of a training step that fits in memory;"
+            f"the file --plans {path} has no plan whose training step fits in memory;"
             " expected the last line printed by python -m encnet_jax.plan"
         )
     return found
@@ -159,10 +166,13 @@ def state_arrays(params, averaged: bool) -> int:
 
 
 def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
-    """Returns {images per chip: seconds of a step} from the roofline of one chip.
+    """Returns {images per chip: seconds of a step} for a single chip.
+
+    The times are lower bounds of the roofline model: the larger of the time of the
+    arithmetic and the time of the memory traffic.
 
     Args:
-        plans: images per chip -> plan, see read_plans.
+        plans: {images per chip: plan}, see read_plans.
         chip: the chip whose speeds are used.
     """
     return {
@@ -181,7 +191,15 @@ def weak_scaling(
     network: Network,
     arrays: int = 0,
 ) -> list[Row]:
-    """Returns rows for CHIP_COUNTS; every chip has the largest plan's images."""
+    """Returns a row for each of CHIP_COUNTS, with the same number of images per chip.
+
+    Args:
+        steps: {images per chip: seconds of a step}; the largest number of images is
+            used.
+        reduces: the all-reduces of the step.
+        network: the network between the chips.
+        arrays: number of arrays in the training state.
+    """
     images, seconds = max(steps.items())
     return [_row(n, images, seconds, reduces, network, arrays) for n in CHIP_COUNTS]
 
@@ -193,7 +211,15 @@ def fixed_batch(
     network: Network,
     arrays: int = 0,
 ) -> list[Row]:
-    """Returns rows for slices that divide a batch into parts that have a plan."""
+    """Returns a row for each slice size, with the same batch size for all slices.
+
+    Slices are left out if they do not divide the batch, or if there is no plan for
+    their number of images per chip.
+
+    Args:
+        batch_size: number of images per step, over all chips.
+        steps, reduces, network, arrays: see weak_scaling.
+    """
     shares = {n: batch_size // n for n in CHIP_COUNTS if batch_size % n == 0}
     return [
         _row(n, images, steps[images], reduces, network, arrays)
@@ -205,7 +231,8 @@ def fixed_batch(
 def _row(chips, images, chip_s, reduces, network, arrays) -> Row:
     norm_s = gradient_s = 0.0
     for reduce in reduces:
-        # The step was lowered for few devices; groups smaller than all keep their size.
+        # The step was lowered for few devices. All-reduces over all of these devices
+        # become all-reduces over all chips; smaller groups keep their size.
         group = reduce.group if reduce.group < _largest(reduces) else chips
         seconds = all_reduce_seconds(reduce.num_bytes, min(group, chips), network)
         if reduce.num_bytes < GRADIENTS_FROM:
@@ -234,7 +261,13 @@ def _largest(reduces: Iterable[AllReduce]) -> int:
 
 
 def format_tables(tables: dict, reduces: list[AllReduce], state_bytes: int) -> str:
-    """Formats the tables and their assumptions as lines of text."""
+    """Formats the tables, and the sizes of all-reduces and checkpoints, as text.
+
+    Args:
+        tables: {chip generation: tables of Rows}, see main.
+        reduces: the all-reduces of a step.
+        state_bytes: size of a checkpoint.
+    """
     large = [r.num_bytes for r in reduces if r.num_bytes >= GRADIENTS_FROM]
     small = [r.num_bytes for r in reduces if r.num_bytes < GRADIENTS_FROM]
     small_mb, large_mb = sum(small) / 1e6, sum(large) / 1e6
