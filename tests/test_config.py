@@ -321,8 +321,8 @@ def test_saved_runs_get_defaults_for_new_fields_or_are_refused():
     with pytest.raises(UserError) as error:
         config_lib.completed(config_lib.from_dict(saved))
     assert str(error.value) == (
-        "the saved configuration has no field loss.labels. Commit aeb6f69 reads runs of"
-        " older versions"
+        "the saved configuration has no field loss.labels. Commit aeb6f69 of encnet_jax"
+        " reads runs of older versions"
     )
     saved["loss"]["labels"] = "upsampled"
     completed = config_lib.completed(config_lib.from_dict(saved))

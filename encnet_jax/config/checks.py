@@ -67,7 +67,7 @@ def check_together(values: Mapping[str, Any]) -> None:
     if values["model.lateral"] and values["model.output_stride"] != 8:
         raise UserError(
             f"model.output_stride is {values['model.output_stride']}, but model.lateral"
-            " joins stages of equal size: expected 8"
+            " requires feature maps of equal size: expected 8"
         )
     head: Mapping[str, Any] = {}
     if values["task"] == "segmentation":

@@ -73,7 +73,7 @@ def first_difference(
         new: configuration with which the run is to be resumed.
 
     Returns:
-        A message that states the old and the new value.
+        A message that states the old and the new value, or None.
     """
     before, now = flatten(old), flatten(new)
     unread = table.unread_fields(before) & table.unread_fields(now)

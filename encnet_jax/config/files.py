@@ -116,7 +116,7 @@ def load(spec: str) -> ml_collections.ConfigDict:
     path, arguments = split_spec(spec)
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     if module_spec is None or module_spec.loader is None:
-        raise UserError(f"{path} is not a Python file; expected a name such as a.py")
+        raise UserError(f"{path} is not a Python file: its name must end with .py")
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):

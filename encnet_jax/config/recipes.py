@@ -10,7 +10,10 @@ from encnet_jax.models import BACKBONES, HEADS
 
 
 def paper(config) -> None:
-    """EncNet as in the paper's text: codes are summed, the gate is x * sigmoid(W e)."""
+    """EncNet as in the paper's text: codes are summed, and the gate is a product.
+
+    The gate multiplies features x by sigmoid(W e), where e are the summed codes.
+    """
     config.architecture = "paper"
 
 

@@ -10,7 +10,7 @@ from encnet_jax.config import checks, defaults, table
 from encnet_jax.config.forms import flat_values, flatten, from_dict, nested, to_json
 from encnet_jax.errors import UserError
 
-_OLD_RUN = "Commit aeb6f69 reads runs of older versions"
+_OLD_RUN = "Commit aeb6f69 of encnet_jax reads runs of older versions"
 
 
 def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -26,8 +26,8 @@ def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         if name not in fields:
             raise UserError(
                 f"the saved configuration has an unknown field {name[:100]}."
-                f" {_OLD_RUN}; a field of your own head or loss requires --config with"
-                " the file that registers it"
+                f" {_OLD_RUN}; if the field belongs to your own head or loss, give"
+                " --config with the file that registers it"
             )
     for name, field in fields.items():
         if name not in values and field.default is None:

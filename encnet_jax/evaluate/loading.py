@@ -195,5 +195,6 @@ def _take_free_fields(saved: ConfigDict, config: ConfigDict) -> None:
         elif field.startswith(("data.", "model.")) and saved_flat.get(field) != value:
             raise UserError(
                 f"the checkpoint has {field} = {saved_flat.get(field)!r}, but --config"
-                f" has {value!r}; only {', '.join(_FREE)} may differ"
+                f" has {value!r}; only fields that begin with {', '.join(_FREE)} may"
+                " differ"
             )

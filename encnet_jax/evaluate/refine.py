@@ -43,5 +43,5 @@ def refine_fields(refine: str | None) -> dict:
         )
     wrong = schema.problem(found, dict.fromkeys(names, schema.number()))
     if wrong:
-        raise UserError(f"the file --refine {path}: {wrong}; restore the file")
+        raise UserError(f"the file --refine {path} is damaged: {wrong}; restore it")
     return {"eval.refine": "dense"} | {names[n]: x for n, x in found.items()}

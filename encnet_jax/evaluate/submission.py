@@ -51,7 +51,8 @@ def find(name: str, output: str) -> tuple[str, Server]:
     if not output.endswith(server.suffixes):
         suffixes = " or ".join(server.suffixes)
         raise UserError(
-            f"--output is {output!r}; {name} expects an archive named *{suffixes}"
+            f"--output is {output!r}; the test server {name} expects an archive named"
+            f" *{suffixes}"
         )
     storage.local_path(output, "--output")
     return dataset, server

@@ -116,7 +116,8 @@ def write_file(model, output: pathlib.Path, values) -> None:
         print(verify.describe(found))
         if not verify.passed(found):
             raise UserError(
-                f"{output} was removed: its results differ from the network's"
+                f"{output} was removed, because its results differ from those of the"
+                " network"
             )
         about |= sidecar.compared(values.format, found)
         sidecar_file = _sidecar_file(output)
@@ -148,7 +149,7 @@ def _program(model, size: str | None, scores: bool):
     if not match:
         raise UserError(
             f"--size is {short(size, 40)}, expected HEIGHTxWIDTH such as 480x640, or"
-            " any"
+            " 'any'"
         )
     return program.make(model, int(match[1]), int(match[2]), scores=scores)
 

@@ -155,8 +155,8 @@ def _pad(graph, inputs, shape, params, equation):
     low, high, between = zip(*params["padding_config"], strict=True)
     if any(between):
         raise UserError(
-            "the network pads between pixels, which ONNX export does not support: use"
-            " --format stablehlo"
+            "the network inserts padding between pixels, which ONNX export does not"
+            " support: use --format stablehlo"
         )
     return graph.add("Pad", [x, graph.sides.vector([*low, *high]), value], shape)
 

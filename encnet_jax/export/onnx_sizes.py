@@ -84,7 +84,7 @@ class Sides:
                 self._known[text] = eval(text, {"__builtins__": {}}, self._known)
             except NameError:
                 raise UserError(
-                    f"the network has arrays with a side of {side}, which ONNX export"
+                    f"the network has an array axis of length {side}, which ONNX export"
                     " does not support: choose a fixed --size HEIGHTxWIDTH"
                 ) from None
         return self._known[text].value

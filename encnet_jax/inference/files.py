@@ -368,7 +368,7 @@ def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Pa
     if not lookup.exists(path) and re.search(r"[*?\[]", source):
         matches = [epath.Path(each) for each in sorted(glob.glob(source))]
         if not matches:
-            raise UserError(f"no file matches the pattern {source} of --input")
+            raise UserError(f"no file matches the pattern {source}")
         _report_left_out([each for each in matches if each.is_dir()], "a folder")
         return [(each, each) for each in matches if not each.is_dir()]
     if not lookup.is_folder(path):

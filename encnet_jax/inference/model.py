@@ -302,9 +302,9 @@ class Model:
             )
         if stride != round(stride):  # Logits of overlapping tiles would not coincide.
             raise UserError(
-                f"{what} requires a whole number of pixels between logits; this"
-                f" network has {stride:.3g}: increase whole_px, or make the image"
-                " smaller"
+                f"{what} requires a whole number of pixels between neighbouring logits;"
+                f" this network has {stride:.3g} pixels: increase whole_px, or make the"
+                " image smaller"
             )
         _, tiles = self._made(pixel_fn)
         return tiles.describe(self._prepared(), image, done)

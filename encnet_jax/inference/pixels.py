@@ -26,7 +26,7 @@ def confidence(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
 
 
 def everything(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns 'labels', 'confidence' and all probabilities, 'scores' f32[..., C]."""
+    """Returns the results of `confidence`, and 'scores' f32[..., C]: probabilities."""
     return {**confidence(scores, weights), "scores": probabilities_of(weights)}
 
 

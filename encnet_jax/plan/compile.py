@@ -35,7 +35,7 @@ class Cost(NamedTuple):
         hbm_bytes: peak use of memory (HBM), including arguments and code.
         temporary_bytes: part of hbm_bytes that is used for temporary arrays.
         flops, bytes_accessed: number of operations, and bytes read and written, in one
-            execution, including all iterations of the loss's loop.
+            execution, including all iterations of loops in the loss.
         cycles: the compiler's estimate of the cycles of one execution.
         all_reduces, all_reduce_bytes: number and total bytes of all-reduces in the
             optimised program.

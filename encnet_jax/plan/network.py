@@ -57,7 +57,7 @@ def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
         ValueError: the number of chips is not a power of two.
     """
     if chips < 1 or chips & (chips - 1):
-        raise ValueError(f"a slice of {chips} chips; expected a power of two")
+        raise ValueError(f"the slice has {chips} chips; expected a power of two")
     sides = [1] * axes
     for i in range(chips.bit_length() - 1):
         sides[-1 - i % axes] *= 2

@@ -43,7 +43,7 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
     if missing:
         raise UserError(
             f"--ids: the split {split!r} has no image {missing[0]!r}; expected names of"
-            " its image files"
+            " images in this split"
         )
     return [found[name] for name in ids]
 

@@ -188,7 +188,10 @@ def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             unpacked = sum(info.file_size for info in archive.infolist())
         if unpacked > _MOST_IMAGE_BYTES:
-            raise ValueError(f"{unpacked:,} bytes unpacked")
+            raise ValueError(
+                f"the arrays have {unpacked:,} bytes, expected at most"
+                f" {_MOST_IMAGE_BYTES:,}"
+            )
         with np.load(io.BytesIO(content)) as arrays:
             return dict(arrays)
     # For damaged files, zipfile and NumPy raise errors of many types.
