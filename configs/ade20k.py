@@ -13,8 +13,8 @@ list` prints other values for --config.init_from, docs/pretrained.md compares th
 --config.init_from= starts from random weights.
 
 Published (multi-scale): FCN-50 34.38, EncNet-50 41.11, EncNet-101 44.65 % mIoU. Not yet
-reproduced here. The paper does not report the crop size; 480 is the released code's. It
-does not report the learning rate of the 20 additional epochs either; 0.01 is ours.
+reproduced here. The paper does not report the crop size; the released code uses 480. It
+also does not report the learning rate of the 20 additional epochs; 0.01 is our choice.
 """
 
 from encnet_jax.config import defaults, recipes

@@ -5,7 +5,7 @@ python train.py --config configs/pascal_voc.py:resnet101          10,582 images;
 python train.py --config configs/pascal_voc.py:resnet101,with_val 12,031 images; for the
                                                                   test server
 python train.py --config configs/pascal_voc.py:resnet101,finetune --config.init_from=RUN
-                                                                  then train without SBD
+                                                                  then only VOC's train
 python train.py --config configs/pascal_voc.py:release,resnet101  as released
 python train.py --config configs/pascal_voc.py:piecewise_crf,resnet101
 python train.py --config configs/pascal_voc.py:piecewise_crf,resnet101,refine

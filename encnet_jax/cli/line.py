@@ -26,7 +26,7 @@ _PATHS = {
 
 
 class CommandLine:
-    """The flags of one command: define them, then `parse`."""
+    """The flags of one command: define them, then call `parse`."""
 
     def __init__(self, argv: Sequence[str], about: str | None):
         """Defines --help only.
@@ -83,7 +83,7 @@ class CommandLine:
         )
 
     def switch(self, name: str, meaning: str) -> None:
-        """Defines a flag without a value."""
+        """Defines a flag without a value, which is off by default."""
         self._define(flags.DEFINE_bool, name, False, meaning, False)
 
     def argument(

@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     """Parses the flags; writes three PNGs for each image, and more with --scores.
 
     Returns:
-        The exit status: not 0 if some images could not be labelled.
+        The exit status: 0, or 1 if some images could not be labelled.
     """
     line = cli.CommandLine(argv, __doc__)
     line.string("workdir", "Folder of the run whose network labels the images.")

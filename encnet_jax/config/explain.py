@@ -15,11 +15,12 @@ field. `python train.py --config configs/NAME.py --config.FIELD=VALUE` sets one.
 
 
 def explain(name: str) -> str:
-    """Returns the default, the allowed values and the meaning of a field.
+    """Describes a field, or lists the fields of a section, as lines of text.
+
+    The description contains the default, the allowed values and the meaning.
 
     Args:
-        name: dotted name of a field; or of a section such as 'optim' or 'model.duc',
-            of which all fields are listed.
+        name: dotted name of a field, or of a section such as 'optim' or 'model.duc'.
 
     Raises:
         UserError: no field or section has this name.

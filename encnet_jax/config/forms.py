@@ -22,7 +22,7 @@ Form = TypeVar("Form", Config, ml_collections.ConfigDict)
 
 
 def get(config: Config | ml_collections.ConfigDict, field: str) -> Any:
-    """Returns the value of a field, which is given by its dotted name.
+    """Returns the value of the field with a dotted name, such as 'model.name'.
 
     Raises:
         AttributeError: the field does not exist.
@@ -90,7 +90,7 @@ def frozen(values: Mapping[str, Any]) -> Config:
 
 
 def opened(config: Config) -> ml_collections.ConfigDict:
-    """Converts a resolved configuration to a locked `ConfigDict`, the open form."""
+    """Converts a resolved configuration to an open one that allows no new fields."""
     return from_dict(_to_dict(config))
 
 
@@ -153,7 +153,7 @@ def to_json(config: Config | ml_collections.ConfigDict) -> str:
 
 
 def from_dict(values: dict) -> ml_collections.ConfigDict:
-    """Converts nested dicts, such as JSON by `to_json`, to a locked `ConfigDict`."""
+    """Converts nested dicts to an open configuration that allows no new fields."""
     return ml_collections.ConfigDict(values).lock()
 
 
@@ -163,7 +163,7 @@ def flatten(config: Config | ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def flat_values(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Returns {dotted field name: value}, sorted by name; values are not converted."""
+    """Returns {dotted field name: value}, sorted by name; values keep their types."""
     return dict(_flatten(config.to_dict(), ""))
 
 

@@ -20,9 +20,9 @@ def paper(config) -> None:
 def release_2018(config) -> None:
     """The authors' code of September 2018 (commit f891919), used for published scores.
 
-    A scale of 1 refers to the image's short side; images are blurred and not rotated.
-    The auxiliary head is an FCN, and the learning rate of the heads is ten times that
-    of the backbone.
+    At scale 1, the short side of an image has data.augment.base_size pixels. Images are
+    blurred with probability 1/2 and not rotated. The auxiliary head is an FCN, and the
+    learning rate of the heads is ten times that of the backbone.
     """
     config.architecture = "release"
     augment = config.data.augment
@@ -33,9 +33,10 @@ def release_2018(config) -> None:
 
 
 def release_head(config) -> None:
-    """The latest released code: like release_2018, but scales refer to the long side.
+    """The authors' latest code: release_2018 with two changes of the augmentation.
 
-    Images are not blurred.
+    At scale 1, the long side of an image has data.augment.base_size pixels. Images are
+    not blurred.
     """
     release_2018(config)
     config.data.augment.scale_relative_to = "long_side"

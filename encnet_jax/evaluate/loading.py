@@ -120,7 +120,7 @@ def load(
 
 
 def _check_classes(loaded: Network, workdir: str) -> None:
-    """Raises UserError if a classifier and its data set have other numbers of classes.
+    """Raises UserError if the numbers of classes of classifier and data set differ.
 
     The classes of a data set of image folders are the folders that exist now.
     """

@@ -135,7 +135,7 @@ def make_report(
     """Collects the scores and everything needed to reproduce them.
 
     Args:
-        matrix: counts of all pixels.
+        matrix: counts of all pixels (segmentation) or images (classification).
         network: the network, scored under its eval.protocol.
         split: the scored split.
         num_images: number of scored images.
@@ -284,7 +284,7 @@ def save_report(path, report: dict, kind: str = "report") -> None:
         kind: kind of the file, see outputs.check_replaceable.
 
     Raises:
-        UserError: a file with this name exists and is of another kind.
+        UserError: the report would replace a file that this package has not written.
     """
     outputs.write(path, kind, json.dumps(report, indent=2) + "\n", "--output")
 

@@ -1,6 +1,7 @@
-"""Writes networks as files that other runtimes load. Importing this package is fast.
+"""Writes networks as files that other runtimes load.
 
-It does not import JAX. Each format is registered by a module of this folder:
+Importing this package does not import JAX. Each format is registered by a module of
+this folder:
 
     @FORMATS.register("stablehlo", load="encnet_jax.export.stablehlo:load", ...)
     def write(program, about): ...

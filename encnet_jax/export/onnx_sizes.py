@@ -11,7 +11,10 @@ from encnet_jax.export.onnx_rules import Tensor, Value
 
 
 class Side:
-    """A side, int64[1] in the graph; arithmetic operators add nodes to the graph."""
+    """The length of an array axis, as a value int64[1] of the graph.
+
+    The operators +, - and * add nodes that compute the result to the graph.
+    """
 
     def __init__(self, add: Callable, value: Value):
         """Creates a side from `Graph.add` and its value int64[1]."""
@@ -44,7 +47,7 @@ class Side:
 
 
 class Sides:
-    """Computes the symbolic sides of arrays in the graph; each side only once."""
+    """Computes the symbolic lengths of array axes (sides) in the graph, each once."""
 
     def __init__(self, add: Callable, inputs: dict[str, Sequence]):
         """Adds the nodes that read the variables in the shapes of the graph's inputs.

@@ -1,1 +1,1 @@
-"""Labels images of any size with a trained network, in Python or file by file."""
+"""Labels images of any size with a trained network: images in Python, or files."""

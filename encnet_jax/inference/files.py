@@ -82,8 +82,8 @@ def predict_files(
 ) -> int:
     """Writes NAME_ids.png, NAME_colour.png and NAME_overlay.png for each image.
 
-    These files have the size of the image. `ids` is an indexed 8-bit PNG of train ids.
-    CLASSES and LEGEND list ids, names and colours of the classes.
+    These files have the size of the image. NAME_ids.png is an indexed 8-bit PNG of
+    class ids. CLASSES and LEGEND list ids, names and colours of the classes.
 
     If `top` is set, these files are also written: NAME_top.npz with `classes`
     uint8[H, W, top], best first, and their `probabilities` f16[H, W, top]; two grey
@@ -408,7 +408,7 @@ def _with_inner(folder: epath.Path) -> list[epath.Path]:
 
 
 def _report_left_out(paths: Iterable[epath.Path], why: str) -> None:
-    """Prints one line with the reason for each path, except names like `.name`."""
+    """Prints one line with the reason for each path, except for hidden files."""
     for path in sorted(paths):
         if not path.name.startswith("."):
             print(f"left out: {printable(path)} ({why})", file=sys.stderr)

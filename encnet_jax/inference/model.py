@@ -260,7 +260,7 @@ class Model:
             pixel_fn: a function of inference.pixels. Its compiled programs are reused
                 if the same object is passed again.
             done: called with the number of images that were labelled since the last
-                call; a fraction for each tile of a large image.
+                call; for an image in tiles, with a fraction after each row of tiles.
 
         Raises:
             UserError: an image is labelled in tiles, and the protocol is not 'single'

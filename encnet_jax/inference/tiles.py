@@ -229,13 +229,16 @@ class Tiles:
         columns: Side,
         presence: list[np.ndarray],
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (first column of logits, weighted logits f32[h, w, C]) for each tile.
+        """Runs the network on one row of tiles, and weights the logits for blending.
 
         Args:
             variables: the network's variables, on the devices.
             band: uint8[rows, W, 3], the rows of the image that the tiles cover.
             rows, columns: the tiles along the height and the width.
             presence: receives the presence f32[C] of each tile.
+
+        Yields:
+            (first column of logits, weighted logits f32[h, w, C]) for each tile.
         """
         count = len(self._devices)
         for first in range(0, len(columns.starts), count):

@@ -51,8 +51,8 @@ def plan(config, topology: str, name: str, *, step_only: bool = False) -> dict:
         config: result of `config.load`, with the changes of flags.
         topology: chip and shape of the slice, see chips.open_topology.
         name: name of the configuration, for the report.
-        step_only: whether to compile only the training step, not the evaluation step,
-            and not to search the largest batch.
+        step_only: whether to skip the evaluation step and the search for the largest
+            batch.
 
     Returns:
         A JSON-ready dict of sizes in bytes, times in seconds and speeds; see _ROWS.

@@ -37,9 +37,9 @@ CHIPS = {
 
 
 def open_topology(name: str) -> tuple[Chip, list]:
-    """Returns (chip, devices) of a slice. Programs can be compiled for the devices.
+    """Returns (chip, devices) of a slice, for which programs can be compiled.
 
-    The devices do not have to exist on this machine, so programs cannot run on them.
+    The programs cannot be run, because the devices do not exist on this machine.
 
     Args:
         name: chip and shape of the slice, for example 'v5e:2x4' or 'v4:2x2x1'.

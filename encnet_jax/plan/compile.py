@@ -54,7 +54,7 @@ class Cost(NamedTuple):
 
 
 class DoesNotFit(Exception):
-    """A program needs more memory than the chip has; has the compiler's message."""
+    """A program needs more memory than the chip has. The text is the compiler's."""
 
 
 def resolved(config: ConfigDict) -> tuple[Config, int]:

@@ -85,7 +85,7 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def fields() -> dict[str, Field]:
-    """Returns {dotted name: field}, including the fields of registered members."""
+    """Returns {dotted name: field}, including those that heads, losses etc. add."""
     found = declared(Config)
     for registry in REGISTRIES.values():
         for member in registry:
@@ -94,7 +94,7 @@ def fields() -> dict[str, Field]:
 
 
 def unread_fields(values: Mapping[str, Any]) -> set[str]:
-    """Returns the fields of registered members that a configuration does not use.
+    """Returns the fields that are read only by heads, losses etc. that are not used.
 
     Args:
         values: dotted field name -> value.
