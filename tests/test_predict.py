@@ -10,7 +10,7 @@ from encnet_jax import cli, pictures
 from encnet_jax.commands import predict
 from encnet_jax.data.sources import decode
 from encnet_jax.errors import UserError
-from encnet_jax.inference import files, model, reading
+from encnet_jax.inference import inputs, model, pixels, reading
 from encnet_jax.labels import IGNORE_LABEL
 
 COLOURS = np.asarray([[10, 20, 30], [200, 100, 50], [0, 255, 0]], np.uint8)
@@ -38,7 +38,7 @@ class FakeModel:
         for example in examples:
             labels = (example["image"][..., 0] > 127).astype(np.uint8)
             done(1)
-            if pixel_fn is files.pixels.labels:
+            if pixel_fn is pixels.labels:
                 yield example, {"labels": labels}
                 continue
             classes = np.stack([labels, 1 - labels], -1)
@@ -149,13 +149,13 @@ def test_16_bit_images_require_a_value_range(folder, capsys):
 
 def test_inputs_are_checked(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        files.list_images(tmp_path / "nowhere")
+        inputs.list_images(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no images in"):
-        files.list_images(tmp_path)
+        inputs.list_images(tmp_path)
     (tmp_path / "a.png").touch()
     (tmp_path / "a.jpg").touch()
     with pytest.raises(UserError, match="several images .* have the name a"):
-        files.list_images(tmp_path)
+        inputs.list_images(tmp_path)
 
 
 def test_classes_and_a_legend_explain_the_colours(folder):
@@ -182,7 +182,7 @@ def test_each_folder_is_read_once_and_under_its_own_name(tmp_path, capsys):
         Image.new("RGB", (8, 8)).save(tmp_path / name / "x.png")
     for link in ("a", "b/up", "b/self"):
         (tmp_path / link).symlink_to(tmp_path if link == "b/up" else tmp_path / "b")
-    found = files.list_inputs([str(tmp_path)], recursive=True)
+    found = inputs.list_inputs([str(tmp_path)], recursive=True)
     assert set(found) == {"b/x", "b/c~/x"}
     shown = capsys.readouterr().err
     for link in ("a", "b/up", "b/self"):

@@ -25,7 +25,7 @@ from encnet_jax.data.sources import npz
 from encnet_jax.errors import UserError
 from encnet_jax.evaluate import run as run_lib
 from encnet_jax.evaluate import submission, tables
-from encnet_jax.inference import files
+from encnet_jax.inference import files, inputs
 from encnet_jax.pods import workdir as workdir_lib
 from encnet_jax.report import events, figures
 from encnet_jax.storage import checks
@@ -152,7 +152,7 @@ def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_p
     count = export_images(config.data, split="val", count=9, output=f"{bucket}/out")
     names = {path.name for path in (bucket / "out/labels").iterdir()}
     assert (count, names) == (2, {"a.png", "b.png"})
-    found = files.list_images(bucket / "out/images")
+    found = inputs.list_images(bucket / "out/images")
     assert [path.name for path in found] == ["a.png", "b.png"]
 
 

@@ -163,11 +163,11 @@ def _images(model, folder: str | None) -> list[np.ndarray]:
     from etils import epath
 
     from encnet_jax import pictures, tasks
-    from encnet_jax.inference import files
+    from encnet_jax.inference import inputs
     from encnet_jax.scoring.protocols import canvas
 
     if folder:
-        paths = files.list_images(epath.Path(folder))[:_NUM_IMAGES]
+        paths = inputs.list_images(epath.Path(folder))[:_NUM_IMAGES]
         images = [model.read(path) for path in paths]
     else:
         try:

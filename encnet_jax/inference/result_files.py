@@ -1,0 +1,182 @@
+"""Writes the result files of labelled images."""
+
+import errno
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from encnet_jax import pictures, storage
+from encnet_jax.errors import printable
+from encnet_jax.inference import pixels
+from encnet_jax.storage import npz_file
+from encnet_jax.storage import outputs as output_files
+
+_STRIP = 256  # Number of rows of an overlay that are blended at a time.
+
+# The files of an image are named NAME_END. Ends of files that are always written, and
+# of files that are written only with scores:
+ENDS = ("ids.png", "colour.png", "overlay.png")
+SCORE_ENDS = ("confidence.png", "entropy.png", "top.npz")
+# Names of the files that describe all images together.
+SUMMARY, CLASSES, LEGEND = "scores.json", "classes.json", "legend.png"
+
+
+def write(
+    folder: epath.Path,
+    example: dict,
+    found: dict[str, np.ndarray],
+    colours: np.ndarray,
+    transparent: Sequence[int] = (),
+) -> str:
+    """Writes the files of one image, and removes its arrays from both dicts.
+
+    Removing the arrays frees memory, because generators keep these dicts until they
+    produce the next ones.
+
+    Args:
+        folder: folder of the results.
+        example: 'image' uint8[H, W, 3] and 'id', the name of the image.
+        found: results of the image, see inference.pixels.
+        colours: uint8[C, 3].
+        transparent: ids of classes whose pixels the overlay does not colour.
+
+    Returns:
+        '', or an error message if the name of the image is too long. Other errors are
+        raised, because later images would fail, too.
+    """
+    try:
+        if "/" in example["id"]:
+            (folder / example["id"]).parent.mkdir(parents=True, exist_ok=True)
+        for name, save in outputs(example.pop("image"), found, colours, transparent):
+            save(folder / f"{example['id']}_{name}")
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return storage.describe(error)
+    finally:
+        found.clear()
+    return ""
+
+
+def outputs(
+    image: np.ndarray,
+    found: dict[str, np.ndarray],
+    colours: np.ndarray,
+    transparent: Sequence[int] = (),
+) -> Iterator[tuple[str, Callable[[epath.Path], None]]]:
+    """Yields (end of the file's name, function that writes the file) for each file.
+
+    An image may have 100 million pixels, so each file uses memory only while it is
+    written. Scores are the largest arrays: their files come first, so that the arrays
+    are freed before the colour images are made, which need 7 bytes per pixel.
+
+    Args:
+        image: uint8[H, W, 3].
+        found: results of the image, see inference.pixels. Each array except the labels
+            is removed when its file is yielded.
+        colours: uint8[C, 3].
+        transparent: ids of classes whose pixels the overlay does not colour.
+    """
+    labels = found["labels"]
+    if "top_classes" in found:
+        top = found.pop("top_classes"), found.pop("top_probabilities")
+        yield "top.npz", partial(_save_top, top=top)
+        del top
+    for name in {"confidence", "entropy"} & found.keys():
+        yield f"{name}.png", partial(_save, array=found.pop(name))
+    yield "ids.png", lambda path: pictures.save_index_png(path, labels, colours)
+    yield "colour.png", lambda path: _save(path, pictures.colourise(labels, colours))
+    yield (
+        "overlay.png",
+        lambda path: _save(path, _overlay(image, labels, colours, transparent)),
+    )
+
+
+def _overlay(image: np.ndarray, labels: np.ndarray, colours, transparent) -> np.ndarray:
+    mixed = np.empty_like(image)
+    for top in range(0, len(image), _STRIP):
+        rows = slice(top, top + _STRIP)
+        mixed[rows] = pictures.overlay(image[rows], labels[rows], colours, transparent)
+    return mixed
+
+
+def _save(path: epath.Path, array: np.ndarray) -> None:
+    pictures.save_png(path, Image.fromarray(array))
+
+
+def _save_top(path: epath.Path, top: tuple[np.ndarray, np.ndarray]) -> None:
+    classes, probabilities = top
+    arrays = {"classes": classes, "probabilities": probabilities}
+    npz_file.write(path, arrays, compressed=True)
+
+
+def summary(
+    name: str, found: dict[str, np.ndarray], class_names: tuple[str, ...]
+) -> dict:
+    """Returns a JSON-ready summary of an image's scores.
+
+    Args:
+        name: name of the image.
+        found: results of the image, computed by inference.pixels.largest.
+        class_names: names of the classes.
+
+    Returns:
+        A dict with the keys 'image' (the name); 'mean_confidence' in [0, 1]; 'pixels',
+        {class: fraction of pixels with this label}; and, if the network has an SE
+        branch, 'presence', {class: probability in [0, 1] that the class occurs}.
+    """
+    counts = np.bincount(found["labels"].ravel(), minlength=len(class_names))
+    fractions = counts / max(int(counts.sum()), 1)
+    described = {
+        "image": name,
+        "mean_confidence": float(found["confidence"].mean() / pixels.FULL_SCALE),
+        "pixels": {
+            class_name: float(fraction)
+            for class_name, fraction in zip(class_names, fractions, strict=False)
+            if fraction
+        },
+    }
+    if "presence" in found:
+        presence = map(float, found["presence"])
+        described["presence"] = dict(zip(class_names, presence, strict=True))
+    return described
+
+
+def save_summaries(folder: epath.Path, summaries: list[dict]) -> None:
+    """Writes SUMMARY with the summaries of all images; the least confident come first.
+
+    Args:
+        folder: folder of the results.
+        summaries: results of `summary`.
+    """
+    ordered = sorted(summaries, key=lambda each: each["mean_confidence"])
+    path = folder / SUMMARY
+    text = json.dumps({"summaries": ordered}, indent=1) + "\n"
+    output_files.write(path, "summary of scores", text, "--output")
+    least = ", ".join(printable(each["image"]) for each in ordered[:3])
+    print(f"scores of all images: {printable(path)}; least confident: {least or '-'}")
+
+
+def save_classes(
+    folder: epath.Path, class_names: tuple[str, ...], colours: np.ndarray
+) -> None:
+    """Writes CLASSES and LEGEND with the ids, names and colours of the classes.
+
+    Args:
+        folder: folder of the results.
+        class_names: names of the classes.
+        colours: uint8[C, 3].
+    """
+    classes = [
+        {"id": i, "name": name, "colour": colour}
+        for i, (name, colour) in enumerate(
+            zip(class_names, colours.tolist(), strict=True)
+        )
+    ]
+    text = json.dumps({"classes": classes, "not_labelled": 255}, indent=1)
+    storage.write_whole(folder / CLASSES, text + "\n")
+    pictures.save_png(folder / LEGEND, pictures.legend(class_names, colours))
