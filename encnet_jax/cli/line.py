@@ -129,6 +129,18 @@ class CommandLine:
         meaning = "Checkpoint of the run: a step, 'best' or 'newest'."
         self.string("checkpoint", f"{meaning} Default: {default}.")
 
+    def probabilities(self) -> None:
+        """Defines --refine and --temperature, which change the class probabilities."""
+        self.string(
+            "refine",
+            "Refinement: 'dense', 'none', or a file written by `report refine`."
+            " Default: eval.refine.",
+        )
+        self.string(
+            "temperature",
+            "Softmax temperature: a number, or a file written by `report calibrate`.",
+        )
+
     def processes(self) -> None:
         """Defines the flags that connect the processes of a run."""
         self.string(

@@ -44,12 +44,7 @@ def main(argv: Sequence[str]) -> int:
         "protocol",
         f"Evaluation protocol: {', '.join(PROTOCOLS)}. Default: eval.protocol.",
     )
-    refined = "Refinement: 'dense', 'none', or a file written by `report refine`"
-    line.string("refine", f"{refined}. Default: eval.refine.")
-    line.string(
-        "temperature",
-        "Softmax temperature: a number, or a file written by `report calibrate`.",
-    )
+    line.probabilities()
     line.string("data_dir", "Folder of prepared data sets. Default: data.data_dir.")
     line.string(
         "submission",

@@ -34,12 +34,7 @@ def main(argv: Sequence[str]) -> int:
         "protocol",
         "Evaluation protocol: single, multiscale or release. Default: eval.protocol.",
     )
-    refined = "Refinement: 'dense', 'none', or a file written by `report refine`"
-    line.string("refine", f"{refined}. Default: eval.refine.")
-    line.string(
-        "temperature",
-        "Softmax temperature: a number, or a file written by `report calibrate`.",
-    )
+    line.probabilities()
     line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
     line.integer(
         "top", "Number of most probable classes per pixel for --scores.", 3, least=1
