@@ -174,7 +174,8 @@ def test_a_submission_contains_the_test_images(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(network.Network, "evaluator", lambda self, **_: Brightness())
     output = tmp_path / "results.zip"
     run_lib.submit_run("run", "ade20k", str(output))
-    assert "2 images by step 7, checked" in capsys.readouterr().out
+    message = "2 images labelled by step 7; the archive passed the checks"
+    assert message in capsys.readouterr().out
     images = (tmp_path / "source").rglob("ADE_test_*.jpg")
     images = {image.stem: np.asarray(Image.open(image)) for image in images}
     with zipfile.ZipFile(output) as archive:

@@ -285,7 +285,10 @@ def submit_run(
             _named_finite(labelled), "label", total, unit="image", disable=None
         )
         done = submission.write(server, output, shown)
-        print(f"{output}: {done} images by step {network.step}, checked")
+        print(
+            f"{output}: {done} images labelled by step {network.step}; the archive"
+            " passed the checks"
+        )
     return done
 
 

@@ -129,7 +129,7 @@ def main(argv: Sequence[str]) -> None:
     line.integer("rounds", "Number of passes over all parameters.", 2, least=1)
     line.checkpoint()
     line.string("protocol", "Evaluation protocol. Default: eval.protocol.")
-    line.string("data_dir", "Data folder. Default: data.data_dir of the run.")
+    line.string("data_dir", "Folder of prepared data sets. Default: that of the run.")
     args = line.parse()
     if jax.process_count() > 1:
         raise UserError(

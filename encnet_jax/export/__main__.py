@@ -143,7 +143,7 @@ def _program(model, size: str | None, scores: bool):
             if size == "any":
                 raise
             crop = model.config.eval.crop_size
-            print(f"images of {crop}x{crop} pixels only: {error}")
+            print(f"the file accepts only images of {crop}x{crop} pixels: {error}")
             return program.make(model, crop, crop, scores=scores)
     match = re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", size)
     if not match:

@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     line.checkpoint()
     line.string("protocol", "Evaluation protocol. Default: eval.protocol.")
     line.string("refine", "Refinement: 'dense', or a file written by `report refine`.")
-    line.string("data_dir", "Data folder. Default: data.data_dir of the runs.")
+    line.string("data_dir", "Folder of prepared data sets. Default: that of the run.")
     line.string("output", "The PNG to write.", "compare.png")
     args = line.parse()
     if args.titles and len(args.titles) != len(args.run):

@@ -117,7 +117,7 @@ def main(argv: Sequence[str]) -> None:
     line = cli.CommandLine(argv, __doc__)
     meaning = f"Values of model.dilation: {', '.join(NAMES)}, or lists of rates."
     line.argument("dilation", meaning, several=True, default=list(NAMES))
-    line.string("backbone", "Backbone.", "resnet101")
+    line.string("backbone", "Backbone that has the convolutions.", "resnet101")
     line.string("output", "The PNG to write.", "gridding.png")
     args = line.parse()
     figures.check_output(args.output)
