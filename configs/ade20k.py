@@ -38,7 +38,7 @@ def with_val(config):
 
 
 def get_config(arguments=""):
-    """Returns EncNet-50 with batch 16 for 120 epochs."""
+    """Returns the configuration: EncNet-50, batch size 16, 120 epochs."""
     config = defaults.get_config()
     config.init_from = "imagenet"
     config.data.name = "ade20k"

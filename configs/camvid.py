@@ -16,7 +16,7 @@ from encnet_jax.config import defaults, recipes
 
 
 def resnet50(config):
-    """Full resolution, batch 16, for one accelerator."""
+    """ResNet-50 at full resolution, batch size 16, for one accelerator."""
     config.model.backbone = "resnet50"
     config.data.input_scale = 1.0
     config.data.crop_size = 352
@@ -30,7 +30,7 @@ def resnet50(config):
 
 
 def get_config(arguments=""):
-    """Returns EncNet-18 at half resolution, for two CPU cores."""
+    """Returns the configuration: EncNet-18 at half resolution, for two CPU cores."""
     config = defaults.get_config()
     config.data.name = "camvid"
     config.data.input_scale = 0.5

@@ -80,7 +80,7 @@ MODELS = {
 
 
 def get_config(arguments=""):
-    """Returns EncNet-16k64d with batch 128 for 600 epochs."""
+    """Returns the configuration: EncNet-16k64d, batch size 128, 600 epochs."""
     config = defaults.get_config()
     config.task = "classification"
     config.data.name = "cifar10"

@@ -81,7 +81,7 @@ def coarse(config):
 
 
 def get_config(arguments=""):
-    """Returns FCN-101 with batch 8."""
+    """Returns the configuration: FCN-101, batch size 8."""
     config = defaults.get_config()
     config.init_from = "imagenet"
     config.data.name = "cityscapes"

@@ -22,7 +22,7 @@ def release_head(config):
 
 
 def get_config(arguments=""):
-    """Returns EncNet-50 with batch 16 for 30 epochs."""
+    """Returns the configuration: EncNet-50, batch size 16, 30 epochs."""
     config = defaults.get_config()
     config.init_from = "imagenet"
     config.data.name = "coco_voc"

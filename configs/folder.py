@@ -13,7 +13,7 @@ from encnet_jax.config import defaults, recipes
 
 
 def get_config(arguments=""):
-    """Returns EncNet-50 with batch 16 for 50 epochs."""
+    """Returns the configuration: EncNet-50, batch size 16, 50 epochs."""
     config = defaults.get_config()
     config.data.name = "folder"
     config.optim.base_lr = 0.001

@@ -98,7 +98,7 @@ def smoke(config):
 
 
 def get_config(arguments=""):
-    """Returns ResNet-50 with the deep stem, batch 256, 90 epochs."""
+    """Returns the configuration: deep-stem ResNet-50, batch size 256, 90 epochs."""
     config = defaults.get_config()
     config.task = "classification"
     config.data.name = "imagenet2012"

@@ -29,7 +29,7 @@ def everything(config):
 
 
 def get_config(arguments=""):
-    """Returns FCN-101 with batch 8 for 200 epochs."""
+    """Returns the configuration: FCN-101, batch size 8, 200 epochs."""
     config = defaults.get_config()
     config.init_from = "imagenet"
     config.data.name = "kitti_road"

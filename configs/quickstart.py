@@ -11,7 +11,7 @@ from encnet_jax.config import defaults, recipes
 
 
 def get_config(arguments=""):
-    """Returns EncNet-tiny with batch 16."""
+    """Returns the configuration: EncNet-tiny, batch size 16."""
     config = defaults.get_config()
     config.data.name = "scenes"
     config.data.crop_size = 192

@@ -16,7 +16,7 @@ from encnet_jax.config import defaults, recipes
 
 
 def get_config(arguments=""):
-    """Returns EncNet-50 with batch 16 for 60 epochs."""
+    """Returns the configuration: EncNet-50, batch size 16, 60 epochs."""
     config = defaults.get_config()
     config.init_from = "imagenet"
     config.data.name = "sunrgbd"

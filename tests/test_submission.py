@@ -125,7 +125,7 @@ def damaged(kind, server, files):
     if kind == "missing":
         return {
             n: c for n, c in files.items() if n != first
-        }, "test_1.png and 0 more are missing"
+        }, "1 of [0-9]+ PNGs are missing, the first is .*test_1.png"
     if kind == "elsewhere":
         moved = {f"other/{n}": c for n, c in files.items()}
         return moved, "no test image has this name"

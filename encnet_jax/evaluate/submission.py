@@ -124,8 +124,8 @@ def verify(server: Server, archive: str, sizes: Mapping[str, tuple[int, int]]) -
         _verify_png(server, content, sizes[pathlib.PurePath(file).stem], where)
     if missing:
         raise UserError(
-            f"{archive}: {min(missing)} and {len(missing) - 1} more are missing;"
-            f" expected one PNG for each of {len(sizes)} test images"
+            f"{archive}: {len(missing)} of {len(sizes)} PNGs are missing, the first is"
+            f" {min(missing)}; expected one PNG for each test image"
         )
 
 
