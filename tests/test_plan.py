@@ -124,7 +124,7 @@ def test_a_missing_libtpu_is_reported(monkeypatch):
 def test_a_batch_that_does_not_divide_by_the_chips_is_refused(monkeypatch):
     chip = chips.CHIPS["v5e"]
     monkeypatch.setattr(chips, "open_topology", lambda _: (chip, [None] * 32))
-    with pytest.raises(UserError, match="a multiple of 32 chips"):
+    with pytest.raises(UserError, match=r"a multiple of 32 \(32 chips"):
         plan_main.plan(
             config_lib.load("configs/ade20k.py:tiny"), "v5e:4x8", "ade20k-tiny"
         )

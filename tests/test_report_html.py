@@ -195,7 +195,7 @@ def test_scores_of_images_of_another_shape_are_refused(run, name, array):
     with np.load(path) as arrays:
         changed = dict(arrays) | {name: array}
     np.savez(path, **changed)
-    with pytest.raises(UserError, match=f"{path}: .*; score it again"):
+    with pytest.raises(UserError, match=f"{path}: .*; score the run again"):
         run_files.read(str(run), None, None)
 
 

@@ -128,7 +128,9 @@ def test_each_value_is_trained_with_each_seed(trained, tmp_path):
 
 
 def test_a_wrong_value_is_reported_before_the_first_run(trained, tmp_path):
-    with pytest.raises(UserError, match="optim.base_lr is 'fast'|cannot be 'fast'"):
+    with pytest.raises(
+        UserError, match="optim.base_lr is 'fast'|cannot be set to 'fast'"
+    ):
         sweep.run(smoke(), "optim.base_lr", [0.1, "fast"], str(tmp_path), None)
     with pytest.raises(UserError, match="model.output_stride (is|cannot be) 7"):
         sweep.run(smoke(), "model.output_stride", [8, 7], str(tmp_path), None)
@@ -205,7 +207,9 @@ def test_values_are_parsed():
 def test_unknown_fields_and_wrong_values_are_reported():
     with pytest.raises(UserError, match="no field 'loss.alpha' in the configuration"):
         config_lib.with_value(smoke(), "loss.alpha", 0.1)
-    with pytest.raises(UserError, match="model.num_codes cannot be 'many'.* 0 to"):
+    with pytest.raises(
+        UserError, match="model.num_codes cannot be set to 'many'.* 0 to"
+    ):
         config_lib.with_value(smoke(), "model.num_codes", "many")
     assert config_lib.with_value(smoke(), "loss.se_weight", 0).loss.se_weight == 0.0
 
@@ -228,7 +232,7 @@ def test_examples_are_chosen_by_name():
         "a",
         "b",
     ]
-    with pytest.raises(UserError, match="--ids: val has no image 'x'"):
+    with pytest.raises(UserError, match="--ids: the split 'val' has no image 'x'"):
         compare.choose_examples(dataset, "val", ["x"], 1)
 
 
