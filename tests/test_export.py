@@ -71,7 +71,7 @@ def test_a_file_is_compared_and_described(kind, run, tmp_path, capsys):
         f"net.{kind}.json",
     ]
     assert export(run, output, kind) == 2
-    assert "exists already: choose another name" in capsys.readouterr().err
+    assert "already exists: choose another name" in capsys.readouterr().err
 
 
 def test_a_refined_crf_is_exported(run, tmp_path, capsys):

@@ -242,7 +242,7 @@ def test_existing_files_are_not_overwritten(folder, tmp_path, capsys):
     (output / "good_ids.png").write_bytes(b"edited since")
     assert run(folder)[0] == 2
     error = capsys.readouterr().err
-    assert "good_ids.png exists" in error and "--overwrite" in error
+    assert "good_ids.png already exists" in error and "--overwrite" in error
     assert (output / "good_ids.png").read_bytes() == b"edited since"
     assert run(folder, "--overwrite")[0] == 0
     assert (output / "good_ids.png").read_bytes().startswith(b"\x89PNG")

@@ -128,11 +128,9 @@ def test_each_value_is_trained_with_each_seed(trained, tmp_path):
 
 
 def test_a_wrong_value_is_reported_before_the_first_run(trained, tmp_path):
-    with pytest.raises(
-        UserError, match="optim.base_lr is 'fast'|cannot be set to 'fast'"
-    ):
+    with pytest.raises(UserError, match="base_lr (is|cannot be set to) .fast."):
         sweep.run(smoke(), "optim.base_lr", [0.1, "fast"], str(tmp_path), None)
-    with pytest.raises(UserError, match="model.output_stride (is|cannot be) 7"):
+    with pytest.raises(UserError, match="model.output_stride (is|cannot be set to) 7"):
         sweep.run(smoke(), "model.output_stride", [8, 7], str(tmp_path), None)
     assert not trained and not list(tmp_path.iterdir())
 
