@@ -65,7 +65,7 @@ def untrained(tmp_path_factory):
 
 @pytest.mark.parametrize("split", ["a/b", "../val", "val(2)", "x" * 101, "a\nb", ""])
 def test_a_split_that_cannot_be_part_of_a_file_name_is_refused(split):
-    with pytest.raises(UserError, match=r"^the split is .*, expected a name of"):
+    with pytest.raises(UserError, match=r"^the split is .*, expected 1 to 100 letters"):
         tables.check_split(split)
     tables.check_split("val-2.1")
 

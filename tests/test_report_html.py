@@ -156,7 +156,7 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
     "members, says",
     [
         ({"protocol": "single"}, "protocol is 'single', expected an object"),
-        ({"split": "../../x"}, "split is '../../x', expected a name"),
+        ({"split": "../../x"}, "split is '../../x', expected 1 to 100 letters"),
         ({"images": True}, "images is True, expected a whole number"),
         ({"images": 0}, "images is 0, expected a whole number from 1"),
         ({"step": None}, "step is None"),

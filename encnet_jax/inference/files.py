@@ -43,7 +43,7 @@ def prepare(
     """
     paths = inputs.list_inputs(sources, recursive=recursive)
     kinds = {result_files.CLASSES: "list of classes", result_files.LEGEND: "picture"}
-    ends = result_files.ENDS
+    ends: tuple[str, ...] = result_files.ENDS
     if scores:
         kinds[result_files.SUMMARY] = "summary of scores"
         ends += result_files.SCORE_ENDS
