@@ -50,10 +50,7 @@ def cpu(config):
 
 
 def authors(config):
-    """The networks and the training of the authors' code, which differ from the paper.
-
-    Use this word after the name of a model.
-    """
+    """Networks and training of the authors' code, which differ from the paper's text."""
     config.model.block = "authors"
     config.data.channel_std = (0.2023, 0.1994, 0.2010)
     config.data.keep_last_batch = True

@@ -61,11 +61,11 @@ def find(name: str, output: str) -> tuple[str, Server]:
 def write(
     server: Server, output: str, predictions: Iterable[tuple[str, np.ndarray]]
 ) -> int:
-    """Writes an archive, checks it, and renames it to `output` if it passes.
+    """Writes an archive, checks it, and renames it to `output` if the checks pass.
 
     Args:
-        server: the server to write for.
-        output: file name.
+        server: the test server for which the archive is written.
+        output: file name of the archive.
         predictions: pairs (name of the image without suffix, uint8[H, W] class ids
             0..C-1), read one after the other to save memory.
 
@@ -104,8 +104,8 @@ def verify(server: Server, archive: str, sizes: Mapping[str, tuple[int, int]]) -
     """Applies a server's checks to an archive.
 
     Args:
-        server: the server the archive is for.
-        archive: file name.
+        server: the test server for which the archive was written.
+        archive: file name of the archive.
         sizes: (height, width) of every test image, by its name without suffix.
 
     Raises:

@@ -155,7 +155,7 @@ def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
 def _largest_batch(train_cost, known, hbm_bytes: float) -> dict:
     """Estimates the largest batch that fits a chip, and compiles it for confirmation.
 
-    The estimate extrapolates the memory of one and of two groups of images linearly.
+    The estimate extrapolates the memory of GROUP and of 2 * GROUP images linearly.
 
     Args:
         train_cost: compiles the training step for a number of images per chip; returns

@@ -53,7 +53,7 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
 
 
 def table(found: Sequence[Stack]) -> list[str]:
-    """Returns a table of the statistics: a line of headings and one line per stack."""
+    """Returns a table of the statistics as lines: headings, then one line per stack."""
     width = max(len("dilation"), *(len(stack.name) for stack in found))
     lines = [f"{'dilation':{width}}  field  share  unevenness  M1  M2"]
     for name, _, g in found:
