@@ -50,7 +50,7 @@ def cpu(config):
 
 
 def authors(config):
-    """Networks and training of the authors' code, which differ from the paper's text."""
+    """Networks and training of the authors' code, which differ from the paper."""
     config.model.block = "authors"
     config.data.channel_std = (0.2023, 0.1994, 0.2010)
     config.data.keep_last_batch = True
