@@ -130,7 +130,11 @@ class _Tiles:
         self.squared = squared.reshape(TILE**2, -1)
 
     def of(self, x):
-        """Splits an array [H, W, C] into zero-padded tiles [R, columns, T, C]."""
+        """Splits an array [H, W, C] into zero-padded square tiles.
+
+        Returns:
+            [tile rows, tile columns, pixels of a tile, C].
+        """
         missing = [
             (0, k * TILE - n) for k, n in zip(self._counts, self.size, strict=True)
         ]
@@ -139,7 +143,7 @@ class _Tiles:
         return x.swapaxes(1, 2).reshape(*self._counts, TILE**2, x.shape[-1])
 
     def joined(self, tiles):
-        """Joins tiles [R, columns, T, C] to an array [H, W, C]."""
+        """Joins tiles, as returned by `of`, to an array [H, W, C]."""
         x = tiles.reshape(*self._counts, TILE, TILE, tiles.shape[-1]).swapaxes(1, 2)
         x = x.reshape(self._counts[0] * TILE, self._counts[1] * TILE, x.shape[-1])
         return x[: self.size[0], : self.size[1]]

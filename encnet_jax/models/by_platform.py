@@ -33,9 +33,10 @@ def compiled_for(platform: str):
     """Returns a context in which functions are traced for another platform.
 
     Args:
-        platform: 'cpu', 'cuda', 'tpu', or any other name for default forms. SEVERAL:
-            the program contains all forms, and its platform is known when it is
-            lowered. Such programs cannot be differentiated efficiently.
+        platform: 'cpu', 'cuda' or 'tpu' selects the forms for this platform, any other
+            name the default forms. SEVERAL keeps the forms for all platforms, one of
+            which is selected when the program is lowered; gradients of such a program
+            would store the intermediate arrays of all forms.
     """
     return _compiled_for(platform)
 

@@ -172,8 +172,8 @@ def _on_one_line(name: str) -> str:
 def _check_size(where: str, size: int, max_mib: float) -> None:
     if size > max_mib * 2**20:
         raise UserError(
-            f"{where}: has {size / 2**20:.0f} MiB; expected an image or a list of at"
-            f" most {max_mib:.0f} MiB (--max_file_mib)"
+            f"{where}: the file has a size of {size / 2**20:.0f} MiB; expected at most"
+            f" {max_mib:.0f} MiB (raise the limit with --max_file_mib)"
         )
 
 

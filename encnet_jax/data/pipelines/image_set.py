@@ -131,7 +131,7 @@ def _host_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
 
 
 def _device_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
-    """Returns a function of a plan (see make_batch) that makes a batch on the devices.
+    """Returns a function that takes a plan (see make_batch) and makes the batch.
 
     The split is copied to every device once; only the plan is sent for each batch.
     """

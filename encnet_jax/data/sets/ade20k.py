@@ -47,9 +47,9 @@ def _refuse_full_release(tree: FileTree) -> None:
     if found is not None:
         raise UserError(
             f"{found}: this is the full ADE20K release with about 3,000 classes;"
-            " expected the scene parsing benchmark with 150 classes,"
-            " ADEChallengeData2016.zip, which python -m encnet_jax.data.prepare ade20k"
-            " downloads without --source"
+            " expected the scene parsing benchmark with 150 classes"
+            " (ADEChallengeData2016.zip); to download it, run python -m"
+            " encnet_jax.data.prepare ade20k without --source"
         )
 
 

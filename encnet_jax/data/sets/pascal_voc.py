@@ -94,8 +94,8 @@ def _check_there(files: dict[str, StoredFile], names: list[str]) -> None:
     if missing:
         folder = str(next(iter(files.values()), "the source")).rpartition("/")[0]
         raise UserError(
-            f"{folder}: lacks {missing[0]} and {len(missing) - 1} other listed files;"
-            " expected the complete archives"
+            f"{folder}: {len(missing)} of the listed files are missing, for example"
+            f" {missing[0]}; expected the complete archives"
         )
 
 

@@ -150,11 +150,11 @@ def class_lines(name: str) -> tuple[str, ...]:
 
 
 def prepare_command(name: str, what: str) -> str:
-    """Returns the instruction to prepare a data set from its published files.
+    """Returns a phrase that tells the user how to prepare a data set.
 
     Args:
         name: name of the data set.
-        what: the published files, in words.
+        what: description of the published files, part of the phrase.
     """
     return (
         f"get {what}, then run python -m encnet_jax.data.prepare {name} "

@@ -126,10 +126,12 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
         values = ", ".join(str(v) for v in np.unique(mask[unknown])[:5])
         classes = np.flatnonzero(info.id_map < UNKNOWN_ID)
         ignored = np.flatnonzero(info.id_map == IGNORE_LABEL)
+        accepted = f"{classes[0]}..{classes[-1]} ({info.num_classes} classes)"
+        if ignored.size:
+            accepted += f" or an ignored value ({', '.join(map(str, ignored))})"
         raise UserError(
-            f"{file}: the mask has the value {values}, out of range; expected "
-            f"{classes[0]}..{classes[-1]} ({info.num_classes} classes) or an ignored "
-            f"value ({', '.join(map(str, ignored)) or 'none'}); {_fix(mask, info)}"
+            f"{file}: the mask has the value {values}, out of range; expected"
+            f" {accepted}; {_fix(mask, info)}"
         )
     return label
 
