@@ -1,5 +1,7 @@
 # make demo       trains, evaluates and predicts in a few minutes on any CPU
-# make test       fast tests; make test-all runs the slow ones too
+# make test       the tests to run before every commit
+# make test-long  tests of real runs, several processes and large reference networks
+# make test-all   all tests, including slow ones
 # make lint       linter, formatter and type checker
 # make docs       the guides and the API reference, in site/
 # make dist       sdist and wheel, in dist/
@@ -12,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
 
-.PHONY: demo test test-all lint docs dist lock audit architecture pre-commit clean
+.PHONY: demo test test-long test-all lint docs dist lock audit architecture pre-commit clean
 
 demo: $(VENV)/installed
 	$(BIN)/python train.py --config configs/quickstart.py --workdir $(RUN)
@@ -29,6 +31,10 @@ demo: $(VENV)/installed
 # thread. conftest.py decides the order of the files.
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+
+test-long: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m "long and not slow and not gpu" \
+	  -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-all: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m "not gpu"

@@ -60,7 +60,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Puts LONGEST first; leaves `slow` and `gpu` out unless an expression asks.
+    """Puts LONGEST first; skips `long`, `slow` and `gpu` unless -m is given.
 
     `tf` tests are left out where TensorFlow is not installed.
     """
@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(config, items):
     if config.option.markexpr:
         return
     for item in items:
-        for mark in ("slow", "gpu"):
+        for mark in ("long", "slow", "gpu"):
             if mark in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=f"{mark}: ask with -m {mark}"))
 
