@@ -84,7 +84,7 @@ def test_other_values_of_temperature_are_refused(tmp_path):
     with pytest.raises(UserError, match="expected a number above 0, or a file"):
         calibrate.temperature_fields("warm")
     (tmp_path / "other.json").write_text('{"temperature": "hot"}')
-    with pytest.raises(UserError, match="has no number 'temperature'"):
+    with pytest.raises(UserError, match="has no numeric field 'temperature'"):
         calibrate.temperature_fields(str(tmp_path / "other.json"))
 
 

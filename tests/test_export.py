@@ -362,7 +362,7 @@ def test_a_hub_folder_has_weights_configuration_and_card(run, tmp_path, capsys):
     ours, theirs = encnet_jax.load(run)(image), encnet_jax.load(output)(image)
     np.testing.assert_array_equal(theirs.confidence, ours.confidence)
     with pytest.raises(
-        UserError, match="contains one network: leave out the checkpoint"
+        UserError, match="has no numbered checkpoints; omit the checkpoint"
     ):
         encnet_jax.load(output, "best")
     (output / "model.safetensors").write_bytes(b"cut")

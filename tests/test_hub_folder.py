@@ -203,7 +203,7 @@ def emptied(arrays):
 @pytest.mark.parametrize(
     "change, says",
     [
-        (removed, "1 missing, 0 unknown"),
+        (removed, "arrays: 1 missing, 0 unknown"),
         (added, "contains the unknown array 'params/extra'"),
         (doubled, "contains an array 'params' and also arrays inside a module"),
         (reshaped, "expected float32"),
@@ -269,7 +269,7 @@ def test_a_folder_is_loaded_and_trained_further(hub, tmp_path):
     model = encnet_jax.load(hub)
     direct = Model(network._replace(variables=parallel.replicate(network.variables)))
     np.testing.assert_array_equal(model(image).labels, direct(image).labels)
-    with pytest.raises(UserError, match="contains one network"):
+    with pytest.raises(UserError, match="no numbered checkpoints"):
         encnet_jax.load(hub, "best")
     config = network.config
     initial = jax.tree.map(np.zeros_like, network.variables)

@@ -39,7 +39,7 @@ def resolve(
     The weights in `init_from` and the architecture determine fields that are None.
 
     Args:
-        config: result of `load`, with the changes of flags.
+        config: result of `load`, with command-line overrides applied.
         facts: properties of the data. They determine train.total_steps if it is 0
             (train.epochs otherwise), train.eval_every_steps, and loss.class_weights if
             loss.class_weighting is set. If None, these fields keep their values.

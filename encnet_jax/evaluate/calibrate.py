@@ -55,8 +55,8 @@ def temperature_fields(temperature: str | None) -> dict:
         value = found.get("temperature", "")
         if not isinstance(value, float):
             raise UserError(
-                f"the file --temperature {path} has no number 'temperature'; expected a"
-                " file written by `python -m encnet_jax.report calibrate`"
+                f"the file {path} (--temperature) has no numeric field 'temperature';"
+                " expected a file written by `python -m encnet_jax.report calibrate`"
             ) from None
     return {"eval.temperature": value}
 

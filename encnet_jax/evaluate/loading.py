@@ -92,7 +92,10 @@ def load(
     workdir = folder.local(workdir)
     if folder.is_one(workdir):
         if checkpoint is not None:
-            raise UserError(f"{workdir} contains one network: leave out the checkpoint")
+            raise UserError(
+                f"{workdir} is a model folder, which has no numbered checkpoints; omit"
+                " the checkpoint"
+            )
         loaded = folder.read(workdir, change)
     else:
         if whole_images and selection.checkpoint is None:

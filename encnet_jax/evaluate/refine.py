@@ -37,11 +37,11 @@ def refine_fields(refine: str | None) -> dict:
     found = storage.read_json(path)
     if found.keys() != names.keys():
         raise UserError(
-            f"the file --refine {path} does not have exactly the keys"
+            f"the file {path} (--refine) does not have exactly the keys"
             f" {', '.join(names)}; expected a file written by"
             " `python -m encnet_jax.report refine`"
         )
     wrong = schema.problem(found, dict.fromkeys(names, schema.number()))
     if wrong:
-        raise UserError(f"the file --refine {path} is damaged: {wrong}; restore it")
+        raise UserError(f"the file {path} (--refine) is damaged: {wrong}; restore it")
     return {"eval.refine": "dense"} | {names[n]: x for n, x in found.items()}

@@ -40,8 +40,8 @@ def _largest(scores, weights, *, number: int) -> dict[str, jax.Array]:
 
     Returns:
         'labels' uint8[...]; 'top_classes' uint8[..., number], best first, and
-        'top_probabilities' f16[..., number]; 'confidence' and 'entropy' uint16[...],
-        multiplied by FULL_SCALE. Entropy is divided by its maximum, log C.
+        'top_probabilities' f16[..., number]; 'confidence' and 'entropy' (as a fraction
+        of its maximum, log C) uint16[...], both multiplied by FULL_SCALE.
     """
     number = min(number, scores.shape[-1])
     probabilities = probabilities_of(weights)

@@ -32,10 +32,10 @@ def write(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> str:
-    """Writes the files of one image, and removes its arrays from both dicts.
+    """Writes the files of one image, and removes its arrays from `example` and `found`.
 
-    Removing the arrays frees memory, because generators keep these dicts until they
-    produce the next ones.
+    Removing the arrays frees memory: the generators that yield these dicts keep them
+    until they yield the next ones.
 
     Args:
         folder: folder of the results.

@@ -48,7 +48,7 @@ def plan(config, topology: str, name: str, *, step_only: bool = False) -> dict:
     """Compiles the programs of a configuration for a slice.
 
     Args:
-        config: result of `config.load`, with the changes of flags.
+        config: result of `config.load`, with command-line overrides applied.
         topology: chip and shape of the slice, see chips.open_topology.
         name: name of the configuration, for the report.
         step_only: whether to skip the evaluation step and the search for the largest

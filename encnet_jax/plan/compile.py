@@ -61,7 +61,7 @@ def resolved(config: ConfigDict) -> tuple[Config, int]:
     """Resolves a configuration without reading data.
 
     Args:
-        config: result of `config.load`, with the changes of flags.
+        config: result of `config.load`, with command-line overrides applied.
 
     Returns:
         (resolved configuration, number of classes).

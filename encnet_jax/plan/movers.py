@@ -48,7 +48,8 @@ class Instruction(NamedTuple):
             for the loss, 'update' outside the loss and the network, 'compiler' for
             copies that the compiler added.
         direction: 'forward', 'backward', or '' outside the loss and the network.
-        num_bytes: bytes that all executions read from and write to HBM.
+        num_bytes: bytes that the instruction reads from and writes to HBM in one run of
+            the program, over all iterations of a loop.
     """
 
     layer: str

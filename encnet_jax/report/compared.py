@@ -12,7 +12,7 @@ class Difference(NamedTuple):
 
     Attributes:
         value: mean IoU of the second run minus that of the first.
-        low, high: bounds of the 95 % interval over resampled images.
+        low, high: bounds of the 95 % bootstrap interval; images are resampled.
     """
 
     value: float

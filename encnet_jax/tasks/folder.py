@@ -209,10 +209,10 @@ def _check_arrays(
     missing, unknown = expected - arrays.keys(), arrays.keys() - expected
     if missing or unknown:
         some = sorted(missing or unknown)[0][:200]
-        word = "lacks" if missing else "contains the unknown array"
+        word = "lacks the array" if missing else "contains the unknown array"
         raise UserError(
-            f"{path} does not match the network of {CONFIG}: it {word} {some!r}"
-            f" ({len(missing)} missing, {len(unknown)} unknown); {_EXPECTED}"
+            f"{path} does not match the network of {CONFIG}: the file {word} {some!r}"
+            f" (arrays: {len(missing)} missing, {len(unknown)} unknown); {_EXPECTED}"
         )
     for name, array in sorted(arrays.items()):
         if array.dtype != np.float32 or array.shape != shapes[name]:

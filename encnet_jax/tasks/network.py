@@ -18,8 +18,8 @@ class Network(NamedTuple):
     Attributes:
         task: task of the configuration.
         model: Flax module whose batch norms are not synchronised over devices.
-        variables: {'params', 'batch_stats'}, replicated on the local devices or NumPy
-            arrays.
+        variables: {'params', 'batch_stats'}: either JAX arrays, replicated on the local
+            devices, or NumPy arrays.
         info: description of the data set on which the network was trained.
         config: resolved configuration.
         step: step of the checkpoint that contained the variables.

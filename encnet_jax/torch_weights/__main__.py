@@ -67,7 +67,7 @@ def _described(entry: Published) -> str:
 
 
 def _state(entry: Published) -> str:
-    """Returns a note to print after an address that may not work; '' if it works."""
+    """Returns a note to print after an address if it may not work, otherwise ''."""
     if entry.gone:
         return " (unavailable, users report)"
     return "" if entry.checked else " (not checked)"
