@@ -292,12 +292,16 @@ def test_a_half_written_checkpoint_is_cleared_away(workdir):
             ValueError("NOT_FOUND [source='tensorstore/x.cc:1']"),
             "failed (ValueError: N",
         ),
+        (
+            ValueError("NOT_FOUND: Error writing 'x' in OCDBT database at local file"),
+            "failed (ValueError: NOT_FOUND",
+        ),
         (ValueError("File too large [tensorstore]"), "failed (no space)"),
     ],
 )
 def test_the_reason_of_a_failed_checkpoint_is_reported(error, says):
     assert checkpointer_lib._reason(error).startswith(says)
-    assert checkpointer_lib._reason(ValueError("a bug")) is None
+    assert checkpointer_lib._reason(ValueError("a bug: 1")) is None
 
 
 def test_a_full_disk_is_named_and_spares_the_previous_checkpoint(tmp_path):

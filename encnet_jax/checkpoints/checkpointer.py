@@ -8,6 +8,7 @@ atomically. It contains the items `variables` (parameters and batch statistics),
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
@@ -22,6 +23,8 @@ from encnet_jax.checkpoints import integrity, location, orbax, scores
 from encnet_jax.errors import DISK_FULL, UnsavedError, UserError
 from encnet_jax.pods import distributed, parallel
 from encnet_jax.train_state import TrainState
+
+_STATUS_CODE = re.compile(r"[A-Z]+(_[A-Z]+)*: ")
 
 
 class Checkpointer:
@@ -265,13 +268,14 @@ def _everywhere() -> NamedSharding:
 def _reason(error: Exception) -> str | None:
     """Returns why writing to a folder failed, or None if the error has another cause.
 
-    TensorStore raises a ValueError that contains the message of the operating system or
-    the object store.
+    TensorStore raises a ValueError that begins with a status code, for example
+    NOT_FOUND, and contains the message of the operating system or the object store.
     """
     text = " ".join(str(error).split())
     if any(os.strerror(number) in text for number in DISK_FULL):
         return "failed (no space)"
-    if isinstance(error, OSError) or "tensorstore" in text:
+    stored = isinstance(error, ValueError) and _STATUS_CODE.match(text)
+    if isinstance(error, OSError) or stored or "tensorstore" in text:
         return f"failed ({type(error).__name__}: {text[:200]})"
     return None
 
