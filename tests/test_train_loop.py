@@ -162,6 +162,12 @@ def test_an_infinite_loss_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_pa
         assert np.isfinite(leaf).all()
 
 
+@pytest.mark.parametrize("start_step, saved_step", [(0, None), (3, 3)])
+def test_a_resumed_run_knows_its_newest_checkpoint(tmp_path, start_step, saved_step):
+    with Logbook(str(tmp_path), smoke_config().train, start_step) as logbook:
+        assert logbook.saved_step == saved_step
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_stop(tmp_path, signal_at, number):
     config = smoke_config(**{"train.total_steps": 1000, "train.eval_every_epochs": 0.0})

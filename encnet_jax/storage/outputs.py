@@ -86,7 +86,7 @@ def check_replaceable(path, kind: str, flag: str = "") -> None:
     Raises:
         UserError: the path is another file, which must not be overwritten.
     """
-    content = _content(path, kind)
+    content = _content(path)
     if content is None or _OURS[kind](content):
         return
     raise UserError(
@@ -132,7 +132,7 @@ def all_or_none() -> Iterator[list[epath.Path]]:
         raise
 
 
-def _content(path, kind: str) -> bytes | None:
+def _content(path) -> bytes | None:
     """Returns a file's first 16 MiB; None if the path is unused or a symbolic link.
 
     Raises:

@@ -18,8 +18,8 @@ class Logbook:
 
     Attributes:
         workdir: folder of the run.
-        saved_step: step of the newest checkpoint that this process has saved or is
-            saving; None before the first one.
+        saved_step: step of the newest checkpoint, which may still be incomplete; None
+            if there is none.
     """
 
     def __init__(self, workdir: str, train: TrainConfig, start_step: int):
@@ -28,10 +28,10 @@ class Logbook:
         Args:
             workdir: folder of the run.
             train: section `train` of the resolved configuration.
-            start_step: step from which training starts.
+            start_step: step of the checkpoint from which training resumes, or 0.
         """
         self.workdir = workdir
-        self.saved_step: int | None = None
+        self.saved_step: int | None = start_step or None
         self._batch_size = train.batch_size
         self._writer = EventFile(workdir) if jax.process_index() == 0 else None
         self._bar = tqdm(

@@ -87,12 +87,12 @@ def check_finite(
         values: metrics of a step, by name.
         last_good: the last step with finite values.
         step: step of the values.
-        saved_step: step of the newest checkpoint saved since this start, or None.
+        saved_step: step of the newest checkpoint, or None.
     """
     bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
     if not bad:
         return
-    kept = "none since this start" if saved_step is None else f"step {saved_step}"
+    kept = "none" if saved_step is None else f"step {saved_step}"
     raise NotFiniteError(
         f"{bad} became NaN or infinite between steps {last_good} and {step}; last good"
         f" checkpoint: {kept}. Lower optim.base_lr or add optim.warmup_steps"

@@ -119,7 +119,7 @@ def fetch(name: str) -> pathlib.Path:
         with transfer.only_process(path):
             found = cached(entry)
             if found is not None:
-                return _verified(entry, found, path)
+                return _verified(entry, found)
             return _download(entry, path)
     except transfer.ERRORS as error:
         reason = str(error)
@@ -136,10 +136,10 @@ def _download(entry: Published, path: pathlib.Path) -> pathlib.Path:
     print(f"downloading {entry.name} ({entry.size}) to {path}", flush=True)
     part = path.with_name(f"{path.name}.part")
     transfer.fetch(entry.address, part)
-    return _verified(entry, part, path).replace(path)
+    return _verified(entry, part).replace(path)
 
 
-def _verified(entry: Published, file: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+def _verified(entry: Published, file: pathlib.Path) -> pathlib.Path:
     """Returns `file` if its digest is correct; deletes a wrong new download."""
     published, found = entry.digest, _digest(entry, file)
     if not published:
