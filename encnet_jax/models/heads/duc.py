@@ -89,7 +89,7 @@ class DUCHead(nn.Module):
     "duc",
     fields={
         "model.duc.cell": Field(
-            2, one_of(1, 2, 4), "Distance of neighbouring logits, in image pixels."
+            2, one_of(1, 2, 4), "Distance between neighbouring logits, in image pixels."
         ),
         "model.duc.rates": Field(
             (6, 12, 18, 24),
