@@ -190,12 +190,9 @@ class Graph:
 
     def _equation(self, equation, inputs: list[Value]) -> list[Value]:
         name, params = equation.primitive.name, equation.params
-        if name == "platform_index":
-            return [np.zeros((), np.int32)]
         inner = _called(name, params)
         if inner is not None:
-            arguments = inputs[1:] if name == "cond" else inputs
-            return self.evaluate(inner.jaxpr, inner.consts, arguments)
+            return self.evaluate(inner.jaxpr, inner.consts, inputs)
         shape = _shape(equation.outvars[0].aval.shape)
         lazy = name in ("broadcast_in_dim", *ELEMENTWISE)
         constant = not any(isinstance(value, Tensor) for value in inputs)
