@@ -13,6 +13,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo
+# Two processes, each with whole files: compilers, which take most of the time, have one
+# thread. conftest.py decides the order of the files, and which are long.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 .PHONY: demo test test-long test-all lint docs dist lock audit architecture pre-commit clean
 
@@ -27,14 +30,11 @@ demo: $(VENV)/installed
 	@echo "pictures: $(RUN)/compare.png (image, truth, prediction), $(RUN)/pictures (*_overlay.png)"
 	@echo "curves:   $(BIN)/tensorboard --logdir runs"
 
-# Two processes, each with whole files: compilers, which take most of the time, have one
-# thread. conftest.py decides the order of the files.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -q -m "not long and not slow and not gpu" $(PARALLEL)
 
 test-long: $(VENV)/installed
-	$(BIN)/python -m pytest -q -m "long and not slow and not gpu" \
-	  -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -q -m "long and not slow and not gpu" $(PARALLEL)
 
 test-all: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m "not gpu"

@@ -30,9 +30,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 shape_checks.install()
 
-# Files of few and long tests run first: the last ones on two processes are short, and
-# neither process waits long for the other.
-LONGEST = {
+# Files of few and long tests. `make test` leaves them out. They run first: the last
+# files on two processes are short, and neither process waits long for the other.
+LONG = {
     "test_classification",
     "test_day_one",
     "test_distributed",
@@ -60,11 +60,14 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Puts LONGEST first; skips `long`, `slow` and `gpu` unless -m is given.
+    """Puts LONG first, as `long`; skips `slow` and `gpu` unless -m is given.
 
     `tf` tests are left out where TensorFlow is not installed.
     """
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
+    items.sort(key=lambda item: item.path.stem not in LONG)
+    for item in items:
+        if item.path.stem in LONG:
+            item.add_marker("long")
     if importlib.util.find_spec("tensorflow") is None:
         for item in items:
             if "tf" in item.keywords:
@@ -72,7 +75,7 @@ def pytest_collection_modifyitems(config, items):
     if config.option.markexpr:
         return
     for item in items:
-        for mark in ("long", "slow", "gpu"):
+        for mark in ("slow", "gpu"):
             if mark in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=f"{mark}: ask with -m {mark}"))
 

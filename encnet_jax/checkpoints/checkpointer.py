@@ -107,7 +107,7 @@ class Checkpointer:
         Args:
             state: replicated state after `state.step` updates.
             config: the resolved configuration.
-            score: score of the state, see `score`; None if it was not evaluated yet.
+            score: validation score of the state, in [0, 1]; None if not known yet.
 
         Raises:
             UnsavedError: this or the previous write failed.

@@ -220,12 +220,12 @@ class PairwiseNet(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """The pairs of a relation, and how their scores are computed.
+    """Pairs (p, q) of neighbouring nodes, and how their scores are computed.
 
     Attributes:
         score_fn: function (terms, step, window) -> scores [B, rows, columns, K, K] of
-            the pairs whose node p is in the window of the step.
-        terms: input of score_fn; its maps are padded as `plan` requires.
+            the pairs whose first node p is in the window of the step.
+        terms: arrays for score_fn, padded as `plan` requires.
         plan: schedule of the scan over all pairs.
     """
 

@@ -221,7 +221,7 @@ def _score(
 
 @contextlib.contextmanager
 def _stoppable(stop: StopRequest | None = None) -> Iterator[StopRequest]:
-    """Yields a StopRequest; if a stop ends the block, prints the reason."""
+    """Yields a StopRequest; if a stop request ends the block, prints the reason."""
     try:
         with stop or StopRequest() as request:
             yield request

@@ -148,7 +148,7 @@ def read_plans(path: str) -> dict[str, dict[int, dict]]:
 
 
 def checkpoint_bytes(params, averaged: bool) -> int:
-    """Returns the bytes of the arrays in a checkpoint.
+    """Returns the total size of the arrays in a checkpoint, in bytes.
 
     Args:
         params: the parameters, or their shapes.

@@ -65,15 +65,16 @@ class Batch(NamedTuple):
 
 
 def fetch(pending: list[Batch], watches: Sequence[Watch]) -> np.ndarray | int:
-    """Waits for a batch, calls the watches and returns its confusion counts.
+    """Waits for a batch, calls functions with its results, and returns its counts.
 
     Args:
         pending: a list with one batch, or an empty list.
-        watches: functions that are called with each example and its Seen, which
-            contains the first of `Batch.pairs`.
+        watches: functions that are called with each example and its `Seen` record,
+            whose counts are the first array of `Batch.pairs`.
 
     Returns:
-        int64[len(pairs), C, C], summed over images; 0 for an empty list.
+        Confusion matrices int64[len(pairs), C, C], summed over images; 0 if `pending`
+        is empty.
     """
     total: np.ndarray | int = 0
     for batch in pending:
@@ -85,7 +86,7 @@ def fetch(pending: list[Batch], watches: Sequence[Watch]) -> np.ndarray | int:
 
 
 def _show(batch: Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
-    """Calls the watches with each example of a batch and its results.
+    """Calls each function of `watches` with every example of a batch and its results.
 
     Args:
         batch: the batch.

@@ -82,7 +82,7 @@ class _Reader:
             )
         if self._at != len(self._data):
             raise _FormatError(
-                f"{len(self._data) - self._at} surplus bytes follow the last name"
+                f"{len(self._data) - self._at} surplus bytes follow the last array name"
             )
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)

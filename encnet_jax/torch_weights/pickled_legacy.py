@@ -66,9 +66,9 @@ def _fill(values: np.ndarray, source: io.BytesIO) -> None:
 
 
 class _Unpickler(PlainUnpickler):
-    """Unpickler that allocates storages, whose numbers are read later.
+    """Unpickler that allocates storages without values.
 
-    In the file, the numbers follow the pickle.
+    The values of the storages come after the pickle in the file, and are read later.
     """
 
     def __init__(self, source: io.BytesIO, storages: dict[str, Storage], room: int):
