@@ -186,7 +186,9 @@ def test_explain_lists_the_fields_of_a_section(capsys):
     _, out, _ = run_command(capsys, "--explain=model.duc")
     lines = out.splitlines()
     assert lines[0] == "model.duc: Fields that only the head 'duc' reads."
-    assert lines[1].startswith("  model.duc.cell = 2: Distance of neighbouring logits")
+    assert lines[1].startswith(
+        "  model.duc.cell = 2: Distance between neighbouring logits"
+    )
     assert len(lines) == 3
     assert len(explain.explain("loss").splitlines()) == 15
 
