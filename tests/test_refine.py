@@ -148,7 +148,7 @@ def test_values_of_the_refine_flag(tmp_path):
         refine_fields(str(path))
     for value in (None, "3", 10**400):
         path.write_text(json.dumps(found | {"radius": value}))
-        with pytest.raises(UserError, match="json is damaged: radius is .* a number"):
+        with pytest.raises(UserError, match="is damaged: radius is .* a number"):
             refine_fields(str(path))
     with pytest.raises(UserError, match="expected one of: none, dense, or a file"):
         refine_fields("dens")
