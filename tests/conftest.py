@@ -33,15 +33,23 @@ shape_checks.install()
 # Files of few and long tests. `make test` leaves them out. They run first: the last
 # files on two processes are short, and neither process waits long for the other.
 LONG = {
+    "test_backbones",
     "test_classification",
     "test_day_one",
     "test_distributed",
     "test_extending",
     "test_golden_cifar",
+    "test_golden_crf",
     "test_golden_duc",
+    "test_golden_init",
+    "test_golden_models",
     "test_golden_train_step",
+    "test_initial_weights",
+    "test_inside",
+    "test_models_counts",
     "test_piecewise_crf_run",
     "test_storage",
+    "test_torch_weights_networks",
     "test_torch_weights_training",
     "test_train_loop",
     "test_validation_failures",
