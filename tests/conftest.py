@@ -37,6 +37,7 @@ LONG = {
     "test_classification",
     "test_day_one",
     "test_distributed",
+    "test_export",
     "test_extending",
     "test_golden_cifar",
     "test_golden_crf",
@@ -52,6 +53,7 @@ LONG = {
     "test_torch_weights_networks",
     "test_torch_weights_training",
     "test_train_loop",
+    "test_train_step",
     "test_validation_failures",
 }
 
