@@ -246,12 +246,12 @@ def test_one_learning_rate_everywhere():
     [
         (
             {"model.name": "fcn"},
-            "model.name is 'fcn', expected one of: resnet, se_resnet",
+            "model.name is 'fcn'; expected one of: resnet, se_resnet",
         ),
         ({"train.num_pictures": 2}, "train.num_pictures is 2"),
         (
             {"task": "segmentation"},
-            "model.draw_smoothing is True, expected one of: False",
+            "model.draw_smoothing is True; expected one of: False",
         ),
     ],
 )

@@ -122,7 +122,7 @@ def test_an_epoch_ends_with_the_smaller_batch(tmp_path):
 
 def test_a_last_batch_that_does_not_spread_is_refused(tmp_path):
     fields = {"train.batch_size": 128, "train.accumulate": 2}
-    with pytest.raises(UserError, match="data.keep_last_batch=True. is 8, expected a"):
+    with pytest.raises(UserError, match="data.keep_last_batch=True. is 8; expected a"):
         loop.train(smoke_config(**fields), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

@@ -113,9 +113,9 @@ def test_wrong_number_of_weights_leaves_no_folder(tmp_path):
         ({"class_weights": ("two",)}, "expected numbers from 0"),
         ({"class_weights": (1.0, -1.0)}, "expected numbers from 0"),
         ({"class_weighting": "median"}, "expected one of"),
-        ({"label_smoothing": 1.0}, "loss.label_smoothing is 1.0, expected 0 or more"),
+        ({"label_smoothing": 1.0}, "loss.label_smoothing is 1.0; expected 0 or more"),
         ({"ohem_threshold": 1.5}, "loss.ohem_threshold is 1.5"),
-        ({"ohem_min_kept": -1}, "loss.ohem_min_kept is -1, expected 0 to"),
+        ({"ohem_min_kept": -1}, "loss.ohem_min_kept is -1; expected 0 to"),
         ({"focal_gamma": 2.0, "label_smoothing": 0.1}, "exclude each other"),
     ],
 )

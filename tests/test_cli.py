@@ -101,7 +101,7 @@ def test_console_command_lists_its_commands(capsys):
     status, said = encnet(capsys, "tain")
     assert status == 2
     assert said.err.startswith(
-        "error: unknown command 'tain', expected one of: train, "
+        "error: unknown command 'tain'; expected one of: train, "
     )
     assert said.err.endswith("; did you mean 'train'?\n")
     status, said = encnet(capsys, "--version")
@@ -201,8 +201,8 @@ def test_integers_fit_into_floats(capsys):
         ("return get_config(words)", "line 2: RecursionError"),
         ("raise SystemExit(0)", "line 2: SystemExit"),
         ("assert 0, 'x'", "line 2: AssertionError: x"),
-        ("return None", "get_config returned a NoneType, expected a configuration"),
-        ("return {'seed': 1}", "get_config returned a dict, expected a configuration"),
+        ("return None", "get_config returned a NoneType; expected a configuration"),
+        ("return {'seed': 1}", "get_config returned a dict; expected a configuration"),
         ("return len(3)", "line 2: TypeError: object of type 'int' has no len()"),
     ],
 )

@@ -239,7 +239,7 @@ def run_train(monkeypatch):
         ),
         (
             ["--config", "configs/camvid.py", "--config.eval.scales=two"],
-            "eval.scales is ('two',), expected one or more numbers above 0",
+            "eval.scales is ('two',); expected one or more numbers above 0",
         ),
         (
             ["--config", "configs/camvid.py", "--peers_timeout_s=0"],
@@ -271,12 +271,12 @@ def test_mistakes_get_one_line_and_status_2(flags, message, capsys, run_train):
         ({"data.crop_size": 476}, "data.crop_size is 476, .* multiple of 8, .* 472 or"),
         ({"eval.bucket": 20}, "eval.bucket is 20, .* such as 16 or 24"),
         ({"eval.crop_size": 20}, "eval.crop_size is 20, .* such as 16 or 24"),
-        ({"model.duc.cell": 3}, "model.duc.cell is 3, expected one of: 1, 2, 4"),
+        ({"model.duc.cell": 3}, "model.duc.cell is 3; expected one of: 1, 2, 4"),
         ({"model.duc.rates": (6, 6)}, r"model.duc.rates is \(6, 6\); expected one or"),
-        ({"model.duc.rates": (0,)}, r"model.duc.rates is \(0,\), expected one or more"),
+        ({"model.duc.rates": (0,)}, r"model.duc.rates is \(0,\); expected one or more"),
         ({"model.dilation": "1,2/3"}, "model.dilation lists 2 and 1 rates"),
         ({"model.mask_padding": True}, "model.mask_padding is True, .* to False"),
-        ({"model.pixels": "raw"}, "model.pixels is 'raw', expected one of: unit, mean"),
+        ({"model.pixels": "raw"}, "model.pixels is 'raw'; expected one of: unit, mean"),
         ({"loss.labels": "voted"}, "expected one of: upsampled, thinned"),
     ],
 )

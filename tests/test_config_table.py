@@ -46,7 +46,7 @@ def test_every_field_has_a_default_and_a_meaning():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, -0.5, True])
 def test_values_that_are_not_numbers_are_refused(value):
     for field in NUMBERS:
-        with pytest.raises(UserError, match=f"^{field} is {value!r}, expected "):
+        with pytest.raises(UserError, match=f"^{field} is {value!r}; expected "):
             check({**DEFAULTS, field: value})
 
 
@@ -62,24 +62,24 @@ def test_no_other_field_takes_a_number_or_an_object(value):
     [
         (
             {"data.augment.scale_min": 3.0},
-            "scale_min is 3.0, expected at most data.aug",
+            "scale_min is 3.0; expected at most data.aug",
         ),
         ({"data.augment.scale_min": 0.0, "data.augment.scale_max": 0.0}, "scale_min"),
         ({"data.value_range": (5, 5)}, "data.value_range is"),
         ({"data.value_range": (0, math.inf)}, "data.value_range is"),
-        ({"data.input_scale": 0.001}, "data.input_scale is 0.001, expected 0.02 to 50"),
-        ({"data.crop_size": 1}, "data.crop_size is 1, expected 16 to 32768"),
+        ({"data.input_scale": 0.001}, "data.input_scale is 0.001; expected 0.02 to 50"),
+        ({"data.crop_size": 1}, "data.crop_size is 1; expected 16 to 32768"),
         (
             {"model.dropout": 1.5},
-            "model.dropout is 1.5, expected 0 or more, less than 1",
+            "model.dropout is 1.5; expected 0 or more, less than 1",
         ),
         ({"optim.momentum": 5.0}, "optim.momentum is 5.0"),
-        ({"model.head_channels": 0}, "model.head_channels is 0, expected 1 to 16384"),
+        ({"model.head_channels": 0}, "model.head_channels is 0; expected 1 to 16384"),
         (
             {"train.epochs": 1e9},
-            "train.epochs is 1000000000.0, expected more than 0, at",
+            "train.epochs is 1000000000.0; expected more than 0, at",
         ),
-        ({"data.folder.ignore_ids": (256,)}, "ignore_ids is \\(256,\\), expected mask"),
+        ({"data.folder.ignore_ids": (256,)}, "ignore_ids is \\(256,\\); expected mask"),
         ({"data.data_dir": "a\nb"}, "data.data_dir is 'a"),
     ],
 )

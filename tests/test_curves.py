@@ -94,4 +94,4 @@ def test_runs_without_curves_are_refused(run, tmp_path, capsys):
     assert "has no TensorBoard files" in capsys.readouterr().err
     assert report("curve") == 2
     error = capsys.readouterr().err
-    assert "unknown command 'curve', expected one of:" in error and "curves" in error
+    assert "unknown command 'curve'; expected one of:" in error and "curves" in error

@@ -129,21 +129,21 @@ def several(kind: str) -> bytes:
         (encoded(RGB, "JPEG")[:900], "x: cannot be decoded"),
         (encoded(RGB, "PNG")[:900], "x: cannot be decoded"),
         (encoded(RGB, "PNG")[:20], "x: cannot be decoded"),
-        (several("WEBP"), "x: has 3 frames, expected a still image"),
-        (several("PNG"), "x: has 3 frames, expected a still image"),
-        (several("GIF"), "x: has 3 frames, expected a still image"),
+        (several("WEBP"), "x: has 3 frames; expected a still image"),
+        (several("PNG"), "x: has 3 frames; expected a still image"),
+        (several("GIF"), "x: has 3 frames; expected a still image"),
         (
             encoded(Image.new("RGBA", (4, 4)), "PNG"),
-            "x: has channels RGBA, expected RGB",
+            "x: has channels RGBA; expected RGB",
         ),
         (
             encoded(Image.new("CMYK", (4, 4)), "JPEG"),
-            "x: has channels CMYK, expected RGB",
+            "x: has channels CMYK; expected RGB",
         ),
-        (several("TIFF"), "x: has 3 frames, expected a still image"),
+        (several("TIFF"), "x: has 3 frames; expected a still image"),
         (
             encoded(Image.new("LAB", (4, 4)), "TIFF"),
-            "x: has channels LAB, expected RGB or grey",
+            "x: has channels LAB; expected RGB or grey",
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_unsupported_images_are_refused_by_name(file, message):
 def test_decompression_bombs_are_refused_before_decoding():
     rules = ImageRules(max_pixels=3000)
     file = encoded(RGB, "PNG")
-    message = "x: has 64x48 pixels, expected at most 3000"
+    message = "x: has 64x48 pixels; expected at most 3000"
     for read in (decode.decode_image, decode.decode_mask, decode.image_size):
         with pytest.raises(UserError, match=message):
             read(file, "x", rules)

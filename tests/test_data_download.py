@@ -54,7 +54,7 @@ def test_a_complete_part_is_only_verified(server, tmp_path):
 
 
 def test_a_file_with_another_checksum_is_refused(server, tmp_path):
-    with pytest.raises(UserError, match=f"SHA-1 {SHA1}, expected 0000"):
+    with pytest.raises(UserError, match=f"SHA-1 {SHA1}; expected 0000"):
         download(server.address("a.zip"), tmp_path, sha1="0000")
     assert not list(tmp_path.iterdir())
     (tmp_path / "a.zip").write_bytes(b"mine")

@@ -97,7 +97,7 @@ def test_truncated_files_are_reported(small_cifar):
     root, _, _ = small_cifar
     file = root / "cifar10/3.0.10/cifar10-train.tfrecord-00001-of-00002"
     file.write_bytes(file.read_bytes()[:-9])
-    found = "has 9 records, expected 10.*; remove the folder, then run tfds build"
+    found = "has 9 records; expected 10.*; remove the folder, then run tfds build"
     with pytest.raises(UserError, match=f"3.0.10: cannot be read .*{found} cifar10"):
         open_dataset(data_of("cifar10", root, reader="arrays"))
 
@@ -129,7 +129,7 @@ def test_imagenet_in_tfrecords_or_absent_is_refused(tmp_path):
         open_dataset(data)
     splits = {"train": [[]], "validation": [[]]}
     prepare(tmp_path, "imagenet2012", "5.1.0", splits, "tfrecord")
-    message = "tfrecord, expected array_record.*--file_format"
+    message = "tfrecord; expected array_record.*--file_format"
     with pytest.raises(UserError, match=message):
         open_dataset(data)
 

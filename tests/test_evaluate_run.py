@@ -65,7 +65,7 @@ def untrained(tmp_path_factory):
 
 @pytest.mark.parametrize("split", ["a/b", "../val", "val(2)", "x" * 101, "a\nb", ""])
 def test_a_split_that_cannot_be_part_of_a_file_name_is_refused(split):
-    with pytest.raises(UserError, match=r"^the split is .*, expected 1 to 100 letters"):
+    with pytest.raises(UserError, match=r"^the split is .*; expected 1 to 100 letters"):
         tables.check_split(split)
     tables.check_split("val-2.1")
 
@@ -263,13 +263,13 @@ def test_scores_by_object_size_require_segmentation():
     config = config_lib.load("configs/cifar10.py:resnet64d")
     config.eval.small_object_px = 5
     with pytest.raises(
-        UserError, match="eval.small_object_px is 5, expected one of: 0"
+        UserError, match="eval.small_object_px is 5; expected one of: 0"
     ):
         config_lib.resolve(config)
 
 
 def test_scales_must_be_positive():
-    with pytest.raises(UserError, match="eval.scales is \\(\\), expected"):
+    with pytest.raises(UserError, match="eval.scales is \\(\\); expected"):
         config_lib.resolve(tiny_config(**{"eval.scales": ()}))
 
 

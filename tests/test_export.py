@@ -375,7 +375,7 @@ def test_missing_packages_and_folders_are_reported_in_one_line(
     run, tmp_path, monkeypatch, capsys
 ):
     assert export(run, "gs://bucket/a", "hub") == 2
-    assert "--output is gs://bucket/a, expected a path" in capsys.readouterr().err
+    assert "--output is gs://bucket/a; expected a path" in capsys.readouterr().err
     (tmp_path / "file").touch()
     assert export(run, tmp_path / "file" / "a", "hub") == 2
     shown = capsys.readouterr().err
@@ -392,6 +392,6 @@ def test_missing_packages_and_folders_are_reported_in_one_line(
 
 def test_flags_are_checked_before_the_work(run, tmp_path, capsys):
     assert export(run, tmp_path / "a", "flax") == 2
-    assert "'flax', expected one of: onnx, stablehlo, hub" in capsys.readouterr().err
+    assert "'flax'; expected one of: onnx, stablehlo, hub" in capsys.readouterr().err
     assert export(run, tmp_path / "a", "onnx", "--size=480") == 2
-    assert "--size is '480', expected HEIGHTxWIDTH" in capsys.readouterr().err
+    assert "--size is '480'; expected HEIGHTxWIDTH" in capsys.readouterr().err

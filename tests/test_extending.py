@@ -110,7 +110,7 @@ def test_weights_of_the_page_s_family_are_imported(page):
 def test_a_field_of_a_member_is_checked_like_all_others(page):
     config = config_lib.load(str(page))
     config.model.wide.rate = 0
-    with pytest.raises(UserError, match="model.wide.rate is 0, expected 1 to 64"):
+    with pytest.raises(UserError, match="model.wide.rate is 0; expected 1 to 64"):
         config_lib.resolve(config)
 
 

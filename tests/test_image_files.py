@@ -160,7 +160,7 @@ def test_cmyk_images_are_refused(root):
     path = root / "train" / "green" / "2.jpg"
     Image.open(path).convert("CMYK").save(path, quality=95)
     source = open_dataset(data_of(root)).source
-    message = "2.jpg: has channels CMYK, expected RGB or grey"
+    message = "2.jpg: has channels CMYK; expected RGB or grey"
     with pytest.raises(UserError, match=message):
         source.example("train", 6)
 

@@ -264,7 +264,7 @@ def test_animated_and_damaged_images_are_refused(tmp_path):
         with pytest.raises(UserError, match="3 frames"):
             reading.read(source)
     path = save(tmp_path, "a.png", Image.new("RGB", (30, 20)))
-    message = "a.png: has 30x20 pixels, expected at most 599"
+    message = "a.png: has 30x20 pixels; expected at most 599"
     with pytest.raises(UserError, match=message):
         reading.read(path, decode.ImageRules(max_pixels=599))
     assert reading.read(path, decode.ImageRules(max_pixels=600)).shape == (20, 30, 3)

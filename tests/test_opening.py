@@ -118,9 +118,14 @@ def test_earlier_starts_count_for_the_remaining_time(tmp_path):
     )
     seconds = dict.fromkeys(PARTS, 0.0) | {"steps": 18.0, "evaluation": 10.0}
     hook._earlier = [Start(0, 20, seconds, 0.0)]
-    # 26 s for 28 steps but two, and 5 s for each of two evaluations; three are left.
+    # 26 s for 28 steps, 10 s for three evaluations; steps 40 and 45 remain.
     assert hook.line(30, True) == (
         "step 30: 0.929 s per step; about 21 s remain for 15 steps, 2 evaluations"
+        " included"
+    )
+    # 26 s for 33 steps; no evaluation followed step 35.
+    assert hook.line(35, True) == (
+        "step 35: 0.788 s per step; about 15 s remain for 10 steps, 2 evaluations"
         " included"
     )
 

@@ -106,7 +106,7 @@ def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "large"
     path.touch()
     os.truncate(path, 20 << 30)
-    with pytest.raises(UserError, match="has 21,474,836,480 bytes, expected at most"):
+    with pytest.raises(UserError, match="has 21,474,836,480 bytes; expected at most"):
         storage.read_bytes(path, 1 << 20)
 
 

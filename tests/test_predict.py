@@ -124,7 +124,7 @@ def test_damaged_images_are_reported_and_the_others_labelled(folder, capsys):
     assert status == 1
     assert "broken.jpg: cannot be decoded" in captured.err
     assert "cut.png: cannot be decoded" in captured.err
-    assert "large.png: has 50x50 pixels, expected at most 1300" in captured.err
+    assert "large.png: has 50x50 pixels; expected at most 1300" in captured.err
     assert "labelled 1 of 4 images with step 7" in captured.out
 
 
@@ -142,7 +142,7 @@ def test_16_bit_images_require_a_value_range(folder, capsys):
     )
     assert run(folder, "--value_range=3")[0] == 2
     assert (
-        "--value_range is 3, expected two different numbers BLACK,WHITE"
+        "--value_range is 3; expected two different numbers BLACK,WHITE"
         in capsys.readouterr().err
     )
 

@@ -29,7 +29,7 @@ def test_the_table_has_the_known_numbers(capsys, tmp_path):
     ("arguments", "message"),
     [
         (["1,2/3"], "lists 2 and 1 rates"),
-        (["--backbone", "vgg99"], "--backbone is 'vgg99', expected one of: "),
+        (["--backbone", "vgg99"], "--backbone is 'vgg99'; expected one of: "),
     ],
 )
 def test_mistakes_are_reported_in_one_line(arguments, message, tmp_path):

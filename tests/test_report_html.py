@@ -155,10 +155,10 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
 @pytest.mark.parametrize(
     "members, says",
     [
-        ({"protocol": "single"}, "protocol is 'single', expected an object"),
-        ({"split": "../../x"}, "split is '../../x', expected 1 to 100 letters"),
-        ({"images": True}, "images is True, expected a whole number"),
-        ({"images": 0}, "images is 0, expected a whole number from 1"),
+        ({"protocol": "single"}, "protocol is 'single'; expected an object"),
+        ({"split": "../../x"}, "split is '../../x'; expected 1 to 100 letters"),
+        ({"images": True}, "images is True; expected a whole number"),
+        ({"images": 0}, "images is 0; expected a whole number from 1"),
         ({"step": None}, "step is None"),
         ({"iou": {"ground": "high"}}, "iou has 'ground', which is 'high'"),
         ({"val/single/mean_iou": float("nan")}, "expected a number"),
@@ -345,7 +345,7 @@ QUALITY = {
 @pytest.mark.parametrize(
     "quality, says",
     [
-        (3, "quality is 3, expected an object"),
+        (3, "quality is 3; expected an object"),
         ({}, "quality.bands is missing"),
         (QUALITY | {"bands": {"x": 1}}, "quality.bands does not have widths"),
         (QUALITY | {"bands": {"1": 10**400}}, "quality.bands has '1'"),

@@ -167,7 +167,7 @@ def test_pictures_are_read_from_a_bucket_and_written_to_it(bucket, server, tmp_p
 )
 def test_commands_that_write_only_to_disks_refuse_buckets(write, bucket, server):
     with pytest.raises(
-        UserError, match=f"is {bucket}.*, expected a path on a local disk"
+        UserError, match=f"is {bucket}.*; expected a path on a local disk"
     ):
         write(str(bucket))
     assert not server.objects
@@ -190,7 +190,7 @@ def test_a_missing_bucket_is_reported(server, tmp_path):
         with pytest.raises(UserError, match="gs://nobucket/out does not exist"):
             write("gs://nobucket/out")
     with pytest.raises(
-        UserError, match="gs:/a/b has only one slash after gs:, expected gs"
+        UserError, match="gs:/a/b has only one slash after 'gs:'; expected gs"
     ):
         with workdir_lib.locked("gs:/a/b"):
             pass
@@ -216,7 +216,7 @@ def test_a_library_that_cannot_be_mapped_is_a_memory_error():
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere://bucket/a", "begins with nowhere:, expected a local path or one"),
+        ("nowhere://bucket/a", "begins with 'nowhere:'; expected a local path or one"),
         ("az://bucket/a", "cannot be reached .*pip install"),
     ],
 )

@@ -142,7 +142,7 @@ def test_mistakes_are_reported_in_one_line(run, tmp_path):
     for arguments, words in (
         (
             ["fetch"],
-            "unknown command 'fetch', expected one of: list, download, import, export",
+            "unknown command 'fetch'; expected one of: list, download, import, export",
         ),
         (["import"], "missing: --source, --workdir; --help"),
         (["export", "--workdir", "x"], "missing: --output; --help"),

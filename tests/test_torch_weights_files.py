@@ -128,7 +128,7 @@ def test_broken_files_are_refused(tmp_path, torch, name):
 def test_other_pytorch_files_are_refused(tmp_path, torch):
     path = tmp_path / "weights.pth"
     torch.save([1, 2], path)
-    with pytest.raises(UserError, match="contains a list, expected a state dict"):
+    with pytest.raises(UserError, match="contains a list; expected a state dict"):
         read_state_dict(path)
 
 
@@ -138,7 +138,7 @@ def test_refused_and_failed_writes_leave_no_changed_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="exists already"):
         write_state_dict(path, WEIGHTS)
     assert path.read_bytes() == b"precious"
-    with pytest.raises(UserError, match="unsupported suffix, expected .safetensors"):
+    with pytest.raises(UserError, match="unsupported suffix; expected .safetensors"):
         write_state_dict(tmp_path / "weights.npz", WEIGHTS)
     with pytest.raises(UserError, match="the folder .*missing does not exist"):
         write_state_dict(tmp_path / "missing" / "weights.safetensors", WEIGHTS)

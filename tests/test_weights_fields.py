@@ -132,12 +132,12 @@ def test_backbone_fields_follow_the_run_that_is_continued(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ('{"configuration": []}', "the configuration is list, expected an object"),
-        ('{"configuration": null}', "the configuration is None, expected an object"),
-        ('{"model": null}', "the configuration.model is None, expected an object"),
-        ('{"model": {"stem": "zz"}}', "model.stem is 'zz', expected one of: "),
-        ('{"model": {"stem_width": {}}}', "model.stem_width is {}, expected "),
-        ('{"model": {"avg_down": "x"}}', "model.avg_down is 'x', expected "),
+        ('{"configuration": []}', "the configuration is list; expected an object"),
+        ('{"configuration": null}', "the configuration is None; expected an object"),
+        ('{"model": null}', "the configuration.model is None; expected an object"),
+        ('{"model": {"stem": "zz"}}', "model.stem is 'zz'; expected one of: "),
+        ('{"model": {"stem_width": {}}}', "model.stem_width is {}; expected "),
+        ('{"model": {"avg_down": "x"}}', "model.avg_down is 'x'; expected "),
     ],
 )
 def test_a_folder_with_a_foreign_configuration_is_refused(tmp_path, content, says):

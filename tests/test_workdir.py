@@ -93,7 +93,7 @@ def test_a_claim_saves_the_configuration(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"train.batch_size": 12}, "train.batch_size is 12, expected a multiple of 8"),
+        ({"train.batch_size": 12}, "train.batch_size is 12; expected a multiple of 8"),
         ({"train.accumulate": 2}, "expected a multiple of 16 .8 devices x train.accum"),
         (
             {"model.norm_group": 3},

@@ -34,7 +34,7 @@ def parse_step(checkpoint: str | None) -> int | str | None:
         return checkpoint
     if not re.fullmatch("[0-9]{1,18}", checkpoint):
         raise UserError(
-            f"--checkpoint is {short(checkpoint, 40)}, expected a step, 'best' or"
+            f"--checkpoint is {short(checkpoint, 40)}; expected a step, 'best' or"
             " 'newest'"
         )
     return int(checkpoint)

@@ -339,7 +339,7 @@ def _check_config(values: flags.FlagValues) -> None:
     if not isinstance(values.config, ConfigDict):
         kind = type(values.config).__name__
         raise UserError(
-            f"{file}: get_config returned a {kind}, expected a configuration: start"
+            f"{file}: get_config returned a {kind}; expected a configuration: start"
             " with config = defaults.get_config() and end with return config"
         )
     config_lib.locate_data(values.config, file.parent)

@@ -49,7 +49,7 @@ def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
         known = ", ".join(commands)
         near = difflib.get_close_matches(name, commands, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"unknown command {name!r}, expected one of: {known}{hint}")
+        raise UserError(f"unknown command {name!r}; expected one of: {known}{hint}")
     command = commands[name]
     main = getattr(importlib.import_module(command.module), command.function)
     return main([f"{called} {name}", *argv[2:]])

@@ -95,7 +95,7 @@ def _value_range(words: list[str]) -> list[float]:
         black = white = 0.0
     if black == white:
         raise UserError(
-            f"--value_range is {','.join(words)}, expected two different numbers"
+            f"--value_range is {','.join(words)}; expected two different numbers"
             " BLACK,WHITE such as 0,65535"
         )
     return [black, white]

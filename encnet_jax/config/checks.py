@@ -61,7 +61,7 @@ def check_together(values: Mapping[str, Any]) -> None:
     low, high = values["data.augment.scale_min"], values["data.augment.scale_max"]
     if low > high:
         raise UserError(
-            f"data.augment.scale_min is {low}, expected at most"
+            f"data.augment.scale_min is {low}; expected at most"
             f" data.augment.scale_max, which is {high}"
         )
     if values["model.lateral"] and values["model.output_stride"] != 8:
@@ -85,7 +85,7 @@ def check_together(values: Mapping[str, Any]) -> None:
     batch_size, parts = values["train.batch_size"], values["train.accumulate"]
     if batch_size % parts:
         raise UserError(
-            f"train.batch_size is {batch_size}, expected a multiple of"
+            f"train.batch_size is {batch_size}; expected a multiple of"
             f" train.accumulate, which is {parts}"
         )
 
@@ -103,7 +103,7 @@ def _check_allowed(values: Mapping[str, Any], allowed: Mapping[str, Allowed]) ->
     for field, rule in allowed.items():
         value = values.get(field)
         if value is not None and not rule.fits(value):
-            raise UserError(f"{field} is {short(value)}, expected {rule.words}")
+            raise UserError(f"{field} is {short(value)}; expected {rule.words}")
 
 
 def _check_own_network(values: Mapping[str, Any]) -> None:

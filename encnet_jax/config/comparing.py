@@ -101,7 +101,7 @@ def lengthened(config: Config, steps: int) -> Config:
     total = train.total_steps + steps
     if total >= 2**31:
         raise UserError(
-            f"--extend {steps} would lengthen the run to {total} steps, expected at"
+            f"--extend {steps} would lengthen the run to {total} steps; expected at"
             f" most {2**31 - 1}"
         )
     epochs = train.epochs * total / train.total_steps

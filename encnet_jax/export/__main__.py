@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     values = line.parse()
     if values.format not in _KINDS:
         known = ", ".join(_KINDS)
-        raise UserError(f"--format is {values.format!r}, expected one of: {known}")
+        raise UserError(f"--format is {values.format!r}; expected one of: {known}")
     if values.push and values.format != "hub":
         raise UserError(
             f"--push requires --format hub, but --format is {values.format}"
@@ -148,7 +148,7 @@ def _program(model, size: str | None, scores: bool):
     match = re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", size)
     if not match:
         raise UserError(
-            f"--size is {short(size, 40)}, expected HEIGHTxWIDTH such as 480x640, or"
+            f"--size is {short(size, 40)}; expected HEIGHTxWIDTH such as 480x640, or"
             " 'any'"
         )
     return program.make(model, int(match[1]), int(match[2]), scores=scores)

@@ -75,7 +75,7 @@ def main(argv):
     group = values.config.model.norm_group
     if not 0 <= group <= CHIP_COUNTS[-1]:
         raise UserError(
-            f"model.norm_group is {group}, expected at most {CHIP_COUNTS[-1]}, the"
+            f"model.norm_group is {group}; expected at most {CHIP_COUNTS[-1]}, the"
             " number of chips of the largest slice"
         )
     jax.config.update("jax_num_cpu_devices", max(8, 2 * group))

@@ -85,12 +85,12 @@ def _check(coordinator_address, num_processes, process_id) -> None:
     host, _, port = coordinator_address.rpartition(":")
     if not host or not re.fullmatch("[0-9]{1,5}", port):
         raise UserError(
-            f"--coordinator_address is {coordinator_address!r}, expected HOST:PORT, the"
+            f"--coordinator_address is {coordinator_address!r}; expected HOST:PORT, the"
             " address at which process 0 listens"
         )
     if not 0 <= process_id < num_processes:
         raise UserError(
-            f"--process_id is {process_id}, expected 0 to {num_processes - 1}"
+            f"--process_id is {process_id}; expected 0 to {num_processes - 1}"
             f" (--num_processes is {num_processes})"
         )
 

@@ -302,7 +302,7 @@ def check_batch_size(
     multiple = jax.device_count() * accumulate
     if batch_size % multiple:
         raise UserError(
-            f"{name} is {batch_size}, expected a multiple of {multiple}"
+            f"{name} is {batch_size}; expected a multiple of {multiple}"
             f" ({jax.device_count()} devices x train.accumulate {accumulate})"
         )
 

@@ -132,7 +132,7 @@ def _opened_lock(path: pathlib.Path) -> BinaryIO:
         if error.errno != errno.ELOOP:
             raise
         raise UserError(
-            f"{path} is a symbolic link, expected the lock file of a run: remove the"
+            f"{path} is a symbolic link; expected the lock file of a run: remove the"
             " link, or choose another --workdir"
         ) from None
     file = open(number, "rb+", buffering=0)

@@ -44,7 +44,7 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
     """
     if backbone not in BACKBONES:
         known = ", ".join(BACKBONES)
-        raise UserError(f"--backbone is {backbone!r}, expected one of: {known}")
+        raise UserError(f"--backbone is {backbone!r}; expected one of: {known}")
     found = []
     for name in dilations:
         rates = dilated_rates(plan_stages(blocks(backbone), 8, name))

@@ -189,7 +189,7 @@ def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
             unpacked = sum(info.file_size for info in archive.infolist())
         if unpacked > _MOST_IMAGE_BYTES:
             raise ValueError(
-                f"the arrays have {unpacked:,} bytes, expected at most"
+                f"the arrays have {unpacked:,} bytes; expected at most"
                 f" {_MOST_IMAGE_BYTES:,}"
             )
         with np.load(io.BytesIO(content)) as arrays:

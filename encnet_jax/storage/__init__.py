@@ -29,7 +29,7 @@ def is_remote(path) -> bool:
     mistyped = re.match(r"(gs|s3|az):/(?!/)", str(path))
     if mistyped:
         raise UserError(
-            f"{path} has only one slash after {mistyped[1]}:, expected"
+            f"{path} has only one slash after '{mistyped[1]}:'; expected"
             f" {mistyped[1]}://BUCKET/FOLDER"
         )
     # One slash suffices: pathlib converts file:///x to file:/x.
@@ -38,9 +38,9 @@ def is_remote(path) -> bool:
         return False
     if scheme[1] not in _SCHEMES and not pathlib.Path(scheme[0]).exists():
         raise UserError(
-            f"{path} begins with {scheme[1]}:, expected a local path or one that begins"
-            f" with {', '.join(f'{name}://' for name in _SCHEMES)}; copy the files to a"
-            " local disk, and pass the path of the copy"
+            f"{path} begins with '{scheme[1]}:'; expected a local path or one that"
+            f" begins with {', '.join(f'{name}://' for name in _SCHEMES)}; copy the"
+            " files to a local disk, and pass the path of the copy"
         )
     return scheme[1] in _SCHEMES
 
@@ -57,7 +57,7 @@ def local_path(path: str, flag: str) -> pathlib.Path:
     """
     if is_remote(path):
         raise UserError(
-            f"{flag} is {path}, expected a path on a local disk; copy the files from or"
+            f"{flag} is {path}; expected a path on a local disk; copy the files from or"
             " to the bucket (gcloud storage cp -r, aws s3 cp --recursive)"
         )
     return pathlib.Path(os.path.expanduser(path))
@@ -183,7 +183,7 @@ def check_regular(path, mode: int | None = None) -> None:
     if stat.S_ISREG(mode):
         return
     found = next((word for test, word in _KINDS if test(mode)), "not a regular file")
-    raise UserError(f"{path} is {found}, expected a regular file: choose another path")
+    raise UserError(f"{path} is {found}; expected a regular file: choose another path")
 
 
 _KINDS = (
@@ -227,7 +227,7 @@ def read_bytes(path, most: int | None = None) -> bytes:
         ) from None
     if most is not None and size > most:
         raise UserError(
-            f"{path} has {size:,} bytes, expected at most {most:,}: choose a smaller"
+            f"{path} has {size:,} bytes; expected at most {most:,}: choose a smaller"
             " file"
         )
     return content
@@ -246,7 +246,7 @@ def read_json(path) -> dict:
     value = parsed_json(read_bytes(path, MOST_JSON_BYTES), path)
     if not isinstance(value, dict):
         raise UserError(
-            f"{path} contains a {type(value).__name__}, expected a JSON object {{...}}:"
+            f"{path} contains a {type(value).__name__}; expected a JSON object {{...}}:"
             " restore the file from a copy, or write it again"
         )
     return value

@@ -33,7 +33,7 @@ def problem(value, schema, name: str = "") -> str | None:
         wrong_bool = isinstance(value, bool) and bool not in kinds
         found = isinstance(value, kinds) and not wrong_bool
         words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
-        return None if found else f"{name or 'it'} is {_shown(value)}, expected {words}"
+        return None if found else f"{name or 'it'} is {_shown(value)}; expected {words}"
     wrong = schema(value)
     return wrong and f"{name or 'it'} {wrong}"
 
@@ -51,7 +51,7 @@ _WORDS = {
 
 def _problem_of_members(value, schema: dict, name: str) -> str | None:
     if not isinstance(value, dict):
-        return f"{name or 'it'} is {_shown(value)}, expected an object"
+        return f"{name or 'it'} is {_shown(value)}; expected an object"
     for key, of_member in schema.items():
         shown = f"{name}.{key.rstrip('?')}" if name else key.rstrip("?")
         if key.rstrip("?") not in value:
@@ -72,7 +72,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> _Check:
         is_number = type(value) in (int, float) and abs(value) <= sys.float_info.max
         if is_number and low <= value <= high:
             return None
-        return f"is {_shown(value)}, expected a number from {low:g} to {high:g}"
+        return f"is {_shown(value)}; expected a number from {low:g} to {high:g}"
 
     return check
 
@@ -83,7 +83,7 @@ def whole(low: int = 0, high: int = 2**53) -> _Check:
     def check(value) -> str | None:
         if type(value) is int and low <= value <= high:
             return None
-        return f"is {_shown(value)}, expected a whole number from {low} to {high}"
+        return f"is {_shown(value)}; expected a whole number from {low} to {high}"
 
     return check
 
@@ -93,7 +93,7 @@ def word(value) -> str | None:
     if isinstance(value, str) and re.fullmatch(r"[\w.,+ -]{1,100}", value):
         return None
     expected = "1 to 100 letters, digits, spaces or characters of '_.,+-'"
-    return f"is {_shown(value)}, expected {expected}"
+    return f"is {_shown(value)}; expected {expected}"
 
 
 def optional(schema) -> _Check:
@@ -108,7 +108,7 @@ def mapping(schema) -> _Check:
 
     def check(value) -> str | None:
         if not isinstance(value, dict):
-            return f"is {_shown(value)}, expected an object"
+            return f"is {_shown(value)}; expected an object"
         found = (problem(x, schema, f"has {key!r}, which") for key, x in value.items())
         return next(filter(None, found), None)
 
@@ -125,7 +125,7 @@ def listing(schema, most: int = 1 << 24) -> _Check:
 
     def check(value) -> str | None:
         if not isinstance(value, list) or len(value) > most:
-            return f"is {_shown(value)}, expected a list of 0 to {most} values"
+            return f"is {_shown(value)}; expected a list of 0 to {most} values"
         found = (problem(x, schema, "has a value that") for x in value)
         return next(filter(None, found), None)
 

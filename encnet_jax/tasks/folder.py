@@ -217,7 +217,7 @@ def _check_arrays(
     for name, array in sorted(arrays.items()):
         if array.dtype != np.float32 or array.shape != shapes[name]:
             raise UserError(
-                f"{path}: array {name} is {array.dtype}{list(array.shape)}, expected"
+                f"{path}: array {name} is {array.dtype}{list(array.shape)}; expected"
                 f" float32{list(shapes[name])}; {_EXPECTED}"
             )
         if not np.isfinite(array).all():

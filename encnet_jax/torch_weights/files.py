@@ -68,14 +68,14 @@ def read_state_dict(path: str | os.PathLike) -> dict:
     loaded = _load_pickled(file, source)
     if not isinstance(loaded, Mapping):
         raise UserError(
-            f"{file} contains a {type(loaded).__name__}, expected a state dict: save"
+            f"{file} contains a {type(loaded).__name__}; expected a state dict: save"
             " the state dict separately"
         )
     try:
         return _single_precision(loaded)
     except RecursionError:
         raise UserError(
-            f"{file} is nested too deeply, expected a state dict: save the state dict"
+            f"{file} is nested too deeply; expected a state dict: save the state dict"
             " separately"
         ) from None
 
@@ -96,7 +96,7 @@ def write_state_dict(
     file = epath.Path(path)
     if file.suffix not in (".safetensors", *_TORCH_SUFFIXES):
         raise UserError(
-            f"{file} has an unsupported suffix, expected .safetensors, .pth or .pt"
+            f"{file} has an unsupported suffix; expected .safetensors, .pth or .pt"
         )
     if file.exists():
         raise UserError(f"{file} exists already: choose another name")
@@ -185,7 +185,7 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
             unpacked = sum(info.file_size for info in archive.infolist())
             if unpacked > MAX_UNPACKED_BYTES:
                 raise UserError(
-                    f"{path} unpacks to {unpacked:,} bytes, expected at most"
+                    f"{path} unpacks to {unpacked:,} bytes; expected at most"
                     f" {MAX_UNPACKED_BYTES:,}: unpack it, and choose the weight file"
                 )
             changed = archive.testzip()

@@ -157,7 +157,7 @@ class Remaining:
         seconds = per_step * (total - step)
         left = _evaluations(every, step, total) if self._validates else 0
         if evaluated:
-            past = _evaluations(every, 0, step)
+            past = step // every if every else 0
             seconds += self._seconds("evaluation") / max(1, past) * left
         more = f"{left:,} evaluations included" if evaluated else "without evaluations"
         if not left:

@@ -147,7 +147,7 @@ def _verified(entry: Published, file: pathlib.Path) -> pathlib.Path:
     if found.startswith(published) and (published or _is_weights(file)):
         return file
     expected = (
-        f"its digest is {found[: len(published) + 8]}..., expected {published}..."
+        f"its digest is {found[: len(published) + 8]}...; expected {published}..."
     )
     if not published:
         expected = "its first bytes are not those of a weight file"

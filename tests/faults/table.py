@@ -95,7 +95,7 @@ def judge(case: Case, status: int | None, text: str, steps) -> str:
     if "Traceback" in text and not case.traceback:
         return "TRACEBACK"
     if status not in case.statuses:
-        return f"status {status}, expected {' or '.join(map(str, case.statuses))}"
+        return f"status {status}; expected {' or '.join(map(str, case.statuses))}"
     if case.says not in text:
         return f"does not say {case.says!r}"
     try:
@@ -128,7 +128,7 @@ def main() -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # Names may be no text.
     names = [n for n in CASES if not args.only or n.startswith(tuple(args.only))]
     if not re.fullmatch("[1-9][0-9]*/[1-9][0-9]*", args.part):
-        parser.error(f"--part is {args.part!r}, expected one such as 1/2")
+        parser.error(f"--part is {args.part!r}; expected one such as 1/2")
     first, of = map(int, args.part.split("/"))
     names = names[first - 1 :: of]
     head = "| case | command | exit status | last line | verdict |"

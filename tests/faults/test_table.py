@@ -40,7 +40,7 @@ def test_verdicts_of_the_faults_table():
     assert judged(2, "error: seed is -1") == "ok"
     assert judged(None, "") == "HANGS"
     assert judged(1, "Traceback (most recent call last):") == "TRACEBACK"
-    assert judged(0, "trained; seed") == "status 0, expected 2"
+    assert judged(0, "trained; seed") == "status 0; expected 2"
     assert judged(2, "error: no") == "does not say 'seed'"
 
     def touched():

@@ -97,7 +97,7 @@ def _matrix(content: bytes, order: str, depth: int) -> Any:
         return cells.reshape(shape, order="F")
     if kind != _STRUCT or count != 1:
         raise ValueError(
-            f"found a matrix of class {kind} and shape {shape}, expected numbers, text,"
+            f"found a matrix of class {kind} and shape {shape}; expected numbers, text,"
             " cells or one struct"
         )
     length = int(_numbers(parts[0], order)[0])

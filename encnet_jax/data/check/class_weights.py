@@ -32,7 +32,7 @@ def class_weights(
     Source: Eigen and Fergus, ICCV 2015, section 6.2, for 'median_frequency'.
     """
     if rule not in RULES:
-        raise ValueError(f"rule is {rule!r}, expected one of: {', '.join(RULES)}")
+        raise ValueError(f"rule is {rule!r}; expected one of: {', '.join(RULES)}")
     occurs = pixels > 0
     weights = np.zeros(len(pixels))
     if rule == "median_frequency":

@@ -56,10 +56,10 @@ def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
     if file != path:
         file.unlink()
         raise UserError(
-            f"{path.name}: the downloaded file has SHA-1 {found}, expected {sha1}; run"
+            f"{path.name}: the downloaded file has SHA-1 {found}; expected {sha1}; run"
             " the same command to download it again"
         )
     raise UserError(
-        f"{path}: has SHA-1 {found}, expected {sha1}; remove it to download it again,"
+        f"{path}: has SHA-1 {found}; expected {sha1}; remove it to download it again,"
         " or pass it with --source to use it anyway"
     )

@@ -112,7 +112,7 @@ def open_splits(folder: epath.Path, *, in_memory: bool = False) -> dict[str, Rec
     info = json.loads((folder / "dataset_info.json").read_text())
     file_format, splits = info["fileFormat"], {}
     if file_format != "array_record" and (file_format, in_memory) != ("tfrecord", True):
-        raise ValueError(f"the file format is {file_format}, expected array_record")
+        raise ValueError(f"the file format is {file_format}; expected array_record")
     for split in info["splits"]:
         lengths = [int(length) for length in split["shardLengths"]]
         prefix = f"{info['name']}-{split['name']}.{file_format}"
@@ -138,7 +138,7 @@ def _read_whole(shards: list[_Shard]) -> list[bytes]:
         found = list(tfrecord.records(storage.read_bytes(epath.Path(shard.filename))))
         if len(found) != shard.take:
             name = os.path.basename(shard.filename)
-            raise ValueError(f"{name} has {len(found)} records, expected {shard.take}")
+            raise ValueError(f"{name} has {len(found)} records; expected {shard.take}")
         examples += found
     return examples
 

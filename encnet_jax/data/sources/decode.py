@@ -38,7 +38,7 @@ _OTHER_SUFFIXES = (
     *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".pnm", ".tga"),
     *(".exr", ".hdr", ".svg", ".dng", ".cr2", ".nef", ".npy", ".jpe"),
 )
-_EXPECTED = "a complete JPEG, PNG, WebP, BMP or TIFF file"
+_EXPECTED = "a complete JPEG, PNG, WebP, BMP, GIF or TIFF file"
 _ORIENTATION = 0x0112  # EXIF tag: 1 as stored, 2..8 mirrored or rotated.
 
 # Files are opened by these classes: Image.open would apply Pillow's global size limit.
@@ -266,14 +266,14 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
     width, height = image.size
     if width * height > rules.max_pixels:
         raise UserError(
-            f"{file}: has {width}x{height} pixels, expected at most"
+            f"{file}: has {width}x{height} pixels; expected at most"
             f" {rules.max_pixels:.0f} in total (data.max_megapixels); raise the limit"
             " if you trust the file"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise UserError(
-            f"{file}: has {frames} frames, expected a still image: extract one frame"
+            f"{file}: has {frames} frames; expected a still image: extract one frame"
         )
     return image
 
@@ -298,7 +298,7 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
     # Pillow would silently drop the lower 8 bits of these samples.
     if ";16" in rawmode and not deep:
         raise UserError(
-            f"{file}: has 16 bits per channel ({rawmode}), expected 8 bits: convert the"
+            f"{file}: has 16 bits per channel ({rawmode}); expected 8 bits: convert the"
             " image first"
         )
     if not deep and image.mode not in _COLOUR_MODES:
@@ -309,7 +309,7 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
             return
         fix = "remove the transparency" if transparent else "convert the image first"
         raise UserError(
-            f"{file}: has channels {image.mode}, expected RGB or grey: {fix}"
+            f"{file}: has channels {image.mode}; expected RGB or grey: {fix}"
         )
     if deep and not rules.value_range:
         raise UserError(
