@@ -34,11 +34,13 @@ shape_checks.install()
 # files on two processes are short, and neither process waits long for the other.
 LONG = {
     "test_backbones",
+    "test_benchmarks",
     "test_classification",
     "test_day_one",
     "test_distributed",
     "test_export",
     "test_extending",
+    "test_folding",
     "test_golden_cifar",
     "test_golden_crf",
     "test_golden_duc",
@@ -49,6 +51,7 @@ LONG = {
     "test_inside",
     "test_models_counts",
     "test_piecewise_crf_run",
+    "test_refinement",
     "test_storage",
     "test_torch_weights_networks",
     "test_torch_weights_training",
