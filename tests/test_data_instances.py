@@ -131,13 +131,13 @@ def _images(**changed):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     for text, message in (
-        ('{"images": []}', "lists no images"),
-        ('{"images": [{"id": 1}]}', "images is damaged .file_name is missing"),
-        ('{"images": [[]]}', "images is damaged .it is list"),
+        ('{"images": []}', "the list 'images' is missing or empty"),
+        ('{"images": [{"id": 1}]}', "list 'images' is damaged .file_name is missing"),
+        ('{"images": [[]]}', "list 'images' is damaged .it is list"),
         (_images(id=[1]), "id is list; expected a whole number or a text"),
         (_images(height=-1), "height is -1; expected a whole number from 1"),
         (_images(file_name=3), "file_name is 3; expected a text"),
-        ('{"annotations": [3]}', "annotations is damaged .it is 3"),
+        ('{"annotations": [3]}', "list 'annotations' is damaged .it is 3"),
         ('{"annotations": [{"image_id": 1}]}', "category_id is missing"),
         ('{"annotations": ' + "[" * 100_000, "not a complete JSON file"),
     ):

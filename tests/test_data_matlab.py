@@ -67,5 +67,5 @@ def test_damaged_files_have_one_line():
 def test_a_mask_has_ids_of_eight_bits():
     assert matlab.mask(np.array([[1.0, 255.0]])).tolist() == [[1, 255]]
     for wrong in ([[256]], [[-1]], [[np.nan]], [1], [["a"]], {}, np.zeros((0, 3))):
-        with pytest.raises(ValueError, match="is not a mask of ids 0 to 255"):
+        with pytest.raises(ValueError, match="is not a mask; expected a matrix of ids"):
             matlab.mask(wrong)

@@ -1,1 +1,1 @@
-"""Reads the published files of data sets, in folders and archives."""
+"""Reads the published files of data sets from folders and archives."""

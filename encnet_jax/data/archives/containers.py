@@ -1,6 +1,6 @@
-"""Reads single files from archives and folders, also in several threads.
+"""Reads single files from archives and folders; several threads may read at once.
 
-Archives are not unpacked; only compressed .tar archives are decompressed once.
+Archives are not unpacked, but a compressed .tar archive is decompressed once.
 """
 
 import gzip
@@ -28,26 +28,26 @@ _BROKEN = (
 
 
 class Container(Protocol):
-    """The interface of folders and archives, from which files are read."""
+    """The interface of the classes that read files from a folder or an archive."""
 
     def names(self) -> Iterator[str]:
-        """Yields the path of each file, with forward slashes."""
+        """Yields the path of each file in the folder or archive, separated by '/'."""
 
     def where(self, name: str) -> str:
-        """Returns the name by which error messages refer to a file."""
+        """Returns the full name of a file, for error messages."""
 
     def read(self, name: str) -> bytes:
         """Returns the contents of a file."""
 
     def copy(self, name: str, to: BinaryIO) -> None:
-        """Copies a file of any size to an open file, without loading it into memory."""
+        """Copies a file of any size to the open file `to`, block by block."""
 
     def close(self) -> None:
         """Closes the archive; later reads fail."""
 
 
 class Folder:
-    """The files of a folder, without those in its subfolders."""
+    """Reads the files of a folder, but not the files of its subfolders."""
 
     def __init__(self, path: str, names: list[str], max_mib: float):
         self._path, self._max_mib = path, max_mib
@@ -76,7 +76,7 @@ class Folder:
 
 
 class Zip:
-    """The files of a .zip archive."""
+    """Reads the files of a .zip archive."""
 
     def __init__(self, path: str, max_mib: float):
         self._path, self._max_mib = path, max_mib
@@ -110,7 +110,10 @@ class Zip:
 
 
 class Tar:
-    """The files of a .tar archive; a compressed one is decompressed when opened."""
+    """Reads the files of a .tar archive.
+
+    A compressed archive is decompressed when it is opened.
+    """
 
     def __init__(self, path: str, scratch: str | None, max_mib: float):
         self._path, self._max_mib = path, max_mib
@@ -139,7 +142,7 @@ class Tar:
         _check_size(self.where(name), size, self._max_mib)
         contents = os.pread(self._file.fileno(), size, offset)
         if len(contents) < size:
-            raise UserError(_broken(self.where(name), "the archive is truncated there"))
+            raise UserError(_broken(self.where(name), "the archive is incomplete"))
         return contents
 
     def copy(self, name: str, to: BinaryIO) -> None:
@@ -173,7 +176,7 @@ def _check_size(where: str, size: int, max_mib: float) -> None:
     if size > max_mib * 2**20:
         raise UserError(
             f"{where}: the file has a size of {size / 2**20:.0f} MiB; expected at most"
-            f" {max_mib:.0f} MiB (raise the limit with --max_file_mib)"
+            f" {max_mib:.0f} MiB; raise the limit with --max_file_mib"
         )
 
 
@@ -184,15 +187,15 @@ def _broken(where: str, error: object) -> str:
 def open_archive(
     path: str, *, scratch: str | None, max_mib: float = MAX_FILE_MIB
 ) -> Container:
-    """Opens an archive.
+    """Opens a .zip or .tar archive.
 
     Args:
         path: A .zip, .tar, .tar.gz or .tgz file.
-        scratch: folder for decompressed data; None for the system's temporary folder.
-        max_mib: size limit in MiB; reading a larger file into memory is an error.
+        scratch: folder for decompressed data; None means the system's temporary folder.
+        max_mib: largest size, in MiB, of a file that `read` accepts.
 
     Raises:
-        UserError: the file is not an archive, or is broken.
+        UserError: the file is not an archive or is broken.
     """
     try:
         if path.endswith(".zip"):

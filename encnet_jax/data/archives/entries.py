@@ -1,4 +1,4 @@
-"""Lists the examples (pairs of an image and a mask) in published files."""
+"""Lists the examples of a published data set; an example is an image with a mask."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,7 +14,7 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 class Readable(Protocol):
-    """An encoded image; str(image) is its name in error messages."""
+    """The interface of an encoded image; str(image) is a name for error messages."""
 
     def read(self) -> bytes:
         """Returns the bytes of the image file."""
@@ -26,9 +26,10 @@ class Entry(NamedTuple):
     Attributes:
         name: id of the example, unique in its split.
         image: the encoded image, usually a StoredFile.
-        mask: function of the image's bytes that returns the mask: the bytes of a PNG of
-            mode 'L' with raw ids, or None to skip the example.
-        mask_file: name of the mask in error messages.
+        mask: function that receives the bytes of the image file. It returns the bytes
+            of a mask (a PNG of mode 'L' with the published ids), or None to skip the
+            example.
+        mask_file: name of the mask for error messages.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Entry(NamedTuple):
 def pairs(
     images: Mapping[str, StoredFile], masks: Mapping[str, StoredFile]
 ) -> list[Entry]:
-    """Pairs each image with the mask of the same name.
+    """Returns an Entry for each image and the mask with the same name.
 
     Raises:
         UserError: an image has no mask.
@@ -52,7 +53,7 @@ def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> 
     """Returns the Entry of an image file and its mask file.
 
     Raises:
-        UserError: the image or the mask is missing (None).
+        UserError: `image` or `mask` is None.
     """
     if image is None or mask is None:
         found, lacks = (image, "mask") if mask is None else (mask, "image")
@@ -64,7 +65,7 @@ def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> 
 
 
 def _as_png(mask: StoredFile) -> bytes:
-    """Returns a mask as a grey PNG, unchanged if all readers support its format."""
+    """Returns the bytes of a mask as a grey PNG; 8-bit grey PNGs are not changed."""
     encoded, file = mask.read(), str(mask)
     if decode.tensorflow_decodes(encoded, file, DEFAULT_RULES, mask=True):
         return encoded
@@ -72,7 +73,7 @@ def _as_png(mask: StoredFile) -> bytes:
 
 
 def unlabelled(id_map: np.ndarray, images: Mapping[str, StoredFile]) -> list[Entry]:
-    """Lists unlabelled images as examples whose mask pixels are all ignored."""
+    """Returns entries of images without labels: all pixels of each mask are ignored."""
     raw = int(np.flatnonzero(id_map == IGNORE_LABEL)[0])
 
     return [

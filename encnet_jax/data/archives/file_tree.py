@@ -31,17 +31,17 @@ class StoredFile:
         return self.container.where(self.name)
 
     def read(self) -> bytes:
-        """Returns the contents; raises UserError if the archive is broken."""
+        """Returns the contents; raises UserError if the file cannot be read."""
         return self.container.read(self.name)
 
 
 class FileTree:
-    """Finds files in folders and archives by the end of their folder's path.
+    """Finds files by the last part of their folder's path, also inside archives.
 
-    An archive is treated as a folder with the archive's name without suffix. If the
-    same file is in a folder and in an archive, the one in the folder is used. Archives
-    inside archives are not opened. Hidden files are ignored. A FileTree is a context
-    manager, which closes the archives at its end.
+    An archive is treated as a folder whose name is the archive's name without the
+    suffix. If a folder and an archive have the same file, the file in the folder is
+    used. Archives inside archives are not opened. Hidden files are ignored. A FileTree
+    is a context manager; the end of the `with` block closes the archives.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class FileTree:
 
         Args:
             root: The folder; symbolic links are followed.
-            scratch: folder for decompressed data; None for the system's temporary
+            scratch: folder for decompressed data; None means the system's temporary
                 folder.
-            max_mib: size limit in MiB; reading a larger file into memory is an error.
+            max_mib: largest size, in MiB, of a file that is read into memory.
 
         Raises:
             UserError: an archive is broken.
@@ -111,15 +111,15 @@ class FileTree:
                 self._folders[path].setdefault(base, StoredFile(container, name))
 
     def files(self, folder: str, *suffixes: str) -> dict[str, StoredFile]:
-        """Returns the files of all folders whose path ends in a pattern.
+        """Returns the files of all folders whose path ends with a given pattern.
 
         Args:
-            folder: Pattern of one or more folder names, such as 'images/*'; '*' matches
-                any name.
+            folder: pattern for the last names in a folder's path, such as 'images/*';
+                '*' matches any name.
             suffixes: suffixes of the files to return.
 
         Returns:
-            {file name without its suffix: file}, sorted by name.
+            {file name without the suffix: file}, sorted by name.
         """
         expected = folder.split("/")
         found: dict[str, StoredFile] = {}
@@ -135,18 +135,18 @@ class FileTree:
         return dict(sorted(found.items()))
 
     def file(self, name: str) -> StoredFile | None:
-        """Returns a file called `name`, in any folder, or None if there is none."""
+        """Returns a file called `name` from any folder, or None if no file matches."""
         return next((f[name] for f in self._folders.values() if name in f), None)
 
     def words(self, folder: str, name: str) -> list[str] | None:
         """Returns the first word of each non-empty line of a text file.
 
         Args:
-            folder: pattern for the folder of the file; see `files`.
+            folder: pattern for the path of the file's folder; see `files`.
             name: name of the file.
 
         Returns:
-            The words, or None if there is no such file.
+            The words, or None if the file does not exist.
         """
         file = self.files(folder, name).get("")
         if file is None:
@@ -157,8 +157,8 @@ class FileTree:
     def local(self, file: StoredFile) -> BinaryIO:
         """Opens a file for random access.
 
-        A file in an archive is first copied to a temporary file. The returned file is
-        closed together with the FileTree.
+        A file in an archive is first copied to a temporary file. The end of the
+        FileTree's `with` block closes the returned file.
         """
         if isinstance(file.container, Folder):
             return self._opened.enter_context(storage.opened(str(file)))
@@ -168,12 +168,12 @@ class FileTree:
         return copy
 
     def ends(self, suffix: str) -> StoredFile | None:
-        """Returns a file whose name ends in `suffix`, in any folder, or None."""
+        """Returns a file from any folder whose name ends with `suffix`, or None."""
         files = (f for folder in self._folders.values() for f in folder.items())
         return next((file for base, file in files if base.endswith(suffix)), None)
 
     def missing(self, expected: str) -> UserError:
-        """Returns an error that lists the files found and states what was expected."""
+        """Returns an error that names the folders found and the expected files."""
         shown = [
             f"{str(next(iter(files.values()))).rpartition('/')[0]} ({len(files)} files)"
             for files in sorted(self._folders.values(), key=len, reverse=True)[:4]

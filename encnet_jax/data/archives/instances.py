@@ -15,12 +15,12 @@ from encnet_jax.storage import schema
 
 
 class Keys(NamedTuple):
-    """The JSON keys that differ between the annotation files of data sets.
+    """The JSON keys of an annotation file that depend on the data set.
 
     Attributes:
         annotations: key of the list of annotations.
-        image_id: key of the id in the entry of an image. In the entry of an annotation,
-            this key is always 'image_id'.
+        image_id: key of an image's id in the list of images. In the list of
+            annotations, the key of the image's id is always 'image_id'.
     """
 
     annotations: str
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
         file_name: name of the image file.
         height: height in pixels.
         width: width in pixels.
-        phase: 'train' or 'val' if the annotation file has both splits, otherwise ''.
+        phase: 'train' or 'val' if the annotation file covers both splits, otherwise ''.
     """
 
     file_name: str
@@ -54,22 +54,23 @@ _ANNOTATION = {
 
 
 class Annotations:
-    """Reads the annotations in an annotation file on demand.
+    """Reads single annotations from an annotation file when they are needed.
 
     Attributes:
-        images: {image id: image} of all images in the file.
+        images: {image id: Picture} of all images that the file lists.
     """
 
     def __init__(
         self, file: BinaryIO, where: str, keys: Keys, keep: Callable[[dict], bool]
     ):
-        """Stores the position of each annotation in the file, not its contents.
+        """Reads the list of images, and the byte position of each annotation.
 
         Args:
             file: The JSON file; it must stay open.
-            where: name of the file in error messages.
+            where: name of the file for error messages.
             keys: JSON keys of the file.
-            keep: function of an annotation that returns whether to use it.
+            keep: function that receives an annotation and returns whether to use the
+                annotation.
 
         Raises:
             UserError: the file is broken or is not an annotation file with these keys.
@@ -87,8 +88,8 @@ class Annotations:
             wrong = name in shapes and schema.problem(item, shapes[name])
             if wrong:
                 raise UserError(
-                    f"{where}: an entry of {name} is damaged ({wrong}); download the"
-                    " file again"
+                    f"{where}: an entry of the list {name!r} is damaged ({wrong});"
+                    " download the file again"
                 )
             if name == "images":
                 self.images[item[keys.image_id]] = Picture(
@@ -99,8 +100,8 @@ class Annotations:
                 self._spans[item["image_id"]].extend((start, stop))
         if not self.images:
             raise UserError(
-                f"{where}: lists no images; expected an annotation file with the lists"
-                f" images and {keys.annotations}"
+                f"{where}: the list 'images' is missing or empty; expected the lists"
+                f" 'images' and {keys.annotations!r}; download the annotations again"
             )
 
     def annotated(self) -> list:
@@ -108,12 +109,12 @@ class Annotations:
         return sorted((i for i in self._spans if i in self.images), key=_order)
 
     def of_image(self, image_id: Any) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (category id, mask bool[H, W]) of each annotation of an image.
+        """Yields (category id, mask bool[H, W]) for the annotations of an image.
 
-        The annotations are yielded in file order.
+        The order is that of the annotations in the file.
 
         Raises:
-            UserError: a segmentation is damaged or has another size than its image.
+            UserError: a segmentation is damaged, or was made for another image size.
         """
         image = self.images[image_id]
         spans = self._spans[image_id]
@@ -141,18 +142,17 @@ def decode_segmentation(
             string}.
         height: height of the image, pixels.
         width: width of the image, pixels.
-        where: name of the annotation in error messages.
+        where: name of the annotation for error messages.
 
     Raises:
-        UserError: the run lengths have another size than the image, or the segmentation
-            is damaged.
+        UserError: the segmentation is damaged, or was made for another image size.
     """
     try:
         return _pixels(segmentation, height, width, where)
     except (KeyError, TypeError, ValueError, IndexError, MemoryError) as error:
         raise UserError(
             f"{where}: the segmentation cannot be decoded ({error}); expected polygons"
-            " or run lengths, so download the annotations again"
+            " or run lengths; download the annotations again"
         ) from None
 
 
@@ -163,8 +163,8 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
         if list(segmentation["size"]) != [height, width]:
             raise UserError(
                 f"{where}: the segmentation has size {segmentation['size']}, but its"
-                f" image has {[height, width]}; expected equal sizes, so download the"
-                " annotations that belong to these images"
+                f" image has {[height, width]}; expected equal sizes; download the"
+                " annotations that belong to the images"
             )
         if isinstance(counts := segmentation["counts"], list):
             # pycocotools does not check the counts; bad ones can crash the process.
@@ -172,7 +172,8 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
                 raise ValueError("a run length is not a whole number of at least 0")
             if sum(counts) != height * width:
                 raise ValueError(
-                    "the sum of the run lengths is not the number of pixels"
+                    f"the run lengths add up to {sum(counts)} pixels, but the image"
+                    f" has {height * width}"
                 )
             segmentation = coco_mask.frPyObjects(segmentation, height, width)
         return coco_mask.decode(segmentation).astype(bool)

@@ -1,4 +1,4 @@
-"""Reads large JSON files one element at a time, with each element's byte position."""
+"""Reads the arrays of large JSON files, one element at a time."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _READ_BYTES = 1 << 24
 
 
 class _Scanner:
-    """Reads JSON values one after the other, and keeps only a block in memory.
+    """Reads JSON values one after the other; only a part of the file is in memory.
 
     Bytes are decoded as latin-1, so that character and byte positions agree. Non-ASCII
     characters in strings are therefore decoded wrongly.
@@ -38,7 +38,7 @@ class _Scanner:
         return self._base + self._next
 
     def peek(self) -> str:
-        """Returns the next non-space character; '' at the end of the file."""
+        """Returns the next non-space character, or '' at the end of the file."""
         while True:
             while self._next < len(self._text):
                 if not self._text[self._next].isspace():
@@ -48,10 +48,10 @@ class _Scanner:
                 return ""
 
     def take(self, expected: str) -> str:
-        """Consumes and returns the next character.
+        """Consumes and returns the next non-space character.
 
         Raises:
-            ValueError: the character is not one of the expected characters.
+            ValueError: the character is not in `expected`.
         """
         found = self.peek()
         if not found or found not in expected:
@@ -81,16 +81,17 @@ def array_items(
     """Yields the elements of the top-level arrays of a JSON file, in file order.
 
     Args:
-        file: contains one JSON object; values that are not arrays are skipped.
-        where: name of the file in error messages.
-        read_bytes: number of bytes per read.
+        file: a file with one JSON object. Members of the object that are not arrays are
+            skipped.
+        where: name of the file for error messages.
+        read_bytes: smallest number of bytes per read.
 
     Yields:
-        (key of the array, element, start, stop), where start and stop are the range of
-        the element's bytes in the file.
+        (key of the array, element, start, stop). The element occupies the bytes start
+        to stop - 1 of the file.
 
     Raises:
-        UserError: the file is not JSON or is truncated.
+        UserError: the file is not a JSON object or is truncated.
     """
     scanner = _Scanner(file, read_bytes)
     try:

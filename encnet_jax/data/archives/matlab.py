@@ -1,7 +1,7 @@
 """Reads MATLAB version 5 files; a damaged file raises UserError.
 
-SciPy's reader is not used, because it does not check types, lengths and shapes: a
-damaged file can crash the process.
+SciPy's reader is not used: a damaged file can crash the process, because SciPy does not
+check types, lengths and shapes.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _TEXTS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 
 
 def variables(file: StoredFile, *names: str) -> dict[str, Any]:
-    """Returns {name: value} of the named variables of a MATLAB file.
+    """Returns the requested variables of a MATLAB file as {name: value}.
 
     Numeric matrices are returned as arrays, text as str, cells as object arrays, and
     structures as dicts.
@@ -40,7 +40,7 @@ def variables(file: StoredFile, *names: str) -> dict[str, Any]:
         content = file.read()
         order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER_BYTES])
         if order is None:
-            raise ValueError("not a MATLAB file of version 5")
+            raise ValueError("the file is not a MATLAB file of version 5")
         found: dict[str, Any] = {}
         for kind, value in _elements(content[_HEADER_BYTES:], order):
             if kind == _COMPRESSED:
@@ -54,7 +54,7 @@ def variables(file: StoredFile, *names: str) -> dict[str, Any]:
 
 
 def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
-    """Returns (type code, value) of each element of a file or a matrix.
+    """Returns (type code, bytes) of each data element in a file or a matrix.
 
     Source: MathWorks, MAT-File Format, level 5.
     """
@@ -69,14 +69,14 @@ def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
             start = body + size + (-size % 8 if kind != _COMPRESSED else 0)
         value = content[body : body + size]
         if len(value) < size:
-            raise ValueError(f"an element of type {kind} is truncated")
+            raise ValueError(f"a data element of type {kind} is truncated")
         found.append((kind, value))
     return found
 
 
 def _matrix(content: bytes, order: str, depth: int) -> Any:
     if depth > _DEEPEST:
-        raise ValueError("the variable is nested too deeply")
+        raise ValueError(f"the variable has more than {_DEEPEST} nested levels")
     (_, flags), axes, _, *parts = _elements(content, order)
     (word,) = struct.unpack_from(f"{order}I", flags)
     shape, kind = tuple(map(int, _numbers(axes, order))), word & 0xFF
@@ -90,15 +90,17 @@ def _matrix(content: bytes, order: str, depth: int) -> Any:
         return parts[0][1].decode(codec)
     if kind == _CELL:
         if count != len(parts):
-            raise ValueError(f"a cell array of shape {shape} has {len(parts)} cells")
+            raise ValueError(
+                f"a cell array of shape {shape} has {len(parts)} cells, not {count}"
+            )
         cells = np.empty(count, object)
         for i, (_, value) in enumerate(parts):
             cells[i] = _matrix(value, order, depth + 1)
         return cells.reshape(shape, order="F")
     if kind != _STRUCT or count != 1:
         raise ValueError(
-            f"found a matrix of class {kind} and shape {shape}; expected numbers, text,"
-            " cells or one struct"
+            f"a matrix has MATLAB class {kind} and shape {shape}; expected numbers,"
+            " text, cells or a single struct"
         )
     length = int(_numbers(parts[0], order)[0])
     text = parts[1][1]
@@ -119,18 +121,19 @@ def mask(found: Any) -> np.ndarray:
     """Converts a variable to a mask of raw ids, uint8[H, W].
 
     Raises:
-        ValueError: the variable is not a matrix of numbers from 0 to 255. Call this
-            function in the context `described`, which adds the file's name.
+        ValueError: the variable is not a matrix of numbers from 0 to 255. The message
+            lacks the file's name; `described` adds the name.
     """
     found = np.asarray(found)
     fits = found.dtype.kind in "uif" and found.ndim == 2 and found.size
     if not fits or not ((found >= 0) & (found <= 255)).all():
         raise ValueError(
-            f"{found.dtype}{list(found.shape)} is not a mask of ids 0 to 255"
+            f"a variable {found.dtype}{list(found.shape)} is not a mask; expected a"
+            " matrix of ids from 0 to 255"
         )
     return found.astype(np.uint8)
 
 
 def described(file: str) -> contextlib.AbstractContextManager:
-    """Returns a context manager that converts errors to UserError('FILE: ...')."""
+    """Returns a context manager that converts errors to a UserError with `file`."""
     return explained(file, "cannot be read", "download the file again")
