@@ -77,7 +77,7 @@ def test_thinned_labels():
     np.testing.assert_array_equal(
         found[0], [[0, 2, 4, 6], [16, 18, 20, 22], [32, 34, 36, 38]]
     )
-    with pytest.raises(ValueError, match="after reduction by a factor of 2"):
+    with pytest.raises(ValueError, match="after subsampling by a factor of 2"):
         thinned_labels(labels, jnp.zeros((1, 4, 4, 2)))
 
 

@@ -5,17 +5,18 @@ The segmentation loss is a weighted sum of terms. Modules of this folder registe
     @LOSSES.register("dice", weight="dice_weight", fields={"loss.dice_weight": ...})
     def dice(inputs): ...
 
-The function takes a terms.Inputs and returns this device's share of the term, f32[], or
-several shares as a dict name -> share. A share is a sum over the pixels or images of
-this device, divided by their number on all devices. The shares of all devices add up to
-the term. A registration may declare
+The function accepts a terms.Inputs and returns this device's contribution to the term,
+f32[], or a dict {name: contribution} for several terms. The contributions of all
+devices add up to the term. Most contributions are sums over the pixels or images of
+this device, divided by the number of pixels or images on all devices. Optional
+arguments of `register`:
 
-    weight: name of the field in section `loss` that multiplies the term; by default the
-        weight is 1. A term with weight 0 is not computed.
-    reads: names of the network outputs that the term needs, by default 'logits'. If the
-        network does not return them, the term is not computed.
-    fields: configuration fields of the term.
-    excludes: pairs of fields that cannot both be set.
+    weight: name of the field in section `loss` that multiplies the term; without this
+        argument, the weight is 1. A term with weight 0 is not computed.
+    reads: names of the network outputs that the term needs, by default 'logits'. If an
+        output is missing, the term is not computed.
+    fields: {name: Field}, configuration fields of the term.
+    excludes: pairs of fields; at most one field of a pair may differ from 0.
 """
 
 import importlib

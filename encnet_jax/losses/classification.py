@@ -14,19 +14,19 @@ def classification_loss(
     axis_name: str | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns this device's shares of the mean cross-entropy and of the error rate.
+    """Returns this device's contributions to the mean cross-entropy and error rate.
 
-    The shares of all devices add up to the mean over the images of all devices.
+    The contributions of all devices add up to the means over the images of all devices.
 
     Args:
         outputs: {'logits': f32[B, C]}.
         labels: integer[B], ids 0..C-1.
-        axis_name: pmap axis; None for one device.
-        label_smoothing: in [0, 1), the fraction of the target that is spread over all
-            classes.
+        axis_name: name of the pmap axis; None for one device.
+        label_smoothing: in [0, 1), the probability that the target spreads evenly over
+            all classes.
 
     Returns:
-        (f32[] share of the loss, {'error': f32[] share of the error rate}).
+        (f32[] for the cross-entropy, {'error': f32[] for the error rate}).
     """
     logits, labels = outputs["logits"], labels.astype(jnp.int32)
     num_images = len(labels)

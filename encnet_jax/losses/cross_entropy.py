@@ -14,7 +14,7 @@ _TINY = 1e-12  # Lower limit of 1 - p, so that its powers are finite if p rounds
 
 
 class _Form(NamedTuple):
-    """The options of upsampled_cross_entropy as one hashable object."""
+    """The options of upsampled_cross_entropy as one hashable tuple."""
 
     align_corners: bool
     row_blocks: int
@@ -35,14 +35,14 @@ def upsampled_cross_entropy(
 ) -> Float[jax.Array, ""]:
     """Upsamples logits to the size of the labels and sums the pixels' cross-entropy.
 
-    Only 1 / row_blocks of the upsampled logits exist at a time, also in the backward
-    pass: the gradient is computed together with the value, at the resolution of the
-    logits. If both sizes are equal, nothing is upsampled, and the gradient is the only
-    new array of the logits' size.
+    To save memory, only 1 / row_blocks of the upsampled logits exist at a time, also
+    when a gradient is computed. Logits of the same size as the labels are not
+    upsampled and not split.
 
-    Let p be the softmax, y the label, w the class weights and e the label smoothing.
-    The cross-entropy of a pixel is -w_y (1 - p_y)**focal_gamma log p_y. With smoothed
-    labels it is -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
+    Let p be the softmax of a pixel's logits, y its label, w the class weights and e the
+    label smoothing. The cross-entropy of a pixel is
+    -w_y (1 - p_y)**focal_gamma log p_y. If e is not 0, the cross-entropy is
+    -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
 
     The result is exact unless the logits of a class at neighbouring positions differ by
     more than 110; see row_blocks.log_sum_exp.
@@ -50,20 +50,20 @@ def upsampled_cross_entropy(
     Args:
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W], ids 0..C-1; pixels with IGNORE_LABEL are not counted.
-        align_corners: corner convention of the bilinear upsampling.
-        row_blocks: number of blocks of rows; need not divide H.
-        class_weights: weight of each of the C classes, or () if all are 1.
-        focal_gamma: 0 or more; larger values give less weight to correctly classified
-            pixels.
-        label_smoothing: in [0, 1), the fraction of the target that is spread over all
-            classes.
+        align_corners: corner convention of the bilinear upsampling, as in PyTorch.
+        row_blocks: number of blocks into which the H rows are split; need not divide H.
+        class_weights: C weights, one for each class, or () if all weights are 1.
+        focal_gamma: 0 or more; the larger, the smaller the weight of pixels that are
+            classified correctly.
+        label_smoothing: in [0, 1), the probability that the target spreads evenly over
+            all classes.
 
     Returns:
-        f32[], cross-entropy in nats, summed over pixels.
+        f32[], cross-entropy in nats, summed over labelled pixels.
 
     Raises:
-        ValueError: the number of class weights is not C, or both focal_gamma and
-            label_smoothing are given: their combination is not defined.
+        ValueError: the number of class weights is not C, or neither focal_gamma nor
+            label_smoothing is 0.
 
     Source: section 3.1 of the paper (predictions are upsampled 8 times for the loss);
     Lin et al., ICCV 2017, equation 4 (focal loss), with softmax instead of sigmoid;
@@ -71,8 +71,8 @@ def upsampled_cross_entropy(
     """
     if class_weights and len(class_weights) != logits.shape[-1]:
         raise ValueError(
-            f"there are {len(class_weights)} class_weights; expected one for each of"
-            f" the {logits.shape[-1]} classes of the logits"
+            f"class_weights has {len(class_weights)} values; expected"
+            f" {logits.shape[-1]}, one for each class of the logits"
         )
     if focal_gamma and label_smoothing:
         raise ValueError(
@@ -102,9 +102,9 @@ _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def _value_and_gradient(logits, labels, form, with_gradient):
-    """Returns the summed cross-entropy f32[] and its gradient f32[B, h, w, C].
+    """Returns upsampled_cross_entropy, f32[], and its gradient, f32[B, h, w, C].
 
-    Without `with_gradient`, the gradient is replaced by f32[] zero.
+    If `with_gradient` is False, a scalar 0 replaces the gradient.
     """
     plain = not (form.class_weights or form.focal_gamma or form.label_smoothing)
     total, gradient, _ = over_pixels(
@@ -121,16 +121,16 @@ def _value_and_gradient(logits, labels, form, with_gradient):
 def pixel_nats(
     x: jax.Array, bound: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Returns the cross-entropy of each pixel, and arrays to compute its gradient.
+    """Returns the cross-entropy of each pixel, and arrays to compute the gradient.
 
     Args:
         x: f32[B, R, W, C], logits of R rows of pixels.
-        bound: f32[B, R, W, 1], see log_sum_exp.
+        bound: f32[B, R, W, 1], upper bound of x over classes; see log_sum_exp.
         labels: uint8[B, R, W], ids 0..C-1 or IGNORE_LABEL.
 
     Returns:
         log_z: f32[B, R, W, 1], logarithm of the sum of exp(x) over classes.
-        nats: f32[B, R, W, 1], -log of the softmax of the label.
+        nats: f32[B, R, W, 1], the cross-entropy; meaningless for unlabelled pixels.
         is_label: bool[B, R, W, C], one-hot label.
         valid: bool[B, R, W, 1], whether the pixel is labelled.
     """
@@ -143,7 +143,7 @@ def pixel_nats(
 
 
 def _plain(x, bound, labels):
-    """The pixel_fn of plain cross-entropy; see over_pixels."""
+    """Plain cross-entropy, as argument `pixel_fn` of over_pixels."""
     log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     total = jnp.sum(jnp.where(valid, nats, 0.0))
     p = jnp.exp(x - log_z)
@@ -151,7 +151,7 @@ def _plain(x, bound, labels):
 
 
 def _shaped(x, bound, labels, form):
-    """The pixel_fn of weighted, focal or smoothed cross-entropy; see over_pixels."""
+    """Weighted, focal or smoothed cross-entropy, as `pixel_fn` of over_pixels."""
     log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     # `pull` is the derivative of `value` with respect to `nats`.
     value, pull = nats, jnp.ones_like(nats)

@@ -1,4 +1,4 @@
-"""Dice loss: 1 - overlap of probabilities and labels, averaged over classes."""
+"""Dice loss: 1 minus the overlap of probabilities and labels, averaged over classes."""
 
 from functools import partial
 
@@ -19,12 +19,12 @@ from encnet_jax.losses.terms import Inputs
     weight="dice_weight",
     fields={
         "loss.dice_weight": Field(
-            0.0, between(0, 1e6), "Weight of a Dice term on the main logits."
+            0.0, between(0, 1e6), "Weight of the Dice loss of the main logits."
         )
     },
 )
 def dice(inputs: Inputs) -> jax.Array:
-    """Returns this device's share of the Dice loss of the main logits."""
+    """Returns this device's contribution to the Dice loss of the main logits."""
     logits, labels = inputs.outputs["logits"], inputs.all_targets["logits"]
     return dice_loss(logits, labels, axis_name=inputs.axis_name, **inputs.grid)
 
@@ -37,24 +37,24 @@ def dice_loss(
     row_blocks: int = 20,
     axis_name: str | None = None,
 ) -> Float[jax.Array, ""]:
-    """Returns this device's share of the Dice loss.
+    """Returns this device's contribution to the Dice loss.
 
-    The loss is 1 - mean of the Dice coefficients of the classes that occur in the
-    labels. The coefficient of a class is 2 sum(p y) / (sum(p) + sum(y)), where p is the
-    softmax of a pixel, y its one-hot label, and sums are over the labelled pixels of
-    all devices.
+    The loss is 1 minus the mean of the Dice coefficients of all classes that occur in
+    the labels. The coefficient of a class is 2 sum(p y) / (sum(p) + sum(y)). Sums are
+    over the labelled pixels of all devices; p is the softmax probability of the class,
+    and y is 1 for pixels with this label, else 0.
 
     Args:
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W], ids 0..C-1; pixels with IGNORE_LABEL are not counted.
         align_corners, row_blocks: see over_pixels.
-        axis_name: pmap axis; None for one device.
+        axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        f32[] in [0, 1]; the shares of all devices add up to the loss. It is 0 without
-        labelled pixels.
+        f32[] in [0, 1]; the contributions of all devices add up to the loss. Without
+        labelled pixels, the loss is 0.
 
-    Source: Milletari et al., 3DV 2016, without squares in the denominator.
+    Source: Milletari et al., 3DV 2016, without the squares in their denominator.
     """
     # Smaller blocks than for cross-entropy: on CPUs, more arrays of a block exist.
     return _dice(logits, labels, align_corners, 2 * row_blocks, axis_name)
@@ -89,13 +89,13 @@ _dice.defvjp(_forward, _backward)
 
 
 def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
-    """Returns this device's share of the loss, and the derivatives of the loss.
+    """Returns this device's contribution to the loss, and derivatives of the loss.
 
-    Arguments are those of dice_loss.
+    Args: see dice_loss.
 
     Returns:
-        f32[] share; (f32[C], f32[C]) derivatives with respect to p of a class, for
-        pixels with and without this label.
+        f32[] contribution; (f32[C], f32[C]) derivatives with respect to the probability
+        of each class, for pixels labelled with this class and for all other pixels.
     """
     sums, _, _ = over_pixels(
         _overlaps, logits, labels, align_corners=align_corners, row_blocks=row_blocks
@@ -125,9 +125,9 @@ def _probabilities(x, bound, labels):
 
 
 def _overlaps(x, bound, labels):
-    """The pixel_fn that computes the sums of the Dice coefficients; see over_pixels.
+    """Sums p y and p over pixels, as `pixel_fn` of over_pixels.
 
-    Returns f32[C] sums of p y and of p over pixels, with the notation of dice_loss.
+    The sums are f32[C]; dice_loss defines p and y.
     """
     p, is_label = _probabilities(x, bound, labels)
     parts = (jnp.where(is_label, p, 0.0), p)
@@ -135,7 +135,7 @@ def _overlaps(x, bound, labels):
 
 
 def _gradient(x, bound, labels, slopes):
-    """The pixel_fn that returns the gradient with respect to x; see over_pixels.
+    """Computes the gradient with respect to x, as `pixel_fn` of over_pixels.
 
     `slopes` are the derivatives that _share_and_slopes returns.
     """

@@ -28,21 +28,21 @@ def hard_labels(
     """Replaces the labels of easy pixels by IGNORE_LABEL.
 
     A pixel is easy if the predicted probability of its label is at least `threshold`.
-    However, the N pixels with the least probable labels in the batch of all devices,
-    and pixels tied with them, always keep their labels; N = min_kept * number of
-    images. Selecting them costs one more pass over the upsampled logits.
+    However, the N pixels with the lowest probabilities in the batch of all devices
+    always keep their labels, where N = min_kept * number of images; of equally probable
+    pixels, all or none are kept. The selection costs one more pass over the logits.
 
     Args:
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
-        threshold: in [0, 1].
+        threshold: in [0, 1]; 0: all pixels are easy.
         min_kept: smallest number of labels to keep per image, on average over the
             batch; 0: only the threshold is used.
         align_corners, row_blocks: see over_pixels.
-        axis_name: pmap axis; None for one device.
+        axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        uint8[B, H, W], the labels of hard pixels, IGNORE_LABEL for all others.
+        uint8[B, H, W], the labels of hard pixels, and IGNORE_LABEL for other pixels.
 
     Source: Shrivastava et al., CVPR 2016; threshold and minimum as in mmsegmentation's
     OHEMPixelSampler, whose minimum applies to each device separately.
@@ -66,21 +66,21 @@ def hard_labels(
 
 
 def _label_nats(x, bound, labels):
-    """The pixel_fn that returns -log p of each pixel's label; see over_pixels."""
+    """Returns -log p of each pixel's label, as `pixel_fn` of over_pixels."""
     _, nats, _, _ = pixel_nats(x, bound, labels)
     return (), None, nats[..., 0]
 
 
 def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:
-    """Returns the k-th largest value of all devices, int32[].
+    """Returns the k-th largest of the values on all devices, int32[].
 
-    The result is 0 if fewer than k values are positive. It is determined bit by bit:
-    each bit needs one count over all values, and devices exchange only these counts.
+    The result is 0 if fewer than k values are positive. Each bit of the result is found
+    by counting values; devices exchange only these counts.
 
     Args:
         values: int32[...], the values on this device.
         k: rank, counted from 1.
-        axis_name: pmap axis; None for one device.
+        axis_name: name of the pmap axis; None for one device.
     """
 
     def add_bit(i, found):

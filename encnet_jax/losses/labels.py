@@ -1,4 +1,4 @@
-"""Resamples label maps to other resolutions, and counts their classes."""
+"""Resamples label maps to other resolutions, and counts the classes in label maps."""
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ def thinned_labels(
     labels: UInt8[jax.Array | np.ndarray, "B H W"],
     logits: Float[jax.Array | np.ndarray, "B h w C"],
 ) -> UInt8[jax.Array | np.ndarray, "B h w"]:
-    """Reduces labels to the resolution of the logits, without a majority vote.
+    """Subsamples labels to the resolution of the logits.
 
-    Each position of the logits belongs to a cell of pixels with side ceil(H / h) and
-    gets the label of the cell's top left pixel.
+    Each position of the logits covers a square cell of ceil(H / h) pixels per side. The
+    label of the position is that of the top left pixel in the cell, not the majority.
 
     Args:
         labels: uint8[B, H, W].
@@ -26,7 +26,7 @@ def thinned_labels(
         uint8[B, h, w].
 
     Raises:
-        ValueError: the size of the reduced labels differs from that of the logits.
+        ValueError: the subsampled labels do not have the size of the logits.
 
     Source: the loader of the authors' code for Wang et al., WACV 2018.
     """
@@ -34,9 +34,9 @@ def thinned_labels(
     thinned = labels[:, ::cell, ::cell]
     if thinned.shape[1:] != logits.shape[1:3]:
         raise ValueError(
-            f"labels of shape {labels.shape} have shape {thinned.shape} after reduction"
-            f" by a factor of {cell}; expected the height and width of the logits,"
-            f" whose shape is {logits.shape}"
+            f"labels of shape {labels.shape} have shape {thinned.shape} after"
+            f" subsampling by a factor of {cell}; expected the height and width of the"
+            f" logits, whose shape is {logits.shape}"
         )
     return thinned
 
@@ -44,13 +44,13 @@ def thinned_labels(
 def class_presence(
     labels: UInt8[jax.Array, "B H W"], num_classes: int
 ) -> Float32[jax.Array, "B {num_classes}"]:
-    """Returns which classes each image contains, f32[B, C]: 1 if present, else 0.
+    """Returns which classes occur in each image, f32[B, C]: 1 if present, else 0.
 
     Args:
         labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
         num_classes: C.
 
-    Source: section 3.1 of the paper ("unique" of the ground-truth mask).
+    Source: section 3.1 of the paper ("unique" classes of the ground-truth mask).
     """
     # Presence is stored as bits of 32-bit words: comparing pixels with every class
     # would need num_classes times the memory of the labels.
@@ -70,12 +70,12 @@ def class_presence(
 def total_weight(
     labels: UInt8[jax.Array, "B H W"], class_weights: tuple[float, ...] = ()
 ) -> Float32[jax.Array, ""]:
-    """Returns the sum of the class weights of all labelled pixels, f32[].
+    """Returns the sum over all labelled pixels of the weight of the label, f32[].
 
     Args:
         labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
-        class_weights: weight of each of the C classes, or () if all are 1: the result
-            is then the number of labelled pixels.
+        class_weights: C weights, one for each class; or (), so that all weights are 1
+            and the result is the number of labelled pixels.
     """
     if not class_weights:
         return jnp.sum(labels != IGNORE_LABEL).astype(jnp.float32)
@@ -86,7 +86,7 @@ def total_weight(
 def class_counts(
     labels: UInt8[jax.Array, "B H W"], num_classes: int
 ) -> Int32[jax.Array, " {num_classes}"]:
-    """Returns the number of pixels of each class in labels uint8[B, H, W], int32[C]."""
+    """Counts the pixels of each class in labels uint8[B, H, W]; returns int32[C]."""
     # One class after the other; all at once would need an array of the logits' size.
     classes = jnp.arange(num_classes, dtype=jnp.uint8)
     return jax.lax.map(lambda class_id: jnp.sum(labels == class_id), classes)
@@ -103,7 +103,7 @@ def node_labels(
     Args:
         labels: uint8[B, H, W].
         height, width: number of rows and columns of nodes.
-        align_corners: corner convention of the positions of nodes in the image; see
+        align_corners: whether the corner nodes lie at the centres of corner pixels; see
             models.resize.
 
     Returns:

@@ -4,8 +4,8 @@ Training therefore needs no inference. Shapes: B maps of h x w nodes, K classes.
 are uint8[B, h, w], one for each node; nodes with `ignore_label` are not counted.
 
 Source: piecewise training in the paper by Lin et al., see encnet_jax.crf. The sum of
-the log-normalisers of all pieces is at least the log-normaliser of the model, so the
-summed loss is an upper bound of the negative log-likelihood.
+the log-normalisers of all potentials is at least the log-normaliser of the CRF. The sum
+of the losses of all potentials is thus an upper bound of the negative log-likelihood.
 """
 
 from functools import partial
@@ -29,12 +29,12 @@ from encnet_jax.losses.terms import Inputs, Terms
     reads=("logits", "pairwise"),
     fields={
         "loss.unary_weight": Field(
-            1.0, between(0, 1e6), "Weight of the nodes in the loss of a piecewise_crf."
+            1.0, between(0, 1e6), "Weight of the unary loss of a piecewise_crf."
         )
     },
 )
 def unary(inputs: Inputs) -> jax.Array:
-    """Returns this device's share of the mean unary loss over labelled nodes."""
+    """Returns this device's contribution to the mean unary loss of labelled nodes."""
     scores = inputs.outputs["logits"]
     return unary_loss(scores, _at_nodes(inputs), **_shared(inputs))
 
@@ -47,17 +47,17 @@ def unary(inputs: Inputs) -> jax.Array:
         "loss.pairwise_weight": Field(
             1.0,
             between(0, 1e6),
-            "Weight of each relation in the loss of a piecewise_crf.",
+            "Weight of the pairwise loss of each relation of a piecewise_crf.",
         )
     },
 )
 def pairwise(inputs: Inputs) -> Terms:
-    """Returns this device's share of the mean pairwise loss of each relation.
+    """Returns {relation: this device's contribution to the mean pairwise loss}.
 
-    Means are over pairs of labelled nodes.
+    Means are over the pairs of labelled nodes of a relation.
 
     Raises:
-        UserError: the pairwise scores of one row exceed model.crf.max_score_mib.
+        UserError: the scores of one row of nodes exceed model.crf.max_score_mib.
     """
     labels, crf = _at_nodes(inputs), inputs.model.crf
     terms = {}
@@ -83,13 +83,15 @@ def unary_loss(
     ignore_label: int,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Returns this device's share of the mean of -log softmax(z_p)[y_p] over nodes p.
+    """Returns this device's contribution to the unary loss.
+
+    The loss is the mean of -log softmax(z_p)[y_p] over the labelled nodes p.
 
     Args:
         unary: [B, h, w, K], unary scores z, at least float32.
         labels: uint8[B, h, w], labels y of the nodes.
         ignore_label: label of nodes that are not counted.
-        axis_name: pmap axis over which labelled nodes are counted; None for one device.
+        axis_name: name of the pmap axis; None for one device.
 
     Returns:
         float[]; 0 without labelled nodes.
@@ -108,20 +110,20 @@ def pairwise_loss(
     ignore_label: int,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Returns this device's share of the mean of -log softmax(s_pq)[y_p, y_q].
+    """Returns this device's contribution to the pairwise loss of a relation.
 
-    The mean is over pairs (p, q) of labelled nodes with scores s_pq. To save memory,
-    scores are computed in the steps of `pairs.plan`, one after the other. The gradient
-    is computed together with the value, so this is also true of the backward pass.
+    The loss is the mean of -log softmax(s_pq)[y_p, y_q] over the pairs (p, q) of
+    labelled nodes; s_pq are the K x K scores of a pair. To save memory, only the scores
+    of one step of `pairs.plan` exist at a time, also when a gradient is computed.
 
     Args:
         pairs: the pairs of a relation.
         labels: uint8[B, h, w], labels y of the nodes.
         ignore_label: label of nodes whose pairs are not counted.
-        axis_name: pmap axis over which pairs are counted; None for one device.
+        axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        float[]; 0 without labelled pairs.
+        float[]; 0 without pairs of labelled nodes.
     """
     plan = pairs.plan
     # Padding has no labels, so that pairs with it are not counted.
@@ -141,7 +143,7 @@ def _count(valid, axis_name, dtype):
 
 
 def _over_devices(count, axis_name):
-    """Sums a count over devices; returns at least 1, so that a mean of nothing is 0."""
+    """Sums a count over devices; returns at least 1 to avoid a division by 0."""
     if axis_name is not None:
         count = jax.lax.psum(count, axis_name)
     return jnp.maximum(count, 1)
@@ -149,7 +151,7 @@ def _over_devices(count, axis_name):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sum_of_pairs(fixed, terms, labels, steps):
-    """Returns the sum of -log softmax over labelled pairs, and the number of pairs.
+    """Sums -log softmax over the pairs of labelled nodes, and counts these pairs.
 
     Args:
         fixed: (score_fn, window, ignore_label).
@@ -157,7 +159,7 @@ def _sum_of_pairs(fixed, terms, labels, steps):
         labels: padded labels of the nodes.
 
     Returns:
-        float[] sum; float[] number.
+        float[] sum; float[] number of pairs.
     """
     return _scan(fixed, terms, labels, steps, False)[0]
 
@@ -179,7 +181,7 @@ _sum_of_pairs.defvjp(_forward, _backward)
 
 
 def _scan(fixed, terms, labels, steps, with_gradient):
-    """Returns the results of _sum_of_pairs and, if required, the gradient of the sum.
+    """Computes _sum_of_pairs and, with `with_gradient`, the gradient of the sum.
 
     Returns:
         (sum, number of pairs); gradient, a tree like `terms`, or None.

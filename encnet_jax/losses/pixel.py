@@ -14,25 +14,27 @@ from encnet_jax.losses.terms import Inputs
         "loss.focal_gamma": Field(
             0.0,
             between(0, 100),
-            "Exponent of the factor (1 - p) on each pixel's term; 0: no focal loss.",
+            "Focal loss: exponent of the factor (1 - p), where p is the probability of"
+            " a pixel's label; 0: no focal loss.",
         ),
         "loss.ohem_threshold": Field(
             0.0,
             between(0, 1),
             "Online hard example mining over the global batch: keep pixels whose label"
-            " has a probability below this; 0: keep no pixels by this rule.",
+            " has a probability below this threshold; 0: no threshold.",
         ),
         "loss.ohem_min_kept": Field(
             0,
             COUNT,
-            "Keep at least this many pixels per image, the hardest of the batch. With"
-            " loss.ohem_threshold 0 only these are kept; both 0 disables mining.",
+            "Online hard example mining: keep at least this number of pixels per image,"
+            " the hardest of the batch. With loss.ohem_threshold 0, only these pixels"
+            " are kept; if both fields are 0, all pixels are kept.",
         ),
     },
     excludes=(("loss.focal_gamma", "loss.label_smoothing"),),
 )
 def pixel(inputs: Inputs) -> jax.Array:
-    """Returns this device's share of the mean cross-entropy of the main logits.
+    """Returns this device's contribution to the mean cross-entropy of the main logits.
 
     Source: section 3.1 of the paper.
     """
@@ -45,12 +47,15 @@ def pixel(inputs: Inputs) -> jax.Array:
     reads=("aux_logits",),
     fields={
         "loss.aux_weight": Field(
-            0.2, between(0, 1e6), "Weight of an auxiliary pixel cross-entropy."
+            0.2, between(0, 1e6), "Weight of the loss of the auxiliary logits."
         )
     },
 )
 def aux(inputs: Inputs) -> jax.Array:
-    """Returns this device's share of the mean cross-entropy of the auxiliary logits."""
+    """Returns this device's contribution to the loss of the auxiliary logits.
+
+    The loss is the mean cross-entropy over labelled pixels.
+    """
     return _cross_entropy(inputs, "aux_logits")
 
 

@@ -1,4 +1,4 @@
-"""SE-losses: binary cross-entropy of the presence of each class in an image."""
+"""SE-losses: binary cross-entropy for the presence of each class in an image."""
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,10 @@ from encnet_jax.losses.terms import Inputs
     },
 )
 def se(inputs: Inputs) -> jax.Array:
-    """Returns this device's share of the SE-loss.
+    """Returns this device's contribution to the SE-loss.
 
-    The SE-loss is the mean binary cross-entropy over classes and images with labels.
+    The SE-loss is the mean binary cross-entropy for the presence of a class, over all
+    classes and all images with a labelled pixel.
 
     Source: section 2.1 of the paper.
     """
@@ -32,7 +33,7 @@ def se(inputs: Inputs) -> jax.Array:
 
 @LOSSES.register("aux_se", weight="se_weight", reads=("aux_se_logits",))
 def aux_se(inputs: Inputs) -> jax.Array:
-    """Returns this device's share of the SE-loss of the auxiliary head; see `se`."""
+    """Returns this device's contribution to the auxiliary head's SE-loss; see `se`."""
     return _presence(inputs, "aux_se_logits")
 
 

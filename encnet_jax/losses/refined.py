@@ -1,4 +1,4 @@
-"""The loss of refined scores, computed for one block of rows at a time."""
+"""The loss of a CRF's refined scores, computed for one block of rows at a time."""
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,15 @@ from encnet_jax.models.resize import interpolation_matrix
         "loss.refined_weight": Field(
             1.0,
             between(0, 1e6),
-            "Weight of the refined pixels in the loss of a piecewise_crf.",
+            "Weight of the loss of the refined scores of a piecewise_crf.",
         )
     },
 )
 def refined(inputs: Inputs) -> jax.Array:
-    """Returns this device's share of the mean cross-entropy of the refined scores."""
+    """Returns this device's contribution to the mean cross-entropy of refined scores.
+
+    The mean is over labelled pixels.
+    """
     count = jnp.sum(inputs.labels != IGNORE_LABEL).astype(jnp.float32)
     if inputs.axis_name is not None:
         count = jax.lax.psum(count, inputs.axis_name)
@@ -42,14 +45,14 @@ def refined_cross_entropy(
 ) -> jax.Array:
     """Returns the cross-entropy of refined scores, summed over labelled pixels, f32[].
 
-    Only 1 / row_blocks of the scores exist at a time, also in the backward pass, which
-    recomputes them.
+    To save memory, only 1 / row_blocks of the scores exist at a time. The backward pass
+    recomputes the scores.
 
     Args:
-        scores: refined scores, for images of the same size as the labels.
+        scores: arrays from which the scores of images of H x W pixels are computed.
         labels: uint8[B, H, W], ids 0..K-1 or IGNORE_LABEL.
-        align_corners: corner convention of the upsampling.
-        row_blocks: number of blocks of rows; need not divide H.
+        align_corners: corner convention of the upsampling, as in PyTorch.
+        row_blocks: number of blocks into which the H rows are split; need not divide H.
     """
     height, width = labels.shape[1:]
     low, narrow = scores.coarse.shape[1:3]

@@ -22,25 +22,24 @@ def over_pixels(
 ):
     """Upsamples logits to the size of the labels and sums a function over all pixels.
 
-    If both sizes are equal, nothing is upsampled. Otherwise only 1 / row_blocks of the
-    upsampled logits exist at a time, and their gradient is reduced to the resolution of
-    the logits block by block.
+    To save memory, only 1 / row_blocks of the upsampled logits exist at a time. Logits
+    of the same size as the labels are not upsampled and not split.
 
     Args:
-        pixel_fn: function of a block of R rows of pixels: upsampled logits x f32[B, R,
-            W, C], bound f32[B, R, W, 1], see log_sum_exp, and labels uint8[B, R, W]. It
-            returns a tree of sums over pixels, the gradient of the loss with respect to
-            x or None, and a tree of arrays [B, R, W] to return for every pixel. Pixels
-            with IGNORE_LABEL must not change the sums.
+        pixel_fn: function (x, bound, labels) of R rows of pixels: x f32[B, R, W, C],
+            upsampled logits; bound f32[B, R, W, 1], see log_sum_exp; labels uint8[B, R,
+            W]. The function returns a tree of sums over the pixels, the gradient with
+            respect to x or None, and a tree of arrays [B, R, W]. Pixels with
+            IGNORE_LABEL must not contribute to the sums.
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W].
-        align_corners: corner convention of the bilinear upsampling.
-        row_blocks: number of blocks of rows; need not divide H.
-        with_gradient: whether to compute the gradient.
+        align_corners: corner convention of the bilinear upsampling, as in PyTorch.
+        row_blocks: number of blocks into which the H rows are split; need not divide H.
+        with_gradient: whether to return the gradient.
 
     Returns:
-        Tree of sums over all pixels; gradient with respect to the logits, f32[B, h, w,
-        C], or f32[] zero without `with_gradient`; tree of arrays [B, H, W].
+        Tree of sums over all pixels; gradient with respect to `logits`, f32[B, h, w,
+        C], or a scalar 0 without `with_gradient`; tree of arrays [B, H, W].
     """
     zero = jnp.zeros((), jnp.float32)
     largest = jnp.max(logits, axis=-1, keepdims=True)
@@ -84,14 +83,13 @@ def over_pixels(
 def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
     """Returns log(sum(exp(x))) over classes, using an upper bound instead of max(x).
 
-    If the logits of a class at neighbouring positions differ by more than 110, all of x
-    can be so far below the bound that the sum underflows; the result is then bound -
-    87.
+    If the logits of a class at neighbouring positions differ by more than 110, the sum
+    of exp(x - bound) can underflow; the result is then bound - 87.
 
     Args:
         x: f32[B, R, W, C], upsampled logits.
-        bound: f32[B, R, W, 1], the maximum over classes of the original logits,
-            upsampled. No x is larger, because interpolation weights are not negative.
+        bound: f32[B, R, W, 1], upper bound of x over classes: the largest logit of each
+            position before upsampling, upsampled like the logits.
 
     Returns:
         f32[B, R, W, 1], nats.
@@ -107,7 +105,7 @@ def in_blocks(x: jax.Array, row_blocks: int, block: int, fill: int) -> jax.Array
         x: the array.
         row_blocks: number of blocks.
         block: number of rows in a block.
-        fill: value of the rows with which the last block is padded.
+        fill: value of the rows that are appended to fill the last blocks.
 
     Returns:
         [row_blocks, B, block, W, ...].
@@ -133,9 +131,9 @@ def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
         align_corners, row_blocks: see over_pixels.
 
     Returns:
-        weights: f32[row_blocks, R, n]; the R output rows of a block are its weights
+        weights: f32[row_blocks, R, n]; the R output rows of block i are weights[i]
             times n consecutive input rows.
-        first: int32[row_blocks], index of the first of these input rows.
+        first: int32[row_blocks], index of the first of the n input rows of each block.
     """
     rows = interpolation_matrix(height, low, align_corners)
     block = -(-height // row_blocks)

@@ -12,13 +12,13 @@ from encnet_jax.models.heads import HEADS
 
 
 class PixelOptions(NamedTuple):
-    """Options of the pixel loss; the defaults are the loss of the paper.
+    """Options of the pixel loss; by default, the loss is that of the paper.
 
     Attributes:
         class_weights, focal_gamma, label_smoothing: see upsampled_cross_entropy.
         ohem_threshold, ohem_min_kept: threshold and min_kept of hard_labels; if both
             are 0, there is no hard example mining.
-        dice_weight: weight of a Dice loss of the main logits; see dice_loss.
+        dice_weight: weight of the Dice loss of the main logits; see dice_loss.
     """
 
     class_weights: tuple[float, ...] = ()
@@ -46,12 +46,12 @@ def network_loss(
         outputs: outputs of the network.
         labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
         model, loss: sections `model` and `loss` of the resolved configuration.
-        axis_name: pmap axis; None for one device.
+        axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        This device's share of the loss, f32[]; its unweighted shares of the terms,
-        {'loss_pixel': f32[], ...}. The shares of all devices add up to the loss or
-        term.
+        This device's contribution to the loss, f32[], and to each term without its
+        weight, {'loss_pixel': f32[], ...}. The contributions of all devices add up to
+        the loss or the term.
     """
     inputs = Inputs(
         outputs,
@@ -79,11 +79,11 @@ def segmentation_loss(
 ) -> tuple[Float[jax.Array, ""], dict[str, Float[jax.Array, ""]]]:
     """Returns the segmentation loss for given weights, without a configuration.
 
-    The pixel loss and the auxiliary pixel loss are divided by the number of labelled
-    pixels or, with class weights, by the sum of the weights of these pixels. With
-    `thin_labels`, the labels that remain after thinning are counted. Labels that hard
-    example mining removes are not counted. SE-losses are divided by C times the number
-    of images with a labelled pixel. Counts are sums over all devices.
+    The pixel loss and the auxiliary pixel loss are sums divided by the number of
+    labelled pixels or, with class weights, by the sum of the weights of their labels.
+    Pixels are counted after subsampling (`thin_labels`) and hard example mining.
+    SE-losses are sums divided by C times the number of images with a labelled pixel.
+    Counts are over all devices.
 
     Args:
         outputs: outputs of the network: 'logits' and, if present, 'se_logits',
@@ -92,16 +92,16 @@ def segmentation_loss(
         se_weight: weight of each SE-loss, alpha in the paper.
         aux_weight: weight of the auxiliary pixel loss.
         align_corners, row_blocks: see upsampled_cross_entropy.
-        thin_labels: whether to reduce the labels to the resolution of the logits, see
-            thinned_labels, instead of upsampling the logits.
+        thin_labels: whether to subsample the labels to the resolution of the logits,
+            see thinned_labels, instead of upsampling the logits.
         options: options of the pixel loss.
-        axis_name: pmap axis; None for one device.
+        axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        This device's share of the loss, f32[]; its unweighted shares of the terms,
-        {'loss_pixel': f32[], 'loss_se': f32[], ...}. The shares of all devices add up
-        to the loss or term. Terms with weight 0 are not computed. For a batch without
-        labels, all values are 0.
+        This device's contribution to the loss, f32[], and to each term without its
+        weight, {'loss_pixel': f32[], 'loss_se': f32[], ...}. The contributions of all
+        devices add up to the loss or the term. Terms with weight 0 are left out.
+        Without labelled pixels, all values are 0.
 
     Source: section 2 of the paper; weights as in its Figure 5.
     """

@@ -23,8 +23,9 @@ class Inputs:
         labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
         loss: section `loss` of the configuration, or an object with its fields.
         model: section `model` of the configuration, or None.
-        axis_name: pmap axis; None for one device.
-        grid: the arguments 'align_corners' and 'row_blocks' of upsampled_cross_entropy.
+        axis_name: name of the pmap axis; None for one device.
+        grid: arguments of upsampled_cross_entropy: {'align_corners': ..., 'row_blocks':
+            ...}.
     """
 
     def __init__(
@@ -37,17 +38,17 @@ class Inputs:
         model: Any = None,
         axis_name: str | None = None,
     ):
-        """Stores the attributes, see the class; other values are computed on demand."""
+        """Stores the attributes of the class; properties are computed on first use."""
         self.outputs, self.labels, self.loss = outputs, labels, loss
         self.model, self.axis_name = model, axis_name
         self.grid = {"align_corners": align_corners, "row_blocks": loss.row_blocks}
 
     @cached_property
     def all_targets(self) -> dict[str, jax.Array]:
-        """The labels for each output ('logits', 'aux_logits'), before example mining.
+        """The labels of 'logits' and 'aux_logits' before hard example mining.
 
-        If loss.labels is 'thinned', the labels have the size of the output; see
-        thinned_labels. Otherwise they have the size of the image.
+        If loss.labels is 'thinned', the labels have the size of the logits; see
+        thinned_labels. Otherwise the labels have the size of the image.
         """
         thin = self.loss.labels == "thinned"
         return {
@@ -60,9 +61,9 @@ class Inputs:
 
     @cached_property
     def targets(self) -> dict[str, jax.Array]:
-        """The labels for each output ('logits', 'aux_logits'), after example mining.
+        """The labels of 'logits' and 'aux_logits' after hard example mining.
 
-        Labels of easy pixels are replaced by IGNORE_LABEL; see hard_labels.
+        Mining replaces the labels of easy pixels by IGNORE_LABEL; see hard_labels.
         """
         threshold, min_kept = self.loss.ohem_threshold, self.loss.ohem_min_kept
         if not (threshold or min_kept):
@@ -86,11 +87,10 @@ class Inputs:
 
     @cached_property
     def totals(self) -> dict[str, jax.Array]:
-        """The counts by which terms are divided, summed over all devices.
+        """The numbers by which sums are divided to compute terms, over all devices.
 
-        'logits' and 'aux_logits': sums of the class weights of labelled pixels;
-        'images': number of images with a labelled pixel. A count of 0 is replaced by 1.
-        One collective sums all counts.
+        'logits' and 'aux_logits': sum over labelled pixels of the weight of the label;
+        'images': number of images with a labelled pixel. A 0 is replaced by 1.
         """
         weights = tuple(self.loss.class_weights)
         counts = [total_weight(x, weights) for x in self.targets.values()]
@@ -111,8 +111,8 @@ def add_up(inputs: Inputs, names: Iterable[str]) -> tuple[jax.Array, Terms]:
             the network does not return, are left out.
 
     Returns:
-        This device's share of the loss, f32[]; its unweighted shares of the terms,
-        {'loss_' + name: f32[]}.
+        This device's contribution to the loss, f32[], and to each term without its
+        weight, {'loss_' + name: f32[]}.
     """
     total: Any = 0.0
     terms: Terms = {}
