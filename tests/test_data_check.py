@@ -56,7 +56,7 @@ def test_a_clean_set_is_counted(root, capsys):
 def test_wrong_number_of_class_weights(root, capsys):
     status, printed = run(root, capsys, **{"loss.class_weights": "(1,2,3)"})
     assert status == 2
-    expected = "has 3 numbers, but folder has 2 classes; give one number per class"
+    expected = "has 3 numbers; expected one for each of the 2 classes of folder; add"
     assert expected in printed.err
 
 

@@ -118,7 +118,7 @@ def test_ignored_values_that_may_be_the_missing_class_are_named(folder, capsys):
         "25.0% of the pixels have an ignored value (data.folder.ignore_ids: 255)"
         in (printed)
     )
-    assert "if they are 'crack', write the value 1 for them in the masks" in printed
+    assert "if these pixels are 'crack', write the value 1 in the masks" in printed
 
 
 @pytest.mark.parametrize("name", ["1.tif", "1.TIFF", "1.PNG", "1.bmp"])

@@ -1,7 +1,7 @@
 """Augments an image and its label with parameters sampled by plan.py.
 
-Both readers ('tfds' and 'arrays') call `augment_example`, so that their batches are
-identical.
+The pipelines with and without TensorFlow call the same `augment_example`, so that both
+make the same batches.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ cv2.setNumThreads(0)  # The readers already process several images in parallel.
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Blurs an image uint8[H, W, 3] with a Gaussian; its sigma is `radius` pixels."""
+    """Blurs an image uint8[H, W, 3] with a Gaussian of sigma `radius` pixels."""
     picture = Image.fromarray(image)
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(float(radius))))
 
@@ -39,17 +39,17 @@ def change_colours(image: np.ndarray, params: AugmentParams) -> np.ndarray:
 def augment_example(
     image: np.ndarray, label: np.ndarray, params: AugmentParams, data: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Augments an image and its label and crops them to data.crop_size.
+    """Augments an image and its label, and crops both to data.crop_size.
 
     Args:
         image: uint8[H, W, 3].
         label: uint8[H, W], train ids (class indices; 255 is ignored).
         params: Augmentation parameters of the example.
-        data: Section `data` of the configuration, of which crop_size, input_scale and
-            augment are used.
+        data: section `data` of the configuration; only the fields crop_size,
+            input_scale and augment are used.
 
     Returns:
-        Image uint8[crop_size, crop_size, 3], padded with black, and label
+        (image, label): uint8[crop_size, crop_size, 3], padded with black, and
         uint8[crop_size, crop_size], padded with 255.
     """
     height, width = label.shape
@@ -76,10 +76,10 @@ def warp(
         pixels: uint8[H, W] or uint8[H, W, 3].
         matrix: f64[2, 3], maps positions in the crop to positions in `pixels`; see
             Geometry.
-        size: side of the crop, pixels.
+        size: height and width of the crop, pixels.
         interpolation: cv2.INTER_LINEAR or cv2.INTER_NEAREST.
-        fill: value of pixels outside the image. INTER_LINEAR blends it into the pixels
-            at the image's border.
+        fill: value outside the image. With INTER_LINEAR, pixels at the image's border
+            are a mixture with this value.
     """
     # The first pixel's centre is (0, 0) in OpenCV but (0.5, 0.5) here.
     offset = matrix @ [0.5, 0.5, 1.0] - 0.5
@@ -94,7 +94,7 @@ def warp(
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image to uint8[*size, 3], bilinearly with antialiasing."""
+    """Resizes an image to `size`, (height, width), bilinearly with antialiasing."""
     picture = Image.fromarray(image)
     return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
 
@@ -102,9 +102,9 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _resized_window(
     image: np.ndarray, plan: Geometry, flip: float, size: int
 ) -> np.ndarray:
-    """Returns a crop uint8[size, size, 3] of the image after mirroring and resizing.
+    """Mirrors and resizes an image, and returns the crop uint8[size, size, 3].
 
-    Only the cropped region is resized: the whole resized image may have ten times as
+    Only the cropped region is resized: the whole resized image could have ten times as
     many pixels as the crop.
     """
     image = image[:, ::-1] if flip else image

@@ -12,7 +12,7 @@ _LOG_RATIO = math.log(4 / 3)  # The aspect ratio is between 3/4 and 4/3.
 
 
 class Box(NamedTuple):
-    """A rectangle in an image, in pixels from the image's top left corner."""
+    """The edges of a rectangle, in pixels from the image's top left corner."""
 
     left: float
     top: float
@@ -25,14 +25,16 @@ def draw_box(
 ) -> Box:
     """Samples the box of a random training crop.
 
-    The area of the box and the logarithm of its aspect ratio are uniformly distributed.
-    If ten sampled boxes do not fit into the image, the largest centred box with an
-    allowed aspect ratio is returned.
+    The area of the box and the logarithm of the box's aspect ratio (3/4 to 4/3) are
+    uniformly distributed. If none of ten sampled boxes fits into the image, the largest
+    centred box with an aspect ratio in this range is returned.
 
     Args:
         height, width: size of the image, pixels.
-        area_min: smallest fraction of the image's area that the box covers, in (0, 1].
-        seed, epoch, index: seed the random numbers; equal arguments give equal boxes.
+        area_min: smallest area of a sampled box, as a fraction of the image's area, in
+            (0, 1].
+        seed, epoch, index: seed of the run, epoch and index of the example; the box
+            depends on all three.
 
     Source: torchvision's RandomResizedCrop.
     """
@@ -53,8 +55,8 @@ def draw_box(
 def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Box:
     """Returns the box of a centred square crop for evaluation.
 
-    The square would be crop_size pixels wide if the image were resized so that its
-    short side is base_size pixels long.
+    Equivalent to resizing the image until the smaller of height and width is base_size,
+    and then cropping the central crop_size x crop_size pixels.
     """
     side = min(height, width) * crop_size / base_size
     left, top = (width - side) / 2, (height - side) / 2
@@ -62,9 +64,9 @@ def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Bo
 
 
 def cut(image: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """Crops an image uint8[H, W, 3] to a box and resizes it to uint8[size, size, 3].
+    """Crops a box from an image uint8[H, W, 3]; returns uint8[size, size, 3].
 
-    Resizing is bilinear with antialiasing.
+    The crop is resized bilinearly, with antialiasing.
     """
     picture = Image.fromarray(image)
     bilinear = Image.Resampling.BILINEAR

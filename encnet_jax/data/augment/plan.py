@@ -1,6 +1,6 @@
-"""Samples the augmentation parameters of an example and computes its geometry.
+"""Samples augmentation parameters and computes the crop's position in the image.
 
-This module uses only NumPy; apply.py applies the augmentation to the pixels.
+No pixels are changed here; apply.py augments the pixels.
 """
 
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ class AugmentParams(NamedTuple):
 
     Attributes:
         flip: 1.0 if the image is mirrored horizontally, otherwise 0.0.
-        scale: factor by which the image is resized.
+        scale: scale factor; see scaled_size.
         angle: rotation in degrees, counter-clockwise.
-        u: horizontal position of the crop, as a fraction in [0, 1) of the possible
-            positions. With data.augment.crop_centres, u also selects the centre.
-        v: vertical position of the crop, as a fraction like u.
+        u: random number in [0, 1) that determines the horizontal position of the crop.
+            With data.augment.crop_centres, u also selects the centre.
+        v: random number in [0, 1) that determines the vertical position of the crop.
         blur: sigma of the Gaussian blur in pixels, 0 for no blur.
         brightness, contrast, saturation: factors, 1 for no change.
         hue: rotation of the hue as a fraction of a full turn, 0 for no change.
@@ -51,15 +51,15 @@ class AugmentParams(NamedTuple):
 class Geometry(NamedTuple):
     """Maps positions in the crop to positions in the image and in the mask.
 
-    Both matrices are f64[2, 3] and map (x, y, 1) in the crop to (x, y) in the image or
-    mask. Positions are in pixels from the top left corner; the centre of the first
+    Each matrix maps (x, y, 1) in the crop to (x, y) in the resized image or in
+    the mask. Positions are in pixels from the top left corner; the centre of the first
     pixel is (0.5, 0.5).
 
     Attributes:
-        resized: (height, width) to which the image is first resized with antialiasing.
-        image_matrix: maps the crop to the resized image.
-        label_matrix: maps the crop to the mask, which is not resized.
-        corner: (top, left) of the crop in the scaled image, pixels.
+        resized: (height, width) to which the image is resized before the crop.
+        image_matrix: f64[2, 3], from the crop to the resized image.
+        label_matrix: f64[2, 3], from the crop to the mask, which is not resized.
+        corner: (top, left) of the crop in the scaled and rotated image, pixels.
     """
 
     resized: tuple[int, int]
@@ -73,7 +73,8 @@ def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
 
     Args:
         augment: section data.augment of the configuration.
-        seed, epoch, index: seed the random numbers; equal arguments give equal results.
+        seed, epoch, index: seed of the run, epoch and index of the example; the
+            parameters depend on all three.
     """
     r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(11)
     scale = augment.scale_min + (augment.scale_max - augment.scale_min) * r[1]
@@ -105,18 +106,19 @@ _YIQ = np.array(
 
 
 def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
-    """Returns the matrix f64[3, 4] from (red, green, blue, 1) to the changed colours.
+    """Returns the matrix f64[3, 4] that maps (red, green, blue, 1) to a new colour.
 
     The matrix changes brightness, contrast, saturation and hue, in this order. The
-    caller rounds the result and clips it to 0..255 only once, after all four changes.
+    caller must round the new colours and clip them to 0..255.
 
     Args:
         params: Augmentation parameters of the example.
-        mean: f64[3], mean of each channel of the image, in 0..255. The luma of this
-            colour stays constant when the contrast changes.
+        mean: f64[3], mean colour of the image, in 0..255. A change of contrast keeps
+            the luma of the mean colour.
 
-    Source: torchvision's ColorJitter. Two deviations: the order is fixed, and the hue
-    is rotated in the plane of equal luma (YIQ) instead of in HSV.
+    Source: torchvision's ColorJitter. Three deviations: the order of the changes is
+    fixed, colours are rounded only once, and the hue is rotated in the plane of equal
+    luma (YIQ) instead of in HSV.
     """
     grey = np.tile(_YIQ[0], (3, 1))
     turn = 2 * np.pi * params.hue
@@ -132,14 +134,14 @@ def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
 def scaled_size(
     params: AugmentParams, height: int, width: int, augment: Any
 ) -> tuple[int, int]:
-    """Returns the (height, width) to which params.scale resizes an image.
+    """Returns the (height, width) of an image after scaling by params.scale.
 
-    augment.scale_relative_to is 'image', 'short_side' or 'long_side'. With 'image', the
-    size of the image is scaled. Otherwise, the short or long side becomes
-    augment.base_size * params.scale pixels long.
+    If augment.scale_relative_to is 'image', height and width are multiplied by
+    params.scale. With 'short_side' ('long_side'), the smaller (larger) of height and
+    width becomes augment.base_size * params.scale.
 
-    Source: PyTorch-Encoding datasets/base.py, _sync_transform; 'short_side' follows
-    commit f891919, 'long_side' follows HEAD, each with the rounding of that version.
+    Source: PyTorch-Encoding datasets/base.py, _sync_transform. 'short_side' rounds like
+    commit f891919, and 'long_side' like HEAD.
     """
     if augment.scale_relative_to == "image":
         return pictures.scaled_size(height, width, params.scale)
@@ -154,7 +156,7 @@ def scaled_size(
 
 
 def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
-    """Returns f64[3, 3], which maps positions in a resized image to its original.
+    """Returns the f64[3, 3] that maps positions in a resized image to the original.
 
     Args:
         target: (height, width) of the resized image.
@@ -164,7 +166,7 @@ def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
 
 
 def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]):
-    """Returns f64[3, 3], which maps positions in the crop to the scaled image.
+    """Returns the f64[3, 3] that maps positions in the crop to the scaled image.
 
     Args:
         angle: rotation of the scaled image before it is cropped, degrees.
@@ -186,11 +188,10 @@ def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]
 def projective_matrix(
     params: AugmentParams, source: tuple[int, int], scaled: tuple[int, int], corner
 ) -> np.ndarray:
-    """Returns the matrix f64[2, 3] from a crop to its source image; see Geometry.
+    """Returns the f64[2, 3] that maps positions in a crop to the source image.
 
-    The source image is mirrored, scaled to `scaled`, rotated about its centre, and
-    cropped at `corner`, in this order. The matrix maps positions in the crop back to
-    the source image.
+    The crop is made from the source image by mirroring, scaling to `scaled`, rotating
+    about the centre, and cropping at `corner`, in this order. See Geometry.
 
     Args:
         params: Augmentation parameters; only flip and angle are used.
@@ -205,19 +206,19 @@ def projective_matrix(
 
 
 def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
-    """Computes the geometry of the augmentation of one example.
+    """Computes the position of a crop in the image and in the mask.
 
-    The corner of the crop is at a whole pixel, uniformly distributed over the positions
-    inside the image. With augment.crop_centres, the crop lies around one of these
-    points and is shifted if it would leave the image. If the scaled image is smaller
-    than the crop, the crop is padded on the right and at the bottom.
+    The crop starts at a whole pixel, uniformly distributed over the positions at which
+    the crop lies inside the scaled image. With augment.crop_centres, the centre of the
+    crop is near one of these points, and the crop is shifted to stay inside the image.
+    If the scaled image is smaller than the crop, the right and the bottom are padded.
 
     Args:
         params: Augmentation parameters of the example.
         height: height of the stored image and mask, pixels.
         width: width of the stored image and mask, pixels.
-        data: Section `data` of the configuration, of which crop_size, input_scale and
-            augment are used.
+        data: section `data` of the configuration; only the fields crop_size,
+            input_scale and augment are used.
     """
     native, augment = (height, width), data.augment
     inputs = pictures.scaled_size(height, width, data.input_scale)
@@ -237,18 +238,20 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
 
 
 def _corner_near_centre(params, native, scaled, room, data) -> tuple[int, int]:
-    """Returns (top, left) of a crop around one of augment.crop_centres.
+    """Returns (top, left) of a crop centred near one of augment.crop_centres.
 
-    The crop is shifted so that it lies inside the image.
+    The crop is shifted so that it does not leave the image.
 
     Args:
         params: Augmentation parameters of the example.
-        native: (height, width) of the stored image, to which the centres refer.
+        native: (height, width) of the stored image; the centres are positions
+            in this image.
         scaled: (height, width) of the scaled image.
-        room: largest (top, left) at which the crop is inside the image.
+        room: largest (top, left) at which the crop lies inside the scaled image.
         data: Section `data` of the configuration.
 
-    Source: the data loader of Wang et al., WACV 2018, where crops may leave the image.
+    Source: the data loader of Wang et al., WACV 2018. Deviation: their crops may leave
+    the image.
     """
     augment = data.augment
     index, across = divmod(params.u * len(augment.crop_centres), 1)

@@ -2,8 +2,8 @@
 
     python -m encnet_jax.data.check --config configs/camvid.py
 
-Exit status: 0 if there are no problems, 1 if there are, 2 if the data set cannot be
-opened or the command or configuration is wrong.
+Exit status: 0 without problems; 1 with problems; 2 if the data set cannot be opened, or
+if the command or the configuration is wrong.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from encnet_jax.labels import IGNORE_LABEL
 def open_source(data: Any) -> Source:
     """Opens the source of a configuration's data set.
 
-    If data.name is 'folder', images without masks are accepted: reading such an example
-    raises an error, which is then reported as a problem.
+    If data.name is 'folder', the data set is opened even if masks are missing: an error
+    is raised, and reported as a problem, when an image without a mask is read.
     """
     if data.name == "folder":
         return folder.open_source(dataset_info(data), data, require_masks=False)
@@ -54,9 +54,9 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 
 
 def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
-    """Returns lines of notes on a split, and may add a problem to its report.
+    """Returns notes on a split, one line per note; may append to report.problems.
 
-    A problem is added if a network cannot learn from the labels of the split.
+    A problem is appended if a network cannot learn from the labels of the split.
     """
     if info.num_classes < 2:
         report.problems.append(teachable.only_class(info))
@@ -87,7 +87,7 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
 
 
 def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
-    """Returns the class weights of each rule of loss.class_weighting, a line per rule.
+    """Returns one line of text per rule of loss.class_weighting: the class weights.
 
     Returns [] for classification.
     """

@@ -13,18 +13,19 @@ RULES = ("median_frequency", "inverse_sqrt")
 def class_weights(
     rule: str, pixels: np.ndarray, pixels_beside: np.ndarray
 ) -> tuple[float, ...]:
-    """Returns one weight per class; 0 for classes that never occur.
+    """Returns one weight per class. The weight of a class that never occurs is 0.
 
-    'median_frequency': median(f) / f_c, where f_c is the fraction of class c among the
-    labelled pixels of those images that contain class c.
-    'inverse_sqrt': 1 / sqrt(fraction of the class among all labelled pixels), scaled to
-    a mean of 1 over the classes that occur.
+    'median_frequency': median(f) / f[c], where f[c] is the fraction of class c among
+    the labelled pixels of the images that contain class c.
+    'inverse_sqrt': 1 / sqrt(fraction of class c among all labelled pixels), scaled to a
+    mean weight of 1.
+    The median and the mean are over the classes that occur.
 
     Args:
         rule: one of RULES.
         pixels: i64[C], number of pixels of each class.
-        pixels_beside: i64[C], number of labelled pixels, of all classes, in the images
-            that contain each class.
+        pixels_beside: i64[C]; element c is the number of labelled pixels, of any class,
+            in the images that contain class c.
 
     Raises:
         ValueError: the rule is unknown.
@@ -46,9 +47,10 @@ def class_weights(
 
 
 def check_length(weights: Sequence[float], info: DatasetInfo) -> None:
-    """Checks that there is one weight per class or no weight; else raises UserError."""
+    """Raises UserError unless `weights` is empty or has one weight per class."""
     if weights and len(weights) != info.num_classes:
         raise UserError(
-            f"loss.class_weights has {len(weights)} numbers, but {info.name} has"
-            f" {info.num_classes} classes; give one number per class"
+            f"loss.class_weights has {len(weights)} numbers; expected one for each of"
+            f" the {info.num_classes} classes of {info.name}; add or remove numbers, or"
+            " leave the field empty"
         )

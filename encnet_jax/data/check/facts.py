@@ -1,4 +1,4 @@
-"""Computes the numbers that a configuration needs from the data; checks the data."""
+"""Computes the values of a configuration that depend on the data; checks the data."""
 
 from typing import Any
 
@@ -19,18 +19,19 @@ _SIZES_READ = 32  # Number of validation images whose size is read, evenly space
 def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
     """Returns the number of training images and the class weights.
 
-    encnet_jax.config.resolve completes a configuration with these numbers. Pixels are
-    counted only if loss.class_weighting is set and loss.class_weights is empty.
+    encnet_jax.config.resolve uses both to complete a configuration. Pixels are counted
+    only if loss.class_weighting is set and loss.class_weights is empty.
 
     Args:
         dataset: opened data set.
         loss: section `loss` of the configuration.
         saved_loss: section `loss` of the configuration in the checkpoint from which the
-            run resumes, or None. If its rule is the same, its class weights are reused
-            and no pixels are counted.
+            run resumes, or None. If saved_loss has the same class_weighting, the saved
+            class weights are used and no pixels are counted.
 
     Raises:
-        UserError: an image cannot be read while its pixels are counted.
+        UserError: the training split is missing, or a counted example cannot be read
+            and data.max_unreadable_share is 0.
     """
     split = dataset.data.train_split
     rule, weights = loss.class_weighting, tuple(loss.class_weights)
@@ -46,8 +47,8 @@ def scored_pixels(dataset: Dataset, settings: EvalConfig, protocol: str) -> floa
     """Estimates the number of pixels that the network processes in one validation.
 
     The estimate uses the sizes of up to 32 images. Pixels in several overlapping
-    windows are counted once. The result is 0 if there is no validation split, and for
-    classification, where validation is fast.
+    windows are counted once. The result is 0 without a validation split, and for
+    classification, because validation of a classifier is fast.
 
     Args:
         dataset: opened data set.
@@ -94,7 +95,7 @@ def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:
 
 
 def sizes(dataset: Dataset) -> dict[str, int]:
-    """Returns {'images of SPLIT': number of images} for training and validation.
+    """Returns {'images of SPLIT': number of images}, for training and validation.
 
     Raises:
         UserError: a split is missing or has no labels.
@@ -115,7 +116,7 @@ def check(dataset: Dataset, loss: Any, *, max_images: int) -> None:
 
     Raises:
         UserError: the number of class weights is wrong, a network cannot learn from the
-            training images, training and validation use the same files, or images
+            training masks, training and validation use the same files, or an example
             cannot be read.
     """
     data = dataset.data

@@ -1,4 +1,4 @@
-"""Counts image sizes, pixels and images per class, and problems of a split."""
+"""Counts the image sizes, the pixels and images of each class, and the problems."""
 
 import collections
 import dataclasses
@@ -21,14 +21,15 @@ class SplitReport:
 
     Attributes:
         pairs: number of examples, including those that cannot be read.
-        length: length of the arrays below: the number of classes, but at least 256.
+        length: length of `pixels`, `images` and `pixels_beside`: the number of classes,
+            but at least 256.
         sizes: {(width, height): number of images}.
         pixels: i64[length], number of pixels of each train id.
         images: i64[length], number of images that contain each train id.
-        pixels_beside: i64[length], for each train id, the number of labelled pixels, of
-            all classes, in the images that contain this id.
-        turned: number of images whose EXIF orientation mirrors or rotates them.
-        problems: one line per problem, which names the file if an example is broken.
+        pixels_beside: i64[length]; element c is the number of labelled pixels, of any
+            class, in the images that contain train id c.
+        turned: number of images whose EXIF orientation is not 1 (upright).
+        problems: one line per problem; the line for a broken example names the file.
     """
 
     pairs: int
@@ -49,10 +50,10 @@ def check_split(
     share: Sequence[int] | None = None,
     num_classes: int = 0,
 ) -> SplitReport:
-    """Decodes the examples of a split and counts their contents and problems.
+    """Decodes the examples of a split; counts sizes, train ids and problems.
 
     Args:
-        source: source of the examples.
+        source: reads the examples.
         split: name of a split of the source.
         share: indices of the examples to read; None for all.
         num_classes: number of classes; required only if there are more than 256.

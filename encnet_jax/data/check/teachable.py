@@ -19,7 +19,7 @@ _PROBLEMS_SHOWN = 3
 
 
 def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
-    """Returns the reason why a network cannot learn from these labels, or None.
+    """Returns why a network cannot learn from a data set's labels, or None if it can.
 
     Args:
         info: declaration of the data set.
@@ -54,7 +54,7 @@ def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
     advised = f"the value {ids[0]}" if len(ids) else "the value of the class"
     return (
         f". {share:.1%} of the pixels have an ignored value (data.folder.ignore_ids:"
-        f" {values}); if they are {missing!r}, write {advised} for them in the masks"
+        f" {values}); if these pixels are {missing!r}, write {advised} in the masks"
     )
 
 
@@ -63,13 +63,13 @@ def only_class(info: DatasetInfo) -> str:
     name = info.class_names[0] if info.class_names else ""
     return (
         f"the only class is {name!r}, so every prediction is correct and the score is"
-        " always 1; make the other pixels a second class, such as ('background',"
-        f" {name or 'object'!r}), instead of ignoring them"
+        " always 1; instead of ignoring the other pixels, make them a second class,"
+        f" as in class_names=('background', {name or 'object'!r})"
     )
 
 
 def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
-    """Returns the names of the classes without any pixel.
+    """Returns the names of the classes that have no pixels.
 
     Args:
         info: declaration of the data set.
@@ -80,24 +80,24 @@ def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
 
 
 def shared_files(source: Source, train_split: str, val_split: str) -> str | None:
-    """Returns a message if training and validation have the same files, or None."""
+    """Returns an error message if both splits have the same files, otherwise None."""
     if not isinstance(source, FolderSource) or val_split in ("", train_split):
         return None
     if source.files(train_split) != source.files(val_split):
         return None
     return (
         f"the splits {train_split} and {val_split} have the same files, so scores would"
-        " say nothing about new images; put {split} into data.folder.images and"
-        " data.folder.masks, or leave data.val_split empty"
+        " say nothing about new images; write the placeholder {split} in"
+        " data.folder.images and data.folder.masks, or leave data.val_split empty"
     )
 
 
 def check(dataset: Dataset, train_split: str, val_split: str) -> None:
     """Checks before the first step that a network can learn from the training split.
 
-    In a split of at most 64 examples, all masks are counted, and a problem raises an
-    error. In a larger split, 32 evenly spaced masks are counted, unreadable ones are
-    skipped, and a problem is only printed as a warning.
+    The pixels of each class are counted. In a split of at most 64 examples, all masks
+    are counted, and a problem raises an error. In a larger split, only 32 evenly spaced
+    masks are counted, unreadable masks are skipped, and a problem prints a warning.
 
     Args:
         dataset: the opened data set.
@@ -160,8 +160,9 @@ def check_validation(
     Args:
         dataset: the opened data set.
         split: the validation split; '' for none.
-        max_images: validation uses only the first max_images images; 0 for all.
-        process_index: index of this process, which reads its part of the images.
+        max_images: number of images from the start of the split that validation uses;
+            0 for all.
+        process_index: index of this process; each process reads a part of the images.
         process_count: number of processes.
 
     Raises:
@@ -184,6 +185,7 @@ def check_validation(
         left = len(report.problems) - _PROBLEMS_SHOWN
         raise UserError(
             f"{len(report.problems)} of {len(share)} validation images cannot be used:"
-            f" {shown}{f'; and {left} more' if left > 0 else ''} (data.val_split is"
-            f" {split!r}; data.max_unreadable_share applies only to training images)"
+            f" {shown}{f'; and {left} more' if left > 0 else ''}; correct the files, or"
+            f" change data.val_split ({split!r}); data.max_unreadable_share applies"
+            " only to training images"
         )
