@@ -177,7 +177,7 @@ def test_an_image_too_small_for_the_smallest_scale_is_refused():
     with pytest.raises(UserError) as error:
         outputs_of(make_config(), 39, 90)
     assert "39x90" in str(error.value)
-    assert "expected sides of at least 40 pixels" in str(error.value)
+    assert "expected a height and width of at least 40 pixels" in str(error.value)
     outputs_of(make_config(**{"model.crf.features": "pyramid"}), 39, 90)
 
 

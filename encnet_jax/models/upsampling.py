@@ -1,4 +1,4 @@
-"""Checks that dilation rates, DUC cells and image sides are compatible."""
+"""Checks dilation rates, padding and image sizes against the backbone and the head."""
 
 from collections.abc import Mapping
 
@@ -8,23 +8,25 @@ from encnet_jax.models.dilation import plan_stages
 
 
 def check_upsampling(model_config, sides: Mapping[str, int]) -> None:
-    """Checks dilation rates, padding and, for a DUC head, cells and image sides.
+    """Checks dilation rates and padding and, for a DUC head, fields and image sizes.
 
     Args:
         model_config: `config.model`; no field is None.
-        sides: name of a configuration field -> side of a crop or canvas in pixels.
+        sides: {name of a configuration field: height or width of a crop or canvas, in
+            pixels}.
 
     Raises:
-        UserError: the dilation rates do not match the backbone, the network cannot
-            ignore padding, or a DUC head does not fit the stride or a side.
+        UserError: the dilation rates do not match the backbone; model.mask_padding is
+            True, but the network cannot ignore padding; a field of the DUC head has an
+            invalid value; or a DUC head requires another height or width.
     """
     m = model_config
     # Raises UserError if the rates do not match the backbone.
     plan_stages(blocks(m.backbone), m.output_stride, m.dilation)
     if m.mask_padding and (m.name == "duc" or not m.padded_pool):
         raise UserError(
-            "model.mask_padding is True, but DUC heads and stems with"
-            " model.padded_pool=False cannot ignore the padding around an image; set"
+            "model.mask_padding is True, but neither a DUC head nor a stem with"
+            " model.padded_pool=False can ignore the padding around an image; set"
             " model.mask_padding to False"
         )
     if m.name == "duc":
@@ -44,17 +46,18 @@ def _check_duc(duc, output_stride: int) -> None:
     whole = all(type(rate) is int and rate > 0 for rate in rates)
     if not rates or not whole or len(set(rates)) < len(rates):
         raise UserError(
-            f"model.duc.rates is {rates}; expected one or more different whole numbers"
+            f"model.duc.rates is {rates}; expected one or more distinct whole numbers"
             " above 0, such as (6, 12, 18, 24)"
         )
 
 
 def _check_sides(sides: Mapping[str, int], stride: int) -> None:
-    """Raises UserError if a side is not a multiple of `stride`, both in pixels."""
+    """Raises UserError if a height or width is not a multiple of `stride`."""
     for field, side in sides.items():
         if side % stride:
             below = max(side // stride, 1) * stride
             raise UserError(
-                f"{field} is {side}, but a DUC head predicts cells of {stride} pixels;"
-                f" expected a multiple of {stride}, such as {below} or {below + stride}"
+                f"{field} is {side}, but a DUC head predicts blocks of"
+                f" {stride}x{stride} pixels; expected a multiple of {stride}, such as"
+                f" {below} or {below + stride}"
             )

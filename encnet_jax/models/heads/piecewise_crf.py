@@ -1,13 +1,14 @@
 """A network that computes the potentials of a CRF and infers its marginals.
 
-Images at several scales pass through the backbone; small networks compute unary and
-pairwise scores from the joined feature maps. The CRF has one node for each position of
-the largest feature map.
+The backbone processes the image at several scales; small networks compute unary and
+pairwise scores from the concatenated feature maps. The CRF has one node for each
+position of the largest feature map.
 
 Source: Lin, Shen, van den Hengel and Reid, "Efficient Piecewise Training of Deep
 Structured Models for Semantic Segmentation", CVPR 2016. The paper's backbone is VGG-16.
-All scales share the weights of the backbone up to stage 3. Each scale has its own stage
-4 (VGG-16: the first fully connected layer as a convolution) and 3x3 convolution.
+All scales share the weights of the backbone's stages 1 to 3 (VGG-16: blocks 1 to 5).
+Each scale has its own weights of stage 4 (VGG-16: the first fully connected layer, as a
+7x7 convolution) and of the 3x3 convolution after the backbone.
 """
 
 import math
@@ -45,16 +46,16 @@ PAIRWISE = {
 
 
 def scaled_side(side: int, scale: float) -> int:
-    """Returns the side in pixels of an image resized by `scale`, rounded up."""
+    """Returns ceil(side * scale), the height or width of a resized image in pixels."""
     # The tolerance: in floating point, 1.2 * 35 is 42.00000000000001.
     return math.ceil(side * scale - 1e-6)
 
 
 def node_side(side: int, model_config) -> int:
-    """Returns the number of CRF nodes along a side of an image.
+    """Returns the number of CRF nodes along one axis of an image.
 
     Args:
-        side: side of the image in pixels.
+        side: height or width of the image in pixels.
         model_config: `config.model` after `encnet_jax.config.resolve`.
     """
     scales, _ = FEATURES[model_config.crf.features]
@@ -66,7 +67,7 @@ def _dense_init(gain: float):
 
 
 class PairwiseHead(nn.Module):
-    """The part of a pairwise network that processes single nodes of the CRF.
+    """The layers of a pairwise network that process single nodes of the CRF.
 
     There is one pairwise network for each spatial relation, such as 'surrounding'.
 
@@ -84,7 +85,7 @@ class PairwiseHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> potentials.PairwiseNet:
-        """Maps node features [B, h, w, C_in] to arrays that score pairs of nodes."""
+        """Maps node features [B, h, w, C_in] to arrays for the scores of pairs."""
         # Half of He's gain of 2, because two outputs are added before the ReLU.
         shared = {"kernel_init": _dense_init(1.0), "dtype": self.dtype}
         num_outputs = self.num_classes**2
@@ -102,17 +103,18 @@ class PairwiseHead(nn.Module):
 
 
 class PotentialsHead(nn.Module):
-    """Joins the feature maps of all scales; applies unary and pairwise networks.
+    """Applies the unary and pairwise networks to the feature maps of all scales.
 
     Attributes:
         num_classes: K.
-        channels: channels of each scale's last convolution.
+        channels: channels of the 3x3 convolution of each scale.
         hidden_channels: hidden units of the unary and the pairwise networks.
-        windows: sides of the windows of the sliding maxima.
+        windows: sizes of the sliding windows, such as 5 for 5x5, whose maxima are added
+            as channels.
         relations: spatial relations with a pairwise network; names in
             potentials.RELATIONS.
         dropout: dropout rate of the unary network's hidden units.
-        align_corners: corner convention for resizing maps.
+        align_corners: see resize.interpolation_matrix.
     """
 
     num_classes: int
@@ -135,7 +137,8 @@ class PotentialsHead(nn.Module):
             maps: feature map [B, h_i, w_i, C] of each scale, largest first.
 
         Returns:
-            Unary scores f32[B, h_0, w_0, K]; {relation: arrays that score pairs}.
+            (unary, pairwise): unary scores f32[B, h_0, w_0, K] and {relation: arrays
+            from which the scores of pairs of nodes are computed}.
         """
         height, width = maps[0].shape[1:3]
         joined = []
@@ -171,24 +174,24 @@ class PotentialsHead(nn.Module):
 
 
 class PiecewiseCRF(nn.Module):
-    """A network that computes the potentials of a CRF.
+    """A network that returns CRF potentials in training, marginals in evaluation.
 
-    In training it returns the potentials, in evaluation the mean-field marginals.
+    The marginals are computed from the potentials by mean-field inference.
 
     Attributes:
         backbone: constructor of the backbone, called with `layers` and `name`; the
             backbone maps (images, branch) to a dict of feature maps.
         head: constructor of a PotentialsHead, called with `layers`, `dtype` and `name`.
-        scales: scales of the image, largest first.
+        scales: factors by which the image is resized, largest first.
         output_stride: output stride of the backbone.
-        box: side of the box that contains a node's neighbours; see
-            potentials.neighbour_offsets.
+        box: height and width of the box that contains a node's neighbours, relative to
+            the smaller of the map's height and width; see potentials.neighbour_offsets.
         num_updates: number of mean-field updates.
         max_score_mib: memory limit for pairwise scores in MiB; see
             potentials.bounded_schedule.
         refine: channels of the refinement layers; 0 for no refinement.
         features: names of the feature maps that the refinement layers use.
-        align_corners: corner convention of the refinement.
+        align_corners: see Refinement.
         freeze_coarse: whether everything except the refinement layers runs in
             evaluation mode and without gradients.
         axis_name: pmap axis over which batch norms are synchronised; None for one
@@ -223,17 +226,17 @@ class PiecewiseCRF(nn.Module):
                 potentials are returned instead of marginals.
 
         Returns:
-            If `train`: 'logits', the unary scores f32[B, h, w, K] of the nodes, with h
-            = ceil(scale * H / output_stride) for the largest scale; 'pairwise',
-            {relation: potentials.PairwiseNet}; with refinement layers also 'refined', a
-            refinement.Refined. The gradient of 'refined' reaches the refinement layers
-            and early stages, but not the potentials.
-            Otherwise: 'logits', the logarithms of the marginals, f32[B, h, w, K]; with
-            refinement layers the refined scores, f32[B, H, W, K].
+            In training: {'logits': unary scores f32[B, h, w, K] of the nodes,
+            'pairwise': {relation: potentials.PairwiseNet}, 'refined':
+            refinement.Refined}, with h = ceil(scale * H / output_stride) for the
+            largest scale. 'refined' is absent without refinement layers; the gradient
+            of 'refined' reaches these layers and early stages, not the potentials.
+            In evaluation: {'logits': logarithms of the marginals, f32[B, h, w, K]} or,
+            with refinement layers, {'logits': refined scores, f32[B, H, W, K]}.
 
         Raises:
             UserError: the image is too small for the smallest scale, or the pairwise
-                scores of one row exceed max_score_mib.
+                scores of one row of nodes exceed max_score_mib.
         """
         self._check_size(*images.shape[1:3])
         layers = network_layers(self, train and not self.freeze_coarse)
@@ -280,16 +283,16 @@ class PiecewiseCRF(nn.Module):
         smallest = math.ceil(self.output_stride / scale)
         if min(height, width) < smallest:
             raise UserError(
-                f"an image of {height}x{width} pixels is too small for the CRF;"
-                f" expected sides of at least {smallest} pixels, because a node covers"
-                f" {self.output_stride} pixels of the image resized by {scale:g}: raise"
-                " data.crop_size or eval.bucket, or set model.crf.features to"
-                " 'pyramid', which does not resize images"
+                f"an image of {height}x{width} pixels is too small for the CRF at scale"
+                f" {scale:g}; expected a height and width of at least {smallest}"
+                " pixels, the size of one node: raise data.crop_size or eval.bucket, or"
+                " replace model.crf.features 'scales' by 'pyramid', which does not"
+                " resize images"
             )
 
 
 def _rescaled(images: jax.Array, scale: float) -> jax.Array:
-    """Resizes images f32[B, H, W, 3] by a scale; antialiases if it is below 1."""
+    """Resizes images f32[B, H, W, 3] by a factor, antialiased for factors below 1."""
     batch, height, width, channels = images.shape
     sides = scaled_side(height, scale), scaled_side(width, scale)
     if sides == (height, width):
@@ -344,7 +347,7 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
     network="encnet_jax.models.heads.piecewise_crf:build_network",
 )
 def build(m, num_classes: int) -> Callable[..., nn.Module]:
-    """Returns the constructor of a PotentialsHead with options of `config.model`."""
+    """Returns the constructor of a PotentialsHead for `config.model`."""
     _, windows = FEATURES[m.crf.features]
     return partial(
         PotentialsHead,
