@@ -24,11 +24,12 @@ CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # Built by models.cifar.
 
 
 def logits_stride(model_config) -> float:
-    """Returns the distance between neighbouring logits in image pixels, on each axis.
+    """Returns the distance between neighbouring logits, in image pixels.
 
-    This can differ from `output_stride`, the stride of the feature map: a DUC head
-    predicts on a finer grid, and a piecewise CRF enlarges the image first. The logits
-    of an image with side s have side ceil(s / logits_stride).
+    The distance can differ from `output_stride`, the stride of the feature map: a DUC
+    head predicts on a finer grid, and a piecewise CRF can enlarge the image first. The
+    logits of an image of H x W pixels are a grid of ceil(H / logits_stride) x
+    ceil(W / logits_stride) positions.
 
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`.
@@ -46,10 +47,10 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
             None).
         num_classes: C.
         axis_name: pmap axis over which batch norms are synchronised, in groups of
-            model_config.norm_group devices; None for one device.
+            model_config.norm_group devices (0: all devices); None for one device.
 
     Returns:
-        A module with `apply(variables, images, train=...) -> dict`, see
+        A module with `apply(variables, images, train=...) -> dict`; see
         segmenter.Segmenter and heads.piecewise_crf.PiecewiseCRF.
 
     Raises:

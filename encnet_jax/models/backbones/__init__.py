@@ -6,14 +6,14 @@ this folder registers its backbones:
     @BACKBONES.register("vgg16", blocks=(3, 3, 3, 1), channels=(256, 512, 512, 512))
     def build(model_config): ...
 
-The function `build` returns a constructor of the backbone, which is called with
-`layers` and `name`. A registration declares
+The function `build` returns a constructor, which the network calls with `layers` and
+`name`. A registration declares
 
-    blocks: number of dilation rates that `model.dilation` may list for each stage.
+    blocks: for each stage, the number of dilation rates that `model.dilation` can list.
     channels: channels of each stage, or a function model_config -> channels.
-    early: {name: (channels, stride)} of feature maps before stage 1, if there are any.
-    fields: configuration fields that only this backbone reads.
-    weight_files: names of the parameters in other projects' weight files; see
+    early: optional; {name: (channels, stride)} of feature maps before stage 1.
+    fields: optional; configuration fields that only this backbone reads.
+    weight_files: optional; names of the parameters in other projects' weight files, see
         encnet_jax.torch_weights.backbones.
 """
 
@@ -36,7 +36,7 @@ class Feature(NamedTuple):
 
 
 def blocks(backbone: str) -> Sequence[int]:
-    """Returns how many dilation rates each stage of a backbone has.
+    """Returns the number of dilation rates of each stage of a backbone.
 
     Args:
         backbone: name in BACKBONES.
@@ -45,13 +45,14 @@ def blocks(backbone: str) -> Sequence[int]:
 
 
 def feature_info(model_config) -> dict[str, Feature]:
-    """Returns channels and stride of each feature map of a backbone, by name.
+    """Returns {name: channels and stride} of the feature maps of a backbone.
 
     Feature maps are in the order in which they are computed; the last is 'stage4'.
+    Stages whose stride would exceed model_config.output_stride keep the resolution of
+    their input.
 
     Args:
-        model_config: `config.model`. Stages whose stride would exceed
-            model_config.output_stride keep the resolution of their input.
+        model_config: `config.model`.
     """
     m = model_config
     facts = BACKBONES.registration(m.backbone).facts

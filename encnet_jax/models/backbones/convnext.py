@@ -17,17 +17,16 @@ _norm = partial(nn.LayerNorm, epsilon=1e-6)
 
 
 class Conv(nn.Module):
-    """A convolution with bias: depthwise, dilated, or of patches (stride = size).
+    """A convolution with bias, which can be depthwise, dilated or strided.
 
     Attributes:
         features: channels of the output.
-        size: side of the kernel.
-        layers: see Layers; input positions outside the image are set to zero.
-        stride: 1 or `size`.
+        size: height and width of the kernel.
+        layers: see Layers; input positions outside `layers.inside` are set to zero.
+        stride: 1, or `size` for patches that do not overlap.
         rate: dilation rate.
-        depthwise: whether to use one kernel per channel, centred at the output
-            position. Otherwise the output position is the top left corner of the
-            kernel.
+        depthwise: True: one kernel per channel, centred at the output position. False:
+            the output position is at the top left corner of the kernel.
 
     Params: kernel f32[size, size, C_in, features], C_in = 1 if depthwise; bias
     f32[features].
@@ -66,14 +65,14 @@ class Conv(nn.Module):
 
 
 class Entry(nn.Module):
-    """The first layers of a stage, which reduce the resolution.
+    """The first layers of a ConvNeXt stage, which can reduce the resolution.
 
-    Stage 1 starts with the stem: a convolution of 4x4 patches, then LayerNorm. Later
+    Stage 1 starts with the stem: a 4x4 convolution with stride 4, then LayerNorm. Later
     stages start with LayerNorm and a 2x2 convolution.
 
     Attributes:
         features: channels of the output.
-        stem: whether this is the stem, whose stride is 4.
+        stem: whether to build the stem instead of the first layers of a later stage.
         stride: stride of the 2x2 convolution.
         rate: dilation rate of the 2x2 convolution.
 
@@ -105,7 +104,8 @@ class Block(nn.Module):
     Attributes:
         rate: dilation rate of the depthwise convolution.
 
-    Params: conv, norm, expand, project; gamma f32[C], the layer scale.
+    Params: conv; norm; expand and project, the linear layers; gamma f32[C], the layer
+    scale.
     """
 
     layers: Layers
@@ -126,11 +126,11 @@ class Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """ConvNeXt-T; its last stages can dilate instead of reducing the resolution.
+    """ConvNeXt-T, whose last stages can be dilated instead of strided.
 
     Attributes:
         blocks: number of blocks in each stage.
-        width: channels of stage 1; they double from stage to stage.
+        width: channels of stage 1; each later stage doubles the channels.
         output_stride: 8: stages 3 and 4 are dilated instead of strided; 16: only stage
             4; 32: none.
         dilation: rates of the depthwise convolutions; see plan_stages.
@@ -140,8 +140,8 @@ class ConvNeXt(nn.Module):
     Source: Liu et al., CVPR 2022; layers as in timm's convnext_tiny, with two
     deviations. (1) timm pads the dilated 2x2 convolutions on both sides, which shifts
     the features; here a dilated network computes the same features as the undilated
-    network, at more positions. (2) timm drops the last pixels if a side is not a
-    multiple of 32; here the sides of feature maps are rounded up.
+    network, at more positions. (2) timm drops the last rows or columns if the height or
+    width is not a multiple of 32; here the sizes of feature maps are rounded up.
     """
 
     layers: Layers
@@ -159,8 +159,8 @@ class ConvNeXt(nn.Module):
 
         Args:
             x: normalised images.
-            branch: prefix of the names of stage 4's modules. Calls with different
-                prefixes share the weights of all other stages.
+            branch: prefix of the names of the modules of stage 4. Calls with distinct
+                prefixes share the weights of all stages except stage 4.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -169,7 +169,7 @@ class ConvNeXt(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns, for each stage, the constructors of its modules."""
+        """Returns the constructors of the modules of each stage."""
         stages: list[list[partial]] = []
         # Distance here between positions that are neighbours in the undilated network.
         distance = 1

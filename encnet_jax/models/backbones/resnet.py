@@ -17,7 +17,7 @@ from encnet_jax.models.residual import relu_of_sum
 
 
 class BackboneSpec(NamedTuple):
-    """The depth, width and kind of blocks of a residual network.
+    """Depth, width and type of block of a residual network.
 
     Attributes:
         blocks: number of blocks in each stage.
@@ -31,7 +31,7 @@ class BackboneSpec(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Number of channels of stage 4."""
+        """Channels of stage 4."""
         return self.width * 8 * (4 if self.bottleneck else 1)
 
 
@@ -49,7 +49,7 @@ class Block(nn.Module):
         first_dilation: dilation rate of the first 3x3 convolution.
         dilation: dilation rate of the second 3x3 convolution of a plain block.
         stride_first: whether a bottleneck applies the stride in its first 1x1
-            convolution instead.
+            convolution instead of its 3x3 convolution.
         avg_down: whether the shortcut applies the stride by average pooling instead of
             a strided 1x1 convolution.
     """
@@ -94,7 +94,7 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first layers of the network, which divide the image's sides by 4.
+    """The first layers of a ResNet, which divide the image's height and width by 4.
 
     Attributes:
         kind: 'deep' (three 3x3 convolutions) or 'conv7' (one 7x7 convolution).
@@ -126,10 +126,10 @@ class Stem(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network; its last stages can dilate instead of reducing resolution.
+    """A residual network, whose last stages can be dilated instead of strided.
 
     Attributes:
-        spec: depth, width and kind of blocks.
+        spec: depth, width and type of block.
         stem: 'deep' (three 3x3 convolutions) or 'conv7' (one 7x7 convolution).
         stem_width: channels of the stem's first convolution; the last convolution of a
             deep stem has twice as many.
@@ -159,12 +159,12 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
         """Maps images f[B, H, W, 3] to feature maps {'stage1': [B, h, w, C], ...}.
 
-        For stage 4, h = ceil(H / output_stride). H and W can be any numbers.
+        For stage 4, h = ceil(H / output_stride). H and W can be any whole numbers.
 
         Args:
             x: normalised images.
-            branch: prefix of the names of stage 4's modules. Calls with different
-                prefixes share the weights of all other stages.
+            branch: prefix of the names of the modules of stage 4. Calls with distinct
+                prefixes share the weights of all stages except stage 4.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -173,10 +173,7 @@ class ResNet(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns, for each stage, the constructors of its modules.
-
-        The stem belongs to stage 1.
-        """
+        """Returns the constructors of the modules of each stage, the stem first."""
         layers = self.layers.initialised_by(he_normal_fan_out)
         stem = partial(
             Stem, self.stem, self.stem_width, layers, self.padded_pool, name="stem"
@@ -239,7 +236,7 @@ def build(m) -> Callable[..., nn.Module]:
 
 
 def specs() -> dict[str, BackboneSpec]:
-    """Returns name -> spec of all registered residual networks."""
+    """Returns {name: BackboneSpec} of all registered residual networks."""
     found = {}
     for name in BACKBONES:
         facts = BACKBONES.registration(name).facts

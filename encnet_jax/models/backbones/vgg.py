@@ -26,8 +26,8 @@ class Block(nn.Module):
         channels: channels of each convolution.
         rates: dilation rate of each convolution.
         pool: stride of the max pooling; 0 for no pooling.
-        pool_rate: dilation rate of the max pooling: distance between the 2x2 pixels.
-        kernel_size: side of the convolutions' kernels.
+        pool_rate: dilation rate of the max pooling.
+        kernel_size: height and width of the convolutions' kernels.
     """
 
     channels: int
@@ -39,7 +39,10 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, ceil(H / pool), ceil(W / pool), channels]."""
+        """Maps [B, H, W, C] to [B, ceil(H / pool), ceil(W / pool), channels].
+
+        Without pooling, H and W do not change.
+        """
         if self.pool:
             # Zeros outside the image are never the maximum: inputs are ReLU outputs.
             x = _max_pool(self.layers.only_inside(x), self.pool, self.pool_rate)
@@ -52,12 +55,12 @@ class Block(nn.Module):
 
 
 def _max_pool(x: jax.Array, stride: int, rate: int) -> jax.Array:
-    """Applies 2x2 max pooling; the sides of the output are rounded up.
+    """Applies 2x2 max pooling; the output's height and width are rounded up.
 
     Args:
         x: [B, H, W, C], values >= 0.
         stride: 1 or 2; 2 only with rate 1.
-        rate: dilation rate: distance between the 2x2 pixels.
+        rate: dilation rate.
     """
     height, width = x.shape[1:3]
     if stride == 2:
@@ -69,25 +72,25 @@ def _max_pool(x: jax.Array, stride: int, rate: int) -> jax.Array:
 
 
 class VGG(nn.Module):
-    """Blocks 1 to 5 of VGG-16 and, if `fc6`, its first fully connected layer.
+    """VGG-16 up to block 5 or, if `fc6` is set, up to the first fully connected layer.
 
-    Stages 1 to 3 are the outputs of blocks 3 to 5, before the next pooling. Stage 4 is
-    the pooled stage 3, followed by a 7x7 convolution if `fc6` is set. The outputs of
-    blocks 1 and 2 have the names 'block1' and 'block2'.
+    The feature maps 'block1', 'block2', 'stage1', 'stage2' and 'stage3' are the outputs
+    of blocks 1 to 5, before the next pooling. 'stage4' is 'stage3' after max pooling
+    and, if `fc6` is set, a 7x7 convolution.
 
     Attributes:
         width: channels of block 1.
         fc6: whether to add the fully connected layer, as a 7x7 convolution to 64 *
             width channels.
-        output_stride: 16: the pooling after block 5 has stride 1; 8: the pooling after
-            block 4 too, and block 5 is dilated.
+        output_stride: 16: the pooling after block 5 has stride 1; 8: also the pooling
+            after block 4. Layers after a pooling with stride 1 are dilated.
         dilation: rates of block 5 and of fc6; see plan_stages.
         remat: whether to recompute blocks in the backward pass; see
             rematerialisation.py.
 
     Source: Simonyan and Zisserman, ICLR 2015, configuration D; layers as in
-    torchvision's vgg16. If a side is odd, torchvision's pooling drops the last pixel;
-    here sides are rounded up, as everywhere in this package.
+    torchvision's vgg16. If the height or width is odd, torchvision's pooling drops the
+    last row or column; here sizes are rounded up, as everywhere in this package.
     """
 
     layers: Layers
@@ -101,13 +104,13 @@ class VGG(nn.Module):
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
         """Maps images f[B, H, W, 3] to feature maps {'block1': [B, h, w, C], ...}.
 
-        The others are 'block2' and 'stage1' to 'stage4'. For stage 4, h = ceil(H /
-        output_stride).
+        The other feature maps are 'block2' and 'stage1' to 'stage4'. For stage 4, h =
+        ceil(H / output_stride).
 
         Args:
             x: normalised images.
-            branch: prefix of the names of stage 4's modules. Calls with different
-                prefixes share the weights of all other stages.
+            branch: prefix of the names of the modules of stage 4. Calls with distinct
+                prefixes share the weights of all stages except stage 4.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -119,7 +122,7 @@ class VGG(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns, for each stage, the constructors of its blocks."""
+        """Returns the constructors of the blocks of each stage."""
         block = partial(Block, layers=self.layers.initialised_by(he_normal_fan_out))
         plan = plan_stages(_STAGES, self.output_stride, self.dilation)
         stages = [
