@@ -6,20 +6,20 @@ module of this folder registers its heads:
     @HEADS.register("fcn")
     def build(model_config, num_classes): ...
 
-The function `build` returns a constructor of the head, which is called with `layers`
-and `name`. A registration may declare
+The function `build` returns a constructor, which the network calls with `layers` and
+`name`. A registration can declare
 
     fields: configuration fields that only this head reads.
     logits_stride: function model_config -> distance between neighbouring logits in
         image pixels; by default model.output_stride.
-    decides: {field: value}, values for fields that the configuration leaves at None.
+    decides: {field: value}, the values that replace None in configuration fields.
     loss_terms: names of the loss terms to use (see encnet_jax.losses); by default all
         terms for which the network returns the required outputs.
     network: 'module:function' that builds the whole network, for heads that run the
         backbone more than once; by default models.segmenter:build.
 
-AUX_HEADS is the registry of auxiliary heads, which read stage 3. They are registered in
-the same way, and `model.aux` selects one by name.
+AUX_HEADS is the registry of auxiliary heads, which read stage 3. Auxiliary heads are
+registered in the same way; `model.aux` is the name of one of them.
 """
 
 from encnet_jax.registry import Registry, discover

@@ -17,8 +17,8 @@ class DeepLabV3Head(nn.Module):
 
     Attributes:
         channels: channels of every convolution.
-        concat_input: whether the 3x3 convolution reads the concatenated branches, as in
-            mmsegmentation, instead of their 1x1 projection, as in the paper.
+        concat_input: True: the 3x3 convolution reads the concatenated branches, as in
+            mmsegmentation; False: a 1x1 convolution comes first, as in the paper.
 
     Source: Chen et al., arXiv 1706.05587; channels as in EncNet's released baselines.
     """

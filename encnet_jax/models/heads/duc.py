@@ -1,7 +1,6 @@
 """The head with dense upsampling convolution (DUC).
 
-The labels of a block of pixels are predicted as channels of one position of the feature
-map.
+Each position of the feature map predicts the labels of a block of pixels, as channels.
 """
 
 import functools
@@ -18,15 +17,15 @@ from encnet_jax.models.layers import Layers
 
 
 def depth_to_space(x: jax.Array, block: int) -> jax.Array:
-    """Rearranges the channels of each cell to block x block positions.
+    """Rearranges the channels of each position into a block of block x block positions.
 
-    Channel (class * block + row) * block + column of cell (y, x) becomes the score of
-    `class` at row block * y + row and column block * x + column. This is the order of
-    PyTorch's PixelShuffle; in TensorFlow's depth_to_space, the class varies fastest.
+    Channel (class * block + row) * block + column of position (y, x) becomes the score
+    of `class` at row block * y + row and column block * x + column. The order is that
+    of PyTorch's PixelShuffle; in TensorFlow's depth_to_space, class varies fastest.
 
     Args:
         x: [B, h, w, L * block * block], scores of L classes.
-        block: side of the block of each cell; 1 returns x unchanged.
+        block: height and width of a block; with 1, the result is x.
 
     Returns:
         [B, h * block, w * block, L].
@@ -51,8 +50,8 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
 class DUCHead(nn.Module):
     """Predicts block x block labels for each position of the feature map.
 
-    The logits are the sum of dilated 3x3 convolutions with bias, whose names are
-    `rate6` and so on. There is no norm, ReLU or dropout.
+    The logits are the sum of dilated 3x3 convolutions with bias, which have the names
+    'rate6', 'rate12' and so on. There is no norm, ReLU or dropout.
 
     Attributes:
         block: number of labels per position along each axis.

@@ -43,7 +43,7 @@ class EncHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps feature maps [B, h, w, D] to logits for pixels and images.
+        """Maps feature maps [B, h, w, D] to class logits of positions and of images.
 
         Args:
             stages: 'stage4' and, if `lateral` is set, 'stage2' and 'stage3'.
@@ -131,7 +131,7 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module] | None:
     """Returns the constructor of a ContextAuxHead with the options of `config.model`.
 
-    Returns None if model.se_loss is False: 'se_logits' is the only output of this head.
+    If model.se_loss is False, returns None, because 'se_logits' is the only output.
     """
     if not m.se_loss:
         return None

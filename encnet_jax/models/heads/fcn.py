@@ -16,11 +16,11 @@ class FCNHead(nn.Module):
     """3x3 convolutions and a classifier.
 
     Attributes:
-        stage: name of the stage that is the input.
+        stage: name of the input feature map, such as 'stage4'.
         channels: channels of the 3x3 convolutions.
         num_convs: number of 3x3 convolutions.
-        concat_input: whether to apply one more 3x3 convolution to the concatenation of
-            the input and the output of these convolutions.
+        concat_input: whether to concatenate the input and the convolutions' output and
+            apply one more 3x3 convolution.
     """
 
     num_classes: int

@@ -17,8 +17,8 @@ from encnet_jax.models.resize import apply_rows_and_columns, resize_bilinear
 def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
     """Returns the matrix of adaptive average pooling, f32[out_size, in_size].
 
-    Row i averages the input samples floor(i s) to ceil((i + 1) s) - 1, with s = in_size
-    / out_size. Neighbouring output cells may share a sample, as in PyTorch.
+    Row i averages the input samples floor(i * s) to ceil((i + 1) * s) - 1, where s is
+    in_size / out_size. As in PyTorch, two neighbouring cells can share a sample.
 
     Args:
         out_size: number of output cells.
@@ -33,13 +33,13 @@ def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
 
 
 def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
-    """Returns matrices of adaptive average pooling over the positions of images.
+    """Returns matrices of adaptive average pooling for images in padded canvases.
 
-    Like adaptive_pool_matrix, for images that cover only a part of their canvas.
+    The matrices are those of adaptive_pool_matrix, with zeros for the padding.
 
     Args:
-        covered: f32[B, n], 1 at positions that belong to the image (one contiguous
-            range), else 0.
+        covered: f32[B, n], 1 for the rows (or columns) of a canvas that belong to the
+            image, which are contiguous; else 0.
         cells: number of output cells.
 
     Returns:
@@ -55,12 +55,12 @@ def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
 
 
 def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.Array:
-    """Returns matrices of linear upsampling from cells to the positions of images.
+    """Returns matrices of linear upsampling to images in padded canvases.
 
     Args:
         covered: see pool_matrices.
-        cells: number of input cells.
-        align_corners: corner convention of the upsampling.
+        cells: number of input samples.
+        align_corners: see resize.interpolation_matrix.
 
     Returns:
         f32[B, n, cells], one matrix for each image.
@@ -78,14 +78,14 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
 
 
 def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the number of covered positions, and the index of each position.
+    """Returns the number of covered positions and the index of each position.
 
     Args:
         covered: see pool_matrices.
 
     Returns:
-        i32[B, 1, 1] numbers; i32[B, 1, n] indices, counted from the first covered
-        position.
+        (number, index): i32[B, 1, 1] and i32[B, 1, n]; the first covered position has
+        index 0.
     """
     size = jnp.sum(covered > 0, axis=1)[:, None, None]
     first = jnp.argmax(covered > 0, axis=1)[:, None, None]
