@@ -1,4 +1,7 @@
-"""Cuts images into bands of rows, because a TPU processes eight images at a time."""
+"""Cuts images into bands of rows, which a TPU processes like separate images.
+
+A TPU processes eight images at a time. Fewer images leave its registers partly empty.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,12 +13,12 @@ SUBLANES = 8  # Number of images that a TPU processes together in its registers.
 
 
 class Taps(NamedTuple):
-    """Geometry of a sliding window, in pixels; the same for both axes.
+    """Stride, dilation and padding of a sliding window; the same for both axes.
 
     Attributes:
-        stride: distance between neighbouring output positions.
-        dilation: distance between neighbouring taps.
-        padding: padding of the image on each side.
+        stride: distance between neighbouring window positions, in pixels.
+        dilation: distance between neighbouring pixels of a window.
+        padding: number of rows or columns added to the image on every side.
     """
 
     stride: int = 1
@@ -33,11 +36,11 @@ def in_bands(
 
     Args:
         x: [B, H, W, C], B at most SUBLANES / 2.
-        size: side of the window, in taps.
-        taps: geometry of the window.
+        size: number of rows, and of columns, that a window reads.
+        taps: stride, dilation and padding of the window.
         operate: the operation, which maps bands [N, h, W, C] to [N, h', W', C'], with N
-            = B * (SUBLANES // B). It must pad only columns: the rows are padded here.
-        outside: value of padded rows.
+            = B * (SUBLANES // B). It must not pad rows; this function pads them.
+        outside: value of the rows that this function adds as padding.
 
     Returns:
         [B, H', W', C'], the result of the operation on whole images.

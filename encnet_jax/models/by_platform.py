@@ -1,4 +1,4 @@
-"""Selects the fastest of several equivalent forms of a function for each platform."""
+"""Selects, for each platform, the fastest of several equivalent implementations."""
 
 import os
 from collections.abc import Callable
@@ -16,10 +16,10 @@ _compiled_for = jax.make_user_context(None)
 
 
 def enabled() -> bool:
-    """Whether functions traced from now on may use platform-specific forms.
+    """Returns whether platform-specific implementations are used.
 
     Raises:
-        UserError: the environment variable is neither 0 nor 1.
+        UserError: the environment variable ENCNET_PLATFORM_FORMS is neither 0 nor 1.
     """
     value = os.environ.get(SWITCH, "1")
     if value not in ("0", "1"):
@@ -33,29 +33,30 @@ def compiled_for(platform: str):
     """Returns a context in which functions are traced for another platform.
 
     Args:
-        platform: 'cpu', 'cuda' or 'tpu' selects the forms for this platform, any other
-            name the default forms. SEVERAL keeps the forms for all platforms, one of
-            which is selected when the program is lowered; gradients of such a program
-            would store the intermediate arrays of all forms.
+        platform: 'cpu', 'cuda' or 'tpu' selects the implementations for this platform;
+            any other name selects the default implementations. SEVERAL keeps the
+            implementations for all platforms until the program is lowered; gradients of
+            such a program would store the intermediate arrays of all implementations.
     """
     return _compiled_for(platform)
 
 
 def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
-    """Applies the form of a function that is meant for the target platform.
+    """Applies the implementation of a function for the target platform.
 
-    The target is JAX's default backend, or the platform of compiled_for. Only the
-    selected form is traced.
+    The target is the platform set by `compiled_for`, or else JAX's default backend.
+    Only the selected implementation is traced.
 
     Args:
-        forms: platform ('cpu', 'cuda', 'tpu' or 'default') -> function of the arrays.
-            The functions differ only in cost and rounding. Platforms without a form use
-            'default'.
+        forms: {platform: implementation}; platforms are 'cpu', 'cuda', 'tpu' and
+            'default', which is for all other platforms. The implementations differ only
+            in cost and rounding.
         *arrays: arguments of the function, of any floating type.
 
     Returns:
-        The result of the selected form. Gradients are computed by the same form; the
-        backward pass stores only the arguments and computes the form again.
+        The result of the selected implementation. For gradients, only the arguments are
+        stored; the backward pass recomputes the intermediate arrays. The 'default'
+        implementation is differentiated as usual.
     """
     if len(forms) == 1 or not enabled():
         return forms["default"](*arrays)

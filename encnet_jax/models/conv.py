@@ -15,25 +15,24 @@ from encnet_jax.models.inside import Inside
 
 
 def output_name(*path: str) -> str:
-    """Returns the name by which rematerialisation policies select a convolution.
+    """Returns the checkpoint name of a convolution's output, for rematerialisation.
 
     Args:
-        *path: name of the module that contains the convolution, and name of the
-            convolution.
+        *path: name of the enclosing module, then name of the convolution.
     """
     return "/".join(path)
 
 
 class Conv(nn.Module):
-    """A square convolution padded by dilation * (kernel_size // 2) on every side.
+    """A convolution padded by dilation * (kernel_size // 2) on every side.
 
     Flax's SAME padding is asymmetric at stride 2: with converted PyTorch weights, the
     output would be shifted by a pixel.
 
     Attributes:
         features: number of output channels.
-        kernel_size: k.
-        inside: the positions that belong to an image, see Inside; None: all.
+        kernel_size: k, height and width of the kernel.
+        inside: for images in padded canvases, see Inside; None: no padded canvases.
         dtype: compute type; the parameters are float32.
 
     Params: kernel f32[k, k, C_in, features], initialised by `kernel_init`; bias
@@ -54,8 +53,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features].
 
-        If `inside` is given, input positions outside the image are set to zero, like
-        the padding of an image that fills its canvas.
+        If `inside` is given, input positions outside the image are set to zero, as if
+        the canvas ended at the edge of the image.
         """
         size, channels = self.kernel_size, x.shape[-1]
         x = x.astype(self.dtype)

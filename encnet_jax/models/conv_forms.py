@@ -1,4 +1,4 @@
-"""Computes convolutions in the form that is fastest on each platform."""
+"""Computes convolutions with the fastest implementation for each platform."""
 
 from functools import partial
 
@@ -30,7 +30,7 @@ def _product(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 
 
 def _flat_product(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """Computes a 1x1 convolution as one matrix product over all images' pixels."""
+    """Computes a 1x1 convolution as one matrix product over all pixels."""
     x = x[:, :: taps.stride, :: taps.stride]
     rows = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
     return rows.reshape(*x.shape[:-1], kernel.shape[-1])
@@ -63,20 +63,20 @@ def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
 
 
 def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
-    """Convolves with a square kernel.
+    """Convolves with a square kernel, by the fastest implementation for each platform.
 
     CPUs compute a 1x1 convolution as one matrix product over the pixels of all images:
     with one product per image, the gradient of the kernel would take up to twice as
     long. For 3x3 convolutions with many channels, CPUs use Winograd's algorithm; see
     winograd.py.
 
-    A TPU convolves eight images at a time. For eight or more images, 1x1 convolutions
-    are computed as convolutions: matrix products would change the layout of the feature
-    map each time, which costs a tenth of a step's time and memory. Fewer images leave
-    registers partly empty. Then 1x1 convolutions are computed as matrix products, which
-    move fewer bytes, and larger kernels convolve two to four images in bands of rows.
-    In the stem and at dilation 4, bands reduce the time to a half for two images and to
-    two thirds for four images. A single image is cut into bands only in the stem.
+    A TPU convolves eight images at a time. With fewer than eight images, 1x1
+    convolutions are computed as matrix products, which move fewer bytes. With eight or
+    more, matrix products would change the layout of every feature map, which costs a
+    tenth of a step's time and memory. Larger kernels convolve two to four images in
+    bands of rows, see bands.py. In the stem and at dilation 4, bands reduce the time to
+    a half for two images and to two thirds for four images. A single image is cut into
+    bands only in the stem.
 
     Args:
         x: [B, H, W, C_in].

@@ -1,4 +1,4 @@
-"""Computes the stem's max pooling in the form that is fastest on each platform."""
+"""The stem's max pooling, with the fastest implementation for each platform."""
 
 import flax.linen as nn
 import jax
@@ -13,8 +13,8 @@ _SIZE, _STRIDE = 3, 2
 def max_pool(x: jax.Array, border: int) -> jax.Array:
     """Applies 3x3 max pooling with stride 2.
 
-    A TPU processes eight images at a time. A single image is cut into bands of rows,
-    which reduces the time to two thirds.
+    On a TPU, which processes eight images at a time, a single image is cut into bands
+    of rows. The bands reduce the time to two thirds.
 
     Args:
         x: [B, H, W, C], any floating type.

@@ -3,7 +3,7 @@
 The backward pass recomputes one unit (up to six blocks) at a time from the arrays that
 the forward pass kept. XLA fuses operations across the blocks of a unit, as without
 rematerialisation, but not across units. When a unit is recomputed, the buffers of later
-stages are already freed, so that there is memory for the outputs of its blocks.
+stages are already freed, so that there is memory for the outputs of the unit's blocks.
 """
 
 from functools import partial
@@ -42,13 +42,13 @@ def run(
     deep: bool,
     remat: bool,
 ) -> jax.Array:
-    """Applies the modules of a stage; with `remat` the backward pass recomputes them.
+    """Applies the modules of a stage; with `remat`, the backward pass recomputes them.
 
-    With `remat`, the forward pass keeps only two kinds of arrays. It keeps the batch
-    statistics of batch norms, because recomputing them would repeat collectives. And it
-    keeps the outputs of some convolutions: of the first and third of a deep stem in
-    stage 1; of all except the last of each block in stage 2; of all in stages 3 and 4,
-    which takes little more memory than the outputs of the blocks.
+    With `remat`, the forward pass keeps the batch statistics of batch norms, because
+    recomputing them would repeat collectives, and the outputs of some convolutions of a
+    ResNet. Stage 1: the first and third convolution of the stem. Stage 2: all
+    convolutions of each block except the last. Stages 3 and 4: all convolutions, whose
+    outputs take little more memory than the outputs of the blocks.
 
     Args:
         parent, modules, x: see apply; each constructor is a partial with a `name`.

@@ -8,17 +8,16 @@ from encnet_jax.models.by_platform import by_platform
 
 @jax.custom_vjp
 def relu_of_sum(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Returns the ReLU of a sum.
+    """Returns relu(x + y).
 
-    CPUs compute it as max(x, -y) + y, which has the same value. The reason: XLA
-    recomputes an operation with one large operand, such as a ReLU, for every consumer,
-    together with the preceding sum. Every block would recompute all sums since the
-    start of its stage, which takes a fifth of the time of a training step of
-    EncNet-101. XLA computes a sum of two large operands only once.
+    CPUs compute the equal value max(x, -y) + y, because XLA computes a sum of two large
+    operands only once. XLA recomputes a ReLU, and the sum before the ReLU, for every
+    consumer: every block would recompute all sums since the start of its stage, which
+    takes a fifth of the time of a training step of EncNet-101.
 
     Args:
-        x, y: arrays of one shape, such as [B, H, W, C], and one floating type. Values
-            must be finite: with minus infinity, a CPU returns NaN instead of 0.
+        x, y: arrays of the same shape, such as [B, H, W, C], and the same floating
+            type. Values must be finite: with minus infinity, a CPU returns NaN, not 0.
 
     Returns:
         An array of the same shape and type. The gradient is 0 where the result is 0.

@@ -27,7 +27,7 @@ _FEWEST_CHANNELS, _FEWEST_WEIGHTS = 64, 64 * 128
 
 
 def suits(kernel: jax.Array, taps: Taps) -> bool:
-    """Whether Winograd's algorithm is the fastest for this convolution on a CPU.
+    """Returns whether Winograd's algorithm is the fastest for a convolution on a CPU.
 
     Args:
         kernel: [k, k, C_in, C_out].
@@ -61,9 +61,10 @@ def transform_kernel(kernel: jax.Array) -> list[jax.Array]:
 def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     """Computes a 3x3 convolution with stride 1.
 
-    If there are many input channels, they are convolved in blocks of 256, one block
-    after the other. Otherwise the transformed kernel and gradients of the widest
-    convolution would take a third of the memory of all other arrays of a training step.
+    If C_in is a multiple of 256, input channels are convolved in blocks of 256, one
+    block after the other. Without blocks, the transformed kernel and gradients of the
+    widest convolution of a network would take a third of the memory of all other arrays
+    of a training step.
 
     Args:
         x: [B, H, W, C_in].
@@ -95,9 +96,9 @@ def convolve_transformed(
     """Computes a 3x3 convolution with stride 1 from a transformed kernel.
 
     With F(2x2, 3x3), each tile of 2x2 outputs takes 16 instead of 36 multiplications
-    per pair of channels. They are computed as 16 matrix products. With dilation d, the
-    image is split into d x d phases of every d-th pixel; each phase is convolved
-    without dilation, all phases in the same matrix products.
+    per pair of channels. The 16 multiplications of all tiles are 16 matrix products.
+    With dilation d, the image is split into d x d phases, each with every d-th row and
+    column. The same matrix products convolve all phases, without dilation.
 
     Args:
         x: [B, H, W, C_in].
