@@ -1,4 +1,7 @@
-"""The 14-layer networks of Table 6: pre-activation ResNet, SE-ResNet and EncNet."""
+"""The paper's 14-layer CIFAR-10 networks: pre-activation ResNet, SE-ResNet, EncNet.
+
+Source: Table 6 of the paper.
+"""
 
 from functools import partial
 from typing import Any
@@ -27,7 +30,7 @@ class SqueezeExcitation(nn.Module):
 
     Params: squeeze and expand, two fully connected layers with biases.
 
-    Source: Hu et al., Squeeze-and-Excitation Networks, reduction 16.
+    Source: Hu et al., Squeeze-and-Excitation Networks, with a reduction of 16.
     """
 
     @nn.compact
@@ -42,14 +45,14 @@ class SqueezeExcitation(nn.Module):
 
 
 class EncodedScaling(nn.Module):
-    """Computes a factor for each channel from residuals to learned codewords.
+    """Computes a factor for each channel with an Encoding Layer.
 
     The layers: a 1x1 convolution to a quarter of the channels, batch norm, ReLU; the
-    Encoding Layer; concatenation of an image's K codes, normalised to length 1; a fully
-    connected layer; a sigmoid.
+    Encoding Layer; concatenation of the K codes of an image into one vector; scaling of
+    this vector to length 1; a fully connected layer; a sigmoid.
 
     Attributes:
-        num_codes: K.
+        num_codes: K, number of codewords.
         draw_smoothing: see Encoding.
         conv, norm: constructors of a convolution and a batch norm.
 
@@ -82,10 +85,9 @@ class EncodedScaling(nn.Module):
 class PreactBlock(nn.Module):
     """A pre-activation residual block, optionally with scaled channels.
 
-    Batch norm, ReLU and a 3x3 convolution are applied twice. The channels of the result
-    are multiplied by the factors of `scaling`, if given, and the shortcut is added. The
-    shortcut is the input or, if the shape changes, a 1x1 convolution of the activated
-    input.
+    Batch norm, ReLU and a 3x3 convolution are applied twice. With `scaling`, each
+    channel of the result is multiplied by a factor. Then the shortcut is added: the
+    input or, if the shape changes, a 1x1 convolution of the first ReLU's output.
 
     Attributes:
         channels: channels of the output.
@@ -94,7 +96,8 @@ class PreactBlock(nn.Module):
             SqueezeExcitation; None for no scaling.
         conv, norm: constructors of a convolution and a batch norm.
 
-    Source: He et al., Identity Mappings in Deep Residual Networks; section 3.5.
+    Source: He et al., Identity Mappings in Deep Residual Networks; section 3.5 of
+    the EncNet paper.
     """
 
     channels: int
@@ -172,13 +175,13 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
     """Builds a CifarNet or an AuthorsNet, which classify images of 32x32 pixels.
 
     Args:
-        model_config: `config.model` after `encnet_jax.config.resolve`; reads its fields
-            block, name (one of models.CLASSIFIERS), width, num_codes, draw_smoothing,
-            norm_group and dtype.
+        model_config: `config.model` after `encnet_jax.config.resolve`. `block` is
+            'paper' (CifarNet) or 'authors' (AuthorsNet); `name` is one of
+            models.CLASSIFIERS.
         num_classes: C.
-        axis_name: pmap axis; None for one device. With block 'paper', batch norms are
-            synchronised over it in groups of model_config.norm_group devices; with
-            'authors', only their running statistics are averaged.
+        axis_name: pmap axis; None for one device. A CifarNet synchronises batch norms
+            over the axis, in groups of model_config.norm_group devices (0: all); an
+            AuthorsNet only averages their running statistics.
     """
     m = model_config
     if m.block == "authors":

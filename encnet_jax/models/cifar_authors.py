@@ -1,4 +1,4 @@
-"""CIFAR-10 networks of the authors' code, which differ from the paper's description.
+"""The CIFAR-10 networks of the authors' code; the paper describes other networks.
 
 Source: experiments/recognition of PyTorch-Encoding, commit f891919 (September 2018):
 model/resnet.py, model/encnet.py and, with sampled smoothing factors,
@@ -35,9 +35,9 @@ def _dense(x: jax.Array, features: int, name: str) -> jax.Array:
 
 
 def unit_vectors(codes: jax.Array) -> jax.Array:
-    """Concatenates the codes of each image to one vector and scales it to length 1.
+    """Concatenates the codes of each image into one vector of length 1.
 
-    Vectors shorter than 1e-8 are divided by 1e-8.
+    A vector shorter than 1e-8 is divided by 1e-8 instead of its length.
 
     Args:
         codes: [B, K, D].
@@ -52,17 +52,17 @@ def unit_vectors(codes: jax.Array) -> jax.Array:
 
 
 class EncodedGate(nn.Module):
-    """Computes a factor for each channel from residuals to learned codewords.
+    """Computes a factor for each channel with an Encoding Layer.
 
     The layers: a 1x1 convolution with bias to a quarter of the channels, batch norm,
-    ReLU; the Encoding Layer; concatenation of an image's K codes, normalised to length
-    1; a fully connected layer; a sigmoid.
+    ReLU; the Encoding Layer; concatenation of the K codes of an image into one vector;
+    scaling of this vector to length 1; a fully connected layer; a sigmoid.
 
     Attributes:
-        num_codes: K.
+        num_codes: K, number of codewords.
         draw_smoothing: see Encoding. The authors' code samples new smoothing factors in
-            the backward pass and on every GPU; here both passes and all devices share
-            the same factors.
+            the backward pass and on every GPU; here the forward and the backward pass
+            and all devices use the same factors.
         conv, norm: constructors of a convolution and a batch norm.
     """
 
@@ -91,7 +91,7 @@ class EncNetBlock(nn.Module):
     Attributes:
         channels: channels of the output.
         stride: stride of the first convolution and of the shortcut.
-        conv, norm, gate: constructors of convolution, batch norm and EncodedGate.
+        conv, norm, gate: constructors of a convolution, batch norm and EncodedGate.
     """
 
     channels: int
@@ -138,7 +138,7 @@ class ResNetBlock(nn.Module):
 
 
 def _shortcut(block: EncNetBlock | ResNetBlock, x: jax.Array) -> jax.Array:
-    """Returns a block's input, or a 1x1 convolution of it if the shape changes."""
+    """Returns x, or a 1x1 convolution of x if the block changes the shape."""
     if block.stride == 1 and x.shape[-1] == block.channels:
         return x
     conv = block.conv(block.channels, 1, block.stride, use_bias=True, name="shortcut")
@@ -196,8 +196,8 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> Autho
     """Builds an AuthorsNet, which classifies images of 32x32 pixels.
 
     Args:
-        model_config: `config.model` after `encnet_jax.config.resolve`; reads its fields
-            name ('resnet' or 'encnet'), width, num_codes, draw_smoothing and dtype.
+        model_config: `config.model` after `encnet_jax.config.resolve`; `name` is
+            'resnet' or 'encnet'.
         num_classes: C.
         axis_name: pmap axis over which batch norms average their running statistics;
             None for one device.

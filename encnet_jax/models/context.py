@@ -1,4 +1,4 @@
-"""The Context Encoding Module: encodes a feature map, scales its channels."""
+"""The Context Encoding Module: encodes a feature map and scales its channels."""
 
 import flax.linen as nn
 import jax
@@ -12,23 +12,25 @@ from encnet_jax.models.layers import Layers
 class ContextEncoding(nn.Module):
     """Encodes a feature map x as one vector e and scales the channels of x.
 
-    The channel factors are sigmoid(W e). The optional SE branch (semantic encoding)
-    predicts from e which classes are present in the image.
+    The channel factors are sigmoid(W e + b), where W and b are learned. The optional SE
+    branch (semantic encoding) predicts from e which classes are present in the image.
 
     Attributes:
-        num_codes: K; 0 replaces the encoding by global average pooling (Figure 5).
+        num_codes: K, number of codewords; 0 replaces the encoding by global average
+            pooling (Figure 5).
         code_pooling: how the K codes, after batch norm and ReLU, are pooled to e: 'sum'
             (paper) or 'mean' (released code).
-        gate: how the factors are applied. 'scale': x * sigmoid(W e) (paper);
-            'residual': relu(x + x * sigmoid(W e)) (released code); 'none': no scaled
-            map is returned, for heads that use only the SE branch.
-        gate_bias: added to the initial biases of W; a large value starts with factors
+        gate: how the factors are applied. 'scale': x * factors (paper); 'residual':
+            relu(x + x * factors) (released code); 'none': no factors are computed, for
+            heads that use only the SE branch.
+        gate_bias: added to the initial b; with a large value, the initial factors are
             close to 1.
         se_classes: number of classes of the SE branch; 0 for no SE branch.
-        se_gradient: whether the SE branch's gradient reaches the encoding and backbone.
-        reference_positions: number of feature positions in a training crop. Codes are
-            sums over positions; they are rescaled to this number of positions. 0: not
-            rescaled.
+        se_gradient: whether the SE branch's gradient reaches the encoding and the
+            backbone.
+        reference_positions: number of feature map positions in a training crop. Codes,
+            which are sums over positions, are multiplied by reference_positions /
+            number of positions; 0: codes are not rescaled.
 
     Source: section 2 and Figure 2 of the paper.
     """
@@ -46,8 +48,8 @@ class ContextEncoding(nn.Module):
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns the scaled feature map and the logits of class presence.
 
-        With `mutable=[INTERMEDIATES]`, the channel factors ('gates', f32[B, D] in
-        [0, 1]) and x ('features') are also stored in that collection.
+        If `apply` is called with `mutable=[INTERMEDIATES]`, this collection contains
+        the channel factors ('gates', f32[B, D] in [0, 1]) and x ('features').
 
         Args:
             x: [B, H, W, D].
@@ -94,7 +96,7 @@ class ContextEncoding(nn.Module):
 
         Args:
             x: feature map [B, H, W, D].
-            weights: f32[B, H, W], 1 at positions to count, else 0; None: count all.
+            weights: f32[B, H, W], 1 inside the image, else 0; None: no padding.
 
         Returns:
             reference_positions / number of positions, f32[] or f32[B, 1, 1].

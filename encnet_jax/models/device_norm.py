@@ -1,4 +1,4 @@
-"""Batch normalisation as in PyTorch: separately on each device."""
+"""Batch normalisation with separate statistics on each device, as in PyTorch."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from encnet_jax.models.norm import check_several_values
 
 
 class DeviceBatchNorm(nn.Module):
-    """Batch normalisation over the images of one device.
+    """Batch normalisation by the statistics of the images on one device.
 
     Attributes:
         axis_name: pmap axis over which running statistics are averaged, so that they
@@ -23,9 +23,9 @@ class DeviceBatchNorm(nn.Module):
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C].
 
     Source: torch.nn.BatchNorm2d under DataParallel, before PyTorch 1.2: scales are
-    initialised from U(0, 1), and the running variance is unbiased, n / (n - 1) times
-    the variance used for normalisation. DataParallel keeps the running statistics of
-    the first GPU; this class keeps the mean over devices.
+    initialised from U(0, 1), and the running variance is unbiased: for n values, n /
+    (n - 1) times the variance used for normalisation. DataParallel keeps the running
+    statistics of the first GPU; this class keeps their mean over devices.
     """
 
     axis_name: str | None = None
@@ -35,7 +35,12 @@ class DeviceBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Normalises [..., C], in training by batch, else by running statistics."""
+        """Normalises x by batch statistics if `train`, else by running statistics.
+
+        Args:
+            x: [..., C].
+            train: whether to use batch statistics, and to update running statistics.
+        """
         shape = (x.shape[-1],)
 
         def broadcast(values):
@@ -61,7 +66,7 @@ class DeviceBatchNorm(nn.Module):
         return (y + broadcast(bias - mean * factor)).astype(self.dtype)
 
     def _keep(self, running_mean, running_var, mean, var, count: int) -> None:
-        """Updates the running statistics; `count` is the number of values averaged."""
+        """Updates the running statistics; `count`: number of values per channel."""
         new = jnp.stack([mean, var * (count / max(count - 1, 1))])
         if self.axis_name is not None:
             new = jax.lax.pmean(new, self.axis_name)

@@ -38,9 +38,9 @@ def plan_stages(
     """Returns the strides and rates of a backbone's four stages.
 
     Stages whose stride would exceed `output_stride` keep the resolution of their input
-    and use dilated convolutions instead. With 'plain', each of these stages doubles the
-    rate, except in the first 3x3 convolution of its first block, which still uses the
-    rate of the previous stage. All other schemes define one rate for every block.
+    and use dilated convolutions instead. With 'plain', each dilated stage has twice the
+    rate of the stage before; only the first 3x3 convolution of the dilated stage still
+    has the lower rate. All other schemes define one rate for every block.
 
     Args:
         blocks: number of blocks in each of the four stages.
@@ -48,18 +48,14 @@ def plan_stages(
             4; 32: none.
         dilation: 'plain'; 'none' (all rates are 1); 'hdc_rf', 'hdc_bigger' or
             'hdc_released' (only with `output_stride` 8); or one rate for each block of
-            each stage that keeps the resolution, as lists or as text:
-            '1,2,5,9,1,2/5,9,17'.
-
-    Returns:
-        Stride and rates of each stage.
+            the dilated stages, as lists or as text: '1,2,5,9,1,2/5,9,17'.
 
     Raises:
         UserError: the name is unknown, or the rates do not match the stages.
 
     Source: Wang et al., WACV 2018, section 3.2 and Table 4; 'hdc_released' is
     ResNet_DUC_HDC_CityScapes of the authors' code. The authors list rates for stages of
-    23 and 3 blocks; for other depths this package repeats or cuts their rates.
+    23 and 3 blocks; for other depths this package repeats or truncates the lists.
     """
     strides, reached = [1], 4
     for _ in blocks[1:]:
@@ -90,10 +86,10 @@ def dilated_rates(stages: Sequence[Stage]) -> tuple[int, ...]:
 
 
 def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[int]]:
-    """Returns the rates of the stages that keep the resolution of their input.
+    """Returns the rates of the dilated stages.
 
     Args:
-        kept_blocks: number of blocks in each of these stages.
+        kept_blocks: number of blocks in each dilated stage.
         output_stride, dilation: see plan_stages; `dilation` is not 'plain'.
     """
     if dilation == "none":

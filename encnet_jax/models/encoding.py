@@ -1,4 +1,4 @@
-"""The Encoding Layer: sums softly assigned residuals to learned codewords."""
+"""The Encoding Layer: weighted sums of the residuals to learned codewords."""
 
 import flax.linen as nn
 import jax
@@ -16,10 +16,10 @@ INTERMEDIATES = "context"
 
 
 def store(module: nn.Module, name: str, value: jax.Array) -> None:
-    """Stores a value in INTERMEDIATES if the caller of `apply` made it mutable.
+    """Stores a value in the collection INTERMEDIATES if `apply` made it mutable.
 
-    Does nothing in `init`, where every collection is mutable: the value would become a
-    variable.
+    Does nothing in `init`, where every collection is mutable: `init` would return the
+    value as a variable.
     """
     if not module.is_initializing():
         module.sow(INTERMEDIATES, name, value)
@@ -33,9 +33,9 @@ def assign(
     """Computes the soft assignment of every position to the codewords.
 
     Args:
-        features: [N, D], any float type.
+        features: [N, D], the features at N positions, any float type.
         codewords: f32[K, D].
-        smoothing: f32[K], dimensionless; larger factors make the assignment harder.
+        smoothing: f32[K], dimensionless; large factors make the assignment hard.
 
     Returns:
         f32[N, K], the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
@@ -59,7 +59,7 @@ def encode(
     smoothing: Float[Array, " K_smoothing"],
     weights: Float[Array, "B N"] | None = None,
 ) -> Float[jax.Array, "B K D"]:
-    """Sums the softly assigned residuals to each codeword.
+    """Returns the sum of the residuals to each codeword, weighted by soft assignment.
 
     Shapes: B images, N = H * W positions, D channels, K codewords. Neither the forward
     nor the backward pass creates a [B, N, K, D] array: the squared distance and the sum
@@ -68,11 +68,12 @@ def encode(
     Args:
         features: [B, N, D], any float type.
         codewords: f32[K, D].
-        smoothing: f32[K], dimensionless; larger factors make the assignment harder.
+        smoothing: f32[K], dimensionless; large factors make the assignment hard.
         weights: f32[B, N], weight of each position; None: all are 1.
 
     Returns:
-        f32[B, K, D], row k = sum_n weights[n] * a[n, k] * (features[n] - codewords[k]),
+        f32[B, K, D]; for each image, row k is
+        sum_n weights[n] * a[n, k] * (features[n] - codewords[k]),
         where a is the result of `assign`.
 
     Raises:
@@ -110,12 +111,15 @@ def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Arr
 
 
 def _sums_by_image(assignment, features, images):
-    """Returns f32[B, K, D], the sums of each image's features weighted by assignment.
+    """Sums each image's features, weighted by the assignment to each codeword.
 
     Args:
         assignment: f32[B * N, K].
         features: f32[B * N, D].
         images: B, an int or the symbolic batch size of an exported program.
+
+    Returns:
+        f32[B, K, D].
     """
 
     def product(assignment, features):
@@ -143,7 +147,7 @@ class Encoding(nn.Module):
     """The Encoding Layer with its parameters.
 
     Attributes:
-        num_codes: K.
+        num_codes: K, number of codewords.
         draw_smoothing: whether smoothing factors are sampled instead of learned. In
             training, every forward pass samples them from U(0, 1) with Flax's random
             stream 'smoothing'; devices with the same key use the same factors. In
@@ -166,8 +170,8 @@ class Encoding(nn.Module):
     ) -> Float[jax.Array, "B {self.num_codes} D"]:
         """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`.
 
-        With `mutable=[INTERMEDIATES]`, the assignment multiplied by `weights`,
-        f32[B, H, W, K] or f32[B, N, K], is also stored as 'assignment'.
+        If `apply` is called with `mutable=[INTERMEDIATES]`, this collection contains
+        'assignment', the assignment times `weights`, f32[B, H, W, K] or f32[B, N, K].
 
         Args:
             features: [B, H, W, D] or [B, N, D], any float type.
@@ -197,7 +201,7 @@ class Encoding(nn.Module):
 
 
 def smoothing_statistics(params) -> dict[str, jax.Array]:
-    """Returns mean and standard deviation of all learned smoothing factors.
+    """Returns the mean and standard deviation of all learned smoothing factors.
 
     The paper reports values near 0.5 with a small variance.
 

@@ -22,9 +22,9 @@ def fold_batch_norms(variables: dict, epsilon: float) -> dict:
     """Folds every batch norm into the convolution before it.
 
     In evaluation, a batch norm multiplies each channel by a factor and adds an offset.
-    The kernel is multiplied by this factor, so that SyncBatchNorm only adds a bias.
-    Batch norms that do not follow a convolution, such as the one after the Encoding
-    Layer, are not changed.
+    The convolution's kernel is multiplied by this factor, and SyncBatchNorm then only
+    adds a bias. Batch norms that do not follow a convolution, such as the one after the
+    Encoding Layer, are not changed.
 
     Args:
         variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. CIFAR-10
@@ -33,7 +33,7 @@ def fold_batch_norms(variables: dict, epsilon: float) -> dict:
 
     Returns:
         Equivalent variables for `apply(..., train=False)`; they cannot be trained.
-        Folded batch norms have no `scale`, `mean` and `var`; changed kernels and biases
+        Folded batch norms have no `scale`, `mean` or `var`. Changed kernels and biases
         are NumPy arrays.
     """
     params = traverse_util.flatten_dict(variables["params"])
@@ -89,7 +89,8 @@ def _convolution_before(norm: str) -> str:
 def transform_kernels(model: nn.Module, variables: dict) -> dict:
     """Transforms the kernels of Winograd convolutions once, instead of in every call.
 
-    Only CPUs use Winograd convolutions. On other platforms nothing is changed.
+    Only CPUs use Winograd convolutions. On other platforms, `variables` is returned
+    unchanged.
 
     Args:
         model: a segmenter.

@@ -1,4 +1,7 @@
-"""Marks the positions of a padded canvas that belong to the image."""
+"""Marks the positions of a padded canvas that belong to the image.
+
+Images of several sizes are padded at the bottom and right to the size of one canvas.
+"""
 
 from typing import NamedTuple
 
@@ -8,7 +11,7 @@ import numpy as np
 
 
 class Inside(NamedTuple):
-    """The rows and columns of each padded canvas that belong to its image.
+    """The rows and columns of padded canvases that belong to the images.
 
     Attributes:
         rows: f32[B, H], 1 for rows of pixels that belong to the image, else 0.
@@ -19,13 +22,13 @@ class Inside(NamedTuple):
     columns: jax.Array
 
     def positions(self, height: int, width: int) -> jax.Array:
-        """Returns f32[B, height, width]: 1 at feature map positions inside the image.
+        """Returns f32[B, height, width]: 1 at positions inside the image, else 0.
 
         Position i of a feature map corresponds to pixel i * stride, as in strided
-        convolutions. An image with H rows covers ceil(H / stride) rows of positions.
+        convolutions. An image of H rows covers ceil(H / stride) rows of positions.
 
         Args:
-            height, width: size of the feature map of the canvas.
+            height, width: size of the feature map.
         """
         rows, columns = self.sides(height, width)
         return rows[:, :, None] * columns[:, None]
@@ -34,7 +37,7 @@ class Inside(NamedTuple):
         """Returns the rows and columns of a feature map that belong to the image.
 
         Args:
-            height, width: size of the feature map of the canvas.
+            height, width: size of the feature map.
 
         Returns:
             f32[B, height] and f32[B, width], 1 inside the image, else 0.
@@ -48,14 +51,14 @@ class Inside(NamedTuple):
 
 
 def _every(pixels: jax.Array, size: int) -> jax.Array:
-    """Returns every n-th of N pixels, n = ceil(N / size): f32[B, N] to f32[B, size]."""
+    """Subsamples f32[B, N] to f32[B, size], with step ceil(N / size)."""
     step = -(-pixels.shape[1] // size)
     # Not pixels[:, ::step], which becomes a gather if the sides are symbolic.
     return jax.lax.slice(pixels, (0, 0), pixels.shape, (1, int(step)))
 
 
 def of_sizes(sizes: jax.Array | np.ndarray, height: int, width: int) -> Inside:
-    """Returns the rows and columns of images that lie at the top left of canvases.
+    """Returns an Inside for images at the top left corners of canvases.
 
     Args:
         sizes: int32[B, 2], height and width of each image in pixels.

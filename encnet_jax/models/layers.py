@@ -30,14 +30,14 @@ class ConvNormRelu(nn.Module):
 
 
 class Layers(NamedTuple):
-    """Layer constructors whose shared options are already set; see make_layers.
+    """Layer constructors with the options that all layers share; see make_layers.
 
     Attributes:
         conv: constructor of Conv.
         norm: constructor of SyncBatchNorm.
         dropout: constructor of nn.Dropout.
-        inside: the part of each canvas that belongs to the image; padding outside is
-            ignored. None: there is no padding.
+        inside: the positions of each canvas that belong to the image; the layers ignore
+            all others. None: canvases have no padding.
     """
 
     conv: Callable[..., Conv]
@@ -46,7 +46,7 @@ class Layers(NamedTuple):
     inside: Inside | None = None
 
     def unit(self, *args, name: str, **kwargs) -> ConvNormRelu:
-        """Makes a ConvNormRelu, whose convolution has no bias by default.
+        """Creates a ConvNormRelu; by default, its convolution has no bias.
 
         Args:
             args, kwargs: arguments of Conv.
@@ -55,7 +55,7 @@ class Layers(NamedTuple):
         return ConvNormRelu(partial(self.conv, *args, **kwargs), self.norm, name=name)
 
     def only_inside(self, x: jax.Array) -> jax.Array:
-        """Returns the feature map x [B, h, w, C] with zeros outside of `inside`."""
+        """Returns the feature map x [B, h, w, C] with zeros outside the image."""
         return x if self.inside is None else self.inside.only(x)
 
     def weights(self, x: jax.Array) -> jax.Array | None:
@@ -69,7 +69,7 @@ class Layers(NamedTuple):
         return None if self.inside is None else self.inside.positions(*x.shape[1:3])
 
     def mean(self, x: jax.Array) -> jax.Array:
-        """Returns the mean f32[B, 1, 1, C] of a feature map, inside the image only."""
+        """Returns f32[B, 1, 1, C], the mean over the positions inside the image."""
         weights = self.weights(x)
         where = None if weights is None else weights[..., None] > 0
         x = x.astype(jnp.float32)
@@ -78,12 +78,12 @@ class Layers(NamedTuple):
     def average_pool(self, x: jax.Array, stride: int) -> jax.Array:
         """Averages cells of stride x stride positions; ignores the canvas's padding.
 
-        Sides are rounded up (PyTorch's ceil_mode): incomplete cells at the border
-        average the positions that exist.
+        The output size is rounded up (PyTorch's ceil_mode): for an incomplete cell at
+        the border, the positions that exist are averaged.
 
         Args:
             x: feature map [B, h, w, C].
-            stride: side of the cells.
+            stride: height and width of a cell.
         """
         padding = [(0, -size % stride) for size in x.shape[1:3]]
         cells = (stride, stride)
@@ -101,7 +101,7 @@ class Layers(NamedTuple):
         return pool(self.only_inside(x)) / jnp.where(counted > 0, counted, 1)
 
     def initialised_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":
-        """Returns these layers with another initialiser for convolution kernels."""
+        """Returns a copy with another initialiser for convolution kernels."""
         return self._replace(conv=partial(self.conv, kernel_init=kernel_init))
 
 
@@ -121,8 +121,8 @@ def make_layers(
         axis_name: pmap axis over which batch norms are synchronised; None for one
             device.
         dtype: compute type; parameters and statistics are float32.
-        inside: the part of each canvas that belongs to the image; padding outside is
-            ignored. None: there is no padding.
+        inside: the positions of each canvas that belong to the image; the layers ignore
+            all others. None: canvases have no padding.
         norm_epsilon: epsilon of the batch norms, added to the variance.
         frozen_norm: in training, batch norms use their running statistics and do not
             update them; scales and biases are still trained.

@@ -55,11 +55,11 @@ def check_several_values(
     """Checks that batch statistics are computed from more than one value per channel.
 
     The variance of a single value is 0: the batch norm would return its bias for every
-    image and pass no gradient.
+    image, and the gradient with respect to x would be 0.
 
     Args:
         x: [..., C, ...], the values on one device.
-        feature_axis: index of the axis of channels C.
+        feature_axis: index of the channel axis.
         axis_name: see SyncBatchNorm.
         path: names of the enclosing modules and of the batch norm, for the message.
 
@@ -95,16 +95,16 @@ def _mean_over(moments: jax.Array, axis: str | GroupedAxis) -> jax.Array:
 def batch_moments(
     x: jax.Array, reduce_axes: tuple[int, ...], axis_name: str | GroupedAxis | None
 ) -> jax.Array:
-    """Returns the mean and the mean of squares of each channel, over all devices.
+    """Returns each channel's mean and mean of squares, averaged over devices.
 
-    Both are stacked in one array, so that the forward and the backward pass each need
-    only one collective. Every device must have the same number of examples.
+    Both means are stacked in one array, so that the forward and the backward pass each
+    need only one collective. Every device must have the same number of examples.
 
     Args:
         x: [..., C, ...], any float type.
-        reduce_axes: the axes of x to average over: all except that of the channels.
-        axis_name: pmap axis; averages over all its devices or, for a GroupedAxis, over
-            the device's group. None for one device.
+        reduce_axes: the axes of x to average over: all except the channel axis.
+        axis_name: pmap axis, to average over all devices of the axis; a GroupedAxis, to
+            average over the device's group; None for one device.
 
     Returns:
         f32[2, C]: the means, then the means of squares.
@@ -124,11 +124,10 @@ class SyncBatchNorm(nn.Module):
     """Batch normalisation, synchronised over a pmap axis.
 
     Attributes:
-        axis_name: the pmap axis whose devices share statistics, all together or, for a
-            GroupedAxis, in groups; None for one device. With groups, the running
+        axis_name: pmap axis whose devices share statistics; a GroupedAxis, whose groups
+            of devices share statistics; or None for one device. With groups, running
             statistics differ between devices until the training step averages them.
-        feature_axis: index of the axis of channels; each channel is normalised
-            separately.
+        feature_axis: index of the channel axis; each channel is normalised separately.
         momentum: weight of the old running statistics.
         epsilon: added to the variance.
         dtype: dtype of the output; statistics are always float32.
@@ -136,8 +135,8 @@ class SyncBatchNorm(nn.Module):
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
     running variance is biased, as in the authors' latest code; their code of September
-    2018 stored the unbiased variance, n / (n - 1) times as large for n values. A batch
-    norm folded by `folding.fold_batch_norms` has only `bias` and adds it.
+    2018 stored the unbiased variance, n / (n - 1) times as large for n values. After
+    `folding.fold_batch_norms`, the module only adds `bias`.
 
     Source: appendix A of the paper.
     """
@@ -154,8 +153,8 @@ class SyncBatchNorm(nn.Module):
         """Normalises x by batch statistics if `train`, else by running statistics.
 
         Raises:
-            ValueError: `train` is given both here and as an attribute, or in neither
-                place.
+            ValueError: `train` is given both as an argument and as an attribute, or as
+                neither.
             UserError: see check_several_values.
         """
         train = nn.merge_param("train", self.train, train)

@@ -29,10 +29,10 @@ class Refined(NamedTuple):
     """Arrays from which refined scores are computed on demand, to save memory.
 
     Scores at the image's resolution H x W are upsampled(coarse) + features @ kernel +
-    bias.
+    bias. The upsampling is bilinear.
 
     Attributes:
-        coarse: f32[B, h, w, K], coarse scores, which are upsampled bilinearly.
+        coarse: f32[B, h, w, K], coarse scores.
         features: [B, H, W, C], features at the image's resolution.
         kernel: f32[C, K], weights of the classifier.
         bias: f32[K], biases of the classifier.
@@ -52,9 +52,9 @@ class Refined(NamedTuple):
         """Returns the refined scores f32[B, R, W, K] of R rows of pixels.
 
         Args:
-            rows: f32[R, h], interpolation matrix from the rows of `coarse` to the R
-                rows.
-            columns: f32[W, w], interpolation matrix from the columns of `coarse`.
+            rows: f32[R, h], interpolation matrix from rows of `coarse` to the R rows.
+            columns: f32[W, w], interpolation matrix from columns of `coarse` to columns
+                of pixels.
             features: [B, R, W, C], the R rows of `self.features`.
         """
         x = apply_rows_and_columns(self.coarse, jnp.asarray(rows), jnp.asarray(columns))
@@ -66,7 +66,7 @@ class Refined(NamedTuple):
         """Returns the refined scores f32[B, H, W, K] of all pixels.
 
         Args:
-            align_corners: corner convention of the upsampling.
+            align_corners: see resize.interpolation_matrix.
         """
         rows, columns = (
             interpolation_matrix(self.features.shape[i], side, align_corners)
@@ -78,24 +78,23 @@ class Refined(NamedTuple):
 class Refinement(nn.Module):
     """Combines early features, the image and the coarse scores with convolutions.
 
-    Every input passes through a 3x3 convolution at its own resolution. The results are
-    upsampled to the image's resolution and concatenated; a 1x1 convolution, a 3x3
-    convolution and a linear classifier follow. To save memory, the 1x1 convolution is
-    applied to each input before upsampling, and the results are added. This is
-    equivalent, and only `channels` channels exist at the image's resolution.
+    Every input passes through a 3x3 and a 1x1 convolution at its own resolution. The
+    results are upsampled to the image's resolution and added; a 3x3 convolution and a
+    linear classifier follow. One 1x1 convolution of the concatenated inputs, at the
+    image's resolution, would be equivalent to the sum, but would take more memory.
 
-    The classifier's output is added to the upsampled logarithm of the coarse
-    probabilities, which are first mixed with the uniform distribution (weight
-    UNIFORM_SHARE).
+    The coarse probabilities are mixed with the uniform distribution (weight
+    UNIFORM_SHARE). The upsampled logarithm of the mixture is added to the classifier's
+    output.
 
     Attributes:
         num_classes: K.
         channels: C, channels of each convolution.
-        align_corners: corner convention of every upsampling.
+        align_corners: for every upsampling; see resize.interpolation_matrix.
 
-    Params: NAME/conv, NAME/norm and NAME_join for each input: coarse, image, and the
-    names of the features. joined_norm, last/conv, last/norm, kernel f32[C, K] and bias
-    f32[K] are applied to the sum.
+    Params: NAME/conv, NAME/norm and NAME_join for every input, where NAME is coarse,
+    image or the name of a feature map. Applied to the sum: joined_norm, last/conv,
+    last/norm, kernel f32[C, K] and bias f32[K].
     """
 
     num_classes: int
@@ -111,7 +110,7 @@ class Refinement(nn.Module):
 
         Args:
             log_q: f32[B, h, w, K], logarithms of the coarse probabilities.
-            features: name -> early features [B, h_i, w_i, C_i] of the backbone.
+            features: {name: early feature map [B, h_i, w_i, C_i] of the backbone}.
             images: f32[B, H, W, 3], normalised images.
         """
         inputs = {"coarse": jnp.exp(log_q), **features, "image": images}

@@ -37,8 +37,8 @@ def neighbours(
 
     Returns:
         (lower, upper, weight): int[n] indices of the lower samples; int[n] indices of
-        the upper samples, equal to the lower for the last sample; f64[n] interpolation
-        weights of the upper samples, in [0, 1).
+        the upper samples, equal to the lower index at the last sample; f64[n]
+        interpolation weights of the upper samples, in [0, 1).
     """
     low = np.minimum(np.floor(position).astype(int), in_size - 1)
     return low, np.minimum(low + 1, in_size - 1), position - low
@@ -52,8 +52,8 @@ def interpolation_matrix(
     Args:
         out_size: number of output samples.
         in_size: number of input samples.
-        align_corners: True aligns the centres of the first and of the last samples;
-            False aligns the outer edges of these samples (half-pixel centres).
+        align_corners: True: the centres of the first (last) input and output samples
+            coincide; False: their outer edges coincide (half-pixel centres).
 
     Returns:
         f32[out_size, in_size]; every row sums to 1 and has at most two nonzero entries.
@@ -92,7 +92,7 @@ def resize_bilinear(
     width: int,
     align_corners: bool = True,
 ) -> Float[jax.Array, "B {height} {width} C"]:
-    """Resizes maps [B, h, w, C] bilinearly to [B, height, width, C].
+    """Resizes feature maps [B, h, w, C] bilinearly to [B, height, width, C].
 
     Args:
         x: [B, h, w, C], any floating type.

@@ -20,7 +20,7 @@ class Segmenter(nn.Module):
             backbone maps images to a dict of feature maps ('stage1' to 'stage4').
         head: constructor of the head, called with the same arguments; the head maps the
             feature maps to a dict of outputs that includes 'logits'.
-        aux_head: the same for the auxiliary head; None for no auxiliary head.
+        aux_head: constructor of the auxiliary head; None for no auxiliary head.
         axis_name: pmap axis over which batch norms are synchronised; None for one
             device.
         norm_epsilon, frozen_norm: see make_layers.
@@ -47,14 +47,14 @@ class Segmenter(nn.Module):
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
             train: whether batch norms use batch statistics and dropout is on.
-            inside: in evaluation, the part of each canvas that belongs to the image;
-                padding outside does not change the logits of the image. None: there is
-                no padding.
+            inside: the positions of each canvas that belong to the image, given only in
+                evaluation; padding does not change the logits of the image. None:
+                canvases have no padding.
 
         Returns:
-            The outputs of the head: 'logits' f32[B, h, w, C] at the model's
-            logits_stride and, for EncNet heads with an SE branch, 'se_logits' f32[B,
-            C]. The outputs of the auxiliary head have the prefix `aux_`.
+            The outputs of the head: 'logits' f32[B, h, w, C], with h = ceil(H /
+            logits_stride), and for EncNet heads with an SE branch 'se_logits'
+            f32[B, C]. The outputs of the auxiliary head have the prefix 'aux_'.
         """
         layers = network_layers(self, train, inside)
         stages = run_backbone(self, images, train, inside)
@@ -87,12 +87,12 @@ def network_layers(network, train: bool, inside: Inside | None = None) -> Layers
 def run_backbone(
     network, images: jax.Array, train: bool, inside: Inside | None = None
 ) -> dict[str, jax.Array]:
-    """Runs the backbone of a network and returns its feature maps, by stage.
+    """Runs the backbone of a network and returns {stage: feature map}.
 
     Must be called from a compact method of the network.
 
     Args:
-        network: a module with the attributes of Segmenter, except for the heads.
+        network: a module that has the attributes of Segmenter, except for the heads.
         images, train, inside: see Segmenter.
     """
     frozen = network.freeze_backbone
@@ -103,7 +103,7 @@ def run_backbone(
 
 
 def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
-    """Returns the keyword arguments that all networks take from `config.model`."""
+    """Returns the keyword arguments that the constructors of all networks share."""
     m = model_config
     return {
         "axis_name": axis_name and GroupedAxis(axis_name, m.norm_group),
