@@ -15,16 +15,16 @@ _EVAL_AHEAD = 16  # Number of images decoded ahead of the model.
 
 
 class Source(Protocol):
-    """Random access to decoded examples."""
+    """The interface of random access to decoded examples."""
 
     def sizes(self) -> dict[str, int]:
-        """Returns {split: number of examples} of the available splits."""
+        """Returns {split: number of examples}, for the available splits."""
 
     def example(self, split: str, index: int) -> Example:
         """Reads and decodes an example.
 
         Raises:
-            UserError: the example is broken; the message names its file.
+            UserError: the example is broken; the message names the broken file.
         """
 
 
@@ -32,8 +32,8 @@ class Dataset:
     """An opened data set: yields training batches and examples for evaluation.
 
     Attributes:
-        info: The declaration: classes, colours and ids.
-        source: Reads single examples; see Source.
+        info: the declaration of the data set: classes, colours and ids.
+        source: reads single examples.
         data: Section `data` of the configuration.
     """
 
@@ -55,8 +55,8 @@ class Dataset:
         if split not in sizes:
             raise UserError(
                 f"{self.info.name} has no split {split!r}; its splits:"
-                f" {', '.join(sizes) or 'none'}; choose one of them, or prepare a"
-                " source that contains the split"
+                f" {', '.join(sizes) or 'none'}; use an existing split, or prepare the"
+                f" data set from a source with {split!r}"
             )
         return sizes[split]
 
@@ -76,7 +76,7 @@ class Dataset:
 
     @property
     def keep_last_batch(self) -> bool:
-        """Whether an epoch ends with a smaller batch of the remaining examples."""
+        """Whether leftover examples at the end of an epoch form a smaller batch."""
         return False
 
     def train_batches(
@@ -89,28 +89,28 @@ class Dataset:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields this process's part of each batch from start_step on, endlessly.
+        """Yields this process's part of batch start_step and all later batches.
 
-        Batch n, including its pixels, depends only on (seed, n). Starting at batch n
-        does not read earlier examples.
+        There is no last batch. The pixels of batch n depend only on (seed, n). Batches
+        before start_step are not read.
 
         Args:
             split: Name of the split.
             batch_size: Number of images in the global batch.
-            seed: Non-negative; seeds the order and the augmentation.
+            seed: non-negative seed of the order and the augmentation.
             start_step: Index of the first batch, counted from 0.
             process_index: Index of this process.
             process_count: Number of processes; each reads an equal part of each batch.
 
         Yields:
-            image: uint8[B, S, S, 3] with B = batch_size / process_count and S =
-                data.crop_size; padding is black.
-            label: uint8[B, S, S]; train ids 0..C-1, or 255 at ignored and padded
-                pixels.
+            A dict with B = batch_size / process_count and S = data.crop_size:
+            image: uint8[B, S, S, 3]; padding is black.
+            label: uint8[B, S, S]; train ids 0..C-1 for C classes, or 255 at ignored and
+                padded pixels.
 
         Raises:
             UserError: the split does not exist or has no labels, the batch size is
-                invalid, or a file is broken.
+                invalid, or too many files are broken.
         """
         order = BatchOrder(
             self.num_labelled(split),
@@ -126,7 +126,7 @@ class Dataset:
     def _batches(
         self, split: str, order: BatchOrder, start_step: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Implements train_batches; closing the iterator ends its threads."""
+        """Implements train_batches. Closing the returned iterator ends its threads."""
         raise NotImplementedError
 
     def eval_examples(
@@ -146,10 +146,11 @@ class Dataset:
             max_images: use only the first max_images examples of the split; 0 for all.
 
         Yields:
-            image: uint8[H, W, 3], in its original size.
-            label: uint8[H, W], train ids 0..C-1, or 255 at ignored pixels; always 255
-                in the splits of info.unlabelled.
-            id: The example's name.
+            A dict with:
+            image: uint8[H, W, 3], not resized.
+            label: uint8[H, W], train ids 0..C-1 for C classes, or 255 at ignored
+                pixels; always 255 in the splits of info.unlabelled.
+            id: the name of the example.
 
         Raises:
             UserError: the split does not exist, or a file is broken.
@@ -171,9 +172,9 @@ class Dataset:
         return process_share(num_examples, process_index, process_count)
 
     def image_sizes(self, split: str, indices: Iterable[int]) -> list[tuple[int, int]]:
-        """Returns the (height, width) of images; unreadable images are omitted.
+        """Returns (height, width) of each image; unreadable images are omitted.
 
-        Only the images' headers are read if the source supports this.
+        If the source has a method `image_size`, images are not decoded.
         """
 
         def size(index: int) -> tuple[int, int] | None:
@@ -189,7 +190,7 @@ class Dataset:
     def spread_examples(self, split: str, number: int) -> Iterator[dict[str, Any]]:
         """Yields evenly spaced examples of a split, in the format of eval_examples.
 
-        Consecutive examples, such as the frames of a video, are often similar.
+        Consecutive examples, such as frames of a video, would often be similar.
 
         Args:
             split: Name of the split.

@@ -1,6 +1,6 @@
-"""Batches of image files with one label each, for image classification.
+"""Makes batches from image files with one label each, for image classification.
 
-Training uses random crops, evaluation uses centre crops.
+Training uses random crops; evaluation uses centre crops.
 """
 
 from collections.abc import Iterator
@@ -32,12 +32,13 @@ class ImageFiles(PillowDataset):
         if data.crop_size > data.augment.base_size:
             raise UserError(
                 f"data.augment.base_size is {data.augment.base_size}; expected at least"
-                f" data.crop_size ({data.crop_size}), because evaluation resizes images"
-                " to a short side of base_size before it crops them"
+                f" data.crop_size ({data.crop_size}), because evaluation resizes the"
+                " shorter side of an image to base_size before the crop; change one of"
+                " the two fields"
             )
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:
-        """Returns a random crop with random mirroring and colours, and its label.
+        """Returns a random crop, randomly mirrored and recoloured, and the label.
 
         For the arguments see PillowDataset._augmented.
         """
@@ -50,7 +51,7 @@ class ImageFiles(PillowDataset):
         return image, example.label
 
     def eval_examples(self, split: str, **share: int) -> Iterator[dict]:
-        """Yields centre crops of side data.crop_size; see Dataset.eval_examples."""
+        """Yields examples with centre crops instead of whole images; see Dataset."""
         size, base_size = self.data.crop_size, self.data.augment.base_size
         for example in super().eval_examples(split, **share):
             height, width = example["image"].shape[:2]

@@ -1,7 +1,7 @@
-"""Batches of small images with one label each, which are kept in memory.
+"""Makes batches from small images in memory, with one label per image.
 
-Images are randomly shifted and mirrored. NumPy samples the shifts; they are applied on
-the host or on the devices, with identical results.
+Images are randomly shifted and mirrored, on the host or on the devices. NumPy samples
+the shifts, so that the batches are the same in both cases.
 """
 
 import itertools
@@ -28,13 +28,15 @@ def draw_crops(
 
     Args:
         batch_size: number of images in the global batch.
-        pad: padding on each side, pixels.
-        flip: whether to mirror images, each with probability 1/2.
-        seed, step: seed the random numbers; equal arguments give equal results.
+        pad: padding at each edge of an image, pixels.
+        flip: whether to mirror each image with probability 1/2.
+        seed, step: seed of the run and index of the batch; the results depend on both.
 
     Returns:
-        top, left: int32[batch_size] in 0..2 * pad, crop corner in the padded image.
-        flip: bool[batch_size].
+        A dict with:
+        top, left: int32[batch_size] in 0..2 * pad, corner of each crop in the padded
+            image.
+        flip: bool[batch_size], whether to mirror the image.
 
     Source: section 3.5 of the EncNet paper, which follows He et al.
     """
@@ -45,13 +47,13 @@ def draw_crops(
 
 
 def crop(images, top, left, flip, *, pad: int, xp: Any = np):
-    """Shifts images, padding them with black, and mirrors those whose flip is True.
+    """Pads images with black, crops them to their original size, and mirrors some.
 
     Args:
         images: uint8[B, S, S, 3].
-        top, left: int32[B], corner of the crop in the padded image, pixels.
+        top, left: int32[B], corner of each crop in the padded image, pixels.
         flip: bool[B], whether to mirror the image horizontally.
-        pad: padding on each side, pixels.
+        pad: padding at each edge of an image, pixels.
         xp: the module numpy or jax.numpy.
 
     Returns:
@@ -71,13 +73,13 @@ def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
     Args:
         images: uint8[N, S, S, 3].
         labels: uint8[N].
-        plan: 'index' has the indices int32[B] of the images in the batch; 'top', 'left'
-            and 'flip' are the arguments of `crop`.
-        pad: padding on each side, pixels.
+        plan: a dict: 'index' has the indices int32[B] of the images in the batch;
+            'top', 'left' and 'flip' are the arguments of `crop`.
+        pad: padding at each edge of an image, pixels.
         xp: the module numpy or jax.numpy.
 
     Returns:
-        'image' uint8[B, S, S, 3] and 'label' uint8[B].
+        {'image': uint8[B, S, S, 3], 'label': uint8[B]}.
     """
     index, crops = plan["index"], {k: v for k, v in plan.items() if k != "index"}
     return {
@@ -87,9 +89,9 @@ def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
 
 
 class ImageSet(Dataset):
-    """Makes batches from images in memory; the source is ImageArrays.
+    """Makes batches from images in memory; the source must be ImageArrays.
 
-    Crops are as large as the images, and labels are uint8[B]. With data.on_device, the
+    Crops have the size of the images, and labels are uint8[B]. With data.on_device, the
     batches are made on the devices.
     """
 
@@ -97,7 +99,7 @@ class ImageSet(Dataset):
 
     @property
     def keep_last_batch(self) -> bool:
-        """Whether an epoch ends with a smaller batch of the remaining examples."""
+        """Whether leftover examples at the end of an epoch form a smaller batch."""
         return self.data.keep_last_batch
 
     def _batches(
@@ -131,7 +133,7 @@ def _host_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
 
 
 def _device_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
-    """Returns a function that takes a plan (see make_batch) and makes the batch.
+    """Returns a function that makes the batch of a plan; see make_batch.
 
     The split is copied to every device once; only the plan is sent for each batch.
     """

@@ -29,28 +29,28 @@ def batch_indices(
     process_count: int = 1,
     keep_last: bool = False,
 ) -> tuple[int, np.ndarray]:
-    """Returns the epoch of a step and the indices of the examples to read.
+    """Returns the epoch of a step and the indices of this process's examples.
 
-    The global batch is a slice of the epoch's permutation, so the examples of a step
-    do not depend on the number of processes.
+    A global batch is a slice of the epoch's random permutation of the split, so that
+    the examples of a step do not depend on the number of processes.
 
     Args:
         num_examples: Number of examples in the split.
         batch_size: Number of images in the global batch, a multiple of process_count.
         seed: Seed of the permutations, non-negative.
-        step: Counted from 0 over all epochs.
+        step: index of the step, counted from 0 over all epochs.
         process_index: Index of this process, in 0..process_count-1.
         process_count: Number of processes; each reads a contiguous part of the batch.
-        keep_last: whether an epoch ends with a smaller batch of the remaining
-            examples; otherwise they are dropped.
+        keep_last: whether leftover examples at the end of an epoch form a smaller
+            batch; otherwise leftover examples are skipped.
 
     Returns:
-        (epoch, indices int64[batch_size / process_count]). There are fewer indices if
-        the last batch is smaller.
+        (epoch, indices int64[batch_size / process_count]). A smaller last batch has
+        fewer indices.
 
     Raises:
-        UserError: the batch is larger than the split, or not a multiple of
-            process_count.
+        UserError: batch_size is larger than the split, or the number of images in the
+            batch is not a multiple of process_count.
     """
     steps = steps_per_epoch(num_examples, batch_size, keep_last)
     epoch, position = divmod(step, steps)
@@ -59,7 +59,7 @@ def batch_indices(
     if size % process_count:
         raise UserError(
             f"a batch has {size} images; expected a multiple of {process_count}, the"
-            " number of processes"
+            " number of processes; change train.batch_size or the number of processes"
         )
     share = size // process_count
     start = first + process_index * share
@@ -76,7 +76,8 @@ class BatchOrder:
         seed: Seed of the permutations, non-negative.
         process_index: Index of this process.
         process_count: Number of processes; each reads an equal part of each batch.
-        keep_last: whether an epoch ends with a smaller batch of the remaining examples.
+        keep_last: whether leftover examples at the end of an epoch form a smaller
+            batch.
     """
 
     num_examples: int
@@ -93,7 +94,7 @@ class BatchOrder:
 
     @property
     def part(self) -> slice:
-        """Positions of this process's images in a full global batch."""
+        """The slice of a full global batch that has this process's images."""
         return self.part_of(self.share)
 
     def part_of(self, share: int) -> slice:
@@ -102,7 +103,7 @@ class BatchOrder:
         return slice(start, start + share)
 
     def indices(self, step: int) -> tuple[int, np.ndarray]:
-        """Returns (epoch, indices of the examples to read); see batch_indices."""
+        """Returns (epoch, indices of this process's examples); see batch_indices."""
         return batch_indices(
             self.num_examples,
             self.batch_size,
@@ -115,10 +116,10 @@ class BatchOrder:
 
 
 def process_share(num_examples: int, process_index: int, process_count: int) -> range:
-    """Returns the contiguous range of examples that one process reads.
+    """Returns the contiguous range of example indices that one process reads.
 
-    The ranges of all processes together are 0..num_examples-1; their lengths differ by
-    at most 1.
+    The ranges of all processes together are 0..num_examples-1. The lengths of the
+    ranges differ by at most 1.
     """
     bounds = [num_examples * p // process_count for p in range(process_count + 1)]
     return range(bounds[process_index], bounds[process_index + 1])

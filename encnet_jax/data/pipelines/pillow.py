@@ -1,4 +1,4 @@
-"""Training batches without TensorFlow, from any source."""
+"""Makes training batches from any source, without TensorFlow."""
 
 import itertools
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ class PillowDataset(Dataset):
 
         Args:
             example: a decoded example of the source.
-            drawn_by: seed, epoch and index, which seed the augmentation.
+            drawn_by: seed, epoch and index, on which the augmentation depends.
         """
         params = draw(self.data.augment, **drawn_by)
         return augment_example(example.image, example.label, params, self.data)

@@ -1,4 +1,4 @@
-"""Computes results ahead of time, in threads and in order."""
+"""Computes results in threads before they are needed, and yields them in order."""
 
 import collections
 import concurrent.futures
@@ -11,12 +11,12 @@ from typing import Any
 def map_ahead(
     fn: Callable[[Any], Any], items: Iterable[Any], *, ahead: int
 ) -> Iterator[Any]:
-    """Yields fn(item) for each item, in order, computing up to `ahead` items ahead.
+    """Yields fn(item) for each item in order; threads compute results in advance.
 
     Args:
-        fn: called in threads of this process; if it raises, the iterator raises the
-            exception when it reaches that item.
-        items: arguments of fn; may be endless.
+        fn: function called in threads of this process. An exception of `fn` is raised
+            where the result of the same item would be yielded.
+        items: arguments of fn; the number of items may be infinite.
         ahead: largest number of results that are computed in advance, at least 1.
     """
     items = iter(items)
@@ -39,7 +39,7 @@ def map_ahead(
 def _usable_cores() -> int:
     """Returns the number of CPU cores that this process may use.
 
-    It can be less than the machine has: batch systems restrict their jobs.
+    A batch system may allow a job fewer cores than the machine has.
     """
     if hasattr(os, "sched_getaffinity"):  # Not on macOS.
         return len(os.sched_getaffinity(0))

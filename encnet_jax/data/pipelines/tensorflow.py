@@ -86,8 +86,8 @@ class _Records:
 
     Attributes:
         order: Selects the examples of each step.
-        failure: the error that ended reading, or None.
-        closed: event that is set when no more records are needed.
+        failure: the error that stopped the reading, or None.
+        closed: event; set it when no more records are needed.
     """
 
     def __init__(self, dataset: "TensorFlowDataset", split: str, order: BatchOrder):
@@ -102,10 +102,12 @@ class _Records:
         self._decoded_here: set[int] = set()
 
     def generate(self, first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:
-        """Yields the encoded records of all steps from first_step on, endlessly.
+        """Yields the encoded records of step first_step and of all later steps.
+
+        The iterator ends only if `closed` is set or reading fails.
 
         Yields:
-            (encoded image, encoded mask, AugmentParams as f64[n]).
+            (encoded image, encoded mask, the n fields of AugmentParams as f64[n]).
         """
         augment, seed = self._dataset.data.augment, self.order.seed
         for step in itertools.count(first_step):
@@ -128,11 +130,11 @@ class _Records:
         return records.for_tensorflow(record, self._rules)
 
     def decode_here(self, step: int) -> bool:
-        """Handles a batch that TensorFlow cannot decode; returns whether to retry it.
+        """Handles a batch that TensorFlow cannot decode; returns whether to retry.
 
-        Examples that our decoder cannot decode either are counted and replaced. If
-        there are none, TensorFlow is stricter than our decoder, which then decodes this
-        batch. Returns False if our decoder has decoded the batch already.
+        Examples that Pillow cannot decode either are counted and replaced. If Pillow
+        can decode all examples, the retry converts the examples to PNG with Pillow.
+        Returns False if the examples were already converted.
 
         Raises:
             UserError: too many examples are broken; see Unreadable.add.
@@ -158,7 +160,7 @@ def augmented(image, label, params, data: Any):
     Args:
         image: uint8[H, W, 3].
         label: uint8[H, W], train ids.
-        params: f64[n], the n fields of AugmentParams.
+        params: f64[n], the n fields of AugmentParams in order.
         data: Section `data` of the configuration.
 
     Returns:
@@ -185,9 +187,9 @@ def decode(image_bytes, mask_bytes, id_map):
         id_map: uint8[256], maps raw mask values to train ids.
 
     Returns:
-        Image uint8[H, W, 3], with the same pixels as Pillow's, and label uint8[H, W] of
-        train ids. Running the graph fails if their sizes differ or a raw value is
-        unknown.
+        (image, label): uint8[H, W, 3], equal to the image that Pillow decodes, and
+        train ids uint8[H, W]. Running the graph fails if image and mask differ in size,
+        or if the mask has an unknown raw value.
     """
     tf = tensorflow()
     image = decode_image(image_bytes)

@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class Unreadable:
-    """The broken examples of one split; thread-safe.
+    """Counts and replaces the broken examples of one split; thread-safe.
 
     A broken example is replaced by the next readable example, so that batches still
     depend only on the seed and the step.
@@ -31,7 +31,11 @@ class Unreadable:
         self._lock = threading.Lock()
 
     def substitute(self, index: int) -> int:
-        """Returns the first index, from `index` on, that is not known to be broken."""
+        """Returns the first index, from `index` on, whose example may be readable.
+
+        The search continues at 0 after the last index. If all examples are broken,
+        `index` is returned.
+        """
         for step in range(self._num_examples):
             other = (index + step) % self._num_examples
             if other not in self._indices:
@@ -42,8 +46,8 @@ class Unreadable:
         """Counts and reports a broken example.
 
         Raises:
-            UserError: too many examples are broken. If no broken example is allowed,
-                this is `error` itself.
+            UserError: too many examples are broken. If no broken examples are allowed,
+                `error` is raised unchanged.
         """
         with self._lock:
             new = index not in self._indices
@@ -57,19 +61,19 @@ class Unreadable:
         if count > self._most or count == self._num_examples:
             raise UserError(
                 f"{count} of {self._num_examples} examples cannot be read; expected at"
-                f" most {self._most} (data.max_unreadable_share); the last error:"
-                f" {error}"
+                f" most {min(self._most, self._num_examples - 1)}; correct the files or"
+                f" raise data.max_unreadable_share; the last error: {error}"
             )
 
     def read(self, index: int, fn: Callable[[int], Result]) -> Result:
-        """Returns fn(index), or fn of the next readable index if the example is broken.
+        """Returns fn(index); if this example is broken, uses the next readable example.
 
         Args:
             index: index of the example.
             fn: reads an example; must raise UserError if the example is broken.
 
         Raises:
-            UserError: see add.
+            UserError: too many examples are broken; see `add`.
         """
         while True:
             place = self.substitute(index)
