@@ -17,8 +17,8 @@ _dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 class Classifier(nn.Module):
     """An image classifier: backbone, global average pooling, linear layer.
 
-    The parameters of the backbone have the same names as in a Segmenter, whose backbone
-    they can initialise. The linear layer has the name `classifier`.
+    The backbone's parameters have the same names as in a Segmenter, so that they can
+    initialise the backbone of a Segmenter. The linear layer has the name `classifier`.
 
     Attributes:
         num_classes: C.

@@ -85,7 +85,7 @@ class PairwiseHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> potentials.PairwiseNet:
-        """Maps node features [B, h, w, C_in] to arrays for the scores of pairs."""
+        """Maps node features [B, h, w, C_in] to the arrays for scores of pairs."""
         # Half of He's gain of 2, because two outputs are added before the ReLU.
         shared = {"kernel_init": _dense_init(1.0), "dtype": self.dtype}
         num_outputs = self.num_classes**2
