@@ -58,7 +58,7 @@ def test_a_file_with_another_checksum_is_refused(server, tmp_path):
         download(server.address("a.zip"), tmp_path, sha1="0000")
     assert not list(tmp_path.iterdir())
     (tmp_path / "a.zip").write_bytes(b"mine")
-    with pytest.raises(UserError, match="a.zip: has SHA-1 .*remove it"):
+    with pytest.raises(UserError, match="a.zip: has SHA-1 .*remove the file"):
         download(server.address("a.zip"), tmp_path, sha1=SHA1)
     assert (tmp_path / "a.zip").read_bytes() == b"mine"
 

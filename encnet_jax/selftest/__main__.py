@@ -2,10 +2,11 @@
 
 python -m encnet_jax.selftest
 
-Checks the forward pass, training step and evaluation of a small EncNet in float32 and
-bfloat16, a batch norm over all local devices, and that saving and restoring a
-checkpoint does not change it. Prints one line per check with the largest difference;
-the exit status is 1 if a difference is too large. Takes less than two minutes.
+Checks the forward pass, the training step and the evaluation of a small EncNet in
+float32 and bfloat16; a batch norm over all local devices; and whether saving and
+restoring a checkpoint changes any array. Prints one line per check with the largest
+difference. The exit status is 1 if a difference is too large. The test takes less than
+two minutes.
 """
 
 import json
@@ -23,14 +24,14 @@ STATISTICS_WITHIN = 1e-4
 
 
 class Precision(NamedTuple):
-    """A precision with which devices compute products of float32 matrices.
+    """A precision in which a device may compute products of float32 matrices.
 
     Attributes:
         name: name of the precision, for the output.
         error_below: upper bound of checks.product_error on a device with this
             precision.
-        within: allowed difference of the results of the float32 network, relative to
-            the largest expected value.
+        within: largest allowed difference between results and expected values of the
+            float32 network, relative to the largest expected value.
     """
 
     name: str
@@ -52,8 +53,8 @@ class Line(NamedTuple):
 
     Attributes:
         name: name of the check, for the output.
-        difference: the largest difference that was found.
-        within: the largest difference that is allowed.
+        difference: the largest difference found, or the number of changed arrays.
+        within: the largest allowed value of `difference`.
     """
 
     name: str
@@ -149,7 +150,7 @@ def compare(found: dict, expected: dict, precision: Precision) -> list[Line]:
 
 
 def machine_checks() -> list[Line]:
-    """Runs the checks that need no stored results; returns a Line for each."""
+    """Runs the checks that need no stored results; returns a Line for each check."""
     from encnet_jax.selftest import checks
 
     devices = jax.local_device_count()

@@ -38,7 +38,7 @@ def make_config(dtype: str):
 
 
 def make_parts(dtype: str) -> Assembled:
-    """Returns model, optimiser, state and step of a training run on one device.
+    """Returns the model, optimiser, state and step function for training on one device.
 
     Args:
         dtype: compute type of the network, 'float32' or 'bfloat16'.
@@ -53,7 +53,7 @@ def _weights(shapes: dict) -> dict:
     """Samples weights that keep activations near 1 and are equal on every machine.
 
     Args:
-        shapes: tree of arrays or shapes {'params', 'batch_stats'}.
+        shapes: {'params': tree, 'batch_stats': tree} of arrays or shapes.
     """
     rng = np.random.default_rng(0)
     arrays = {}
@@ -75,7 +75,7 @@ def make_batch(num_images: int = 2) -> dict:
     The images are smooth patterns of SIDE_PX x SIDE_PX pixels.
 
     Args:
-        num_images: B.
+        num_images: batch size B.
     """
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX] / SIDE_PX
     phases = np.arange(num_images)[:, None, None, None]
@@ -88,7 +88,7 @@ def make_batch(num_images: int = 2) -> dict:
 
 
 def forward(parts: Assembled) -> dict[str, list[float]]:
-    """Returns some of the pixel logits and all logits of class presence."""
+    """Returns a sample of the pixel logits, and all class-presence logits."""
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
 
     @jax.jit
@@ -105,7 +105,11 @@ def forward(parts: Assembled) -> dict[str, list[float]]:
 
 
 def training_step(parts: Assembled) -> dict[str, list[float]]:
-    """Returns the metrics of a training step, and the norm of each module's change."""
+    """Makes a training step.
+
+    Returns:
+        The metrics of the step, and the norm of each module's parameter update.
+    """
 
     step = single_step(parts.step)
     state, metrics = step(parts.state, make_batch())
@@ -132,11 +136,11 @@ def evaluation(parts: Assembled) -> dict[str, list[float]]:
 def shared_statistics() -> float:
     """Compares a batch norm over all local devices with a batch norm on one device.
 
-    Both process the same images.
+    Both batch norms process the same images.
 
     Returns:
-        Largest difference of outputs, running statistics and input gradients, relative
-        to the largest value.
+        Largest difference in outputs, running statistics or input gradients. Each
+        difference is relative to the largest value of its array.
     """
     devices = jax.local_device_count()
     rng = np.random.default_rng(0)
@@ -182,8 +186,8 @@ def checkpoint_changes(parts: Assembled) -> int:
 def largest_difference(ours, expected) -> float:
     """Returns the largest difference between two arrays.
 
-    The difference is relative to the largest expected value. It is infinite if the
-    shapes differ or a value of `ours` is not finite.
+    The difference is relative to the largest absolute value of `expected`, and infinite
+    if the shapes differ or a value of `ours` is not finite.
     """
     ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
     if ours.shape != expected.shape or not np.isfinite(ours).all():
@@ -194,9 +198,9 @@ def largest_difference(ours, expected) -> float:
 def product_error() -> float:
     """Returns the largest error of an element of a float32 matrix product.
 
-    The error is relative to the norms of the row and the column that are multiplied.
-    In emulations on a CPU it was 2e-7 in float32, 1e-6 in three passes of bfloat16,
-    8e-5 in TensorFloat-32 and 7e-4 in one pass of bfloat16.
+    The error is relative to the product of the norms of the multiplied row and column.
+    In emulations on a CPU, the error was 2e-7 in float32, 1e-6 in three passes of
+    bfloat16, 8e-5 in TensorFloat-32 and 7e-4 in one pass of bfloat16.
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 256, 256)).astype(np.float32)

@@ -30,30 +30,29 @@ def prepare(
 
     Args:
         name: name of a data set that can be prepared; see writer.names.
-        source: one or several archives or folders, or a folder that contains them; None
-            to download them, which some data sets support.
-        data_dir: Folder of prepared data sets.
-        max_file_mib: limit on the size of each image and list in the source, MiB; a
-            larger file is an error.
+        source: paths of archives or folders, or the path of a folder that contains
+            them. None downloads the archives, where the data set supports this.
+        data_dir: folder of prepared data sets.
+        max_file_mib: largest size, in MiB, of a source file that is read into memory.
 
     Raises:
         UserError: the data set is already prepared or cannot be prepared, a file is
-            broken, or data_dir is in an object store.
+            broken or too large, or data_dir is in an object store.
     """
     info = named_info(name)
     storage.local_path(data_dir, "--data_dir")
     builder = writer.builder(info, data_dir)
     if builder.is_prepared():
         raise UserError(
-            f"{name} is already prepared in {builder.data_path}; remove that folder to "
-            "prepare it again"
+            f"{name} is already prepared in {builder.data_path}; remove this folder to"
+            " prepare the data set again"
         )
     sources = [source] if isinstance(source, str) else list(source or ())
     for path in sources:
         if not storage.local_path(path, "--source").exists():
             raise UserError(
-                f"--source {path}: no such file or folder; expected archives or folders"
-                f" of {name}"
+                f"--source {path}: no such file or folder; expected the path of an"
+                f" archive or folder of {name}; correct the path"
             )
     if not sources:
         sources = _downloaded(info, data_dir)
@@ -73,9 +72,9 @@ def _downloaded(info: DatasetInfo, data_dir: str) -> list[str]:
 
 
 def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
-    """Returns a line per split with its number of examples.
+    """Returns one line of text per split, with the split's number of examples.
 
-    The line is a warning if the full data set has a different number.
+    A line is a warning if the full data set has another number of examples.
     """
     lines = []
     for split in info.splits:
@@ -90,10 +89,7 @@ def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
 
 
 def _config(name: str) -> str:
-    """Returns the value of --config for a data set.
-
-    It is the data set's own configuration file if there is one, else the default file.
-    """
+    """Returns the value of --config for a data set: a file, and flags if necessary."""
     recipe = f"configs/{name}.py"
     if pathlib.Path(recipe).is_file():
         return recipe

@@ -1,4 +1,4 @@
-"""Locks a folder while a data set is prepared; removes unfinished data sets."""
+"""Locks a folder while a data set is prepared, and removes unfinished data sets."""
 
 import contextlib
 import fcntl
@@ -15,11 +15,12 @@ _UNFINISHED = re.compile(r"incomplete\.[A-Z0-9]{6}_\d+\.\d+\.\d+")
 
 @contextlib.contextmanager
 def claimed(folder: os.PathLike) -> Iterator[None]:
-    """Locks a folder for writing; the lock ends with the context or the process.
+    """Locks a folder, so that no other process removes unfinished data sets from it.
 
-    Unfinished data sets in the folder are removed first, unless another process has
-    locked the folder. Nothing is locked or removed in buckets and in file systems
-    without locks.
+    Several processes can hold the lock at once. Unfinished data sets are removed first,
+    unless another process holds the lock. The end of the context or of the process
+    releases the lock. In buckets, and in file systems without locks, nothing is locked
+    or removed.
 
     Args:
         folder: folder of the data set, with one folder per version; created if missing.

@@ -9,10 +9,11 @@ from encnet_jax.weights import transfer
 
 
 def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
-    """Downloads a file into a folder, unless it is already there; returns its path.
+    """Downloads a file into a folder; returns the path of the file.
 
-    The file is called NAME.part until it is complete and its checksum is correct. A
-    partial file is kept; the next call resumes it if the server supports that.
+    A file that the folder already has is only checked. A new file is called NAME.part
+    until the download is complete and the checksum is correct. A partial file is kept;
+    the next call resumes the download if the server supports resuming.
 
     Args:
         address: URL of the file; its last part is the file's name.
@@ -33,8 +34,9 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
         transfer.fetch(address, part)
     except transfer.ERRORS as error:
         raise UserError(
-            f"cannot download {address} ({error}); {part} keeps the bytes received so"
-            " far: run the same command to resume, or pass the file with --source"
+            f"cannot download {address} ({error}); run the same command to resume (the"
+            f" bytes received so far are in {part}), or download the file yourself and"
+            " pass it with --source"
         ) from None
     return str(_checked(part, path, sha1).replace(path))
 
@@ -42,11 +44,11 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
 def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
     """Returns `file` if its SHA-1 is correct, otherwise raises UserError.
 
-    If the checksum is wrong, a new download is removed, but an older file is kept.
+    A .part file with a wrong checksum is removed; a file at `path` is kept.
 
     Args:
-        file: the file to check: `path`, or the .part file just downloaded.
-        path: the final path of the file.
+        file: the file to check: `path`, or the downloaded .part file.
+        path: the path of the file after the download.
         sha1: the expected checksum, in hexadecimal.
     """
     with open(file, "rb") as contents:
@@ -57,9 +59,9 @@ def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
         file.unlink()
         raise UserError(
             f"{path.name}: the downloaded file has SHA-1 {found}; expected {sha1}; run"
-            " the same command to download it again"
+            " the same command to download the file again"
         )
     raise UserError(
-        f"{path}: has SHA-1 {found}; expected {sha1}; remove it to download it again,"
-        " or pass it with --source to use it anyway"
+        f"{path}: has SHA-1 {found}; expected {sha1}; remove the file to download it"
+        " again, or use the file anyway by passing it with --source"
     )

@@ -1,4 +1,4 @@
-"""Reads and checks the examples that a TFDS builder writes, in threads."""
+"""Reads and checks examples in threads, for a TFDS builder to write."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,7 +22,7 @@ _GROUP_BITS = 7  # Keys have 128 different prefixes, so that TFDS opens 128 file
 
 
 def file_tree(builder, dl_manager) -> FileTree:
-    """Returns the tree of the published files that a TFDS builder reads."""
+    """Returns the FileTree of the published files that a TFDS builder reads."""
     return FileTree(
         dl_manager.manual_dir,
         scratch=str(builder.data_path.parent),
@@ -36,7 +36,7 @@ def examples(
 ) -> Iterator[tuple[int, dict]]:
     """Yields (sort key, example) for TFDS in order, and shows a progress bar.
 
-    Entries whose mask is None are skipped.
+    An entry is skipped if its function `mask` returns None.
 
     Raises:
         UserError: a file is broken, a mask has another size than its image or unknown
@@ -56,8 +56,8 @@ def examples(
     if not kept:
         raise UserError(
             f"{info.name} {split}: all {len(entries)} images were skipped, because too"
-            " few of their pixels belong to a class; expected images and annotations"
-            " that belong together"
+            " few of their pixels belong to a class; expected annotations of the same"
+            " images; check the files in --source"
         )
 
 
@@ -72,7 +72,7 @@ def _example(info: DatasetInfo, entry: Entry) -> dict | None:
 
 
 def sort_key(index: int, total: int) -> int:
-    """Returns the key by which TFDS sorts an example; it increases with the index.
+    """Returns the key by which TFDS sorts an example; keys increase with `index`.
 
     Keys are spread evenly over the range of 128-bit numbers.
     """

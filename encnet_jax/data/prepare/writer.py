@@ -1,4 +1,4 @@
-"""Writes data sets in TFDS's format; imports TFDS only to write a data set."""
+"""Writes data sets in TFDS's format. TFDS is imported only for writing."""
 
 import contextlib
 import functools
@@ -29,7 +29,7 @@ def names() -> list[str]:
 
 
 def builder(info: DatasetInfo, data_dir: str):
-    """Returns the TFDS builder of a data set, which may be prepared already.
+    """Returns the TFDS builder of a data set, prepared or not.
 
     Raises:
         UserError: the `prepare` command does not support the data set.
@@ -37,7 +37,7 @@ def builder(info: DatasetInfo, data_dir: str):
     info = named_info(info.stored_as or info.name)
     if info.entries is None:
         raise UserError(
-            f"{info.name} cannot be prepared by this command, which supports"
+            f"{info.name} cannot be prepared by this command, which supports only"
             f" {', '.join(names())}; {info.how_to_prepare(data_dir)}"
         )
     return builder_class(info)(
@@ -47,7 +47,7 @@ def builder(info: DatasetInfo, data_dir: str):
 
 @functools.cache
 def builder_class(info: DatasetInfo) -> type:
-    """Returns a TFDS builder class that writes the examples listed by info.entries."""
+    """Returns a TFDS builder class; it writes the examples that info.entries lists."""
     tfds: Any = tensorflow_datasets()
     list_entries: Any = info.entries
 
@@ -78,12 +78,12 @@ def builder_class(info: DatasetInfo) -> type:
 def download_and_prepare(
     builder, sources: Sequence[str], max_file_mib: float = MAX_FILE_MIB
 ) -> None:
-    """Writes a data set; its folder has a temporary name until it is complete.
+    """Writes a data set; the folder has a temporary name until all files are written.
 
     Args:
-        builder: TFDS builder, a result of the function `builder`.
+        builder: TFDS builder, as returned by the function `builder`.
         sources: paths of archives, folders and files to read.
-        max_file_mib: limit on the size of a file in memory, MiB.
+        max_file_mib: largest size, in MiB, of a source file that is read into memory.
 
     Raises:
         UserError: the sources are incomplete or broken, or the data set cannot be
@@ -126,7 +126,7 @@ def download_and_prepare(
 
 
 def _linked(sources: Sequence[str], scratch: str) -> str:
-    """Creates a folder with links to the sources: TFDS accepts only one folder."""
+    """Returns a new folder with links to the sources; TFDS accepts only one folder."""
     folder = pathlib.Path(scratch) / "sources"
     for number, source in enumerate(sources):
         path = pathlib.Path(source).resolve()
