@@ -230,9 +230,9 @@ def test_missing_processes_are_named(present):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (("h:1", 2, None), "missing --process_id: pass all of"),
+        (("h:1", 2, None), "missing --process_id; expected all of"),
         (("h", 2, 0), "expected HOST:PORT"),
-        (("h:1", 2, 2), "expected 0 to 1"),
+        (("h:1", 2, 2), "less than --num_processes, which is 2"),
     ],
 )
 def test_wrong_flags_are_refused(flags, message):

@@ -115,7 +115,8 @@ def test_a_folder_that_another_command_is_using_is_refused(run, state_dict, tmp_
         status, _, err = run(
             "import", "--source", source, "--config", CONFIG, "--workdir", folder
         )
-    assert status == 2 and f"another run is using {folder}: wait for it" in err
+    assert status == 2
+    assert f"another run is using {folder}: wait until that run ends" in err
     assert not (folder / "checkpoints").exists()
 
 

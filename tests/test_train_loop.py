@@ -96,7 +96,7 @@ def test_evaluation_reports_the_score_of_the_checkpoint(finished, capsys):
 def test_a_norm_group_that_does_not_divide_is_refused(tmp_path):
     config = smoke_config(**{"model.norm_group": 3})
     with pytest.raises(
-        UserError, match="0 .one group of all devices. or one of 1, 2, 4, 8"
+        UserError, match="0 .one group of all devices. or a divisor of .*: 1, 2, 4, 8"
     ):
         loop.train(config, str(tmp_path / "run"))
 

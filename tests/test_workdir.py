@@ -97,7 +97,7 @@ def test_a_claim_saves_the_configuration(tmp_path):
         ({"train.accumulate": 2}, "expected a multiple of 16 .8 devices x train.accum"),
         (
             {"model.norm_group": 3},
-            "expected 0 .one group of all devices. or one of 1, 2, 4, 8",
+            "expected 0 .one group of all devices. or a divisor of .*: 1, 2, 4, 8",
         ),
         ({"optim.momentum": 0.5}, "optim.momentum was 0.9 and is now 0.5; choose anot"),
     ],

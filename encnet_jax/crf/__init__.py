@@ -1,11 +1,11 @@
-"""Conditional random fields (CRFs) over labels, as functions of arrays.
+"""Two conditional random fields (CRFs) over labels, as functions of arrays.
 
 The CRF of the head 'piecewise_crf' has one node for each position of a feature map:
 `potentials` computes scores of pairs of nodes, `mean_field` infers marginals, and
-`pyramid` pools features; the loss is in losses.piecewise. The CRF of `dense` has one
-node for each pixel and refines predictions.
+`pyramid` pools features; the loss is in losses.piecewise. The CRF of the module `dense`
+has one node for each pixel and refines predictions.
 
 Source: Lin, Shen, van den Hengel and Reid, "Efficient Piecewise Training of Deep
-Structured Models for Semantic Segmentation", CVPR 2016. The modules call it "the
-paper"; `dense` has other sources.
+Structured Models for Semantic Segmentation", CVPR 2016, is "the paper" in this folder.
+The module `dense` has other sources.
 """

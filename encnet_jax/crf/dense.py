@@ -1,14 +1,15 @@
-"""Dense CRF: aligns predictions with the edges of their image.
+"""Dense CRF: aligns predictions with the edges of the image.
 
-Two Gaussian kernels connect every pixel to all pixels in a window around it: one
-depends on distance, the other on distance and colour. A mean-field update filters the
-marginals with both kernels. The image is split into tiles. A tile is updated by one
-matrix product with its neighbours: all pixels in the windows of the tile's pixels. All
-shapes are static; there is no lattice or hashing.
+Two Gaussian kernels connect every pixel to all pixels in the surrounding window. The
+spatial kernel depends on the distance between pixels, the bilateral kernel on the
+distance and on the difference of colours. A mean-field update filters the marginals
+with both kernels. The image is split into tiles. One matrix product updates a tile; its
+operand is the marginals of the tile's neighbours: all pixels in the windows of the
+tile's pixels. All shapes are static, unlike with a permutohedral lattice.
 
 Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
-Gaussian Edge Potentials", NeurIPS 2011, with Potts compatibility and kernels that are
-normalised symmetrically. The window: Teichmann and Cipolla, "Convolutional CRFs for
+Gaussian Edge Potentials", NeurIPS 2011, with Potts compatibility and symmetrically
+normalised kernels. Windows are from Teichmann and Cipolla, "Convolutional CRFs for
 Semantic Segmentation", BMVC 2019.
 """
 
@@ -25,15 +26,15 @@ MAX_HELD_BYTES = 2**29
 
 
 class DenseParams(NamedTuple):
-    """Parameters of the two kernels; scalars, which JAX may trace.
+    """Parameters of the two kernels: numbers or traced scalars.
 
     Attributes:
         bilateral_weight: weight of the kernel that depends on distance and colour.
-        bilateral_px: standard deviation of the distance in this kernel, in pixels.
-        bilateral_levels: standard deviation of the colour in this kernel, in levels of
-            0..255.
+        bilateral_px: standard deviation of the bilateral kernel in space, in pixels.
+        bilateral_levels: standard deviation of the bilateral kernel in each colour
+            channel, for colours in 0..255.
         spatial_weight: weight of the kernel that depends only on distance.
-        spatial_px: standard deviation of the distance in this kernel, in pixels.
+        spatial_px: standard deviation of the spatial kernel, in pixels.
     """
 
     bilateral_weight: float
@@ -57,21 +58,21 @@ def refine(
     Each update is Q = softmax(log probabilities + sum over both kernels of
     weight * D^-1/2 K D^-1/2 Q). Here K(i, j) = exp(-d(i, j)^2 / 2), where d is the
     distance of pixels i and j in standard deviations, and D is the diagonal matrix of
-    the sums of K's rows. K(i, i) is not set to 0.
+    the sums of K's rows. Pixels are connected to themselves: K(i, i) = 1.
 
     Time: O(iterations * N * H * W * C), where N = (TILE + 2 * radius)**2 is the number
-    of neighbours of a tile. Memory: a few arrays [H, W, C], and weights f[N, H, W] if
-    they take at most MAX_HELD_BYTES.
+    of neighbours of a tile. Memory: a few arrays [H, W, C], and an array [N, H, W] of
+    weights unless that array is larger than MAX_HELD_BYTES.
 
     Args:
         probabilities: float[H, W, C], class probabilities, at least float32.
         image: uint8 or float[H, W, 3] in 0..255.
         params: parameters of the kernels.
-        radius: kernels are cut to windows of 2 * radius + 1 pixels per side; -1
-            connects all pairs of pixels.
+        radius: windows have 2 * radius + 1 pixels per side; -1 connects all pairs of
+            pixels.
         iterations: number of updates.
-        valid: bool[H, W], whether to use a pixel; None: all. Results of other pixels
-            are meaningless.
+        valid: bool[H, W], which pixels to use; None: all pixels. Results for unused
+            pixels are meaningless.
 
     Returns:
         float[H, W, C], the marginals Q after the last update.
@@ -100,7 +101,7 @@ def refine(
 
 
 class _Tiles:
-    """Splits an image into rows of square tiles; gathers the neighbours of tiles.
+    """Splits an image into rows of square tiles, and gathers the neighbours of tiles.
 
     Shapes: R rows of tiles, T pixels per tile, N neighbours per tile.
 
@@ -108,7 +109,7 @@ class _Tiles:
         rows: int32[R], indices of the rows of tiles.
         size: height and width of the image in pixels.
         squared: f[T, N], squared distance in pixels between each pixel of a tile and
-            each neighbour; infinite if the neighbour is outside the pixel's window.
+            each neighbour of the tile; infinite outside the pixel's window.
     """
 
     def __init__(self, height, width, radius):
@@ -143,13 +144,13 @@ class _Tiles:
         return x.swapaxes(1, 2).reshape(*self._counts, TILE**2, x.shape[-1])
 
     def joined(self, tiles):
-        """Joins tiles, as returned by `of`, to an array [H, W, C]."""
+        """Joins square tiles to an array [H, W, C]; the inverse of `of`."""
         x = tiles.reshape(*self._counts, TILE, TILE, tiles.shape[-1]).swapaxes(1, 2)
         x = x.reshape(self._counts[0] * TILE, self._counts[1] * TILE, x.shape[-1])
         return x[: self.size[0], : self.size[1]]
 
     def pad(self, x):
-        """Pads an array [H, W, C] with zeros, so that border tiles have neighbours."""
+        """Adds a border of zeros for the neighbours of border tiles to [H, W, C]."""
         widths = [
             (reach, k * TILE - n + reach)
             for reach, k, n in zip(self._reach, self._counts, self.size, strict=True)
@@ -157,11 +158,14 @@ class _Tiles:
         return jnp.pad(x, [*widths, (0, 0)])
 
     def neighbours(self, padded, row):
-        """Returns the neighbours [columns, N, C] of each tile in a row of tiles.
+        """Returns the values of all neighbours of each tile in a row of tiles.
 
         Args:
-            padded: result of `pad`.
+            padded: result of `pad` for an array [H, W, C].
             row: index of the row of tiles.
+
+        Returns:
+            [tile columns, N, C].
         """
         height, width = (TILE + 2 * reach for reach in self._reach)
         band = jax.lax.dynamic_slice_in_dim(padded, row * TILE, height)
@@ -171,9 +175,9 @@ class _Tiles:
 
 
 class _Kernels:
-    """The weighted sum of both kernels of an image.
+    """The weighted sum of both normalised kernels of an image.
 
-    The weights are stored if they fit in MAX_HELD_BYTES, else recomputed on each call.
+    The sum is stored if it fits in MAX_HELD_BYTES; else it is computed in each update.
     """
 
     def __init__(self, tiles, image, valid, params):
@@ -191,7 +195,7 @@ class _Kernels:
         )
 
     def weights(self, row):
-        """Returns the weights [columns, T, N] of neighbours for one row of tiles."""
+        """Returns weights [tile columns, T, N] of neighbours for one row of tiles."""
         return self._weights(row) if self._held is None else self._held[row]
 
     def _weights(self, row):
@@ -212,9 +216,10 @@ class _Kernels:
         return jax.lax.map(of_row, self._tiles.rows)
 
     def _at(self, row):
-        """Returns both kernels K for a row of tiles, [columns, T, N] and [1, T, N].
+        """Returns the unnormalised kernels K for a row of tiles.
 
-        The first is the bilateral kernel, the second the spatial kernel.
+        Returns:
+            Bilateral kernel [tile columns, T, N]; spatial kernel [1, T, N].
         """
         params, image = self._params, self._image[row]
         squared = jnp.asarray(self._tiles.squared, image.dtype)[None]

@@ -24,11 +24,11 @@ def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
 
     Args:
         marginals: [B, h, w, K], marginals Q.
-        relations: for each spatial relation, its pairs (p, q) of nodes and the scores.
+        relations: the pairs of nodes (p, q) of each spatial relation, and the scores s.
 
     Returns:
-        [B, h, w, K]. A pair (p, q) adds, for each class a, the sum over classes b of
-        s(a, b) Q_q(b) to node p, and the sum of s(b, a) Q_p(b) to node q.
+        [B, h, w, K]. For each class a, a pair (p, q) adds sum_b s(a, b) Q_q(b) to node
+        p and sum_b s(b, a) Q_p(b) to node q.
     """
     total = jnp.zeros_like(marginals)
     for pairs in relations:
@@ -64,7 +64,7 @@ def log_marginals(
 
     Args:
         unary: [B, h, w, K], unary scores z, at least float32.
-        relations: for each spatial relation, its pairs of nodes and their scores.
+        relations: the pairs of nodes of each spatial relation, and the scores.
         num_updates: number of updates; with 0 the result is log softmax(z).
 
     Returns:

@@ -1,9 +1,10 @@
 """Computes the scores of pairs of CRF nodes, for a few rows of nodes at a time.
 
 Notation: B maps of h x w nodes, K classes, C channels of the pairwise network, D
-offsets. The pairs of an offset are all (p, q = p + offset) inside the map. Their scores
-s(y_p, y_q) form an array [B, h, w, K, K], indexed by p, of which only some rows exist
-at a time. The potential V of the paper (see encnet_jax.crf) is -s.
+offsets. The pairs of an offset are all (p, q = p + offset) inside the map. The scores
+s(y_p, y_q) of these pairs form an array [B, h, w, K, K]; its axes h and w are the
+position of p. Only some rows of this array exist at a time. The potential V of the
+paper (see encnet_jax.crf) is -s.
 """
 
 import math
@@ -28,19 +29,17 @@ def neighbour_offsets(
     The neighbours lie in a square, the range box, on a grid of 5 x 5 positions.
 
     Args:
-        relation: one of RELATIONS. 'surrounding': the box is centred on the node;
-            'above_below': the box is above the node.
+        relation: 'surrounding': the box is centred on the node; 'above_below': the box
+            is strictly above the node and does not contain the node itself.
         height, width: size of the map, in nodes.
-        box: side of the range box, relative to the short side of the map.
+        box: side length of the range box, as a fraction of min(height, width).
 
     Returns:
         int32[D, 2] of (rows, columns), sorted by row. D is 24 ('surrounding') or 25
-        ('above_below'), or fewer if positions of the grid round to the same node. The
+        ('above_below'), or less if several grid positions round to the same node. The
         nearest nodes are always included.
 
-    Source: the range box of the paper, with a grid of 5 x 5 positions in it. For
-    'above_below', q is strictly above p, so that none of the 25 positions is the node
-    itself.
+    Source: the range box of the paper.
     """
     side = max(box * min(height, width), 2)
     across = _rounded(np.linspace(-side / 2, side / 2, _GRID))
@@ -53,7 +52,7 @@ def neighbour_offsets(
 
 
 def _rounded(positions: np.ndarray) -> list[int]:
-    """Rounds halves away from zero, so that symmetric boxes remain symmetric."""
+    """Rounds to integers, halves away from zero, to keep symmetric boxes symmetric."""
     return [int(math.copysign(math.floor(abs(x) + 0.5), x)) for x in positions]
 
 
@@ -62,8 +61,8 @@ class Step(NamedTuple):
 
     Attributes:
         offset: int32[], index of the offset.
-        p, q: int32[2], (row, column) in padded maps where the windows of the nodes p
-            and q start.
+        p, q: int32[2], (row, column) in padded maps of the first node in the window
+            of nodes p and in the window of nodes q.
     """
 
     offset: jax.Array | np.ndarray
@@ -78,7 +77,7 @@ class Schedule(NamedTuple):
         steps: a Step whose arrays have a leading axis of D * number of blocks.
         window: (rows, columns), size of the window of nodes that a step processes.
         padding: ((above, below), (left, right)), number of rows and columns by which
-            maps are padded, so that they contain all windows of p and q.
+            maps must be padded to contain all windows.
     """
 
     steps: Step
@@ -126,12 +125,12 @@ def bounded_schedule(
     shape: tuple[int, int, int, int],
     max_mib: float,
 ) -> Schedule:
-    """Returns a schedule with the most rows per step that a memory limit allows.
+    """Returns the schedule with the most rows per step that fit a memory limit.
 
     Args:
         offsets: int[D, 2] of (rows, columns) from p to q.
         shape: (B, h, w, K). The symbolic B of an exported program counts as 1.
-        max_mib: limit for the scores of one step in MiB, model.crf.max_score_mib.
+        max_mib: limit for the scores of one step in MiB (model.crf.max_score_mib).
 
     Raises:
         UserError: the scores of one row of nodes exceed the limit.
@@ -151,7 +150,7 @@ def bounded_schedule(
 
 
 def pad(x: jax.Array | np.ndarray, plan: Schedule, value=0) -> jax.Array:
-    """Pads maps [B, h, w, ...] with `value` to contain all windows of a schedule."""
+    """Pads maps [B, h, w, ...] with `value` to the padding of a schedule."""
     widths = ((0, 0), *plan.padding) + ((0, 0),) * (x.ndim - 3)
     return jnp.pad(x, widths, constant_values=value)
 
@@ -220,7 +219,7 @@ class PairwiseNet(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs (p, q) of neighbouring nodes, and how their scores are computed.
+    """Pairs (p, q) of neighbouring nodes, and a function that computes their scores.
 
     Attributes:
         score_fn: function (terms, step, window) -> scores [B, rows, columns, K, K] of
@@ -235,7 +234,7 @@ class Pairs(NamedTuple):
 
 
 def net_pairs(net: PairwiseNet, plan: Schedule) -> Pairs:
-    """Returns the pairs whose scores a pairwise network computes.
+    """Returns pairs of nodes with scores from a pairwise network.
 
     Args:
         net: arrays of the network, not padded.

@@ -12,19 +12,19 @@ def sliding_maxima(x: jax.Array, windows: tuple[int, ...] = WINDOWS) -> jax.Arra
 
     Args:
         x: [B, h, w, C].
-        windows: sides of the square windows in positions; odd numbers.
+        windows: heights of the square windows in positions; odd numbers.
 
     Returns:
         [B, h, w, (1 + len(windows)) * C]: x, then the maxima in the order of `windows`.
         Windows are cut at the border of the map.
 
     Raises:
-        ValueError: the side of a window is even.
+        ValueError: the height of a window is even.
 
     Source: the paper (see encnet_jax.crf), with windows of 5x5 and 9x9 and stride 1.
     """
     if any(window % 2 == 0 for window in windows):
-        raise ValueError(f"the sides of windows are {windows}; expected odd numbers")
+        raise ValueError(f"windows have the heights {windows}; expected odd numbers")
     return jnp.concatenate([x, *(_maxima(x, window) for window in windows)], axis=-1)
 
 

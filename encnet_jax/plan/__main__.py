@@ -3,8 +3,8 @@
 python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4
 
 Compiles the training and evaluation steps for the slice; no TPU is needed. Prints the
-memory, the operations and the bytes that the compiler reports: first as a table, and in
-the last line as JSON.
+memory, the number of operations and the memory traffic that the compiler reports, and
+bounds of the speed and the training time: first as a table, then as one line of JSON.
 """
 
 import json
@@ -19,7 +19,7 @@ GROUP = 8
 
 
 def main(argv):
-    """Parses the flags, compiles the programs and prints the plan."""
+    """Parses the flags, compiles the steps, and prints the result of `plan`."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
@@ -45,17 +45,18 @@ def main(argv):
 
 
 def plan(config, topology: str, name: str, *, step_only: bool = False) -> dict:
-    """Compiles the programs of a configuration for a slice.
+    """Compiles the training and evaluation steps of a configuration for a TPU slice.
 
     Args:
         config: result of `config.load`, with command-line overrides applied.
-        topology: chip and shape of the slice, see chips.open_topology.
-        name: name of the configuration, for the report.
+        topology: chip and shape of the slice, for example 'v5e:2x4'.
+        name: name of the configuration in the result.
         step_only: whether to skip the evaluation step and the search for the largest
             batch.
 
     Returns:
-        A JSON-ready dict of sizes in bytes, times in seconds and speeds; see _ROWS.
+        A JSON-ready dict: sizes in bytes; compilation times in seconds; the speed in
+        images/s per chip, at most; the training time in hours, at least.
 
     Raises:
         UserError: a value is invalid, the slice does not exist, or libtpu is missing.
@@ -107,8 +108,8 @@ def _images_per_chip(train: TrainConfig, norm_group: int, num_chips: int) -> int
     """Returns the number of images that each chip processes per step.
 
     Raises:
-        UserError: the batch does not divide evenly over the chips, or the chips do not
-            divide evenly into the groups of batch norms.
+        UserError: train.batch_size is not a multiple of chips x train.accumulate, or
+            the number of chips is not a multiple of model.norm_group.
     """
     from encnet_jax.pods import parallel
 
@@ -128,10 +129,10 @@ def _progress(line: str) -> None:
 
 
 def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
-    """Returns the costs of a step, and the largest possible speed.
+    """Returns the costs of a training step, and the largest possible speed.
 
-    The roofline model bounds the speed: a step takes at least the time of its
-    arithmetic, and at least the time of its memory traffic.
+    In the roofline model, a step takes at least as long as the arithmetic alone, and at
+    least as long as the memory traffic alone.
     """
     # The compiler counts only one of the micro-batches.
     counted = cost.images / train.accumulate
@@ -153,14 +154,14 @@ def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
 
 
 def _largest_batch(train_cost, known, hbm_bytes: float) -> dict:
-    """Estimates the largest batch that fits a chip, and compiles it for confirmation.
+    """Estimates the largest batch that fits a chip; compiles the step to confirm it.
 
-    The estimate extrapolates the memory of GROUP and of 2 * GROUP images linearly.
+    The estimate is a linear extrapolation of the memory for 8 and for 16 images.
 
     Args:
-        train_cost: compiles the training step for a number of images per chip; returns
-            None if they do not fit.
-        known: a cost that is already computed.
+        train_cost: function that compiles the training step for a number of images per
+            chip and returns the Cost, or None if the step does not fit.
+        known: a Cost that was computed before, for any number of images.
         hbm_bytes: memory of the chip.
     """
     small, large = (
@@ -206,7 +207,7 @@ _ROWS = (
 
 
 def format_report(report: dict) -> str:
-    """Formats a plan, see `plan`, as lines of text."""
+    """Formats the result of `plan` as lines of text."""
     lines = [f"{report['config']} on {report['topology']} ({report['chips']} chips)"]
     for key, label, show in _ROWS:
         if key in report:

@@ -1,4 +1,4 @@
-"""TPU chips: their memory and speed, and slices for which programs are compiled."""
+"""Memory and speed of TPU chips; devices of absent slices, as compilation targets."""
 
 import os
 import re
@@ -16,8 +16,8 @@ class Chip(NamedTuple):
     Attributes:
         hbm_bytes: memory (HBM) that the compiler allows a program to use.
         flops: bfloat16 operations per second.
-        bytes_per_s: bandwidth of the memory.
-        config_name: libtpu's name for the chip configuration with one device per chip.
+        bytes_per_s: bandwidth of this memory.
+        config_name: libtpu's name of the configuration with one device per chip.
     """
 
     hbm_bytes: float
@@ -37,9 +37,9 @@ CHIPS = {
 
 
 def open_topology(name: str) -> tuple[Chip, list]:
-    """Returns (chip, devices) of a slice, for which programs can be compiled.
+    """Returns the chip and the devices of a TPU slice, as compilation targets.
 
-    The programs cannot be run, because the devices do not exist on this machine.
+    The devices do not exist on this machine, so programs cannot be run on them.
 
     Args:
         name: chip and shape of the slice, for example 'v5e:2x4' or 'v4:2x2x1'.
@@ -57,9 +57,9 @@ def open_topology(name: str) -> tuple[Chip, list]:
         import libtpu  # noqa: F401  (compiles for TPUs)
     except ImportError:
         raise UserError(
-            "the package libtpu, which compiles for TPUs on any machine, is not"
-            f" installed: pip install 'jax[tpu]=={jax.__version__}' installs the"
-            " version for the installed JAX (requirements/plan.txt)"
+            "the package libtpu, the compiler for TPUs, is not installed; install the"
+            f" version for the installed JAX: pip install 'jax[tpu]=={jax.__version__}'"
+            " (see requirements/plan.txt)"
         ) from None
     # Otherwise libtpu queries a metadata server, and cannot be loaded by two processes.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")

@@ -18,7 +18,7 @@ class AllReduce(NamedTuple):
     """One all-reduce of a program.
 
     Attributes:
-        num_bytes: size of the summed arrays on one device.
+        num_bytes: total size of the summed arrays on one device.
         group: number of devices over which the arrays are summed.
     """
 
@@ -27,7 +27,7 @@ class AllReduce(NamedTuple):
 
 
 def all_reduces(text: str) -> list[AllReduce]:
-    """Returns the all-reduces of a StableHLO program, in order.
+    """Returns the all-reduces of a StableHLO program, in the order of the text.
 
     Args:
         text: result of jax.stages.Lowered.as_text().
@@ -48,7 +48,7 @@ def _group_size(line: str, text: str) -> int:
         return int(listed[2])
     along = _ALONG.search(line)
     if along is None:
-        raise ValueError(f"this all-reduce has no groups of devices: {line}")
+        raise ValueError(f"an all-reduce lists no groups of devices: {line}")
     mesh, axes = along.groups()
     sizes = dict(re.findall(r'"(\w+)"=(\d+)', dict(_MESH.findall(text))[mesh]))
     return math.prod(int(sizes[axis]) for axis in re.findall(r'name = "(\w+)"', axes))

@@ -1,4 +1,4 @@
-"""Compiles training and evaluation for absent devices, and reports the costs."""
+"""Compiles training and evaluation steps for absent devices; reports their costs."""
 
 import time
 from functools import partial
@@ -33,13 +33,13 @@ class Cost(NamedTuple):
     Attributes:
         images: number of images in a chip's batch.
         hbm_bytes: peak use of memory (HBM), including arguments and code.
-        temporary_bytes: part of hbm_bytes that is used for temporary arrays.
-        flops, bytes_accessed: number of operations, and bytes read and written, in one
-            execution, including all iterations of loops in the loss.
-        cycles: the compiler's estimate of the cycles of one execution.
-        all_reduces, all_reduce_bytes: number and total bytes of all-reduces in the
+        temporary_bytes: bytes of hbm_bytes that are used for temporary arrays.
+        flops, bytes_accessed: operations per execution, and bytes read and written;
+            train_cost corrects both for the loops of the loss.
+        cycles: the compiler's estimate of clock cycles per execution.
+        all_reduces, all_reduce_bytes: number and total bytes of the all-reduces in the
             optimised program.
-        compile_s: compilation time on this machine, seconds.
+        compile_s: compilation time on this machine, in seconds.
     """
 
     images: int
@@ -54,7 +54,7 @@ class Cost(NamedTuple):
 
 
 class DoesNotFit(Exception):
-    """A program needs more memory than the chip has. The text is the compiler's."""
+    """A program needs more memory than the chip has; the message is the compiler's."""
 
 
 def resolved(config: ConfigDict) -> tuple[Config, int]:
@@ -67,7 +67,7 @@ def resolved(config: ConfigDict) -> tuple[Config, int]:
         (resolved configuration, number of classes).
 
     Raises:
-        UserError: a value is invalid, or the length of the training is unknown.
+        UserError: a value is invalid, or the number of training steps is unknown.
     """
     info = dataset_info(config.data)
     num_examples = info.full_counts.get(config.data.train_split)
@@ -75,7 +75,7 @@ def resolved(config: ConfigDict) -> tuple[Config, int]:
     found = config_lib.resolve(config, facts)
     if not found.train.total_steps:
         raise UserError(
-            "the length of the training is unknown: set --config.train.total_steps"
+            "the number of training steps is unknown: set --config.train.total_steps"
         )
     return found, info.num_classes
 
@@ -104,6 +104,9 @@ def lower_train_step(
 
 def train_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
     """Compiles the training step, and returns its cost.
+
+    The compiler counts one iteration of a loop. The other iterations of the loops in a
+    segmentation loss are added here.
 
     Args:
         config, num_classes, devices, images: see lower_train_step.
@@ -135,17 +138,18 @@ def train_cost(config: Config, num_classes: int, devices: list, images: int) -> 
 
 
 def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost:
-    """Compiles a piecewise CRF's training step, and corrects the operations of loops.
+    """Compiles a piecewise CRF's training step, and adds operations of its loops.
 
-    The compiler counts the body of each relation's scan only once. For the other
-    iterations, the products with the last layer's weights are added: three for the loss
-    and, with refinement layers, one per mean-field update. The memory traffic of the
-    other iterations is not added.
+    The compiler counts one iteration of the scan over the pairs of a relation. For each
+    other iteration, this function adds the operations of the products with the last
+    layer's weights: three in the loss and, with refinement layers, one per mean-field
+    update. The memory traffic of these iterations is not added.
 
     Args:
         lowered: the lowered training step.
         model: section `model` of the resolved configuration.
-        size: (images per chip, side of a crop in pixels, number of classes).
+        size: (images per chip, height of the square crops in pixels, number of
+            classes).
     """
     images, crop, num_classes = size
     side = piecewise_crf.node_side(crop, model)
@@ -165,9 +169,10 @@ def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost
 
 
 def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
-    """Compiles evaluation with protocol 'single', and returns the program's cost.
+    """Compiles the evaluation step of protocol 'single', and returns its cost.
 
-    The images have the size of the training crops.
+    This protocol predicts whole images at one scale. Images are as large as the
+    training crops.
 
     Args:
         config, num_classes, devices, images: see lower_train_step.
@@ -203,11 +208,11 @@ def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> C
 
 
 def _canvases(leading: tuple[int, int], side: int, stride: float) -> canvas.Canvas:
-    """Returns shapes and dtypes of square canvases.
+    """Returns shapes and dtypes of the evaluation step's images: square canvases.
 
     Args:
         leading: lengths of the leading axes (devices, images).
-        side: side of the canvas in pixels.
+        side: height and width of a canvas in pixels.
         stride: distance between neighbouring logits, in pixels.
     """
     taps = (*leading, side, canvas.logits_side(side, stride))
@@ -225,8 +230,8 @@ def _batch(leading: tuple[int, ...], side: int, task: str) -> dict:
 
     Args:
         leading: lengths of the leading axes (devices, images).
-        side: side of the images in pixels.
-        task: the configuration's task.
+        side: height and width of the images in pixels.
+        task: 'segmentation' or 'classification'.
     """
     crop = (*leading, side, side)
     of_images = task == "classification"
@@ -243,13 +248,13 @@ def _loss_block_cost(
 ) -> Cost:
     """Returns the cost of one row block of the loss.
 
-    The cost is measured with `blocks` and with 2 * `blocks` row blocks. The compiler
-    counts one block in both cases, and the second is half as large, so the difference
-    of the two costs is half of the cost of a block.
+    The loss is compiled with `blocks` and with 2 * `blocks` row blocks. The compiler
+    counts one block of each program. Blocks of the second program are half as large, so
+    the difference of the counts is half of the cost of a block of the first program.
 
     Args:
         model, size: see _with_pairs.
-        blocks: `loss.row_blocks`.
+        blocks: number of row blocks, field `loss.row_blocks`.
         devices: a list of one device.
     """
     images, crop, num_classes = size

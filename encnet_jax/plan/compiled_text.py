@@ -8,10 +8,10 @@ _SHAPE = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")
 
 
 def num_bytes(shapes: str) -> int:
-    """Returns the total size of arrays, in bytes.
+    """Returns the total size in bytes of the arrays in a text.
 
     Args:
-        shapes: text with the shapes of the arrays, such as '(f32[2,64]{1,0}, u8[3])'.
+        shapes: text with HLO shapes, such as '(f32[2,64]{1,0}, u8[3])'.
     """
     return sum(
         _ITEM_BYTES.get(kind, 4) * math.prod(map(int, filter(None, sides.split(","))))
@@ -20,7 +20,7 @@ def num_bytes(shapes: str) -> int:
 
 
 def all_reduce_sizes(text: str) -> list[int]:
-    """Returns the size in bytes of each all-reduce in the text of a program."""
+    """Returns the size in bytes of each all-reduce in an optimised HLO program."""
     found = (
         re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
         for line in text.splitlines()
@@ -29,12 +29,12 @@ def all_reduce_sizes(text: str) -> list[int]:
 
 
 def estimated_cycles(text: str, loop_trips: int) -> int:
-    """Returns the compiler's estimate of the cycles that a program takes.
+    """Returns the compiler's estimate of the clock cycles of a program.
 
     Args:
-        text: text of the program.
-        loop_trips: number of iterations of every loop. The compiler's estimate counts
-            the body of a loop only once.
+        text: text of the optimised HLO program.
+        loop_trips: number of iterations of every loop. The compiler estimates a single
+            iteration, whose cycles are multiplied by loop_trips.
     """
     bodies = set(re.findall(r"body=(%[^,\s]+)", text))
     total, trips = 0, 1

@@ -1,12 +1,12 @@
-"""Lists the layers for which a compiled training step moves most bytes.
+"""Lists the layers that cause the most memory traffic in a compiled training step.
 
 python -m encnet_jax.plan.movers --config configs/ade20k.py --topology v5e:2x4
 
 Compiles the training step for a TPU slice. For each layer of the network, and
-separately for the forward and the backward pass, it sums the bytes that instructions
-read from and write to the chip's memory (HBM). Operands count in full even if an
-instruction reads only a part of them, so the sum is an upper bound: it shows which
-layers to examine, not how long they take.
+separately for the forward and the backward pass, this command sums the bytes that
+instructions read from and write to the chip's memory (HBM). An operand counts in full
+even if an instruction reads only a part of this operand, so each sum is an upper bound.
+The sums show which layers to examine, not how long a layer takes.
 """
 
 import os
@@ -44,10 +44,10 @@ class Instruction(NamedTuple):
     """One instruction of a program; a fusion counts as one instruction.
 
     Attributes:
-        layer: name of the layer, for example 'backbone/stage4_block01/conv2'; 'loss'
-            for the loss, 'update' outside the loss and the network, 'compiler' for
-            copies that the compiler added.
-        direction: 'forward', 'backward', or '' outside the loss and the network.
+        layer: name of the layer, for example 'backbone/stage4_block01/conv2'; 'loss';
+            'update' for instructions outside the network and the loss; or 'compiler'
+            for copies that the compiler added.
+        direction: 'forward' or 'backward' in the network and the loss, otherwise ''.
         num_bytes: bytes that the instruction reads from and writes to HBM in one run of
             the program, over all iterations of a loop.
     """
@@ -58,7 +58,7 @@ class Instruction(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, compiles the step, prints the layers that move most bytes."""
+    """Parses the flags, compiles the step, and prints the layers with most traffic."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
@@ -81,7 +81,7 @@ def main(argv):
 
 
 def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
-    """Yields the instructions of an optimised HLO program that move bytes.
+    """Yields the instructions that access memory in an optimised HLO program.
 
     Args:
         text: text of the program, one instruction per line.
@@ -111,7 +111,7 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
 
 
 def _inside_brackets(text: str) -> str:
-    """Returns the text up to the bracket that closes an already open bracket."""
+    """Returns the text before the ')' whose '(' is before the start of the text."""
     depth = 1
     for i, letter in enumerate(text):
         depth += {"(": 1, ")": -1}.get(letter, 0)
@@ -121,7 +121,7 @@ def _inside_brackets(text: str) -> str:
 
 
 def layer_of(op_name: str) -> tuple[str, str]:
-    """Returns the layer and the direction of an operation; see Instruction.
+    """Returns the layer and the direction of an operation, as in Instruction.
 
     Args:
         op_name: JAX's name of the operation, such as
@@ -143,10 +143,10 @@ def layer_of(op_name: str) -> tuple[str, str]:
 
 
 def format_movers(found: list[Instruction], images: int) -> str:
-    """Returns the layers that move most bytes, as lines of text.
+    """Formats the layers that read and write the most bytes, as lines of text.
 
     Args:
-        found: results of `instructions`.
+        found: all results of `instructions`.
         images: number of images per chip and step.
     """
     totals: Counter[tuple[str, str]] = Counter()

@@ -1,8 +1,8 @@
-"""Estimates the time of an all-reduce from the links between TPU chips.
+"""Estimates the time of an all-reduce from the speed of the links between TPU chips.
 
 The time has two terms: the bytes divided by the speed of the links, and a fixed time
-per hop. Nothing is measured. The model neglects the start-up of a collective, its
-additions, and congestion, so every time is a lower bound.
+per hop. Nothing is measured. The start-up of an all-reduce, additions and congestion
+are neglected, so every estimate is a lower bound.
 """
 
 from typing import NamedTuple
@@ -18,11 +18,10 @@ class Network(NamedTuple):
         axes: number of axes of the torus in which chips are connected.
         link_bytes_per_s: speed of one link in one direction; a chip has two links per
             axis.
-        wraps_at: smallest number of chips along an axis for which the ends of the axis
-            are connected.
+        wraps_at: smallest number of chips along an axis with which the first and last
+            chip of the axis are connected.
         largest_slice: largest number of chips connected by links.
-        between_bytes_per_s: speed between slices: one chip's part of the speed of its
-            host's network card.
+        between_bytes_per_s: network speed between slices, per chip.
         chips_per_host: number of chips of a host machine.
     """
 
@@ -47,11 +46,11 @@ NETWORKS = {
 
 
 def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
-    """Returns the most compact shape of a slice; the largest side is last.
+    """Returns the most compact shape of a slice, with the longest axis last.
 
     Args:
         chips: number of chips of the slice.
-        axes: number of sides of the shape.
+        axes: number of axes of the shape.
 
     Raises:
         ValueError: the number of chips is not a power of two.
@@ -65,17 +64,17 @@ def slice_shape(chips: int, axes: int) -> tuple[int, ...]:
 
 
 def all_reduce_seconds(num_bytes: float, chips: int, network: Network) -> float:
-    """Returns a lower bound on the time of an all-reduce over neighbouring chips.
+    """Returns a lower bound on the time of an all-reduce, in seconds.
 
     The all-reduce is modelled as a reduce-scatter and an all-gather along all axes at
     once. An axis with connected ends transfers data in both directions; an axis with
-    open ends has half of this speed.
+    open ends is half as fast.
 
     Args:
         num_bytes: size of the array on each chip.
-        chips: number of chips, a power of two; more than network.largest_slice chips
-            form several slices.
-        network: the network of the chips, see NETWORKS.
+        chips: number of neighbouring chips, a power of two; more than
+            network.largest_slice chips form several slices.
+        network: the network of the chips.
     """
     within = min(chips, network.largest_slice)
     seconds = 0.0

@@ -3,11 +3,11 @@
 python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4 >> plans.txt
 python -m encnet_jax.plan.scaling --config configs/ade20k.py --plans plans.txt
 
-The time of a single chip is computed from the costs in the plans. The all-reduces are
-read from the lowered step, and their time is computed from published link speeds. They
+The computation time of a chip is estimated from the costs in the plans. The time of
+all-reduces is estimated from the lowered step and published link speeds. All-reduces
 are assumed not to overlap with computation, because the tested TPU compilers made every
-all-reduce of the step synchronous. The host dispatches steps ahead, so the time of the
-host counts only if it exceeds that of the chips.
+all-reduce of the step synchronous. The host dispatches steps in advance, so a step
+takes as long as the host or the chips need, whichever is longer.
 """
 
 import json
@@ -41,10 +41,10 @@ class Row(NamedTuple):
     Attributes:
         chips: number of chips of the slice.
         images: number of images per chip and step.
-        chip_s, norm_s, gradient_s: seconds per step of the chip's computation, of the
-            all-reduces of batch norms, and of all other all-reduces.
+        chip_s, norm_s, gradient_s: seconds per step for the computation on a chip, the
+            all-reduces of batch norms, and all other all-reduces.
         images_per_s: speed of the whole slice.
-        efficiency: speed relative to chips without communication, in (0, 1].
+        efficiency: chip_s divided by the duration of a step, in (0, 1].
         cores: number of CPU cores that each host needs to prepare the images.
     """
 
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, lowers the step, and prints tables of all chips and JSON."""
+    """Parses the flags, lowers the step, and prints tables, then the same as JSON."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
@@ -75,8 +75,8 @@ def main(argv):
     group = values.config.model.norm_group
     if not 0 <= group <= CHIP_COUNTS[-1]:
         raise UserError(
-            f"model.norm_group is {group}; expected at most {CHIP_COUNTS[-1]}, the"
-            " number of chips of the largest slice"
+            f"model.norm_group is {group}; expected 0 to {CHIP_COUNTS[-1]}, the number"
+            " of chips of the largest slice"
         )
     jax.config.update("jax_num_cpu_devices", max(8, 2 * group))
     plans = read_plans(values.plans)
@@ -113,14 +113,15 @@ _PLAN = {
 
 
 def read_plans(path: str) -> dict[str, dict[int, dict]]:
-    """Reads a file of plans, see plan.__main__.plan.
+    """Reads a file of plans, the output of python -m encnet_jax.plan.
 
     Returns:
         {chip generation: {images per chip: plan}}; plans whose training step does not
         fit in memory are left out.
 
     Raises:
-        UserError: the file cannot be read, or the training step of no plan fits.
+        UserError: the file cannot be read, a plan has an invalid value, or no plan has
+            a training step that fits in memory.
     """
     lines = storage.read_bytes(path, storage.MOST_JSON_BYTES).splitlines()
     plans = [
@@ -134,15 +135,15 @@ def read_plans(path: str) -> dict[str, dict[int, dict]]:
             wrong = schema.problem(plan, _PLAN)
             if wrong:
                 raise UserError(
-                    f"the file --plans {path} has a plan whose {wrong}; expected lines"
-                    " printed by python -m encnet_jax.plan"
+                    f"--plans {path} has a plan whose {wrong}: write the file"
+                    " again with python -m encnet_jax.plan"
                 )
             generation = plan["topology"].partition(":")[0]
             found.setdefault(generation, {})[plan["images_per_chip"]] = plan
     if not found:
         raise UserError(
-            f"the file --plans {path} has no plan whose training step fits in memory;"
-            " expected the last line printed by python -m encnet_jax.plan"
+            f"--plans {path} has no plan whose training step fits in memory;"
+            " expected the output of python -m encnet_jax.plan for a large enough slice"
         )
     return found
 
@@ -151,7 +152,7 @@ def checkpoint_bytes(params, averaged: bool) -> int:
     """Returns the total size of the arrays in a checkpoint, in bytes.
 
     Args:
-        params: the parameters, or their shapes.
+        params: arrays or shapes of the parameters.
         averaged: whether the state has a moving average of the weights.
     """
     arrays = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(params))
@@ -159,7 +160,10 @@ def checkpoint_bytes(params, averaged: bool) -> int:
 
 
 def state_arrays(params, averaged: bool) -> int:
-    """Returns the number of arrays in a training state; see checkpoint_bytes."""
+    """Returns the number of arrays in a training state.
+
+    Args: see checkpoint_bytes.
+    """
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     norms = sum(getattr(path[-1], "key", None) == "scale" for path in paths)
     return (2 + averaged) * len(paths) + 2 * norms
@@ -168,12 +172,12 @@ def state_arrays(params, averaged: bool) -> int:
 def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
     """Returns {images per chip: seconds of a step} for a single chip.
 
-    The times are lower bounds of the roofline model: the larger of the time of the
-    arithmetic and the time of the memory traffic.
+    The times are lower bounds of the roofline model: the arithmetic or the memory
+    traffic, whichever takes longer.
 
     Args:
         plans: {images per chip: plan}, see read_plans.
-        chip: the chip whose speeds are used.
+        chip: the chip whose arithmetic and memory speeds are used.
     """
     return {
         images: images
@@ -191,10 +195,10 @@ def weak_scaling(
     network: Network,
     arrays: int = 0,
 ) -> list[Row]:
-    """Returns a row for each of CHIP_COUNTS, with the same number of images per chip.
+    """Returns estimates for slices of 1 to 1024 chips with the same batch per chip.
 
     Args:
-        steps: {images per chip: seconds of a step}; the largest number of images is
+        steps: {images per chip: seconds of a step}; the entry with the most images is
             used.
         reduces: the all-reduces of the step.
         network: the network between the chips.
@@ -211,10 +215,10 @@ def fixed_batch(
     network: Network,
     arrays: int = 0,
 ) -> list[Row]:
-    """Returns a row for each slice size, with the same batch size for all slices.
+    """Returns estimates for slices of 1 to 1024 chips with the same total batch size.
 
-    Slices are left out if they do not divide the batch, or if there is no plan for
-    their number of images per chip.
+    Slices whose number of chips does not divide the batch size are left out, and also
+    those whose number of images per chip is not in `steps`.
 
     Args:
         batch_size: number of images per step, over all chips.
@@ -264,9 +268,10 @@ def format_tables(tables: dict, reduces: list[AllReduce], state_bytes: int) -> s
     """Formats the tables, and the sizes of all-reduces and checkpoints, as text.
 
     Args:
-        tables: {chip generation: tables of Rows}, see main.
+        tables: {chip generation: {'program': chip generation of the plans, 'weak' and
+            'batch16': results of weak_scaling and fixed_batch}}.
         reduces: the all-reduces of a step.
-        state_bytes: size of a checkpoint.
+        state_bytes: size of a checkpoint in bytes.
     """
     large = [r.num_bytes for r in reduces if r.num_bytes >= GRADIENTS_FROM]
     small = [r.num_bytes for r in reduces if r.num_bytes < GRADIENTS_FROM]

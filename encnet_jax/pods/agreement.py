@@ -14,18 +14,18 @@ _PLACES = ("data.data_dir", "data.folder.images", "data.folder.masks", "init_fro
 
 
 def check(facts: dict[str, object]) -> None:
-    """Checks that every process has the same values as process 0, except for paths.
+    """Checks that every process has the same values as process 0.
 
     Processes with different configurations would wait for each other forever, or sum
     gradients of different networks.
 
     Args:
-        facts: values by name, such as a flattened configuration and numbers of images;
-            each value must be valid in JSON.
+        facts: {name: JSON-ready value}, such as a flattened configuration or numbers of
+            images. Paths of data and of initial weights are not compared.
 
     Raises:
-        UserError: a process has different values. All processes raise this error; in a
-            process that differs, the message states the first difference.
+        UserError: a process has other values than process 0. All processes raise this
+            error; in a process with other values, the message states the first of them.
     """
     if jax.process_count() == 1:
         return

@@ -15,12 +15,12 @@ def keep_freed_memory() -> bool:
     Every training step on a CPU, and every input batch on any host, allocates arrays of
     the same large sizes. By default, glibc returns the memory of large arrays to the
     operating system, which clears every page before the next allocation. Clearing takes
-    a third of the time of a small network's step or of a batch. With this setting, the
-    process keeps its peak memory, so commands that limit their memory do not call this
-    function.
+    a third of the time of a small network's training step or of loading a batch. After
+    this call, the memory of the process never shrinks, so commands that limit their
+    memory do not call this function.
 
     Returns:
-        Whether the setting took effect; False if the C library is not glibc.
+        Whether the settings took effect; False if the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,4 +1,4 @@
-"""Coordinates the processes of a run: joining, failing together, sharing a folder."""
+"""Connects the processes of a run; shares values and errors between processes."""
 
 import contextlib
 import os
@@ -32,19 +32,22 @@ def join(
 ) -> None:
     """Connects this process to the other processes of its run, if there are any.
 
-    Must be called before other JAX functions. If other processes have not joined after
-    timeout_s, this function prints one line and exits with the status of
-    PeersMissingError. JAX's own timeout would abort the process and cannot be caught.
+    Must be called before other JAX functions. Pass the first three arguments or none of
+    them: without arguments, JAX detects the processes on Cloud TPU, SLURM and Open MPI.
+
+    If other processes have not joined after timeout_s, this function prints one line
+    and ends this process with exit status 4. JAX's own timeout is longer, because it
+    aborts the process and cannot be caught.
 
     Args:
         coordinator_address: host:port at which process 0 listens.
         num_processes: number of processes of the run.
-        process_id: index of this process, from 0. Pass all three arguments or none;
-            without them, they are detected on Cloud TPU, SLURM and Open MPI.
-        timeout_s: time to wait for the other processes.
+        process_id: index of this process, from 0.
+        timeout_s: time to wait for the other processes, in seconds.
 
     Raises:
-        UserError: only some of the three arguments are given, or they are invalid.
+        UserError: only some of the first three arguments are given, an argument is
+            invalid, or environment variables describe a cluster incorrectly.
     """
     given = (coordinator_address, num_processes, process_id)
     _check(*given)
@@ -62,8 +65,8 @@ def join(
             return  # Neither flags nor a cluster: one process.
         raise UserError(
             "cannot join the other processes of the cluster that environment variables"
-            f" describe ({type(error).__name__}: {error}); correct or unset these"
-            " variables"
+            f" describe ({type(error).__name__}: {error}); correct or unset the"
+            " variables of the cluster"
             f" ({', '.join(filter(_OF_CLUSTERS.match, os.environ)) or 'none found'}),"
             " or pass --coordinator_address, --num_processes and --process_id"
         ) from None
@@ -78,7 +81,8 @@ def _check(coordinator_address, num_processes, process_id) -> None:
     missing = [flag for flag, value in flags.items() if value is None]
     if 0 < len(missing) < len(flags):
         raise UserError(
-            f"missing {', '.join(missing)}: pass all of {', '.join(flags)}, or none"
+            f"missing {', '.join(missing)}; expected all of {', '.join(flags)}, or none"
+            " of them"
         )
     if missing:
         return
@@ -90,8 +94,8 @@ def _check(coordinator_address, num_processes, process_id) -> None:
         )
     if not 0 <= process_id < num_processes:
         raise UserError(
-            f"--process_id is {process_id}; expected 0 to {num_processes - 1}"
-            f" (--num_processes is {num_processes})"
+            f"--process_id is {process_id}; expected at least 0 and less than"
+            f" --num_processes, which is {num_processes}"
         )
 
 
@@ -116,10 +120,10 @@ def _leave(timeout_s: float, coordinator: str) -> None:
 
 
 def together(action: Callable[[], Result]) -> Result:
-    """Runs an action in every process; if it fails in one process, all raise an error.
+    """Runs an action in every process; a failure in one process is raised in all.
 
-    Without this, the other processes would wait for the failed process until its
-    heartbeat times out.
+    Without this function, the other processes would wait until the heartbeat of the
+    failed process times out.
 
     Args:
         action: function that is called without arguments.
@@ -129,7 +133,8 @@ def together(action: Callable[[], Result]) -> Result:
 
     Raises:
         UserError, OSError: the action raised this error in this process.
-        UserError: the action failed in other processes; the message lists them.
+        UserError: the action failed only in other processes; the message lists these
+            processes.
     """
     failure: Exception | None = None
     result: Any = None
@@ -151,14 +156,14 @@ def together(action: Callable[[], Result]) -> Result:
 
 
 def as_process_0(answer: bool) -> bool:
-    """Sends the answer of process 0 to all processes and returns it in each of them."""
+    """Returns the `answer` of process 0 in every process."""
     if jax.process_count() == 1:
         return answer
     return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
 
 
 def shared_number() -> int:
-    """Returns a random number that is equal in all processes."""
+    """Returns a random integer, which is the same in all processes."""
     mine = np.array(secrets.randbits(31), np.int32)
     if jax.process_count() == 1:
         return int(mine)
@@ -168,10 +173,10 @@ def shared_number() -> int:
 def check_shared(folder: str) -> None:
     """Checks that a path is the same shared folder in all processes.
 
-    Process 0 writes a file to the folder, and all processes try to read it.
+    Process 0 creates a file in the folder, and all processes look for this file.
 
     Raises:
-        UserError: a process cannot read the file, so the folder is local to a host.
+        UserError: a process does not find the file, so the folder is local to a host.
     """
     if jax.process_count() == 1:
         return
@@ -203,7 +208,7 @@ def _await(path: epath.Path, folder: str) -> None:
 
 
 def sum_over_processes(counts: np.ndarray) -> np.ndarray:
-    """Returns the sum of an array of counts, int64[...], over all processes."""
+    """Returns the elementwise sum over all processes of counts, int64[...]."""
     if jax.process_count() == 1:
         return counts
     # JAX exchanges 32-bit integers, so both halves of the counts are sent.

@@ -20,11 +20,11 @@ BUCKET_BYTES = 64 * 2**20  # Limit on the bytes that one collective sums.
 
 
 def enable_compilation_cache() -> None:
-    """Caches compiled programs on disk, so that later starts do not compile them again.
+    """Stores compiled programs on disk, so that later starts need not compile again.
 
-    The environment variable JAX_COMPILATION_CACHE_DIR selects another folder; an empty
-    value disables the cache. Other users must not be able to write to the folder,
-    because cached programs are executed without checks.
+    The folder is ~/.cache/encnet_jax/compiled or the value of the environment variable
+    JAX_COMPILATION_CACHE_DIR; an empty value disables the cache. Other users must not
+    be able to write to the folder, because cached programs are executed without checks.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = os.path.expanduser("~/.cache/encnet_jax/compiled")
@@ -36,12 +36,13 @@ def enable_compilation_cache() -> None:
 def form_of_step() -> str:
     """Returns which JAX function maps a step over devices: 'pmap' or 'shard_map'.
 
-    Both give bitwise equal results. The default is 'pmap' for one process, and
-    'shard_map' for several processes, because `jax.pmap` then takes up to nine times as
-    long to start a step; see docs/performance.md.
+    The environment variable ENCNET_STEP selects the function; both compute bitwise
+    equal results. By default, a run of one process uses 'pmap'. A run of several
+    processes uses 'shard_map', because starting a step with `jax.pmap` would then take
+    up to nine times as long; see docs/performance.md.
 
     Raises:
-        UserError: the environment variable ENCNET_STEP has another value.
+        UserError: ENCNET_STEP is neither 'pmap' nor 'shard_map'.
     """
     default = "pmap" if jax.process_count() == 1 else "shard_map"
     form = os.environ.get(FORM, default)
@@ -59,15 +60,15 @@ def _sharding(spec: PartitionSpec, devices: list | None = None) -> NamedSharding
 
 
 def replicated(devices: list | None = None) -> NamedSharding:
-    """Returns the sharding of arrays that `replicate` returns."""
+    """Returns the sharding of arrays that are copied to every device."""
     return _sharding(PartitionSpec(), devices)
 
 
 def replicate(tree, devices: list | None = None):
     """Copies a tree of arrays to every local device.
 
-    The copies have the same sharding as the outputs of a training step. Otherwise, with
-    several processes, a step could not reuse their memory (donation).
+    The copies have the same sharding as the outputs of a training step, so that a step
+    can reuse the memory of its arguments (donation), also with several processes.
     """
     return jax.device_put(tree, replicated(devices))
 
@@ -75,12 +76,12 @@ def replicate(tree, devices: list | None = None):
 def replaced(tree, sharding: NamedSharding):
     """Changes the sharding of replicated arrays, without copying their memory.
 
-    It converts arrays that span the devices of this process to arrays that span the
-    devices of all processes, and back.
+    Arrays that span the devices of this process can be converted to arrays that span
+    the devices of all processes, and back.
 
     Args:
         tree: tree of arrays that are equal on all devices, such as results of `mapped`.
-        sharding: the new sharding, replicated over the local devices or all devices.
+        sharding: the new sharding: replicated over the local devices or all devices.
     """
 
     def convert(x):
@@ -91,14 +92,14 @@ def replaced(tree, sharding: NamedSharding):
 
 
 def shard(batch, devices: list | None = None):
-    """Distributes a process's batch over its devices.
+    """Distributes the batch of this process over the devices of this process.
 
     Args:
         batch: tree of arrays [b, ...]; b must be a multiple of the number of devices.
         devices: devices to use; None for all local devices.
 
     Returns:
-        Tree of arrays [devices, b / devices, ...], with one row on each device.
+        Tree of arrays [devices, b / devices, ...], with row i on device i.
     """
     count = jax.local_device_count() if devices is None else len(devices)
     stacked = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
@@ -126,17 +127,21 @@ def mapped(
     axis_name: str | None = None,
     donate: tuple[int, ...] = (),
 ) -> "jax.stages.Wrapped | _ShardMapped":
-    """Compiles a function that runs on every device.
+    """Returns a compiled function that runs `fn` on every device.
+
+    Without `axis_name`, the results of all devices are stacked along a new first axis.
+    With `axis_name`, `fn` must compute the same result on all devices, and one copy is
+    returned.
 
     Args:
-        fn: the function. On each device, it gets one row of each ROWS argument, and
-            each SHARED argument as a whole. Its results are stacked as rows; with
-            `axis_name`, they must be equal on all devices and are returned once.
-        layout: ROWS or SHARED for all arguments, or a tuple with one for each. ROWS are
-            arrays [devices, ...], see `spread`; SHARED are arrays that are equal on all
-            devices, see `replicate`.
+        fn: function of arrays or trees of arrays.
+        layout: ROWS or SHARED for all arguments, or a tuple with one for each argument.
+            A ROWS argument has arrays [devices, ...], and `fn` receives row i on device
+            i; see `spread`. A SHARED argument is the same on all devices; see
+            `replicate`.
         devices: devices to use; None for all devices of all processes.
-        axis_name: name of the mapped axis for collectives in fn; see `form_of_step`.
+        axis_name: name of the mapped axis for collectives in `fn`; None: no
+            collectives.
         donate: indices of the arguments whose memory may be reused.
     """
     if axis_name is not None and devices is None and form_of_step() == "shard_map":
@@ -152,7 +157,7 @@ def mapped(
 
 
 class _ShardMapped:
-    """The function that `mapped` returns if it uses `jax.shard_map`, not `jax.pmap`."""
+    """The function that `mapped` returns in runs that use `jax.shard_map`."""
 
     def __init__(
         self,
@@ -161,7 +166,7 @@ class _ShardMapped:
         axis_name: str,
         donate: tuple[int, ...],
     ):
-        """Compiles a function; its results are arrays that span all processes.
+        """Prepares a function whose results are arrays that span all processes.
 
         Args:
             fn, layout, axis_name, donate: see `mapped`.
@@ -228,9 +233,9 @@ def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
     """Yields batches on the devices, and transfers later batches in the background.
 
     Args:
-        batches: batches of this process, see `shard`; batches that are already on the
-            devices, arrays [devices, ...], are yielded unchanged.
-        ahead: number of batches on the devices at a time, including the yielded one.
+        batches: batches of this process, see `shard`. A batch of arrays [devices, ...]
+            that is already on the devices is yielded unchanged.
+        ahead: number of batches on the devices at a time, including the yielded batch.
     """
     queue: collections.deque[dict] = collections.deque()
     for batch in batches:
@@ -250,8 +255,8 @@ def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
     Args:
         tree: tree of float32 arrays.
         axis_name: the mapped axis.
-        bucket_bytes: limit on the bytes per collective; an array that is larger gets a
-            collective of its own.
+        bucket_bytes: largest number of bytes per collective; a larger array is summed
+            by a separate collective.
 
     Returns:
         Tree of the summed arrays, which are equal on all devices.
@@ -271,9 +276,9 @@ def _flat_sum(bucket: list, axis_name: str) -> list:
 
 
 def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
-    """Yields lists of consecutive arrays, each with at most bucket_bytes in total.
+    """Yields lists of consecutive arrays, with at most bucket_bytes in each list.
 
-    An array that is larger gets a list of its own.
+    A larger array is yielded as a list of one array.
     """
     bucket: list = []
     size = 0
@@ -291,13 +296,13 @@ def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
 def check_batch_size(
     batch_size: int, accumulate: int, name: str = "train.batch_size"
 ) -> None:
-    """Raises UserError unless a batch divides evenly over devices and their parts.
+    """Raises UserError unless batch_size is a multiple of devices x accumulate.
 
     Args:
         batch_size: number of images in a batch, on all devices together.
-        accumulate: field `train.accumulate`, the number of parts into which each device
-            splits its images.
-        name: field or words that describe batch_size in the message.
+        accumulate: field `train.accumulate`, the number of micro-batches into which
+            each device splits a batch.
+        name: name of batch_size in the message.
     """
     multiple = jax.device_count() * accumulate
     if batch_size % multiple:
@@ -308,20 +313,19 @@ def check_batch_size(
 
 
 def check_norm_group(group: int, num_devices: int | None = None) -> None:
-    """Raises UserError unless the devices divide evenly into groups for batch norm.
+    """Raises UserError unless the number of devices is a multiple of `group`.
 
     Args:
-        group: field `model.norm_group`, the number of devices in a group; 0 for one
-            group of all devices.
+        group: field `model.norm_group`, the number of devices that share batch-norm
+            statistics; 0: all devices.
         num_devices: number of devices; None for all devices of the run.
     """
     devices = jax.device_count() if num_devices is None else num_devices
     if group < 0 or (group and devices % group):
         divisors = [str(n) for n in range(1, devices + 1) if devices % n == 0]
         raise UserError(
-            f"model.norm_group is {group}, but {devices} devices do not divide evenly"
-            f" into groups of {group}; expected 0 (one group of all devices) or one of"
-            f" {', '.join(divisors)}"
+            f"model.norm_group is {group}; expected 0 (one group of all devices) or a"
+            f" divisor of the number of devices, {devices}: {', '.join(divisors)}"
         )
 
 

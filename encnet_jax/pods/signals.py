@@ -15,7 +15,7 @@ _GRACE_S = 3.0  # Time for the main thread to exit after a second Ctrl-C.
 
 
 class Stopped(Exception):
-    """Raised when work ends unfinished because a stop was requested."""
+    """Raised when a run stops before the end because a stop was requested."""
 
 
 def _hangs_up() -> bool:
@@ -27,7 +27,8 @@ def exit_status(reason: str | None) -> int:
     """Returns the exit status of a stopped command: 128 + the number of the signal.
 
     Args:
-        reason: StopRequest.reason. If it is not the name of a signal, the status is 0.
+        reason: StopRequest.reason; the status is 0 unless the reason is the name of a
+            signal.
     """
     number = getattr(signal.Signals, reason or "", None)
     return 0 if number is None else 128 + number
@@ -37,8 +38,8 @@ class _Answer:
     """Responds to Ctrl-C immediately, in a separate thread.
 
     Python runs signal handlers in the main thread, which may be compiling for minutes.
-    This thread ends the process at the second Ctrl-C even while the main thread is
-    busy.
+    The separate thread ends the process at the second Ctrl-C even while the main thread
+    is busy.
 
     Attributes:
         interrupted: event that the main thread sets when it handles the second Ctrl-C
@@ -89,9 +90,10 @@ class StopRequest:
     lost). A run that was started with nohup ignores SIGHUP. A second SIGINT raises
     KeyboardInterrupt.
 
-    All processes must save together, but a signal may reach only one of them. JAX's
-    preemption service therefore handles SIGTERM, forwards the request to the other
-    processes, and chooses a step that no process has passed.
+    All processes must stop after the same step, but a signal may reach only one
+    process. In runs of several processes, JAX's preemption service therefore handles
+    SIGTERM, forwards the request to the other processes, and chooses a step that no
+    process has passed.
 
     Attributes:
         reason: name of the signal, or the reason passed to `request`; None if no stop
@@ -139,7 +141,7 @@ class StopRequest:
     def agreed(self) -> bool:
         """Returns whether to stop now; the answer is the same in every process.
 
-        All processes must call this the same number of times and in the same order.
+        All processes must call this method at the same points of the run.
         """
         if not self._agreed:
             self._moment += 1
@@ -160,8 +162,8 @@ class StopRequest:
             times: number of times to call `agreed`; equal in all processes.
 
         Raises:
-            Stopped: the processes agreed to stop; all raise this error after the same
-                number of calls of `agreed`.
+            Stopped: the processes agreed to stop; each process raises this error after
+                the same number of calls of `agreed`.
         """
         asked = 0
         for item in items:

@@ -31,12 +31,13 @@ def locked(workdir: str) -> Iterator[Callable[[], bool]]:
     training starts, the folder is removed.
 
     Yields:
-        A function that returns whether the folder or its lock file has been deleted. It
-        always returns False in processes other than 0 and for object stores.
+        A function that returns whether the folder or the lock file in it has been
+        deleted. In processes other than 0 and for object stores, the function always
+        returns False.
 
     Raises:
-        UserError: another run has locked the folder, it cannot be created, or the
-            processes of this run do not share it.
+        UserError: the folder cannot be created, is locked by another run, or is not
+            shared by all processes of this run.
     """
     with contextlib.ExitStack() as stack:
 
@@ -84,8 +85,8 @@ def _remove(path: pathlib.Path, made: list[pathlib.Path]) -> None:
 
     Args:
         path: the folder; kept if it contains files that training has written.
-        made: folders that were created for the run, innermost first; those that are
-            empty are removed too.
+        made: folders that were created for the run, innermost first; empty folders
+            among them are removed.
     """
     known = {".lock", "config.json", FOLDER}
     with contextlib.suppress(OSError):  # Ignores missing and non-empty folders.
@@ -106,14 +107,14 @@ def _lock(path: pathlib.Path) -> Iterator[Callable[[], bool]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"another run is using {path}: wait for it, stop it, or choose"
-                " another --workdir"
+                f"another run is using {path}: wait until that run ends, stop it, or"
+                " choose another --workdir"
             ) from None
         yield lambda: not _is_at(file.fileno(), path / ".lock")
 
 
 def check_ours(workdir: str) -> None:
-    """Raises UserError if a run would overwrite a file that no run wrote."""
+    """Raises UserError if a run would overwrite a file that is not from a run."""
     folder = epath.Path(workdir)
     for name, kind in (
         ("config.json", "configuration of a run"),
@@ -124,7 +125,7 @@ def check_ours(workdir: str) -> None:
 
 
 def _opened_lock(path: pathlib.Path) -> BinaryIO:
-    """Opens the lock file without following symbolic links or changing its content."""
+    """Opens the lock file without following symbolic links or truncating the file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         number = os.open(path, flags, 0o666)
@@ -159,19 +160,20 @@ def claim(
     *,
     extends: bool = False,
 ) -> None:
-    """Checks that a run may use its locked folder, and saves its configuration there.
+    """Checks that a run may use a locked folder, and saves its configuration there.
 
-    The configuration must be the same in all processes and in the folder's newest
-    checkpoint, and its batches must divide evenly over the devices.
+    The configuration must be the same in all processes and in the newest checkpoint of
+    the folder. Batches must divide evenly over the devices.
 
     Args:
         workdir: a folder that was locked by `locked`.
         config: the resolved configuration.
-        saved: configuration of the folder's newest checkpoint; None for a new run.
-        extends: whether the run may have more steps than the saved one.
+        saved: configuration of the newest checkpoint; None for a new run.
+        extends: whether the run may have more steps than the saved run.
 
     Raises:
-        UserError: a field differs or is invalid; the message states the first one.
+        UserError: a field differs or is invalid; the message states the first such
+            field.
     """
     agreement.check(config_lib.flatten(config))
     parallel.check_batch_size(config.train.batch_size, config.train.accumulate)
@@ -188,14 +190,14 @@ def check_same_config(workdir: str, saved: ConfigDict, config: Config) -> None:
     """Checks that a resumed run has the configuration of the saved run.
 
     Raises:
-        UserError: a field differs; the message states the first one.
+        UserError: a field differs; the message states the first such field.
     """
     difference = config_lib.first_difference(saved, config)
     if difference:
         raise UserError(
             f"{workdir} contains a run with another configuration: {difference}; choose"
-            " another --workdir for a new run, which can start from these weights:"
-            f" --config.init_from={workdir}"
+            " another --workdir for a new run; to start the new run from the saved"
+            f" weights, add --config.init_from={workdir}"
         )
 
 
