@@ -88,7 +88,7 @@ def test_all_three_forms_agree():
 
 
 def test_run_lengths_of_another_image_are_refused():
-    found = r"a.json: the segmentation has size \[9, 7\], but its image has \[7, 9\]"
+    found = r"a.json: the segmentation has size \[9, 7\]; expected \[7, 9\], the size"
     with pytest.raises(UserError, match=found):
         decode_segmentation(compressed(box(shape(), 0, 0, 3, 3)), 7, 9, "a.json")
 

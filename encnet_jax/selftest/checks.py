@@ -105,7 +105,7 @@ def forward(parts: Assembled) -> dict[str, list[float]]:
 
 
 def training_step(parts: Assembled) -> dict[str, list[float]]:
-    """Makes a training step.
+    """Runs one training step.
 
     Returns:
         The metrics of the step, and the norm of each module's parameter update.

@@ -31,7 +31,7 @@ class Container(Protocol):
     """The interface of the classes that read files from a folder or an archive."""
 
     def names(self) -> Iterator[str]:
-        """Yields the path of each file in the folder or archive, separated by '/'."""
+        """Yields the relative path of each file, with '/' between folder names."""
 
     def where(self, name: str) -> str:
         """Returns the full name of a file, for error messages."""

@@ -26,9 +26,8 @@ class Entry(NamedTuple):
     Attributes:
         name: id of the example, unique in its split.
         image: the encoded image, usually a StoredFile.
-        mask: function that receives the bytes of the image file. It returns the bytes
-            of a mask (a PNG of mode 'L' with the published ids), or None to skip the
-            example.
+        mask: function of the image file's bytes. The result is a mask (the bytes of a
+            PNG of mode 'L' with the published class ids), or None to skip the example.
         mask_file: name of the mask for error messages.
     """
 

@@ -54,7 +54,7 @@ _ANNOTATION = {
 
 
 class Annotations:
-    """Reads single annotations from an annotation file when they are needed.
+    """Reads single annotations from an annotation file on demand.
 
     Attributes:
         images: {image id: Picture} of all images that the file lists.
@@ -111,7 +111,7 @@ class Annotations:
     def of_image(self, image_id: Any) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (category id, mask bool[H, W]) for the annotations of an image.
 
-        The order is that of the annotations in the file.
+        Annotations are yielded in the order of the file.
 
         Raises:
             UserError: a segmentation is damaged, or was made for another image size.
@@ -162,9 +162,9 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
     if isinstance(segmentation, dict):
         if list(segmentation["size"]) != [height, width]:
             raise UserError(
-                f"{where}: the segmentation has size {segmentation['size']}, but its"
-                f" image has {[height, width]}; expected equal sizes; download the"
-                " annotations that belong to the images"
+                f"{where}: the segmentation has size {segmentation['size']}; expected"
+                f" {[height, width]}, the size of the image; download the annotations"
+                " that belong to the images"
             )
         if isinstance(counts := segmentation["counts"], list):
             # pycocotools does not check the counts; bad ones can crash the process.
@@ -173,7 +173,7 @@ def _pixels(segmentation, height: int, width: int, where: str) -> np.ndarray:
             if sum(counts) != height * width:
                 raise ValueError(
                     f"the run lengths add up to {sum(counts)} pixels, but the image"
-                    f" has {height * width}"
+                    f" has {height * width} pixels"
                 )
             segmentation = coco_mask.frPyObjects(segmentation, height, width)
         return coco_mask.decode(segmentation).astype(bool)

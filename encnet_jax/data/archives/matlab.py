@@ -99,8 +99,8 @@ def _matrix(content: bytes, order: str, depth: int) -> Any:
         return cells.reshape(shape, order="F")
     if kind != _STRUCT or count != 1:
         raise ValueError(
-            f"a matrix has MATLAB class {kind} and shape {shape}; expected numbers,"
-            " text, cells or a single struct"
+            f"a matrix has MATLAB class code {kind} and shape {shape}; expected"
+            " numbers, text, cells or a single struct"
         )
     length = int(_numbers(parts[0], order)[0])
     text = parts[1][1]
@@ -118,7 +118,7 @@ def _numbers(element: tuple[int, bytes], order: str) -> np.ndarray:
 
 
 def mask(found: Any) -> np.ndarray:
-    """Converts a variable to a mask of raw ids, uint8[H, W].
+    """Converts a variable to a mask uint8[H, W] of published class ids.
 
     Raises:
         ValueError: the variable is not a matrix of numbers from 0 to 255. The message
@@ -128,12 +128,12 @@ def mask(found: Any) -> np.ndarray:
     fits = found.dtype.kind in "uif" and found.ndim == 2 and found.size
     if not fits or not ((found >= 0) & (found <= 255)).all():
         raise ValueError(
-            f"a variable {found.dtype}{list(found.shape)} is not a mask; expected a"
-            " matrix of ids from 0 to 255"
+            f"a variable of type {found.dtype}{list(found.shape)} is not a mask;"
+            " expected a matrix of ids from 0 to 255"
         )
     return found.astype(np.uint8)
 
 
 def described(file: str) -> contextlib.AbstractContextManager:
-    """Returns a context manager that converts errors to a UserError with `file`."""
+    """Returns a context manager that converts errors to UserErrors that name `file`."""
     return explained(file, "cannot be read", "download the file again")

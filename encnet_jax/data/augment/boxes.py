@@ -55,8 +55,8 @@ def draw_box(
 def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Box:
     """Returns the box of a centred square crop for evaluation.
 
-    Equivalent to resizing the image until the smaller of height and width is base_size,
-    and then cropping the central crop_size x crop_size pixels.
+    The box covers the pixels of a central crop of crop_size x crop_size, made after the
+    image is resized until the smaller of height and width is base_size.
     """
     side = min(height, width) * crop_size / base_size
     left, top = (width - side) / 2, (height - side) / 2

@@ -51,8 +51,8 @@ class AugmentParams(NamedTuple):
 class Geometry(NamedTuple):
     """Maps positions in the crop to positions in the image and in the mask.
 
-    Each matrix maps (x, y, 1) in the crop to (x, y) in the resized image or in
-    the mask. Positions are in pixels from the top left corner; the centre of the first
+    Each matrix maps (x, y, 1) in the crop to (x, y) in the resized image or in the
+    mask. Positions are in pixels from the top left corner; the centre of the first
     pixel is (0.5, 0.5).
 
     Attributes:
@@ -156,7 +156,7 @@ def scaled_size(
 
 
 def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
-    """Returns the f64[3, 3] that maps positions in a resized image to the original.
+    """Returns the matrix f64[3, 3] from positions in a resized image to the original.
 
     Args:
         target: (height, width) of the resized image.
@@ -166,7 +166,7 @@ def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
 
 
 def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]):
-    """Returns the f64[3, 3] that maps positions in the crop to the scaled image.
+    """Returns the matrix f64[3, 3] from positions in the crop to the scaled image.
 
     Args:
         angle: rotation of the scaled image before it is cropped, degrees.
@@ -188,7 +188,7 @@ def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]
 def projective_matrix(
     params: AugmentParams, source: tuple[int, int], scaled: tuple[int, int], corner
 ) -> np.ndarray:
-    """Returns the f64[2, 3] that maps positions in a crop to the source image.
+    """Returns the matrix f64[2, 3] from positions in a crop to the source image.
 
     The crop is made from the source image by mirroring, scaling to `scaled`, rotating
     about the centre, and cropping at `corner`, in this order. See Geometry.

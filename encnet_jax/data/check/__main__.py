@@ -1,4 +1,4 @@
-"""Reads every example of a data set once; reports its contents and problems.
+"""Reads every example of a data set once, and reports contents and problems.
 
     python -m encnet_jax.data.check --config configs/camvid.py
 
@@ -87,7 +87,7 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
 
 
 def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
-    """Returns one line of text per rule of loss.class_weighting: the class weights.
+    """Returns a line of text with the class weights, per rule of loss.class_weighting.
 
     Returns [] for classification.
     """

@@ -1,4 +1,4 @@
-"""Counts the image sizes, the pixels and images of each class, and the problems."""
+"""Counts image sizes, pixels and images of each class, and problems in a split."""
 
 import collections
 import dataclasses
@@ -50,7 +50,7 @@ def check_split(
     share: Sequence[int] | None = None,
     num_classes: int = 0,
 ) -> SplitReport:
-    """Decodes the examples of a split; counts sizes, train ids and problems.
+    """Decodes the examples of a split, and counts sizes, train ids and problems.
 
     Args:
         source: reads the examples.

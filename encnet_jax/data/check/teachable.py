@@ -19,7 +19,7 @@ _PROBLEMS_SHOWN = 3
 
 
 def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
-    """Returns why a network cannot learn from a data set's labels, or None if it can.
+    """Returns why a network cannot learn from the labels; None if there is no reason.
 
     Args:
         info: declaration of the data set.

@@ -89,9 +89,9 @@ class Dataset:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields this process's part of batch start_step and all later batches.
+        """Yields this process's part of each batch, from batch start_step on.
 
-        There is no last batch. The pixels of batch n depend only on (seed, n). Batches
+        The iterator never ends. The pixels of batch n depend only on (seed, n). Batches
         before start_step are not read.
 
         Args:
@@ -100,7 +100,7 @@ class Dataset:
             seed: non-negative seed of the order and the augmentation.
             start_step: Index of the first batch, counted from 0.
             process_index: Index of this process.
-            process_count: Number of processes; each reads an equal part of each batch.
+            process_count: number of processes; a batch is divided equally among them.
 
         Yields:
             A dict with B = batch_size / process_count and S = data.crop_size:

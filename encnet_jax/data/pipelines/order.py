@@ -40,7 +40,7 @@ def batch_indices(
         seed: Seed of the permutations, non-negative.
         step: index of the step, counted from 0 over all epochs.
         process_index: Index of this process, in 0..process_count-1.
-        process_count: Number of processes; each reads a contiguous part of the batch.
+        process_count: number of processes; each process reads a contiguous slice.
         keep_last: whether leftover examples at the end of an epoch form a smaller
             batch; otherwise leftover examples are skipped.
 
@@ -75,7 +75,7 @@ class BatchOrder:
         batch_size: Number of images in the global batch.
         seed: Seed of the permutations, non-negative.
         process_index: Index of this process.
-        process_count: Number of processes; each reads an equal part of each batch.
+        process_count: number of processes; a batch is divided equally among them.
         keep_last: whether leftover examples at the end of an epoch form a smaller
             batch.
     """

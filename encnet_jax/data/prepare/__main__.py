@@ -97,7 +97,7 @@ def _config(name: str) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, prepares the data set and prints its number of examples."""
+    """Parses the flags, prepares the data set and prints the numbers of examples."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("name", f"One of {', '.join(writer.names())}.")
     line.strings("source", "Archives or folders: A,B. Or a folder that contains them.")

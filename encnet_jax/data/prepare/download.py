@@ -16,7 +16,7 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
     the next call resumes the download if the server supports resuming.
 
     Args:
-        address: URL of the file; its last part is the file's name.
+        address: URL of the file; the last part of the URL is the file's name.
         folder: folder of the downloaded file; created if missing.
         sha1: SHA-1 checksum of the file, in hexadecimal.
 

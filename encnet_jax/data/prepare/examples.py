@@ -39,8 +39,8 @@ def examples(
     An entry is skipped if its function `mask` returns None.
 
     Raises:
-        UserError: a file is broken, a mask has another size than its image or unknown
-            ids, or all entries are skipped.
+        UserError: a file is broken, a mask has unknown ids or differs from its image in
+            size, or all entries are skipped.
     """
     kept = 0
     with tqdm(
@@ -56,7 +56,7 @@ def examples(
     if not kept:
         raise UserError(
             f"{info.name} {split}: all {len(entries)} images were skipped, because too"
-            " few of their pixels belong to a class; expected annotations of the same"
+            " few of their pixels belong to a class; expected annotations of these"
             " images; check the files in --source"
         )
 
