@@ -39,7 +39,7 @@ def test_names_of_a_duc_network():
         ({"dilation": "hdc_rf", "name": "fcn"}, "are for 'hdc_released'"),
         ({"duc.cell": 1}, "mismatched arg:fc1_cityscapes_c0_bias .304.; expected"),
         ({"duc.rates": (6, 12)}, "unexpected arg:fc1_cityscapes_c2_bias"),
-        ({"stem": "conv7"}, "but the configuration has .* with model.stem 'conv7'"),
+        ({"stem": "conv7"}, "the configuration has .* model.stem='conv7' and"),
     ],
 )
 def test_weights_of_another_duc_network_are_one_line(fields, words):

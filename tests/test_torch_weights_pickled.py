@@ -276,8 +276,8 @@ def test_a_file_in_the_old_format_is_read():
         ({"count": -4}, "beyond the end of the file"),
         ({"stored": 3}, "a storage is truncated"),
         ({"data": bytes(12)}, "a storage is truncated"),
-        ({"keys": ()}, "do not match the list of their keys"),
-        ({"keys": ("1",)}, "do not match the list of their keys"),
+        ({"keys": ()}, "storages do not match the list of keys"),
+        ({"keys": ("1",)}, "storages do not match the list of keys"),
     ],
 )
 def test_storages_that_contradict_an_old_file_are_refused(changed, message):

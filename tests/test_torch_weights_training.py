@@ -46,7 +46,7 @@ def test_training_starts_from_a_converted_backbone(
     lines = capsys.readouterr().out.splitlines()
     assert f"{weights}: weights of {torch_weights.find('deep_stem').title}" in lines
     assert "backbone: loaded all 70 arrays" in lines
-    assert "head: randomly initialised, the file does not contain it" in lines
+    assert "head: randomly initialised; not in the file" in lines
     variables, _ = read.restore_variables(str(tmp_path / "run"))
     jax.tree.map(
         lambda trained, start: np.testing.assert_allclose(trained, start, atol=1e-6),

@@ -27,14 +27,14 @@ def main(argv: Sequence[str]) -> int | None:
 
 
 def list_weights(argv: Sequence[str]) -> None:
-    """Prints the names of published weights, or the description of the given names.
+    """Lists all published weights, or describes the weights with the given names.
 
     python -m encnet_jax.torch_weights list
     python -m encnet_jax.torch_weights list torchvision:resnet50
     """
 
     line = cli.CommandLine(argv, list_weights.__doc__)
-    line.argument("name", "Names; all of them if none is given.", True, default=[])
+    line.argument("name", "Names; default: lists all weights.", True, default=[])
     values = line.parse()
     for name in values.name:
         print(_described(cache.find(name)))
@@ -67,9 +67,9 @@ def _described(entry: Published) -> str:
 
 
 def _state(entry: Published) -> str:
-    """Returns a note to print after an address if it may not work, otherwise ''."""
+    """Returns a note on an address that may not work, or '' for other addresses."""
     if entry.gone:
-        return " (unavailable, users report)"
+        return " (reported as unavailable)"
     return "" if entry.checked else " (not checked)"
 
 
@@ -86,7 +86,7 @@ def download(argv: Sequence[str]) -> None:
 
 
 def import_weights(argv: Sequence[str]) -> None:
-    """Converts published weights or a file to a checkpoint for eval.py and predict.py.
+    """Converts published or local weights to a checkpoint for eval.py and predict.py.
 
     python -m encnet_jax.torch_weights import --source mmseg:encnet_r50_ade20k \\
         --workdir runs/mmseg
@@ -95,8 +95,8 @@ def import_weights(argv: Sequence[str]) -> None:
     """
 
     line = cli.CommandLine(argv, import_weights.__doc__)
-    sources = "A name that `weights list` prints, or a file: .safetensors, .pth, a zip"
-    sources += " of a .pth, or .params."
+    sources = "A name that `weights list` prints, or a file: .safetensors, .pth,"
+    sources += " .params, or a zip with a .pth file."
     line.string("source", sources, required=True)
     line.config()
     line.string("workdir", "Folder for the checkpoint.", required=True)
@@ -117,8 +117,8 @@ def import_weights(argv: Sequence[str]) -> None:
     variables = state_dicts.convert(state_dict, config.model, num_classes)
     if family.task == "segmentation" and "head" not in variables["params"]:
         raise UserError(
-            f"{values.source} is a backbone without a classifier: train a network"
-            f" from it with train.py --config.init_from={values.source}"
+            f"{values.source} is a backbone without a classifier: initialise"
+            f" a training run with train.py --config.init_from={values.source}"
         )
     shapes = {name: x.shape for name, x in state_dict.items()}
     for difference in families.differences(shapes, family, config.model):
@@ -135,12 +135,12 @@ def _configuration(source: str, given):
 
     Args:
         source: value of --source.
-        given: value of --config; None uses the default configuration of published
-            weights.
+        given: configuration from --config; None for the default configuration of the
+            published weights.
 
     Raises:
-        UserError: --source is a file and --config is missing, or --source is the name
-            of a backbone without a head.
+        UserError: --config is missing, and --source is a file or the name of a
+            backbone without a head.
     """
     if given is not None:
         config = given.copy_and_resolve_references()
@@ -151,8 +151,8 @@ def _configuration(source: str, given):
         return config
     if not cache.is_name(source):
         raise UserError(
-            f"missing --config: {source} is not a name that `weights list` prints, so"
-            " its configuration is not known"
+            f"--config is missing, and {source} is not a name that `weights list`"
+            " prints: add --config with the configuration of the network"
         )
     return network_config(cache.find(source))
 
@@ -168,7 +168,7 @@ def export_weights(argv: Sequence[str]) -> None:
     line.checkpoint("newest")
     line.string("output", "New file, .safetensors or .pth.", required=True)
     known = ", ".join(f.name for f in families.known())
-    line.string("family", f"Naming scheme: {known}. Default: the model's.")
+    line.string("family", f"Naming scheme: {known}. Default: depends on the model.")
     values = line.parse()
     step = read.parse_step(values.checkpoint)
     variables, config = read.restore_variables(values.workdir, step)
@@ -178,7 +178,7 @@ def export_weights(argv: Sequence[str]) -> None:
     is_backbone = config.model.name == "backbone"
     if is_backbone and family.parts != ("backbone",):
         raise UserError(
-            f"{values.workdir} is a backbone with a linear classifier, not"
+            f"{values.workdir} contains a backbone with a linear classifier, not"
             f" {family.title}: omit --family"
         )
     state_dict = state_dicts.to_state_dict(variables, config.model, family)
@@ -187,15 +187,15 @@ def export_weights(argv: Sequence[str]) -> None:
     recognised = families.recognise(state_dict)
     if recognised.name != family.name:
         raise UserError(
-            f"this run's network is not {family.title} but {recognised.title}: use"
-            f" --family {recognised.name}"
+            f"the network in {values.workdir} is not {family.title}, but"
+            f" {recognised.title}: use --family {recognised.name}"
         )
     files.write_state_dict(values.output, state_dict)
     print(f"wrote {values.output}: weights of {family.title}, {len(state_dict)} arrays")
 
 
 def _default_family(task: str, architecture: str, model) -> str:
-    """Returns the name of a family that has names for all modules of a model."""
+    """Returns the name of a model's default family (naming scheme of weight files)."""
     if task == "segmentation":
         return "mmseg" if architecture == "mmseg" else "authors"
     if model.name != "backbone":

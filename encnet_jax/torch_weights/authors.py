@@ -1,4 +1,4 @@
-"""Parameter names of PyTorch-Encoding (the authors' code): backbones and networks."""
+"""Parameter names in weight files of PyTorch-Encoding, the authors' code."""
 
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.names import (

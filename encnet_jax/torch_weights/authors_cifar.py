@@ -1,4 +1,4 @@
-"""Parameter names of the authors' classifiers for CIFAR-10.
+"""Parameter names in weight files of the authors' CIFAR-10 classifiers.
 
 Source: experiments/recognition of PyTorch-Encoding, September 2018.
 """

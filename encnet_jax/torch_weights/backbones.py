@@ -1,16 +1,15 @@
-"""Families of weight files that registered backbones declare.
+"""Families (naming schemes of weight files) that registered backbones declare.
 
 A backbone can be registered with the key `weight_files`, a list of families. Each
 family is a dict with these keys:
 
-    family, title: the attributes name and title of Family.
+    family, title: the attributes `name` and `title` of Family.
     recognised_by: parameter names that every file of the family contains.
-    names: {regular expression of a module's path below 'backbone/': the module's name
-        in the file}, see Rule.
-    flattened: {path: k} for k x k kernels that the file stores as a fully connected
-        layer; the path is a key of `names`.
-    left_out: regular expression of names in the file that are ignored; optional, as is
-        `flattened`.
+    names: {pattern: name}, where the regular expression `pattern` matches a module's
+        path below 'backbone/', and `name` is the module's name in the file; see Rule.
+    flattened: {pattern: k} for k x k kernels that the file stores as weights of a
+        fully connected layer; the patterns are keys of `names`. Optional.
+    left_out: regular expression; matching names in the file are ignored. Optional.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from encnet_jax.torch_weights.names import CONV, Family, Layout, Rule
 
 
 def flattened(size: int) -> Layout:
-    """Returns the layout of a k x k kernel that is a fully connected layer in PyTorch.
+    """Returns the layout of a k x k kernel that PyTorch stores as a linear layer.
 
     Args:
         size: height and width k of the kernel.

@@ -18,21 +18,21 @@ def checked_table(
     family: Family,
     model_config,
 ) -> list[Entry]:
-    """Lists the arrays of a model, and checks that a state dict has exactly these.
+    """Lists a model's arrays after checking that a state dict contains exactly these.
 
     Args:
         variables: variables of the model, or their shapes.
-        state_dict: {name: array} without wrappers; see state_dicts.unwrap.
-        family: family of the state dict; only the model's modules in family.parts are
-            compared.
+        state_dict: {name: array}, not nested; see state_dicts.unwrap.
+        family: family (naming scheme) of the state dict; only modules in family.parts
+            are listed and compared.
         model_config: section `model` of the resolved configuration.
 
     Returns:
-        The entries that `names.table` returns.
+        The list that `names.table` returns.
 
     Raises:
-        UserError: arrays are missing, unexpected or have a wrong shape (the message
-            lists some of them), or the family has no name for a module of the model.
+        UserError: arrays are missing, unexpected or have a wrong shape, or the family
+            has no name for a module. The message lists at most eight problems.
     """
     try:
         entries = table(variables, family, model_config)
@@ -43,11 +43,9 @@ def checked_table(
         return entries
     shapes = {name: x.shape for name, x in state_dict.items()}
     hints = families.differences(shapes, family, model_config)
-    message = (
-        f"these are weights of {family.title} that do not match the configuration:"
-    )
+    message = f"these weights of {family.title} do not match the configuration:"
     if hints:
-        message += f" change {len(hints)} fields ({'; '.join(hints)}):"
+        message += f" change these fields ({'; '.join(hints)}); affected arrays:"
     message += " " + "; ".join(problems[:_MAX_LISTED])
     if len(problems) > _MAX_LISTED:
         message += f"; and {len(problems) - _MAX_LISTED} more"
@@ -57,16 +55,15 @@ def checked_table(
 def misfits(
     state_dict: Mapping[str, np.ndarray], entries: Iterable[Entry]
 ) -> list[str]:
-    """Describes the entries that are missing in a state dict or have another shape.
-
-    An array that is not floating-point is described too.
+    """Compares the expected arrays with those of a state dict.
 
     Args:
         state_dict: {name: array}.
         entries: the expected arrays.
 
     Returns:
-        One text for each missing or mismatched array.
+        One message for each expected array that is missing, has a wrong shape or is
+        not floating-point.
     """
     found = []
     for name, _, shape, _ in entries:

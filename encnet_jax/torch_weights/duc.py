@@ -1,4 +1,4 @@
-"""Parameter names of DUC-HDC networks in the authors' MXNet code."""
+"""Parameter names in weight files of the MXNet code by the authors of DUC-HDC."""
 
 from functools import partial
 
@@ -38,10 +38,10 @@ def _rules(model_config) -> list[Rule]:
     spec = specs().get(m.backbone)
     if not spec or not spec.bottleneck or m.stem != "deep" or m.avg_down:
         raise UserError(
-            "DUC-HDC networks have a backbone of bottleneck blocks with model.stem"
-            " 'deep' and model.avg_down False, but the configuration has"
-            f" {m.backbone} with model.stem {m.stem!r} and model.avg_down {m.avg_down}:"
-            " change these fields"
+            f"the configuration has model.backbone={m.backbone!r},"
+            f" model.stem={m.stem!r} and model.avg_down={m.avg_down}; expected a ResNet"
+            " with bottleneck blocks, model.stem='deep' and model.avg_down=False for"
+            " DUC-HDC weights: change these fields"
         )
     found = []
     for i, name in enumerate(_STEM, 1):

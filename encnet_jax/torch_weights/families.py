@@ -1,6 +1,6 @@
-"""Recognises the family of a state dict, that is, which project's names it has.
+"""Recognises the family (naming scheme) of a state dict by the names of its arrays.
 
-It also compares the model of a state dict with a configuration.
+The module also compares the model of a state dict with a configuration.
 """
 
 import importlib
@@ -16,7 +16,8 @@ from encnet_jax.torch_weights.names import FAMILIES, Family
 def known() -> tuple[Family, ...]:
     """Returns all families (naming schemes), including those that backbones declare.
 
-    It imports every module of this folder, because each module registers its families.
+    The function imports every module of this folder, because the modules register
+    their families when they are imported.
     """
     for module in pkgutil.iter_modules(torch_weights.__path__):
         if not module.name.startswith("__"):
@@ -26,7 +27,7 @@ def known() -> tuple[Family, ...]:
 
 
 def find(name: str) -> Family:
-    """Returns the family (naming scheme of state dicts) with this name.
+    """Returns the family (naming scheme of state dicts) called `name`.
 
     Raises:
         UserError: no family has this name.
@@ -39,7 +40,7 @@ def find(name: str) -> Family:
 
 
 def is_known(names: Iterable[str]) -> bool:
-    """Returns whether the names of a state dict belong to any family."""
+    """Returns whether any family uses the array names of a state dict."""
     found = set(names)
     return any(family.recognises(found) for family in known())
 
@@ -48,7 +49,7 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
     """Returns the family (naming scheme) to which the names of a state dict belong.
 
     Raises:
-        UserError: the names belong to no family; the message lists some of them.
+        UserError: the names belong to no family; the message lists at most five.
     """
     names = set(state_dict)
     for family in known():
@@ -57,7 +58,7 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
     some = ", ".join(name[:80] for name in sorted(names)[:5]) or "nothing"
     titles = "; ".join(f.title for f in known())
     raise UserError(
-        f"the project of weights with arrays named {some}... is not known; expected"
+        f"the array names (first: {some}) are those of no supported project; expected"
         f" weights of one of: {titles}"
     )
 
@@ -73,8 +74,8 @@ def differences(
         model_config: section `model` of the resolved configuration.
 
     Returns:
-        One sentence for each field that differs. Only fields whose value can be derived
-        from the state dict or from conventions of its family are compared.
+        One sentence for each field that differs. A field is compared only if the state
+        dict or the conventions of the family determine the field's value.
     """
     found = (family.fields or resnet.fields)(dict(shapes), family.prefix)
     if family.heads:

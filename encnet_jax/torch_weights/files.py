@@ -1,4 +1,4 @@
-"""Reads and writes .safetensors and .pth files; also reads zips and MXNet's .params."""
+"""Reads .safetensors, .pth, zip and MXNet .params; writes .safetensors and .pth."""
 
 import hashlib
 import io
@@ -41,19 +41,19 @@ _DTYPES = {
 def read_state_dict(path: str | os.PathLike) -> dict:
     """Reads a weight file without running code that the file may contain.
 
-    PyTorch is not required, not even for files of PyTorch before version 1.6.
+    PyTorch is not required, even for files written by PyTorch before version 1.6.
 
     Args:
         path: a .safetensors, .params (MXNet), .pth or .pt file, or a zip with one .pth
             or .pt file; on a local disk or in an object store.
 
     Returns:
-        {name: array}, or nested dicts if the file contains nested dicts; floating-point
-        arrays are converted to f32.
+        {name: array}, nested as in the file; floating-point arrays are converted to
+        f32.
 
     Raises:
         UserError: the file does not exist, has an unknown format, is damaged, or
-            contains objects other than arrays and plain values.
+            contains objects other than arrays, numbers, strings and containers.
     """
     file = epath.Path(path)
     if not lookup.exists(file) or lookup.is_folder(file):
@@ -69,14 +69,14 @@ def read_state_dict(path: str | os.PathLike) -> dict:
     if not isinstance(loaded, Mapping):
         raise UserError(
             f"{file} contains a {type(loaded).__name__}; expected a state dict: save"
-            " the state dict separately"
+            " only the state dict"
         )
     try:
         return _single_precision(loaded)
     except RecursionError:
         raise UserError(
-            f"{file} is nested too deeply; expected a state dict: save the state dict"
-            " separately"
+            f"{file} contains dicts that are nested too deeply; expected a state dict:"
+            " save only the state dict"
         ) from None
 
 
@@ -103,7 +103,7 @@ def write_state_dict(
     if not storage.is_remote(file) and not file.parent.is_dir():
         raise UserError(
             f"{file} cannot be written, because the folder {file.parent} does not"
-            " exist: create it, or choose another path"
+            " exist: create the folder, or choose another path"
         )
     if file.suffix == ".safetensors":
         data = safetensors.numpy.save(dict(state_dict), {"format": "pt"})
@@ -139,7 +139,7 @@ def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
 
 
 def _single(array: np.ndarray) -> np.ndarray:
-    """Converts floating-point arrays to f32; returns others unchanged."""
+    """Converts an array to f32 if it is floating-point; returns others unchanged."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array
     with np.errstate(over="ignore"):  # Functions that use the array reject infinity.
@@ -147,10 +147,10 @@ def _single(array: np.ndarray) -> np.ndarray:
 
 
 def _single_precision(node):
-    """Applies `_single` to all arrays in nested containers.
+    """Converts all floating-point arrays in nested dicts to f32.
 
     Raises:
-        RecursionError: the containers are nested too deeply.
+        RecursionError: the dicts are nested too deeply.
     """
     done: dict[int, object] = {}  # A file may refer to one object several times.
 
@@ -169,9 +169,9 @@ def _single_precision(node):
 
 
 def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
-    """Returns the contents of a PyTorch file, which may be inside a zip.
+    """Extracts a PyTorch file from a zip; returns other files unchanged.
 
-    PyTorch's own format is a zip too, and is not extracted.
+    The files of PyTorch 1.6 and later are zips themselves, and are not extracted.
 
     Args:
         path: path of the file, for messages.
@@ -186,12 +186,12 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
             if unpacked > MAX_UNPACKED_BYTES:
                 raise UserError(
                     f"{path} unpacks to {unpacked:,} bytes; expected at most"
-                    f" {MAX_UNPACKED_BYTES:,}: unpack it, and choose the weight file"
+                    f" {MAX_UNPACKED_BYTES:,}: unpack the zip, and pass the weight file"
                 )
             changed = archive.testzip()
             if changed:
                 raise UserError(
-                    f"{path}: {changed} does not match its checksum; download the file"
+                    f"{changed} in {path} does not match its checksum; download {path}"
                     " again"
                 )
             if pickled.is_torch_zip(archive):
@@ -201,7 +201,7 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
                 found = ", ".join(archive.namelist()[:5]) or "nothing"
                 raise UserError(
                     f"the zip {path} contains {found}; expected exactly one .pth or .pt"
-                    " file: unpack it, and choose the weight file"
+                    " file: unpack the zip, and pass the weight file"
                 )
             return io.BytesIO(archive.read(weights[0]))
     except UserError:
@@ -213,22 +213,22 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
 
 
 def _is_weights(name: str) -> bool:
-    """Returns whether a zip's entry is a weight file, not a hidden copy by macOS."""
+    """Returns whether a zip's entry is a PyTorch file; ignores macOS's hidden files."""
     hidden = name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")
     return name.endswith(_TORCH_SUFFIXES) and not hidden
 
 
 def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
-    """Prints a warning if the digest in a name such as NAME-07ac287c.zip is wrong.
+    """Prints a warning if a file does not match the digest in its name.
 
-    Names of PyTorch's and the authors' files end with the first digits of the file's
-    SHA-1 or SHA-256.
+    PyTorch and the authors append the first eight digits of the file's SHA-1 or SHA-256
+    to the name, for example NAME-07ac287c.zip.
 
     Args:
         path: path of the file.
         data: contents of the file.
-        unpacked: contents of the PyTorch file in the zip; equal to `data` if the file
-            is not a zip.
+        unpacked: contents of the PyTorch file; differs from `data` only if the PyTorch
+            file is inside a zip.
     """
     named = re.search(r"-([0-9a-f]{8})$", path.stem)
     if named is None:
@@ -238,8 +238,8 @@ def _check_digest(path: epath.Path, data: bytes, unpacked: io.BytesIO) -> None:
     if not any(digest.startswith(named[1]) for digest in digests):
         print(
             f"warning: neither the SHA-1 nor the SHA-256 of {path} starts with"
-            f" {named[1]}, the digits in its name; it may be damaged or a different"
-            " file",
+            f" {named[1]}, the digits in its name; the file may be damaged or have a"
+            " wrong name",
             file=sys.stderr,
         )
 
@@ -249,8 +249,8 @@ def _import_torch(path: epath.Path):
         import torch
     except ImportError:
         raise UserError(
-            f"PyTorch is required to write {path}: install requirements/torch.txt, or"
-            " choose the suffix .safetensors"
+            f"PyTorch is required to write {path}: run pip install -r"
+            " requirements/torch.txt, or choose the suffix .safetensors"
         ) from None
     return torch
 
@@ -265,9 +265,9 @@ def _load_pickled(path: epath.Path, source: io.BytesIO):
         return pickled_legacy.load(source)
     except pickled.NotPlainError as error:
         raise UserError(
-            f"{path} contains {error}, which is not read, because it could run code: if"
-            " you trust the file, load it with PyTorch and save the state dict,"
-            " preferably as .safetensors"
+            f"{path} contains {error}, which could run code; expected only arrays,"
+            " numbers, strings and containers: if you trust the file, load it with"
+            " PyTorch, and save the state dict as .safetensors"
         ) from None
     # For damaged files, pickle and zipfile raise errors of many types.
     except Exception as error:

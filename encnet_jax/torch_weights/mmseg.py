@@ -1,4 +1,4 @@
-"""Parameter names of mmsegmentation: ResNet-v1c backbones and whole networks."""
+"""Parameter names in weight files of mmsegmentation and its ResNet-v1c backbones."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _IMAGE_BRANCH_FIRST = Layout(
 
 
 def _unit(path: str, name: str, kernel: Layout | None = None) -> list[Rule]:
-    """Returns the naming rules of mmsegmentation's ConvModule: convolution and norm."""
+    """Returns the naming rules of the two layers of mmsegmentation's ConvModule."""
     return [
         Rule(f"{path}/conv", f"{name}.conv", kernel),
         Rule(f"{path}/norm", f"{name}.bn"),
@@ -87,9 +87,9 @@ def _rules(model_config) -> list[Rule]:
     spec = specs().get(model_config.backbone)
     if spec and model_config.output_stride < 32 and not spec.bottleneck:
         raise UserError(
-            "mmsegmentation does not dilate the second convolution of the blocks of"
-            f" {model_config.backbone}, but this package does, so that its weights"
-            " would give other scores; use resnet50, resnet101 or resnet152"
+            f"model.backbone is {model_config.backbone!r}, whose blocks have a dilated"
+            " second convolution here but not in mmsegmentation, so scores would"
+            " differ; expected 'resnet50', 'resnet101' or 'resnet152'"
         )
     heads = {
         "encnet": _encnet,

@@ -29,8 +29,8 @@ _DTYPES: dict[int, np.dtype] = {
 def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a .params file written by MXNet's mx.nd.save or mx.mod.save_checkpoint.
 
-    Counts and shapes in the file are compared with the file's size before memory is
-    allocated for them.
+    Memory for an array is allocated only if the file is large enough to contain the
+    array.
 
     Args:
         path: path of the file, on a local disk or in an object store.
@@ -39,12 +39,11 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
         {'arg:NAME' or 'aux:NAME': array}; floating-point arrays are f32.
 
     Raises:
-        UserError: the file does not exist, has a different format, is truncated or has
-            surplus bytes; an array is sparse, empty or without a name; or two arrays
-            have the same name.
+        UserError: the file does not exist or is not a complete .params file, an array
+            is sparse, empty or unnamed, or two arrays have the same name.
 
-    Source: the format of NDArray::Save in MXNet 0.11 and 1.x; older files have 32-bit
-    shapes.
+    Source: NDArray::Save of MXNet 0.11 and 1.x; older files, with 32-bit shapes, are
+    read too.
     """
     file = epath.Path(path)
     if not lookup.exists(file) or lookup.is_folder(file):
@@ -63,7 +62,7 @@ class _FormatError(Exception):
 
 
 class _Reader:
-    """Reads the contents of a file sequentially."""
+    """Reads values one after the other from the contents of a .params file."""
 
     def __init__(self, data: bytes):
         self._data = memoryview(data)
@@ -99,11 +98,11 @@ class _Reader:
         return struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")))[0]
 
     def _count(self, what: str, smallest: int) -> int:
-        """Reads the number of items that follow; checks that the file is long enough.
+        """Reads the number of items; raises _FormatError if the file is too short.
 
         Args:
             what: name of the items, for the message.
-            smallest: smallest size of an item, in bytes.
+            smallest: minimum size of an item in bytes.
         """
         count = self._number("Q")
         if count * smallest > len(self._data) - self._at:
@@ -128,15 +127,15 @@ class _Reader:
         wide = magic in (_V1, _V2, _V3)
         num_axes = self._number("I") if wide else magic
         if num_axes > _MAX_AXES:
-            raise _FormatError(f"the file contains an array with {num_axes} axes")
+            raise _FormatError(f"an array has {num_axes} axes, more than {_MAX_AXES}")
         shape = tuple(self._number("q" if wide else "I") for _ in range(num_axes))
         if not shape or min(shape) < 1:
-            raise _FormatError(f"the file contains an array of shape {list(shape)}")
+            raise _FormatError(f"an array has the invalid shape {list(shape)}")
         self._number("i")  # Device type and number.
         self._number("i")
         code = self._number("i")
         if code not in _DTYPES:
-            raise _FormatError(f"the file contains an array of unknown type {code}")
+            raise _FormatError(f"an array has the unknown type {code}")
         dtype = _DTYPES[code]
         data = self._take(math.prod(shape) * dtype.itemsize)
         array = np.frombuffer(data, dtype).reshape(shape)

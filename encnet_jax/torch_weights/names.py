@@ -15,7 +15,7 @@ from encnet_jax.registry import Registry
 
 
 class Layout(NamedTuple):
-    """Two inverse functions that convert an array to PyTorch's layout and back."""
+    """A pair of functions that convert an array to PyTorch's layout and back."""
 
     to_torch: Callable[[np.ndarray], np.ndarray]
     from_torch: Callable[[np.ndarray], np.ndarray]
@@ -41,14 +41,14 @@ _LEAVES = {
 
 
 class Rule(NamedTuple):
-    """A naming rule: maps modules whose path matches a pattern to PyTorch's name.
+    """A naming rule: the PyTorch names of all modules whose path matches a pattern.
 
     Attributes:
-        pattern: regular expression of a whole path such as 'head/classifier/conv'.
-        template: name of the PyTorch module. Groups of the pattern are inserted for
-            {stage}, {i} and so on; {block} counts from 0 in the name and from 1 in the
-            path.
-        kernel: layout of the module's kernel; None for the usual layout.
+        pattern: regular expression that matches a module's whole path, such as
+            'head/classifier/conv'.
+        template: name of the PyTorch module, in which {stage}, {i} and so on are
+            replaced by the pattern's groups. {block} is the group's number minus 1.
+        kernel: layout of the module's kernel; None for PyTorch's standard layout.
     """
 
     pattern: str
@@ -58,31 +58,33 @@ class Rule(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """The naming scheme of the state dicts of a project.
+    """A family: the naming scheme of one project's state dicts.
 
     Attributes:
         name: name on the command line.
-        title: name in messages.
-        parts: top-level modules of the model that the files contain, such as NETWORK.
-        rules: function that maps section `model` of a configuration to Rule objects.
-        recognises: function that returns whether a set of names is that of a state dict
-            of this family.
-        prefix: prefix of the backbone's names.
-        heads: pairs (start of a name, model.name); the first pair whose start occurs in
-            the state dict determines the head.
-        switches: tuples (model field, start of a name, value if the start occurs in the
-            state dict, value if not); if several tuples of a field have a start that
-            occurs, the last one counts.
-        conventions: values of model fields that cannot be derived from names.
-        join: function (name of a module, name of an array in it) -> name of the array.
-        fields: function ({name: shape}, prefix) -> the model fields that can be derived
-            from the arrays of the backbone; None uses resnet.fields.
-        left_out: regular expression of names in the files that are ignored.
+        title: name in messages, such as 'a torchvision ResNet'.
+        parts: names of the top-level modules that the files contain, such as NETWORK.
+        rules: function (section `model` of a configuration) -> Rule objects.
+        recognises: function (set of array names) -> whether the names belong to this
+            family.
+        prefix: prefix of the names of the backbone's arrays.
+        heads: pairs (prefix, model.name); the first pair whose prefix occurs in the
+            state dict determines the head.
+        switches: tuples (model field, prefix, value if the prefix occurs in the state
+            dict, value otherwise). If the prefixes of several tuples for one field
+            occur, the last of these tuples determines the value.
+        conventions: pairs (model field, value) for fields that the names do not
+            determine.
+        join: function (module's name, array's name in the module) -> array's name in
+            the file.
+        fields: function ({name: shape}, prefix) -> {model field: value}, derived from
+            the backbone's arrays; None for resnet.fields.
+        left_out: regular expression; matching names in the files are ignored.
         task: task of the networks, 'segmentation' or 'classification'.
-        look_alikes: other networks with the same names and shapes, which cannot be
-            distinguished by their files; '' if none are known.
-        build: function (section `model` of a configuration, num_classes) -> the module
-            whose arrays are named.
+        look_alikes: networks with other layers but the same names and shapes, so that
+            their files cannot be distinguished; '' if none are known.
+        build: function (section `model` of a configuration, num_classes) -> the Flax
+            module to which the arrays belong.
     """
 
     name: str
@@ -111,7 +113,7 @@ def unit(path: str, name: str, first: int = 0) -> list[Rule]:
     Args:
         path: path of the module in this package that contains both layers.
         name: name of the nn.Sequential in PyTorch that contains both layers.
-        first: index of the convolution in the nn.Sequential.
+        first: index of the convolution in the nn.Sequential; the norm follows.
     """
     return [
         Rule(f"{path}/conv", f"{name}.{first}"),
@@ -157,7 +159,7 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
         model_config: section `model` of the resolved configuration.
 
     Returns:
-        The entries, grouped by module.
+        One Entry for each array; arrays of the same module are adjacent.
 
     Raises:
         UserError: the family has no name for a module of the model.
@@ -178,9 +180,9 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
 
 
 def counters(entries: Iterable[Entry]) -> list[str]:
-    """Returns the names of the arrays num_batches_tracked of PyTorch's batch norms.
+    """Returns the names of the counters num_batches_tracked of PyTorch's batch norms.
 
-    PyTorch does not use these counters if the batch norm has a momentum.
+    PyTorch uses a counter only if the momentum of the batch norm is None.
     """
     suffix = "running_mean"
     return [
@@ -201,6 +203,4 @@ def _translate(
             if "block" in groups:
                 groups["block"] = int(groups["block"]) - 1
             return rule.template.format(**groups), rule.kernel
-    raise UserError(
-        f"{family.title} has no module that corresponds to this model's {module}"
-    )
+    raise UserError(f"the model's module {module} has no equivalent in {family.title}")

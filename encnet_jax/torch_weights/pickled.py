@@ -1,4 +1,4 @@
-"""Reads PyTorch's zip format (since 1.6) without PyTorch and without running code."""
+"""Reads the zip format of PyTorch 1.6 and later, without PyTorch or running code."""
 
 import collections
 import math
@@ -31,9 +31,9 @@ _MAX_ELEMENTS = 1 << 31
 
 
 class NotPlainError(Exception):
-    """Raised if a file contains an object other than arrays and plain values.
+    """Raised for an object that is not an array, number, string or container.
 
-    The message is the name of the object's class or function.
+    The message is the name of the class or function that creates the object.
     """
 
 
@@ -58,7 +58,7 @@ class Storage(NamedTuple):
 
 
 class _Maker:
-    """A function that a pickle may call, but whose attributes the pickle cannot set."""
+    """Wraps a function: a pickle can call the function but not set attributes."""
 
     __slots__ = ("_function",)
 
@@ -73,7 +73,7 @@ class _Maker:
 
 
 class _NumPyType:
-    """Placeholder for a NumPy dtype until __setstate__ sets its byte order."""
+    """A NumPy dtype in a pickle; __setstate__ sets the byte order."""
 
     __slots__ = ("dtype",)
 
@@ -87,7 +87,7 @@ class _NumPyType:
 
 
 class _NumPyArray:
-    """Placeholder for a NumPy array until __setstate__ sets its contents."""
+    """A NumPy array in a pickle; __setstate__ sets the values."""
 
     __slots__ = ("values",)
 
@@ -105,15 +105,15 @@ def is_torch_zip(archive: zipfile.ZipFile) -> bool:
 def load(archive: zipfile.ZipFile) -> Any:
     """Returns the object that torch.save wrote, with NumPy arrays instead of tensors.
 
-    Only arrays, numbers, strings and containers of them are created. If the file refers
-    to any other class or function, an error is raised before it could be called.
+    Only arrays, numbers, strings and containers are created. Any other class or
+    function in the file raises an error, and is never called.
 
     Args:
-        archive: an archive for which `is_torch_zip` returns True and whose unpacked
-            size was checked.
+        archive: an archive that `is_torch_zip` accepts; the caller must check the
+            unpacked size.
 
     Raises:
-        NotPlainError: the file contains another kind of object.
+        NotPlainError: the file contains another class or function.
         Exception: the file is damaged; pickle and zipfile raise errors of many types.
     """
     record = _record(archive)
@@ -123,7 +123,7 @@ def load(archive: zipfile.ZipFile) -> Any:
 
 
 def _record(archive: zipfile.ZipFile) -> str | None:
-    """Returns the name of the pickle in an archive, or None if there is none."""
+    """Returns the path of data.pkl in an archive, or None if data.pkl is missing."""
     for name in archive.namelist():
         if name == _RECORD or name.endswith(f"/{_RECORD}"):
             return name
@@ -131,13 +131,13 @@ def _record(archive: zipfile.ZipFile) -> str | None:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Unpickler that creates only tensors and the objects listed in `_PERMITTED`."""
+    """Unpickler that permits only `_PERMITTED` and the types of PyTorch storages."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the permitted object with this name.
+        """Returns the replacement for a class or function of this name.
 
         Raises:
-            NotPlainError: the object is not permitted.
+            NotPlainError: the class or function is not permitted.
         """
         if module == "torch" and name in _STORAGES:
             return Kind(_STORAGES[name])
@@ -162,7 +162,7 @@ class _Unpickler(PlainUnpickler):
         )
 
     def persistent_load(self, pid: tuple) -> Storage:
-        """Returns a PyTorch storage, which is read from the archive on first use."""
+        """Returns a storage; the first call for a key reads the storage's file."""
         tag, kind, key, _, count = pid
         if tag != "storage" or not isinstance(kind, Kind):
             raise pickle.UnpicklingError("the file contains an unknown kind of storage")
@@ -183,7 +183,8 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_):
         strides: strides of the tensor in the storage, in elements.
 
     Raises:
-        UnpicklingError: the shape is invalid, or the tensor exceeds its storage.
+        UnpicklingError: the shape is invalid, or the tensor exceeds its storage or 2^31
+            elements.
     """
     values = storage.values
     if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
@@ -193,7 +194,10 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_):
     steps = zip(shape, strides, strict=True)
     last = offset + sum((size - 1) * step for size, step in steps)
     if last >= values.size or math.prod(shape) > _MAX_ELEMENTS:
-        raise pickle.UnpicklingError("a tensor extends beyond the end of its storage")
+        raise pickle.UnpicklingError(
+            f"a tensor extends beyond the end of its storage ({values.size:,} elements)"
+            f" or has more than {_MAX_ELEMENTS:,} elements"
+        )
     return np.lib.stride_tricks.as_strided(
         values[offset:],
         shape,
@@ -207,7 +211,7 @@ def _numpy_scalar(kind: _NumPyType, data: bytes) -> np.generic:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Returns bytes that an old pickle protocol stored as a string."""
+    """Returns the bytes that an old pickle protocol stored as text."""
     if encoding != "latin1":
         raise NotPlainError(f"_codecs.encode with encoding {encoding}")
     return text.encode("latin1")
@@ -218,8 +222,8 @@ def plain(node: Any, done: dict[int, Any]) -> Any:
 
     Args:
         node: the unpickled object.
-        done: results by id of the object, because a file may refer to one object
-            several times.
+        done: {id of an object: result}, because a file may refer to one object several
+            times.
     """
     if id(node) in done:
         return done[id(node)]

@@ -1,12 +1,13 @@
-"""Reads PyTorch's format before version 1.6 without PyTorch and without running code.
+"""Reads the format of PyTorch before 1.6, without PyTorch or running code.
 
-Files published until 2020, and some later files, have this format. It is a sequence of
-pickles (a magic number, the format's version, information about the machine, the saved
-object, the keys of its storages), followed by the storages in the order of the keys. A
-storage is an int64 count and its numbers, in little-endian byte order.
+Files published until 2020, and some later files, have this format. A file is a sequence
+of pickles (a magic number, the format's version, information about the machine, the
+saved object, the keys of the storages), followed by the storages in the order of the
+keys. Each storage is an int64 count followed by that many numbers, in little-endian
+byte order.
 
-Source: torch/serialization.py of PyTorch 2, `_legacy_load`. Deviation: the older format
-in a tar archive (before version 0.2) is not supported.
+Source: torch/serialization.py of PyTorch 2, `_legacy_load`. Deviation: tar archives,
+which PyTorch wrote before version 0.2, are not supported.
 """
 
 import io
@@ -30,13 +31,13 @@ _VERSION = 1001
 def load(source: io.BytesIO) -> Any:
     """Returns the object that torch.save wrote, with NumPy arrays instead of tensors.
 
-    Only arrays, numbers, strings and containers of them are created; see pickled.load.
+    Only arrays, numbers, strings and containers are created; see pickled.load.
 
     Args:
         source: contents of the whole file.
 
     Raises:
-        NotPlainError: the file contains another kind of object.
+        NotPlainError: the file contains another class or function.
         Exception: the file is damaged or not a PyTorch file; pickle raises errors of
             many types.
     """
@@ -49,14 +50,16 @@ def load(source: io.BytesIO) -> Any:
     loaded = _Unpickler(source, storages, size).load()
     keys = _Unpickler(source, {}, 0).load()
     if not isinstance(keys, list) or sorted(keys) != sorted(storages):
-        raise pickle.UnpicklingError("the storages do not match the list of their keys")
+        raise pickle.UnpicklingError(
+            "the tensors' storages do not match the list of keys"
+        )
     for key in keys:
         _fill(storages[key].values, source)
     return plain(loaded, {})
 
 
 def _fill(values: np.ndarray, source: io.BytesIO) -> None:
-    """Reads the numbers of a storage into its array, to which tensors already refer."""
+    """Reads a storage's numbers into `values`, the array that its tensors share."""
     count = int.from_bytes(source.read(8), "little")
     stored = values.dtype.newbyteorder("<")
     data = source.read(values.nbytes)
@@ -66,9 +69,9 @@ def _fill(values: np.ndarray, source: io.BytesIO) -> None:
 
 
 class _Unpickler(PlainUnpickler):
-    """Unpickler that allocates storages without values.
+    """Unpickler that allocates storages filled with zeros.
 
-    The values of the storages come after the pickle in the file, and are read later.
+    The numbers follow the pickle in the file, and are read later.
     """
 
     def __init__(self, source: io.BytesIO, storages: dict[str, Storage], room: int):

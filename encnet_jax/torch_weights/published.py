@@ -8,15 +8,15 @@ from encnet_jax.weights import Published
 
 
 def network_config(entry: Published) -> ml_collections.ConfigDict:
-    """Returns the configuration of a published network, before it is resolved.
+    """Returns the unresolved configuration of a published network.
 
     Raises:
-        UserError: the weights are those of a backbone without a head.
+        UserError: the weights are for a backbone without a head.
     """
     if not entry.dataset:
         raise UserError(
-            f"{entry.name} is a backbone without a classifier: train from it with"
-            f" train.py --config.init_from={entry.name}"
+            f"{entry.name} is a backbone without a classifier: initialise a training"
+            f" run with train.py --config.init_from={entry.name}"
         )
     config = defaults.get_config()
     config.data.name = entry.dataset

@@ -1,4 +1,4 @@
-"""Parameter names of ResNets in PyTorch, most of which are equal in all families."""
+"""Parameter names of PyTorch ResNets; families differ mainly in the deep stem."""
 
 import itertools
 from collections.abc import Callable, Collection
@@ -76,11 +76,11 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
 
     Args:
         shapes: {name: shape} of a state dict's arrays.
-        prefix: prefix of the backbone's names.
+        prefix: prefix of the names of the backbone's arrays.
 
     Returns:
-        Values of 'stem', 'stem_width', 'avg_down' and 'backbone'; fields that cannot be
-        derived are omitted.
+        {field: value} for 'stem', 'stem_width', 'avg_down' and 'backbone'; fields that
+        the arrays do not determine are omitted.
     """
     found: dict[str, object] = {}
     for stem, first in (("deep", "conv1.0"), ("deep", "stem.0"), ("conv7", "conv1")):
@@ -101,7 +101,7 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
 
 
 def num_in_row(names: Collection[str], name: Callable[[int], str]) -> int:
-    """Counts name(0), name(1), ... up to the first one that is not in `names`."""
+    """Returns the smallest i >= 0 for which name(i) is not in `names`."""
     return next(i for i in itertools.count() if name(i) not in names)
 
 

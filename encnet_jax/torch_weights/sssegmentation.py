@@ -1,4 +1,4 @@
-"""Parameter names of sssegmentation's EncNets (SegmentationBLWX) on ResNet-v1c."""
+"""Parameter names in weight files of sssegmentation's EncNets with ResNet-v1c."""
 
 from encnet_jax.torch_weights import resnet
 from encnet_jax.torch_weights.names import (

@@ -26,30 +26,30 @@ def initialise(
 ) -> tuple[dict[str, dict], list[str]]:
     """Replaces the weights of an initialised model with those of a file.
 
-    The file must contain the model's whole backbone. Heads that are not in the file
-    keep their initial weights. A head in `may_differ` need not match: if only layers
-    with one channel per class differ, these layers keep their initial weights; if other
-    layers differ too, the whole head does.
+    The file must contain the whole backbone. If a head is not part of the file's family
+    (naming scheme), the head keeps its initial weights. Heads in `may_differ` may
+    differ from the file: if only layers with one channel per class differ, these layers
+    keep their initial weights; if other layers differ too, the whole head keeps its
+    initial weights.
 
     Args:
         variables: initial {'params', 'batch_stats'}.
-        path: name or file of the weights, see `state_dicts.read`.
+        path: name or path of the weights; see `state_dicts.read`.
         model_config: section `model` of the resolved configuration.
-        may_differ: heads that need not match: 'head', 'aux_head'.
+        may_differ: heads that may differ from the file: 'head', 'aux_head'.
 
     Returns:
-        (variables of the same structure; lines to print, which state the weights that
-        were loaded).
+        (new variables of the same structure; lines to print, which state the arrays
+        that were loaded).
 
     Raises:
-        UserError: the file cannot be read, its family is unknown, its backbone
-            differs, the model has no backbone, or a head outside may_differ differs.
+        UserError: the file cannot be read or its family is unknown, the model has no
+            backbone or another one, or a head outside `may_differ` differs.
     """
     if "backbone" not in variables["params"]:
         raise UserError(
-            "init_from is a weight file, which can initialise only networks with a"
-            " backbone, but this network has none: leave init_from empty, or set it to"
-            " the folder of a run"
+            "init_from is a weight file, but the network has no backbone; expected the"
+            " folder of a run, or '' for random weights: change init_from"
         )
     state_dict = read(path)
     family = families.recognise(state_dict)
@@ -68,20 +68,20 @@ def initialise(
         if head not in variables["params"]:
             continue
         if head not in family.parts:
-            lines.append(f"{head}: randomly initialised, the file does not contain it")
+            lines.append(f"{head}: randomly initialised; not in the file")
             continue
         entries, problems = _head(variables, state_dict, family, head, model_config)
         if problems and head not in may_differ:
             raise UserError(
-                f"{head} cannot be loaded from {path}: {problems[0]}; set the model"
-                f" fields with which it was trained, or do not load {head}:"
-                f" --config.init_skip={head}"
+                f"{head} cannot be loaded from {path}: {problems[0]}; set the fields of"
+                f" section model to those of the file, or keep the initial weights of"
+                f" {head} with --config.init_skip={head}"
             )
         taken += entries
         if entries:
             total = len(entries) + len(problems)
             lines.append(f"{head}: loaded {len(entries)} of {total} arrays")
-        lines += [f"{head}: randomly initialised, {problem}" for problem in problems]
+        lines += [f"{head}: randomly initialised; {problem}" for problem in problems]
     flat = traverse_util.flatten_dict(dict(variables))
     flat |= traverse_util.flatten_dict(to_variables(state_dict, taken))
     return traverse_util.unflatten_dict(flat), lines
@@ -90,7 +90,7 @@ def initialise(
 def _backbone(
     variables: Mapping, state_dict: Mapping, family: Family, model_config
 ) -> list[Entry]:
-    """Lists the arrays of the backbone, after checking that the file contains them.
+    """Lists the backbone's arrays after checking that the file contains the arrays.
 
     Raises:
         UserError: an array of the backbone is missing, unexpected or has a wrong shape.
@@ -111,8 +111,8 @@ def _head(
     """Lists the arrays of a head that can be loaded from a file.
 
     Returns:
-        (arrays that the file contains with the same name and shape, descriptions of the
-        other arrays).
+        (arrays to load; descriptions of arrays that do not match). If an array outside
+        the layers with one channel per class does not match, no array is loaded.
     """
     try:
         part = dataclasses.replace(family, parts=(head,))

@@ -39,13 +39,13 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the state dict of a weight file.
 
     Args:
-        source: a name in `weights.PUBLISHED`, whose file is downloaded if necessary, or
-            the path of a file, see `read_state_dict`. The suffix '#ema' selects the
-            averaged weights of a file that also contains others.
+        source: name in `weights.PUBLISHED` (the file is downloaded if necessary), or
+            path of a file; see `read_state_dict`. The suffix '#ema' selects the
+            averaged weights of a file that also contains other weights.
 
     Raises:
         UserError: see `read_state_dict`, `unwrap` and `weights.cache.fetch`; the
-            message contains the path of the file.
+            message contains the file's path.
     """
     path = os.fspath(source)
     averaged = path.endswith(_AVERAGED_SUFFIX)
@@ -66,12 +66,12 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
 
     Args:
         state_dict: contents of the file; may be nested.
-        averaged: whether to use averaged weights (`ema`). If False, they are used only
-            if the checkpoint contains no others.
+        averaged: True selects the averaged weights (`ema`); False selects them only if
+            the checkpoint contains no other weights.
 
     Raises:
-        UserError: the checkpoint contains no arrays, or no averaged weights although
-            `averaged` is True, or a dict that contains itself.
+        UserError: the checkpoint contains no arrays, or a dict that contains itself; or
+            `averaged` is True, but there are no averaged weights.
     """
     seen = []
     while (key := _wrapped(state_dict, averaged=averaged)) is not None:
@@ -79,15 +79,15 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
         state_dict, averaged = state_dict[key], False
         if id(state_dict) in seen:
             raise UserError(
-                f"expected a state dict of arrays, found a dict {key!r} that contains"
-                " itself: save the state dict of the model"
+                f"found a dict {key!r} that contains itself; expected a state dict of"
+                " arrays: save the state dict of the model"
             )
     found = {name: x for name, x in state_dict.items() if hasattr(x, "shape")}
     if not _has_arrays(found):
         names = [str(name)[:80] for name in itertools.islice(state_dict, 5)]
         raise UserError(
-            "expected a state dict of arrays, found a dict without arrays, with the"
-            f" keys {', '.join(names) or '(none)'}: save the state dict of the model"
+            f"found a dict without arrays (keys: {', '.join(names) or 'none'});"
+            " expected a state dict of arrays: save the state dict of the model"
         )
     # Prefixes are removed only if necessary: names of the authors' CIFAR-10 networks
     # begin with `model.`, too.
@@ -97,19 +97,17 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
 
 
 def _wrapped(state_dict: Mapping, *, averaged: bool) -> str | None:
-    """Returns the key under which a checkpoint contains its state dict.
-
-    It returns None if the checkpoint is a state dict itself.
+    """Returns the key of a checkpoint's state dict, or None if there is no such key.
 
     Raises:
-        UserError: `averaged` is True, and there are no averaged weights.
+        UserError: `averaged` is True, but there are no averaged weights.
     """
     nested = [key for key, value in state_dict.items() if isinstance(value, Mapping)]
     of_averages = [key for key in _AVERAGED if key in nested]
     if averaged and not of_averages:
         raise UserError(
-            "the file contains no averaged weights (none of the keys"
-            f" {', '.join(_AVERAGED)}): remove {_AVERAGED_SUFFIX} from its name"
+            "the file contains no averaged weights; expected one of the keys"
+            f" {', '.join(_AVERAGED)}: remove the suffix {_AVERAGED_SUFFIX}"
         )
     plain = [] if averaged else [key for key in _WRAPPERS if key in nested]
     if plain:
@@ -128,7 +126,7 @@ def _has_arrays(state_dict: Mapping) -> bool:
 
 
 def _common_prefix(names: Iterable[str]) -> str | None:
-    """Returns the prefix, such as 'module.', that a wrapper gave all names, or None."""
+    """Returns the known prefix, such as 'module.', that all names have, or None."""
     names = list(names)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in names):
@@ -140,18 +138,18 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
     """Converts a PyTorch state dict to the variables of the configured model.
 
     Args:
-        state_dict: {name: array in PyTorch's layout}; may be nested in a checkpoint, or
-            have names with DataParallel's prefix.
+        state_dict: {name: array in PyTorch's layout}, or a checkpoint that contains
+            such a dict; the names may have DataParallel's prefix.
         model_config: section `model` of the resolved configuration.
         num_classes: number of classes.
 
     Returns:
-        {'params', 'batch_stats'} of f32 arrays; both contain only 'backbone' if the
-        state dict is that of a backbone.
+        {'params', 'batch_stats'} of f32 arrays; both contain only the key 'backbone' if
+        the state dict is for a backbone without a head.
 
     Raises:
         UserError: no family (naming scheme) has these names, or arrays are missing,
-            unexpected or have a wrong shape.
+            unexpected, of a wrong shape or not finite.
     """
     state_dict = unwrap(state_dict)
     family = families.recognise(state_dict)
@@ -163,7 +161,7 @@ def convert(state_dict: Mapping, model_config, num_classes: int) -> dict[str, di
 def to_state_dict(
     variables: Mapping, model_config, family: Family
 ) -> dict[str, np.ndarray]:
-    """Converts variables to a state dict for `load_state_dict(strict=True)`.
+    """Converts variables to a state dict for PyTorch's load_state_dict.
 
     Args:
         variables: {'params', 'batch_stats'}.
@@ -171,7 +169,7 @@ def to_state_dict(
         family: family that determines the names; a family of backbones omits the heads.
 
     Returns:
-        {name: array in PyTorch's layout}; PyTorch's batch counters are 0.
+        {name: array in PyTorch's layout}; the arrays num_batches_tracked are 0.
 
     Raises:
         UserError: the family has no name for a module of the model.
@@ -188,7 +186,7 @@ def to_state_dict(
 def linear_classifier(params: Mapping) -> dict[str, np.ndarray]:
     """Converts the linear layer of a classifier to a state dict.
 
-    The layer is named `fc`, as in all families of backbones.
+    The layer is named `fc`, as in PyTorch's ResNets.
 
     Args:
         params: {'kernel': f32[features, classes], 'bias': f32[classes]}.
@@ -201,14 +199,14 @@ def linear_classifier(params: Mapping) -> dict[str, np.ndarray]:
 
 
 def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dict]:
-    """Converts arrays of a state dict to variables in f32.
+    """Converts arrays of a state dict to f32 variables of a model.
 
     Args:
         state_dict: {name: array in PyTorch's layout}.
         entries: the arrays to convert, with their paths in the variables.
 
     Raises:
-        UserError: an array contains NaN, infinity, or a variance below zero.
+        UserError: an array contains NaN, infinity or a negative variance.
     """
     entries = list(entries)
     for entry in entries:
@@ -220,7 +218,7 @@ def to_variables(state_dict: Mapping, entries: Iterable[Entry]) -> dict[str, dic
 
 
 def check_values(name: str, values: np.ndarray) -> None:
-    """Raises UserError if an array contains NaN, infinity or negative variances.
+    """Raises UserError if an array contains NaN, infinity or a negative variance.
 
     Args:
         name: name of the array in the state dict; an array whose name ends in
@@ -231,11 +229,11 @@ def check_values(name: str, values: np.ndarray) -> None:
     if wrong:
         raise UserError(
             f"{name}: {wrong} of {values.size} values are NaN or infinite, or too large"
-            " for float32; expected finite weights, get the file again"
+            " for float32; expected finite weights: get the file again"
         )
     if name.endswith("running_var") and values.min(initial=0) < 0:
         raise UserError(
-            f"{name} contains the variance {values.min():g}; expected 0 or more, get"
+            f"{name} contains the variance {values.min():g}; expected 0 or more: get"
             " the file again"
         )
 

@@ -1,4 +1,4 @@
-"""Parameter names of timm's ResNet-D: deep stem and average-pooled shortcuts."""
+"""Parameter names of timm's ResNet-D (deep stem, average-pooled shortcuts)."""
 
 from encnet_jax.torch_weights import resnet
 

@@ -1,6 +1,6 @@
 """Parameter names of torchvision's ResNets and segmentation networks.
 
-Some files of other projects have the same names as torchvision's ResNets.
+Some other projects use the same names for their ResNets.
 """
 
 from encnet_jax.torch_weights import resnet
