@@ -1,8 +1,7 @@
-"""Published weights by name: their addresses, their networks and their download.
+"""Published weights: their addresses, required configuration fields and downloads.
 
-This package does not import JAX, because two callers run before JAX is loaded:
-configurations, which read the field values that the weights require, and `encnet
-weights list`.
+This package does not import JAX, because configurations look up the field values that
+weights require before JAX is loaded.
 """
 
 import importlib
@@ -28,11 +27,11 @@ def imagenet(fields: Mapping[str, Any]) -> Published:
     """Returns the preferred published ImageNet weights for a backbone.
 
     Args:
-        fields: values of `model.backbone` and other fields that describe the backbone;
-            None for fields that are not set.
+        fields: {field: value} for `model.backbone` and the other fields of the
+            backbone; None if any value is acceptable.
 
     Raises:
-        UserError: no published weights are for a backbone with these values.
+        UserError: no published weights fit these fields.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     for publisher in _PREFERRED:
@@ -44,6 +43,6 @@ def imagenet(fields: Mapping[str, Any]) -> Published:
     shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
     raise UserError(
         f"init_from is {IMAGENET!r}, but no published ImageNet weights fit {shown}:"
-        " change these fields, use a weight file, or set --config.init_from= for random"
-        " weights"
+        " change these fields, set init_from to a weight file, or initialise randomly"
+        " with --config.init_from="
     )

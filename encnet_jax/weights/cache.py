@@ -19,8 +19,8 @@ _VARIABLE = "ENCNET_CACHE"
 def folder() -> pathlib.Path:
     """Returns the folder of cached weight files.
 
-    It is $ENCNET_CACHE/weights if this variable is set, otherwise a folder in the
-    user's cache folder of the platform.
+    The folder is $ENCNET_CACHE/weights if this variable is set, and otherwise inside
+    the platform's cache folder of the user, such as ~/.cache.
     """
     given = os.environ.get(_VARIABLE)
     if given:
@@ -43,7 +43,7 @@ def find(name: str) -> Published:
     """Returns the published weights with this name.
 
     Raises:
-        UserError: the name is unknown, or is rejected by refuse_look_alike.
+        UserError: the name is unknown, or refuse_look_alike rejects the name.
     """
     publisher, _, model = name.partition(":")
     refuse_look_alike(model)
@@ -56,7 +56,10 @@ def find(name: str) -> Published:
 
 
 def refuse_look_alike(text: str) -> None:
-    """Raises UserError for networks whose weights would load but give wrong scores.
+    """Raises UserError if a name is that of a network whose scores would be wrong.
+
+    Weights of such a network can be loaded, because their names and shapes are those of
+    a plain ResNet.
 
     Args:
         text: name of weights, or path of a file.
@@ -64,15 +67,14 @@ def refuse_look_alike(text: str) -> None:
     found = re.search(timm.LOOK_ALIKES, text)
     if found:
         raise UserError(
-            f"{text}: {found[0]} has the same parameter names and shapes as a plain"
-            " ResNet, but also timm's anti-aliased pooling, which this package does not"
-            " support, so its scores would be wrong; use timm:resnet50d or"
-            " torchvision:resnet50"
+            f"{text}: {found[0]} uses timm's anti-aliased pooling, which this package"
+            " does not support, so scores would be wrong; expected a plain ResNet: use"
+            " timm:resnet50d or torchvision:resnet50"
         )
 
 
 def refuse_look_alike_file(path: str) -> None:
-    """Applies refuse_look_alike to a file's name, its folder and its config.json."""
+    """Applies refuse_look_alike to a file's path and to the config.json next to it."""
     file = pathlib.Path(path)
     refuse_look_alike("/".join(file.parts[-2:]))
     described = file.with_name("config.json")  # timm's Hugging Face folders have it.
@@ -85,14 +87,14 @@ def refuse_look_alike_file(path: str) -> None:
 
 
 def path_of(entry: Published) -> pathlib.Path:
-    """Returns the path in the cache for the file of published weights."""
+    """Returns the path that the file of published weights has in the cache."""
     return folder() / entry.file_name
 
 
 def cached(entry: Published) -> pathlib.Path | None:
-    """Returns the path of a downloaded file, or None if it has not been downloaded.
+    """Returns the path of the file of published weights if already downloaded, or None.
 
-    A file that PyTorch has downloaded is used too if its digest is published.
+    PyTorch's own cache is searched too, but only for weights with a published digest.
     """
     home = os.environ.get("TORCH_HOME") or os.path.expanduser("~/.cache/torch")
     shared = pathlib.Path(home) / "hub" / "checkpoints" / entry.file_name
@@ -101,7 +103,7 @@ def cached(entry: Published) -> pathlib.Path | None:
 
 
 def fetch(name: str) -> pathlib.Path:
-    """Returns the verified file of published weights; downloads it if necessary.
+    """Returns the path of published weights, after a download if necessary.
 
     Only one process per machine downloads the file; others wait for it.
 
@@ -109,8 +111,8 @@ def fetch(name: str) -> pathlib.Path:
         name: name of the weights, such as 'timm:resnet50d'.
 
     Raises:
-        UserError: the name is unknown, the download failed, or the file does not have
-            the published digest.
+        UserError: the name is unknown, the download failed, or the file's digest is not
+            the published one.
     """
     entry = find(name)
     path = path_of(entry)
@@ -127,8 +129,8 @@ def fetch(name: str) -> pathlib.Path:
             reason = f"{error.code} {error.reason}"
         raise UserError(
             f"cannot download {name} ({entry.size}) from {entry.address}: {reason};"
-            f" download it in another way and save it as {path}, or choose another"
-            f" cache folder with ${_VARIABLE}"
+            f" download the file in another way and save it as {path}, or choose"
+            f" another cache folder with ${_VARIABLE}"
         ) from None
 
 
@@ -140,10 +142,10 @@ def _download(entry: Published, path: pathlib.Path) -> pathlib.Path:
 
 
 def _verified(entry: Published, file: pathlib.Path) -> pathlib.Path:
-    """Returns `file` if its digest is correct; deletes a wrong new download."""
+    """Returns `file` after verifying the digest; deletes a wrong new download."""
     published, found = entry.digest, _digest(entry, file)
     if not published:
-        print(f"{entry.name}: its publisher states no digest, so it is not verified")
+        print(f"{entry.name}: the publisher states no digest; the file is not verified")
     if found.startswith(published) and (published or _is_weights(file)):
         return file
     expected = (
@@ -155,11 +157,12 @@ def _verified(entry: Published, file: pathlib.Path) -> pathlib.Path:
         file.unlink()
         raise UserError(
             f"{entry.address} returned a wrong file for {entry.name}: {expected}; run"
-            " the command again, or use a file of your own instead"
+            " the command again, or use another weight file"
         )
     raise UserError(
-        f"{file} is not the file of {entry.name}: {expected}; remove it to download it"
-        f" again, or pass {file} instead of the name to use it anyway"
+        f"{file} is not the file of {entry.name}: {expected}: remove the file to"
+        f" download it again, or pass the path {file} instead of the name to use this"
+        " file anyway"
     )
 
 
@@ -171,7 +174,7 @@ def _is_weights(file: pathlib.Path) -> bool:
 
 
 def _digest(entry: Published, file: pathlib.Path) -> str:
-    """Returns the digest of a file in the same form as the published digest."""
+    """Returns a file's digest, computed with the method of the published digest."""
     if not entry.digest:
         return ""
     if not entry.digest.startswith("sha1:"):

@@ -10,24 +10,24 @@ from encnet_jax.registry import Registry
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """One weight file, as its publisher describes it.
+    """Description of one published weight file.
 
     Attributes:
         name: 'publisher:model', such as 'timm:resnet50d'.
         address: URL of the file.
-        family: family of parameter names in the file; see `encnet_jax.torch_weights`.
-        fields: configuration fields, with values, that these weights require.
+        family: naming scheme of the parameters; see `encnet_jax.torch_weights`.
+        fields: {configuration field: value that these weights require}.
         licence: licence as published; 'not stated' if none is published.
-        score: published score with its protocol, or where it is published.
+        score: published score and evaluation protocol, or where to find the score.
         source: where the address, digest, size, licence and score are published.
         digest: first digits of the file's SHA-256. For a zip of the authors: 'sha1:'
             and the first digits of the SHA-1 of the .pth file in the zip. '' if no
             digest is published.
-        size_mib: size of the file in MiB; None if it is not published.
-        dataset: `data.name` of the data set of a whole network; '' for a backbone.
+        size_mib: size of the file in MiB; None if not published.
+        dataset: `data.name` of the network's data set; '' for a backbone.
         checked: whether the address worked when this entry was written.
-        gone: whether users report that the address no longer works; the entry is for
-            users who already have the file.
+        gone: whether users report that the address no longer works. Such an entry is
+            for users who already have the file.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Published:
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache: the end of the address if it is unique."""
+        """Name of the file in the cache, from the URL or (if ambiguous) from `name`."""
         name = self.address.rpartition("/")[2]
         if re.search(r"[0-9a-f]{8}\.\w+$", name) or self.dataset:
             return name

@@ -1,4 +1,4 @@
-"""Downloads a file; resumes partial downloads, one process at a time."""
+"""Downloads and resumes a file; a lock admits one process at a time."""
 
 import contextlib
 import fcntl
@@ -26,9 +26,9 @@ ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
 def fetch(address: str, part: os.PathLike) -> None:
     """Downloads a file, or the rest of a partly downloaded file.
 
-    If the connection breaks, the download is resumed. It fails after five attempts, or
-    after an attempt that received nothing. The bytes received so far stay in the file
-    for the next call.
+    If the connection breaks, the download is resumed. The function fails after five
+    attempts, after an attempt that received nothing, or if the server reports an error.
+    The bytes received so far stay in the file for the next call.
 
     Args:
         address: URL of the file.
@@ -53,10 +53,9 @@ def fetch(address: str, part: os.PathLike) -> None:
 
 @contextlib.contextmanager
 def only_process(path: os.PathLike) -> Iterator[None]:
-    """Lets only one process per machine at a time run a `with` block for a path.
+    """Locks a path during a `with` block; other processes on the machine wait.
 
-    Other processes wait. The lock is the file PATH.lock, which is released even if the
-    process is killed.
+    The lock is on the file PATH.lock, and is released even if the process is killed.
     """
     with open(f"{os.fspath(path)}.lock", "a", opener=storage.without_links) as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,1 +1,1 @@
-"""One module per publisher; importing it registers the publisher's files."""
+"""One module per publisher; importing the module registers the publisher's files."""

@@ -1,7 +1,7 @@
-"""The authors' weight files (PyTorch-Encoding), which can no longer be downloaded.
+"""Weight files of PyTorch-Encoding (the authors' code); downloads no longer work.
 
-Their addresses have returned HTTP error 403 for years. The files are listed for users
-who have a copy, which belongs in the cache folder.
+The addresses have returned HTTP error 403 for years. The files are listed for users
+who have a copy and can put the copy into the cache folder.
 """
 
 from encnet_jax.weights.published import Published, register

@@ -1,4 +1,4 @@
-"""Weights of timm's ResNet-D and ConvNeXt; names of networks that look like ResNets."""
+"""Weights of timm's ResNet-D and ConvNeXt; names of unsupported ResNet variants."""
 
 from encnet_jax.weights.published import Published, register
 

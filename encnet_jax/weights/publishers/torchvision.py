@@ -1,4 +1,4 @@
-"""torchvision's weights: ImageNet classifiers, and segmentation networks of COCO."""
+"""torchvision's weights: ImageNet classifiers and COCO segmentation networks."""
 
 from encnet_jax.weights.published import Published, register
 
