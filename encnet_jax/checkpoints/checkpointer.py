@@ -1,8 +1,9 @@
 """Saves and restores the state of a run.
 
 A checkpoint is a folder WORKDIR/checkpoints/STEP, which Orbax writes asynchronously and
-atomically. It contains the items `variables` (parameters and batch statistics),
-`training` (step and optimiser state) and `config`, and checksums of their files.
+atomically. Each checkpoint contains the items `variables` (parameters and batch
+statistics), `training` (step and optimiser state) and `config`, and checksums of all
+files.
 """
 
 import contextlib
@@ -30,17 +31,18 @@ _STATUS_CODE = re.compile(r"[A-Z]+(_[A-Z]+)*: ")
 class Checkpointer:
     """Saves and restores the state of one run; all processes must call every method.
 
-    At the end of a `with` block, it waits for unfinished writes.
+    The end of a `with` block waits for unfinished writes.
     """
 
     def __init__(self, workdir: str, keep: int):
         """Opens WORKDIR/checkpoints, which the first save creates.
 
-        Damaged checkpoints after the newest undamaged one are renamed.
+        Damaged checkpoints newer than the newest undamaged checkpoint are renamed.
 
         Args:
             workdir: folder of the run, local or in an object store.
-            keep: number of newest checkpoints to keep; the best one is also kept.
+            keep: number of newest checkpoints to keep; the checkpoint with the best
+                score is also kept.
 
         Raises:
             UserError: there are checkpoints, but all are damaged.
@@ -82,18 +84,18 @@ class Checkpointer:
             self._unraisable(unraisable)
 
     def latest_step(self) -> int | None:
-        """Returns the step of the newest undamaged checkpoint, or None."""
+        """Returns the step of the newest undamaged checkpoint, or None without one."""
         return max(self._writer.steps(), default=None)
 
     def best_since(self) -> int:
-        """Returns the earliest step that has the best score so far."""
+        """Returns the first step that reached the best score so far."""
         best = max(self._scores.values())
         return min(step for step, score in self._scores.items() if score == best)
 
     def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
-        """Returns which checkpoints to keep: the newest ones and the best one.
+        """Returns whether to keep each checkpoint: True for the newest and the best.
 
-        Orbax calls this when it saves.
+        Orbax calls this method at every save.
         """
         steps = [checkpoint.step for checkpoint in checkpoints]
         best = scores.best_step(
@@ -102,12 +104,13 @@ class Checkpointer:
         return [step in steps[-self._keep :] or step == best for step in steps]
 
     def save(self, state: TrainState, config, score: float | None = None) -> None:
-        """Starts to write a checkpoint in the background, unless it exists already.
+        """Starts to write a checkpoint in the background, unless the step has one.
 
         Args:
             state: replicated state after `state.step` updates.
             config: the resolved configuration.
-            score: validation score of the state, in [0, 1]; None if not known yet.
+            score: validation score of the state, in [0, 1]; None if not
+                known yet. With a score, the method waits for the write.
 
         Raises:
             UnsavedError: this or the previous write failed.
@@ -132,11 +135,11 @@ class Checkpointer:
     def score(self, step: int, score: float) -> None:
         """Waits until the newest checkpoint is written, then writes its score.
 
-        If it is the new best checkpoint, the previous best one may be deleted.
+        If the score is the best so far, the previously best checkpoint may be deleted.
 
         Args:
             step: step of the newest checkpoint.
-            score: score in [0, 1]; the best checkpoint is the one with the highest.
+            score: score in [0, 1]; larger is better.
 
         Raises:
             UnsavedError: the checkpoint or the score could not be written.
@@ -159,8 +162,8 @@ class Checkpointer:
         """Waits for the write in progress, and checks that its files exist.
 
         Returns:
-            An error message if files are missing, otherwise None; always None in
-            processes other than 0.
+            An error message if files are missing, otherwise None. Only process 0 checks
+            the files.
 
         Raises:
             UnsavedError: the write failed.
@@ -189,8 +192,8 @@ class Checkpointer:
         """Returns the state of the newest checkpoint, replicated on the local devices.
 
         Args:
-            state: a state with the same structure, shapes and dtypes; its leaves may be
-                jax.ShapeDtypeStruct.
+            state: a state with the structure, shapes and dtypes of the checkpoint; the
+                leaves may be jax.ShapeDtypeStruct.
         """
         layout = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_everywhere()),
@@ -204,9 +207,9 @@ class Checkpointer:
         return parallel.replaced(state, parallel.replicated())
 
     def saved_config(self) -> ConfigDict | None:
-        """Returns the configuration of the newest checkpoint, or None if there is none.
+        """Returns the newest checkpoint's configuration; None without checkpoints.
 
-        Fields that the package has gained since the checkpoint was saved have their
+        Fields that were added to the package after the checkpoint was saved have their
         default values.
         """
         step = self.latest_step()
@@ -216,7 +219,7 @@ class Checkpointer:
         return config_lib.completed(ConfigDict(items["config"]).lock())
 
     def close(self) -> None:
-        """Waits for writes in progress, and ends their threads.
+        """Waits for writes in progress, and ends the threads that write.
 
         Raises:
             UnsavedError: a write failed.
@@ -243,8 +246,8 @@ class Checkpointer:
             kept = _newest_whole(folder)
             raise UnsavedError(
                 f"writing a checkpoint to {folder} {reason}; newest complete"
-                f" checkpoint: {kept}. Free some space, or check the folder and your"
-                " access to it; the same command resumes the run"
+                f" checkpoint: {kept}. Free some space, or check that the folder is"
+                " writable; the same command resumes the run"
             ) from error
 
 
@@ -261,14 +264,14 @@ def _training(state: TrainState) -> dict:
 
 
 def _everywhere() -> NamedSharding:
-    """Returns the sharding of arrays that are equal on all devices of all processes."""
+    """Returns the sharding that replicates arrays on all devices of all processes."""
     return NamedSharding(Mesh(np.array(jax.devices()), ("device",)), PartitionSpec())
 
 
 def _reason(error: Exception) -> str | None:
     """Returns why writing to a folder failed, or None if the error has another cause.
 
-    TensorStore raises a ValueError that begins with a status code, for example
+    TensorStore raises a ValueError whose text begins with a status code, for example
     NOT_FOUND, and contains the message of the operating system or the object store.
     """
     text = " ".join(str(error).split())

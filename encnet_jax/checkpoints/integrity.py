@@ -22,7 +22,7 @@ _WRITTEN_LATER = (_ITEMS, "commit_success.txt")
 
 
 def seal(folder: epath.Path) -> None:
-    """Writes sha256.json, with the size and SHA-256 of every file of a checkpoint.
+    """Writes sha256.json, with the size and SHA-256 of each file in a checkpoint.
 
     Args:
         folder: folder of the checkpoint.
@@ -61,16 +61,16 @@ def find_damage(folder: epath.Path) -> str | None:
         folder: folder of the checkpoint.
 
     Raises:
-        UserError: permission to read a file is denied, so it cannot be checked.
+        UserError: a file cannot be checked, because permission is denied.
     """
     return _find_damage(folder, lambda path, digest: _sha256(path) == digest)
 
 
 def find_missing(folder: epath.Path) -> str | None:
-    """Returns a description of the first file that is missing or has another size.
+    """Describes the first file that is missing or has a wrong size; None if all match.
 
-    It returns None if there is no such file. It is fast enough to be called after every
-    save, because it does not read the contents of the files.
+    The function is fast enough for a call after every save, because it does not read
+    the arrays.
     """
     return _find_damage(folder, lambda path, digest: True)
 
@@ -148,7 +148,7 @@ def steps(folder: epath.Path) -> list[int]:
     """Returns the steps of all complete checkpoints in a folder, in ascending order.
 
     Args:
-        folder: folder of checkpoints, with a folder for each step; may be missing.
+        folder: folder of checkpoints, with a subfolder for each step; may be missing.
     """
     paths = folder.iterdir() if lookup.exists(folder) else []
     names = [path.name for path in paths if not orbax.is_unfinished(path)]
@@ -159,11 +159,11 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
     """Finds the newest undamaged checkpoint.
 
     Args:
-        folder: folder of checkpoints, with a folder for each step; may be missing.
+        folder: folder of checkpoints, with a subfolder for each step; may be missing.
 
     Returns:
-        (step of the checkpoint, or None if there is none; descriptions of the damage of
-        all newer checkpoints, by step).
+        (step of the newest undamaged checkpoint, or None if there is none; {step:
+        description of the damage} for all newer checkpoints).
     """
     damaged: dict[int, str] = {}
     for step in reversed(steps(folder)):
@@ -175,12 +175,12 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
 
 
 def set_aside_damaged(folder: epath.Path) -> None:
-    """Renames damaged checkpoints after the newest undamaged one to STEP.damaged.
+    """Renames damaged checkpoints that are newer than all undamaged ones.
 
-    If this name exists already, the new name is STEP.damaged-2 and so on.
+    The new name is STEP.damaged, or STEP.damaged-2 and so on if that name exists.
 
     Args:
-        folder: folder of checkpoints, with a folder for each step; may be missing.
+        folder: folder of checkpoints, with a subfolder for each step; may be missing.
 
     Raises:
         UserError: all checkpoints are damaged; none is renamed.

@@ -9,7 +9,7 @@ from encnet_jax.storage import checks, lookup
 
 
 def folder_of(workdir: str) -> epath.Path:
-    """Returns the path of WORKDIR/checkpoints; it is absolute, as Orbax requires."""
+    """Returns the absolute path of WORKDIR/checkpoints, as required by Orbax."""
     path = epath.Path(workdir)
     if storage.is_remote(path):
         return path / FOLDER

@@ -1,10 +1,10 @@
 """Reads and writes checkpoints; the only module that imports Orbax.
 
-Checkpoints are read with Orbax's v1 interface, which becomes its top level in version
-1.0 and reads the files of both interfaces. They are written with the older interface,
-because v1 cannot replace the barrier at which processes wait for each other after a
-write. With Orbax's own barrier, a failed write of one process blocks all processes for
-twenty minutes.
+Checkpoints are read with Orbax's v1 interface, which reads the files of both interfaces
+and becomes the default interface in Orbax 1.0. Checkpoints are written with the older
+interface, because only there the caller can replace the barrier at which processes wait
+for each other after a write. With Orbax's own barrier, a failed write of one process
+blocks all processes for twenty minutes.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ def load(folder: epath.Path, layouts: dict) -> dict:
 
     Args:
         folder: folder of the checkpoint.
-        layouts: the items to read, by name. For an item of arrays, the value is a tree
-            of `jax.ShapeDtypeStruct` with a sharding, or a tree of NumPy arrays, of
-            which only shapes and dtypes are used. For a JSON item, it is None.
+        layouts: {name of an item to read: layout}. For an item of arrays, the layout is
+            a tree of `jax.ShapeDtypeStruct` with shardings, or a tree of NumPy arrays,
+            of which only shapes and dtypes are used. For a JSON item, None.
 
     Returns:
-        The items by name: trees of arrays, or contents of JSON files.
+        {name of the item: tree of arrays, or content of the JSON file}.
 
     Raises:
         UserError: the folder is not a readable checkpoint with these items.
@@ -66,7 +66,7 @@ def layout_in_memory(folder: epath.Path, name: str) -> dict:
 
 @contextlib.contextmanager
 def _explained(folder: epath.Path) -> Iterator[None]:
-    """Converts errors about damaged files, which are of many types, to a UserError."""
+    """Converts Orbax's errors for damaged files, of many types, to a UserError."""
     try:
         yield
     except (UserError, OSError):
@@ -97,7 +97,7 @@ class Writer:
             folder: an absolute path, or a path in an object store.
             seal: function that is called with the folder of a complete checkpoint,
                 before the folder is renamed to its final name.
-            options: other fields of Orbax's CheckpointManagerOptions.
+            options: further fields of Orbax's CheckpointManagerOptions.
         """
 
         def seal_unfinished() -> None:
@@ -123,8 +123,8 @@ class Writer:
 
         Args:
             step: step of the checkpoint.
-            trees: items that are trees of arrays, by name.
-            texts: items that are written to JSON files, by name.
+            trees: {name of an item: tree of arrays}.
+            texts: {name of an item: value to write to a JSON file}.
         """
         items: dict[str, Any] = {k: ocp.args.StandardSave(v) for k, v in trees.items()}
         items |= {name: ocp.args.JsonSave(text) for name, text in texts.items()}
@@ -134,8 +134,8 @@ class Writer:
         """Waits for the write in progress.
 
         Raises:
-            Exception: the write failed; the error may have any type. `steps` does not
-                contain the failed step.
+            Exception: the write failed; the error may have any type. Afterwards,
+                `steps` does not return the failed step.
         """
         try:
             self._manager.wait_until_finished()
@@ -148,7 +148,7 @@ class Writer:
         self._manager.delete(step)
 
     def close(self) -> None:
-        """Waits for the write in progress, and ends its threads."""
+        """Waits for the write in progress, and ends the threads that write."""
         self._manager.close()
 
 
@@ -161,16 +161,16 @@ class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
         """Returns False, because signals.StopRequest handles preemption.
 
-        JAX's preemption service supports one counter of steps, which StopRequest uses.
-        With a second counter, the processes would never agree on a step.
+        JAX's preemption service supports a single step counter, and StopRequest uses
+        the counter. With a second counter, the processes would never agree on a step.
         """
         return False
 
     def metrics(self, step: int) -> None:
         """Returns None, because scores have their own files; see checkpoints.scores.
 
-        Orbax reads the metrics of all steps when it opens a folder, so that one damaged
-        file would make the whole run unusable.
+        When Orbax opens a folder, it reads the metrics of all steps. One damaged file
+        of metrics would therefore make the whole run unusable.
         """
         return None
 
@@ -178,9 +178,9 @@ class _Manager(ocp.CheckpointManager):
 def _wait_for_others(*, key: str, timeout_ms: int) -> None:
     """Waits for all processes, unless this process has failed to write.
 
-    Orbax calls this barrier before it raises the error of a failed write. The other
-    processes wait for this process at another barrier by then, so waiting here would
-    block all processes for twenty minutes.
+    Orbax calls this barrier before it raises the error of a failed write. By then, the
+    other processes already wait at another barrier, so waiting here would block all
+    processes for twenty minutes.
     """
     if sys.exc_info()[1] is None:
         ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)

@@ -23,10 +23,10 @@ def parse_step(checkpoint: str | None) -> int | str | None:
     """Parses the value of --checkpoint: a step, 'best' or 'newest'.
 
     Returns:
-        The step, 'best', or None for 'newest' and for a missing value.
+        The step, 'best', or None if the value is 'newest' or missing.
 
     Raises:
-        UserError: the value is none of these.
+        UserError: the value is not a step, 'best' or 'newest'.
     """
     if checkpoint in (None, "newest"):
         return None
@@ -41,7 +41,7 @@ def parse_step(checkpoint: str | None) -> int | str | None:
 
 
 def find_step(workdir: str, step: int | str | None = None) -> int:
-    """Returns the step of a checkpoint after checking that it is not damaged.
+    """Returns the step of a checkpoint after checking that its files are undamaged.
 
     Args:
         workdir: folder of a run.
@@ -84,8 +84,8 @@ def preferred(workdir: str) -> str | None:
     """Selects the checkpoint to use by default.
 
     Returns:
-        'best' if a checkpoint has a score and the best one is undamaged; otherwise
-        None, for which `find_step` returns the newest.
+        'best' if the checkpoint with the best score is undamaged. None, which selects
+        the newest checkpoint in `find_step`, if it is damaged or none has a score.
     """
     folder = location.folder_of(workdir)
     if not lookup.exists(folder):
@@ -97,7 +97,7 @@ def preferred(workdir: str) -> str | None:
 
 
 def describe_step(workdir: str, step: int) -> str:
-    """Describes a step: 'WORKDIR: step 75 (best is 75 with 0.5123, newest is 100)'."""
+    """Returns a text such as 'DIR: step 75 (best is 75 with 0.51, newest is 100)'."""
     folder = location.folder_of(workdir)
     if not lookup.exists(folder):
         return f"{workdir}: step {step}"
@@ -114,8 +114,8 @@ class Restored(NamedTuple):
     """The variables and the configuration of a checkpoint.
 
     Attributes:
-        variables: {'params', 'batch_stats'} of NumPy arrays; the parameters are the
-            averaged weights if the run averages them.
+        variables: {'params', 'batch_stats'} of NumPy arrays; 'params' are the averaged
+            weights if the run averages weights.
         config: the resolved configuration.
         step: step of the checkpoint.
     """
@@ -128,9 +128,9 @@ class Restored(NamedTuple):
 def restore(workdir: str, step: int | str | None = None) -> Restored:
     """Reads the variables and the configuration of a checkpoint.
 
-    The checkpoint may be from a run with another number of devices. If a run in
-    progress deletes the checkpoint while it is read, the function selects a checkpoint
-    and reads it again, up to four times in total.
+    The run may have used another number of devices. If a run in progress deletes the
+    checkpoint during the read, the function selects and reads a checkpoint again, with
+    at most four attempts.
 
     Args:
         workdir: folder of a run.
@@ -205,14 +205,14 @@ def save_variables(workdir: str, variables: dict, config) -> None:
         config: the resolved configuration.
 
     Raises:
-        UserError: the workdir already contains checkpoints, damaged or not, or a run,
-            or cannot be written to.
+        UserError: the workdir already contains a run or checkpoints (even damaged
+            ones), or is not writable.
     """
     for name in ("config.json", "report.json"):
         if lookup.exists(epath.Path(workdir) / name):
             raise UserError(
-                f"{workdir} is the workdir of a run, because it contains {name}: choose"
-                " another --workdir"
+                f"{workdir} already contains {name} of another run: choose another"
+                " --workdir"
             )
     folder = location.folder_of(workdir)
     # Incomplete files of a killed save would prevent this save. Orbax removes them too,

@@ -1,8 +1,8 @@
-"""Reads and writes the scores of checkpoints, each in the checkpoint's folder.
+"""Reads and writes a score file in each checkpoint's folder.
 
-A state is saved before it is validated, so that a failed validation does not lose the
-checkpoint. Orbax cannot be used for the scores, because it writes metrics only together
-with the arrays.
+A checkpoint is saved before validation, so that a failed validation does not lose the
+checkpoint. Orbax cannot write the scores, because it writes metrics only together with
+the arrays.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ def write(folder: epath.Path, step: int, score: float) -> None:
     """Writes the score of a complete checkpoint.
 
     Args:
-        folder: folder of checkpoints, with a folder for each step.
+        folder: folder of checkpoints, with a subfolder for each step.
         step: step of the checkpoint.
         score: score in [0, 1]; larger is better.
     """
@@ -30,7 +30,7 @@ def write(folder: epath.Path, step: int, score: float) -> None:
 
 
 def read_all(folder: epath.Path) -> dict[int, float]:
-    """Returns {step: score} of all checkpoints in a folder that have a score.
+    """Returns {step: score} for all checkpoints with a score.
 
     A damaged score file is ignored, because the checkpoint is still usable.
     """
@@ -53,6 +53,6 @@ def _digest(step: int, score: float) -> str:
 def best_step(scores: dict[int, float]) -> int | None:
     """Returns the step with the best score, or None if there are no scores.
 
-    If several steps have the best score, the newest of them is returned.
+    If several steps have the best score, the largest of these steps is returned.
     """
     return max(scores, key=lambda step: (scores[step], step), default=None)
