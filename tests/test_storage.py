@@ -216,7 +216,7 @@ def test_a_library_that_cannot_be_mapped_is_a_memory_error():
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere://bucket/a", "begins with 'nowhere:'; expected a local path or one"),
+        ("nowhere://bucket/a", "begins with 'nowhere:'; expected a local path, or"),
         ("az://bucket/a", "cannot be reached .*pip install"),
     ],
 )

@@ -29,7 +29,7 @@ def test_a_refused_run_leaves_no_folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["a[1]", "a[b]c/run"])
 def test_a_workdir_with_brackets_is_refused(tmp_path, name):
-    with pytest.raises(UserError, match="contains brackets, .* without them"):
+    with pytest.raises(UserError, match="contains brackets, .* without brackets"):
         with workdir_lib.locked(str(tmp_path / name)):
             pass
     assert list(tmp_path.iterdir()) == []

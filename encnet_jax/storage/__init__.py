@@ -23,8 +23,8 @@ def is_remote(path) -> bool:
     """Returns whether a path is in an object store: gs://, s3:// or az://.
 
     Raises:
-        UserError: the path begins with 'gs:/' instead of 'gs://', or with an
-            unsupported scheme, such as https://.
+        UserError: the path begins with 'gs:/' instead of 'gs://', or has an unsupported
+            scheme, such as https://.
     """
     mistyped = re.match(r"(gs|s3|az):/(?!/)", str(path))
     if mistyped:
@@ -38,8 +38,8 @@ def is_remote(path) -> bool:
         return False
     if scheme[1] not in _SCHEMES and not pathlib.Path(scheme[0]).exists():
         raise UserError(
-            f"{path} begins with '{scheme[1]}:'; expected a local path or one that"
-            f" begins with {', '.join(f'{name}://' for name in _SCHEMES)}; copy the"
+            f"{path} begins with '{scheme[1]}:'; expected a local path, or a path that"
+            f" begins with {', '.join(f'{name}://' for name in _SCHEMES)}: copy the"
             " files to a local disk, and pass the path of the copy"
         )
     return scheme[1] in _SCHEMES
@@ -57,8 +57,9 @@ def local_path(path: str, flag: str) -> pathlib.Path:
     """
     if is_remote(path):
         raise UserError(
-            f"{flag} is {path}; expected a path on a local disk; copy the files from or"
-            " to the bucket (gcloud storage cp -r, aws s3 cp --recursive)"
+            f"{flag} is {path}; expected a path on a local disk: use a local path, and"
+            " copy the files from or to the bucket (gcloud storage cp -r, aws s3 cp"
+            " --recursive)"
         )
     return pathlib.Path(os.path.expanduser(path))
 
@@ -70,9 +71,9 @@ _STORES = ("gcsfs", "s3fs", "adlfs", "fsspec", "aiohttp", "botocore", "tensorsto
 def is_of_store(error: BaseException) -> bool:
     """Returns whether an error comes from a package that accesses object stores.
 
-    Each package has its own error types, so this function looks for modules of these
-    packages in the traceback. Import errors do not count, because no object store was
-    contacted.
+    Each package has its own error types, so this function looks for the packages'
+    modules in the traceback. Import errors do not count, because they occur before an
+    object store is contacted.
     """
     if isinstance(error, ImportError):
         return False
@@ -82,10 +83,9 @@ def is_of_store(error: BaseException) -> bool:
 
 
 def failed_write(error: BaseException) -> str | None:
-    """Describes a library's error if it means that a file could not be written.
+    """Describes an error of a library if the cause is that a file cannot be written.
 
-    C++ libraries raise errors of their own types, which contain the message of the
-    operating system.
+    C++ libraries raise errors of their own types with the operating system's message.
 
     Returns:
         'REASON; FIX', or None if the error has another cause.
@@ -105,7 +105,7 @@ def describe(error: OSError, path=None) -> str:
 
     Args:
         error: the error.
-        path: the path as the user passed it; None uses the file name in the error.
+        path: the path as passed by the user; None for the file name in the error.
     """
     name = path if path is not None else error.filename
     if error.errno in DISK_FULL:
@@ -154,12 +154,12 @@ def opened(path) -> Iterator[BinaryIO]:
 
 
 def without_links(path, flags: int) -> int:
-    """Opens a file unless the last part of its path is a symbolic link.
+    """Opens a file unless the file itself is a symbolic link; folders may be links.
 
-    It is used as open(path, mode, opener=without_links).
+    Use the function as the argument of open(path, mode, opener=without_links).
 
     Raises:
-        OSError: the path is a symbolic link (ELOOP), or os.open fails.
+        OSError: the file is a symbolic link (ELOOP), or os.open fails.
     """
     # Without O_NONBLOCK, opening a FIFO would wait for a reader.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
@@ -170,7 +170,7 @@ def check_regular(path, mode: int | None = None) -> None:
 
     Args:
         path: path of a file; symbolic links are followed. Paths in object stores are
-            accepted.
+            not checked.
         mode: st_mode from os.stat, if known.
     """
     if mode is None:
@@ -237,7 +237,7 @@ MOST_JSON_BYTES = 64 << 20
 
 
 def read_json(path) -> dict:
-    """Reads a JSON file whose content is an object, and returns it as a dict.
+    """Returns the contents of a JSON file, which must be an object, as a dict.
 
     Raises:
         UserError: the file cannot be read, is not complete JSON, or contains a list or
@@ -260,7 +260,7 @@ def parsed_json(content: bytes, path):
         path: path of the file that contains the text, for error messages.
 
     Raises:
-        UserError: the text is not complete JSON, or nested too deeply.
+        UserError: the text is not complete JSON, or is nested too deeply.
     """
     try:
         return json.loads(content)
@@ -274,7 +274,7 @@ def parsed_json(content: bytes, path):
 
 @contextlib.contextmanager
 def whole(path) -> Iterator[epath.Path]:
-    """Yields a temporary path to write to; renames the file to `path` at the end.
+    """Yields a temporary path to write to, and renames the written file to `path`.
 
     If writing fails, the temporary file is removed, and a file that already exists at
     `path` stays unchanged.

@@ -20,8 +20,8 @@ def check_reachable(path) -> None:
     Local paths are not checked.
 
     Raises:
-        UserError: the scheme is unsupported, its package is missing, or the store does
-            not respond.
+        UserError: the scheme is unsupported, the package for the scheme is missing, or
+            the store does not respond.
     """
     if is_remote(path):
         with _reached(path):
@@ -93,9 +93,9 @@ def _reached(path) -> Iterator[None]:
     except Exception as error:  # Each package has its own error types.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
-            f"{path} cannot be reached ({reason}); expected a local folder, or a gs://,"
-            " s3:// or az:// path in an existing bucket that you can access; its"
-            " package must be installed (pip install gcsfs, s3fs or adlfs)"
+            f"{path} cannot be reached ({reason}); expected a local folder, or a path"
+            " in an existing bucket that you can access: check the path, and install the"
+            " package for the scheme (pip install gcsfs, s3fs or adlfs)"
         ) from None
     finally:
         logger.setLevel(level)
@@ -104,7 +104,7 @@ def _reached(path) -> Iterator[None]:
 def check_for_tensorstore(workdir) -> None:
     """Raises UserError if TensorStore would write a workdir's arrays to another folder.
 
-    TensorStore converts backslashes in a path to slashes, and changes bytes that are
+    TensorStore replaces backslashes in a path by slashes, and replaces bytes that are
     not UTF-8.
     """
     path = pathlib.Path(workdir).resolve()
@@ -132,5 +132,5 @@ def check_for_merging(workdir) -> None:
     if re.search(r"\[.+\]", path):
         raise UserError(
             f"{path} contains brackets, which the checkpoint library interprets as a"
-            " pattern; choose a --workdir without them"
+            " pattern; choose a --workdir without brackets"
         )

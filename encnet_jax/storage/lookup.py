@@ -16,8 +16,8 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 def exists(path) -> bool:
     """Returns whether a path exists; False for a dangling symbolic link.
 
-    `os.path.exists` also returns False if permission is denied or the disk fails. The
-    user would then be told that the file is missing.
+    Unlike this function, `os.path.exists` also returns False if permission is denied or
+    the disk fails.
 
     Raises:
         UserError: the system cannot tell whether the path exists, for example because
@@ -41,7 +41,7 @@ def is_folder(path) -> bool:
 
 
 def identity(path) -> object:
-    """Returns a value that is equal for all paths of the same file or folder."""
+    """Returns an identifier that is equal for all paths to the same file or folder."""
     if storage.is_remote(path):
         return os.fspath(path)
     status = os.stat(path)
@@ -63,7 +63,7 @@ def _mode_of(path) -> int | None:
 def entries(folder) -> list[epath.Path]:
     """Returns the paths of all files and folders in a folder, sorted.
 
-    `epath.Path.iterdir` omits names that end in '~'.
+    Names of local files that end in '~' are included; `epath.Path.iterdir` does not.
     """
     folder = epath.Path(folder)
     if storage.is_remote(folder):
@@ -74,7 +74,7 @@ def entries(folder) -> list[epath.Path]:
 def matching(folder, pattern: str) -> list[epath.Path]:
     """Returns the sorted paths of files and folders whose name matches a pattern.
 
-    `epath.Path.glob` would also interpret '[' and '*' in the folder's own name.
+    The folder's own path is no pattern: '[' and '*' have no special meaning there.
 
     Args:
         folder: the folder in which to look; the list is empty if it does not exist.
@@ -85,7 +85,7 @@ def matching(folder, pattern: str) -> list[epath.Path]:
 
 
 def check_readable(path) -> None:
-    """Raises UserError if a local file or folder exists but permission is denied."""
+    """Raises UserError if a local file or folder exists but is not readable."""
     if not storage.is_remote(path) and exists(path) and not os.access(path, os.R_OK):
         denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         raise UserError(storage.describe(denied, path))
@@ -94,8 +94,8 @@ def check_readable(path) -> None:
 def size_of(path) -> int:
     """Returns the size of an existing file in bytes.
 
-    `epath.Path.stat` also looks up the name of the file's owner, and fails if the owner
-    has no name, as in some containers.
+    `epath.Path.stat` is not used for local files, because it fails if the owner of the
+    file has no user name, as in some containers.
     """
     if storage.is_remote(path):
         return epath.Path(path).stat().length

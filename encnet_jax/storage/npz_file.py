@@ -12,12 +12,12 @@ from encnet_jax import storage
 def write(path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
     """Writes arrays to a .npz file, completely or not at all.
 
-    `np.savez` is not used, because in NumPy 2.1 it leaves the archive open if the disk
-    is full, and Python then prints a traceback when it frees the archive.
+    `np.savez` is not used: if the disk is full, NumPy 2.1 leaves the archive open, and
+    Python prints a traceback when the archive is freed.
 
     Args:
         path: path of the file; its folder must exist.
-        arrays: arrays by name, without Python objects.
+        arrays: {name: array}; arrays of Python objects are not allowed.
         compressed: whether to compress the arrays.
 
     Raises:

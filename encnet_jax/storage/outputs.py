@@ -1,9 +1,9 @@
 """Checks that commands overwrite only files that this package has written.
 
-Commands write files to paths or folders that the user chooses. This module defines the
-kinds of these files, and how to recognise each kind by its contents. If a file of
-another kind already exists at the path, it probably belongs to the user, so the command
-fails instead of overwriting it.
+Commands write files, such as reports and pictures, to paths that the user chooses. If a
+path already has a file, this module checks by the contents whether this package has
+written the file for the same purpose. Any other file probably belongs to the user, so
+the command fails instead of overwriting the file.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ HTML_MARK = f'<meta name="generator" content="{MARK}">'
 
 
 def _json_with(*names: str) -> Callable[[bytes], bool]:
-    """Returns a function that recognises the bytes of JSON objects with these keys."""
+    """Returns a function that checks whether bytes are a JSON object with the keys."""
 
     def ours(content: bytes) -> bool:
         try:
@@ -75,12 +75,12 @@ def check_replaceable(path, kind: str, flag: str = "") -> None:
     """Checks that a file may be written to a path.
 
     The path may be unused, a file of the same kind that this package has written, or a
-    symbolic link. A link will be replaced, and the file to which it points stays
+    symbolic link. The new file replaces a link; the file to which the link points stays
     unchanged.
 
     Args:
         path: path of the file.
-        kind: kind of the file, such as 'report'; a key of _OURS.
+        kind: purpose of the file, such as 'report'; a key of _OURS.
         flag: the flag with which the user can choose another path, for the message.
 
     Raises:
@@ -90,8 +90,8 @@ def check_replaceable(path, kind: str, flag: str = "") -> None:
     if content is None or _OURS[kind](content):
         return
     raise UserError(
-        f"{path} exists and was not written by {MARK} as a {kind}, so it is not"
-        f" replaced: move it away, or choose another path{flag and f' ({flag})'}"
+        f"{path} exists and was not written by {MARK} as a {kind}; expected an unused"
+        f" path: move the file away, or choose another path{flag and f' ({flag})'}"
     )
 
 
@@ -117,10 +117,10 @@ def write(
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[list[epath.Path]]:
-    """If a `with` block fails, removes the files that the block has written.
+    """Removes all files that a `with` block has written if the block fails.
 
     Yields:
-        An empty list, to which the block appends the path of each file that it writes.
+        An empty list, to which the block must append the path of each written file.
     """
     written: list[epath.Path] = []
     try:

@@ -1,8 +1,8 @@
 """Checks the structure of JSON values before the program uses them.
 
 A schema is a type, a tuple of types, a function (value -> error message or None), or a
-dict (key -> schema). A key that ends with '?' is optional. Keys that are not in the
-schema are ignored.
+dict (key -> schema). A schema's key that ends with '?' is optional. Keys of the value
+that are not in the schema are ignored.
 """
 
 import math
@@ -89,7 +89,7 @@ def whole(low: int = 0, high: int = 2**53) -> _Check:
 
 
 def word(value) -> str | None:
-    """A schema that accepts short texts that may be part of a file name."""
+    """A schema that accepts texts of 1 to 100 characters that suit a file name."""
     if isinstance(value, str) and re.fullmatch(r"[\w.,+ -]{1,100}", value):
         return None
     expected = "1 to 100 letters, digits, spaces or characters of '_.,+-'"
