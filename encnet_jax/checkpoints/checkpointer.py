@@ -31,7 +31,7 @@ _STATUS_CODE = re.compile(r"[A-Z]+(_[A-Z]+)*: ")
 class Checkpointer:
     """Saves and restores the state of one run; all processes must call every method.
 
-    The end of a `with` block waits for unfinished writes.
+    When a `with` block ends, the checkpointer waits for unfinished writes.
     """
 
     def __init__(self, workdir: str, keep: int):
@@ -84,7 +84,7 @@ class Checkpointer:
             self._unraisable(unraisable)
 
     def latest_step(self) -> int | None:
-        """Returns the step of the newest undamaged checkpoint, or None without one."""
+        """Returns the newest undamaged checkpoint's step, or None if there is none."""
         return max(self._writer.steps(), default=None)
 
     def best_since(self) -> int:
@@ -93,7 +93,7 @@ class Checkpointer:
         return min(step for step, score in self._scores.items() if score == best)
 
     def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
-        """Returns whether to keep each checkpoint: True for the newest and the best.
+        """Returns a list of bools: True for the newest checkpoints and the best one.
 
         Orbax calls this method at every save.
         """
@@ -104,13 +104,13 @@ class Checkpointer:
         return [step in steps[-self._keep :] or step == best for step in steps]
 
     def save(self, state: TrainState, config, score: float | None = None) -> None:
-        """Starts to write a checkpoint in the background, unless the step has one.
+        """Starts to write a checkpoint in the background, unless already saved.
 
         Args:
             state: replicated state after `state.step` updates.
             config: the resolved configuration.
-            score: validation score of the state, in [0, 1]; None if not
-                known yet. With a score, the method waits for the write.
+            score: validation score of the state, in [0, 1]; None if not known yet. With
+                a score, the method waits for the write.
 
         Raises:
             UnsavedError: this or the previous write failed.

@@ -67,7 +67,7 @@ def find_damage(folder: epath.Path) -> str | None:
 
 
 def find_missing(folder: epath.Path) -> str | None:
-    """Describes the first file that is missing or has a wrong size; None if all match.
+    """Describes the first file that is missing or has a wrong size, or returns None.
 
     The function is fast enough for a call after every save, because it does not read
     the arrays.

@@ -2,9 +2,9 @@
 
 Checkpoints are read with Orbax's v1 interface, which reads the files of both interfaces
 and becomes the default interface in Orbax 1.0. Checkpoints are written with the older
-interface, because only there the caller can replace the barrier at which processes wait
-for each other after a write. With Orbax's own barrier, a failed write of one process
-blocks all processes for twenty minutes.
+interface, because only the older interface lets callers replace the barrier at which
+processes wait for each other after a write. With Orbax's own barrier, a failed write of
+one process blocks all processes for twenty minutes.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def layout_in_memory(folder: epath.Path, name: str) -> dict:
 
 @contextlib.contextmanager
 def _explained(folder: epath.Path) -> Iterator[None]:
-    """Converts Orbax's errors for damaged files, of many types, to a UserError."""
+    """Converts Orbax's many types of errors for damaged files to UserError."""
     try:
         yield
     except (UserError, OSError):

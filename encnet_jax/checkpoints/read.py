@@ -41,7 +41,7 @@ def parse_step(checkpoint: str | None) -> int | str | None:
 
 
 def find_step(workdir: str, step: int | str | None = None) -> int:
-    """Returns the step of a checkpoint after checking that its files are undamaged.
+    """Returns the step of a checkpoint after checking the files for damage.
 
     Args:
         workdir: folder of a run.
@@ -84,8 +84,8 @@ def preferred(workdir: str) -> str | None:
     """Selects the checkpoint to use by default.
 
     Returns:
-        'best' if the checkpoint with the best score is undamaged. None, which selects
-        the newest checkpoint in `find_step`, if it is damaged or none has a score.
+        A value for `find_step`: 'best', or None (the newest checkpoint) if there are no
+        scores or the checkpoint with the best score is damaged.
     """
     folder = location.folder_of(workdir)
     if not lookup.exists(folder):

@@ -154,12 +154,12 @@ def opened(path) -> Iterator[BinaryIO]:
 
 
 def without_links(path, flags: int) -> int:
-    """Opens a file unless the file itself is a symbolic link; folders may be links.
+    """Opens a file unless the path is a symbolic link; parent folders may be links.
 
-    Use the function as the argument of open(path, mode, opener=without_links).
+    Usage: open(path, mode, opener=without_links).
 
     Raises:
-        OSError: the file is a symbolic link (ELOOP), or os.open fails.
+        OSError: the path is a symbolic link (ELOOP), or os.open fails.
     """
     # Without O_NONBLOCK, opening a FIFO would wait for a reader.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

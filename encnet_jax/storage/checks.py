@@ -94,8 +94,8 @@ def _reached(path) -> Iterator[None]:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
             f"{path} cannot be reached ({reason}); expected a local folder, or a path"
-            " in an existing bucket that you can access: check the path, and install the"
-            " package for the scheme (pip install gcsfs, s3fs or adlfs)"
+            " in an existing bucket that you can access: check the path, and install"
+            " the package for the scheme (pip install gcsfs, s3fs or adlfs)"
         ) from None
     finally:
         logger.setLevel(level)

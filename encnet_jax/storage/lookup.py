@@ -63,7 +63,7 @@ def _mode_of(path) -> int | None:
 def entries(folder) -> list[epath.Path]:
     """Returns the paths of all files and folders in a folder, sorted.
 
-    Names of local files that end in '~' are included; `epath.Path.iterdir` does not.
+    Local names that end in '~' are included, although `epath.Path.iterdir` omits them.
     """
     folder = epath.Path(folder)
     if storage.is_remote(folder):
@@ -74,7 +74,7 @@ def entries(folder) -> list[epath.Path]:
 def matching(folder, pattern: str) -> list[epath.Path]:
     """Returns the sorted paths of files and folders whose name matches a pattern.
 
-    The folder's own path is no pattern: '[' and '*' have no special meaning there.
+    The folder's own path is not a pattern: '[' and '*' have no special meaning there.
 
     Args:
         folder: the folder in which to look; the list is empty if it does not exist.

@@ -84,7 +84,7 @@ def check_replaceable(path, kind: str, flag: str = "") -> None:
         flag: the flag with which the user can choose another path, for the message.
 
     Raises:
-        UserError: the path is another file, which must not be overwritten.
+        UserError: the path already has another file, which must not be overwritten.
     """
     content = _content(path)
     if content is None or _OURS[kind](content):
@@ -108,7 +108,7 @@ def write(
         content: bytes, text, or a function that writes to an open binary file.
 
     Raises:
-        UserError: the path is another file, which must not be overwritten.
+        UserError: the path already has another file, which must not be overwritten.
         OSError: the file cannot be written.
     """
     check_replaceable(path, kind, flag)

@@ -18,7 +18,7 @@ def checked_table(
     family: Family,
     model_config,
 ) -> list[Entry]:
-    """Lists a model's arrays after checking that a state dict contains exactly these.
+    """Lists a model's arrays; checks that a state dict contains exactly these arrays.
 
     Args:
         variables: variables of the model, or their shapes.

@@ -1,4 +1,4 @@
-"""Parameter names in weight files of the MXNet code by the authors of DUC-HDC."""
+"""Parameter names in the weight files of DUC-HDC's authors (MXNet)."""
 
 from functools import partial
 

@@ -16,8 +16,8 @@ from encnet_jax.torch_weights.names import FAMILIES, Family
 def known() -> tuple[Family, ...]:
     """Returns all families (naming schemes), including those that backbones declare.
 
-    The function imports every module of this folder, because the modules register
-    their families when they are imported.
+    The function imports every module of this folder, because each module registers
+    its families on import.
     """
     for module in pkgutil.iter_modules(torch_weights.__path__):
         if not module.name.startswith("__"):
@@ -49,7 +49,7 @@ def recognise(state_dict: Mapping[str, object]) -> Family:
     """Returns the family (naming scheme) to which the names of a state dict belong.
 
     Raises:
-        UserError: the names belong to no family; the message lists at most five.
+        UserError: the names belong to no family; the message lists up to five names.
     """
     names = set(state_dict)
     for family in known():

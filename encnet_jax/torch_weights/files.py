@@ -1,4 +1,4 @@
-"""Reads .safetensors, .pth, zip and MXNet .params; writes .safetensors and .pth."""
+"""Reads .safetensors, .pth, .zip and .params files; writes the first two formats."""
 
 import hashlib
 import io
@@ -139,7 +139,7 @@ def _load_safetensors(path: epath.Path, data: bytes) -> dict[str, np.ndarray]:
 
 
 def _single(array: np.ndarray) -> np.ndarray:
-    """Converts an array to f32 if it is floating-point; returns others unchanged."""
+    """Converts a floating-point array to f32; returns other arrays unchanged."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array
     with np.errstate(over="ignore"):  # Functions that use the array reject infinity.

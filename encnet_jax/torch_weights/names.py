@@ -47,7 +47,8 @@ class Rule(NamedTuple):
         pattern: regular expression that matches a module's whole path, such as
             'head/classifier/conv'.
         template: name of the PyTorch module, in which {stage}, {i} and so on are
-            replaced by the pattern's groups. {block} is the group's number minus 1.
+            replaced by the pattern's groups. {block} is the group minus 1, because
+            PyTorch counts blocks from 0.
         kernel: layout of the module's kernel; None for PyTorch's standard layout.
     """
 
@@ -180,7 +181,7 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
 
 
 def counters(entries: Iterable[Entry]) -> list[str]:
-    """Returns the names of the counters num_batches_tracked of PyTorch's batch norms.
+    """Returns the names of the batch norms' counters num_batches_tracked in PyTorch.
 
     PyTorch uses a counter only if the momentum of the batch norm is None.
     """

@@ -1,4 +1,4 @@
-"""Reads the zip format of PyTorch 1.6 and later, without PyTorch or running code."""
+"""Reads PyTorch's zip format (since 1.6) without PyTorch; never runs a file's code."""
 
 import collections
 import math
@@ -58,7 +58,7 @@ class Storage(NamedTuple):
 
 
 class _Maker:
-    """Wraps a function: a pickle can call the function but not set attributes."""
+    """Wraps a function: a pickle can call the function but not set its attributes."""
 
     __slots__ = ("_function",)
 
@@ -131,10 +131,10 @@ def _record(archive: zipfile.ZipFile) -> str | None:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Unpickler that permits only `_PERMITTED` and the types of PyTorch storages."""
+    """Unpickler that rejects all names except `_PERMITTED` and storage types."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Returns the replacement for a class or function of this name.
+        """Returns the object that replaces the class or function of this name.
 
         Raises:
             NotPlainError: the class or function is not permitted.
@@ -162,7 +162,7 @@ class _Unpickler(PlainUnpickler):
         )
 
     def persistent_load(self, pid: tuple) -> Storage:
-        """Returns a storage; the first call for a key reads the storage's file."""
+        """Returns a storage, whose values are read from the archive on first use."""
         tag, kind, key, _, count = pid
         if tag != "storage" or not isinstance(kind, Kind):
             raise pickle.UnpicklingError("the file contains an unknown kind of storage")

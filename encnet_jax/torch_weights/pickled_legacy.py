@@ -1,4 +1,4 @@
-"""Reads the format of PyTorch before 1.6, without PyTorch or running code.
+"""Reads PyTorch's format before 1.6 without PyTorch; never runs a file's code.
 
 Files published until 2020, and some later files, have this format. A file is a sequence
 of pickles (a magic number, the format's version, information about the machine, the

@@ -43,8 +43,8 @@ def initialise(
         that were loaded).
 
     Raises:
-        UserError: the file cannot be read or its family is unknown, the model has no
-            backbone or another one, or a head outside `may_differ` differs.
+        UserError: the file cannot be read, its family is unknown, the backbones differ,
+            the model has no backbone, or a head outside `may_differ` differs.
     """
     if "backbone" not in variables["params"]:
         raise UserError(

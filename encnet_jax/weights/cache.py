@@ -19,8 +19,8 @@ _VARIABLE = "ENCNET_CACHE"
 def folder() -> pathlib.Path:
     """Returns the folder of cached weight files.
 
-    The folder is $ENCNET_CACHE/weights if this variable is set, and otherwise inside
-    the platform's cache folder of the user, such as ~/.cache.
+    The folder is $ENCNET_CACHE/weights if the variable is set, and otherwise
+    encnet_jax/weights in the user's cache folder, such as ~/.cache.
     """
     given = os.environ.get(_VARIABLE)
     if given:
@@ -58,8 +58,8 @@ def find(name: str) -> Published:
 def refuse_look_alike(text: str) -> None:
     """Raises UserError if a name is that of a network whose scores would be wrong.
 
-    Weights of such a network can be loaded, because their names and shapes are those of
-    a plain ResNet.
+    The weights of such a network can be loaded, because the arrays have the names and
+    shapes of a plain ResNet.
 
     Args:
         text: name of weights, or path of a file.
@@ -87,12 +87,12 @@ def refuse_look_alike_file(path: str) -> None:
 
 
 def path_of(entry: Published) -> pathlib.Path:
-    """Returns the path that the file of published weights has in the cache."""
+    """Returns the path in the cache for a published weight file."""
     return folder() / entry.file_name
 
 
 def cached(entry: Published) -> pathlib.Path | None:
-    """Returns the path of the file of published weights if already downloaded, or None.
+    """Returns the path of a published weight file if already downloaded, or None.
 
     PyTorch's own cache is searched too, but only for weights with a published digest.
     """
@@ -105,7 +105,7 @@ def cached(entry: Published) -> pathlib.Path | None:
 def fetch(name: str) -> pathlib.Path:
     """Returns the path of published weights, after a download if necessary.
 
-    Only one process per machine downloads the file; others wait for it.
+    Only one process per machine downloads the file; other processes wait.
 
     Args:
         name: name of the weights, such as 'timm:resnet50d'.

@@ -1,4 +1,4 @@
-"""Downloads and resumes a file; a lock admits one process at a time."""
+"""Downloads files and resumes downloads; a lock admits one process at a time."""
 
 import contextlib
 import fcntl
