@@ -45,7 +45,7 @@ class Published:
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache, from the URL if unambiguous, or from `name`."""
+        """Name of the file in the cache: from the URL, or from `name` if ambiguous."""
         name = self.address.rpartition("/")[2]
         if re.search(r"[0-9a-f]{8}\.\w+$", name) or self.dataset:
             return name
