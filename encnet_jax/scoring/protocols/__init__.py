@@ -1,17 +1,17 @@
 """The registry of evaluation protocols. Importing this package does not load JAX.
 
-A protocol defines how images are cut, scaled, mirrored and averaged. Modules of this
-folder register subclasses of protocol.Protocol:
+A protocol defines how images are cropped, scaled and mirrored, and how predictions are
+averaged. The modules of this folder register subclasses of protocol.Protocol:
 
     @PROTOCOLS.register("single", reported=("data.input_scale", "eval.bucket"))
     class Single(Protocol): ...
 
-A registration may declare
+Optional arguments of `register`:
 
     fields: configuration fields that only this protocol reads.
     reported: other configuration fields that evaluation reports must contain.
-    labels_all: False if only a part of each image is labelled; prediction then uses
-        'single' instead.
+    labels_all: False if the protocol predicts only a part of each image. The protocol
+        'single' is then used to predict label maps of whole images.
 """
 
 from encnet_jax.registry import Registry, discover
@@ -31,11 +31,13 @@ def reported_fields(protocol: str) -> tuple[str, ...]:
 
 
 def of_whole_images(protocol: str) -> str:
-    """Returns the protocol to use for predicting label maps of whole images.
+    """Returns the name of the protocol for predicting label maps of whole images.
 
     Args:
-        protocol: name of a protocol; returned unless it labels only a part of each
-            image. In this case, 'single' is returned.
+        protocol: name of a protocol.
+
+    Returns:
+        `protocol`, or 'single' if `protocol` predicts only a part of each image.
     """
     labels_all = PROTOCOLS.registration(protocol).facts.get("labels_all", True)
     return protocol if labels_all else "single"

@@ -23,16 +23,16 @@ def add_probabilities(
     *,
     are_probabilities: bool = False,
 ) -> jax.Array:
-    """Adds the class probabilities of F views to a sum at the image's original size.
+    """Adds the class probabilities of an image at one scale to a running sum.
 
-    Logits are upsampled before the softmax.
+    Logits are upsampled to the original size of the image before the softmax.
 
     Args:
         total: f32[H, W, C], the sum so far.
-        logits: [F, h, w, C], logits of the views: an image and its mirror image.
-        rows, columns: see map_native.
-        are_probabilities: whether `logits` are probabilities, which are upsampled and
-            added without a softmax.
+        logits: [F, h, w, C]; F is 1, or 2 for an image and its mirror image.
+        rows, columns: f32[F, H, h] and f32[F, W, w], upsampling matrices.
+        are_probabilities: whether `logits` are probabilities; they are then upsampled
+            and added without a softmax.
 
     Returns:
         f32[H, W, C], the new sum.
@@ -48,11 +48,11 @@ def add_probabilities(
 class AveragedScales:
     """Sums the class probabilities of an image over scales and mirror images.
 
-    Each view (scale, mirrored or not) is a whole image, as in the `single` protocol.
+    The network processes the whole image at each scale, optionally also mirrored.
     The softmax is computed at the original size of the image.
 
-    Source: section 3.1 of the paper, which averages predictions over multiple scales
-    without details; scales and mirroring are those of the released code.
+    Source: section 3.1 of the paper averages predictions over scales, but does not
+    state the scales. The scales and the mirroring are from the released code.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class AveragedScales:
             scales: factors by which images are resized, in addition to
                 forward.input_scale.
             flip: whether to add the mirror image at each scale.
-            canvases: the canvases on which images are placed.
-            devices: the devices to use; each processes its own images.
-            are_probabilities: whether forward returns probabilities instead of logits.
+            canvases: determines the sizes to which images are padded.
+            devices: the devices to use; each device processes different images.
+            are_probabilities: whether `forward` returns probabilities, not logits.
         """
         self._scales = [forward.input_scale * scale for scale in scales]
         self._flip, self._canvases, self._devices = flip, canvases, devices
@@ -103,7 +103,7 @@ class AveragedScales:
 
     @property
     def num_views(self) -> int:
-        """Number of views of an image (scales and mirror images) that are summed."""
+        """Number of scaled and mirrored versions of an image that are summed."""
         return len(self._scales) * (2 if self._flip else 1)
 
     def scores(
@@ -116,10 +116,10 @@ class AveragedScales:
             examples: dicts with image [H, W, 3] of pixel values.
 
         Yields:
-            (examples, probabilities, presence): f32[devices, H, W, C] probabilities,
-            summed over views; f32[devices, C] probability of each class to occur in the
-            image, the mean over views, or None without an SE branch. There can be fewer
-            examples than devices.
+            (examples, probabilities, presence). Probabilities f32[devices, H, W, C] are
+            sums over scales and mirror images. Presence f32[devices, C] is the mean
+            probability that each class occurs in the image, or None if the network has
+            no SE branch. There can be fewer examples than devices.
         """
 
         def sizes(example: dict):
@@ -143,17 +143,26 @@ class AveragedScales:
             yield members, total, _mean(presence)
 
     def _batch(self, members: list[dict], key: tuple) -> canvas.Canvas:
-        """Returns the views of examples at one scale, on the devices.
+        """Returns the padded images of examples at one scale, on the devices.
 
         Args:
             members: at most one example per device.
-            key: (height, width, scale) of the canvas.
+            key: (height, width) of the largest image that must fit, before resizing,
+                and the scale.
         """
         views = [self._views(member["image"], key) for member in members]
         return parallel.spread(grouping.stack(views, len(self._devices)), self._devices)
 
     def _views(self, image: np.ndarray, key: tuple) -> canvas.Canvas:
-        """Returns an image and, with `flip`, its mirror image, stacked to [F, ...]."""
+        """Returns one Canvas for the image and, if `flip` is set, its mirror image.
+
+        Args:
+            image: [H, W, 3].
+            key: see _batch.
+
+        Returns:
+            A Canvas whose arrays have a leading axis of length 1 or 2.
+        """
         room, scale = key[:2], key[2]
 
         def place(pixels: np.ndarray) -> canvas.Canvas:
@@ -169,11 +178,11 @@ class AveragedScales:
 
 
 def _mean(presence: list[jax.Array | None]) -> jax.Array | None:
-    """Returns the mean f32[devices, C] of class presence over all views, or None.
+    """Returns the mean class presence over all views, f32[devices, C], or None.
 
     Args:
-        presence: for each scale f32[devices, F, C], probability of each class to occur
-            in F views; None without an SE branch.
+        presence: for each scale f32[devices, F, C], probability that each class occurs
+            in each of F images; None if the network has no SE branch.
     """
     found = [each for each in presence if each is not None]
     return jnp.mean(jnp.concatenate(found, axis=1), axis=1) if found else None

@@ -1,10 +1,13 @@
-"""Places images of any size on padded canvases, and maps logits back to pixels.
+"""Pads images of any size to a few sizes, and maps logits back to pixels.
 
-The sides of a canvas are multiples of a number of pixels, the bucket, so that few
-programs are compiled for a data set of many image sizes. Logits are mapped to the
-pixels of the original image by one matrix for the rows and one for the columns. The
-matrices combine upsampling, cropping and resizing, and are inputs of the program. The
-result has the size of the native canvas: the original image, padded to the bucket.
+A canvas is an image, padded at the right and bottom. Its height and width are multiples
+of a number of pixels, the bucket, so that few programs are compiled for a data set of
+many image sizes.
+
+Two matrices, one for rows and one for columns, map logits to the pixels of the original
+image, padded to the bucket. The matrices combine upsampling, cropping the padding and
+resizing to the original size. They are inputs of the program, so that images of several
+sizes can use the same program.
 """
 
 import math
@@ -19,15 +22,15 @@ from encnet_jax.pictures import scaled_size
 
 
 class Canvas(NamedTuple):
-    """One image on a canvas, and the matrices that map its logits back.
+    """A padded image, and the matrices that map logits to pixels of the original image.
 
     Attributes:
         image: [Hb, Wb, 3], the resized image, padded with black at the right and
             bottom.
-        rows: f32[Ho, h], matrix from h rows of logits to Ho rows of the native canvas;
-            zero for rows below the image.
+        rows: f32[Ho, h], matrix from h rows of logits to Ho rows of the original image
+            with padding; zero for rows of the padding.
         columns: f32[Wo, w], the same for columns.
-        size: int32[2], height and width of the resized image in pixels.
+        size: int32[2], height and width of the resized image in pixels, not padded.
     """
 
     image: np.ndarray
@@ -46,21 +49,21 @@ def place(
     as_alone: bool = False,
     room: tuple[int, int] | None = None,
 ) -> Canvas:
-    """Resizes an image and places it on a canvas.
+    """Resizes an image and pads it with black.
 
-    Unless the network ignores the black padding, the padding affects the encoding and
-    the scores; the bucket is then part of the evaluation protocol.
+    The padding affects the scores, unless the network ignores padding. Evaluation
+    reports therefore state the bucket.
 
     Args:
         image: [H, W, 3] of pixel values, uint8 or float32.
-        scale: factor by which both sides are resized first.
-        bucket: the sides of the canvas are multiples of this number of pixels.
+        scale: factor by which height and width are resized, before the padding.
+        bucket: the padded height and width are multiples of this number of pixels.
         logits_stride: distance between neighbouring logits in pixels.
-        align_corners: corner convention of the upsampling.
-        as_alone: whether to upsample as if the image had no padding, for networks that
-            ignore padding.
-        room: (height, width) of the largest image, before resizing, that must fit on
-            the canvas; None for the size of this image.
+        align_corners: whether upsampling aligns the centres of the corner pixels.
+        as_alone: True for networks that ignore padding: logits are upsampled as if the
+            image were not padded.
+        room: the image is padded like an image of this (height, width), before
+            resizing; None for the size of `image`.
     """
     height, width = image.shape[:2]
     scaled = scaled_size(height, width, scale)
@@ -87,16 +90,16 @@ def place(
 def sizes(
     height: int, width: int, scale: float, bucket: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Returns the sizes of the canvases of an image.
+    """Returns the sizes to which the resized and the original image are padded.
 
     Args:
         height, width: size of the original image in pixels.
         scale: factor by which the image is resized.
-        bucket: the sides of the canvases are multiples of this number of pixels.
+        bucket: padded heights and widths are multiples of this number of pixels.
 
     Returns:
-        (height, width) of the canvas of the resized image; (height, width) of the
-        native canvas, that of the original image.
+        (height, width) of the resized image with padding; (height, width) of the
+        original image with padding.
     """
     scaled = scaled_size(height, width, scale)
     whole, native = (
@@ -124,14 +127,19 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _side_matrix(native, scaled, padded, rows, logits_stride, align_corners, *, of):
-    """Returns the matrix f32[rows, logits] that maps logits to pixels along one axis.
+    """Returns the matrix that maps logits to original pixels along one axis.
+
+    All lengths are heights (for rows) or widths (for columns) in pixels.
 
     Args:
-        native, scaled: sides of the image before and after resizing, in pixels.
-        padded, rows: sides of its canvas and of its native canvas, in pixels.
+        native, rows: length of the original image, without and with padding.
+        scaled, padded: length of the resized image, without and with padding.
         logits_stride, align_corners: see place.
-        of: the side to which logits are upsampled: `padded`, or `scaled` for networks
+        of: length to which logits are upsampled: `padded`, or `scaled` for networks
             that ignore padding.
+
+    Returns:
+        f32[rows, n] for n logits along the axis.
     """
     logits = logits_side(of, logits_stride)
     matrix = interpolation_matrix(of, logits, align_corners)[:scaled]
@@ -143,10 +151,10 @@ def _side_matrix(native, scaled, padded, rows, logits_stride, align_corners, *, 
 
 
 def logits_side(size: int, logits_stride: float) -> int:
-    """Returns the number of logits along a side of an image.
+    """Returns the number of logits along the height or the width of an image.
 
     Args:
-        size: side of the image in pixels.
+        size: height or width of the image in pixels.
         logits_stride: distance between neighbouring logits in pixels.
     """
     # Rounding can make the quotient slightly larger than an exact integer.
@@ -168,17 +176,16 @@ def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
 def lay_labels(
     members: list[dict], count: int, sides: tuple[int, int], key: str = "label"
 ) -> np.ndarray:
-    """Places label maps at the top left of canvases.
+    """Pads label maps at the right and bottom, and stacks them.
 
     Args:
         members: examples, each a dict with a label map uint8[h, w].
-        count: number of canvases, at least the number of examples; the other canvases
-            have IGNORE_LABEL everywhere.
-        sides: (H, W) of a canvas.
-        key: key of the label map in the examples.
+        count: number of padded maps, at least the number of examples.
+        sides: (H, W) of a padded map.
+        key: key of the label map in each example.
 
     Returns:
-        uint8[count, H, W]; pixels outside of an image have IGNORE_LABEL.
+        uint8[count, H, W]. The padding, and maps without an example, have IGNORE_LABEL.
     """
     labels = np.full((count, *sides), IGNORE_LABEL, np.uint8)
     for row, member in zip(labels, members, strict=False):

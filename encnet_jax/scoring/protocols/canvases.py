@@ -1,8 +1,9 @@
-"""Chooses a few canvases for images of many sizes, so that few programs are compiled.
+"""Chooses a few canvases (padded sizes) for images of many sizes.
 
-Images of different sizes can share a canvas if the network ignores padding: the size of
-the canvas then does not change the scores. The room of a canvas is (height, width) of
-the largest image that fits on it.
+A program is compiled for each canvas. If the network ignores padding, the size of the
+canvas does not change the scores, and images of several sizes can share one canvas.
+A canvas is described by its room: (height, width) of the largest image that fits on it,
+before resizing.
 """
 
 import itertools
@@ -19,7 +20,7 @@ Size = tuple[int, int]  # Height and width in pixels.
 
 MOST = 4  # Largest number of shared canvases.
 _LARGEST = 1.5  # Largest area of a shared canvas, relative to the largest image.
-# Number of starts of the search; largest number of different heights or widths.
+# Number of starts of the search; largest number of distinct heights or widths.
 _STARTS, _SIDES = 16, 48
 _UNUSABLE = 1e15  # Cost of a canvas that is too small for an image.
 # Python waits for the compilation in progress before it exits.
@@ -27,19 +28,19 @@ _BACKGROUND = ThreadPoolExecutor(1)
 
 
 def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
-    """Chooses a few shared canvases for images, with little padding.
+    """Chooses a few canvases (padded sizes) for many images, with little padding.
 
-    Each image uses the smallest canvas on which it fits. The search replaces one canvas
-    after the other by the best alternative until no replacement reduces the padding. It
-    is repeated from several starts.
+    Each image uses the smallest canvas on which the image fits. A local search replaces
+    one canvas at a time by the best alternative, until no replacement reduces the
+    padding. The best result of several starting points is returned.
 
     Args:
         sizes: (height, width) of the images in pixels.
-        bucket: the sides of canvases are multiples of this number of pixels.
-        most: largest number of canvases. Some images may fit on none of them.
+        bucket: heights and widths of canvases are multiples of this number of pixels.
+        most: maximum number of canvases. Some images may fit on no canvas.
 
     Returns:
-        The room of each canvas: largest height and largest width of its images.
+        For each canvas, the largest height and the largest width of the images on it.
     """
     images = np.array(list(sizes)).reshape(-1, 2)
     if not len(images):
@@ -78,12 +79,12 @@ def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
 
 
 class Canvases:
-    """The canvases for the images of a data set or folder.
+    """The canvases (padded sizes) for the images of a data set or folder.
 
     Attributes:
-        bucket: the sides of canvases are multiples of this number of pixels.
-        rooms: for each shared canvas, (height, width) of the largest image that fits on
-            it; empty if no canvas is shared.
+        bucket: heights and widths of canvases are multiples of this number of pixels.
+        rooms: for each shared canvas, (height, width) of the largest image that fits;
+            empty if each image is only padded to multiples of `bucket`.
     """
 
     def __init__(self, bucket: int, sizes: Iterable[Size] = ()):
@@ -91,18 +92,22 @@ class Canvases:
 
         Args:
             bucket: see the class.
-            sizes: (height, width) of the images; without sizes, no canvas is shared.
+            sizes: (height, width) of the images; if empty, no canvas is shared.
         """
         self.bucket, self.rooms = bucket, choose(sizes, bucket)
 
     def room(self, height: int, width: int) -> Size:
-        """Returns the smallest room in which an image fits; if none, its own size."""
+        """Returns the smallest of `rooms` that fits an image, else the image's size.
+
+        Args:
+            height, width: size of the image in pixels.
+        """
         fitting = [(h * w, h, w) for h, w in self.rooms if h >= height and w >= width]
         return min(fitting)[1:] if fitting else (height, width)
 
 
 def blank(room: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Returns an example with a black image.
+    """Returns an example with a black image and a label map of class 0.
 
     Args:
         room: (height, width, ...) in pixels; further elements are ignored.
@@ -113,10 +118,11 @@ def blank(room: Sequence[Any]) -> dict[str, np.ndarray]:
 
 
 class AheadOfTime:
-    """Calls a function, and compiles it for the next canvas in the background.
+    """Wraps a function that is compiled for each of several canvases (padded sizes).
 
-    Compiling ahead of time only fills JAX's cache; the function itself is always called
-    directly. With several processes, nothing is compiled ahead.
+    While the devices process one canvas, the function is compiled for the next canvas
+    in a background thread, so that JAX's compilation cache contains the program before
+    a call needs it. With several processes, nothing is compiled ahead of time.
     """
 
     def __init__(
@@ -128,10 +134,11 @@ class AheadOfTime:
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            fn: (variables, *inputs) -> results; a result of parallel.mapped.
-            canvases: (height, width, scale) of the canvases that will be used.
-            blank: function that maps one of `canvases` to inputs of fn with black
-                images.
+            fn: return value of parallel.mapped, a function (variables, *inputs) ->
+                results.
+            canvases: (height, width, scale) of each expected canvas.
+            blank: function that returns the inputs of fn for black images, given an
+                element of `canvases`.
         """
         self._fn, self._canvases, self._blank = fn, list(canvases), blank
         self._started: dict[Hashable, Future | None] = {}
@@ -140,8 +147,8 @@ class AheadOfTime:
         """Returns fn(variables, *inputs).
 
         Args:
-            key: (height, width, scale) of the inputs' canvas; need not be in
-                `canvases`.
+            key: (height, width, scale) of the canvas of `inputs`. Other canvases than
+                those in `canvases` are allowed, but are not compiled ahead of time.
             variables, inputs: arguments of fn.
         """
         if key in self._canvases and key not in self._started:

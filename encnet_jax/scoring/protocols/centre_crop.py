@@ -1,4 +1,4 @@
-"""The `centre_crop` protocol: scores only the centre of each image."""
+"""The `centre_crop` protocol: evaluates only the centre of each image."""
 
 from typing import Any
 
@@ -12,19 +12,18 @@ from encnet_jax.scoring.protocols.single import Single
 
 
 def centre_crop(example: dict, crop_size: int) -> dict:
-    """Resizes the short side of an example to `crop_size` and cuts out the centre.
+    """Resizes the short side of an image to `crop_size` and crops the centre square.
 
-    Scores of such crops are useful to monitor a run. They are not comparable with
-    scores of whole images, because only a part of each image is scored, at another
-    size.
+    Scores on centre crops are useful to monitor a run, but are not comparable with
+    scores on whole images.
 
     Args:
         example: dict with image uint8[H, W, 3] and optionally label uint8[H, W].
-        crop_size: side of the crop in pixels.
+        crop_size: height and width of the crop in pixels.
 
     Returns:
-        The example with image uint8[crop_size, crop_size, 3] (bilinear, antialiased)
-        and label uint8[crop_size, crop_size] (nearest neighbour).
+        The example with image uint8[crop_size, crop_size, 3] (resized with a bilinear,
+        antialiasing filter) and label uint8[crop_size, crop_size] (nearest neighbour).
 
     Source: the validation transform of the released code (_val_sync_transform).
     """
@@ -51,16 +50,16 @@ def centre_crop(example: dict, crop_size: int) -> dict:
     "centre_crop", reported=("eval.crop_size", "eval.upsampled"), labels_all=False
 )
 class CentreCrop(Single):
-    """Labels only the centre of each image; see centre_crop."""
+    """Predicts classes only in the centre of each image; see centre_crop."""
 
     def __init__(self, forward: Forward, eval_config: Any, **how):
         """Stores its arguments; see Protocol.
 
-        Crops already have the right size, so they are neither resized nor padded.
+        Crops are neither resized by data.input_scale nor padded.
         """
         forward = forward._replace(input_scale=1.0)
         super().__init__(forward, eval_config, **how | {"canvases": Canvases(1)})
 
     def view(self, example: dict) -> dict:
-        """Returns the example, resized and cut to its centre; see centre_crop."""
+        """Returns the example, resized and cropped to its centre; see centre_crop."""
         return centre_crop(example, self.eval_config.crop_size)

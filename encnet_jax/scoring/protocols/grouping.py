@@ -1,4 +1,4 @@
-"""Groups examples of equal or similar shapes into batches."""
+"""Groups examples with images of equal or similar sizes into batches."""
 
 import itertools
 from collections import defaultdict
@@ -20,14 +20,15 @@ def by_key(
 ) -> Iterator[list[dict]]:
     """Yields lists of `size` examples with equal keys.
 
-    Incomplete lists are yielded at the end. If the waiting examples exceed
-    `max_waiting_bytes`, the largest incomplete list is yielded earlier.
+    Examples wait in incomplete lists, one for each key, until a list is complete.
+    At the end, the incomplete lists are yielded.
 
     Args:
         examples: the examples, dicts.
         size: number of examples in a list.
-        key: function that returns the key of an example, such as its image size.
-        max_waiting_bytes: limit for the arrays of all waiting examples.
+        key: function that returns the key of an example, such as the image size.
+        max_waiting_bytes: maximum size of the arrays of all waiting examples. If they
+            exceed this size, the incomplete list with the most bytes is yielded.
     """
     waiting, held = defaultdict(list), 0
     for example in examples:
@@ -54,12 +55,15 @@ def by_similarity(
     key: Callable[[dict], Any],
     sorted_groups: int = 8,
 ) -> Iterator[list[dict]]:
-    """Yields lists of `size` examples with similar keys; the last can be shorter.
+    """Yields lists of `size` examples with similar keys; the last list can be shorter.
+
+    Reads `sorted_groups` lists at a time and sorts their examples by key. If `size` is
+    1, the order of the examples does not change.
 
     Args:
         examples: the examples, dicts.
-        size: number of examples in a list; with 1, the order does not change.
-        key: function that returns the key of an example, which must be sortable.
+        size: number of examples in a list.
+        key: function that returns the sort key of an example.
         sorted_groups: number of lists whose examples are sorted together.
     """
     examples = iter(examples)
@@ -69,10 +73,10 @@ def by_similarity(
 
 
 def stack(trees: list, size: int):
-    """Stacks trees of equal structure and shapes; fills up with zeros to [size, ...].
+    """Stacks trees of arrays along a new first axis, padded with zeros to [size, ...].
 
     Args:
-        trees: at most `size` trees of arrays.
+        trees: at most `size` trees of equal structure and array shapes.
         size: length of the new first axis.
     """
 

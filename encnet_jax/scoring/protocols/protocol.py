@@ -1,7 +1,7 @@
-"""The base class of evaluation protocols; scorers and labellers.
+"""The base class of evaluation protocols, and the objects that a protocol creates.
 
-A scorer yields the class scores of images, a labeller the class id of every pixel or
-other results per pixel.
+A scorer computes class scores for every pixel of an image. A labeller computes class
+ids, or other results of a pixel_fn, for every pixel.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,15 +21,17 @@ from encnet_jax.scoring.protocols.whole_images import Described, labels_only, of
 
 
 class Protocol:
-    """Defines how images are cut, scaled and averaged. Subclasses define `scorer`.
+    """Defines how images are cropped and scaled, and how predictions are averaged.
+
+    Subclasses must define `scorer`.
 
     Attributes:
         forward: the network's forward pass.
         eval_config: section `eval` of the resolved configuration.
         batch_size: number of images or windows in a batch, over all devices.
         devices: the devices to use.
-        canvases: the canvases on which images are placed; by default each canvas has
-            the size of its image, rounded up to eval.bucket.
+        canvases: determines the sizes to which images are padded; by default, height
+            and width are rounded up to multiples of eval.bucket.
     """
 
     def __init__(
@@ -41,23 +43,25 @@ class Protocol:
         devices: list,
         canvases: Canvases | None = None,
     ):
-        """Stores the attributes, see the class; nothing is compiled yet."""
+        """Stores its arguments, see the class; nothing is compiled yet."""
         self.forward, self.eval_config = forward, eval_config
         self.canvases = canvases or Canvases(eval_config.bucket)
         self.batch_size, self.devices = batch_size, devices
 
     def view(self, example: dict) -> dict:
-        """Returns the part of an example to evaluate; by default the whole example."""
+        """Returns the part of an example to evaluate: by default the whole example."""
         return example
 
     def scorer(self) -> Any:
         """Returns an object with a method `scores`, such as AveragedScales.
 
         `scores(variables, examples)` yields (examples, scores, presence) for one image
-        on each device. Scores f32[devices, H, W, C] are at the original size of the
-        image, padded to a canvas. They are 0 or more; divided by their sum over
-        classes, they are probabilities. Presence f32[devices, C] is the probability of
-        each class to occur in the image, or None.
+        on each device:
+
+        - scores: f32[devices, H, W, C], 0 or more, proportional to the class
+          probabilities, at the original size of the images, padded.
+        - presence: f32[devices, C], probability that each class occurs in the image;
+          None if the network has no SE branch.
         """
         raise NotImplementedError
 
@@ -95,7 +99,7 @@ class Protocol:
 
 
 class ArgMax:
-    """Labels each pixel with the class that has the largest score of a scorer."""
+    """Applies a pixel_fn, by default argmax, to the class scores of a scorer."""
 
     def __init__(
         self,
@@ -124,7 +128,7 @@ class ArgMax:
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:
-        """Yields (examples, Described), with the results of one image on each device.
+        """Yields (examples, Described) for each batch of one image per device.
 
         Args:
             variables: variables of the network, replicated on the devices.
@@ -140,13 +144,13 @@ class ArgMax:
 
 
 class Labeller(NamedTuple):
-    """Labels images under a protocol.
+    """The functions that compute class ids, or other results, under a protocol.
 
     Attributes:
         view: function that returns the part of an example to evaluate; see
             Protocol.view.
-        describe: function of variables and results of `view` that yields (examples,
-            Described) for each batch; see WholeImages.describe.
+        describe: function (variables, examples) that yields (examples, Described) for
+            each batch; see WholeImages.describe. Apply `view` to the examples first.
     """
 
     view: Callable[[dict], dict]
@@ -163,20 +167,20 @@ def make(
     with_labels: bool = False,
     **how: Any,
 ) -> Labeller:
-    """Returns an object that labels images under a protocol.
+    """Returns the Labeller of a protocol.
 
     Args:
         forward: the network's forward pass.
         eval_config: section `eval` of the resolved configuration.
-        protocol: one of PROTOCOLS.
+        protocol: name in PROTOCOLS.
         refine: 'none', or 'dense' to refine scores by a dense CRF.
-        pixel_fn: computes the results for every pixel, by default class ids; see
-            whole_images.predict.
-        with_labels: whether pixel_fn also needs the labels of the examples.
+        pixel_fn: function that computes the results for every pixel, by default class
+            ids; see whole_images.predict.
+        with_labels: whether the labels of the examples are passed to pixel_fn.
         how: batch_size, devices and canvases; see Protocol.
 
     Raises:
-        UserError: the protocol is unknown.
+        UserError: no protocol has this name.
     """
     chosen = of_name(protocol, forward, eval_config, **how)
     pixel_fn = tempered(pixel_fn, eval_config.temperature)
@@ -191,12 +195,12 @@ def make(
 
 
 def tempered(pixel_fn: Callable, temperature: float) -> Callable:
-    """Returns a pixel_fn that first applies a softmax temperature to probabilities.
+    """Wraps a pixel_fn: applies a softmax temperature to the probabilities first.
 
     Args:
-        pixel_fn: function that is called with the softened probabilities as weights;
-            see whole_images.predict.
-        temperature: softmax temperature (eval.temperature); 1 changes nothing.
+        pixel_fn: called with the new probabilities as weights; see
+            whole_images.predict.
+        temperature: softmax temperature (eval.temperature); 1 has no effect.
     """
     if temperature == 1:
         return pixel_fn
@@ -209,7 +213,7 @@ def tempered(pixel_fn: Callable, temperature: float) -> Callable:
 
 
 def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protocol:
-    """Returns the protocol with a name.
+    """Creates the protocol that has the given name.
 
     Args:
         protocol: name in PROTOCOLS.
@@ -222,14 +226,14 @@ def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protoco
 
 
 def upsampled(forward: Forward, maps: str) -> tuple[Forward, bool]:
-    """Returns the forward pass that computes the maps to upsample.
+    """Returns a forward pass that computes the maps to upsample.
 
     Args:
         forward: the network's forward pass.
-        maps: 'logits' or 'probabilities', the value of eval.upsampled.
+        maps: what to upsample, 'logits' or 'probabilities'; see eval.upsampled.
 
     Returns:
-        (forward pass, whether its logits are probabilities).
+        The forward pass; True if its Outputs.logits are probabilities.
     """
     if maps == "probabilities":
         probabilities = partial(_probabilities, apply_fn=forward.apply_fn)

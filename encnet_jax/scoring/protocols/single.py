@@ -1,4 +1,4 @@
-"""The `single` protocol: labels whole images at one scale."""
+"""The `single` protocol: evaluates whole images at one scale."""
 
 from collections.abc import Callable
 
@@ -11,9 +11,10 @@ from encnet_jax.scoring.protocols.whole_images import WholeImages, of_shares
     "single", reported=("data.input_scale", "eval.bucket", "eval.upsampled")
 )
 class Single(Protocol):
-    """Labels whole images at one scale.
+    """Evaluates whole images at one scale.
 
-    Class ids are computed from logits; probabilities are computed only for refinement.
+    Class ids are computed from upsampled logits or, if eval.upsampled is
+    'probabilities', from upsampled probabilities.
     """
 
     def scorer(self):

@@ -1,8 +1,9 @@
 """The `release` protocol: sliding windows over scaled images.
 
-Windows of consecutive images fill batches of one static shape, so that the network is
-compiled only once for a data set. Only the small programs that cut windows out and add
-their scores are compiled for each canvas size. Each device processes its own images.
+The windows of consecutive images are processed in batches of one static shape, so that
+the network is compiled only once for a data set. Only the small programs that crop
+windows and add scores are compiled for each padded image size. Each device processes
+different images.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,15 +28,15 @@ MAX_EXPONENT = 80.0
 
 
 def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple:
-    """Cuts a window out of the scaled image.
+    """Scales an image and crops one window.
 
     Args:
-        image: [H, W, 3], pixel values in 0..255, any type; not scaled.
+        image: [H, W, 3], the original image; pixel values in 0..255, any dtype.
         rows, columns: cut_rows and cut_columns of the window; see windows.Window.
 
     Returns:
-        f32[crop, crop, 3], the window; f32[crop] and f32[crop], 1 for its rows and
-        columns inside the image, else 0.
+        f32[crop, crop, 3], the window; f32[crop], 1 for rows of the window inside the
+        image, else 0; f32[crop], the same for columns.
     """
     matrices = [
         windows.tap_matrix(t, n)
@@ -57,18 +58,18 @@ def window_scores(
     forward: Forward,
     flip: bool,
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
-    """Returns the scores of windows, exp(logits), and their class presence.
+    """Returns the scores of windows, exp(upsampled logits), and the class presence.
 
     Args:
         variables: variables of the network.
-        pixels: for each of n windows the result of `cut`.
+        pixels: for each of n windows, the result of `cut`.
         forward: the network's forward pass.
-        flip: whether to add the logits of the mirrored windows before exp.
+        flip: whether to also process mirrored windows. The logits of a window and of
+            its mirror image are added before exp; their class presence is averaged.
 
     Returns:
-        n arrays f32[crop, crop, C] of scores; f32[n, C] probability of each class to
-        occur in the window, the mean with its mirror image, or None without an SE
-        branch.
+        n arrays f32[crop, crop, C], the scores; f32[n, C], probability that each class
+        occurs in the window, or None if the network has no SE branch.
     """
     x, rows, columns = map(jnp.stack, zip(*pixels, strict=True))
     if flip:
@@ -101,23 +102,23 @@ def window_scores(
 def largest_presence(
     so_far: jax.Array, presence: jax.Array, paste_rows: jax.Array
 ) -> jax.Array:
-    """Returns the largest probability of each class to occur in a window, f32[C].
+    """Returns the maximum class presence over the windows so far, f32[C].
 
     Args:
-        so_far: f32[C], the largest probabilities over previous windows of the image.
-        presence: f32[C], probability of each class to occur in this window.
-        paste_rows: see windows.Window; all zero for a window that only fills up a
-            batch, which is ignored.
+        so_far: f32[C], the maximum over the previous windows of the image.
+        presence: f32[C], probability that each class occurs in this window.
+        paste_rows: see windows.Window. If all weights are 0, the window is padding and
+            `presence` is ignored.
     """
     shown = jnp.any(paste_rows[:, 1:] != 0)
     return jnp.where(shown, jnp.maximum(so_far, presence), so_far)
 
 
 def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Array):
-    """Adds the scores of a window, resized, to those of its image.
+    """Resizes the scores of a window and adds the result to the scores of the image.
 
     Args:
-        total: f32[H, W, C], sum of scores at the original size of the image.
+        total: f32[H, W, C], sum of scores at the original size of the image, padded.
         scores: f32[crop, crop, C], scores of the window.
         rows, columns: paste_rows and paste_columns of the window; see windows.Window.
 
@@ -134,7 +135,7 @@ def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Arr
 
 @dataclass
 class _Round:
-    """The state of one image on each device, while the windows are processed."""
+    """The state of one image on each device while its windows are processed."""
 
     members: list[dict]
     pixels: np.ndarray
@@ -145,7 +146,7 @@ class _Round:
 
 
 class SlidingWindows:
-    """Sums the scores of sliding windows; caches compiled programs."""
+    """Sums the scores of sliding windows over an image; caches compiled programs."""
 
     def __init__(
         self,
@@ -160,12 +161,12 @@ class SlidingWindows:
 
         Args:
             forward: the network's forward pass.
-            settings: section `eval` of the configuration; reads its fields scales,
-                flip, base_size and crop_size.
-            canvases: the canvases on which original images are placed; they do not
-                affect results.
-            batch_size: number of windows in a batch of each device, not counting mirror
-                images.
+            settings: section `eval` of the configuration, with the fields `scales`,
+                `flip`, `base_size` and `crop_size`.
+            canvases: determines the sizes to which original images are padded; does not
+                affect the scores.
+            batch_size: number of windows in a batch on each device, not counting
+                mirrored windows.
             devices: the devices to use.
         """
         self._geometry = {
@@ -196,9 +197,10 @@ class SlidingWindows:
             examples: dicts with image [H, W, 3] of pixel values.
 
         Yields:
-            (examples, scores, presence): f32[devices, H, W, C] scores, summed over
-            windows and scales; f32[devices, C] probability of each class to occur in
-            the image, the maximum over its windows, or None without an SE branch.
+            (examples, scores, presence). Scores f32[devices, H, W, C] are sums over
+            windows and scales. Presence f32[devices, C] is the maximum over windows of
+            the probability that each class occurs, or None if the network has no SE
+            branch.
         """
         queue = []
         for round_ in self._rounds(examples):
@@ -260,7 +262,7 @@ class SlidingWindows:
                 grouping.stack(
                     [canvas.pad(image, height, width, 0) for image in images], count
                 ),
-                # An image with fewer windows gets windows of zero taps, which add 0.
+                # Images with fewer windows are padded with windows that add 0.
                 [grouping.stack(list(each), count) for each in _zip_longest(plans)],
             )
 
@@ -268,7 +270,7 @@ class SlidingWindows:
 def _zip_longest(plans: list) -> Iterator[list]:
     """Yields the first window of every plan, then the second window of every plan, ...
 
-    Shorter plans are filled up with windows of zero taps.
+    Shorter plans are padded with windows whose taps are zero.
     """
     nothing = jax.tree.map(np.zeros_like, plans[0][0])
     for index in range(max(map(len, plans))):

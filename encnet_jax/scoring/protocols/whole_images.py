@@ -1,6 +1,6 @@
-"""Labels whole images on padded canvases, in batches of one canvas size.
+"""Predicts label maps of whole images; all images of a batch have one padded size.
 
-The result for each pixel is computed by a pixel_fn, by default the class id; see
+A function, pixel_fn, computes the result for each pixel, by default the class id; see
 `predict`.
 """
 
@@ -19,8 +19,8 @@ from encnet_jax.scoring.forward import Forward, Outputs
 from encnet_jax.scoring.protocols import canvas, grouping
 from encnet_jax.scoring.protocols.canvases import AheadOfTime, Canvases, Size, blank
 
-# Number of rows of each image that are upsampled at a time, so that a block stays in
-# the cache of a CPU core.
+# Number of rows of each image that are upsampled at a time. A block of this height fits
+# into the cache of a CPU core.
 BLOCK_ROWS = 8
 
 
@@ -28,11 +28,11 @@ class Described(NamedTuple):
     """Results of a batch of images.
 
     Attributes:
-        pixels: result of pixel_fn, a tree of arrays [devices, b, H, W, ...] at the
-            original size of the images, padded to a canvas.
-        presence: f32[devices, b, C], probability of each class to occur in an image;
-            None without an SE branch. It is the mean over views of the whole image
-            (scales, mirror images), or the maximum over windows of the image.
+        pixels: results of pixel_fn, a tree of arrays [devices, b, H, W, ...] at the
+            original size of the images, padded.
+        presence: f32[devices, b, C], probability that each class occurs in the image:
+            the mean over scales and mirror images, or the maximum over windows. None if
+            the network has no SE branch.
     """
 
     pixels: Any
@@ -40,7 +40,7 @@ class Described(NamedTuple):
 
     @classmethod
     def one_each(cls, pixels: Any, presence: jax.Array | None) -> "Described":
-        """Returns the results of a batch of one image on each device.
+        """Returns the results of a batch with one image on each device.
 
         Args:
             pixels: tree of arrays [devices, 1, H, W, ...].
@@ -61,17 +61,17 @@ def map_native(
     Blocks of rows are processed one after the other, to save memory.
 
     Args:
-        fn: function of r rows of upsampled logits, f32[B, r, W, C], and of the same
-            rows of `maps`; returns a tree of arrays [b, r, ...], where b can differ
-            from B.
+        fn: function of r rows of upsampled logits, f32[B, r, W, C], and the same rows
+            of each of `maps`, [B, r, W, ...]. Returns a tree of arrays [b, r, ...]; b
+            can differ from B.
         logits: f32[B, h, w, C].
         rows, columns: f32[B, H, h] and f32[B, W, w], upsampling matrices; see
             canvas.Canvas.
-        maps: arrays [B, H, W, ...], further arguments of fn.
+        maps: arrays [B, H, W, ...], further inputs of fn.
 
     Returns:
-        The result of fn for all rows, a tree of arrays [b, H, ...]; values outside the
-        image are meaningless.
+        The results of fn for all rows, a tree of arrays [b, H, ...]; values in the
+        padding are meaningless.
     """
     height = rows.shape[1]
     num_blocks = -(-height // BLOCK_ROWS)
@@ -100,10 +100,10 @@ def map_native(
 
 
 def class_ids(scores: jax.Array) -> jax.Array:
-    """Returns the class with the largest score, uint8[...].
+    """Returns the class with the largest score of each pixel, uint8[...].
 
-    Pixels with a NaN score, or whose largest score is infinite, get IGNORE_LABEL:
-    argmax alone would return a class, which would be scored.
+    Pixels with a NaN score or an infinite largest score have IGNORE_LABEL. (For these
+    pixels, argmax would return an arbitrary class.)
 
     Args:
         scores: [..., C].
@@ -118,11 +118,11 @@ def class_ids(scores: jax.Array) -> jax.Array:
 def canvas_outputs(
     variables: dict, placed: canvas.Canvas, *, forward: Forward
 ) -> Outputs:
-    """Returns the outputs of a network for a batch of canvases, with f32 logits.
+    """Returns the outputs of a network for a batch of padded images, with f32 logits.
 
     Args:
         variables: variables of the network.
-        placed: the batch; its arrays have a leading axis of images.
+        placed: the batch, a Canvas whose arrays have a leading axis of images.
         forward: the network's forward pass.
     """
     covered: tuple = ()
@@ -136,7 +136,7 @@ def canvas_outputs(
 def weights_of(logits: jax.Array) -> jax.Array:
     """Returns weights f32[..., C] in [0, 1], proportional to the softmax of logits.
 
-    Callers that need probabilities must normalise the weights; see probabilities_of.
+    Weights are cheaper than probabilities; see probabilities_of for the conversion.
 
     Args:
         logits: f32[..., C].
@@ -154,21 +154,24 @@ def probabilities_of(weights: jax.Array) -> jax.Array:
 
 
 def labels_only(scores: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns the class with the largest score, uint8[...]; ignores the weights.
+    """The default pixel_fn: returns the class with the largest score, uint8[...].
 
-    This is the default pixel_fn; see `predict`.
+    Args:
+        scores: f32[..., C].
+        weights: not used; a pixel_fn must accept this argument.
     """
     return class_ids(scores)
 
 
 def of_shares(pixel_fn: Callable) -> Callable:
-    """Adapts a pixel_fn to scores that are proportional to probabilities.
-
-    A pixel_fn is called with scores and with weights that are proportional to
-    probabilities; see `predict`. The returned function uses the scores as weights, too.
+    """Wraps a pixel_fn for scores that are proportional to the probabilities.
 
     Args:
-        pixel_fn: the function to adapt.
+        pixel_fn: function (scores, weights, *labels); see `predict`.
+
+    Returns:
+        A function (scores, weights, *labels) that ignores `weights` and calls pixel_fn
+        with `scores` for both arguments.
     """
 
     def described(scores, _, *labels):
@@ -188,17 +191,17 @@ def predict(
 
     Args:
         variables: variables of the network.
-        placed: the batch of images; its arrays have a leading axis of images.
+        placed: the padded images, a Canvas whose arrays have a leading axis of images.
         labels: optionally one array uint8[B, H, W] at the original size of the images,
-            padded; it is passed to pixel_fn.
+            padded. The array is passed to pixel_fn.
         forward: the network's forward pass.
-        pixel_fn: function of logits f32[..., C], weights f32[..., C] proportional to
-            the probabilities and, if given, labels uint8[...]; returns a tree of arrays
-            for the same pixels.
+        pixel_fn: function (logits, weights, *labels) that returns a tree of arrays with
+            the results for each pixel. Logits and weights are f32[..., C], labels
+            uint8[...]; the weights are proportional to the probabilities.
 
     Returns:
-        Results of pixel_fn, a tree of arrays [B, H, W, ...], and the probability of
-        each class to occur in an image, f32[B, C] or None.
+        The results of pixel_fn, a tree of arrays [B, H, W, ...]; f32[B, C], probability
+        that each class occurs in the image, or None if the network has no SE branch.
     """
     logits, presence = canvas_outputs(variables, placed, forward=forward)
 
@@ -210,7 +213,7 @@ def predict(
 
 
 class WholeImages:
-    """Labels whole images at one scale, in batches; caches compiled programs."""
+    """Predicts label maps of whole images at one scale; caches compiled programs."""
 
     def __init__(
         self,
@@ -226,11 +229,11 @@ class WholeImages:
 
         Args:
             forward: the network's forward pass.
-            canvases: the canvases on which images are placed.
+            canvases: determines the sizes to which images are padded.
             batch_size: number of images in a batch, over all devices.
             devices: the devices to use.
-            pixel_fn: computes the results for every pixel, by default class ids; see
-                predict.
+            pixel_fn: function that computes the results for every pixel, by default
+                class ids; see predict.
             with_labels: whether the labels of the examples are passed to pixel_fn.
         """
         self._with_labels = with_labels
@@ -259,8 +262,8 @@ class WholeImages:
     ) -> Iterator[tuple[list[dict], Described]]:
         """Yields (examples, Described) for each batch of images.
 
-        The canvases of a batch have the same size. A batch can have fewer than
-        `batch_size` examples; the other results are then meaningless.
+        The images of a batch are padded to the same size. If a batch has fewer than
+        `batch_size` examples, the arrays contain further results without meaning.
 
         Args:
             variables: variables of the network, replicated on the devices.
@@ -280,11 +283,11 @@ class WholeImages:
             yield members, self._predict((*shared, self._scale), variables, *batch)
 
     def _batch(self, members: list[dict], room: tuple[int, int]) -> tuple:
-        """Returns the inputs of `predict` for examples, placed on canvases of one size.
+        """Returns the inputs of `predict` for examples: images padded to one size.
 
         Args:
             members: the examples.
-            room: (height, width) of the largest image that fits on the canvases.
+            room: images are padded like an image of this (height, width).
         """
         placed = [self._place(np.asarray(m["image"]), room=room) for m in members]
         batch: tuple = (grouping.stack(placed, self._batch_size),)

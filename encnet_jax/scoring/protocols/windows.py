@@ -1,9 +1,9 @@
 """Plans the sliding windows of the released code's evaluation.
 
 All windows are squares of the same size, so that the network is compiled only once for
-a data set. A window is described by taps: three numbers for each row and column. From
-the taps, the device builds the matrices that cut the window out of the scaled image,
-and the matrices that add the window's scores to those of the original image.
+a data set. A window is described by taps: three numbers for each row and each column.
+From the taps, the device computes two pairs of matrices. One pair scales the image and
+crops the window; the other pair resizes the window's scores to the original image.
 """
 
 import functools
@@ -18,18 +18,18 @@ from encnet_jax.models.resize import neighbours, sample_positions
 
 
 class Window(NamedTuple):
-    """One window of one scaled image.
+    """One window of an image at one scale.
 
     Taps f32[n, 3] describe the linear interpolation of n output samples. Row i contains
-    the index of an input sample, its weight, and the weight of the next input sample.
-    A sample outside the input has weight 0.
+    the index of an input sample, the weight of this sample, and the weight of the next
+    input sample. A sample outside the input has weight 0.
 
     Attributes:
-        cut_rows, cut_columns: f32[crop, 3], taps from the original image to the window;
-            the weights are 0 outside the image, so that pixels there are black.
-        paste_rows, paste_columns: f32[side of the canvas, 3], taps from the window to
-            the canvas of the original image. The weights include the division by the
-            number of windows that cover a pixel.
+        cut_rows, cut_columns: f32[crop, 3], taps from the original image to the window.
+            The weights of pixels outside the image are 0: these pixels are black.
+        paste_rows, paste_columns: f32[H, 3] and f32[W, 3], taps from the window to the
+            original image with padding. The weights are divided by the number of
+            windows that cover a pixel.
     """
 
     cut_rows: np.ndarray
@@ -39,7 +39,7 @@ class Window(NamedTuple):
 
 
 def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
-    """Converts taps to a matrix from input samples to output samples.
+    """Converts taps to the matrix that maps input samples to output samples.
 
     Args:
         taps: f32[n, 3], see Window.
@@ -57,11 +57,11 @@ def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
 def scaled_size(
     height: int, width: int, scale: float, base_size: int
 ) -> tuple[int, int]:
-    """Returns (height, width) of an image after resizing its long side to a length.
+    """Returns (height, width) of an image after resizing to a given long side.
 
     Args:
         height, width: size of the original image in pixels.
-        scale, base_size: the new long side has ceil(base_size * scale) pixels.
+        scale, base_size: the resized long side has ceil(base_size * scale) pixels.
     """
     long_side = math.ceil(base_size * scale)
     if height > width:
@@ -70,13 +70,13 @@ def scaled_size(
 
 
 def starts(side: int, crop_size: int) -> range:
-    """Returns the first pixel of each window along one side of a scaled image.
+    """Returns the index of the first pixel of each window along one axis.
 
     The last window can extend beyond the image.
 
     Args:
-        side: side of the scaled image in pixels.
-        crop_size: side of a window in pixels.
+        side: height or width of the scaled image in pixels.
+        crop_size: height and width of a window in pixels.
     """
     stride = crop_size * 2 // 3
     beyond = max(side - crop_size, 0)
@@ -111,15 +111,15 @@ def plan(
 
     Args:
         height, width: size of the original image in pixels.
-        canvas: (height, width) of the canvas on which the original image is placed.
+        canvas: (height, width) of the original image with padding.
         scales: lengths of the long side of the scaled images, relative to base_size.
         base_size: length of the long side at scale 1, in pixels.
-        crop_size: side of a window in pixels.
-        align_corners: corner convention of every resizing.
+        crop_size: height and width of a window in pixels.
+        align_corners: whether resizing aligns the centres of the corner pixels.
 
-    Source: MultiEvalModule of the released code. Windows at the right and lower border
-    are cut there and padded with black, not shifted inward; a short side that is
-    smaller than the window is padded first, with the same result.
+    Source: MultiEvalModule of the released code. Windows that extend beyond the right
+    or lower border are padded with black, not shifted inward. The released code first
+    pads a short side that is smaller than the window; the result is the same.
     """
     found = []
     for scale in scales:
@@ -143,14 +143,14 @@ def _side(native, scaled, start, room, crop_size, align_corners):
     """Returns the taps of a window along one axis; see Window.
 
     Args:
-        native, scaled: sides of the original and of the scaled image in pixels.
-        start: first pixel of the window in the scaled image.
-        room: side of the canvas of the original image in pixels.
+        native, scaled: height or width of the original and of the scaled image.
+        start: index of the window's first pixel in the scaled image.
+        room: height or width of the original image with padding.
         crop_size, align_corners: see plan.
 
     Returns:
-        f32[crop_size, 3] taps that cut the window out of the image; f32[room, 3] taps
-        that add its scores to the canvas.
+        f32[crop_size, 3] taps from the original image to the window; f32[room, 3] taps
+        from the window to the original image with padding.
     """
     index = np.arange(start, start + crop_size)
     cut = _taps(index, native, scaled, align_corners)
@@ -174,8 +174,8 @@ def _taps(index, source, target, align_corners):
 
     Args:
         index: int[n], indices of output samples.
-        source, target: number of input and of output samples.
-        align_corners: corner convention.
+        source, target: number of input and of output samples along the axis.
+        align_corners: see plan.
     """
     position = sample_positions(index, target, source, align_corners)
     low, high, share = neighbours(position, source)
