@@ -1,1 +1,1 @@
-"""Scores networks: predicts class ids under a protocol, compares them with labels."""
+"""Evaluates networks: predicts class ids and compares them with the labels."""

@@ -1,4 +1,4 @@
-"""Scores of segment boundaries: Boundary IoU, and confusion counts near contours."""
+"""Boundary scores: Boundary IoU, and confusion matrices of pixels near contours."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,32 +13,33 @@ BAND_WIDTHS_PX = (1, 2, 4, 8, 16, 32)
 
 
 def distance_px(height: int, width: int, fraction: float = DIAGONAL_FRACTION) -> int:
-    """Returns the width of the boundary regions of an image in pixels, at least 1.
+    """Returns the width of an image's boundary regions in pixels, at least 1.
 
     Args:
         height, width: size of the image in pixels.
-        fraction: width of the regions, relative to the diagonal of the image.
+        fraction: width of the regions as a fraction of the image diagonal.
     """
     return max(1, round(fraction * float(np.hypot(height, width))))
 
 
 def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndarray]:
-    """Yields, for each width, which pixels are within that distance of another class.
+    """Yields a mask of the pixels near another class, for each of several distances.
 
     The distance between two pixels is the larger of their row and column distances.
-    Pixels outside the image and pixels with IGNORE_LABEL count as another class, so
-    that image borders are contours.
+    Pixels outside the image and pixels with IGNORE_LABEL count as another class. Image
+    borders are therefore contours.
 
     Args:
         ids: uint8[H, W], class ids or IGNORE_LABEL.
         widths_px: distances in pixels, 1 or more, in increasing order.
 
     Yields:
-        bool[H, W] for each width.
+        bool[H, W] for each distance: True if a pixel of another class is at most this
+        distance away.
     """
     low, high, reached = ids, ids, 0
     for width in widths_px:
-        # Enlarges the previous windows, whose minimum and maximum are known.
+        # Enlarges the previous windows; their minimum and maximum are known.
         side = 2 * (width - reached) + 1
         kernel = np.ones((side, side), np.uint8)
         # Pixels outside the image are IGNORE_LABEL, the largest id: the minimum can
@@ -54,18 +55,21 @@ def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndar
 class BoundaryCounts:
     """Accumulates pixel counts of boundary regions over images.
 
-    A boundary region of a class consists of the pixels of this class near a contour.
+    The boundary region of a class consists of the pixels of this class near a contour.
+    Labels and predictions have separate boundary regions.
 
     Attributes:
-        regions: int64[3, C], number of pixels of each class in the boundary regions of
-            both labels and predictions (intersection), of labels, and of predictions.
-        bands: int64[len(BAND_WIDTHS_PX), C, C], for each width a confusion matrix
-            (label, prediction) of the pixels within that distance of a label contour.
+        regions: int64[3, C], for each class the number of pixels in the intersection of
+            both boundary regions, in the region of the labels, and in the region of the
+            predictions.
+        bands: int64[len(BAND_WIDTHS_PX), C, C], for each width in BAND_WIDTHS_PX a
+            confusion matrix (label, prediction) of the pixels that are at most this far
+            from a contour of the labels.
 
-    Source: Cheng et al., "Boundary IoU", CVPR 2021, equation 3, for masks of classes.
-    Deviations: pixels are summed over the data set before the division, as in mean IoU;
-    ignored pixels belong to no region, and their neighbours are boundary pixels in both
-    maps.
+    Source: Cheng et al., "Boundary IoU", CVPR 2021, equation 3, applied to one mask for
+    each class. Two deviations: (1) pixels are summed over the data set before the
+    division, as in mean IoU; (2) ignored pixels belong to no region, and pixels next to
+    ignored pixels count as boundary pixels in both labels and predictions.
     """
 
     def __init__(self, num_classes: int):
@@ -77,11 +81,11 @@ class BoundaryCounts:
 
         Args:
             labels: uint8[H, W], ids 0..C-1 or IGNORE_LABEL.
-            predictions: uint8[H, W], ids 0..C-1, or IGNORE_LABEL for pixels without
-                finite scores, which belong to no class.
+            predictions: uint8[H, W], ids 0..C-1, or IGNORE_LABEL for pixels whose
+                scores are not finite.
 
         Raises:
-            ValueError: shapes differ.
+            ValueError: the shapes of labels and predictions differ.
         """
         if labels.shape != predictions.shape:
             raise ValueError(
@@ -110,8 +114,8 @@ class BoundaryCounts:
         band, label = (each[known].astype(np.int64) for each in (depth - 1, labels))
         place = (band * num_classes + label) * num_classes + predictions[known]
         counts = _counts(place, self.bands.size).reshape(self.bands.shape)
-        # The narrowest band has only the pixels of the largest depth, the widest has
-        # all.
+        # The narrowest band has only the pixels of the largest depth; the widest band
+        # has all pixels.
         self.bands += np.cumsum(counts[::-1], axis=0)
 
     def iou(self) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Scores of probabilities: calibration error, log-likelihood and Brier score.
 
-The device computes a few numbers for each pixel. The host sums them as integers, so
-that sums over a data set are exact. `fit_temperature` improves the calibration.
+The device computes PixelTerms for each pixel. The host adds integers in units of
+1 / UNITS, so that the sums over a data set do not depend on the order of the images.
+`fit_temperature` improves the calibration.
 """
 
 from typing import NamedTuple
@@ -14,19 +15,21 @@ from scipy import optimize
 from encnet_jax.labels import IGNORE_LABEL
 
 NUM_BINS = 15  # Confidence bins of equal width, as in Guo et al., 2017.
-COVERAGE_BINS = 1000  # Confidences of the risk curve are rounded to thousandths.
+COVERAGE_BINS = 1000  # Risk curve: confidences are rounded up to thousandths.
 # Lower limit for a label's probability, so that sums stay finite.
 SMALLEST = 1e-12
 
 
 class PixelTerms(NamedTuple):
-    """Per-pixel terms of the calibration scores, f32[...] each.
+    """The contribution of each pixel to the calibration scores; arrays f32[...].
+
+    A pixel is not counted if its label is IGNORE_LABEL or its scores are not finite.
 
     Attributes:
-        confidence: the largest probability, in [0, 1]; NaN for pixels that are not
-            counted, because they are ignored or their scores are not finite.
-        nll: -log of the label's probability, in nats; 0 for pixels that are not
-            counted.
+        confidence: the largest class probability, in [0, 1]; NaN for pixels that are
+            not counted.
+        nll: negative log-likelihood, -log of the label's probability, in nats; 0 for
+            pixels that are not counted.
         brier: sum over classes of (probability - target)**2, in [0, 2], where the
             target is 1 for the label and 0 for other classes; 0 for pixels that are not
             counted.
@@ -38,7 +41,7 @@ class PixelTerms(NamedTuple):
 
 
 def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
-    """Returns the calibration terms of each pixel.
+    """Returns the contribution of each pixel to the calibration scores.
 
     Args:
         weights: f32[..., C], 0 or more, proportional to the probabilities.
@@ -66,23 +69,26 @@ def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
 
 
 def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
-    """Returns the sums of negative log-likelihood and Brier score over each row.
+    """Sums the negative log-likelihood and the Brier score over each image row.
 
     Args:
-        nll, brier: f32[..., H, W], terms of each pixel; see PixelTerms.
+        nll, brier: f32[..., H, W], the fields of PixelTerms.
 
     Returns:
-        f32[..., H, 2].
+        f32[..., H, 2]; the last axis is (nll, brier).
     """
     return jnp.stack([jnp.sum(nll, axis=-1), jnp.sum(brier, axis=-1)], axis=-1)
 
 
 def _bin_of(confidence: np.ndarray, number: int) -> np.ndarray:
-    """Returns the bin i with i / number < confidence <= (i + 1) / number, int[...].
+    """Returns the index i of the bin i / number < confidence <= (i + 1) / number.
 
     Args:
         confidence: f32[...] in [0, 1]; 0 belongs to bin 0.
         number: number of bins.
+
+    Returns:
+        int64[...] in 0..number-1.
     """
     index = np.ceil(confidence * np.float32(number)).astype(np.int64) - 1
     return np.clip(index, 0, number - 1)
@@ -98,11 +104,13 @@ class Calibration:
     """Accumulates calibration statistics over images.
 
     Attributes:
-        bins: int64[NUM_BINS, 3], for each bin the number of pixels, the number of
-            correct pixels, and the sum of confidence in units of 1 / UNITS.
-        coverage: int64[COVERAGE_BINS, 2], for each rounded confidence the number of
-            pixels and of wrong pixels.
-        terms: int64[2], sums of nll and brier, in units of 1 / UNITS.
+        bins: int64[NUM_BINS, 3], for each confidence bin the number of pixels, the
+            number of correctly predicted pixels, and the sum of the confidences; all in
+            units of 1 / UNITS.
+        coverage: int64[COVERAGE_BINS, 2], for each confidence, rounded up to a multiple
+            of 1 / COVERAGE_BINS, the number of pixels and of wrongly predicted pixels.
+        terms: int64[2], the sums of nll and brier over pixels (see PixelTerms), in
+            units of 1 / UNITS.
     """
 
     def __init__(self) -> None:
@@ -118,7 +126,7 @@ class Calibration:
         Args:
             confidence: f32[H, W], see PixelTerms.
             right: bool[H, W], whether the prediction equals the label.
-            sums: f32[H, 2], sums of nll and brier over each row; see row_sums.
+            sums: f32[H, 2], nll and brier, summed over each row; see row_sums.
         """
         counted = ~np.isnan(confidence)
         confidence, right = confidence[counted], right[counted]
@@ -145,7 +153,7 @@ class Calibration:
         return int(self.coverage[:, 0].sum())
 
     def expected_error(self) -> float:
-        """Returns the expected calibration error, in [0, 1]; 0 without pixels.
+        """Returns the expected calibration error, in [0, 1]; 0 if no pixel is counted.
 
         Source: Guo et al., "On Calibration of Modern Neural Networks", equation 3.
         """
@@ -161,23 +169,25 @@ class Calibration:
         return float(self.terms[1] / UNITS / max(self.num_pixels, 1))
 
     def reliability(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the mean confidence, accuracy and number of pixels of each bin.
+        """Returns the reliability diagram: accuracy as a function of confidence.
 
         Returns:
-            Three arrays f64[NUM_BINS]; confidence and accuracy are NaN in empty bins.
+            f64[NUM_BINS] mean confidence of each bin; f64[NUM_BINS] accuracy;
+            f64[NUM_BINS] number of pixels. The first two are NaN for empty bins.
         """
         count, right, confidence = self.bins.T / UNITS
         filled = np.where(count > 0, count, np.nan)
         return confidence / filled, right / filled, count
 
     def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the accuracy on the most confident 0 to 100 % of the pixels.
+        """Returns the risk-coverage curve: the accuracy on the most confident pixels.
 
-        Pixels whose confidences round to the same thousandth are kept or omitted
-        together.
+        Confidences are rounded up to thousandths; pixels with equal rounded confidence
+        are kept or omitted together.
 
         Returns:
-            f64[n] fractions of pixels that are kept; f64[n] accuracy on these pixels.
+            f64[n] fractions of the pixels that are kept, increasing to 1; f64[n]
+            accuracy on the pixels that are kept.
         """
         kept, wrong = np.cumsum(self.coverage[::-1], axis=0).T
         some = kept > 0
@@ -185,22 +195,26 @@ class Calibration:
 
 
 def _in_units(rows: np.ndarray) -> np.ndarray:
-    """Returns the sum of f32[H, ...] over rows in units of 1 / UNITS, int64[...]."""
+    """Returns the sum over axis 0 of f32[H, ...], int64[...] in units of 1 / UNITS."""
     return np.rint(np.asarray(rows, np.float64) * UNITS).astype(np.int64).sum(0)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the temperature in [0.05, 20] with the smallest mean nll.
+    """Finds the softmax temperature with the smallest mean negative log-likelihood.
+
+    Use pixels of images that are not evaluated later.
 
     Args:
-        logits: f32[N, C] of N pixels, which should not be in the split to be scored.
-            Log-probabilities can be used as well: only their softmax matters.
-        labels: int[N], ids 0..C-1 of these pixels.
+        logits: f32[N, C], logits or log-probabilities of N pixels.
+        labels: int[N], true class ids 0..C-1.
+
+    Returns:
+        The temperature, in [0.05, 20].
 
     Raises:
-        ValueError: there are no pixels.
+        ValueError: N is 0.
 
-    Source: Guo et al. 2017, section 4.2. The mean nll is convex in 1 / temperature.
+    Source: Guo et al. 2017, section 4.2. The mean is convex in 1 / temperature.
     """
     if not len(labels):
         raise ValueError(
@@ -222,14 +236,18 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def at_temperature(weights: jax.Array, temperature: float) -> jax.Array:
-    """Returns probabilities f32[..., C], softened by a temperature.
+    """Applies a softmax temperature to probabilities.
 
     Computes softmax(log(weights) / temperature), which equals softmax(logits /
     temperature).
 
     Args:
         weights: f32[..., C], 0 or more, proportional to the original probabilities.
-        temperature: above 0; probabilities become less certain above 1.
+        temperature: above 0. Values above 1 reduce the largest probability; values
+            below 1 increase it.
+
+    Returns:
+        f32[..., C] probabilities.
     """
     powered = jnp.log(jnp.maximum(weights, 1e-30)) / temperature
     return jax.nn.softmax(powered, axis=-1)

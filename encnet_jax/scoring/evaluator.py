@@ -1,4 +1,4 @@
-"""Evaluates segmentation networks: one confusion matrix over all images and devices."""
+"""Evaluates segmentation networks: sums one confusion matrix over all images."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,17 +33,18 @@ def measured(
     labels: jax.Array,
     level_class: int | None = None,
 ) -> dict[str, Any]:
-    """Returns class ids and the per-pixel terms of calibration scores.
+    """Returns the class id and the calibration terms of each pixel.
 
     Args:
-        scores: f32[..., C], scores whose largest value determines the class.
+        scores: f32[..., C]; the class with the largest score is the prediction.
         weights: f32[..., C], 0 or more, proportional to the probabilities.
         labels: uint8[...], ids 0..C-1 or IGNORE_LABEL.
-        level_class: class whose probability is also returned, or None.
+        level_class: id of a class whose probability is also returned, or None.
 
     Returns:
-        {'ids': uint8[...]; 'terms': calibration.PixelTerms; with a level_class also
-        'levels': uint8[...], the probability of this class in units of 1 / 255}.
+        Dict with 'ids', uint8[...] predicted classes; 'terms', a
+        calibration.PixelTerms; and, unless level_class is None, 'levels', uint8[...]
+        probability of level_class in units of 1 / 255.
     """
     ids = class_ids(scores)
     found = {"ids": ids, "terms": calibration.pixel_terms(weights, labels)}
@@ -58,14 +59,14 @@ def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.
     """Counts the (label, prediction) pairs of each image.
 
     Args:
-        labels, ids: uint8[B, H, W], true and predicted class ids; IGNORE_LABEL is not
-            counted.
+        labels, ids: uint8[B, H, W], true and predicted class ids. Pixels with
+            IGNORE_LABEL in either array are not counted.
         num_classes: C.
 
     Returns:
         int32[B, C, C]; row = label, column = prediction.
     """
-    # One image at a time: float32 counts are exact only up to 2**24, and a batch may
+    # One image at a time: float32 counts are exact only up to 2**24, and a batch can
     # have more pixels.
     return jax.lax.map(
         lambda pair: count_pairs(pair[0].ravel(), pair[1].ravel(), num_classes),
@@ -74,11 +75,14 @@ def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.
 
 
 def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
-    """Returns the batch size of this process, a multiple of its number of devices.
+    """Returns the number of images in a batch of this process.
+
+    The result is rounded down to a multiple of the number of devices, at least one
+    image per device.
 
     Args:
-        batch_size: number of images over all processes.
-        num_devices: number of devices of this process; None for all.
+        batch_size: number of images in a batch, over all processes.
+        num_devices: number of devices that this process uses; None for all its devices.
     """
     devices = jax.local_device_count() if num_devices is None else num_devices
     share = batch_size // jax.process_count()
@@ -91,7 +95,7 @@ def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int
     Args:
         dataset: the opened data set.
         split: name of the split.
-        max_images: number of images to evaluate, over all processes; 0 for all.
+        max_images: maximum number of images, over all processes; 0 for no limit.
     """
     share = dataset.eval_share(
         split,
@@ -105,12 +109,15 @@ def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int
 def watched_examples(
     dataset, split: str, max_images: int, stop: StopRequest
 ) -> tuple[Iterator[dict], int]:
-    """Returns the examples of this process, and the number over all processes.
+    """Returns the examples that this process evaluates, until a stop is requested.
 
     Args:
         dataset, split, max_images: see Dataset.eval_examples.
-        stop: checked before each example. The iterator raises Stopped once all
-            processes have agreed to stop.
+        stop: checked before each example.
+
+    Returns:
+        An iterator over examples, which raises Stopped once all processes have agreed
+        to stop; the number of examples of all processes.
     """
     total = dataset.num_examples(split)
     total = min(total, max_images or total)
@@ -130,7 +137,7 @@ _LOG_EVERY_S = 30
 
 
 class _Lines:
-    """Writes tqdm's output to standard error as plain lines, without repetitions."""
+    """File object for tqdm that writes plain lines to standard error."""
 
     def __init__(self) -> None:
         self._last = ""
@@ -150,8 +157,9 @@ class _Lines:
 def progress_bar(total: int | None) -> tqdm:
     """Returns the progress bar of an evaluation.
 
-    Only process 0 shows the bar, for its own fraction of the images. Without a
-    terminal, it prints a line at the start, every 30 seconds and at the end.
+    Only process 0 shows a bar, which counts only the images of process 0. If standard
+    error is not a terminal, plain lines replace the bar: at the start, every 30 seconds
+    and at the end.
 
     Args:
         total: number of images of all processes; None hides the bar.
@@ -168,16 +176,16 @@ def progress_bar(total: int | None) -> tqdm:
 
 
 class Evaluator:
-    """Evaluates a network, or predicts with it, under one protocol.
+    """Computes the scores or the predictions of a network under one protocol.
 
     Compiled programs are cached.
 
-    Every process evaluates its own images on its own devices and does not wait for the
-    others, so different image sizes cannot cause a deadlock. Only sums are exchanged.
+    Every process evaluates its own images on its own devices. Processes exchange only
+    the sums at the end, so images of different sizes cannot cause a deadlock.
 
     Attributes:
         num_classes: C.
-        devices: the devices of this process that are used.
+        devices: the devices of this process that the evaluator uses.
     """
 
     def __init__(
@@ -197,16 +205,16 @@ class Evaluator:
         Args:
             forward: the network's forward pass.
             eval_config: section `eval` of the resolved configuration.
-            protocol, refine: replace eval_config.protocol and eval_config.refine,
+            protocol, refine: override eval_config.protocol and eval_config.refine
                 unless None.
             devices: devices of this process to use; None for all.
-            with_calibration: whether to compute calibration terms too and pass them to
-                watches; see Seen.
+            with_calibration: whether to also compute calibration terms and pass them
+                to watches; see Seen.
             level_class: id of a class whose probabilities are also passed to watches,
-                or None; requires with_calibration.
-            sizes: function that returns (height, width) of the images. It is called if
-                the network ignores padding: images then share a few canvases, which are
-                chosen for these sizes.
+                or None. A class requires with_calibration.
+            sizes: function that returns a list of (height, width), one for each image,
+                from which a few padded sizes are chosen. Called only if the network
+                ignores padding.
         """
         self._with_calibration = with_calibration
         self.num_classes = forward.num_classes
@@ -246,15 +254,16 @@ class Evaluator:
         total: int | None = None,
         watches: Sequence[Watch] = (),
     ) -> ConfusionMatrix:
-        """Evaluates the examples of this process; sums counts over all processes.
+        """Returns the confusion matrix of the images of all processes.
 
         Args:
             variables: variables of the network, replicated on the devices.
-            examples: dicts with image uint8[H, W, 3], label uint8[H, W].
+            examples: the examples that this process evaluates, dicts with image
+                uint8[H, W, 3] and label uint8[H, W].
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
             watches: functions that are called with every example of this process and
-                its results (Seen).
+                the results of the example, a Seen.
         """
         viewed = self._viewed(examples)
         counts, labelled = self._sum(variables, viewed, ("label",), total, watches)
@@ -268,7 +277,7 @@ class Evaluator:
         total: int | None = None,
         watches: Sequence[Watch] = (),
     ) -> tuple[ConfusionMatrix, ConfusionMatrix, ConfusionMatrix]:
-        """Returns the confusion matrices of all pixels, small objects, large objects.
+        """Returns confusion matrices of all pixels, of small and of large objects.
 
         Args:
             variables, examples, total, watches: see confusion.
@@ -287,15 +296,18 @@ class Evaluator:
     def predict(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[dict, np.ndarray]]:
-        """Yields (example, predicted class ids uint8[H, W]) for each example.
+        """Yields predicted class ids for each example.
 
-        Pixels without finite scores have the id IGNORE_LABEL; see check_finite. Each
-        example is cut to the part that the protocol evaluates; see Protocol.view. The
-        order can differ from that of `examples`, because images are batched by size.
+        The order can differ from the order of `examples`, because images are batched by
+        size.
 
         Args:
             variables: variables of the network, replicated on the devices.
             examples: dicts with image uint8[H, W, 3].
+
+        Yields:
+            The example, cut to the part that the protocol evaluates (Protocol.view);
+            uint8[H, W] class ids, IGNORE_LABEL for pixels whose scores are not finite.
         """
         for example, ids, _ in native_results(
             self._protocol, variables, self._viewed(examples)
@@ -305,36 +317,38 @@ class Evaluator:
     def scores(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
-        """Yields unrefined class scores, for one example on each device.
+        """Yields class scores without CRF refinement, for one example on each device.
 
         Args:
             variables, examples: see confusion.
 
         Yields:
-            (examples, scores, presence): f32[devices, H, W, C] scores at the original
-            size of the images, padded to a canvas, and summed over the protocol's
-            scales, mirror images or windows, see Protocol.scorer; f32[devices, C]
-            probability of each class to occur in the image, or None.
+            (examples, scores, presence). Scores f32[devices, H, W, C] are sums over the
+            scales, mirror images or windows of the protocol, at the original size of
+            the images, padded; see Protocol.scorer. Presence f32[devices, C] is the
+            probability that each class occurs in the image, or None.
         """
         return self._scored_by.scorer().scores(variables, self._viewed(examples))
 
     def _sum(self, variables, examples, keys, total, watches) -> tuple[np.ndarray, int]:
-        """Returns confusion counts and the number of labelled pixels, of all processes.
+        """Returns counts over the examples of all processes.
 
         Args:
             variables, examples, total, watches: see confusion.
-            keys: names of the label maps in the examples to compare with predictions.
+            keys: keys of the label maps in each example. The predictions are compared
+                with each of these maps.
 
         Returns:
-            int64[len(keys), C, C] counts; number of labelled pixels in 'label'.
+            int64[len(keys), C, C] confusion counts, one matrix for each key; number of
+            pixels in the maps 'label' that are not IGNORE_LABEL.
         """
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, labelled = np.zeros(shape, np.int64), 0
         pending: list[Batch] = []
         with progress_bar(total) as bar:
             for members, found in self._measuring.describe(variables, examples):
-                # Results are fetched after the next batch was started, so that the
-                # devices are always busy.
+                # The results of a batch are fetched after the next batch was started,
+                # so that the devices are always busy.
                 counts += fetch(pending, watches)
                 pending = [self._counted(members, found, keys)]
                 labelled += sum(
@@ -346,11 +360,11 @@ class Evaluator:
         return counts, int(distributed.sum_over_processes(np.array([labelled]))[0])
 
     def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "Batch":
-        """Starts to count the pixels of a batch on the devices.
+        """Dispatches the pixel counts of a batch to the devices; does not wait.
 
         Args:
             members: the examples of the batch.
-            found: their results, a whole_images.Described.
+            found: results of the batch, a whole_images.Described.
             keys: see _sum.
         """
         ids, confidence, sums, levels = found.pixels, None, None, None
@@ -365,7 +379,13 @@ class Evaluator:
         return map(self._protocol.view, examples)
 
     def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
-        """Returns the labels, padded with IGNORE_LABEL to the shape of `ids`."""
+        """Returns label maps on the devices, padded with IGNORE_LABEL, shaped as ids.
+
+        Args:
+            members: the examples of the batch.
+            key: key of the label map in each example.
+            ids: uint8[devices, b, H, W].
+        """
         count = ids.shape[0] * ids.shape[1]
         labels = canvas.lay_labels(members, count, (ids.shape[2], ids.shape[3]), key)
         return parallel.shard(labels, self.devices)
@@ -380,9 +400,10 @@ def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
 def native_results(
     protocol, variables: dict, examples: Iterable[dict]
 ) -> Iterator[tuple[dict, Any, np.ndarray | None]]:
-    """Yields (example, results, presence) for each example, without padding.
+    """Yields the results for each example, cropped to the image's original size.
 
-    The order can differ from that of `examples`, because images are batched by size.
+    The order can differ from the order of `examples`, because images are batched by
+    size.
 
     Args:
         protocol: a Labeller; see protocols.protocol.make.
@@ -391,10 +412,10 @@ def native_results(
 
     Yields:
         example: one of the examples.
-        results: tree of NumPy arrays [H, W, ...], the results of the pixel_fn of the
-            labeller, such as class ids.
-        presence: f32[C], probability of each class to occur in the image; None without
-            an SE branch.
+        results: tree of NumPy arrays [H, W, ...], the results of the labeller's
+            pixel_fn, such as class ids.
+        presence: f32[C], probability that each class occurs in the image; None if the
+            network has no SE branch.
     """
     for members, found in protocol.describe(variables, examples):
         results, presence = jax.tree.map(_on_host, found)
@@ -411,15 +432,15 @@ def _on_host(values: jax.Array) -> np.ndarray:
 
 
 def check_finite(ids: np.ndarray, name: str) -> None:
-    """Checks that the scores of all pixels were finite, so that each has a class.
+    """Checks that the scores of all pixels were finite.
 
     Args:
-        ids: uint8[H, W], predicted class ids; IGNORE_LABEL for pixels without finite
-            scores.
-        name: name of the image, for the message.
+        ids: uint8[H, W], predicted class ids; IGNORE_LABEL for pixels whose scores are
+            not finite.
+        name: name of the image, for the error message.
 
     Raises:
-        UserError: a pixel has no class.
+        UserError: a pixel has IGNORE_LABEL.
     """
     wrong = np.count_nonzero(ids == IGNORE_LABEL)
     if wrong:

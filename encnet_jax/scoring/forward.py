@@ -12,12 +12,12 @@ from encnet_jax.models import logits_stride
 
 
 class Outputs(NamedTuple):
-    """The outputs of a network that evaluation and prediction use.
+    """The network outputs that evaluation and prediction use.
 
     Attributes:
         logits: [B, h, w, C].
-        presence: f32[B, C] in [0, 1], probability of each class to occur in an image;
-            None without an SE branch.
+        presence: f32[B, C] in [0, 1], probability that each class occurs in the image;
+            None if the network has no SE branch.
     """
 
     logits: jax.Array
@@ -25,17 +25,17 @@ class Outputs(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """The forward pass of a network, and how its logits correspond to pixels.
+    """The forward pass of a network, and the positions of the logits in the image.
 
     Attributes:
-        apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs. With `mask_padding`
-            it takes a third argument, a models.inside.Inside, which marks the pixels
-            that belong to the image.
+        apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs. If `mask_padding`
+            is set, the third argument is a models.inside.Inside, which marks the pixels
+            that are not padding.
         num_classes: C.
-        input_scale: factor by which images are resized before the network.
+        input_scale: factor by which images are resized before the forward pass.
         logits_stride: distance between neighbouring logits in pixels of the resized
             image.
-        align_corners: corner convention of every upsampling.
+        align_corners: whether upsampling aligns the centres of the corner pixels.
         mask_padding: whether the network ignores the padding around an image.
     """
 
@@ -60,9 +60,10 @@ class Forward(NamedTuple):
         Args:
             model: module whose batch norms are not synchronised (axis_name is None).
             num_classes: C.
-            normalise: maps pixel values to the input of the model; see tasks.task.Task.
+            normalise: function from pixel values to the model's input; see
+                tasks.task.Task.
             model_config: section `model` of the resolved configuration.
-            input_scale: factor by which images are resized before the network.
+            input_scale: factor by which images are resized before the forward pass.
         """
         return cls(
             outputs_from_pixels(model, normalise),
@@ -75,13 +76,14 @@ class Forward(NamedTuple):
 
 
 def outputs_from_pixels(model: nn.Module, normalise: Callable) -> Callable:
-    """Returns a function that normalises pixels and applies a model; see Forward.
-
-    The function maps (variables, pixel values [B, H, W, 3]) to Outputs. An optional
-    third argument, a models.inside.Inside, is passed on to the model.
+    """Returns a function that normalises pixels and applies a model.
 
     Args:
         model, normalise: see Forward.of.
+
+    Returns:
+        A function (variables, pixel values [B, H, W, 3]) -> Outputs. Its optional third
+        argument, a models.inside.Inside, is passed to the model.
     """
 
     def apply_fn(variables, pixels, *inside):

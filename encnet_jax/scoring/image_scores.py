@@ -1,4 +1,4 @@
-"""Stores the pixel counts of each image, and the best and worst images."""
+"""Collects and saves the pixel counts of each image, and the best and worst images."""
 
 import heapq
 from typing import Any
@@ -16,14 +16,14 @@ LONG_SIDE_PX = 480  # Largest long side of the stored images.
 
 
 def file_name(split: str, protocol: str, process_index: int) -> str:
-    """Returns the name of the file with the image scores of one process."""
+    """Returns the name of the file that contains the image scores of one process."""
     return f"images-{split}-{protocol}-{process_index}.npz"
 
 
 class ImageScores:
-    """Collects the scores of single images during an evaluation.
+    """Collects the pixel counts of each image, and the best and worst images.
 
-    Pass the method `add` to Evaluator.confusion as a watch.
+    Pass the method `add` as a watch to Evaluator.confusion.
     """
 
     def __init__(self) -> None:
@@ -58,19 +58,25 @@ class ImageScores:
                 (heapq.heappush if len(heap) < KEEP else heapq.heapreplace)(heap, entry)
 
     def save(self, path: epath.Path, matrix: ConfusionMatrix, evaluation: int) -> None:
-        """Writes the scores of this process to an .npz file, atomically.
+        """Writes the image scores of this process to an .npz file, atomically.
 
-        The file contains `ids` [N]; `counts` int64[N, 3, C], see mean_iou; `confusion`
-        int64[C, C] of all images; `evaluation`; and, with an SE branch, `presence`
-        f32[N, C], the predicted probability of each class to occur. The best image is
-        stored as best0 (its index in `ids`), best0_image, best0_label and
-        best0_prediction. The other best and worst images have the prefixes best1, ...,
-        worst0, worst1, ...
+        The file contains these arrays for the N images of this process:
+
+        - 'ids': str[N], the ids of the images.
+        - 'counts': int64[N, 3, C], see mean_iou.
+        - 'confusion': int64[C, C], `matrix`.
+        - 'evaluation': `evaluation`.
+        - 'presence': f32[N, C], the predicted probability that each class occurs in the
+          image; absent if the network has no SE branch.
+        - 'best0': index of the best image in 'ids'; 'best0_image', 'best0_label' and
+          'best0_prediction': this image, its label map and the predicted label map.
+        - 'best1', ..., 'worst0', 'worst1', ...: the same for the other best images and
+          for the worst images.
 
         Args:
             path: the .npz file.
-            matrix: confusion counts of all images of all processes.
-            evaluation: number of this evaluation, which its report also contains.
+            matrix: confusion matrix over the images of all processes.
+            evaluation: number of this evaluation; the report contains the same number.
         """
         arrays: dict[str, Any] = {
             "ids": np.asarray(self._ids, dtype=str),
@@ -94,12 +100,12 @@ KINDS = ("image", "label", "prediction")
 def mean_iou(counts: np.ndarray) -> float:
     """Returns the mean IoU, in [0, 1], over classes that occur.
 
-    A class occurs if it is in the labels or the predictions; without such classes, the
-    result is 0.
+    A class occurs if any pixel has this label or this prediction. If no class occurs,
+    the result is 0.
 
     Args:
-        counts: int[3, C], for each class the number of pixels with a correct
-            prediction, with this label, and with this prediction.
+        counts: int[3, C], for each class the number of pixels with both this label and
+            this prediction, with this label, and with this prediction.
     """
     right, labelled, predicted = counts
     union = labelled + predicted - right
@@ -107,7 +113,7 @@ def mean_iou(counts: np.ndarray) -> float:
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
-    """Shrinks an image or a label map to a long side of at most LONG_SIDE_PX."""
+    """Shrinks an image or label map to at most LONG_SIDE_PX pixels on its long side."""
     height, width = pixels.shape[:2]
     scale = min(1.0, LONG_SIDE_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

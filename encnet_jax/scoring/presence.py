@@ -1,10 +1,10 @@
-"""Average precision of the SE branch, which predicts the classes of an image."""
+"""Average precision of the SE branch, which predicts the classes in an image."""
 
 import numpy as np
 
 
 def present(pixels: np.ndarray) -> np.ndarray:
-    """Returns which classes have at least one labelled pixel, bool[C].
+    """Returns whether each class has at least one pixel, bool[C].
 
     Args:
         pixels: int[C], number of pixels with each label.
@@ -13,17 +13,17 @@ def present(pixels: np.ndarray) -> np.ndarray:
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Returns the average precision of one class: the area under its PR curve.
+    """Returns the area under the precision-recall curve of one class.
 
     The area is the sum over thresholds n of (recall_n - recall_(n-1)) * precision_n,
-    without interpolation. Images with equal scores share a threshold.
+    without interpolation. The thresholds are the distinct scores, in decreasing order.
 
     Args:
-        scores: f[N], predicted score of the class in each image.
-        positive: bool[N], whether the class is present in each image.
+        scores: f[N], predicted score of the class for each of N images.
+        positive: bool[N], whether the class is present in the image.
 
     Returns:
-        A value in [0, 1]; NaN if the class is present in no image or in every image.
+        A value in [0, 1]; NaN if the class is present in no image or in all images.
     """
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
     if not 0 < positive.sum() < len(positive):
@@ -41,8 +41,9 @@ def per_class(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Returns the average precision of each class, f64[C]; see average_precision.
 
     Args:
-        scores: f[N, C], predicted probability of each class to be present in an image.
-        positive: bool[N, C], whether each class is present.
+        scores: f[N, C], predicted probability that each class is present in each of N
+            images.
+        positive: bool[N, C], whether the class is present in the image.
     """
     columns = zip(scores.T, positive.T, strict=True)
     return np.asarray([average_precision(*column) for column in columns])

@@ -1,4 +1,4 @@
-"""Collects boundary, calibration and class-presence scores during an evaluation."""
+"""Computes boundary, calibration and class-presence scores during an evaluation."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from encnet_jax.scoring.thresholds import Thresholds
 
 
 class ClassPresence:
-    """Collects predicted and true presence of classes in the images of this process.
+    """Collects which classes each image contains, as predicted and as labelled.
 
     Attributes:
         num_classes: C.
@@ -25,10 +25,10 @@ class ClassPresence:
         self._rows: list[np.ndarray] = []
 
     def add(self, example: dict, seen: Seen) -> None:
-        """Adds an image, unless the network does not predict class presence.
+        """Adds the results of an image; does nothing if the network has no SE branch.
 
         Args:
-            example: not used; the arguments are those of a watch.
+            example: not used; a watch must accept this argument.
             seen: results of the image.
         """
         if seen.presence is not None:
@@ -37,12 +37,12 @@ class ClassPresence:
             self._rows.append(row.astype(np.float32))
 
     def average_precision(self) -> np.ndarray | None:
-        """Returns the average precision of each class over all processes' images.
+        """Returns the average precision of each class over the images of all processes.
 
         All processes must call this method.
 
         Returns:
-            f64[C], NaN for classes that are in every image or in none; None if the
+            f64[C], NaN for classes that occur in all images or in no image; None if the
             network has no SE branch.
         """
         empty = np.zeros((0, 2, self.num_classes), np.float32)
@@ -54,16 +54,16 @@ class ClassPresence:
 
 
 class Quality:
-    """Collects all scores other than the confusion matrix during an evaluation.
+    """Computes the scores that a confusion matrix does not contain.
 
-    Pass the method `add` to Evaluator.confusion as a watch.
+    Pass the method `add` as a watch to Evaluator.confusion.
 
     Attributes:
-        presence: predicted and true presence of classes.
+        presence: which classes each image contains, as predicted and as labelled.
         boundary: pixel counts of boundary regions.
         calibration: statistics of the predicted probabilities.
-        thresholds: scores of one class over thresholds of its probability; None if the
-            data set does not define such a class.
+        thresholds: counts for MaxF and average precision of one class; None if the data
+            set has no class to score in this way.
     """
 
     def __init__(self, num_classes: int, thresholds: Thresholds | None = None):
@@ -90,17 +90,20 @@ class Quality:
     def summary(self, class_names: tuple[str, ...]) -> dict:
         """Returns the scores over the images of all processes, as a dict for JSON.
 
-        All processes must call this method. Scores are in [0, 1], except 'nll' (nats)
-        and 'brier' ([0, 2]); they are None if undefined. Keys:
+        All processes must call this method. Scores are in [0, 1], except 'nll' (in
+        nats) and 'brier' (in [0, 2]). An undefined score is None. Keys of the dict:
 
-        - 'boundary_iou', the mean over classes that occur, and 'boundary_iou_classes';
-        - 'bands': for each width, the mean IoU of pixels within that distance of a
-          contour;
-        - 'calibration_error', 'nll', 'brier', and the points of two plots,
-          'reliability' and 'risk_coverage';
-        - with an SE branch, 'presence_ap_classes', the average precision of class
-          presence, and 'presence_ap', the mean over classes for which it is defined;
-        - the keys of Thresholds.summary, if the data set defines such a class.
+        - 'boundary_iou_classes': the Boundary IoU of each class.
+        - 'boundary_iou': the mean Boundary IoU over the classes that occur.
+        - 'bands': width in pixels -> mean IoU of the pixels that are at most this far
+          from a contour of the labels.
+        - 'calibration_error', 'nll' and 'brier'; see Calibration.
+        - 'reliability' and 'risk_coverage': the points of two plots; see Calibration.
+        - 'presence_ap_classes': the average precision of the SE branch for each class;
+          absent if the network has no SE branch.
+        - 'presence_ap': the mean of the defined values in 'presence_ap_classes'; absent
+          if the network has no SE branch.
+        - the keys of Thresholds.summary; absent if `thresholds` is None.
 
         Args:
             class_names: names of the C classes.

@@ -1,6 +1,6 @@
-"""Results of single images, which an evaluation passes to its watches.
+"""The results of each image, passed to watches during an evaluation.
 
-A watch is a function that is called with each example and its results.
+A watch is a function (example, Seen) -> None that an evaluation calls for each image.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,20 +14,21 @@ import numpy as np
 class Seen(NamedTuple):
     """Results of the evaluation of one image.
 
-    Large arrays stay on the device; functions fetch them on demand.
+    Large arrays stay on the device; the fields `ids`, `confidence` and `levels` are
+    functions without arguments that copy an array to the host and return the copy.
 
     Attributes:
         pairs: int64[C, C], number of pixels for each (label, prediction) pair.
-        ids: function that fetches the predicted class ids, uint8[H, W].
-        presence: f32[C], probability of each class to occur in the image; None without
-            an SE branch.
-        confidence: function that fetches the largest probability of each pixel, f32[H,
-            W], NaN for pixels that are not counted; None unless the evaluator computes
+        ids: returns uint8[H, W], the predicted class ids.
+        presence: f32[C], probability that each class occurs in the image; None if the
+            network has no SE branch.
+        confidence: returns f32[H, W], the largest class probability of each pixel, NaN
+            for pixels that are not counted; None unless the evaluator computes
             calibration terms.
         sums: f32[H, 2], see calibration.row_sums; None unless the evaluator computes
             calibration terms.
-        levels: function that fetches the probability of the evaluator's level_class,
-            uint8[H, W], in units of 1 / 255; None without a level_class.
+        levels: returns uint8[H, W], the probability of the evaluator's level_class in
+            units of 1 / 255; None if the evaluator has no level_class.
     """
 
     pairs: np.ndarray
@@ -42,13 +43,15 @@ Watch = Callable[[dict, Seen], None]
 
 
 class Batch(NamedTuple):
-    """A batch that devices may still be processing; arrays are [devices, b, ...].
+    """A batch that devices may still be processing.
+
+    In the shapes below, `...` stands for [devices, images per device].
 
     Attributes:
         members: the examples of the batch.
         ids: uint8[..., H, W], predicted class ids.
-        pairs: confusion counts int32[..., C, C], one array for each map of labels that
-            is compared with the predictions.
+        pairs: int32[..., C, C] confusion counts, one array for each label map that the
+            predictions are compared with; the label map 'label' is the first.
         presence: f32[..., C] or None; see Seen.
         confidence: f32[..., H, W] or None; see Seen.
         sums: f32[..., H, 2] or None; see Seen.
@@ -65,16 +68,16 @@ class Batch(NamedTuple):
 
 
 def fetch(pending: list[Batch], watches: Sequence[Watch]) -> np.ndarray | int:
-    """Waits for a batch, calls functions with its results, and returns its counts.
+    """Waits for a batch, calls the watches, and returns the batch's confusion counts.
 
     Args:
         pending: a list with one batch, or an empty list.
-        watches: functions that are called with each example and its `Seen` record,
-            whose counts are the first array of `Batch.pairs`.
+        watches: functions that are called with each example and its results, a Seen;
+            Seen.pairs is from the first array of Batch.pairs.
 
     Returns:
-        Confusion matrices int64[len(pairs), C, C], summed over images; 0 if `pending`
-        is empty.
+        int64[len(Batch.pairs), C, C], confusion counts summed over the images; the
+        integer 0 if `pending` is empty.
     """
     total: np.ndarray | int = 0
     for batch in pending:
@@ -86,7 +89,7 @@ def fetch(pending: list[Batch], watches: Sequence[Watch]) -> np.ndarray | int:
 
 
 def _show(batch: Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
-    """Calls each function of `watches` with every example of a batch and its results.
+    """Calls each watch with every example of a batch and the example's results.
 
     Args:
         batch: the batch.
@@ -110,9 +113,14 @@ def _show(batch: Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
 
 
 def _fetched(maps: jax.Array, place: tuple, member: dict) -> np.ndarray:
-    """Fetches maps [devices, b, H, W] and returns that of one example, unpadded.
+    """Copies maps [devices, b, H, W] to the host; returns one example's map, unpadded.
 
-    JAX caches the copy on the host, so the array is transferred only once.
+    JAX caches the copy on the host, so repeated calls transfer the maps only once.
+
+    Args:
+        maps: the maps of a batch.
+        place: (device, index) of the example.
+        member: the example.
     """
     height, width = member["label"].shape
     return np.asarray(maps)[place][:height, :width]

@@ -1,10 +1,11 @@
-"""MaxF and average precision of one class, over thresholds of its probability.
+"""MaxF and average precision of one class: the scores of the KITTI road benchmark.
 
-These are the scores of KITTI road, in the camera image and in a bird's-eye view.
+The scores are computed in the camera image and in a bird's-eye view. A pixel counts as
+a prediction of the class if the probability of the class is at least a threshold.
 
-Source: development kit of KITTI road (Fritsch, Kuehnl and Geiger, ITSC 2013):
-evaluateRoad.py and helper.py, evalExp and pxEval_maximizeFMeasure, for the scores;
-BirdsEyeView.py for the bird's-eye view.
+Source: development kit of KITTI road (Fritsch, Kuehnl and Geiger, ITSC 2013). Scores:
+evalExp and pxEval_maximizeFMeasure in evaluateRoad.py and helper.py. Bird's-eye view:
+BirdsEyeView.py.
 """
 
 from collections.abc import Mapping
@@ -22,16 +23,17 @@ _RIGHT_M, _AHEAD_M, _CELL_M = (-10, 10), (6, 46), 0.05
 
 
 def level_counts(levels: np.ndarray, labels: np.ndarray, positive: int) -> np.ndarray:
-    """Counts the pixels at each level of a class's probability.
+    """Returns histograms of the predicted probability of a class.
 
     Args:
         levels: uint8[...], probability of the class in units of 1 / 255, rounded.
-        labels: uint8[...], ids, or IGNORE_LABEL for pixels that are not counted.
+        labels: uint8[...], true class ids, or IGNORE_LABEL for pixels that are not
+            counted.
         positive: id of the class.
 
     Returns:
-        int64[LEVELS, 2]: for each level, the number of pixels of other classes and of
-        this class.
+        int64[LEVELS, 2]: for each value of `levels`, the number of pixels with another
+        label and the number of pixels with the label `positive`.
     """
     valid = labels != IGNORE_LABEL
     index = levels[valid].astype(np.int64) * 2 + (labels[valid] == positive)
@@ -39,17 +41,18 @@ def level_counts(levels: np.ndarray, labels: np.ndarray, positive: int) -> np.nd
 
 
 def max_f_and_precision(counts: np.ndarray) -> tuple[float | None, float | None]:
-    """Returns MaxF and average precision of a class.
+    """Returns MaxF and the average precision of a class.
 
-    MaxF is the largest F1 score over the thresholds 0/255, ..., 255/255. Average
-    precision is the mean, over recalls 0, 0.1, ..., 1, of the highest precision at
-    thresholds with at least this recall.
+    MaxF is the largest F1 score over the thresholds 0/255, ..., 255/255. The average
+    precision is a mean over the recalls r = 0, 0.1, ..., 1: for each r, the highest
+    precision of all thresholds with a recall of at least r.
 
     Args:
         counts: int64[LEVELS, 2], see level_counts.
 
     Returns:
-        (MaxF, average precision), in [0, 1]; (None, None) without pixels of the class.
+        (MaxF, average precision), both in [0, 1]; (None, None) if no pixel has the
+        label of the class.
     """
     wrong, right = np.cumsum(counts[::-1], axis=0)[::-1].T
     total = counts[:, 1].sum()
@@ -65,20 +68,21 @@ def max_f_and_precision(counts: np.ndarray) -> tuple[float | None, float | None]
 def from_above(
     road_to_image: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the image pixel for each cell of the bird's-eye view.
+    """Returns the image pixel that each cell of the bird's-eye view shows.
 
-    Cell [j, i] of the bird's-eye view lies on the road, 46 - 0.05 (j + 1/2) metres
-    ahead and -10 + 0.05 (i + 1/2) metres to the right of the camera.
+    The bird's-eye view is a grid of 800 x 400 cells on the road. The centre of cell
+    [j, i] lies 46 - 0.05 (j + 1/2) metres ahead and -10 + 0.05 (i + 1/2) metres to the
+    right of the camera.
 
     Args:
         road_to_image: f64[3, 3], homography from (metres right, metres ahead, 1) to
-            image coordinates (column, row, 1), which are counted from 1.
+            (column, row, 1) in the image; columns and rows are counted from 1.
         height, width: size of the image in pixels.
 
     Returns:
         int[800, 400] rows and int[800, 400] columns of the pixels, counted from 0;
-        bool[800, 400], whether the pixel is inside the image (else row and column are
-        0).
+        bool[800, 400], False for cells outside the image, for which row and column
+        are 0.
     """
     right, ahead = (
         np.arange(low, high, _CELL_M)[: round((high - low) / _CELL_M)] + _CELL_M / 2
@@ -96,21 +100,23 @@ def from_above(
 
 
 class Thresholds:
-    """Counts how often each level of a class's probability occurs, in two views.
+    """Accumulates histograms of the predicted probability of a class over images.
 
     Attributes:
         positive: id of the class.
-        counts: int64[2, LEVELS, 2], level counts in the camera image and in the
+        counts: int64[2, LEVELS, 2], histograms in the camera image and in the
             bird's-eye view; see level_counts.
-        images: int64[2], number of images, and of images with a known bird's-eye view.
+        images: int64[2], number of all images and of images with a known bird's-eye
+            view.
     """
 
     def __init__(self, positive: int, views: Mapping[str, np.ndarray]):
-        """Creates counts of zero.
+        """Initialises all counts to 0.
 
         Args:
             positive: id of the class.
-            views: id of an image -> homography road_to_image; see from_above.
+            views: image id -> homography `road_to_image`, see from_above; images
+                without a known bird's-eye view are absent.
         """
         self.positive, self._views = positive, views
         self.counts = np.zeros((2, LEVELS, 2), np.int64)
@@ -141,9 +147,10 @@ class Thresholds:
         All processes must call this method.
 
         Returns:
-            {'max_f_image', 'average_precision_image', 'max_f_bev',
-            'average_precision_bev'}; see max_f_and_precision. The scores '_bev' of the
-            bird's-eye view are absent unless this view is known for every image.
+            Dict with 'max_f_image' and 'average_precision_image' (camera image), and
+            'max_f_bev' and 'average_precision_bev' (bird's-eye view); see
+            max_f_and_precision. The last two are absent unless the bird's-eye view of
+            every image is known.
         """
         counts = sum_over_processes(self.counts)
         images, with_view = sum_over_processes(self.images)
