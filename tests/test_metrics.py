@@ -36,7 +36,7 @@ def test_bad_ids_are_refused():
         ValueError, match="shape .2,., but predictions have shape .1,.; expected equal"
     ):
         ConfusionMatrix(3).update(np.uint8([0, 1]), np.uint8([0]))
-    with pytest.raises(ValueError, match="absent is 'nan'"):
+    with pytest.raises(ValueError, match="'absent' is 'nan'"):
         ConfusionMatrix(3).mean_iou(absent="nan")
 
 

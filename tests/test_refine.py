@@ -61,7 +61,7 @@ def test_a_window_larger_than_an_image_is_refused():
     with pytest.raises(UserError) as error:
         evaluator.confusion(segmenter.variables, make_examples([(24, 40)]))
     message = str(error.value)
-    assert "windows are 25 pixels wide, but image 0 has only 24x40 pixels" in message
+    assert "image 0 has 24x40 pixels; expected at least 25x25 for eval" in message
     assert "set eval.dense.radius to 11 or less" in message
 
 

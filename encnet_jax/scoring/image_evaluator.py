@@ -1,4 +1,4 @@
-"""Evaluates image classifiers: one confusion matrix over all images and devices."""
+"""Evaluates image classifiers: sums one confusion matrix over all images."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -16,15 +16,16 @@ from encnet_jax.scoring.evaluator import local_batch_size, progress_bar
 from encnet_jax.scoring.metrics import ConfusionMatrix, count_pairs
 from encnet_jax.scoring.protocols.whole_images import class_ids
 
-NO_LABEL = -1  # Label of black images that fill up an incomplete batch.
+NO_LABEL = -1  # Label of the black images that pad an incomplete batch.
 TOP = 5
 
 
 class ImageCounts(ConfusionMatrix):
-    """A confusion matrix of whole images: each image counts as one pixel.
+    """Confusion matrix of an image classifier: counts images instead of pixels.
 
     Attributes:
-        within_top: number of images whose label has one of the five largest logits.
+        within_top: number of images whose label is among the classes with the five
+            largest logits.
     """
 
     within_top: int = 0
@@ -45,12 +46,12 @@ def count_step(
         batch: {'image': uint8[B, S, S, 3], 'label': int32[B]}; images with NO_LABEL are
             not counted.
         model: see ImageEvaluator.
-        normalise: maps pixels uint8[..., 3] to the input of the model, f32[..., 3].
+        normalise: function from pixels uint8[..., 3] to the model's input f32[..., 3].
         num_classes: C.
 
     Returns:
-        int32[C, C] counts of (label, prediction) pairs; int32[] number of images whose
-        label has one of the five largest logits or is tied with the fifth.
+        int32[C, C] counts of (label, prediction) pairs; int32[] number of images for
+        which fewer than five classes have a larger logit than the label.
     """
     outputs: Any = model.apply(variables, normalise(batch["image"]), train=False)
     logits = outputs["logits"]
@@ -87,11 +88,12 @@ class ImageEvaluator:
     def confusion(
         self, variables: dict, examples: Iterable[dict], total: int | None = None
     ) -> ImageCounts:
-        """Evaluates the images of this process; sums counts over all processes.
+        """Returns the counts over the images of all processes.
 
         Args:
             variables: variables of the model, replicated on the local devices.
-            examples: dicts with image uint8[S, S, 3], label integer[].
+            examples: the examples that this process evaluates, dicts with image
+                uint8[S, S, 3] and label integer[].
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
         """
@@ -116,13 +118,13 @@ class ImageEvaluator:
     def predict(self, variables: dict, examples: Iterable[dict]):
         """Raises UserError, because a classifier cannot predict label maps."""
         raise UserError(
-            "this run classifies whole images; expected a run trained with"
-            " task = 'segmentation', which labels pixels"
+            "this run classifies whole images, not pixels; expected a run trained with"
+            " task = 'segmentation'"
         )
 
 
 def _stack(members: tuple[dict, ...], batch_size: int) -> dict[str, np.ndarray]:
-    """Stacks examples to a batch; fills it up with images that are not counted."""
+    """Stacks examples to a batch, padded with black images that have NO_LABEL."""
     images = np.stack([example["image"] for example in members])
     labels = np.stack([example["label"] for example in members]).astype(np.int32)
     missing = batch_size - len(members)

@@ -1,4 +1,4 @@
-"""Pixel accuracy and intersection over union from integer confusion matrices."""
+"""Pixel accuracy and intersection over union (IoU), from confusion matrices."""
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,15 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 class ConfusionMatrix:
-    """Counts of (label, prediction) pairs; scores follow the ADE20K benchmark.
+    """Counts of (label, prediction) pairs, and the scores of the ADE20K benchmark.
 
     Attributes:
         counts: int64[C, C]; row = label, column = prediction.
         ignore_label: pixels with this label are not counted.
-        not_finite: number of labelled pixels that are not in counts, because their
-            scores were NaN or infinite.
+        not_finite: number of labelled pixels that `counts` omits, because their scores
+            are NaN or infinite.
 
-    Source: the evaluation code of CSAILVision/sceneparsing, which the paper follows.
+    Source: the evaluation code of CSAILVision/sceneparsing, which the paper uses.
     """
 
     def __init__(self, num_classes: int, ignore_label: int = IGNORE_LABEL):
@@ -27,7 +27,7 @@ class ConfusionMatrix:
 
     @classmethod
     def from_counts(cls, counts: Integer[np.ndarray, "C C"]) -> "ConfusionMatrix":
-        """Returns a ConfusionMatrix with the given int[C, C] counts; row = label."""
+        """Returns a ConfusionMatrix with the given counts, int[C, C]; row = label."""
         matrix = cls(len(counts))
         matrix.counts += np.asarray(counts, np.int64)
         return matrix
@@ -44,7 +44,7 @@ class ConfusionMatrix:
             predictions: ids 0..C-1.
 
         Raises:
-            ValueError: shapes differ, or an id is out of range.
+            ValueError: the shapes differ, or an id is out of range.
         """
         labels, predictions = np.asarray(labels), np.asarray(predictions)
         if labels.shape != predictions.shape:
@@ -70,27 +70,30 @@ class ConfusionMatrix:
         return ConfusionMatrix.from_counts(self.counts + other.counts)
 
     def pixel_accuracy(self) -> float:
-        """Returns the fraction of labelled pixels that are predicted correctly."""
+        """Returns the fraction of counted pixels that are predicted correctly."""
         return float(np.trace(self.counts) / max(self.counts.sum(), 1))
 
     def iou(self) -> Float64[np.ndarray, " C"]:
-        """Returns the IoU of each class, f64[C]; NaN for classes that never occur."""
+        """Returns the IoU of each class, f64[C]; NaN for absent classes."""
         intersection = np.diag(self.counts)
         union = self.counts.sum(0) + self.counts.sum(1) - intersection
         return np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
 
     def mean_iou(self, absent: str = "zero") -> float:
-        """Returns the mean IoU in [0, 1].
+        """Returns the mean IoU over classes, in [0, 1].
 
         Args:
-            absent: how a class that is in neither labels nor predictions counts: as an
-                IoU of 0 ('zero', as in the benchmark) or not at all ('skip').
+            absent: how to treat classes that occur in neither labels nor predictions:
+                'zero' counts them with an IoU of 0, as the benchmark does; 'skip' omits
+                them from the mean.
 
         Raises:
-            ValueError: absent is neither 'zero' nor 'skip'.
+            ValueError: `absent` is neither 'zero' nor 'skip'.
         """
         if absent not in ("zero", "skip"):
-            raise ValueError(f"absent is {absent!r}; expected 'zero' or 'skip'")
+            raise ValueError(
+                f"argument 'absent' is {absent!r}; expected 'zero' or 'skip'"
+            )
         iou = self.iou()
         if absent == "zero":
             return float(np.nan_to_num(iou).mean())
@@ -104,12 +107,14 @@ def count_pairs(
 ) -> Int32[jax.Array, "{num_classes} {num_classes}"]:
     """Counts (label, prediction) pairs on the device.
 
+    Pairs with an id outside 0..C-1, such as IGNORE_LABEL, are not counted.
+
     Args:
-        labels: integer[N], ids 0..C-1; N is below 2**24.
-        predictions: integer[N], ids 0..C-1. Pairs with another id are not counted.
+        labels, predictions: integer[N], class ids; N must be below 2**24.
+        num_classes: C.
 
     Returns:
-        int32[C, C]; row = label.
+        int32[C, C]; row = label, column = prediction.
     """
     # A product of one-hot matrices, because scatters are slow on TPUs. Sums of ones in
     # float32 are exact up to 2**24.

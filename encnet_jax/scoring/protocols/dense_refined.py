@@ -1,4 +1,4 @@
-"""Labels images by the scores of any protocol, refined by a dense CRF."""
+"""Predicts label maps from the scores of any protocol, refined by a dense CRF."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -27,7 +27,7 @@ REFINED_FIELDS = {"none": (), "dense": FIELDS}
 
 
 def params_of(settings) -> dense.DenseParams:
-    """Returns the parameters of the CRF's kernels from section `eval.dense`."""
+    """Returns the kernel parameters of the CRF from section `eval.dense`."""
     return dense.DenseParams(*(getattr(settings, n) for n in dense.DenseParams._fields))
 
 
@@ -43,17 +43,19 @@ def refined_ids(
 ):
     """Refines the scores of one padded image by the dense CRF and applies pixel_fn.
 
+    The padding does not affect the results for the pixels of the image.
+
     Args:
         total: f32[H, W, C], 0 or more, proportional to the class probabilities.
         image: uint8[H, W, 3], padded at the right and bottom.
-        size: int32[2], height and width without padding. Padding does not affect the
-            result inside the image; results in the padding are meaningless.
+        size: int32[2], height and width without padding.
         params, radius, iterations: see dense.refine.
         labels: optionally one array uint8[H, W], which is passed to pixel_fn.
         pixel_fn: see whole_images.predict.
 
     Returns:
-        The result of pixel_fn for the refined scores, a tree of arrays [1, H, W, ...].
+        The result of pixel_fn for the refined scores, a tree of arrays [1, H, W, ...];
+        values in the padding are meaningless.
     """
     inside = [jnp.arange(n) < size[i] for i, n in enumerate(total.shape[:2])]
     valid = inside[0][:, None] & inside[1][None]
@@ -72,7 +74,7 @@ def refined_ids(
 
 
 class DenseRefined:
-    """Labels images by scores that a dense CRF refines, one image on each device."""
+    """Predicts label maps from scores that a dense CRF refines, one per device."""
 
     def __init__(
         self,
@@ -85,9 +87,9 @@ class DenseRefined:
         """Stores its arguments; nothing is compiled yet.
 
         Args:
-            scorer: object with a method `scores`; see Protocol.scorer.
+            scorer: see Protocol.scorer.
             settings: section `eval.dense` of the configuration.
-            devices: the devices that the scorer uses.
+            devices: the devices that `scorer` uses.
             pixel_fn, with_labels: see whole_images.WholeImages.
         """
         self._with_labels = with_labels
@@ -98,7 +100,7 @@ class DenseRefined:
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:
-        """Yields (examples, Described), with the results of one image on each device.
+        """Yields (examples, Described) for each batch of one image per device.
 
         Args:
             variables: variables of the network, replicated on the devices.
@@ -125,7 +127,7 @@ def make_refine(
     pixel_fn: Callable = labels_only,
     with_labels: bool = False,
 ) -> Callable:
-    """Returns refined_ids, compiled to refine one image on each device.
+    """Returns refined_ids, mapped over devices: each device refines one image.
 
     Args:
         settings: section `eval.dense` of the configuration.
@@ -133,8 +135,8 @@ def make_refine(
         pixel_fn, with_labels: see whole_images.WholeImages.
 
     Returns:
-        A function of the arguments of refined_ids, whose arrays have a leading axis of
-        devices; only `params` are shared.
+        A function (total, image, size, params, *labels) -> results; see refined_ids.
+        All arrays except `params` have a leading axis of devices.
     """
     refine = partial(
         refined_ids,
@@ -148,28 +150,28 @@ def make_refine(
 
 
 def checked(example: dict, radius: int) -> dict:
-    """Returns the example, after checking that its image is large enough for the CRF.
+    """Returns the example, after checking that the image is large enough for the CRF.
 
     Args:
         example: dict with image uint8[H, W, 3].
-        radius: the CRF's windows are 2 * radius + 1 pixels wide.
+        radius: the windows of the CRF are 2 * radius + 1 pixels high and wide.
 
     Raises:
-        UserError: the image is smaller than a window.
+        UserError: the height or the width of the image is smaller than a window.
     """
     height, width = example["image"].shape[:2]
     if 2 * radius + 1 > min(height, width):
         raise UserError(
-            f"eval.dense.radius is {radius}, so the CRF's windows are {2 * radius + 1}"
-            f" pixels wide, but image {example.get('id', '?')} has only"
-            f" {height}x{width} pixels; set eval.dense.radius to"
-            f" {(min(height, width) - 1) // 2} or less"
+            f"image {example.get('id', '?')} has {height}x{width} pixels; expected at"
+            f" least {2 * radius + 1}x{2 * radius + 1} for eval.dense.radius ="
+            f" {radius}; set eval.dense.radius to {(min(height, width) - 1) // 2} or"
+            " less"
         )
     return example
 
 
 def place(members: list[dict], room: tuple[int, int], devices: list) -> tuple:
-    """Copies one image to each device, padded to a common size.
+    """Pads images to a common size and copies one image to each device.
 
     Args:
         members: examples, at most one per device.
@@ -177,7 +179,8 @@ def place(members: list[dict], room: tuple[int, int], devices: list) -> tuple:
         devices: the devices to use.
 
     Returns:
-        (uint8[devices, H, W, 3] images, int32[devices, 2] sizes without padding).
+        uint8[devices, H, W, 3] padded images; int32[devices, 2], (height, width) of
+        each image without padding.
     """
     images = [canvas.pad(np.asarray(m["image"]), *room, 0) for m in members]
     sizes = [np.asarray(m["image"].shape[:2], np.int32) for m in members]
