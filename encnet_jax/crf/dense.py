@@ -3,8 +3,8 @@
 Two Gaussian kernels connect every pixel to all pixels in the surrounding window. The
 spatial kernel depends on the distance between pixels, the bilateral kernel on the
 distance and on the difference of colours. A mean-field update filters the marginals
-with both kernels. The image is split into tiles. One matrix product updates a tile; its
-operand is the marginals of the tile's neighbours: all pixels in the windows of the
+with both kernels. The image is split into tiles. A tile is updated by one product of
+matrices with the marginals of the tile's neighbours: all pixels in the windows of the
 tile's pixels. All shapes are static, unlike with a permutohedral lattice.
 
 Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
@@ -29,11 +29,11 @@ class DenseParams(NamedTuple):
     """Parameters of the two kernels: numbers or traced scalars.
 
     Attributes:
-        bilateral_weight: weight of the kernel that depends on distance and colour.
+        bilateral_weight: weight of the bilateral kernel, of distance and colour.
         bilateral_px: standard deviation of the bilateral kernel in space, in pixels.
         bilateral_levels: standard deviation of the bilateral kernel in each colour
             channel, for colours in 0..255.
-        spatial_weight: weight of the kernel that depends only on distance.
+        spatial_weight: weight of the spatial kernel, of distance only.
         spatial_px: standard deviation of the spatial kernel, in pixels.
     """
 
@@ -150,7 +150,7 @@ class _Tiles:
         return x[: self.size[0], : self.size[1]]
 
     def pad(self, x):
-        """Adds a border of zeros for the neighbours of border tiles to [H, W, C]."""
+        """Pads an array [H, W, C] with zeros to contain the windows of all tiles."""
         widths = [
             (reach, k * TILE - n + reach)
             for reach, k, n in zip(self._reach, self._counts, self.size, strict=True)
@@ -195,7 +195,7 @@ class _Kernels:
         )
 
     def weights(self, row):
-        """Returns weights [tile columns, T, N] of neighbours for one row of tiles."""
+        """Returns the kernel sum for one row of tiles, [tile columns, T, N]."""
         return self._weights(row) if self._held is None else self._held[row]
 
     def _weights(self, row):

@@ -22,8 +22,8 @@ def classification_loss(
         outputs: {'logits': f32[B, C]}.
         labels: integer[B], ids 0..C-1.
         axis_name: name of the pmap axis; None for one device.
-        label_smoothing: in [0, 1), the probability that the target spreads evenly over
-            all classes.
+        label_smoothing: in [0, 1), the fraction of the target probability that is
+            spread evenly over all classes.
 
     Returns:
         (f32[] for the cross-entropy, {'error': f32[] for the error rate}).

@@ -53,10 +53,10 @@ def upsampled_cross_entropy(
         align_corners: corner convention of the bilinear upsampling, as in PyTorch.
         row_blocks: number of blocks into which the H rows are split; need not divide H.
         class_weights: C weights, one for each class, or () if all weights are 1.
-        focal_gamma: 0 or more; the larger, the smaller the weight of pixels that are
+        focal_gamma: 0 or more; larger values reduce the weight of pixels that are
             classified correctly.
-        label_smoothing: in [0, 1), the probability that the target spreads evenly over
-            all classes.
+        label_smoothing: in [0, 1), the fraction of the target probability that is
+            spread evenly over all classes.
 
     Returns:
         f32[], cross-entropy in nats, summed over labelled pixels.
@@ -102,7 +102,7 @@ _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def _value_and_gradient(logits, labels, form, with_gradient):
-    """Returns upsampled_cross_entropy, f32[], and its gradient, f32[B, h, w, C].
+    """Returns the summed cross-entropy, f32[], and its gradient, f32[B, h, w, C].
 
     If `with_gradient` is False, a scalar 0 replaces the gradient.
     """

@@ -28,9 +28,10 @@ def hard_labels(
     """Replaces the labels of easy pixels by IGNORE_LABEL.
 
     A pixel is easy if the predicted probability of its label is at least `threshold`.
-    However, the N pixels with the lowest probabilities in the batch of all devices
-    always keep their labels, where N = min_kept * number of images; of equally probable
-    pixels, all or none are kept. The selection costs one more pass over the logits.
+    However, the N pixels with the lowest probabilities of their labels in the batch of
+    all devices always keep their labels, where N = min_kept * number of images. Pixels
+    that tie with the N-th pixel are kept too. The selection costs one more pass over
+    the upsampled logits.
 
     Args:
         logits: f32[B, h, w, C].

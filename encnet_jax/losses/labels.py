@@ -70,7 +70,7 @@ def class_presence(
 def total_weight(
     labels: UInt8[jax.Array, "B H W"], class_weights: tuple[float, ...] = ()
 ) -> Float32[jax.Array, ""]:
-    """Returns the sum over all labelled pixels of the weight of the label, f32[].
+    """Returns the sum over labelled pixels of the class weight of the label, f32[].
 
     Args:
         labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.

@@ -26,11 +26,11 @@ def over_pixels(
     of the same size as the labels are not upsampled and not split.
 
     Args:
-        pixel_fn: function (x, bound, labels) of R rows of pixels: x f32[B, R, W, C],
-            upsampled logits; bound f32[B, R, W, 1], see log_sum_exp; labels uint8[B, R,
-            W]. The function returns a tree of sums over the pixels, the gradient with
-            respect to x or None, and a tree of arrays [B, R, W]. Pixels with
-            IGNORE_LABEL must not contribute to the sums.
+        pixel_fn: function (x, bound, labels) of R rows of pixels: the upsampled logits
+            f32[B, R, W, C], an upper bound f32[B, R, W, 1] for log_sum_exp, and the
+            labels uint8[B, R, W]. The function returns a tree of sums over the pixels,
+            the gradient with respect to x or None, and a tree of arrays [B, R, W] with
+            one value per pixel. Pixels with IGNORE_LABEL must not contribute to sums.
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W].
         align_corners: corner convention of the bilinear upsampling, as in PyTorch.
@@ -39,7 +39,8 @@ def over_pixels(
 
     Returns:
         Tree of sums over all pixels; gradient with respect to `logits`, f32[B, h, w,
-        C], or a scalar 0 without `with_gradient`; tree of arrays [B, H, W].
+        C], or a scalar 0 without `with_gradient`; tree of arrays [B, H, W] with one
+        value per pixel.
     """
     zero = jnp.zeros((), jnp.float32)
     largest = jnp.max(logits, axis=-1, keepdims=True)
@@ -123,7 +124,7 @@ def _whole(blocks: jax.Array) -> jax.Array:
 
 
 def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
-    """Returns the input rows that each block of output rows uses, and their weights.
+    """Returns which input rows each block of output rows uses, with which weights.
 
     Args:
         height: number of output rows.

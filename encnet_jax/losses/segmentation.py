@@ -49,9 +49,9 @@ def network_loss(
         axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        This device's contribution to the loss, f32[], and to each term without its
-        weight, {'loss_pixel': f32[], ...}. The contributions of all devices add up to
-        the loss or the term.
+        This device's contribution to the loss, f32[], and to each unweighted term,
+        {'loss_pixel': f32[], ...}. The contributions of all devices add up to the loss
+        or the term.
     """
     inputs = Inputs(
         outputs,
@@ -98,10 +98,10 @@ def segmentation_loss(
         axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        This device's contribution to the loss, f32[], and to each term without its
-        weight, {'loss_pixel': f32[], 'loss_se': f32[], ...}. The contributions of all
-        devices add up to the loss or the term. Terms with weight 0 are left out.
-        Without labelled pixels, all values are 0.
+        This device's contribution to the loss, f32[], and to each unweighted term,
+        {'loss_pixel': f32[], 'loss_se': f32[], ...}. The contributions of all devices
+        add up to the loss or the term. Terms with weight 0 are left out. Without
+        labelled pixels, all values are 0.
 
     Source: section 2 of the paper; weights as in its Figure 5.
     """

@@ -21,7 +21,7 @@ class Inputs:
     Attributes:
         outputs: outputs of the network for a batch.
         labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
-        loss: section `loss` of the configuration, or an object with its fields.
+        loss: section `loss` of the configuration, or an object with the same fields.
         model: section `model` of the configuration, or None.
         axis_name: name of the pmap axis; None for one device.
         grid: arguments of upsampled_cross_entropy: {'align_corners': ..., 'row_blocks':
@@ -87,7 +87,7 @@ class Inputs:
 
     @cached_property
     def totals(self) -> dict[str, jax.Array]:
-        """The numbers by which sums are divided to compute terms, over all devices.
+        """The denominators of the terms, summed over all devices, f32[] each.
 
         'logits' and 'aux_logits': sum over labelled pixels of the weight of the label;
         'images': number of images with a labelled pixel. A 0 is replaced by 1.
@@ -111,8 +111,8 @@ def add_up(inputs: Inputs, names: Iterable[str]) -> tuple[jax.Array, Terms]:
             the network does not return, are left out.
 
     Returns:
-        This device's contribution to the loss, f32[], and to each term without its
-        weight, {'loss_' + name: f32[]}.
+        This device's contribution to the loss, f32[], and to each unweighted term,
+        {'loss_' + name: f32[]}.
     """
     total: Any = 0.0
     terms: Terms = {}

@@ -55,8 +55,8 @@ def plan(config, topology: str, name: str, *, step_only: bool = False) -> dict:
             batch.
 
     Returns:
-        A JSON-ready dict: sizes in bytes; compilation times in seconds; the speed in
-        images/s per chip, at most; the training time in hours, at least.
+        A JSON-ready dict: sizes in bytes; compilation times in seconds; an upper bound
+        of the images/s per chip; a lower bound of the training time in hours.
 
     Raises:
         UserError: a value is invalid, the slice does not exist, or libtpu is missing.
@@ -154,7 +154,7 @@ def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
 
 
 def _largest_batch(train_cost, known, hbm_bytes: float) -> dict:
-    """Estimates the largest batch that fits a chip; compiles the step to confirm it.
+    """Estimates the largest batch that fits a chip, and compiles a step of this size.
 
     The estimate is a linear extrapolation of the memory for 8 and for 16 images.
 

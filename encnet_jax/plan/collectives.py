@@ -48,7 +48,7 @@ def _group_size(line: str, text: str) -> int:
         return int(listed[2])
     along = _ALONG.search(line)
     if along is None:
-        raise ValueError(f"an all-reduce lists no groups of devices: {line}")
+        raise ValueError(f"an all-reduce lists no groups of devices; found: {line}")
     mesh, axes = along.groups()
     sizes = dict(re.findall(r'"(\w+)"=(\d+)', dict(_MESH.findall(text))[mesh]))
     return math.prod(int(sizes[axis]) for axis in re.findall(r'name = "(\w+)"', axes))

@@ -33,7 +33,7 @@ class Cost(NamedTuple):
     Attributes:
         images: number of images in a chip's batch.
         hbm_bytes: peak use of memory (HBM), including arguments and code.
-        temporary_bytes: bytes of hbm_bytes that are used for temporary arrays.
+        temporary_bytes: the part of hbm_bytes that temporary arrays use.
         flops, bytes_accessed: operations per execution, and bytes read and written;
             train_cost corrects both for the loops of the loss.
         cycles: the compiler's estimate of clock cycles per execution.
@@ -88,7 +88,7 @@ def lower_train_step(
     Args:
         config: resolved configuration with a known train.total_steps.
         num_classes: number of classes.
-        devices: devices of a topology; None for all devices of this process.
+        devices: devices of a TPU slice; None for all devices of this process.
         images: number of images per device.
 
     Returns:
@@ -105,8 +105,8 @@ def lower_train_step(
 def train_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
     """Compiles the training step, and returns its cost.
 
-    The compiler counts one iteration of a loop. The other iterations of the loops in a
-    segmentation loss are added here.
+    The compiler counts one iteration of a loop. This function adds the cost of the
+    other iterations for the loops of a segmentation loss.
 
     Args:
         config, num_classes, devices, images: see lower_train_step.
@@ -171,8 +171,8 @@ def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost
 def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
     """Compiles the evaluation step of protocol 'single', and returns its cost.
 
-    This protocol predicts whole images at one scale. Images are as large as the
-    training crops.
+    With this protocol, whole images are predicted at one scale. Images are as large as
+    the training crops.
 
     Args:
         config, num_classes, devices, images: see lower_train_step.
@@ -208,11 +208,11 @@ def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> C
 
 
 def _canvases(leading: tuple[int, int], side: int, stride: float) -> canvas.Canvas:
-    """Returns shapes and dtypes of the evaluation step's images: square canvases.
+    """Returns shapes and dtypes of the inputs of the evaluation step.
 
     Args:
         leading: lengths of the leading axes (devices, images).
-        side: height and width of a canvas in pixels.
+        side: height and width of the padded images in pixels.
         stride: distance between neighbouring logits, in pixels.
     """
     taps = (*leading, side, canvas.logits_side(side, stride))

@@ -58,7 +58,7 @@ class Instruction(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, compiles the step, and prints the layers with most traffic."""
+    """Parses the flags, compiles the step, and prints the layers with their traffic."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)

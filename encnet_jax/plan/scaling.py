@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, lowers the step, and prints tables, then the same as JSON."""
+    """Parses the flags, lowers the step, prints the estimates as tables and as JSON."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
@@ -202,7 +202,7 @@ def weak_scaling(
             used.
         reduces: the all-reduces of the step.
         network: the network between the chips.
-        arrays: number of arrays in the training state.
+        arrays: number of arrays in the training state, for the time of the host.
     """
     images, seconds = max(steps.items())
     return [_row(n, images, seconds, reduces, network, arrays) for n in CHIP_COUNTS]

@@ -24,8 +24,9 @@ def check(facts: dict[str, object]) -> None:
             images. Paths of data and of initial weights are not compared.
 
     Raises:
-        UserError: a process has other values than process 0. All processes raise this
-            error; in a process with other values, the message states the first of them.
+        UserError: a process has other values than process 0. All processes raise an
+            error; in a process with other values, the message states the first such
+            value.
     """
     if jax.process_count() == 1:
         return

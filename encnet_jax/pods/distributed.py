@@ -36,8 +36,8 @@ def join(
     them: without arguments, JAX detects the processes on Cloud TPU, SLURM and Open MPI.
 
     If other processes have not joined after timeout_s, this function prints one line
-    and ends this process with exit status 4. JAX's own timeout is longer, because it
-    aborts the process and cannot be caught.
+    and ends this process with exit status 4. JAX's own timeout, which would abort the
+    process, is longer.
 
     Args:
         coordinator_address: host:port at which process 0 listens.
@@ -120,7 +120,7 @@ def _leave(timeout_s: float, coordinator: str) -> None:
 
 
 def together(action: Callable[[], Result]) -> Result:
-    """Runs an action in every process; a failure in one process is raised in all.
+    """Runs an action in every process; if one process fails, all raise an error.
 
     Without this function, the other processes would wait until the heartbeat of the
     failed process times out.

@@ -36,8 +36,8 @@ def enable_compilation_cache() -> None:
 def form_of_step() -> str:
     """Returns which JAX function maps a step over devices: 'pmap' or 'shard_map'.
 
-    The environment variable ENCNET_STEP selects the function; both compute bitwise
-    equal results. By default, a run of one process uses 'pmap'. A run of several
+    The environment variable ENCNET_STEP selects the function; results are bitwise equal
+    with both functions. By default, a run of one process uses 'pmap'. A run of several
     processes uses 'shard_map', because starting a step with `jax.pmap` would then take
     up to nine times as long; see docs/performance.md.
 
