@@ -184,7 +184,7 @@ def test_a_signal_to_one_of_two_processes_saves_and_the_next_start_resumes(tmp_p
     wait_for(tmp_path / "checkpoints", "[1-9]", *processes)
     processes[1].send_signal(signal.SIGTERM)
     texts = succeed(*processes)
-    stopped = int(re.search(r"stopped by SIGTERM at step (\d+)", texts[0])[1])
+    stopped = int(re.search(r"stopped at step (\d+) by SIGTERM", texts[0])[1])
     assert read.find_step(str(tmp_path)) == stopped
     limit = "--config.train.max_minutes=0.0001"
     texts = succeed(*start_joined(2, *command, limit))

@@ -1,4 +1,4 @@
-"""Divides the running time of a process among activities such as 'compiling'."""
+"""Measures how much time a process spends on activities such as 'compiling'."""
 
 import contextlib
 import os
@@ -20,18 +20,18 @@ def process_age_s() -> float:
 
 
 class TimeAccount:
-    """Divides the time since the start of a process among the activities in PARTS.
+    """Measures the seconds that a process spends on each activity in PARTS.
 
-    The seconds of all activities sum to the total time. The account measures the time
-    of the host: work of the device counts only while the host waits for it.
+    The seconds of all activities sum to the running time of the process. Work of the
+    device counts only while the host waits for the device.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, age_s: float = 0.0):
         """Starts the account with the activity 'start-up'.
 
         Args:
-            clock: function that returns a time in seconds, which must not decrease.
-            age_s: seconds since the process started; they are added to 'start-up'.
+            clock: function that returns a non-decreasing time in seconds.
+            age_s: age of the process in seconds, which counts as 'start-up'.
         """
         self._clock = clock
         self._seconds = dict.fromkeys(PARTS, 0.0) | {"start-up": age_s}
@@ -41,10 +41,10 @@ class TimeAccount:
         """Ends the current activity and starts another one.
 
         Args:
-            part: the activity that starts, one of PARTS.
+            part: the new activity, one of PARTS.
 
         Returns:
-            Seconds since the last call, which were added to the activity that ended.
+            Seconds since the previous switch, which count as the activity that ended.
         """
         now = self._clock()
         passed = now - self._since
@@ -82,17 +82,18 @@ class TimeAccount:
 def timed_input(
     batches: Iterable[dict], account: TimeAccount, device_is_done: Callable[[], bool]
 ) -> Iterator[dict]:
-    """Yields batches, and counts the time that the device waited for them as 'input'.
+    """Yields batches, and measures how long the device waits for input.
 
-    If the device was still busy when the batch arrived, the wait counts as 'steps',
-    otherwise as 'input'. If the device became idle during the wait, the whole wait
-    counts as 'input', which is an overestimate.
+    The time until the next batch is available counts as 'steps' if the device is still
+    busy at the end of that time, and as 'input' otherwise. 'input' is an upper bound,
+    because the device may have become idle only shortly before.
 
     Args:
         batches: the batches to yield.
-        account: account of this process's time; while the caller uses a batch, the
-            current activity is 'steps'.
-        device_is_done: returns whether the device has finished all its steps.
+        account: time account of this process. The current activity is 'steps' while
+            the caller uses a batch.
+        device_is_done: function that returns whether the device has finished all steps
+            that were submitted.
     """
     batches = iter(batches)
     while True:

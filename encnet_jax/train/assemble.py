@@ -22,15 +22,15 @@ class Assembled(NamedTuple):
     """Model, optimiser, training step and initial state of a run.
 
     Attributes:
-        task: segmentation or classification, with its loss and evaluation.
+        task: the task (segmentation or classification), see tasks.Task.
         model: the network; its batch norms are synchronised over the pmap axis.
         tx: the optimiser.
-        learning_rate: schedule that maps the number of updates done, int32[], to the
-            learning rate, f32[], without multipliers such as optim.head_lr_multiplier.
-        step: train_step with all arguments bound except state, batch and axis_name;
-            step.parallel_step compiles it.
-        state: TrainState before the first update, of arrays or, if `assemble` was
-            called with only_shapes, of jax.ShapeDtypeStruct.
+        learning_rate: schedule that maps the number of completed updates, int32[], to
+            the learning rate, f32[], without factors such as optim.head_lr_multiplier.
+        step: function (state, batch, axis_name=None) -> (next state, metrics), not
+            compiled; see train.step.parallel_step.
+        state: TrainState before the first update. The leaves are arrays, or
+            jax.ShapeDtypeStruct if `assemble` was called with only_shapes=True.
     """
 
     task: tasks.Task
@@ -41,7 +41,7 @@ class Assembled(NamedTuple):
     state: Any
 
     def num_parameters(self) -> int:
-        """Returns the number of parameters of the model, frozen ones included."""
+        """Returns the number of model parameters, including frozen parameters."""
         return sum(math.prod(x.shape) for x in jax.tree.leaves(self.state.params))
 
 
@@ -56,13 +56,14 @@ def assemble(
     """Builds a run's model, optimiser, training step and initial state.
 
     Args:
-        config: resolved configuration with train.total_steps.
+        config: resolved configuration, in which train.total_steps is set.
         num_classes: number of classes.
-        axis_name: pmap axis of the batch norms; None for one device.
+        axis_name: pmap axis over which batch norms are synchronised; None for one
+            device.
         start: function that maps the randomly initialised {'params', 'batch_stats'} to
             the variables from which training starts; None keeps the random values.
-        only_shapes: whether to compute no arrays; the state then consists of
-            jax.ShapeDtypeStruct.
+        only_shapes: whether to return jax.ShapeDtypeStruct instead of arrays in the
+            state, which avoids all computation.
     """
     task = tasks.of(config)
     model = task.build_model(num_classes, axis_name)
@@ -102,7 +103,8 @@ def init_variables(model: nn.Module, seed: int, crop_px: int) -> dict:
     Args:
         model: the model to initialise.
         seed: the run's seed.
-        crop_px: height and width of the training images, in pixels.
+        crop_px: height and width, in pixels, of the blank image that initialises the
+            model.
     """
     images = jnp.zeros((1, crop_px, crop_px, 3))
     init = jax.jit(lambda key: model.init(key, images, train=False))

@@ -19,17 +19,17 @@ _FLUSH_EVERY_S = 60
 
 
 class EventFile:
-    """Writes a TensorBoard file and scalars.csv; raises write errors to the caller.
+    """Writes a TensorBoard file and scalars.csv.
 
-    It replaces tensorboardX's SummaryWriter, which writes in its own thread. If that
-    thread fails, for example because the disk is full, the run waits for it forever.
+    This class replaces tensorboardX's SummaryWriter, which writes in a thread: if the
+    thread fails, for example because the disk is full, the run waits forever.
     """
 
     def __init__(self, workdir: str):
-        """Creates a TensorBoard file in a folder, and opens the folder's scalars.csv.
+        """Creates a TensorBoard file in WORKDIR, and opens WORKDIR/scalars.csv.
 
         Raises:
-            OSError: a file cannot be written; also raised by every method.
+            OSError: a file cannot be written. Every method may raise this error.
         """
         for scheme in ("gs", "s3", "az"):
             record_writer.register_writer_factory(scheme, _Remote)
@@ -67,8 +67,8 @@ class EventFile:
 def _open_table(workdir: str):
     """Opens WORKDIR/scalars.csv to append rows.
 
-    If a resumed run repeats a step, the step has two rows. A symbolic link is replaced
-    by a file, and the file to which it points stays unchanged.
+    Rows of a step that a resumed run repeats are duplicated. If scalars.csv is a
+    symbolic link, the link is replaced by a file, and its target stays unchanged.
     """
     path = epath.Path(workdir) / TABLE
     remote = storage.is_remote(path)
@@ -88,8 +88,8 @@ def _open_table(workdir: str):
 class _Remote:
     """A file in an object store, written through epath.
 
-    It replaces tensorboardX's own writers, which require an additional package for each
-    kind of object store.
+    This class replaces tensorboardX's writers, which require an additional package for
+    each type of object store.
     """
 
     def __init__(self, path: str):

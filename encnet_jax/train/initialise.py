@@ -16,16 +16,16 @@ def initialise(
     """Replaces initial variables with those of a run, exported network or weight file.
 
     A run or an exported network must contain exactly the arrays of the model, with
-    equal shapes, except for the modules in `skip`. If the source is a classifier's run
-    and this run trains a segmentation network, only the backbone is loaded. A weight
-    file must contain the whole backbone; heads are loaded if their shapes match.
+    the same shapes, except for the modules in `skip`. If a segmentation network is
+    initialised from the run of a classifier, only the backbone is loaded. A weight file
+    must contain the whole backbone; heads are loaded if their shapes match.
 
     Args:
         variables: initial {'params', 'batch_stats'}.
-        source: field `init_from`: the folder of a run, the folder of an exported
-            network, or the name or file of weights, see torch_weights.state_dicts.read.
-        skip: field `init_skip`: names of modules, separated by commas, whose arrays may
-            be missing or have other shapes.
+        source: field `init_from`: folder of a run or of an exported network, or name or
+            path of a weight file, see torch_weights.state_dicts.read.
+        skip: field `init_skip`: comma-separated names of modules. Arrays of these
+            modules may be missing or have other shapes.
         task: task of this run, 'segmentation' or 'classification'.
         model: section `model` of the resolved configuration.
 
@@ -57,26 +57,27 @@ def take_backbone(
     model: ModelConfig,
     saved_model: ModelConfig,
 ) -> tuple[dict, list[str]]:
-    """Replaces the backbone's variables with those of a classifier's run.
+    """Replaces the variables of the backbone with those of a trained classifier.
 
     Args:
         variables: initial {'params', 'batch_stats'} of this run.
         saved: {'params', 'batch_stats'} of the classifier.
-        source: folder of the classifier's run.
-        model, saved_model: sections `model` of this run and of the classifier's.
+        source: folder of the run that trained the classifier.
+        model, saved_model: configuration sections `model` of this run and of the run in
+            `source`.
 
     Returns:
         (variables, lines to print). The lines state where each module's weights come
         from.
 
     Raises:
-        UserError: the classifier has no backbone, or a different one.
+        UserError: the classifier has no backbone, or a different backbone.
     """
     if "backbone" not in saved["params"]:
         raise UserError(
-            f"{source} is a run of model.name {saved_model.name!r}, a network for 32x32"
-            " images, which has no backbone: set init_from to a run of"
-            " configs/imagenet.py"
+            f"{source} was trained with model.name={saved_model.name!r}, a network for"
+            " 32x32 images without a backbone; expected a run that was trained with"
+            " configs/imagenet.py: change init_from"
         )
     # Variables of a backbone without batch norms have no statistics.
     parts, initial = (
@@ -112,15 +113,15 @@ def take_matching(
         variables: initial {'params', 'batch_stats'}.
         saved: {'params', 'batch_stats'} of the source.
         source: folder or file from which `saved` was read, for messages.
-        may_skip: modules or arrays, such as 'head' or 'head/classifier', that may be
-            missing on either side or have different shapes.
+        may_skip: modules or arrays, such as 'head' or 'head/classifier', that may have
+            different shapes, or be missing in `variables` or `saved`.
 
     Returns:
         (variables, lines to print). The lines state which arrays were loaded.
 
     Raises:
-        UserError: an array outside may_skip is missing on one side, or its shapes
-            differ.
+        UserError: an array that is not in may_skip has different shapes, or is missing
+            in `variables` or `saved`.
     """
     initial = traverse_util.flatten_dict(variables, sep="/")
     found = traverse_util.flatten_dict(saved, sep="/")
@@ -133,9 +134,9 @@ def take_matching(
     if refused:
         raise UserError(
             f"{source} does not match the model: {len(refused)} arrays differ, for"
-            f" example {refused[0]}: {_shape(found, refused[0])} in the source,"
-            f" {_shape(initial, refused[0])} in the model; set the same model fields,"
-            " or list the modules to skip: --config.init_skip=head,aux_head"
+            f" example {refused[0]!r}, {_shape(found, refused[0])} in the source and"
+            f" {_shape(initial, refused[0])} in the model; use the source's values of"
+            " model.*, or list modules to skip: --config.init_skip=head,aux_head"
         )
     chosen = {name: found[name] if name in fits else x for name, x in initial.items()}
     lines = [f"loaded {len(fits)} of {len(initial)} arrays from {source}"]

@@ -18,17 +18,18 @@ class Logbook:
 
     Attributes:
         workdir: folder of the run.
-        saved_step: step of the newest checkpoint, which may still be incomplete; None
-            if there is none.
+        saved_step: step of the newest checkpoint, which may not be completely written
+            yet; None if there is no checkpoint.
     """
 
     def __init__(self, workdir: str, train: TrainConfig, start_step: int):
-        """Opens the progress bar and the TensorBoard file.
+        """Creates the progress bar and the TensorBoard file.
 
         Args:
             workdir: folder of the run.
             train: section `train` of the resolved configuration.
-            start_step: step of the checkpoint from which training resumes, or 0.
+            start_step: step of the checkpoint from which training resumes; 0 for a new
+                run.
         """
         self.workdir = workdir
         self.saved_step: int | None = start_step or None
@@ -60,7 +61,7 @@ class Logbook:
                     raise
 
     def step_done(self, step: int, state, metrics: dict) -> None:
-        """Advances the progress bar; a hook that the loop calls after each step."""
+        """Advances the progress bar; the training loop calls this hook after a step."""
         if self._compiling:
             self._bar.set_postfix_str("", refresh=False)
             self._compiling = False
@@ -70,7 +71,7 @@ class Logbook:
         """Logs the metrics of a step, and the training speed since the previous call.
 
         Args:
-            step: the step that the metrics belong to.
+            step: step of the metrics.
             values: metrics by name; 'loss' and 'learning_rate' are required.
         """
         now, (then, step_then) = time.monotonic(), self._since
@@ -92,7 +93,7 @@ class Logbook:
                 print(f"train: {step}/{self._bar.total} {words}", flush=True)
 
     def times(self, step: int, values: dict[str, float]) -> None:
-        """Logs how the run spent its time, as time/NAME.
+        """Logs how the time of the run was spent, as scalars time/NAME.
 
         Args:
             step: the newest step.
@@ -106,7 +107,7 @@ class Logbook:
         """Logs and prints the scores of an evaluation.
 
         Args:
-            step: the evaluated step.
+            step: step of the evaluated state.
             scores: scores in [0, 1] by name, such as 'val/single/mean_iou'.
         """
         if self._writer:
@@ -128,7 +129,7 @@ class Logbook:
             self._bar.write(line)
 
     def finish(self, line: str) -> None:
-        """Closes the progress bar, and prints the last line of the run below it."""
+        """Closes the progress bar, and prints the last line of the run below."""
         self._bar.close()
         if self._writer:
             print(line)

@@ -1,4 +1,4 @@
-"""Training from configuration to checkpoints: set-up, and the loop over steps."""
+"""Trains a network: sets up a run, and loops over the training steps."""
 
 import contextlib
 from collections.abc import Generator, Iterable
@@ -35,12 +35,12 @@ class Run(NamedTuple):
     """The objects that the training loop uses.
 
     Attributes:
-        parts: model, training step and state at the start.
+        parts: model, optimiser, training step and initial state.
         scalars: hook that fetches and logs metrics.
         saver: hook that saves checkpoints and evaluates them.
         logbook: reports progress, scalars and images.
-        stop: states whether a stop was requested; checked after each step.
-        account: account of this process's time.
+        stop: request to stop the run, which is checked after each step.
+        account: time account of this process.
     """
 
     parts: Assembled
@@ -60,20 +60,20 @@ def train(
 ) -> None:
     """Trains a network and saves checkpoints in WORKDIR.
 
-    A run resumes from the newest checkpoint in WORKDIR, if there is one. It ends after
-    the last step, or earlier at its time limit, after a signal, or if the validation
-    score stops improving (train.patience).
+    Training resumes from the newest checkpoint in WORKDIR, if there is one. Training
+    ends after the last step, or earlier: at the time limit (train.max_minutes), after a
+    signal, or when the validation score stops improving (train.patience).
 
     Args:
         config: result of `config.load`, with overrides applied.
         workdir: folder for checkpoints, configuration and TensorBoard scalars.
-        account: account of this process's time; None starts a new one.
+        account: time account of this process; None creates an account.
         extend: number of steps to add to a saved run; see config.lengthened.
 
     Raises:
-        UserError: the data set is missing, a configuration value is invalid, processes
-            have different configurations or data, the workdir is in use, contains a run
-            with another configuration or was deleted, or a validation failed.
+        UserError: the data set is missing; a configuration value is invalid; processes
+            differ in configuration or data; the workdir is in use, was deleted, or
+            contains a run with another configuration; or a validation failed.
         NotFiniteError: the loss became NaN or infinite.
     """
     account = account or TimeAccount()
@@ -127,13 +127,13 @@ def train(
 def _resolved(
     config: Config, dataset: Dataset, saved: Config | None, extend: int
 ) -> Config:
-    """Fills in the fields that depend on the data set, and lengthens the run.
+    """Resolves the fields that depend on the data set, and adds steps to the run.
 
     Args:
         config: configuration, resolved except for fields that depend on the data set.
         dataset: the open data set.
         saved: configuration of the checkpoint from which the run resumes, or None.
-        extend: number of steps to add; see train.
+        extend: number of steps to add, or 0.
     """
     found = facts(dataset, config.loss, saved and saved.loss)
     if config.train.eval_every_epochs is None:
@@ -151,12 +151,12 @@ def set_up(
     Args:
         config: resolved configuration.
         num_classes: number of classes.
-        checkpointer: the run's checkpointer; its newest checkpoint takes precedence
-            over init_from.
+        checkpointer: the run's checkpointer. If it has a checkpoint, init_from is not
+            used.
 
     Returns:
-        (parts of the run, with its state replicated on all devices; origin of the
-        weights in words, '' if they are randomly initialised).
+        (model, optimiser, training step and state, which is replicated on all devices;
+        description of the weights' origin, '' for randomly initialised weights).
     """
     if checkpointer.latest_step() is not None:
         # Only shapes: initialising weights that are replaced next would cost a
@@ -198,7 +198,7 @@ def _train(
     Args:
         run: the objects of the run.
         presence: hook that stops the run if the workdir was deleted.
-        dataset: the open data set; its split data.train_split is read.
+        dataset: the open data set, whose split data.train_split is used.
         train: section `train` of the resolved configuration.
         seed: the run's seed.
         profile: whether to profile a few steps.
@@ -260,7 +260,7 @@ def _loop(run: Run, batches: Iterable[dict], hooks: tuple, total_steps: int) -> 
         if run.stop.agreed():
             run.saver.save(step, state)
             logbook.finish(
-                f"stopped by {run.stop.reason} at step {step}; the same command resumes"
+                f"stopped at step {step} by {run.stop.reason}; the same command resumes"
                 " the run"
             )
             return

@@ -18,20 +18,20 @@ def check_norm_values(
 ) -> None:
     """Checks that every batch norm averages over at least two values per channel.
 
-    If a batch norm averages over a single image, a pooled branch (PSPNet, DeepLabV3) or
-    a feature map of size 1x1 has only one value per channel. In this case, the network
-    is traced, without computing anything, to find such a batch norm.
+    If batch statistics cover a single image, batch norms after global pooling (PSPNet,
+    DeepLabV3) or on a 1x1 feature map get one value per channel. Only in this case, the
+    network is traced, without any computation, to find such a batch norm.
 
     Args:
         task: task of the run.
         num_classes: number of classes.
-        num_examples: number of training images; it determines the size of the last
+        num_examples: number of training images, which determines the size of the last
             batch.
         train, data, model: sections of the resolved configuration.
 
     Raises:
-        UserError: a batch norm would get one value per channel; the message states
-            which one, and the fields to change.
+        UserError: a batch norm would get one value per channel. The message states the
+            batch norm and the fields to change.
     """
     devices, last = jax.device_count(), num_examples % train.batch_size
     smallest = last if data.keep_last_batch and last else train.batch_size

@@ -14,13 +14,13 @@ _RANDOM = "randomly initialised"
 
 
 def weights_line(source: str, before: Mapping, after: Mapping) -> str:
-    """Describes where weights come from: 'ImageNet, mmseg:resnet50_v1c, 267 arrays'.
+    """Describes the origin of weights: 'ImageNet, mmseg:resnet50_v1c, 267 arrays'.
 
     Args:
         source: field `init_from`.
         before: randomly initialised variables {'params', 'batch_stats'}.
-        after: variables from which training starts: the same tree, with the loaded
-            arrays replaced.
+        after: variables from which training starts: `before`, with the loaded arrays
+            replaced.
     """
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     taken = sum(x is not y for x, y in pairs)
@@ -43,15 +43,15 @@ def lines(
 ) -> list[str]:
     """Returns the lines that a run prints first.
 
-    Five lines state devices, data, network, weights and length. A sixth line warns if
-    frozen weights are randomly initialised.
+    Five lines state the devices, the data, the network, the origin of the weights and
+    the number of steps. A sixth line warns if frozen weights are randomly initialised.
 
     Args:
         config: resolved configuration.
         sizes: {'images of SPLIT': number of images}.
         num_parameters: number of parameters of the model.
-        weights: origin of the weights in words; '' if they are randomly initialised.
-        start_step: number of updates done by earlier starts of the run.
+        weights: description of the weights' origin; '' for random initialisation.
+        start_step: step of the checkpoint from which the run resumes, or 0.
     """
     devices, processes = jax.devices(), jax.process_count()
     together = f" in {processes} processes" if processes > 1 else ""
@@ -87,7 +87,7 @@ def _evaluations(every: int, start: int, end: int) -> int:
     Args:
         every: steps between two evaluations; 0 evaluates only after the last step.
         start: step at which the run starts or resumes.
-        end: last step of the run, after which it is always evaluated.
+        end: last step of the run, which is always evaluated.
     """
     if not every:
         return 1
@@ -98,9 +98,9 @@ def _evaluations(every: int, start: int, end: int) -> int:
 class Remaining:
     """A loop hook that prints up to two estimates of the run's remaining time.
 
-    The first estimate is printed when metrics are logged for the first time. The second
-    one is printed after the first evaluation, and includes the time of evaluations.
-    Both use the recorded times of earlier starts of the run too.
+    The first estimate is printed with the first logged metrics. The second estimate is
+    printed after the first evaluation, and includes the remaining evaluations. If the
+    run was interrupted, recorded times from before the interruption are used too.
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class Remaining:
         *,
         validates: bool,
     ):
-        """Reads the recorded times of earlier starts of the run.
+        """Reads the times that were recorded before an interruption of the run.
 
         Args:
-            account: account of this process's time.
-            logbook: prints the estimates; its workdir contains the recorded times.
+            account: time account of this process.
+            logbook: logbook of the run, which prints the estimates.
             train: section `train` of the resolved configuration.
-            start_step: number of updates done by earlier starts of the run.
+            start_step: step of the checkpoint from which the run resumes, or 0.
             validates: whether there is a validation split.
         """
         self._account, self._logbook = account, logbook
@@ -129,7 +129,7 @@ class Remaining:
         self._said: set[bool] = set()
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Prints an estimate if one is due after this step."""
+        """Prints an estimate of the remaining time if due after this step."""
         if step % self._train.log_every_steps or len(self._said) == 2:
             return
         if step == self._train.total_steps:  # Nothing remains.

@@ -14,14 +14,15 @@ from encnet_jax.train import paths
 def learning_rate(
     optim: OptimConfig, *, total_steps: int, batch_size: int
 ) -> optax.Schedule:
-    """Returns the backbone's learning rate as a function of the step.
+    """Returns the schedule of the backbone's learning rate.
 
     Args:
         optim: `config.optim`.
         total_steps: step at which the schedule ends.
-        batch_size: number of images in a step, on all devices together.
+        batch_size: number of images per step, over all devices.
 
-    Source: section 3.1 of the paper: base_lr * (1 - step / total_steps) ** 0.9.
+    Source: section 3.1 of the paper, base_lr * (1 - step / total_steps) ** 0.9, for the
+    schedule 'poly'.
     """
     base = optim.base_lr
     if optim.scale_lr_by_batch:
@@ -42,18 +43,18 @@ def learning_rate(
 
 
 def _warmed_up(schedule: optax.Schedule, steps: int) -> optax.Schedule:
-    """Multiplies a schedule by a linear warm-up, from 0 at step 0 to 1 at `steps`."""
+    """Multiplies a schedule by a warm-up, linear from 0 to 1 in the first steps."""
     ramp = optax.linear_schedule(0.0, 1.0, steps)
     return lambda step: ramp(step) * schedule(step)
 
 
 def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
-    """Returns a cosine decay to 0, shifted by `ahead` steps towards the start.
+    """Returns a cosine decay of the learning rate that is `ahead` steps early.
 
-    The rate reaches 0 `ahead` steps before the end and rises again afterwards.
+    The rate reaches 0 `ahead` steps before the last step, and then rises again.
 
-    Source: main.py of the authors' CIFAR-10 code. It counts epochs from 1, so its first
-    epoch has the rates of the second, and the rate rises from 0 in the last epoch.
+    Source: main.py of the authors' CIFAR-10 code, which counts epochs from 1: the first
+    epoch uses the rates of the second, and in the last epoch the rate rises from 0.
     """
     schedule = optax.cosine_decay_schedule(base, total_steps)
     if not ahead:
@@ -69,17 +70,17 @@ def optimizer(
 
     Gradients are clipped first by element, then by their global norm. Optimiser 'sgd'
     uses momentum and adds the weight decay to the gradient, as PyTorch does; 'adamw'
-    uses decoupled weight decay. If several learning-rate factors apply to a parameter,
-    they are multiplied. Frozen parameters have no optimiser state, and their gradients
-    do not count in the global norm.
+    uses decoupled weight decay. Learning-rate factors for the same parameter are
+    multiplied. Frozen parameters have no optimiser state, and their gradients do not
+    count in the global norm.
 
     Args:
         optim: `config.optim`.
-        params: tree of the parameters or their shapes; only the names are used.
+        params: tree of parameters or shapes, of which only the names are used.
         total_steps, batch_size: see `learning_rate`.
 
     Returns:
-        (optimiser, learning-rate schedule of `learning_rate`).
+        (optimiser, schedule returned by `learning_rate`).
 
     Raises:
         UserError: a pattern of optim.frozen, optim.lr_multipliers or optim.undecayed
@@ -112,10 +113,7 @@ def optimizer(
 
 
 def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
-    """Returns the gradient transformations that precede the learning rates.
-
-    They are momentum or Adam, and weight decay.
-    """
+    """Returns weight decay, and momentum or Adam, as gradient transformations."""
 
     def decayed(params):
         return jax.tree_util.tree_map_with_path(
@@ -132,7 +130,8 @@ def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
 def _in_head(params) -> Callable:
     """Returns a function that maps a tree of parameters to a mask of the heads.
 
-    The mask is True for parameters outside the backbone.
+    The mask is True for parameters outside the backbone; it is False everywhere if the
+    network has no backbone.
     """
     # A network without a backbone has one learning rate.
     there = "backbone" in params
@@ -158,10 +157,11 @@ def _multipliers(optim: OptimConfig, params) -> list[optax.GradientTransformatio
 
 
 def split_multiplier(entry: str) -> tuple[str, float]:
-    """Splits an entry such as 'backbone/stem=0.1' into its pattern and its factor.
+    """Splits an entry such as 'backbone/stem=0.1' into pattern and factor.
 
     Raises:
-        UserError: the entry is not PATTERN=FACTOR, or the factor is negative.
+        UserError: the entry does not have the form PATTERN=FACTOR, or the factor is
+            negative.
     """
     pattern, _, factor = str(entry).rpartition("=")
     try:
@@ -176,15 +176,15 @@ def split_multiplier(entry: str) -> tuple[str, float]:
 
 
 def is_head(path) -> bool:
-    """Returns whether a parameter is outside the backbone, according to its path."""
+    """Returns whether the parameter with a given path is outside the backbone."""
     return path[0].key != "backbone"
 
 
 def is_decayed(path, optim: OptimConfig) -> bool:
-    """Returns whether weight decay applies to a parameter, according to its path.
+    """Returns whether weight decay applies to the parameter with a given path.
 
     Args:
-        path: path of the parameter; its last key is 'scale' for the scale of a norm,
+        path: path of the parameter, whose last key is 'scale' for the scale of a norm,
             and 'bias' for a bias.
         optim: `config.optim`.
     """

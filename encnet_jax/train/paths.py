@@ -1,4 +1,4 @@
-"""Selects parameters by patterns of module names, such as 'backbone/stage1_*'."""
+"""Selects parameters by patterns of names, such as 'backbone/stage1_*'."""
 
 import difflib
 import fnmatch
@@ -13,10 +13,10 @@ def matching(params, pattern: str, field: str):
     """Selects the parameters whose name matches a pattern.
 
     Args:
-        params: tree of the parameters or their shapes; only the names are used.
-        pattern: name of a module or an array in fnmatch's syntax: 'head',
-            'backbone/stem', 'backbone/stage[12]_*', '*/bias'. A module selects all
-            arrays inside it.
+        params: tree of parameters or shapes, of which only the names are used.
+        pattern: pattern in fnmatch's syntax for names of arrays or modules: 'head',
+            'backbone/stem', 'backbone/stage[12]_*', '*/bias'. A matching module selects
+            all arrays in the module.
         field: name of the configuration field, for the error message.
 
     Returns:
@@ -48,9 +48,9 @@ def matches(path, pattern: str) -> bool:
 
 
 def _prefixes(path) -> list[str]:
-    """Returns the names of an array's modules and of the array itself.
+    """Returns the names of an array's modules, outermost first, and of the array.
 
-    For example ['backbone', 'backbone/stem', 'backbone/stem/kernel'].
+    An example is ['backbone', 'backbone/stem', 'backbone/stem/kernel'].
     """
     names = [part.key for part in path]
     return ["/".join(names[: i + 1]) for i in range(len(names))]

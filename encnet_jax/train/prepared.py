@@ -20,8 +20,8 @@ def prepared(open_config: ConfigDict) -> tuple[Config, Dataset, dict[str, int]]:
         open_config: result of `config.load`, with overrides applied.
 
     Returns:
-        (configuration, resolved except for fields that depend on the data set; the open
-        data set; {'images of SPLIT': number of images}).
+        (configuration, open data set, {'images of SPLIT': number of images}). Fields of
+        the configuration that depend on the data set are not resolved yet.
 
     Raises:
         UserError: the data set is missing or unsuitable for training, or a

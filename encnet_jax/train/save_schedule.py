@@ -8,7 +8,7 @@ class SaveSchedule:
     """Decides after each step whether to save a checkpoint.
 
     The time since the last save is checked only every `ask_every_steps` steps, because
-    all processes of a run must agree, which requires communication.
+    the check requires communication: all processes of a run must agree.
     """
 
     def __init__(
@@ -24,9 +24,11 @@ class SaveSchedule:
 
         Args:
             every_steps: save when the step is a multiple of this number.
-            every_s: also save this many seconds after the last save; 0 disables this.
+            every_s: also save if this number of seconds has passed since the last save;
+                0 saves only by steps.
             ask_every_steps: steps between two checks of the time.
-            agree: maps this process's answer to the answer that all processes use.
+            agree: function that maps the decision of this process to a decision that is
+                the same in all processes.
             clock: function that returns the time in seconds.
         """
         self._every_steps, self._every_s = every_steps, every_s
@@ -34,7 +36,7 @@ class SaveSchedule:
         self._clock, self._saved_at = clock, clock()
 
     def due(self, step: int) -> bool:
-        """Returns whether to save after this step; the same in all processes."""
+        """Returns whether to save after this step; equal in all processes."""
         if step % self._every_steps == 0:
             return True
         if not self._every_s or step % self._ask_every_steps:

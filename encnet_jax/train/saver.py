@@ -1,4 +1,4 @@
-"""Saves and evaluates a run when due; a state is saved before it is evaluated."""
+"""Saves checkpoints of a run when due, and evaluates the saved states when due."""
 
 import jax
 
@@ -18,9 +18,9 @@ from encnet_jax.train_state import TrainState
 class Saver:
     """A loop hook that saves checkpoints and evaluates them when due.
 
-    In a run of one process, an unreadable image or a lack of memory during validation
+    In a run with one process, an unreadable image or a lack of memory during validation
     does not stop training: a warning is printed, the checkpoint gets no score, and the
-    run ends with an error after its last step.
+    run ends with an error after the last step.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Saver:
         )
 
     def __call__(self, step: int, state: TrainState, metrics: dict) -> None:
-        """Saves the state and then evaluates it, each if it is due after this step.
+        """Saves the state if due after this step, and then evaluates it if due.
 
         If a stop is requested during the evaluation, the evaluation ends without a
         score.
@@ -70,13 +70,12 @@ class Saver:
             self._evaluate(validator, step, state)
 
     def check(self) -> None:
-        """Raises UserError if a validation failed; called after the last step."""
+        """Raises UserError if a validation failed; called at the end of the run."""
         if self._failures:
             steps = ", ".join(map(str, self._failures))
             raise UserError(
-                f"validation failed at step {steps}, so these checkpoints have no"
-                " score; reason of the last failure:"
-                f" {self._failures[max(self._failures)]}"
+                f"validation failed at step {steps}: no score was saved; reason of the"
+                f" last failure: {self._failures[max(self._failures)]}"
             )
 
     def _evaluate(self, validator: Validator, step: int, state: TrainState) -> None:
@@ -99,8 +98,8 @@ class Saver:
                 raise
             why = self._failures[step] = reason(error, 500)
             self._logbook.note(
-                f"warning: validation failed at step {step}, which is saved without a"
-                f" score; training continues: {why}"
+                f"warning: validation failed at step {step}, so the checkpoint has no"
+                f" score; training continues; reason: {why}"
             )
             return
         with self._account.doing("checkpoints"):
@@ -113,7 +112,7 @@ class Saver:
             )
 
     def save(self, step: int, state: TrainState) -> None:
-        """Saves a state in a checkpoint, which has no score yet.
+        """Saves a state as a checkpoint without a score.
 
         Raises:
             NotFiniteError: the newest metrics are NaN or infinite; nothing was saved.

@@ -11,7 +11,7 @@ from encnet_jax.train.logbook import Logbook
 
 
 def fetch(metrics: dict) -> dict[str, float]:
-    """Copies a step's metrics to the host: the loop's only device-to-host transfer."""
+    """Copies metrics to the host, the only such transfer in the training loop."""
     return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
@@ -31,11 +31,11 @@ class Scalars:
         train: TrainConfig,
         start_step: int,
     ):
-        """Creates the hook without any metrics.
+        """Creates the hook.
 
         Args:
             logbook: writes the metrics.
-            learning_rate: maps the number of updates to the learning rate.
+            learning_rate: schedule from the number of updates to the learning rate.
             train: section `train` of the resolved configuration.
             start_step: step from which training starts.
         """
@@ -46,7 +46,7 @@ class Scalars:
         self._last_good = start_step
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Stores a step's metrics without fetching them; logs earlier ones if due."""
+        """Stores metrics of this step on the device; logs earlier metrics if due."""
         if self._pending:
             self._write(*self._pending)
             self._pending = None
@@ -85,9 +85,9 @@ def check_finite(
 
     Args:
         values: metrics of a step, by name.
-        last_good: the last step with finite values.
-        step: step of the values.
-        saved_step: step of the newest checkpoint, or None.
+        last_good: the last checked step whose metrics were finite.
+        step: step of `values`.
+        saved_step: step of the newest checkpoint; None if there is no checkpoint.
     """
     bad = ", ".join(name for name, x in values.items() if not math.isfinite(x))
     if not bad:

@@ -1,7 +1,7 @@
 """Records the steps and the time of each start of a run in WORKDIR/time.json.
 
 A run is started once, and again after every interruption. A killed process cannot
-record its end, so the next start computes the lost time from the last record.
+record when it ended, so the next start computes the lost time from the last record.
 """
 
 import json
@@ -17,14 +17,14 @@ FILE_NAME = "time.json"
 
 
 class Start(NamedTuple):
-    """One start of a run: the first one, or one that resumed the run.
+    """Record of the first start of a run, or of a later start that resumed the run.
 
     Attributes:
-        from_step: step of the checkpoint from which this start resumed, or 0.
+        from_step: step of the checkpoint from which the run resumed, or 0.
         to_step: the last recorded step.
         seconds: seconds by activity, see account.PARTS.
-        lost_s: seconds that the previous start spent on steps which no checkpoint
-            contains.
+        lost_s: seconds that the previous start spent on steps after `from_step`, which
+            this start had to repeat.
     """
 
     from_step: int
@@ -36,7 +36,7 @@ class Start(NamedTuple):
 def read(workdir: str) -> list[Start]:
     """Returns the recorded starts, oldest first; [] if the file is missing or damaged.
 
-    A damaged file is not an error, because it is used for reports only.
+    A damaged file is not an error, because the file is used only for reports.
     """
     try:
         content = storage.read_json(epath.Path(workdir) / FILE_NAME)
@@ -63,14 +63,14 @@ def write(workdir: str, starts: list[Start]) -> None:
 
 
 def lost_seconds(starts: list[Start], from_step: int) -> float:
-    """Returns the seconds that the newest start spent on steps after `from_step`.
+    """Returns the seconds that the newest recorded start spent on lost steps.
 
-    Time spent on evaluations, or after the last record, is not included.
+    Lost steps are those after `from_step`. Time spent on evaluations, or after the last
+    record, is not included.
 
     Args:
         starts: the recorded starts, oldest first.
-        from_step: step of the checkpoint from which the run resumes; later steps are
-            lost.
+        from_step: step of the checkpoint from which the run resumes.
     """
     if not starts:
         return 0.0
@@ -81,16 +81,17 @@ def lost_seconds(starts: list[Start], from_step: int) -> float:
 
 
 def goodput(starts: list[Start]) -> float:
-    """Returns the fraction of all starts' time spent on steps that were not lost."""
+    """Returns the fraction of the total time that was spent on steps not lost."""
     total = sum(sum(start.seconds.values()) for start in starts)
     steps = sum(start.seconds["steps"] - start.lost_s for start in starts)
     return steps / total if total else 0.0
 
 
 def describe(starts: list[Start]) -> list[str]:
-    """Returns lines to print: the newest start's time by activity, then the totals.
+    """Returns one or two lines to print about the time of a run.
 
-    The second line, with the totals of all starts, is omitted if there is one start.
+    The first line states the seconds of the newest start by activity. The second line,
+    printed only if there are several starts, states the totals of all starts.
     """
     parts = starts[-1].seconds
     shown = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())

@@ -28,27 +28,28 @@ def train_step(
     ema_decay: float = 0.0,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict]:
-    """Updates the state by one batch.
+    """Updates the state with one batch.
 
     Args:
         state: see TrainState.
-        batch: this device's batch: 'image', uint8[b, H, W, 3], and 'label', which is
-            uint8[b, H, W] for segmentation and integer[b] for classification.
+        batch: the images of this device: {'image': uint8[b, H, W, 3], 'label': uint8[b,
+            H, W] for segmentation, integer[b] for classification}.
         model: network whose batch norms are synchronised over `axis_name`.
         tx: optimiser.
         normalise: maps images, uint8[..., 3], to the model's input, f32[..., 3].
-        loss_fn: maps (outputs, batch, axis_name) to (this device's share of the loss,
-            {name of a loss term: this device's share}); shares are summed over devices.
+        loss_fn: maps (outputs, batch, axis_name) to (loss, {name: loss term}) of this
+            device; the sums over all devices are the loss and terms of the whole batch.
         seed: seed of the run's random streams; see random_keys.
-        accumulate: number of parts into which the batch is split to save memory; their
-            gradients are averaged.
+        accumulate: number of micro-batches into which the batch is split to save
+            memory; gradients are averaged over the micro-batches.
         norm_group: number of devices that share batch statistics; 0 for all.
-        ema_decay: decay of the moving average of the weights, if the state has one.
+        ema_decay: decay of the moving average of the weights; not used if the state has
+            no moving average.
         axis_name: pmap axis, or None outside pmap.
 
     Returns:
         (next state, metrics), equal on all devices. The metrics are f32[] by name:
-        'loss', its terms, 'grad_norm', and, if the model learns smoothing factors,
+        'loss', the loss terms, 'grad_norm', and, if the model learns smoothing factors,
         'smoothing_mean' and 'smoothing_std'.
     """
     keys = random_keys(seed, state.step, axis_name)
@@ -77,8 +78,8 @@ def train_step(
 def _ramped(decay: float, step: jax.Array) -> jax.Array:
     """Returns the decay of the weights' moving average at `step` >= 0.
 
-    It is the smaller of `decay` and (1 + step) / (10 + step), as in TensorFlow. With a
-    constant decay, the average of a run shorter than 1 / (1 - decay) steps would
+    The result is the smaller of `decay` and (1 + step) / (10 + step), as in TensorFlow.
+    With a constant decay, the average of a run shorter than 1 / (1 - decay) steps would
     consist mainly of the initial weights.
     """
     return jnp.minimum(decay, (1 + step) / (10 + step))
@@ -87,9 +88,9 @@ def _ramped(decay: float, step: jax.Array) -> jax.Array:
 def _combine(grads, metrics, batch_stats, axis_name, norm_group):
     """Sums gradients and metrics over devices, and averages running statistics.
 
-    Running statistics differ between groups of `norm_group` devices. The average of the
-    groups' variances excludes the variance between groups, as normalisation in training
-    does.
+    Running statistics differ between groups of `norm_group` devices. Their average does
+    not include the variance between groups, because training normalises each group with
+    the variance of that group.
     """
     size = jax.lax.axis_size(axis_name)
     if norm_group in (0, size):
@@ -102,7 +103,7 @@ def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
     """Returns the random keys of a step, {'dropout': key, 'smoothing': key}.
 
     The keys depend only on seed and step, so a resumed run gets the same random values.
-    The key of dropout differs between devices; the key of smoothing factors does not.
+    The key of dropout differs between devices; the key of smoothing factors is equal.
 
     Args:
         seed: the run's seed.
@@ -119,7 +120,7 @@ def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
 def _loss(
     params, batch_stats, batch, keys, *, model, normalise, loss_fn, axis_name
 ) -> tuple[jax.Array, tuple]:
-    """Returns (this device's share of the loss, (new batch_stats, metrics))."""
+    """Returns (loss of this device, (new batch_stats, metrics)); see train_step."""
     outputs, updates = model.apply(
         {"params": params, "batch_stats": batch_stats},
         normalise(batch["image"]),
@@ -132,10 +133,10 @@ def _loss(
 
 
 def _accumulate(differentiate, state, batch, keys, parts):
-    """Returns (gradients, batch_stats, metrics) of a batch that is split into parts.
+    """Returns (gradients, batch_stats, metrics) of a batch split into micro-batches.
 
-    Gradients and metrics are averaged over the parts. Each part updates the batch_stats
-    of the previous one.
+    Gradients and metrics are averaged over the micro-batches, while batch_stats are
+    updated by one micro-batch after the other.
     """
 
     def gradients_of(batch_stats, part, part_keys):
@@ -172,8 +173,8 @@ def single_step(step: Callable) -> jax.stages.Wrapped:
     """Compiles a training step for one device, without collectives.
 
     Args:
-        step: train_step with all arguments bound except state, batch and axis_name; its
-            model has no mapped axis.
+        step: train_step with all arguments bound except state, batch and axis_name. The
+            model must be built with axis_name=None.
     """
     return jax.jit(partial(step, axis_name=None))
 
@@ -181,8 +182,8 @@ def single_step(step: Callable) -> jax.stages.Wrapped:
 def parallel_step(step: Callable, devices: list | None = None) -> Any:
     """Compiles a training step that runs on several devices.
 
-    The compiled step takes a replicated state, whose memory it reuses, and a batch of
-    arrays [devices, ...].
+    The compiled step expects a replicated state, whose memory is reused for the result,
+    and a batch of arrays [devices, ...].
 
     Args:
         step: train_step with all arguments bound except state, batch and axis_name.

@@ -12,8 +12,8 @@ from encnet_jax.pods.signals import StopRequest
 class Presence:
     """A loop hook that requests a stop if the workdir was deleted during the run.
 
-    The current state is then saved in a new folder. The old contents are lost, and so
-    is the lock that keeps a second run from writing into the folder.
+    The current state is then saved in a new folder. The old contents are lost,
+    including the lock that prevents a second run from writing into the folder.
     """
 
     def __init__(self, workdir: str, gone: Callable[[], bool], stop: StopRequest):
@@ -29,9 +29,9 @@ class Presence:
         """Raises UserError if the workdir was deleted."""
         if self._gone():
             raise UserError(
-                f"{self.workdir} was deleted during the run: its contents are lost, and"
-                " the newest state was saved in a new folder of the same name; the same"
-                " command resumes the run from there"
+                f"{self.workdir} was deleted during the run: the old contents are lost,"
+                " but the newest state was saved in a new folder with the same name;"
+                " the same command resumes the run"
             )
 
 

@@ -1,4 +1,4 @@
-"""Records how a run spends its time while it trains, and reports it at the end."""
+"""Records how a run spends its time, and reports the times at the end."""
 
 import jax
 
@@ -16,13 +16,13 @@ class TimeKeeper:
     def __init__(
         self, account: TimeAccount, logbook: Logbook, *, start_step: int, every: int
     ):
-        """Reads the records of earlier starts of the run, and adds one for this start.
+        """Reads the records of earlier starts, and adds a record for this start.
 
         Args:
-            account: account of this process's time.
-            logbook: the run's logbook; its workdir contains the file.
+            account: time account of this process.
+            logbook: logbook of the run, in whose workdir time.json is written.
             start_step: step from which training starts.
-            every: number of steps between two updates of the file.
+            every: number of steps between two updates of time.json.
         """
         self._account, self._logbook, self._every = account, logbook, every
         self._earlier = starts.read(logbook.workdir)
@@ -31,13 +31,13 @@ class TimeKeeper:
         self._write()
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Updates the file every `every` steps."""
+        """Updates time.json if due after this step."""
         self._newest = step
         if step % self._every == 0:
             self._write()
 
     def report(self) -> None:
-        """Prints the time of each activity, and logs it for TensorBoard."""
+        """Prints the time of each activity, and logs the times for TensorBoard."""
         every_start = self._write()
         scalars = {f"{name}_s": x for name, x in every_start[-1].seconds.items()}
         scalars |= {

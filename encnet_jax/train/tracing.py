@@ -16,7 +16,7 @@ TRACED = 10  # Steps of the profile.
 class StepTracer:
     """A loop hook that profiles ten steps and prints how long the device was idle.
 
-    The profile is written to WORKDIR/plugins/profile, which TensorBoard reads, with a
+    WORKDIR/plugins/profile then contains a profile for TensorBoard, and
     perfetto_trace.json.gz for ui.perfetto.dev.
     """
 
@@ -24,7 +24,7 @@ class StepTracer:
         """Creates the hook; the profile starts later.
 
         Args:
-            profile: whether to profile; without it, the hook does nothing.
+            profile: whether to profile; if False, the hook does nothing.
             workdir: folder of the run.
             logbook: prints the result.
 
@@ -48,7 +48,7 @@ class StepTracer:
             jax.profiler.stop_trace()
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Starts or ends the profile if it is due after this step."""
+        """Starts or ends the profile if due after this step."""
         self._steps += 1
         if not self._profile:
             return
@@ -83,8 +83,8 @@ def device_intervals(data) -> list[tuple[float, float]]:
 
     Args:
         data: a jax.profiler.ProfileData. Operations of an accelerator are in a plane
-            named '/device:...'; operations of a CPU are in lines with the names of its
-            backend's threads.
+            named '/device:...'; operations of a CPU are in lines that are named after
+            threads of XLA's CPU client.
     """
     devices = [plane for plane in data.planes if plane.name.startswith("/device:")]
     if devices:
@@ -105,9 +105,9 @@ def device_intervals(data) -> list[tuple[float, float]]:
 
 
 def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
-    """Returns the fraction of the time during which no operation ran.
+    """Returns the fraction of time in which no operation ran.
 
-    The time is measured from the first start to the last end.
+    The total time is that from the first start to the last end of an operation.
 
     Args:
         intervals: (start, end) of every operation, in any unit.

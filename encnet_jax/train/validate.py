@@ -31,15 +31,16 @@ class Validator:
         train: TrainConfig,
         max_images: int,
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             task: task of the run.
-            dataset: the open data set; its split data.val_split is scored.
+            dataset: the open data set, whose split data.val_split is scored.
             logbook: writes the scores and images.
-            stop: ends an evaluation early if a stop is requested.
+            stop: request to stop, which ends an evaluation early.
             train: section `train` of the resolved configuration.
-            max_images: use only the first max_images images of the split; 0 for all.
+            max_images: number of images to score, from the start of the split; 0 for
+                all.
         """
         self._task, self._dataset, self._logbook = task, dataset, logbook
         self._stop, self._max_images = stop, max_images
@@ -91,7 +92,7 @@ class Validator:
         if matrix.not_finite:
             self._logbook.note(
                 f"warning: the scores of {matrix.not_finite} labelled pixels (or"
-                " images) were NaN or infinite; they are not counted"
+                " images) were NaN or infinite; these pixels or images are not counted"
             )
         if self._num_pictures:
             self._write_pictures(variables, step)
@@ -114,9 +115,9 @@ class Validator:
 
 
 def _presence_score(prefix: str, presence: ClassPresence) -> dict[str, float]:
-    """Returns {name: score} of the predicted presence of classes, or {} if undefined.
+    """Returns {name: score} of predicting which classes occur in each image.
 
-    The score is the average precision per class, averaged over the classes.
+    The score is the mean over classes of the average precision; {} if undefined.
     """
     precision = presence.average_precision()
     if precision is None or not np.isfinite(precision).any():

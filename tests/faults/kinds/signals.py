@@ -48,7 +48,7 @@ stopped("SIGTERM after the last image", "SIGTERM", -1, 0, "pixel_accuracy")
 stopped("Ctrl-C after the last image", "SIGINT", -1, 0, "pixel_accuracy")
 
 
-@case("22 the terminal is lost, train", 0, "stopped by SIGHUP")
+@case("22 the terminal is lost, train", 0, " by SIGHUP; the same")
 def terminal(root):
     folder_set(root / "r")
     words = *flags(root / "r"), "--config.train.total_steps=100000"
