@@ -40,7 +40,7 @@ def test_the_run_continues_and_ends_with_an_error(tmp_path, monkeypatch, capsys)
         loop.train(config, str(tmp_path))
     shown = capsys.readouterr()
     for step, (_, says) in FAILURES.items():
-        assert f"failed at step {step}, which is saved" in shown.out
+        assert f"failed at step {step}, so the checkpoint has no score" in shown.out
         assert says in shown.out
     assert "trained 5 steps" in shown.out
     assert integrity.steps(epath.Path(tmp_path / "checkpoints")) == [1, 2, 3, 4, 5]

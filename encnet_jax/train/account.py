@@ -84,9 +84,9 @@ def timed_input(
 ) -> Iterator[dict]:
     """Yields batches, and measures how long the device waits for input.
 
-    The time until the next batch is available counts as 'steps' if the device is still
-    busy at the end of that time, and as 'input' otherwise. 'input' is an upper bound,
-    because the device may have become idle only shortly before.
+    The waiting time for a batch counts as 'input' if the device is idle when the batch
+    arrives, and as 'steps' otherwise. 'input' is an upper bound of the idle time,
+    because the device may have been busy at the start of the wait.
 
     Args:
         batches: the batches to yield.

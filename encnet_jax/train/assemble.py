@@ -104,7 +104,7 @@ def init_variables(model: nn.Module, seed: int, crop_px: int) -> dict:
         model: the model to initialise.
         seed: the run's seed.
         crop_px: height and width, in pixels, of the blank image that initialises the
-            model.
+            model; does not affect the values.
     """
     images = jnp.zeros((1, crop_px, crop_px, 3))
     init = jax.jit(lambda key: model.init(key, images, train=False))

@@ -67,8 +67,9 @@ class EventFile:
 def _open_table(workdir: str):
     """Opens WORKDIR/scalars.csv to append rows.
 
-    Rows of a step that a resumed run repeats are duplicated. If scalars.csv is a
-    symbolic link, the link is replaced by a file, and its target stays unchanged.
+    If a resumed run repeats a step, the table contains both values of each scalar. If
+    scalars.csv is a symbolic link, a file replaces the link, and the link's target
+    stays unchanged.
     """
     path = epath.Path(workdir) / TABLE
     remote = storage.is_remote(path)

@@ -151,12 +151,12 @@ def set_up(
     Args:
         config: resolved configuration.
         num_classes: number of classes.
-        checkpointer: the run's checkpointer. If it has a checkpoint, init_from is not
+        checkpointer: the run's checkpointer. If a checkpoint exists, init_from is not
             used.
 
     Returns:
-        (model, optimiser, training step and state, which is replicated on all devices;
-        description of the weights' origin, '' for randomly initialised weights).
+        (Assembled with a state that is replicated on all devices, description of the
+        weights' origin). The description is '' for randomly initialised weights.
     """
     if checkpointer.latest_step() is not None:
         # Only shapes: initialising weights that are replaced next would cost a

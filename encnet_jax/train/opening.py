@@ -1,4 +1,4 @@
-"""Lines that a run prints first: devices, data, network, initial weights and length."""
+"""Lines that a run prints first: devices, data, network, weights, number of steps."""
 
 from collections.abc import Mapping
 

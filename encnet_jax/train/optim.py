@@ -43,7 +43,7 @@ def learning_rate(
 
 
 def _warmed_up(schedule: optax.Schedule, steps: int) -> optax.Schedule:
-    """Multiplies a schedule by a warm-up, linear from 0 to 1 in the first steps."""
+    """Multiplies a schedule by a linear ramp from 0 to 1 over the first `steps`."""
     ramp = optax.linear_schedule(0.0, 1.0, steps)
     return lambda step: ramp(step) * schedule(step)
 

@@ -74,8 +74,8 @@ class Saver:
         if self._failures:
             steps = ", ".join(map(str, self._failures))
             raise UserError(
-                f"validation failed at step {steps}: no score was saved; reason of the"
-                f" last failure: {self._failures[max(self._failures)]}"
+                f"validation failed at step {steps}, so no score was saved; reason of"
+                f" the last failure: {self._failures[max(self._failures)]}"
             )
 
     def _evaluate(self, validator: Validator, step: int, state: TrainState) -> None:

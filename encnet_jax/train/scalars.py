@@ -11,12 +11,15 @@ from encnet_jax.train.logbook import Logbook
 
 
 def fetch(metrics: dict) -> dict[str, float]:
-    """Copies metrics to the host, the only such transfer in the training loop."""
+    """Copies metrics from the device to the host.
+
+    The training loop has no other transfer from the device.
+    """
     return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
 class Scalars:
-    """A loop hook that logs metrics every `every` steps.
+    """A loop hook that regularly logs metrics.
 
     Metrics are fetched one step later, so that the device never waits for the host.
 
@@ -35,7 +38,7 @@ class Scalars:
 
         Args:
             logbook: writes the metrics.
-            learning_rate: schedule from the number of updates to the learning rate.
+            learning_rate: maps the number of updates to the learning rate.
             train: section `train` of the resolved configuration.
             start_step: step from which training starts.
         """
@@ -46,7 +49,7 @@ class Scalars:
         self._last_good = start_step
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Stores metrics of this step on the device; logs earlier metrics if due."""
+        """Keeps the metrics of this step; fetches and logs earlier metrics if due."""
         if self._pending:
             self._write(*self._pending)
             self._pending = None

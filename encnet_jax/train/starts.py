@@ -81,7 +81,10 @@ def lost_seconds(starts: list[Start], from_step: int) -> float:
 
 
 def goodput(starts: list[Start]) -> float:
-    """Returns the fraction of the total time that was spent on steps not lost."""
+    """Returns the fraction of the time of all starts that was spent on useful steps.
+
+    Steps that were lost by a restart are not useful.
+    """
     total = sum(sum(start.seconds.values()) for start in starts)
     steps = sum(start.seconds["steps"] - start.lost_s for start in starts)
     return steps / total if total else 0.0

@@ -32,8 +32,8 @@ def train_step(
 
     Args:
         state: see TrainState.
-        batch: the images of this device: {'image': uint8[b, H, W, 3], 'label': uint8[b,
-            H, W] for segmentation, integer[b] for classification}.
+        batch: images and labels of this device: {'image': uint8[b, H, W, 3], 'label':
+            uint8[b, H, W] for segmentation, integer[b] for classification}.
         model: network whose batch norms are synchronised over `axis_name`.
         tx: optimiser.
         normalise: maps images, uint8[..., 3], to the model's input, f32[..., 3].
@@ -88,9 +88,9 @@ def _ramped(decay: float, step: jax.Array) -> jax.Array:
 def _combine(grads, metrics, batch_stats, axis_name, norm_group):
     """Sums gradients and metrics over devices, and averages running statistics.
 
-    Running statistics differ between groups of `norm_group` devices. Their average does
-    not include the variance between groups, because training normalises each group with
-    the variance of that group.
+    Running statistics differ between groups of `norm_group` devices. The average over
+    the groups does not include the variance between groups, because training normalises
+    each group with the variance of that group.
     """
     size = jax.lax.axis_size(axis_name)
     if norm_group in (0, size):
@@ -103,7 +103,7 @@ def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
     """Returns the random keys of a step, {'dropout': key, 'smoothing': key}.
 
     The keys depend only on seed and step, so a resumed run gets the same random values.
-    The key of dropout differs between devices; the key of smoothing factors is equal.
+    The key of dropout differs between devices; the key of smoothing factors does not.
 
     Args:
         seed: the run's seed.

@@ -107,7 +107,7 @@ def device_intervals(data) -> list[tuple[float, float]]:
 def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
     """Returns the fraction of time in which no operation ran.
 
-    The total time is that from the first start to the last end of an operation.
+    The total time extends from the first start to the last end of an operation.
 
     Args:
         intervals: (start, end) of every operation, in any unit.

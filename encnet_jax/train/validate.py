@@ -117,7 +117,8 @@ class Validator:
 def _presence_score(prefix: str, presence: ClassPresence) -> dict[str, float]:
     """Returns {name: score} of predicting which classes occur in each image.
 
-    The score is the mean over classes of the average precision; {} if undefined.
+    The score is the average precision, averaged over classes. The result is {} if no
+    class has an average precision.
     """
     precision = presence.average_precision()
     if precision is None or not np.isfinite(precision).any():
