@@ -36,10 +36,10 @@ def of(config: Config) -> Task:
 
 
 def _normaliser(task: str, model: ModelConfig, data: DataConfig) -> Normaliser:
-    """Returns the function that normalises the network's images.
+    """Returns the function that normalises the input images of the network.
 
-    A backbone is trained as a classifier to be used in segmentation networks, so it
-    gets their normalisation. Networks for 32x32 images use the mean of CIFAR-10.
+    A classifier with a backbone uses the normalisation of segmentation networks, which
+    may reuse the backbone. Networks for 32x32 images use the mean of CIFAR-10.
     """
     if task == "classification" and model.name != "backbone":
         return Normaliser(CIFAR_MEAN, data.channel_std)
@@ -47,15 +47,15 @@ def _normaliser(task: str, model: ModelConfig, data: DataConfig) -> Normaliser:
 
 
 def open_dataset(config: Config | ConfigDict) -> data.Dataset:
-    """Opens the configuration's data set.
+    """Opens the data set of a configuration.
 
     Raises:
-        UserError: the data set is unknown, missing, or for another task.
+        UserError: the data set is unknown, missing, or intended for another task.
     """
     info = data.dataset_info(config.data)
     if info.task != config.task:
         raise UserError(
             f"task is {config.task!r}, but data.name {info.name!r} is a data set for"
-            f" {info.task}: change one of them"
+            f" {info.task}: change task or data.name"
         )
     return data.open_dataset(config.data)

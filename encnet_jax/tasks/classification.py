@@ -28,7 +28,7 @@ def task(
 
     Args:
         model, loss, eval_config: sections of the configuration.
-        normalise: function that normalises the network's images.
+        normalise: maps images, uint8[..., 3], to the network's input, f32[..., 3].
         freeze_backbone: whether to keep the backbone's running statistics unchanged.
     """
     if model.name == "backbone":

@@ -27,13 +27,13 @@ _KIND = "encnet_jax"
 
 
 def local(source: str | os.PathLike) -> str:
-    """Downloads the model `hf:owner/name` and returns its local folder.
+    """Downloads the exported network `hf:owner/name`, and returns the local folder.
 
-    huggingface_hub downloads the configuration and the weights to its cache.
+    Only configuration and weights are downloaded, to the cache of huggingface_hub.
 
     Args:
-        source: `hf:owner/name` or `hf:owner/name@revision`; other paths are returned
-            unchanged.
+        source: `hf:owner/name` or `hf:owner/name@revision`. Any other value is a local
+            path and is returned unchanged.
 
     Raises:
         UserError: huggingface_hub is not installed, or the model cannot be downloaded.
@@ -60,7 +60,7 @@ def import_hub(why: str):
     """Imports and returns the package huggingface_hub.
 
     Args:
-        why: the flag or value that requires the package, for the message.
+        why: flag or value that requires the package, for the error message.
 
     Raises:
         UserError: the package is not installed.
@@ -75,15 +75,15 @@ def import_hub(why: str):
 
 
 def is_one(source: str | os.PathLike) -> bool:
-    """Returns whether a folder is an exported network: contains model.safetensors."""
+    """Returns whether a folder is an exported network, i.e. has model.safetensors."""
     return os.path.lexists(epath.Path(source) / WEIGHTS)
 
 
 def write(folder: epath.Path, variables: dict, config, step: int) -> None:
-    """Writes weights and configuration into an existing folder.
+    """Writes an exported network: weights and configuration.
 
     Args:
-        folder: the folder.
+        folder: an existing folder.
         variables: {'params', 'batch_stats'} of NumPy arrays; batch norms are not folded
             into convolutions.
         config: resolved configuration.
@@ -115,7 +115,7 @@ def read(
         The network; its variables are NumPy arrays, from which training can start.
 
     Raises:
-        UserError: a file is missing, damaged, or not written by this package.
+        UserError: a file is missing, is damaged, or was not written by this package.
     """
     folder = epath.Path(source)
     path = folder / CONFIG
@@ -137,7 +137,7 @@ def read(
     if both:
         raise UserError(
             f"{folder / WEIGHTS} contains an array {both[0][:200]!r} and also arrays"
-            f" inside a module of this name; {_EXPECTED}"
+            f" inside a module with the same name; {_EXPECTED}"
         )
     variables = traverse_util.unflatten_dict(arrays, sep="/")
     try:
@@ -160,7 +160,7 @@ def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
     """Returns {name: array} of a .safetensors file.
 
     Raises:
-        UserError: the file has changed since it was written, or has another format.
+        UserError: the SHA-256 of the file differs, or the file has another format.
     """
     data = storage.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -217,11 +217,11 @@ def _check_arrays(
     for name, array in sorted(arrays.items()):
         if array.dtype != np.float32 or array.shape != shapes[name]:
             raise UserError(
-                f"{path}: array {name} is {array.dtype}{list(array.shape)}; expected"
+                f"{path}: array {name!r} is {array.dtype}{list(array.shape)}; expected"
                 f" float32{list(shapes[name])}; {_EXPECTED}"
             )
         if not np.isfinite(array).all():
             raise UserError(
-                f"{path}: array {name} contains NaN or infinite values; download the"
+                f"{path}: array {name!r} contains NaN or infinite values; download the"
                 " folder again"
             )

@@ -16,10 +16,10 @@ class Network(NamedTuple):
     """A trained network: its module, variables and configuration.
 
     Attributes:
-        task: task of the configuration.
+        task: segmentation or classification, see tasks.Task.
         model: Flax module whose batch norms are not synchronised over devices.
-        variables: {'params', 'batch_stats'}: either JAX arrays, replicated on the local
-            devices, or NumPy arrays.
+        variables: {'params', 'batch_stats'}, as JAX arrays that are replicated on the
+            local devices, or as NumPy arrays.
         info: description of the data set on which the network was trained.
         config: resolved configuration.
         step: step of the checkpoint that contained the variables.
@@ -33,22 +33,22 @@ class Network(NamedTuple):
     step: int
 
     def prepared(self) -> dict:
-        """Returns variables that are converted for faster prediction.
+        """Returns the variables, converted for faster prediction.
 
         The converted variables must not be trained or saved.
         """
         return transform_kernels(self.model, self.variables)
 
     def evaluator(self, **options):
-        """Returns a new evaluator for protocol eval.protocol; see scoring.evaluator.
+        """Returns an evaluator for protocol eval.protocol; see scoring.evaluator.
 
         Args:
-            options: other arguments of task.make_evaluator, such as with_calibration.
+            options: keyword arguments of task.make_evaluator, such as with_calibration.
         """
         return self.task.make_evaluator(self.model, self.info.num_classes, **options)
 
     def forward(self) -> Forward:
-        """Returns the forward pass of a segmentation network."""
+        """Returns the forward pass; the network must be a segmentation network."""
         return Forward.of(
             self.model,
             self.info.num_classes,
@@ -62,7 +62,7 @@ def build(variables: dict, config: Config, step: int) -> Network:
     """Builds the network of a resolved configuration with trained variables.
 
     Args:
-        variables: {'params', 'batch_stats'}, see Network.
+        variables: trained {'params', 'batch_stats'}, see Network.
         config: resolved configuration.
         step: step of the checkpoint that contained the variables.
     """

@@ -14,7 +14,7 @@ class Measures(NamedTuple):
     Attributes:
         scores: scores in [0, 1] by name.
         best: the score by which checkpoints are compared, in [0, 1]; larger is better.
-        class_score: name of the score in class_scores, such as 'iou'.
+        class_score: name of the score that class_scores contains, such as 'iou'.
         class_scores: f64[C] in [0, 1], one per class; NaN for classes that never occur.
         rule: text that states how the scores are computed.
         counted: {'pixels': number of labelled pixels} for segmentation; otherwise {}.
@@ -32,16 +32,17 @@ class Task(NamedTuple):
     """Segmentation or classification, with the settings of one configuration.
 
     Attributes:
-        build_model: function (num_classes, axis_name) -> Flax module.
+        build_model: function (num_classes, pmap axis of the batch norms or None) ->
+            Flax module.
         description: short description of the model, for reports.
         normalise: maps images, uint8[..., 3], to the module's input, f32[..., 3].
-        loss_fn: function (outputs, batch, axis_name) -> (this device's share of the
-            loss, {name of a loss term: this device's share}).
+        loss_fn: function (outputs, batch, axis_name) -> (loss, {name: loss term}) of
+            this device; the sums over all devices are the loss and the terms.
         make_evaluator: function (module, num_classes, protocol=None, refine=None,
-            sizes) -> evaluator, see scoring.evaluator. If protocol or refine is None,
-            the evaluator uses the value in section `eval` of the configuration.
+            sizes=...) -> evaluator, see scoring.evaluator. For a protocol or refine of
+            None, the evaluator uses the value in section `eval` of the configuration.
         measure: function that maps a confusion matrix to Measures.
-        protocol_fields: for each protocol, the configuration fields that reports state.
+        protocol_fields: {name of a protocol: configuration fields that reports state}.
         labels_pixels: whether the task predicts a label for every pixel.
     """
 
