@@ -1,4 +1,4 @@
-"""Fits the softmax temperature of a run on images that are not scored.
+"""Fits the softmax temperature of a run on images outside the validation split.
 
 python -m encnet_jax.report calibrate runs/camvid
 python eval.py --workdir runs/camvid --temperature runs/camvid/temperature.json
@@ -28,7 +28,7 @@ _PIXELS_PER_IMAGE = 2000
 
 
 def temperature_fields(temperature: str | None) -> dict:
-    """Converts the value of --temperature to fields of the configuration.
+    """Converts the value of --temperature to a field of the configuration.
 
     Args:
         temperature: a number above 0, or a file written by `report calibrate`; None if
@@ -38,7 +38,7 @@ def temperature_fields(temperature: str | None) -> dict:
         {'eval.temperature': value}, or {} if the flag is not given.
 
     Raises:
-        UserError: the value is neither a number nor such a file.
+        UserError: the value is neither a number nor a file of `report calibrate`.
     """
     if temperature is None:
         return {}
@@ -64,13 +64,15 @@ def temperature_fields(temperature: str | None) -> dict:
 def sampled_pixels(
     network: Network, dataset: Dataset, split: str, number: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predicts some images, and returns scores and labels of random labelled pixels.
+    """Returns predictions and labels of randomly chosen labelled pixels.
+
+    Up to 2,000 pixels are chosen from each image.
 
     Args:
-        network: predicts the images with its eval.protocol.
+        network: the network, which predicts the images with protocol eval.protocol.
         dataset, split: the data set and the split that contains the images.
-        number: number of images, spread over the split.
-        seed: seed of the random choice of pixels, at most 2,000 per image.
+        number: number of images, evenly spread over the split.
+        seed: seed of the random choice of pixels.
 
     Returns:
         (log-probabilities f32[N, C], labels uint8[N]) of N pixels.
@@ -114,8 +116,8 @@ def main(argv: Sequence[str]) -> None:
     args = line.parse()
     if jax.process_count() > 1:
         raise UserError(
-            "the temperature is fitted in one process: start the command on one host"
-            " only"
+            f"{jax.process_count()} processes run this command; expected one process:"
+            " start the command on one host only"
         )
     path = epath.Path(args.run) / FILE
     checks.check_writable(args.run)
@@ -131,8 +133,8 @@ def main(argv: Sequence[str]) -> None:
     split = args.split or data.train_split
     if split == data.val_split:
         raise UserError(
-            f"--split is {split!r}, the split that is scored: the temperature must be"
-            " fitted on other images"
+            f"--split is {split!r}, the split that is scored; expected another split,"
+            " so that the temperature is fitted on other images: change --split"
         )
     dataset = tasks.open_dataset(network.config)
     rows, labels = sampled_pixels(network, dataset, split, args.number)
@@ -149,7 +151,10 @@ def main(argv: Sequence[str]) -> None:
     }
     tables.save_report(path, found, _KIND)
     print(json.dumps(found, indent=1))
-    print(f"use it: python eval.py --workdir {args.run} --temperature {path}")
+    print(
+        f"to use the temperature: python eval.py --workdir {args.run}"
+        f" --temperature {path}"
+    )
 
 
 def _nll(rows: np.ndarray, labels: np.ndarray, temperature: float) -> float:

@@ -26,14 +26,14 @@ class Selection:
     Attributes:
         checkpoint: a step, 'best' or 'newest'. None for the command's default:
             evaluation uses the newest checkpoint; other commands use the best
-            checkpoint, or the newest if none was scored in validation.
+            checkpoint, or the newest if no checkpoint was scored in validation.
         split: split of the data set; None for the command's default.
         protocol: name of an evaluation protocol; None for eval.protocol.
-        config: configuration to use instead of the checkpoint's. Only the fields that
-            evaluation may change, such as eval.* and data.data_dir, may differ. None
-            for the checkpoint's configuration.
+        config: configuration with new values for the fields that evaluation may change,
+            such as eval.* and data.data_dir. Other fields of the sections `data` and
+            `model` must be equal to those of the checkpoint. None changes nothing.
         fields: further fields to change, such as {'eval.small_object_px': 1024}.
-        announce: whether to print the step that is loaded, and the best step.
+        announce: whether to print the loaded step and the best step.
         folders: (folder of images, folder of masks) to score instead of the run's data.
     """
 
@@ -60,12 +60,12 @@ def load(
 
     Args:
         workdir: folder of the run, a folder written by `encnet export --format hub`, or
-            hf:owner/name, to which such a folder was uploaded.
+            hf:owner/name for a model that was uploaded to Hugging Face.
         selection: the checkpoint, and the changes to its configuration.
         whole_images: whether to label whole images, even if the protocol scores only a
             part of each image.
-        stop: a request to stop that interrupts the measurement of batch-norm
-            statistics; None if nothing interrupts it.
+        stop: request to stop, which can interrupt the measurement of batch-norm
+            statistics, or None.
 
     Returns:
         The network, whose variables are replicated on all devices. Batch norms of a
@@ -93,8 +93,8 @@ def load(
     if folder.is_one(workdir):
         if checkpoint is not None:
             raise UserError(
-                f"{workdir} is a model folder, which has no numbered checkpoints; omit"
-                " the checkpoint"
+                f"{workdir} is an exported network, which has no numbered checkpoints;"
+                " omit the checkpoint"
             )
         loaded = folder.read(workdir, change)
     else:
@@ -123,9 +123,9 @@ def load(
 
 
 def _check_classes(loaded: Network, workdir: str) -> None:
-    """Raises UserError if the numbers of classes of classifier and data set differ.
+    """Raises UserError if the number of classes of the data set has changed.
 
-    The classes of a data set of image folders are the folders that exist now.
+    A data set of class folders has one class for each folder that exists now.
     """
     classifier = loaded.variables["params"].get("classifier")
     if classifier is None:
@@ -133,8 +133,9 @@ def _check_classes(loaded: Network, workdir: str) -> None:
     trained, found = classifier["bias"].shape[-1], loaded.info.num_classes
     if trained != found:
         raise UserError(
-            f"{workdir} was trained on {trained} classes, but {loaded.info.name} now"
-            f" has {found}: restore the folders of its classes, or train a new run"
+            f"{workdir} was trained on {trained} classes, but the data set"
+            f" {loaded.info.name} now has {found} classes: restore the original class"
+            " folders, or train a new run"
         )
 
 
@@ -161,17 +162,17 @@ _FREE = (
 def _take_folders(saved: ConfigDict, images: str, masks: str, split: str) -> None:
     """Replaces the data set of a run by a folder of images and a folder of masks.
 
-    The masks must have the class ids of the run.
+    The masks must use the class ids of the run's data set.
 
     Args:
         saved: the run's configuration, changed in place.
         images, masks: the folders.
-        split: name of the split that contains the images.
+        split: name of the new split, which contains all images of the folder.
     """
     if saved.task != "segmentation":
         raise UserError(
-            f"--masks is for segmentation, but the run's task is {saved.task!r}: leave"
-            " out --images and --masks"
+            f"--masks requires a segmentation network, but the task of the run is"
+            f" {saved.task!r}: omit --images and --masks"
         )
     if saved.data.name != "folder":
         info = dataset_info(saved.data)
@@ -188,7 +189,7 @@ def _take_free_fields(saved: ConfigDict, config: ConfigDict) -> None:
     """Copies the fields that evaluation may change from `config` to `saved`.
 
     Raises:
-        UserError: another field of the data or the model differs.
+        UserError: another field of the sections `data` and `model` differs.
     """
     given = config_lib.resolve(config)
     saved_flat, given_flat = config_lib.flatten(saved), config_lib.flatten(given)

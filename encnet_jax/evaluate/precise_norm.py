@@ -30,19 +30,20 @@ def measure_step(
 ) -> dict:
     """Returns the mean and the mean square of the input of every batch norm.
 
-    They are computed from one batch, over all devices.
+    Both are computed over the batch of all devices.
 
     Args:
-        variables: {'params', 'batch_stats'}, replicated.
+        variables: {'params', 'batch_stats'}, replicated on all devices.
         images: uint8[b, H, W, 3], this device's part of the batch.
-        step: int32[], index of the batch; with `seed`, it seeds dropout.
+        step: int32[], index of the batch. Dropout depends on `step` and `seed`.
         model: network whose batch norms are synchronised over parallel.AXIS.
-        normalise: uint8 [..., 3] -> f32 [..., 3], the model's input.
+        normalise: maps images, uint8[..., 3], to the model's input, f32[..., 3].
         seed: the run's seed.
         norm_group: number of devices that share batch statistics; 0 for all.
 
     Returns:
-        A tree like batch_stats; 'var' contains the mean square.
+        A tree with the structure of batch_stats; 'mean' contains the mean, and 'var'
+        contains the mean square instead of the variance.
     """
     key = jax.random.fold_in(jax.random.key(seed), step)
     zeros = jax.tree.map(jnp.zeros_like, variables["batch_stats"])
@@ -74,14 +75,14 @@ def recomputed(network: Network, dataset: Dataset, stop: StopRequest) -> dict:
     earlier weights. Batches are augmented as in training.
 
     Args:
-        network: its variables are {'params', 'batch_stats'}.
-        dataset: open data set, from which data.train_split is read.
-        stop: a request to stop, which is checked before each batch.
+        network: the trained network.
+        dataset: the open data set, whose split data.train_split is used.
+        stop: request to stop, which is checked before each batch.
 
     Raises:
         Stopped: a stop was requested in any process.
-        UserError: the batch size is not divisible by the number of devices, or data are
-            missing.
+        UserError: the batch size is not divisible by the number of devices, or training
+            images are missing.
     """
     variables, config = network.variables, network.config
     parallel.check_batch_size(config.train.batch_size, 1)

@@ -19,8 +19,8 @@ def refine_fields(refine: str | None) -> dict:
         {dotted field name: value}; empty if the flag is not given.
 
     Raises:
-        UserError: the value is neither a name nor a file, or the file does not contain
-            the parameters of a dense CRF.
+        UserError: the value is neither 'dense' or 'none' nor an existing file, or the
+            file does not contain the parameters of a dense CRF.
     """
     if refine is None:
         return {}
@@ -43,5 +43,7 @@ def refine_fields(refine: str | None) -> dict:
         )
     wrong = schema.problem(found, dict.fromkeys(names, schema.number()))
     if wrong:
-        raise UserError(f"the file {path} (--refine) is damaged: {wrong}; restore it")
+        raise UserError(
+            f"the file {path} (--refine) is damaged: {wrong}; restore the file"
+        )
     return {"eval.refine": "dense"} | {names[n]: x for n, x in found.items()}

@@ -42,19 +42,20 @@ def evaluate_run(
     output: str | None = None,
     stop: StopRequest | None = None,
 ) -> dict | None:
-    """Scores a checkpoint, prints the table and writes it as JSON.
+    """Scores a checkpoint, prints a table of the scores, and writes a report as JSON.
 
     The report is written to report.json (the newest report) and to
-    report-SPLIT-PROTOCOL.json (one file per split and protocol). Scores of single
-    images, with the best and the worst images, are saved in the same folder for
-    `encnet report html`; each process writes the images that it scored.
+    report-SPLIT-PROTOCOL.json (one file per split and protocol). For segmentation, each
+    process also saves the scores of single images, and the best and the worst images,
+    for `encnet report html`.
 
-    SIGTERM or Ctrl-C in any process ends the evaluation in all processes, and nothing
-    is written. After the last image, signals have no effect and the report is written.
+    SIGTERM or Ctrl-C in any process before the last image is scored ends the evaluation
+    in all processes, and nothing is written. Later signals have no effect.
 
     Args:
-        workdir: folder of the run; its checkpoint defines model and data.
-        selection: the checkpoint to score; its split defaults to data.val_split.
+        workdir: folder of the run, whose checkpoint defines model and data.
+        selection: the checkpoint and the split to score; the default split is
+            data.val_split.
         output: folder for the report; None for the workdir.
         stop: records a request to stop; None creates a new StopRequest.
 
@@ -98,7 +99,7 @@ def evaluate_run(
 
 
 def _check_writable(folder: epath.Path, workdir: str) -> None:
-    """Raises UserError if process 0 will not be able to write the report."""
+    """Raises UserError if process 0 cannot write the report."""
     if jax.process_index() != 0:
         return
     # If the run is missing, `load` raises a clearer error.
@@ -127,7 +128,7 @@ def _check_files(folder: epath.Path, network: Network, split: str) -> None:
 
 @contextlib.contextmanager
 def _saving(folder: epath.Path) -> Iterator[None]:
-    """Creates the folder; converts an OSError of the block into a UserError.
+    """Creates the folder; converts an OSError of the `with` block into a UserError.
 
     The message states that the printed scores were not saved.
     """
@@ -156,7 +157,7 @@ def _save(report: dict, folder: epath.Path) -> None:
 def _open(
     workdir: str, selection: Selection, stop: StopRequest
 ) -> tuple[Network, Dataset, str]:
-    """Loads a network and opens its data set; checks that the split has labels.
+    """Loads a network, opens the data set, and checks that the split has labels.
 
     Returns:
         (network, data set, name of the split to score).
@@ -182,8 +183,8 @@ def _score(
     """Scores a split.
 
     Returns:
-        (report, counts of all pixels or images, scores of single images). The last is
-        None for classification.
+        (report, confusion matrix, scores of each image). For classification, the scores
+        of each image are None.
     """
     config, variables = network.config, network.prepared()
     examples, total = watched_examples(dataset, split, config.eval.max_images, stop)
@@ -221,7 +222,7 @@ def _score(
 
 @contextlib.contextmanager
 def _stoppable(stop: StopRequest | None = None) -> Iterator[StopRequest]:
-    """Yields a StopRequest; if a stop request ends the block, prints the reason."""
+    """Yields a StopRequest; if a stop ends the `with` block, prints the reason."""
     try:
         with stop or StopRequest() as request:
             yield request
@@ -229,7 +230,7 @@ def _stoppable(stop: StopRequest | None = None) -> Iterator[StopRequest]:
         if jax.process_index() == 0:
             print(
                 f"evaluation stopped by {reason}: nothing was written; the same"
-                " command starts it again"
+                " command starts the evaluation again"
             )
 
 
@@ -249,7 +250,7 @@ def submit_run(
         workdir: folder of the run.
         server_name: a key of evaluate.submission.servers().
         output: file name of the archive.
-        selection: the checkpoint to use; its split defaults to 'test'.
+        selection: the checkpoint and the split to label; the default split is 'test'.
         stop: records a request to stop; None creates a new StopRequest.
 
     Returns:
@@ -263,7 +264,8 @@ def submit_run(
     dataset_name, server = submission.find(server_name, output)
     if jax.process_count() > 1:
         raise UserError(
-            "the archive is written by one process: start the command on one host only"
+            f"{jax.process_count()} processes run this command; expected one process:"
+            " start the command on one host only"
         )
     outputs.check_replaceable(output, "output", "--output")
     checks.check_writable(epath.Path(output).parent)
@@ -274,7 +276,8 @@ def submit_run(
         if config.data.name != dataset_name:
             raise UserError(
                 f"{workdir} was trained on {config.data.name!r}, but the test server"
-                f" {server_name} expects a run on {dataset_name!r}"
+                f" {server_name} expects a run on {dataset_name!r}: change --workdir or"
+                " --submission"
             )
         dataset = tasks.open_dataset(config)
         split = selection.split or "test"

@@ -1,11 +1,11 @@
-"""Searches the parameters of the dense CRF on a run's training images.
+"""Searches for good parameters of the dense CRF on training images of a run.
 
 python -m encnet_jax.report refine runs/camvid
 python eval.py --workdir runs/camvid --refine runs/camvid/refine.json
 
-Validation images are not used, because they are scored. The network is more accurate
-on its training images than on other images, so the CRF may refine other images too
-little.
+Validation images are not used, because the scores are measured on them. The network is
+more accurate on training images than on other images, so the resulting CRF may refine
+other images too little.
 """
 
 import itertools
@@ -39,14 +39,14 @@ def search(
     rounds: int,
     report: Callable[[DenseParams, float], None] = lambda params, value: None,
 ) -> tuple[DenseParams, float]:
-    """Changes one parameter after the other, and keeps changes with a higher score.
+    """Changes one parameter after the other; keeps each change that raises the score.
 
     Args:
-        score: maps parameters to a score; larger is better.
+        score: function that maps parameters to a score; larger is better.
         start: initial parameters.
-        rounds: largest number of passes over all parameters; a pass without an
+        rounds: maximum number of passes over all parameters; a pass without an
             improvement ends the search.
-        report: called for all parameters that are tried, with their score.
+        report: function (parameters, score) that is called after each trial.
 
     Returns:
         (the best parameters, their score).
@@ -67,7 +67,7 @@ def search(
 
 
 class TrainingScores:
-    """Class scores of some training images, computed once and refined many times."""
+    """Class scores of training images, computed once and refined many times."""
 
     def __init__(self, network: Network, number: int):
         """Runs the network once over `number` images of data.train_split.
@@ -81,8 +81,9 @@ class TrainingScores:
         split = config.data.train_split
         if split == config.data.val_split:
             raise UserError(
-                f"data.train_split and data.val_split are both {split!r}: the CRF"
-                " parameters must not be tuned on the images that are scored"
+                f"data.train_split and data.val_split are both {split!r}; expected"
+                " different splits, because CRF parameters must not be tuned on the"
+                " images that are scored"
             )
         sizes = partial(dataset.spread_sizes, split, number)
         evaluator = network.evaluator(sizes=sizes)
@@ -98,7 +99,7 @@ class TrainingScores:
         ]
 
     def mean_iou(self, params: DenseParams | None) -> float:
-        """Returns the mean IoU after refinement; with None, without refinement."""
+        """Returns the mean IoU with refinement, or without if params is None."""
         matrix = ConfusionMatrix(self._num_classes)
         for members, total in self._kept:
             total = total.astype(np.float32)
@@ -115,14 +116,14 @@ class TrainingScores:
 
 
 def _probabilities(total: np.ndarray) -> np.ndarray:
-    """Normalises summed scores [..., C] to probabilities; float16 to save memory."""
+    """Normalises scores [..., C] to probabilities, in float16 to save memory."""
     sums = np.maximum(total.sum(-1, keepdims=True), 1e-30)
     smallest = np.finfo(np.float16).smallest_subnormal
     return np.maximum(total / sums, smallest).astype(np.float16)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, searches the parameters and writes the best ones."""
+    """Parses the flags, searches for good parameters, and writes them."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdir of the run; refine.json is written there.")
     line.integer("number", "Number of training images.", 20, least=1)
@@ -133,7 +134,8 @@ def main(argv: Sequence[str]) -> None:
     args = line.parse()
     if jax.process_count() > 1:
         raise UserError(
-            "the search runs in one process: start the command on one host only"
+            f"{jax.process_count()} processes run this command; expected one process:"
+            " start the command on one host only"
         )
     checks.check_writable(args.run)
     path = epath.Path(args.run) / "refine.json"
@@ -158,7 +160,7 @@ def main(argv: Sequence[str]) -> None:
     tables.save_report(path, found, REFINED)
     print(f"best: mean IoU {100 * value:.2f} % on {args.number} training images")
     print(f"step {network.step}: {json.dumps(found)}")
-    print(f"score with it: python eval.py --workdir {args.run} --refine {path}")
+    print(f"to use the parameters: python eval.py --workdir {args.run} --refine {path}")
 
 
 def _print(params: DenseParams, value: float) -> None:

@@ -1,7 +1,7 @@
 """Writes archives for test servers, and checks them as the servers do.
 
-A test server accepts only a few archives per week and hardly explains why it rejects an
-archive, so its checks are made here first.
+A test server accepts only a few archives per week, and hardly explains why an archive
+is rejected. This module therefore makes the server's checks first.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "indexed", 4: "grey with alpha", 6: "RG
 
 
 def servers() -> dict[str, tuple[str, Server]]:
-    """Returns all test servers: {name: (name of the data set, server)}."""
+    """Returns {name of a test server: (name of its data set, Server)}."""
     infos = declared().values()
     return {x.server.name: (x.name, x.server) for x in infos if x.server}
 
 
 def find(name: str, output: str) -> tuple[str, Server]:
-    """Returns (name of the data set, server) for a test server.
+    """Returns (name of the data set, Server) for the name of a test server.
 
     Args:
         name: name of the test server.
@@ -51,8 +51,8 @@ def find(name: str, output: str) -> tuple[str, Server]:
     if not output.endswith(server.suffixes):
         suffixes = " or ".join(server.suffixes)
         raise UserError(
-            f"--output is {output!r}; the test server {name} expects an archive named"
-            f" *{suffixes}"
+            f"--output is {output!r}; the test server {name} expects an archive whose"
+            f" name ends with {suffixes}"
         )
     storage.local_path(output, "--output")
     return dataset, server
@@ -88,7 +88,7 @@ def write(
 
 
 def encode(server: Server, ids: np.ndarray) -> bytes:
-    """Encodes uint8[H, W] ids 0..C-1 as an 8-bit PNG for a server."""
+    """Encodes uint8[H, W] class ids 0..C-1 as an 8-bit PNG for a server."""
     values = np.full(256, _NO_VALUE, np.uint8)
     values[: server.num_classes] = server.values
     picture = Image.fromarray(values[ids])
@@ -106,7 +106,7 @@ def verify(server: Server, archive: str, sizes: Mapping[str, tuple[int, int]]) -
     Args:
         server: the test server for which the archive was written.
         archive: file name of the archive.
-        sizes: (height, width) of every test image, by its name without suffix.
+        sizes: {name of a test image without suffix: (height, width)}.
 
     Raises:
         UserError: a check failed; the message states the file, the value found and the
@@ -124,7 +124,7 @@ def verify(server: Server, archive: str, sizes: Mapping[str, tuple[int, int]]) -
         _verify_png(server, content, sizes[pathlib.PurePath(file).stem], where)
     if missing:
         raise UserError(
-            f"{archive}: {len(missing)} of {len(sizes)} PNGs are missing, the first is"
+            f"{archive}: {len(missing)} of {len(sizes)} PNGs are missing, for example"
             f" {min(missing)}; expected one PNG for each test image"
         )
 
@@ -135,7 +135,7 @@ def _verify_png(server, content: bytes, size: tuple[int, int], where: str) -> No
             values, palette = np.asarray(picture), picture.getpalette()
     except (OSError, SyntaxError) as error:
         raise UserError(
-            f"{where}: this is not a readable PNG ({error}); write the archive again"
+            f"{where}: not a readable PNG ({error}); write the archive again"
         ) from None
     # The header of a PNG: width, height, bits per sample, colour type.
     width, height, bits, colour_type = struct.unpack(">IIBB", content[16:26])
@@ -152,8 +152,9 @@ def _verify_png(server, content: bytes, size: tuple[int, int], where: str) -> No
     unknown = np.setdiff1d(values, server.values)
     if unknown.size:
         raise UserError(
-            f"{where}: a pixel has the value {unknown[0]}; expected the values of"
-            f" {server.num_classes} classes, {server.values[0]} to {server.values[-1]}"
+            f"{where}: a pixel has the value {unknown[0]}; expected one of the"
+            f" {server.num_classes} class values from {server.values[0]} to"
+            f" {server.values[-1]}"
         )
     colours = voc_colours(server.num_classes).ravel().tolist()
     if colour_type == 3 and (palette or [])[: len(colours)] != colours:
@@ -200,5 +201,5 @@ def _files(path: str) -> Iterator[tuple[str, bytes]]:
         tarfile.TarError,
     ) as error:
         raise UserError(
-            f"{path} is not a complete archive ({error}); write it again"
+            f"{path} is not a complete archive ({error}); write the archive again"
         ) from None

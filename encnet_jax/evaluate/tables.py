@@ -42,14 +42,14 @@ _SHARE = schema.optional(schema.number(0, 1))
 
 
 def _point(value) -> str | None:
-    """Checks a coordinate of a plot: a number, NaN or null."""
+    """Returns an error text unless the value is a number, NaN or None."""
     if value is None or type(value) is float or type(value) is int and -1 <= value <= 1:
         return None
     return "is not a number"
 
 
 def _lists(*names: str):
-    """Returns a check for {name: coordinates}; all lists must have equal lengths."""
+    """Returns a check for dicts {name: list of numbers} with equally long lists."""
     points = schema.listing(_point, most=4096)
 
     def check(value) -> str | None:
@@ -63,7 +63,7 @@ def _lists(*names: str):
 
 
 def _by_width(value) -> str | None:
-    """Checks a dict {width in pixels: coordinate}."""
+    """Returns an error text unless the value is a dict {width in pixels: number}."""
     if not isinstance(value, dict) or not all(map(_is_width, value)):
         return "does not have widths in pixels as its keys"
     return schema.mapping(_point)(value)
@@ -103,8 +103,7 @@ def read_report(path) -> dict:
     """Reads a report that eval.py has written, and checks its contents.
 
     Raises:
-        UserError: the file cannot be read, or its contents are not those of
-            `make_report`.
+        UserError: the file cannot be read, or does not contain a report.
     """
     report = storage.read_json(path)
     wrong = schema.problem(report, _SCHEMA)
@@ -117,8 +116,8 @@ def read_report(path) -> dict:
         wrong = schema.problem(scores, schema.mapping(schema.number(-1, 1e9)), "it")
     if wrong:
         raise UserError(
-            f"{path} is not a report of eval.py ({wrong}): restore it, or score the run"
-            " again"
+            f"{path} is not a report of eval.py ({wrong}): restore the file, or score"
+            " the run again"
         )
     return report
 
@@ -132,26 +131,26 @@ def make_report(
     by_size: tuple[ConfusionMatrix, ConfusionMatrix] | None = None,
     quality: dict | None = None,
 ) -> dict:
-    """Collects the scores and everything needed to reproduce them.
+    """Makes a report: the scores, and the information needed to reproduce the scores.
 
     Args:
-        matrix: counts of all pixels (segmentation) or images (classification).
-        network: the network, scored under its eval.protocol.
+        matrix: confusion matrix of pixels (segmentation) or images (classification).
+        network: the scored network.
         split: the scored split.
         num_images: number of scored images.
-        by_size: (counts of pixels in small objects, counts of pixels in large objects),
-            if they were counted separately.
+        by_size: confusion matrices (pixels in small objects, pixels in large objects);
+            None if objects were not counted by size.
         quality: measures of quality, see scoring.quality.Quality.summary.
 
     Returns:
         A JSON-ready dict. Scores in [0, 1] have keys '{split}/{protocol}/...', where
         the protocol is for example 'single', or 'single-dense' after refinement.
         Per-class scores have the key 'iou' (segmentation) or 'error' (classification)
-        and are None for a class that never occurs. `by_size` adds per-class scores
+        and are None for a class that never occurs. `by_size` adds the per-class scores
         'iou_small' and 'iou_large', and '.../mean_iou_small' and '.../mean_iou_large',
-        their means over the classes that have small or large objects. `quality` is
-        stored with the key 'quality'; its fractions, such as '.../boundary_iou', are
-        also listed among the scores.
+        the means over the classes that have small or large objects. `quality` is stored
+        under the key 'quality'; measures in [0, 1], such as '.../boundary_iou', are
+        also stored as scores.
     """
     config, task, class_names = network.config, network.task, network.info.class_names
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
@@ -188,7 +187,7 @@ def make_report(
 
 
 def _protocol_fields(network: Network) -> dict:
-    """Returns the configuration values that affect the scores, JSON-ready."""
+    """Returns {field: value} of the fields that affect scores, JSON-ready."""
     names = network.task.protocol_fields[network.config.eval.protocol]
     names = (*names, *REFINED_FIELDS[network.config.eval.refine])
     values = {name: config_lib.get(network.config, name) for name in names}
@@ -214,7 +213,7 @@ def _warnings(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> list[str
     if matrix.not_finite:
         warnings.append(
             f"the scores of {matrix.not_finite} labelled pixels (or images) were NaN or"
-            " infinite; they are not counted above"
+            " infinite; these pixels or images are not counted"
         )
     return warnings
 
@@ -238,10 +237,7 @@ def _named(class_names: tuple[str, ...], values: np.ndarray) -> dict:
 
 
 def _commit() -> str | None:
-    """Returns the git commit of the package; None if it is not in a git checkout.
-
-    An installed package must not report the commit of the current folder's repository.
-    """
+    """Returns the git commit of the package; None outside a git checkout."""
     root = pathlib.Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -260,17 +256,17 @@ def protocol_name(protocol: str, refine: str) -> str:
 
 
 def report_name(split: str, protocol: str) -> str:
-    """Returns the file name of the newest report on a split under a protocol."""
+    """Returns the file name of the newest report for a split and a protocol."""
     return f"report-{split}-{protocol}.json"
 
 
 def check_split(split: str) -> None:
-    """Raises UserError unless a split can be part of a report's file name."""
+    """Raises UserError unless the name of a split can be part of a file name."""
     wrong = schema.word(split)
     if wrong:
         raise UserError(
-            f"the split {wrong}, because it becomes part of the report's file name; put"
-            " other parts of a path into data.folder.images and data.folder.masks, or"
+            f"the split {wrong}, because the report's file name contains the split; put"
+            " the folders of a path into data.folder.images and data.folder.masks, or"
             " use --images and --masks"
         )
 
@@ -281,7 +277,7 @@ def save_report(path, report: dict, kind: str = "report") -> None:
     Args:
         path: the file to write.
         report: a JSON-ready dict.
-        kind: kind of the file, see outputs.check_replaceable.
+        kind: kind of the file, such as 'report', see outputs.check_replaceable.
 
     Raises:
         UserError: the report would replace a file that this package has not written.
@@ -294,7 +290,7 @@ def _percent(score: float | None) -> str:
 
 
 def format_report(report: dict) -> str:
-    """Returns a report as text: a table of class scores, and the scores, in percent."""
+    """Returns a report as text: a table of per-class scores, then the other scores."""
     measures = [name for name in _HEADINGS if name in report]
     width = max(map(len, report[measures[0]]))
     headings = "  ".join(_HEADINGS[name] for name in measures)
