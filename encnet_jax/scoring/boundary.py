@@ -119,7 +119,11 @@ class BoundaryCounts:
         self.bands += np.cumsum(counts[::-1], axis=0)
 
     def iou(self) -> np.ndarray:
-        """Returns the Boundary IoU of each class, f64[C]; NaN for absent classes."""
+        """Returns the Boundary IoU of each class.
+
+        Returns:
+            f64[C]; NaN for classes in the regions of neither labels nor predictions.
+        """
         both, labelled, predicted = self.regions
         union = labelled + predicted - both
         return np.where(union > 0, both / np.maximum(union, 1), np.nan)

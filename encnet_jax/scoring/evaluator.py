@@ -200,7 +200,7 @@ class Evaluator:
         level_class: int | None = None,
         sizes: Callable[[], Iterable[tuple[int, int]]] = tuple,
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             forward: the network's forward pass.
@@ -258,8 +258,8 @@ class Evaluator:
 
         Args:
             variables: variables of the network, replicated on the devices.
-            examples: the examples that this process evaluates, dicts with image
-                uint8[H, W, 3] and label uint8[H, W].
+            examples: the examples that this process evaluates, dicts with 'image'
+                uint8[H, W, 3] and 'label' uint8[H, W].
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
             watches: functions that are called with every example of this process and
@@ -303,7 +303,7 @@ class Evaluator:
 
         Args:
             variables: variables of the network, replicated on the devices.
-            examples: dicts with image uint8[H, W, 3].
+            examples: dicts with 'image' uint8[H, W, 3].
 
         Yields:
             The example, cut to the part that the protocol evaluates (Protocol.view);
@@ -408,7 +408,7 @@ def native_results(
     Args:
         protocol: a Labeller; see protocols.protocol.make.
         variables: variables of the network, replicated on the devices.
-        examples: dicts with image uint8[H, W, 3], as returned by Protocol.view.
+        examples: dicts with 'image' uint8[H, W, 3], as returned by Protocol.view.
 
     Yields:
         example: one of the examples.

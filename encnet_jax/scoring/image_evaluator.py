@@ -69,7 +69,7 @@ class ImageEvaluator:
     def __init__(
         self, model: nn.Module, normalise: Callable, num_classes: int, batch_size: int
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             model: module whose batch norms are not synchronised (axis_name is None).
@@ -92,8 +92,8 @@ class ImageEvaluator:
 
         Args:
             variables: variables of the model, replicated on the local devices.
-            examples: the examples that this process evaluates, dicts with image
-                uint8[S, S, 3] and label integer[].
+            examples: the examples that this process evaluates, dicts with 'image'
+                uint8[S, S, 3] and 'label' integer[].
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
         """

@@ -38,7 +38,7 @@ class ImageScores:
         """Adds the results of an image.
 
         Args:
-            example: dict with id, image uint8[H, W, 3], label uint8[H, W].
+            example: dict with 'id', 'image' uint8[H, W, 3] and 'label' uint8[H, W].
             seen: results of the image.
         """
         pairs = seen.pairs

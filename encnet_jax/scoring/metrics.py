@@ -74,7 +74,11 @@ class ConfusionMatrix:
         return float(np.trace(self.counts) / max(self.counts.sum(), 1))
 
     def iou(self) -> Float64[np.ndarray, " C"]:
-        """Returns the IoU of each class, f64[C]; NaN for absent classes."""
+        """Returns the IoU of each class.
+
+        Returns:
+            f64[C]; NaN for classes that occur in neither labels nor predictions.
+        """
         intersection = np.diag(self.counts)
         union = self.counts.sum(0) + self.counts.sum(1) - intersection
         return np.where(union > 0, intersection / np.maximum(union, 1), np.nan)

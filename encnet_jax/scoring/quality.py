@@ -76,7 +76,7 @@ class Quality:
         """Adds the results of an image.
 
         Args:
-            example: dict with label uint8[H, W].
+            example: dict with 'label' uint8[H, W].
             seen: results of the image, from an Evaluator with with_calibration=True.
         """
         self.presence.add(example, seen)

@@ -126,7 +126,7 @@ class Thresholds:
         """Adds the results of an image.
 
         Args:
-            example: dict with id and label uint8[H, W].
+            example: dict with 'id' and 'label' uint8[H, W].
             seen: results of the image, from an Evaluator with a level_class.
         """
         assert seen.levels is not None

@@ -65,7 +65,7 @@ class AveragedScales:
         devices: list,
         are_probabilities: bool = False,
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             forward: the network's forward pass.
@@ -113,7 +113,7 @@ class AveragedScales:
 
         Args:
             variables: variables of the network, replicated on the devices.
-            examples: dicts with image [H, W, 3] of pixel values.
+            examples: dicts with 'image' [H, W, 3] of pixel values.
 
         Yields:
             (examples, probabilities, presence). Probabilities f32[devices, H, W, C] are

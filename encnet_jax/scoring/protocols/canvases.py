@@ -131,7 +131,7 @@ class AheadOfTime:
         canvases: Sequence[Hashable],
         blank: Callable[[Any], tuple],
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             fn: return value of parallel.mapped, a function (variables, *inputs) ->

@@ -18,12 +18,13 @@ def centre_crop(example: dict, crop_size: int) -> dict:
     scores on whole images.
 
     Args:
-        example: dict with image uint8[H, W, 3] and optionally label uint8[H, W].
+        example: dict with 'image' uint8[H, W, 3] and optionally 'label' uint8[H, W].
         crop_size: height and width of the crop in pixels.
 
     Returns:
-        The example with image uint8[crop_size, crop_size, 3] (resized with a bilinear,
-        antialiasing filter) and label uint8[crop_size, crop_size] (nearest neighbour).
+        The example with 'image' uint8[crop_size, crop_size, 3], resized with a bilinear
+        antialiasing filter, and 'label' uint8[crop_size, crop_size], resized with
+        nearest neighbour.
 
     Source: the validation transform of the released code (_val_sync_transform).
     """
@@ -53,7 +54,7 @@ class CentreCrop(Single):
     """Predicts classes only in the centre of each image; see centre_crop."""
 
     def __init__(self, forward: Forward, eval_config: Any, **how):
-        """Stores its arguments; see Protocol.
+        """Stores the arguments; see Protocol.
 
         Crops are neither resized by data.input_scale nor padded.
         """

@@ -84,7 +84,7 @@ class DenseRefined:
         pixel_fn: Callable = labels_only,
         with_labels: bool = False,
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             scorer: see Protocol.scorer.
@@ -104,8 +104,8 @@ class DenseRefined:
 
         Args:
             variables: variables of the network, replicated on the devices.
-            examples: dicts with image uint8[H, W, 3] and, if `with_labels` is set,
-                label uint8[H, W].
+            examples: dicts with 'image' uint8[H, W, 3] and, if `with_labels` is set,
+                'label' uint8[H, W].
 
         Raises:
             UserError: an image is smaller than a window of the CRF.
@@ -153,7 +153,7 @@ def checked(example: dict, radius: int) -> dict:
     """Returns the example, after checking that the image is large enough for the CRF.
 
     Args:
-        example: dict with image uint8[H, W, 3].
+        example: dict with 'image' uint8[H, W, 3].
         radius: the windows of the CRF are 2 * radius + 1 pixels high and wide.
 
     Raises:

@@ -43,7 +43,7 @@ class Protocol:
         devices: list,
         canvases: Canvases | None = None,
     ):
-        """Stores its arguments, see the class; nothing is compiled yet."""
+        """Stores the arguments, see the class; nothing is compiled yet."""
         self.forward, self.eval_config = forward, eval_config
         self.canvases = canvases or Canvases(eval_config.bucket)
         self.batch_size, self.devices = batch_size, devices
@@ -108,7 +108,7 @@ class ArgMax:
         pixel_fn: Callable = labels_only,
         with_labels: bool = False,
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             scorer: see Protocol.scorer.
@@ -132,8 +132,8 @@ class ArgMax:
 
         Args:
             variables: variables of the network, replicated on the devices.
-            examples: dicts with image uint8[H, W, 3] and, if `with_labels` is set,
-                label uint8[H, W].
+            examples: dicts with 'image' uint8[H, W, 3] and, if `with_labels` is set,
+                'label' uint8[H, W].
         """
         for members, total, presence in self._scorer.scores(variables, examples):
             labels: tuple = ()

@@ -157,7 +157,7 @@ class SlidingWindows:
         batch_size: int,
         devices: list,
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             forward: the network's forward pass.
@@ -194,7 +194,7 @@ class SlidingWindows:
 
         Args:
             variables: variables of the network, replicated on the devices.
-            examples: dicts with image [H, W, 3] of pixel values.
+            examples: dicts with 'image' [H, W, 3] of pixel values.
 
         Yields:
             (examples, scores, presence). Scores f32[devices, H, W, C] are sums over

@@ -225,7 +225,7 @@ class WholeImages:
         pixel_fn: Callable = labels_only,
         with_labels: bool = False,
     ):
-        """Stores its arguments; nothing is compiled yet.
+        """Stores the arguments; nothing is compiled yet.
 
         Args:
             forward: the network's forward pass.
@@ -267,8 +267,8 @@ class WholeImages:
 
         Args:
             variables: variables of the network, replicated on the devices.
-            examples: dicts with image uint8[H, W, 3] and, if `with_labels` is set,
-                label uint8[H, W].
+            examples: dicts with 'image' uint8[H, W, 3] and, if `with_labels` is set,
+                'label' uint8[H, W].
         """
 
         def room(example: dict) -> Size:
