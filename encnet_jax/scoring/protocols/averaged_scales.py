@@ -72,7 +72,7 @@ class AveragedScales:
             scales: factors by which images are resized, in addition to
                 forward.input_scale.
             flip: whether to add the mirror image at each scale.
-            canvases: determines the sizes to which images are padded.
+            canvases: the sizes to which images are padded.
             devices: the devices to use; each device processes different images.
             are_probabilities: whether `forward` returns probabilities, not logits.
         """
@@ -147,8 +147,8 @@ class AveragedScales:
 
         Args:
             members: at most one example per device.
-            key: (height, width) of the largest image that must fit, before resizing,
-                and the scale.
+            key: (height, width, scale); images are padded like an image of this height
+                and width.
         """
         views = [self._views(member["image"], key) for member in members]
         return parallel.spread(grouping.stack(views, len(self._devices)), self._devices)

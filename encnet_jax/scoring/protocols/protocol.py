@@ -30,8 +30,8 @@ class Protocol:
         eval_config: section `eval` of the resolved configuration.
         batch_size: number of images or windows in a batch, over all devices.
         devices: the devices to use.
-        canvases: determines the sizes to which images are padded; by default, height
-            and width are rounded up to multiples of eval.bucket.
+        canvases: the sizes to which images are padded; by default, height and width
+            are rounded up to multiples of eval.bucket.
     """
 
     def __init__(

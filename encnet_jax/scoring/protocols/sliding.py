@@ -163,8 +163,8 @@ class SlidingWindows:
             forward: the network's forward pass.
             settings: section `eval` of the configuration, with the fields `scales`,
                 `flip`, `base_size` and `crop_size`.
-            canvases: determines the sizes to which original images are padded; does not
-                affect the scores.
+            canvases: the sizes to which original images are padded. The padding does
+                not affect the scores.
             batch_size: number of windows in a batch on each device, not counting
                 mirrored windows.
             devices: the devices to use.

@@ -229,7 +229,7 @@ class WholeImages:
 
         Args:
             forward: the network's forward pass.
-            canvases: determines the sizes to which images are padded.
+            canvases: the sizes to which images are padded.
             batch_size: number of images in a batch, over all devices.
             devices: the devices to use.
             pixel_fn: function that computes the results for every pixel, by default
