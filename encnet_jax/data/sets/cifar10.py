@@ -1,4 +1,4 @@
-"""CIFAR-10 as TFDS prepares it, or as .npz files."""
+"""CIFAR-10, read from the files of TFDS or from .npz files."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ DATA_SET = DatasetInfo(
     id_map=consecutive_ids(10),
     splits=("train", "train_without_val", "val", "test"),
     source="https://www.cs.toronto.edu/~kriz/cifar.html",
-    preparation="run tfds build cifar10 --data_dir DIR, which downloads it",
+    preparation="run tfds build cifar10 --data_dir DIR, which downloads the data",
     task="classification",
     open_dataset=_open,
 )

@@ -1,7 +1,8 @@
-"""Cityscapes: raw values are label ids; 19 of the 34 ids are trained and scored.
+"""Cityscapes: masks contain the label ids 0..33, of which 19 are classes.
 
-The published files are leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; the
-coarsely labelled split `train_extra` is in leftImg8bit_trainextra.zip and gtCoarse.zip.
+The splits train, val and test are in leftImg8bit_trainvaltest.zip and
+gtFine_trainvaltest.zip; the coarsely labelled split train_extra is in
+leftImg8bit_trainextra.zip and gtCoarse.zip.
 """
 
 import numpy as np
@@ -28,9 +29,9 @@ _COARSE = "train_extra"  # 23 further cities, labelled by coarse polygons.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of each split in the source.
+    """Lists the examples of each split that the published files contain.
 
-    The values of the masks are label ids; the test split has no masks.
+    The test split has no labels: all pixels of its masks are ignored.
     """
     splits = {}
     for split in DATA_SET.splits:
@@ -41,21 +42,23 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
             splits[split] = unlabelled(_ID_MAP, images)
         elif images and not masks:
             _check_train_ids(tree, kind, split)
-            raise tree.missing(f"{kind}/{split}/CITY next to leftImg8bit/{split}")
+            raise tree.missing(
+                f"folders {kind}/{split}/CITY next to leftImg8bit/{split}"
+            )
         elif images:
             splits[split] = pairs(images, masks)
     if not splits:
-        raise tree.missing("leftImg8bit/train/CITY and gtFine/train/CITY")
+        raise tree.missing("folders leftImg8bit/train/CITY and gtFine/train/CITY")
     return splits
 
 
 def _check_train_ids(tree: FileTree, kind: str, split: str) -> None:
-    """Raises UserError if the source has masks of train ids but none of label ids."""
+    """Raises UserError if a split has masks of train ids instead of label ids."""
     if tree.files(f"{kind}/{split}/*", f"_{kind}_labelTrainIds.png"):
         raise UserError(
             f"{kind}/{split} has files *_{kind}_labelTrainIds.png but no"
             f" *_{kind}_labelIds.png; expected the labelIds files of the official"
-            " archives, which are mapped to train ids when they are read"
+            " archives; add the labelIds files: their ids are mapped to train ids"
         )
 
 

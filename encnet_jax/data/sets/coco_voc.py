@@ -1,10 +1,10 @@
 """COCO 2017 with the classes of PASCAL VOC, for pre-training.
 
-Other categories are background. Only images with more than MIN_PIXELS foreground
-pixels are kept.
+Objects of other COCO categories are background. Images with at most MIN_PIXELS
+foreground pixels are skipped.
 
 Source: the EncNet paper, section 3.3, and PyTorch-Encoding datasets/coco.py. The paper
-reports 6.5K images; this rule, taken from the released code, keeps far more.
+reports 6.5K images, but the limit MIN_PIXELS of the released code keeps far more.
 """
 
 import functools
@@ -30,14 +30,16 @@ MIN_PIXELS = 1_000  # Images with at most this many foreground pixels are skippe
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of each split in the source."""
+    """Lists the examples of each split that the published files contain."""
     splits = {}
     for split in DATA_SET.splits:
         entries = _entries(tree, f"{split}2017")
         if entries:
             splits[split] = entries
     if not splits:
-        raise tree.missing("annotations/instances_train2017.json and train2017")
+        raise tree.missing(
+            "annotations/instances_train2017.json and the folder train2017"
+        )
     return splits
 
 
@@ -54,7 +56,7 @@ def _entries(tree: FileTree, folder: str) -> list[Entry]:
     if not annotations.annotated():
         raise UserError(
             f"{file}: no image has an object of the 20 classes of PASCAL VOC; expected"
-            " the file in annotations_trainval2017.zip"
+            " the file from annotations_trainval2017.zip"
         )
     images = tree.files(folder, "")
     entries = []

@@ -1,6 +1,6 @@
-"""Generated images with one label each: a disc on noise, whose hue is the class.
+"""Generated images of a disc on noise; the hue of the disc is the class of the image.
 
-Tests and `:smoke` configurations use them instead of CIFAR-10.
+Tests and `:smoke` configurations use these images instead of CIFAR-10.
 """
 
 import colorsys
@@ -24,10 +24,11 @@ def generate(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Generates the images and labels of a split; repeated calls return equal arrays.
 
     Args:
-        split: A key of NUM_IMAGES.
+        split: 'train' or 'test'.
 
     Returns:
-        Images uint8[N, SIDE, SIDE, 3] and labels uint8[N] in 0..9, equally frequent.
+        Images uint8[N, SIDE, SIDE, 3] and class ids uint8[N]; each of the ids 0..9
+        occurs equally often.
     """
     count = NUM_IMAGES[split]
     rng = np.random.default_rng(list(NUM_IMAGES).index(split))

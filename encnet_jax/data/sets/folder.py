@@ -1,4 +1,4 @@
-"""A user's data set: images, and masks of class ids, in folders."""
+"""A user's data set: folders of images, and folders of masks with class ids."""
 
 import re
 from typing import Any
@@ -23,15 +23,16 @@ def folder_info(data: Any) -> DatasetInfo:
         data: section `data` of the configuration.
 
     Raises:
-        UserError: a field of data.folder is empty or has an invalid value.
+        UserError: a required field of data.folder is empty, or a field is invalid.
     """
     folder = data.folder
     names, ignore_ids = tuple(folder.class_names), tuple(folder.ignore_ids)
     for field in ("images", "masks", "class_names"):
         if not getattr(folder, field):
             raise UserError(
-                f"data.name is 'folder', but data.folder.{field} is empty; set"
-                " data.folder.images, .masks and .class_names (see docs/fields.md)"
+                f"data.name is 'folder', but data.folder.{field} is empty; set the"
+                " fields images, masks and class_names of data.folder (see"
+                " docs/fields.md)"
             )
     joined = [name for name in names if "," in name]
     if joined:
@@ -43,15 +44,14 @@ def folder_info(data: Any) -> DatasetInfo:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise UserError(
-            f"data.folder.class_names has {min(twice)!r} twice; expected different"
-            " names"
+            f"data.folder.class_names has {min(twice)!r} twice; expected distinct names"
         )
     last_id = folder.first_id + len(names) - 1
     if not 0 <= folder.first_id <= last_id <= 255 or len(names) > UNKNOWN_ID:
         raise UserError(
-            f"data.folder has {len(names)} classes and first_id {folder.first_id}, so"
-            f" the ids are {folder.first_id}..{last_id}; expected at most 254 classes"
-            " and ids in 0..255"
+            f"data.folder.class_names has {len(names)} names and data.folder.first_id"
+            f" is {folder.first_id}, so the class ids are {folder.first_id}..{last_id};"
+            " expected at most 254 classes and ids in 0..255"
         )
     class_ids = range(folder.first_id, last_id + 1)
     bad = [i for i in ignore_ids if i not in range(256) or i in class_ids]
@@ -75,9 +75,9 @@ def folder_info(data: Any) -> DatasetInfo:
 
 
 def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
-    """Returns RGB colours uint8[count, 3] from '#rrggbb' words.
+    """Converts texts '#rrggbb' to RGB colours uint8[count, 3].
 
-    Without words, returns the colours of PASCAL VOC.
+    Returns colours of PASCAL VOC if there are no texts.
     """
     if not words:
         return voc_colours(count + 1)[1:]
@@ -85,8 +85,8 @@ def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
     if wrong or len(words) != count:
         found = repr(wrong[0]) if wrong else f"{len(words)} colours"
         raise UserError(
-            f"data.folder.colours has {found}; expected {count} colours such as"
-            f" '#4682b4', one for each of the {count} names in data.folder.class_names"
+            f"data.folder.colours has {found}; expected one colour such as '#4682b4'"
+            f" for each of the {count} names in data.folder.class_names"
         )
     return np.array([[*bytes.fromhex(word[1:])] for word in words], np.uint8)
 
@@ -94,7 +94,7 @@ def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
 def open_source(
     info: DatasetInfo, data: Any, *, require_masks: bool = True
 ) -> FolderSource:
-    """Returns the FolderSource of a configuration's data.folder."""
+    """Returns a source that reads the folders in section `data.folder`."""
     rules = image_rules(data)
     return FolderSource(info, data.folder, rules, require_masks=require_masks)
 

@@ -1,4 +1,4 @@
-"""A user's data set: images in one folder per class."""
+"""A user's data set for classification: images in one folder per class."""
 
 from typing import Any
 
@@ -11,29 +11,31 @@ from encnet_jax.storage import lookup
 
 
 def image_folder_info(data: Any) -> DatasetInfo:
-    """Returns the declaration of the data set in the folder data.folder.images.
+    """Returns the declaration of a data set of images in one folder per class.
 
-    Each subfolder is one class.
+    The folder of a split is data.folder.images with the name of the split in place of
+    '{split}'. Each subfolder of this folder is a class.
 
     Args:
         data: Section `data` of the configuration.
 
     Raises:
-        UserError: a split's folder is missing or has fewer than two class folders, the
-            splits have different class folders, or both splits have the same folder.
+        UserError: data.folder.images is empty, or lacks '{split}' although there are
+            two splits; a split's folder is missing or has fewer than two subfolders; or
+            the splits have different subfolders.
     """
     pattern = data.folder.images
     splits = tuple(s for s in dict.fromkeys([data.train_split, data.val_split]) if s)
     if not pattern:
         raise UserError(
-            "data.name is 'image_folder', but data.folder.images is empty; set it, for"
-            " example --config.data.folder.images='my_data/{split}'"
+            "data.name is 'image_folder', but data.folder.images is empty; set"
+            " this field, for example --config.data.folder.images='my_data/{split}'"
         )
     if len(splits) > 1 and "{split}" not in pattern:
         raise UserError(
             f"data.folder.images is {pattern!r}, so the splits {' and '.join(splits)}"
-            " have the same images; put '{split}' into it, or leave data.val_split"
-            " empty"
+            " have the same images; put '{split}' into data.folder.images, or leave"
+            " data.val_split empty"
         )
     classes = {split: _classes(pattern.replace("{split}", split)) for split in splits}
     first = splits[0]
@@ -44,9 +46,9 @@ def image_folder_info(data: Any) -> DatasetInfo:
             if only[0] in classes[split]:
                 there, lacking = split, first
             raise UserError(
-                f"{pattern}: {there} has the class folder {only[0]!r}, but {lacking}"
-                f" does not ({len(only)} class folders differ); expected the same class"
-                " folders in both splits"
+                f"{pattern}: the split {there} has the class folder {only[0]!r}, but"
+                f" the split {lacking} does not ({len(only)} class folders are in only"
+                " one split); expected the same class folders in both splits"
             )
     names = classes[first]
     return DatasetInfo(
@@ -74,8 +76,10 @@ def _classes(folder: str) -> tuple[str, ...]:
         if each.is_dir() and not each.name.startswith(".")
     )
     if len(found) < 2:
-        held = f"only one class folder, {found[0]!r}" if found else "no class folders"
-        raise UserError(f"{folder}: has {held}; expected two or more classes")
+        held = f"only one subfolder, {found[0]!r}" if found else "no subfolders"
+        raise UserError(
+            f"{folder}: has {held}; expected two or more subfolders, one per class"
+        )
     return tuple(found)
 
 

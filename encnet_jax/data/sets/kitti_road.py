@@ -1,11 +1,12 @@
-"""KITTI road: 289 training images of urban roads; two classes, road and other.
+"""KITTI road: 289 labelled images of urban roads; two classes, road and other.
 
-Raw values in the stored masks are 0 = not valid, 1 = other, 2 = road. The authors
-publish no validation split: ours is every fifth image of each category (um, umm, uu).
+Prepared masks have the values 0 (not valid), 1 (other) and 2 (road). The authors
+publish no validation split: here, val has the images of each category (um, umm, uu)
+whose number is a multiple of 5.
 
-Source: Fritsch, Kuehnl and Geiger, ITSC 2013; colours and calibration as in the
-development kit. helper.py, getGroundTruth: valid where red > 0, road where blue > 0.
-BirdsEyeView.py, KittiCalibration: P2 * R0_rect * inverse(Tr_cam_to_road).
+Source: Fritsch, Kuehnl and Geiger, ITSC 2013, and the development kit: helper.py,
+getGroundTruth (a pixel is valid if red > 0, and road if blue > 0); BirdsEyeView.py,
+KittiCalibration (road to image: P2 * R0_rect * inverse(Tr_cam_to_road)).
 """
 
 import contextlib
@@ -25,11 +26,14 @@ _CALIBRATION = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_cam_to_road": (3, 4)}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of train, val and, if the source contains it, test."""
+    """Lists the examples of the splits train and val, and of test if present.
+
+    The test split has no labels: all pixels of its masks are ignored.
+    """
     images = tree.files("training/image_2", ".png")
     masks = tree.files("training/gt_image_2", ".png")
     if not images or not masks:
-        raise tree.missing("training/image_2 and training/gt_image_2")
+        raise tree.missing("the folders training/image_2 and training/gt_image_2")
     splits: dict[str, list[Entry]] = {"train": [], "val": []}
     for name, image in images.items():
         category, _, number = name.partition("_")
@@ -42,7 +46,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
         if mask is None:
             raise UserError(
                 f"{image}: has no mask; expected {category}_road_{number}.png in"
-                " gt_image_2, so download data_road.zip again"
+                " gt_image_2; download data_road.zip again"
             )
         split = "val" if int(number) % _VALIDATION == 0 else "train"
         splits[split].append(Entry(name, image, partial(_mask, mask), str(mask)))
@@ -53,14 +57,18 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def views(tree: FileTree) -> dict[str, list[list[float]]]:
-    """Returns {image name: road-to-image matrix} of images with a calibration file."""
+    """Returns {image name: 3x3 matrix from road to image}; see _view.
+
+    Images without a calibration file are omitted.
+    """
     return {n: _view(x) for n, x in tree.files("training/calib", ".txt").items()}
 
 
 def _view(file: StoredFile) -> list[list[float]]:
     """Returns the 3x3 matrix from the road plane to the image.
 
-    It maps (right, forward, 1) in metres to homogeneous (column, row, 1) in pixels.
+    The matrix maps a point (right, ahead, 1) in metres to a multiple of (column, row,
+    1) in pixels.
     """
     found = {}
     for line in file.read().decode("utf-8", "replace").splitlines():
@@ -71,8 +79,8 @@ def _view(file: StoredFile) -> list[list[float]]:
     for matrix, (name, shape) in zip(to_4x4, _CALIBRATION.items(), strict=True):
         if found.get(name, np.zeros(0)).size != np.prod(shape):
             raise UserError(
-                f"{file}: expected a line '{name}:' with {np.prod(shape)} numbers;"
-                " restore the file from data_road.zip, or remove the folder calib"
+                f"{file}: has no line '{name}:' with {np.prod(shape)} numbers; restore"
+                " the file from data_road.zip, or remove the folder calib"
             )
         matrix[: shape[0], : shape[1]] = found[name].reshape(shape)
     projection, rectification, to_road = to_4x4
@@ -90,8 +98,8 @@ def _mask(file: StoredFile, _image: bytes) -> bytes:
     if not red.any() or np.array_equal(red, green):
         found = "is grey" if red.any() else "has no red pixel, so no pixel is valid"
         raise UserError(
-            f"{file}: the mask {found}; expected a mask of data_road.zip, which is red"
-            " with magenta roads"
+            f"{file}: the mask {found}; expected a red mask with magenta roads; restore"
+            " the file from data_road.zip"
         )
     return encode_png(np.where(red > 0, 1 + (blue > 0), 0).astype(np.uint8))
 

@@ -30,13 +30,15 @@ _NUM_LABELS = 894
 
 
 class _Arrays(NamedTuple):
-    """The arrays of the open HDF5 file; h5py reverses the order of MATLAB's axes.
+    """Images and labels in the open HDF5 file, and the class of each label.
+
+    h5py reverses the order of MATLAB's axes.
 
     Attributes:
         file: name of the file in error messages.
         images: uint8[N, 3, W, H].
         labels: uint16[N, W, H]; 0 is unlabelled, 1..894 are the labels.
-        classes: uint8[895], maps a label to its class 1..40, and 0 to 0.
+        classes: uint8[895]; classes[label] is the class 1..40; classes[0] is 0.
     """
 
     file: str
@@ -60,12 +62,12 @@ class _Image:
             return encode_png(_upright(self.arrays.images[self.index]))
 
     def mask(self, _image: bytes) -> bytes:
-        """Returns the mask as a PNG: 0 = unlabelled, 1..40 are the classes."""
+        """Returns the mask as a PNG; 0 is unlabelled, 1..40 are the classes."""
         with matlab.described(str(self)):
             labels = _upright(self.arrays.labels[self.index])
         if labels.max(initial=0) > _NUM_LABELS:
             raise UserError(
-                f"{self}: has the label {labels.max()}; expected 0 to {_NUM_LABELS}, so"
+                f"{self}: has the label {labels.max()}; expected 0 to {_NUM_LABELS};"
                 " download the file again"
             )
         return encode_png(self.arrays.classes[labels])
@@ -77,11 +79,13 @@ def _upright(pixels: np.ndarray) -> np.ndarray:
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the official splits, in the order of the .mat file."""
+    """Lists the examples of the official splits train and test, sorted by number."""
     files = {name: tree.file(name) for name in _FILES}
     missing = [name for name, file in files.items() if file is None]
     if missing:
-        raise tree.missing(f"{', '.join(_FILES)} (missing: {', '.join(missing)})")
+        raise tree.missing(
+            f"the files {', '.join(_FILES)} (missing: {', '.join(missing)})"
+        )
     data, splits, mapping = (file for file in files.values() if file is not None)
     arrays = _opened(tree, data, _class_of_label(mapping))
     indices = _indices(splits, len(arrays.images))
@@ -104,21 +108,21 @@ def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
         count, *size = labels.shape
         expected = (count, 3, *size)
         found = (
-            f"images {images.dtype}{list(images.shape)} and labels"
+            f"'images' {images.dtype}{list(images.shape)} and 'labels'"
             f" {labels.dtype}{list(labels.shape)}"
         )
         fits = images.shape == expected and len(size) == 2
         fits = fits and images.dtype == np.uint8 and labels.dtype.kind == "u"
     if not fits:
         raise UserError(
-            f"{file}: has {found}; expected images uint8[N, 3, W, H] and labels"
-            " uint16[N, W, H], so use the labelled data set of NYU Depth v2"
+            f"{file}: has the arrays {found}; expected 'images' uint8[N, 3, W, H] and"
+            " 'labels' uint16[N, W, H]; download the file again"
         )
     return _Arrays(str(file), images, labels, classes)
 
 
 def _class_of_label(file: StoredFile) -> np.ndarray:
-    """Returns uint8[895], which maps labels 1..894 to classes 1..40, and 0 to 0."""
+    """Returns uint8[895]: element i is the class 1..40 of label i; element 0 is 0."""
     contents = matlab.variables(file, "mapClass", "className")
     with matlab.described(str(file)):
         names = [str(name) for name in contents["className"].ravel()]
@@ -126,15 +130,16 @@ def _class_of_label(file: StoredFile) -> np.ndarray:
         ends = (len(names), names[0], names[-1]) == (40, "wall", "otherprop")
     if not ends or len(classes) != _NUM_LABELS or not {*classes} <= {*range(1, 41)}:
         raise UserError(
-            f"{file}: maps {len(classes)} labels to {len(names)} classes, {names[0]!r}"
-            f" to {names[-1]!r}; expected {_NUM_LABELS} labels and 40 classes, 'wall'"
-            " to 'otherprop'"
+            f"{file}: maps {len(classes)} labels to {len(names)} classes, from"
+            f" {names[0]!r} to {names[-1]!r}; expected {_NUM_LABELS} labels with class"
+            " numbers in 1..40, and 40 class names from 'wall' to 'otherprop'; download"
+            " the file again"
         )
     return np.concatenate([[0], classes]).astype(np.uint8)
 
 
 def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
-    """Returns {split: sorted image indices}, counted from 0."""
+    """Returns {split: sorted indices of the images}; indices are counted from 0."""
     contents = matlab.variables(file, *_SPLITS.values())
     with matlab.described(str(file)):
         found = {

@@ -1,4 +1,4 @@
-"""NYU Depth v2 with 13 classes, each made of one or more of the 40 classes.
+"""NYU Depth v2 with 13 classes, each a group of one or more of the 40 classes.
 
 Source: Couprie et al., ICLR 2013; the grouping follows class13Mapping.mat
 (github.com/ankurhanda/nyuv2-meta-data).

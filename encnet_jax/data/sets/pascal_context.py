@@ -25,16 +25,16 @@ _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"
 
 
 def context_categories() -> dict[int, str]:
-    """Returns {category id in the JSON file: class name}, in the order of train ids."""
+    """Returns {category id in trainval_merged.json: class name}, sorted by train id."""
     pairs = (line.split(" ", 1) for line in class_lines("pascal_context"))
     return {int(number): name for number, name in pairs}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of train and val.
+    """Lists the examples of the splits train and val.
 
-    If the source has several formats of masks, the first in this order is used:
-    painted_masks, alphabetical_masks, numbered_masks.
+    Tries painted_masks, alphabetical_masks and numbered_masks in this order, and uses
+    the first function that finds masks in the published files.
     """
     images = tree.files("VOC2010/JPEGImages", ".jpg")
     found = None
@@ -43,19 +43,19 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
         found = next(filter(None, (make(tree, images) for make in find)), None)
     if found is None:
         raise tree.missing(
-            "VOC2010/JPEGImages and one of trainval_merged.json, "
-            "SegmentationClassContext or 59_context_labels"
+            "the folder VOC2010/JPEGImages and one of the following:"
+            " trainval_merged.json, SegmentationClassContext, 59_context_labels"
         )
     return {split: entries for split, entries in found.items() if entries}
 
 
 def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Lists the examples in trainval_merged.json; returns None if it is missing.
+    """Lists the examples in trainval_merged.json; returns None if the file is missing.
 
-    Masks are painted from objects, crowds and regions, in file order; later ones
-    overwrite earlier ones.
+    The annotations of an image are painted into its mask in file order; a later
+    annotation overwrites earlier ones.
 
-    Source: Detail.getMask of detail-api, with which PyTorch-Encoding reads masks.
+    Source: Detail.getMask of detail-api, which PyTorch-Encoding uses to read masks.
     """
     file = tree.file("trainval_merged.json")
     if file is None:
@@ -74,8 +74,8 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
         if name not in images or picture.phase not in splits:
             raise UserError(
                 f"{where}: the image is not in VOC2010/JPEGImages, or its phase"
-                f" {picture.phase!r} is neither train nor val; expected the images of"
-                " VOCtrainval_03-May-2010.tar"
+                f" {picture.phase!r} is neither train nor val; expected an image of"
+                " VOCtrainval_03-May-2010.tar with phase train or val"
             )
         mask = functools.partial(_painted, annotations, image_id, where)
         splits[picture.phase].append(Entry(name, images[name], mask, where))
@@ -84,7 +84,10 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
 
 @functools.cache
 def _raw_ids() -> dict[int, int]:
-    """Returns {category id in the JSON file: raw id}, including 0 for background."""
+    """Returns {category id in trainval_merged.json: raw id}.
+
+    Both ids of background are 0.
+    """
     return {0: 0} | {c: i for i, c in enumerate(context_categories(), start=1)}
 
 
@@ -104,9 +107,10 @@ def _painted(
 
 
 def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Lists the examples with MMSegmentation's masks; returns None if they are missing.
+    """Lists the examples with the PNG masks that MMSegmentation uses.
 
-    The masks are PNGs; the ids 0..59 are in alphabetical order of the classes.
+    The mask values are raw ids. Returns None if these masks or the lists of images are
+    missing.
     """
     masks = tree.files("SegmentationClassContext", ".png")
     lists = _lists(tree, "ImageSets/SegmentationContext")
@@ -121,8 +125,9 @@ def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] |
 def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
     """Lists the examples with the masks of 59_context_labels.tar.gz.
 
-    Returns None if these masks are missing. Their ids are not in alphabetical order;
-    59_labels.txt lists the class of each id.
+    The mask values are not in alphabetical order of the classes; 59_labels.txt lists
+    the class of each value. Returns None if these masks or the lists of images are
+    missing.
     """
     masks = tree.files("59_context_labels", ".png")
     lists = _lists(tree, "VOC2010/ImageSets/Main")
@@ -132,7 +137,8 @@ def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | Non
     if file is None:
         raise UserError(
             "the source has 59_context_labels but not 59_labels.txt, which lists the"
-            " class of each id; download 59_labels.txt from the same page and add it"
+            " class of each mask value; download 59_labels.txt from"
+            f" {DATA_SET.source} and add the file to the source"
         )
     raw_ids = numbering(file.read().decode("utf-8", "replace"), str(file))
 
@@ -144,14 +150,16 @@ def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | Non
 
 
 def numbering(text: str, where: str) -> np.ndarray:
-    """Returns uint8[256], which maps mask values to raw ids.
+    """Returns uint8[256]: element i is the raw id of mask value i.
+
+    Values that are not listed are kept.
 
     Args:
         text: contents of 59_labels.txt, lines 'VALUE: NAME'.
         where: name of the file in error messages.
 
     Raises:
-        UserError: the names are not the 59 classes.
+        UserError: a line is invalid, or one of the 59 classes is not listed.
     """
     raw_ids = np.arange(256, dtype=np.uint8)  # Keeps values that are not listed.
     names = list(context_categories().values())
@@ -171,7 +179,10 @@ def numbering(text: str, where: str) -> np.ndarray:
         raw_ids[int(value)] = 1 + names.index(name)
         listed.add(name)
     if len(listed) != 59:
-        raise UserError(f"{where}: lists {len(listed)} classes; expected 59")
+        raise UserError(
+            f"{where}: lists {len(listed)} of the 59 classes; expected all of them;"
+            " download the file again"
+        )
     return raw_ids
 
 

@@ -1,6 +1,7 @@
-"""PASCAL VOC 2012, with SBD's additional masks for VOC images.
+"""PASCAL VOC 2012, with masks of SBD for images that have none in VOC.
 
-Raw id 255 is void, which is ignored; background is a class.
+SBD is the Semantic Boundaries Dataset. Raw id 255 is void, which is ignored; background
+is a class.
 """
 
 import functools
@@ -27,9 +28,9 @@ _LISTS = "VOC2012/ImageSets/Segmentation"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of train, val, test and aug.
+    """Lists the examples of the splits train and val, and of aug and test if present.
 
-    The split aug has the training images that are labelled only in SBD.
+    The split aug has the images whose masks are only in SBD.
     """
     images = tree.files("VOC2012/JPEGImages", ".jpg")
     masks = tree.files("VOC2012/SegmentationClass", ".png")
@@ -38,7 +39,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
         for split in ("train", "val", "test")
     }
     if not (lists["train"] and lists["val"]):
-        raise tree.missing(f"{_LISTS}/train.txt and val.txt, JPEGImages, ...")
+        raise tree.missing(f"the files train.txt and val.txt in {_LISTS}")
     splits = {
         split: [file_entry(n, images.get(n), masks.get(n)) for n in lists[split] or ()]
         for split in ("train", "val")
@@ -54,18 +55,17 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
-    """Returns the sorted names of SBD's images that are not in VOC's train or val.
+    """Returns the sorted names of SBD's images that are in neither VOC's train nor val.
 
-    VOC train and these images together are the paper's 10,582 training images. Images
-    of VOC train keep VOC's masks.
+    VOC's train and these images are the 10,582 training images of the EncNet paper.
 
     Args:
-        tree: the published files; they may lack SBD.
-        train: names of the images in VOC's train.
-        val: names of the images in VOC's val.
+        tree: the published files, with or without SBD.
+        train: names of the images in VOC's split train.
+        val: names of the images in VOC's split val.
 
     Raises:
-        UserError: an image is in VOC's train and val, which would invalidate scores.
+        UserError: an image is in both VOC's train and VOC's val.
     """
     if set(train) & set(val):
         raise UserError(
@@ -95,7 +95,7 @@ def _check_there(files: dict[str, StoredFile], names: list[str]) -> None:
         folder = str(next(iter(files.values()), "the source")).rpartition("/")[0]
         raise UserError(
             f"{folder}: {len(missing)} of the listed files are missing, for example"
-            f" {missing[0]}; expected the complete archives"
+            f" {missing[0]}; expected the complete archives; download them again"
         )
 
 

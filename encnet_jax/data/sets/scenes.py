@@ -1,11 +1,11 @@
 """Generated scenes in which the class of a patch depends on distant context.
 
 A toy version of the EncNet paper's argument for context (Figure 4: sand or earth?).
-There are three kinds of scenes: beach, fields and town. They differ only in a few small
-cues near one side: parasols, trees or houses. Far from the cues there are patches of
-sand, water and stone, which look the same in all scenes but have a different label in
-each kind. A network whose receptive field is smaller than FAR_PX can only guess the
-label.
+A scene is a beach, fields or a town, and is recognisable only by three small cues near
+one edge of the image: parasols, trees or houses. Far from the cues are patches of sand,
+water and stone, which look the same in all scenes, but their labels depend on the type
+of scene. A network whose receptive field is smaller than FAR_PX pixels can only guess
+the label of a patch.
 """
 
 import functools
@@ -45,7 +45,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns one image and its label, which depend only on split and index.
 
     Args:
-        split: A key of NUM_IMAGES.
+        split: 'train' or 'val'.
         index: Index of the image in the split, non-negative.
 
     Returns:
@@ -79,7 +79,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndarray:
-    """Returns f64[size, size] in [0, 1]: a random grid, smoothly interpolated."""
+    """Interpolates a random grid smoothly; returns f64[size, size] in [0, 1]."""
     grid = rng.random((cells + 1, cells + 1))
     position = np.linspace(0, cells, size, endpoint=False)
     cell = position.astype(int)
@@ -90,9 +90,9 @@ def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndar
 
 
 def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Returns f64[3, 2], the (y, x) in pixels of three cues along one side.
+    """Returns f64[3, 2], the centres (y, x) in pixels of three cues near one edge.
 
-    Cues are the parasols, trees or houses that show the kind of the scene.
+    Cues are the parasols, trees or houses that show the type of the scene.
     """
     along = rng.uniform(0.12, 0.88) * size + np.array([-20, 0, 20])
     along = np.clip(along, 10, size - 11)
@@ -105,12 +105,16 @@ def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _mix(weight: np.ndarray, low: tuple, high: tuple) -> np.ndarray:
-    """Interpolates two colours with weights f64[...] in [0, 1]; returns f64[..., 3]."""
+    """Interpolates between two colours; weights are in [0, 1].
+
+    Returns:
+        f64[..., 3] for weights f64[...].
+    """
     return np.array(low) + weight[..., None] * np.subtract(high, low)
 
 
 def _ground(rng, size: int) -> np.ndarray:
-    """Returns a meadow with flowers, f64[size, size, 3]; all of it is ground."""
+    """Returns an image f64[size, size, 3] of a meadow with flowers: class 'ground'."""
     meadow = _smooth_noise(rng, size, cells=10) * 0.6 + rng.random((size, size)) * 0.4
     image = _mix(meadow, (160, 184, 120), (204, 216, 160))
     for fy, fx in rng.integers(2, size - 2, (40, 2)):
@@ -133,9 +137,9 @@ def _watery(rng, size: int) -> np.ndarray:
 
 
 def _stony(rng, size: int) -> np.ndarray:
-    """Returns cobblestones of 8x12 pixels in rows, f64[size, size, 3].
+    """Returns an image f64[size, size, 3] of rows of cobblestones.
 
-    Every second row is shifted by half a stone.
+    A stone is 8 pixels high and 12 wide. Every second row is shifted by half a stone.
     """
     y, x = np.mgrid[:size, :size] + rng.integers(0, 24, (2, 1, 1))
     row = y // 8
@@ -169,7 +173,7 @@ def _house(rng, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 class ScenesSource(RecordSource):
-    """Reads the generated scenes; each scene is generated and encoded only once."""
+    """Source of the generated scenes; keeps every encoded scene in memory."""
 
     def __init__(self, info: DatasetInfo):
         super().__init__(info, DEFAULT_RULES)

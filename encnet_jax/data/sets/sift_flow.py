@@ -1,7 +1,8 @@
 """SIFT-flow: 2,688 outdoor images of 256x256, 33 classes; raw id 0 is unlabelled.
 
-Source: Liu et al., CVPR 2009. TestSet1.txt lists the 200 test images, which are those
-of Tighe and Lazebnik, ECCV 2010.
+TestSet1.txt lists the 200 test images of Tighe and Lazebnik, ECCV 2010.
+
+Source: Liu et al., CVPR 2009.
 """
 
 from functools import partial
@@ -24,7 +25,7 @@ _LIST = "TestSet1.txt"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of train and test."""
+    """Lists the examples of the splits train and test."""
     images = tree.files(f"Images/{_FOLDER}", ".jpg")
     masks = tree.files(f"SemanticLabels/{_FOLDER}", ".mat")
     listed = tree.file(_LIST)
@@ -35,15 +36,15 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
     lacking = sorted(set(images) - set(masks))
     if lacking:
         raise UserError(
-            f"{images[lacking[0]]} and {len(lacking) - 1} other images have no labels"
-            " in SemanticLabels; add the labels"
+            f"{images[lacking[0]]}: has no labels in SemanticLabels (images without"
+            f" labels: {len(lacking)} of {len(images)}); add the labels"
         )
     test = _names(listed)
     unknown = sorted(test - set(images))
     if unknown or not test:
         raise UserError(
-            f"{listed}: lists {unknown[0] if unknown else 'no image'}; expected names"
-            f" of images in Images/{_FOLDER}, one per line"
+            f"{listed}: {f'lists {unknown[0]!r}' if unknown else 'is empty'}; expected"
+            f" names of images in Images/{_FOLDER}, one per line"
         )
     splits = {"train": sorted(set(images) - test), "test": sorted(test)}
     return {
@@ -56,7 +57,10 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _names(file: StoredFile) -> set[str]:
-    """Returns the image names in a list of paths, which may contain backslashes."""
+    """Returns the image names, without folder and '.jpg', in a file that lists paths.
+
+    Folders may be separated by backslashes.
+    """
     lines = file.read().decode("utf-8", "replace").replace("\\", "/").split()
     return {line.rpartition("/")[2].removesuffix(".jpg") for line in lines}
 

@@ -1,10 +1,10 @@
 """SUN RGB-D: 10,335 images of rooms, 37 classes; depth is not read.
 
-The files are from github.com/ankurhanda/sunrgbd-meta-data, whose author extracted the
-37-class labels from SUNRGBD2Dseg.mat (64 GB in memory): two archives of images, and one
-of labels, in which the labels of the 5,050 test images come first.
+The files are from github.com/ankurhanda/sunrgbd-meta-data: two archives of images, and
+one of labels, in which the labels of the 5,050 test images come first. The labels were
+extracted from SUNRGBD2Dseg.mat, which requires 64 GB of memory to read.
 
-Source: Song, Lichtenberg and Xiao, CVPR 2015; class names: seg37list.mat.
+Source: Song, Lichtenberg and Xiao, CVPR 2015; class names from seg37list.mat.
 """
 
 from encnet_jax.data.archives.entries import Entry, file_entry
@@ -24,13 +24,16 @@ _FIRST_LABEL = {"train": 5_050, "test": 0}  # Number of labels before the split.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of train and test; an id is the name of the label file."""
+    """Lists the examples of the splits train and test.
+
+    The id of an example is the stem of its label file.
+    """
     labels = tree.files(_LABELS, ".png")
     images = {split: tree.files(name, ".jpg") for split, name in _IMAGES.items()}
     if not labels or not all(images.values()):
         lacking = [n for s, n in _IMAGES.items() if not images[s]]
         lacking += [] if labels else [_LABELS]
-        raise tree.missing(f"the archive or folder {lacking[0]} with img-NUMBER files")
+        raise tree.missing(f"the archive or folder {lacking[0]} with files img-NUMBER")
     splits: dict[str, list[Entry]] = {}
     for split, files in images.items():
         splits[split] = []

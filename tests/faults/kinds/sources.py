@@ -127,7 +127,11 @@ source(
 )
 
 
-@case("new another data set's archive, prepare", 2, "expected leftImg8bit/train/CITY")
+@case(
+    "new another data set's archive, prepare",
+    2,
+    "expected folders leftImg8bit/train/CITY",
+)
 def other(root):
     made_datasets.pascal_voc(root / "s")
     path = shutil.make_archive(str(root / "a"), "zip", root / "s")
