@@ -125,7 +125,7 @@ def test_missing_and_broken_files_are_reported(small_set, tmp_path):
     with pytest.raises(UserError, match="up to 10; expected images uint8"):
         open_dataset(cifar_data(data_dir=str(small_set)))
     file.write_bytes(b"PK no archive")
-    message = "test.npz: cannot be read .*; expected arrays images and labels"
+    message = "test.npz: cannot be read .*; expected the arrays 'images' and 'labels'"
     with pytest.raises(UserError, match=message):
         open_dataset(cifar_data(data_dir=str(small_set)))
 

@@ -190,7 +190,7 @@ def test_threads_are_as_many_as_the_cores_that_the_process_may_use(monkeypatch):
 
 def test_without_tensorflow_the_advice_fits_preparation_and_training(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    advice = "pip install tensorflow-cpu .* to prepare data sets; .*'arrays' reads"
+    advice = "pip install tensorflow-cpu .* to prepare data sets; .*'arrays' to read"
     with pytest.raises(UserError, match=advice):
         tensorflow.__wrapped__()
 

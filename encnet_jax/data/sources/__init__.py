@@ -1,1 +1,1 @@
-"""Reads and decodes stored examples: prepared records, folders, arrays."""
+"""Reads and decodes examples from prepared records, folders and .npz files."""

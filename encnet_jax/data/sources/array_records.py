@@ -1,6 +1,7 @@
-"""Reads records that TFDS wrote, without TensorFlow and TFDS.
+"""Reads the records of TFDS; requires neither TensorFlow nor TFDS.
 
-A record is a serialised tf.train.Example; only byte strings and integers are decoded.
+A record is a serialised tf.train.Example, of which only byte strings and integers are
+decoded.
 """
 
 import json
@@ -18,7 +19,7 @@ from encnet_jax.storage import lookup, tfrecord
 
 
 class _Shard(NamedTuple):
-    """One file of a split, with the fields of array_record's FileInstruction."""
+    """A file of a split; has the same fields as array_record's FileInstruction."""
 
     filename: str
     skip: int
@@ -27,10 +28,13 @@ class _Shard(NamedTuple):
 
 
 class Records:
-    """Random access to the examples of one split; thread-safe."""
+    """Random access to the examples of one split; thread-safe.
+
+    An example is {feature name: value}; see `features`.
+    """
 
     def __init__(self, source: Sequence[bytes]):
-        """Stores the serialised tf.train.Examples of a split."""
+        """Stores a sequence of serialised tf.train.Examples."""
         self._source = source
 
     def __len__(self) -> int:
@@ -41,11 +45,13 @@ class Records:
 
 
 def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
-    """Returns the folder of the newest version that TFDS prepared, or None.
+    """Returns the folder of the newest version of a data set that TFDS prepared.
+
+    Returns None if TFDS prepared no version of the data set.
 
     Args:
         info: declaration of the data set.
-        data_dir: the data folder of TFDS; ~ is expanded.
+        data_dir: folder of the data sets that TFDS prepared; ~ is expanded.
     """
     folder = epath.Path(os.path.expanduser(data_dir)) / info.name
     found = lookup.entries(folder) if lookup.is_folder(folder) else ()
@@ -65,15 +71,15 @@ def open_prepared(
 
     Args:
         info: declaration of the data set.
-        data_dir: the data folder of TFDS; ~ is expanded.
+        data_dir: folder of the data sets that TFDS prepared; ~ is expanded.
         in_memory: whether to accept TFRecord files; see `open_splits`.
 
     Returns:
-        (folder of the newest version, {split: records}).
+        (folder of the newest version, {split: Records}).
 
     Raises:
-        UserError: the data set is not prepared in data_dir, has a different format, or
-            is broken.
+        UserError: the data set is not prepared in data_dir, is stored in an unsupported
+            format, or is broken.
     """
     folder = prepared_by_tfds(info, data_dir)
     if folder is None:
@@ -98,15 +104,15 @@ def open_prepared(
 
 
 def open_splits(folder: epath.Path, *, in_memory: bool = False) -> dict[str, Records]:
-    """Opens one version of a data set that TFDS prepared; returns {split: records}.
+    """Opens a data set stored in TFDS's format; returns {split: Records}.
 
     Args:
-        folder: folder of the version; it contains dataset_info.json.
-        in_memory: whether to accept TFRecord files. They are read into memory, because
+        folder: folder of one version of the data set, with dataset_info.json.
+        in_memory: whether to accept TFRecord files, which are read into memory because
             they have no random access.
 
     Raises:
-        ValueError, KeyError, OSError: the folder is not a prepared data set, or its
+        ValueError, KeyError, OSError: the folder is not a prepared data set, or the
             file format is not supported.
     """
     info = json.loads((folder / "dataset_info.json").read_text())
@@ -146,10 +152,10 @@ def _read_whole(shards: list[_Shard]) -> list[bytes]:
 def features(example: bytes) -> dict[str, Any]:
     """Returns {name: bytes or int}, the features of a serialised tf.train.Example.
 
-    Features with floats or with several integers are skipped.
+    A feature is skipped if its values are floats or several integers.
 
     Raises:
-        ValueError: the bytes are damaged.
+        ValueError: the bytes are truncated or not a protocol buffer.
 
     Source: tensorflow/core/example/{example,feature}.proto. Field numbers:
     Example.features = 1; Features.feature = 1, a map with key = 1 and value = 2;
@@ -173,7 +179,7 @@ def features(example: bytes) -> dict[str, Any]:
 
 
 def _messages(data: memoryview, number: int) -> Iterator[memoryview]:
-    """Yields the length-delimited fields of a protocol buffer with field `number`."""
+    """Yields the contents of the length-delimited fields that have this number."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)

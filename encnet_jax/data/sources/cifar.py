@@ -1,4 +1,8 @@
-"""Reads CIFAR-10 into memory: with TFDS, from TFDS's files, or from .npz files."""
+"""Reads CIFAR-10 into memory, in one of three ways.
+
+`read_tfds` calls TFDS; `read_records` reads the files of TFDS, without importing TFDS;
+`read_arrays` reads .npz files.
+"""
 
 import os
 
@@ -27,7 +31,7 @@ def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
         {split: (images uint8[N, 32, 32, 3], labels uint8[N])}.
 
     Raises:
-        UserError: the data set is not prepared in data_dir.
+        UserError: the data set is not prepared in data_dir, or TFDS is not installed.
     """
     builder, tfds = prepared_builder(info, data_dir), tensorflow_datasets()
     autotune = tensorflow().data.AUTOTUNE
@@ -50,18 +54,21 @@ def _decode(record: dict) -> tuple:
 
 
 def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
-    """Reads CIFAR-10 from data_dir/cifar10/SPLIT.npz, or from TFDS's records if absent.
+    """Reads CIFAR-10 from data_dir/cifar10/train.npz and test.npz.
+
+    If a file is missing, CIFAR-10 is read by `read_records` instead.
 
     Args:
         info: declaration of CIFAR-10.
         data_dir: folder of prepared data sets; ~ is expanded.
-        max_mib: limit on one unpacked array, MiB.
+        max_mib: limit on the size of one unpacked array in MiB.
 
     Returns:
         See `read_tfds`.
 
     Raises:
-        UserError: a file is missing, is broken or has other arrays than expected.
+        UserError: there are neither .npz files nor records of TFDS, or a file is broken
+            or has unexpected arrays.
     """
     files = {split: _npz(info, data_dir, split) for split in _SPLITS}
     missing = [file for file in files.values() if not lookup.exists(file)]
@@ -71,15 +78,15 @@ def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
         raise UserError(
             f"{info.name} is not available: found neither {missing[0]} nor records"
             " written by TFDS; on a machine with TensorFlow,"
-            f" {info.how_to_prepare(data_dir)}. Then copy its folder to this machine,"
-            " or copy the files written by python -m encnet_jax.data.export_arrays"
-            f" {info.name} --data_dir {data_dir}"
+            f" {info.how_to_prepare(data_dir)}; then copy the folder {info.name} to"
+            " this machine, or copy the .npz files that python -m"
+            f" encnet_jax.data.export_arrays {info.name} --data_dir {data_dir} writes"
         )
     return {s: _checked(*_load(f, max_mib), str(f)) for s, f in files.items()}
 
 
 def read_records(info: DatasetInfo, data_dir: str) -> dict:
-    """Reads the same data as `read_tfds`, without TensorFlow and TFDS.
+    """Returns the same data as `read_tfds`; requires neither TensorFlow nor TFDS.
 
     Raises:
         UserError: the data set is not prepared in data_dir, or is broken.
@@ -102,11 +109,11 @@ def read_records(info: DatasetInfo, data_dir: str) -> dict:
 
 
 def _load(file: epath.Path, max_mib: float) -> tuple[np.ndarray, np.ndarray]:
-    arrays = npz.load(file, "arrays images and labels", max_mib)
+    arrays = npz.load(file, "the arrays 'images' and 'labels'", max_mib)
     if not {"images", "labels"} <= set(arrays):
         raise UserError(
-            f"{file}: has the arrays {', '.join(arrays) or 'none'}; expected images and"
-            " labels, so write the file again with python -m"
+            f"{file}: has {', '.join(map(repr, arrays)) or 'no arrays'}; expected the"
+            " arrays 'images' and 'labels'; write the file again with python -m"
             " encnet_jax.data.export_arrays"
         )
     return arrays["images"], arrays["labels"]
@@ -122,22 +129,23 @@ def _checked(images: np.ndarray, labels: np.ndarray, where: str):
     if not fits or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
         raise UserError(
             f"{where}: found images {images.dtype}{list(images.shape)} and labels"
-            f" {labels.dtype}{list(labels.shape)} up to {labels.max(initial=0)};"
-            " expected images uint8[N, 32, 32, 3] and labels uint8[N] up to 9"
+            f" {labels.dtype}{list(labels.shape)} with values up to"
+            f" {labels.max(initial=0)}; expected images uint8[N, 32, 32, 3] and labels"
+            " uint8[N] with values up to 9"
         )
     return images, labels
 
 
 def export(info: DatasetInfo, data_dir: str) -> list[str]:
-    """Writes the .npz files that `read_arrays` reads; returns their paths.
+    """Converts the records of TFDS to .npz files for `read_arrays`; returns the paths.
 
     Raises:
-        UserError: the data set is not prepared, or the files already exist.
+        UserError: the data set is not prepared, or one of the files already exists.
     """
     targets = {split: _npz(info, data_dir, split) for split in _SPLITS}
     for file in targets.values():
         if file.exists():
-            raise UserError(f"{file} already exists; remove it to export again")
+            raise UserError(f"{file} already exists; remove the file to export again")
     with outputs.all_or_none() as written:
         for split, (images, labels) in read_records(info, data_dir).items():
             file = targets[split]

@@ -6,7 +6,7 @@ from encnet_jax.data.sources.records import Example
 
 
 class ImageArrays:
-    """The images and class ids of each split, in memory; implements Source."""
+    """Keeps images and class ids in memory; implements pipelines.dataset.Source."""
 
     def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]):
         """Stores the splits without copying them.
@@ -21,7 +21,7 @@ class ImageArrays:
         return {split: len(labels) for split, (_, labels) in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example; its label is a class id, uint8[]."""
+        """Returns an example whose label is a class id uint8[]."""
         images, labels = self._splits[split]
         return Example(f"{split}_{index:05d}", images[index], labels[index])
 
@@ -31,10 +31,10 @@ class ImageArrays:
 
 
 def with_validation(splits: dict) -> dict:
-    """Adds the splits 'val', the last tenth of 'train', and 'train_without_val'.
+    """Adds the splits 'val' (the last tenth of 'train') and 'train_without_val'.
 
-    For CIFAR-10, whose 'train' has 50,000 images, these are the last 5,000 and
-    the first 45,000 images. No images are copied.
+    For CIFAR-10, whose split 'train' has 50,000 images, 'val' has the last 5,000 images
+    and 'train_without_val' the first 45,000. No images are copied.
 
     Args:
         splits: {split: (images, class ids)}; see ImageArrays.

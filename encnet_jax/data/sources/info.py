@@ -19,11 +19,11 @@ class Server(NamedTuple):
     """The submission format of a benchmark's test server.
 
     Attributes:
-        name: name of the server in flags.
-        folder: folder of the PNGs in the submitted archive.
+        name: name of the server in command-line flags.
+        folder: folder of the PNGs in the submitted archive; '' is the root.
         suffixes: allowed suffixes of the archive's file name.
         colour_type: colour type in the PNGs' headers: 0 grey, 3 indexed.
-        values: pixel value of each class, less than 255.
+        values: pixel value of each class in the PNGs, at most 254.
     """
 
     name: str
@@ -53,31 +53,33 @@ class DatasetInfo:
         colours: uint8[C, 3], RGB colour of each class in coloured label images.
         id_map: uint8[256], maps a raw mask value to a train id, IGNORE_LABEL or
             UNKNOWN_ID.
-        splits: names of the stored splits; a source may lack some.
+        splits: names of the stored splits; the user's files may lack some.
         source: where to obtain the data.
-        preparation: how to prepare the data, for error messages; ' DIR' is replaced by
-            the data folder.
+        preparation: instruction to prepare the data, for error messages; ' DIR' is
+            replaced by the data folder.
         description: one sentence about the data set.
         task: 'segmentation', or 'classification' (one label per image).
-        unions: {name: stored splits} of splits that concatenate several stored splits.
+        unions: {name: stored splits}; the split `name` is the concatenation of these
+            stored splits.
         unlabelled: stored splits without labels; all their pixels are IGNORE_LABEL.
-        full_counts: number of images in each stored split of the complete data set.
-        downloads: (address, SHA-1) of archives that need no registration.
-        stored_as: name of the data set whose prepared records are used; '' for its own.
-        entries: function of an archives.file_tree.FileTree that lists the examples in
-            the published files, {split: list of archives.entries.Entry}; None if the
-            `prepare` command does not support the data set.
-        views: function of a FileTree that returns {example: 3x3 matrix from road to
-            image}, for scores in bird's-eye view; see scoring.thresholds.
-        open_source: function of this DatasetInfo and section `data` of the
-            configuration that returns the Source; None for prepared records and .npz
-            files.
-        open_dataset: function of the same arguments that returns the Dataset; None for
-            the segmentation pipelines.
-        positive_class: id of the class whose MaxF and average precision are reported.
+        full_counts: {stored split: number of images} of the complete data set.
+        downloads: (address, SHA-1) of the archives, if no registration is required.
+        stored_as: name of another data set whose prepared records are used; '' if none.
+        entries: function (archives.file_tree.FileTree) -> {split: list of
+            archives.entries.Entry}, which lists the examples in the published files;
+            None if the `prepare` command does not support the data set.
+        views: function (archives.file_tree.FileTree) -> {example name: 3x3 matrix from
+            road to image}, for scores in bird's-eye view, or None; see
+            scoring.thresholds.
+        open_source: function (DatasetInfo, section `data` of the configuration) ->
+            Source; None to read prepared records or .npz files.
+        open_dataset: function (DatasetInfo, section `data` of the configuration) ->
+            Dataset; None to use the segmentation pipelines.
+        positive_class: id of the class whose MaxF and average precision are reported,
+            or None.
         rule: one sentence that states how scores are counted.
-        scores: function of (mean IoU, pixel accuracy, IoU of each class) that returns
-            {name: score} with the benchmark's own names; all scores are in [0, 1].
+        scores: function (mean IoU, pixel accuracy, IoU of each class) -> {name: score},
+            the benchmark's own scores in [0, 1].
         server: submission format of the test server, or None.
     """
 
@@ -117,7 +119,7 @@ class DatasetInfo:
 
 
 def voc_colours(num_classes: int) -> np.ndarray:
-    """Returns the colours of PASCAL VOC's palette, uint8[num_classes, 3] in RGB.
+    """Returns the first colours of PASCAL VOC's palette: RGB uint8[num_classes, 3].
 
     A colour is computed from the bits of the class id.
 
@@ -134,8 +136,9 @@ def consecutive_ids(
 ) -> np.ndarray:
     """Returns the id_map uint8[256] of classes with consecutive raw ids.
 
-    It maps first_id, first_id + 1, ... to 0, 1, ..., num_classes - 1, the ids in
-    ignore_ids to IGNORE_LABEL, and all other values to UNKNOWN_ID.
+    The raw ids first_id, first_id + 1, ... are mapped to the train ids 0, 1, ...,
+    num_classes - 1, the raw ids in ignore_ids to IGNORE_LABEL, and all others to
+    UNKNOWN_ID.
     """
     id_map = np.full(256, UNKNOWN_ID, np.uint8)
     id_map[first_id : first_id + num_classes] = np.arange(num_classes)
@@ -150,11 +153,11 @@ def class_lines(name: str) -> tuple[str, ...]:
 
 
 def prepare_command(name: str, what: str) -> str:
-    """Returns a phrase that tells the user how to prepare a data set.
+    """Returns the instruction to prepare a data set from published files.
 
     Args:
         name: name of the data set.
-        what: description of the published files, part of the phrase.
+        what: the files that the user must obtain, such as 'data_road.zip'.
     """
     return (
         f"get {what}, then run python -m encnet_jax.data.prepare {name} "

@@ -20,10 +20,11 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
     Args:
         path: path of the file.
         expected: description of the expected contents, for error messages.
-        max_mib: limit on one unpacked array, MiB; small files may contain huge arrays.
+        max_mib: limit on the size of one unpacked array in MiB.
 
     Raises:
-        UserError: the file is broken, too large when unpacked, or contains objects.
+        UserError: the file is broken or contains pickled objects, or an array exceeds
+            max_mib.
     """
     storage.check_regular(path)
     try:
@@ -33,7 +34,8 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
             if largest > max_mib * 2**20:
                 raise UserError(
                     f"{path}: has an array of {largest / 2**20:.0f} MiB; expected at"
-                    f" most {max_mib:.0f} MiB (data.max_file_mib)"
+                    f" most {max_mib:.0f} MiB; raise the limit data.max_file_mib if you"
+                    " trust the file"
                 )
             file.seek(0)
             with np.load(file) as arrays:
@@ -43,13 +45,13 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
     # NumPy and zipfile raise errors of many kinds on damaged bytes.
     except Exception as error:
         raise UserError(
-            f"{path}: cannot be read ({reason(error)}); expected {expected}, so write"
-            " the file again with python -m encnet_jax.data.export_arrays"
+            f"{path}: cannot be read ({reason(error)}); expected {expected}; write the"
+            " file again with python -m encnet_jax.data.export_arrays"
         ) from None
 
 
 def exists(info: DatasetInfo, data_dir: str) -> bool:
-    """Whether a data set has .npz files in the folder data_dir/NAME."""
+    """Whether the data set's folder in data_dir contains .npz files."""
     return bool(_shards(info, data_dir)[1])
 
 
@@ -60,7 +62,7 @@ def _shards(info: DatasetInfo, data_dir: str) -> tuple[epath.Path, list[epath.Pa
 
 
 class NpzSource:
-    """A data set in memory, read from the .npz files (shards) of a folder.
+    """Keeps a data set in memory, read from the .npz files (shards) of a folder.
 
     A shard has arrays `{split}_images` uint8[N, H, W, 3] and `{split}_labels`
     uint8[N, H, W] of train ids, for one or more splits. A split's shards are
@@ -68,16 +70,16 @@ class NpzSource:
     """
 
     def __init__(self, info: DatasetInfo, data_dir: str, max_mib: float = 8192):
-        """Reads the shards of data_dir/NAME.
+        """Reads the shards in the data set's folder.
 
         Args:
             info: declaration of the data set.
-            data_dir: folder that contains the data set's folder.
-            max_mib: limit on one unpacked array, MiB.
+            data_dir: folder that contains the data set's folder; ~ is expanded.
+            max_mib: limit on the size of one unpacked array in MiB.
 
         Raises:
-            UserError: there is no shard, or a shard is broken, has other arrays than
-                expected, or has train ids out of range.
+            UserError: there is no shard, or a shard is broken, has unexpected arrays or
+                has train ids out of range.
         """
         folder, files = _shards(info, data_dir)
         if not files:
@@ -88,7 +90,8 @@ class NpzSource:
             )
         self._shards: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for file in files:
-            arrays = load(file, "arrays SPLIT_images and SPLIT_labels", max_mib)
+            expected = "the arrays 'SPLIT_images' and 'SPLIT_labels'"
+            arrays = load(file, expected, max_mib)
             for split in info.splits:
                 if f"{split}_images" in arrays:
                     pair = _checked_shard(arrays, split, info, f"{file}, {split}")
@@ -103,7 +106,7 @@ class NpzSource:
         return {split: len(places) for split, places in self._places.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example; its name is SPLIT_INDEX."""
+        """Returns an example with a name such as 'val_00007' (split and index)."""
         shard, position = self._places[split][index]
         images, labels = self._shards[split][shard]
         return Example(f"{split}_{index:05d}", images[position], labels[position])
@@ -114,7 +117,8 @@ def _checked_shard(
 ) -> tuple[np.ndarray, np.ndarray]:
     if f"{split}_labels" not in arrays:
         raise UserError(
-            f"{where}: has {split}_images but no {split}_labels; write the file again"
+            f"{where}: has the array '{split}_images' but no '{split}_labels'; write"
+            " the file again with python -m encnet_jax.data.export_arrays"
         )
     images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
     fits = images.dtype == labels.dtype == np.uint8 and images.shape[3:] == (3,)
@@ -129,7 +133,7 @@ def _checked_shard(
     values = np.unique(labels)
     if not identity[values].all():
         raise UserError(
-            f"{where}: labels have the value {values[~identity[values]][0]}, out of "
-            f"range; expected train ids 0..{info.num_classes - 1} and {IGNORE_LABEL}"
+            f"{where}: labels have the value {values[~identity[values]][0]}, out of"
+            f" range; expected train ids 0..{info.num_classes - 1} or {IGNORE_LABEL}"
         )
     return images, labels

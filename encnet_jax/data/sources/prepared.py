@@ -16,7 +16,11 @@ from encnet_jax.storage import lookup
 
 
 class RecordSource:
-    """Base class of sources that read encoded examples, which tf.data can decode."""
+    """Base class of sources whose examples are stored as encoded images and masks.
+
+    Implements pipelines.dataset.Source. In addition, `record` returns encoded examples,
+    which tf.data decodes.
+    """
 
     def __init__(self, info: DatasetInfo, rules: ImageRules):
         self.info = info
@@ -27,18 +31,26 @@ class RecordSource:
         raise NotImplementedError
 
     def record(self, split: str, index: int) -> Record:
-        """Returns an encoded example; raises UserError with its name if unreadable."""
+        """Returns an encoded example.
+
+        Raises:
+            UserError: the example cannot be read; the message names the example.
+        """
         raise NotImplementedError
 
     def example(self, split: str, index: int) -> Example:
-        """Returns a decoded example; raises UserError with its name if it is broken."""
+        """Returns a decoded example.
+
+        Raises:
+            UserError: the example is broken; the message names the example.
+        """
         return decode_record(self.record(split, index), self.info, self.rules)
 
     def image_size(self, split: str, index: int) -> tuple[int, int]:
-        """Returns (height, width) of an image; reads only its header.
+        """Returns (height, width) of an image; decodes only the header.
 
         Raises:
-            UserError: the header cannot be read.
+            UserError: the header is broken.
         """
         record = self.record(split, index)
         return decode.image_size(record.image, record.image_file, self.rules)
@@ -55,9 +67,10 @@ def _folder(info: DatasetInfo, data_dir: str) -> epath.Path:
 
 
 def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
-    """Returns {example name: matrix f64[3, 3] from road to image}; {} if absent.
+    """Returns {example name: f64[3, 3], the matrix from road to image}.
 
-    The matrices are those of DatasetInfo.views, stored with the prepared records.
+    `prepare` stores the matrices of DatasetInfo.views in a file next to the prepared
+    records. If the file is absent, returns {}.
 
     Raises:
         UserError: the file with the matrices is broken.
@@ -70,8 +83,8 @@ def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
         return {name: np.reshape(rows, (3, 3)) + 0.0 for name, rows in found.items()}
     except (AttributeError, TypeError, ValueError):
         raise UserError(
-            f"{path}: expected a matrix of 3x3 numbers for each image; remove the"
-            " folder and prepare the data set again"
+            f"{path}: cannot be read; expected a matrix of 3x3 numbers for each image;"
+            f" remove the folder {path.parent} and prepare the data set again"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Stored and decoded examples (an image with its mask), and checks of them."""
+"""Decodes and checks examples, which are pairs of an image and a mask."""
 
 import dataclasses
 
@@ -19,8 +19,8 @@ class Record:
         name: The example's id, unique in its split.
         image: The bytes of an image file.
         mask: The bytes of a mask file whose values are raw ids.
-        image_file: origin of the image, for error messages.
-        mask_file: origin of the mask, for error messages.
+        image_file: name of the image in error messages.
+        mask_file: name of the mask in error messages.
     """
 
     name: str
@@ -64,10 +64,11 @@ def decode_record(
 def for_tensorflow(record: Record, rules: ImageRules) -> Record:
     """Returns a record that TensorFlow decodes to the same pixels as decode_record.
 
-    Files in common formats are kept; others are decoded here and encoded as PNGs.
+    A record is unchanged if image and mask have common formats; otherwise both are
+    decoded and encoded as PNGs.
 
     Raises:
-        UserError: as in decode_record; ids out of range are not detected.
+        UserError: as in decode_record, except that unknown ids are not detected.
     """
     image = decode.tensorflow_decodes(record.image, record.image_file, rules)
     if image and decode.tensorflow_decodes(
@@ -78,10 +79,10 @@ def for_tensorflow(record: Record, rules: ImageRules) -> Record:
 
 
 def as_png(record: Record, rules: ImageRules) -> Record:
-    """Returns a record whose image and mask are encoded again, as plain PNGs.
+    """Decodes the image and mask of a record and encodes both as plain PNGs.
 
     Raises:
-        UserError: as in decode_record; ids out of range are not detected.
+        UserError: as in decode_record, except that unknown ids are not detected.
     """
     image, mask = _decoded(record, rules)
     return dataclasses.replace(
@@ -106,7 +107,7 @@ def _check_sizes(image: decode.Decoded, mask: np.ndarray, file: str) -> None:
         raise UserError(
             f"{file}: the mask has the size of the stored image, {columns}x{rows}"
             f" pixels, but the image's EXIF orientation {image.orientation} rotates it"
-            f" to {width}x{height}: rotate the mask too, or remove the orientation"
+            f" to {width}x{height}; rotate the mask too, or remove the EXIF orientation"
         )
     raise UserError(
         f"{file}: the mask has {columns}x{rows} pixels, but its image has"
@@ -115,7 +116,7 @@ def _check_sizes(image: decode.Decoded, mask: np.ndarray, file: str) -> None:
 
 
 def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
-    """Maps uint8[H, W] raw ids to uint8[H, W] train ids.
+    """Maps the raw ids uint8[H, W] of a mask to train ids uint8[H, W].
 
     Raises:
         UserError: a raw id is neither a class nor an ignored id of the data set.
@@ -137,7 +138,7 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
 
 
 def _fix(mask: np.ndarray, info: DatasetInfo) -> str:
-    """Returns advice on how to correct masks with unknown values."""
+    """Returns advice on how to correct a mask with unknown ids."""
     if info.num_classes == 2 and set(np.unique(mask)) <= {0, 255}:
         return (
             "black and white masks have the values 0 and 255: write 1 instead of 255 if"

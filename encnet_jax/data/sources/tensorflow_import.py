@@ -1,4 +1,4 @@
-"""Imports TensorFlow and TFDS, without log output and on the CPU only.
+"""Imports TensorFlow and TFDS; TensorFlow uses only the CPU and prints no log.
 
 All code imports TensorFlow through this module: otherwise TensorFlow would allocate the
 accelerator memory that JAX needs.
@@ -13,9 +13,9 @@ from encnet_jax.errors import UserError
 
 
 def uses_tensorflow(reader: str) -> bool:
-    """Whether a value of data.reader uses TensorFlow.
+    """Whether the value of data.reader selects TensorFlow.
 
-    The value 'auto' does if TensorFlow is installed.
+    'tfds' does; 'auto' does if TensorFlow is installed.
     """
     if reader != "auto":
         return reader == "tfds"
@@ -27,7 +27,7 @@ def uses_tensorflow(reader: str) -> bool:
 
 @functools.cache
 def tensorflow():
-    """Returns the module `tensorflow`, with accelerators hidden from it.
+    """Returns the module `tensorflow`, which cannot use GPUs or TPUs.
 
     Raises:
         UserError: TensorFlow cannot be imported.
@@ -42,8 +42,8 @@ def tensorflow():
     except Exception as error:
         raise UserError(
             f"TensorFlow cannot be imported ({_short(error)}); run pip install"
-            " tensorflow-cpu (Python 3.13 or older). TensorFlow is required to prepare"
-            " data sets; data.reader='arrays' reads prepared data without it"
+            " tensorflow-cpu (Python 3.13 or older), which is required to prepare data"
+            " sets; or set data.reader='arrays' to read prepared data sets"
         ) from None
     tf.get_logger().setLevel(logging.ERROR)
     for kind in ("GPU", "TPU"):
@@ -73,7 +73,7 @@ def decode_image(image_bytes):
     """Decodes a JPEG or PNG inside a tf.data graph.
 
     Returns:
-        uint8[H, W, 3], the same pixels as Pillow's.
+        RGB uint8[H, W, 3], equal to the pixels that Pillow decodes.
     """
     tf = tensorflow()
     image = tf.cond(
@@ -92,7 +92,7 @@ def _short(error: Exception) -> str:
 
 
 def prepared_builder(info, data_dir: str):
-    """Returns the TFDS builder of a data set that TFDS itself prepares.
+    """Returns the TFDS builder of a data set that TFDS prepared.
 
     Args:
         info: DatasetInfo of the data set.

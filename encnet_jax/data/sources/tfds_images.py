@@ -1,4 +1,4 @@
-"""Reads images with one label each, in the format in which TFDS prepares ImageNet."""
+"""Reads images with one label each from a data set that TFDS prepared."""
 
 import os
 
@@ -12,7 +12,10 @@ from encnet_jax.errors import UserError
 
 
 class TfdsImages:
-    """Images and labels that TFDS prepared as array records; implements Source."""
+    """Reads images and labels from array records that TFDS prepared.
+
+    Implements pipelines.dataset.Source.
+    """
 
     def __init__(self, info: DatasetInfo, data_dir: str, rules: ImageRules):
         """Opens the data set; TFDS is not required.
@@ -23,8 +26,8 @@ class TfdsImages:
             rules: limits on images.
 
         Raises:
-            UserError: the data set is not prepared in data_dir, or is not stored as
-                array records.
+            UserError: the data set is not prepared in data_dir, is not stored as array
+                records, or is broken.
         """
         folder, self._splits = array_records.open_prepared(info, data_dir)
         self._rules = rules
@@ -35,7 +38,11 @@ class TfdsImages:
         return {split: len(records) for split, records in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an image and its class id i32[]; raises UserError if it is broken."""
+        """Returns an image with its class id i32[].
+
+        Raises:
+            UserError: the example is broken.
+        """
         name = f"{split}_{index:07d}"
         where = f"{self._where}, {name}"
         try:
