@@ -160,7 +160,7 @@ def test_files_that_nothing_reads_are_reported(folder, tmp_path, capsys):
     assert status == 1 and "problems found" in printed
     assert f"{images}: 4.avif, town/ are ignored; expected images (.jpg" in printed
     assert (
-        f"{masks}: no_such_image.png is ignored, because no image has this name"
+        f"{masks}: no_such_image.png is ignored, because no image has this stem"
         in printed
     )
     teachable.check(open_dataset(config.data), "train", "val")

@@ -13,7 +13,7 @@ from encnet_jax.errors import UserError
 
 
 class ClassFolders:
-    """Reads images in one folder per class; implements Source."""
+    """Reads images in one folder per class; implements pipelines.dataset.Source."""
 
     def __init__(self, info: DatasetInfo, data: Any):
         """Lists the image files of each split.
@@ -40,7 +40,11 @@ class ClassFolders:
         return {split: len(files) for split, files in self._files.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an image and its class id i32[]; raises UserError if it is broken."""
+        """Returns an image with its class id i32[].
+
+        Raises:
+            UserError: the image file is broken.
+        """
         path, label = self._files[split][index]
         content = storage.read_bytes(path, self._rules.max_bytes)
         image = decode_image(content, str(path), self._rules)
@@ -53,7 +57,7 @@ def _images(folder: epath.Path) -> list[epath.Path]:
     found = list_images(folder)
     if not found:
         raise UserError(
-            f"{folder}: this class folder has no images; add some (.jpg, .png and so"
+            f"{folder}: the class folder has no images; add images (.jpg, .png and so"
             " on) or remove the folder"
         )
     return found

@@ -1,9 +1,9 @@
-"""Decodes images and masks for all readers; errors name the file in one line.
+"""Decodes images and masks.
 
-Training, `check`, evaluation, exports and `predict` all use this module, so that they
-agree on every file. The format is detected from the first bytes, never from the file
-name. TensorFlow is used only for files that it decodes to the same pixels: see
-`tensorflow_decodes`.
+Training, `check`, evaluation, exports and `predict` all use this module, so that all
+decode a file to the same pixels. The format is detected from the first bytes, never
+from the file name. TensorFlow decodes only files for which it returns the same pixels
+as this module; see `tensorflow_decodes`.
 """
 
 import contextlib
@@ -56,9 +56,10 @@ _SCALED_BY = {"L;2": 85, "L;4": 17}
 
 
 def list_images(folder: epath.Path) -> list[epath.Path]:
-    """Returns a folder's files with a supported image suffix, sorted.
+    """Returns the sorted paths of a folder's files with a supported image suffix.
 
-    Names that begin with a dot are ignored: macOS writes '._x.jpg' next to 'x.jpg'.
+    Files whose name begins with a dot are ignored: macOS writes '._x.jpg' next to
+    'x.jpg'.
     """
     return [
         path
@@ -85,12 +86,12 @@ class ImageRules(NamedTuple):
 
     Attributes:
         max_pixels: limit on width times height; larger images are not decoded.
-        value_range: (low, high), the values mapped to 0 and 255 in grey images of more
-            than 8 bits; if empty, such images are rejected.
-        max_bytes: limit on the size of a file; larger files are not read.
+        value_range: (low, high); in grey images of more than 8 bits, these values are
+            mapped to 0 and 255. If empty, grey images of more than 8 bits are rejected.
+        max_bytes: limit on the size of a file in bytes; larger files are not read.
         note: function that is called with a one-line notice when an image with
-            transparency or in CMYK is converted to RGB; if None, these images are
-            rejected.
+            transparency or in CMYK is converted to RGB; if None, images with
+            transparency or in CMYK are rejected.
     """
 
     max_pixels: float = 200e6
@@ -103,7 +104,7 @@ DEFAULT_RULES = ImageRules()
 
 
 def image_rules(data: Any) -> ImageRules:
-    """Returns the limits that section `data` of a configuration sets."""
+    """Returns the limits in section `data` of a configuration."""
     max_bytes = min(int(data.max_file_mib * 2**20), ImageRules().max_bytes)
     return ImageRules(data.max_megapixels * 1e6, tuple(data.value_range), max_bytes)
 
@@ -113,7 +114,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         pixels: uint8[H, W, 3] in RGB, with the EXIF orientation applied.
-        orientation: EXIF orientation of the stored image, 1..8; 1 means upright.
+        orientation: EXIF orientation of the stored image, 1..8; 1 is upright.
     """
 
     pixels: np.ndarray
@@ -125,24 +126,23 @@ def decode_image(
 ) -> np.ndarray:
     """Decodes an image to RGB uint8[H, W, 3] and applies its EXIF orientation.
 
-    The transparency of grey images and palettes is dropped. EXIF data that cannot be
-    parsed are ignored.
+    The transparency of grey images and palette images is dropped. EXIF data that cannot
+    be parsed are ignored.
 
     Args:
-        encoded: the file's bytes.
+        encoded: the bytes of the file.
         file: name of the file in error messages.
         rules: limits on the image.
 
     Raises:
         UserError: the image is broken, animated or too large, its format is not
-            supported, it has more than three channels, or its values exceed 0..255 and
-            `rules.value_range` is empty.
+            supported, or `rules` does not permit its channels or number of bits.
     """
     return decode(encoded, file, rules).pixels
 
 
 def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Decoded:
-    """Decodes an image like decode_image, and also returns its EXIF orientation."""
+    """Decodes an image as decode_image does; also returns the EXIF orientation."""
     with _named(file):
         image = _opened(encoded, file, rules)
         rawmode = _rawmode(image)
@@ -159,16 +159,16 @@ def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Deco
 def decode_mask(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> np.ndarray:
-    """Decodes a mask to its stored values, the raw ids uint8[H, W].
+    """Decodes a mask to its raw ids uint8[H, W], which are the stored values.
 
-    The EXIF orientation is applied. The values of a palette image are the palette
-    indices, not the colours. Values of 16-bit and 32-bit images must be in 0..255. An
-    alpha channel is dropped if it is constant.
+    The EXIF orientation is applied. The raw ids of a palette image are the palette
+    indices. Values of 16-bit and 32-bit images must be in 0..255. An alpha channel is
+    dropped if it is constant.
 
     Args:
         encoded: the bytes of a PNG, BMP or TIFF.
         file: name of the file in error messages.
-        rules: limits; max_pixels also applies to masks.
+        rules: limits, of which only max_pixels is used.
 
     Raises:
         UserError: the mask is broken or too large, or does not contain class ids in one
@@ -179,7 +179,7 @@ def decode_mask(
         if mask.format == "JPEG":
             raise UserError(
                 f"{file}: the mask is a JPEG, whose compression changes class ids;"
-                " expected a PNG, so create the mask again as a PNG"
+                " expected a PNG; create the mask again as a PNG"
             )
         rawmode = _rawmode(mask)
         mask.load()
@@ -189,15 +189,15 @@ def decode_mask(
         if _is_deep(mask):
             raise UserError(
                 f"{file}: the mask has values of more than 8 bits (mode {mask.mode},"
-                f" {values.min()} to {values.max()}); expected class ids in one"
-                " channel, whole numbers from 0 to 255"
+                f" {values.min()} to {values.max()}); expected one channel of class"
+                " ids, which are whole numbers from 0 to 255"
             )
         if mask.mode == "LA" and ";16" not in rawmode and np.ptp(values[..., 1]) == 0:
             mask = mask.getchannel("L")
         if mask.mode not in ("L", "P", "1"):
             raise UserError(
                 f"{file}: the mask has mode {mask.mode}; expected one 8-bit channel of"
-                " class ids (mode L or P), so convert colours to ids first"
+                " class ids (mode L or P); convert colours to class ids"
             )
         ids = np.asarray(mask, np.uint8) // np.uint8(_SCALED_BY.get(rawmode, 1))
         return _turned(ids, orientation)
@@ -213,7 +213,9 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def image_size(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> tuple[int, int]:
-    """Returns the (height, width) of the upright image; reads only its header.
+    """Returns the (height, width) of an image after its EXIF orientation is applied.
+
+    Reads only the header of the file.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -231,8 +233,8 @@ def tensorflow_decodes(
 ) -> bool:
     """Whether TensorFlow is known to decode a file to the same pixels as this module.
 
-    True only for common formats: grey or RGB JPEGs and 8-bit PNGs that look complete
-    and have no EXIF orientation; for masks, grey PNGs.
+    True only for common files that look complete and are not rotated by EXIF: of
+    images, grey or RGB JPEGs and 8-bit PNGs; of masks, grey 8-bit PNGs.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -250,8 +252,8 @@ def tensorflow_decodes(
 
 
 def _named(file: str) -> contextlib.AbstractContextManager:
-    """Returns a context manager that converts errors to UserError('FILE: ...')."""
-    advice = f"expected {_EXPECTED}, copy the file again or remove it"
+    """Returns a context manager that converts decoding errors to UserError."""
+    advice = f"expected {_EXPECTED}; copy the file again or remove the file"
     return explained(file, "cannot be decoded", advice)
 
 
@@ -261,14 +263,14 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
         raise ValueError("the file is empty")
     kind = next((k for marks, k in _KINDS if encoded.startswith(marks)), None)
     if kind is None:
-        raise ValueError("its first bytes match no supported image format")
+        raise ValueError("the first bytes match no supported image format")
     image = kind(io.BytesIO(encoded))
     width, height = image.size
     if width * height > rules.max_pixels:
         raise UserError(
             f"{file}: has {width}x{height} pixels; expected at most"
-            f" {rules.max_pixels:.0f} in total (data.max_megapixels); raise the limit"
-            " if you trust the file"
+            f" {rules.max_pixels:.0f} pixels; raise the limit data.max_megapixels if"
+            " you trust the file"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
@@ -293,13 +295,13 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
-    """Raises UserError if the conversion to 8-bit RGB would be ambiguous."""
+    """Raises UserError if `rules` does not permit the channels or number of bits."""
     deep = _is_deep(image)
     # Pillow would silently drop the lower 8 bits of these samples.
     if ";16" in rawmode and not deep:
         raise UserError(
             f"{file}: has 16 bits per channel ({rawmode}); expected 8 bits: convert the"
-            " image first"
+            " image to 8 bits"
         )
     if not deep and image.mode not in _COLOUR_MODES:
         transparent = image.mode[-1] in "Aa"
@@ -307,7 +309,7 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
             done = "the transparency is dropped" if transparent else "converted to RGB"
             rules.note(f"{file}: has channels {image.mode}; {done}")
             return
-        fix = "remove the transparency" if transparent else "convert the image first"
+        fix = "remove the transparency" if transparent else "convert the image to RGB"
         raise UserError(
             f"{file}: has channels {image.mode}; expected RGB or grey: {fix}"
         )
@@ -320,12 +322,16 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
 
 
 def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
-    """Maps grey values from value_range to 0..255 with clipping: uint8[H, W, 3]."""
+    """Maps grey values in value_range to 0..255; returns RGB uint8[H, W, 3].
+
+    Values outside value_range are clipped.
+    """
     values = values.astype(np.float64)
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
         raise UserError(
-            f"{file}: has {bad} pixels that are NaN or infinite; replace them"
+            f"{file}: has {bad} pixels that are NaN or infinite; expected finite"
+            " values; replace these pixels"
         )
     low, high = value_range
     grey = np.rint(255 * (values.clip(low, high) - low) / (high - low))
@@ -335,7 +341,7 @@ def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
 def _orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation, 1..8.
 
-    It is 1 for a loaded TIFF file, because Pillow rotates TIFF files while loading.
+    For a loaded TIFF file, returns 1, because Pillow rotates TIFF files while loading.
     """
     try:
         value = image.getexif().get(_ORIENTATION, 1)
@@ -345,7 +351,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _is_plain_png(encoded: bytes) -> bool:
-    """Whether a PNG is complete and has no chunk that changes its pixels."""
+    """Whether a PNG is complete and has no chunk that may change the decoded pixels."""
     place = 8
     while (kind := encoded[place + 4 : place + 8]) != b"IEND":
         text = encoded[place + 8 : place + 19]
@@ -357,7 +363,7 @@ def _is_plain_png(encoded: bytes) -> bool:
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Mirrors and rotates stored pixels [H, W, ...] by their EXIF orientation, 1..8.
+    """Mirrors and rotates pixels [H, W, ...] according to an EXIF orientation, 1..8.
 
     Source: EXIF 2.3, tag 274.
     """

@@ -1,4 +1,4 @@
-"""Reads images, and masks of class ids, in folders; pairs them by file name."""
+"""Reads images and masks of class ids from folders; pairs them by file stem."""
 
 import os
 from collections.abc import Iterable
@@ -34,15 +34,16 @@ class FolderSource(RecordSource):
 
         Args:
             info: The declaration of the data set.
-            folder: Section data.folder of the configuration, of which images and masks
-                are used.
+            folder: Section `data.folder` of the configuration; only the fields `images`
+                and `masks` are used.
             rules: limits on images.
-            require_masks: if False, a missing mask is an error only when it is read.
+            require_masks: if False, an image without a mask raises an error only when
+                the example is read.
 
         Raises:
-            UserError: no split can be read; see pair_files. If only some splits cannot
-                be read, the error is raised when one of them is used: evaluation, for
-                example, does not need the training images.
+            UserError: pair_files fails for every split. Otherwise, the error of a split
+                is kept in the attribute `missing`, and Dataset.num_examples raises the
+                error when this split is used.
         """
         super().__init__(info, rules)
         self.missing: dict[str, UserError] = {}
@@ -91,8 +92,9 @@ def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
 
     Args:
         image_file: path of the image.
-        mask_file: expected path of the mask, with one of the possible suffixes.
-        there: names of files that have the image's stem but are not masks.
+        mask_file: expected path of the mask.
+        there: names of files in the mask folder that have the stem of the image but not
+            the suffix of a mask.
     """
     found = f"; {', '.join(sorted(there))} is not a mask" if there else ""
     return (
@@ -107,7 +109,8 @@ def pair_files(
     """Pairs images and masks by stem; returns sorted (image file, mask file) pairs.
 
     The name of a mask is the stem of its image with one of decode.MASK_SUFFIXES, in
-    lower or upper case. Files whose name begins with a dot are ignored.
+    lower or upper case. Files whose name begins with a dot are ignored. The mask file
+    of a pair may be absent if require_masks is False.
 
     Raises:
         UserError: a folder is missing or has no images, two images or two masks have
@@ -117,7 +120,7 @@ def pair_files(
     found = decode.list_images(image_folder)
     if not found:
         raise UserError(
-            f"{images}: no images; expected files that end in"
+            f"{images}: has no images; expected files that end in"
             f" {', '.join(decode.SUFFIXES)}"
         )
     by_stem = {path.stem: path for path in reversed(found)}
@@ -125,7 +128,7 @@ def pair_files(
         twice = next(p for p in found if by_stem[p.stem] != p)
         raise UserError(
             f"{by_stem[twice.stem]} and {twice.name} have the same stem; expected one"
-            " image per mask, so remove or rename one of them"
+            " image per mask; remove or rename one of these files"
         )
     there = _by_stem(mask_folder)
     pairs = []
@@ -135,7 +138,7 @@ def pair_files(
         if len(usable) > 1:
             raise UserError(
                 f"{mask_folder / usable[0]} and {usable[1]} have the same stem;"
-                " expected one mask per image, so remove or rename one of them"
+                " expected one mask per image; remove or rename one of these files"
             )
         mask_file = str(mask_folder / (usable or [f"{path.stem}.png"])[0])
         if require_masks and not usable:
@@ -160,7 +163,10 @@ def _is_mask(name: str) -> bool:
 
 
 def _by_stem(folder: epath.Path) -> dict[str, list[str]]:
-    """Returns {stem: sorted file names} of a folder, without hidden files."""
+    """Returns {stem: sorted names of the files with this stem} of a folder.
+
+    Files whose name begins with a dot are ignored.
+    """
     found: dict[str, list[str]] = {}
     for name in (path.name for path in lookup.entries(folder)):
         if not name.startswith("."):
@@ -190,7 +196,7 @@ def left_out(images: epath.Path, masks: epath.Path) -> list[str]:
         if stem not in stems and _is_mask(name)
     ]
     if alone:
-        lines.append(f"{masks}: {_some(alone)} ignored, because no image has this name")
+        lines.append(f"{masks}: {_some(alone)} ignored, because no image has this stem")
     return lines
 
 
