@@ -21,8 +21,8 @@ def open_dataset(data: Any) -> Dataset:
         data: Section `data` of the configuration; see encnet_jax.config.defaults.
 
     Raises:
-        UserError: the data set is unknown, not prepared or not accessible, or (reader
-            'tfds') TensorFlow is not installed.
+        UserError: the data set is unknown, not prepared or not accessible, or
+            data.reader is 'tfds' and TensorFlow is not installed.
     """
     checks.check_exists(data.data_dir)
     info = dataset_info(data)

@@ -25,17 +25,17 @@ _SHARD_BYTES = 60e6
 def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list[str]:
     """Writes the shards data_dir/NAME/SPLIT-NNNNN.npz and returns their paths.
 
-    CIFAR-10 has one file per split, SPLIT.npz, and its images are not resized.
+    For CIFAR-10, writes one file per split, SPLIT.npz, without resizing the images.
 
     Args:
         name: Name of a prepared data set.
         data_dir: Folder of prepared data sets.
         input_scale: Factor by which images (bilinear) and masks (nearest neighbour) are
-            resized. Read the resized shards with data.input_scale = 1.
+            resized. To read resized shards, set data.input_scale to 1.
 
     Raises:
-        UserError: the data set is not prepared or has images of different sizes, shards
-            already exist, or data_dir is in an object store.
+        UserError: the data set is not prepared, the images of a split have several
+            sizes, shards already exist, or data_dir is in an object store.
     """
     info = named_info(name)
     if name == "cifar10":
@@ -44,7 +44,7 @@ def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list
     source = PreparedSource(info, data_dir)
     if any(folder.glob("*.npz")):
         raise UserError(
-            f"{folder} already contains .npz files; remove them to export again"
+            f"{folder} already contains .npz files; remove these files to export again"
         )
     with outputs.all_or_none() as files:
         for split, count in source.sizes().items():
@@ -69,9 +69,8 @@ def _write_split(
         pairs = [_read(source, split, i, input_scale) for i in indices]
         if len({label.shape for _, label in pairs} | {(height, width)}) > 1:
             raise UserError(
-                f"{source.info.name} {split} has images of several sizes; .npz files"
-                " require one size. Train on the prepared data set, which may have"
-                " several sizes"
+                f"{source.info.name} {split} has images of several sizes; expected one"
+                " size; instead of exporting, train on the prepared data set"
             )
         images, labels = map(np.stack, zip(*pairs, strict=True))
         file = epath.Path(folder / f"{split}-{shard:05d}.npz")

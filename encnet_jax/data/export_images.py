@@ -2,7 +2,7 @@
 
     python -m encnet_jax.data.export_images --config configs/camvid.py --output DIR
 
-DIR/images is an input folder for predict.py; DIR/labels has the true labels.
+DIR/images can be the input folder of predict.py; DIR/labels has the true labels.
 """
 
 import itertools
@@ -25,7 +25,7 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
     Args:
         data: Section `data` of a configuration.
         split: Name of the split.
-        count: Largest number of images to write.
+        count: Maximum number of images to write.
         output: Folder in which the folders `images` and `labels` are created.
 
     Raises:
@@ -49,7 +49,7 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         if name in written:
             raise UserError(
                 f"two images of {data.name}/{split} would both be written to {name}:"
-                " rename one"
+                " rename one of the images"
             )
         label = colourise(example["label"], dataset.info.colours)
         for folder, pixels in zip(folders, (example["image"], label), strict=True):
