@@ -83,6 +83,9 @@ def test_other_values_of_temperature_are_refused(tmp_path):
     assert calibrate.temperature_fields("1.5") == {"eval.temperature": 1.5}
     with pytest.raises(UserError, match="expected a number above 0, or a file"):
         calibrate.temperature_fields("warm")
+    (tmp_path / "whole.json").write_text('{"temperature": 2}')
+    fields = calibrate.temperature_fields(str(tmp_path / "whole.json"))
+    assert fields == {"eval.temperature": 2}
     (tmp_path / "other.json").write_text('{"temperature": "hot"}')
     with pytest.raises(UserError, match="has no numeric field 'temperature'"):
         calibrate.temperature_fields(str(tmp_path / "other.json"))

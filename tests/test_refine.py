@@ -63,6 +63,8 @@ def test_a_window_larger_than_an_image_is_refused():
     message = str(error.value)
     assert "image 0 has 24x40 pixels; expected at least 25x25 for eval" in message
     assert "set eval.dense.radius to 11 or less" in message
+    with pytest.raises(UserError, match="2x40 pixels.* remove it$"):
+        evaluator.confusion(segmenter.variables, make_examples([(2, 40)]))
 
 
 def test_reports_state_the_refinement():

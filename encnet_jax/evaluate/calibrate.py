@@ -53,12 +53,12 @@ def temperature_fields(temperature: str | None) -> dict:
             ) from None
         found = storage.read_json(path)
         value = found.get("temperature", "")
-        if not isinstance(value, float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(
                 f"the file {path} (--temperature) has no numeric field 'temperature';"
                 " expected a file written by `python -m encnet_jax.report calibrate`"
             ) from None
-    return {"eval.temperature": value}
+    return {"eval.temperature": float(value)}
 
 
 def sampled_pixels(

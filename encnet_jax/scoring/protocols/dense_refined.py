@@ -161,11 +161,12 @@ def checked(example: dict, radius: int) -> dict:
     """
     height, width = example["image"].shape[:2]
     if 2 * radius + 1 > min(height, width):
+        most = (min(height, width) - 1) // 2
+        advice = f"set eval.dense.radius to {most} or less" if most else "remove it"
         raise UserError(
             f"image {example.get('id', '?')} has {height}x{width} pixels; expected at"
             f" least {2 * radius + 1}x{2 * radius + 1} for eval.dense.radius ="
-            f" {radius}; set eval.dense.radius to {(min(height, width) - 1) // 2} or"
-            " less"
+            f" {radius}; {advice}"
         )
     return example
 
