@@ -60,7 +60,7 @@ def ids_from_0(root):
         (without(2), "expected the archive or folder sunrgbd_train_test_labels"),
         (no_label, "img-000002.jpg: has no mask in the source"),
         (odd_name, "0001.jpg: unexpected file name; expected img-NUMBER.jpg"),
-        (ids_from_0, "img-000001.png: the mask has the value 254, 255, out of range"),
+        (ids_from_0, "img-000001.png: the mask has the values 254, 255, out of range"),
     ],
 )
 def test_mistakes_in_sunrgbd_are_reported(root, tmp_path, damage, message):

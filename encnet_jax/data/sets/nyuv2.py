@@ -79,7 +79,7 @@ def _upright(pixels: np.ndarray) -> np.ndarray:
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the official splits train and test, sorted by number."""
+    """Lists the examples of the official splits, sorted by image number."""
     files = {name: tree.file(name) for name in _FILES}
     missing = [name for name, file in files.items() if file is None]
     if missing:

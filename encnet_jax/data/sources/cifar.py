@@ -111,9 +111,10 @@ def read_records(info: DatasetInfo, data_dir: str) -> dict:
 def _load(file: epath.Path, max_mib: float) -> tuple[np.ndarray, np.ndarray]:
     arrays = npz.load(file, "the arrays 'images' and 'labels'", max_mib)
     if not {"images", "labels"} <= set(arrays):
+        names = ", ".join(map(repr, arrays))
         raise UserError(
-            f"{file}: has {', '.join(map(repr, arrays)) or 'no arrays'}; expected the"
-            " arrays 'images' and 'labels'; write the file again with python -m"
+            f"{file}: has {f'the arrays {names}' if names else 'no arrays'}; expected"
+            " the arrays 'images' and 'labels'; write the file again with python -m"
             " encnet_jax.data.export_arrays"
         )
     return arrays["images"], arrays["labels"]

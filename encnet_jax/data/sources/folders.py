@@ -41,9 +41,9 @@ class FolderSource(RecordSource):
                 the example is read.
 
         Raises:
-            UserError: pair_files fails for every split. Otherwise, the error of a split
-                is kept in the attribute `missing`, and Dataset.num_examples raises the
-                error when this split is used.
+            UserError: pair_files fails for every split. If only some splits fail, their
+                errors are kept in the attribute `missing`, and Dataset.num_examples
+                raises the error of a split that is used.
         """
         super().__init__(info, rules)
         self.missing: dict[str, UserError] = {}

@@ -131,8 +131,8 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
         if ignored.size:
             accepted += f" or an ignored value ({', '.join(map(str, ignored))})"
         raise UserError(
-            f"{file}: the mask has the value {values}, out of range; expected"
-            f" {accepted}; {_fix(mask, info)}"
+            f"{file}: the mask has the value{'s' * (',' in values)} {values}, out of"
+            f" range; expected {accepted}; {_fix(mask, info)}"
         )
     return label
 
