@@ -43,7 +43,12 @@ def short(value: object, most: int = 200) -> str:
 
 
 def reason(error: BaseException, most: int = 200) -> str:
-    """Returns another library's error message on one line, cut to `most` characters."""
+    """Returns the message of another library's error on one line.
+
+    Args:
+        error: the error.
+        most: largest number of characters; longer messages are truncated.
+    """
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 

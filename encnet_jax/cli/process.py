@@ -1,4 +1,4 @@
-"""Runs a command as a process: one-line errors for users, and exit statuses."""
+"""Runs a command: prints errors of users on one line, and sets the exit status."""
 
 import contextlib
 import errno

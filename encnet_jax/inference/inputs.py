@@ -39,7 +39,8 @@ def list_images(source: epath.Path) -> list[epath.Path]:
     twice = {s for s in stems if stems.count(s) > 1}
     if twice:
         raise UserError(
-            f"several images in {source} have the name {min(twice)}: rename one"
+            f"several images in {source} have the name {min(twice)} with different"
+            " suffixes; expected different names: rename the images"
         )
     return paths
 

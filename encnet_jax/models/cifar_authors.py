@@ -171,8 +171,8 @@ class AuthorsNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use batch statistics, and smoothing factors are
-                sampled if `draw_smoothing` is set.
+            train: whether batch norms use batch statistics. If `draw_smoothing` is
+                set, smoothing factors are sampled only in training.
 
         Returns:
             {'logits': f32[B, C]}.

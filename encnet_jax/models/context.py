@@ -92,7 +92,9 @@ class ContextEncoding(nn.Module):
         return pool(nn.relu(codes), axis=1)
 
     def _share_of_reference(self, x: jax.Array, weights: jax.Array | None) -> jax.Array:
-        """Returns the factor that rescales codes to the reference number of positions.
+        """Returns the factor that rescales sums over all positions of a feature map.
+
+        The rescaled sums are as large as those of `reference_positions` positions.
 
         Args:
             x: feature map [B, H, W, D].

@@ -32,7 +32,7 @@ class Conv(nn.Module):
     Attributes:
         features: number of output channels.
         kernel_size: k, height and width of the kernel.
-        inside: for images in padded canvases, see Inside; None: no padded canvases.
+        inside: for padded images, see Inside; None: no image is padded.
         dtype: compute type; the parameters are float32.
 
     Params: kernel f32[k, k, C_in, features], initialised by `kernel_init`; bias
@@ -53,8 +53,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features].
 
-        If `inside` is given, input positions outside the image are set to zero, as if
-        the canvas ended at the edge of the image.
+        If `inside` is given, input positions outside the image are set to zero, as in
+        zero padding at the edge of the image.
         """
         size, channels = self.kernel_size, x.shape[-1]
         x = x.astype(self.dtype)

@@ -39,8 +39,8 @@ def plan_stages(
 
     Stages whose stride would exceed `output_stride` keep the resolution of their input
     and use dilated convolutions instead. With 'plain', each dilated stage has twice the
-    rate of the stage before; only the first 3x3 convolution of the dilated stage still
-    has the lower rate. All other schemes define one rate for every block.
+    rate of the stage before it, except that its first 3x3 convolution keeps the rate of
+    the stage before. All other schemes define a separate rate for each block.
 
     Args:
         blocks: number of blocks in each of the four stages.

@@ -1,4 +1,4 @@
-"""Marks the positions of a padded canvas that belong to the image.
+"""Marks the positions of a padded image that belong to the image itself.
 
 Images of several sizes are padded at the bottom and right to the size of one canvas.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Inside(NamedTuple):
-    """The rows and columns of padded canvases that belong to the images.
+    """The rows and columns of padded images that belong to the images themselves.
 
     Attributes:
         rows: f32[B, H], 1 for rows of pixels that belong to the image, else 0.

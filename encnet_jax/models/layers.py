@@ -36,8 +36,8 @@ class Layers(NamedTuple):
         conv: constructor of Conv.
         norm: constructor of SyncBatchNorm.
         dropout: constructor of nn.Dropout.
-        inside: the positions of each canvas that belong to the image; the layers ignore
-            all others. None: canvases have no padding.
+        inside: the positions of each padded image that belong to the image itself; the
+            layers ignore all others. None: no image is padded.
     """
 
     conv: Callable[..., Conv]
@@ -61,7 +61,7 @@ class Layers(NamedTuple):
     def weights(self, x: jax.Array) -> jax.Array | None:
         """Returns f32[B, h, w], 1 at positions inside the image, else 0.
 
-        Returns None if the canvases have no padding.
+        Returns None if no image is padded.
 
         Args:
             x: feature map [B, h, w, C].
@@ -76,7 +76,7 @@ class Layers(NamedTuple):
         return jnp.mean(x, axis=(1, 2), keepdims=True, where=where)
 
     def average_pool(self, x: jax.Array, stride: int) -> jax.Array:
-        """Averages cells of stride x stride positions; ignores the canvas's padding.
+        """Averages cells of stride x stride positions; ignores an image's padding.
 
         The output size is rounded up (PyTorch's ceil_mode): for an incomplete cell at
         the border, the positions that exist are averaged.
@@ -121,8 +121,8 @@ def make_layers(
         axis_name: pmap axis over which batch norms are synchronised; None for one
             device.
         dtype: compute type; parameters and statistics are float32.
-        inside: the positions of each canvas that belong to the image; the layers ignore
-            all others. None: canvases have no padding.
+        inside: the positions of each padded image that belong to the image itself; the
+            layers ignore all others. None: no image is padded.
         norm_epsilon: epsilon of the batch norms, added to the variance.
         frozen_norm: in training, batch norms use their running statistics and do not
             update them; scales and biases are still trained.

@@ -80,8 +80,8 @@ class Refinement(nn.Module):
 
     Every input passes through a 3x3 and a 1x1 convolution at its own resolution. The
     results are upsampled to the image's resolution and added; a 3x3 convolution and a
-    linear classifier follow. The sum takes less memory than the equivalent 1x1
-    convolution of the 3x3 convolutions' outputs, upsampled and concatenated.
+    linear classifier follow. The sum replaces concatenation, which would take
+    more memory.
 
     The coarse probabilities are mixed with the uniform distribution (weight
     UNIFORM_SHARE). The upsampled logarithm of the mixture is added to the classifier's

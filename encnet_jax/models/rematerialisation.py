@@ -24,8 +24,8 @@ def apply(parent: nn.Module, x: jax.Array, modules: list[partial]) -> jax.Array:
     """Applies modules one after the other and returns the output of the last.
 
     Args:
-        parent: module whose compact method calls this function; nn.remat expects it as
-            the first argument.
+        parent: module whose compact method calls this function. nn.remat requires that
+            the function it wraps has the module as its first argument.
         x: [B, H, W, C].
         modules: constructors of the modules.
     """

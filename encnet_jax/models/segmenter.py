@@ -47,9 +47,9 @@ class Segmenter(nn.Module):
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
             train: whether batch norms use batch statistics and dropout is on.
-            inside: the positions of each canvas that belong to the image, given only in
-                evaluation; padding does not change the logits of the image. None:
-                canvases have no padding.
+            inside: the positions of each padded image that belong to the image, given
+                only in evaluation; then padding does not change the image's logits.
+                None: no image is padded.
 
         Returns:
             The outputs of the head: 'logits' f32[B, h, w, C], with h = ceil(H /

@@ -1,4 +1,7 @@
-"""Computes which pixels of the receptive field a stack of dilated convolutions uses."""
+"""Computes the pixels of the input from which dilated convolutions compute a result.
+
+In a stack of dilated convolutions, these can be a fraction of the receptive field.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -81,7 +81,9 @@ def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
 
 
 def _bin_of(confidence: np.ndarray, number: int) -> np.ndarray:
-    """Returns the index i of the bin i / number < confidence <= (i + 1) / number.
+    """Returns the index of the confidence bin that contains each value.
+
+    Bin i contains the values above i / number, up to and including (i + 1) / number.
 
     Args:
         confidence: f32[...] in [0, 1]; 0 belongs to bin 0.

@@ -213,7 +213,9 @@ def _numpy_scalar(kind: _NumPyType, data: bytes) -> np.generic:
 def _latin1(text: str, encoding: str) -> bytes:
     """Returns the bytes that an old pickle protocol stored as text."""
     if encoding != "latin1":
-        raise NotPlainError(f"_codecs.encode with encoding {encoding}")
+        raise NotPlainError(
+            f"bytes are stored as text with encoding {encoding}; expected latin1"
+        )
     return text.encode("latin1")
 
 

@@ -74,7 +74,11 @@ def refuse_look_alike(text: str) -> None:
 
 
 def refuse_look_alike_file(path: str) -> None:
-    """Applies refuse_look_alike to a file's path and to the config.json next to it."""
+    """Raises UserError if a file contains a network whose scores would be wrong.
+
+    The network is recognised by the file's path and by the config.json next to the
+    file; see refuse_look_alike.
+    """
     file = pathlib.Path(path)
     refuse_look_alike("/".join(file.parts[-2:]))
     described = file.with_name("config.json")  # timm's Hugging Face folders have it.

@@ -17,15 +17,15 @@ from encnet_jax.models.layers import Layers
 
 
 def depth_to_space(x: jax.Array, block: int) -> jax.Array:
-    """Rearranges the channels of each position into a block of block x block positions.
+    """Rearranges the channels of each position into a square of positions.
 
-    Channel (class * block + row) * block + column of position (y, x) becomes the score
-    of `class` at row block * y + row and column block * x + column. The order is that
-    of PyTorch's PixelShuffle; in TensorFlow's depth_to_space, class varies fastest.
+    result[b, y * block + i, x * block + j, c] is the channel
+    (c * block + i) * block + j of position (y, x). The order is that of PyTorch's
+    PixelShuffle; in TensorFlow's depth_to_space, the class varies fastest.
 
     Args:
         x: [B, h, w, L * block * block], scores of L classes.
-        block: height and width of a block; with 1, the result is x.
+        block: height and width of the square; with 1, the result is x.
 
     Returns:
         [B, h * block, w * block, L].

@@ -131,7 +131,8 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module] | None:
     """Returns the constructor of a ContextAuxHead with the options of `config.model`.
 
-    If model.se_loss is False, returns None, because 'se_logits' is the only output.
+    Returns None if model.se_loss is False, because the head's only output,
+    'se_logits', is used only by that loss.
     """
     if not m.se_loss:
         return None

@@ -33,7 +33,7 @@ def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
 
 
 def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
-    """Returns matrices of adaptive average pooling for images in padded canvases.
+    """Returns matrices of adaptive average pooling for padded images.
 
     The matrices are those of adaptive_pool_matrix, with zeros for the padding.
 
@@ -55,7 +55,7 @@ def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
 
 
 def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.Array:
-    """Returns matrices of linear upsampling to images in padded canvases.
+    """Returns matrices of linear upsampling to padded images.
 
     Args:
         covered: see pool_matrices.

@@ -270,7 +270,7 @@ class SlidingWindows:
 def _zip_longest(plans: list) -> Iterator[list]:
     """Yields the first window of every plan, then the second window of every plan, ...
 
-    Shorter plans are padded with windows whose taps are zero.
+    Shorter plans are padded with windows in which all arrays are zero.
     """
     nothing = jax.tree.map(np.zeros_like, plans[0][0])
     for index in range(max(map(len, plans))):

@@ -170,8 +170,8 @@ def of_shares(pixel_fn: Callable) -> Callable:
         pixel_fn: function (scores, weights, *labels); see `predict`.
 
     Returns:
-        A function (scores, weights, *labels) that ignores `weights` and calls pixel_fn
-        with `scores` for both arguments.
+        A function (scores, weights, *labels) that returns
+        pixel_fn(scores, scores, *labels).
     """
 
     def described(scores, _, *labels):
