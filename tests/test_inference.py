@@ -218,7 +218,7 @@ def test_only_large_images_are_tiled(run, monkeypatch):
         several(large)
     # model.crf.features='scales': one row of logits per 8 / 1.2 pixels.
     model.forward = model.forward._replace(logits_stride=8 / 1.2)
-    with pytest.raises(UserError, match="this network has 6.67 pixels: increase"):
+    with pytest.raises(UserError, match="a distance of 6.67 pixels: increase"):
         model(large)
 
 

@@ -19,10 +19,10 @@ class SceneContext(NamedTuple):
     The feature map has h x w positions and D channels; there are K codewords.
 
     Attributes:
-        gates: f32[D] in [0, 1], the factor of each channel.
+        gates: f32[D] in [0, 1], the factor by which each channel is multiplied.
         features: f32[h, w, D], the feature map before the multiplication by the gates.
-        assignment: f32[h, w, K], soft assignment to the codewords, which sums to 1;
-            None if the network has no codewords (`model.num_codes` 0).
+        assignment: f32[h, w, K], the soft assignment of each position: weights of the
+            K codewords that sum to 1. None without codewords (`model.num_codes` 0).
         presence: f32[C] in [0, 1], probability that each class occurs in the image;
             None if the network has no SE branch.
     """
@@ -33,7 +33,7 @@ class SceneContext(NamedTuple):
     presence: np.ndarray | None
 
     def codeword_usage(self) -> np.ndarray | None:
-        """Returns f64[K], the fraction of positions assigned to each codeword."""
+        """Returns f32[K], the mean weight of each codeword; None without codewords."""
         if self.assignment is None:
             return None
         return self.assignment.reshape(-1, self.assignment.shape[-1]).mean(0)
@@ -44,7 +44,7 @@ def scene_context(network: Network, image: np.ndarray) -> SceneContext:
 
     Args:
         network: a trained EncNet.
-        image: uint8[H, W, 3]. It is resized by the factor `data.input_scale`.
+        image: uint8[H, W, 3], not yet resized by the factor `data.input_scale`.
 
     Raises:
         UserError: the network has no Context Encoding Module.

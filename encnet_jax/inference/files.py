@@ -23,23 +23,24 @@ def prepare(
     scores: bool = False,
     overwrite: bool = False,
 ) -> dict[str, epath.Path]:
-    """Lists the images of files and folders and creates the output folder.
+    """Lists the input images and creates the output folder.
 
     Args:
-        sources: images, folders of images, or patterns such as 'photos/*.jpg'.
-        output: folder for the results, different from the images' folders; may be in an
-            object store.
+        sources: image files, folders of images, or patterns such as 'photos/*.jpg'.
+        output: folder for the results, which must not be a folder of the images; may be
+            in an object store.
         recursive: whether to read subfolders, too.
-        scores: whether score files will be written, too.
+        scores: whether files of scores will also be written.
         overwrite: whether results of an earlier call may be replaced.
 
     Returns:
-        {name: path of the image}. The name is the path of the image relative to its
-        source, without the suffix; the file names of its results start with this name.
+        {name: path of the image}. A name is a path without suffix, relative to the
+        source folder. For a source file or a pattern, the name is the file name without
+        suffix. The names of an image's result files start with the image's name.
 
     Raises:
-        UserError: there are no images, output cannot be written to, or files in output
-            would be replaced.
+        UserError: there are no images, two images would have the same name, the output
+            folder cannot be written to, or existing files would be replaced.
     """
     paths = inputs.list_inputs(sources, recursive=recursive)
     kinds = {result_files.CLASSES: "list of classes", result_files.LEGEND: "picture"}
@@ -63,16 +64,19 @@ def predict_files(
 ) -> int:
     """Writes NAME_ids.png, NAME_colour.png and NAME_overlay.png for each image.
 
-    These files have the size of the image. NAME_ids.png is an indexed 8-bit PNG of
-    class ids. The files classes.json and legend.png show ids, names and colours of the
-    classes.
+    These PNGs have the height and width of the image. NAME_ids.png is an indexed 8-bit
+    PNG of class ids. Two more files, classes.json and legend.png, contain the ids,
+    names and colours of the classes.
 
-    If `top` is set, these files are also written: NAME_top.npz with `classes`
-    uint8[H, W, top], best first, and their `probabilities` f16[H, W, top]; two grey
-    16-bit PNGs in which 65535 means 1, NAME_confidence.png (probability of the label)
-    and NAME_entropy.png (entropy of all probabilities, divided by its maximum); and
-    scores.json with a summary of every image, see result_files.summary. It lists the
-    least confident images first: they are candidates for manual labelling.
+    If `top` is not 0, these files are also written:
+
+    - NAME_top.npz with the arrays 'classes' uint8[H, W, top], most probable first, and
+      'probabilities' f16[H, W, top].
+    - Two grey 16-bit PNGs in which 65535 means 1: NAME_confidence.png (probability of
+      the label) and NAME_entropy.png (entropy of the probabilities, divided by its
+      maximum).
+    - scores.json with a summary of every image, see result_files.summary. The least
+      confident images, which are candidates for manual labelling, come first.
 
     Args:
         model: the network.
@@ -80,7 +84,7 @@ def predict_files(
         output: existing folder; may be in an object store.
         top: number of most probable classes to save for every pixel; 0 writes no
             scores.
-        transparent: names of classes whose pixels overlays do not colour.
+        transparent: names of classes that are not coloured in overlays.
 
     Returns:
         Exit status: 0, or 1 if some images could not be labelled.
@@ -112,16 +116,16 @@ def predict_files(
 def _labelled(
     model: Model, paths: dict[str, epath.Path], top: int, broken: dict[str, str]
 ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
-    """Reads and labels images, and shows the progress.
+    """Reads and labels images, and shows a progress bar.
 
     Args:
         model, paths, top: see predict_files.
         broken: receives {name: message} for each image that cannot be labelled.
 
     Yields:
-        (example, results) for each labelled image. The example has the entries 'image'
-        uint8[H, W, 3] and 'id', the name of the image; for the results, see
-        inference.pixels.
+        (example, results) for each labelled image. An example is a dict with 'image'
+        uint8[H, W, 3] and 'id', the name of the image. The results are a dict of
+        arrays, see inference.pixels.
     """
     pixel_fn = pixels.largest(top) if top else pixels.labels
     model.expect(paths.values())
@@ -149,11 +153,11 @@ def _report_broken(broken: dict[str, str], missing: dict[str, epath.Path]) -> No
 
     Args:
         broken: {name of the image: message}.
-        missing: {name of the image: path} of all images without results. Those without
-            a message get a default message.
+        missing: {name of the image: path} of all images without results. For an image
+            that is not in `broken`, a default message is printed.
     """
     for name, path in missing.items():
-        broken.setdefault(name, f"{path}: was left out; label this image separately")
+        broken.setdefault(name, f"{path}: was not labelled; label the image separately")
     for line in broken.values():
         print(f"error: {printable(line)}", file=sys.stderr)
 

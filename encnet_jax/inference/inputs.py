@@ -1,4 +1,4 @@
-"""Lists the images of files, folders and patterns."""
+"""Lists the images that are selected by files, folders and patterns."""
 
 import glob
 import os
@@ -17,11 +17,11 @@ _KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 
 
 def list_images(source: epath.Path) -> list[epath.Path]:
-    """Returns the image files of a folder, sorted; for an image file, only this file.
+    """Returns the sorted image files of a folder; for a file, a list of this file.
 
     Raises:
-        UserError: the source does not exist or has no images, or two images have the
-            same stem.
+        UserError: the source does not exist, the folder has no images, or two images
+            have the same name without suffix.
     """
     if not lookup.exists(source):
         raise UserError(
@@ -33,7 +33,8 @@ def list_images(source: epath.Path) -> list[epath.Path]:
     paths = decode.list_images(source)
     if not paths:
         raise UserError(
-            f"no images in {source}; supported suffixes: {', '.join(decode.SUFFIXES)}"
+            f"there are no images in {source}; expected files with one of these"
+            f" suffixes: {', '.join(decode.SUFFIXES)}"
         )
     stems = [p.stem for p in paths]
     twice = {s for s in stems if stems.count(s) > 1}
@@ -48,9 +49,9 @@ def list_images(source: epath.Path) -> list[epath.Path]:
 def list_inputs(
     sources: Sequence[str], *, recursive: bool = False
 ) -> dict[str, epath.Path]:
-    """Lists the images of several files, folders and patterns.
+    """Returns {name: path} of the images that `sources` select.
 
-    See `prepare` for the arguments and the returned dict.
+    See inference.files.prepare for the arguments and the names.
 
     Raises:
         UserError: a source has no images, or results of two images would have the same
@@ -75,13 +76,16 @@ def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Pa
     """Expands a source: an image, a folder or a pattern.
 
     Returns:
-        Pairs (image or folder of images, folder to which names are relative).
+        Pairs (image or folder of images, base). The names of images are relative to the
+        base, or to the folder of the base if the base is a file.
     """
     path = epath.Path(source)
     if not lookup.exists(path) and re.search(r"[*?\[]", source):
         matches = [epath.Path(each) for each in sorted(glob.glob(source))]
         if not matches:
-            raise UserError(f"no file matches the pattern {source}")
+            raise UserError(
+                f"no file matches the pattern {source}; expected at least one image"
+            )
         _report_left_out([each for each in matches if each.is_dir()], "a folder")
         return [(each, each) for each in matches if not each.is_dir()]
     if not lookup.is_folder(path):
@@ -99,10 +103,10 @@ def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Pa
 
 
 def _with_inner(folder: epath.Path) -> list[epath.Path]:
-    """Returns a folder and all its subfolders whose names do not begin with a dot.
+    """Returns a folder and its subfolders at every depth, sorted.
 
-    Each folder is returned only once, even if several links lead to this folder or a
-    link leads to a folder that contains the link.
+    Subfolders whose names begin with a dot are skipped. Symbolic links are followed.
+    Each folder is returned only once, even if several links lead to this folder.
     """
     found: dict[object, epath.Path] = {}
     waiting, again = [folder], []
@@ -121,7 +125,7 @@ def _with_inner(folder: epath.Path) -> list[epath.Path]:
 
 
 def _report_left_out(paths: Iterable[epath.Path], why: str) -> None:
-    """Prints one line with the reason for each path, except for hidden files."""
+    """Prints, one line per path, why a path is skipped; ignores hidden files."""
     for path in sorted(paths):
         if not path.name.startswith("."):
             print(f"left out: {printable(path)} ({why})", file=sys.stderr)

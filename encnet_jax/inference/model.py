@@ -48,14 +48,14 @@ def load(
             hub`, on a disk or in an object store; 'hf:owner/name', a model that
             `encnet export --push` uploaded to Hugging Face; or a published network,
             such as 'torchvision:deeplabv3_resnet50' (see `encnet weights list`).
-        checkpoint: a step, 'best' or 'newest'; None for the best if validation scored
-            one, otherwise the newest.
+        checkpoint: a step, 'best' or 'newest'; None for the best checkpoint, or the
+            newest if no checkpoint was scored in validation.
         protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
-        batch_size: number of images at a time, over all devices; None for one per
-            device.
+        batch_size: number of images that are labelled at a time, on all devices
+            together; None for one image per device.
         whole_px: images with more pixels are labelled in tiles; see inference.tiles.
         fields: configuration fields to change, such as {'eval.bucket': 32}.
-        announce: whether to print which checkpoint is used.
+        announce: whether to print which checkpoint is loaded.
 
     Raises:
         UserError: the run or the checkpoint does not exist, or the run's task is not
@@ -65,7 +65,10 @@ def load(
     source = os.fspath(source)
     if cache.is_name(source):
         if checkpoint is not None:
-            raise UserError(f"{source} contains one network: leave out the checkpoint")
+            raise UserError(
+                f"{source} is a published network, which has no checkpoints: omit the"
+                " checkpoint"
+            )
         if protocol is not None:
             fields["eval.protocol"] = protocol
         network = published.read(source, fields)
@@ -81,18 +84,18 @@ def load(
 class Model:
     """A trained network that labels images of any size.
 
-    Images are padded so that their sides are multiples of eval.bucket. One program is
-    compiled for each padded size; `expect` reduces the number of sizes.
+    Heights and widths of images are padded to multiples of eval.bucket. One program is
+    compiled for each padded size; `expect` reduces the number of padded sizes.
 
     Attributes:
         config: resolved configuration of the run.
-        step: step of the checkpoint.
+        step: training step of the checkpoint.
         class_names: names of the classes, in the order of their ids.
         colours: uint8[C, 3], RGB of each class.
         variables: {'params', 'batch_stats'} on the devices.
         forward: the forward pass, from pixels to logits.
-        apply_fn: the function of `forward` that runs the network.
-        normalise: the function of `forward` that normalises pixels.
+        apply_fn: the same object as `forward.apply_fn`.
+        normalise: the function that normalises pixels.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class Model:
         batch_size: int | None = None,
         whole_px: int = WHOLE_PX,
     ):
-        """Wraps a trained network. `load` reads a network and calls this.
+        """Wraps a trained network; `load` is the usual way to create a Model.
 
         Args:
             network: the network, on the devices.
@@ -115,7 +118,7 @@ class Model:
         if config.task != "segmentation":
             raise UserError(
                 f"the run's task is {config.task!r}; expected a run with task"
-                " 'segmentation', which labels pixels"
+                " 'segmentation'"
             )
         self.config, self.step = config, network.step
         self.class_names, self.colours = info.class_names, info.colours
@@ -132,16 +135,15 @@ class Model:
         self._canvases = Canvases(config.eval.bucket)
 
     def expect(self, paths: Iterable[os.PathLike]) -> None:
-        """Chooses a few canvas sizes for images, so that few programs are compiled.
+        """Chooses a few padded sizes for many images, to compile few programs.
 
-        An image is padded to the size of its canvas. Does nothing if the padding
-        affects the network's scores.
+        Does nothing if padding affects the network's scores.
 
         Args:
             paths: paths of the images that will be labelled. At most SIZES_READ of
-                them, spread over all, are read to find the image sizes; paths in object
-                stores are skipped. Without any sizes, every image size has its own
-                canvas.
+                these images, evenly spread, are read to find their sizes; images in
+                object stores are skipped. If no size is found, images are only padded
+                to multiples of eval.bucket.
         """
         if not self.forward.mask_padding:
             return
@@ -177,13 +179,13 @@ class Model:
             images: one image, a list of images, or an iterator of images. An image is
                 an array uint8[H, W, 3] or uint8[H, W], a Pillow image, or the path of a
                 file.
-            scores: whether to return the probabilities of all C classes, too, which
-                need 4 C bytes per pixel.
+            scores: whether to return the probabilities of all C classes, too. These
+                probabilities need 4 C bytes per pixel.
 
         Returns:
             A Result for one image; a list of Results for a list; an iterator of Results
-            for an iterator, which reads a few batches ahead. The Results have the order
-            of the images.
+            for an iterator. The returned iterator reads a few batches of images ahead.
+            The Results have the order of the images.
 
         Raises:
             UserError: an image cannot be read or has an unsupported type; see
@@ -218,18 +220,18 @@ class Model:
     def read(
         self, image: ImageLike, note: Callable[[str], None] | None = None
     ) -> np.ndarray:
-        """Reads an image as uint8[H, W, 3]; the limits are those of the run's `data`.
+        """Reads an image as uint8[H, W, 3]; applies the limits in section `data`.
 
         Args:
             image: an array, a Pillow image or a path, see __call__.
-            note: function that prints a note about the image, see
-                data.sources.decode.ImageRules.
+            note: function that is called with a notice if an image is converted to RGB,
+                see data.sources.decode.ImageRules.
         """
         rules = image_rules(self.config.data)._replace(note=note)
         return reading.read(image, rules)
 
     def context(self, image: ImageLike) -> SceneContext:
-        """Returns the gates, codewords and presence of one whole image.
+        """Returns the values of the Context Encoding Module for one whole image.
 
         Args:
             image: an array, a Pillow image or a path, see __call__.
@@ -241,7 +243,7 @@ class Model:
         return scene_context(self._network, self.read(image))
 
     def is_tiled(self, image: np.ndarray) -> bool:
-        """Returns whether an image [H, W, 3] is so large that it needs tiles."""
+        """Returns whether an image [H, W, 3] is so large that tiles are necessary."""
         return image.shape[0] * image.shape[1] > self._whole_px
 
     def describe(
@@ -252,19 +254,19 @@ class Model:
     ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
         """Labels images; yields (example, results) in the given order.
 
-        The results are the dict of arrays [H, W, ...] that pixel_fn returns, with
-        'presence' f32[C] if the network has an SE branch.
+        The results are the dict of arrays [H, W, ...] that pixel_fn returns. If the
+        network has an SE branch, 'presence' f32[C] is added.
 
         Args:
             examples: dicts with 'image' uint8[H, W, 3].
-            pixel_fn: a function of inference.pixels. Its compiled programs are reused
-                if the same object is passed again.
-            done: called with the number of images that were labelled since the last
-                call; for an image in tiles, with a fraction after each row of tiles.
+            pixel_fn: a function of inference.pixels. Pass the same object again to
+                reuse the compiled programs.
+            done: function for the progress. `done(1)` is called after each whole image,
+                `done(1 / n)` after each of the n rows of tiles of a large image.
 
         Raises:
-            UserError: an image is labelled in tiles, and the protocol is not 'single'
-                or scores are refined.
+            UserError: an image requires tiles, but the protocol is not 'single', scores
+                are refined, or logits are not a whole number of pixels apart.
         """
         for together, some in itertools.groupby(
             examples, lambda example: not self.is_tiled(example["image"])
@@ -296,21 +298,21 @@ class Model:
         what = f"an image of {width}x{height} pixels must be labelled in tiles, which"
         if (settings.protocol, settings.refine) != ("single", "none"):
             raise UserError(
-                f"{what} requires protocol 'single' and refine 'none'; the protocol is"
-                f" {settings.protocol!r}, refine is {settings.refine!r}: change them,"
+                f"{what} requires eval.protocol 'single' and eval.refine 'none'; found"
+                f" {settings.protocol!r} and {settings.refine!r}: change these fields,"
                 " or increase whole_px"
             )
         if stride != round(stride):  # Logits of overlapping tiles would not coincide.
             raise UserError(
-                f"{what} requires a whole number of pixels between neighbouring logits;"
-                f" this network has {stride:.3g} pixels: increase whole_px, or make the"
-                " image smaller"
+                f"{what} requires that neighbouring logits are a whole number of pixels"
+                f" apart; found a distance of {stride:.3g} pixels: increase whole_px,"
+                " or reduce the size of the image"
             )
         _, tiles = self._made(pixel_fn)
         return tiles.describe(self._prepared(), image, done)
 
     def _made(self, pixel_fn: Callable) -> tuple:
-        """Returns (protocol, Tiles) for pixel_fn; both keep their compiled programs."""
+        """Returns (protocol for whole images, Tiles) for pixel_fn; caches both."""
         if pixel_fn not in self._programs:
             forward, settings = self.forward, self.config.eval
             protocol = protocol_lib.make(

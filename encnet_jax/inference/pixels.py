@@ -1,7 +1,8 @@
-"""Functions that compute results for every pixel on the device, block by block.
+"""Functions that compute the results of a block of pixels, on the device.
 
-Each function takes scores f32[..., C], whose largest value determines the label, and
-weights f32[..., C], proportional to probabilities. It returns a dict of arrays [...].
+Each function accepts scores f32[..., C] and weights f32[..., C]. The largest score of a
+pixel determines the label; the weights are proportional to the probabilities. The
+function returns a dict of arrays, whose leading axes are the axes of the block.
 """
 
 from functools import partial
@@ -15,33 +16,34 @@ FULL_SCALE = 65535  # Value of a 16-bit image that represents 1.
 
 
 def labels(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns {'labels': uint8[...]}, the class id of the largest score."""
+    """Returns {'labels': uint8[...]}, ids of the classes with the largest scores."""
     return {"labels": class_ids(scores)}
 
 
 def confidence(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns 'labels' and their probabilities, 'confidence' f32[...] in [0, 1]."""
+    """Returns 'labels' and 'confidence' f32[...], each pixel's largest probability."""
     largest = jnp.max(probabilities_of(weights), axis=-1)
     return {**labels(scores, weights), "confidence": largest}
 
 
 def everything(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns the results of `confidence`, and 'scores' f32[..., C]: probabilities."""
+    """Returns the results of `confidence`, and 'scores': f32[..., C] probabilities."""
     return {**confidence(scores, weights), "scores": probabilities_of(weights)}
 
 
 def largest(number: int):
-    """Returns a function that computes the `number` most probable classes of pixels."""
+    """Returns a function that finds each pixel's `number` most probable classes."""
     return partial(_largest, number=number)
 
 
 def _largest(scores, weights, *, number: int) -> dict[str, jax.Array]:
-    """Returns the arrays that are written to files, in small dtypes.
+    """Computes the arrays that are written to files, in small dtypes.
 
     Returns:
-        'labels' uint8[...]; 'top_classes' uint8[..., number], best first, and
-        'top_probabilities' f16[..., number]; 'confidence' and 'entropy' (as a fraction
-        of its maximum, log C) uint16[...], both multiplied by FULL_SCALE.
+        A dict with 'labels' uint8[...]; 'top_classes' uint8[..., number], most probable
+        first, and 'top_probabilities' f16[..., number]; 'confidence' (the largest
+        probability) and 'entropy' (divided by log C), both uint16[...], in which
+        FULL_SCALE means 1.
     """
     number = min(number, scores.shape[-1])
     probabilities = probabilities_of(weights)

@@ -1,4 +1,4 @@
-"""Loads a published network by name, with its weights from the cache."""
+"""Loads a published network by name; the weight file is downloaded to a cache."""
 
 from encnet_jax import config as config_lib
 from encnet_jax import torch_weights
@@ -16,12 +16,12 @@ def read(name: str, fields: dict) -> Network:
     """Returns a published network with its variables on the local devices.
 
     Args:
-        name: name in `weights.PUBLISHED`; its file is downloaded if necessary.
+        name: name in `weights.PUBLISHED`; the weight file is downloaded if necessary.
         fields: fields of the configuration to change: {dotted field name: value}.
 
     Raises:
         UserError: the name is unknown, the weights are those of a backbone without a
-            head, or the download failed.
+            segmentation head, or the download failed.
     """
     config = published.network_config(cache.find(name))
     config_lib.change(config, fields)

@@ -23,12 +23,13 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
     Args:
         source: array [H, W, 3] or [H, W] of any real dtype, a Pillow image, or the path
             of a file on a disk or in an object store.
-        rules: limits, such as the largest allowed file and the value range of images
-            that do not have 8 bits.
+        rules: limits on files and images, and the value range of images with more than
+            8 bits.
 
     Raises:
-        UserError: the file is unreadable or too large, the image has several frames,
-            the value range is unknown, or the array has a different shape.
+        UserError: the file is unreadable or too large, the image has several frames or
+            more than three channels, the value range is missing, or an array has
+            neither shape [H, W, 3] nor [H, W].
     """
     if isinstance(source, np.ndarray):
         return _three_channels(_of_8_bits(source, rules, "the array"), "the array")
@@ -36,8 +37,8 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
         return _from_pillow(source, rules)
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(
-            f"an image has the type {type(source).__name__}; expected an array, a PIL"
-            " image or a path"
+            f"an image has the type {type(source).__name__}; expected an array, a"
+            " Pillow image or a path"
         )
     encoded = storage.read_bytes(source, rules.max_bytes)
     return decode.decode_image(encoded, os.fspath(source), rules)
@@ -50,7 +51,7 @@ def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
     if len(picture.getbands()) > 3:
         raise UserError(
             f"the image has the channels {'+'.join(picture.getbands())}; expected grey"
-            " or RGB: convert it first"
+            " or RGB: convert the image first"
         )
     picture = ImageOps.exif_transpose(picture)
     if picture.mode[0] not in "IF":  # Not 16-bit, 32-bit or float grey.
@@ -60,10 +61,10 @@ def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
 
 
 def _of_8_bits(array: np.ndarray, rules: ImageRules, name: str) -> np.ndarray:
-    """Converts an array to uint8; scales other dtypes from rules.value_range to 0..255.
+    """Converts pixels to uint8: maps rules.value_range linearly to 0..255.
 
     Args:
-        array: pixels of any shape and any real dtype.
+        array: pixels of any shape and any real dtype; uint8 is returned unchanged.
         rules: rules with the value range.
         name: description of the array for messages.
     """
@@ -71,8 +72,8 @@ def _of_8_bits(array: np.ndarray, rules: ImageRules, name: str) -> np.ndarray:
         return array
     if not rules.value_range:
         raise UserError(
-            f"{name} has values of type {array.dtype}; expected uint8, or the values of"
-            " black and white in data.value_range, for example [0, 65535]"
+            f"{name} has dtype {array.dtype}; expected uint8: convert the values, or"
+            " set data.value_range to the values of black and white, such as [0, 65535]"
         )
     black, white = rules.value_range
     shares = (array.astype(np.float32) - black) / (white - black)

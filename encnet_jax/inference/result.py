@@ -15,13 +15,13 @@ class Result:
 
     Attributes:
         image: uint8[H, W, 3], the input image.
-        labels: uint8[H, W], ids 0..C-1: indices into class_names.
+        labels: uint8[H, W], class ids 0..C-1: indices into class_names.
         confidence: f32[H, W] in [0, 1], the probability of each pixel's label.
         class_names: names of the classes.
         colours: uint8[C, 3], RGB of each class.
         presence: f32[C] in [0, 1], the SE branch's probability that each class occurs
-            in the image; None if the network has no SE branch. It is the mean over
-            scales and flips, and the maximum over windows and tiles.
+            in the image; None if the network has no SE branch. The probabilities are
+            averaged over scales and flips; the maximum is taken over windows and tiles.
     """
 
     image: np.ndarray
@@ -34,7 +34,7 @@ class Result:
 
     @property
     def scores(self) -> np.ndarray:
-        """f32[H, W, C]: probabilities of all classes, which sum to 1.
+        """f32[H, W, C]: the probabilities of all classes; for each pixel, the sum is 1.
 
         Raises:
             AttributeError: scores were not requested.
@@ -50,7 +50,7 @@ class Result:
         return pictures.colourise(self.labels, self.colours)
 
     def overlay(self, transparent: Sequence[str] = ()) -> np.ndarray:
-        """Returns uint8[H, W, 3]: the image blended with the colours of its classes.
+        """Returns uint8[H, W, 3]: the image blended with the colours of the labels.
 
         Args:
             transparent: names of classes whose pixels are not coloured.

@@ -32,17 +32,17 @@ def write(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> str:
-    """Writes the files of one image, and removes its arrays from `example` and `found`.
+    """Writes the result files of one image; removes the arrays from both dicts.
 
-    Removing the arrays frees memory: the generators that yield these dicts keep them
-    until they yield the next ones.
+    The removal frees memory: the generators that yield the dicts keep references to the
+    dicts until the next image has been labelled.
 
     Args:
         folder: folder of the results.
-        example: 'image' uint8[H, W, 3] and 'id', the name of the image.
-        found: results of the image, see inference.pixels.
-        colours: uint8[C, 3].
-        transparent: ids of classes whose pixels the overlay does not colour.
+        example: dict with 'image' uint8[H, W, 3] and 'id', the name of the image.
+        found: dict of the results, see inference.pixels.
+        colours: uint8[C, 3], RGB of each class.
+        transparent: ids of classes that are not coloured in the overlay.
 
     Returns:
         '', or an error message if the name of the image is too long. Other errors are
@@ -68,18 +68,18 @@ def outputs(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> Iterator[tuple[str, Callable[[epath.Path], None]]]:
-    """Yields (end of the file's name, function that writes the file) for each file.
+    """Yields (end of the file name, function that writes the file) for each result.
 
-    An image may have 100 million pixels, so each file uses memory only while it is
-    written. Scores are the largest arrays: their files come first, so that the arrays
-    are freed before the colour images are made, which need 7 bytes per pixel.
+    An image may have 100 million pixels, so images are created one after the other,
+    when their files are written. Files of scores come first: the score arrays, which
+    are the largest, are freed before the colour images (7 bytes per pixel) are created.
 
     Args:
         image: uint8[H, W, 3].
-        found: results of the image, see inference.pixels. Each array except the labels
-            is removed when its file is yielded.
-        colours: uint8[C, 3].
-        transparent: ids of classes whose pixels the overlay does not colour.
+        found: dict of the results, see inference.pixels. Each array except 'labels' is
+            removed from `found` when the function for its file is yielded.
+        colours: uint8[C, 3], RGB of each class.
+        transparent: ids of classes that are not coloured in the overlay.
     """
     labels = found["labels"]
     if "top_classes" in found:
@@ -147,7 +147,7 @@ def summary(
 
 
 def save_summaries(folder: epath.Path, summaries: list[dict]) -> None:
-    """Writes SUMMARY with the summaries of all images; the least confident come first.
+    """Writes scores.json: the summaries of all images, the least confident first.
 
     Args:
         folder: folder of the results.
@@ -164,12 +164,12 @@ def save_summaries(folder: epath.Path, summaries: list[dict]) -> None:
 def save_classes(
     folder: epath.Path, class_names: tuple[str, ...], colours: np.ndarray
 ) -> None:
-    """Writes CLASSES and LEGEND with the ids, names and colours of the classes.
+    """Writes classes.json (ids, names and colours of the classes) and legend.png.
 
     Args:
         folder: folder of the results.
         class_names: names of the classes.
-        colours: uint8[C, 3].
+        colours: uint8[C, 3], RGB of each class.
     """
     classes = [
         {"id": i, "name": name, "colour": colour}

@@ -22,20 +22,22 @@ def prepare_folder(
     """Creates the folder for results, before images are labelled.
 
     Args:
-        output: folder for the results, different from the images' folders.
-        paths: {NAME: path of the image}; the results are files named NAME_END.
-        ends: all values of END.
+        output: folder for the results.
+        paths: {NAME: path of the image}; result files have names NAME_END.
+        ends: the END of each result file, such as 'ids.png'.
         overwrite: whether results of an earlier call may be replaced.
 
     Raises:
-        UserError: existing files would be replaced, or the folder cannot be written to.
+        UserError: `output` is a folder of the images, existing files would be replaced,
+            or the folder cannot be written to.
     """
     folder = epath.Path(output)
     places = {os.path.realpath(path.parent) for path in paths.values()}
     if os.path.realpath(folder) in places:
         raise UserError(
-            f"--output {folder} is the folder of the images: results could replace"
-            " them, and would be read as images next time; choose another folder"
+            f"--output {folder} is the folder of the images; expected another folder,"
+            " because results could replace images and would be read as images next"
+            " time"
         )
     checks.check_writable(output)
     if not overwrite and lookup.is_folder(folder):
@@ -61,14 +63,15 @@ def leaving_out_too_large(
 ) -> Iterator[tuple[dict, Found]]:
     """Yields the results of `describe`; skips images that do not fit into memory.
 
-    If a batch of images does not fit, they are labelled one at a time.
+    If a batch does not fit, the images of the batch are labelled one at a time.
 
     Args:
         describe: function that labels examples and yields (example, results), in any
             order.
         examples: dicts with 'image' uint8[H, W, 3] and 'id'.
         broken: receives {id: message} for each skipped image.
-        smaller: called after a batch did not fit, to reduce the memory of later ones.
+        smaller: function that is called after a batch did not fit, so that later
+            batches can use less memory.
     """
     waiting: dict[str, dict] = {}
 

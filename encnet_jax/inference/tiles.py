@@ -1,12 +1,12 @@
-"""Labels images that are too large for the network in overlapping tiles.
+"""Labels large images in overlapping tiles.
 
-Where tiles overlap, their logits are blended at the resolution of the network. The
-result is one grid of logits, which is upsampled to the pixels of the image, as for a
-whole image. Rows of tiles are processed one after the other, so that memory grows with
-the width of the image but not with its height.
+Where tiles overlap, their logits are blended before upsampling. The result is one grid
+of logits, which is upsampled to the pixels of the image, as for a whole image.
+Rows of tiles are processed one after the other, so the memory for logits grows with the
+width of the image but not with its height.
 
 Tiles change the labels of networks with global context (EncNet's encoding, pyramid
-pooling), because the context is one tile instead of the whole image.
+pooling), because each context is computed from one tile instead of the whole image.
 """
 
 import math
@@ -31,14 +31,17 @@ BLOCK_PX = 512  # Side of the blocks of image pixels that are labelled at a time
 
 
 class Side(NamedTuple):
-    """The tiles along one side of an image.
+    """The tiles along the height or along the width of an image.
+
+    Along the width, "rows" below means columns.
 
     Attributes:
-        native: length of the side in pixels of the image.
-        scaled: length of the side in pixels of the network's input ("scaled pixels").
-        tile: length of a tile, scaled pixels.
-        starts: start of each tile in scaled pixels, a multiple of the stride.
-        stride: scaled pixels per row of logits.
+        native: height or width of the image in pixels.
+        scaled: height or width of the network's input in pixels ("scaled pixels").
+        tile: height or width of a tile in scaled pixels.
+        starts: index of the first row of scaled pixels of each tile, a multiple of
+            `stride`.
+        stride: number of scaled pixels per row of logits.
     """
 
     native: int
@@ -53,7 +56,7 @@ class Side(NamedTuple):
         return -(-(self.starts[-1] + self.tile) // self.stride)
 
     def weights(self, number: int) -> np.ndarray:
-        """Returns the blending weights of a tile: one f32 for each row of its logits.
+        """Returns f32[n], the blending weights of the n rows of logits of a tile.
 
         For every row of the image's logits, the weights of all tiles sum to 1.
 
@@ -72,13 +75,13 @@ class Side(NamedTuple):
         return (fade / total[first : first + rows]).astype(np.float32)
 
     def positions(self, align_corners: bool, as_alone: bool) -> np.ndarray:
-        """Returns the position of each image pixel, measured in rows of logits.
+        """Returns the position of each row of image pixels, in rows of logits.
 
         Args:
-            align_corners, as_alone: see canvas.place.
+            align_corners, as_alone: see scoring.protocols.canvas.place.
 
         Returns:
-            f64[native].
+            f64[native]; position 1.5 is halfway between the logits of rows 1 and 2.
         """
         pixels = np.arange(self.native)
         scaled = sample_positions(pixels, self.native, self.scaled, align_corners)
@@ -89,11 +92,12 @@ class Side(NamedTuple):
 
 
 def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
-    """Places tiles along a side; the last tile ends at the end of the image.
+    """Places tiles along the height or width; the last tile ends at the image's edge.
 
     Args:
         native, scaled, stride: see Side.
-        bucket: the tile of a side shorter than TILE_PX is padded to a multiple of this.
+        bucket: if one tile is enough, the tile is padded to a multiple of this number
+            of scaled pixels.
     """
     if scaled <= TILE_PX:
         tile = canvas.round_up(scaled, bucket)
@@ -120,8 +124,9 @@ class Tiles:
         Args:
             forward: the network's forward pass.
             pixel_fn: maps (logits [..., C], weights [..., C]) to a dict of arrays
-                [...]; see whole_images.predict.
-            bucket: sides shorter than a tile are padded to multiples of this.
+                [...]; see scoring.protocols.whole_images.predict.
+            bucket: heights and widths that fit on one tile are padded to multiples of
+                this number of pixels.
             devices: devices among which the tiles are distributed.
         """
         self._network, self._bucket, self._devices = forward, bucket, devices
@@ -146,7 +151,7 @@ class Tiles:
         Args:
             variables: the network's variables, on the devices.
             image: uint8[H, W, 3].
-            done: called after each row of tiles with its fraction of the image.
+            done: function that is called with 1 / n after each of the n rows of tiles.
 
         Returns:
             The dict of arrays [H, W, ...] that pixel_fn returns. If the network has an
@@ -229,16 +234,17 @@ class Tiles:
         columns: Side,
         presence: list[np.ndarray],
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Runs the network on one row of tiles, and weights the logits for blending.
+        """Runs the network on one row of tiles.
 
         Args:
             variables: the network's variables, on the devices.
             band: uint8[rows, W, 3], the rows of the image that the tiles cover.
             rows, columns: the tiles along the height and the width.
-            presence: receives the presence f32[C] of each tile.
+            presence: list to which the presence f32[C] of each tile is appended.
 
         Yields:
-            (first column of logits, weighted logits f32[h, w, C]) for each tile.
+            (first column of logits, logits f32[h, w, C]) for each tile. The logits are
+            multiplied by the blending weights along the width.
         """
         count = len(self._devices)
         for first in range(0, len(columns.starts), count):
@@ -265,15 +271,16 @@ class Tiles:
     def _blocks(
         self, logits: np.ndarray, row_at: np.ndarray, column_at: np.ndarray
     ) -> Iterator[tuple[dict, tuple[int, int]]]:
-        """Upsamples logits and labels them, one block of pixels at a time.
+        """Upsamples logits and labels the pixels, one block of pixels at a time.
 
         Args:
             logits: f32[h, w, C], blended logits of some rows.
-            row_at, column_at: position of each pixel, measured in rows and columns of
+            row_at: f64[H], the position of each row of pixels, in rows of `logits`.
+            column_at: f64[W], the position of each column of pixels, in columns of
                 `logits`.
 
         Yields:
-            (results of the block, (its first row, its first column) in pixels).
+            (results of a block, (first row of pixels, first column of pixels)).
         """
         sizes = [_window(at) for at in (row_at, column_at)]
         for top in range(0, len(row_at), BLOCK_PX):
@@ -292,12 +299,12 @@ class Tiles:
 
 
 class _Taps(NamedTuple):
-    """How a block of pixels is interpolated from logits, along one side.
+    """How a block of pixels is interpolated from logits, along one axis.
 
     Attributes:
         window: the rows (or columns) of logits that the block needs.
         matrix: f32[BLOCK_PX, size of the window], the interpolation weights.
-        pixels: number of pixels of the block; later rows of `matrix` are 0.
+        pixels: height (or width) of the block; later rows of `matrix` are 0.
     """
 
     window: slice
