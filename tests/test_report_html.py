@@ -145,10 +145,10 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
         run_files.read(str(run), None, None)
     edit_report(run, processes=3)
     path.rename(run / image_scores.file_name("val", "single", 2))
-    with pytest.raises(UserError, match="-1.npz is missing"):
+    with pytest.raises(UserError, match="-1.npz .per-image scores. is missing"):
         run_files.read(str(run), None, None)
     edit_report(run, processes=1, images=8)
-    with pytest.raises(UserError, match="9 single images, but its report covers 8"):
+    with pytest.raises(UserError, match="9 images, but the report covers 8 images"):
         run_files.read(str(run), None, None)
 
 
@@ -195,7 +195,7 @@ def test_scores_of_images_of_another_shape_are_refused(run, name, array):
     with np.load(path) as arrays:
         changed = dict(arrays) | {name: array}
     np.savez(path, **changed)
-    with pytest.raises(UserError, match=f"{path}: .*; score the run again"):
+    with pytest.raises(UserError, match=f"{path}: .*: score the run again"):
         run_files.read(str(run), None, None)
 
 
@@ -260,7 +260,8 @@ def test_missing_scores_are_reported_in_one_line(run, tmp_path, capsys):
     assert "of split (any) with protocol release" in capsys.readouterr().err
     next(run.glob("images-*")).unlink()
     assert call(run) == 2
-    assert "images-val-single-0.npz is missing" in capsys.readouterr().err
+    message = "images-val-single-0.npz (per-image scores) is missing"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

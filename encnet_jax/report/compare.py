@@ -1,6 +1,6 @@
 """Draws images, labels and predictions of several runs side by side.
 
-The figures are like Figures 4 and 6 of the paper.
+The figures are like Figures 4 and 6 of the EncNet paper.
 
 python -m encnet_jax.report compare runs/ade20k-fcn runs/ade20k --output compare.png
 python -m encnet_jax.report compare runs/ade20k --worst --output failures.png
@@ -24,12 +24,12 @@ from encnet_jax.scoring.image_scores import mean_iou
 
 
 def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> list[dict]:
-    """Returns the examples with these ids, in the order of the ids.
+    """Returns the examples of a split with the given ids, in the order of the ids.
 
-    Without ids, returns `number` examples spread over the split.
+    Without ids, returns `number` examples that are evenly spread over the split.
 
     Raises:
-        UserError: the split has no example with one of the ids.
+        UserError: one of the ids does not occur in the split.
     """
     if not ids:
         return list(dataset.spread_examples(split, number))
@@ -51,16 +51,16 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
 def worst_images(
     workdir: str, split: str | None, protocol: str | None, number: int
 ) -> tuple[str, list[str]]:
-    """Returns (split of a report, ids of its images with the lowest mean IoU).
+    """Returns (split of a report, ids of the images with the lowest mean IoU).
 
     Args:
         workdir: folder of an evaluated run.
         split, protocol: split and protocol of the report; None for both selects the
             newest report.
-        number: number of images; images without labels are skipped.
+        number: largest number of ids; images without labels are skipped.
 
     Raises:
-        UserError: the report does not exist; see run_files.read.
+        UserError: the report or its per-image scores are missing or damaged.
     """
     run = run_files.read(workdir, split, protocol)
     scored = [i for i, counts in enumerate(run.counts) if counts[1].any()]
@@ -74,7 +74,7 @@ def predictions(
     ids: Sequence[str],
     number: int,
 ) -> tuple:
-    """Predicts the same examples with every run.
+    """Labels the same examples with every run.
 
     Args:
         workdirs: runs on the same data set.
@@ -82,8 +82,9 @@ def predictions(
         ids, number: see choose_examples.
 
     Returns:
-        (DatasetInfo, examples, predictions, protocols). The predictions of each run are
-        a dict {id: uint8[H, W]}; the protocol of each run is a name.
+        (DatasetInfo, examples, predictions, protocols). The last two are lists with one
+        entry per run: a dict {id: predicted labels uint8[H, W]}, and the name of the
+        protocol.
 
     Raises:
         UserError: the runs have different classes; see also evaluate.loading.load.
@@ -100,8 +101,8 @@ def predictions(
             examples = choose_examples(dataset, split, ids, number)
         elif tasks.open_dataset(config).info.class_names != info.class_names:
             raise UserError(
-                f"{workdir} was trained on {config.data.name}, but {workdirs[0]} on"
-                f" {info.name}; expected runs with the same classes"
+                f"{workdir} (data set {config.data.name}) and {workdirs[0]} (data set"
+                f" {info.name}) have different classes; expected the same classes"
             )
         evaluator = network.evaluator(sizes=partial(_sizes, examples))
         labelled = evaluator.predict(network.prepared(), examples)
@@ -115,7 +116,7 @@ def _sizes(examples: list[dict]) -> list[tuple[int, int]]:
 
 
 def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
-    """Writes a PNG with one row per example; each row has a legend of its classes.
+    """Writes a PNG with one row per example; a legend of the classes ends each row.
 
     Args:
         info, examples, found: see `predictions`.
@@ -169,8 +170,8 @@ def main(argv: Sequence[str]) -> None:
     args = line.parse()
     if args.titles and len(args.titles) != len(args.run):
         raise UserError(
-            f"there are {len(args.titles)} --titles for {len(args.run)} runs: give one"
-            " title for each run, separated by commas"
+            f"there are {len(args.titles)} --titles for {len(args.run)} runs; expected"
+            " one title for each run, separated by commas"
         )
     if args.worst and args.ids:
         raise UserError("--worst and --ids both choose examples: give only one of them")

@@ -1,4 +1,4 @@
-"""Estimates the difference between the scores of two runs, and its uncertainty."""
+"""Estimates the difference in mean IoU between two runs, with a bootstrap interval."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ NUM_RESAMPLES = 1000
 
 
 class Difference(NamedTuple):
-    """A difference between the mean IoU of two runs; values are fractions.
+    """The difference between the mean IoU of two runs; values are in [-1, 1].
 
     Attributes:
         value: mean IoU of the second run minus that of the first.
@@ -24,13 +24,13 @@ def bootstrap(first: np.ndarray, second: np.ndarray) -> Difference:
     """Compares the mean IoU of two runs on the same images.
 
     Images are resampled with replacement, the same images for both runs. The interval
-    is between the 2.5th and the 97.5th percentile of the differences. It reflects the
-    variation over images, but not over training seeds.
+    is between the 2.5th and the 97.5th percentile of the differences. The interval
+    reflects the variation over images, but not over training seeds.
 
     Args:
         first, second: counts int64[N, 3, C] of the two runs: for each image and class,
-            the number of correct, of labelled and of predicted pixels. Both have the
-            same order of images.
+            the number of correct, of labelled and of predicted pixels. The order of
+            images must be the same.
 
     Raises:
         ValueError: the shapes differ.
@@ -52,14 +52,13 @@ def bootstrap(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def _mean_iou(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns the mean IoU, over classes that occur, of each of R weighted image sets.
+    """Returns f64[R], the mean IoU of R weighted sets of images.
+
+    The mean is over the classes that occur in a set.
 
     Args:
         weights: int64[R, N], weight of each of N images in each set.
         counts: int64[N, 3, C], see `bootstrap`.
-
-    Returns:
-        f64[R].
     """
     flat = counts.reshape(len(counts), -1).astype(np.float64)
     sums = (weights @ flat).reshape(-1, *counts.shape[1:])

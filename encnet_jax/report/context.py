@@ -1,4 +1,4 @@
-"""Shows which channels EncNet attends to and which codewords it assigns to pixels.
+"""Draws the channels that EncNet attends to, and the codeword of each position.
 
 python -m encnet_jax.report context runs/ade20k kitchen.jpg street.jpg
 """
@@ -39,8 +39,9 @@ def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneCon
 def draw_image(image: np.ndarray, context: SceneContext, class_names, title: str):
     """Returns a figure of the values of the Context Encoding Module for one image.
 
-    Row 1 shows the image and the most attended channels; row 2 each position's codeword
-    and the least attended channels; row 3 all gates, the codewords and the classes.
+    Row 1 shows the image and the most attended channels. Row 2 shows the codeword of
+    each position and the least attended channels. Row 3 shows all gates, the usage of
+    the codewords and the probabilities of classes.
 
     Args:
         image: uint8[H, W, 3].
@@ -125,7 +126,7 @@ def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, and draws the figures of each image and the comparison."""
+    """Parses the flags, draws a figure per image and a figure that compares images."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run_image", "Workdir of an EncNet, then image files.", several=True)
     line.checkpoint()
@@ -133,14 +134,16 @@ def main(argv: Sequence[str]) -> None:
     args = line.parse()
     run, *images = args.run_image
     if not images:
-        raise UserError("expected the workdir of a run, then one or more image files")
+        raise UserError(
+            "no images are given; expected the workdir of a run, then image files"
+        )
     folder = epath.Path(args.output)
     names = [printable(pathlib.Path(image).name) for image in images]
     twice = {name for name in names if names.count(name) > 1 or name == _DIFFERENCES}
     if twice:
         raise UserError(
-            f"the image name {min(twice)} is given twice, or is reserved for the"
-            " comparison; expected images with different names: rename one of them"
+            f"several figures would have the name {min(twice)}.png; expected images"
+            f" with distinct names other than {_DIFFERENCES!r}: rename one image"
         )
     for name in (*names, _DIFFERENCES):  # Checked before minutes of work.
         figures.check_output(folder / f"{name}.png")

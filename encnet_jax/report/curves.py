@@ -1,4 +1,4 @@
-"""Plots the training and validation error of several runs, as in the paper's Figure 7.
+"""Plots training and validation errors of runs, like Figure 7 of the EncNet paper.
 
 python -m encnet_jax.report curves runs/cifar10-curves runs/cifar10-resnet64d-curves
 """
@@ -24,7 +24,7 @@ class Curves(NamedTuple):
 
     Attributes:
         name: name of the run.
-        train, val: (f64[N] epochs, ascending; f64[N] errors in [0, 1]).
+        train, val: pairs (ascending epochs f64[N], errors f64[N] in [0, 1]).
     """
 
     name: str
@@ -36,14 +36,16 @@ def load_curves(workdir: str) -> Curves:
     """Reads the error curves of a run.
 
     A point of the training curve is the mean error of the batches logged since the
-    previous validation: with augmentation, batch statistics and changing weights. A
-    point of the validation curve is the error of the network at that step.
+    previous validation. These batches are augmented, batch norms use the statistics of
+    the batch, and the weights change between batches. A point of the validation curve
+    is the error of the network at one step.
 
     Args:
         workdir: folder of a run, finished or not.
 
     Raises:
-        UserError: the run is not a classification run with a validation split.
+        UserError: the folder is not a classification run with a validation split, or
+            no training or validation errors have been logged.
     """
     file = epath.Path(workdir) / "config.json"
     if not lookup.exists(file):
@@ -55,8 +57,9 @@ def load_curves(workdir: str) -> Curves:
     if not (train and val):
         raise UserError(
             f"{workdir} has logged {len(train)} training errors and {len(val)}"
-            " validation errors; expected both. Give a classification run with a"
-            " validation split, such as --config configs/cifar10.py:resnet64d,curves"
+            " validation errors; expected at least one of each: give a classification"
+            " run with a validation split, such as a run of --config"
+            " configs/cifar10.py:resnet64d,curves"
         )
     steps_per_epoch = config.train.total_steps / config.train.epochs
     return Curves(
@@ -67,7 +70,7 @@ def load_curves(workdir: str) -> Curves:
 
 
 def _mean_between(values: dict[int, float], bounds: list[int]) -> dict[int, float]:
-    """Returns the mean of the values between each bound and the previous one.
+    """Returns the mean of the values after the previous bound and up to each bound.
 
     Args:
         values: {step: value}.
@@ -106,7 +109,7 @@ def draw_curves(runs: Sequence[Curves], output: str) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, plots the errors of several runs and prints the last ones."""
+    """Parses the flags, plots the errors of several runs, prints the last errors."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs of classification runs.", several=True)
     line.string("output", "The PNG to write.", "curves.png")

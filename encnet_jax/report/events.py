@@ -10,14 +10,14 @@ from encnet_jax.storage import lookup, tfrecord
 
 
 def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
-    """Reads the TensorBoard files of a run, in the order in which they were written.
+    """Returns the scalars in the TensorBoard files of a run.
 
-    TensorBoard's own reader is not used: it imports TensorFlow, which reserves all
-    accelerators.
+    TensorBoard's own reader is not used, because the reader imports TensorFlow, which
+    reserves all accelerators.
 
     Returns:
         {name: {step: value}}, with ascending steps. If a resumed run repeated a step,
-        the value is that of the repetition.
+        the value is from the repetition.
 
     Raises:
         UserError: there are no files, or a file is damaged.

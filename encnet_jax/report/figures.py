@@ -10,7 +10,7 @@ from encnet_jax.storage import checks, outputs
 
 
 def new(**options):
-    """Returns an empty matplotlib Figure, without pyplot, which could open windows.
+    """Returns an empty matplotlib Figure. Avoids pyplot, which could open windows.
 
     Args:
         options: keyword arguments of matplotlib.figure.Figure.
@@ -26,7 +26,7 @@ def new(**options):
 
 
 def check_output(output: str | os.PathLike) -> None:
-    """Checks that a figure can be written; commands call this before their work.
+    """Checks that a figure can be written; called before any long computation.
 
     Raises:
         UserError: the folder cannot be written to, or the figure would replace a file
@@ -56,7 +56,7 @@ def png(figure, *, dpi: int) -> bytes:
 
 
 def save(figure, output: str | os.PathLike, *, dpi: int) -> None:
-    """Writes a PNG atomically and creates its folder.
+    """Writes a figure as a PNG, atomically; creates the folder if necessary.
 
     Args:
         figure: a matplotlib Figure.

@@ -40,7 +40,8 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
         dilations: values of `model.dilation`.
 
     Raises:
-        UserError: the backbone is unknown, or the rates do not match its blocks.
+        UserError: the backbone or a dilation is unknown, or a list of rates does not
+            match the blocks of the backbone.
     """
     if backbone not in BACKBONES:
         known = ", ".join(BACKBONES)
@@ -70,7 +71,7 @@ def draw(found: Sequence[Stack], output: str) -> None:
 
     The rows show the pixels that reach the output, the number of paths to the output,
     and the number of paths near the centre. Axes are in pixels of the feature map,
-    relative to the output.
+    relative to the output pixel.
     """
     figure = figures.new(figsize=(3.2 * len(found) + 0.8, 9.6), layout="constrained")
     grid = figure.subplots(3, len(found), squeeze=False)

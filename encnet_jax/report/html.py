@@ -22,7 +22,7 @@ LARGEST_BYTES = 5_000_000
 
 
 def make(runs: Sequence[RunFiles]) -> str:
-    """Returns the HTML page; shows fewer images if the page would be too large.
+    """Returns the HTML page of several runs; omits images if the page is too large.
 
     Raises:
         UserError: the runs have different classes, or the page is too large even
@@ -109,7 +109,10 @@ def _class_rows(runs: Sequence[RunFiles]) -> Iterator[list[str]]:
 
 
 def _quality(runs: Sequence[RunFiles]) -> Iterator[str]:
-    """Yields plots of boundaries and calibration, and differences between runs."""
+    """Yields plots of boundary scores and calibration, and a table that compares runs.
+
+    The table lists the difference in mean IoU between each run and the first run.
+    """
     picture = quality_plots.draw(runs)
     if picture is not None:
         yield "<h2>Boundaries, calibration, single images</h2>"
@@ -208,9 +211,9 @@ def _legend(run: RunFiles, label: np.ndarray, prediction: np.ndarray) -> str:
 
 
 def _presence(run: RunFiles, key: str, label: np.ndarray) -> str:
-    """Returns a list of the classes that the SE branch predicts, with probabilities.
+    """Returns the HTML of a list of classes with the SE branch's probabilities.
 
-    Classes that occur in the labels are in bold.
+    The list contains the predicted classes and, in bold, the classes in the labels.
     """
     if f"{key}_presence" not in run.pictures:
         return ""

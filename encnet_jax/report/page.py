@@ -49,7 +49,7 @@ for (const head of document.querySelectorAll("table.sortable th")) {
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """Returns a complete HTML page with a title and a body of HTML parts."""
+    """Returns a complete HTML page; `parts` is the HTML of the body."""
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -79,7 +79,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], sortable=False) -
 
 
 def swatch(colour: np.ndarray) -> str:
-    """Returns the HTML of a small square in a colour uint8[3]."""
+    """Returns the HTML of a small square; the colour is RGB, uint8[3]."""
     red, green, blue = map(int, colour)
     return f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span>'
 
@@ -96,7 +96,7 @@ def figure(pixels: np.ndarray, caption: str, *, photograph: bool = False) -> str
 
 
 def figure_of(content: bytes, kind: str, caption: str) -> str:
-    """Returns the HTML of an encoded image ('png' or 'jpeg') with a caption."""
+    """Returns the HTML of a PNG or JPEG with a caption; `kind` is 'png' or 'jpeg'."""
     text = html.escape(caption)
     encoded = base64.b64encode(content).decode()
     return (
@@ -106,7 +106,7 @@ def figure_of(content: bytes, kind: str, caption: str) -> str:
 
 
 def download(content: str, name: str, text: str) -> str:
-    """Returns an HTML link that downloads a text as a file.
+    """Returns an HTML link that downloads a text as a CSV file.
 
     Args:
         content: the text.

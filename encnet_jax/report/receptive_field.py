@@ -12,18 +12,19 @@ import numpy as np
 class Gridding(NamedTuple):
     """Statistics of the receptive field of a stack of dilated 3x3 convolutions.
 
-    A row or pixel of the input is "seen" if it has at least one path to the output
-    pixel.
+    A row or pixel of the input is "seen" if at least one path leads from this row or
+    pixel to the output pixel.
 
     Attributes:
-        receptive_field: side of the square that the stack spans, in feature map pixels.
+        receptive_field: height and width of the receptive field, a square, in feature
+            map pixels.
         seen_along_axis: number of rows of the square that are seen.
         share_along_axis: fraction of the rows that are seen.
-        share: fraction of the square's pixels that are seen: share_along_axis squared.
+        share: fraction of the square's pixels that are seen, share_along_axis ** 2.
         widest_step: largest distance between neighbouring seen rows; 1 means no holes.
-        max_distances: M_1 .. M_n of the paper, one for each rate.
+        max_distances: M_1 .. M_n, one for each rate; see the function `max_distances`.
         unevenness: largest ratio of path counts of neighbouring rows in the middle half
-            of the field; infinite if one of them is not seen.
+            of the field; infinite if a row there is not seen.
         centre_seen: whether all 3x3 pixels around the centre are seen.
         paths: f64[receptive_field], number of paths from each row to the output.
     """
@@ -50,8 +51,8 @@ def path_counts(rates: Sequence[int]) -> np.ndarray:
         rates: dilation rates of the convolutions, in any order.
 
     Returns:
-        f64[1 + 2 * sum(rates)]; the middle element is the output's own row. A row
-        reaches the output if and only if its count is positive.
+        f64[1 + 2 * sum(rates)], the number of paths from each row. The middle element
+        is for the row of the output. 0 means that a row does not reach the output.
     """
     counts = np.ones(1)
     for rate in rates:
@@ -63,15 +64,15 @@ def path_counts(rates: Sequence[int]) -> np.ndarray:
 
 
 def max_distances(rates: Sequence[int]) -> tuple[int, ...]:
-    """Returns M_1 .. M_n, the paper's bounds on the distance between seen pixels.
+    """Returns M_1 .. M_n, bounds on the distance between pixels that are seen.
 
     M_n = r_n; M_i = max(M_{i+1} - 2 r_i, 2 r_i - M_{i+1}, r_i).
 
     Args:
-        rates: r_1 .. r_n; r_1 is the layer nearest to the input.
+        rates: r_1 .. r_n; r_1 is the rate of the layer nearest to the input.
 
     Source: Wang et al., WACV 2018, equation 2. For 3x3 kernels, the authors require
-    M_2 <= 3. The rates 2, 2, 2 satisfy this condition although they leave holes.
+    M_2 <= 3. The rates 2, 2, 2 satisfy this condition although these rates leave holes.
     """
     found = [rates[-1]]
     for rate in reversed(rates[:-1]):
@@ -83,7 +84,7 @@ def describe(rates: Sequence[int]) -> Gridding:
     """Measures the receptive field of a stack of dilated 3x3 convolutions.
 
     Args:
-        rates: dilation rates; the first convolution is nearest to the input.
+        rates: dilation rates, from the input to the output.
     """
     paths = path_counts(rates)
     size, seen = len(paths), np.flatnonzero(paths)

@@ -31,9 +31,10 @@ class RunFiles:
         config: the run's configuration as JSON text.
         class_names, colours: names and colours uint8[C, 3] of the classes.
         confusion: int64[C, C]; rows are labels, columns are predictions.
-        ids, counts: ids and pixel counts of all images, see scoring.image_scores.
-        pictures: arrays of the best and the worst images, such as 'best0_image', by
-            name; see scoring.image_scores.
+        ids: str[N], the ids of all images.
+        counts: int64[N, 3, C], pixel counts of all images; see scoring.image_scores.
+        pictures: {name: array} for the best and the worst images, with names such as
+            'best0_image'; see scoring.image_scores.
         scalars: {name: {step: value}} of the TensorBoard files.
     """
 
@@ -54,8 +55,8 @@ def read_all(
 ) -> list[RunFiles]:
     """Reads several runs; see `read`.
 
-    If two folders have the same name, the names of these runs are their paths, because
-    a report needs different names for columns and files.
+    A report needs distinct names for columns and files. Runs whose folders have the
+    same name are therefore named by their paths.
     """
     runs = [read(workdir, split, protocol) for workdir in workdirs]
     names = [run.name for run in runs]
@@ -74,8 +75,8 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
             newest report.
 
     Raises:
-        UserError: the report does not exist, or its scores of single images are missing
-            or damaged.
+        UserError: the report does not exist, or its per-image scores are missing or
+            damaged.
     """
     folder = epath.Path(workdir)
     report = _report(folder, split, protocol)
@@ -116,20 +117,19 @@ def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict
     report = tables.read_report(folder / found[-1])
     if "iou" not in report:
         raise UserError(
-            f"{folder} is not a segmentation run; only segmentation runs have scores of"
-            " single images"
+            f"{folder} is not a segmentation run; expected a segmentation run, because"
+            " only segmentation runs have per-image scores"
         )
     return report
 
 
 def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
-    """Reads the scores of single images that belong to a report.
+    """Reads the per-image scores of a report.
 
-    The folder may also contain files of an earlier evaluation with more processes,
-    which are not read.
+    Files of an earlier evaluation with more processes are not read.
 
     Returns:
-        The arrays by name, for each process of the evaluation.
+        For each process of the evaluation, {name: array}; see scoring.image_scores.
 
     Raises:
         UserError: a file is missing, damaged, or from another evaluation.
@@ -143,11 +143,11 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
     for number in range(report.get("processes", 1)):
         file = folder / image_scores.file_name(split, protocol, number)
         if not lookup.exists(file):
-            raise UserError(f"{file} is missing (scores of single images): {again}")
+            raise UserError(f"{file} (per-image scores) is missing: {again}")
         part = _arrays(file)
         wrong = _wrong_arrays(part)
         if wrong:
-            raise UserError(f"{file}: {wrong}; {again}")
+            raise UserError(f"{file}: {wrong}: {again}")
         if part["evaluation"] != report.get("evaluation"):
             raise UserError(
                 f"{file} and the report are from different evaluations: {again}"
@@ -156,7 +156,7 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
     found = sum(len(part["ids"]) for part in parts)
     if found != report["images"]:
         raise UserError(
-            f"{folder} has scores of {found} single images, but its report covers"
+            f"{folder} has per-image scores of {found} images, but the report covers"
             f" {report['images']} images: {again}"
         )
     return parts
@@ -165,11 +165,11 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
 def _check_classes(
     folder: epath.Path, report: dict, parts: list[dict], names: tuple[str, ...]
 ) -> None:
-    """Raises UserError unless a report and its arrays have the classes `names`."""
+    """Raises UserError unless report and per-image scores have the classes `names`."""
     sizes = {len(part["confusion"]) for part in parts}
     if report["iou"].keys() != set(names) or sizes != {len(names)}:
         raise UserError(
-            f"{folder}: the report or the scores of single images do not have the"
+            f"{folder}: the report or the per-image scores do not have the"
             f" {len(names)} classes of the data set in config.json: score the run again"
         )
     for part in parts:
@@ -177,8 +177,8 @@ def _check_classes(
             if name.endswith(("_label", "_prediction")):
                 if pixels[pixels != IGNORE_LABEL].max(initial=0) >= len(names):
                     raise UserError(
-                        f"{folder}: the image {name} contains an id that is not a"
-                        " class; score the run again"
+                        f"{folder}: the array {name!r} contains an id that is not a"
+                        " class id: score the run again"
                     )
 
 
@@ -197,8 +197,8 @@ def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
     # For damaged files, zipfile and NumPy raise errors of many types.
     except Exception as error:
         raise UserError(
-            f"{file} is not a complete file of image scores ({type(error).__name__}:"
-            f" {error}); score the run again"
+            f"{file} is not a complete file of per-image scores"
+            f" ({type(error).__name__}: {error}): score the run again"
         ) from None
 
 
@@ -206,10 +206,10 @@ _MOST_IMAGE_BYTES = 4 << 30
 
 
 def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
-    """Checks names, dtypes and shapes of the arrays in a file of image scores.
+    """Checks the names, dtypes and shapes of the arrays in a file of per-image scores.
 
     Returns:
-        A description of the first mistake, or None.
+        A description of the first error, or None.
     """
     for name, kind, dims in (
         ("ids", "U", 1),
@@ -219,40 +219,45 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
     ):
         array = part.get(name)
         if array is None or array.dtype.kind != kind or array.ndim != dims:
-            return f"the array {name} is missing or does not have {dims} dimensions"
+            return f"the array {name!r} is missing, or has a wrong dtype or shape"
     number, classes = len(part["ids"]), len(part["confusion"])
     if part["confusion"].shape != (classes, classes):
-        return f"the array confusion has shape {part['confusion'].shape}"
+        shape = part["confusion"].shape
+        return f"the array 'confusion' has shape {shape}; expected a square matrix"
     if part["counts"].shape != (number, 3, classes) and number:
-        return f"the array counts has shape {part['counts'].shape}"
+        shape = part["counts"].shape
+        return f"the array 'counts' has shape {shape}; expected {(number, 3, classes)}"
     if min(part["counts"].min(initial=0), part["confusion"].min(initial=0)) < 0:
-        return "the array counts or confusion has negative numbers"
+        return "the array 'counts' or 'confusion' has negative values"
     presence = part.get("presence")
     if presence is not None and (
         presence.dtype.kind != "f" or presence.shape != (number, classes)
     ):
-        return f"the array presence has shape {presence.shape}"
+        return (
+            f"the array 'presence' has dtype {presence.dtype} and shape"
+            f" {presence.shape}; expected floats of shape {(number, classes)}"
+        )
     for name, place in part.items():
         if not re.fullmatch("(best|worst)[0-9]", name):
             continue
         if place.ndim or place.dtype.kind != "i" or not 0 <= place < number:
-            return f"{name} is not the index of an image"
+            return f"the array {name!r} is not the index of an image"
         maps = [part.get(f"{name}_{kind}") for kind in image_scores.KINDS]
         if any(x is None or x.dtype != np.uint8 for x in maps):
-            return f"the image {name} is missing"
+            return f"the image or a label map of {name!r} is missing or is not uint8"
         image, label, prediction = map(np.asarray, maps)
         shapes = image.ndim == 3 and image.shape[2] == 3 and image.size
         shapes = shapes and max(image.shape) <= image_scores.LONG_SIDE_PX
         if not shapes or not image.shape[:2] == label.shape == prediction.shape:
-            return f"the image {name} and its labels have wrong or different shapes"
+            return f"the image and the label maps of {name!r} have wrong shapes"
     return None
 
 
 def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
-    """Selects the best and the worst images among those of all processes.
+    """Selects the best and the worst images of all processes.
 
     Returns:
-        Their arrays by name, see RunFiles.pictures.
+        {name: array}, see RunFiles.pictures.
     """
     joined: dict[str, np.ndarray] = {}
     for name, sign in (("best", -1), ("worst", 1)):
