@@ -329,7 +329,7 @@ def test_operations_that_onnx_lacks_are_refused_in_one_line():
         lambda x: {"labels": jax.lax.cumsum(x, axis=1)}, 4, 4, ("labels",), None, None
     )
     with pytest.raises(
-        UserError, match="uses 'cumsum', which ONNX export does not support"
+        UserError, match="JAX primitive 'cumsum', which ONNX export does not support"
     ):
         onnx_graph.write(made, {})
 

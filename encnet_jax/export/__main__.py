@@ -4,8 +4,8 @@ python -m encnet_jax.export --workdir runs/camvid --format onnx --output camvid.
 python -m encnet_jax.export --workdir runs/camvid --format hub --output camvid-encnet \\
     --push OWNER/NAME
 
-The new file is loaded by its own runtime and compared with the network on images. If
-the results differ, it is removed.
+The format's own runtime runs the new file on images. If the results differ from those
+of the network, the file is removed. For --format hub, nothing is compared.
 """
 
 import json
@@ -26,7 +26,7 @@ _NUM_IMAGES = 2
 
 
 def main(argv: Sequence[str]) -> None:
-    """Exports the network of a run: writes the file, verifies and describes it."""
+    """Parses the flags, and exports the network of a run."""
     line = cli.CommandLine(argv, __doc__)
     line.string("workdir", "Folder of the run to export.", required=True)
     line.checkpoint()
@@ -89,9 +89,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 def write_file(model, output: pathlib.Path, values) -> None:
-    """Writes a network as a file, compares the results, and writes the metadata.
+    """Writes a network to a file, compares the results, and writes the metadata.
 
-    The file is run by its own runtime for the comparison.
+    The results of the file are computed by the format's own runtime.
 
     Args:
         model: the network.
@@ -117,7 +117,7 @@ def write_file(model, output: pathlib.Path, values) -> None:
         if not verify.passed(found):
             raise UserError(
                 f"{output} was removed, because its results differ from those of the"
-                " network"
+                " network: choose another --format"
             )
         about |= sidecar.compared(values.format, found)
         sidecar_file = _sidecar_file(output)
@@ -133,7 +133,7 @@ def _sidecar_file(output: pathlib.Path) -> pathlib.Path:
 
 
 def _program(model, size: str | None, scores: bool):
-    """Builds the program for --size; by default, for any size if this is possible."""
+    """Builds the program for --size; the default is 'any', or else eval.crop_size."""
     from encnet_jax.export import program
 
     if size in (None, "any"):
@@ -157,8 +157,8 @@ def _program(model, size: str | None, scores: bool):
 def _images(model, folder: str | None) -> list[np.ndarray]:
     """Returns images uint8[H, W, 3] for the comparison.
 
-    They are read from the folder, if one is given, or from the validation split. If the
-    data set cannot be read, they are noise.
+    The images are from the folder or, without a folder, from the validation split. If
+    the data set cannot be read, the images are noise.
     """
     from etils import epath
 
@@ -185,11 +185,11 @@ def _images(model, folder: str | None) -> list[np.ndarray]:
 
 
 def _canvases(images: list[np.ndarray], made) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pads images to the size of one canvas.
+    """Pads or crops images to one size that the program accepts.
 
     Returns:
-        (canvases uint8[n, H, W, 3], sizes int32[n, 2] of the images). The sizes are
-        None if the program has a fixed size.
+        (padded images uint8[n, H, W, 3], sizes int32[n, 2] before padding). The sizes
+        are None if the program has a fixed size.
     """
     from encnet_jax.scoring.protocols import canvas
 

@@ -26,8 +26,8 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
 
     Args:
         model: the network to write.
-        workdir: folder of the network's run. Its reports contain the scores for the
-            model card.
+        workdir: folder of the network's run. Reports in this folder contain the scores
+            for the model card.
         output: the folder to create.
         license: license in the model card, see `card`.
 
@@ -86,7 +86,7 @@ def card(model: Model, scores: list[dict], license: str) -> str:
     Args:
         model: the network.
         scores: evaluation reports, see evaluate.tables.make_report.
-        license: license identifier used by model hubs, such as apache-2.0 or other.
+        license: license identifier used by model hubs, such as 'apache-2.0' or 'other'.
 
     Raises:
         UserError: huggingface_hub is not installed.
@@ -143,7 +143,7 @@ def card(model: Model, scores: list[dict], license: str) -> str:
 
 
 def _score(report: dict, metric: str) -> float:
-    """Returns a score from a report; NaN if the report does not contain it."""
+    """Returns a score from a report; NaN if the report does not contain the score."""
     name = f"{report['split']}/{report['protocol']['name']}/{metric}"
     return report.get(name, math.nan)
 
@@ -179,7 +179,7 @@ def push(output: pathlib.Path, name: str) -> str:
 
     Args:
         output: the folder, see `write`.
-        name: OWNER/NAME of the repository; if it does not exist, a private one is
+        name: OWNER/NAME; if this repository does not exist, a private repository is
             created.
 
     Returns:

@@ -1,8 +1,8 @@
 """Rules that convert JAX primitives to ONNX nodes: RULES maps names to functions.
 
-Only the primitives that networks use in evaluation have rules. A rule adds nodes to
-`graph` and returns the output. Its arguments are the graph, the input values, the shape
-of the output, and the parameters and the equation of the primitive.
+Only the primitives that networks use in evaluation have rules. A rule adds nodes to a
+graph and returns the output. The arguments of a rule are the graph, the input values,
+the shape of the output, and the parameters and the equation of the primitive.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from encnet_jax.errors import UserError
 
 
 class Tensor(NamedTuple):
-    """A value that depends on the images; constant values are np.ndarray instead.
+    """A value that depends on the images; constants are np.ndarray instead.
 
     Attributes:
         name: name of the value in the graph.
-        shape: the length of each axis; None if it is known only when the graph runs. An
-            axis that JAX has broadcast may still have the length 1.
+        shape: the length of each axis; None for a length that is known only when the
+            graph runs. An axis that JAX broadcasts may have the length 1 here.
     """
 
     name: str
@@ -229,10 +229,10 @@ def _spatial(graph, op, x, extra, order, back, shape, **attributes):
     Args:
         graph: the graph.
         op: the ONNX operator.
-        x: the array, with the order of axes that it has in JAX.
+        x: the input array, with the axes in JAX's order.
         extra: further inputs of the node, such as the kernel.
-        order: axes of `x` in the order B, C, H, W.
-        back: axes of the output in the order B, C, H, W.
+        order: the indices of the axes B, C, H and W of `x`.
+        back: the indices of the axes B, C, H and W of the output in JAX.
         shape: shape of the output in JAX.
         **attributes: attributes of the node.
     """
@@ -249,7 +249,7 @@ def _convolve(graph, inputs, shape, params, equation):
     if any(side != 1 for side in params["lhs_dilation"]) or isinstance(kernel, Tensor):
         raise UserError(
             "the network has a transposed convolution, or a kernel that depends on the"
-            " images, which ONNX export does not support: use --format stablehlo"
+            " images; ONNX export supports neither: use --format stablehlo"
         )
     low, high = zip(*params["padding"], strict=True)
     return _spatial(

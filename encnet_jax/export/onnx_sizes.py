@@ -1,4 +1,4 @@
-"""Computes the lengths of array axes (sides) in an ONNX graph, from those of inputs."""
+"""Computes the lengths of array axes in an ONNX graph from the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from encnet_jax.export.onnx_rules import Tensor, Value
 class Side:
     """The length of an array axis, as a value int64[1] of the graph.
 
-    The operators +, - and * add nodes that compute the result to the graph.
+    The operators +, -, * and ** return a new Side, and add the nodes that compute the
+    new length to the graph.
     """
 
     def __init__(self, add: Callable, value: Value):
-        """Creates a side from `Graph.add` and its value int64[1]."""
+        """Creates a side; `add` is Graph.add, and `value` is the length, int64[1]."""
         self._add, self.value = add, value
 
     def _with(self, op: str, other: Side | int, swap: bool = False) -> Side:
@@ -47,15 +48,15 @@ class Side:
 
 
 class Sides:
-    """Computes the symbolic lengths of array axes (sides) in the graph, each once."""
+    """Computes lengths of array axes ("sides") in the graph, each length only once."""
 
     def __init__(self, add: Callable, inputs: dict[str, Sequence]):
-        """Adds the nodes that read the variables in the shapes of the graph's inputs.
+        """Adds nodes that compute the variables in the shapes of the graph's inputs.
 
         Args:
-            add: `Graph.add`.
-            inputs: {name of an input: its shape}; symbolic sides are for example
-                'height' or '8*height'.
+            add: the method Graph.add.
+            inputs: {name of an input: shape}. A side in a shape is an int or symbolic,
+                such as 'height' or '8*height', in which 'height' is the variable.
         """
         self._add = add
         self._known: dict[str, Side] = {}
@@ -64,7 +65,10 @@ class Sides:
                 self._read(name, axis, side)
 
     def _read(self, name: str, axis: int, side) -> None:
-        """Stores how to compute the variable in an input's side 'multiple*variable'."""
+        """Adds nodes that compute the variable in one side of an input.
+
+        For the side '8*height', the nodes divide the length of the axis by 8.
+        """
         multiple, _, variable = str(side).rpartition("*")
         if isinstance(side, int) or variable in self._known:
             return
@@ -74,10 +78,10 @@ class Sides:
         self._known[variable] = Side(self._add, found)
 
     def of(self, side) -> Value:
-        """Returns the value int64[1] of a side, which is symbolic or an int.
+        """Returns a side, an int or symbolic, as a value int64[1] of the graph.
 
         Raises:
-            UserError: the side is not a polynomial of the inputs' sides.
+            UserError: the side is not a polynomial in the variables of the inputs.
         """
         text = str(side).replace("^", "**")
         if text.lstrip("-").isdigit():
@@ -93,7 +97,7 @@ class Sides:
         return self._known[text].value
 
     def vector(self, sides: Sequence) -> Value:
-        """Returns the values of n sides as int64[n]."""
+        """Returns n sides as one value int64[n] of the graph."""
         values = [*map(self.of, sides)]
         arrays = [value for value in values if isinstance(value, np.ndarray)]
         if len(arrays) == len(values):

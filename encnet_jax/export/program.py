@@ -1,4 +1,4 @@
-"""Builds the function that is exported, and computes scores to compare files with."""
+"""Builds the function that is exported; upsamples logits to check exported files."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,12 +22,12 @@ _ROW_BLOCKS = 8  # Upsampling one block of rows at a time saves memory.
 class Program(NamedTuple):
     """A function that maps images to labels, and its properties.
 
-    Its image size is fixed or free. Free sizes are known only when the function runs.
+    The image size is fixed, or free: a free size is known only when the function runs.
 
     Attributes:
-        run: the function: uint8[B, height, width, 3] -> {name: output}. If `masked`, it
-            also takes int32[B, 2], the height and width of each image at the top left
-            of its canvas, and ignores the padding.
+        run: the function, which maps images uint8[B, height, width, 3] to
+            {name: output}. If `masked`, the second argument is int32[B, 2], the height
+            and width of each image without the padding to the right and below.
         height, width: size of the images in pixels; 0 if the size is free.
         outputs: names of the outputs: 'labels' uint8[B, height, width], 'logits'
             f32[B, h, w, C] at the network's resolution, 'presence' f32[B, C] if the
@@ -36,11 +36,12 @@ class Program(NamedTuple):
             logits. Empty if the size is free.
         of_probabilities: whether probabilities are upsampled instead of logits; see
             eval.upsampled.
-        multiple: number of which the canvas sides must be multiples; 0 if the size is
-            fixed.
-        masked: whether `run` takes the sizes of the images and ignores the padding.
-        side_matrix: maps (image side, canvas side) in pixels to a matrix f32[image
-            side, number of logits] that upsamples; None if the size is fixed.
+        multiple: padded heights and widths must be multiples of this number of pixels;
+            0 if the size is fixed.
+        masked: whether `run` accepts the sizes of the images and ignores the padding.
+        side_matrix: function that maps (n, m), a height or width in pixels before and
+            after padding, to a matrix f32[n, number of logits] that upsamples logits to
+            n pixels; None if the size is fixed.
     """
 
     run: Callable[..., dict[str, jax.Array]]
@@ -55,7 +56,7 @@ class Program(NamedTuple):
     side_matrix: Callable[[int, int], np.ndarray] | None = None
 
     def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Returns shapes and dtypes of the inputs, by name; free sides are symbolic."""
+        """Returns {name: shape and dtype} of the inputs; free sizes are symbolic."""
         size = f"{self.height}, {self.width}"
         if self.multiple:
             size = f"{self.multiple}*height, {self.multiple}*width"
@@ -72,7 +73,7 @@ class Program(NamedTuple):
 
         Args:
             size: (height, width) of the image, in pixels.
-            canvas: (height, width) of its canvas, in pixels.
+            canvas: (height, width) of the padded image, in pixels.
         """
         if self.side_matrix is None:
             return self
@@ -111,9 +112,9 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
 def make_free(model: Model, *, scores: bool) -> Program:
     """Builds a program for images of any size; see `make` for the arguments.
 
-    If the network ignores padding, the program also takes the sizes of the images.
-    Otherwise padding affects the scores, so images must be padded as in evaluation, to
-    a canvas whose sides are multiples of eval.bucket.
+    If the network ignores padding, the program also accepts the sizes of the images.
+    Otherwise padding affects the scores, so images must be padded as in evaluation: to
+    a height and a width that are multiples of eval.bucket.
 
     Raises:
         UserError: the network requires an image size that is known at export.
@@ -168,12 +169,14 @@ def make_free(model: Model, *, scores: bool) -> Program:
 
 
 class _Upsampling(NamedTuple):
-    """Computes models.resize.interpolation_matrix for sides that are program inputs.
+    """Computes upsampling matrices for sizes that are known only when programs run.
+
+    The matrices are those of models.resize.interpolation_matrix.
 
     Attributes:
-        side: side of the image (or of each image) in pixels, f32[] or f32[B].
+        side: height or width in pixels, f32[] for all images or f32[B] for B images.
         stride: distance between neighbouring logits, in pixels.
-        num_logits: number of logits along the side, the columns of the matrix.
+        num_logits: number of logits along this axis, the columns of the matrix.
         align_corners: see model.align_corners.
     """
 
@@ -183,7 +186,7 @@ class _Upsampling(NamedTuple):
     align_corners: bool
 
     def matrix(self, start: int, rows: int) -> jax.Array:
-        """Returns `rows` rows of the matrix from row `start` on.
+        """Returns the rows `start` to `start + rows - 1` of the matrix.
 
         Returns:
             f32[rows, num_logits], or f32[B, rows, num_logits] for B images.
@@ -212,7 +215,7 @@ def _names(has_presence: bool, scores: bool) -> tuple[str, ...]:
 
 
 def _described(model, found, row_blocks, columns, scores) -> dict[str, jax.Array]:
-    """Upsamples the network's outputs, and returns the outputs of a program by name.
+    """Upsamples the network's logits, and returns the program's {name: output}.
 
     Args:
         model: the network.
@@ -252,6 +255,8 @@ def native_scores(
     program: Program, logits: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Upsamples the logits of one image, block by block to save memory.
+
+    The scores are upsampled logits or, if `of_probabilities`, upsampled probabilities.
 
     Args:
         program: a program whose size is that of the image; see Program.of_size.

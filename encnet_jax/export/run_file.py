@@ -7,9 +7,10 @@ import time
 def main() -> None:
     """Runs an exported file: run_file.py FILE SOURCE INPUTS OUTPUT.
 
-    The Python file SOURCE defines a function `load` that loads the exported FILE. Its
-    inputs are the arrays in the .npz file INPUTS. The outputs, the platform, and the
-    seconds of a second run (the first may compile) are written to the .npz file OUTPUT.
+    The Python file SOURCE defines a function `load` that loads the exported FILE. The
+    arrays in the .npz file INPUTS are the inputs of the exported network. The outputs,
+    the platform, and the duration in seconds of a second run (the first run may
+    compile) are written to the .npz file OUTPUT.
     """
     sys.modules["encnet_jax"] = None  # type: ignore[assignment]
     import numpy as np

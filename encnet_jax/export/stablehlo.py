@@ -22,12 +22,12 @@ from encnet_jax.models.by_platform import SEVERAL, compiled_for
     readable="JAX reads exports of versions up to six months older than itself",
 )
 def write(program: Program, about: dict) -> bytes:
-    """Returns the contents of a StableHLO file, which accepts any number of images.
+    """Returns the contents of a StableHLO file for any number of images.
 
     Args:
         program: the program to export.
-        about: JSON-ready metadata. They are stored as the name of the function, because
-            the format has no other field for text.
+        about: JSON-ready metadata, stored as the name of the function, because the
+            format has no other field for text.
 
     Raises:
         UserError: the package flatbuffers is missing.

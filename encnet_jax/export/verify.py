@@ -1,4 +1,4 @@
-"""Runs an exported file in its own runtime, and compares it with the network."""
+"""Compares the results of an exported file, run by its runtime, with the network."""
 
 import inspect
 import pathlib
@@ -28,9 +28,10 @@ class Comparison(NamedTuple):
 
     Attributes:
         equal: fraction of pixels with equal labels.
-        clear_differences: number of pixels with different labels although the two
-            largest logits differ by more than MARGIN.
-        logit_difference: largest difference of logits, as a fraction of their range.
+        clear_differences: number of pixels with different labels although the network's
+            two largest scores differ by more than MARGIN times the range of scores.
+        logit_difference: largest absolute difference of a logit, as a fraction of the
+            range of the network's logits.
         seconds: seconds per image in the file's runtime, without compilation.
         seconds_here: seconds per image in JAX in this process, without compilation.
         platform: the platform that ran the file.
@@ -54,15 +55,15 @@ def compare(
     images: np.ndarray,
     sizes: np.ndarray | None = None,
 ) -> Comparison:
-    """Runs a file in a separate process and compares its outputs with the network's.
+    """Runs a file in a separate process; compares the outputs with the network's.
 
     Args:
         program: the exported function.
         file: the exported file.
         kind: name of the format, a key of FORMATS.
-        images: uint8[B, height, width, 3], the canvases.
-        sizes: int32[B, 2], height and width of each image at the top left of its
-            canvas; None if images fill their canvases.
+        images: uint8[B, height, width, 3], the images, padded to one size.
+        sizes: int32[B, 2], height and width of each image without the padding to the
+            right and below; None for images without padding.
 
     Raises:
         UserError: the file cannot be run.
