@@ -41,7 +41,7 @@ def list_images(source: epath.Path) -> list[epath.Path]:
     if twice:
         raise UserError(
             f"several images in {source} have the name {min(twice)} with different"
-            " suffixes; expected different names: rename the images"
+            " suffixes; expected distinct names: rename the images"
         )
     return paths
 
