@@ -1,1 +1,1 @@
-"""A self-test: compares results on this machine with stored results from a CPU."""
+"""Self-test: compares results on this machine with stored results from a CPU."""

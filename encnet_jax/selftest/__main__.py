@@ -24,14 +24,13 @@ STATISTICS_WITHIN = 1e-4
 
 
 class Precision(NamedTuple):
-    """A precision in which a device may compute products of float32 matrices.
+    """A precision with which devices multiply float32 matrices.
 
     Attributes:
         name: name of the precision, for the output.
-        error_below: upper bound of checks.product_error on a device with this
-            precision.
-        within: largest allowed difference between results and expected values of the
-            float32 network, relative to the largest expected value.
+        error_below: upper bound of checks.product_error with this precision.
+        within: largest allowed difference between the float32 network's results and the
+            stored results, relative to the largest stored result.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Line(NamedTuple):
 
 
 def main(argv):
-    """Runs the checks and prints their results; returns 0, or 1 if a check failed."""
+    """Runs the checks, prints the results, and returns 1 if a check failed, else 0."""
 
     line = cli.CommandLine(argv, __doc__)
     line.switch(
@@ -111,7 +110,8 @@ def measure() -> dict[str, dict[str, list[float]]]:
     """Runs the checks whose results are compared with stored results.
 
     Returns:
-        {'DTYPE/CHECK': {name of a result: numbers}}.
+        {'DTYPE/CHECK': {name of a result: numbers}}, for instance with the key
+        'float32/forward'.
     """
     from encnet_jax.selftest import checks
 

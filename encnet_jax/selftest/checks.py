@@ -1,4 +1,4 @@
-"""The checks of the self-test, on a small network with weights sampled by NumPy."""
+"""Defines the checks of the self-test, which run a small network."""
 
 import tempfile
 
@@ -26,7 +26,7 @@ def make_config(dtype: str):
     """Returns the resolved configuration of the paper's EncNet with a tiny backbone.
 
     Args:
-        dtype: compute type of the network, 'float32' or 'bfloat16'.
+        dtype: type in which the network computes, 'float32' or 'bfloat16'.
     """
     config = defaults.get_config()
     recipes.apply(config, "paper,tiny")
@@ -41,7 +41,7 @@ def make_parts(dtype: str) -> Assembled:
     """Returns the model, optimiser, state and step function for training on one device.
 
     Args:
-        dtype: compute type of the network, 'float32' or 'bfloat16'.
+        dtype: type in which the network computes, 'float32' or 'bfloat16'.
     """
     parts = assemble(make_config(dtype), NUM_CLASSES, axis_name=None, only_shapes=True)
     shapes = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
@@ -50,10 +50,11 @@ def make_parts(dtype: str) -> Assembled:
 
 
 def _weights(shapes: dict) -> dict:
-    """Samples weights that keep activations near 1 and are equal on every machine.
+    """Samples weights that are equal on every machine and keep activations near 1.
 
     Args:
-        shapes: {'params': tree, 'batch_stats': tree} of arrays or shapes.
+        shapes: {'params': tree, 'batch_stats': tree}; leaves are arrays or their
+            shapes (jax.ShapeDtypeStruct).
     """
     rng = np.random.default_rng(0)
     arrays = {}
@@ -70,12 +71,13 @@ def _weights(shapes: dict) -> dict:
 
 
 def make_batch(num_images: int = 2) -> dict:
-    """Returns a batch {'image': uint8[B, H, W, 3], 'label': uint8[B, H, W]}.
-
-    The images are smooth patterns of SIDE_PX x SIDE_PX pixels.
+    """Returns a batch of smooth patterns of SIDE_PX x SIDE_PX pixels.
 
     Args:
         num_images: batch size B.
+
+    Returns:
+        {'image': uint8[B, SIDE_PX, SIDE_PX, 3], 'label': uint8[B, SIDE_PX, SIDE_PX]}.
     """
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX] / SIDE_PX
     phases = np.arange(num_images)[:, None, None, None]
@@ -88,7 +90,12 @@ def make_batch(num_images: int = 2) -> dict:
 
 
 def forward(parts: Assembled) -> dict[str, list[float]]:
-    """Returns a sample of the pixel logits, and all class-presence logits."""
+    """Runs the network without training.
+
+    Returns:
+        {'logits': evenly spaced sample of the pixel logits, 'se_logits': all logits of
+        the presence of the classes}.
+    """
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
 
     @jax.jit
@@ -108,7 +115,8 @@ def training_step(parts: Assembled) -> dict[str, list[float]]:
     """Runs one training step.
 
     Returns:
-        The metrics of the step, and the norm of each module's parameter update.
+        {name: [value]} of the metrics of the step, and of the norm of each module's
+        parameter update.
     """
 
     step = single_step(parts.step)
@@ -119,7 +127,7 @@ def training_step(parts: Assembled) -> dict[str, list[float]]:
 
 
 def evaluation(parts: Assembled) -> dict[str, list[float]]:
-    """Returns the confusion matrix of an evaluation, divided by its sum."""
+    """Evaluates a batch; returns {'pairs': flattened confusion matrix with sum 1}."""
     evaluator = parts.task.make_evaluator(parts.model, NUM_CLASSES)
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
     batch = make_batch()
@@ -140,7 +148,7 @@ def shared_statistics() -> float:
 
     Returns:
         Largest difference in outputs, running statistics or input gradients. Each
-        difference is relative to the largest value of its array.
+        difference is relative to the largest value of the compared array.
     """
     devices = jax.local_device_count()
     rng = np.random.default_rng(0)
@@ -186,8 +194,8 @@ def checkpoint_changes(parts: Assembled) -> int:
 def largest_difference(ours, expected) -> float:
     """Returns the largest difference between two arrays.
 
-    The difference is relative to the largest absolute value of `expected`, and infinite
-    if the shapes differ or a value of `ours` is not finite.
+    The difference is relative to the largest absolute value of `expected`. The result
+    is infinite if the shapes differ or a value of `ours` is not finite.
     """
     ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
     if ours.shape != expected.shape or not np.isfinite(ours).all():
@@ -198,8 +206,8 @@ def largest_difference(ours, expected) -> float:
 def product_error() -> float:
     """Returns the largest error of an element of a float32 matrix product.
 
-    The error is relative to the product of the norms of the multiplied row and column.
-    In emulations on a CPU, the error was 2e-7 in float32, 1e-6 in three passes of
+    The error of an element is divided by the norms of the multiplied row and column.
+    Errors measured in emulations on a CPU: 2e-7 in float32, 1e-6 in three passes of
     bfloat16, 8e-5 in TensorFloat-32 and 7e-4 in one pass of bfloat16.
     """
     rng = np.random.default_rng(0)

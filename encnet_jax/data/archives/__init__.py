@@ -1,1 +1,1 @@
-"""Reads the published files of data sets from folders and archives."""
+"""Reads published data sets from folders and archives."""

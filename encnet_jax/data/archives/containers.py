@@ -1,6 +1,7 @@
-"""Reads single files from archives and folders; several threads may read at once.
+"""Reads the files of folders and archives; several threads may read at once.
 
-Archives are not unpacked, but a compressed .tar archive is decompressed once.
+Archives are not unpacked, but a compressed .tar archive is decompressed into a
+temporary file.
 """
 
 import gzip
@@ -28,26 +29,26 @@ _BROKEN = (
 
 
 class Container(Protocol):
-    """The interface of the classes that read files from a folder or an archive."""
+    """The interface for reading files from a folder or an archive."""
 
     def names(self) -> Iterator[str]:
-        """Yields the relative path of each file, with '/' between folder names."""
+        """Yields each file's path in the folder or archive, with '/' as separator."""
 
     def where(self, name: str) -> str:
-        """Returns the full name of a file, for error messages."""
+        """Returns a file's path, with the path of the archive, for error messages."""
 
     def read(self, name: str) -> bytes:
         """Returns the contents of a file."""
 
     def copy(self, name: str, to: BinaryIO) -> None:
-        """Copies a file of any size to the open file `to`, block by block."""
+        """Writes the contents of a file to the open file `to`, in small blocks."""
 
     def close(self) -> None:
-        """Closes the archive; later reads fail."""
+        """Closes the archive. Files cannot be read afterwards."""
 
 
 class Folder:
-    """Reads the files of a folder, but not the files of its subfolders."""
+    """Reads the files in a folder, without the files in subfolders."""
 
     def __init__(self, path: str, names: list[str], max_mib: float):
         self._path, self._max_mib = path, max_mib
@@ -112,7 +113,7 @@ class Zip:
 class Tar:
     """Reads the files of a .tar archive.
 
-    A compressed archive is decompressed when it is opened.
+    The constructor decompresses a compressed archive into a temporary file.
     """
 
     def __init__(self, path: str, scratch: str | None, max_mib: float):
@@ -190,9 +191,9 @@ def open_archive(
     """Opens a .zip or .tar archive.
 
     Args:
-        path: A .zip, .tar, .tar.gz or .tgz file.
+        path: path of a .zip, .tar, .tar.gz or .tgz file.
         scratch: folder for decompressed data; None means the system's temporary folder.
-        max_mib: largest size, in MiB, of a file that `read` accepts.
+        max_mib: largest size, in MiB, of a file that may be read into memory.
 
     Raises:
         UserError: the file is not an archive or is broken.

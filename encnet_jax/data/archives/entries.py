@@ -1,4 +1,4 @@
-"""Lists the examples of a published data set; an example is an image with a mask."""
+"""Lists the examples of a published data set. An example is an image and its mask."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,20 +14,21 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 class Readable(Protocol):
-    """The interface of an encoded image; str(image) is a name for error messages."""
+    """The interface of an encoded image; str(image) is used in error messages."""
 
     def read(self) -> bytes:
         """Returns the bytes of the image file."""
 
 
 class Entry(NamedTuple):
-    """An example whose image and mask are read later.
+    """An example whose image and mask are read only when needed.
 
     Attributes:
         name: id of the example, unique in its split.
         image: the encoded image, usually a StoredFile.
-        mask: function of the image file's bytes. The result is a mask (the bytes of a
-            PNG of mode 'L' with the published class ids), or None to skip the example.
+        mask: function that receives the bytes of the image file. It returns the mask as
+            the bytes of a PNG of mode 'L' with the published class ids. If it returns
+            None, the example is skipped.
         mask_file: name of the mask for error messages.
     """
 
@@ -40,7 +41,7 @@ class Entry(NamedTuple):
 def pairs(
     images: Mapping[str, StoredFile], masks: Mapping[str, StoredFile]
 ) -> list[Entry]:
-    """Returns an Entry for each image and the mask with the same name.
+    """Returns one Entry per image, with the mask that has the same name.
 
     Raises:
         UserError: an image has no mask.
@@ -49,10 +50,15 @@ def pairs(
 
 
 def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> Entry:
-    """Returns the Entry of an image file and its mask file.
+    """Returns the Entry of an image file and a mask file.
+
+    Args:
+        name: id of the example.
+        image: the image file; None if the file is missing.
+        mask: the mask file; None if the file is missing.
 
     Raises:
-        UserError: `image` or `mask` is None.
+        UserError: a file is missing.
     """
     if image is None or mask is None:
         found, lacks = (image, "mask") if mask is None else (mask, "image")
@@ -64,7 +70,7 @@ def file_entry(name: str, image: StoredFile | None, mask: StoredFile | None) -> 
 
 
 def _as_png(mask: StoredFile) -> bytes:
-    """Returns the bytes of a mask as a grey PNG; 8-bit grey PNGs are not changed."""
+    """Returns a mask as the bytes of a grey 8-bit PNG; such a PNG is not re-encoded."""
     encoded, file = mask.read(), str(mask)
     if decode.tensorflow_decodes(encoded, file, DEFAULT_RULES, mask=True):
         return encoded
@@ -72,7 +78,12 @@ def _as_png(mask: StoredFile) -> bytes:
 
 
 def unlabelled(id_map: np.ndarray, images: Mapping[str, StoredFile]) -> list[Entry]:
-    """Returns entries of images without labels: all pixels of each mask are ignored."""
+    """Returns one Entry per unlabelled image; all pixels of its mask are ignored.
+
+    Args:
+        id_map: uint8[256], maps published class ids to train ids.
+        images: {name of the example: image file}.
+    """
     raw = int(np.flatnonzero(id_map == IGNORE_LABEL)[0])
 
     return [

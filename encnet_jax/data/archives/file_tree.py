@@ -1,4 +1,4 @@
-"""Finds the published files of a data set in folders and archives."""
+"""Finds the files of a published data set in folders and archives."""
 
 import collections
 import contextlib
@@ -31,15 +31,15 @@ class StoredFile:
         return self.container.where(self.name)
 
     def read(self) -> bytes:
-        """Returns the contents; raises UserError if the file cannot be read."""
+        """Returns the contents of the file; raises UserError if reading fails."""
         return self.container.read(self.name)
 
 
 class FileTree:
-    """Finds files by the last part of their folder's path, also inside archives.
+    """Finds files below a folder, also inside archives.
 
     An archive is treated as a folder whose name is the archive's name without the
-    suffix. If a folder and an archive have the same file, the file in the folder is
+    suffix. If a file is both in a folder and in an archive, the file in the folder is
     used. Archives inside archives are not opened. Hidden files are ignored. A FileTree
     is a context manager; the end of the `with` block closes the archives.
     """
@@ -57,7 +57,7 @@ class FileTree:
             root: The folder; symbolic links are followed.
             scratch: folder for decompressed data; None means the system's temporary
                 folder.
-            max_mib: largest size, in MiB, of a file that is read into memory.
+            max_mib: largest size, in MiB, of a file that may be read into memory.
 
         Raises:
             UserError: an archive is broken.
@@ -116,7 +116,7 @@ class FileTree:
         Args:
             folder: pattern for the last names in a folder's path, such as 'images/*';
                 '*' matches any name.
-            suffixes: suffixes of the files to return.
+            suffixes: suffixes of the files to return, such as '.png'.
 
         Returns:
             {file name without the suffix: file}, sorted by name.
@@ -142,7 +142,8 @@ class FileTree:
         """Returns the first word of each non-empty line of a text file.
 
         Args:
-            folder: pattern for the path of the file's folder; see `files`.
+            folder: pattern for the last names in the path of the file's folder; '*'
+                matches any name.
             name: name of the file.
 
         Returns:
@@ -157,8 +158,8 @@ class FileTree:
     def local(self, file: StoredFile) -> BinaryIO:
         """Opens a file for random access.
 
-        A file in an archive is first copied to a temporary file. The end of the
-        FileTree's `with` block closes the returned file.
+        A file in an archive is first copied to a temporary file. The opened file is
+        closed at the end of the FileTree's `with` block.
         """
         if isinstance(file.container, Folder):
             return self._opened.enter_context(storage.opened(str(file)))
@@ -168,12 +169,18 @@ class FileTree:
         return copy
 
     def ends(self, suffix: str) -> StoredFile | None:
-        """Returns a file from any folder whose name ends with `suffix`, or None."""
+        """Returns a file whose name ends with `suffix`, or None if no file matches."""
         files = (f for folder in self._folders.values() for f in folder.items())
         return next((file for base, file in files if base.endswith(suffix)), None)
 
     def missing(self, expected: str) -> UserError:
-        """Returns an error that names the folders found and the expected files."""
+        """Returns a UserError for missing files.
+
+        The message lists the folders that were found, and the expected files.
+
+        Args:
+            expected: description of the expected files.
+        """
         shown = [
             f"{str(next(iter(files.values()))).rpartition('/')[0]} ({len(files)} files)"
             for files in sorted(self._folders.values(), key=len, reverse=True)[:4]

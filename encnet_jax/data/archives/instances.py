@@ -1,4 +1,4 @@
-"""Reads annotation files in COCO's format: the pixels and category of each object."""
+"""Reads the mask and the category of each object from files in COCO's format."""
 
 import array
 import collections
@@ -15,12 +15,12 @@ from encnet_jax.storage import schema
 
 
 class Keys(NamedTuple):
-    """The JSON keys of an annotation file that depend on the data set.
+    """JSON keys of an annotation file. They differ between data sets.
 
     Attributes:
         annotations: key of the list of annotations.
-        image_id: key of an image's id in the list of images. In the list of
-            annotations, the key of the image's id is always 'image_id'.
+        image_id: key of the image id in the elements of the list 'images'. In the
+            annotations, the key of the image id is always 'image_id'.
     """
 
     annotations: str
@@ -34,7 +34,8 @@ class Picture(NamedTuple):
         file_name: name of the image file.
         height: height in pixels.
         width: width in pixels.
-        phase: 'train' or 'val' if the annotation file covers both splits, otherwise ''.
+        phase: split of the image, 'train' or 'val'; '' if the file does not state the
+            split.
     """
 
     file_name: str
@@ -54,7 +55,7 @@ _ANNOTATION = {
 
 
 class Annotations:
-    """Reads single annotations from an annotation file on demand.
+    """Reads the annotations of single images from an annotation file.
 
     Attributes:
         images: {image id: Picture} of all images that the file lists.
@@ -63,7 +64,7 @@ class Annotations:
     def __init__(
         self, file: BinaryIO, where: str, keys: Keys, keep: Callable[[dict], bool]
     ):
-        """Reads the list of images, and the byte position of each annotation.
+        """Reads the list of images, and finds the byte position of each annotation.
 
         Args:
             file: The JSON file; it must stay open.
@@ -73,7 +74,7 @@ class Annotations:
                 annotation.
 
         Raises:
-            UserError: the file is broken or is not an annotation file with these keys.
+            UserError: the file is broken, or is not an annotation file with these keys.
         """
         self._file, self._where = file, where
         self._spans: dict[Any, array.array] = collections.defaultdict(
@@ -109,12 +110,12 @@ class Annotations:
         return sorted((i for i in self._spans if i in self.images), key=_order)
 
     def of_image(self, image_id: Any) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (category id, mask bool[H, W]) for the annotations of an image.
+        """Yields (category id, mask bool[H, W]) for each annotation of an image.
 
-        Annotations are yielded in the order of the file.
+        The order is that of the annotation file.
 
         Raises:
-            UserError: a segmentation is damaged, or was made for another image size.
+            UserError: a segmentation is damaged, or belongs to another image size.
         """
         image = self.images[image_id]
         spans = self._spans[image_id]
@@ -137,15 +138,16 @@ def decode_segmentation(
     """Returns the mask bool[height, width] of an object.
 
     Args:
-        segmentation: Polygons [[x0, y0, x1, y1, ...], ...] in pixels, or run lengths in
-            column-major order, {'size': [height, width], 'counts': list or compressed
-            string}.
+        segmentation: the object's pixels in COCO's format: polygons
+            [[x0, y0, x1, y1, ...], ...] in pixels, or run lengths
+            {'size': [height, width], 'counts': ...} in column-major order. 'counts' is
+            a list or COCO's compressed string.
         height: height of the image, pixels.
         width: width of the image, pixels.
         where: name of the annotation for error messages.
 
     Raises:
-        UserError: the segmentation is damaged, or was made for another image size.
+        UserError: the segmentation is damaged, or belongs to another image size.
     """
     try:
         return _pixels(segmentation, height, width, where)

@@ -10,9 +10,9 @@ _READ_BYTES = 1 << 24
 
 
 class _Scanner:
-    """Reads JSON values one after the other; only a part of the file is in memory.
+    """Reads a JSON file value by value; only a part of the file is in memory.
 
-    Bytes are decoded as latin-1, so that character and byte positions agree. Non-ASCII
+    Bytes are decoded as Latin-1, so that each byte is one character. Non-ASCII
     characters in strings are therefore decoded wrongly.
     """
 
@@ -38,7 +38,10 @@ class _Scanner:
         return self._base + self._next
 
     def peek(self) -> str:
-        """Returns the next non-space character, or '' at the end of the file."""
+        """Returns the next non-space character, or '' at the end of the file.
+
+        The character is not consumed.
+        """
         while True:
             while self._next < len(self._text):
                 if not self._text[self._next].isspace():
@@ -50,8 +53,11 @@ class _Scanner:
     def take(self, expected: str) -> str:
         """Consumes and returns the next non-space character.
 
+        Args:
+            expected: the allowed characters.
+
         Raises:
-            ValueError: the character is not in `expected`.
+            ValueError: the character is not allowed.
         """
         found = self.peek()
         if not found or found not in expected:
@@ -87,8 +93,8 @@ def array_items(
         read_bytes: smallest number of bytes per read.
 
     Yields:
-        (key of the array, element, start, stop). The element occupies the bytes start
-        to stop - 1 of the file.
+        (key of the array, element, start, stop). The element is stored in the bytes
+        from position start up to, but not including, position stop.
 
     Raises:
         UserError: the file is not a JSON object or is truncated.

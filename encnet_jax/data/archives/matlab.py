@@ -1,7 +1,7 @@
-"""Reads MATLAB version 5 files; a damaged file raises UserError.
+"""Reads MATLAB files of version 5. A damaged file raises UserError.
 
-SciPy's reader is not used: a damaged file can crash the process, because SciPy does not
-check types, lengths and shapes.
+SciPy's reader is not used: it does not check types, lengths and shapes, so that a
+damaged file can crash the process.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def variables(file: StoredFile, *names: str) -> dict[str, Any]:
 
 
 def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
-    """Returns (type code, bytes) of each data element in a file or a matrix.
+    """Returns (type code, bytes) of each data element in the bytes of a file or matrix.
 
     Source: MathWorks, MAT-File Format, level 5.
     """
@@ -118,11 +118,10 @@ def _numbers(element: tuple[int, bytes], order: str) -> np.ndarray:
 
 
 def mask(found: Any) -> np.ndarray:
-    """Converts a variable to a mask uint8[H, W] of published class ids.
+    """Converts a MATLAB variable to a mask uint8[H, W] of published class ids.
 
     Raises:
-        ValueError: the variable is not a matrix of numbers from 0 to 255. The message
-            lacks the file's name; `described` adds the name.
+        ValueError: the variable is not a matrix of numbers from 0 to 255.
     """
     found = np.asarray(found)
     fits = found.dtype.kind in "uif" and found.ndim == 2 and found.size
@@ -135,5 +134,5 @@ def mask(found: Any) -> np.ndarray:
 
 
 def described(file: str) -> contextlib.AbstractContextManager:
-    """Returns a context manager that converts errors to UserErrors that name `file`."""
+    """Returns a context manager that converts errors in reading `file` to UserError."""
     return explained(file, "cannot be read", "download the file again")

@@ -1,6 +1,6 @@
-"""Augments an image and its label with parameters sampled by plan.py.
+"""Augments images and label masks with parameters that plan.py samples.
 
-The pipelines with and without TensorFlow call the same `augment_example`, so that both
+The pipelines with and without TensorFlow both call `augment_example`, and therefore
 make the same batches.
 """
 
@@ -22,7 +22,7 @@ cv2.setNumThreads(0)  # The readers already process several images in parallel.
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Blurs an image uint8[H, W, 3] with a Gaussian of sigma `radius` pixels."""
+    """Blurs an image uint8[H, W, 3] with a Gaussian whose sigma is `radius` pixels."""
     picture = Image.fromarray(image)
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(float(radius))))
 
@@ -39,18 +39,19 @@ def change_colours(image: np.ndarray, params: AugmentParams) -> np.ndarray:
 def augment_example(
     image: np.ndarray, label: np.ndarray, params: AugmentParams, data: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Augments an image and its label, and crops both to data.crop_size.
+    """Augments an image and its label mask, and crops both.
 
     Args:
         image: uint8[H, W, 3].
-        label: uint8[H, W], train ids (class indices; 255 is ignored).
+        label: uint8[H, W], class indices; 255 means ignored.
         params: Augmentation parameters of the example.
         data: section `data` of the configuration; only the fields crop_size,
             input_scale and augment are used.
 
     Returns:
-        (image, label): uint8[crop_size, crop_size, 3], padded with black, and
-        uint8[crop_size, crop_size], padded with 255.
+        A tuple of two arrays, where S is data.crop_size:
+        image: uint8[S, S, 3]; padding is black.
+        label: uint8[S, S]; padding is 255.
     """
     height, width = label.shape
     plan = geometry(params, height, width, data)
@@ -70,16 +71,16 @@ def augment_example(
 def warp(
     pixels: np.ndarray, matrix: np.ndarray, size: int, interpolation: int, fill: int
 ) -> np.ndarray:
-    """Samples a crop uint8[size, size] or uint8[size, size, 3] from `pixels`.
+    """Crops `size` x `size` pixels from an affinely transformed image or mask.
 
     Args:
         pixels: uint8[H, W] or uint8[H, W, 3].
-        matrix: f64[2, 3], maps positions in the crop to positions in `pixels`; see
-            Geometry.
+        matrix: f64[2, 3], maps a position (x, y, 1) in the crop to a position (x, y) in
+            `pixels`. The centre of the first pixel is (0.5, 0.5).
         size: height and width of the crop, pixels.
         interpolation: cv2.INTER_LINEAR or cv2.INTER_NEAREST.
-        fill: value outside the image. With INTER_LINEAR, pixels at the image's border
-            are a mixture with this value.
+        fill: value of positions outside `pixels`. With INTER_LINEAR, the pixels at the
+            border are blended with this value.
     """
     # The first pixel's centre is (0, 0) in OpenCV but (0.5, 0.5) here.
     offset = matrix @ [0.5, 0.5, 1.0] - 0.5
@@ -94,7 +95,7 @@ def warp(
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image to `size`, (height, width), bilinearly with antialiasing."""
+    """Resizes an image to `size` (height, width) bilinearly, with antialiasing."""
     picture = Image.fromarray(image)
     return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
 
@@ -102,10 +103,10 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _resized_window(
     image: np.ndarray, plan: Geometry, flip: float, size: int
 ) -> np.ndarray:
-    """Mirrors and resizes an image, and returns the crop uint8[size, size, 3].
+    """Mirrors an image if `flip` is 1, resizes it, and returns a crop.
 
-    Only the cropped region is resized: the whole resized image could have ten times as
-    many pixels as the crop.
+    The crop is uint8[size, size, 3]. Only the cropped region is resized: the whole
+    resized image could have ten times as many pixels as the crop.
     """
     image = image[:, ::-1] if flip else image
     (height, width), (top, left) = plan.resized, plan.corner

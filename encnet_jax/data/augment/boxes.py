@@ -1,4 +1,4 @@
-"""Crop boxes for image classification: random in training, centred in evaluation."""
+"""Computes crop boxes for classification: random in training, centred in evaluation."""
 
 import math
 from typing import NamedTuple
@@ -12,7 +12,7 @@ _LOG_RATIO = math.log(4 / 3)  # The aspect ratio is between 3/4 and 4/3.
 
 
 class Box(NamedTuple):
-    """The edges of a rectangle, in pixels from the image's top left corner."""
+    """A rectangle in an image; edges in pixels from the image's top left corner."""
 
     left: float
     top: float
@@ -25,16 +25,16 @@ def draw_box(
 ) -> Box:
     """Samples the box of a random training crop.
 
-    The area of the box and the logarithm of the box's aspect ratio (3/4 to 4/3) are
-    uniformly distributed. If none of ten sampled boxes fits into the image, the largest
-    centred box with an aspect ratio in this range is returned.
+    The area of the box and the logarithm of its aspect ratio are uniformly distributed.
+    Aspect ratios range from 3/4 to 4/3. If ten sampled boxes do not fit into the image,
+    the largest centred box with an aspect ratio in this range is returned.
 
     Args:
         height, width: size of the image, pixels.
         area_min: smallest area of a sampled box, as a fraction of the image's area, in
             (0, 1].
-        seed, epoch, index: seed of the run, epoch and index of the example; the box
-            depends on all three.
+        seed, epoch, index: The seed of the run, the epoch and the index of the example.
+            The random numbers depend only on these three values.
 
     Source: torchvision's RandomResizedCrop.
     """
@@ -55,8 +55,9 @@ def draw_box(
 def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Box:
     """Returns the box of a centred square crop for evaluation.
 
-    The box covers the pixels of a central crop of crop_size x crop_size, made after the
-    image is resized until the smaller of height and width is base_size.
+    The usual evaluation resizes an image until the smaller of height and width is
+    base_size, and then crops the central crop_size x crop_size pixels. The box is the
+    same region in the image before resizing.
     """
     side = min(height, width) * crop_size / base_size
     left, top = (width - side) / 2, (height - side) / 2
@@ -64,9 +65,12 @@ def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Bo
 
 
 def cut(image: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """Crops a box from an image uint8[H, W, 3]; returns uint8[size, size, 3].
+    """Crops a box from an image uint8[H, W, 3] and resizes the crop.
 
-    The crop is resized bilinearly, with antialiasing.
+    The interpolation is bilinear, with antialiasing.
+
+    Returns:
+        uint8[size, size, 3].
     """
     picture = Image.fromarray(image)
     bilinear = Image.Resampling.BILINEAR

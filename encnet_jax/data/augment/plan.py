@@ -1,6 +1,6 @@
 """Samples augmentation parameters and computes the crop's position in the image.
 
-No pixels are changed here; apply.py augments the pixels.
+The pixels are augmented in apply.py.
 """
 
 from typing import Any, NamedTuple
@@ -17,10 +17,10 @@ class AugmentParams(NamedTuple):
 
     Attributes:
         flip: 1.0 if the image is mirrored horizontally, otherwise 0.0.
-        scale: scale factor; see scaled_size.
+        scale: factor by which the function scaled_size scales the image.
         angle: rotation in degrees, counter-clockwise.
         u: random number in [0, 1) that determines the horizontal position of the crop.
-            With data.augment.crop_centres, u also selects the centre.
+            If data.augment.crop_centres is set, u also selects one of these centres.
         v: random number in [0, 1) that determines the vertical position of the crop.
         blur: sigma of the Gaussian blur in pixels, 0 for no blur.
         brightness, contrast, saturation: factors, 1 for no change.
@@ -49,16 +49,17 @@ class AugmentParams(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """Maps positions in the crop to positions in the image and in the mask.
+    """The position of a crop in an image and in the mask of the image.
 
-    Each matrix maps (x, y, 1) in the crop to (x, y) in the resized image or in the
-    mask. Positions are in pixels from the top left corner; the centre of the first
+    Each matrix maps a position (x, y, 1) in the crop to a position (x, y) in the image
+    or mask. Positions are in pixels from the top left corner; the centre of the first
     pixel is (0.5, 0.5).
 
     Attributes:
         resized: (height, width) to which the image is resized before the crop.
-        image_matrix: f64[2, 3], from the crop to the resized image.
-        label_matrix: f64[2, 3], from the crop to the mask, which is not resized.
+        image_matrix: f64[2, 3], maps positions in the crop to the resized image.
+        label_matrix: f64[2, 3], maps positions in the crop to the mask. The mask itself
+            is not resized.
         corner: (top, left) of the crop in the scaled and rotated image, pixels.
     """
 
@@ -73,8 +74,8 @@ def draw(augment: Any, *, seed: int, epoch: int, index: int) -> AugmentParams:
 
     Args:
         augment: section data.augment of the configuration.
-        seed, epoch, index: seed of the run, epoch and index of the example; the
-            parameters depend on all three.
+        seed, epoch, index: The seed of the run, the epoch and the index of the example.
+            The random numbers depend only on these three values.
     """
     r = np.random.default_rng([_AUGMENT_STREAM, seed, epoch, index]).random(11)
     scale = augment.scale_min + (augment.scale_max - augment.scale_min) * r[1]
@@ -116,9 +117,9 @@ def colour_matrix(params: AugmentParams, mean: np.ndarray) -> np.ndarray:
         mean: f64[3], mean colour of the image, in 0..255. A change of contrast keeps
             the luma of the mean colour.
 
-    Source: torchvision's ColorJitter. Three deviations: the order of the changes is
-    fixed, colours are rounded only once, and the hue is rotated in the plane of equal
-    luma (YIQ) instead of in HSV.
+    Source: torchvision's ColorJitter, with three differences. The order of the changes
+    is fixed. Colours are rounded only once. The hue is rotated in YIQ instead of HSV,
+    so that the luma is kept.
     """
     grey = np.tile(_YIQ[0], (3, 1))
     turn = 2 * np.pi * params.hue
@@ -136,12 +137,13 @@ def scaled_size(
 ) -> tuple[int, int]:
     """Returns the (height, width) of an image after scaling by params.scale.
 
-    If augment.scale_relative_to is 'image', height and width are multiplied by
-    params.scale. With 'short_side' ('long_side'), the smaller (larger) of height and
-    width becomes augment.base_size * params.scale.
+    The rule is selected by augment.scale_relative_to:
+    'image': height and width are multiplied by params.scale.
+    'short_side': the smaller of height and width becomes base_size * params.scale.
+    'long_side': the larger of height and width becomes base_size * params.scale.
 
-    Source: PyTorch-Encoding datasets/base.py, _sync_transform. 'short_side' rounds like
-    commit f891919, and 'long_side' like HEAD.
+    Source: _sync_transform in PyTorch-Encoding's datasets/base.py. The rounding is that
+    of commit f891919 for 'short_side', and that of HEAD for 'long_side'.
     """
     if augment.scale_relative_to == "image":
         return pictures.scaled_size(height, width, params.scale)
@@ -156,17 +158,17 @@ def scaled_size(
 
 
 def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
-    """Returns the matrix f64[3, 3] from positions in a resized image to the original.
+    """Returns the matrix f64[3, 3] from a resized image's positions to the source's.
 
     Args:
         target: (height, width) of the resized image.
-        source: (height, width) of the original image.
+        source: (height, width) of the image before resizing.
     """
     return np.diag([source[1] / target[1], source[0] / target[0], 1.0])
 
 
 def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]):
-    """Returns the matrix f64[3, 3] from positions in the crop to the scaled image.
+    """Returns the matrix f64[3, 3] that maps positions in the crop to the scaled image.
 
     Args:
         angle: rotation of the scaled image before it is cropped, degrees.
@@ -188,15 +190,15 @@ def _crop_to_scaled(angle: float, size: tuple[int, int], corner: tuple[int, int]
 def projective_matrix(
     params: AugmentParams, source: tuple[int, int], scaled: tuple[int, int], corner
 ) -> np.ndarray:
-    """Returns the matrix f64[2, 3] from positions in a crop to the source image.
+    """Returns the matrix f64[2, 3] that maps positions in a crop to the source image.
 
-    The crop is made from the source image by mirroring, scaling to `scaled`, rotating
-    about the centre, and cropping at `corner`, in this order. See Geometry.
+    The crop is made from the source image by mirroring, scaling, rotating about the
+    centre, and cropping, in this order.
 
     Args:
         params: Augmentation parameters; only flip and angle are used.
         source: (height, width) of the source image.
-        scaled: (height, width) after scaling.
+        scaled: (height, width) of the scaled image.
         corner: (top, left) of the crop in the scaled and rotated image.
     """
     matrix = _scaling(scaled, source) @ _crop_to_scaled(params.angle, scaled, corner)
@@ -208,15 +210,15 @@ def projective_matrix(
 def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geometry:
     """Computes the position of a crop in the image and in the mask.
 
-    The crop starts at a whole pixel, uniformly distributed over the positions at which
-    the crop lies inside the scaled image. With augment.crop_centres, the centre of the
-    crop is near one of these points, and the crop is shifted to stay inside the image.
-    If the scaled image is smaller than the crop, the right and the bottom are padded.
+    The crop is placed at random inside the scaled image, at a whole pixel. If
+    data.augment.crop_centres is set, the crop is centred near one of these points
+    instead, and shifted if it would leave the image. If the scaled image is smaller
+    than the crop, the crop is padded at the right and at the bottom.
 
     Args:
         params: Augmentation parameters of the example.
-        height: height of the stored image and mask, pixels.
-        width: width of the stored image and mask, pixels.
+        height: height of the image and mask before resizing, pixels.
+        width: width of the image and mask before resizing, pixels.
         data: section `data` of the configuration; only the fields crop_size,
             input_scale and augment are used.
     """
@@ -240,17 +242,17 @@ def geometry(params: AugmentParams, height: int, width: int, data: Any) -> Geome
 def _corner_near_centre(params, native, scaled, room, data) -> tuple[int, int]:
     """Returns (top, left) of a crop centred near one of augment.crop_centres.
 
-    The crop is shifted so that it does not leave the image.
+    The crop is shifted if it would leave the image.
 
     Args:
         params: Augmentation parameters of the example.
-        native: (height, width) of the stored image; the centres are positions
-            in this image.
+        native: (height, width) of the image before resizing; the centres are
+            positions in this image.
         scaled: (height, width) of the scaled image.
         room: largest (top, left) at which the crop lies inside the scaled image.
         data: Section `data` of the configuration.
 
-    Source: the data loader of Wang et al., WACV 2018. Deviation: their crops may leave
+    Source: the data loader of Wang et al., WACV 2018, except that their crops may leave
     the image.
     """
     augment = data.augment

@@ -23,10 +23,13 @@ from encnet_jax.labels import IGNORE_LABEL
 
 
 def open_source(data: Any) -> Source:
-    """Opens the source of a configuration's data set.
+    """Opens the data set of a configuration.
 
-    If data.name is 'folder', the data set is opened even if masks are missing: an error
-    is raised, and reported as a problem, when an image without a mask is read.
+    If data.name is 'folder', the data set is opened even if masks are missing. An error
+    is raised only when an image without a mask is read.
+
+    Args:
+        data: section `data` of the configuration.
     """
     if data.name == "folder":
         return folder.open_source(dataset_info(data), data, require_masks=False)
@@ -54,9 +57,10 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 
 
 def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
-    """Returns notes on a split, one line per note; may append to report.problems.
+    """Returns one line per note on a split, such as the classes that never occur.
 
-    A problem is appended if a network cannot learn from the labels of the split.
+    If a network cannot learn from the labels, the reason is appended to
+    report.problems.
     """
     if info.num_classes < 2:
         report.problems.append(teachable.only_class(info))
@@ -87,9 +91,9 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
 
 
 def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
-    """Returns a line of text with the class weights, per rule of loss.class_weighting.
+    """Returns a line of text for each rule of loss.class_weighting: the class weights.
 
-    Returns [] for classification.
+    The list is empty for classification.
     """
     if info.task != "segmentation":
         return []

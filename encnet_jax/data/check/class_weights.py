@@ -1,4 +1,4 @@
-"""Computes the class weights of the loss from the frequency of each class."""
+"""Computes the class weights of the loss from the frequencies of the classes."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ def class_weights(
 ) -> tuple[float, ...]:
     """Returns one weight per class. The weight of a class that never occurs is 0.
 
-    'median_frequency': median(f) / f[c], where f[c] is the fraction of class c among
-    the labelled pixels of the images that contain class c.
-    'inverse_sqrt': 1 / sqrt(fraction of class c among all labelled pixels), scaled to a
-    mean weight of 1.
+    'median_frequency': the weight of class c is median(f) / f[c]. Here, f[c] is the
+    fraction of class c among the labelled pixels of the images that contain class c.
+    'inverse_sqrt': the weight of class c is 1 / sqrt(g[c]), scaled to a mean weight of
+    1. Here, g[c] is the fraction of class c among all labelled pixels.
     The median and the mean are over the classes that occur.
 
     Args:
-        rule: one of RULES.
+        rule: 'median_frequency' or 'inverse_sqrt'.
         pixels: i64[C], number of pixels of each class.
         pixels_beside: i64[C]; element c is the number of labelled pixels, of any class,
             in the images that contain class c.

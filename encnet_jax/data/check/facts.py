@@ -1,4 +1,4 @@
-"""Computes the values of a configuration that depend on the data; checks the data."""
+"""Computes class weights and other configuration values from the data; checks data."""
 
 from typing import Any
 
@@ -17,21 +17,22 @@ _SIZES_READ = 32  # Number of validation images whose size is read, evenly space
 
 
 def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
-    """Returns the number of training images and the class weights.
+    """Returns the number of training images and the class weights of the loss.
 
-    encnet_jax.config.resolve uses both to complete a configuration. Pixels are counted
-    only if loss.class_weighting is set and loss.class_weights is empty.
+    The class weights are those of loss.class_weights. If loss.class_weights is empty
+    and loss.class_weighting is set, the weights are computed from the training masks.
 
     Args:
         dataset: opened data set.
         loss: section `loss` of the configuration.
-        saved_loss: section `loss` of the configuration in the checkpoint from which the
-            run resumes, or None. If saved_loss has the same class_weighting, the saved
-            class weights are used and no pixels are counted.
+        saved_loss: section `loss` of the configuration that a resumed run has saved, or
+            None. If class_weighting is the same, the saved class weights are used, and
+            none are computed.
 
     Raises:
-        UserError: the training split is missing, or a counted example cannot be read
-            and data.max_unreadable_share is 0.
+        UserError: the training split is missing, or the class weights cannot be
+            computed because an example cannot be read and data.max_unreadable_share is
+            0.
     """
     split = dataset.data.train_split
     rule, weights = loss.class_weighting, tuple(loss.class_weights)
@@ -46,14 +47,14 @@ def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
 def scored_pixels(dataset: Dataset, settings: EvalConfig, protocol: str) -> float:
     """Estimates the number of pixels that the network processes in one validation.
 
-    The estimate uses the sizes of up to 32 images. Pixels in several overlapping
-    windows are counted once. The result is 0 without a validation split, and for
-    classification, because validation of a classifier is fast.
+    The estimate uses the sizes of up to 32 images. Pixels in the overlap of sliding
+    windows are counted once. The result is 0 if there is no validation split. For
+    classification, the result is also 0, because validation is fast.
 
     Args:
         dataset: opened data set.
         settings: section `eval` of the resolved configuration.
-        protocol: value of train.val_protocol.
+        protocol: value of train.val_protocol, such as 'single'.
     """
     split = dataset.data.val_split
     if not split or dataset.info.task != "segmentation":
@@ -77,7 +78,8 @@ def scored_pixels(dataset: Dataset, settings: EvalConfig, protocol: str) -> floa
 def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:
     """Computes class weights from the labels of a split.
 
-    Each process counts its part of the examples; process 0 prints the weights.
+    Each process counts the pixels of its part of the split. Process 0 prints the
+    weights.
     """
     share = order.process_share(
         dataset.num_labelled(split), jax.process_index(), jax.process_count()
@@ -95,7 +97,10 @@ def _counted(rule: str, dataset: Dataset, split: str) -> tuple[float, ...]:
 
 
 def sizes(dataset: Dataset) -> dict[str, int]:
-    """Returns {'images of SPLIT': number of images}, for training and validation.
+    """Returns the numbers of training and validation images.
+
+    Returns:
+        {'images of SPLIT': number of images}, where SPLIT is the name of the split.
 
     Raises:
         UserError: a split is missing or has no labels.
@@ -107,7 +112,7 @@ def sizes(dataset: Dataset) -> dict[str, int]:
 def check(dataset: Dataset, loss: Any, *, max_images: int) -> None:
     """Checks the class weights and the data before training.
 
-    Each process checks its part of the validation images.
+    Each process checks a different part of the validation images.
 
     Args:
         dataset: opened data set.

@@ -1,4 +1,4 @@
-"""Counts image sizes, pixels and images of each class, and problems in a split."""
+"""Reads a split of a data set, and counts image sizes, classes and problems."""
 
 import collections
 import dataclasses
@@ -17,13 +17,13 @@ _EXAMPLES_AHEAD = 16
 
 @dataclasses.dataclass
 class SplitReport:
-    """The counts and problems of a split.
+    """Counts and problems found by reading the examples of a split.
 
     Attributes:
         pairs: number of examples, including those that cannot be read.
-        length: length of `pixels`, `images` and `pixels_beside`: the number of classes,
-            but at least 256.
-        sizes: {(width, height): number of images}.
+        length: length of the arrays `pixels`, `images` and `pixels_beside`: the number
+            of classes, but at least 256.
+        sizes: {(width, height): number of images of this size}.
         pixels: i64[length], number of pixels of each train id.
         images: i64[length], number of images that contain each train id.
         pixels_beside: i64[length]; element c is the number of labelled pixels, of any
@@ -50,10 +50,10 @@ def check_split(
     share: Sequence[int] | None = None,
     num_classes: int = 0,
 ) -> SplitReport:
-    """Decodes the examples of a split, and counts sizes, train ids and problems.
+    """Decodes the examples of a split, and counts image sizes, train ids and problems.
 
     Args:
-        source: reads the examples.
+        source: source of the examples.
         split: name of a split of the source.
         share: indices of the examples to read; None for all.
         num_classes: number of classes; required only if there are more than 256.

@@ -19,10 +19,10 @@ _PROBLEMS_SHOWN = 3
 
 
 def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
-    """Returns why a network cannot learn from the labels; None if there is no reason.
+    """Returns a message if a network cannot learn from the labels, otherwise None.
 
     Args:
-        info: declaration of the data set.
+        info: classes and ids of the data set.
         pixels: int[256], number of pixels of each train id.
     """
     if info.num_classes < 2:
@@ -44,7 +44,10 @@ def problem(info: DatasetInfo, pixels: np.ndarray) -> str | None:
 
 
 def _ignored(info: DatasetInfo, pixels: np.ndarray) -> str:
-    """Returns a hint that the ignored pixels may be a missing class, or ''."""
+    """Returns a hint that the ignored pixels may be those of an absent class.
+
+    Returns '' if no pixels are ignored.
+    """
     if not pixels[IGNORE_LABEL]:
         return ""
     share = pixels[IGNORE_LABEL] / pixels.sum()
@@ -72,7 +75,7 @@ def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
     """Returns the names of the classes that have no pixels.
 
     Args:
-        info: declaration of the data set.
+        info: classes and ids of the data set.
         pixels: int[256], number of pixels of each train id.
     """
     counts = pixels[: info.num_classes]
@@ -80,7 +83,7 @@ def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
 
 
 def shared_files(source: Source, train_split: str, val_split: str) -> str | None:
-    """Returns an error message if both splits have the same files, otherwise None."""
+    """Returns an error message if two splits have the same files, otherwise None."""
     if not isinstance(source, FolderSource) or val_split in ("", train_split):
         return None
     if source.files(train_split) != source.files(val_split):
@@ -95,9 +98,9 @@ def shared_files(source: Source, train_split: str, val_split: str) -> str | None
 def check(dataset: Dataset, train_split: str, val_split: str) -> None:
     """Checks before the first step that a network can learn from the training split.
 
-    The pixels of each class are counted. In a split of at most 64 examples, all masks
-    are counted, and a problem raises an error. In a larger split, only 32 evenly spaced
-    masks are counted, unreadable masks are skipped, and a problem prints a warning.
+    In a split of at most 64 examples, all masks are read, and an error is raised if a
+    network cannot learn from them. In a larger split, 32 evenly spaced masks are read,
+    unreadable masks are skipped, and only a warning is printed.
 
     Args:
         dataset: the opened data set.
@@ -105,9 +108,10 @@ def check(dataset: Dataset, train_split: str, val_split: str) -> None:
         val_split: the validation split; '' for none.
 
     Raises:
-        UserError: both splits have the same files, the data set has a single class, the
-            masks of a small split contain at most one class, or an example of a small
-            split cannot be read and data.max_unreadable_share is 0.
+        UserError: training and validation use the same files, the data set has a single
+            class, or the masks of a split of at most 64 examples contain at most one
+            class. Also raised if such a split has an unreadable example and
+            data.max_unreadable_share is 0.
     """
     same = shared_files(dataset.source, train_split, val_split)
     if same:
@@ -152,7 +156,7 @@ def check_validation(
     process_index: int = 0,
     process_count: int = 1,
 ) -> None:
-    """Decodes validation images and masks before the first step.
+    """Checks before the first step that validation images and masks can be decoded.
 
     At most 256 evenly spaced examples are decoded. Without this check, an unreadable
     file would be noticed only at the first validation, hours later.
@@ -160,8 +164,8 @@ def check_validation(
     Args:
         dataset: the opened data set.
         split: the validation split; '' for none.
-        max_images: number of images from the start of the split that validation uses;
-            0 for all.
+        max_images: validation uses only the first max_images images of the split; 0 for
+            all.
         process_index: index of this process; each process reads a part of the images.
         process_count: number of processes.
 

@@ -1,1 +1,1 @@
-"""Makes batches: selects the examples of each step, and decodes and augments them."""
+"""Makes batches: selects, decodes and augments the examples of each step."""

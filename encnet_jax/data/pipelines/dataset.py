@@ -15,10 +15,10 @@ _EVAL_AHEAD = 16  # Number of images decoded ahead of the model.
 
 
 class Source(Protocol):
-    """The interface of random access to decoded examples."""
+    """The interface for reading decoded examples by split and index."""
 
     def sizes(self) -> dict[str, int]:
-        """Returns {split: number of examples}, for the available splits."""
+        """Returns {split: number of examples} for the available splits."""
 
     def example(self, split: str, index: int) -> Example:
         """Reads and decodes an example.
@@ -32,7 +32,7 @@ class Dataset:
     """An opened data set: yields training batches and examples for evaluation.
 
     Attributes:
-        info: the declaration of the data set: classes, colours and ids.
+        info: the classes, colours and ids of the data set.
         source: reads single examples.
         data: Section `data` of the configuration.
     """
@@ -46,7 +46,7 @@ class Dataset:
         """Returns the number of examples in a split.
 
         Raises:
-            UserError: the data set lacks the split.
+            UserError: the data set has no such split.
         """
         sizes = self.source.sizes()
         missing = getattr(self.source, "missing", {})
@@ -61,10 +61,10 @@ class Dataset:
         return sizes[split]
 
     def num_labelled(self, split: str) -> int:
-        """Returns the number of examples in a labelled split.
+        """Returns the number of examples in a split that must have labels.
 
         Raises:
-            UserError: the data set lacks the split, or the split lacks labels.
+            UserError: the data set has no such split, or the split has no labels.
         """
         if split in self.info.unlabelled:
             raise UserError(
@@ -76,7 +76,7 @@ class Dataset:
 
     @property
     def keep_last_batch(self) -> bool:
-        """Whether leftover examples at the end of an epoch form a smaller batch."""
+        """Whether the incomplete last batch of an epoch is kept instead of dropped."""
         return False
 
     def train_batches(
@@ -89,10 +89,10 @@ class Dataset:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields this process's part of each batch, from batch start_step on.
+        """Yields this process's part of each training batch from batch start_step on.
 
-        The iterator never ends. The pixels of batch n depend only on (seed, n). Batches
-        before start_step are not read.
+        The iterator never ends. The pixels of a batch depend only on the seed and the
+        index of the batch. Batches before start_step are not read.
 
         Args:
             split: Name of the split.
@@ -103,7 +103,7 @@ class Dataset:
             process_count: number of processes; a batch is divided equally among them.
 
         Yields:
-            A dict with B = batch_size / process_count and S = data.crop_size:
+            A dict, where B is batch_size / process_count and S is data.crop_size:
             image: uint8[B, S, S, 3]; padding is black.
             label: uint8[B, S, S]; train ids 0..C-1 for C classes, or 255 at ignored and
                 padded pixels.
@@ -126,7 +126,7 @@ class Dataset:
     def _batches(
         self, split: str, order: BatchOrder, start_step: int
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Implements train_batches. Closing the returned iterator ends its threads."""
+        """Implements train_batches. Closing the returned iterator stops its threads."""
         raise NotImplementedError
 
     def eval_examples(
@@ -137,7 +137,9 @@ class Dataset:
         process_count: int = 1,
         max_images: int = 0,
     ) -> Iterator[dict[str, Any]]:
-        """Yields the examples of this process's contiguous part of a split, in order.
+        """Yields this process's examples of a split for evaluation, in order.
+
+        Each process reads a different contiguous part of the split.
 
         Args:
             split: Name of the split.
@@ -149,7 +151,7 @@ class Dataset:
             A dict with:
             image: uint8[H, W, 3], not resized.
             label: uint8[H, W], train ids 0..C-1 for C classes, or 255 at ignored
-                pixels; always 255 in the splits of info.unlabelled.
+                pixels. In unlabelled splits, all pixels are 255.
             id: the name of the example.
 
         Raises:
@@ -172,9 +174,10 @@ class Dataset:
         return process_share(num_examples, process_index, process_count)
 
     def image_sizes(self, split: str, indices: Iterable[int]) -> list[tuple[int, int]]:
-        """Returns (height, width) of each image; unreadable images are omitted.
+        """Returns (height, width) of the images with the given indices.
 
-        If the source has a method `image_size`, images are not decoded.
+        Unreadable images are omitted. The images are decoded only if the source has no
+        method `image_size`.
         """
 
         def size(index: int) -> tuple[int, int] | None:
@@ -190,7 +193,7 @@ class Dataset:
     def spread_examples(self, split: str, number: int) -> Iterator[dict[str, Any]]:
         """Yields evenly spaced examples of a split, in the format of eval_examples.
 
-        Consecutive examples, such as frames of a video, would often be similar.
+        Consecutive examples are often too similar, for instance frames of a video.
 
         Args:
             split: Name of the split.
@@ -203,9 +206,14 @@ class Dataset:
         return self._read(split, self._spread(split, number))
 
     def spread_sizes(self, split: str, number: int) -> list[tuple[int, int]]:
-        """Returns (height, width) of evenly spaced images of a split; see image_sizes.
+        """Returns (height, width) of evenly spaced images of a split.
 
-        The arguments are those of spread_examples.
+        Unreadable images are omitted.
+
+        Args:
+            split: Name of the split.
+            number: Number of images, at least 1. If the split has fewer images, all of
+                them are used.
         """
         return self.image_sizes(split, self._spread(split, number))
 

@@ -1,4 +1,4 @@
-"""Makes batches from image files with one label each, for image classification.
+"""Makes batches for image classification from image files with one label each.
 
 Training uses random crops; evaluation uses centre crops.
 """
@@ -17,13 +17,13 @@ from encnet_jax.errors import UserError
 
 
 class ImageFiles(PillowDataset):
-    """Decodes and crops image files with Pillow.
+    """Makes batches for image classification; decodes and crops images with Pillow.
 
     A batch has images uint8[B, crop_size, crop_size, 3] and labels int32[B].
     """
 
     def __init__(self, info: DatasetInfo, source: Source, data: Any):
-        """Opens the data set; for the arguments see Dataset.
+        """Opens the data set. The arguments are the attributes of Dataset.
 
         Raises:
             UserError: data.crop_size is larger than data.augment.base_size.
@@ -38,9 +38,13 @@ class ImageFiles(PillowDataset):
             )
 
     def _augmented(self, example: Example, **drawn_by: int) -> tuple:
-        """Returns a random crop, randomly mirrored and recoloured, and the label.
+        """Returns a random crop of an example's image, and the label of the example.
 
-        For the arguments see PillowDataset._augmented.
+        The crop is mirrored at random, and its colours are changed at random.
+
+        Args:
+            example: a decoded example of the source.
+            drawn_by: seed, epoch and index; they determine the random numbers.
         """
         augment = self.data.augment
         height, width = example.image.shape[:2]
@@ -51,7 +55,10 @@ class ImageFiles(PillowDataset):
         return image, example.label
 
     def eval_examples(self, split: str, **share: int) -> Iterator[dict]:
-        """Yields examples with centre crops instead of whole images; see Dataset."""
+        """Yields evaluation examples whose images are centre crops.
+
+        The arguments are those of Dataset.eval_examples.
+        """
         size, base_size = self.data.crop_size, self.data.augment.base_size
         for example in super().eval_examples(split, **share):
             height, width = example["image"].shape[:2]

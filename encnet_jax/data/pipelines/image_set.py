@@ -1,7 +1,7 @@
 """Makes batches from small images in memory, with one label per image.
 
-Images are randomly shifted and mirrored, on the host or on the devices. NumPy samples
-the shifts, so that the batches are the same in both cases.
+Images are randomly shifted and mirrored, either on the host or on the devices. The
+batches are the same in both cases.
 """
 
 import itertools
@@ -24,18 +24,20 @@ _CROP_STREAM = 2  # Makes these random numbers independent of others with this s
 def draw_crops(
     batch_size: int, *, pad: int, flip: bool, seed: int, step: int
 ) -> dict[str, np.ndarray]:
-    """Samples the crop position and the mirroring of each image of a global batch.
+    """Samples a crop position, and whether to mirror, for each image of a global batch.
 
     Args:
         batch_size: number of images in the global batch.
         pad: padding at each edge of an image, pixels.
-        flip: whether to mirror each image with probability 1/2.
-        seed, step: seed of the run and index of the batch; the results depend on both.
+        flip: whether to mirror each image with probability 1/2; if False, no image is
+            mirrored.
+        seed, step: The seed of the run and the index of the batch. The random numbers
+            depend only on these two values.
 
     Returns:
         A dict with:
-        top, left: int32[batch_size] in 0..2 * pad, corner of each crop in the padded
-            image.
+        top, left: int32[batch_size], position of each crop in the padded image, pixels
+            from 0 to 2 * pad.
         flip: bool[batch_size], whether to mirror the image.
 
     Source: section 3.5 of the EncNet paper, which follows He et al.
@@ -47,11 +49,11 @@ def draw_crops(
 
 
 def crop(images, top, left, flip, *, pad: int, xp: Any = np):
-    """Pads images with black, crops them to their original size, and mirrors some.
+    """Pads images with black, crops them to the original size, and mirrors some.
 
     Args:
         images: uint8[B, S, S, 3].
-        top, left: int32[B], corner of each crop in the padded image, pixels.
+        top, left: int32[B], position of each crop in the padded image, pixels.
         flip: bool[B], whether to mirror the image horizontally.
         pad: padding at each edge of an image, pixels.
         xp: the module numpy or jax.numpy.
@@ -68,13 +70,13 @@ def crop(images, top, left, flip, *, pad: int, xp: Any = np):
 
 
 def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
-    """Makes a batch from the images of a split.
+    """Makes a batch of augmented images from the images of a split.
 
     Args:
-        images: uint8[N, S, S, 3].
+        images: uint8[N, S, S, 3], all images of the split.
         labels: uint8[N].
-        plan: a dict: 'index' has the indices int32[B] of the images in the batch;
-            'top', 'left' and 'flip' are the arguments of `crop`.
+        plan: A dict of arrays. 'index' has the indices int32[B] of the images in the
+            batch; 'top', 'left' and 'flip' are the arguments of `crop`.
         pad: padding at each edge of an image, pixels.
         xp: the module numpy or jax.numpy.
 
@@ -89,17 +91,17 @@ def make_batch(images, labels, plan: dict, *, pad: int, xp: Any = np) -> dict:
 
 
 class ImageSet(Dataset):
-    """Makes batches from images in memory; the source must be ImageArrays.
+    """Makes batches from images that an ImageArrays source keeps in memory.
 
-    Crops have the size of the images, and labels are uint8[B]. With data.on_device, the
-    batches are made on the devices.
+    Crops have the size of the images, and labels are uint8[B]. If data.on_device is
+    set, the batches are made on the devices, otherwise on the host.
     """
 
     source: ImageArrays
 
     @property
     def keep_last_batch(self) -> bool:
-        """Whether leftover examples at the end of an epoch form a smaller batch."""
+        """Whether the incomplete last batch of an epoch is kept instead of dropped."""
         return self.data.keep_last_batch
 
     def _batches(
@@ -133,9 +135,10 @@ def _host_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
 
 
 def _device_maker(images: np.ndarray, labels: np.ndarray, pad: int) -> Callable:
-    """Returns a function that makes the batch of a plan; see make_batch.
+    """Returns a function that makes batches on the devices.
 
-    The split is copied to every device once; only the plan is sent for each batch.
+    All images are copied to every device once. The argument of the returned function is
+    `plan` of make_batch: the indices and crop positions of a batch.
     """
     images, labels = parallel.replicate((images, labels))
     make = parallel.mapped(

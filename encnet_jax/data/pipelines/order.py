@@ -1,4 +1,4 @@
-"""Selects the examples of each training step, as a pure function of seed and step."""
+"""Selects the examples of each training step; depends only on the seed and the step."""
 
 import dataclasses
 import functools
@@ -31,8 +31,8 @@ def batch_indices(
 ) -> tuple[int, np.ndarray]:
     """Returns the epoch of a step and the indices of this process's examples.
 
-    A global batch is a slice of the epoch's random permutation of the split, so that
-    the examples of a step do not depend on the number of processes.
+    In each epoch, the split is randomly permuted and divided into global batches. The
+    global batch of a step does not depend on the number of processes.
 
     Args:
         num_examples: Number of examples in the split.
@@ -40,13 +40,15 @@ def batch_indices(
         seed: Seed of the permutations, non-negative.
         step: index of the step, counted from 0 over all epochs.
         process_index: Index of this process, in 0..process_count-1.
-        process_count: number of processes; each process reads a contiguous slice.
-        keep_last: whether leftover examples at the end of an epoch form a smaller
-            batch; otherwise leftover examples are skipped.
+        process_count: number of processes; each process reads a contiguous part of the
+            global batch.
+        keep_last: whether the incomplete last batch of an epoch is kept instead of
+            dropped.
 
     Returns:
-        (epoch, indices int64[batch_size / process_count]). A smaller last batch has
-        fewer indices.
+        A tuple:
+        epoch: int, counted from 0.
+        indices: int64[batch_size / process_count], or fewer in an incomplete batch.
 
     Raises:
         UserError: batch_size is larger than the split, or the number of images in the
@@ -76,8 +78,8 @@ class BatchOrder:
         seed: Seed of the permutations, non-negative.
         process_index: Index of this process.
         process_count: number of processes; a batch is divided equally among them.
-        keep_last: whether leftover examples at the end of an epoch form a smaller
-            batch.
+        keep_last: whether the incomplete last batch of an epoch is kept instead of
+            dropped.
     """
 
     num_examples: int
@@ -89,21 +91,28 @@ class BatchOrder:
 
     @property
     def share(self) -> int:
-        """Number of images in this process's part of a full batch."""
+        """Number of images of a full global batch that this process reads."""
         return self.batch_size // self.process_count
 
     @property
     def part(self) -> slice:
-        """The slice of a full global batch that has this process's images."""
+        """The slice of a full global batch that contains this process's images."""
         return self.part_of(self.share)
 
     def part_of(self, share: int) -> slice:
-        """Returns this process's slice of a batch with `share` images per process."""
+        """Returns this process's slice of a global batch.
+
+        Args:
+            share: number of images per process in the batch.
+        """
         start = self.process_index * share
         return slice(start, start + share)
 
     def indices(self, step: int) -> tuple[int, np.ndarray]:
-        """Returns (epoch, indices of this process's examples); see batch_indices."""
+        """Returns the epoch of a step and the indices of this process's examples.
+
+        See batch_indices.
+        """
         return batch_indices(
             self.num_examples,
             self.batch_size,
@@ -118,8 +127,8 @@ class BatchOrder:
 def process_share(num_examples: int, process_index: int, process_count: int) -> range:
     """Returns the contiguous range of example indices that one process reads.
 
-    The ranges of all processes together are 0..num_examples-1. The lengths of the
-    ranges differ by at most 1.
+    The ranges of all processes together cover 0..num_examples-1 without overlap. Their
+    lengths differ by at most 1.
     """
     bounds = [num_examples * p // process_count for p in range(process_count + 1)]
     return range(bounds[process_index], bounds[process_index + 1])

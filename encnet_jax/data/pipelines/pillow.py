@@ -1,4 +1,4 @@
-"""Makes training batches from any source, without TensorFlow."""
+"""Makes training batches with Pillow, without TensorFlow."""
 
 import itertools
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _EXAMPLES_AHEAD = 32
 
 
 class PillowDataset(Dataset):
-    """Decodes and augments examples in threads, without TensorFlow."""
+    """Decodes and augments examples in threads, with Pillow instead of TensorFlow."""
 
     def _batches(
         self, split: str, order: BatchOrder, start_step: int
@@ -46,7 +46,7 @@ class PillowDataset(Dataset):
 
         Args:
             example: a decoded example of the source.
-            drawn_by: seed, epoch and index, on which the augmentation depends.
+            drawn_by: seed, epoch and index; they determine the augmentation.
         """
         params = draw(self.data.augment, **drawn_by)
         return augment_example(example.image, example.label, params, self.data)

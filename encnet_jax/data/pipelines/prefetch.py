@@ -14,8 +14,8 @@ def map_ahead(
     """Yields fn(item) for each item in order; threads compute results in advance.
 
     Args:
-        fn: function called in threads of this process. An exception of `fn` is raised
-            where the result of the same item would be yielded.
+        fn: function called in threads of this process. If `fn` raises an exception, the
+            exception is raised in place of the result.
         items: arguments of fn; the number of items may be infinite.
         ahead: largest number of results that are computed in advance, at least 1.
     """

@@ -1,4 +1,4 @@
-"""The tf.data pipeline: records are decoded, augmented and batched in parallel."""
+"""Makes training batches with tf.data; decodes and augments examples in parallel."""
 
 import itertools
 import threading
@@ -24,7 +24,7 @@ _BATCHES_AHEAD = 2
 
 
 class TensorFlowDataset(Dataset):
-    """Makes batches from a RecordSource with tf.data."""
+    """Makes training batches with tf.data from a source of encoded examples."""
 
     source: RecordSource
 
@@ -82,12 +82,12 @@ class TensorFlowDataset(Dataset):
 
 
 class _Records:
-    """Yields the records of a training run; counts and replaces unreadable records.
+    """Yields the encoded examples of a training run, and replaces unreadable examples.
 
     Attributes:
         order: Selects the examples of each step.
         failure: the error that stopped the reading, or None.
-        closed: event; set it when no more records are needed.
+        closed: threading.Event that the caller sets to stop the reading.
     """
 
     def __init__(self, dataset: "TensorFlowDataset", split: str, order: BatchOrder):
@@ -102,7 +102,7 @@ class _Records:
         self._decoded_here: set[int] = set()
 
     def generate(self, first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:
-        """Yields the encoded records of step first_step and of all later steps.
+        """Yields the encoded examples of step first_step and of all later steps.
 
         The iterator ends only if `closed` is set or reading fails.
 
@@ -130,11 +130,15 @@ class _Records:
         return records.for_tensorflow(record, self._rules)
 
     def decode_here(self, step: int) -> bool:
-        """Handles a batch that TensorFlow cannot decode; returns whether to retry.
+        """Handles examples that TensorFlow cannot decode; returns whether to retry.
 
-        Examples that Pillow cannot decode either are counted and replaced. If Pillow
-        can decode all examples, the retry converts the examples to PNG with Pillow.
-        Returns False if the examples were already converted.
+        If Pillow cannot decode an example either, the example is counted as broken, and
+        the retry replaces the example. If Pillow can decode all examples of the step,
+        the retry converts the examples to PNG with Pillow. After such a retry, the
+        result is False.
+
+        Args:
+            step: the training step whose batch cannot be decoded.
 
         Raises:
             UserError: too many examples are broken; see Unreadable.add.
@@ -160,11 +164,11 @@ def augmented(image, label, params, data: Any):
     Args:
         image: uint8[H, W, 3].
         label: uint8[H, W], train ids.
-        params: f64[n], the n fields of AugmentParams in order.
+        params: f64[n], the values of the n fields of AugmentParams, in order.
         data: Section `data` of the configuration.
 
     Returns:
-        See augment_example.
+        The tensors of the image and the label that augment_example returns.
     """
     tf = tensorflow()
 
@@ -179,17 +183,21 @@ def augmented(image, label, params, data: Any):
 
 
 def decode(image_bytes, mask_bytes, id_map):
-    """Decodes a record inside a tf.data graph.
+    """Decodes an image and its mask inside a tf.data graph.
+
+    Running the graph fails if image and mask differ in size, or if the mask has an
+    unknown value.
 
     Args:
-        image_bytes: encoded image that decode.tensorflow_decodes accepts.
-        mask_bytes: encoded mask that decode.tensorflow_decodes accepts.
-        id_map: uint8[256], maps raw mask values to train ids.
+        image_bytes: a file that TensorFlow and Pillow decode equally; see
+            decode.tensorflow_decodes.
+        mask_bytes: a grey 8-bit PNG.
+        id_map: uint8[256], maps mask values to train ids.
 
     Returns:
-        (image, label): uint8[H, W, 3], equal to the image that Pillow decodes, and
-        train ids uint8[H, W]. Running the graph fails if image and mask differ in size,
-        or if the mask has an unknown raw value.
+        A tuple of two tensors:
+        image: uint8[H, W, 3].
+        label: uint8[H, W], train ids.
     """
     tf = tensorflow()
     image = decode_image(image_bytes)

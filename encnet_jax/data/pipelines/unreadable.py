@@ -31,7 +31,7 @@ class Unreadable:
         self._lock = threading.Lock()
 
     def substitute(self, index: int) -> int:
-        """Returns the first index, from `index` on, whose example may be readable.
+        """Returns `index`, or the next index whose example is not known to be broken.
 
         The search continues at 0 after the last index. If all examples are broken,
         `index` is returned.
@@ -66,11 +66,15 @@ class Unreadable:
             )
 
     def read(self, index: int, fn: Callable[[int], Result]) -> Result:
-        """Returns fn(index); if this example is broken, uses the next readable example.
+        """Reads an example. If it is broken, the next readable example is read instead.
 
         Args:
             index: index of the example.
-            fn: reads an example; must raise UserError if the example is broken.
+            fn: function that reads the example with a given index; it must raise
+                UserError if the example is broken.
+
+        Returns:
+            The result of `fn`.
 
         Raises:
             UserError: too many examples are broken; see `add`.

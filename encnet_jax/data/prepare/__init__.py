@@ -1,1 +1,1 @@
-"""Converts published data sets to prepared records, which training reads."""
+"""Converts published data sets to the records that training reads."""

@@ -26,12 +26,13 @@ def prepare(
     data_dir: str,
     max_file_mib: float = MAX_FILE_MIB,
 ) -> dict[str, int]:
-    """Writes the records of a data set; returns {split: number of examples}.
+    """Converts a data set to records; returns {split: number of examples}.
 
     Args:
-        name: name of a data set that can be prepared; see writer.names.
-        source: paths of archives or folders, or the path of a folder that contains
-            them. None downloads the archives, where the data set supports this.
+        name: name of the data set, one of writer.names().
+        source: paths of published archives and folders, or the path of a folder that
+            contains all of them. None downloads the archives; not all data sets can be
+            downloaded.
         data_dir: folder of prepared data sets.
         max_file_mib: largest size, in MiB, of a source file that is read into memory.
 
@@ -74,7 +75,7 @@ def _downloaded(info: DatasetInfo, data_dir: str) -> list[str]:
 def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
     """Returns one line of text per split, with the split's number of examples.
 
-    A line is a warning if the full data set has another number of examples.
+    If the full data set has a different number of examples, the line is a warning.
     """
     lines = []
     for split in info.splits:
@@ -89,7 +90,7 @@ def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
 
 
 def _config(name: str) -> str:
-    """Returns the value of --config for a data set: a file, and flags if necessary."""
+    """Returns the argument of --config for a data set, with more flags if necessary."""
     recipe = f"configs/{name}.py"
     if pathlib.Path(recipe).is_file():
         return recipe

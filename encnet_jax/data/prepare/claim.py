@@ -15,12 +15,12 @@ _UNFINISHED = re.compile(r"incomplete\.[A-Z0-9]{6}_\d+\.\d+\.\d+")
 
 @contextlib.contextmanager
 def claimed(folder: os.PathLike) -> Iterator[None]:
-    """Locks a folder, so that no other process removes unfinished data sets from it.
+    """Context manager: locks a folder while a data set is written to it.
 
-    Several processes can hold the lock at once. Unfinished data sets are removed first,
-    unless another process holds the lock. The end of the context or of the process
-    releases the lock. In buckets, and in file systems without locks, nothing is locked
-    or removed.
+    The lock prevents other processes from removing the unfinished data set. Several
+    processes can hold the lock at once. Unfinished data sets of earlier runs are
+    removed on entry, unless another process holds the lock. In buckets, and in file
+    systems without locks, nothing is locked or removed.
 
     Args:
         folder: folder of the data set, with one folder per version; created if missing.

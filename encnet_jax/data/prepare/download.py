@@ -1,4 +1,4 @@
-"""Downloads an archive; resumes partial downloads and verifies the checksum."""
+"""Downloads archives; resumes interrupted downloads and verifies checksums."""
 
 import hashlib
 import os
@@ -11,9 +11,9 @@ from encnet_jax.weights import transfer
 def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
     """Downloads a file into a folder; returns the path of the file.
 
-    A file that the folder already has is only checked. A new file is called NAME.part
-    until the download is complete and the checksum is correct. A partial file is kept;
-    the next call resumes the download if the server supports resuming.
+    If the folder already has the file, only the checksum is verified. During the
+    download, the file has the suffix .part. After an interruption, the next call
+    resumes the download if the server supports resuming.
 
     Args:
         address: URL of the file; the last part of the URL is the file's name.
@@ -44,7 +44,7 @@ def download(address: str, folder: str | os.PathLike, *, sha1: str) -> str:
 def _checked(file: pathlib.Path, path: pathlib.Path, sha1: str) -> pathlib.Path:
     """Returns `file` if its SHA-1 is correct, otherwise raises UserError.
 
-    A .part file with a wrong checksum is removed; a file at `path` is kept.
+    If the SHA-1 is wrong, a .part file is removed; a file at `path` is kept.
 
     Args:
         file: the file to check: `path`, or the downloaded .part file.

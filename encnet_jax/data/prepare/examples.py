@@ -1,4 +1,4 @@
-"""Reads and checks examples in threads, for a TFDS builder to write."""
+"""Reads and checks the examples that a TFDS builder writes."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -36,7 +36,8 @@ def examples(
 ) -> Iterator[tuple[int, dict]]:
     """Yields (sort key, example) for TFDS in order, and shows a progress bar.
 
-    An entry is skipped if its function `mask` returns None.
+    An example is {'image': bytes, 'mask': bytes, 'id': str}. Entries whose function
+    `mask` returns None are skipped.
 
     Raises:
         UserError: a file is broken, a mask has unknown ids or differs from its image in

@@ -29,7 +29,7 @@ def names() -> list[str]:
 
 
 def builder(info: DatasetInfo, data_dir: str):
-    """Returns the TFDS builder of a data set, prepared or not.
+    """Returns the TFDS builder of a data set, which need not be prepared yet.
 
     Raises:
         UserError: the `prepare` command does not support the data set.
@@ -47,7 +47,7 @@ def builder(info: DatasetInfo, data_dir: str):
 
 @functools.cache
 def builder_class(info: DatasetInfo) -> type:
-    """Returns a TFDS builder class; it writes the examples that info.entries lists."""
+    """Returns a TFDS builder class that writes the examples listed by info.entries."""
     tfds: Any = tensorflow_datasets()
     list_entries: Any = info.entries
 
@@ -78,7 +78,9 @@ def builder_class(info: DatasetInfo) -> type:
 def download_and_prepare(
     builder, sources: Sequence[str], max_file_mib: float = MAX_FILE_MIB
 ) -> None:
-    """Writes a data set; the folder has a temporary name until all files are written.
+    """Writes a data set with a TFDS builder.
+
+    The folder of the data set has a temporary name until all files are written.
 
     Args:
         builder: TFDS builder, as returned by the function `builder`.
@@ -126,7 +128,7 @@ def download_and_prepare(
 
 
 def _linked(sources: Sequence[str], scratch: str) -> str:
-    """Returns a new folder with links to the sources; TFDS accepts only one folder."""
+    """Makes a folder with links to the sources: TFDS accepts only one folder."""
     folder = pathlib.Path(scratch) / "sources"
     for number, source in enumerate(sources):
         path = pathlib.Path(source).resolve()
@@ -139,8 +141,8 @@ def _linked(sources: Sequence[str], scratch: str) -> str:
 def _tfds_info(builder, info: DatasetInfo):
     """Returns the tfds.core.DatasetInfo of records with an image, a mask and an id.
 
-    Image bytes are stored unchanged; masks are PNGs of mode 'L' with raw ids. Records
-    keep the order in which they were generated.
+    Image files are stored unchanged; masks are PNGs of mode 'L' with the published
+    class ids. Records keep the order in which they were generated.
     """
     tfds = tensorflow_datasets()
     return tfds.core.DatasetInfo(
