@@ -1,4 +1,4 @@
-"""Data sets: declarations, readers of the stored files, and training batches."""
+"""Data sets: their classes and splits, readers of their files, and training batches."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ def open_dataset(data: Any) -> Dataset:
         data: Section `data` of the configuration; see encnet_jax.config.defaults.
 
     Raises:
-        UserError: the data set is unknown, not prepared or not accessible, or
-            data.reader is 'tfds' and TensorFlow is not installed.
+        UserError: data.name or data.reader is unknown; the data set is not prepared or
+            not accessible; or data.reader is 'tfds' and TensorFlow is not installed.
     """
     checks.check_exists(data.data_dir)
     info = dataset_info(data)
@@ -45,7 +45,8 @@ def open_dataset(data: Any) -> Dataset:
 def _open_source(info: DatasetInfo, data: Any) -> Any:
     """Opens the prepared records or the .npz files of a data set.
 
-    If data.reader is 'arrays', .npz files are preferred to prepared records.
+    The .npz files are read if they exist and data.reader is 'arrays'. In all other
+    cases, the prepared records are read.
     """
     from encnet_jax.data.sources import npz
     from encnet_jax.data.sources.decode import image_rules

@@ -16,7 +16,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Runs the command given by the first argument."""
+    """Runs the command that the first argument names."""
     return cli.choose(argv, COMMANDS)
 
 

@@ -23,19 +23,21 @@ _SHARD_BYTES = 60e6
 
 
 def export_arrays(name: str, *, data_dir: str, input_scale: float = 1.0) -> list[str]:
-    """Writes the shards data_dir/NAME/SPLIT-NNNNN.npz and returns their paths.
+    """Writes a prepared data set as .npz files and returns the paths of these files.
 
-    For CIFAR-10, writes one file per split, SPLIT.npz, without resizing the images.
+    Each split is written to one or more files data_dir/NAME/SPLIT-NNNNN.npz. CIFAR-10
+    is written to train.npz and test.npz, without resizing.
 
     Args:
         name: Name of a prepared data set.
         data_dir: Folder of prepared data sets.
         input_scale: Factor by which images (bilinear) and masks (nearest neighbour) are
-            resized. To read resized shards, set data.input_scale to 1.
+            resized. When training on resized files, set data.input_scale to 1;
+            otherwise the images are resized a second time.
 
     Raises:
-        UserError: the data set is not prepared, the images of a split have several
-            sizes, shards already exist, or data_dir is in an object store.
+        UserError: the data set is not prepared, the images of a split differ in size,
+            .npz files already exist, or data_dir is in an object store.
     """
     info = named_info(name)
     if name == "cifar10":
@@ -61,7 +63,7 @@ def _write_split(
     folder: pathlib.Path,
     files: list[epath.Path],
 ) -> None:
-    """Writes the .npz shards of a split and appends their paths to `files`."""
+    """Writes a split to .npz files and appends the paths of these files to `files`."""
     height, width, _ = _read(source, split, 0, input_scale)[0].shape
     step = max(1, int(_SHARD_BYTES // (height * width * 4)))
     for shard, start in enumerate(range(0, count, step)):
@@ -79,7 +81,7 @@ def _write_split(
 
 
 def _read(source, split: str, index: int, scale: float):
-    """Returns an image uint8[H, W, 3] and its label uint8[H, W], resized by `scale`."""
+    """Returns (image uint8[H, W, 3], label uint8[H, W]), both resized by `scale`."""
     example = source.example(split, index)
     rows, columns = example.label.shape
     height, width = pictures.scaled_size(rows, columns, scale)
@@ -93,7 +95,7 @@ def _read(source, split: str, index: int, scale: float):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, exports the data set and prints the written files."""
+    """Parses the flags, exports the data set and prints the paths of the files."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("name", "Name of a prepared data set.")
     line.string("data_dir", "Folder of prepared data sets.", "data")

@@ -20,7 +20,7 @@ from encnet_jax.storage import checks, outputs
 
 
 def export_images(data, *, split: str, count: int, output: str) -> int:
-    """Writes the first images of a split with their labels; returns their number.
+    """Writes the first images of a split and their coloured label maps as PNGs.
 
     Args:
         data: Section `data` of a configuration.
@@ -28,10 +28,13 @@ def export_images(data, *, split: str, count: int, output: str) -> int:
         count: Maximum number of images to write.
         output: Folder in which the folders `images` and `labels` are created.
 
+    Returns:
+        The number of images written.
+
     Raises:
         UserError: the data set or split does not exist, the data set has no label maps,
-            two images would be written to the same file, an existing file was not
-            written by this package, or the output folder is not writable.
+            two images would be written to the same file, a file to be replaced was not
+            written by this package, or `output` is not writable.
     """
     checks.check_writable(output)
     dataset = open_dataset(data)

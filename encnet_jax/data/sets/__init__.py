@@ -1,6 +1,7 @@
 """The registry of data sets.
 
-Module NAME of this package declares the data set NAME in a constant `DATA_SET`.
+Each module of this package defines the data set of the same name in its constant
+`DATA_SET`.
 """
 
 import pkgutil
@@ -21,7 +22,7 @@ DATA_SETS: Registry[Any] = Registry(
 
 
 def named_info(name: str) -> DatasetInfo:
-    """Returns the declaration of a built-in data set.
+    """Returns the DatasetInfo (classes, splits, ids) of a built-in data set.
 
     Raises:
         UserError: no data set is registered under `name`, or `name` is 'folder' or
@@ -37,19 +38,20 @@ def named_info(name: str) -> DatasetInfo:
 
 
 def declared() -> dict[str, DatasetInfo]:
-    """Returns {name: declaration} of the built-in data sets.
+    """Returns {name: DatasetInfo} of the built-in data sets.
 
-    Excludes 'folder' and 'image_folder', whose classes depend on the configuration.
+    The data sets 'folder' and 'image_folder' are excluded because their classes depend
+    on the configuration.
     """
     members = {name: DATA_SETS.get(name) for name in DATA_SETS}
     return {n: m for n, m in members.items() if isinstance(m, DatasetInfo)}
 
 
 def dataset_info(data: Any) -> DatasetInfo:
-    """Returns the declaration of the data set that a configuration selects.
+    """Returns the DatasetInfo of the data set that a configuration selects.
 
     Args:
-        data: section `data` of the configuration.
+        data: Section `data` of the configuration.
 
     Raises:
         UserError: no data set has the name data.name, or data.name is 'folder' or

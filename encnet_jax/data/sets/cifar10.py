@@ -1,4 +1,4 @@
-"""CIFAR-10, read from the files of TFDS or from .npz files."""
+"""CIFAR-10, read from files that TFDS wrote or from .npz files."""
 
 from typing import Any
 

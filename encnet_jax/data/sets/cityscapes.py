@@ -1,7 +1,7 @@
-"""Cityscapes: masks contain the label ids 0..33, of which 19 are classes.
+"""Cityscapes: images of streets; 19 of the 34 label ids in the masks are classes.
 
 The splits train, val and test are in leftImg8bit_trainvaltest.zip and
-gtFine_trainvaltest.zip; the coarsely labelled split train_extra is in
+gtFine_trainvaltest.zip. The split train_extra, which is labelled coarsely, is in
 leftImg8bit_trainextra.zip and gtCoarse.zip.
 """
 
@@ -29,7 +29,7 @@ _COARSE = "train_extra"  # 23 further cities, labelled by coarse polygons.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of each split that the published files contain.
+    """Returns {split: examples} for the splits that the published files contain.
 
     The test split has no labels: all pixels of its masks are ignored.
     """
@@ -53,7 +53,7 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _check_train_ids(tree: FileTree, kind: str, split: str) -> None:
-    """Raises UserError if a split has masks of train ids instead of label ids."""
+    """Raises UserError if the masks of a split contain train ids, not label ids."""
     if tree.files(f"{kind}/{split}/*", f"_{kind}_labelTrainIds.png"):
         raise UserError(
             f"{kind}/{split} has files *_{kind}_labelTrainIds.png but no"

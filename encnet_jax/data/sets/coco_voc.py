@@ -1,10 +1,10 @@
 """COCO 2017 with the classes of PASCAL VOC, for pre-training.
 
-Objects of other COCO categories are background. Images with at most MIN_PIXELS
-foreground pixels are skipped.
+Pixels of other COCO categories are background. Images with 1,000 or fewer foreground
+pixels are skipped.
 
 Source: the EncNet paper, section 3.3, and PyTorch-Encoding datasets/coco.py. The paper
-reports 6.5K images, but the limit MIN_PIXELS of the released code keeps far more.
+reports 6.5K images; the limit of 1,000 pixels, from the authors' code, keeps far more.
 """
 
 import functools
@@ -30,7 +30,7 @@ MIN_PIXELS = 1_000  # Images with at most this many foreground pixels are skippe
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of each split that the published files contain."""
+    """Returns {split: examples} for the splits that the published files contain."""
     splits = {}
     for split in DATA_SET.splits:
         entries = _entries(tree, f"{split}2017")

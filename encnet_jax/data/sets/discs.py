@@ -1,6 +1,6 @@
-"""Generated images of a disc on noise; the hue of the disc is the class of the image.
+"""Generated images for tests of classification: a disc on a noisy background.
 
-Tests and `:smoke` configurations use these images instead of CIFAR-10.
+The hue of the disc is the class of the image.
 """
 
 import colorsys
@@ -27,8 +27,8 @@ def generate(split: str) -> tuple[np.ndarray, np.ndarray]:
         split: 'train' or 'test'.
 
     Returns:
-        Images uint8[N, SIDE, SIDE, 3] and class ids uint8[N]; each of the ids 0..9
-        occurs equally often.
+        (images uint8[N, 32, 32, 3], class ids uint8[N]). The 10 classes have equal
+        numbers of images.
     """
     count = NUM_IMAGES[split]
     rng = np.random.default_rng(list(NUM_IMAGES).index(split))

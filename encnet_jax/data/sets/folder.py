@@ -1,4 +1,4 @@
-"""A user's data set: folders of images, and folders of masks with class ids."""
+"""A user's data set: folders of images and folders of masks that contain class ids."""
 
 import re
 from typing import Any
@@ -17,10 +17,10 @@ from encnet_jax.errors import UserError
 
 
 def folder_info(data: Any) -> DatasetInfo:
-    """Returns the declaration of the data set that data.folder describes.
+    """Returns the DatasetInfo of the data set that section `data.folder` describes.
 
     Args:
-        data: section `data` of the configuration.
+        data: Section `data` of the configuration.
 
     Raises:
         UserError: a required field of data.folder is empty, or a field is invalid.
@@ -75,9 +75,9 @@ def folder_info(data: Any) -> DatasetInfo:
 
 
 def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
-    """Converts texts '#rrggbb' to RGB colours uint8[count, 3].
+    """Converts strings '#rrggbb' to RGB colours uint8[count, 3].
 
-    Returns colours of PASCAL VOC if there are no texts.
+    If `words` is empty, returns colours of PASCAL VOC's palette.
     """
     if not words:
         return voc_colours(count + 1)[1:]
@@ -94,7 +94,11 @@ def _colours(words: tuple[str, ...], count: int) -> np.ndarray:
 def open_source(
     info: DatasetInfo, data: Any, *, require_masks: bool = True
 ) -> FolderSource:
-    """Returns a source that reads the folders in section `data.folder`."""
+    """Returns a source that reads the folders in section `data.folder`.
+
+    If `require_masks` is False, an image without a mask is reported only when its
+    example is read.
+    """
     rules = image_rules(data)
     return FolderSource(info, data.folder, rules, require_masks=require_masks)
 

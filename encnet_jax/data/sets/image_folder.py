@@ -11,18 +11,19 @@ from encnet_jax.storage import lookup
 
 
 def image_folder_info(data: Any) -> DatasetInfo:
-    """Returns the declaration of a data set of images in one folder per class.
+    """Returns the DatasetInfo of images that are stored in one folder per class.
 
-    The folder of a split is data.folder.images with the name of the split in place of
-    '{split}'. Each subfolder of this folder is a class.
+    In the path data.folder.images, '{split}' is replaced by the name of the split. Each
+    subfolder of the resulting folder is a class.
 
     Args:
         data: Section `data` of the configuration.
 
     Raises:
-        UserError: data.folder.images is empty, or lacks '{split}' although there are
-            two splits; a split's folder is missing or has fewer than two subfolders; or
-            the splits have different subfolders.
+        UserError: data.folder.images is empty; there are two splits, but
+            data.folder.images does not contain '{split}'; the folder of a split is
+            missing or has fewer than two subfolders; or the splits have different
+            subfolders.
     """
     pattern = data.folder.images
     splits = tuple(s for s in dict.fromkeys([data.train_split, data.val_split]) if s)

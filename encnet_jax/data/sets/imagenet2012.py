@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC 2012), prepared by TFDS: 1,000 classes, sorted by WordNet id."""
+"""ImageNet (ILSVRC 2012), prepared by TFDS: 1,000 classes, ordered by WordNet id."""
 
 from typing import Any
 

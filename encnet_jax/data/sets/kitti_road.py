@@ -1,12 +1,11 @@
-"""KITTI road: 289 labelled images of urban roads; two classes, road and other.
+"""KITTI road: 289 labelled images of urban roads, with the classes road and other.
 
-Prepared masks have the values 0 (not valid), 1 (other) and 2 (road). The authors
-publish no validation split: here, val has the images of each category (um, umm, uu)
-whose number is a multiple of 5.
+Prepared masks have the values 0 (not valid), 1 (other) and 2 (road). The benchmark has
+no validation split. This package moves every training image whose number (the last part
+of the file name) is a multiple of 5 from train to val.
 
-Source: Fritsch, Kuehnl and Geiger, ITSC 2013, and the development kit: helper.py,
-getGroundTruth (a pixel is valid if red > 0, and road if blue > 0); BirdsEyeView.py,
-KittiCalibration (road to image: P2 * R0_rect * inverse(Tr_cam_to_road)).
+Source: Fritsch, Kuehnl and Geiger, ITSC 2013, and the development kit: getGroundTruth
+in helper.py for the masks, KittiCalibration in BirdsEyeView.py for the calibration.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ _CALIBRATION = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_cam_to_road": (3, 4)}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the splits train and val, and of test if present.
+    """Returns {split: examples} for train and val, and for test if present.
 
     The test split has no labels: all pixels of its masks are ignored.
     """
@@ -57,19 +56,16 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def views(tree: FileTree) -> dict[str, list[list[float]]]:
-    """Returns {image name: 3x3 matrix from road to image}; see _view.
+    """Returns {image name: 3x3 homography from the road plane to the image}.
 
-    Images without a calibration file are omitted.
+    The homography maps (metres to the right, metres ahead, 1) to (column, row, 1) in
+    pixels, up to a factor. Images without a calibration file are omitted.
     """
     return {n: _view(x) for n, x in tree.files("training/calib", ".txt").items()}
 
 
 def _view(file: StoredFile) -> list[list[float]]:
-    """Returns the 3x3 matrix from the road plane to the image.
-
-    The matrix maps a point (right, ahead, 1) in metres to a multiple of (column, row,
-    1) in pixels.
-    """
+    """Reads a calibration file; returns the 3x3 homography described in `views`."""
     found = {}
     for line in file.read().decode("utf-8", "replace").splitlines():
         name, _, numbers = line.partition(":")
@@ -89,11 +85,13 @@ def _view(file: StoredFile) -> list[list[float]]:
             f"{file}: the matrix Tr_cam_to_road has no inverse; restore the file from"
             " data_road.zip, or remove the folder calib"
         )
+    # Source: KittiCalibration: P2 * R0_rect * inverse(Tr_cam_to_road).
     whole = projection @ rectification @ np.linalg.inv(to_road)
     return whole[:3, [0, 2, 3]].tolist()  # Points on the road have height 0.
 
 
 def _mask(file: StoredFile, _image: bytes) -> bytes:
+    # Source: getGroundTruth: valid pixels are red; road pixels are also blue.
     red, green, blue = np.moveaxis(decode_image(file.read(), str(file)), 2, 0)
     if not red.any() or np.array_equal(red, green):
         found = "is grey" if red.any() else "has no red pixel, so no pixel is valid"

@@ -1,9 +1,9 @@
 """NYU Depth v2: 1,449 labelled images of rooms, 40 classes; depth is not read.
 
-The published files are `nyu_depth_v2_labeled.mat` (MATLAB 7.3, which is HDF5),
+The published files are `nyu_depth_v2_labeled.mat` (MATLAB 7.3, an HDF5 format),
 `splits.mat`, and `classMapping40.mat`, which maps 894 labels to 40 classes.
 
-Source: Silberman et al., ECCV 2012; the 40 classes: Gupta et al., CVPR 2013.
+Source: Silberman et al., ECCV 2012; for the 40 classes, Gupta et al., CVPR 2013.
 """
 
 import dataclasses
@@ -32,13 +32,13 @@ _NUM_LABELS = 894
 class _Arrays(NamedTuple):
     """Images and labels in the open HDF5 file, and the class of each label.
 
-    h5py reverses the order of MATLAB's axes.
+    The order of the axes is the reverse of MATLAB's.
 
     Attributes:
         file: name of the file in error messages.
         images: uint8[N, 3, W, H].
         labels: uint16[N, W, H]; 0 is unlabelled, 1..894 are the labels.
-        classes: uint8[895]; classes[label] is the class 1..40; classes[0] is 0.
+        classes: uint8[895]; classes[label] is a class 1..40, and classes[0] is 0.
     """
 
     file: str
@@ -49,7 +49,7 @@ class _Arrays(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Image:
-    """An image of nyu_depth_v2_labeled.mat, read on demand and encoded as a PNG."""
+    """An image in nyu_depth_v2_labeled.mat; `read` returns the image as a PNG."""
 
     arrays: _Arrays
     index: int
@@ -62,7 +62,7 @@ class _Image:
             return encode_png(_upright(self.arrays.images[self.index]))
 
     def mask(self, _image: bytes) -> bytes:
-        """Returns the mask as a PNG; 0 is unlabelled, 1..40 are the classes."""
+        """Returns the mask as a PNG: 0 is unlabelled, 1..40 are the classes."""
         with matlab.described(str(self)):
             labels = _upright(self.arrays.labels[self.index])
         if labels.max(initial=0) > _NUM_LABELS:
@@ -79,7 +79,7 @@ def _upright(pixels: np.ndarray) -> np.ndarray:
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the official splits, sorted by image number."""
+    """Returns {split: examples} for train and test, sorted by image number."""
     files = {name: tree.file(name) for name in _FILES}
     missing = [name for name, file in files.items() if file is None]
     if missing:
@@ -122,7 +122,7 @@ def _opened(tree: FileTree, file: StoredFile, classes: np.ndarray) -> _Arrays:
 
 
 def _class_of_label(file: StoredFile) -> np.ndarray:
-    """Returns uint8[895]: element i is the class 1..40 of label i; element 0 is 0."""
+    """Returns uint8[895], the class (1..40) of each label; label 0 has the class 0."""
     contents = matlab.variables(file, "mapClass", "className")
     with matlab.described(str(file)):
         names = [str(name) for name in contents["className"].ravel()]
@@ -139,7 +139,7 @@ def _class_of_label(file: StoredFile) -> np.ndarray:
 
 
 def _indices(file: StoredFile, count: int) -> dict[str, list[int]]:
-    """Returns {split: sorted indices of the images}; indices are counted from 0."""
+    """Returns {split: sorted image indices}; the first image has index 0."""
     contents = matlab.variables(file, *_SPLITS.values())
     with matlab.described(str(file)):
         found = {

@@ -1,6 +1,6 @@
-"""NYU Depth v2 with 13 classes, each a group of one or more of the 40 classes.
+"""NYU Depth v2 with 13 classes, each of which merges one or more of the 40 classes.
 
-Source: Couprie et al., ICLR 2013; the grouping follows class13Mapping.mat
+Source: Couprie et al., ICLR 2013; the 13 groups are those of class13Mapping.mat
 (github.com/ankurhanda/nyuv2-meta-data).
 """
 

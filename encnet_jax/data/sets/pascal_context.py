@@ -1,6 +1,7 @@
-"""PASCAL-Context: images of VOC 2010, with masks in one of three published formats.
+"""PASCAL-Context: images of VOC 2010 with masks, which are published in three formats.
 
-Raw id 0 is background, which is ignored; 1..59 are the classes in alphabetical order.
+Prepared masks have the values 0 (background, which is ignored) and 1..59 (the classes
+in alphabetical order).
 """
 
 import functools
@@ -25,16 +26,20 @@ _ALIASES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"
 
 
 def context_categories() -> dict[int, str]:
-    """Returns {category id in trainval_merged.json: class name}, sorted by train id."""
+    """Returns {category id in trainval_merged.json: class name} for the 59 classes.
+
+    The items are in the order of train ids, which is alphabetical.
+    """
     pairs = (line.split(" ", 1) for line in class_lines("pascal_context"))
     return {int(number): name for number, name in pairs}
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the splits train and val.
+    """Returns {split: examples} for the splits train and val.
 
-    Tries painted_masks, alphabetical_masks and numbered_masks in this order, and uses
-    the first function that finds masks in the published files.
+    The masks are taken from the first of these three that exists: the file
+    trainval_merged.json, the folder SegmentationClassContext, the folder
+    59_context_labels.
     """
     images = tree.files("VOC2010/JPEGImages", ".jpg")
     found = None
@@ -50,10 +55,10 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Lists the examples in trainval_merged.json; returns None if the file is missing.
+    """Returns the examples in trainval_merged.json, or None if the file is missing.
 
-    The annotations of an image are painted into its mask in file order; a later
-    annotation overwrites earlier ones.
+    Where annotations of an image overlap, the last annotation in the file determines
+    the class.
 
     Source: Detail.getMask of detail-api, which PyTorch-Encoding uses to read masks.
     """
@@ -84,9 +89,9 @@ def painted_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None
 
 @functools.cache
 def _raw_ids() -> dict[int, int]:
-    """Returns {category id in trainval_merged.json: raw id}.
+    """Returns {category id in trainval_merged.json: mask value}.
 
-    Both ids of background are 0.
+    Background is category 0 and has the mask value 0.
     """
     return {0: 0} | {c: i for i, c in enumerate(context_categories(), start=1)}
 
@@ -107,9 +112,10 @@ def _painted(
 
 
 def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Lists the examples with the PNG masks that MMSegmentation uses.
+    """Returns the examples with masks in the folder SegmentationClassContext.
 
-    The mask values are raw ids. Returns None if these masks or the lists of images are
+    MMSegmentation uses these masks. Their values are 0 (background) and 1..59 (the
+    classes in alphabetical order). Returns None if the masks or the lists of images are
     missing.
     """
     masks = tree.files("SegmentationClassContext", ".png")
@@ -123,11 +129,11 @@ def alphabetical_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] |
 
 
 def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | None:
-    """Lists the examples with the masks of 59_context_labels.tar.gz.
+    """Returns the examples with masks in the folder 59_context_labels.
 
-    The mask values are not in alphabetical order of the classes; 59_labels.txt lists
-    the class of each value. Returns None if these masks or the lists of images are
-    missing.
+    In the published masks, the ids of the classes are not in alphabetical order;
+    59_labels.txt lists the id of each class. The examples have masks with alphabetical
+    ids. Returns None if the masks or the lists of images are missing.
     """
     masks = tree.files("59_context_labels", ".png")
     lists = _lists(tree, "VOC2010/ImageSets/Main")
@@ -150,12 +156,13 @@ def numbered_masks(tree: FileTree, images: dict) -> dict[str, list[Entry]] | Non
 
 
 def numbering(text: str, where: str) -> np.ndarray:
-    """Returns uint8[256]: element i is the raw id of mask value i.
+    """Returns a map uint8[256] from published mask values to alphabetical class ids.
 
-    Values that are not listed are kept.
+    The classes have the ids 1..59 in alphabetical order. Values that are not listed in
+    `text` are mapped to themselves.
 
     Args:
-        text: contents of 59_labels.txt, lines 'VALUE: NAME'.
+        text: contents of 59_labels.txt; each line is 'VALUE: NAME'.
         where: name of the file in error messages.
 
     Raises:

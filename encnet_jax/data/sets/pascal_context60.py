@@ -1,4 +1,4 @@
-"""PASCAL-Context with 60 classes: background (train id 0) and the 59 classes."""
+"""PASCAL-Context with 60 classes: background (train id 0) and 59 other classes."""
 
 import dataclasses
 

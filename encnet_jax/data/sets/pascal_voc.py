@@ -1,7 +1,7 @@
-"""PASCAL VOC 2012, with masks of SBD for images that have none in VOC.
+"""PASCAL VOC 2012, with additional training images of SBD.
 
-SBD is the Semantic Boundaries Dataset. Raw id 255 is void, which is ignored; background
-is a class.
+SBD is the Semantic Boundaries Dataset. In masks, 255 is void, which is ignored;
+background (0) is one of the 21 classes.
 """
 
 import functools
@@ -28,9 +28,10 @@ _LISTS = "VOC2012/ImageSets/Segmentation"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the splits train and val, and of aug and test if present.
+    """Returns {split: examples} for train and val, and for aug and test if present.
 
-    The split aug has the images whose masks are only in SBD.
+    The split aug has the images of SBD that are in neither train nor val. The test
+    split has no labels: all pixels of its masks are ignored.
     """
     images = tree.files("VOC2012/JPEGImages", ".jpg")
     masks = tree.files("VOC2012/SegmentationClass", ".png")
@@ -55,9 +56,10 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
-    """Returns the sorted names of SBD's images that are in neither VOC's train nor val.
+    """Returns the sorted names of the images that SBD adds to VOC's splits train and val.
 
-    VOC's train and these images are the 10,582 training images of the EncNet paper.
+    VOC's split train and the added images are the 10,582 training images of the EncNet
+    paper.
 
     Args:
         tree: the published files, with or without SBD.
@@ -65,7 +67,7 @@ def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
         val: names of the images in VOC's split val.
 
     Raises:
-        UserError: an image is in both VOC's train and VOC's val.
+        UserError: an image is in VOC's split train and in VOC's split val.
     """
     if set(train) & set(val):
         raise UserError(

@@ -1,11 +1,11 @@
 """Generated scenes in which the class of a patch depends on distant context.
 
-A toy version of the EncNet paper's argument for context (Figure 4: sand or earth?).
-A scene is a beach, fields or a town, and is recognisable only by three small cues near
-one edge of the image: parasols, trees or houses. Far from the cues are patches of sand,
-water and stone, which look the same in all scenes, but their labels depend on the type
-of scene. A network whose receptive field is smaller than FAR_PX pixels can only guess
-the label of a patch.
+The data set illustrates why a network needs context (EncNet paper, Figure 4: sand or
+earth?). Each scene is a beach, fields or a town. Only three small cues near one edge of
+the image show the type of the scene: parasols, trees or houses. Far from the cues are
+patches of sand, water and stone. They look the same in all scenes, but their labels
+depend on the type of the scene. A network whose receptive field is smaller than 112
+pixels (FAR_PX) can only guess the label of a patch.
 """
 
 import functools
@@ -42,14 +42,14 @@ _FIRST_PATCH_ID = 4  # Texture t in a scene of kind k has the id 4 + 3 * t + k.
 
 
 def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns one image and its label, which depend only on split and index.
+    """Generates one image and its label; equal arguments give equal arrays.
 
     Args:
         split: 'train' or 'val'.
         index: Index of the image in the split, non-negative.
 
     Returns:
-        image uint8[SIZE_PX, SIZE_PX, 3] and label uint8[SIZE_PX, SIZE_PX] of train ids.
+        (image uint8[192, 192, 3], label uint8[192, 192] of train ids).
     """
     size = SIZE_PX
     rng = np.random.default_rng([list(NUM_IMAGES).index(split), index])
@@ -79,7 +79,7 @@ def generate(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndarray:
-    """Interpolates a random grid smoothly; returns f64[size, size] in [0, 1]."""
+    """Returns smooth noise f64[size, size] in [0, 1] by interpolating a random grid."""
     grid = rng.random((cells + 1, cells + 1))
     position = np.linspace(0, cells, size, endpoint=False)
     cell = position.astype(int)
@@ -90,7 +90,7 @@ def _smooth_noise(rng: np.random.Generator, size: int, *, cells: int) -> np.ndar
 
 
 def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Returns f64[3, 2], the centres (y, x) in pixels of three cues near one edge.
+    """Returns the centres (y, x) of three cues near one edge, as f64[3, 2] in pixels.
 
     Cues are the parasols, trees or houses that show the type of the scene.
     """
@@ -105,10 +105,10 @@ def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _mix(weight: np.ndarray, low: tuple, high: tuple) -> np.ndarray:
-    """Interpolates between two colours; weights are in [0, 1].
+    """Interpolates linearly from colour `low` (`weight` 0) to colour `high` (`weight` 1).
 
     Returns:
-        f64[..., 3] for weights f64[...].
+        f64[..., 3] for `weight` f64[...].
     """
     return np.array(low) + weight[..., None] * np.subtract(high, low)
 
@@ -139,7 +139,8 @@ def _watery(rng, size: int) -> np.ndarray:
 def _stony(rng, size: int) -> np.ndarray:
     """Returns an image f64[size, size, 3] of rows of cobblestones.
 
-    A stone is 8 pixels high and 12 wide. Every second row is shifted by half a stone.
+    Each stone is 8 pixels high and 12 pixels wide. Every second row is shifted by half
+    a stone.
     """
     y, x = np.mgrid[:size, :size] + rng.integers(0, 24, (2, 1, 1))
     row = y // 8
@@ -173,7 +174,7 @@ def _house(rng, dy: np.ndarray, dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 class ScenesSource(RecordSource):
-    """Source of the generated scenes; keeps every encoded scene in memory."""
+    """Generates scenes on first use and keeps the encoded scenes in memory."""
 
     def __init__(self, info: DatasetInfo):
         super().__init__(info, DEFAULT_RULES)

@@ -1,6 +1,7 @@
-"""SIFT-flow: 2,688 outdoor images of 256x256, 33 classes; raw id 0 is unlabelled.
+"""SIFT-flow: 2,688 outdoor images of 256x256 pixels, 33 classes.
 
-TestSet1.txt lists the 200 test images of Tighe and Lazebnik, ECCV 2010.
+In masks, 0 means unlabelled and 1..33 are the classes. TestSet1.txt lists the 200 test
+images of Tighe and Lazebnik, ECCV 2010.
 
 Source: Liu et al., CVPR 2009.
 """
@@ -25,7 +26,7 @@ _LIST = "TestSet1.txt"
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the splits train and test."""
+    """Returns {split: examples} for the splits train and test."""
     images = tree.files(f"Images/{_FOLDER}", ".jpg")
     masks = tree.files(f"SemanticLabels/{_FOLDER}", ".mat")
     listed = tree.file(_LIST)
@@ -57,9 +58,9 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def _names(file: StoredFile) -> set[str]:
-    """Returns the image names, without folder and '.jpg', in a file that lists paths.
+    """Reads a list of image paths; returns the names without folder and '.jpg'.
 
-    Folders may be separated by backslashes.
+    The folders in a path may be separated by backslashes.
     """
     lines = file.read().decode("utf-8", "replace").replace("\\", "/").split()
     return {line.rpartition("/")[2].removesuffix(".jpg") for line in lines}

@@ -1,8 +1,9 @@
 """SUN RGB-D: 10,335 images of rooms, 37 classes; depth is not read.
 
-The files are from github.com/ankurhanda/sunrgbd-meta-data: two archives of images, and
-one of labels, in which the labels of the 5,050 test images come first. The labels were
-extracted from SUNRGBD2Dseg.mat, which requires 64 GB of memory to read.
+The files are three archives from github.com/ankurhanda/sunrgbd-meta-data: training
+images, test images, and labels of both. The first 5,050 labels are those of the test
+images. The labels were extracted from SUNRGBD2Dseg.mat; reading that file requires
+64 GB of memory.
 
 Source: Song, Lichtenberg and Xiao, CVPR 2015; class names from seg37list.mat.
 """
@@ -24,9 +25,9 @@ _FIRST_LABEL = {"train": 5_050, "test": 0}  # Number of labels before the split.
 
 
 def entries(tree: FileTree) -> dict[str, list[Entry]]:
-    """Lists the examples of the splits train and test.
+    """Returns {split: examples} for the splits train and test.
 
-    The id of an example is the stem of its label file.
+    The id of an example is the stem of its label file, such as 'img-005051'.
     """
     labels = tree.files(_LABELS, ".png")
     images = {split: tree.files(name, ".jpg") for split, name in _IMAGES.items()}
