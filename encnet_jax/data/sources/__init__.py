@@ -1,1 +1,1 @@
-"""Reads and decodes examples from prepared records, folders and .npz files."""
+"""Readers of examples in prepared records, folders and .npz files."""

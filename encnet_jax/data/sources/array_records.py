@@ -1,7 +1,7 @@
-"""Reads the records of TFDS; requires neither TensorFlow nor TFDS.
+"""Reads data sets that TFDS prepared, without TensorFlow or TFDS.
 
-A record is a serialised tf.train.Example, of which only byte strings and integers are
-decoded.
+A stored example is a serialised tf.train.Example. Only its byte strings and integers
+are decoded.
 """
 
 import json
@@ -19,7 +19,7 @@ from encnet_jax.storage import lookup, tfrecord
 
 
 class _Shard(NamedTuple):
-    """A file of a split; has the same fields as array_record's FileInstruction."""
+    """One file of a split; has the same fields as array_record's FileInstruction."""
 
     filename: str
     skip: int
@@ -28,9 +28,9 @@ class _Shard(NamedTuple):
 
 
 class Records:
-    """Random access to the examples of one split; thread-safe.
+    """A thread-safe sequence of the examples of one split.
 
-    An example is {feature name: value}; see `features`.
+    An example is a dict {feature name: bytes or int}.
     """
 
     def __init__(self, source: Sequence[bytes]):
@@ -45,13 +45,14 @@ class Records:
 
 
 def prepared_by_tfds(info: DatasetInfo, data_dir: str) -> epath.Path | None:
-    """Returns the folder of the newest version of a data set that TFDS prepared.
-
-    Returns None if TFDS prepared no version of the data set.
+    """Finds the newest version of a data set that TFDS prepared.
 
     Args:
-        info: declaration of the data set.
+        info: the DatasetInfo of the data set.
         data_dir: folder of the data sets that TFDS prepared; ~ is expanded.
+
+    Returns:
+        The folder of the newest version, or None if TFDS prepared no version.
     """
     folder = epath.Path(os.path.expanduser(data_dir)) / info.name
     found = lookup.entries(folder) if lookup.is_folder(folder) else ()
@@ -70,9 +71,9 @@ def open_prepared(
     """Opens the newest version of a data set that TFDS prepared.
 
     Args:
-        info: declaration of the data set.
+        info: the DatasetInfo of the data set.
         data_dir: folder of the data sets that TFDS prepared; ~ is expanded.
-        in_memory: whether to accept TFRecord files; see `open_splits`.
+        in_memory: whether TFRecord files are also accepted; they are read into memory.
 
     Returns:
         (folder of the newest version, {split: Records}).
@@ -104,12 +105,12 @@ def open_prepared(
 
 
 def open_splits(folder: epath.Path, *, in_memory: bool = False) -> dict[str, Records]:
-    """Opens a data set stored in TFDS's format; returns {split: Records}.
+    """Opens a data set in the file format of TFDS; returns {split: Records}.
 
     Args:
-        folder: folder of one version of the data set, with dataset_info.json.
-        in_memory: whether to accept TFRecord files, which are read into memory because
-            they have no random access.
+        folder: folder of one version of the data set; contains dataset_info.json.
+        in_memory: whether TFRecord files are also accepted. They are read into memory
+            because they have no random access.
 
     Raises:
         ValueError, KeyError, OSError: the folder is not a prepared data set, or the
@@ -150,18 +151,18 @@ def _read_whole(shards: list[_Shard]) -> list[bytes]:
 
 
 def features(example: bytes) -> dict[str, Any]:
-    """Returns {name: bytes or int}, the features of a serialised tf.train.Example.
+    """Decodes a serialised tf.train.Example to {feature name: bytes or int}.
 
-    A feature is skipped if its values are floats or several integers.
+    Features with floats or with several integers are skipped.
 
     Raises:
         ValueError: the bytes are truncated or not a protocol buffer.
 
-    Source: tensorflow/core/example/{example,feature}.proto. Field numbers:
-    Example.features = 1; Features.feature = 1, a map with key = 1 and value = 2;
-    Feature.bytes_list = 1; BytesList.value = 1; Feature.int64_list = 3; Int64List.value
-    = 1, packed.
+    Source: tensorflow/core/example/example.proto and feature.proto.
     """
+    # Field numbers: Example.features = 1; Features.feature = 1, a map with key = 1 and
+    # value = 2; Feature.bytes_list = 1; BytesList.value = 1; Feature.int64_list = 3;
+    # Int64List.value = 1, packed.
     found: dict[str, Any] = {}
     view = memoryview(example)
     for every in _messages(view, 1):
@@ -179,7 +180,7 @@ def features(example: bytes) -> dict[str, Any]:
 
 
 def _messages(data: memoryview, number: int) -> Iterator[memoryview]:
-    """Yields the contents of the length-delimited fields that have this number."""
+    """Yields each length-delimited value of field `number` in a protocol buffer."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)

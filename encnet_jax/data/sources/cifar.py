@@ -1,7 +1,7 @@
-"""Reads CIFAR-10 into memory, in one of three ways.
+"""Reads CIFAR-10 into memory.
 
-`read_tfds` calls TFDS; `read_records` reads the files of TFDS, without importing TFDS;
-`read_arrays` reads .npz files.
+`read_tfds` and `read_records` read the files that TFDS wrote: `read_tfds` uses TFDS and
+TensorFlow, `read_records` uses neither. `read_arrays` reads .npz files.
 """
 
 import os
@@ -25,10 +25,11 @@ _SIDE = 32  # Pixels.
 
 
 def read_tfds(info: DatasetInfo, data_dir: str) -> dict:
-    """Reads CIFAR-10 with TFDS, in the order of the stored records.
+    """Reads CIFAR-10 with TFDS; the examples keep the order of the stored records.
 
     Returns:
-        {split: (images uint8[N, 32, 32, 3], labels uint8[N])}.
+        {split: (images uint8[N, 32, 32, 3], class ids uint8[N])} for 'train' and
+        'test'.
 
     Raises:
         UserError: the data set is not prepared in data_dir, or TFDS is not installed.
@@ -56,19 +57,20 @@ def _decode(record: dict) -> tuple:
 def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
     """Reads CIFAR-10 from data_dir/cifar10/train.npz and test.npz.
 
-    If a file is missing, CIFAR-10 is read by `read_records` instead.
+    If an .npz file is missing, reads the files that TFDS wrote.
 
     Args:
-        info: declaration of CIFAR-10.
+        info: the DatasetInfo of CIFAR-10.
         data_dir: folder of prepared data sets; ~ is expanded.
         max_mib: limit on the size of one unpacked array in MiB.
 
     Returns:
-        See `read_tfds`.
+        {split: (images uint8[N, 32, 32, 3], class ids uint8[N])} for 'train' and
+        'test'.
 
     Raises:
-        UserError: there are neither .npz files nor records of TFDS, or a file is broken
-            or has unexpected arrays.
+        UserError: an .npz file is missing and TFDS has not prepared CIFAR-10; or a file
+            is broken or has unexpected arrays.
     """
     files = {split: _npz(info, data_dir, split) for split in _SPLITS}
     missing = [file for file in files.values() if not lookup.exists(file)]
@@ -86,7 +88,11 @@ def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
 
 
 def read_records(info: DatasetInfo, data_dir: str) -> dict:
-    """Returns the same data as `read_tfds`; requires neither TensorFlow nor TFDS.
+    """Reads the files that TFDS wrote, without TensorFlow or TFDS.
+
+    Returns:
+        {split: (images uint8[N, 32, 32, 3], class ids uint8[N])} for 'train' and
+        'test'.
 
     Raises:
         UserError: the data set is not prepared in data_dir, or is broken.
@@ -138,10 +144,13 @@ def _checked(images: np.ndarray, labels: np.ndarray, where: str):
 
 
 def export(info: DatasetInfo, data_dir: str) -> list[str]:
-    """Converts the records of TFDS to .npz files for `read_arrays`; returns the paths.
+    """Converts CIFAR-10 from the files that TFDS wrote to .npz files.
+
+    Returns:
+        The paths of the .npz files.
 
     Raises:
-        UserError: the data set is not prepared, or one of the files already exists.
+        UserError: the data set is not prepared, or an .npz file already exists.
     """
     targets = {split: _npz(info, data_dir, split) for split in _SPLITS}
     for file in targets.values():

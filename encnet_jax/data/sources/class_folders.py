@@ -13,17 +13,20 @@ from encnet_jax.errors import UserError
 
 
 class ClassFolders:
-    """Reads images in one folder per class; implements pipelines.dataset.Source."""
+    """Reads images that are stored in one folder per class.
+
+    Implements the interface pipelines.dataset.Source.
+    """
 
     def __init__(self, info: DatasetInfo, data: Any):
         """Lists the image files of each split.
 
         Args:
-            info: The declaration of the data set.
+            info: The DatasetInfo of the data set.
             data: Section `data` of the configuration.
 
         Raises:
-            UserError: a class folder has no images.
+            UserError: the folder of a class has no images.
         """
         self._rules = image_rules(data)
         self._files: dict[str, list[tuple[epath.Path, int]]] = {}
@@ -40,7 +43,7 @@ class ClassFolders:
         return {split: len(files) for split, files in self._files.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an image with its class id i32[].
+        """Returns an example, whose label is the class id as an i32 scalar.
 
         Raises:
             UserError: the image file is broken.

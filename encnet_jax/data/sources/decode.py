@@ -1,9 +1,8 @@
 """Decodes images and masks.
 
-Training, `check`, evaluation, exports and `predict` all use this module, so that all
-decode a file to the same pixels. The format is detected from the first bytes, never
-from the file name. TensorFlow decodes only files for which it returns the same pixels
-as this module; see `tensorflow_decodes`.
+TensorFlow may decode a file instead of this module, but only if both return the same
+pixels; see `tensorflow_decodes`. The format of a file is detected from its first bytes,
+never from its name.
 """
 
 import contextlib
@@ -56,10 +55,10 @@ _SCALED_BY = {"L;2": 85, "L;4": 17}
 
 
 def list_images(folder: epath.Path) -> list[epath.Path]:
-    """Returns the sorted paths of a folder's files with a supported image suffix.
+    """Returns the sorted paths of the image files in a folder.
 
-    Files whose name begins with a dot are ignored: macOS writes '._x.jpg' next to
-    'x.jpg'.
+    An image file has a suffix in SUFFIXES. Files whose name begins with a dot are
+    ignored: macOS writes '._x.jpg' next to 'x.jpg'.
     """
     return [
         path
@@ -69,7 +68,10 @@ def list_images(folder: epath.Path) -> list[epath.Path]:
 
 
 def not_listed(folder: epath.Path) -> list[str]:
-    """Returns the sorted names of unsupported images and of subfolders in a folder."""
+    """Returns the sorted names of a folder's subfolders and unsupported images.
+
+    Names that begin with a dot are omitted. The name of a subfolder ends in '/'.
+    """
     names = []
     for path in lookup.entries(folder):
         if path.name.startswith("."):
@@ -85,13 +87,14 @@ class ImageRules(NamedTuple):
     """Limits on images.
 
     Attributes:
-        max_pixels: limit on width times height; larger images are not decoded.
-        value_range: (low, high); in grey images of more than 8 bits, these values are
-            mapped to 0 and 255. If empty, grey images of more than 8 bits are rejected.
+        max_pixels: limit on the product of width and height; larger images are not
+            decoded.
+        value_range: (low, high), the values that are mapped to 0 and 255 in grey images
+            of more than 8 bits; if empty, grey images of more than 8 bits are rejected.
         max_bytes: limit on the size of a file in bytes; larger files are not read.
-        note: function that is called with a one-line notice when an image with
-            transparency or in CMYK is converted to RGB; if None, images with
-            transparency or in CMYK are rejected.
+        note: function that is called with a message when a CMYK image is converted to
+            RGB or when transparency is dropped from a colour image. If `note` is None,
+            these images are rejected.
     """
 
     max_pixels: float = 200e6
@@ -104,7 +107,7 @@ DEFAULT_RULES = ImageRules()
 
 
 def image_rules(data: Any) -> ImageRules:
-    """Returns the limits in section `data` of a configuration."""
+    """Returns the limits on images that section `data` of a configuration sets."""
     max_bytes = min(int(data.max_file_mib * 2**20), ImageRules().max_bytes)
     return ImageRules(data.max_megapixels * 1e6, tuple(data.value_range), max_bytes)
 
@@ -135,14 +138,17 @@ def decode_image(
         rules: limits on the image.
 
     Raises:
-        UserError: the image is broken, animated or too large, its format is not
-            supported, or `rules` does not permit its channels or number of bits.
+        UserError: the image is broken, animated or too large; its format is not
+            supported; or `rules` excludes its channels or bit depth.
     """
     return decode(encoded, file, rules).pixels
 
 
 def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Decoded:
-    """Decodes an image as decode_image does; also returns the EXIF orientation."""
+    """Decodes an image to its pixels and its EXIF orientation.
+
+    The arguments and errors are those of decode_image.
+    """
     with _named(file):
         image = _opened(encoded, file, rules)
         rawmode = _rawmode(image)
@@ -159,16 +165,16 @@ def decode(encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES) -> Deco
 def decode_mask(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> np.ndarray:
-    """Decodes a mask to its raw ids uint8[H, W], which are the stored values.
+    """Decodes a mask to its stored class ids uint8[H, W], which are not yet train ids.
 
-    The EXIF orientation is applied. The raw ids of a palette image are the palette
+    The EXIF orientation is applied. In a palette image, the class ids are the palette
     indices. Values of 16-bit and 32-bit images must be in 0..255. An alpha channel is
     dropped if it is constant.
 
     Args:
         encoded: the bytes of a PNG, BMP or TIFF.
         file: name of the file in error messages.
-        rules: limits, of which only max_pixels is used.
+        rules: limits on images; only `max_pixels` is used.
 
     Raises:
         UserError: the mask is broken or too large, or does not contain class ids in one
@@ -204,7 +210,7 @@ def decode_mask(
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Encodes uint8[H, W] or uint8[H, W, 3] as a PNG."""
+    """Encodes grey pixels uint8[H, W] or RGB pixels uint8[H, W, 3] as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
@@ -213,9 +219,9 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def image_size(
     encoded: bytes, file: str, rules: ImageRules = DEFAULT_RULES
 ) -> tuple[int, int]:
-    """Returns the (height, width) of an image after its EXIF orientation is applied.
+    """Returns (height, width) of an image after its EXIF orientation is applied.
 
-    Reads only the header of the file.
+    Usually, only the header of the file is read.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -231,10 +237,10 @@ def image_size(
 def tensorflow_decodes(
     encoded: bytes, file: str, rules: ImageRules, *, mask: bool = False
 ) -> bool:
-    """Whether TensorFlow is known to decode a file to the same pixels as this module.
+    """Returns whether TensorFlow decodes a file to the same pixels as this module.
 
-    True only for common files that look complete and are not rotated by EXIF: of
-    images, grey or RGB JPEGs and 8-bit PNGs; of masks, grey 8-bit PNGs.
+    Returns True only for common files that look complete and are not rotated by EXIF.
+    Images must be JPEGs or 8-bit PNGs, in grey or RGB; masks must be grey 8-bit PNGs.
 
     Raises:
         UserError: the header is broken, or the image is too large.
@@ -258,7 +264,7 @@ def _named(file: str) -> contextlib.AbstractContextManager:
 
 
 def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
-    """Opens an image: reads its header but does not decode the pixels."""
+    """Opens an image and checks its size and number of frames; decodes no pixels."""
     if not encoded:
         raise ValueError("the file is empty")
     kind = next((k for marks, k in _KINDS if encoded.startswith(marks)), None)
@@ -281,7 +287,7 @@ def _opened(encoded: bytes, file: str, rules: ImageRules) -> Image.Image:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """Returns Pillow's name of the stored sample format, such as 'RGB;16B' or 'L;4'."""
+    """Returns Pillow's name of a file's pixel format, such as 'RGB;16B' or 'L;4'."""
     tile = getattr(image, "tile", None)
     if not tile:
         return ""
@@ -295,7 +301,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
-    """Raises UserError if `rules` does not permit the channels or number of bits."""
+    """Raises UserError if `rules` excludes the channels or bit depth of an image."""
     deep = _is_deep(image)
     # Pillow would silently drop the lower 8 bits of these samples.
     if ";16" in rawmode and not deep:
@@ -322,9 +328,9 @@ def _check_mode(image, rawmode: str, file: str, rules: ImageRules) -> None:
 
 
 def _scaled(values: np.ndarray, value_range: tuple, file: str) -> np.ndarray:
-    """Maps grey values in value_range to 0..255; returns RGB uint8[H, W, 3].
+    """Maps grey values from `value_range` to 0..255; returns RGB uint8[H, W, 3].
 
-    Values outside value_range are clipped.
+    Values outside `value_range` are clipped.
     """
     values = values.astype(np.float64)
     bad = np.count_nonzero(~np.isfinite(values))
@@ -351,7 +357,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _is_plain_png(encoded: bytes) -> bool:
-    """Whether a PNG is complete and has no chunk that may change the decoded pixels."""
+    """Returns whether a PNG is complete and has no chunk that may change its pixels."""
     place = 8
     while (kind := encoded[place + 4 : place + 8]) != b"IEND":
         text = encoded[place + 8 : place + 19]

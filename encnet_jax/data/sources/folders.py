@@ -1,4 +1,4 @@
-"""Reads images and masks of class ids from folders; pairs them by file stem."""
+"""Reads examples from folders of images and folders of masks."""
 
 import os
 from collections.abc import Iterable
@@ -17,9 +17,9 @@ from encnet_jax.storage import lookup
 
 
 class FolderSource(RecordSource):
-    """Reads images and their masks of class ids from two folders per split.
+    """Reads the examples of each split from a folder of images and a folder of masks.
 
-    An image and its mask have the same file stem.
+    The masks contain class ids. An image and its mask have the same file stem.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class FolderSource(RecordSource):
         """Lists the image and mask files of each split.
 
         Args:
-            info: The declaration of the data set.
+            info: The DatasetInfo of the data set.
             folder: Section `data.folder` of the configuration; only the fields `images`
                 and `masks` are used.
             rules: limits on images.
@@ -41,9 +41,9 @@ class FolderSource(RecordSource):
                 the example is read.
 
         Raises:
-            UserError: pair_files fails for every split. If only some splits fail, their
-                errors are kept in the attribute `missing`, and Dataset.num_examples
-                raises the error of a split that is used.
+            UserError: the folders of every split are invalid. If only some splits are
+                invalid, their errors are stored in the attribute `missing`, and
+                Dataset.num_examples(split) raises the error of `split`.
         """
         super().__init__(info, rules)
         self.missing: dict[str, UserError] = {}
@@ -67,11 +67,11 @@ class FolderSource(RecordSource):
         return {split: len(files) for split, files in self._files.items()}
 
     def files(self, split: str) -> list[tuple[str, str]]:
-        """Returns [(image file, mask file), ...] of the examples of a split."""
+        """Returns the list of pairs (image path, mask path) of a split."""
         return self._files[split]
 
     def left_out(self, split: str) -> list[str]:
-        """Returns messages about the files in a split's folders that are ignored."""
+        """Returns messages that name the ignored files in the folders of a split."""
         return left_out(*self._folders[split])
 
     def record(self, split: str, index: int) -> Record:
@@ -93,8 +93,8 @@ def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
     Args:
         image_file: path of the image.
         mask_file: expected path of the mask.
-        there: names of files in the mask folder that have the stem of the image but not
-            the suffix of a mask.
+        there: names of files that have the stem of the image, but not the suffix of a
+            mask.
     """
     found = f"; {', '.join(sorted(there))} is not a mask" if there else ""
     return (
@@ -106,15 +106,24 @@ def _no_mask(image_file: str, mask_file: str, there: Iterable[str] = ()) -> str:
 def pair_files(
     images: str | os.PathLike, masks: str | os.PathLike, *, require_masks: bool = True
 ) -> list[tuple[str, str]]:
-    """Pairs images and masks by stem; returns sorted (image file, mask file) pairs.
+    """Pairs each image with the mask that has the same file stem.
 
-    The name of a mask is the stem of its image with one of decode.MASK_SUFFIXES, in
-    lower or upper case. Files whose name begins with a dot are ignored. The mask file
-    of a pair may be absent if require_masks is False.
+    The suffix of a mask is one of decode.MASK_SUFFIXES, in lower or upper case. Files
+    whose name begins with a dot are ignored.
+
+    Args:
+        images: folder of the images.
+        masks: folder of the masks.
+        require_masks: if False, an image without a mask is paired with the path of a
+            PNG that does not exist.
+
+    Returns:
+        Pairs (image path, mask path), sorted by image path.
 
     Raises:
-        UserError: a folder is missing or has no images, two images or two masks have
-            the same stem, or an image has no mask and require_masks is set.
+        UserError: a folder is missing, the folder `images` has no images, two images or
+            two masks have the same stem, or an image has no mask and `require_masks` is
+            True.
     """
     image_folder, mask_folder = _folder(images), _folder(masks)
     found = decode.list_images(image_folder)
@@ -163,7 +172,7 @@ def _is_mask(name: str) -> bool:
 
 
 def _by_stem(folder: epath.Path) -> dict[str, list[str]]:
-    """Returns {stem: sorted names of the files with this stem} of a folder.
+    """Groups the names of the files in a folder by stem; returns {stem: sorted names}.
 
     Files whose name begins with a dot are ignored.
     """
@@ -175,7 +184,9 @@ def _by_stem(folder: epath.Path) -> dict[str, list[str]]:
 
 
 def left_out(images: epath.Path, masks: epath.Path) -> list[str]:
-    """Returns messages about the files in a split's folders that are ignored.
+    """Returns messages that name the ignored files in the folders of a split.
+
+    Subfolders, images in unsupported formats, and masks without an image are ignored.
 
     Args:
         images: folder of the images.

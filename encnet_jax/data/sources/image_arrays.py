@@ -1,4 +1,4 @@
-"""Images with one label each, kept in memory."""
+"""Keeps the images and class ids of a data set in memory."""
 
 import numpy as np
 
@@ -6,7 +6,10 @@ from encnet_jax.data.sources.records import Example
 
 
 class ImageArrays:
-    """Keeps images and class ids in memory; implements pipelines.dataset.Source."""
+    """Keeps images and class ids in memory.
+
+    Implements the interface pipelines.dataset.Source.
+    """
 
     def __init__(self, splits: dict[str, tuple[np.ndarray, np.ndarray]]):
         """Stores the splits without copying them.
@@ -21,23 +24,23 @@ class ImageArrays:
         return {split: len(labels) for split, (_, labels) in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example whose label is a class id uint8[]."""
+        """Returns an example, whose label is the class id as a uint8 scalar."""
         images, labels = self._splits[split]
         return Example(f"{split}_{index:05d}", images[index], labels[index])
 
     def arrays(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the images uint8[N, S, S, 3] and class ids uint8[N] of a split."""
+        """Returns (images uint8[N, S, S, 3], class ids uint8[N]) of a split."""
         return self._splits[split]
 
 
 def with_validation(splits: dict) -> dict:
-    """Adds the splits 'val' (the last tenth of 'train') and 'train_without_val'.
+    """Returns `splits` with two additional splits, which are parts of 'train'.
 
-    For CIFAR-10, whose split 'train' has 50,000 images, 'val' has the last 5,000 images
-    and 'train_without_val' the first 45,000. No images are copied.
+    The split 'val' has the last tenth of the examples of 'train'. The split
+    'train_without_val' has the first nine tenths. Images are not copied.
 
     Args:
-        splits: {split: (images, class ids)}; see ImageArrays.
+        splits: {split: (images uint8[N, S, S, 3], class ids uint8[N])}.
     """
     images, labels = splits["train"]
     cut = len(labels) - len(labels) // 10

@@ -1,4 +1,4 @@
-"""The declaration of a data set: classes, colours, ids, splits, scores."""
+"""DatasetInfo: the classes, ids, splits and scores of a data set."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ UNKNOWN_ID = 254  # Marks raw values in id_map that the data set does not define
 
 
 class Server(NamedTuple):
-    """The submission format of a benchmark's test server.
+    """The format of submissions to a benchmark's test server.
 
     Attributes:
         name: name of the server in command-line flags.
         folder: folder of the PNGs in the submitted archive; '' is the root.
         suffixes: allowed suffixes of the archive's file name.
-        colour_type: colour type in the PNGs' headers: 0 grey, 3 indexed.
-        values: pixel value of each class in the PNGs, at most 254.
+        colour_type: colour type in the PNGs' headers: 0 is grey, 3 is indexed.
+        values: values[i] is the pixel value of train id i in the PNGs, at most 254.
     """
 
     name: str
@@ -45,15 +45,15 @@ def _no_scores(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DatasetInfo:
-    """The declaration of a data set: everything known before its files are read.
+    """The facts about a data set that are known before its files are read.
 
     Attributes:
         name: name of the data set in the registry, the value of data.name.
         class_names: names of the classes; train id i is class_names[i].
-        colours: uint8[C, 3], RGB colour of each class in coloured label images.
-        id_map: uint8[256], maps a raw mask value to a train id, IGNORE_LABEL or
-            UNKNOWN_ID.
-        splits: names of the stored splits; the user's files may lack some.
+        colours: uint8[number of classes, 3], RGB colours in coloured label images.
+        id_map: uint8[256]; for the mask value v, id_map[v] is a train id, IGNORE_LABEL
+            or UNKNOWN_ID.
+        splits: names of the stored splits; the user's files may lack some splits.
         source: where to obtain the data.
         preparation: instruction to prepare the data, for error messages; ' DIR' is
             replaced by the data folder.
@@ -63,23 +63,23 @@ class DatasetInfo:
             stored splits.
         unlabelled: stored splits without labels; all their pixels are IGNORE_LABEL.
         full_counts: {stored split: number of images} of the complete data set.
-        downloads: (address, SHA-1) of the archives, if no registration is required.
+        downloads: (URL, SHA-1) of each archive; empty if registration is required.
         stored_as: name of another data set whose prepared records are used; '' if none.
         entries: function (archives.file_tree.FileTree) -> {split: list of
             archives.entries.Entry}, which lists the examples in the published files;
             None if the `prepare` command does not support the data set.
-        views: function (archives.file_tree.FileTree) -> {example name: 3x3 matrix from
-            road to image}, for scores in bird's-eye view, or None; see
-            scoring.thresholds.
+        views: function (archives.file_tree.FileTree) -> {example name: 3x3 homography
+            from the road plane to the image}, for scores in bird's-eye view; None if
+            the data set has no such scores.
         open_source: function (DatasetInfo, section `data` of the configuration) ->
             Source; None to read prepared records or .npz files.
         open_dataset: function (DatasetInfo, section `data` of the configuration) ->
             Dataset; None to use the segmentation pipelines.
-        positive_class: id of the class whose MaxF and average precision are reported,
-            or None.
-        rule: one sentence that states how scores are counted.
-        scores: function (mean IoU, pixel accuracy, IoU of each class) -> {name: score},
-            the benchmark's own scores in [0, 1].
+        positive_class: train id of the class whose MaxF (largest F1 score over all
+            thresholds) and average precision are reported, or None.
+        rule: one sentence that states how scores are computed.
+        scores: function (mean IoU, pixel accuracy, IoU of each class) -> {name: score};
+            returns the benchmark's own scores in [0, 1].
         server: submission format of the test server, or None.
     """
 
@@ -111,7 +111,7 @@ class DatasetInfo:
         return len(self.class_names)
 
     def how_to_prepare(self, data_dir: str) -> str:
-        """Returns the instruction to prepare this data set in the folder data_dir."""
+        """Returns text that tells the user how to prepare the data set in a folder."""
         if storage.is_remote(data_dir):
             done = self.preparation.replace(" DIR", " data")
             return f"{done}; then copy data/{self.stored_as or self.name} to {data_dir}"
@@ -119,9 +119,7 @@ class DatasetInfo:
 
 
 def voc_colours(num_classes: int) -> np.ndarray:
-    """Returns the first colours of PASCAL VOC's palette: RGB uint8[num_classes, 3].
-
-    A colour is computed from the bits of the class id.
+    """Returns RGB uint8[num_classes, 3]: the first colours of PASCAL VOC's palette.
 
     Source: VOCdevkit VOClabelcolormap.
     """
@@ -134,11 +132,11 @@ def voc_colours(num_classes: int) -> np.ndarray:
 def consecutive_ids(
     num_classes: int, *, first_id: int = 0, ignore_ids: tuple[int, ...] = ()
 ) -> np.ndarray:
-    """Returns the id_map uint8[256] of classes with consecutive raw ids.
+    """Returns a map uint8[256] from mask values to train ids, for DatasetInfo.id_map.
 
-    The raw ids first_id, first_id + 1, ... are mapped to the train ids 0, 1, ...,
-    num_classes - 1, the raw ids in ignore_ids to IGNORE_LABEL, and all others to
-    UNKNOWN_ID.
+    The `num_classes` mask values that start at `first_id` are mapped to train ids that
+    start at 0. The values in `ignore_ids` are mapped to IGNORE_LABEL, all other values
+    to UNKNOWN_ID.
     """
     id_map = np.full(256, UNKNOWN_ID, np.uint8)
     id_map[first_id : first_id + num_classes] = np.arange(num_classes)
@@ -147,13 +145,13 @@ def consecutive_ids(
 
 
 def class_lines(name: str) -> tuple[str, ...]:
-    """Returns the lines of sets/classes/NAME.txt, one line per class."""
+    """Returns the lines of sets/classes/NAME.txt; each line describes one class."""
     file = resources.files("encnet_jax.data.sets") / "classes" / f"{name}.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
 
 
 def prepare_command(name: str, what: str) -> str:
-    """Returns the instruction to prepare a data set from published files.
+    """Returns text that tells the user how to prepare a data set from published files.
 
     Args:
         name: name of the data set.

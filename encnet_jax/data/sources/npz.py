@@ -51,7 +51,7 @@ def load(path: epath.Path, expected: str, max_mib: float) -> dict[str, np.ndarra
 
 
 def exists(info: DatasetInfo, data_dir: str) -> bool:
-    """Whether the data set's folder in data_dir contains .npz files."""
+    """Returns whether the folder of a data set in `data_dir` contains .npz files."""
     return bool(_shards(info, data_dir)[1])
 
 
@@ -62,24 +62,24 @@ def _shards(info: DatasetInfo, data_dir: str) -> tuple[epath.Path, list[epath.Pa
 
 
 class NpzSource:
-    """Keeps a data set in memory, read from the .npz files (shards) of a folder.
+    """Reads the .npz files of a data set into memory.
 
-    A shard has arrays `{split}_images` uint8[N, H, W, 3] and `{split}_labels`
-    uint8[N, H, W] of train ids, for one or more splits. A split's shards are
-    concatenated in the order of their file names.
+    Each file contains examples of one or more splits, as arrays `{split}_images`
+    uint8[N, H, W, 3] and `{split}_labels` uint8[N, H, W] of train ids. The examples of
+    a split are in the order of the file names.
     """
 
     def __init__(self, info: DatasetInfo, data_dir: str, max_mib: float = 8192):
-        """Reads the shards in the data set's folder.
+        """Reads the .npz files in the folder of the data set.
 
         Args:
-            info: declaration of the data set.
+            info: the DatasetInfo of the data set.
             data_dir: folder that contains the data set's folder; ~ is expanded.
             max_mib: limit on the size of one unpacked array in MiB.
 
         Raises:
-            UserError: there is no shard, or a shard is broken, has unexpected arrays or
-                has train ids out of range.
+            UserError: there is no .npz file, or a file is broken, has unexpected arrays
+                or contains train ids out of range.
         """
         folder, files = _shards(info, data_dir)
         if not files:
@@ -106,7 +106,7 @@ class NpzSource:
         return {split: len(places) for split, places in self._places.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an example with a name such as 'val_00007' (split and index)."""
+        """Returns an example; its name states split and index, such as 'val_00007'."""
         shard, position = self._places[split][index]
         images, labels = self._shards[split][shard]
         return Example(f"{split}_{index:05d}", images[position], labels[position])

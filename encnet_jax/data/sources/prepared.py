@@ -1,4 +1,4 @@
-"""Random access to the examples that encnet_jax.data.prepare has written."""
+"""Reads the prepared records that encnet_jax.data.prepare has written."""
 
 import os
 
@@ -16,10 +16,11 @@ from encnet_jax.storage import lookup
 
 
 class RecordSource:
-    """Base class of sources whose examples are stored as encoded images and masks.
+    """Base class of sources that read encoded images and masks.
 
-    Implements pipelines.dataset.Source. In addition, `record` returns encoded examples,
-    which tf.data decodes.
+    The method `record` returns encoded examples, which tf.data decodes. The method
+    `example` returns decoded examples, as the interface pipelines.dataset.Source
+    requires.
     """
 
     def __init__(self, info: DatasetInfo, rules: ImageRules):
@@ -47,17 +48,17 @@ class RecordSource:
         return decode_record(self.record(split, index), self.info, self.rules)
 
     def image_size(self, split: str, index: int) -> tuple[int, int]:
-        """Returns (height, width) of an image; decodes only the header.
+        """Returns (height, width) of an image after its EXIF orientation is applied.
 
         Raises:
-            UserError: the header is broken.
+            UserError: the header is broken, or the image is too large.
         """
         record = self.record(split, index)
         return decode.image_size(record.image, record.image_file, self.rules)
 
 
 def is_prepared(info: DatasetInfo, data_dir: str) -> bool:
-    """Whether the prepared records of a data set exist in data_dir."""
+    """Returns whether `data_dir` contains the prepared records of a data set."""
     return lookup.exists(_folder(info, data_dir))
 
 
@@ -67,10 +68,10 @@ def _folder(info: DatasetInfo, data_dir: str) -> epath.Path:
 
 
 def views(info: DatasetInfo, data_dir: str) -> dict[str, np.ndarray]:
-    """Returns {example name: f64[3, 3], the matrix from road to image}.
+    """Returns {example name: homography f64[3, 3] from the road plane to the image}.
 
-    `prepare` stores the matrices of DatasetInfo.views in a file next to the prepared
-    records. If the file is absent, returns {}.
+    The file with these matrices is in the folder of the prepared records. If this file
+    is absent, returns {}.
 
     Raises:
         UserError: the file with the matrices is broken.
@@ -94,7 +95,7 @@ class PreparedSource(RecordSource):
     def __init__(
         self, info: DatasetInfo, data_dir: str, rules: ImageRules = DEFAULT_RULES
     ):
-        """Opens the data set.
+        """Opens the prepared records of the data set.
 
         Raises:
             UserError: the data set is not prepared in data_dir, or is broken.

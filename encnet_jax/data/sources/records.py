@@ -18,7 +18,7 @@ class Record:
     Attributes:
         name: The example's id, unique in its split.
         image: The bytes of an image file.
-        mask: The bytes of a mask file whose values are raw ids.
+        mask: The bytes of a mask file, before its values are mapped to train ids.
         image_file: name of the image in error messages.
         mask_file: name of the mask in error messages.
     """
@@ -38,7 +38,8 @@ class Example:
         name: The example's id.
         image: uint8[H, W, 3].
         label: uint8[H, W] of train ids; for classification, the class id as a scalar.
-        orientation: EXIF orientation of the stored image, 1..8; see decode.decode.
+        orientation: EXIF orientation of the stored image, 1..8; already applied to
+            `image`.
     """
 
     name: str
@@ -50,11 +51,11 @@ class Example:
 def decode_record(
     record: Record, info: DatasetInfo, rules: ImageRules = DEFAULT_RULES
 ) -> Example:
-    """Decodes the image and the mask of a record, and maps raw ids to train ids.
+    """Decodes the image and the mask of a record, and maps mask values to train ids.
 
     Raises:
         UserError: the image or mask is broken, the mask has several channels or unknown
-            ids, or image and mask differ in size.
+            values, or image and mask differ in size.
     """
     image, mask = _decoded(record, rules)
     label = to_train_ids(mask, info, record.mask_file)
@@ -62,13 +63,14 @@ def decode_record(
 
 
 def for_tensorflow(record: Record, rules: ImageRules) -> Record:
-    """Returns a record that TensorFlow decodes to the same pixels as decode_record.
+    """Returns a record that TensorFlow and `decode_record` decode to the same pixels.
 
-    A record is unchanged if image and mask have common formats; otherwise both are
-    decoded and encoded as PNGs.
+    If decode.tensorflow_decodes returns True for the image and the mask, the record is
+    returned unchanged. Otherwise, the image and the mask are converted to PNGs.
 
     Raises:
-        UserError: as in decode_record, except that unknown ids are not detected.
+        UserError: the image or mask is found to be broken, the mask has several
+            channels, or image and mask differ in size.
     """
     image = decode.tensorflow_decodes(record.image, record.image_file, rules)
     if image and decode.tensorflow_decodes(
@@ -82,7 +84,8 @@ def as_png(record: Record, rules: ImageRules) -> Record:
     """Decodes the image and mask of a record and encodes both as plain PNGs.
 
     Raises:
-        UserError: as in decode_record, except that unknown ids are not detected.
+        UserError: the image or mask is broken, the mask has several channels, or image
+            and mask differ in size.
     """
     image, mask = _decoded(record, rules)
     return dataclasses.replace(
@@ -116,10 +119,10 @@ def _check_sizes(image: decode.Decoded, mask: np.ndarray, file: str) -> None:
 
 
 def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
-    """Maps the raw ids uint8[H, W] of a mask to train ids uint8[H, W].
+    """Maps the stored values uint8[H, W] of a mask to train ids uint8[H, W].
 
     Raises:
-        UserError: a raw id is neither a class nor an ignored id of the data set.
+        UserError: a value is neither a class nor an ignored value of the data set.
     """
     label = info.id_map[mask]
     unknown = label == UNKNOWN_ID
@@ -138,7 +141,7 @@ def to_train_ids(mask: np.ndarray, info: DatasetInfo, file: str) -> np.ndarray:
 
 
 def _fix(mask: np.ndarray, info: DatasetInfo) -> str:
-    """Returns advice on how to correct a mask with unknown ids."""
+    """Returns advice on how to correct a mask with unknown values."""
     if info.num_classes == 2 and set(np.unique(mask)) <= {0, 255}:
         return (
             "black and white masks have the values 0 and 255: write 1 instead of 255 if"

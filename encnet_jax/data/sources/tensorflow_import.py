@@ -1,7 +1,7 @@
 """Imports TensorFlow and TFDS; TensorFlow uses only the CPU and prints no log.
 
-All code imports TensorFlow through this module: otherwise TensorFlow would allocate the
-accelerator memory that JAX needs.
+All modules must import TensorFlow through this module: otherwise TensorFlow would
+allocate accelerator memory that JAX needs.
 """
 
 import functools
@@ -13,9 +13,9 @@ from encnet_jax.errors import UserError
 
 
 def uses_tensorflow(reader: str) -> bool:
-    """Whether the value of data.reader selects TensorFlow.
+    """Returns whether `reader`, the value of data.reader, selects TensorFlow.
 
-    'tfds' does; 'auto' does if TensorFlow is installed.
+    The value 'tfds' selects TensorFlow; 'auto' does so only if TensorFlow is installed.
     """
     if reader != "auto":
         return reader == "tfds"
@@ -27,7 +27,7 @@ def uses_tensorflow(reader: str) -> bool:
 
 @functools.cache
 def tensorflow():
-    """Returns the module `tensorflow`, which cannot use GPUs or TPUs.
+    """Imports TensorFlow without access to GPUs and TPUs, and returns the module.
 
     Raises:
         UserError: TensorFlow cannot be imported.
@@ -53,7 +53,7 @@ def tensorflow():
 
 @functools.cache
 def tensorflow_datasets():
-    """Returns the module `tensorflow_datasets`.
+    """Imports TFDS and returns the module.
 
     Raises:
         UserError: TFDS or TensorFlow cannot be imported.
@@ -73,7 +73,7 @@ def decode_image(image_bytes):
     """Decodes a JPEG or PNG inside a tf.data graph.
 
     Returns:
-        RGB uint8[H, W, 3], equal to the pixels that Pillow decodes.
+        RGB uint8[H, W, 3]; the pixels are equal to those that Pillow decodes.
     """
     tf = tensorflow()
     image = tf.cond(
@@ -95,7 +95,7 @@ def prepared_builder(info, data_dir: str):
     """Returns the TFDS builder of a data set that TFDS prepared.
 
     Args:
-        info: DatasetInfo of the data set.
+        info: the DatasetInfo of the data set.
         data_dir: folder of prepared data sets; ~ is expanded.
 
     Raises:

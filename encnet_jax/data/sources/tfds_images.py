@@ -12,22 +12,22 @@ from encnet_jax.errors import UserError
 
 
 class TfdsImages:
-    """Reads images and labels from array records that TFDS prepared.
+    """Reads images and class ids from ArrayRecord files that TFDS wrote.
 
-    Implements pipelines.dataset.Source.
+    Implements the interface pipelines.dataset.Source.
     """
 
     def __init__(self, info: DatasetInfo, data_dir: str, rules: ImageRules):
-        """Opens the data set; TFDS is not required.
+        """Opens the data set; does not require TFDS.
 
         Args:
-            info: The declaration of the data set.
+            info: The DatasetInfo of the data set.
             data_dir: Folder of prepared data sets.
             rules: limits on images.
 
         Raises:
-            UserError: the data set is not prepared in data_dir, is not stored as array
-                records, or is broken.
+            UserError: the data set is not prepared in data_dir, is not stored in
+                ArrayRecord files, or is broken.
         """
         folder, self._splits = array_records.open_prepared(info, data_dir)
         self._rules = rules
@@ -38,7 +38,7 @@ class TfdsImages:
         return {split: len(records) for split, records in self._splits.items()}
 
     def example(self, split: str, index: int) -> Example:
-        """Returns an image with its class id i32[].
+        """Returns an example, whose label is the class id as an i32 scalar.
 
         Raises:
             UserError: the example is broken.
