@@ -56,10 +56,10 @@ def entries(tree: FileTree) -> dict[str, list[Entry]]:
 
 
 def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
-    """Returns the sorted names of the images that SBD adds to VOC's splits train and val.
+    """Returns the sorted names of the images in SBD that VOC's splits do not contain.
 
-    VOC's split train and the added images are the 10,582 training images of the EncNet
-    paper.
+    VOC's splits are `train` and `val`. The split `train` and the returned images are
+    the 10,582 training images of the EncNet paper.
 
     Args:
         tree: the published files, with or without SBD.
@@ -67,7 +67,7 @@ def added_by_sbd(tree: FileTree, train: list[str], val: list[str]) -> list[str]:
         val: names of the images in VOC's split val.
 
     Raises:
-        UserError: an image is in VOC's split train and in VOC's split val.
+        UserError: an image is in both of VOC's splits.
     """
     if set(train) & set(val):
         raise UserError(

@@ -105,7 +105,7 @@ def _cue_centres(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _mix(weight: np.ndarray, low: tuple, high: tuple) -> np.ndarray:
-    """Interpolates linearly from colour `low` (`weight` 0) to colour `high` (`weight` 1).
+    """Interpolates linearly between `low`, for `weight` 0, and `high`, for `weight` 1.
 
     Returns:
         f64[..., 3] for `weight` f64[...].
