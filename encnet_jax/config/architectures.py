@@ -1,4 +1,4 @@
-"""Values that each architecture gives to fields that a configuration leaves at None."""
+"""Defaults of each architecture for fields that a configuration leaves at None."""
 
 from typing import Any
 
@@ -79,11 +79,11 @@ _OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def decided_fields(architecture: str, model_name: str) -> dict[str, Any]:
-    """Returns the values of fields that are not set: {dotted field name: value}.
+    """Returns the defaults that depend on the architecture: {dotted field name: value}.
 
     Args:
-        architecture: `architecture` of the configuration, a key of ARCHITECTURES.
-        model_name: `model.name` of the configuration.
+        architecture: value of the field `architecture`, a key of ARCHITECTURES.
+        model_name: value of the field `model.name`.
     """
     fields: dict[str, Any] = dict(ARCHITECTURES[architecture])
     fields |= _OF_MODEL.get((architecture, model_name), {})

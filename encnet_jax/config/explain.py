@@ -1,4 +1,4 @@
-"""Explains fields and writes the reference of all fields, from the table of fields."""
+"""Explains fields, and generates docs/fields.md, the reference of all fields."""
 
 from encnet_jax.config import table
 from encnet_jax.config.architectures import ARCHITECTURES, FOLLOWING
@@ -9,15 +9,16 @@ _HEADER = """\
 # Fields of a configuration
 
 Every field with its default, its allowed values and its meaning. This file is written
-by `python -m encnet_jax.config --reference`; `encnet config --explain FIELD` prints one
-field. `python train.py --config configs/NAME.py --config.FIELD=VALUE` sets one.
+by `python -m encnet_jax.config --reference`. `encnet config --explain FIELD` prints the
+entry of one field. `python train.py --config configs/NAME.py --config.FIELD=VALUE` sets
+a field.
 """
 
 
 def explain(name: str) -> str:
-    """Describes a field, or lists the fields of a section, as lines of text.
+    """Returns lines of text that describe a field or list the fields of a section.
 
-    The description contains the default, the allowed values and the meaning.
+    The description of a field contains the default, the allowed values and the meaning.
 
     Args:
         name: dotted name of a field, or of a section such as 'optim' or 'model.duc'.
@@ -42,7 +43,7 @@ def explain(name: str) -> str:
 
 
 def reference() -> str:
-    """Returns the reference of all fields in Markdown."""
+    """Returns the text of docs/fields.md: all fields, in Markdown tables."""
     parts, fields = [_HEADER], table.fields()
     for section, doc in table.sections().items():
         prefix = f"{section}." if section else ""

@@ -29,7 +29,7 @@ from encnet_jax.losses.terms import Inputs, Terms
     reads=("logits", "pairwise"),
     fields={
         "loss.unary_weight": Field(
-            1.0, between(0, 1e6), "Weight of the unary loss of a piecewise_crf."
+            1.0, between(0, 1e6), "Weight of the unary loss of head 'piecewise_crf'."
         )
     },
 )
@@ -47,7 +47,7 @@ def unary(inputs: Inputs) -> jax.Array:
         "loss.pairwise_weight": Field(
             1.0,
             between(0, 1e6),
-            "Weight of the pairwise loss of each relation of a piecewise_crf.",
+            "Weight of the pairwise loss of each relation of head 'piecewise_crf'.",
         )
     },
 )

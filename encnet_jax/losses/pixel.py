@@ -26,9 +26,10 @@ from encnet_jax.losses.terms import Inputs
         "loss.ohem_min_kept": Field(
             0,
             COUNT,
-            "Online hard example mining: keep at least this number of pixels per image,"
-            " the hardest of the batch. With loss.ohem_threshold 0, only these pixels"
-            " are kept; if both fields are 0, all pixels are kept.",
+            "Online hard example mining: keep at least this average number of pixels"
+            " per image, namely the hardest pixels of the global batch. With"
+            " loss.ohem_threshold 0, only these pixels are kept; if both fields are 0,"
+            " all pixels are kept.",
         ),
     },
     excludes=(("loss.focal_gamma", "loss.label_smoothing"),),

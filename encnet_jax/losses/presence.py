@@ -16,7 +16,7 @@ from encnet_jax.losses.terms import Inputs
     reads=("se_logits",),
     fields={
         "loss.se_weight": Field(
-            0.2, between(0, 1e6), "Weight of each SE-loss, alpha of the paper."
+            0.2, between(0, 1e6), "Weight of each SE-loss, alpha in the paper."
         )
     },
 )

@@ -22,7 +22,7 @@ from encnet_jax.models.resize import interpolation_matrix
         "loss.refined_weight": Field(
             1.0,
             between(0, 1e6),
-            "Weight of the loss of the refined scores of a piecewise_crf.",
+            "Weight of the loss of the refined scores of head 'piecewise_crf'.",
         )
     },
 )

@@ -40,7 +40,8 @@ class Config(Section):
     architecture: str = field(
         "tuned",
         one_of(*ARCHITECTURES),
-        "Variant of the networks: determines the values of fields that are not set.",
+        "Variant of the networks; sets fields such as model.gate, unless a file or a"
+        " flag sets them.",
     )
     seed: int = field(
         0, COUNT, "Seed of initial weights, data order, augmentation and dropout."
@@ -48,15 +49,15 @@ class Config(Section):
     init_from: str = field(
         "",
         TEXT,
-        "Initial weights: a name of `encnet weights list`, 'imagenet' (the preferred"
-        " ImageNet weights for the backbone), a weight file, or a run's workdir; empty:"
-        " random.",
+        "Initial weights: a name that `encnet weights list` prints, 'imagenet' (the"
+        " preferred ImageNet weights for the backbone), a weight file, or the workdir"
+        " of a run; empty: random.",
     )
     init_skip: str = field(
         "",
         TEXT,
-        "Modules whose parameters may differ from those of init_from, which are then"
-        " initialised randomly; comma separated: 'head/classifier,aux_head'.",
+        "Comma-separated modules, such as 'head/classifier,aux_head'. Their parameters"
+        " are initialised randomly if init_from has none or has other shapes.",
     )
     profile: bool = field(
         False,
@@ -85,7 +86,7 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def fields() -> dict[str, Field]:
-    """Returns {dotted name: field}, including those that heads, losses etc. add."""
+    """Returns all fields, also those of heads, losses etc.: {dotted name: field}."""
     found = declared(Config)
     for registry in REGISTRIES.values():
         for member in registry:
@@ -94,7 +95,7 @@ def fields() -> dict[str, Field]:
 
 
 def unread_fields(values: Mapping[str, Any]) -> set[str]:
-    """Returns the fields that are read only by heads, losses etc. that are not used.
+    """Returns the names of fields that only unused heads, losses etc. read.
 
     Args:
         values: dotted field name -> value.
@@ -109,7 +110,7 @@ def unread_fields(values: Mapping[str, Any]) -> set[str]:
 
 
 def sections() -> dict[str, str]:
-    """Returns the sections and groups: {dotted name: meaning}.
+    """Returns the sections and nested groups of fields: {dotted name: meaning}.
 
     The name of the whole configuration is ''.
     """
@@ -134,7 +135,7 @@ def _sections(section: type, name: str) -> dict[str, str]:
 
 
 def unknown(name: str) -> str:
-    """Returns the message for an unknown field name, with the most similar field."""
+    """Returns the message for an unknown field name; suggests the most similar name."""
     known = [*fields()]
     ends = {x.rsplit(".", 1)[-1]: x for x in reversed(known)}
     similar = difflib.get_close_matches(name, known, n=1)

@@ -28,7 +28,7 @@ def _is_range(value) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Section):
-    """Random changes of training images."""
+    """Random augmentation of training images."""
 
     flip: bool = field(True, FLAG, "Mirror left and right with probability 1/2.")
     scale_min: float = field(
@@ -41,7 +41,8 @@ class AugmentConfig(Section):
     scales: tuple[float, ...] = field(
         (),
         several(_SCALE, "scales, each 0.02 to 50"),
-        "If not empty, the scale is drawn from these values instead.",
+        "Values from which the scale is drawn, instead of from [scale_min, scale_max];"
+        " empty: not used.",
     )
     crop_centres: tuple[tuple[int, int], ...] = field(
         (),
@@ -54,55 +55,57 @@ class AugmentConfig(Section):
     crop_jitter: int = field(
         0,
         between(0, 1 << 15),
-        "Largest distance of a crop's centre from the drawn crop_centres, in pixels.",
+        "Largest distance of a crop's centre from the centre drawn from crop_centres,"
+        " along each axis, in pixels of the stored image.",
     )
     scale_relative_to: str = field(
         "image",
         one_of("image", "short_side", "long_side"),
-        "What a scale of 1 means: the image's own size, or a short or long side of"
-        " data.augment.base_size.",
+        "Size of an image at scale 1. 'image': the image's own size; 'short_side' or"
+        " 'long_side': this side has data.augment.base_size pixels.",
     )
     base_size: int = field(
         520,
         SIDE,
-        "Length of the short or long side at a scale of 1, in pixels; not used if"
+        "Length of the short or long side at scale 1, in pixels; not used if"
         " data.augment.scale_relative_to is 'image'.",
     )
     rotate_degrees: float = field(
         10.0,
         between(0, 180),
-        "The rotation angle is drawn uniformly from [-this, this].",
+        "The rotation angle is drawn uniformly from [-rotate_degrees, rotate_degrees].",
     )
     blur_probability: float = field(
         0.0,
         between(0, 1),
-        "Probability of a Gaussian blur; its radius is drawn from [0, 1) pixels.",
+        "Probability of a Gaussian blur, whose radius is drawn from [0, 1) pixels.",
     )
     antialias: bool = field(
         False,
         FLAG,
-        "Scale with Pillow's antialiasing filter (True), or crop, scale and rotate in"
-        " one projective resampling (False).",
+        "True: scale images with Pillow's antialiasing filter. False: crop, scale and"
+        " rotate in one resampling, without antialiasing.",
     )
     brightness: float = field(
         0.0,
         between(0, 1),
-        "Factor of the brightness, drawn uniformly from [1 - this, 1 + this].",
+        "Brightness factors are drawn uniformly from [1 - brightness, 1 + brightness].",
     )
     contrast: float = field(
         0.0,
         between(0, 1),
-        "Factor of the contrast, drawn uniformly from [1 - this, 1 + this].",
+        "Contrast factors are drawn uniformly from [1 - contrast, 1 + contrast].",
     )
     saturation: float = field(
         0.0,
         between(0, 1),
-        "Factor of the saturation, drawn uniformly from [1 - this, 1 + this].",
+        "Saturation factors are drawn uniformly from [1 - saturation, 1 + saturation].",
     )
     hue: float = field(
         0.0,
         between(0, 0.5),
-        "Shift of the hue in turns, drawn uniformly from [-this, this].",
+        "Hues are shifted by a fraction of a full turn, drawn uniformly from [-hue,"
+        " hue].",
     )
     area_min: float = field(
         0.08,
@@ -125,14 +128,14 @@ class FolderConfig(Section):
         "",
         TEXT,
         "Folder of the images, such as 'my_data/{split}/images'; '{split}' is replaced"
-        " by the name of the split. For data.name 'image_folder', it contains one"
-        " folder per class.",
+        " by the name of the split. For data.name 'image_folder', this folder contains"
+        " one folder per class.",
     )
     masks: str = field(
         "",
         TEXT,
-        "Folder of the masks, such as 'my_data/{split}/masks': images of class ids with"
-        " the same file names as the images, except for the ending.",
+        "Folder of the masks, such as 'my_data/{split}/masks'. A mask is an image of"
+        " class ids; its file name is that of the image, except for the ending.",
     )
     class_names: tuple[str, ...] = field(
         (),
@@ -169,9 +172,9 @@ class DataConfig(Section):
     reader: str = field(
         "auto",
         one_of("auto", "tfds", "arrays"),
-        "'tfds': tf.data; 'arrays': threads without TensorFlow, from .npz files or"
-        " prepared records; 'auto': tf.data if TensorFlow is installed. Batches are"
-        " identical.",
+        "'tfds': read with tf.data; 'arrays': read .npz files or prepared records in"
+        " threads, without TensorFlow; 'auto': 'tfds' if TensorFlow is installed,"
+        " otherwise 'arrays'. All readers return the same batches.",
     )
     train_split: str = field(
         "train",
@@ -182,16 +185,18 @@ class DataConfig(Section):
     max_unreadable_share: float = field(
         0.0,
         between(0, 1),
-        "Largest fraction of training images that may be unreadable; the run stops if"
-        " there are more.",
+        "Largest allowed fraction of unreadable training images; the run stops if the"
+        " fraction is larger.",
     )
     max_megapixels: float = field(
         200.0,
         above(0, 1e6),
-        "Largest image, in millions of pixels; larger images are not decoded.",
+        "Largest allowed image, in millions of pixels; larger images are rejected.",
     )
     max_file_mib: float = field(
-        8192.0, above(0, 1e9), "Largest unpacked array of an .npz file, in MiB."
+        8192.0,
+        above(0, 1e9),
+        "Largest allowed size of an array in an .npz file after decompression, in MiB.",
     )
     value_range: tuple[float, ...] = field(
         (),
@@ -199,10 +204,12 @@ class DataConfig(Section):
             "(), or two numbers in increasing order, such as (0, 65535)",
             lambda x: x in ((), []) or _is_range(x),
         ),
-        "Values of black and white in grey images of more than 8 bits, such as"
-        " (0, 65535). Empty: such images are rejected.",
+        "Pixel values of black and white in grey images of more than 8 bits, such as"
+        " (0, 65535). Empty: images of more than 8 bits are rejected.",
     )
-    crop_size: int = field(480, SIDE, "Side of the square training crops, in pixels.")
+    crop_size: int = field(
+        480, SIDE, "Height and width of the training crops, in pixels."
+    )
     on_device: bool = field(
         False,
         FLAG,
@@ -211,19 +218,20 @@ class DataConfig(Section):
     keep_last_batch: bool = field(
         False,
         FLAG,
-        "Classification: also train on an epoch's last, smaller batch; otherwise it is"
-        " dropped.",
+        "Classification: also train on an epoch's last, smaller batch; if False, this"
+        " batch is dropped.",
     )
     channel_std: tuple[float, ...] = field(
         (0.2470, 0.2435, 0.2616),
         several(above(0, 1e6), "three numbers above 0", 3, 3),
-        "Classification: divisors of red, green and blue in [0, 1].",
+        "Classification: red, green and blue, in [0, 1], are divided by these numbers"
+        " after subtraction of the mean.",
     )
     input_scale: float = field(
         1.0,
         _SCALE,
-        "Factor by which every image is resized before it is used; scores use the"
-        " labels of the original size.",
+        "Factor by which every image is resized for the network; scores are computed"
+        " at the original size.",
     )
     augment: AugmentConfig = group(AugmentConfig)
     folder: FolderConfig = group(FolderConfig)

@@ -14,13 +14,14 @@ class LossConfig(Section):
     row_blocks: int = field(
         20,
         between(1, 1 << 15),
-        "Compute full-resolution logits in this many blocks of rows, to save memory.",
+        "Number of blocks of rows in which full-resolution logits are computed one"
+        " after the other, to save memory.",
     )
     labels: str = field(
         None,
         one_of("upsampled", "thinned"),
-        "'upsampled': logits are upsampled to the labels. 'thinned': only every n-th"
-        " label is compared, with the logits at their own resolution.",
+        "'upsampled': logits are upsampled to the size of the labels. 'thinned': labels"
+        " are subsampled to the size of the logits.",
     )
     class_weighting: str = field(
         "",
@@ -30,12 +31,14 @@ class LossConfig(Section):
     )
     class_weights: tuple[float, ...] = field(
         (),
-        several(_WEIGHT, "numbers from 0 to 1e6; for a rule set loss.class_weighting"),
-        "One factor per class, in the order of the ids; empty: 1 each.",
+        several(
+            _WEIGHT, "numbers from 0 to 1e6; to apply a rule, set loss.class_weighting"
+        ),
+        "One weight per class, in the order of the ids; empty: all weights are 1.",
     )
     label_smoothing: float = field(
         0.0,
         at_least(0, 1),
-        "Fraction of the target probability that is spread over all classes. Also for"
-        " classification.",
+        "Fraction of the target probability that is spread over all classes, in"
+        " segmentation and classification.",
     )

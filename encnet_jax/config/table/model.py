@@ -43,9 +43,9 @@ class ModelConfig(Section):
             "a name such as hdc_bigger, or rates such as '1,2,5/5,9,17'",
             lambda x: isinstance(x, (str, tuple, list)),
         ),
-        "Dilation rates of the backbone's stages that keep their resolution: 'plain',"
-        " 'none', 'hdc_rf', 'hdc_bigger', 'hdc_released', or one rate per block:"
-        " '1,2,5,9,1,2/5,9,17'.",
+        "Dilation rates of the backbone stages that do not reduce the resolution:"
+        " 'plain', 'none', 'hdc_rf', 'hdc_bigger', 'hdc_released', or one rate per"
+        " block, with '/' between stages: '1,2,5,9,1,2/5,9,17'.",
     )
     num_codes: int = field(
         32,
@@ -56,19 +56,22 @@ class ModelConfig(Section):
     draw_smoothing: bool = field(
         False,
         FLAG,
-        "Classification: smoothing factors are drawn during training, not learned.",
+        "Classification: smoothing factors of the encoding are drawn randomly during"
+        " training, not learned.",
     )
     block: str = field(
         "paper",
         one_of("paper", "authors"),
         "Classification: residual blocks of the paper, or of the authors' code.",
     )
-    se_loss: bool = field(True, FLAG, "Add the branch that predicts present classes.")
+    se_loss: bool = field(
+        True, FLAG, "Add the branch that predicts which classes an image contains."
+    )
     se_gradient: bool = field(
         True,
         FLAG,
-        "The SE-losses train all layers; if False, only the last layer of the branch"
-        " that predicts present classes.",
+        "True: the SE-losses train all layers below them. False: the SE-losses train"
+        " only the layer that predicts which classes an image contains.",
     )
     gate_bias: float = field(
         0.0,
@@ -91,7 +94,9 @@ class ModelConfig(Section):
         one_of("float32", "bfloat16"),
         "Type of the activations; parameters stay float32.",
     )
-    aux_channels: int = field(256, _CHANNELS, "Channels inside the auxiliary head.")
+    aux_channels: int = field(
+        256, _CHANNELS, "Number of hidden channels of the auxiliary head."
+    )
     # If the fields below are not set, published weights (init_from) and the
     # architecture determine them.
     stem: str = field(
@@ -100,7 +105,7 @@ class ModelConfig(Section):
         "First layers: three 3x3 convolutions ('deep'), or one 7x7 ('conv7').",
     )
     avg_down: bool = field(
-        None, FLAG, "Average pooling before the 1x1 shortcuts (ResNet-D)."
+        None, FLAG, "Apply average pooling before the 1x1 shortcuts (ResNet-D)."
     )
     stem_width: int = field(
         None,
@@ -111,10 +116,10 @@ class ModelConfig(Section):
     stride_first: bool = field(
         None,
         FLAG,
-        "The first 1x1 convolution of a bottleneck has the stride, not the 3x3"
-        " convolution.",
+        "Bottleneck blocks have their stride in the first 1x1 convolution, not in the"
+        " 3x3 convolution.",
     )
-    padded_pool: bool = field(None, FLAG, "The stem's pooling pads its input.")
+    padded_pool: bool = field(None, FLAG, "Pad the input of the stem's max pooling.")
     norm_epsilon: float = field(
         None, above(0, 1), "Added to the variance in batch norms."
     )
@@ -127,47 +132,52 @@ class ModelConfig(Section):
     pixels: str = field(
         None,
         one_of(*PIXELS),
-        "Normalisation of pixels. 'unit': subtract the mean and divide by the standard"
-        " deviation; 'mean': only subtract the mean, in levels of 0 to 255.",
+        "Normalisation of pixels. 'unit': scale to [0, 1], subtract the mean and divide"
+        " by the standard deviation; 'mean': only subtract the mean, in 0 to 255.",
     )
     align_corners: bool = field(
         None, FLAG, "Upsampling aligns the centres of the corner pixels."
     )
-    head_channels: int = field(None, _CHANNELS, "Channels inside the head.")
+    head_channels: int = field(
+        None, _CHANNELS, "Number of hidden channels of the head."
+    )
     code_pooling: str = field(
-        None, one_of("sum", "mean"), "Pooling of ReLU(BN(e_k)) over codewords."
+        None, one_of("sum", "mean"), "Pooling of ReLU(BN(e_k)) over the codewords k."
     )
     gate: str = field(
         None,
         one_of("scale", "residual"),
-        "EncNet's gate: 'scale' is x * s, 'residual' is relu(x + x * s).",
+        "Output of EncNet's gate for features x and factors s in (0, 1): 'scale' is"
+        " x * s; 'residual' is relu(x + x * s).",
     )
     aux: str = field(
         None,
         lambda: one_of(*AUX_HEADS, "none"),
         "Auxiliary head on stage 3, or 'none'.",
     )
-    lateral: bool = field(None, FLAG, "Fuse stages 2 and 3 into EncNet's head.")
+    lateral: bool = field(
+        None, FLAG, "Lateral connections: fuse stages 2 and 3 into EncNet's head."
+    )
     head_convs: int = field(
         None, between(0, 100), "Number of 3x3 convolutions of an FCN head."
     )
     mask_padding: bool = field(
         None,
         FLAG,
-        "Exclude the padding around an image from pooling and encoding when it is"
-        " scored.",
+        "In evaluation, exclude the padding around images from pooling and encoding.",
     )
     reference_positions: int = field(
         None,
         COUNT,
-        "Number of positions of a training crop's feature map; sums of codes over more"
-        " or fewer positions are rescaled to this number. 0: sums are not rescaled.",
+        "Number of positions in the feature map of a training crop; codes, which are"
+        " sums over positions, are rescaled to this number. 0: codes are not rescaled.",
     )
     head_concat_input: bool = field(
         None,
         FLAG,
-        "FCN head: concatenate the head's input to its output. DeepLabV3 head: the last"
-        " convolution reads the concatenated branches without a projection.",
+        "FCN head: concatenate input and output of the 3x3 convolutions. DeepLabV3"
+        " head: the 3x3 convolution after the branches reads their concatenation"
+        " without a projection.",
     )
     if TYPE_CHECKING:  # Declared by the heads 'duc' and 'piecewise_crf'.
         duc: Any = None

@@ -93,7 +93,8 @@ class DUCHead(nn.Module):
         "model.duc.rates": Field(
             (6, 12, 18, 24),
             several(AT_LEAST_ONE, "one or more whole numbers above 0", 1),
-            "Dilation rates of the 3x3 convolutions that the head adds.",
+            "Dilation rates of the head's parallel 3x3 convolutions, whose outputs are"
+            " added.",
         ),
     },
     logits_stride=lambda m: m.duc.cell,

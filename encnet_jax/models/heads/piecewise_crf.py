@@ -306,16 +306,20 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
         "model.crf.features": Field(
             "scales",
             one_of("plain", "pyramid", "scales"),
-            "'plain': one scale; 'pyramid': one scale and its sliding maxima; 'scales':"
-            " the same at scales 1.2, 0.8 and 0.4 of the image.",
+            "Feature maps of the CRF. 'plain': one scale; 'pyramid': one scale and its"
+            " sliding maxima; 'scales': 'pyramid' at scales 1.2, 0.8 and 0.4 of the"
+            " image.",
         ),
         "model.crf.pairwise": Field(
             "both",
             one_of("none", "surrounding", "above_below", "both"),
-            "Spatial relations whose pairs of nodes are scored.",
+            "Spatial relations for which pairs of nodes are scored.",
         ),
         "model.crf.box": Field(
-            0.4, above(0, 1), "Side of the range box, relative to the map's short side."
+            0.4,
+            above(0, 1),
+            "Height and width of the square box that contains a node's neighbours, as a"
+            " fraction of the shorter side of the feature map.",
         ),
         "model.crf.hidden_channels": Field(
             512, between(1, 1 << 14), "Channels of the unary and pairwise networks."
@@ -326,13 +330,15 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
         "model.crf.max_score_mib": Field(
             256.0,
             above(0, 1 << 20),
-            "Memory limit for the K x K scores of one step, in MiB.",
+            "Memory limit for the pairwise scores (K x K per pair) that are computed at"
+            " a time, in MiB.",
         ),
         "model.crf.refine": Field(
             0,
             between(0, 1024),
-            "Channels of the layers that refine the scores to the image's resolution,"
-            " with early features and the image as inputs; 0: no such layers.",
+            "Channels of the refinement layers, which compute scores at the image's"
+            " resolution from coarse scores, early features and the image; 0: no"
+            " refinement layers.",
         ),
     },
     # With 'scales', the nodes belong to the image enlarged by 1.2.
