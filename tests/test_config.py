@@ -113,7 +113,7 @@ def test_an_argument_of_a_configuration_sets_its_own_fields():
 def test_lateral_fusion_requires_stages_of_equal_size():
     config = config_lib.load("configs/ade20k.py:release")
     config.model.lateral, config.model.output_stride = True, 16
-    with pytest.raises(UserError, match="model.output_stride is 16, but model.lateral"):
+    with pytest.raises(UserError, match="is 16; expected 8, because model.lateral"):
         config_lib.resolve(config)
 
 
@@ -125,7 +125,7 @@ def test_steps_from_epochs():
         == 1263 * 120
     )
     with pytest.raises(
-        UserError, match="10 training images do not fill one batch of 16"
+        UserError, match="train.batch_size is 16; expected 1 to 10, the number of"
     ):
         config_lib.resolve(config, config_lib.Facts(10))
 
@@ -321,15 +321,15 @@ def test_saved_runs_get_defaults_for_new_fields_or_are_refused():
     with pytest.raises(UserError) as error:
         config_lib.completed(config_lib.from_dict(saved))
     assert str(error.value) == (
-        "the saved configuration has no field loss.labels. Commit aeb6f69 of encnet_jax"
-        " reads runs of older versions"
+        "the saved configuration has no field loss.labels; for a run of an older"
+        " version, use commit aeb6f69 of encnet_jax"
     )
     saved["loss"]["labels"] = "upsampled"
     completed = config_lib.completed(config_lib.from_dict(saved))
     assert config_lib.first_difference(completed, resolved) is None
     assert completed.model.dilation == "plain" and completed.model.duc.cell == 2
     saved["loss"]["wobble"] = 1
-    with pytest.raises(UserError, match="unknown field loss.wobble.*Commit aeb6f69"):
+    with pytest.raises(UserError, match="unknown field loss.wobble.*commit aeb6f69"):
         config_lib.completed(config_lib.from_dict(saved))
 
 

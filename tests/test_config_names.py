@@ -85,7 +85,7 @@ def test_a_configuration_is_copied_to_be_edited(capsys, request):
         (["--copy", "ade20k"], "expected --copy NAME FILE.py"),
         (["--copy", "ade20k:fcn", "mine.py"], "remove ':fcn'"),
         (["--copy", "nosuch", "mine.py"], "no configuration nosuch"),
-        (["--copy", "ade20k", "mine.txt"], "must end with .py"),
+        (["--copy", "ade20k", "mine.txt"], "a name that ends with .py"),
         (["--copy", "ade20k", "no/mine.py"], "the folder no does not exist"),
     ],
 )

@@ -117,7 +117,7 @@ def test_validation_is_the_last_tenth_of_training(small_set):
 def test_missing_and_broken_files_are_reported(small_set, tmp_path):
     with pytest.raises(UserError, match="export_arrays cifar10"):
         open_dataset(cifar_data(data_dir=str(tmp_path / "nowhere")))
-    with pytest.raises(UserError, match="50 training images do not fill .* 60"):
+    with pytest.raises(UserError, match="train.batch_size is 60; expected 1 to 50"):
         dataset = open_dataset(cifar_data(data_dir=str(small_set)))
         dataset.train_batches("train", batch_size=60, seed=0)
     file = small_set / "cifar10" / "test.npz"

@@ -49,7 +49,7 @@ def test_processes_share_the_same_global_batch(process_count):
 
 
 def test_a_batch_larger_than_the_split_is_refused():
-    with pytest.raises(UserError, match="10 training images do not fill .* 11"):
+    with pytest.raises(UserError, match="train.batch_size is 11; expected 1 to 10"):
         order.batch_indices(10, 11, seed=0, step=0)
     with pytest.raises(UserError, match="multiple of 3, the number of"):
         _indices(0, process_count=3)

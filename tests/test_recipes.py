@@ -294,7 +294,7 @@ def test_strong_makes_the_same_changes_to_every_segmentation_recipe(name):
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet"])
 def test_strong_is_for_segmentation(name):
-    with pytest.raises(UserError, match="'strong' is for segmentation"):
+    with pytest.raises(UserError, match="'strong' is only for segmentation"):
         config_lib.load(f"configs/{name}.py:strong")
 
 

@@ -1,11 +1,11 @@
-"""Prints a resolved configuration, explains a field or copies a configuration file.
+"""Prints all fields of a configuration, explains a field, or copies a file.
 
     python -m encnet_jax.config configs/pascal_voc.py:release,resnet101
     python -m encnet_jax.config --explain optim.base_lr
     python -m encnet_jax.config --copy ade20k mine.py
 
-Fields that differ from the defaults are marked with * and followed by the default
-value. As in train.py, flags --config.FIELD=VALUE change fields.
+Lines of fields that differ from the defaults start with * and end with the default
+value. As in train.py, the flag --config.FIELD=VALUE changes a field.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from encnet_jax.errors import UserError
 
 
 def lines(config) -> list[str]:
-    """Returns one line 'field = value' per field of a resolved configuration.
+    """Returns a line 'FIELD = VALUE' for each field of a resolved configuration.
 
-    Lines of fields that differ from the defaults start with '*' and end with the
+    The line of a field that differs from the default starts with '*' and ends with the
     default value.
     """
     default = config_lib.flatten(config_lib.resolve(defaults.get_config()))
@@ -34,15 +34,15 @@ def lines(config) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the command line and prints the configuration or the explanation."""
+    """Parses the command line; prints fields or an explanation, or copies a file."""
     name, *rest = argv
     if rest and not rest[0].startswith("-"):
         rest[0] = f"--config={rest[0]}"
     line = cli.CommandLine([name, *rest], __doc__)
     line.config()
-    line.string("explain", "Field or section whose default and meaning are printed.")
-    line.string("copy", "Name of the configuration to copy to FILE.")
-    line.argument("file", "New file that --copy writes.", several=True, default=[])
+    line.string("explain", "Print default and meaning of this field or section.")
+    line.string("copy", "Copy the configuration with this name to FILE.")
+    line.argument("file", "New file for --copy.", several=True, default=[])
     line.switch("reference", "Print the reference of all fields in Markdown.")
     values = line.parse(loads_jax=False)
     if values.copy is not None or values.file:

@@ -35,8 +35,8 @@ def check_each(values: Mapping[str, Any]) -> None:
         values: dotted field name -> value, or None if the field is not set.
 
     Raises:
-        UserError: a value is not allowed, or a field is not in the table of fields. The
-            message reports only the first such field.
+        UserError: a value is not allowed, or a field is unknown. The message reports
+            only the first problem.
     """
     fields = table.fields()
     for name in values:
@@ -46,7 +46,7 @@ def check_each(values: Mapping[str, Any]) -> None:
 
 
 def check_together(values: Mapping[str, Any]) -> None:
-    """Checks combinations of fields that `check_each` has accepted.
+    """Checks combinations of field values; call `check_each` first.
 
     Args:
         values: dotted field name -> value, for every field.
@@ -66,8 +66,8 @@ def check_together(values: Mapping[str, Any]) -> None:
         )
     if values["model.lateral"] and values["model.output_stride"] != 8:
         raise UserError(
-            f"model.output_stride is {values['model.output_stride']}, but model.lateral"
-            " requires feature maps of equal size: expected 8"
+            f"model.output_stride is {values['model.output_stride']}; expected 8,"
+            " because model.lateral fuses feature maps of equal size"
         )
     head: Mapping[str, Any] = {}
     if values["task"] == "segmentation":
@@ -79,8 +79,8 @@ def check_together(values: Mapping[str, Any]) -> None:
         _check_freeze(values)
     if values["model.block"] == "authors" and values["model.name"] == "se_resnet":
         raise UserError(
-            "model.block is 'authors', but the authors' code has no SE-ResNet: expected"
-            " model.block='paper', or model.name one of: resnet, encnet"
+            "model.block is 'authors', but the authors' code has no SE-ResNet; expected"
+            " model.block 'paper', or model.name 'resnet' or 'encnet'"
         )
     batch_size, parts = values["train.batch_size"], values["train.accumulate"]
     if batch_size % parts:
@@ -94,8 +94,8 @@ def check_total_steps(total_steps: float, epochs: float) -> None:
     """Raises UserError if a run has more steps than an int32 can count."""
     if total_steps > LARGEST_INT32:
         raise UserError(
-            f"train.epochs is {epochs}, which makes {total_steps:.0f} steps; expected"
-            f" at most {LARGEST_INT32} steps"
+            f"train.epochs is {epochs} ({total_steps:.0f} steps); expected at most"
+            f" {LARGEST_INT32} steps"
         )
 
 
@@ -107,29 +107,27 @@ def _check_allowed(values: Mapping[str, Any], allowed: Mapping[str, Allowed]) ->
 
 
 def _check_own_network(values: Mapping[str, Any]) -> None:
-    """Checks the fields of a head that builds the whole network, such as a CRF.
-
-    Such heads are registered with the fact `network`.
-    """
+    """Checks model.aux and model.mask_padding if the head builds the whole network."""
     name = values["model.name"]
     if values["model.aux"] != "none":
         raise UserError(
-            f"model.aux is {values['model.aux']!r}, but model.name {name!r} has no"
-            " auxiliary head: expected 'none'"
+            f"model.aux is {values['model.aux']!r}; expected 'none', because model.name"
+            f" {name!r} has no auxiliary head"
         )
     if values["model.mask_padding"]:
         raise UserError(
-            f"model.mask_padding is True, but model.name {name!r} cannot ignore the"
-            " padding around an image: expected False"
+            f"model.mask_padding is True; expected False, because model.name {name!r}"
+            " cannot ignore the padding around an image"
         )
 
 
 def _check_loss(values: Mapping[str, Any], terms: Sequence[str] | None) -> None:
-    """Checks that the network supports the fields of the loss.
+    """Checks that the loss fields are compatible with each other and the network.
 
     Args:
         values: dotted field name -> value, for every field.
-        terms: the loss terms that the head supports; None: all pixel-wise terms.
+        terms: names of the loss terms that the head supports. None: all pixel-wise
+            terms for segmentation, no terms for classification.
     """
     entries = {name: LOSSES.registration(name) for name in LOSSES}
     for entry in entries.values():
@@ -169,7 +167,8 @@ def _check_freeze(values: Mapping[str, Any]) -> None:
     if name == "piecewise_crf":
         supported = freeze == "coarse" and values["model.crf.refine"] > 0
     if not supported:
-        refined = "; 'coarse' requires a 'piecewise_crf' with model.crf.refine above 0"
+        refined = "; 'coarse' requires model.name 'piecewise_crf' with model.crf.refine"
+        refined += " above 0"
         raise UserError(
             f"train.freeze is {freeze!r}, which model.name {name!r} does not support:"
             f" expected ''{refined if freeze == 'coarse' else ''}"

@@ -43,9 +43,8 @@ def differences(config: Config) -> list[str]:
     """Lists the fields of a resolved configuration that differ from the defaults.
 
     Returns:
-        Lines 'field = value (default: value)', sorted by name. The defaults are
-        resolved, too: a field that is not set is listed only if its computed value
-        differs from that of the default configuration.
+        Lines 'FIELD = VALUE (default: DEFAULT)', sorted by FIELD. DEFAULT is the value
+        in the resolved default configuration.
     """
     default = flatten(resolve(defaults.get_config()))
     return [
@@ -62,18 +61,18 @@ def _shown(value: object) -> str:
 def first_difference(
     old: Config | ml_collections.ConfigDict, new: Config | ml_collections.ConfigDict
 ) -> str | None:
-    """Returns the first difference that prevents resuming a run, or None.
+    """Describes the first difference that prevents resuming a run.
 
-    FREE_FIELDS may differ, and so may fields that neither configuration uses. Fields
-    that determine others are compared first: if the model changed, the message reports
-    its name, not its number of channels.
+    FREE_FIELDS may differ, and so may fields of heads, losses etc. that neither
+    configuration uses. Fields such as model.name are compared first, because they
+    determine other fields.
 
     Args:
         old: configuration of the saved run.
         new: configuration with which the run is to be resumed.
 
     Returns:
-        A message that states the old and the new value, or None.
+        A message with the old and the new value; None if the run can be resumed.
     """
     before, now = flatten(old), flatten(new)
     unread = table.unread_fields(before) & table.unread_fields(now)
@@ -90,9 +89,9 @@ def first_difference(
 
 
 def lengthened(config: Config, steps: int) -> Config:
-    """Returns a copy of a resolved configuration with `steps` additional steps.
+    """Returns a copy of a resolved configuration that trains for `steps` more steps.
 
-    The additional steps use the learning rates of a run of the new length.
+    The additional steps use the learning-rate schedule of the new length.
 
     Raises:
         UserError: the new number of steps does not fit in an int32.
@@ -115,9 +114,9 @@ def _how_to_extend(steps: int, now_steps: int) -> str:
 
 
 def _other_length(old: dict, new: dict) -> str:
-    """Returns a message that says why the length of a run changed.
+    """Returns a message that states why the length of a run changed.
 
-    Either fields were changed, or the number of training images changed.
+    The reason is a changed field or a changed number of training images.
     """
     (epochs, now_epochs), (steps, now_steps) = (
         (old[field], new[field]) for field in ("train.epochs", "train.total_steps")
@@ -126,7 +125,7 @@ def _other_length(old: dict, new: dict) -> str:
         return (
             f"the run has {steps} steps ({epochs:g} epochs), and would now have"
             f" {now_steps} ({now_epochs:g} epochs): train.total_steps or train.epochs"
-            " changed, and with it the learning rate of every step;"
+            " changed, which changes the learning rate of every step;"
             f" {_how_to_extend(steps, now_steps)}"
         )
     then, now = (round(x["train.total_steps"] / x["train.epochs"]) for x in (old, new))

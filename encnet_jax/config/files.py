@@ -17,11 +17,10 @@ _INSTALLED = ("share", "encnet_jax", "configs")  # As in pyproject.toml.
 
 
 def folders() -> list[pathlib.Path]:
-    """Returns the existing folders that are searched for a configuration's name.
+    """Returns the existing folders in which configurations are searched by name.
 
-    They are searched in this order: `configs` in the current folder, `configs` in the
-    repository if the package is used from a clone, and the folder that was installed
-    with the package.
+    The order is: `configs` in the current folder; `configs` in the repository, if the
+    package runs from a clone; the folder of configurations installed with the package.
     """
     root = pathlib.Path(__file__).parents[2]
     found = [pathlib.Path("configs")]
@@ -52,12 +51,12 @@ def named() -> dict[str, pathlib.Path]:
 
 
 def split_spec(spec: str) -> tuple[pathlib.Path, str]:
-    """Returns the file and the arguments of `FILE.py[:arguments]`.
+    """Splits `FILE.py[:arguments]` into the path of the file and the arguments.
 
-    The name of a configuration may replace FILE.py, as in `ade20k:resnet101`.
+    `spec` may begin with the name of a configuration instead: `ade20k:resnet101`.
 
     Raises:
-        UserError: the file or name does not exist.
+        UserError: no file and no configuration has this name.
     """
     name, _, arguments = spec.partition(":")
     path = pathlib.Path(name)
@@ -73,9 +72,9 @@ def split_spec(spec: str) -> tuple[pathlib.Path, str]:
 
 
 def located(spec: str) -> str:
-    """Replaces the name of a configuration in `spec` by the path of its file.
+    """Replaces the configuration's name in `NAME[:arguments]` by the path of its file.
 
-    Any other `spec` is returned unchanged.
+    If `spec` begins with a path or an unknown name, `spec` is returned unchanged.
     """
     name, colon, arguments = spec.partition(":")
     if pathlib.Path(name).is_file() or name not in (known := named()):
@@ -91,15 +90,18 @@ def copy(name: str, target: str) -> None:
         target: the new file; its name ends with .py.
 
     Raises:
-        UserError: the configuration does not exist or has arguments; or the new file
-            exists, has another ending, or is in a folder that does not exist.
+        UserError: `name` does not exist or contains arguments; or `target` already
+            exists, does not end with .py, or is in a folder that does not exist.
     """
     source, arguments = split_spec(name)
     path = pathlib.Path(target)
     if arguments:
-        raise UserError(f"{name}: the whole file is copied; remove ':{arguments}'")
+        raise UserError(
+            f"{name} has arguments; expected only a name or a file, because the whole"
+            f" file is copied: remove ':{arguments}'"
+        )
     if path.suffix != ".py":
-        raise UserError(f"the name of the new file, {target}, must end with .py")
+        raise UserError(f"the new file is {target}; expected a name that ends with .py")
     if path.exists():
         raise UserError(f"{target} already exists: choose another name")
     if not path.parent.is_dir():
@@ -111,12 +113,13 @@ def load(spec: str) -> ml_collections.ConfigDict:
     """Loads `FILE.py[:arguments]` and returns the result of get_config(arguments).
 
     Raises:
-        UserError: the file does not exist or has no get_config.
+        UserError: the file does not exist, does not end with .py, or does not define
+            get_config.
     """
     path, arguments = split_spec(spec)
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     if module_spec is None or module_spec.loader is None:
-        raise UserError(f"{path} is not a Python file: its name must end with .py")
+        raise UserError(f"cannot load {path}; expected a name that ends with .py")
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
@@ -129,10 +132,9 @@ def load(spec: str) -> ml_collections.ConfigDict:
 
 
 def locate_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
-    """Replaces relative data paths that exist only next to the configuration file.
+    """Prepends `folder` to relative data paths that exist only in `folder`.
 
-    They become paths in the configuration file's folder; other paths stay relative to
-    the current folder.
+    All other paths are unchanged; relative paths refer to the current folder.
 
     Args:
         config: changed in place.

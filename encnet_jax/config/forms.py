@@ -1,7 +1,7 @@
 """Converts between the forms of a configuration: open, resolved, flat and JSON.
 
-An open configuration is a `ConfigDict`, whose fields configuration files and flags set.
-A resolved configuration is a `Config` of frozen dataclasses, one per section. Both have
+An open configuration is a `ConfigDict`; configuration files and flags set its fields. A
+resolved configuration is a `Config` of frozen dataclasses, one per section. Both have
 the same attribute names. A flat configuration is a dict {dotted field name: value}.
 """
 
@@ -22,7 +22,7 @@ Form = TypeVar("Form", Config, ml_collections.ConfigDict)
 
 
 def get(config: Config | ml_collections.ConfigDict, field: str) -> Any:
-    """Returns the value of the field with a dotted name, such as 'model.name'.
+    """Returns the value of a field, given its dotted name such as 'model.name'.
 
     Raises:
         AttributeError: the field does not exist.
@@ -51,7 +51,7 @@ def replaced(config: Config, fields: Mapping[str, Any]) -> Config:
 def with_value(
     config: ml_collections.ConfigDict, field: str, value: Any
 ) -> ml_collections.ConfigDict:
-    """Returns a copy of an open configuration with one field changed.
+    """Returns a copy of a `ConfigDict` with one field changed.
 
     Raises:
         UserError: the field does not exist, or the value has the wrong type.
@@ -62,7 +62,11 @@ def with_value(
 
 
 def change(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None:
-    """Sets fields of an open configuration: {dotted field name: value}.
+    """Sets fields of a `ConfigDict`.
+
+    Args:
+        config: changed in place.
+        fields: the new values: {dotted field name: value}.
 
     Raises:
         UserError: a field does not exist, or its value has the wrong type.
@@ -80,7 +84,7 @@ def change(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None
 
 
 def frozen(values: Mapping[str, Any]) -> Config:
-    """Converts nested dicts with the values of all fields to the resolved form.
+    """Converts nested dicts with the values of all fields to a resolved configuration.
 
     Raises:
         TypeError: a field is missing or unknown.
@@ -90,7 +94,7 @@ def frozen(values: Mapping[str, Any]) -> Config:
 
 
 def opened(config: Config) -> ml_collections.ConfigDict:
-    """Converts a resolved configuration to an open one that allows no new fields."""
+    """Converts a resolved configuration to a locked `ConfigDict` (no new fields)."""
     return from_dict(_to_dict(config))
 
 
@@ -109,14 +113,14 @@ def _frozen(value: Any) -> Any:
 
 @functools.cache
 def _with_members(section: type, fields: tuple[str, ...]) -> type:
-    """Returns a subclass of a section that also has the fields of registered members.
+    """Returns a subclass of a section that also has fields of heads, losses etc.
 
-    Calls with equal names return the same class, so that equal configurations compare
-    as equal.
+    Calls with equal arguments return the same class, so that equal configurations
+    compare as equal.
 
     Args:
         section: a dataclass of fields.
-        fields: names of the additional fields, dotted and relative to the section.
+        fields: dotted names of the additional fields, relative to the section.
     """
     if not fields:
         return section
@@ -153,7 +157,7 @@ def to_json(config: Config | ml_collections.ConfigDict) -> str:
 
 
 def from_dict(values: dict) -> ml_collections.ConfigDict:
-    """Converts nested dicts to an open configuration that allows no new fields."""
+    """Converts nested dicts to a locked `ConfigDict` (no new fields)."""
     return ml_collections.ConfigDict(values).lock()
 
 

@@ -1,4 +1,4 @@
-"""Sets model fields that the pre-trained weights in `init_from` require."""
+"""Sets the fields that the pre-trained weights named by `init_from` require."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,19 +18,19 @@ _OF_BACKBONE = ("model.backbone", "model.stem", "model.stem_width", "model.avg_d
 
 
 def follow(config: ml_collections.ConfigDict) -> None:
-    """Sets the fields that the weights in `init_from` require.
+    """Sets the fields that the weights named by `init_from` require.
 
-    'imagenet' is replaced by the name of the preferred ImageNet weights that match the
-    backbone and the fields that are set. If `init_from` is the folder of a run, the
-    run's configuration determines the backbone fields that are not set. Nothing is
+    The value 'imagenet' is replaced by the name of the preferred ImageNet weights that
+    match the backbone fields already set. If `init_from` is the folder of a run, the
+    other backbone fields are copied from the run's configuration. Nothing is
     downloaded.
 
     Args:
         config: changed in place; fields that are not set are None.
 
     Raises:
-        UserError: no weights have this name, or a field is set to a value that does not
-            match the weights.
+        UserError: no published weights have the name in `init_from`, or a field is set
+            to a value that does not match the weights.
     """
     source = config.init_from
     if source == IMAGENET:
@@ -61,7 +61,7 @@ def follow(config: ml_collections.ConfigDict) -> None:
 
 
 def _follow_run(config: ml_collections.ConfigDict) -> None:
-    """Copies backbone fields that are not set from the run or export in `init_from`.
+    """Copies backbone fields from the run or export in `init_from`, if they are None.
 
     Raises:
         UserError: the folder's config.json is not a valid configuration.
@@ -92,11 +92,11 @@ def _follow_run(config: ml_collections.ConfigDict) -> None:
 
 
 def _implied(entry: Published, skipped: str) -> Mapping[str, Any]:
-    """Returns the fields that a network must have to use published weights.
+    """Returns the field values that published weights require: {field name: value}.
 
     Args:
         entry: the published weights.
-        skipped: `init_skip`; if 'head' is in this list, only backbone fields are
+        skipped: value of `init_skip`; if it lists 'head', only backbone fields are
             returned.
     """
     whole = entry.dataset and "head" not in [x.strip() for x in skipped.split(",")]

@@ -1,6 +1,6 @@
-"""Recipes: the words after the colon in configs/ade20k.py:release,resnet101.
+"""Recipes, such as 'release' in configs/ade20k.py:release,resnet101.
 
-Each recipe is a function that changes an open configuration in place.
+Each recipe is a function that changes a configuration, a `ConfigDict`, in place.
 """
 
 from functools import partial
@@ -12,17 +12,18 @@ from encnet_jax.models import BACKBONES, HEADS
 def paper(config) -> None:
     """EncNet as in the paper's text: codes are summed, and the gate is a product.
 
-    The gate multiplies features x by sigmoid(W e), where e are the summed codes.
+    The gate multiplies features x by sigmoid(W e), where e is the sum of the codes.
     """
     config.architecture = "paper"
 
 
 def release_2018(config) -> None:
-    """The authors' code of September 2018 (commit f891919), used for published scores.
+    """Settings of the authors' code of September 2018 (commit f891919).
 
-    At scale 1, the short side of an image has data.augment.base_size pixels. Images are
-    blurred with probability 1/2 and not rotated. The auxiliary head is an FCN, and the
-    learning rate of the heads is ten times that of the backbone.
+    This code trained the published models. At scale 1, the short side of an image has
+    data.augment.base_size pixels. Images are blurred with probability 1/2 and not
+    rotated. The auxiliary head is an FCN, and the learning rate of the heads is ten
+    times that of the backbone.
     """
     config.architecture = "release"
     augment = config.data.augment
@@ -33,10 +34,10 @@ def release_2018(config) -> None:
 
 
 def release_head(config) -> None:
-    """The authors' latest code: release_2018 with two changes of the augmentation.
+    """Settings of the authors' latest code: release_2018 with another augmentation.
 
-    At scale 1, the long side of an image has data.augment.base_size pixels. Images are
-    not blurred.
+    At scale 1, the long side of an image, not the short side, has
+    data.augment.base_size pixels. Images are not blurred.
     """
     release_2018(config)
     config.data.augment.scale_relative_to = "long_side"
@@ -44,13 +45,13 @@ def release_head(config) -> None:
 
 
 def pascal_release_2018(config) -> None:
-    """release_2018 with the lateral connections of the models for PASCAL."""
+    """release_2018 with lateral connections, as in the authors' models for PASCAL."""
     release_2018(config)
     config.model.lateral = True
 
 
 def pascal_release_head(config) -> None:
-    """release_head with the lateral connections of the models for PASCAL."""
+    """release_head with lateral connections, as in the authors' models for PASCAL."""
     release_head(config)
     config.model.lateral = True
 
@@ -63,8 +64,9 @@ def mmseg(config) -> None:
 def piecewise_crf(config) -> None:
     """The CRF of encnet_jax.models.heads.piecewise_crf, trained piecewise.
 
-    The augmentation (scales 0.7 to 1.2 and mirroring) follows the paper, which reports
-    no learning rates. The weight decay is that of another reimplementation.
+    The augmentation (scales 0.7 to 1.2 and mirroring) follows the paper. The weight
+    decay is that of another reimplementation. The learning rate is unchanged, because
+    the paper does not report one.
     """
     config.model.name = "piecewise_crf"
     config.model.output_stride = 16
@@ -78,13 +80,14 @@ def piecewise_crf(config) -> None:
 def refine(config) -> None:
     """Adds layers that refine the CRF's scores with early features and the image.
 
-    Use this word after `piecewise_crf`. The number of channels is our choice.
+    List 'refine' after 'piecewise_crf': `piecewise_crf,refine`. The number of channels
+    is our choice.
     """
     config.model.crf.refine = 16
 
 
 def refine_only(config) -> None:
-    """Trains only the refinement layers, on top of the run in init_from."""
+    """Trains only the refinement layers; `init_from` must be a run of the CRF."""
     refine(config)
     config.init_skip = "refinement"
     config.train.freeze = "coarse"
@@ -92,18 +95,20 @@ def refine_only(config) -> None:
 
 
 def strong(config) -> None:
-    """Training settings for better scores of the same network; put this word last.
+    """Training settings with which the same network reaches better scores.
 
-    Doubles the number of epochs, the batch size and the learning rate, and adds a
-    warm-up. Averages the weights, does not decay norms and biases, and augments
-    colours, which hurts if classes differ by colour (docs/learning.md).
+    Doubles the number of epochs, the batch size and the learning rate that earlier
+    recipes set, so list 'strong' last. Adds a warm-up, averages the weights, and does
+    not decay norms and biases. Augments colours; this can lower scores if classes
+    differ in colour (docs/learning.md).
 
     Raises:
         UserError: the configuration is for classification.
     """
     if config.task != "segmentation":
         raise UserError(
-            "'strong' is for segmentation; configs/imagenet.py has 'modern' instead"
+            "'strong' is only for segmentation: remove it, or use 'modern' with"
+            " configs/imagenet.py"
         )
     config.train.epochs *= 2
     config.train.batch_size *= 2
@@ -163,19 +168,19 @@ RECIPES = {
 
 
 def apply(config, arguments: str, own: dict | None = None):
-    """Applies recipes and selects models and backbones, in the order of the words.
+    """Applies recipes and selects models and backbones, in the order of `arguments`.
 
     Args:
         config: changed in place.
-        arguments: words separated by commas: names of recipes, models or backbones.
-        own: additional recipes of the configuration file: word -> function(config).
-            They replace general recipes of the same name.
+        arguments: comma-separated names of recipes, models or backbones.
+        own: recipes that the configuration file defines: name -> function(config). They
+            override recipes of this module that have the same name.
 
     Returns:
         `config` itself.
 
     Raises:
-        UserError: a word is unknown.
+        UserError: a name is unknown.
     """
     heads = {name: partial(_set_model, name=name) for name in HEADS}
     backbones = {name: partial(_set_model, backbone=name) for name in BACKBONES}

@@ -1,4 +1,4 @@
-"""Resolves an open configuration: completes, checks and freezes it."""
+"""Resolves configurations: sets missing fields, checks all fields, forbids changes."""
 
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ class Facts(NamedTuple):
 
     Attributes:
         num_examples: number of training images.
-        class_weights: one weight per class, computed by the rule loss.class_weighting;
-            empty if this field is not set.
+        class_weights: one weight per class, computed by the rule in
+            loss.class_weighting; empty if loss.class_weighting is ''.
         scored_pixels: number of pixels that the network processes to score the
             validation split once.
     """
@@ -34,19 +34,20 @@ class Facts(NamedTuple):
 def resolve(
     config: ml_collections.ConfigDict | Config, facts: Facts | None = None
 ) -> Config:
-    """Completes, checks and freezes a configuration.
+    """Sets fields that are None, checks all fields, and returns an immutable copy.
 
     The weights in `init_from` and the architecture determine fields that are None.
 
     Args:
         config: result of `load`, with command-line overrides applied.
-        facts: properties of the data. They determine train.total_steps if it is 0
-            (train.epochs otherwise), train.eval_every_steps, and loss.class_weights if
-            loss.class_weighting is set. If None, these fields keep their values.
+        facts: properties of the data set. They determine train.eval_every_steps;
+            train.total_steps if it is 0, and otherwise train.epochs; and
+            loss.class_weights if loss.class_weighting is set. None: these fields keep
+            their values.
 
     Returns:
-        A frozen copy in which every field has a value, except that
-        train.eval_every_epochs stays None if it is not set.
+        A frozen dataclass. Every field has a value, except that train.eval_every_epochs
+        may be None.
 
     Raises:
         UserError: a value is not allowed, values are incompatible, or the data set is
@@ -70,7 +71,10 @@ def resolve(
 
 
 def fill(config: ml_collections.ConfigDict) -> None:
-    """Sets fields that are None, from the architecture and from other fields."""
+    """Sets fields that are None, in place, from the architecture and other fields.
+
+    Also adds to optim.frozen the patterns of the parameters that train.freeze freezes.
+    """
     fields = decided_fields(config.architecture, config.model.name)
     fields |= {field: get(config, source) for field, source in FOLLOWING.items()}
     masked = get(config, "model.mask_padding")
@@ -115,15 +119,15 @@ def steps_per_epoch(num_examples: int, batch_size: int, keep_last: bool) -> int:
     Args:
         num_examples: number of training images.
         batch_size: number of images per step, over all devices.
-        keep_last: whether the remaining images form a last, smaller batch; otherwise
-            they are dropped.
+        keep_last: whether the images that do not fill a batch form a last, smaller
+            batch; if False, these images are dropped.
 
     Raises:
         UserError: the batch size is larger than the number of images, or less than 1.
     """
     if not 1 <= batch_size <= num_examples:
         raise UserError(
-            f"{num_examples} training images do not fill one batch of {batch_size}:"
-            f" set train.batch_size between 1 and {num_examples}"
+            f"train.batch_size is {batch_size}; expected 1 to {num_examples}, the"
+            " number of training images"
         )
     return -(-num_examples // batch_size) if keep_last else num_examples // batch_size

@@ -10,11 +10,11 @@ from encnet_jax.config import checks, defaults, table
 from encnet_jax.config.forms import flat_values, flatten, from_dict, nested, to_json
 from encnet_jax.errors import UserError
 
-_OLD_RUN = "Commit aeb6f69 of encnet_jax reads runs of older versions"
+_OLD_RUN = "for a run of an older version, use commit aeb6f69 of encnet_jax"
 
 
 def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """Adds fields that a saved configuration does not have, with their defaults.
+    """Adds missing fields, with their defaults, to a saved configuration.
 
     Configurations saved by older versions lack fields that were added later.
 
@@ -25,19 +25,19 @@ def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     for name in values:
         if name not in fields:
             raise UserError(
-                f"the saved configuration has an unknown field {name[:100]}."
-                f" {_OLD_RUN}; if the field belongs to your own head or loss, give"
-                " --config with the file that registers it"
+                f"the saved configuration has an unknown field {name[:100]};"
+                f" {_OLD_RUN}; if the field belongs to your own head or loss, add"
+                " --config with the file that registers this head or loss"
             )
     for name, field in fields.items():
         if name not in values and field.default is None:
-            raise UserError(f"the saved configuration has no field {name}. {_OLD_RUN}")
+            raise UserError(f"the saved configuration has no field {name}; {_OLD_RUN}")
     defaults = {name: field.default for name, field in fields.items()}
     return from_dict(nested(defaults | values))
 
 
 def from_saved(values: object, where: object) -> ml_collections.ConfigDict:
-    """Checks and completes a configuration read from JSON; returns it in the open form.
+    """Checks and completes a configuration read from JSON; returns a `ConfigDict`.
 
     Args:
         values: the content of the JSON file.
@@ -72,11 +72,12 @@ def _other_shape(values: object, known: dict[str, Any], prefix: str) -> str | No
     Args:
         values: the JSON value.
         known: the default configuration as nested dicts.
-        prefix: dotted name of the section, with a final dot; '' for the whole.
+        prefix: dotted name of the section, with a final dot; '' for the whole
+            configuration.
 
     Returns:
         A description of the first difference, such as 'optim.name is an object'; None
-        if groups and fields are where they are expected.
+        if the structures match.
     """
     if not isinstance(values, dict):
         return f"{prefix.rstrip('.') or 'the content'} is not an object"
