@@ -201,8 +201,8 @@ def test_integers_fit_into_floats(capsys):
         ("return get_config(words)", "line 2: RecursionError"),
         ("raise SystemExit(0)", "line 2: SystemExit"),
         ("assert 0, 'x'", "line 2: AssertionError: x"),
-        ("return None", "get_config returned a NoneType; expected a configuration"),
-        ("return {'seed': 1}", "get_config returned a dict; expected a configuration"),
+        ("return None", "get_config returned a NoneType; expected a ConfigDict"),
+        ("return {'seed': 1}", "get_config returned a dict; expected a ConfigDict"),
         ("return len(3)", "line 2: TypeError: object of type 'int' has no len()"),
     ],
 )

@@ -301,7 +301,7 @@ def test_any_folder_is_scored_with_the_ids_of_the_run(untrained, tmp_path, capsy
     assert f"{untrained}: step 0 (no step is scored, newest is 0)" in said
     words = ["eval.py", f"--workdir={untrained}", "--images=x"]
     assert cli.run(eval_cli.main, words) == 2
-    assert "expected --images and --masks together" in capsys.readouterr().err
+    assert "expected both --images and --masks" in capsys.readouterr().err
 
 
 def test_flags_of_eval_change_fields_of_the_configuration(monkeypatch):

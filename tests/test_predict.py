@@ -142,7 +142,7 @@ def test_16_bit_images_require_a_value_range(folder, capsys):
     )
     assert run(folder, "--value_range=3")[0] == 2
     assert (
-        "--value_range is 3; expected two different numbers BLACK,WHITE"
+        "--value_range is 3; expected two distinct numbers BLACK,WHITE"
         in capsys.readouterr().err
     )
 

@@ -1,4 +1,4 @@
-"""Parses a command line: flags, changes of configuration fields, and --help."""
+"""Parses a command line: flags, overrides of configuration fields, and --help."""
 
 import inspect
 import logging
@@ -29,7 +29,7 @@ class CommandLine:
     """The flags of one command: define them, then call `parse`."""
 
     def __init__(self, argv: Sequence[str], about: str | None):
-        """Defines --help only.
+        """Creates a command line whose only flag is --help.
 
         Args:
             argv: program name and arguments.
@@ -52,29 +52,29 @@ class CommandLine:
         default: str | None = None,
         required: bool = False,
     ) -> None:
-        """Defines a flag that takes text."""
+        """Defines a flag whose value is a text."""
         self._define(flags.DEFINE_string, name, default, meaning, required)
 
     def strings(self, name: str, meaning: str) -> None:
-        """Defines a flag that takes a comma-separated list; empty by default."""
+        """Defines a flag whose value is a comma-separated list; empty by default."""
         self._define(flags.DEFINE_list, name, [], meaning, False)
 
     def integer(
         self, name: str, meaning: str, default: int | None = None, least: int = 0
     ) -> None:
-        """Defines a flag that takes an integer from `least` to 2**53."""
+        """Defines a flag whose value is an integer from `least` to 2**53."""
         self._define(flags.DEFINE_integer, name, default, meaning, False, least)
         self._limit(name, 2**53)
 
     def number(
         self, name: str, meaning: str, default: float | None = None, least: float = 0.0
     ) -> None:
-        """Defines a flag that takes a finite number of at least `least`."""
+        """Defines a flag whose value is a finite number of at least `least`."""
         self._define(flags.DEFINE_float, name, default, meaning, False, least)
         self._limit(name, sys.float_info.max)
 
     def _limit(self, name: str, most: float) -> None:
-        """Rejects NaN, infinity, and numbers above `most`."""
+        """Makes a flag reject NaN, infinity, and numbers above `most`."""
         flags.register_validator(
             name,
             lambda value: value is None or value <= most,
@@ -83,7 +83,7 @@ class CommandLine:
         )
 
     def switch(self, name: str, meaning: str) -> None:
-        """Defines a flag without a value, which is off by default."""
+        """Defines a boolean flag, False by default."""
         self._define(flags.DEFINE_bool, name, False, meaning, False)
 
     def argument(
@@ -93,11 +93,11 @@ class CommandLine:
         several: bool = False,
         default: list[str] | None = None,
     ) -> None:
-        """Defines the positional argument, which is given without the name of a flag.
+        """Defines the only positional argument.
 
         Args:
-            name: name of the value that `parse` returns; it is a string, or a list if
-                `several`.
+            name: attribute of the result of `parse`: a string, or a list of strings if
+                `several` is True.
             meaning: description for --help.
             several: whether the argument may be repeated.
             default: default value; None if the argument is required.
@@ -107,13 +107,13 @@ class CommandLine:
         self._argument = name, several
 
     def config(self, required: bool = False) -> None:
-        """Defines --config FILE.py[:arguments] and --config.field=value overrides."""
+        """Defines --config FILE.py[:arguments] and the flags --config.FIELD=VALUE."""
         self._argv = _with_located_config(self._argv)
         config_flags.DEFINE_config_file(
             "config",
             None,
             "Configuration: a file or a name, for example configs/camvid.py or"
-            " ade20k:release; --config.FIELD=VALUE changes a field; docs/fields.md"
+            " ade20k:release. --config.FIELD=VALUE changes a field; docs/fields.md"
             " lists all fields.",
             flag_values=self._values,
             lock_config=True,
@@ -123,7 +123,7 @@ class CommandLine:
             self._required.append("config")
 
     def checkpoint(
-        self, default: str = "the best, or the newest if none is scored"
+        self, default: str = "the best, or the newest if no checkpoint is scored"
     ) -> None:
         """Defines --checkpoint, which selects a checkpoint of a run."""
         meaning = "Checkpoint of the run: a step, 'best' or 'newest'."
@@ -142,7 +142,7 @@ class CommandLine:
         )
 
     def processes(self) -> None:
-        """Defines the flags that connect the processes of a run."""
+        """Defines the flags that connect the processes of a distributed run."""
         self.string(
             "coordinator_address",
             "HOST:PORT of process 0; not needed on Cloud TPU, SLURM and Open MPI.",
@@ -164,7 +164,7 @@ class CommandLine:
             loads_jax: whether the command uses JAX, which takes seconds to load.
 
         Returns:
-            The values of all flags and arguments, as attributes with their names.
+            An object whose attributes are the values of all flags and arguments.
 
         Raises:
             UserError: a flag is unknown, invalid or missing, or an argument is
@@ -225,7 +225,7 @@ class CommandLine:
         return name.upper() if is_argument else f"--{name}"
 
     def _help(self) -> str:
-        """Returns the text of --help: the description and the flags, except absl's."""
+        """Returns the text of --help: a description and the flags, without absl's."""
         called, about = program(self._argv[0]), inspect.cleandoc(self._about)
         usage, values = f"usage: {called}", self._values
         if self._argument:
@@ -253,7 +253,7 @@ _FAMILIAR = re.compile(
 
 
 def _check_xla_flags(words: str) -> None:
-    """Raises UserError for XLA flags with which XLA would abort the process."""
+    """Raises UserError for XLA flags that would make XLA abort the process."""
     if "jax" in sys.modules or all(map(_FAMILIAR.fullmatch, words.split())):
         return
     code = "from jax._src.lib import xla_client; xla_client.CompileOptions()"
@@ -273,11 +273,11 @@ _LEAST_ADDRESSES = 1900 << 20  # Bytes; smaller limits abort JAX on two cores.
 
 
 def _make_settings() -> None:
-    """Changes settings of the whole process, which only commands may do.
+    """Prepares this process for JAX; only for commands, because settings are global.
 
     Raises:
         UserError: JAX would abort the process, because the limit on the address space
-            is too small or XLA_FLAGS has invalid flags.
+            is too small or XLA_FLAGS contains invalid flags.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
@@ -296,8 +296,8 @@ def _make_settings() -> None:
 def join_processes(values: flags.FlagValues) -> None:
     """Connects this process to the other processes of a distributed run.
 
-    Their number and addresses come from the flags of CommandLine.processes, or from the
-    environment variables of the cluster.
+    The number of processes and the address of process 0 come from the flags that
+    CommandLine.processes defines, or from environment variables of the cluster.
 
     Args:
         values: result of `CommandLine.parse`.
@@ -313,7 +313,7 @@ def join_processes(values: flags.FlagValues) -> None:
 
 
 def _with_located_config(argv: list[str]) -> list[str]:
-    """Replaces the name of a configuration in the arguments by its path."""
+    """Replaces the name of a configuration in --config by the path of its file."""
     from encnet_jax.config.files import located
 
     found = list(argv)
@@ -326,10 +326,11 @@ def _with_located_config(argv: list[str]) -> list[str]:
 
 
 def _check_config(values: flags.FlagValues) -> None:
-    """Makes relative data paths of the loaded --config absolute, if necessary.
+    """Checks the configuration that --config loaded, and locates its data paths.
 
     Raises:
-        UserError: --config does not exist or did not return a configuration.
+        UserError: the file does not exist, or its get_config did not return a
+            ConfigDict.
     """
     from encnet_jax import config as config_lib
 
@@ -339,16 +340,17 @@ def _check_config(values: flags.FlagValues) -> None:
     if not isinstance(values.config, ConfigDict):
         kind = type(values.config).__name__
         raise UserError(
-            f"{file}: get_config returned a {kind}; expected a configuration: start"
-            " with config = defaults.get_config() and end with return config"
+            f"{file}: get_config returned a {kind}; expected a ConfigDict: start"
+            " get_config with `config = defaults.get_config()` and end it with"
+            " `return config`"
         )
     config_lib.locate_data(values.config, file.parent)
 
 
 def _of_config_code(error: BaseException, argv: Sequence[str]) -> str:
-    """Returns the message for an error that the code of a configuration file raised.
+    """Returns a message for an error that a configuration file raised.
 
-    The message contains the position of the error in the file.
+    The message states the file and, if known, the line of the error.
     """
     if isinstance(error, SyntaxError) and not error.lineno:
         # For binary files, Python reports neither file name nor line.

@@ -1,4 +1,4 @@
-"""Runs a command by its name, and converts names of commands for messages."""
+"""Runs commands by name, and writes the names of commands as users type them."""
 
 import difflib
 import importlib
@@ -32,7 +32,7 @@ def choose(argv: Sequence[str], commands: dict[str, Command]) -> int | None:
         commands: name -> command; a module is imported only when its command runs.
 
     Returns:
-        The exit status of the command; None is success.
+        The exit status of the command; None means success.
 
     Raises:
         UserError: the command does not exist.
@@ -59,7 +59,7 @@ _CALLED_BY_PYTHON = re.compile(r"python (?:-m encnet_jax\.([\w.]+)|(\w+)\.py)")
 
 
 def for_console(text: str) -> str:
-    """Replaces `python train.py` in a text by `encnet train`, and so on."""
+    """Replaces commands in a text: `python train.py` becomes `encnet train`, etc."""
 
     def word(match: re.Match) -> str:
         words = (match[1] or match[2]).replace("torch_weights", "weights")

@@ -28,13 +28,12 @@ _LOST_PEER = re.compile(r"gloo.*(closed|reset) by peer", re.IGNORECASE | re.DOTA
 
 
 def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Runs a command and ends the process.
+    """Runs a command, then ends the process with os._exit.
 
-    The process ends with os._exit. In a normal exit, threads of tf.data and of
-    unfinished checkpoints could wait forever for parts of the interpreter that are
-    already finalised, and finalisation takes seconds. In a run of several processes,
-    each process first waits for the others, because JAX aborts processes that are still
-    running when process 0 ends.
+    A normal exit takes seconds longer, and can hang: threads of tf.data and of
+    unfinished checkpoints may wait forever while the interpreter is finalised. In a
+    distributed run, each process first waits for the other processes, because JAX
+    aborts processes that are still running when process 0 ends.
     """
     _keep_streams()
     _end_soon_when_interrupted()
@@ -45,10 +44,10 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
 
 class _Stream:
-    """An output stream that ignores errors, such as those of a closed terminal.
+    """An output stream that ignores a full disk and a closed terminal.
 
-    After an error, all further output is dropped. Only a closed pipe still raises an
-    error, because the reader of the output has ended deliberately.
+    After such an error, all further output is dropped. Other errors are raised, for
+    example that of a closed pipe.
 
     Attributes:
         full: the error if the disk was full, otherwise None. The command continues, and
@@ -90,11 +89,11 @@ class _Stream:
 
 
 def _keep_streams() -> None:
-    """Replaces standard output and standard error by streams that ignore errors.
+    """Replaces standard output and standard error by a `_Stream` each.
 
-    Standard streams that are closed are first connected to os.devnull. Otherwise the
-    next opened file would get their descriptor, and libraries would write messages to
-    this file.
+    Closed standard streams are first connected to os.devnull. If they stayed closed,
+    the next opened file would get the descriptor of a standard stream, and libraries
+    would write messages into that file.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -114,8 +113,9 @@ _ANSWER_S, _GRACE_S = 0.3, 3.0
 def _end_soon_when_interrupted() -> None:
     """Ends the process soon after Ctrl-C, even while the main thread compiles.
 
-    Python runs signal handlers in the main thread, which may compile for minutes, so
-    another thread listens here. Commands that must end differently use pods.signals.
+    Python runs signal handlers only in the main thread, which may be compiling for
+    minutes; therefore, another thread waits for the signal. Commands that react to
+    Ctrl-C in another way use pods.signals.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -135,11 +135,12 @@ def _end_soon_when_interrupted() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs main(argv) and returns its exit status; prints a UserError as one line.
+    """Runs main(argv) and returns the exit status; prints errors.
 
-    Other errors are printed with a traceback. In a run of several processes, a failing
-    process ends here with os._exit, because a normal exit would wait for the other
-    processes, which do not notice the failure.
+    A UserError, or an error of the machine such as a full disk, is printed as one line,
+    and all other errors with a traceback. In a distributed run, a failing process ends
+    here with os._exit: a normal exit would wait for the other processes, which do not
+    notice the failure.
     """
     # Printing file names with undecodable bytes must not fail.
     for stream in (sys.stdout, sys.stderr):
@@ -171,7 +172,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int
 
 
 def _report(line: str) -> None:
-    """Prints an error as one line, unless standard error is closed."""
+    """Prints an error as one line; does nothing if standard error is closed."""
     with contextlib.suppress(OSError, ValueError):
         print(f"error: {printable(line)}", file=sys.stderr, flush=True)
 
@@ -184,15 +185,16 @@ def _unexpected(error: Exception) -> int:
         return UserError.exit_status
     if _joined() and _LOST_PEER.search(str(error)):
         _report(
-            "another process of the run ended; its own output states the reason. Start"
-            " the command again on every host: it resumes from the newest checkpoint"
+            "another process of the run ended (the reason is in the output of that"
+            " process); start the command again on every host to resume from the newest"
+            " checkpoint"
         )
         return PeersMissingError.exit_status
     traceback.print_exc()
     if _joined():
         _report(
             "this process failed, perhaps because another process of the run ended;"
-            " start the command again on every host: it resumes from the newest"
+            " start the command again on every host to resume from the newest"
             " checkpoint"
         )
     return 1
@@ -201,8 +203,8 @@ def _unexpected(error: Exception) -> int:
 def _of_the_machine(error: Exception) -> str | None:
     """Returns a one-line message if the machine, not the code, caused the error.
 
-    Such errors concern disks, permissions, object stores, memory, and devices. Returns
-    None for all other errors.
+    These are errors of disks, permissions, object stores, memory and devices. For all
+    other errors, the result is None.
     """
     text = " ".join(str(error).split())
     if _is_of_jax_import(error):
@@ -215,11 +217,11 @@ def _of_the_machine(error: Exception) -> str | None:
         return storage.describe(error)
     if "can't start new thread" in text:
         return (
-            "no further thread can be started; raise the limits of processes and of"
+            "no further thread can be started; raise the limits on processes and on"
             " the address space (ulimit -u, ulimit -v)"
         )
     if isinstance(error, FileNotFoundError) and "temporary directory" in text:
-        return f"{text}; free some space there, or set TMPDIR to another folder"
+        return f"{text}; free space in one of them, or set TMPDIR to another folder"
     if storage.is_of_store(error):
         return (
             f"the object store refused the request or failed ({type(error).__name__}:"
@@ -234,16 +236,16 @@ def _of_the_machine(error: Exception) -> str | None:
     if is_out_of_memory(error):
         return (
             f"out of memory ({text[:200] or 'on the host'}); lower train.batch_size,"
-            " data.crop_size or eval.batch_size, set model.remat, or use a larger"
-            " device"
+            " data.crop_size or eval.batch_size, set model.remat to True, or use a"
+            " device with more memory"
         )
     platforms = os.environ.get("JAX_PLATFORMS")
     if platforms and isinstance(error, (AssertionError, RuntimeError)):
         if not _has_devices():
             return (
                 f"JAX finds no device for JAX_PLATFORMS={platforms}"
-                f" ({text[:200] or type(error).__name__}); unset it, or install JAX"
-                " for these devices"
+                f" ({text[:200] or type(error).__name__}); unset JAX_PLATFORMS, or"
+                " install JAX for this platform"
             )
     return None
 

@@ -1,4 +1,4 @@
-"""The console command `encnet`: `encnet train` equals `python train.py`, and so on."""
+"""The console command `encnet`: `encnet train` runs `python train.py`, and so on."""
 
 import platform
 from collections.abc import Sequence
@@ -12,8 +12,12 @@ COMMANDS = {
     "train": Command("encnet_jax.commands.train", "trains a model, or resumes a run"),
     "eval": Command("encnet_jax.commands.eval", "scores a checkpoint"),
     "predict": Command("encnet_jax.commands.predict", "labels images"),
-    "export": Command("encnet_jax.export.__main__", "writes files for other runtimes"),
-    "report": Command("encnet_jax.report.__main__", "draws images and plots of runs"),
+    "export": Command(
+        "encnet_jax.export.__main__", "converts a network for other runtimes"
+    ),
+    "report": Command(
+        "encnet_jax.report.__main__", "draws predictions and plots of runs"
+    ),
     "plan": Command(
         "encnet_jax.plan.__main__", "estimates memory and speed on a TPU slice"
     ),
@@ -22,14 +26,14 @@ COMMANDS = {
     ),
     "sweep": Command("encnet_jax.sweep", "trains one run per value of a field"),
     "config": Command(
-        "encnet_jax.config.__main__", "prints a configuration, explains fields"
+        "encnet_jax.config.__main__", "prints a configuration or explains a field"
     ),
     "data": Command("encnet_jax.data.__main__", "prepares and checks data sets"),
     "weights": Command(
         "encnet_jax.torch_weights.__main__", "imports and exports PyTorch weights"
     ),
     "completion": Command(
-        "encnet_jax.commands.completion", "prints completion for bash and zsh"
+        "encnet_jax.commands.completion", "prints a completion script for bash and zsh"
     ),
 }
 

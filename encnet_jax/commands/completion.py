@@ -1,4 +1,4 @@
-"""Prints completion of commands and flags for bash and zsh.
+"""Prints a script that completes commands and flags in bash and zsh.
 
 eval "$(encnet completion)"    # In ~/.bashrc, or in ~/.zshrc after bashcompinit.
 """

@@ -13,9 +13,9 @@ from encnet_jax.errors import UserError
 from encnet_jax.scoring.protocols import PROTOCOLS
 
 EVAL_FIELDS = {
-    "small_object_px": "Also report the scores of objects with fewer pixels than this,"
-    " and of all other objects; 0: off.",
-    "precise_norm_steps": "Recompute batch-norm statistics on this many training"
+    "small_object_px": "Also report the scores of objects with fewer pixels than this"
+    " number, and of all other objects; 0: off.",
+    "precise_norm_steps": "Recompute batch-norm statistics on this number of training"
     " batches; 0: use the statistics of the checkpoint.",
 }
 
@@ -33,13 +33,15 @@ def main(argv: Sequence[str]) -> int:
     line.checkpoint("the newest")
     line.string(
         "split",
-        "Split to score, or the name of the results for --images. Default:"
-        " data.val_split.",
+        "Split to score; with --images, only the name of the split in the report."
+        " Default: data.val_split.",
     )
     line.string(
         "images", "Folder of images to score instead of a split; requires --masks."
     )
-    line.string("masks", "Folder of the masks of --images, with the run's class ids.")
+    line.string(
+        "masks", "Folder of the masks for --images, which contain the run's class ids."
+    )
     line.string(
         "protocol",
         f"Evaluation protocol: {', '.join(PROTOCOLS)}. Default: eval.protocol.",
@@ -59,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         line.integer(name, meaning)
     values = line.parse()
     if bool(values.images) != bool(values.masks):
-        raise UserError("expected --images and --masks together, or neither")
+        raise UserError("expected both --images and --masks, or neither")
     if values.images and values.submission:
         raise UserError(
             "--submission labels a whole test split: leave out --images and --masks"

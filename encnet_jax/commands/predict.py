@@ -21,7 +21,8 @@ def main(argv: Sequence[str]) -> int:
     line.string("workdir", "Folder of the run whose network labels the images.")
     line.string(
         "weights",
-        "Published network to use instead of a run: a name of `encnet weights list`.",
+        "Published network to use instead of a run: a name that `encnet weights list`"
+        " prints.",
     )
     line.checkpoint()
     line.argument(
@@ -29,21 +30,32 @@ def main(argv: Sequence[str]) -> int:
     )
     line.string("input", "An image, a folder of images, or a pattern: 'a/*.jpg'.")
     line.switch("recursive", "Also read the subfolders of --input.")
-    line.string("output", "Folder for the PNGs; may be in a bucket.", "labelled")
+    line.string("output", "Folder for the PNGs, local or in a bucket.", "labelled")
     line.string(
         "protocol",
         "Evaluation protocol: single, multiscale or release. Default: eval.protocol.",
     )
     line.probabilities()
-    line.switch("scores", "Also write probabilities: npz and 16-bit PNGs.")
+    line.switch("scores", "Also write probabilities, as .npz files and 16-bit PNGs.")
     line.integer(
-        "top", "Number of most probable classes per pixel for --scores.", 3, least=1
+        "top",
+        "With --scores: number of most probable classes to write per pixel.",
+        3,
+        least=1,
     )
     line.strings("transparent", "Classes that the overlays do not colour: A,B.")
     line.switch("overwrite", "Replace results of an earlier call in --output.")
-    line.integer("batch_size", "Number of images at a time. Default: one per device.")
-    line.integer("whole_px", "Images with more pixels are split into tiles.", 2048**2)
-    line.number("max_megapixels", "Reject images with more megapixels.", least=0.0)
+    line.integer("batch_size", "Number of images per batch. Default: one per device.")
+    line.integer(
+        "whole_px",
+        "Split images with more than this number of pixels into tiles.",
+        2048**2,
+    )
+    line.number(
+        "max_megapixels",
+        "Reject images with more than this number of megapixels.",
+        least=0.0,
+    )
     line.strings(
         "value_range", "Values of black and white in 16-bit grey images: 0,65535."
     )
@@ -95,7 +107,7 @@ def _value_range(words: list[str]) -> list[float]:
         black = white = 0.0
     if black == white:
         raise UserError(
-            f"--value_range is {','.join(words)}; expected two different numbers"
+            f"--value_range is {','.join(words)}; expected two distinct numbers"
             " BLACK,WHITE such as 0,65535"
         )
     return [black, white]

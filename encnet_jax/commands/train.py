@@ -20,8 +20,8 @@ def main(argv: Sequence[str]) -> None:
     )
     line.integer(
         "extend",
-        "Number of steps to add to the length of the run, even if it has finished. The"
-        " added steps have the learning rate of a run of the new length.",
+        "Number of steps to add to the length of a saved run, finished or not. The"
+        " added steps use the learning-rate schedule of the new length.",
         0,
     )
     values = line.parse()

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         "Image size HEIGHTxWIDTH in pixels, or 'any'. Default: 'any' if the network"
         " allows it, otherwise eval.crop_size.",
     )
-    line.switch("scores", "Also output the probabilities of every pixel.")
+    line.switch("scores", "The exported network also outputs class probabilities.")
     line.string(
         "images",
         "Folder of images for the comparison with the network. Default: images of the"
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     )
     line.string("license", "For --format hub: license in the model card.", "unknown")
     line.string(
-        "push", "For --format hub: also upload to this OWNER/NAME on Hugging Face."
+        "push", "For --format hub: Hugging Face repository OWNER/NAME to upload to."
     )
     values = line.parse()
     if values.format not in _KINDS:

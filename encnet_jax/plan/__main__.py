@@ -4,7 +4,7 @@ python -m encnet_jax.plan --config configs/ade20k.py --topology v5e:2x4
 
 Compiles the training and evaluation steps for the slice; no TPU is needed. Prints the
 memory, the number of operations and the memory traffic that the compiler reports, and
-bounds of the speed and the training time: first as a table, then as one line of JSON.
+bounds on the speed and the training time: first as a table, then as one line of JSON.
 """
 
 import json
@@ -28,7 +28,9 @@ def main(argv):
         "Chip and shape of the slice, for example v5e:2x4 or v4:2x2x1.",
         required=True,
     )
-    line.switch("step_only", "Skip evaluation and the search for the largest batch.")
+    line.switch(
+        "step_only", "Skip the evaluation step and the search for the largest batch."
+    )
     values = line.parse()
     import jax  # Imported here, so that mistyped flags are reported without delay.
 

@@ -13,16 +13,16 @@ COMMANDS = {
         "encnet_jax.report.html", "writes scores, images and curves (HTML)"
     ),
     "calibrate": Command(
-        "encnet_jax.evaluate.calibrate", "fits the temperature of probabilities"
+        "encnet_jax.evaluate.calibrate", "fits the softmax temperature"
     ),
     "context": Command(
         "encnet_jax.report.context", "draws attended channels and codewords (PNGs)"
     ),
     "gridding": Command(
-        "encnet_jax.report.gridding", "draws the pixels that convolutions reach (PNG)"
+        "encnet_jax.report.gridding", "draws receptive fields of convolutions (PNG)"
     ),
     "refine": Command(
-        "encnet_jax.evaluate.search", "searches the parameters of the dense CRF"
+        "encnet_jax.evaluate.search", "searches for good parameters of the dense CRF"
     ),
     "curves": Command("encnet_jax.report.curves", "plots error against epoch (PNG)"),
 }

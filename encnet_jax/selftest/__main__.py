@@ -71,7 +71,8 @@ def main(argv):
     line = cli.CommandLine(argv, __doc__)
     line.switch(
         "record",
-        "Record the expected numbers again, after a change of the network.",
+        "Replace the stored results by those of this machine, after a change of the"
+        " network.",
     )
     values = line.parse()
     began = time.monotonic()

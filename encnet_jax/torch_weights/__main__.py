@@ -34,7 +34,9 @@ def list_weights(argv: Sequence[str]) -> None:
     """
 
     line = cli.CommandLine(argv, list_weights.__doc__)
-    line.argument("name", "Names; default: lists all weights.", True, default=[])
+    line.argument(
+        "name", "Names of weights to describe; default: list all.", True, default=[]
+    )
     values = line.parse()
     for name in values.name:
         print(_described(cache.find(name)))
@@ -164,7 +166,7 @@ def export_weights(argv: Sequence[str]) -> None:
     """
 
     line = cli.CommandLine(argv, export_weights.__doc__)
-    line.string("workdir", "Run whose weights are written.", required=True)
+    line.string("workdir", "Folder of the run to export.", required=True)
     line.checkpoint("newest")
     line.string("output", "New file, .safetensors or .pth.", required=True)
     known = ", ".join(f.name for f in families.known())

@@ -100,10 +100,17 @@ def _config(name: str) -> str:
 def main(argv: Sequence[str]) -> None:
     """Parses the flags, prepares the data set and prints the numbers of examples."""
     line = cli.CommandLine(argv, __doc__)
-    line.argument("name", f"One of {', '.join(writer.names())}.")
-    line.strings("source", "Archives or folders: A,B. Or a folder that contains them.")
+    line.argument("name", f"Name of the data set: {', '.join(writer.names())}.")
+    line.strings(
+        "source",
+        "Archives or folders of the data set (A,B), or one folder that contains them.",
+    )
     line.string("data_dir", "Folder of prepared data sets.", "data")
-    line.number("max_file_mib", "Limit on an image or a list, in MiB.", MAX_FILE_MIB)
+    line.number(
+        "max_file_mib",
+        "Largest allowed image or list in the source, in MiB.",
+        MAX_FILE_MIB,
+    )
     args = line.parse()
     counts = prepare(
         args.name,
