@@ -55,8 +55,8 @@ def reason(error: BaseException, most: int = 200) -> str:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that the host or a device ran out of memory.
 
-    Neither JAX nor the loader of shared libraries has a type for this error, so their
-    messages are searched.
+    JAX and the loader of shared libraries have no exception type for this error, so the
+    text of the message is searched.
     """
     signs = ("RESOURCE_EXHAUSTED", "failed to map segment")
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
@@ -75,9 +75,9 @@ class UserError(Exception):
 def explained(file: object, problem: str, advice: str) -> Iterator[None]:
     """Converts errors of a `with` block to UserError('FILE: PROBLEM (REASON); ADVICE').
 
-    Use it around decoders, which raise errors of many types for damaged files. FILE,
+    For use around decoders, which raise errors of many types for damaged files. FILE,
     PROBLEM and ADVICE are the arguments; REASON is the message of the original error.
-    A UserError is not changed.
+    A UserError passes through unchanged.
     """
     try:
         yield
@@ -94,7 +94,7 @@ class NotFiniteError(UserError):
 
 
 class PeersMissingError(UserError):
-    """Other processes of a distributed run did not join in time, or one was lost."""
+    """A process of a distributed run did not join in time, or was lost."""
 
     exit_status = 4
 

@@ -15,7 +15,7 @@ class Allowed(NamedTuple):
     Attributes:
         words: description of the allowed values; follows the word 'expected' in error
             messages.
-        fits: returns whether a value is allowed; never called with None.
+        fits: function that returns whether a value is allowed; not called with None.
     """
 
     words: str
@@ -27,8 +27,8 @@ class Field:
     """One field of a configuration.
 
     Attributes:
-        default: the value if neither a file nor a flag sets one; None if the value is
-            derived from other fields. In this case, `kind` is required.
+        default: the value if neither a file nor a flag sets the field. None if the
+            value is derived from other fields; `kind` is then required.
         allowed: the allowed values.
         doc: the meaning, with the unit, as one or more sentences.
         kind: the type of the value; by default that of `default`.
@@ -40,7 +40,7 @@ class Field:
     kind: type | None = None
 
     def __post_init__(self) -> None:
-        """Sets `kind` to the type of the default if it is None; checks the default.
+        """Checks the default; if `kind` is None, sets `kind` to the default's type.
 
         Raises:
             ValueError: default and kind are both None, or the default is not allowed.
@@ -85,7 +85,7 @@ def above(low: float, high: float) -> Allowed:
 
 
 def one_of(*values: Any) -> Allowed:
-    """Allows only the given values; types must match too: True does not equal 1."""
+    """Allows only the given values; types must match, too: one_of(1) rejects True."""
     return Allowed(
         f"one of: {', '.join(str(v) if v != '' else repr(v) for v in values)}",
         lambda x: any(type(x) is type(v) and x == v for v in values),
@@ -95,7 +95,7 @@ def one_of(*values: Any) -> Allowed:
 def several(
     each: Allowed, words: str, least: int = 0, most: int | None = None
 ) -> Allowed:
-    """Allows tuples and lists whose elements are all allowed.
+    """Allows tuples and lists all of whose elements fit `each`.
 
     Args:
         each: the allowed values of an element.
@@ -140,8 +140,8 @@ def field(default: Any, allowed: Allowed | Callable[[], Allowed], doc: str) -> A
 
     Args:
         default: as in `Field`; None if the value is derived from other fields.
-        allowed: as in `Field`, or a function that returns it, for names that may be
-            registered later.
+        allowed: as in `Field`; or a function that returns an `Allowed`, if more values
+            may be registered later.
         doc: as in `Field`.
     """
     return dataclasses.field(default=default, metadata={"allowed": allowed, "doc": doc})

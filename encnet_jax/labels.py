@@ -1,3 +1,3 @@
-"""Values in label maps other than the classes 0..C-1."""
+"""Special values in label maps, in addition to the class ids 0..C-1."""
 
 IGNORE_LABEL = 255  # Pixels with this label are neither trained nor scored.

@@ -22,10 +22,10 @@ def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
 
 
 def colourise(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Maps class ids uint8[H, W] to colours uint8[H, W, 3]; IGNORE_LABEL becomes white.
+    """Maps class ids to colours uint8[H, W, 3]; IGNORE_LABEL becomes white.
 
     Args:
-        ids: class ids 0..C-1, or IGNORE_LABEL.
+        ids: uint8[H, W], class ids 0..C-1, or IGNORE_LABEL.
         colours: uint8[C, 3], the colour of each class.
     """
     table = np.full((256, 3), VOID_COLOUR, np.uint8)
@@ -39,7 +39,7 @@ def overlay(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> np.ndarray:
-    """Returns the average of an image and the colours of its labels, uint8[H, W, 3].
+    """Returns uint8[H, W, 3], the average of an image and its labels' colours.
 
     Args:
         image: uint8[H, W, 3].
@@ -73,7 +73,7 @@ def legend(class_names: Sequence[str], colours: np.ndarray) -> Image.Image:
 def side_by_side(
     image: np.ndarray, label: np.ndarray, ids: np.ndarray, colours: np.ndarray
 ) -> np.ndarray:
-    """Returns image, label and prediction next to each other, uint8[H, 3 W, 3].
+    """Returns uint8[H, 3 W, 3]: image, label and prediction, from left to right.
 
     Args:
         image: uint8[H, W, 3].
@@ -86,11 +86,11 @@ def side_by_side(
 
 
 def save_index_png(path: epath.Path, ids: np.ndarray, colours: np.ndarray) -> None:
-    """Writes class ids uint8[H, W] as an 8-bit PNG whose palette is the class colours.
+    """Writes class ids as an 8-bit PNG with a palette of the class colours.
 
     Args:
         path: the PNG file.
-        ids: class ids 0..C-1, or IGNORE_LABEL, which is shown white.
+        ids: uint8[H, W], class ids 0..C-1, or IGNORE_LABEL, which is shown white.
         colours: uint8[C, 3], the colour of each class.
     """
     picture = Image.fromarray(ids)

@@ -21,8 +21,8 @@ class Normaliser:
     """Computes (pixels / divisor - mean) / std, for each channel.
 
     The normalisation runs on the device, so that pixels can be transferred as uint8,
-    with a quarter of the bytes of float32. It cannot be folded into the first
-    convolution, because that convolution pads the normalised image with zeros.
+    with a quarter of the bytes of float32. Folding the normalisation into the first
+    convolution would be wrong, because this layer pads the normalised image with zeros.
 
     Attributes:
         mean, std: mean and standard deviation of red, green and blue, after the
@@ -44,7 +44,7 @@ class Normaliser:
 
 
 def _of_channels(values: tuple[float, ...], images: jax.Array) -> np.ndarray:
-    """Returns the values as f32[1, ..., 1, 3], with as many axes as the images."""
+    """Returns the values as f32[1, ..., 1, 3], with the number of axes of `images`."""
     return np.asarray(values, np.float32).reshape((1,) * (images.ndim - 1) + (-1,))
 
 

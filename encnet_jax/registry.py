@@ -18,11 +18,11 @@ class Registration(NamedTuple):
     """One member of a registry.
 
     Attributes:
-        member: the object, or where to import it from: 'package.module:attribute'.
+        member: the object, or its import path 'package.module:attribute'.
         fields: the configuration fields that only this member reads, by dotted name,
             such as {"model.duc.cell": Field(...)}.
-        facts: properties of the member that other code can read without importing it,
-            such as {"auxiliary": False}.
+        facts: properties of the member that other code can read without importing the
+            member, such as {"auxiliary": False}.
     """
 
     member: Any
@@ -40,13 +40,11 @@ class Registry(Generic[Member]):
     def __init__(self, kind: str, members: Mapping[str, Any] | None = None):
         """Creates a registry, empty or with members.
 
-        Members that have configuration fields or properties must be added by
-        `register`.
+        Members with configuration fields or facts must be added by `register`.
 
         Args:
             kind: singular noun for error messages, such as 'head'.
-            members: name -> member; a member is an object or, to import it later, a
-                text 'package.module:attribute'.
+            members: name -> object, or import path 'package.module:attribute'.
         """
         self.kind = kind
         self._entries: dict[str, Registration] = {}
@@ -66,19 +64,19 @@ class Registry(Generic[Member]):
 
         Args:
             name: name of the member in configurations and flags.
-            member: the object, or 'package.module:attribute' to import it later; None
-                if `register` is used as a decorator.
+            member: the object, or its import path 'package.module:attribute'; None if
+                `register` is used as a decorator.
             fields: configuration fields of the member, by dotted name.
             **facts: properties of the member that other code can read without importing
-                it.
+                the member.
 
         Returns:
             A decorator that registers the decorated object and returns it unchanged.
 
         Raises:
-            UserError: another member has this name. Registering the same definition
-                again is allowed, because a configuration file may be loaded twice; the
-                new one replaces the old one.
+            UserError: another member has this name. The same definition may be
+                registered again, because a configuration file may be loaded twice; the
+                new definition replaces the old one.
         """
         file = sys._getframe(1).f_globals.get("__file__")
 
@@ -121,7 +119,7 @@ class Registry(Generic[Member]):
         return self._entries[name]
 
     def get(self, name: str) -> Member:
-        """Returns the member with a name; imports it if necessary.
+        """Returns the member with this name; imports the member if necessary.
 
         Raises:
             UserError: no member has this name.
@@ -141,7 +139,7 @@ class Registry(Generic[Member]):
 
 
 def imported(member: Any) -> Any:
-    """Returns an object; imports it if it is given as 'package.module:attribute'."""
+    """Returns an object, given the object or its import path 'module:attribute'."""
     if not isinstance(member, str):
         return member
     module, _, attribute = member.partition(":")
@@ -149,7 +147,7 @@ def imported(member: Any) -> Any:
 
 
 def discover(package: str, folder: str, **registries: Registry) -> None:
-    """Registers the members in the modules of a folder without importing them.
+    """Registers the members in the modules of a folder without importing the modules.
 
     The decorators `@HEADS.register("name", ...)` of functions and classes are read from
     the source code: importing a module may load JAX, but configurations are checked
@@ -163,7 +161,8 @@ def discover(package: str, folder: str, **registries: Registry) -> None:
             HEADS=HEADS.
 
     Raises:
-        ValueError: an argument of a decorator uses a name not in encnet_jax.fields.
+        ValueError: an argument of a decorator uses a name that is not in
+            encnet_jax.fields.
     """
     for path in sorted(pathlib.Path(folder).glob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
@@ -186,7 +185,7 @@ def _registry_of(call: ast.expr) -> str:
 
 
 def _arguments(call: Any, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
-    """Returns the evaluated arguments of a `register` call, by position and by name."""
+    """Evaluates the arguments of a `register` call: (positional, {keyword: value})."""
 
     def value(node: ast.expr) -> Any:
         code = compile(ast.Expression(node), str(path), "eval")
@@ -195,8 +194,8 @@ def _arguments(call: Any, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
         except NameError as error:
             raise ValueError(
                 f"{path}, line {node.lineno}: {error}; expected only literals and names"
-                " of encnet_jax.fields, because the arguments of register are evaluated"
-                " without importing this file"
+                " of encnet_jax.fields, because the arguments of `register` are"
+                " evaluated without importing this file"
             ) from None
 
     args = [value(node) for node in call.args]

@@ -49,8 +49,8 @@ def run(
         config: result of `config.load`, with overrides applied.
         field: dotted name of the field that differs between the runs.
         values: values of the field.
-        workdir: folder of the sweep: a folder for each run, the table as sweep.json and
-            sweep.md, and the plot sweep.png.
+        workdir: folder of the sweep, for the folders of the runs, the table (sweep.json
+            and sweep.md) and the plot (sweep.png).
         protocol: evaluation protocol; None for eval.protocol.
         seeds: seeds with which each value is trained; if empty, only config.seed.
 
@@ -85,7 +85,7 @@ def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -
     """Checks the configurations of all runs, before the first run is trained.
 
     Raises:
-        UserError: a configuration or its data set is not valid for a sweep.
+        UserError: a configuration or a data set is not valid for a sweep.
     """
     check_protocol(protocol)
     found = None
@@ -136,15 +136,15 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
 
 
 def row(value, reports: list[dict]) -> dict:
-    """Returns one row of the table: the mean scores of all runs with one value.
+    """Returns one row of the table: the mean scores of the runs with a given value.
 
     Args:
         value: value of the field.
         reports: evaluation reports of the runs with this value, one for each seed.
 
     Returns:
-        {'value', 'mean_iou': mean, ..., 'spread': {'mean_iou': standard deviation}},
-        scores in [0, 1]; 'spread' is empty for a single report.
+        {'value': value, 'mean_iou': mean, ..., 'spread': {'mean_iou': standard
+        deviation, ...}}. Scores are in [0, 1]; 'spread' is empty for a single report.
     """
     names = [name for name, x in reports[0].items() if isinstance(x, float)]
     scores = {n.rsplit("/", 1)[1]: [report[n] for report in reports] for n in names}
@@ -190,7 +190,8 @@ def _cell(row: dict, name: str) -> str:
 def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
     """Plots the first two scores against the field, with standard deviations as bars.
 
-    For segmentation these are mean IoU and pixel accuracy, as in Figure 5 of the paper.
+    For segmentation, these scores are mean IoU and pixel accuracy, as in Figure 5 of
+    the paper.
     """
     figure = figures.new(figsize=(5, 3.5), layout="constrained")
     left = figure.add_subplot()
@@ -218,8 +219,8 @@ def parse_values(text: str) -> list:
     """Parses comma-separated values such as '0,0.1,True,deep'.
 
     Raises:
-        UserError: there are no values, two are equal, or one cannot be part of a folder
-            name.
+        UserError: there are no values, two values are equal, or a value cannot be part
+            of a folder name.
     """
     values = []
     for word in filter(None, map(str.strip, text.split(","))):
@@ -229,7 +230,7 @@ def parse_values(text: str) -> list:
             values.append(word)
     if len(values) != len(set(map(str, values))) or not values:
         raise UserError(
-            f"--values is {text!r}; expected different values, such as 0,0.1,0.2"
+            f"--values is {text!r}; expected distinct values, such as 0,0.1,0.2"
         )
     for value in values:
         # Values become parts of folder names.
@@ -252,18 +253,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     words = [word for word in map(str.strip, text.split(",")) if word]
     if not all(re.fullmatch("[0-9]{1,10}", word) for word in words):
         raise UserError(
-            f"--seeds is {text!r}; expected different whole numbers, such as 0,1,2"
+            f"--seeds is {text!r}; expected distinct whole numbers, such as 0,1,2"
         )
     seeds = tuple(map(int, words))
     if len(seeds) != len(set(seeds)):
         raise UserError(
-            f"--seeds is {text!r}; expected different whole numbers, such as 0,1,2"
+            f"--seeds is {text!r}; expected distinct whole numbers, such as 0,1,2"
         )
     return seeds
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the flags and runs the sweep; returns 0, or 1 if it was interrupted."""
+    """Parses the flags and runs the sweep; returns 0, or 1 after an interruption."""
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.processes()
@@ -271,7 +272,7 @@ def main(argv: Sequence[str]) -> int:
         "field", "The field to vary, for example loss.se_weight.", required=True
     )
     line.string("values", "Values of the field: 0,0.1,0.2,0.4,0.8.", required=True)
-    line.string("seeds", "Seeds to train each value with: 0,1,2.", "")
+    line.string("seeds", "Seeds with which each value is trained: 0,1,2.", "")
     line.string("workdir", "Folder of the sweep.", required=True)
     line.string("protocol", "Evaluation protocol. Default: eval.protocol.")
     values = line.parse()

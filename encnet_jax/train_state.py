@@ -16,7 +16,7 @@ class TrainState:
         step: int32[], number of updates.
         params, batch_stats: parameters and batch-norm statistics of the model, float32.
         opt_state: state of the optimiser.
-        ema_params: moving average of params, or None without averaging.
+        ema_params: moving averages of `params`; None if the run does not average them.
     """
 
     step: jax.Array
@@ -34,7 +34,7 @@ class TrainState:
         Args:
             variables: initial {'params', 'batch_stats'}.
             tx: the optimiser.
-            ema: whether to average the parameters.
+            ema: whether to keep moving averages of the parameters.
         """
         params = variables["params"]
         return cls(
@@ -50,7 +50,7 @@ class TrainState:
     def eval_variables(self) -> dict:
         """Returns {'params', 'batch_stats'} for evaluation.
 
-        The params are the moving averages, unless the run does not average them.
+        'params' are the moving averages if the run has them, otherwise `params`.
         """
         params = self.params if self.ema_params is None else self.ema_params
         return {"params": params, "batch_stats": self.batch_stats}

@@ -182,7 +182,7 @@ def test_values_that_cannot_name_a_folder_are_refused(text):
 
 @pytest.mark.parametrize("text", ["0,00", "²", "1,x", "-1", "1.0"])
 def test_repeated_and_invalid_seeds_are_refused(text):
-    with pytest.raises(UserError, match="different whole numbers"):
+    with pytest.raises(UserError, match="distinct whole numbers"):
         sweep.parse_seeds(text)
 
 
@@ -194,11 +194,11 @@ def test_a_vertical_bar_in_a_value_adds_no_column():
 def test_values_are_parsed():
     assert sweep.parse_values("0, 0.5,True,deep") == [0, 0.5, True, "deep"]
     for text in ("", "0.1,0.1"):
-        with pytest.raises(UserError, match="expected different values"):
+        with pytest.raises(UserError, match="expected distinct values"):
             sweep.parse_values(text)
     assert sweep.parse_seeds("0, 2") == (0, 2) and sweep.parse_seeds("") == ()
     for text in ("a", "1,1", "-1"):
-        with pytest.raises(UserError, match="expected different whole numbers"):
+        with pytest.raises(UserError, match="expected distinct whole numbers"):
             sweep.parse_seeds(text)
 
 

@@ -54,8 +54,8 @@ def sweep(name: str, says: str, *words: str) -> None:
         assert not (root / "w").exists() or not list((root / "w").iterdir())
 
 
-sweep("--seeds=0,00", "different whole numbers", "--values=0.1", "--seeds=0,00")
-sweep("--seeds=²", "different whole numbers", "--values=0.1", "--seeds=²")
+sweep("--seeds=0,00", "distinct whole numbers", "--values=0.1", "--seeds=0,00")
+sweep("--seeds=²", "distinct whole numbers", "--values=0.1", "--seeds=²")
 sweep("a wrong later value", "optim.base_lr", "--values=0.1,fast")
 sweep("a later value out of range", "optim.base_lr", "--values=0.1,-1")
 sweep("--protocol that does not exist", "--protocol is", "--values=1", "--protocol=x")
