@@ -71,7 +71,7 @@ def _weights(shapes: dict) -> dict:
 
 
 def make_batch(num_images: int = 2) -> dict:
-    """Returns a batch of smooth patterns of SIDE_PX x SIDE_PX pixels.
+    """Returns a batch of synthetic images, which are smooth patterns, and labels.
 
     Args:
         num_images: batch size B.
@@ -90,11 +90,11 @@ def make_batch(num_images: int = 2) -> dict:
 
 
 def forward(parts: Assembled) -> dict[str, list[float]]:
-    """Runs the network without training.
+    """Runs the forward pass on a small batch.
 
     Returns:
-        {'logits': evenly spaced sample of the pixel logits, 'se_logits': all logits of
-        the presence of the classes}.
+        {'logits': evenly spaced sample of the pixel logits, 'se_logits': all
+        class-presence logits}.
     """
     variables = {"params": parts.state.params, "batch_stats": parts.state.batch_stats}
 

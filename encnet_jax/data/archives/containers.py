@@ -32,10 +32,10 @@ class Container(Protocol):
     """The interface for reading files from a folder or an archive."""
 
     def names(self) -> Iterator[str]:
-        """Yields each file's path in the folder or archive, with '/' as separator."""
+        """Yields the paths of all files, relative to the folder or archive."""
 
     def where(self, name: str) -> str:
-        """Returns a file's path, with the path of the archive, for error messages."""
+        """Returns the full path of a file for error messages, 'ARCHIVE/FILE'."""
 
     def read(self, name: str) -> bytes:
         """Returns the contents of a file."""

@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 def pairs(
     images: Mapping[str, StoredFile], masks: Mapping[str, StoredFile]
 ) -> list[Entry]:
-    """Returns one Entry per image, with the mask that has the same name.
+    """Returns one Entry per image, with the mask of the same name.
 
     Raises:
         UserError: an image has no mask.
@@ -78,7 +78,7 @@ def _as_png(mask: StoredFile) -> bytes:
 
 
 def unlabelled(id_map: np.ndarray, images: Mapping[str, StoredFile]) -> list[Entry]:
-    """Returns one Entry per unlabelled image; all pixels of its mask are ignored.
+    """Returns one Entry per unlabelled image; all pixels of the masks are ignored.
 
     Args:
         id_map: uint8[256], maps published class ids to train ids.

@@ -115,7 +115,7 @@ class Annotations:
         The order is that of the annotation file.
 
         Raises:
-            UserError: a segmentation is damaged, or belongs to another image size.
+            UserError: a segmentation is damaged, or differs from the image in size.
         """
         image = self.images[image_id]
         spans = self._spans[image_id]
@@ -147,7 +147,7 @@ def decode_segmentation(
         where: name of the annotation for error messages.
 
     Raises:
-        UserError: the segmentation is damaged, or belongs to another image size.
+        UserError: the segmentation is damaged, or differs from the image in size.
     """
     try:
         return _pixels(segmentation, height, width, where)

@@ -1,1 +1,1 @@
-"""Data augmentation: random crops, scales, rotations, blur and colour changes."""
+"""Data augmentation: random crops, scales, rotations, mirroring, blur and colours."""

@@ -25,9 +25,9 @@ def draw_box(
 ) -> Box:
     """Samples the box of a random training crop.
 
-    The area of the box and the logarithm of its aspect ratio are uniformly distributed.
-    Aspect ratios range from 3/4 to 4/3. If ten sampled boxes do not fit into the image,
-    the largest centred box with an aspect ratio in this range is returned.
+    The area and the logarithm of the aspect ratio are uniformly distributed. Aspect
+    ratios range from 3/4 to 4/3. If none of ten sampled boxes fits into the image, the
+    largest centred box with an aspect ratio in this range is returned.
 
     Args:
         height, width: size of the image, pixels.
@@ -56,8 +56,8 @@ def centre_box(height: int, width: int, *, base_size: int, crop_size: int) -> Bo
     """Returns the box of a centred square crop for evaluation.
 
     The usual evaluation resizes an image until the smaller of height and width is
-    base_size, and then crops the central crop_size x crop_size pixels. The box is the
-    same region in the image before resizing.
+    `base_size`, and then crops the central `crop_size` x `crop_size` pixels. The box is
+    the same region in the image before resizing.
     """
     side = min(height, width) * crop_size / base_size
     left, top = (width - side) / 2, (height - side) / 2

@@ -158,7 +158,7 @@ def scaled_size(
 
 
 def _scaling(target: tuple[int, int], source: tuple[int, int]) -> np.ndarray:
-    """Returns the matrix f64[3, 3] from a resized image's positions to the source's.
+    """Returns the matrix f64[3, 3] that maps a resized image to the source image.
 
     Args:
         target: (height, width) of the resized image.

@@ -57,7 +57,7 @@ def describe(info: DatasetInfo, split: str, report: SplitReport) -> str:
 
 
 def judge(info: DatasetInfo, split: str, report: SplitReport) -> list[str]:
-    """Returns one line per note on a split, such as the classes that never occur.
+    """Returns notes on a split, such as absent classes; each note is a line of text.
 
     If a network cannot learn from the labels, the reason is appended to
     report.problems.
@@ -91,7 +91,7 @@ def _pixel_rows(info: DatasetInfo, report: SplitReport) -> list[str]:
 
 
 def weights_by_rule(info: DatasetInfo, report: SplitReport) -> list[str]:
-    """Returns a line of text for each rule of loss.class_weighting: the class weights.
+    """Returns one line of text per rule of loss.class_weighting: the class weights.
 
     The list is empty for classification.
     """

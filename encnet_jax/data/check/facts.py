@@ -26,13 +26,13 @@ def facts(dataset: Dataset, loss: Any, saved_loss: Any = None) -> Facts:
         dataset: opened data set.
         loss: section `loss` of the configuration.
         saved_loss: section `loss` of the configuration that a resumed run has saved, or
-            None. If class_weighting is the same, the saved class weights are used, and
-            none are computed.
+            None. If class_weighting is the same in both sections, the saved class
+            weights are used.
 
     Raises:
-        UserError: the training split is missing, or the class weights cannot be
-            computed because an example cannot be read and data.max_unreadable_share is
-            0.
+        UserError: the training split is missing, or an example cannot be read while
+            the weights are computed. Unless data.max_unreadable_share is 0, unreadable
+            examples are skipped instead.
     """
     split = dataset.data.train_split
     rule, weights = loss.class_weighting, tuple(loss.class_weights)

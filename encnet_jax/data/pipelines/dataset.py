@@ -89,7 +89,7 @@ class Dataset:
         process_index: int = 0,
         process_count: int = 1,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yields this process's part of each training batch from batch start_step on.
+        """Yields this process's part of each training batch, from `start_step` on.
 
         The iterator never ends. The pixels of a batch depend only on the seed and the
         index of the batch. Batches before start_step are not read.

@@ -1,4 +1,4 @@
-"""Selects the examples of each training step; depends only on the seed and the step."""
+"""Selects the examples of each training step from the seed and the step's index."""
 
 import dataclasses
 import functools
@@ -48,7 +48,8 @@ def batch_indices(
     Returns:
         A tuple:
         epoch: int, counted from 0.
-        indices: int64[batch_size / process_count], or fewer in an incomplete batch.
+        indices: int64[batch_size / process_count], indices of examples in the split;
+            an incomplete batch has fewer.
 
     Raises:
         UserError: batch_size is larger than the split, or the number of images in the

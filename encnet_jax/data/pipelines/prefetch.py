@@ -1,4 +1,4 @@
-"""Computes results in threads before they are needed, and yields them in order."""
+"""Computes results in advance, in threads, and yields the results in order."""
 
 import collections
 import concurrent.futures

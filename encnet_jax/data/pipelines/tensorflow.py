@@ -102,7 +102,7 @@ class _Records:
         self._decoded_here: set[int] = set()
 
     def generate(self, first_step: int) -> Iterator[tuple[bytes, bytes, np.ndarray]]:
-        """Yields the encoded examples of step first_step and of all later steps.
+        """Yields the encoded examples of all training steps from `first_step` on.
 
         The iterator ends only if `closed` is set or reading fails.
 
@@ -134,8 +134,8 @@ class _Records:
 
         If Pillow cannot decode an example either, the example is counted as broken, and
         the retry replaces the example. If Pillow can decode all examples of the step,
-        the retry converts the examples to PNG with Pillow. After such a retry, the
-        result is False.
+        the retry converts the examples to PNG with Pillow. If the examples
+        were already converted, False is returned.
 
         Args:
             step: the training step whose batch cannot be decoded.

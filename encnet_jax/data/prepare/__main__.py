@@ -90,7 +90,7 @@ def describe_counts(info: DatasetInfo, counts: dict[str, int]) -> list[str]:
 
 
 def _config(name: str) -> str:
-    """Returns the argument of --config for a data set, with more flags if necessary."""
+    """Returns the value of --config for a data set, and other flags if necessary."""
     recipe = f"configs/{name}.py"
     if pathlib.Path(recipe).is_file():
         return recipe

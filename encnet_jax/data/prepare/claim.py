@@ -15,7 +15,7 @@ _UNFINISHED = re.compile(r"incomplete\.[A-Z0-9]{6}_\d+\.\d+\.\d+")
 
 @contextlib.contextmanager
 def claimed(folder: os.PathLike) -> Iterator[None]:
-    """Context manager: locks a folder while a data set is written to it.
+    """Context manager that locks a folder while a data set is written to the folder.
 
     The lock prevents other processes from removing the unfinished data set. Several
     processes can hold the lock at once. Unfinished data sets of earlier runs are

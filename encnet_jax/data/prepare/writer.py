@@ -29,7 +29,7 @@ def names() -> list[str]:
 
 
 def builder(info: DatasetInfo, data_dir: str):
-    """Returns the TFDS builder of a data set, which need not be prepared yet.
+    """Returns the TFDS builder of a data set; the data set need not be prepared.
 
     Raises:
         UserError: the `prepare` command does not support the data set.
