@@ -88,14 +88,15 @@ class Checkpointer:
         return max(self._writer.steps(), default=None)
 
     def best_since(self) -> int:
-        """Returns the first step that reached the best score so far."""
+        """Returns the step at which the best score so far was first reached."""
         best = max(self._scores.values())
         return min(step for step, score in self._scores.items() if score == best)
 
     def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
-        """Returns a list of bools: True for the newest checkpoints and the best one.
+        """Returns one bool for each checkpoint: whether the checkpoint is kept.
 
-        Orbax calls this method at every save.
+        The newest checkpoints and the best checkpoint are kept. Orbax calls this method
+        at every save.
         """
         steps = [checkpoint.step for checkpoint in checkpoints]
         best = scores.best_step(
@@ -104,7 +105,7 @@ class Checkpointer:
         return [step in steps[-self._keep :] or step == best for step in steps]
 
     def save(self, state: TrainState, config, score: float | None = None) -> None:
-        """Starts to write a checkpoint in the background, unless already saved.
+        """Starts to write a checkpoint in the background, unless the step is saved.
 
         Args:
             state: replicated state after `state.step` updates.
@@ -133,7 +134,7 @@ class Checkpointer:
             self.score(step, score)
 
     def score(self, step: int, score: float) -> None:
-        """Waits until the newest checkpoint is written, then writes its score.
+        """Waits until the newest checkpoint is written, and then writes the score.
 
         If the score is the best so far, the previously best checkpoint may be deleted.
 
@@ -159,7 +160,7 @@ class Checkpointer:
                     self._writer.delete(checkpoint.step)
 
     def wait(self) -> str | None:
-        """Waits for the write in progress, and checks that its files exist.
+        """Waits for the write in progress, and checks that the written files exist.
 
         Returns:
             An error message if files are missing, otherwise None. Only process 0 checks
@@ -284,7 +285,7 @@ def _reason(error: Exception) -> str | None:
 
 
 def _identity(folder) -> tuple[int, int] | None:
-    """Returns (device, inode) of a local folder; None if it is absent or remote."""
+    """Returns (device, inode) of a folder; None if the folder is absent or remote."""
     try:
         status = os.stat(folder)
     except OSError:

@@ -67,10 +67,10 @@ def find_damage(folder: epath.Path) -> str | None:
 
 
 def find_missing(folder: epath.Path) -> str | None:
-    """Describes the first file that is missing or has a wrong size, or returns None.
+    """Describes the first missing or wrongly sized file; returns None if all match.
 
-    The function is fast enough for a call after every save, because it does not read
-    the arrays.
+    Checksums are not compared, so the function is fast enough for a call after every
+    save.
     """
     return _find_damage(folder, lambda path, digest: True)
 
@@ -162,8 +162,8 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
         folder: folder of checkpoints, with a subfolder for each step; may be missing.
 
     Returns:
-        (step of the newest undamaged checkpoint, or None if there is none; {step:
-        description of the damage} for all newer checkpoints).
+        (step, damaged). `step` is the step of the newest undamaged checkpoint; None if
+        all are damaged. `damaged` is {step: description} of all newer checkpoints.
     """
     damaged: dict[int, str] = {}
     for step in reversed(steps(folder)):
@@ -175,7 +175,7 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
 
 
 def set_aside_damaged(folder: epath.Path) -> None:
-    """Renames damaged checkpoints that are newer than all undamaged ones.
+    """Renames damaged checkpoints that are newer than all undamaged checkpoints.
 
     The new name is STEP.damaged, or STEP.damaged-2 and so on if that name exists.
 

@@ -32,7 +32,8 @@ def load(folder: epath.Path, layouts: dict) -> dict:
         folder: folder of the checkpoint.
         layouts: {name of an item to read: layout}. For an item of arrays, the layout is
             a tree of `jax.ShapeDtypeStruct` with shardings, or a tree of NumPy arrays,
-            of which only shapes and dtypes are used. For a JSON item, None.
+            of which only shapes and dtypes are used. For a JSON item, the layout is
+            None.
 
     Returns:
         {name of the item: tree of arrays, or content of the JSON file}.

@@ -38,7 +38,8 @@ def temperature_fields(temperature: str | None) -> dict:
         {'eval.temperature': value}, or {} if the flag is not given.
 
     Raises:
-        UserError: the value is neither a number nor a file of `report calibrate`.
+        UserError: the value is neither a number nor a file written by `report
+            calibrate`.
     """
     if temperature is None:
         return {}
@@ -69,7 +70,7 @@ def sampled_pixels(
     Up to 2,000 pixels are chosen from each image.
 
     Args:
-        network: the network, which predicts the images with protocol eval.protocol.
+        network: the network; the images are predicted with protocol eval.protocol.
         dataset, split: the data set and the split that contains the images.
         number: number of images, evenly spread over the split.
         seed: seed of the random choice of pixels.

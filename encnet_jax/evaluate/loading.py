@@ -64,8 +64,8 @@ def load(
         selection: the checkpoint, and the changes to its configuration.
         whole_images: whether to label whole images, even if the protocol scores only a
             part of each image.
-        stop: request to stop, which can interrupt the measurement of batch-norm
-            statistics, or None.
+        stop: request to stop the measurement of batch-norm statistics early; None if
+            there is no such request.
 
     Returns:
         The network, whose variables are replicated on all devices. Batch norms of a

@@ -30,7 +30,7 @@ def measure_step(
 ) -> dict:
     """Returns the mean and the mean square of the input of every batch norm.
 
-    Both are computed over the batch of all devices.
+    The means are computed over the images of all devices.
 
     Args:
         variables: {'params', 'batch_stats'}, replicated on all devices.

@@ -19,8 +19,8 @@ def refine_fields(refine: str | None) -> dict:
         {dotted field name: value}; empty if the flag is not given.
 
     Raises:
-        UserError: the value is neither 'dense' or 'none' nor an existing file, or the
-            file does not contain the parameters of a dense CRF.
+        UserError: the value is not 'dense', 'none' or an existing file, or the file
+            does not contain the parameters of a dense CRF.
     """
     if refine is None:
         return {}

@@ -60,7 +60,7 @@ def evaluate_run(
         stop: records a request to stop; None creates a new StopRequest.
 
     Returns:
-        The report, see evaluate.tables.make_report; None if the evaluation was stopped.
+        The report, see evaluate.tables.make_report. None if the evaluation was stopped.
 
     Raises:
         UserError: the checkpoint does not exist, the split is missing or has no labels,
@@ -128,7 +128,7 @@ def _check_files(folder: epath.Path, network: Network, split: str) -> None:
 
 @contextlib.contextmanager
 def _saving(folder: epath.Path) -> Iterator[None]:
-    """Creates the folder; converts an OSError of the `with` block into a UserError.
+    """Creates a folder; converts an OSError of the `with` block into a UserError.
 
     The message states that the printed scores were not saved.
     """

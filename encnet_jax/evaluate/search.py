@@ -39,7 +39,7 @@ def search(
     rounds: int,
     report: Callable[[DenseParams, float], None] = lambda params, value: None,
 ) -> tuple[DenseParams, float]:
-    """Changes one parameter after the other; keeps each change that raises the score.
+    """Changes one parameter at a time, and keeps each change that raises the score.
 
     Args:
         score: function that maps parameters to a score; larger is better.
@@ -67,7 +67,10 @@ def search(
 
 
 class TrainingScores:
-    """Class scores of training images, computed once and refined many times."""
+    """Class scores of training images.
+
+    The network runs only once; each call of `mean_iou` refines the stored scores.
+    """
 
     def __init__(self, network: Network, number: int):
         """Runs the network once over `number` images of data.train_split.
@@ -99,7 +102,7 @@ class TrainingScores:
         ]
 
     def mean_iou(self, params: DenseParams | None) -> float:
-        """Returns the mean IoU with refinement, or without if params is None."""
+        """Returns the mean IoU after refinement; `params` None skips the refinement."""
         matrix = ConfusionMatrix(self._num_classes)
         for members, total in self._kept:
             total = total.astype(np.float32)

@@ -1,7 +1,7 @@
 """Writes archives for test servers, and checks them as the servers do.
 
 A test server accepts only a few archives per week, and hardly explains why an archive
-is rejected. This module therefore makes the server's checks first.
+is rejected. This module therefore applies the server's checks before the upload.
 """
 
 import contextlib
@@ -26,17 +26,20 @@ _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "indexed", 4: "grey with alpha", 6: "RG
 
 
 def servers() -> dict[str, tuple[str, Server]]:
-    """Returns {name of a test server: (name of its data set, Server)}."""
+    """Returns {name of a test server: (name of the server's data set, Server)}."""
     infos = declared().values()
     return {x.server.name: (x.name, x.server) for x in infos if x.server}
 
 
 def find(name: str, output: str) -> tuple[str, Server]:
-    """Returns (name of the data set, Server) for the name of a test server.
+    """Finds a test server by name, and checks the file name of an archive.
 
     Args:
         name: name of the test server.
         output: file name of the archive to write.
+
+    Returns:
+        (name of the server's data set, Server).
 
     Raises:
         UserError: the name is unknown, the server does not accept archives with the
@@ -88,7 +91,7 @@ def write(
 
 
 def encode(server: Server, ids: np.ndarray) -> bytes:
-    """Encodes uint8[H, W] class ids 0..C-1 as an 8-bit PNG for a server."""
+    """Encodes class ids, uint8[H, W] in 0..C-1, as an 8-bit PNG for a server."""
     values = np.full(256, _NO_VALUE, np.uint8)
     values[: server.num_classes] = server.values
     picture = Image.fromarray(values[ids])

@@ -147,10 +147,10 @@ def make_report(
         the protocol is for example 'single', or 'single-dense' after refinement.
         Per-class scores have the key 'iou' (segmentation) or 'error' (classification)
         and are None for a class that never occurs. `by_size` adds the per-class scores
-        'iou_small' and 'iou_large', and '.../mean_iou_small' and '.../mean_iou_large',
-        the means over the classes that have small or large objects. `quality` is stored
-        under the key 'quality'; measures in [0, 1], such as '.../boundary_iou', are
-        also stored as scores.
+        'iou_small' and 'iou_large'; the scores '.../mean_iou_small' and
+        '.../mean_iou_large' are means over classes that have small or large objects.
+        `quality` is stored under the key 'quality'; measures in [0, 1], such as
+        '.../boundary_iou', are also stored as scores.
     """
     config, task, class_names = network.config, network.task, network.info.class_names
     protocol = protocol_name(config.eval.protocol, config.eval.refine)
@@ -187,7 +187,7 @@ def make_report(
 
 
 def _protocol_fields(network: Network) -> dict:
-    """Returns {field: value} of the fields that affect scores, JSON-ready."""
+    """Returns {field: value} of the configuration fields that affect scores."""
     names = network.task.protocol_fields[network.config.eval.protocol]
     names = (*names, *REFINED_FIELDS[network.config.eval.refine])
     values = {name: config_lib.get(network.config, name) for name in names}
@@ -277,7 +277,7 @@ def save_report(path, report: dict, kind: str = "report") -> None:
     Args:
         path: the file to write.
         report: a JSON-ready dict.
-        kind: kind of the file, such as 'report', see outputs.check_replaceable.
+        kind: purpose of the file, such as 'report'; see outputs.check_replaceable.
 
     Raises:
         UserError: the report would replace a file that this package has not written.

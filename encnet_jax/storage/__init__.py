@@ -46,7 +46,7 @@ def is_remote(path) -> bool:
 
 
 def local_path(path: str, flag: str) -> pathlib.Path:
-    """Returns a path after checking that it is on a local disk; expands '~'.
+    """Returns a local path with '~' expanded; rejects paths in object stores.
 
     Args:
         path: path of a file or folder.
@@ -83,9 +83,10 @@ def is_of_store(error: BaseException) -> bool:
 
 
 def failed_write(error: BaseException) -> str | None:
-    """Describes an error of a library if the cause is that a file cannot be written.
+    """Describes an error if its cause is that a file cannot be written.
 
-    C++ libraries raise errors of their own types with the operating system's message.
+    The function recognises OSErrors, and errors of C++ libraries that contain the
+    operating system's message.
 
     Returns:
         'REASON; FIX', or None if the error has another cause.
@@ -274,7 +275,7 @@ def parsed_json(content: bytes, path):
 
 @contextlib.contextmanager
 def whole(path) -> Iterator[epath.Path]:
-    """Yields a temporary path to write to, and renames the written file to `path`.
+    """Yields a temporary path; renames the file to `path` when the block ends.
 
     If writing fails, the temporary file is removed, and a file that already exists at
     `path` stays unchanged.

@@ -49,7 +49,7 @@ def identity(path) -> object:
 
 
 def _mode_of(path) -> int | None:
-    """Returns st_mode of a local file or folder; None if it does not exist."""
+    """Returns st_mode of a local file or folder; None if the path does not exist."""
     try:
         return os.stat(path).st_mode
     except ValueError:  # The name contains NUL.
@@ -61,7 +61,7 @@ def _mode_of(path) -> int | None:
 
 
 def entries(folder) -> list[epath.Path]:
-    """Returns the paths of all files and folders in a folder, sorted.
+    """Returns the sorted paths of all files and folders in a folder.
 
     Local names that end in '~' are included, although `epath.Path.iterdir` omits them.
     """
@@ -77,7 +77,7 @@ def matching(folder, pattern: str) -> list[epath.Path]:
     The folder's own path is not a pattern: '[' and '*' have no special meaning there.
 
     Args:
-        folder: the folder in which to look; the list is empty if it does not exist.
+        folder: the folder to search; if the folder is absent, the result is [].
         pattern: pattern of names in fnmatch's syntax, such as '*.json'.
     """
     found = entries(folder) if is_folder(folder) else []

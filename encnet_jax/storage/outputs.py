@@ -29,7 +29,7 @@ HTML_MARK = f'<meta name="generator" content="{MARK}">'
 
 
 def _json_with(*names: str) -> Callable[[bytes], bool]:
-    """Returns a function that checks whether bytes are a JSON object with the keys."""
+    """Returns a function that checks whether bytes are a JSON object with `names`."""
 
     def ours(content: bytes) -> bool:
         try:
@@ -74,9 +74,9 @@ _OURS: dict[str, Callable[[bytes], bool]] = {
 def check_replaceable(path, kind: str, flag: str = "") -> None:
     """Checks that a file may be written to a path.
 
-    The path may be unused, a file of the same kind that this package has written, or a
-    symbolic link. The new file replaces a link; the file to which the link points stays
-    unchanged.
+    The path may be unused, a file that this package has written for the same purpose,
+    or a symbolic link. A link may be replaced, because the file to which it points
+    stays unchanged.
 
     Args:
         path: path of the file.
@@ -117,7 +117,7 @@ def write(
 
 @contextlib.contextmanager
 def all_or_none() -> Iterator[list[epath.Path]]:
-    """Removes all files that a `with` block has written if the block fails.
+    """If a `with` block fails, removes all files that the block has written.
 
     Yields:
         An empty list, to which the block must append the path of each written file.

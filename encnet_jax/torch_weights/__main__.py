@@ -69,7 +69,7 @@ def _described(entry: Published) -> str:
 
 
 def _state(entry: Published) -> str:
-    """Returns a note on an address that may not work, or '' for other addresses."""
+    """Returns a note if a weight file's address may not work, and otherwise ''."""
     if entry.gone:
         return " (reported as unavailable)"
     return "" if entry.checked else " (not checked)"

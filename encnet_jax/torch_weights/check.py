@@ -28,7 +28,7 @@ def checked_table(
         model_config: section `model` of the resolved configuration.
 
     Returns:
-        The list that `names.table` returns.
+        One names.Entry for each listed array.
 
     Raises:
         UserError: arrays are missing, unexpected or have a wrong shape, or the family

@@ -40,7 +40,7 @@ def find(name: str) -> Family:
 
 
 def is_known(names: Iterable[str]) -> bool:
-    """Returns whether any family uses the array names of a state dict."""
+    """Returns whether array names belong to a known family (naming scheme)."""
     found = set(names)
     return any(family.recognises(found) for family in known())
 

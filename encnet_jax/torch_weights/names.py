@@ -70,20 +70,20 @@ class Family:
             family.
         prefix: prefix of the names of the backbone's arrays.
         heads: pairs (prefix, model.name); the first pair whose prefix occurs in the
-            state dict determines the head.
+            state dict determines model.name.
         switches: tuples (model field, prefix, value if the prefix occurs in the state
-            dict, value otherwise). If the prefixes of several tuples for one field
-            occur, the last of these tuples determines the value.
+            dict, value otherwise). If a field has several tuples, the last tuple whose
+            prefix occurs determines the value.
         conventions: pairs (model field, value) for fields that the names do not
             determine.
         join: function (module's name, array's name in the module) -> array's name in
             the file.
         fields: function ({name: shape}, prefix) -> {model field: value}, derived from
-            the backbone's arrays; None for resnet.fields.
+            the backbone's arrays; None for the function resnet.fields.
         left_out: regular expression; matching names in the files are ignored.
         task: task of the networks, 'segmentation' or 'classification'.
-        look_alikes: networks with other layers but the same names and shapes, so that
-            their files cannot be distinguished; '' if none are known.
+        look_alikes: description of other networks whose arrays have the same names and
+            shapes, so that the files cannot be distinguished; '' if none are known.
         build: function (section `model` of a configuration, num_classes) -> the Flax
             module to which the arrays belong.
     """

@@ -58,7 +58,7 @@ class Storage(NamedTuple):
 
 
 class _Maker:
-    """Wraps a function: a pickle can call the function but not set its attributes."""
+    """Wraps a function; a pickle can call the function, but cannot set attributes."""
 
     __slots__ = ("_function",)
 
@@ -105,15 +105,15 @@ def is_torch_zip(archive: zipfile.ZipFile) -> bool:
 def load(archive: zipfile.ZipFile) -> Any:
     """Returns the object that torch.save wrote, with NumPy arrays instead of tensors.
 
-    Only arrays, numbers, strings and containers are created. Any other class or
-    function in the file raises an error, and is never called.
+    Only arrays, numbers, strings and containers are created. No other class or function
+    to which the file refers is called.
 
     Args:
         archive: an archive that `is_torch_zip` accepts; the caller must check the
             unpacked size.
 
     Raises:
-        NotPlainError: the file contains another class or function.
+        NotPlainError: the file refers to another class or function.
         Exception: the file is damaged; pickle and zipfile raise errors of many types.
     """
     record = _record(archive)
@@ -131,7 +131,7 @@ def _record(archive: zipfile.ZipFile) -> str | None:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Unpickler that rejects all names except `_PERMITTED` and storage types."""
+    """Unpickler that permits only storage types and the functions in `_PERMITTED`."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns the object that replaces the class or function of this name.
@@ -183,8 +183,8 @@ def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_):
         strides: strides of the tensor in the storage, in elements.
 
     Raises:
-        UnpicklingError: the shape is invalid, or the tensor exceeds its storage or 2^31
-            elements.
+        UnpicklingError: the shape is invalid, the tensor extends beyond its storage, or
+            the tensor has more than 2^31 elements.
     """
     values = storage.values
     if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
@@ -224,8 +224,8 @@ def plain(node: Any, done: dict[int, Any]) -> Any:
 
     Args:
         node: the unpickled object.
-        done: {id of an object: result}, because a file may refer to one object several
-            times.
+        done: {id of an object: result} of the objects that are already converted; a
+            file may refer to one object several times.
     """
     if id(node) in done:
         return done[id(node)]

@@ -37,7 +37,7 @@ def load(source: io.BytesIO) -> Any:
         source: contents of the whole file.
 
     Raises:
-        NotPlainError: the file contains another class or function.
+        NotPlainError: the file refers to another class or function.
         Exception: the file is damaged or not a PyTorch file; pickle raises errors of
             many types.
     """
@@ -59,7 +59,7 @@ def load(source: io.BytesIO) -> Any:
 
 
 def _fill(values: np.ndarray, source: io.BytesIO) -> None:
-    """Reads a storage's numbers into `values`, the array that its tensors share."""
+    """Reads a storage's numbers into `values`, which all its tensors share."""
     count = int.from_bytes(source.read(8), "little")
     stored = values.dtype.newbyteorder("<")
     data = source.read(values.nbytes)

@@ -1,4 +1,4 @@
-"""Parameter names of PyTorch ResNets; families differ mainly in the deep stem."""
+"""Parameter names of PyTorch ResNets; projects mainly name the stem differently."""
 
 import itertools
 from collections.abc import Callable, Collection
@@ -53,7 +53,7 @@ def register_backbones(
     rules: Callable[..., list[Rule]] = rules,
     look_alikes: str = "",
 ) -> None:
-    """Registers a family of ResNet backbones without heads.
+    """Registers a family (naming scheme of weight files) of ResNets without heads.
 
     Args:
         name, title, recognises, rules, look_alikes: attributes of Family.
@@ -101,12 +101,12 @@ def fields(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, ob
 
 
 def num_in_row(names: Collection[str], name: Callable[[int], str]) -> int:
-    """Returns the smallest i >= 0 for which name(i) is not in `names`."""
+    """Counts name(0), name(1), ... before the first name that is not in `names`."""
     return next(i for i in itertools.count() if name(i) not in names)
 
 
 def named_backbone(counts: list[int], bottleneck: bool, width: int) -> dict[str, str]:
-    """Returns {'backbone': name} for a ResNet, or {} if no ResNet has these properties.
+    """Returns {'backbone': name} of the ResNet with these properties; {} if unknown.
 
     Args:
         counts: numbers of blocks of the four stages.

@@ -24,7 +24,7 @@ def initialise(
     *,
     may_differ: Collection[str] = (),
 ) -> tuple[dict[str, dict], list[str]]:
-    """Replaces the weights of an initialised model with those of a file.
+    """Replaces initial variables with those of a weight file.
 
     The file must contain the whole backbone. If a head is not part of the file's family
     (naming scheme), the head keeps its initial weights. Heads in `may_differ` may
@@ -39,8 +39,8 @@ def initialise(
         may_differ: heads that may differ from the file: 'head', 'aux_head'.
 
     Returns:
-        (new variables of the same structure; lines to print, which state the arrays
-        that were loaded).
+        (new variables, lines to print). The variables have the same structure as
+        before; the lines state which arrays were loaded.
 
     Raises:
         UserError: the file cannot be read, its family is unknown, the backbones differ,
@@ -90,7 +90,7 @@ def initialise(
 def _backbone(
     variables: Mapping, state_dict: Mapping, family: Family, model_config
 ) -> list[Entry]:
-    """Lists the backbone's arrays after checking that the file contains the arrays.
+    """Checks that a file contains all arrays of the backbone, and lists these arrays.
 
     Raises:
         UserError: an array of the backbone is missing, unexpected or has a wrong shape.
@@ -111,7 +111,7 @@ def _head(
     """Lists the arrays of a head that can be loaded from a file.
 
     Returns:
-        (arrays to load; descriptions of arrays that do not match). If an array outside
+        (arrays to load, descriptions of arrays that do not match). If an array outside
         the layers with one channel per class does not match, no array is loaded.
     """
     try:

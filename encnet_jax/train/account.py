@@ -22,8 +22,8 @@ def process_age_s() -> float:
 class TimeAccount:
     """Measures the seconds that a process spends on each activity in PARTS.
 
-    The seconds of all activities sum to the running time of the process. Work of the
-    device counts only while the host waits for the device.
+    The seconds of all activities sum to the running time of the process. The activities
+    are those of the host, not of the device.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, age_s: float = 0.0):
@@ -44,7 +44,7 @@ class TimeAccount:
             part: the new activity, one of PARTS.
 
         Returns:
-            Seconds since the previous switch, which count as the activity that ended.
+            Seconds since the previous switch; these count for the activity that ended.
         """
         now = self._clock()
         passed = now - self._since

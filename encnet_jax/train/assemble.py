@@ -22,13 +22,13 @@ class Assembled(NamedTuple):
     """Model, optimiser, training step and initial state of a run.
 
     Attributes:
-        task: the task (segmentation or classification), see tasks.Task.
+        task: the task, segmentation or classification; see tasks.Task.
         model: the network; its batch norms are synchronised over the pmap axis.
         tx: the optimiser.
         learning_rate: schedule that maps the number of completed updates, int32[], to
             the learning rate, f32[], without factors such as optim.head_lr_multiplier.
-        step: function (state, batch, axis_name=None) -> (next state, metrics), not
-            compiled; see train.step.parallel_step.
+        step: uncompiled function (state, batch, axis_name=None) -> (next state,
+            metrics); train.step.parallel_step compiles the function.
         state: TrainState before the first update. The leaves are arrays, or
             jax.ShapeDtypeStruct if `assemble` was called with only_shapes=True.
     """
@@ -62,8 +62,8 @@ def assemble(
             device.
         start: function that maps the randomly initialised {'params', 'batch_stats'} to
             the variables from which training starts; None keeps the random values.
-        only_shapes: whether to return jax.ShapeDtypeStruct instead of arrays in the
-            state, which avoids all computation.
+        only_shapes: whether the returned state contains jax.ShapeDtypeStruct instead of
+            arrays; if True, nothing is computed on the device.
     """
     task = tasks.of(config)
     model = task.build_model(num_classes, axis_name)
@@ -103,8 +103,8 @@ def init_variables(model: nn.Module, seed: int, crop_px: int) -> dict:
     Args:
         model: the model to initialise.
         seed: the run's seed.
-        crop_px: height and width, in pixels, of the blank image that initialises the
-            model; does not affect the values.
+        crop_px: height and width, in pixels, of the blank image with which the model is
+            initialised; the values do not depend on this size.
     """
     images = jnp.zeros((1, crop_px, crop_px, 3))
     init = jax.jit(lambda key: model.init(key, images, train=False))

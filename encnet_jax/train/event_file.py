@@ -21,7 +21,7 @@ _FLUSH_EVERY_S = 60
 class EventFile:
     """Writes a TensorBoard file and scalars.csv.
 
-    This class replaces tensorboardX's SummaryWriter, which writes in a thread: if the
+    tensorboardX's SummaryWriter is not used, because it writes in a thread: if the
     thread fails, for example because the disk is full, the run waits forever.
     """
 
@@ -67,7 +67,7 @@ class EventFile:
 def _open_table(workdir: str):
     """Opens WORKDIR/scalars.csv to append rows.
 
-    If a resumed run repeats a step, the table contains both values of each scalar. If
+    If a resumed run repeats a step, the table contains two values of each scalar. If
     scalars.csv is a symbolic link, a file replaces the link, and the link's target
     stays unchanged.
     """
@@ -89,8 +89,8 @@ def _open_table(workdir: str):
 class _Remote:
     """A file in an object store, written through epath.
 
-    This class replaces tensorboardX's writers, which require an additional package for
-    each type of object store.
+    tensorboardX's own writers are not used, because they require an additional package
+    for each type of object store.
     """
 
     def __init__(self, path: str):

@@ -18,20 +18,21 @@ def initialise(
     A run or an exported network must contain exactly the arrays of the model, with
     the same shapes, except for the modules in `skip`. If a segmentation network is
     initialised from the run of a classifier, only the backbone is loaded. A weight file
-    must contain the whole backbone; heads are loaded if their shapes match.
+    must contain the whole backbone; a head in the file must match the model's head,
+    unless `skip` contains the head.
 
     Args:
         variables: initial {'params', 'batch_stats'}.
         source: field `init_from`: folder of a run or of an exported network, or name or
-            path of a weight file, see torch_weights.state_dicts.read.
+            path of a weight file; see torch_weights.state_dicts.read.
         skip: field `init_skip`: comma-separated names of modules. Arrays of these
             modules may be missing or have other shapes.
         task: task of this run, 'segmentation' or 'classification'.
         model: section `model` of the resolved configuration.
 
     Returns:
-        (variables, lines to print). The lines state which arrays were loaded and which
-        keep their initial values.
+        (new variables, lines to print). The lines state which arrays were loaded and
+        which arrays keep their initial values.
 
     Raises:
         UserError: the source does not exist, or its arrays do not match the model.
@@ -67,8 +68,8 @@ def take_backbone(
             `source`.
 
     Returns:
-        (variables, lines to print). The lines state where each module's weights come
-        from.
+        (new variables, lines to print). The lines state where each module's weights
+        come from.
 
     Raises:
         UserError: the classifier has no backbone, or a different backbone.
@@ -107,7 +108,7 @@ def take_backbone(
 def take_matching(
     variables: dict, saved: dict, source: str, may_skip: tuple[str, ...]
 ) -> tuple[dict, list[str]]:
-    """Replaces arrays with those in `saved` that have the same name and shape.
+    """Replaces arrays in `variables` with arrays in `saved` of the same name and shape.
 
     Args:
         variables: initial {'params', 'batch_stats'}.
@@ -117,11 +118,11 @@ def take_matching(
             different shapes, or be missing in `variables` or `saved`.
 
     Returns:
-        (variables, lines to print). The lines state which arrays were loaded.
+        (new variables, lines to print). The lines state which arrays were loaded.
 
     Raises:
-        UserError: an array that is not in may_skip has different shapes, or is missing
-            in `variables` or `saved`.
+        UserError: an array that is not in `may_skip` is missing in `variables` or
+            `saved`, or has another shape in `saved`.
     """
     initial = traverse_util.flatten_dict(variables, sep="/")
     found = traverse_util.flatten_dict(saved, sep="/")

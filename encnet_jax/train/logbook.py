@@ -61,7 +61,7 @@ class Logbook:
                     raise
 
     def step_done(self, step: int, state, metrics: dict) -> None:
-        """Advances the progress bar; the training loop calls this hook after a step."""
+        """Advances the progress bar; called by the training loop after each step."""
         if self._compiling:
             self._bar.set_postfix_str("", refresh=False)
             self._compiling = False
@@ -96,7 +96,7 @@ class Logbook:
         """Logs how the time of the run was spent, as scalars time/NAME.
 
         Args:
-            step: the newest step.
+            step: step of the scalars.
             values: seconds or fractions by name, such as 'compiling_s' or 'goodput'.
         """
         if self._writer:
@@ -129,7 +129,7 @@ class Logbook:
             self._bar.write(line)
 
     def finish(self, line: str) -> None:
-        """Closes the progress bar, and prints the last line of the run below."""
+        """Closes the progress bar, and prints the run's last line below the bar."""
         self._bar.close()
         if self._writer:
             print(line)

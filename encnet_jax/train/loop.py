@@ -39,7 +39,7 @@ class Run(NamedTuple):
         scalars: hook that fetches and logs metrics.
         saver: hook that saves checkpoints and evaluates them.
         logbook: reports progress, scalars and images.
-        stop: request to stop the run, which is checked after each step.
+        stop: StopRequest of the run, which is checked after each step.
         account: time account of this process.
     """
 
@@ -127,7 +127,7 @@ def train(
 def _resolved(
     config: Config, dataset: Dataset, saved: Config | None, extend: int
 ) -> Config:
-    """Resolves the fields that depend on the data set, and adds steps to the run.
+    """Resolves the fields that depend on the data set, and adds `extend` steps.
 
     Args:
         config: configuration, resolved except for fields that depend on the data set.
@@ -155,8 +155,8 @@ def set_up(
             used.
 
     Returns:
-        (Assembled with a state that is replicated on all devices, description of the
-        weights' origin). The description is '' for randomly initialised weights.
+        (Assembled, text). The state of the Assembled is replicated on all devices. The
+        text describes the origin of the weights; '' for randomly initialised weights.
     """
     if checkpointer.latest_step() is not None:
         # Only shapes: initialising weights that are replaced next would cost a

@@ -19,8 +19,8 @@ def check_norm_values(
     """Checks that every batch norm averages over at least two values per channel.
 
     If batch statistics cover a single image, batch norms after global pooling (PSPNet,
-    DeepLabV3) or on a 1x1 feature map get one value per channel. Only in this case, the
-    network is traced, without any computation, to find such a batch norm.
+    DeepLabV3) or on a 1x1 feature map average over one value per channel. The network
+    is traced without any computation.
 
     Args:
         task: task of the run.
@@ -30,8 +30,8 @@ def check_norm_values(
         train, data, model: sections of the resolved configuration.
 
     Raises:
-        UserError: a batch norm would get one value per channel. The message states the
-            batch norm and the fields to change.
+        UserError: a batch norm would average over one value per channel. The message
+            states the batch norm and the fields to change.
     """
     devices, last = jax.device_count(), num_examples % train.batch_size
     smallest = last if data.keep_last_batch and last else train.batch_size

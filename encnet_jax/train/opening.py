@@ -1,4 +1,4 @@
-"""Lines that a run prints first: devices, data, network, weights, number of steps."""
+"""The lines that a run prints first: devices, data, network, weights and steps."""
 
 from collections.abc import Mapping
 
@@ -16,11 +16,12 @@ _RANDOM = "randomly initialised"
 def weights_line(source: str, before: Mapping, after: Mapping) -> str:
     """Describes the origin of weights: 'ImageNet, mmseg:resnet50_v1c, 267 arrays'.
 
+    An array counts as loaded if it is not the same object in `before` and `after`.
+
     Args:
         source: field `init_from`.
         before: randomly initialised variables {'params', 'batch_stats'}.
-        after: variables from which training starts: `before`, with the loaded arrays
-            replaced.
+        after: variables from which training starts.
     """
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     taken = sum(x is not y for x, y in pairs)
@@ -96,11 +97,11 @@ def _evaluations(every: int, start: int, end: int) -> int:
 
 
 class Remaining:
-    """A loop hook that prints up to two estimates of the run's remaining time.
+    """A training-loop hook that prints up to two estimates of the remaining time.
 
     The first estimate is printed with the first logged metrics. The second estimate is
-    printed after the first evaluation, and includes the remaining evaluations. If the
-    run was interrupted, recorded times from before the interruption are used too.
+    printed after the first evaluation, and includes the remaining evaluations. After an
+    interruption, the estimates also use the times that earlier starts recorded.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Remaining:
         *,
         validates: bool,
     ):
-        """Reads the times that were recorded before an interruption of the run.
+        """Reads the times that earlier starts of the run recorded.
 
         Args:
             account: time account of this process.

@@ -21,8 +21,8 @@ def learning_rate(
         total_steps: step at which the schedule ends.
         batch_size: number of images per step, over all devices.
 
-    Source: section 3.1 of the paper, base_lr * (1 - step / total_steps) ** 0.9, for the
-    schedule 'poly'.
+    Source: section 3.1 of the paper, for the schedule 'poly':
+    base_lr * (1 - step / total_steps) ** 0.9
     """
     base = optim.base_lr
     if optim.scale_lr_by_batch:
@@ -43,7 +43,7 @@ def learning_rate(
 
 
 def _warmed_up(schedule: optax.Schedule, steps: int) -> optax.Schedule:
-    """Multiplies a schedule by a linear ramp from 0 to 1 over the first `steps`."""
+    """Multiplies a schedule by a linear ramp from 0 to 1 in the first `steps` steps."""
     ramp = optax.linear_schedule(0.0, 1.0, steps)
     return lambda step: ramp(step) * schedule(step)
 
@@ -128,10 +128,10 @@ def _directions(optim: OptimConfig) -> list[optax.GradientTransformation]:
 
 
 def _in_head(params) -> Callable:
-    """Returns a function that maps a tree of parameters to a mask of the heads.
+    """Returns a function that maps a tree of parameters to a tree of bools.
 
-    The mask is True for parameters outside the backbone; it is False everywhere if the
-    network has no backbone.
+    The bools are True for parameters outside the backbone. If the network has no
+    backbone, all bools are False.
     """
     # A network without a backbone has one learning rate.
     there = "backbone" in params
@@ -160,8 +160,7 @@ def split_multiplier(entry: str) -> tuple[str, float]:
     """Splits an entry such as 'backbone/stem=0.1' into pattern and factor.
 
     Raises:
-        UserError: the entry does not have the form PATTERN=FACTOR, or the factor is
-            negative.
+        UserError: the entry is not PATTERN=FACTOR, or the factor is negative.
     """
     pattern, _, factor = str(entry).rpartition("=")
     try:

@@ -48,9 +48,9 @@ def matches(path, pattern: str) -> bool:
 
 
 def _prefixes(path) -> list[str]:
-    """Returns the names of an array's modules, outermost first, and of the array.
+    """Returns the names of all modules that contain an array, then the array's name.
 
-    An example is ['backbone', 'backbone/stem', 'backbone/stem/kernel'].
+    Example: ['backbone', 'backbone/stem', 'backbone/stem/kernel'].
     """
     names = [part.key for part in path]
     return ["/".join(names[: i + 1]) for i in range(len(names))]

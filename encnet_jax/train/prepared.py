@@ -14,14 +14,14 @@ from encnet_jax.train.norm_values import check_norm_values
 def prepared(open_config: ConfigDict) -> tuple[Config, Dataset, dict[str, int]]:
     """Resolves a configuration, opens its data set, and checks both before training.
 
-    The checks allocate no device memory.
+    Fields that depend on the data set are resolved later. The checks allocate no device
+    memory.
 
     Args:
         open_config: result of `config.load`, with overrides applied.
 
     Returns:
-        (configuration, open data set, {'images of SPLIT': number of images}). Fields of
-        the configuration that depend on the data set are not resolved yet.
+        (configuration, open data set, {'images of SPLIT': number of images}).
 
     Raises:
         UserError: the data set is missing or unsuitable for training, or a

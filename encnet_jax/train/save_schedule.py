@@ -36,7 +36,7 @@ class SaveSchedule:
         self._clock, self._saved_at = clock, clock()
 
     def due(self, step: int) -> bool:
-        """Returns whether to save after this step; equal in all processes."""
+        """Returns whether to save after this step; the same value in all processes."""
         if step % self._every_steps == 0:
             return True
         if not self._every_s or step % self._ask_every_steps:

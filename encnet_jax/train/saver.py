@@ -16,7 +16,7 @@ from encnet_jax.train_state import TrainState
 
 
 class Saver:
-    """A loop hook that saves checkpoints and evaluates them when due.
+    """A training-loop hook that saves checkpoints and evaluates them when due.
 
     In a run with one process, an unreadable image or a lack of memory during validation
     does not stop training: a warning is printed, the checkpoint gets no score, and the
@@ -57,7 +57,7 @@ class Saver:
         )
 
     def __call__(self, step: int, state: TrainState, metrics: dict) -> None:
-        """Saves the state if due after this step, and then evaluates it if due.
+        """Saves the state if due after this step, and then evaluates the state if due.
 
         If a stop is requested during the evaluation, the evaluation ends without a
         score.
@@ -70,7 +70,7 @@ class Saver:
             self._evaluate(validator, step, state)
 
     def check(self) -> None:
-        """Raises UserError if a validation failed; called at the end of the run."""
+        """Raises UserError if any validation of the run has failed."""
         if self._failures:
             steps = ", ".join(map(str, self._failures))
             raise UserError(

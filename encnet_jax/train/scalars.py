@@ -13,15 +13,16 @@ from encnet_jax.train.logbook import Logbook
 def fetch(metrics: dict) -> dict[str, float]:
     """Copies metrics from the device to the host.
 
-    The training loop has no other transfer from the device.
+    Training steps transfer nothing else from the device.
     """
     return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
 class Scalars:
-    """A loop hook that regularly logs metrics.
+    """A training-loop hook that regularly logs metrics.
 
-    Metrics are fetched one step later, so that the device never waits for the host.
+    The metrics of a step are fetched after the next step has started, so that the
+    device never waits for the host.
 
     Attributes:
         every: number of steps between two logged steps.
@@ -38,7 +39,8 @@ class Scalars:
 
         Args:
             logbook: writes the metrics.
-            learning_rate: maps the number of updates to the learning rate.
+            learning_rate: function that maps the number of completed updates to the
+                learning rate.
             train: section `train` of the resolved configuration.
             start_step: step from which training starts.
         """
@@ -49,7 +51,7 @@ class Scalars:
         self._last_good = start_step
 
     def __call__(self, step: int, state, metrics: dict) -> None:
-        """Keeps the metrics of this step; fetches and logs earlier metrics if due."""
+        """Stores the metrics of this step; logs the previous step's metrics if due."""
         if self._pending:
             self._write(*self._pending)
             self._pending = None

@@ -65,8 +65,8 @@ def write(workdir: str, starts: list[Start]) -> None:
 def lost_seconds(starts: list[Start], from_step: int) -> float:
     """Returns the seconds that the newest recorded start spent on lost steps.
 
-    Lost steps are those after `from_step`. Time spent on evaluations, or after the last
-    record, is not included.
+    Lost steps are the steps after `from_step`, which the resumed run repeats. Time
+    spent on evaluations, or after the last record, is not included.
 
     Args:
         starts: the recorded starts, oldest first.

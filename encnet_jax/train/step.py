@@ -76,11 +76,11 @@ def train_step(
 
 
 def _ramped(decay: float, step: jax.Array) -> jax.Array:
-    """Returns the decay of the weights' moving average at `step` >= 0.
+    """Returns the decay of the weights' moving average after `step` updates.
 
-    The result is the smaller of `decay` and (1 + step) / (10 + step), as in TensorFlow.
-    With a constant decay, the average of a run shorter than 1 / (1 - decay) steps would
-    consist mainly of the initial weights.
+    As in TensorFlow, the result increases with `step`, up to the value `decay`. With a
+    constant decay, the average of a short run would consist mainly of the initial
+    weights.
     """
     return jnp.minimum(decay, (1 + step) / (10 + step))
 
@@ -182,8 +182,8 @@ def single_step(step: Callable) -> jax.stages.Wrapped:
 def parallel_step(step: Callable, devices: list | None = None) -> Any:
     """Compiles a training step that runs on several devices.
 
-    The compiled step expects a replicated state, whose memory is reused for the result,
-    and a batch of arrays [devices, ...].
+    The compiled step expects a replicated state, and a batch of arrays [devices, ...].
+    The next state reuses the memory of the old state.
 
     Args:
         step: train_step with all arguments bound except state, batch and axis_name.

@@ -1,4 +1,4 @@
-"""Loop hooks that stop a run at its time limit, or if its workdir was deleted."""
+"""Training-loop hooks that stop a run at a time limit, or if the workdir is gone."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from encnet_jax.pods.signals import StopRequest
 
 
 class Presence:
-    """A loop hook that requests a stop if the workdir was deleted during the run.
+    """A training-loop hook that requests a stop if the workdir was deleted.
 
-    The current state is then saved in a new folder. The old contents are lost,
-    including the lock that prevents a second run from writing into the folder.
+    The current state is then saved in a new folder with the same name. The old contents
+    are lost, including the lock that prevents a second run from using the folder.
     """
 
     def __init__(self, workdir: str, gone: Callable[[], bool], stop: StopRequest):
@@ -36,7 +36,7 @@ class Presence:
 
 
 class Deadline:
-    """A loop hook that requests a stop when the time limit is reached."""
+    """A training-loop hook that requests a stop when the time limit is reached."""
 
     def __init__(self, max_minutes: float, stop: StopRequest):
         self._reason, self._stop = f"train.max_minutes = {max_minutes}", stop

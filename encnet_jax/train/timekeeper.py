@@ -8,7 +8,7 @@ from encnet_jax.train.logbook import Logbook
 
 
 class TimeKeeper:
-    """A loop hook that records the steps and the time so far in WORKDIR/time.json.
+    """A training-loop hook that records steps and times in WORKDIR/time.json.
 
     Only process 0 writes the file; the times of other processes are similar.
     """

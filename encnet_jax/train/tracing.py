@@ -14,10 +14,10 @@ TRACED = 10  # Steps of the profile.
 
 
 class StepTracer:
-    """A loop hook that profiles ten steps and prints how long the device was idle.
+    """A training-loop hook that profiles ten steps and prints the device's idle time.
 
-    WORKDIR/plugins/profile then contains a profile for TensorBoard, and
-    perfetto_trace.json.gz for ui.perfetto.dev.
+    The profile is written to a subfolder of WORKDIR/plugins/profile: files for
+    TensorBoard, and perfetto_trace.json.gz for ui.perfetto.dev.
     """
 
     def __init__(self, profile: bool, workdir: str, logbook: Logbook):
@@ -82,10 +82,10 @@ def device_intervals(data) -> list[tuple[float, float]]:
     """Returns (start, end) of every operation of the first device, in nanoseconds.
 
     Args:
-        data: a jax.profiler.ProfileData. Operations of an accelerator are in a plane
-            named '/device:...'; operations of a CPU are in lines that are named after
-            threads of XLA's CPU client.
+        data: a jax.profiler.ProfileData.
     """
+    # Operations of an accelerator are in a plane named '/device:...'; operations of a
+    # CPU are in lines that are named after threads of XLA's CPU client.
     devices = [plane for plane in data.planes if plane.name.startswith("/device:")]
     if devices:
         plane = min(devices, key=lambda plane: plane.name)
@@ -107,7 +107,7 @@ def device_intervals(data) -> list[tuple[float, float]]:
 def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
     """Returns the fraction of time in which no operation ran.
 
-    The total time extends from the first start to the last end of an operation.
+    The total time is that from the first start to the last end of an operation.
 
     Args:
         intervals: (start, end) of every operation, in any unit.

@@ -63,7 +63,7 @@ class Validator:
         )
 
     def score(self, variables: dict, step: int) -> float:
-        """Evaluates the network; logs all scores and train.num_pictures images.
+        """Evaluates the network; logs all scores, and up to train.num_pictures images.
 
         Args:
             variables: {'params', 'batch_stats'} of the network.
@@ -115,10 +115,11 @@ class Validator:
 
 
 def _presence_score(prefix: str, presence: ClassPresence) -> dict[str, float]:
-    """Returns {name: score} of predicting which classes occur in each image.
+    """Scores the prediction of which classes occur in each image.
 
-    The score is the average precision, averaged over classes. The result is {} if no
-    class has an average precision.
+    Returns:
+        {name: average precision, averaged over classes}; {} if no class has an average
+        precision.
     """
     precision = presence.average_precision()
     if precision is None or not np.isfinite(precision).any():

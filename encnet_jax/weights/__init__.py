@@ -28,7 +28,7 @@ def imagenet(fields: Mapping[str, Any]) -> Published:
 
     Args:
         fields: {field: value} for `model.backbone` and the other fields of the
-            backbone; None if any value is acceptable.
+            backbone; a value of None accepts weights with any value of the field.
 
     Raises:
         UserError: no published weights fit these fields.

@@ -56,10 +56,10 @@ def find(name: str) -> Published:
 
 
 def refuse_look_alike(text: str) -> None:
-    """Raises UserError if a name is that of a network whose scores would be wrong.
+    """Raises UserError if a name is that of an unsupported variant of ResNet.
 
-    The weights of such a network can be loaded, because the arrays have the names and
-    shapes of a plain ResNet.
+    The arrays of these variants have the names and shapes of a plain ResNet. Without
+    this check, the weights would therefore be loaded, but scores would be wrong.
 
     Args:
         text: name of weights, or path of a file.
@@ -74,9 +74,9 @@ def refuse_look_alike(text: str) -> None:
 
 
 def refuse_look_alike_file(path: str) -> None:
-    """Raises UserError if a file contains a network whose scores would be wrong.
+    """Raises UserError if a file contains an unsupported variant of ResNet.
 
-    The network is recognised by the file's path and by the config.json next to the
+    The variant is recognised by the file's path and by the config.json next to the
     file; see refuse_look_alike.
     """
     file = pathlib.Path(path)
@@ -96,7 +96,7 @@ def path_of(entry: Published) -> pathlib.Path:
 
 
 def cached(entry: Published) -> pathlib.Path | None:
-    """Returns the path of a published weight file if already downloaded, or None.
+    """Returns the path of a published weight file; None if not downloaded yet.
 
     PyTorch's own cache is searched too, but only for weights with a published digest.
     """
@@ -107,7 +107,7 @@ def cached(entry: Published) -> pathlib.Path | None:
 
 
 def fetch(name: str) -> pathlib.Path:
-    """Returns the path of published weights, after a download if necessary.
+    """Downloads published weights if necessary, and returns the path of the file.
 
     Only one process per machine downloads the file; other processes wait.
 
@@ -146,7 +146,10 @@ def _download(entry: Published, path: pathlib.Path) -> pathlib.Path:
 
 
 def _verified(entry: Published, file: pathlib.Path) -> pathlib.Path:
-    """Returns `file` after verifying the digest; deletes a wrong new download."""
+    """Verifies a weight file, and returns `file`; deletes a new download if wrong.
+
+    If no digest is published, only the first bytes of the file are checked.
+    """
     published, found = entry.digest, _digest(entry, file)
     if not published:
         print(f"{entry.name}: the publisher states no digest; the file is not verified")
@@ -178,7 +181,7 @@ def _is_weights(file: pathlib.Path) -> bool:
 
 
 def _digest(entry: Published, file: pathlib.Path) -> str:
-    """Returns a file's digest, computed with the method of the published digest."""
+    """Returns a file's digest as in Published.digest; '' if no digest is published."""
     if not entry.digest:
         return ""
     if not entry.digest.startswith("sha1:"):

@@ -45,7 +45,11 @@ class Published:
 
     @property
     def file_name(self) -> str:
-        """Name of the file in the cache: from the URL, or from `name` if ambiguous."""
+        """Name of the file in the cache.
+
+        For a whole network, and for URLs that end with a digest, this is the file name
+        in the URL. Other files are named after `name`.
+        """
         name = self.address.rpartition("/")[2]
         if re.search(r"[0-9a-f]{8}\.\w+$", name) or self.dataset:
             return name

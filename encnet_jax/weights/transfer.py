@@ -24,7 +24,7 @@ ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
 
 
 def fetch(address: str, part: os.PathLike) -> None:
-    """Downloads a file, or the rest of a partly downloaded file.
+    """Downloads a file, or the missing bytes of a partly downloaded file.
 
     If the connection breaks, the download is resumed. The function fails after five
     attempts, after an attempt that received nothing, or if the server reports an error.
