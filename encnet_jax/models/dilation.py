@@ -22,7 +22,7 @@ class Stage(NamedTuple):
 
     Attributes:
         stride: stride of the first block of the stage.
-        rates: for each block, the dilation rates of its first and second 3x3
+        rates: two dilation rates for each block, of the first and of the second 3x3
             convolution; bottlenecks use only the first rate.
     """
 
@@ -35,12 +35,13 @@ def plan_stages(
     output_stride: int,
     dilation: str | Sequence[Sequence[int]] = "plain",
 ) -> tuple[Stage, ...]:
-    """Returns the strides and rates of a backbone's four stages.
+    """Returns the stride and the dilation rates of each of a backbone's four stages.
 
     Stages whose stride would exceed `output_stride` keep the resolution of their input
     and use dilated convolutions instead. With 'plain', each dilated stage has twice the
-    rate of the stage before it, except that its first 3x3 convolution keeps the rate of
-    the stage before. All other schemes define a separate rate for each block.
+    rate of the previous stage; only the first 3x3 convolution of the stage keeps the
+    rate of the previous stage. All other values of `dilation` define a rate for each
+    block.
 
     Args:
         blocks: number of blocks in each of the four stages.
@@ -48,7 +49,7 @@ def plan_stages(
             4; 32: none.
         dilation: 'plain'; 'none' (all rates are 1); 'hdc_rf', 'hdc_bigger' or
             'hdc_released' (only with `output_stride` 8); or one rate for each block of
-            the dilated stages, as lists or as text: '1,2,5,9,1,2/5,9,17'.
+            the dilated stages, as lists or as text, such as '1,2,5,9,1,2/5,9,17'.
 
     Raises:
         UserError: the name is unknown, or the rates do not match the stages.
@@ -75,7 +76,7 @@ def plan_stages(
 
 
 def dilated_rates(stages: Sequence[Stage]) -> tuple[int, ...]:
-    """Returns the first dilation rate of each block in the dilated stages.
+    """Returns the rate of the first 3x3 convolution of each dilated block.
 
     Args:
         stages: result of plan_stages.
@@ -86,7 +87,7 @@ def dilated_rates(stages: Sequence[Stage]) -> tuple[int, ...]:
 
 
 def _listed(kept_blocks: list[int], output_stride: int, dilation) -> list[list[int]]:
-    """Returns the rates of the dilated stages.
+    """Returns one list of rates for each dilated stage, one rate for each block.
 
     Args:
         kept_blocks: number of blocks in each dilated stage.

@@ -8,17 +8,18 @@ from encnet_jax.models.dilation import plan_stages
 
 
 def check_upsampling(model_config, sides: Mapping[str, int]) -> None:
-    """Checks dilation rates and padding and, for a DUC head, fields and image sizes.
+    """Checks dilation rates, padding and the requirements of a DUC head.
 
     Args:
         model_config: `config.model`; no field is None.
-        sides: {name of a configuration field: height or width of a crop or canvas, in
-            pixels}.
+        sides: {name of a configuration field: value}; each value is the height or the
+            width of a crop or of a padded image, in pixels.
 
     Raises:
         UserError: the dilation rates do not match the backbone; model.mask_padding is
             True, but the network cannot ignore padding; a field of the DUC head has an
-            invalid value; or a DUC head requires another height or width.
+            invalid value; or a DUC head is used, and a value of `sides` is not a
+            multiple of the output stride.
     """
     m = model_config
     # Raises UserError if the rates do not match the backbone.

@@ -6,15 +6,17 @@ this folder registers its backbones:
     @BACKBONES.register("vgg16", blocks=(3, 3, 3, 1), channels=(256, 512, 512, 512))
     def build(model_config): ...
 
-The function `build` returns a constructor, which the network calls with `layers` and
-`name`. A registration declares
+The function `build` returns a constructor of the backbone. The network calls the
+constructor with `layers` (see models.layers.Layers) and `name`. The arguments of
+`register`, after the name of the backbone, are
 
-    blocks: for each stage, the number of dilation rates that `model.dilation` can list.
-    channels: channels of each stage, or a function model_config -> channels.
+    blocks: number of dilation rates of each stage.
+    channels: channels of each stage, or a function that returns these numbers for a
+        `config.model`.
     early: optional; {name: (channels, stride)} of feature maps before stage 1.
     fields: optional; configuration fields that only this backbone reads.
-    weight_files: optional; names of the parameters in other projects' weight files, see
-        encnet_jax.torch_weights.backbones.
+    weight_files: optional; names of the parameters in weight files of other projects;
+        see encnet_jax.torch_weights.backbones.
 """
 
 from collections.abc import Sequence
@@ -29,14 +31,14 @@ _STRIDES = (4, 8, 16, 32)
 
 
 class Feature(NamedTuple):
-    """Channels and stride of a feature map; the stride is in image pixels."""
+    """The number of channels and the stride, in image pixels, of a feature map."""
 
     channels: int
     stride: int
 
 
 def blocks(backbone: str) -> Sequence[int]:
-    """Returns the number of dilation rates of each stage of a backbone.
+    """Returns the number of dilation rates in each of the four stages of a backbone.
 
     Args:
         backbone: name in BACKBONES.
@@ -45,14 +47,14 @@ def blocks(backbone: str) -> Sequence[int]:
 
 
 def feature_info(model_config) -> dict[str, Feature]:
-    """Returns {name: channels and stride} of the feature maps of a backbone.
-
-    Feature maps are in the order in which they are computed; the last is 'stage4'.
-    Stages whose stride would exceed model_config.output_stride keep the resolution of
-    their input.
+    """Returns the channels and the stride of each feature map of a backbone.
 
     Args:
         model_config: `config.model`.
+
+    Returns:
+        {name: Feature} in the order of computation; the last name is 'stage4'. No
+        stride exceeds `model_config.output_stride`.
     """
     m = model_config
     facts = BACKBONES.registration(m.backbone).facts

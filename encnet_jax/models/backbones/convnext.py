@@ -1,4 +1,4 @@
-"""ConvNeXt-T with optional dilation."""
+"""The ConvNeXt-T backbone, with optional dilation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,18 +17,19 @@ _norm = partial(nn.LayerNorm, epsilon=1e-6)
 
 
 class Conv(nn.Module):
-    """A convolution with bias, which can be depthwise, dilated or strided.
+    """A convolution with bias; optionally depthwise, dilated or strided.
 
     Attributes:
         features: channels of the output.
         size: height and width of the kernel.
-        layers: see Layers; input positions outside `layers.inside` are set to zero.
-        stride: 1, or `size` for patches that do not overlap.
+        layers: see Layers; the input is set to zero where `layers.inside` is 0.
+        stride: 1 or `size`; with `size`, kernel positions do not overlap.
         rate: dilation rate.
-        depthwise: True: one kernel per channel, centred at the output position. False:
-            the output position is at the top left corner of the kernel.
+        depthwise: whether each channel has its own kernel. Depthwise kernels are
+            centred at the output position; the top left corner of all other kernels is
+            at the output position.
 
-    Params: kernel f32[size, size, C_in, features], C_in = 1 if depthwise; bias
+    Params: kernel f32[size, size, C_in, features], where C_in is 1 if depthwise; bias
     f32[features].
     """
 
@@ -65,18 +66,18 @@ class Conv(nn.Module):
 
 
 class Entry(nn.Module):
-    """The first layers of a ConvNeXt stage, which can reduce the resolution.
+    """The layers of a ConvNeXt stage before the residual blocks.
 
-    Stage 1 starts with the stem: a 4x4 convolution with stride 4, then LayerNorm. Later
-    stages start with LayerNorm and a 2x2 convolution.
+    Stage 1 has the stem: a 4x4 convolution with stride 4, then LayerNorm. Later stages
+    have LayerNorm, then a 2x2 convolution.
 
     Attributes:
         features: channels of the output.
-        stem: whether to build the stem instead of the first layers of a later stage.
+        stem: whether to build the stem.
         stride: stride of the 2x2 convolution.
         rate: dilation rate of the 2x2 convolution.
 
-    Params: conv, norm.
+    Params: conv, the convolution; norm, the LayerNorm.
     """
 
     features: int
@@ -87,7 +88,10 @@ class Entry(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
+        """Maps [B, H, W, C] to [B, ceil(H / s), ceil(W / s), features].
+
+        s is 4 in the stem and `stride` in later stages.
+        """
         norm = _norm(dtype=x.dtype, name="norm")
         if self.stem:
             return norm(Conv(self.features, 4, self.layers, 4, name="conv")(x))
@@ -126,19 +130,19 @@ class Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """ConvNeXt-T, whose last stages can be dilated instead of strided.
+    """A ConvNeXt-T backbone, whose last stages can be dilated instead of strided.
 
     Attributes:
         blocks: number of blocks in each stage.
         width: channels of stage 1; each later stage doubles the channels.
         output_stride: 8: stages 3 and 4 are dilated instead of strided; 16: only stage
             4; 32: none.
-        dilation: rates of the depthwise convolutions; see plan_stages.
+        dilation: rates of the dilated stages; see dilation.plan_stages.
         remat: whether to recompute blocks in the backward pass; see
             rematerialisation.py.
 
     Source: Liu et al., CVPR 2022; layers as in timm's convnext_tiny, with two
-    deviations. (1) timm pads the dilated 2x2 convolutions on both sides, which shifts
+    deviations. (1) timm pads the dilated 2x2 convolutions at all edges, which shifts
     the features; here a dilated network computes the same features as the undilated
     network, at more positions. (2) timm drops the last rows or columns if the height or
     width is not a multiple of 32; here the sizes of feature maps are rounded up.
@@ -159,8 +163,8 @@ class ConvNeXt(nn.Module):
 
         Args:
             x: normalised images.
-            branch: prefix of the names of the modules of stage 4. Calls with distinct
-                prefixes share the weights of all stages except stage 4.
+            branch: prefix of the module names in stage 4. Each prefix has its own
+                weights of stage 4; the weights of all other stages are shared.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):

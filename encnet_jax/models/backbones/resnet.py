@@ -1,4 +1,4 @@
-"""Dilated residual networks, with a stem of one 7x7 or three 3x3 convolutions."""
+"""ResNet backbones, with optional dilation and one of two stems."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ from encnet_jax.models.residual import relu_of_sum
 
 
 class BackboneSpec(NamedTuple):
-    """Depth, width and type of block of a residual network.
+    """The depth, the width and the block type of a residual network.
 
     Attributes:
         blocks: number of blocks in each stage.
@@ -31,7 +31,7 @@ class BackboneSpec(NamedTuple):
 
     @property
     def out_channels(self) -> int:
-        """Channels of stage 4."""
+        """The number of channels of stage 4."""
         return self.width * 8 * (4 if self.bottleneck else 1)
 
 
@@ -43,9 +43,10 @@ class Block(nn.Module):
 
     Attributes:
         width: channels of the 3x3 convolutions.
-        bottleneck: whether the block is a bottleneck, whose output has 4 * `width`
-            channels.
-        stride: stride of the first 3x3 convolution.
+        bottleneck: whether the block is a bottleneck. The output of a bottleneck has
+            four times `width` channels.
+        stride: stride of the block, which the first 3x3 convolution applies unless
+            `stride_first` is set.
         first_dilation: dilation rate of the first 3x3 convolution.
         dilation: dilation rate of the second 3x3 convolution of a plain block.
         stride_first: whether a bottleneck applies the stride in its first 1x1
@@ -94,13 +95,13 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first layers of a ResNet, which divide the image's height and width by 4.
+    """The first layers of a ResNet; they divide an image's height and width by 4.
 
     Attributes:
         kind: 'deep' (three 3x3 convolutions) or 'conv7' (one 7x7 convolution).
         width: channels of the first convolution.
-        padded_pool: whether the max pooling is padded; without padding, the output is
-            one row and one column smaller.
+        padded_pool: whether the max pooling pads its input; without this padding, the
+            output has one row and one column less.
     """
 
     kind: str
@@ -112,7 +113,7 @@ class Stem(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps images [B, H, W, 3] to [B, ceil(H / 4), ceil(W / 4), C].
 
-        The output is one row and one column smaller if `padded_pool` is False.
+        If `padded_pool` is False, the output has one row and one column less.
         """
         if self.kind == "deep":
             layers = [(self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1)]
@@ -126,16 +127,16 @@ class Stem(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network, whose last stages can be dilated instead of strided.
+    """A ResNet backbone, whose last stages can be dilated instead of strided.
 
     Attributes:
-        spec: depth, width and type of block.
+        spec: depth, width and block type.
         stem: 'deep' (three 3x3 convolutions) or 'conv7' (one 7x7 convolution).
         stem_width: channels of the stem's first convolution; the last convolution of a
             deep stem has twice as many.
         output_stride: 8: stages 3 and 4 are dilated instead of strided; 16: only stage
             4; 32: none.
-        dilation: rates of the dilated stages; see plan_stages.
+        dilation: rates of the dilated stages; see dilation.plan_stages.
         avg_down, stride_first: see Block.
         padded_pool: see Stem.
         remat: whether to recompute blocks in the backward pass; see
@@ -163,8 +164,8 @@ class ResNet(nn.Module):
 
         Args:
             x: normalised images.
-            branch: prefix of the names of the modules of stage 4. Calls with distinct
-                prefixes share the weights of all stages except stage 4.
+            branch: prefix of the module names in stage 4. Each prefix has its own
+                weights of stage 4; the weights of all other stages are shared.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
@@ -236,7 +237,7 @@ def build(m) -> Callable[..., nn.Module]:
 
 
 def specs() -> dict[str, BackboneSpec]:
-    """Returns {name: BackboneSpec} of all registered residual networks."""
+    """Returns {name: BackboneSpec} for all registered ResNet backbones."""
     found = {}
     for name in BACKBONES:
         facts = BACKBONES.registration(name).facts

@@ -1,4 +1,4 @@
-"""VGG-16, the backbone of the paper on piecewise CRFs, with optional dilation."""
+"""The VGG-16 backbone, with optional dilation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ _CHANNELS = (4, 8, 8, 64)  # Channels of the same blocks, in multiples of the wi
 
 
 class Block(nn.Module):
-    """Optional 2x2 max pooling, then convolutions, each followed by ReLU.
+    """A block of VGG-16: optional 2x2 max pooling, then convolutions with ReLU.
 
     Attributes:
         channels: channels of each convolution.
@@ -58,8 +58,8 @@ def _max_pool(x: jax.Array, stride: int, rate: int) -> jax.Array:
     """Applies 2x2 max pooling; the output's height and width are rounded up.
 
     Args:
-        x: [B, H, W, C], values >= 0.
-        stride: 1 or 2; 2 only with rate 1.
+        x: [B, H, W, C], without negative values.
+        stride: 1 or 2; a stride of 2 requires rate 1.
         rate: dilation rate.
     """
     height, width = x.shape[1:3]
@@ -80,11 +80,12 @@ class VGG(nn.Module):
 
     Attributes:
         width: channels of block 1.
-        fc6: whether to add the fully connected layer, as a 7x7 convolution to 64 *
-            width channels.
-        output_stride: 16: the pooling after block 5 has stride 1; 8: also the pooling
-            after block 4. Layers after a pooling with stride 1 are dilated.
-        dilation: rates of block 5 and of fc6; see plan_stages.
+        fc6: whether to add the first fully connected layer, as a 7x7 convolution with
+            64 times `width` output channels.
+        output_stride: 8: the poolings after blocks 4 and 5 have stride 1; 16: only the
+            pooling after block 5; 32: none. Layers after a pooling with stride 1 are
+            dilated.
+        dilation: rates of the dilated layers; see dilation.plan_stages.
         remat: whether to recompute blocks in the backward pass; see
             rematerialisation.py.
 
@@ -104,13 +105,13 @@ class VGG(nn.Module):
     def __call__(self, x: jax.Array, branch: str = "") -> dict[str, jax.Array]:
         """Maps images f[B, H, W, 3] to feature maps {'block1': [B, h, w, C], ...}.
 
-        The other feature maps are 'block2' and 'stage1' to 'stage4'. For stage 4, h =
-        ceil(H / output_stride).
+        The other feature maps are 'block2' and 'stage1' to 'stage4'. Sizes are rounded
+        up: for stage 4, h = ceil(H / output_stride).
 
         Args:
             x: normalised images.
-            branch: prefix of the names of the modules of stage 4. Calls with distinct
-                prefixes share the weights of all stages except stage 4.
+            branch: prefix of the module names in stage 4. Each prefix has its own
+                weights of stage 4; the weights of all other stages are shared.
         """
         stages = {}
         for stage, modules in enumerate(self._modules(branch), 1):
