@@ -17,7 +17,7 @@ class ContextEncoding(nn.Module):
 
     Attributes:
         num_codes: K, number of codewords; 0 replaces the encoding by global average
-            pooling (Figure 5).
+            pooling (Figure 5 of the paper).
         code_pooling: how the K codes, after batch norm and ReLU, are pooled to e: 'sum'
             (paper) or 'mean' (released code).
         gate: how the factors are applied. 'scale': x * factors (paper); 'residual':
@@ -28,9 +28,9 @@ class ContextEncoding(nn.Module):
         se_classes: number of classes of the SE branch; 0 for no SE branch.
         se_gradient: whether the SE branch's gradient reaches the encoding and the
             backbone.
-        reference_positions: number of feature map positions in a training crop. Codes,
-            which are sums over positions, are multiplied by reference_positions /
-            number of positions; 0: codes are not rescaled.
+        reference_positions: number of feature map positions in a training crop. Codes
+            are sums over positions; for images of other sizes, codes are scaled to the
+            magnitude that they have for a training crop. 0: codes are not scaled.
 
     Source: section 2 and Figure 2 of the paper.
     """
@@ -49,14 +49,16 @@ class ContextEncoding(nn.Module):
         """Returns the scaled feature map and the logits of class presence.
 
         If `apply` is called with `mutable=[INTERMEDIATES]`, this collection contains
-        the channel factors ('gates', f32[B, D] in [0, 1]) and x ('features').
+        'gates', the channel factors f32[B, D] in [0, 1], and 'features', which is x.
 
         Args:
             x: [B, H, W, D].
 
         Returns:
-            {'features': scaled feature map [B, H, W, D] of x's type, absent if gate is
-            'none'; 'se_logits': f32[B, se_classes], absent if se_classes is 0}.
+            A dict of
+                'features': [B, H, W, D] of x's dtype, the scaled feature map; absent if
+                    `gate` is 'none'.
+                'se_logits': f32[B, se_classes]; absent if `se_classes` is 0.
         """
         semantics = self._encoded_semantics(x)
         outputs = {}
@@ -92,16 +94,15 @@ class ContextEncoding(nn.Module):
         return pool(nn.relu(codes), axis=1)
 
     def _share_of_reference(self, x: jax.Array, weights: jax.Array | None) -> jax.Array:
-        """Returns the factor that rescales sums over all positions of a feature map.
-
-        The rescaled sums are as large as those of `reference_positions` positions.
+        """Returns `reference_positions` divided by the number of positions per image.
 
         Args:
             x: feature map [B, H, W, D].
-            weights: f32[B, H, W], 1 inside the image, else 0; None: no padding.
+            weights: f32[B, H, W], 1 inside the image, 0 in the padding; None if no
+                image is padded.
 
         Returns:
-            reference_positions / number of positions, f32[] or f32[B, 1, 1].
+            f32[B, 1, 1], one ratio per image; f32[] if no image is padded.
         """
         if weights is None:
             return jnp.float32(self.reference_positions / (x.shape[1] * x.shape[2]))

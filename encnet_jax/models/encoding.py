@@ -1,4 +1,4 @@
-"""The Encoding Layer: weighted sums of the residuals to learned codewords."""
+"""The Encoding Layer: weighted sums of differences between features and codewords."""
 
 import flax.linen as nn
 import jax
@@ -16,10 +16,10 @@ INTERMEDIATES = "context"
 
 
 def store(module: nn.Module, name: str, value: jax.Array) -> None:
-    """Stores a value in the collection INTERMEDIATES if `apply` made it mutable.
+    """Stores a value in Flax's collection INTERMEDIATES if the collection is mutable.
 
-    Does nothing in `init`, where every collection is mutable: `init` would return the
-    value as a variable.
+    In `init`, nothing is stored: every collection is mutable there, and `init` would
+    return the value as a variable.
     """
     if not module.is_initializing():
         module.sow(INTERMEDIATES, name, value)
@@ -33,12 +33,13 @@ def assign(
     """Computes the soft assignment of every position to the codewords.
 
     Args:
-        features: [N, D], the features at N positions, any float type.
+        features: [N, D], features of N positions, any float dtype.
         codewords: f32[K, D].
         smoothing: f32[K], dimensionless; large factors make the assignment hard.
 
     Returns:
-        f32[N, K], the softmax over k of -smoothing[k] * |features[n] - codewords[k]|^2.
+        f32[N, K]; row n is the softmax over k of
+        -smoothing[k] * |features[n] - codewords[k]|^2.
 
     Source: equation 1 of the paper. The released code stores -smoothing.
     """
@@ -59,17 +60,17 @@ def encode(
     smoothing: Float[Array, " K_smoothing"],
     weights: Float[Array, "B N"] | None = None,
 ) -> Float[jax.Array, "B K D"]:
-    """Returns the sum of the residuals to each codeword, weighted by soft assignment.
+    """Sums the residuals to each codeword, weighted by the soft assignment.
 
-    Shapes: B images, N = H * W positions, D channels, K codewords. Neither the forward
-    nor the backward pass creates a [B, N, K, D] array: the squared distance and the sum
-    of residuals are both expanded into matrix products.
+    The residual is the difference between a feature and a codeword. Shapes: B images,
+    N = H * W positions, D channels, K codewords. Neither the forward nor the backward
+    pass creates a [B, N, K, D] array.
 
     Args:
-        features: [B, N, D], any float type.
+        features: [B, N, D], any float dtype.
         codewords: f32[K, D].
         smoothing: f32[K], dimensionless; large factors make the assignment hard.
-        weights: f32[B, N], weight of each position; None: all are 1.
+        weights: f32[B, N], weight of each position; None: all weights are 1.
 
     Returns:
         f32[B, K, D]; for each image, row k is
@@ -111,12 +112,12 @@ def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Arr
 
 
 def _sums_by_image(assignment, features, images):
-    """Sums each image's features, weighted by the assignment to each codeword.
+    """Sums the features of each image, weighted by the assignment to each codeword.
 
     Args:
         assignment: f32[B * N, K].
         features: f32[B * N, D].
-        images: B, an int or the symbolic batch size of an exported program.
+        images: B, which is symbolic in an exported program with any batch size.
 
     Returns:
         f32[B, K, D].
@@ -144,16 +145,15 @@ def _smoothing_init(key, shape, dtype):
 
 
 class Encoding(nn.Module):
-    """The Encoding Layer with its parameters.
+    """The Encoding Layer with learned codewords and smoothing factors.
 
     Attributes:
         num_codes: K, number of codewords.
         draw_smoothing: whether smoothing factors are sampled instead of learned. In
-            training, every forward pass samples them from U(0, 1) with Flax's random
-            stream 'smoothing'; devices with the same key use the same factors. In
-            evaluation, all factors are 0.5.
+            training, every forward pass samples from U(0, 1) with the random stream
+            'smoothing'. In evaluation, all factors are 0.5.
 
-    Params: codewords f32[K, D]; smoothing f32[K] unless draw_smoothing.
+    Params: codewords f32[K, D]; smoothing f32[K], absent if `draw_smoothing` is set.
 
     Source: sections 2 and 3.5 of the paper.
     """
@@ -168,16 +168,17 @@ class Encoding(nn.Module):
         train: bool = False,
         weights: Float[Array, "B *positions"] | None = None,
     ) -> Float[jax.Array, "B {self.num_codes} D"]:
-        """Maps [B, H, W, D] or [B, N, D] to f32[B, K, D]; see `encode`.
+        """Returns the K codes of each image, f32[B, K, D]; see `encode`.
 
         If `apply` is called with `mutable=[INTERMEDIATES]`, this collection contains
-        'assignment', the assignment times `weights`, f32[B, H, W, K] or f32[B, N, K].
+        'assignment', f32[B, H, W, K] or f32[B, N, K]: the soft assignment multiplied by
+        `weights`.
 
         Args:
-            features: [B, H, W, D] or [B, N, D], any float type.
-            train: whether to sample smoothing factors, if `draw_smoothing` is set.
-            weights: weight of each position, f32[B, H, W] or f32[B, N]; None: all are
-                1.
+            features: [B, H, W, D] or [B, N, D], any float dtype.
+            train: whether smoothing factors are sampled if `draw_smoothing` is set.
+            weights: f32[B, H, W] or f32[B, N], weight of each position; None: all
+                weights are 1.
         """
         channels = features.shape[-1]
         codewords = self.param(
@@ -203,14 +204,14 @@ class Encoding(nn.Module):
 def smoothing_statistics(params) -> dict[str, jax.Array]:
     """Returns the mean and standard deviation of all learned smoothing factors.
 
-    The paper reports values near 0.5 with a small variance.
+    The paper reports that the factors are close to 0.5 with a small variance.
 
     Args:
         params: parameters of any network.
 
     Returns:
-        {'smoothing_mean': f32[], 'smoothing_std': f32[]}; {} if there are no learned
-        factors.
+        {'smoothing_mean': f32[], 'smoothing_std': f32[]}; {} if the network has no
+        learned smoothing factors.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     found = [x.ravel() for path, x in leaves if path[-1].key == "smoothing"]

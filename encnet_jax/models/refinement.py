@@ -28,11 +28,15 @@ UNIFORM_SHARE = 0.1
 class Refined(NamedTuple):
     """Arrays from which refined scores are computed on demand, to save memory.
 
-    Scores at the image's resolution H x W are upsampled(coarse) + features @ kernel +
-    bias. The upsampling is bilinear.
+    The refined scores are
+
+        upsampled + features @ kernel + bias
+
+    where `upsampled` are the coarse scores, resized bilinearly to the H x W pixels of
+    the image.
 
     Attributes:
-        coarse: f32[B, h, w, K], coarse scores.
+        coarse: f32[B, h, w, K], coarse scores of K classes.
         features: [B, H, W, C], features at the image's resolution.
         kernel: f32[C, K], weights of the classifier.
         bias: f32[K], biases of the classifier.
@@ -52,9 +56,10 @@ class Refined(NamedTuple):
         """Returns the refined scores f32[B, R, W, K] of R rows of pixels.
 
         Args:
-            rows: f32[R, h], interpolation matrix from rows of `coarse` to the R rows.
-            columns: f32[W, w], interpolation matrix from columns of `coarse` to columns
-                of pixels.
+            rows: f32[R, h], matrix that interpolates the rows of `coarse` to R rows of
+                pixels.
+            columns: f32[W, w], matrix that interpolates the columns of `coarse` to W
+                columns of pixels.
             features: [B, R, W, C], the R rows of `self.features`.
         """
         x = apply_rows_and_columns(self.coarse, jnp.asarray(rows), jnp.asarray(columns))
@@ -78,23 +83,23 @@ class Refined(NamedTuple):
 class Refinement(nn.Module):
     """Combines early features, the image and the coarse scores with convolutions.
 
-    Every input passes through a 3x3 and a 1x1 convolution at its own resolution. The
-    results are upsampled to the image's resolution and added; a 3x3 convolution and a
-    linear classifier follow. The sum replaces concatenation, which would take
-    more memory.
+    Every input passes through a 3x3 and a 1x1 convolution at the resolution of the
+    input. The results are upsampled to the image's resolution and added; a 3x3
+    convolution and a linear classifier follow. Concatenating the results instead of
+    adding them would take more memory.
 
-    The coarse probabilities are mixed with the uniform distribution (weight
-    UNIFORM_SHARE). The upsampled logarithm of the mixture is added to the classifier's
-    output.
+    The coarse probabilities are mixed with the uniform distribution, whose weight is
+    UNIFORM_SHARE. The logarithm of the mixture is upsampled and added to the
+    classifier's output.
 
     Attributes:
-        num_classes: K.
-        channels: C, channels of each convolution.
-        align_corners: for every upsampling; see resize.interpolation_matrix.
+        num_classes: K, number of classes.
+        channels: C, output channels of each convolution.
+        align_corners: see resize.interpolation_matrix.
 
-    Params: NAME/conv, NAME/norm and NAME_join for every input, where NAME is coarse,
-    image or the name of a feature map. Applied to the sum: joined_norm, last/conv,
-    last/norm, kernel f32[C, K] and bias f32[K].
+    Params: for every input, NAME/conv, NAME/norm and NAME_join, where NAME is 'coarse',
+    'image' or the name of a feature map; for the sum, joined_norm, last/conv and
+    last/norm; for the classifier, kernel f32[C, K] and bias f32[K].
     """
 
     num_classes: int

@@ -6,13 +6,14 @@ module of this folder registers its heads:
     @HEADS.register("fcn")
     def build(model_config, num_classes): ...
 
-The function `build` returns a constructor, which the network calls with `layers` and
-`name`. A registration can declare
+The function `build` returns a constructor of the head. The network calls the
+constructor with `layers` (see models.layers.Layers) and `name`. Optional arguments of
+`register` are
 
     fields: configuration fields that only this head reads.
-    logits_stride: function model_config -> distance between neighbouring logits in
-        image pixels; by default model.output_stride.
-    decides: {field: value}, the values that replace None in configuration fields.
+    logits_stride: function that returns the distance between neighbouring logits, in
+        image pixels, for a `config.model`; by default model.output_stride.
+    decides: {field: value}; the values replace None in these configuration fields.
     loss_terms: names of the loss terms to use (see encnet_jax.losses); by default all
         terms for which the network returns the required outputs.
     network: 'module:function' that builds the whole network, for heads that run the

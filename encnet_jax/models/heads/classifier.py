@@ -1,4 +1,4 @@
-"""The last layers of a head, which predict class logits."""
+"""The last layers of most heads: dropout and a 1x1 convolution."""
 
 import flax.linen as nn
 import jax
@@ -8,7 +8,7 @@ from encnet_jax.models.layers import Layers
 
 
 class Classifier(nn.Module):
-    """Dropout and a 1x1 convolution to float32 class logits."""
+    """Computes class logits by dropout and a 1x1 convolution."""
 
     num_classes: int
     dropout: float

@@ -13,14 +13,18 @@ from encnet_jax.models.layers import Layers
 
 
 class DeepLabV3Head(nn.Module):
-    """Atrous spatial pyramid pooling with rates 12, 24, 36, then a 3x3 convolution.
+    """The DeepLabV3 head: atrous spatial pyramid pooling, then a 3x3 convolution.
+
+    The dilation rates of the pyramid's 3x3 convolutions are 12, 24 and 36.
 
     Attributes:
         channels: channels of every convolution.
-        concat_input: True: the 3x3 convolution reads the concatenated branches, as in
-            mmsegmentation; False: a 1x1 convolution comes first, as in the paper.
+        concat_input: True: the last 3x3 convolution reads the concatenated branches, as
+            in mmsegmentation; False: it reads a 1x1 convolution of the concatenated
+            branches, as in the paper.
 
-    Source: Chen et al., arXiv 1706.05587; channels as in EncNet's released baselines.
+    Source: Chen et al., arXiv 1706.05587; number of channels as in EncNet's released
+    baselines.
     """
 
     num_classes: int

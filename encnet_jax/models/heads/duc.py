@@ -1,6 +1,6 @@
 """The head with dense upsampling convolution (DUC).
 
-Each position of the feature map predicts the labels of a block of pixels, as channels.
+Convolutions compute the logits of a block of pixels as channels of one position.
 """
 
 import functools
@@ -19,13 +19,13 @@ from encnet_jax.models.layers import Layers
 def depth_to_space(x: jax.Array, block: int) -> jax.Array:
     """Rearranges the channels of each position into a square of positions.
 
-    result[b, y * block + i, x * block + j, c] is the channel
-    (c * block + i) * block + j of position (y, x). The order is that of PyTorch's
-    PixelShuffle; in TensorFlow's depth_to_space, the class varies fastest.
+    The channels of an input position are ordered by class, then by row, then by column
+    of the square, as in PyTorch's PixelShuffle. TensorFlow's depth_to_space expects a
+    different order, by row, then by column, then by class.
 
     Args:
         x: [B, h, w, L * block * block], scores of L classes.
-        block: height and width of the square; with 1, the result is x.
+        block: height and width of the square.
 
     Returns:
         [B, h * block, w * block, L].
@@ -48,13 +48,13 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
 
 
 class DUCHead(nn.Module):
-    """Predicts block x block labels for each position of the feature map.
+    """Predicts a block of labels for each position of the feature map.
 
-    The logits are the sum of dilated 3x3 convolutions with bias, which have the names
-    'rate6', 'rate12' and so on. There is no norm, ReLU or dropout.
+    The logits are the sum of dilated 3x3 convolutions with bias, without batch norm,
+    ReLU and dropout. The names of the convolutions are 'rate6', 'rate12' and so on.
 
     Attributes:
-        block: number of labels per position along each axis.
+        block: height and width of the block of labels.
         rates: dilation rate of each convolution.
 
     Source: Wang et al., WACV 2018, section 3.1; parallel branches (ASPP) as in the
@@ -68,7 +68,10 @@ class DUCHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps stage 4 [B, h, w, C] to logits on a finer grid.
+        """Returns the logits of all labels.
+
+        Args:
+            stages: {'stage4': feature map [B, h, w, C]}.
 
         Returns:
             {'logits': f32[B, h * block, w * block, num_classes]}.

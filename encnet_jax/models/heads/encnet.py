@@ -19,8 +19,8 @@ class EncHead(nn.Module):
 
     Attributes:
         channels: channels of the 3x3 convolution; 512 in the paper.
-        lateral: whether to fuse stages 2 and 3 into the output of the convolution;
-            requires output stride 8.
+        lateral: whether the Context Encoding Module also reads stages 2 and 3; requires
+            output stride 8.
         num_codes, code_pooling, gate, gate_bias, se_gradient, reference_positions: see
             ContextEncoding.
         se_loss: whether to return logits of class presence.
@@ -43,14 +43,15 @@ class EncHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps feature maps [B, h, w, D] to class logits of positions and of images.
+        """Returns the class logits of each position and of the whole image.
 
         Args:
-            stages: 'stage4' and, if `lateral` is set, 'stage2' and 'stage3'.
+            stages: {name: feature map [B, h, w, D]} for 'stage4' and, if `lateral` is
+                set, for 'stage2' and 'stage3'.
 
         Returns:
             {'logits': f32[B, h, w, num_classes], 'se_logits': f32[B, num_classes]};
-            'se_logits' is absent unless `se_loss` is set.
+            'se_logits' only if `se_loss` is set.
         """
         x = self.layers.unit(self.channels, name="conv")(stages["stage4"])
         if self.lateral:
@@ -83,8 +84,8 @@ class EncHead(nn.Module):
 class ContextAuxHead(nn.Module):
     """An auxiliary head: the SE branch of a Context Encoding Module on stage 3.
 
-    Source: section 2.1 of the paper, which does not report the number of channels; 256
-    is our choice.
+    Source: section 2.1 of the paper, which does not report the number of channels; the
+    default of 256 is our choice.
     """
 
     num_classes: int
@@ -131,8 +132,8 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 def build_auxiliary(m, num_classes: int) -> Callable[..., nn.Module] | None:
     """Returns the constructor of a ContextAuxHead with the options of `config.model`.
 
-    Returns None if model.se_loss is False, because the head's only output,
-    'se_logits', is used only by that loss.
+    Returns None if `model.se_loss` is False, because only the SE loss uses the output
+    of this head.
     """
     if not m.se_loss:
         return None

@@ -13,14 +13,14 @@ from encnet_jax.models.layers import Layers
 
 
 class FCNHead(nn.Module):
-    """3x3 convolutions and a classifier.
+    """The FCN head: 3x3 convolutions, then a classifier.
 
     Attributes:
         stage: name of the input feature map, such as 'stage4'.
         channels: channels of the 3x3 convolutions.
         num_convs: number of 3x3 convolutions.
-        concat_input: whether to concatenate the input and the convolutions' output and
-            apply one more 3x3 convolution.
+        concat_input: whether to concatenate the input with the output of the 3x3
+            convolutions, then apply one more 3x3 convolution.
     """
 
     num_classes: int
@@ -33,7 +33,7 @@ class FCNHead(nn.Module):
 
     @nn.compact
     def __call__(self, stages: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Maps a stage [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
+        """Maps a feature map [B, h, w, C] to {'logits': f32[B, h, w, num_classes]}."""
         x = y = stages[self.stage]
         for i in range(1, self.num_convs + 1):
             y = self.layers.unit(self.channels, name=f"conv{i}")(y)

@@ -46,7 +46,7 @@ PAIRWISE = {
 
 
 def scaled_side(side: int, scale: float) -> int:
-    """Returns ceil(side * scale), the height or width of a resized image in pixels."""
+    """Returns the height or width of a resized image, in pixels, rounded up."""
     # The tolerance: in floating point, 1.2 * 35 is 42.00000000000001.
     return math.ceil(side * scale - 1e-6)
 
@@ -67,12 +67,12 @@ def _dense_init(gain: float):
 
 
 class PairwiseHead(nn.Module):
-    """The layers of a pairwise network that process single nodes of the CRF.
+    """The layers of a pairwise network that process each node of the CRF separately.
 
     There is one pairwise network for each spatial relation, such as 'surrounding'.
 
     Attributes:
-        num_classes: K.
+        num_classes: K, number of classes.
         channels: C, number of hidden units.
 
     Params, in the notation of potentials.PairwiseNet: p/kernel (W_a) and q/kernel (W_b)
@@ -85,7 +85,7 @@ class PairwiseHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> potentials.PairwiseNet:
-        """Maps node features [B, h, w, C_in] to the arrays for scores of pairs."""
+        """Maps node features [B, h, w, C_in] to the arrays of a pairwise network."""
         # Half of He's gain of 2, because two outputs are added before the ReLU.
         shared = {"kernel_init": _dense_init(1.0), "dtype": self.dtype}
         num_outputs = self.num_classes**2
@@ -106,13 +106,13 @@ class PotentialsHead(nn.Module):
     """Applies the unary and pairwise networks to the feature maps of all scales.
 
     Attributes:
-        num_classes: K.
+        num_classes: K, number of classes.
         channels: channels of the 3x3 convolution of each scale.
         hidden_channels: hidden units of the unary and the pairwise networks.
-        windows: sizes of the sliding windows, such as 5 for 5x5, whose maxima are added
-            as channels.
-        relations: spatial relations with a pairwise network; names in
-            potentials.RELATIONS.
+        windows: sizes of sliding windows, such as 5 for 5x5. The maxima over each
+            window are concatenated to the feature map.
+        relations: names of the spatial relations, from potentials.RELATIONS; each has
+            a separate pairwise network.
         dropout: dropout rate of the unary network's hidden units.
         align_corners: see resize.interpolation_matrix.
     """
@@ -137,8 +137,9 @@ class PotentialsHead(nn.Module):
             maps: feature map [B, h_i, w_i, C] of each scale, largest first.
 
         Returns:
-            (unary, pairwise): unary scores f32[B, h_0, w_0, K] and {relation: arrays
-            from which the scores of pairs of nodes are computed}.
+            unary: f32[B, h_0, w_0, K], the unary scores of the nodes.
+            pairwise: {relation: potentials.PairwiseNet}, the arrays from which the
+                scores of pairs of nodes are computed.
         """
         height, width = maps[0].shape[1:3]
         joined = []
@@ -174,30 +175,31 @@ class PotentialsHead(nn.Module):
 
 
 class PiecewiseCRF(nn.Module):
-    """A network that returns CRF potentials in training, marginals in evaluation.
+    """A network that returns CRF potentials in training and marginals in evaluation.
 
     The marginals are computed from the potentials by mean-field inference.
 
     Attributes:
         backbone: constructor of the backbone, called with `layers` and `name`; the
-            backbone maps (images, branch) to a dict of feature maps.
+            backbone maps images to a dict of feature maps.
         head: constructor of a PotentialsHead, called with `layers`, `dtype` and `name`.
         scales: factors by which the image is resized, largest first.
         output_stride: output stride of the backbone.
-        box: height and width of the box that contains a node's neighbours, relative to
-            the smaller of the map's height and width; see potentials.neighbour_offsets.
+        box: size of the square that contains a node's neighbours, as a fraction of the
+            feature map's height or width, whichever is smaller; see
+            potentials.neighbour_offsets.
         num_updates: number of mean-field updates.
         max_score_mib: memory limit for pairwise scores in MiB; see
             potentials.bounded_schedule.
         refine: channels of the refinement layers; 0 for no refinement.
         features: names of the feature maps that the refinement layers use.
         align_corners: see Refinement.
-        freeze_coarse: whether everything except the refinement layers runs in
-            evaluation mode and without gradients.
+        freeze_coarse: whether only the refinement layers are trained; all other layers
+            run in evaluation mode.
         axis_name: pmap axis over which batch norms are synchronised; None for one
             device.
-        norm_epsilon, frozen_norm: see make_layers.
-        dtype: compute type.
+        norm_epsilon, frozen_norm: see layers.make_layers.
+        dtype: dtype of the computation.
     """
 
     backbone: Callable[..., nn.Module]
@@ -226,17 +228,18 @@ class PiecewiseCRF(nn.Module):
                 potentials are returned instead of marginals.
 
         Returns:
-            In training: {'logits': unary scores f32[B, h, w, K] of the nodes,
-            'pairwise': {relation: potentials.PairwiseNet}, 'refined':
-            refinement.Refined}, with h = ceil(scale * H / output_stride) for the
-            largest scale. 'refined' is absent without refinement layers; the gradient
-            of 'refined' reaches these layers and early stages, not the potentials.
-            In evaluation: {'logits': logarithms of the marginals, f32[B, h, w, K]} or,
-            with refinement layers, {'logits': refined scores, f32[B, H, W, K]}.
+            In training, a dict of
+                'logits': f32[B, h, w, K], unary scores of the nodes.
+                'pairwise': {relation: potentials.PairwiseNet}.
+                'refined': refinement.Refined, only with refinement layers. Its gradient
+                    does not reach the potentials.
+            In evaluation, a dict of
+                'logits': f32[B, h, w, K], logarithms of the nodes' marginals; or with
+                    refinement layers, f32[B, H, W, K], refined scores of the pixels.
 
         Raises:
             UserError: the image is too small for the smallest scale, or the pairwise
-                scores of one row of nodes exceed max_score_mib.
+                scores of one row of nodes exceed `max_score_mib`.
         """
         self._check_size(*images.shape[1:3])
         layers = network_layers(self, train and not self.freeze_coarse)
@@ -292,7 +295,7 @@ class PiecewiseCRF(nn.Module):
 
 
 def _rescaled(images: jax.Array, scale: float) -> jax.Array:
-    """Resizes images f32[B, H, W, 3] by a factor, antialiased for factors below 1."""
+    """Resizes images f32[B, H, W, 3]; antialiased if `scale` is below 1."""
     batch, height, width, channels = images.shape
     sides = scaled_side(height, scale), scaled_side(width, scale)
     if sides == (height, width):
@@ -368,7 +371,7 @@ def build(m, num_classes: int) -> Callable[..., nn.Module]:
 
 
 def build_network(m, backbone, head, aux_head, axis_name) -> PiecewiseCRF:
-    """Returns a PiecewiseCRF; called by models.build.
+    """Builds a PiecewiseCRF; `models.build` calls this function.
 
     Args:
         m: section `model` of the resolved configuration.

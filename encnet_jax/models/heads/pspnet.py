@@ -17,8 +17,12 @@ from encnet_jax.models.resize import apply_rows_and_columns, resize_bilinear
 def adaptive_pool_matrix(out_size: int, in_size: int) -> np.ndarray:
     """Returns the matrix of adaptive average pooling, f32[out_size, in_size].
 
-    Row i averages the input samples floor(i * s) to ceil((i + 1) * s) - 1, where s is
-    in_size / out_size. As in PyTorch, two neighbouring cells can share a sample.
+    Row i averages the input samples `start` to `stop - 1`, where
+
+        start = floor(i * in_size / out_size)
+        stop = ceil((i + 1) * in_size / out_size)
+
+    As in PyTorch, a sample can belong to two neighbouring cells.
 
     Args:
         out_size: number of output cells.
@@ -38,8 +42,8 @@ def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
     The matrices are those of adaptive_pool_matrix, with zeros for the padding.
 
     Args:
-        covered: f32[B, n], 1 for the rows (or columns) of a canvas that belong to the
-            image, which are contiguous; else 0.
+        covered: f32[B, n], 1 for the rows (or columns) of a padded image that belong to
+            the image itself, 0 for padding.
         cells: number of output cells.
 
     Returns:
@@ -55,11 +59,13 @@ def pool_matrices(covered: jax.Array, cells: int) -> jax.Array:
 
 
 def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.Array:
-    """Returns matrices of linear upsampling to padded images.
+    """Returns matrices of linear upsampling from cells to padded images.
+
+    The cells cover the image itself. In the padding, the last cell is repeated.
 
     Args:
         covered: see pool_matrices.
-        cells: number of input samples.
+        cells: number of cells along the axis.
         align_corners: see resize.interpolation_matrix.
 
     Returns:
@@ -78,14 +84,15 @@ def spread_matrices(covered: jax.Array, cells: int, align_corners: bool) -> jax.
 
 
 def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the number of covered positions and the index of each position.
+    """Counts the positions of each image without padding and numbers all positions.
 
     Args:
         covered: see pool_matrices.
 
     Returns:
-        (number, index): i32[B, 1, 1] and i32[B, 1, n]; the first covered position has
-        index 0.
+        size: i32[B, 1, 1], number of positions that belong to the image itself.
+        place: i32[B, 1, n], numbers of all positions; the first position of the image
+            itself has the number 0.
     """
     size = jnp.sum(covered > 0, axis=1)[:, None, None]
     first = jnp.argmax(covered > 0, axis=1)[:, None, None]
@@ -93,9 +100,12 @@ def _run_of(covered: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 class PSPHead(nn.Module):
-    """Pyramid pooling to 1, 2, 3 and 6 cells per axis, 3x3 convolution, classifier.
+    """The PSPNet head: pyramid pooling, a 3x3 convolution and a classifier.
 
-    Source: Zhao et al., CVPR 2017; channels as in EncNet's released baselines.
+    The pyramid has levels of 1x1, 2x2, 3x3 and 6x6 cells.
+
+    Source: Zhao et al., CVPR 2017; number of channels as in EncNet's released
+    baselines.
     """
 
     num_classes: int
